@@ -1,0 +1,100 @@
+"""Rules that hold for every test: no inherited settings, no leaked socket, no process left behind, peers present."""
+
+import ctypes
+import gc
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from tests.peers.process import ended_within, missing
+
+_FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc)$")
+_PR_SET_CHILD_SUBREAPER = 36
+_LEAVE_SECONDS = 5.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", 'peer(*programs): needs these real programs (installed by tests/run); leave out with -m "not peer"'
+    )
+    # The developer's own proxy settings would otherwise decide where connect, curl, git and httpx go.
+    for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
+        del os.environ[name]
+    # A tunnelctl that outlives the ssh which started it becomes our child, so that nothing_left sees it.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    absent = [program for mark in item.iter_markers("peer") for program in missing(*mark.args)]
+    if not absent:
+        return
+    text = f"missing here: {', '.join(absent)} (tests/run installs them where it may)"
+    if os.environ.get("CI"):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def _open_sockets() -> set[str]:
+    """The sockets of this process by inode: a mere number would be reused by the next descriptor."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # the descriptor of the listing itself
+            continue
+        if link.startswith("socket:"):
+            found.add(link)
+    return found
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/children") as listing:
+                found.update(map(int, listing.read().split()))
+        except FileNotFoundError:  # a thread that ended meanwhile, or a kernel built without this file
+            continue
+    return found
+
+
+def _stays(pid: int) -> str:
+    """The command line of a child that does not end by itself, which is ended then; "" if it did."""
+    if ended_within(pid, _LEAVE_SECONDS):
+        left = ""
+    else:
+        with open(f"/proc/{pid}/cmdline", "rb") as line:
+            left = line.read().replace(b"\0", b" ").decode(errors="replace")
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # it was waited for meanwhile
+        os.waitpid(pid, 0)
+    return left
+
+
+def _stay_open(before: set[str]) -> set[str]:
+    """The sockets that are new since `before` and stay. A thread of a wider fixture's server may just be closing one."""
+    if _open_sockets() - before:
+        gc.collect()  # what only a cycle keeps open: collected here, its ResourceWarning names this test
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    while (leaked := _open_sockets() - before) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return leaked
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves a socket open or a process running.
+
+    Fixtures of a wider scope are set up before this one, so what they hold is not counted.
+    """
+    sockets, children = _open_sockets(), _children()
+    yield
+    running = [line for line in map(_stays, _children() - children) if line]
+    leaked = _stay_open(sockets)
+    if running or leaked:
+        pytest.fail(f"left behind: {len(leaked)} sockets, processes {running}", pytrace=False)

@@ -1,0 +1,31 @@
+"""The exit statuses, one table. Scripts rely on the numbers; the manual and the README print the meanings from here.
+
+After 0 and 2 (what every shell tool uses for success and wrong use) the numbers are those of sysexits.h, because they tell a
+script whether a retry can help: 75 may pass, the others need a change somewhere.
+"""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """An exit status; `meaning` is its line in the manual."""
+
+    meaning: str
+
+    OK = 0, "the tunnel ended cleanly, or the reader of stdout left, or the terminal or ssh hung up (SIGHUP)"
+    USAGE = 2, "wrong use: an unknown flag, a malformed host, port, URL or rule"
+    NAME_NOT_FOUND = 68, "a host name has no address"
+    REFUSED = 69, "the proxy refused the target (403, 502, and the like)"
+    FAULT = 70, "a fault in tunnelctl itself"
+    CANNOT_LISTEN = 71, "a listening address cannot be used"
+    BROKEN = 74, "the tunnel broke after it was established, or stdin or stdout failed"
+    UNREACHABLE = 75, "the proxy or the target cannot be reached, or a time limit struck: worth a retry"
+    MALFORMED = 76, "the answer was not HTTP, or malformed"
+    AUTHENTICATION = 77, "the proxy wants a login or did not accept it (407), or its name or password cannot be sent"
+    SETTINGS = 78, "a password or users file cannot be read or is wrong, or the access log cannot be opened"
+
+    def __new__(cls, value: int, meaning: str) -> "ExitStatus":
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
