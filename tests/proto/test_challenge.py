@@ -1,0 +1,80 @@
+"""Proxy-Authenticate. C12: all challenges, across fields and comma lists, and the strongest that is understood."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tunnelctl.proto.challenge import Challenge, parse_challenges, strongest
+
+
+@pytest.mark.parametrize(
+    ("values", "challenges"),
+    [
+        ([], ()),
+        ([""], ()),
+        (["Basic"], (Challenge("basic"),)),
+        (['Basic realm="a, \\"b\\" = c"'], (Challenge("basic", (("realm", 'a, "b" = c'),)),)),
+        (['BASIC Realm = "x" , charset = UTF-8'], (Challenge("basic", (("realm", "x"), ("charset", "UTF-8"))),)),
+        (["Negotiate", "NTLM"], (Challenge("negotiate"), Challenge("ntlm"))),
+        (["Negotiate YII/+=="], (Challenge("negotiate", (), "YII/+=="),)),
+        (
+            ['Newauth realm="apps", type=1, title="Login to \\"apps\\"", Basic realm="simple"'],  # RFC 9110 section 11.6.1
+            (
+                Challenge("newauth", (("realm", "apps"), ("type", "1"), ("title", 'Login to "apps"'))),
+                Challenge("basic", (("realm", "simple"),)),
+            ),
+        ),
+        (
+            ['Digest realm="x", qop="auth, auth-int", nonce=a', "Basic realm=y,,Negotiate,"],
+            (
+                Challenge("digest", (("realm", "x"), ("qop", "auth, auth-int"), ("nonce", "a"))),
+                Challenge("basic", (("realm", "y"),)),
+                Challenge("negotiate"),
+            ),
+        ),
+        (["realm=x", "Basic", "realm=y"], (Challenge("basic"),)),  # parameters do not reach across fields
+        (["Basic a b"], (Challenge("basic"),)),
+        (["(x) y", "=x", "Basic@x", "Basic realm=(x)", 'Basic realm="open'], (Challenge("basic"), Challenge("basic"))),
+        (['Basic realm="open\\'], (Challenge("basic"),)),
+        (["Basic realm="], (Challenge("basic", (), "realm="),)),
+        (["Basic\trealm=x"], (Challenge("basic", (("realm", "x"),)),)),
+        (["Basic x=y, = z, (,) "], (Challenge("basic", (("x", "y"),)),)),
+    ],
+)
+def test_c12_challenges(values, challenges):
+    assert parse_challenges(values) == challenges
+
+
+def test_c12_the_strongest_that_is_understood():
+    offered = parse_challenges(['Negotiate, Foo realm="x"', 'basic realm="one"', "Basic realm=two"])
+    chosen = strongest(offered)
+    assert chosen is not None
+    assert (chosen.scheme, chosen.get("realm"), chosen.get("charset")) == ("basic", "one", "")
+    assert strongest(parse_challenges(["Negotiate", "NTLM"])) is None
+    assert strongest(()) is None
+
+
+TOKEN = st.text("abcXYZ019-", min_size=1, max_size=6)
+CHALLENGES = st.lists(
+    st.tuples(TOKEN, st.lists(st.tuples(TOKEN, st.text(' ,="\\abc', max_size=8)), min_size=1, max_size=3)), max_size=4
+)
+
+
+@bounded
+@given(CHALLENGES, st.sampled_from([", ", ",", " ,, "]))
+def test_property_what_is_written_by_the_book_is_read(challenges, comma):
+    def quote(text):
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    written = [f"{scheme} " + comma.join(f"{key}={quote(text)}" for key, text in params) for scheme, params in challenges]
+    expected = tuple(Challenge(scheme.lower(), tuple((key.lower(), text) for key, text in params)) for scheme, params in challenges)
+    assert parse_challenges(written) == expected
+    assert parse_challenges([comma.join(written)]) == expected
+
+
+@bounded
+@given(st.lists(st.text('Basic ,="\\\t/@', max_size=30), max_size=3))
+def test_fuzz_nothing_raised(values):
+    for challenge in parse_challenges(values):
+        assert challenge.scheme == challenge.scheme.lower() != ""

@@ -1,0 +1,304 @@
+"""Rules and verdicts. S14: known ports only; V1, V5, V7 where a rule decides; V22: a refusal that tells nothing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tunnelctl.errors import AddressError
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.network import Network, is_internal, parse_network
+from tunnelctl.proto.policy import Decision, Policy, Rule, parse_rule
+
+PUBLIC = "93.184.216.34"
+
+
+def policy(allow="", deny=""):
+    return Policy(tuple(map(parse_rule, allow.split())), tuple(map(parse_rule, deny.split())))
+
+
+def reaches(rules, target, ip=None):
+    """Whether an address of the target may be dialled. Both questions are asked; for an IP literal they must agree."""
+    address = parse_authority(target)
+    refused = rules.before_lookup(address)
+    decision = rules.judge(address, address.host if ip is None else ip)
+    if ip is None:
+        assert (refused is None) == decision.allowed
+    elif refused is not None:
+        assert not decision.allowed
+    return refused is None and decision.allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("*:443", Rule("*:443", 443, 443)),
+        ("*:*", Rule("*:*", 1, 65535)),
+        ("*:1-1024", Rule("*:1-1024", 1, 1024)),
+        ("Example.COM.:22", Rule("Example.COM.:22", 22, 22, name="example.com")),
+        ("münchen.example:22", Rule("münchen.example:22", 22, 22, name="xn--mnchen-3ya.example")),
+        ("*.Example.com:22", Rule("*.Example.com:22", 22, 22, suffix=".example.com")),
+        ("192.0.2.1:22", Rule("192.0.2.1:22", 22, 22, network=parse_network("192.0.2.1"))),
+        ("10.0.0.0/8:22", Rule("10.0.0.0/8:22", 22, 22, network=parse_network("10.0.0.0/8"))),
+        ("0.0.0.0/0:22", Rule("0.0.0.0/0:22", 22, 22, network=Network(4, 0, 2**32 - 1))),
+        ("[::1]:*", Rule("[::1]:*", 1, 65535, network=Network(6, 1, 1))),
+        ("[2001:db8::/32]:443", Rule("[2001:db8::/32]:443", 443, 443, network=parse_network("2001:db8::/32"))),
+        ("[::ffff:10.0.0.0/104]:1", Rule("[::ffff:10.0.0.0/104]:1", 1, 1, network=parse_network("10.0.0.0/8"))),
+        ("[::ffff:10.0.0.1]:1", Rule("[::ffff:10.0.0.1]:1", 1, 1, network=parse_network("10.0.0.1"))),
+        ("[::/0]:1", Rule("[::/0]:1", 1, 1, network=Network(6, 0, 2**128 - 1))),
+    ],
+)
+def test_rules(text, rule):
+    assert parse_rule(text) == rule
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", "port is missing"),
+        ("example.com", "port is missing"),
+        ("[::1]", "port is missing"),
+        ("10.0.0.0/8", "port is missing"),
+        (":443", "empty"),
+        ("*:", "port is missing"),
+        ("*:0", "port '0' is not a number from 1 to 65535"),
+        ("*:443x", "1 to 65535"),
+        ("*:0443", "1 to 65535"),
+        ("*:1-", "1 to 65535"),
+        ("*:-1", "1 to 65535"),
+        ("*:1-2-3", "1 to 65535"),
+        ("*:2-1", "ends before"),
+        ("*.*:443", "a character"),
+        ("*.:443", "empty"),
+        ("*example.com:443", "a character"),
+        ("www.*.com:443", "a character"),
+        ("*.10.0.0.0:443", "not before an address"),
+        ("*.1:443", "dotted quad"),
+        ("::1:443", "brackets"),
+        ("2001:db8::/32:443", "brackets"),
+        ("[10.0.0.0/8]:443", "brackets"),
+        ("[127.0.0.1]:443", "brackets"),
+        ("[example.com]:443", "brackets"),
+        ("10.0.0.1/8:443", "bits set beyond the prefix"),
+        ("10.0.0.0/33:443", "a number of bits, 32 at most"),
+        ("[::/129]:443", "a number of bits, 128 at most"),
+        (f"10.0.0.0/{'9' * 50}:443", "a number of bits, 32 at most"),
+        ("10.0.0.0/255.0.0.0:443", "number of bits"),
+        ("10.0.0.0/:443", "number of bits"),
+        ("10.0.0.0/٨:443", "number of bits"),
+        ("10.0.0.0/8/8:443", "number of bits"),
+        ("10/8:443", "dotted quad"),
+        ("0x7f.1:443", "dotted quad"),
+        ("example.com/24:443", "not a network ADDRESS/BITS: before the / there is a name"),
+        ("/8:443", "empty"),
+        ("[::1:443", "port is missing"),
+        ("[fe80::1%lo]:443", "scope"),
+        ("[2001:db8::]/32:443", "not an IPv6|brackets"),
+        ("a b:443", "blank"),
+        ("http://example.com:443", "a character|brackets|not a network"),
+    ],
+)
+def test_what_is_no_rule(text, cause):
+    with pytest.raises(AddressError, match=cause) as caught:
+        parse_rule(text)
+    assert caught.value.what == f"rule {text!a}"
+
+
+class TestDefault:
+    """S14: with no rule, every public address on port 443."""
+
+    @pytest.mark.parametrize("target", [f"{PUBLIC}:443", "[2606:4700::1111]:443"])
+    def test_s14_public_443(self, target):
+        assert reaches(policy(), target)
+
+    def test_s14_a_name_is_judged_by_its_address(self):
+        assert reaches(policy(), "example.com:443", PUBLIC)
+        assert not reaches(policy(), "example.com:443", "127.0.0.1")
+
+    @pytest.mark.parametrize("port", [1, 22, 25, 80, 442, 444, 8443, 65535])
+    def test_s14_no_other_port(self, port):
+        assert not reaches(policy(), f"{PUBLIC}:{port}")
+        assert policy().before_lookup(Address("example.com", port)) == refusal.request_denied()
+
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::]"]
+    )
+    def test_v1_v5_nothing_internal(self, host):
+        assert not reaches(policy(), f"{host}:443")
+        assert policy().before_lookup(parse_authority(f"{host}:443")) == refusal.ip_prohibited()
+        assert policy().judge(parse_authority(f"{host}:443"), parse_authority(f"{host}:443").host) == Decision(
+            False, "internal address"
+        )
+
+    def test_only_deny_rules_leave_the_default(self):
+        rules = policy(deny="example.com:*")
+        assert not reaches(rules, "example.com:443", PUBLIC)
+        assert reaches(rules, "example.org:443", PUBLIC)
+        assert not reaches(rules, "example.org:80", PUBLIC)
+
+    def test_allow_rules_replace_the_default(self):
+        assert not reaches(policy("*:22"), f"{PUBLIC}:443")
+
+
+class TestInternal:
+    @pytest.mark.parametrize(
+        "rule", ["*:*", "0.0.0.0/0:*", "[::/0]:*", "*.example.com:*", "0.0.0.0/7:*", "126.0.0.0/7:*", "www.example.com:*"]
+    )
+    def test_v1_what_does_not_name_it_does_not_reach_it(self, rule):
+        for ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fe80::1%lo"):
+            assert not reaches(policy(rule), "a.example.com:443", ip)
+
+    @pytest.mark.parametrize("rule", ["127.0.0.1:*", "127.0.0.0/8:*", "127.0.0.0/31:443", "localhost:443"])
+    def test_its_address_its_network_or_the_exact_name_do(self, rule):
+        assert reaches(policy(rule), "localhost:443", "127.0.0.1")
+
+    def test_a_name_grants_what_it_resolves_to_only_under_that_name(self):
+        rules = policy("intranet.example:443")
+        assert reaches(rules, "intranet.example:443", "10.0.0.5")
+        assert not reaches(rules, "10.0.0.5:443")
+        assert not reaches(rules, "sub.intranet.example:443", "10.0.0.5")
+        assert not reaches(rules, "intranet.example:22", "10.0.0.5")
+
+    def test_an_address_grants_it_under_every_name(self):
+        """Own listeners aside, which are never targets: that is checked at the socket."""
+        assert reaches(policy("10.0.0.5:443"), "anything.example:443", "10.0.0.5")
+        assert not reaches(policy("10.0.0.5:443"), "anything.example:443", "10.0.0.6")
+
+    def test_v5_a_network_grants_its_addresses_in_every_wrapping(self):
+        rules = policy("127.0.0.0/8:443")
+        assert reaches(rules, "[::ffff:127.0.0.1]:443")
+        assert reaches(rules, "[64:ff9b::7f00:1]:443")
+        assert not reaches(rules, "[::127.0.0.1]:443")
+        assert not reaches(rules, "[::1]:443")
+
+    def test_v5_a_wrapping_network_grants_nothing_internal(self):
+        rules = policy("[64:ff9b::/96]:443")
+        assert reaches(rules, "[64:ff9b::101:101]:443")
+        assert not reaches(rules, "[64:ff9b::7f00:1]:443")
+        assert not reaches(rules, "1.1.1.1:443")
+
+    def test_one_wrapped_address_can_be_named(self):
+        assert reaches(policy("[64:ff9b::7f00:1]:443"), "[64:ff9b::7f00:1]:443")
+        assert not reaches(policy("[64:ff9b::7f00:1]:443"), "127.0.0.1:443")
+
+
+class TestDeny:
+    def test_deny_beats_allow(self):
+        for deny in ("*:443", "example.com:443", f"{PUBLIC}:443", "93.0.0.0/8:1-1000", "*.com:*"):
+            rules = policy("*:443 example.com:443", deny)
+            assert not reaches(rules, "example.com:443", PUBLIC)
+            assert rules.judge(Address("example.com", 443), PUBLIC) == Decision(False, f"deny {deny}")
+
+    def test_v5_deny_binds_every_wrapping(self):
+        for deny in ("1.1.1.0/24:*", "[::ffff:1.1.1.0/120]:*"):
+            for host in ("1.1.1.1", "[::ffff:1.1.1.1]", "[64:ff9b::101:101]"):
+                assert not reaches(policy("*:443", deny), f"{host}:443")
+            assert reaches(policy("*:443", deny), "1.1.2.1:443")
+        assert not reaches(policy("*:443", "[64:ff9b::/96]:*"), "[64:ff9b::101:101]:443")
+
+    def test_deny_is_by_port(self):
+        rules = policy("*:*", "*:25")
+        assert not reaches(rules, f"{PUBLIC}:25")
+        assert reaches(rules, f"{PUBLIC}:26")
+        assert rules.before_lookup(Address(PUBLIC, 25)) == refusal.request_denied()
+
+    def test_v22_a_forbidden_address_gets_one_answer(self):
+        rules = policy(deny="1.1.1.1:*")
+        answers = {rules.before_lookup(Address(host, 443)) for host in ("1.1.1.1", "127.0.0.1", "10.0.0.1", "::1")}
+        assert answers == {refusal.ip_prohibited()}
+
+
+class TestNames:
+    def test_v7_label_boundaries(self):
+        rules = policy("*.trusted.net:443")
+        assert reaches(rules, "www.trusted.net:443", PUBLIC)
+        assert reaches(rules, "a.b.trusted.net:443", PUBLIC)
+        assert not reaches(rules, "evil-trusted.net:443", PUBLIC)
+        assert not reaches(rules, "trusted.net:443", PUBLIC)
+        assert not reaches(rules, "trusted.net.evil.example:443", PUBLIC)
+        assert not reaches(policy("trusted.net:443"), "evil-trusted.net:443", PUBLIC)
+        assert not reaches(policy("trusted.net:443"), "www.trusted.net:443", PUBLIC)
+
+    def test_v7_a_deny_of_a_domain_has_the_same_boundaries(self):
+        rules = policy("*:443", "*.evil.net:* evil.net:*")
+        for host in ("evil.net", "EVIL.net.", "www.Evil.net"):
+            assert not reaches(rules, f"{host}:443", PUBLIC)
+        assert reaches(rules, "not-evil.net:443", PUBLIC)
+
+    def test_v7_rules_on_names_do_not_match_addresses(self):
+        assert not reaches(policy("*.example:443"), f"{PUBLIC}:443")
+
+    def test_the_name_service_is_not_asked_in_vain(self):
+        assert policy("a.example:443").before_lookup(Address("b.example", 443)) == refusal.request_denied()
+        assert policy("a.example:443").before_lookup(Address("a.example", 443)) is None
+        assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 443)) is None  # its address may lie there
+        assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 22)) == refusal.request_denied()
+        assert policy("*:*", "b.example:*").before_lookup(Address("b.example", 443)) == refusal.request_denied()
+
+    def test_the_verdict_names_its_rule(self):
+        rules = policy("*.example:443 10.0.0.0/8:*")
+        assert rules.judge(Address("a.example", 443), PUBLIC) == Decision(True, "allow *.example:443")
+        assert rules.judge(Address("a.example", 22), "10.0.0.1") == Decision(True, "allow 10.0.0.0/8:*")
+        assert rules.judge(Address("a.example", 22), PUBLIC) == Decision(False, "no allow rule")
+        assert policy().judge(Address("a.example", 443), PUBLIC) == Decision(True, "allow *:443")
+
+
+def test_an_address_that_is_none_is_a_fault_of_the_caller():
+    with pytest.raises(ValueError):
+        policy().judge(Address("example.com", 443), "example.com")
+
+
+def test_a_repeated_question_gets_the_same_answer():
+    rules = policy("*:22")
+    for _ in range(2):
+        assert rules.before_lookup(Address(PUBLIC, 22)) is None
+        assert rules.judge(Address(PUBLIC, 22), PUBLIC).allowed
+        assert not rules.judge(Address(PUBLIC, 23), PUBLIC).allowed
+
+
+RULES = st.sampled_from(
+    [
+        "*:443",
+        "*:*",
+        "*:1-1024",
+        "a.example:*",
+        "*.example:443",
+        "10.0.0.0/8:*",
+        "127.0.0.1:443",
+        "0.0.0.0/0:*",
+        "[::/0]:*",
+        "[::1]:*",
+    ]
+)
+HOSTS = st.one_of(st.sampled_from(["a.example", "b.a.example", "example", "aexample"]), st.ip_addresses().map(str))
+
+
+@bounded
+@given(
+    st.lists(RULES, max_size=3), st.lists(RULES, max_size=3), HOSTS, st.sampled_from([22, 443, 8080]), st.ip_addresses().map(str)
+)
+def test_property_safe_whatever_the_rules(allow, deny, host, port, ip):
+    rules = policy(" ".join(allow), " ".join(deny))
+    target = parse_authority(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    ip = target.host if ":" in target.host or target.host[0].isdigit() else ip
+    refused, decision = rules.before_lookup(target), rules.judge(target, ip)
+    if refused is not None:
+        assert not decision.allowed
+    if decision.allowed and is_internal(ip):
+        assert decision.rule.split()[1] in ("a.example:*", "10.0.0.0/8:*", "127.0.0.1:443", "[::1]:*")
+    if deny and decision.allowed:
+        assert not policy("*:*", " ".join(deny)).judge(target, ip).rule.startswith("deny")
+    more = policy(" ".join(allow), " ".join([*deny, "*:*"]))
+    assert not more.judge(target, ip).allowed
+
+
+@bounded
+@given(st.one_of(st.text(max_size=30), st.text("*.[]:/-0123456789a%@ ", max_size=24)))
+def test_fuzz_rules_or_address_errors(text):
+    try:
+        rule = parse_rule(text)
+    except AddressError:
+        return
+    assert 1 <= rule.low <= rule.high <= 65535
+    assert [bool(rule.name), bool(rule.suffix), rule.network is not None].count(True) <= 1

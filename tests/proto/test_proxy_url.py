@@ -1,0 +1,124 @@
+"""Proxy URLs. V18: the password is in the result, and in no text of it or of an error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tunnelctl.errors import AddressError
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_url
+
+HOST = Address("proxy.example", 3128)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://proxy.example:3128", ProxyURL("http", HOST, None, None)),
+        ("http://proxy.example:3128/", ProxyURL("http", HOST, None, None)),
+        ("HTTP://Proxy.Example.:3128", ProxyURL("http", HOST, None, None)),
+        ("proxy.example:3128", ProxyURL("http", HOST, None, None)),
+        ("proxy.example", ProxyURL("http", Address("proxy.example", 80), None, None)),
+        ("http://proxy.example", ProxyURL("http", Address("proxy.example", 80), None, None)),
+        ("http://[::1]:3128", ProxyURL("http", Address("::1", 3128), None, None)),
+        ("[::1]", ProxyURL("http", Address("::1", 80), None, None)),
+        ("http://u@proxy.example:3128", ProxyURL("http", HOST, "u", None)),
+        ("http://u:@proxy.example:3128", ProxyURL("http", HOST, "u", "")),
+        ("http://u:p@proxy.example:3128", ProxyURL("http", HOST, "u", "p")),
+        ("u:p@proxy.example:3128", ProxyURL("http", HOST, "u", "p")),
+        ("http://:p@proxy.example:3128", ProxyURL("http", HOST, "", "p")),
+        ("http://@proxy.example:3128", ProxyURL("http", HOST, "", None)),
+        ("http://u:a:b@proxy.example:3128", ProxyURL("http", HOST, "u", "a:b")),
+        ("http://u:p@ss@proxy.example:3128", ProxyURL("http", HOST, "u", "p@ss")),
+        ("http://a%40b:%2f%3A%25@proxy.example:3128", ProxyURL("http", HOST, "a@b", "/:%")),
+        ("http://%C3%BC:%ff@proxy.example:3128", ProxyURL("http", HOST, "ü", "\udcff")),
+        ("http://u:100%@proxy.example:3128", ProxyURL("http", HOST, "u", "100%")),
+        ("http://u:%zz%4%+1% 1@proxy.example:3128", ProxyURL("http", HOST, "u", "%zz%4%+1% 1")),
+    ],
+)
+def test_urls(text, url):
+    assert tuple(parse_proxy_url(text)) == tuple(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("https://proxy.example", "https:// is not supported"),
+        ("socks5://u:secret@proxy.example", "socks5:// is not supported"),
+        ("", "missing|empty"),
+        ("http://", "empty"),
+        ("http://u:secret@", "empty"),
+        ("http://proxy.example/path", "a path"),
+        ("http://proxy.example//", "a path"),
+        ("http://proxy.example?query", "a path"),
+        ("http://proxy.example#fragment", "a path"),
+        ("http://u:sec/ret@proxy.example", "a path"),
+        ("http://u:sec://ret@proxy.example", "a path"),
+        ("u:secret://x@proxy.example", "a path"),
+        ("://proxy.example", "a path"),
+        ("http://proxy.example:0", "port '0' is not a number from 1 to 65535"),
+        ("proxy.example:", "the port is missing"),
+        ("http://u:secret@proxy.example:x", "1 to 65535"),
+        ("http://::1", "brackets"),
+        ("http://a b", "blank"),
+        ("http://2130706433:80", "dotted quad"),
+    ],
+)
+def test_errors_name_the_cause_and_no_user_information(text, cause):
+    """V18, V4"""
+    with pytest.raises(AddressError, match=cause) as caught:
+        parse_proxy_url(text)
+    everything = f"{caught.value} {caught.value.hint} {caught.value!r}"
+    assert "proxy URL" in everything
+    assert "sec" not in everything
+    assert "ret" not in everything
+
+
+def test_a_slash_in_a_password_gets_a_hint():
+    with pytest.raises(AddressError) as caught:
+        parse_proxy_url("http://u:a/b@proxy.example")
+    assert "%2F" in caught.value.hint
+    with pytest.raises(AddressError) as caught:
+        parse_proxy_url("http://proxy.example/a")
+    assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        (ProxyURL("http", HOST, None, None), "http://proxy.example:3128"),
+        (ProxyURL("http", HOST, "u", None), "http://u@proxy.example:3128"),
+        (ProxyURL("http", HOST, "u", "secret"), "http://u:***@proxy.example:3128"),
+        (ProxyURL("http", HOST, "u", ""), "http://u:***@proxy.example:3128"),
+        (ProxyURL("http", HOST, "a@\x1b:ü\udcff", "secret"), "http://a%40%1B%3A%C3%BC%FF:***@proxy.example:3128"),
+    ],
+)
+def test_v18_texts_mask_the_password(url, text):
+    assert str(url) == f"{url}" == text
+    assert repr(url) == f"ProxyURL({text!r})"
+    assert "secret" not in f"{(url,)} {[url]!r}"
+
+
+@bounded
+@given(
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=12), st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+)
+def test_property_encoded_user_information_comes_back(user, password):
+    def encode(text):
+        return "".join(f"%{octet:02x}" for octet in text.encode())
+
+    url = parse_proxy_url(f"http://{encode(user)}:{encode(password)}@proxy.example:3128")
+    assert url == ProxyURL("http", HOST, user, password)
+    assert parse_proxy_url(str(url)).user == user
+
+
+@bounded
+@given(st.text('ab:@/%2[]?#. \n', max_size=20))  # fmt: skip
+def test_fuzz_only_address_errors(text):
+    for spelling in (text, f"http://{text}"):
+        try:
+            url = parse_proxy_url(spelling)
+        except AddressError:
+            continue
+        assert parse_proxy_url(str(url)).address == url.address

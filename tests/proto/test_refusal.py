@@ -1,0 +1,119 @@
+"""Refusals on the wire. S8, S16-S20, S23 of the checklist; the table of section 4.3; V17, V22 as far as a response shows them."""
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import ConnectClient, Rejected
+from tunnelctl.proto.proxy_status import printable
+from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
+
+# (refusal, status, RFC 9209 error type): the table of section 4.3, row by row, and our own causes behind it
+TABLE = [
+    (refusal.dns_timeout(), 504, "dns_timeout"),
+    (refusal.dns_error(), 502, "dns_error"),
+    (refusal.ip_prohibited(), 403, "destination_ip_prohibited"),
+    (refusal.ip_unroutable(), 502, "destination_ip_unroutable"),
+    (refusal.connection_refused(), 502, "connection_refused"),
+    (refusal.connection_timeout(), 504, "connection_timeout"),
+    (refusal.limit_reached(), 503, "connection_limit_reached"),
+    (refusal.request_denied(), 403, "http_request_denied"),
+    (refusal.bad_request("x"), 400, "http_request_error"),
+    (refusal.loop_detected(), 502, "proxy_loop_detected"),
+    (refusal.method_not_allowed("GET"), 405, "http_request_error"),
+    (refusal.auth_required(), 407, "http_request_denied"),
+    (refusal.head_timeout(), 408, "http_request_error"),
+    (refusal.uri_too_long(), 414, "http_request_error"),
+    (refusal.head_too_large(), 431, "http_request_error"),
+    (refusal.method_unknown(), 501, "http_request_error"),
+    (refusal.version_unsupported(), 505, "http_request_error"),
+    (refusal.connection_failed(), 502, "connection_terminated"),
+]
+
+
+def read(answer):
+    """What a client makes of the octets: ours, and h11 as a second opinion. The response must be complete and then close."""
+    rejected = ConnectClient(Address("example.com", 443)).feed(answer)
+    assert isinstance(rejected, Rejected)
+    second = h11.Connection(h11.CLIENT)
+    second.send(h11.Request(method="CONNECT", target="example.com:443", headers=[("Host", "example.com:443")]))
+    second.send(h11.EndOfMessage())
+    second.receive_data(answer)
+    response, body, end = second.next_event(), second.next_event(), second.next_event()
+    assert (response.status_code, response.reason.decode()) == (rejected.status, rejected.reason)
+    assert bytes(body.data) == rejected.body
+    assert isinstance(end, h11.EndOfMessage)
+    assert second.next_event() is h11.NEED_DATA or second.their_state is h11.MUST_CLOSE
+    return rejected
+
+
+@pytest.mark.parametrize(("answer", "status", "error"), TABLE, ids=[f"{row[1]}-{row[0].details[:30]}" for row in TABLE])
+def test_s18_s19_status_error_type_and_close(answer, status, error):
+    """S18: Connection: close; S19: status and error type by cause; S20: nothing invites a cache."""
+    rejected = read(render_refusal(answer))
+    assert (rejected.status, rejected.reason) == (status, REASONS[status])
+    (member,) = rejected.proxy_status
+    assert (member.proxy, member.error, member.details) == ("tunnelctl", error, answer.details)
+    assert ("Connection", "close") in rejected.fields
+    assert not {name.lower() for name, _ in rejected.fields} & {"cache-control", "expires", "etag", "last-modified"}
+    assert rejected.body == f"tunnelctl: {status} {REASONS[status]}: {answer.details}\n".encode()
+    if error == "http_request_error":
+        assert member.params == (("status-code", status),)
+
+
+def test_every_status_has_a_row():
+    assert {status for _, status, _ in TABLE} == set(REASONS)
+
+
+def test_s8_405_says_what_is_allowed():
+    assert ("Allow", "CONNECT") in read(render_refusal(refusal.method_not_allowed("GET"))).fields
+
+
+def test_s16_established_has_no_framing():
+    assert ESTABLISHED == b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+def test_s17_407_has_a_challenge_and_policy_is_no_407():
+    fields = dict(read(render_refusal(refusal.auth_required('our "realm"\n'))).fields)
+    assert fields["Proxy-Authenticate"] == 'Basic realm="our \\"realm\\"%0A", charset="UTF-8"'
+    assert refusal.ip_prohibited().status == refusal.request_denied().status == 403
+
+
+def test_s19_retry_after():
+    assert ("Retry-After", "30") in read(render_refusal(refusal.limit_reached(30))).fields
+
+
+def test_s19_parameters():
+    assert read(render_refusal(refusal.dns_error(rcode="NXDOMAIN"))).proxy_status[0].params == (("rcode", "NXDOMAIN"),)
+    assert read(render_refusal(refusal.dns_error())).proxy_status[0].params == ()
+
+
+def test_the_deployment_can_have_a_name():
+    assert read(render_refusal(refusal.loop_detected(), "gate.example")).proxy_status[0].proxy == "gate.example"
+
+
+def test_v22_a_forbidden_address_has_one_answer():
+    assert render_refusal(refusal.ip_prohibited()) == render_refusal(refusal.ip_prohibited())
+    assert not any(c.isdigit() for c in refusal.ip_prohibited().details)
+
+
+@bounded
+@given(st.text(max_size=60), st.text(max_size=30))
+def test_v17_hostile_text_stays_inside_its_field(details, realm):
+    for answer in (refusal.bad_request(details), refusal.auth_required(realm, details)):
+        octets = render_refusal(answer)
+        head, _, body = octets.partition(b"\r\n\r\n")
+        assert octets.isascii()
+        assert not set(octets) & (set(range(0x20)) - set(b"\r\n")) | {0x7F} & set(octets)
+        assert b"\n" not in head.replace(b"\r\n", b"")
+        assert body.count(b"\n") == 1
+        rejected = read(octets)
+        assert rejected.proxy_status[0].details == printable(details)
+
+
+def test_a_refusal_is_a_plain_record():
+    assert Refusal(403, "http_request_denied", "x") == refusal.request_denied("x")

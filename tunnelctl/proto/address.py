@@ -1,0 +1,163 @@
+"""Host names, IP literals, ports and authorities, parsed to one canonical form or refused.
+
+Everything that is later compared, looked up, sent or logged has passed through here, so that two spellings of one host are
+equal and no spelling means different things to us and to getaddrinfo: that one takes `2130706433`, `0x7f.1` and `0177.0.0.1`
+for 127.0.0.1 and cuts a name at a NUL.
+
+On the path of every ssh connection: str methods instead of patterns, and `ipaddress` (2 ms) and `idna` only when needed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tunnelctl.errors import AddressError
+from tunnelctl.record import NamedTuple
+
+MAX_NAME = 253  # RFC 1035 section 2.3.4: 255 octets on the wire, less the first length octet and the root
+MAX_LABEL = 63
+MAX_PORT = 65535
+
+# Underscore is no host name by RFC 1123, but service names and some hosts in use have it, and every resolver takes it.
+_NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+_HEX_DIGITS = "0123456789abcdef"
+_OCTETS = frozenset(map(str, range(256)))  # without leading zeros: octal to some readers
+_NO_URL = "it takes a host, not a URL"
+_SHOWN = 80  # characters of a refused text that an error message repeats
+
+
+class Address(NamedTuple):
+    """A canonical host and a port from 1 to 65535; `str` gives the authority form, with IPv6 in brackets.
+
+    host: a dotted quad, compressed lower-case IPv6 without brackets, or a lower-case name of A-labels without trailing dot
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_ip(host: str) -> bool:
+    """Whether a canonical host is an IP address. In canonical form nothing but a dotted quad is all digits and dots."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def shown(text: str) -> str:
+    """`text` quoted for an error message: escaped, cut to length, and without what stands before an `@`."""
+    _, at, rest = text.rpartition("@")
+    rest = f"***@{rest}" if at else rest
+    return ascii(rest) if len(rest) <= _SHOWN else ascii(rest[:_SHOWN]) + "…"
+
+
+def parse_port(text: str) -> int:
+    """A port from 1 to 65535 in plain ASCII digits: no sign, blank or leading zero (int() takes ' +٤٤٣')."""
+    if text.isascii() and text.isdigit() and len(text) <= 5 and text[0] != "0" and int(text) <= MAX_PORT:
+        return int(text)
+    raise AddressError(f"port {shown(text)}", "not a number from 1 to 65535")
+
+
+def parse_authority(text: str, default_port: int | None = None) -> Address:
+    """HOST:PORT or [V6]:PORT; the port may be missing where there is a default for it."""
+    if text[:1] == "[":
+        bracketed, bracket, rest = text.partition("]")
+        host = bracketed + bracket
+        if rest and rest[0] != ":":
+            raise AddressError(f"address {shown(text)}", "after ] there can only be :PORT")
+        port = rest[1:] if rest else None
+    else:
+        host, colon, rest = text.partition(":")
+        if ":" in rest or rest[:2] == "//":
+            cause = _NO_URL if "://" in text else "an IPv6 address needs brackets: [ADDRESS]:PORT"
+            raise AddressError(f"address {shown(text)}", cause)
+        port = rest if colon else None
+    if port:
+        return Address(parse_host(host), parse_port(port))
+    if port is not None or default_port is None:
+        raise AddressError(f"address {shown(text)}", "the port is missing", hint="write HOST:PORT")
+    return Address(parse_host(host), default_port)
+
+
+@lru_cache(maxsize=1024)
+def parse_host(text: str) -> str:
+    """The canonical form of a host: IPv4, IPv6 with or without brackets, or a name. Cached: clients ask for the same few hosts."""
+    if text.isascii():
+        name = text.lower()
+        if ":" in name or name[:1] == "[":
+            return _ipv6(name)
+    else:
+        name = _to_ascii(text)
+    if name[-1:] == ".":
+        name = name[:-1]  # one trailing dot marks the root: the same host
+    if name.strip(_NAME_CHARACTERS) or not name or not _labels_fit(name):
+        raise _name_error(text, name)
+    if name[0].isdigit() and not _is_quad(name) and _is_number_like(name):
+        raise AddressError(f"host {shown(text)}", "a host of numbers must be a plain dotted quad like 192.0.2.1")
+    return name
+
+
+def _labels_fit(name: str) -> bool:
+    """Labels are not empty, not over-long, and none starts with a hyphen (it could pass for an option somewhere)."""
+    if name[0] in ".-" or name[-1] == "." or ".." in name or ".-" in name:
+        return False
+    return len(name) <= MAX_LABEL or (len(name) <= MAX_NAME and max(map(len, name.split("."))) <= MAX_LABEL)
+
+
+def _is_quad(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) == 4 and _OCTETS.issuperset(parts)
+
+
+def _is_number_like(name: str) -> bool:
+    """Whether inet_aton, and with it getaddrinfo, could read the name as an address: decimal, octal or hex numbers only."""
+    return all(part.isdigit() or (part[:2] == "0x" and not part[2:].strip(_HEX_DIGITS)) for part in name.split("."))
+
+
+def _ipv6(name: str) -> str:
+    if "://" in name:
+        raise AddressError(f"host {shown(name)}", _NO_URL)
+    if name[0] == "[":
+        if name[-1] != "]" or ":" not in name:
+            raise AddressError(f"host {shown(name)}", "brackets belong round an IPv6 address, and only there")
+        name = name[1:-1]
+    if "%" in name:
+        raise AddressError(f"host {shown(name)}", "a scope id (%…) means something on this machine only")
+    import ipaddress  # 2 ms, and names and IPv4 do without
+
+    try:
+        address = ipaddress.IPv6Address(name)
+    except ValueError:
+        raise AddressError(f"host {shown(name)}", "not an IPv6 address") from None
+    # RFC 5952 section 5. str() of a mapped address differs between Python versions; logs should not.
+    return str(address) if address.ipv4_mapped is None else f"::ffff:{address.ipv4_mapped}"
+
+
+def _to_ascii(text: str) -> str:
+    """A-labels of a name with non-ASCII characters, mapped by UTS #46: full-width digits come out as digits and are judged so."""
+    import idna  # 10 ms, for the few names that need it
+
+    if len(text) > MAX_NAME:  # before idna: its work grows faster than the text
+        raise _name_error(text, text)
+    try:
+        labels = idna.uts46_remap(text, std3_rules=False, transitional=False).split(".")
+        return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
+    except UnicodeError as error:  # the root of idna's errors; their texts repeat the input
+        cause = "not a valid international name"
+        raise AddressError(f"host {shown(text)}", cause) from error
+
+
+def _name_error(text: str, name: str) -> AddressError:
+    if not name:
+        cause = "empty"
+    elif "@" in name:
+        cause = "user information has no place in a host"
+    elif len(name) > MAX_NAME:
+        cause = f"longer than {MAX_NAME} characters"
+    elif any(c.isspace() or not c.isprintable() for c in name):
+        cause = "a blank or control character in it"
+    elif name.strip(_NAME_CHARACTERS):
+        cause = "a character in it that no host name has"
+    else:
+        cause = f"labels have 1 to {MAX_LABEL} characters and do not start with a hyphen"
+    return AddressError(f"host {shown(text)}", cause)

@@ -1,0 +1,187 @@
+"""CONNECT as the client: the request, and what the proxy makes of it.
+
+    request sent ── 1xx ──▶ again, a bounded number of times
+                 ── 2xx ──▶ Established: everything behind the empty line is the tunnel's
+                 ── else ─▶ an excerpt of the body is collected ──▶ Rejected
+                 ── not HTTP ──▶ MalformedAnswer, at the first octet that shows it
+
+Payload must not be sent before Established (RFC 9931): octets sent to a proxy that then refuses would be read as a request.
+
+What only a refusal needs (`body`, `structured`) is imported when there is one: an ssh that gets its tunnel does not wait for it.
+"""
+
+from __future__ import annotations
+
+from tunnelctl import __version__
+from tunnelctl.errors import MalformedAnswer, UsageProblem
+from tunnelctl.proto import fields as header
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.fields import Fields
+from tunnelctl.proto.head import CLIENT_LIMITS, Head, HeadError, HeadReader
+from tunnelctl.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.proto.proxy_status import ProxyStatus
+
+MAX_INFORMATIONAL = 20  # 1xx answers skipped: more are no news but a stall
+MAX_EXCERPT = 4096  # octets of the body of a refusal: a screen of text
+SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
+
+# These decide where the request ends and for whom it is; a CONNECT has no content (RFC 9110 section 9.3.6).
+_OURS = frozenset({"host", "content-length", "transfer-encoding"})
+_PREFIX = b"HTTP/"
+_VERSIONS = frozenset(f"HTTP/1.{minor}" for minor in range(10))
+
+
+class Established(NamedTuple):
+    """The tunnel stands. leftover: what came behind the head; it is the target's and must be delivered first."""
+
+    status: int
+    reason: str
+    fields: Fields
+    head: bytes
+    leftover: bytes
+
+
+class Rejected(NamedTuple):
+    """The proxy answered, and not with 2xx; the connection is of no further use. All text in it is the peer's, unescaped.
+
+    body: the decoded content, at most MAX_EXCERPT octets of it
+    """
+
+    status: int
+    reason: str
+    fields: Fields
+    head: bytes
+    body: bytes
+    proxy_status: tuple[ProxyStatus, ...]
+
+
+class ConnectClient:
+    """One CONNECT request on one connection."""
+
+    def __init__(self, target: Address, fields: Fields = ()) -> None:
+        """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or is not the user's to set."""
+        for name, value in fields:
+            header.check(name, value)
+            if name.lower() in _OURS:
+                raise UsageProblem(f"header {name}", "not to be set in a CONNECT request")
+        if header.get(fields, "user-agent") is None:
+            fields = (("User-Agent", f"tunnelctl/{__version__}"), *fields)
+        self._target = target
+        self._fields = (("Host", str(target)), *fields)
+        self._reader = HeadReader(CLIENT_LIMITS, strict=False)
+        self._informational = 0
+        self._done = False
+        self._refusal: _RefusalReader | None = None
+
+    def request(self) -> bytes:
+        """The request head."""
+        return self._render(self._fields)
+
+    def masked_request(self) -> bytes:
+        """The request head for people and logs: without credentials."""
+        return self._render(header.mask(self._fields))
+
+    def _render(self, fields: Fields) -> bytes:
+        return f"CONNECT {self._target} HTTP/1.1\r\n".encode("ascii") + header.render(fields) + b"\r\n"
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the answer is known to be a refusal, of which only the body is missing."""
+        return self._refusal is not None
+
+    def feed(self, data: bytes) -> Established | Rejected | None:
+        """Takes octets from the proxy; returns the outcome once it is known. Then the machine is done: nothing more is read."""
+        if self._done:
+            raise RuntimeError("the answer is complete: what follows is tunnel bytes, or nothing")
+        outcome = self._outcome(data)
+        self._done = outcome is not None
+        return outcome
+
+    def _outcome(self, data: bytes) -> Established | Rejected | None:
+        while self._refusal is None:
+            head = self._read_head(data)
+            if head is None:
+                return None
+            status, reason = self._read_status(head.start_line)
+            if 200 <= status <= 299:
+                return Established(status, reason, head.fields, head.raw, head.leftover)
+            if status >= 200:
+                self._refusal = _RefusalReader(status, reason, head)
+            else:
+                self._skip_informational(status)
+            data = head.leftover
+        return self._refusal.feed(data)
+
+    def eof(self) -> Rejected:
+        """The proxy has closed, or the time is up: ends the excerpt of a refusal. Raises MalformedAnswer if there is no answer."""
+        if self._refusal is not None:
+            return self._refusal.result()
+        raise self._malformed("closed inside the head" if self._reader.peek(1) else "closed without answering")
+
+    def _read_head(self, data: bytes) -> Head | None:
+        first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
+        if not first.startswith(_PREFIX[: len(first)]):
+            raise self._malformed(f"not HTTP: it starts with {_quote(first)}", _guess(first))
+        try:
+            return self._reader.feed(data)
+        except HeadError as error:
+            raise self._malformed(f"malformed head: {error}") from None
+
+    def _read_status(self, line: bytes) -> tuple[int, str]:
+        """Status and reason; the reason may be missing, with or without the blank before it."""
+        version, _, rest = line.decode("latin-1").partition(" ")
+        code, _, reason = rest.strip(header.BLANKS).partition(" ")
+        if version not in _VERSIONS:
+            raise self._malformed(f"not HTTP/1: it starts with {_quote(line)}")
+        if not (code.isascii() and code.isdigit() and len(code) == 3 and code[0] != "0"):
+            raise self._malformed(f"no status code in {_quote(line)}")
+        return int(code), reason.strip(header.BLANKS)
+
+    def _skip_informational(self, status: int) -> None:
+        if status == 101:  # an upgrade that nobody asked for: what follows is in a protocol we do not know
+            raise self._malformed("it switches protocols unasked (101)")
+        self._informational += 1
+        if self._informational > MAX_INFORMATIONAL:
+            raise self._malformed(f"more than {MAX_INFORMATIONAL} informational answers and no final one")
+        self._reader = HeadReader(CLIENT_LIMITS, strict=False)
+
+    def _malformed(self, cause: str, hint: str = "") -> MalformedAnswer:
+        return MalformedAnswer(f"answer to CONNECT {self._target}", cause, hint)
+
+
+class _RefusalReader:
+    """Collects the body behind the head of a refusal."""
+
+    def __init__(self, status: int, reason: str, head: Head) -> None:
+        from tunnelctl.proto.body import BodyReader
+
+        self._start = status, reason
+        self._head = head
+        self._body = BodyReader(head.fields, MAX_EXCERPT, empty=status == 304)  # RFC 9112 section 6.3
+
+    def feed(self, data: bytes) -> Rejected | None:
+        return self.result() if self._body.feed(data) else None
+
+    def result(self) -> Rejected:
+        fields = self._head.fields
+        # One field or several: a list either way (RFC 9110 section 5.3).
+        from tunnelctl.proto.proxy_status import parse as parse_proxy_status  # not on the way to a tunnel
+
+        proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
+        return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status)
+
+
+def _quote(octets: bytes) -> str:
+    """Octets of the peer for a message: escaped and cut to length."""
+    return ascii(octets[:SHOWN].decode("latin-1"))
+
+
+def _guess(first: bytes) -> str:
+    if first.startswith(b"SSH-"):
+        return "an SSH server answers there, not a proxy: check the proxy's host and port"
+    if first[:2] in (b"\x15\x03", b"\x16\x03"):
+        return "that port speaks TLS, not HTTP in the clear: check the proxy's scheme and port"
+    return ""

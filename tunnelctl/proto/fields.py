@@ -1,0 +1,70 @@
+"""Header fields: an ordered tuple of (name, value) pairs of latin-1 text, because order and repetition carry meaning.
+
+latin-1 maps octets to characters one to one, so what came off the wire goes back to it unchanged.
+"""
+
+from functools import lru_cache
+
+from tunnelctl.errors import UsageProblem
+
+Field = tuple[str, str]
+Fields = tuple[Field, ...]
+
+TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # RFC 9110 section 5.6.2
+BLANKS = " \t"
+
+# Fields whose values are credentials in whole or in part.
+SECRET = frozenset({"proxy-authorization", "authorization", "cookie", "proxy-authentication-info"})
+
+
+def get_all(fields: Fields, name: str) -> tuple[str, ...]:
+    """Every value of a field, in order; names compare without regard to case."""
+    name = name.lower()
+    return tuple(value for key, value in fields if key.lower() == name)
+
+
+def get(fields: Fields, name: str) -> str | None:
+    """The first value of a field, or None."""
+    values = get_all(fields, name)
+    return values[0] if values else None
+
+
+@lru_cache(maxsize=512)
+def is_token(text: str) -> bool:
+    """Whether `text` can be a field name, a method or a parameter name. Cached: all clients send the same few field names."""
+    return bool(text) and not text.strip(TOKEN)
+
+
+def check(name: str, value: str) -> None:
+    """Raises UsageProblem unless the field can be sent: a CR or LF in it would add lines of somebody else's choice."""
+    if not is_token(name):
+        raise UsageProblem(f"--header {name!a}", "not a field name: letters, digits and hyphens")
+    if any((c < " " and c != "\t") or c == "\x7f" for c in value):
+        raise UsageProblem(f"--header {name}", "a control character in its value")
+    if any(c > "\xff" for c in value):
+        raise UsageProblem(f"--header {name}", "a character in its value that a header cannot carry")
+
+
+def parse(text: str) -> Field:
+    """A field as the user types it: 'Name: value'. Raises UsageProblem; the value may be a secret and is not repeated."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise UsageProblem("--header", "no colon in it", hint="write it as 'Name: value'")
+    value = value.strip(BLANKS)
+    check(name, value)
+    return name, value
+
+
+def render(fields: Fields) -> bytes:
+    """The field lines, each with its CRLF, without the empty line. The fields must have passed `check`."""
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+
+
+def mask(fields: Fields) -> Fields:
+    """The same fields with `***` for the values of those that carry credentials; the scheme of an Authorization stays."""
+    return tuple((name, _masked(value)) if name.lower() in SECRET else (name, value) for name, value in fields)
+
+
+def _masked(value: str) -> str:
+    scheme, blank, _ = value.partition(" ")
+    return f"{scheme} ***" if blank and is_token(scheme) else "***"

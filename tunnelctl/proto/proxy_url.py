@@ -1,0 +1,79 @@
+"""Proxy URLs, as they stand in `-x` and in the environment. They carry passwords: no error and no repr shows one."""
+
+from __future__ import annotations
+
+from tunnelctl.errors import AddressError
+from tunnelctl.proto.address import Address, parse_authority, shown
+from tunnelctl.record import NamedTuple
+
+DEFAULT_PORTS = {"http": 80}
+
+_SCHEME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789+-."
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+class ProxyURL(NamedTuple):
+    """A proxy to go through. user and password are decoded, None where the URL has none; str and repr mask the password."""
+
+    scheme: str
+    address: Address
+    user: str | None
+    password: str | None
+
+    def __str__(self) -> str:
+        if self.user is None:
+            return f"{self.scheme}://{self.address}"
+        password = "" if self.password is None else ":***"
+        return f"{self.scheme}://{_encode(self.user)}{password}@{self.address}"
+
+    def __repr__(self) -> str:
+        return f"ProxyURL({str(self)!r})"
+
+
+def parse_proxy_url(text: str) -> ProxyURL:
+    """[http://][USER[:PASSWORD]@]HOST[:PORT][/]. Raises AddressError, whose text shows nothing of what stands before an `@`."""
+    scheme, rest = _split_scheme(text)
+    if scheme not in DEFAULT_PORTS:
+        raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", hint="http:// is")
+    authority = rest.removesuffix("/")
+    if any(delimiter in authority for delimiter in "/?#"):
+        hint = "a / ? # or @ in a user name or password is written %2F %3F %23 %40" if "@" in rest else ""
+        raise AddressError(f"proxy URL {shown(text)}", "a path, query or fragment has no place in it", hint)
+    userinfo, at, hostport = authority.rpartition("@")
+    user, colon, password = userinfo.partition(":")
+    try:
+        address = parse_authority(hostport, DEFAULT_PORTS[scheme])
+    except AddressError as error:
+        cause = f"{error.what} is {error.cause}" if error.what.startswith("port ") else error.cause
+        raise AddressError(f"proxy URL {shown(text)}", cause, error.hint) from None
+    return ProxyURL(scheme, address, _decode(user) if at else None, _decode(password) if colon else None)
+
+
+def _split_scheme(text: str) -> tuple[str, str]:
+    """Scheme and rest. What stands before :// counts as a scheme only if it can be one; it may be part of a password."""
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not separator or not scheme or scheme.strip(_SCHEME_CHARACTERS):
+        return "http", text
+    return scheme, rest
+
+
+def _decode(text: str) -> str:
+    """Percent-decoded, as UTF-8; other octets survive as surrogate escapes. A % without two hex digits stands for itself."""
+    head, *parts = text.split("%")
+    octets = _octets(head)
+    for part in parts:
+        try:
+            octets += bytes.fromhex(part[:2]) + _octets(part[2:]) if len(part[:2].strip()) == 2 else b"%" + _octets(part)
+        except ValueError:
+            octets += b"%" + _octets(part)
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _encode(text: str) -> str:
+    """Percent-encoded wherever it is not plainly harmless on a terminal or in a URL."""
+    return "".join(c if c in _UNRESERVED else "".join(f"%{octet:02X}" for octet in _octets(c)) for c in text)

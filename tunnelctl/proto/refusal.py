@@ -1,0 +1,157 @@
+"""How the server says no: one constructor a cause, with its status, its RFC 9209 error type and a sentence for a person.
+
+The codes follow RFC 9209 section 2.3 but for addresses that policy forbids: it recommends 502, we say 403 (as h2o does),
+because the request was refused and not the target at fault. 407 is for credentials alone: clients answer it by asking for a
+password. The texts never tell more than the client knows already: for a forbidden address they are the same whatever is
+there, so that the proxy is no port scanner.
+"""
+
+from typing import NamedTuple
+
+from tunnelctl.proto import fields as header
+from tunnelctl.proto.fields import Fields
+from tunnelctl.proto.proxy_status import Parameter, ProxyStatus, printable, quote
+from tunnelctl.proto.proxy_status import render as render_status
+
+# No Content-Length or Transfer-Encoding: they would be wrong here (RFC 9110 section 9.3.6), and no other field is needed.
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+REASONS = {
+    400: "Bad Request",
+    403: "Forbidden",
+    405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
+
+
+class Refusal(NamedTuple):
+    """A final answer that is no; the connection is closed behind it.
+
+    error: an RFC 9209 error type; details: a sentence, may carry text from outside
+    fields: header fields that belong to the status; params: further parameters of Proxy-Status
+    """
+
+    status: int
+    error: str
+    details: str
+    fields: Fields = ()
+    params: tuple[Parameter, ...] = ()
+
+
+def render_refusal(refusal: Refusal, proxy: str = "tunnelctl") -> bytes:
+    """The complete response. `proxy` is a token that names this deployment in Proxy-Status."""
+    reason = REASONS[refusal.status]
+    body = f"{proxy}: {refusal.status} {reason}: {printable(refusal.details)}\n".encode("ascii")
+    status = ProxyStatus(proxy, refusal.error, refusal.details, refusal.params)
+    fields = (
+        ("Proxy-Status", render_status(status)),
+        ("Connection", "close"),
+        ("Content-Type", "text/plain; charset=us-ascii"),
+        ("Content-Length", str(len(body))),
+        *refusal.fields,
+    )
+    return f"HTTP/1.1 {refusal.status} {reason}\r\n".encode("ascii") + header.render(fields) + b"\r\n" + body
+
+
+def _request_error(status: int, details: str, fields: Fields = ()) -> Refusal:
+    return Refusal(status, "http_request_error", details, fields, (("status-code", status),))
+
+
+def bad_request(details: str) -> Refusal:
+    """The request breaks the grammar."""
+    return _request_error(400, details)
+
+
+def method_not_allowed(method: str) -> Refusal:
+    """A method we know of and do not serve."""
+    return _request_error(405, f"{method} is not served here, only CONNECT", (("Allow", "CONNECT"),))
+
+
+def head_timeout() -> Refusal:
+    """The request head was not complete in time."""
+    return _request_error(408, "the request head took too long")
+
+
+def uri_too_long() -> Refusal:
+    """The request line is longer than we read."""
+    return _request_error(414, "the request line is too long")
+
+
+def head_too_large() -> Refusal:
+    """The head has more octets or fields than we read."""
+    return _request_error(431, "the request head is too large")
+
+
+def method_unknown() -> Refusal:
+    """A method nobody has registered, or a known one in lower case."""
+    return _request_error(501, "the method is unknown, only CONNECT is served here")
+
+
+def version_unsupported() -> Refusal:
+    """HTTP of another major version."""
+    return _request_error(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+
+
+def auth_required(realm: str = "tunnelctl", details: str = "credentials are required") -> Refusal:
+    """No credentials, or wrong ones. `realm` is a text of ours."""
+    challenge = f'Basic realm={quote(realm)}, charset="UTF-8"'
+    return Refusal(407, "http_request_denied", details, (("Proxy-Authenticate", challenge),))
+
+
+def request_denied(details: str = "the rules of this proxy do not allow the target") -> Refusal:
+    """A rule refuses the name or the port."""
+    return Refusal(403, "http_request_denied", details)
+
+
+def ip_prohibited() -> Refusal:
+    """Policy refuses the address. One text for all of them: it must not tell what is behind."""
+    return Refusal(403, "destination_ip_prohibited", "the rules of this proxy do not allow the address of the target")
+
+
+def dns_timeout(details: str = "the name lookup took too long") -> Refusal:
+    """The name lookup hit its deadline, or the name service gave up."""
+    return Refusal(504, "dns_timeout", details)
+
+
+def dns_error(details: str = "the name of the target has no address", rcode: str = "") -> Refusal:
+    """The name lookup failed; `rcode` where it is known, such as NXDOMAIN."""
+    return Refusal(502, "dns_error", details, (), (("rcode", rcode),) if rcode else ())
+
+
+def ip_unroutable() -> Refusal:
+    """No route to any address of the target."""
+    return Refusal(502, "destination_ip_unroutable", "there is no route to the target")
+
+
+def connection_refused() -> Refusal:
+    """The target answered with a reset."""
+    return Refusal(502, "connection_refused", "the target refused the connection")
+
+
+def connection_timeout() -> Refusal:
+    """The target did not answer in time."""
+    return Refusal(504, "connection_timeout", "the target did not answer in time")
+
+
+def connection_failed(details: str = "the connection to the target failed") -> Refusal:
+    """The dial failed in another way."""
+    return Refusal(502, "connection_terminated", details)
+
+
+def limit_reached(retry_after: int = 1) -> Refusal:
+    """A cap of ours is reached; `retry_after` in seconds."""
+    retry = (("Retry-After", str(retry_after)),)
+    return Refusal(503, "connection_limit_reached", "this proxy has too many connections", retry)
+
+
+def loop_detected() -> Refusal:
+    """The target is this proxy itself."""
+    return Refusal(502, "proxy_loop_detected", "the request leads back to this proxy")
