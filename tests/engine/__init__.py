@@ -1,0 +1,1 @@
+"""The engine's tests. Each runs on epoll and on poll; `tools` has what they share."""

@@ -1,0 +1,211 @@
+"""Deadlines that move, and the heap that holds them."""
+
+import math
+
+import pytest
+
+from tests.engine.conftest import Clock
+from tests.engine.tools import bounded, settle
+from tunnelctl.engine.kernel import (
+    CancelScope,
+    Nursery,
+    TooSlowError,
+    checkpoint,
+    current_kernel,
+    current_time,
+    fail_after,
+    move_on_after,
+    run,
+    sleep,
+)
+
+
+def entries() -> int:
+    return len(current_kernel()._timers)
+
+
+def test_an_idle_limit_that_is_put_off_again_and_again_costs_no_heap(clock: Clock) -> None:
+    async def main() -> None:
+        with move_on_after(10) as scope:
+            for _ in range(1000):
+                scope.deadline = current_time() + 10
+                assert entries() == 1
+            for _ in range(50):
+                await sleep(9)
+                scope.deadline = current_time() + 10
+            assert entries() == 1
+            await sleep(math.inf)
+        assert scope.cancelled_caught
+        assert clock.now == 1000 + 50 * 9 + 10
+        assert entries() == 0
+
+    run(main)
+
+
+def test_a_deadline_that_comes_nearer_strikes_at_the_new_time(clock: Clock) -> None:
+    async def main() -> None:
+        with move_on_after(100) as scope:
+            scope.deadline = current_time() + 1
+            await sleep(math.inf)
+        assert scope.cancelled_caught
+        assert clock.now == 1001
+
+    run(main)
+
+
+def test_deadlines_that_come_nearer_leave_no_heap_behind(clock: Clock) -> None:
+    async def main() -> None:
+        for _ in range(20):
+            with move_on_after(1000) as scope:
+                for nearer in range(999, 0, -1):
+                    scope.deadline = current_time() + nearer
+                assert entries() < 600
+        assert entries() < 600
+        with pytest.raises(TooSlowError), fail_after(10):
+            await sleep(math.inf)
+        assert clock.now == 1010
+
+    run(main)
+
+
+def test_a_deadline_can_be_taken_away(clock: Clock) -> None:
+    async def main() -> None:
+        with move_on_after(1) as scope:
+            scope.deadline = math.inf
+            await sleep(5)
+            assert entries() == 0
+            scope.deadline = current_time() + 2
+            await sleep(math.inf)
+        assert scope.cancelled_caught
+        assert clock.now == 1007
+
+    run(main)
+
+
+def test_a_deadline_that_is_moved_into_the_past(clock: Clock) -> None:
+    async def main() -> None:
+        with CancelScope() as scope:
+            scope.deadline = current_time() - 1
+            await sleep(math.inf)
+        assert scope.cancelled_caught
+        assert clock.now == 1000
+
+    run(main)
+
+
+def test_a_deadline_can_be_set_before_the_block(clock: Clock) -> None:
+    async def main() -> None:
+        scope = CancelScope()
+        assert scope.deadline == math.inf
+        scope.deadline = current_time() + 3
+        await sleep(1)
+        assert entries() == 0
+        with scope:
+            assert scope.deadline == 1003
+            await sleep(math.inf)
+        assert clock.now == 1003
+
+    run(main)
+
+
+def test_a_deadline_after_the_block_strikes_nobody(clock: Clock) -> None:
+    async def main() -> None:
+        with move_on_after(1) as scope:
+            pass
+        scope.deadline = current_time() + 2
+        await sleep(10)
+        assert not scope.cancel_called
+
+    run(main)
+
+
+def test_of_two_that_strike_in_one_turn_the_earlier_counts(clock: Clock) -> None:
+    """An inner limit that is meant to come first does, by however little."""
+
+    async def main() -> None:
+        with CancelScope(1005) as outer:
+            with CancelScope(1005 - 1e-9) as inner:
+                async with Nursery() as nursery:
+                    nursery.start_soon(sleep, 1000)
+                    await settle()
+                    clock.now += 6  # both are late
+            assert inner.cancelled_caught
+            await checkpoint()
+            raise AssertionError
+        assert outer.cancelled_caught
+
+    run(main)
+
+
+def test_of_two_that_strike_at_the_same_time_the_outer_one_counts(clock: Clock) -> None:
+    async def main() -> None:
+        with move_on_after(5) as outer:
+            with move_on_after(5) as inner:
+                await sleep(5)
+            raise AssertionError
+        assert outer.cancelled_caught
+        assert not inner.cancelled_caught
+
+    run(main)
+
+
+def test_a_nursery_has_a_deadline_too(clock: Clock) -> None:
+    async def main() -> None:
+        async with Nursery() as nursery:
+            nursery.cancel_scope.deadline = current_time() + 4
+            nursery.start_soon(sleep, math.inf)
+        assert nursery.cancel_scope.cancelled_caught
+        assert clock.now == 1004
+
+    run(main)
+
+
+def test_ten_thousand_timers_strike_in_order(clock: Clock) -> None:
+    async def main() -> None:
+        woken: list[float] = []
+
+        async def child(seconds: int) -> None:
+            await sleep(seconds)
+            assert current_time() == 1000 + seconds
+            woken.append(seconds)
+
+        async with Nursery() as nursery:
+            for number in range(10_000):
+                nursery.start_soon(child, (number * 7919) % 100)
+        assert woken == sorted(woken)
+        assert len(woken) == 10_000
+        assert entries() == 0
+
+    run(main)
+
+
+def test_timers_that_are_not_needed_any_more_are_swept(clock: Clock) -> None:
+    async def main() -> None:
+        async def keeper() -> None:
+            with move_on_after(5000):
+                await sleep(3000)
+
+        async with Nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(keeper)
+            await checkpoint()
+            for _ in range(10_000):
+                with move_on_after(4000):
+                    pass
+                # Those in use, and as many again or a constant: whatever the number of scopes that have come and gone.
+                assert entries() <= 2 * 200 + 256
+            assert {scope._timer for *_, scope in current_kernel()._timers} >= {4000.0, 6000.0}
+        assert clock.now == 4000
+
+    run(main)
+
+
+def test_a_real_deadline_ends_a_wait_for_nothing() -> None:
+    async def main() -> float:
+        before = current_time()
+        with move_on_after(0.01) as scope:
+            await sleep(math.inf)
+        assert scope.cancelled_caught
+        return current_time() - before
+
+    assert 0.009 < bounded(main) < 2

@@ -1,0 +1,259 @@
+"""Threads: their results, their errors, and what becomes of those that nobody waits for any more."""
+
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.engine.tools import bounded, settle
+from tunnelctl.engine import outside
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import (
+    BusyResourceError,
+    Cancelled,
+    Nursery,
+    checkpoint,
+    current_kernel,
+    move_on_after,
+    run,
+    sleep,
+)
+from tunnelctl.engine.outside import to_thread
+
+
+@contextmanager
+def held_threads() -> Iterator[threading.Event]:
+    """What the threads of a test wait on; set at its end at the latest."""
+    release = threading.Event()
+    try:
+        yield release
+    finally:
+        release.set()
+
+
+def bell() -> outside._Doorbell:
+    found = current_kernel().doorbell
+    assert isinstance(found, outside._Doorbell)
+    return found
+
+
+async def threads_under_way(number: int) -> None:
+    while bell().threads != number:
+        await sleep(0.001)
+
+
+def test_the_value_comes_back() -> None:
+    async def main() -> tuple[int, bool]:
+        here = threading.get_ident()
+        return await to_thread(pow, 2, 10), await to_thread(threading.get_ident) != here
+
+    assert bounded(main) == (1024, True)
+
+
+@pytest.mark.parametrize("error", [ValueError("in the thread"), SystemExit("in the thread"), StopIteration()])
+def test_the_error_comes_back(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    async def main() -> None:
+        await to_thread(fail)
+
+    with pytest.raises(RuntimeError if isinstance(error, StopIteration) else type(error)):
+        bounded(main)
+
+
+def test_the_others_go_on_meanwhile() -> None:
+    async def main() -> None:
+        with held_threads() as release:
+            async with Nursery() as nursery:
+                nursery.start_soon(to_thread, release.wait, 5)
+                for _ in range(20):
+                    await sleep(0)
+                assert bell().threads == 1
+                release.set()
+        assert bell().threads == 0
+
+    bounded(main)
+
+
+def test_many_at_once() -> None:
+    async def main() -> None:
+        results: list[int] = []
+
+        async def child(number: int) -> None:
+            results.append(await to_thread(abs, -number))
+
+        async with Nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(child, number)
+        assert sorted(results) == list(range(100))
+
+    bounded(main)
+
+
+def test_a_cancelled_wait_leaves_the_thread_to_itself() -> None:
+    async def main() -> None:
+        with held_threads() as release:
+            with move_on_after(0.001) as scope:
+                await to_thread(release.wait, 5)
+            assert scope.cancelled_caught
+            assert bell().threads == 1
+            release.set()
+            await threads_under_way(0)
+
+    bounded(main)
+
+
+def test_a_late_thread_wakes_nobody_who_waits_for_something_else() -> None:
+    async def main() -> None:
+        with held_threads() as release:
+            slept = False
+
+            async def child() -> None:
+                nonlocal slept
+                with move_on_after(0):
+                    await to_thread(release.wait, 5)
+                async with Nursery() as inner:
+                    inner.start_soon(sleep, math.inf)
+                    await sleep(math.inf)
+                    slept = True
+
+            async with Nursery() as nursery:
+                nursery.start_soon(child)
+                await checkpoint()
+                await settle()
+                release.set()
+                await threads_under_way(0)
+                await settle()
+                assert not slept
+                nursery.cancel_scope.cancel()
+
+    bounded(main)
+
+
+def test_a_late_thread_does_not_end_a_join() -> None:
+    async def main() -> None:
+        with held_threads() as release:
+            order: list[str] = []
+
+            async def child() -> None:
+                with move_on_after(0):
+                    await to_thread(release.wait, 5)
+                async with Nursery() as inner:
+                    inner.start_soon(last_to_end)
+                order.append("joined")
+
+            async def last_to_end() -> None:
+                await finish.wait()
+                order.append("ended")
+
+            finish = Event()
+            async with Nursery() as nursery:
+                nursery.start_soon(child)
+                await checkpoint()
+                await settle()
+                release.set()
+                await threads_under_way(0)
+                await settle()
+                finish.set()
+            assert order == ["ended", "joined"]
+
+    bounded(main)
+
+
+def test_a_thread_that_outlives_the_run_writes_to_no_file_of_others() -> None:
+    """The number of the doorbell's pipe belongs to somebody else by then."""
+    bells = []
+
+    async def main(release: threading.Event) -> None:
+        with move_on_after(0):
+            await to_thread(release.wait, 5)
+        bells.append(bell())
+
+    with held_threads() as release:
+        run(main, release)
+        reused = [os.pipe(), os.pipe()]
+        try:
+            assert {bells[0].reader, bells[0].writer} <= {fd for pair in reused for fd in pair}
+            release.set()
+            while not bells[0].finished:
+                threading.Event().wait(0.001)
+            with bells[0].lock:
+                pass  # the thread is through with its ring
+            for reader, _ in reused:
+                os.set_blocking(reader, False)
+                with pytest.raises(BlockingIOError):
+                    os.read(reader, 1)
+        finally:
+            for pair in reused:
+                for fd in pair:
+                    os.close(fd)
+
+
+def test_the_number_of_threads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "MAX_THREADS", 3)
+
+    async def main() -> None:
+        with held_threads() as release:
+            for _ in range(3):
+                with move_on_after(0):
+                    await to_thread(release.wait, 5)
+            with pytest.raises(BusyResourceError, match="3 threads"):
+                await to_thread(abs, 1)
+            release.set()
+            await threads_under_way(0)
+            assert await to_thread(abs, -1) == 1
+
+    bounded(main)
+
+
+def test_a_thread_that_the_system_refuses_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(outside, "start_new_thread", refuse)
+            for _ in range(outside.MAX_THREADS + 1):
+                with pytest.raises(BusyResourceError, match="can't start"):
+                    await to_thread(abs, 1)
+        assert bell().threads == 0
+        assert await to_thread(abs, -1) == 1
+
+    bounded(main)
+
+
+def test_a_cancelled_task_still_cleans_up_in_order() -> None:
+    async def main() -> None:
+        with held_threads() as release:
+            with move_on_after(0):
+                try:
+                    await to_thread(release.wait, 5)
+                except Cancelled:
+                    with pytest.raises(Cancelled):
+                        await to_thread(abs, 1)
+                    raise
+            release.set()
+            await threads_under_way(0)
+
+    bounded(main)
+
+
+def test_a_bell_that_is_full_still_rings() -> None:
+    async def main() -> None:
+        await to_thread(abs, 1)
+        try:
+            while True:
+                os.write(bell().writer, bytes(4096))
+        except BlockingIOError:
+            pass
+        job = outside._Job(current_kernel().task)
+        bell().ring(job)
+        while not job.done:
+            await checkpoint()
+        assert await to_thread(abs, -7) == 7
+
+    bounded(main)

@@ -1,0 +1,173 @@
+"""Look-ups: literals without one, names in a thread, and a stuck one abandoned while others go on."""
+
+import math
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from tests.engine.tools import bounded
+from tunnelctl.engine import outside
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, current_kernel, move_on_after, sleep
+from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+
+Answer = list[tuple[int, int, int, str, tuple[Any, ...]]]
+
+
+def answer(*hosts: str) -> Answer:
+    """What getaddrinfo returns for these addresses."""
+    stream = socket.SOCK_STREAM
+    return [(V6, stream, 6, "", (host, 80, 0, 0)) if ":" in host else (V4, stream, 6, "", (host, 80)) for host in hosts]
+
+
+@pytest.fixture
+def no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(*_: object) -> Answer:
+        raise AssertionError("asked the system")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+
+@pytest.mark.usefixtures("no_lookup")
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [("127.0.0.1", V4), ("0.0.0.0", V4), ("::1", V6), ("2001:db8::1", V6), ("::ffff:192.0.2.1", V6)],
+)
+def test_an_address_needs_no_thread(host: str, family: int) -> None:
+    async def main() -> None:
+        assert await resolve(host, 80) == [SocketAddress(family, host, 80)]
+        assert await resolve(host, 80, family) == [SocketAddress(family, host, 80)]
+        assert current_kernel().doorbell is None
+
+    bounded(main)
+
+
+@pytest.mark.usefixtures("no_lookup")
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", V6), ("::1", V4)])
+def test_an_address_of_the_other_family_is_no_answer(host: str, family: int) -> None:
+    with pytest.raises(socket.gaierror, match="address family"):
+        bounded(resolve, host, 80, family)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "127.1", "0177.0.0.1", "0x7f.0.0.1", "2130706433", "1.2.3.4 ", "::1%lo", "[::1]"]
+)
+def test_what_is_no_strict_address_is_a_name(text: str) -> None:
+    assert literal_family(text) is None
+
+
+def test_a_name_is_looked_up() -> None:
+    found = bounded(resolve, "localhost", 80)
+    assert found
+    assert {address.host for address in found} <= {"127.0.0.1", "::1"}
+    assert {address.port for address in found} == {80}
+    assert all(address.family == (V6 if ":" in address.host else V4) for address in found)
+
+
+def test_one_family_of_a_name_is_looked_up() -> None:
+    assert bounded(resolve, "localhost", 80, V4) == [SocketAddress(V4, "127.0.0.1", 80)]
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(socket.gaierror):
+        bounded(resolve, "a" * 64 + ".invalid", 80)  # a label too long: refused without asking anybody
+
+
+def test_the_order_is_kept_and_repetition_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ("192.0.2.7", "2001:db8::7", "192.0.2.7", "192.0.2.1", "2001:db8::7")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answer(*hosts))
+    expected = [SocketAddress(V4, "192.0.2.7", 80), SocketAddress(V6, "2001:db8::7", 80), SocketAddress(V4, "192.0.2.1", 80)]
+    assert bounded(resolve, "name.example", 80) == expected
+
+
+def test_what_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def lookup(*arguments: object) -> Answer:
+        asked.append(arguments)
+        return answer("192.0.2.1")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    bounded(resolve, "xn--bcher-kva.example", 443, V4)
+    assert asked == [(b"xn--bcher-kva.example", 443, V4, socket.SOCK_STREAM)]
+
+
+def test_the_codec_for_names_is_not_imported() -> None:
+    """It costs 3 ms of the 15 that a lean connect has."""
+    program = (
+        "import sys\n"
+        "from tunnelctl.engine.kernel import run\n"
+        "from tunnelctl.engine.resolver import resolve\n"
+        "run(resolve, 'localhost', 80)\n"
+        "print('encodings.idna' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout == "False\n"
+
+
+def test_a_stuck_lookup_is_abandoned_at_the_deadline_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = threading.Event()
+
+    def lookup(host: bytes, *_: object) -> Answer:
+        if host == b"stuck.example":
+            assert stuck.wait(5)
+        return answer("192.0.2.1")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def slow() -> None:
+            with move_on_after(0.02) as scope:
+                await resolve("stuck.example", 80)
+            assert scope.cancelled_caught
+            ended.append("slow")
+
+        async def quick() -> None:
+            for _ in range(5):
+                await resolve("name.example", 80)
+            ended.append("quick")
+
+        async with Nursery() as nursery:
+            nursery.start_soon(slow)
+            nursery.start_soon(quick)
+        assert sorted(ended) == ["quick", "slow"]
+
+    try:
+        bounded(main)
+    finally:
+        stuck.set()
+
+
+def test_too_many_stuck_lookups_are_refused_and_addresses_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = threading.Event()
+
+    def lookup(*_: object) -> Answer:
+        assert stuck.wait(5)
+        return answer("192.0.2.1")
+
+    monkeypatch.setattr(outside, "MAX_THREADS", 4)
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+    async def main() -> None:
+        async with Nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(resolve, "stuck.example", 80)
+            with move_on_after(0):
+                await sleep(math.inf)
+            with pytest.raises(BusyResourceError):
+                await resolve("name.example", 80)
+            assert await resolve("127.0.0.1", 80)
+            stuck.set()
+        assert (await resolve("name.example", 80))[0].host == "192.0.2.1"
+
+    try:
+        bounded(main)
+    finally:
+        stuck.set()

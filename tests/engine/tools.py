@@ -1,0 +1,120 @@
+"""What the engine's tests share: bounded runs, waiting without sleeping, and files to wait on."""
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.engine.kernel import checkpoint, current_kernel, fail_after, run
+
+T = TypeVar("T")
+
+LIMIT = 5.0  # seconds that no test needs
+
+
+def bounded(fn: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+    """Runs `fn(*args)`; TooSlowError if it hangs."""
+
+    async def main() -> T:
+        with fail_after(LIMIT):
+            return await fn(*args)
+
+    return run(main)
+
+
+async def settle() -> None:
+    """Lets the others run until every one of them is parked, and what has become ready has been seen."""
+    await checkpoint()
+    while current_kernel().ready:
+        await checkpoint()
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await checkpoint()
+
+
+class Pipe(NamedTuple):
+    reader: Descriptor
+    writer: Descriptor
+
+    def fill(self) -> int:
+        """Writes until nothing more fits; the number of bytes."""
+        written = 0
+        try:
+            while True:
+                written += os.write(self.writer.fd, bytes(65536))
+        except BlockingIOError:
+            self.writer.writable = False
+        return written
+
+    def drain(self) -> bytes:
+        """Reads until nothing more is there."""
+        found = b""
+        try:
+            while piece := os.read(self.reader.fd, 65536):
+                found += piece
+        except BlockingIOError:
+            self.reader.readable = False
+        return found
+
+
+@contextmanager
+def pipe() -> Iterator[Pipe]:
+    """An empty pipe, whose reader knows that it is empty. Ends that the body has not closed are closed."""
+    made = Pipe(*map(Descriptor, os.pipe()))
+    made.reader.readable = False
+    for end in made:
+        os.set_blocking(end.fd, False)
+    try:
+        yield made
+    finally:
+        for end in made:
+            close(end)
+
+
+def close(descriptor: Descriptor) -> None:
+    if not descriptor.closed:
+        descriptor.forget()
+        os.close(descriptor.fd)
+
+
+@contextmanager
+def borrowed(fd: int) -> Iterator[Descriptor]:
+    """A descriptor that believes it has nothing to read and no room to write."""
+    descriptor = Descriptor(fd)
+    descriptor.readable = descriptor.writable = False
+    try:
+        yield descriptor
+    finally:
+        descriptor.forget(shared=True)
+
+
+class Connection(NamedTuple):
+    near: socket.socket
+    far: socket.socket
+    descriptor: Descriptor  # of near; knows that nothing is there to read
+
+    def reset(self) -> None:
+        """Makes the far end send RST."""
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.far.close()
+
+
+@contextmanager
+def connection() -> Iterator[Connection]:
+    """A TCP connection over loopback, non-blocking at both ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
+        far, _ = listener.accept()
+        with far:
+            near.setblocking(False)
+            far.setblocking(False)
+            descriptor = Descriptor(near.fileno())
+            descriptor.readable = False
+            try:
+                yield Connection(near, far, descriptor)
+            finally:
+                descriptor.forget()

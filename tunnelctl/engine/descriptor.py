@@ -1,0 +1,159 @@
+"""An open file as the kernel sees it: what it is known to be ready for, and who waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from types import coroutine
+
+from tunnelctl.engine.kernel import BusyResourceError, ClosedResourceError, Task, Waitable, current_kernel
+from tunnelctl.engine.poller import ERR, HUP, IN, OUT, PRI, RDHUP
+
+_BROKEN = ERR | HUP
+_ENDED = _BROKEN | RDHUP | PRI
+_READABLE = _ENDED | IN
+_WRITABLE = _BROKEN | OUT
+
+
+class Descriptor(Waitable):
+    """One number in the table of open files.
+
+    `readable` and `writable` start out true and are cleared by whoever meets EAGAIN or a short read or write; an edge sets them
+    again. `ended` stays set once the peer has sent FIN or worse: from then on a short read no longer means "empty", and the
+    next read must be tried. It is set by an urgent byte too, for a read stops in front of it, and no edge tells of what follows.
+    `broken` stays set on an error, a vanished reader, or once both directions have ended: a socket that we had half-closed shows
+    it with its last data still unread.
+    """
+
+    __slots__ = (
+        "_kernel",
+        "_on_broken",
+        "_reader",
+        "_registered",
+        "_writer",
+        "broken",
+        "closed",
+        "ended",
+        "fd",
+        "readable",
+        "writable",
+    )
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.readable = self.writable = True
+        self.ended = self.broken = self.closed = self._registered = False
+        self._kernel = current_kernel()
+        self._reader: Task | None = None
+        self._writer: Task | None = None
+        self._on_broken: Callable[[], None] | None = None
+
+    def wanted(self) -> int:
+        return (IN | RDHUP if self._reader else 0) | (OUT if self._writer else 0) | (ERR if self._on_broken else 0)
+
+    def on_event(self, bits: int) -> None:
+        """Notes what has become ready and wakes who waited for it."""
+        if bits & _ENDED:
+            self.ended = True
+            if bits & _BROKEN:
+                self.broken = True
+                if self._on_broken is not None:
+                    callback, self._on_broken = self._on_broken, None
+                    callback()
+        if bits & _READABLE:
+            self.readable = True
+            if self._reader is not None:
+                self._kernel.wake(self._reader)
+        if bits & _WRITABLE:
+            self.writable = True
+            if self._writer is not None:
+                self._kernel.wake(self._writer)
+
+    @coroutine
+    def wait_readable(self) -> Generator[None, None, None]:
+        """Parks until a read may bring something: data, EOF or an error."""
+        if not self.readable:
+            if self._reader is not None:
+                raise BusyResourceError(f"another task already reads descriptor {self.fd}")
+            self._register()
+            self._reader = self._kernel.task
+            try:
+                while not self.readable:
+                    yield
+                    if self.closed:
+                        raise ClosedResourceError(f"descriptor {self.fd} was closed")
+            finally:
+                self._reader = None
+
+    @coroutine
+    def wait_writable(self) -> Generator[None, None, None]:
+        """Parks until a write may take something, or fail."""
+        if not self.writable:
+            if self._writer is not None:
+                raise BusyResourceError(f"another task already writes descriptor {self.fd}")
+            self._register()
+            self._writer = self._kernel.task
+            try:
+                while not self.writable:
+                    yield
+                    if self.closed:
+                        raise ClosedResourceError(f"descriptor {self.fd} was closed")
+            finally:
+                self._writer = None
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` once, as soon as the descriptor has an error or its other end has gone altogether.
+
+        It runs between two turns, in no task: it may wake and cancel, not wait.
+        """
+        if self.broken:
+            callback()
+        else:
+            self._on_broken = callback
+            self._register()
+
+    def _register(self) -> None:
+        if self.closed:
+            raise ClosedResourceError(f"descriptor {self.fd} was closed")
+        if not self._registered:
+            if self._kernel.poller.add(self):
+                # Registering reports the present state as a first edge, so nothing between the last try and now is missed.
+                self._kernel.descriptors[self.fd] = self
+                self._registered = True
+            else:  # always ready, and asked again each time: no edge will ever undo what a short read has cleared
+                self.readable = self.writable = True
+
+    def forget(self, shared: bool = False) -> None:
+        """To be called before the file is closed: whoever waits gets ClosedResourceError.
+
+        shared: the open file lives on elsewhere (inherited stdio), so epoll must be told; for a file of ours, closing does.
+        """
+        self.closed = True
+        self._on_broken = None  # it leads back here, through whoever watches
+        kernel = self._kernel
+        if self._registered and kernel.descriptors.get(self.fd) is self:
+            del kernel.descriptors[self.fd]
+            if shared or not kernel.poller.forgets_closed:
+                kernel.poller.remove(self)
+        if self._reader is not None:
+            kernel.wake(self._reader)
+        if self._writer is not None:
+            kernel.wake(self._writer)
+
+
+@coroutine
+def wait_either_readable(one: Descriptor, other: Descriptor) -> Generator[None, None, None]:
+    """Parks until a read of one of the two may bring something."""
+    if one.readable or other.readable:
+        return
+    if one._reader is not None or other._reader is not None:
+        raise BusyResourceError(f"another task already reads descriptor {one.fd} or {other.fd}")
+    one._register()
+    other._register()
+    one._reader = other._reader = one._kernel.task
+    try:
+        while not (one.readable or other.readable):
+            yield
+            if one.closed or other.closed:
+                raise ClosedResourceError(f"descriptor {one.fd} or {other.fd} was closed")
+    finally:
+        one._reader = other._reader = None

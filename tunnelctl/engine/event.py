@@ -1,0 +1,52 @@
+"""A flag that tasks wait for."""
+
+from tunnelctl.engine.kernel import Task, current_kernel, park
+
+
+class Event:
+    """Set once; whoever waits goes on, and waiting afterwards does not park."""
+
+    __slots__ = ("_set", "_waiting")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._waiting: dict[Task, None] = {}  # in order of arrival; empty, it takes 64 bytes where a set takes 216
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        kernel = current_kernel()
+        for task in self._waiting:
+            kernel.wake(task)
+
+    async def wait(self) -> None:
+        task = current_kernel().task
+        self._waiting[task] = None
+        try:
+            while not self._set:
+                await park()
+        finally:
+            del self._waiting[task]
+
+
+class Semaphore:
+    """Lets at most `free` tasks at a time into its block; the others wait in no particular order."""
+
+    __slots__ = ("_changed", "_free")
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._changed = Event()
+
+    async def __aenter__(self) -> None:
+        while self._free == 0:
+            if self._changed.is_set():
+                self._changed = Event()
+            await self._changed.wait()
+        self._free -= 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free += 1
+        self._changed.set()

@@ -1,0 +1,423 @@
+"""The kernel: resumes a coroutine when its descriptor is ready, its deadline strikes or its children have ended.
+
+The rules that everything else relies on:
+
+1. A task runs until it parks. Whatever a task does between two parks is atomic to the others.
+2. A task parks in one place at a time, and every park can be ended by cancellation; only the join at the end of a nursery cannot
+   (its children are cancelled instead, and end it). So a descriptor, an event or a thread needs no way back: it wakes the
+   task, or the task has left.
+3. Cancellation is a level, not an edge: as long as a cancelled scope encloses a task, each of its parks raises `Cancelled`.
+   A task that has already been woken keeps what woke it; cancellation then meets its next park. Nothing that was read is lost.
+4. Scopes form a chain from each task to the root, through the nursery that the task was started in. Cancelling a scope walks down
+   from its task through the nurseries opened inside it; nobody else keeps lists.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from heapq import heapify, heappop, heappush
+from math import inf
+from time import monotonic
+from types import TracebackType, coroutine
+
+from tunnelctl.engine.poller import Interest, Poller, default_poller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs more to import than this whole engine
+    from typing import Any, Literal, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+# Seconds. The pollers take milliseconds in a C int and refuse more, so a deadline a month away is waited for in pieces.
+MAX_WAIT = 86400.0
+
+
+class Cancelled(BaseException):
+    """Ends a park in a cancelled scope. It belongs to the kernel: catch it only to clean up, and raise it again."""
+
+
+class TooSlowError(Exception):
+    """The deadline of `fail_after` struck."""
+
+
+class ClosedResourceError(Exception):
+    """A descriptor was closed by this program while a task waited on it."""
+
+
+class BusyResourceError(Exception):
+    """A second task wants what another one already waits for."""
+
+
+class Task:
+    """A coroutine and where it stands."""
+
+    __slots__ = ("cancel", "coro", "joining", "nursery", "parked", "scope")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], scope: CancelScope | None, nursery: Nursery | None) -> None:
+        self.coro = coro
+        self.scope = scope  # the innermost scope that encloses it now
+        self.nursery = nursery  # where it was started; None for the main task
+        self.parked = False
+        self.joining = False  # parked at the end of a nursery: only its children end that
+        self.cancel = False  # the next step throws Cancelled in
+
+    def cancelled(self, before: float = inf) -> bool:
+        """Whether some enclosing scope has been cancelled, earlier than the one with that number."""
+        scope = self.scope
+        while scope is not None:
+            if scope._cancelled and scope._cancelled < before:
+                return True
+            scope = scope._parent
+        return False
+
+
+class CancelScope:
+    """A block that can be ended from outside, or by a deadline (a time of `current_time`)."""
+
+    __slots__ = ("_cancelled", "_deadline", "_nursery", "_parent", "_task", "_timer", "cancelled_caught")
+
+    def __init__(self, deadline: float = inf) -> None:
+        self.cancelled_caught = False
+        self._cancelled = 0  # not, or the how-manieth of the run it was
+        self._deadline = deadline
+        self._timer: float | None = None  # the time for which the heap holds an entry
+        self._parent: CancelScope | None = None
+        self._task: Task | None = None
+        self._nursery: Nursery | None = None
+
+    @property
+    def cancel_called(self) -> bool:
+        return self._cancelled != 0
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, when: float) -> None:
+        # Moving a deadline back, the usual case (bytes moved, so the idle limit starts anew), costs no heap operation:
+        # the entry that is there strikes first and is then pushed again.
+        self._deadline = when
+        timer = self._timer
+        if self._task is not None and when < (inf if timer is None else timer):
+            _kernel.arm(self)
+            if timer is not None:
+                _kernel.disarmed()
+
+    def __enter__(self) -> CancelScope:
+        task = self._task = _kernel.task
+        self._parent = task.scope
+        task.scope = self
+        if self._deadline != inf:
+            _kernel.arm(self)
+        if self._cancelled:
+            self._cancelled = _kernel.count_cancellation()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+        task = self._task
+        assert task is not None
+        task.scope = self._parent
+        self._task = None
+        if self._timer is not None:
+            self._timer = None
+            _kernel.disarmed()
+        if not self._cancelled:
+            return False
+        _kernel.cancelled_scopes -= 1
+        # Where an outer scope was cancelled before this one, the exception is its own. To catch it here and leave the rest to the
+        # next park would let `while True: await sleep(0)` run for ever: each sleep has a scope, which ends as it should.
+        self.cancelled_caught = kind is Cancelled and not (_kernel.cancelled_scopes and task.cancelled(before=self._cancelled))
+        return self.cancelled_caught
+
+    def cancel(self) -> None:
+        """Ends every park inside the scope, now and from now on; harmless when repeated or after the block."""
+        if not self._cancelled:
+            if self._task is None:
+                self._cancelled = -1  # entering counts
+            else:
+                self._cancelled = _kernel.count_cancellation()
+                _deliver(self._task, self._parent)
+
+
+def _deliver(task: Task, outside: CancelScope | None) -> None:
+    """Wakes with Cancelled the task, and all that it started in the scopes within `outside`."""
+    scope = task.scope
+    while scope is not outside and scope is not None:
+        if scope._nursery is not None:
+            for child in tuple(scope._nursery._tasks):
+                _deliver(child, scope)
+        scope = scope._parent
+    if not task.joining:
+        _kernel.wake(task, cancel=True)
+
+
+class Nursery:
+    """Tasks that end together: the block ends when all of them have, and the first error cancels the others.
+
+    The block raises that first error. What siblings raise while they are being cancelled is a consequence of it, and is attached to
+    it as a note.
+    """
+
+    __slots__ = ("_error", "_parent", "_tasks", "cancel_scope")
+
+    def __init__(self) -> None:
+        self.cancel_scope = CancelScope()
+        self._tasks: set[Task] = set()
+        self._error: BaseException | None = None
+        self._parent: Task | None = None
+
+    async def __aenter__(self) -> Nursery:
+        self.cancel_scope.__enter__()
+        self.cancel_scope._nursery = self
+        self._parent = _kernel.task
+        return self
+
+    def start_soon(self, fn: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Starts `fn(*args)` as a task of this nursery; it first runs in the next turn."""
+        if self._parent is None:
+            raise RuntimeError("nobody would wait for this task: its nursery is not open")
+        task = Task(fn(*args, **kwargs), self.cancel_scope, self)
+        self._tasks.add(task)
+        _kernel.ready.append(task)
+
+    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+        if exc is not None:
+            self._note(exc)
+        while self._tasks:  # somebody may start another one while the parent is on its way
+            await self._join()
+        error = self._error
+        # What has ended must not keep itself alive: nursery and scope name each other, an error names the frames it passed.
+        self._error = self._parent = self.cancel_scope._nursery = None
+        if self.cancel_scope.__exit__(None if error is None else type(error), error, None):
+            return True
+        if error is None or error is exc:
+            return False
+        try:
+            raise error
+        finally:
+            del error, exc
+
+    async def _join(self) -> None:
+        task = _kernel.task
+        task.joining = True
+        await park()
+        task.joining = False
+
+    def _ended(self, task: Task, error: BaseException | None) -> None:
+        self._tasks.discard(task)
+        if error is not None:
+            self._note(error)
+        if not self._tasks and self._parent is not None and self._parent.joining:
+            _kernel.wake(self._parent)  # or, if it is another nursery that it joins, it sees to that
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, Cancelled):
+            # It comes from this scope or from outside it, so the siblings have it already; cancelling here as well would make
+            # this nursery swallow what an outer scope waits for.
+            if self._error is None:
+                self._error = error
+            return
+        if self._error is None or isinstance(self._error, Cancelled):
+            self._error = error
+        else:
+            self._error.add_note(f"and, while that was handled: {error!r}")
+        self.cancel_scope.cancel()
+
+
+class Waitable(Interest):
+    """What takes the events of a descriptor: see `descriptor`."""
+
+    __slots__ = ()
+
+    def on_event(self, bits: int) -> None:
+        """Notes what has become ready and wakes who waited for it."""
+        raise NotImplementedError
+
+
+class Kernel:
+    """The state of one `run`."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+        self.now = monotonic()
+        self.ready: deque[Task] = deque()
+        self.descriptors: dict[int, Waitable] = {}
+        self.cancelled_scopes = 0  # cancelled and not yet left; while it is 0, no park has to look at its scopes
+        self._cancellations = 0
+        self.task: Task = None  # type: ignore[assignment]  # the one that runs
+        self.doorbell: object = None  # the way in for threads and signals, made by the first that needs it
+        self.on_close: list[Callable[[], None]] = []
+        self.value: Any = None  # what the main task returned, or raised
+        self.error: BaseException | None = None
+        self._timers: list[tuple[float, int, CancelScope]] = []
+        self._sequence = 0
+        self._stale = 0
+
+    def wake(self, task: Task, cancel: bool = False) -> None:
+        """Lets a parked task go on; one that is not parked has been woken already, and keeps its reason."""
+        if task.parked:
+            task.parked = False
+            task.cancel = cancel
+            self.ready.append(task)
+
+    def count_cancellation(self) -> int:
+        self.cancelled_scopes += 1
+        self._cancellations += 1
+        return self._cancellations
+
+    def arm(self, scope: CancelScope) -> None:
+        self._sequence += 1
+        scope._timer = scope._deadline
+        heappush(self._timers, (scope._deadline, self._sequence, scope))
+
+    def disarmed(self) -> None:
+        """Counts an entry that nobody waits for; sweeps when those are most of the heap, to keep it as small as the live set."""
+        self._stale += 1
+        if self._stale > 256 and self._stale * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2]._timer == entry[0]]
+            heapify(self._timers)
+            self._stale = 0
+
+    def loop(self, main: Task) -> None:
+        """Runs until the main task has ended: events, then deadlines, then one step of each task that is ready."""
+        ready, step = self.ready, self._step
+        while main.coro is not None:
+            for fd, bits in self.poller.wait(self._timeout()):
+                descriptor = self.descriptors.get(fd)
+                if descriptor is not None:
+                    descriptor.on_event(bits)
+            self.now = monotonic()
+            if self._timers and self._timers[0][0] <= self.now:
+                self._strike()
+            # Only those that are ready now: what they wake runs after the next look at the descriptors, so a task that never
+            # parks for long cannot starve the others.
+            for _ in range(len(ready)):
+                step(ready.popleft())
+
+    def _timeout(self) -> float | None:
+        if self.ready:
+            return 0
+        return min(max(0.0, self._timers[0][0] - monotonic()), MAX_WAIT) if self._timers else None
+
+    def _strike(self) -> None:
+        while self._timers and self._timers[0][0] <= self.now:
+            when, _, scope = heappop(self._timers)
+            if scope._timer != when:
+                self._stale = max(0, self._stale - 1)
+            elif scope._deadline == inf:
+                scope._timer = None
+            elif scope._deadline > self.now:
+                self.arm(scope)
+            else:
+                scope._timer = None
+                scope.cancel()
+
+    def _step(self, task: Task) -> None:
+        self.task = task
+        try:
+            if task.cancel:
+                task.cancel = False
+                again = task.coro.throw(Cancelled())
+            else:
+                again = task.coro.send(None)
+        except StopIteration as stop:
+            self._end(task, stop.value, None)
+        except BaseException as error:
+            self._end(task, None, error)
+        else:
+            if self.cancelled_scopes and not task.joining and task.cancelled():
+                task.cancel = True
+                self.ready.append(task)
+            elif again:
+                self.ready.append(task)
+            else:
+                task.parked = True
+
+    def _end(self, task: Task, value: object, error: BaseException | None) -> None:
+        task.coro = None  # type: ignore[assignment]
+        if task.nursery is not None:
+            task.nursery._ended(task, error)
+        else:
+            self.value, self.error = value, error
+
+
+_kernel: Kernel = None  # type: ignore[assignment]  # set by run
+
+
+@coroutine
+def park() -> Generator[None, None, None]:
+    """Waits until another task, a thread or a signal wakes this one (`Kernel.wake`), or for ever."""
+    yield
+
+
+@coroutine
+def checkpoint() -> Generator[bool, None, None]:
+    """Lets the others run, and cancellation strike; then goes on."""
+    yield True
+
+
+def current_time() -> float:
+    """Seconds on the monotonic clock, as of the beginning of this turn."""
+    return _kernel.now
+
+
+def move_on_after(seconds: float) -> CancelScope:
+    """A scope whose block is left after `seconds`; `cancelled_caught` tells whether it was."""
+    return CancelScope(monotonic() + seconds)
+
+
+class fail_after(CancelScope):  # trio's name: it reads as a verb where it is used
+    """A scope whose block raises TooSlowError after `seconds`."""
+
+    __slots__ = ()
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(monotonic() + seconds)
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> Literal[False]:
+        if super().__exit__(kind, exc, tb):
+            raise TooSlowError
+        return False
+
+
+async def sleep(seconds: float) -> None:
+    with move_on_after(seconds):
+        await park()
+
+
+def run(fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs `fn(*args)` and all that it starts; returns or raises what it does. One kernel at a time in a process."""
+    global _kernel
+    if _kernel is not None:
+        raise RuntimeError("a kernel is already running in this process")
+    kernel, root = Kernel(default_poller()), CancelScope()
+    root._task = main = Task(fn(*args, **kwargs), root, None)
+    kernel.ready.append(main)
+    _kernel = kernel
+    try:
+        kernel.loop(main)
+    except BaseException:  # Ctrl-C, which struck the loop and none of its tasks: they clean up before it goes on
+        root.cancel()
+        kernel.loop(main)
+        raise
+    finally:
+        for close in kernel.on_close:
+            close()
+        kernel.poller.close()
+        kernel.descriptors.clear()  # one that is forgotten later is of no concern any more
+        _kernel = root._task = None
+    if kernel.error is not None:
+        try:
+            raise kernel.error
+        finally:
+            kernel.error = None  # or it would keep itself alive, through its traceback and this frame
+    value: T = kernel.value
+    return value
+
+
+def current_kernel() -> Kernel:
+    """The kernel that runs the caller, for the engine's own modules."""
+    return _kernel

@@ -1,0 +1,194 @@
+"""The one way into the loop from outside it: a pipe that threads and signal handlers write to, and the kernel reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+from _thread import allocate_lock, start_new_thread
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from types import FrameType
+
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import BusyResourceError, Kernel, Task, Waitable, current_kernel, park
+from tunnelctl.engine.poller import IN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+# A thread may hang for as long as the C library likes (a name server that never answers), and nothing can end it; so there is a
+# bound on how many may be under way. Stack is virtual until used: 128 of them cost little.
+MAX_THREADS = 128
+
+
+class _Job:
+    """A function that runs in a thread, and what came of it."""
+
+    __slots__ = ("done", "error", "task", "value")
+
+    def __init__(self, task: Task) -> None:
+        self.task: Task | None = task  # None once it has left
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+
+class _Doorbell(Waitable):
+    """The pipe. Its bytes are signal numbers, or 0 for "a thread has finished"."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self.writer, False)
+        self.lock = allocate_lock()
+        self.open = True
+        self.finished: deque[_Job] = deque()
+        self.threads = 0
+        self.receivers: dict[int, SignalReceiver] = {}
+        self.wakeup: int | None = None  # where the interpreter reported signals before, once it does so here
+        self.fd = self.reader
+        kernel.poller.add(self)
+        kernel.descriptors[self.fd] = self
+        kernel.on_close.append(self.close)
+
+    def ring(self, job: _Job) -> None:
+        """Called in a thread. The lock keeps a late one from writing to a number that has since become somebody else's file."""
+        with self.lock:
+            self.finished.append(job)
+            if self.open:
+                try:
+                    os.write(self.writer, b"\0")
+                except BlockingIOError:  # so many unread bytes that the loop is awake anyway
+                    pass
+
+    def wanted(self) -> int:
+        return IN
+
+    def on_event(self, bits: int) -> None:
+        """Called by the kernel, in place of waking a task: no task waits on the pipe itself."""
+        numbers = os.read(self.reader, 65536)  # all that a pipe holds: an edge comes once
+        while self.finished:
+            job = self.finished.popleft()
+            self.threads -= 1
+            job.done = True
+            if job.task is not None:
+                self.kernel.wake(job.task)
+        for number in numbers:
+            if number in self.receivers:
+                self.receivers[number].deliver(number)
+
+    def listen(self) -> None:
+        """Has signals reported to the pipe for the rest of the run, for receivers come and go in any order."""
+        if self.wakeup is None:
+            self.wakeup = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+
+    def close(self) -> None:
+        if self.wakeup is not None:
+            signal.set_wakeup_fd(self.wakeup)
+        with self.lock:
+            self.open = False
+            os.close(self.reader)
+            os.close(self.writer)
+
+
+def _doorbell() -> _Doorbell:
+    kernel = current_kernel()
+    if kernel.doorbell is None:
+        kernel.doorbell = _Doorbell(kernel)
+    bell = kernel.doorbell
+    assert isinstance(bell, _Doorbell)
+    return bell
+
+
+async def to_thread(fn: Callable[..., T], *args: object) -> T:
+    """Runs `fn(*args)` in a thread and returns or raises what it does. Cancelled, it leaves the thread to itself.
+
+    Raises BusyResourceError when MAX_THREADS are under way, or the system grants no further one.
+    """
+    bell = _doorbell()
+    if bell.threads >= MAX_THREADS:
+        raise BusyResourceError(f"{MAX_THREADS} threads are already under way")
+    job = _Job(current_kernel().task)
+    bell.threads += 1
+    # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a look-up that never ends.
+    try:
+        start_new_thread(_work, (bell, job, fn, args))
+    except RuntimeError as error:
+        bell.threads -= 1
+        raise BusyResourceError(f"no thread to be had: {error}") from error
+    try:
+        while not job.done:
+            await park()
+    finally:
+        job.task = None  # cancelled, it may be parked elsewhere by the time the thread is done
+    if job.error is not None:
+        try:
+            raise job.error
+        finally:
+            job.error = None  # or it would keep itself alive, through its traceback and this job
+    return job.value  # type: ignore[no-any-return]
+
+
+def _work(bell: _Doorbell, job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
+    try:
+        job.value = fn(*args)
+    except BaseException as error:
+        job.error = error
+    bell.ring(job)
+
+
+class SignalReceiver:
+    """An endless iterator over the signals that have arrived."""
+
+    def __init__(self) -> None:
+        self._arrived: deque[int] = deque()
+        self._event = Event()
+
+    def deliver(self, number: int) -> None:
+        """Called by the doorbell."""
+        self._arrived.append(number)
+        self._event.set()
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        while not self._arrived:
+            self._event = Event()
+            await self._event.wait()
+        return self._arrived.popleft()
+
+
+class open_signal_receiver:  # trio's name: it reads as a verb where it is used
+    """Receives these signals instead of what they did before, until the block ends.
+
+    One that was ignored when the program started stays ignored: that is how nohup, and a shell's `&`, shield a process.
+    """
+
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+        self._bell = _doorbell()
+        self._before: dict[int, tuple[Callable[[int, FrameType | None], Any] | int | None, SignalReceiver | None]] = {}
+
+    def __enter__(self) -> SignalReceiver:
+        receiver = SignalReceiver()
+        self._bell.listen()
+        for number in self._numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                # What counts is the byte in the pipe; without a handler there would be none.
+                handler = signal.signal(number, lambda *_: None)
+                self._before[number] = handler, self._bell.receivers.get(number)
+                self._bell.receivers[number] = receiver
+        return receiver
+
+    def __exit__(self, *_: object) -> None:
+        for number, (handler, outer) in self._before.items():
+            signal.signal(number, handler)
+            if outer is None:
+                del self._bell.receivers[number]
+            else:
+                self._bell.receivers[number] = outer
