@@ -1,0 +1,165 @@
+"""A server in threads that does what a script says: the fake proxy of the conformance matrix, and plain targets."""
+
+import random
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+STEP_SECONDS = 15.0  # the longest that a script waits for its peer in one step
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
+
+Script = Callable[["Conversation"], None]
+
+
+def sample(size: int, seed: int = 1) -> bytes:
+    """Bytes in which a lost, doubled or swapped piece cannot go unnoticed."""
+    return random.Random(seed).randbytes(size)
+
+
+class Conversation:
+    """One accepted connection, as a script sees it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.settimeout(STEP_SECONDS)
+        self.head = b""
+
+    def read_head(self) -> bytes:
+        """The request up to and with its empty line; what follows stays in the socket."""
+        while not self.head.endswith(b"\r\n\r\n"):
+            byte = self.sock.recv(1)
+            if not byte:
+                raise AssertionError(f"the client left inside its request: {self.head!r}")
+            self.head += byte
+        return self.head
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def accept_tunnel(self, answer: bytes = ESTABLISHED) -> None:
+        self.read_head()
+        self.send(answer)
+
+    def dribble(self, data: bytes) -> None:
+        """Send each byte in a segment of its own."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in data:
+            self.sock.send(bytes([byte]))
+
+    def read(self, size: int = 65536) -> bytes:
+        return self.sock.recv(size)
+
+    def read_exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            piece = self.sock.recv(min(size - len(data), 1 << 18))
+            if not piece:
+                raise AssertionError(f"end after {len(data)} of {size} bytes")
+            data += piece
+        return bytes(data)
+
+    def read_to_end(self) -> bytes:
+        data = bytearray()
+        while piece := self.sock.recv(1 << 18):
+            data += piece
+        return bytes(data)
+
+    def end_output(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.sock.close()
+
+    def wait_gone(self) -> bytes:
+        """Wait for the peer to leave, in whatever way; returns what it sent before."""
+        data = bytearray()
+        with suppress(ConnectionError):
+            while piece := self.sock.recv(1 << 18):
+                data += piece
+        return bytes(data)
+
+
+class ScriptedServer:
+    """Listens on loopback; each connection gets `script` in a thread of its own. What a script raises fails the test."""
+
+    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
+        self._script = script
+        self._threads: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+        self.conversations: list[Conversation] = []
+        self.host = host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=256)
+        self.port: int = self._listener.getsockname()[1]
+        self.authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.url = f"http://{self.authority}"
+
+    @property
+    def heads(self) -> list[bytes]:
+        """The request heads received so far, in the order in which their connections came."""
+        return [conversation.head for conversation in self.conversations]
+
+    def __enter__(self) -> "ScriptedServer":
+        self._spawn(self._accept)
+        return self
+
+    def _spawn(self, function: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=function, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:  # shut down by __exit__
+                return
+            conversation = Conversation(sock)
+            self.conversations.append(conversation)
+            self._spawn(self._converse, conversation)
+
+    def _converse(self, conversation: Conversation) -> None:
+        try:
+            self._script(conversation)
+        except BaseException as failure:
+            self._failures.append(failure)
+        finally:
+            conversation.sock.close()
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # a mere close would leave accept() waiting
+        self._threads[0].join(STEP_SECONDS)
+        self._listener.close()
+        if failure is not None:
+            self._hang_up()
+        for thread in self._threads[1:]:
+            thread.join(STEP_SECONDS * 2)
+        if failure is None and self._failures:
+            raise self._failures[0]
+        if failure is not None and self._failures:
+            failure.add_note(f"the script of {self.url}: {self._failures[0]!r}")
+        assert not any(thread.is_alive() for thread in self._threads), "a script did not end"
+
+    def _hang_up(self) -> None:
+        for conversation in self.conversations:
+            with suppress(OSError):
+                conversation.sock.shutdown(socket.SHUT_RDWR)
+
+
+def echo(conversation: Conversation) -> None:
+    """Send back what comes, and the end of it."""
+    with suppress(ConnectionError):
+        while piece := conversation.sock.recv(1 << 18):
+            conversation.send(piece)
+
+
+def refusing_port() -> tuple[socket.socket, int]:
+    """A port on which a connection is refused for as long as the socket lives: bound, but not listening."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock, sock.getsockname()[1]

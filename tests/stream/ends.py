@@ -1,0 +1,307 @@
+"""Streams of every kind, each with its far end in the hands of a test.
+
+The far end is moved with plain system calls, never with a stream, so that no fault of a stream can hide in the test of another.
+"""
+
+import os
+import pty
+import random
+import socket
+import struct
+import termios
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from fcntl import F_GETFL, fcntl
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.engine.kernel import fail_after, run
+from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.stream.stdio import Stdio
+
+SECONDS = 10.0  # bound for everything; nothing here takes a tenth of it
+RESET = struct.pack("ii", 1, 0)
+T = TypeVar("T")
+
+
+def go(fn: Callable[..., Awaitable[T]], *args: Any, seconds: float = SECONDS) -> T:
+    """Runs `fn(*args)` in a kernel of its own, for at most `seconds`."""
+
+    async def bounded() -> T:
+        with fail_after(seconds):
+            return await fn(*args)
+
+    return run(bounded)
+
+
+@cache
+def lines(size: int, seed: int = 1) -> bytes:
+    """Text in lines, for terminals; a lost, doubled or swapped piece of it cannot go unnoticed."""
+    return random.Random(seed).randbytes(size // 2 + 40).hex("\n", 32).encode()[: size - 1] + b"\n" if size else b""
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets on loopback, both non-blocking."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname(), 5)
+        other, _ = listener.accept()
+    for end in (one, other):
+        end.setblocking(False)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return one, other
+
+
+def unix_pair() -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    for end in pair:
+        end.setblocking(False)
+    return pair
+
+
+class Far:
+    """The other end: `sink` takes what the stream is to read, `source` has what it wrote. A socket is both."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source, self.sink = source, sink
+        for number in {source, sink}:
+            os.set_blocking(number, False)
+        # Two numbers, if need be, since a number is registered once.
+        self._reading = Descriptor(source)
+        self._writing = self._reading if sink == source else Descriptor(sink)
+        self.closed: set[int] = set()
+
+    async def give(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self.sink, rest) :]
+            except BlockingIOError:
+                self._writing.writable = False
+                await self._writing.wait_writable()
+
+    def try_take(self, limit: int = 1 << 20) -> bytes | None:
+        try:
+            return os.read(self.source, limit)
+        except BlockingIOError:
+            self._reading.readable = False
+            return None
+
+    async def take_some(self) -> bytes:
+        """At least a byte, or b"" at the end."""
+        while (data := self.try_take()) is None:
+            await self._reading.wait_readable()
+        return data
+
+    async def take(self, size: int) -> bytes:
+        """As many bytes as `size` says; fewer only at the end."""
+        data = bytearray()
+        while len(data) < size:
+            while (piece := self.try_take(size - len(data))) is None:
+                await self._reading.wait_readable()
+            if not piece:
+                break
+            data += piece
+        return bytes(data)
+
+    async def take_rest(self) -> bytes:
+        data = bytearray()
+        while piece := await self.take_some():
+            data += piece
+        return bytes(data)
+
+    async def end_output(self) -> None:
+        """The stream is to read EOF."""
+        self._close(self.sink, self._writing)
+
+    def leave(self) -> None:
+        """The other end is gone, as when a process dies."""
+        self._close(self.source, self._reading)
+        self._close(self.sink, self._writing)
+
+    def _close(self, number: int, descriptor: Descriptor) -> None:
+        if number not in self.closed:
+            self.closed.add(number)
+            descriptor.forget()
+            os.close(number)
+
+
+class FarSocket(Far):
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        super().__init__(sock.fileno(), sock.fileno())
+
+    async def end_output(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """An abort: by SO_LINGER on TCP. A unix socket has none; leaving with unread data is its way."""
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.leave()
+
+    def leave(self) -> None:
+        if self.sock.fileno() >= 0:
+            self._reading.forget()
+            self.sock.close()
+
+
+class FarSockets(Far):
+    """Standard input and output as a socket each: what Node.js gives to its children."""
+
+    def __init__(self, reader: socket.socket, writer: socket.socket) -> None:
+        self.reader, self.writer = reader, writer
+        super().__init__(reader.fileno(), writer.fileno())
+
+    async def end_output(self) -> None:
+        self._close_one(self.writer, self._writing)
+
+    def leave(self) -> None:
+        self._close_one(self.reader, self._reading)
+        self._close_one(self.writer, self._writing)
+
+    def _close_one(self, sock: socket.socket, descriptor: Descriptor) -> None:
+        if sock.fileno() >= 0:
+            descriptor.forget()
+            sock.close()
+
+
+class FarTerminal(Far):
+    async def end_output(self) -> None:
+        await self.give(b"\x04")  # what Ctrl-D sends
+
+
+class FarFile:
+    """Two regular files: what is given is appended to the one, what is taken is the other's content."""
+
+    def __init__(self, directory: Path) -> None:
+        self._given, self._taken = directory / "given", directory / "taken"
+        self._given.write_bytes(b"")
+        self._at = 0
+
+    def open(self) -> tuple[int, int]:
+        return os.open(self._given, os.O_RDONLY), os.open(self._taken, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    async def give(self, data: bytes) -> None:
+        with self._given.open("ab") as file:
+            file.write(data)
+
+    async def take(self, size: int) -> bytes:
+        with self._taken.open("rb") as file:
+            file.seek(self._at)
+            data = file.read(size)
+        self._at += len(data)
+        return data
+
+    async def take_rest(self) -> bytes:
+        return await self.take(1 << 30)
+
+    async def end_output(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+
+class End(NamedTuple):
+    """A stream, its far end, and the descriptors that it has borrowed."""
+
+    stream: Stream
+    far: Any
+    borrowed: tuple[int, ...] = ()
+
+    def flags(self) -> dict[tuple[int, int], int]:
+        """The flags of the open files behind the borrowed descriptors, by number and file."""
+        return {(number, os.fstat(number).st_ino): fcntl(number, F_GETFL) for number in self.borrowed}
+
+
+def tcp(directory: Path) -> End:
+    near, far = tcp_pair()
+    return End(SocketStream(near), FarSocket(far))
+
+
+def unix(directory: Path) -> End:
+    near, far = unix_pair()
+    return End(SocketStream(near), FarSocket(far))
+
+
+def stdio(source: int, sink: int, far: object) -> End:
+    return End(Stdio(source, sink), far, (source, sink))
+
+
+def stdio_pipes(directory: Path) -> End:
+    source, give = os.pipe()
+    take, sink = os.pipe()
+    return stdio(source, sink, Far(take, give))
+
+
+def stdio_files(directory: Path) -> End:
+    far = FarFile(directory)
+    return stdio(*far.open(), far)
+
+
+def stdio_terminal(directory: Path) -> End:
+    master, slave = pty.openpty()
+    # Lines, so that Ctrl-D means EOF; everything else that would change a byte is off.
+    mode = termios.tcgetattr(slave)
+    mode[0] = mode[1] = 0
+    mode[3] = termios.ICANON
+    mode[6] = [b"\0"] * len(mode[6])
+    mode[6][termios.VEOF] = b"\x04"
+    termios.tcsetattr(slave, termios.TCSANOW, mode)
+    return stdio(slave, os.dup(slave), FarTerminal(master, os.dup(master)))
+
+
+def stdio_socket(directory: Path) -> End:
+    """One socket as both, as inetd and ssh's ProxyUseFdpass have it. It blocks, as a new socket does."""
+    near, far = socket.socketpair()
+    number = near.detach()
+    return stdio(number, os.dup(number), FarSocket(far))
+
+
+def stdio_sockets(directory: Path) -> End:
+    near_source, far_sink = socket.socketpair()
+    near_sink, far_source = socket.socketpair()
+    return stdio(near_source.detach(), near_sink.detach(), FarSockets(far_source, far_sink))
+
+
+Make = Callable[[Path], End]
+
+# What a test may ask of a kind:
+WAITS = "waits"  # the source can be empty and the sink full
+HALVES = "half-closes"  # the end of the sink is seen at the far end, while the source goes on
+RESETS = "resets"  # the far end can abort
+LEAVES = "leaves"  # the far end can vanish, and that shows at the sink
+OWNED = "owned"  # abort is the stream's to give
+STAYS = "stays"  # EOF is for good; on a terminal it is a key like any other
+
+KINDS: dict[Make, set[str]] = {
+    tcp: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    unix: {STAYS, WAITS, HALVES, RESETS, LEAVES},
+    stdio_pipes: {STAYS, WAITS, HALVES, LEAVES},
+    stdio_files: {STAYS},
+    stdio_terminal: {WAITS, LEAVES},
+    stdio_socket: {STAYS, WAITS, HALVES, RESETS, LEAVES},
+    stdio_sockets: {STAYS, WAITS, HALVES, LEAVES},
+}
+
+
+def kinds(*traits: str) -> list[Make]:
+    """The kinds of stream that have all these traits."""
+    return [make for make, own in KINDS.items() if own.issuperset(traits)]
+
+
+@asynccontextmanager
+async def opened(make: Make, directory: Path) -> AsyncIterator[End]:
+    """A stream and its far end, both gone afterwards."""
+    end = make(directory)
+    try:
+        yield end
+    finally:
+        end.stream.close()
+        for number in end.borrowed:
+            with suppress(OSError):
+                os.close(number)
+        end.far.leave()

@@ -1,0 +1,522 @@
+"""Moving bytes inside the kernel: when it begins and ends, what becomes of the pipes, and what may not happen to memory."""
+
+import fcntl
+import os
+import resource
+import socket
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EMFILE
+from pathlib import Path
+
+import pytest
+
+from tests.stream.ends import (
+    End,
+    FarSocket,
+    Make,
+    go,
+    lines,
+    stdio_files,
+    stdio_pipes,
+    stdio_socket,
+    stdio_terminal,
+    tcp,
+    unix,
+)
+from tests.stream.tunnels import Tunnel, both_ways, tunnel
+from tunnelctl.engine.kernel import Nursery, checkpoint, move_on_after, sleep
+from tunnelctl.stream import pump, splice
+from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.pump import ROUNDS_A_TURN, Pump
+from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe
+
+MIB = 1 << 20
+
+
+async def through(source: FarSocket, sink: FarSocket, data: bytes) -> None:
+    """Sends `data` from one far end to the other and checks what arrives."""
+    async with Nursery() as nursery:
+        nursery.start_soon(source.give, data)
+        assert await sink.take(len(data)) == data
+
+
+class Counter:
+    """Stands in for take_pipe and counts its calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.taken = 0
+        monkeypatch.setattr(pump, "take_pipe", self)
+
+    def __call__(self) -> Pipe | None:
+        self.taken += 1
+        return take_pipe()
+
+
+# --- bulk begins and ends
+
+
+def test_small_pieces_never_take_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        count = Counter(monkeypatch)
+        async with tunnel(tmp_path) as tun:
+            for _ in range(50):
+                await both_ways(tun.client, tun.target)
+            assert count.taken == 0
+
+    go(main)
+
+
+@pytest.mark.parametrize("way", ["there", "back", "both"])
+def test_bulk_is_entered_and_left_and_its_pipe_returned(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_pool: list[Pipe]
+) -> None:
+    async def main() -> None:
+        count = Counter(monkeypatch)
+        async with tunnel(tmp_path) as tun:
+            for _ in range(3):
+                async with Nursery() as nursery:
+                    if way != "back":
+                        nursery.start_soon(through, tun.client, tun.target, lines(3 * MIB))
+                    if way != "there":
+                        nursery.start_soon(through, tun.target, tun.client, lines(3 * MIB, 2))
+                assert count.taken > 0
+                await settled(tun)
+                count.taken = 0
+                for _ in range(20):
+                    await both_ways(tun.client, tun.target)
+                # The burst that small pieces meet first still ends bulk; from then on they go their own way.
+                assert count.taken <= 2
+                assert 1 <= len(own_pool) <= 2
+                assert all(empty(pipe) for pipe in own_pool)
+
+    go(main)
+
+
+async def settled(tun: Tunnel) -> None:
+    """Until nothing has moved for a few turns."""
+    before = None
+    while before != tun.relay.moved:
+        before = list(tun.relay.moved)
+        for _ in range(5):
+            await checkpoint()
+
+
+def empty(pipe: Pipe) -> bool:
+    try:
+        return not os.read(pipe.reader, 1)
+    except BlockingIOError:
+        return True
+
+
+@pytest.mark.parametrize("left", [tcp, unix, stdio_pipes, stdio_socket, stdio_terminal])
+def test_bulk_both_ways_at_once_with_ends(left: Make, tmp_path: Path) -> None:
+    size = MIB // 2 if left is stdio_terminal else 4 * MIB
+    there, back = lines(size, 1), lines(size, 2)
+
+    async def main() -> None:
+        async with tunnel(tmp_path, left) as tun:
+            got = {}
+
+            async def give(far: FarSocket, data: bytes) -> None:
+                await far.give(data)
+                await far.end_output()
+
+            async def take(name: str, far: FarSocket, size: int) -> None:
+                got[name] = await far.take(size)
+
+            async with Nursery() as nursery:
+                nursery.start_soon(give, tun.client, there)
+                nursery.start_soon(give, tun.target, back)
+                nursery.start_soon(take, "target", tun.target, size)
+                nursery.start_soon(take, "client", tun.client, size)
+            outcome = await tun.outcome()
+            assert got == {"target": there, "client": back}
+            assert outcome[:2] == (size, size)
+            assert outcome.cause == "eof"
+
+    go(main)
+
+
+def test_file_to_file_through_a_socket(tmp_path: Path) -> None:
+    def with_content(directory: Path) -> End:
+        end = stdio_files(directory)
+        (directory / "given").write_bytes(lines(3 * MIB))
+        return end
+
+    async def main() -> None:
+        async with tunnel(tmp_path, with_content) as tun:
+            assert await tun.target.take_rest() == lines(3 * MIB)
+            await tun.target.give(lines(3 * MIB, 2))
+            await tun.target.end_output()
+            assert (await tun.outcome())[:2] == (3 * MIB, 3 * MIB)
+            assert await tun.client.take_rest() == lines(3 * MIB, 2)
+
+    go(main)
+
+
+# --- the pool
+
+
+def test_pool_keeps_a_few_and_closes_the_others(own_pool: list[Pipe]) -> None:
+    pipes = [take_pipe() for _ in range(POOLED + 3)]
+    for pipe in pipes:
+        assert pipe is not None
+        give_pipe(pipe)
+    assert len(own_pool) == POOLED
+    assert take_pipe() in pipes
+    own_pool.append(pipes[POOLED - 1])  # type: ignore[arg-type]
+
+
+def test_pipe_with_something_in_it_is_closed_not_kept(tmp_path: Path, own_pool: list[Pipe]) -> None:
+    """What lies in it would come out in somebody else's tunnel."""
+
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            async with Nursery() as nursery:
+                nursery.start_soon(tun.client.give, lines(1 << 24))
+                before = [-1, -1]
+                while before != tun.relay.moved:  # until the target's side is full, and the pipe is as well
+                    before = list(tun.relay.moved)
+                    await sleep(0.02)
+                nursery.cancel_scope.cancel()
+            tun.relay._scope.cancel()
+            await tun.ended.wait()
+        assert own_pool == []
+
+    go(main)
+
+
+def test_pipe_is_closed_when_the_sink_fails(tmp_path: Path, own_pool: list[Pipe]) -> None:
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            async with Nursery() as nursery:
+
+                async def flood() -> None:
+                    with suppress(BrokenPipeError, ConnectionResetError):
+                        await tun.client.give(lines(1 << 24))
+
+                nursery.start_soon(flood)
+                assert len(await tun.target.take(2 * MIB)) == 2 * MIB
+                tun.target.reset()
+                outcome = await tun.outcome()
+            assert outcome.ended_by == "right"
+        assert all(empty(pipe) for pipe in own_pool)
+
+    go(main)
+
+
+def test_without_descriptors_bytes_are_copied(tmp_path: Path, own_pool: list[Pipe]) -> None:
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            with no_descriptors_left():
+                with pytest.raises(OSError, match="Too many open files") as raised:
+                    os.pipe()
+                assert raised.value.errno == EMFILE
+                await through(tun.client, tun.target, lines(3 * MIB))
+                await through(tun.target, tun.client, lines(3 * MIB))
+            assert own_pool == []
+            await through(tun.client, tun.target, lines(3 * MIB))  # and spliced once there are some again
+            assert len(own_pool) == 1
+
+    go(main)
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open("/dev/null", os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        yield
+    finally:
+        for number in taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_pipe_has_the_capacity_that_bulk_wants() -> None:
+    pipe = Pipe()
+    try:
+        assert fcntl.fcntl(pipe.writer, splice.F_GETPIPE_SZ) >= CAPACITY
+        assert not os.get_blocking(pipe.reader)
+        assert not os.get_blocking(pipe.writer)
+    finally:
+        pipe.close()
+
+
+def test_larger_pipe_is_not_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root can have more than we ask for, but then somebody had a reason."""
+    monkeypatch.setattr(splice, "CAPACITY", CAPACITY // 4)
+    reader, writer = os.pipe()
+    try:
+        fcntl.fcntl(writer, splice.F_SETPIPE_SZ, CAPACITY)
+        enlarge(writer)
+        assert fcntl.fcntl(writer, splice.F_GETPIPE_SZ) == CAPACITY
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_refused_capacity_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splice, "CAPACITY", 1 << 40)
+    Pipe().close()
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_pipes_of_stdio_are_enlarged_for_bulk_only(end: int, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tunnel(tmp_path, stdio_pipes) as tun:
+            number = (tun.client.sink, tun.client.source)[end]
+            await both_ways(tun.client, tun.target)
+            assert fcntl.fcntl(number, splice.F_GETPIPE_SZ) < CAPACITY
+            if end == 0:
+                await through(tun.client, tun.target, lines(3 * MIB))
+            else:
+                await through(tun.target, tun.client, lines(3 * MIB))
+            assert fcntl.fcntl(number, splice.F_GETPIPE_SZ) == CAPACITY
+
+    go(main)
+
+
+# --- urgent data
+
+
+def give_urgently(far: FarSocket) -> None:
+    far.sock.send(b"X", socket.MSG_OOB)
+
+
+def plain(directory: Path) -> End:
+    """TCP as a listener and dial set it up."""
+    end = tcp(directory)
+    end.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # type: ignore[attr-defined]
+    return end
+
+
+@pytest.mark.parametrize("left", [tcp, stdio_pipes])
+@pytest.mark.parametrize("size", [6, 3 * MIB])
+def test_urgent_byte_stays_in_its_place_and_stops_nothing(left: Make, size: int, tmp_path: Path) -> None:
+    """splice(2) stops in front of it and says that nothing is there; recv(2) stops there as well, once.
+
+    Whoever believes them spins, or waits for ever, or takes the FIN behind it for the end. Any peer can send one, and telnet and
+    FTP do (RFC 6093).
+    """
+    data = lines(size)
+
+    async def main() -> None:
+        async with tunnel(tmp_path, left, plain) as tun:
+            got = bytearray()
+            async with Nursery() as nursery:
+
+                async def give() -> None:
+                    for _ in range(3):
+                        await tun.target.give(data)
+                        give_urgently(tun.target)
+                    await tun.target.give(b"after\n")
+
+                nursery.start_soon(give)
+                got += await tun.client.take(3 * (size + 1) + 6)
+            assert bytes(got) == (data + b"X") * 3 + b"after\n"
+            await tun.target.give(b"all")
+            await tun.target.end_output()
+            assert await tun.client.take(3) == b"all"
+            await tun.client.end_output()
+            assert (await tun.outcome()).cause == "eof"
+
+    go(main)
+
+
+def test_urgent_byte_in_front_of_the_end(tmp_path: Path) -> None:
+    """All of it is there before the relay looks; splice(2) then calls the byte the end."""
+
+    async def main() -> None:
+        async with tunnel(tmp_path, stdio_pipes, plain) as tun:
+            tun.target.sock.send(b"before")
+            give_urgently(tun.target)
+            tun.target.sock.send(b"after")
+            await tun.target.end_output()
+            assert await tun.client.take(12) == b"beforeXafter"
+
+    go(main)
+
+
+# --- memory
+
+
+def test_idle_tunnel_keeps_no_chunk(tmp_path: Path) -> None:
+    """After a burst, and after a write that was not taken whole, in either direction."""
+
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            await both_ways(tun.client, tun.target)
+            tracemalloc.start()
+            try:
+                async with Nursery() as nursery:
+                    nursery.start_soon(tun.client.give, lines(4 * MIB))
+                    nursery.start_soon(tun.target.give, lines(4 * MIB))
+                    await sleep(0.05)
+                    for far in (tun.client, tun.target):
+                        taken = 0
+                        while taken < 4 * MIB:
+                            taken += len(await far.take_some())
+                await settled(tun)
+                held = sum(trace.size for trace in tracemalloc.take_snapshot().traces if trace.size > 8192)
+            finally:
+                tracemalloc.stop()
+            assert held < CHUNK
+
+    lines(4 * MIB)  # made, and kept, before anything is counted
+    go(main)
+
+
+def test_tunnel_keeps_nothing_of_a_write_that_was_not_taken_whole(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            await both_ways(tun.client, tun.target)
+            given = 0
+            tracemalloc.start()
+            try:
+                # Each less than a chunk, one at a time, so that none of it is bulk; until the target's side is full.
+                while tun.relay.moved[0] == given + 5:
+                    given += 60_000
+                    await tun.client.give(lines(60_000))
+                    for _ in range(10):
+                        await checkpoint()
+                assert len(await tun.target.take(given)) == given
+                await settled(tun)
+                held = sum(trace.size for trace in tracemalloc.take_snapshot().traces if trace.size > 2048)
+            finally:
+                tracemalloc.stop()
+            assert held < 4096
+
+    lines(60_000)
+    go(main)
+
+
+def test_nobody_is_read_for_who_does_not_read(tmp_path: Path) -> None:
+    """T5: what the kernel's buffers and one pipe hold is the most that is taken from the source."""
+
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            given = 0
+            tracemalloc.start()
+            try:
+                with move_on_after(0.1):
+                    while True:
+                        await tun.client.give(bytes(CHUNK))
+                        given += CHUNK
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert given < 64 * MIB
+            assert peak < MIB
+
+    go(main)
+
+
+# --- fairness
+
+
+class Endless(Stream):
+    """A source that always has something, and counts how often it was asked; as a sink it takes everything."""
+
+    __slots__ = ("asked", "size")
+
+    def __init__(self, size: int) -> None:
+        self.asked, self.size = 0, size
+
+    def receive_nowait(self, limit: int) -> bytes:
+        self.asked += 1
+        return bytes(min(self.size, limit))
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return len(data)
+
+
+@pytest.mark.parametrize("size", [10, CHUNK])
+def test_a_direction_that_never_waits_lets_the_others_run(size: int) -> None:
+    async def main() -> None:
+        source = Endless(size)
+        async with Nursery() as nursery:
+            nursery.start_soon(Pump(source, Endless(size), lambda count: None).run)
+            for turn in range(1, 20):
+                await checkpoint()
+                assert source.asked <= turn * ROUNDS_A_TURN
+            nursery.cancel_scope.cancel()
+
+    go(main)
+
+
+class Spliced(Endless):
+    """The same as a socket, or with a pipe on one side; `splice` is to be replaced, the descriptors are none."""
+
+    __slots__ = ("pipe",)
+
+    def __init__(self, pipe: bool) -> None:
+        super().__init__(CHUNK)
+        self.pipe = pipe
+
+    def socket_fd(self) -> int | None:
+        return None if self.pipe else -1
+
+    def source_pipe(self) -> int | None:
+        return -2 if self.pipe else None
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_splicing_that_never_waits_lets_the_others_run(direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def moved(*_: int) -> int:
+        nonlocal calls
+        calls += 1
+        return 1000
+
+    async def main() -> None:
+        monkeypatch.setattr(pump, "splice", moved)
+        async with Nursery() as nursery:
+            nursery.start_soon(Pump(Spliced(direct), Spliced(False), lambda count: None).run)
+            for turn in range(1, 20):
+                await checkpoint()
+                assert calls <= turn * 2 * ROUNDS_A_TURN
+            assert calls >= 10 * ROUNDS_A_TURN
+            nursery.cancel_scope.cancel()
+
+    go(main)
+
+
+def test_bulk_does_not_starve_an_interactive_tunnel(tmp_path: Path) -> None:
+    """Echo round trips complete while bulk goes on, each of them soon."""
+
+    async def main() -> None:
+        (tmp_path / "bulk").mkdir()
+        (tmp_path / "echo").mkdir()
+        async with tunnel(tmp_path / "bulk") as bulk, tunnel(tmp_path / "echo") as echo:
+            async with Nursery() as nursery:
+
+                async def give() -> None:
+                    while True:
+                        await bulk.client.give(bytes(MIB))
+
+                async def take() -> None:
+                    while True:
+                        await bulk.target.take_some()
+
+                nursery.start_soon(give)
+                nursery.start_soon(take)
+                while bulk.relay.moved[0] < MIB:
+                    await checkpoint()
+                for _ in range(30):
+                    before = bulk.relay.moved[0]
+                    with move_on_after(1) as late:
+                        await both_ways(echo.client, echo.target)
+                    assert not late.cancelled_caught
+                assert bulk.relay.moved[0] > before
+                nursery.cancel_scope.cancel()
+            await both_ways(echo.client, echo.target)
+
+    go(main)

@@ -1,0 +1,389 @@
+"""Connecting to one of several addresses: the race, its errors, and that nothing is left open."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from errno import ECONNREFUSED, EMFILE, ETIMEDOUT
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.stream.ends import go
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, checkpoint, current_time, fail_after, sleep
+from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.stream import dial as dial_module
+from tunnelctl.stream.dial import DialError, dial, interleave
+
+LOCAL = "127.0.0.1"
+
+
+def at(listener: socket.socket) -> SocketAddress:
+    return SocketAddress(listener.family, *listener.getsockname()[:2])
+
+
+@contextmanager
+def accepting(host: str = LOCAL) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        listener.settimeout(5)
+        yield listener
+
+
+@contextmanager
+def refusing() -> Iterator[SocketAddress]:
+    """A port that is taken, and on which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind((LOCAL, 0))
+        yield at(bound)
+
+
+@contextmanager
+def black_hole() -> Iterator[SocketAddress]:
+    """A listener whose queue is full: the kernel drops whatever comes, without a word."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind((LOCAL, 0))
+        listener.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield at(listener)
+
+
+def has_ipv6() -> bool:
+    try:
+        with accepting("::1"):
+            return True
+    except OSError:
+        return False
+
+
+# --- the order
+
+
+def addresses(families: list[int]) -> list[SocketAddress]:
+    return [SocketAddress(family, str(number), number) for number, family in enumerate(families)]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from([socket.AF_INET, socket.AF_INET6]), min_size=1, max_size=12).map(addresses))
+def test_interleaving_alternates_families_and_keeps_each_in_its_order(given_addresses: list[SocketAddress]) -> None:
+    """RFC 8305 section 4."""
+    mixed = interleave(given_addresses)
+    assert sorted(mixed) == sorted(given_addresses)
+    assert mixed[0] == given_addresses[0]
+    for family in (socket.AF_INET, socket.AF_INET6):
+        assert [a for a in mixed if a.family == family] == [a for a in given_addresses if a.family == family]
+    counts = sorted(sum(a.family == family for a in mixed) for family in (socket.AF_INET, socket.AF_INET6))
+    alternating = mixed[: 2 * counts[0]]
+    assert all(one.family != other.family for one, other in pairwise(alternating))
+
+
+# --- one address
+
+
+@pytest.mark.parametrize(
+    "host", [LOCAL, "127.0.0.7", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no ::1"))]
+)
+def test_connects(host: str) -> None:
+    async def main() -> None:
+        with accepting(host) as listener:
+            stream = await dial([at(listener)], 0)
+            accepted, peer = listener.accept()
+            with accepted:
+                assert stream.socket.getsockname()[:2] == peer[:2]
+                assert not stream.socket.getblocking()
+                assert stream.peer == str(at(listener))
+                await stream.send_all(b"hello")
+                assert accepted.recv(5) == b"hello"
+                accepted.send(b"welcome")
+                assert await stream.receive_some() == b"welcome"
+            stream.close()
+
+    go(main)
+
+
+def test_banner_that_comes_with_the_connection_is_received() -> None:
+    """What is there before anybody waits for it must not be waited for in vain."""
+
+    async def main() -> None:
+        with accepting() as listener:
+            for turns in range(4):
+                async with Nursery() as nursery:
+
+                    async def greet() -> None:
+                        listener.setblocking(False)
+                        for _ in range(200):
+                            try:
+                                accepted, _ = listener.accept()
+                            except BlockingIOError:
+                                await checkpoint()
+                                continue
+                            with accepted:
+                                accepted.send(b"banner")
+                            return
+
+                    nursery.start_soon(greet)
+                    stream = await dial([at(listener)], 0)
+                    for _ in range(turns):
+                        await checkpoint()
+                    assert await stream.receive_some() == b"banner"
+                    assert await stream.receive_some() == b""
+                    stream.close()
+
+    go(main)
+
+
+@pytest.mark.parametrize(("keepalive", "on"), [(0, 0), (30, 1)])
+def test_dialled_sockets_are_tuned(keepalive: float, on: int) -> None:
+    """T7, the other leg."""
+
+    async def main() -> None:
+        with accepting() as listener:
+            stream = await dial([at(listener)], keepalive)
+            new = stream.socket
+            assert new.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
+            assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert new.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
+            if on:
+                assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            stream.close()
+
+    go(main)
+
+
+def test_refused() -> None:
+    async def main() -> None:
+        with refusing() as address:
+            with pytest.raises(DialError) as raised:
+                await dial([address], 0)
+            ((tried, error),) = raised.value.attempts
+            assert (tried, error.errno) == (address, ECONNREFUSED)
+            assert isinstance(error, ConnectionRefusedError)
+
+    go(main)
+
+
+def test_address_that_cannot_be_dialled_is_an_attempt_like_any_other() -> None:
+    async def main() -> None:
+        bad = SocketAddress(socket.AF_INET, "127.0.0.1", 0)
+        with pytest.raises(DialError) as raised:
+            await dial([bad], 0)
+        assert raised.value.attempts[0][0] == bad
+
+    go(main)
+
+
+def test_limit_of_one_attempt() -> None:
+    async def main() -> None:
+        with black_hole() as hole:
+            begun = current_time()
+            with pytest.raises(DialError) as raised:
+                await dial([hole], 0, attempt_timeout=0.05)
+            assert current_time() - begun >= 0.04
+            assert [error.errno for _, error in raised.value.attempts] == [ETIMEDOUT]
+
+    go(main)
+
+
+def test_limit_of_the_caller_is_the_callers() -> None:
+    async def main() -> None:
+        with black_hole() as hole:
+            with pytest.raises(TooSlowError), fail_after(0.05):
+                await dial([hole], 0, attempt_timeout=5)
+            with pytest.raises(TooSlowError), fail_after(0.05):
+                await dial([hole, hole], 0)
+
+    go(main)
+
+
+def test_without_descriptors_that_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(EMFILE, "Too many open files")
+
+    async def main() -> None:
+        monkeypatch.setattr(dial_module.socket, "SocketType", none_left)
+        somewhere = SocketAddress(socket.AF_INET, LOCAL, 9)
+        with pytest.raises(DialError) as raised:
+            await dial([somewhere, somewhere], 0)
+        assert [error.errno for _, error in raised.value.attempts] == [EMFILE, EMFILE]
+
+    go(main)
+
+
+# --- several
+
+
+def test_first_that_answers_wins_and_the_others_are_not_tried() -> None:
+    async def main() -> None:
+        with accepting() as first, accepting() as second:
+            stream = await dial([at(first), at(second)], 0)
+            first.accept()[0].close()
+            stream.close()
+            second.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                second.accept()
+
+    go(main)
+
+
+def test_refused_one_is_followed_by_the_next_at_once() -> None:
+    """RFC 8305 section 5: without waiting for the delay, however long that is."""
+
+    async def main() -> None:
+        with refusing() as first, refusing() as second, accepting() as third:
+            begun = current_time()
+            stream = await dial([first, second, at(third)], 0)
+            await checkpoint()
+            assert current_time() - begun < dial_module.ATTEMPT_DELAY
+            assert stream.peer == str(at(third))
+            stream.close()
+
+    go(main)
+
+
+def test_second_wins_when_the_first_is_a_black_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dial_module.ATTEMPT_DELAY == 0.25  # what RFC 8305 section 5 recommends
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.08)
+
+    async def main() -> None:
+        with black_hole() as hole, accepting() as second:
+            begun = current_time()
+            stream = await dial([hole, at(second)], 0)
+            await checkpoint()
+            assert dial_module.ATTEMPT_DELAY * 0.9 < current_time() - begun < 2
+            assert stream.peer == str(at(second))
+            stream.close()
+
+    go(main)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no ::1")
+def test_other_family_is_tried_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8305 section 4: two dead addresses of one family must not stand before the first of the other."""
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.05)
+
+    async def main() -> None:
+        with black_hole() as hole, accepting("::1") as live, accepting() as last:
+            stream = await dial([hole, hole, hole, at(last), at(live)], 0)
+            assert stream.peer == str(at(live))
+            stream.close()
+
+    go(main)
+
+
+def test_slow_first_may_still_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on while the next one is tried, and is not given up for one that fails."""
+    attempt = dial_module._attempt
+
+    async def slowed(address: SocketAddress, keepalive: float, timeout: float) -> object:
+        if address == slow:
+            await sleep(0.05)  # as a SYN that was lost once, only less
+        return await attempt(address, keepalive, timeout)
+
+    async def main() -> None:
+        with refusing() as second:
+            stream = await dial([slow, second], 0)
+            assert stream.peer == str(slow)
+            stream.close()
+
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.01)
+    monkeypatch.setattr(dial_module, "_attempt", slowed)
+    with accepting() as first:
+        slow = at(first)
+        go(main)
+
+
+def test_list_of_errors_is_complete_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.02)
+
+    async def main() -> None:
+        with refusing() as first, black_hole() as hole, refusing() as third:
+            with pytest.raises(DialError) as raised:
+                await dial([first, hole, third], 0, attempt_timeout=0.1)
+            tried = [(address, error.errno) for address, error in raised.value.attempts]
+            assert tried == [(first, ECONNREFUSED), (third, ECONNREFUSED), (hole, ETIMEDOUT)]
+
+    go(main)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_cancellation_closes_every_socket(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.01)
+
+    async def main() -> None:
+        with black_hole() as hole:
+            before = set(os.listdir("/proc/self/fd"))
+            async with Nursery() as nursery:
+                nursery.start_soon(dial, [hole] * count, 0)
+                while len(os.listdir("/proc/self/fd")) < len(before) + count:
+                    await sleep(0.002)
+                nursery.cancel_scope.cancel()
+            assert set(os.listdir("/proc/self/fd")) == before
+
+    go(main)
+
+
+def test_losers_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.01)
+
+    async def main() -> None:
+        with black_hole() as hole, accepting() as live:
+            before = len(os.listdir("/proc/self/fd"))
+            stream = await dial([hole, hole, at(live)], 0)
+            assert len(os.listdir("/proc/self/fd")) == before + 1
+            stream.close()
+
+    go(main)
+
+
+def test_two_that_answer_in_one_turn_make_one_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0)
+    attempt, made = dial_module._attempt, []
+
+    async def together(address: SocketAddress, keepalive: float, timeout: float) -> object:
+        made.append(await attempt(address, keepalive, timeout))
+        if len(made) == 2:
+            both.set()
+        await both.wait()
+        return made.pop()
+
+    async def main() -> None:
+        nonlocal both
+        both = Event()
+        with accepting() as one, accepting() as other:
+            before = len(os.listdir("/proc/self/fd"))
+            stream = await dial([at(one), at(other)], 0)
+            assert made == []
+            assert len(os.listdir("/proc/self/fd")) == before + 1
+            stream.close()
+
+    both: Event
+    monkeypatch.setattr(dial_module, "_attempt", together)
+    go(main)
+
+
+def test_winner_is_not_lost_when_the_caller_is_cancelled_in_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either the caller gets the stream, and closes it, or dial has closed it. The fixtures count."""
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0)
+
+    async def main() -> None:
+        with accepting() as one, accepting() as other:
+            for turns in range(6):
+                with CancelScope() as scope:
+                    async with Nursery() as nursery:
+
+                        async def cancel_soon(turns: int = turns, scope: CancelScope = scope) -> None:
+                            for _ in range(turns):
+                                await checkpoint()
+                            scope.cancel()
+
+                        nursery.start_soon(cancel_soon)
+                        stream = await dial([at(one), at(other)], 0)
+                        stream.close()
+
+    go(main)

@@ -1,0 +1,290 @@
+"""From the text of --listen to a listener: what is refused, what is bound, what becomes of a socket file that is there already."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from tunnelctl.errors import AddressError, ListenError
+from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
+
+
+@pytest.fixture(autouse=True)
+def poller() -> None:
+    """No poller takes part here, so once is enough."""
+
+
+# --- the text
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:3128", ListenAddress("127.0.0.1", 3128)),
+        ("0.0.0.0:0", ListenAddress("0.0.0.0", 0)),
+        ("[::1]:3128", ListenAddress("::1", 3128)),
+        ("[::]:65535", ListenAddress("::", 65535)),
+        ("[0:0::1]:1", ListenAddress("::1", 1)),
+        ("unix:/run/x", ListenAddress("", 0, "/run/x")),
+        ("unix:relative", ListenAddress("", 0, "relative")),
+        ("unix:with:colons", ListenAddress("", 0, "with:colons")),
+    ],
+)
+def test_addresses_that_can_be_listened_on(text: str, address: ListenAddress) -> None:
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "3128",
+        ":3128",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:-1",
+        "127.0.0.1:65536",
+        "127.0.0.1:00",
+        "127.0.0.1:+80",
+        "127.0.0.1: 80",
+        "127.0.0.1:80x",
+        "127.0.0.1:٣",
+        "127.1:80",
+        "2130706433:80",
+        "0x7f000001:80",
+        "256.0.0.1:80",
+        "[::1]",
+        "[::1]80",
+        "[::1:80",
+        "::1]:80",
+        "[]:80",
+        "[127.0.0.1]:80",
+        "[fe80::1%lo]:80",
+        "unix:",
+        "*:80",
+    ],
+)
+def test_addresses_that_cannot(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize("text", ["::1:3128", "2001:db8::1:3128", "::3128"])
+def test_ipv6_without_brackets_is_refused_since_its_port_is_a_guess(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize("name", ["localhost", "example.com", "a", "localhost.", "1.example"])
+def test_names_are_refused(name: str) -> None:
+    """What a name means is decided elsewhere, and could be another address tomorrow."""
+    with pytest.raises(AddressError, match="not a name") as raised:
+        parse_listen(f"{name}:3128")
+    assert "127.0.0.1:3128" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "private"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("unix:x", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.1:1", False),
+        ("[::ffff:127.0.0.1]:1", False),
+    ],
+)
+def test_private_is_what_only_this_machine_reaches(text: str, private: bool) -> None:
+    assert parse_listen(text).private is private
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:3128", "[::1]:3128", "unix:/run/x"])
+def test_text_of_an_address_is_what_parses_to_it(text: str) -> None:
+    assert str(parse_listen(text)) == text
+
+
+# --- TCP
+
+
+def connects(listener: socket.socket) -> socket.socket:
+    """Connects to a listener and returns the accepted end."""
+    with socket.socket(listener.family) as client:
+        client.settimeout(5)
+        client.connect(listener.getsockname())
+        listener.settimeout(5)
+        accepted, _ = listener.accept()
+        return accepted
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_port_0_is_one_that_is_free(host: str) -> None:
+    with listen(ListenAddress(host, 0), 0) as listener:
+        bound = bound_address(listener)
+        assert bound.host == host
+        assert bound.port > 0
+        assert not listener.getblocking()
+        connects(listener).close()
+
+
+def test_ipv6_and_nothing_else() -> None:
+    """[::] is no way to get IPv4 as well, with addresses that no rule has in mind."""
+    try:
+        listener = listen(ListenAddress("::", 0), 0)
+    except ListenError:
+        pytest.skip("this machine has no IPv6")
+    with listener, socket.socket() as client:
+        assert listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+        assert client.connect_ex(("127.0.0.1", bound_address(listener).port)) != 0
+        assert str(bound_address(listener)) == f"[::]:{bound_address(listener).port}"
+
+
+def test_port_in_use() -> None:
+    with listen(ListenAddress("127.0.0.1", 0), 0) as listener:
+        address = bound_address(listener)
+        with pytest.raises(ListenError) as raised:
+            listen(address, 0)
+    assert str(raised.value) == f"cannot listen on {address}: address already in use"
+    assert raised.value.hint == "--listen 127.0.0.1:0 takes a free port"
+    assert raised.value.status == 71
+
+
+def test_port_in_use_by_ourselves_can_be_shared_if_all_agree() -> None:
+    with listen(ListenAddress("127.0.0.1", 0), 0, share=True) as first:
+        listen(bound_address(first), 0, share=True).close()
+        with pytest.raises(ListenError):
+            listen(bound_address(first), 0)
+
+
+def test_port_of_connections_that_have_just_ended_can_be_had_at_once() -> None:
+    """The end that closes first keeps the port in TIME_WAIT; a restarted server must not have to wait for that."""
+    with listen(ListenAddress("127.0.0.1", 0), 0) as listener:
+        address = bound_address(listener)
+        with socket.create_connection(address[:2], 5) as client:
+            listener.settimeout(5)
+            accepted, _ = listener.accept()
+            accepted.close()
+            assert client.recv(1) == b""
+    listen(address, 0).close()
+
+
+def test_address_of_another_machine() -> None:
+    with pytest.raises(ListenError, match="cannot assign requested address"):
+        listen(ListenAddress("192.0.2.1", 0), 0)
+
+
+@pytest.mark.parametrize(
+    ("keepalive", "on", "idle", "interval"), [(0, 0, None, None), (60, 1, 60, 15), (0.1, 1, 1, 1), (1e9, 1, 32767, 8191)]
+)
+def test_accepted_sockets_have_what_the_listener_was_given(
+    keepalive: float, on: int, idle: int | None, interval: int | None
+) -> None:
+    """T7: keepalive on both legs; the accepted one inherits it. So it does that urgent bytes stay in their place."""
+    with listen(ListenAddress("127.0.0.1", 0), keepalive) as listener, connects(listener) as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
+        if on:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == interval
+
+
+# --- unix
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "socket"
+
+
+def on(path: Path) -> ListenAddress:
+    return ListenAddress("", 0, str(path))
+
+
+def test_unix_socket_is_its_owners_alone(path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        with listen(on(path), 0) as listener:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert os.umask(0) == 0, "the mask was left changed"
+            assert bound_address(listener) == on(path)
+            connects(listener).close()
+    finally:
+        os.umask(mask)
+
+
+def test_stale_unix_socket_is_replaced(path: Path) -> None:
+    listen(on(path), 0).close()
+    assert path.is_socket()
+    with listen(on(path), 0) as listener:
+        connects(listener).close()
+
+
+def test_unix_socket_in_use_is_not(path: Path) -> None:
+    with listen(on(path), 0) as listener:
+        with pytest.raises(ListenError, match="address already in use"):
+            listen(on(path), 0)
+        connects(listener).close()
+
+
+def test_unix_socket_whose_backlog_is_full_is_in_use(path: Path) -> None:
+    """A blocking connect would wait there until somebody is accepted."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        waiting = []
+        try:
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(str(path))
+        except BlockingIOError:
+            pass
+        with pytest.raises(ListenError, match="address already in use"):
+            listen(on(path), 0)
+        for client in waiting:
+            client.close()
+    assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link to a file", "dangling link"])
+def test_other_files_are_left_alone(path: Path, kind: str) -> None:
+    if kind == "directory":
+        path.mkdir()
+    elif "link" in kind:
+        path.symlink_to(path.with_name("other"))
+        if kind == "link to a file":
+            path.with_name("other").write_text("precious")
+    else:
+        path.write_text("precious")
+    with pytest.raises(ListenError):
+        listen(on(path), 0)
+    assert path.is_dir() if kind == "directory" else kind == "dangling link" or path.read_text() == "precious"
+
+
+def test_path_that_is_too_long(path: Path) -> None:
+    with pytest.raises(ListenError, match="too long"):
+        listen(on(path.with_name("x" * 200)), 0)
+
+
+def test_directory_that_is_missing(path: Path) -> None:
+    with pytest.raises(ListenError, match="no such file or directory"):
+        listen(on(path / "socket"), 0)
+
+
+def test_hint_on_ports_is_not_given_for_paths(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    class Refusing(socket.socket):
+        bind = refuse  # type: ignore[assignment]
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+    for address, hint in ((on(path), False), (ListenAddress("127.0.0.1", 80), True)):
+        with pytest.raises(ListenError) as raised:
+            listen(address, 0)
+        assert ("1024" in raised.value.hint) is hint

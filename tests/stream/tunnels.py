@@ -1,0 +1,89 @@
+"""A relay between two streams, with both far ends in the hands of a test."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stream.ends import End, Make, go, tcp
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import Nursery
+from tunnelctl.stream.relay import Limits, Outcome, Relay
+
+
+class Tunnel:
+    """The relay as it runs; `client` and `target` are the far ends on the left and on the right."""
+
+    def __init__(self, left: End, right: End, left_early: bytes, right_early: bytes, limits: Limits) -> None:
+        self.client: Any = left.far
+        self.target: Any = right.far
+        self.relay = Relay(left.stream, right.stream, left_early, right_early, limits)
+        self._borrowed = left.borrowed + right.borrowed
+        self.ended = Event()
+        self._outcome: Outcome | None = None
+
+    async def run(self) -> None:
+        try:
+            self._outcome = await self.relay.run()
+        finally:
+            for number in self._borrowed:  # the process ends
+                os.close(number)
+            self.ended.set()
+
+    async def outcome(self) -> Outcome:
+        await self.ended.wait()
+        assert self._outcome is not None
+        return self._outcome
+
+
+@asynccontextmanager
+async def tunnel(
+    directory: Path,
+    left: Make = tcp,
+    right: Make = tcp,
+    left_early: bytes = b"",
+    right_early: bytes = b"",
+    limits: Limits = Limits(),  # noqa: B008  a tuple
+) -> AsyncIterator[Tunnel]:
+    """A relay that runs; at the end of the body it must have ended, or is cancelled if the body fails."""
+    ends = []
+    for name, make in (("left", left), ("right", right)):
+        (directory / name).mkdir()
+        ends.append(make(directory / name))
+    made = Tunnel(*ends, left_early, right_early, limits)
+    try:
+        async with Nursery() as nursery:
+            nursery.start_soon(made.run)
+            yield made
+            nursery.cancel_scope.cancel()
+    finally:
+        for end in ends:
+            end.far.leave()
+
+
+async def both_ways(first: Any, second: Any) -> None:
+    """Something goes through in each direction: everything is under way then."""
+    for one, other in ((first, second), (second, first)):
+        await one.give(b"ping\n")
+        assert await other.take(5) == b"ping\n"
+
+
+Body = Callable[[Tunnel], Awaitable[None]]
+
+
+def over(directory: Path, body: Body, **options: object) -> None:
+    """Runs `body` with a tunnel that `options` describe."""
+
+    async def main() -> None:
+        async with tunnel(directory, **options) as made:  # type: ignore[arg-type]
+            await body(made)
+
+    go(main)
+
+
+def lefts(*makes: Make) -> pytest.MarkDecorator:
+    """The test once for each of these kinds of stream on the left."""
+    return pytest.mark.parametrize("left", [pytest.param(make, id=make.__name__) for make in makes])

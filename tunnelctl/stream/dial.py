@@ -1,0 +1,117 @@
+"""A TCP connection to one of several addresses, raced as RFC 8305 has it."""
+
+import socket
+from errno import EINPROGRESS, ETIMEDOUT
+from math import inf
+from os import strerror
+
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after, move_on_after
+from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.stream.socket_stream import SocketStream, tune
+
+# RFC 8305 section 5: seconds that an attempt is given before the next one starts beside it.
+ATTEMPT_DELAY = 0.25
+
+_KIND = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+class DialError(Exception):
+    """No address could be connected to; `attempts` has each that was tried, with its error, in order."""
+
+    def __init__(self, attempts: list[tuple[SocketAddress, OSError]]) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+
+def interleave(addresses: list[SocketAddress]) -> list[SocketAddress]:
+    """RFC 8305 section 4: families alternate, beginning with the one that the system prefers; otherwise the order is kept."""
+    first = [a for a in addresses if a.family == addresses[0].family]
+    other = [a for a in addresses if a.family != addresses[0].family]
+    mixed: list[SocketAddress] = []
+    while first or other:
+        mixed += first[:1] + other[:1]
+        first, other = first[1:], other[1:]
+    return mixed
+
+
+async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float = inf) -> SocketStream:
+    """Connects to the first address that answers. Raises DialError when none does; the enclosing scope bounds it all.
+
+    keepalive, attempt_timeout: seconds (0: no probes; inf: no limit a single attempt).
+    """
+    if len(addresses) == 1:  # the usual case, and the only one on a proxy's hot path, needs no race
+        try:
+            return await _attempt(addresses[0], keepalive, attempt_timeout)
+        except OSError as error:
+            raise DialError([(addresses[0], error)]) from error
+    return await _Race(interleave(addresses), keepalive, attempt_timeout).run()
+
+
+async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> SocketStream:
+    new = socket.SocketType(address.family, _KIND, 0)  # see SocketStream
+    stream = SocketStream(new, str(address))
+    try:
+        tune(new, keepalive)
+        error = new.connect_ex((address.host, address.port))
+        if error == EINPROGRESS:
+            error = await _connected(stream, timeout)
+        if error:
+            raise OSError(error, strerror(error))
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+async def _connected(stream: SocketStream, timeout: float) -> int:
+    # The first edge says what is there; a banner that came with the connection is not missed, and no read is tried in vain.
+    stream.descriptor.readable = stream.descriptor.writable = False
+    if timeout == inf:
+        await stream.wait_writable()
+    else:
+        try:
+            with fail_after(timeout):
+                await stream.wait_writable()
+        except TooSlowError:
+            return ETIMEDOUT
+    return stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if stream.descriptor.broken else 0
+
+
+class _Race:
+    """Attempts that overlap; the first that succeeds wins and the others are given up."""
+
+    def __init__(self, addresses: list[SocketAddress], keepalive: float, timeout: float) -> None:
+        self._addresses = addresses
+        self._keepalive, self._timeout = keepalive, timeout
+        self._errors: list[tuple[SocketAddress, OSError]] = []
+        self._winner: SocketStream | None = None
+
+    async def run(self) -> SocketStream:
+        try:
+            async with Nursery() as nursery:
+                for address in self._addresses:
+                    failed = Event()
+                    nursery.start_soon(self._run, address, failed, nursery)
+                    with move_on_after(ATTEMPT_DELAY):
+                        await failed.wait()
+        except BaseException:
+            if self._winner is not None:
+                self._winner.close()
+            raise
+        if self._winner is None:
+            raise DialError(self._errors)
+        return self._winner
+
+    async def _run(self, address: SocketAddress, failed: Event, nursery: Nursery) -> None:
+        try:
+            stream = await _attempt(address, self._keepalive, self._timeout)
+        except OSError as error:
+            self._errors.append((address, error))
+            failed.set()  # RFC 8305 section 5: a failure starts the next attempt at once
+            return
+        if self._winner is None:
+            self._winner = stream
+            nursery.cancel_scope.cancel()
+        else:  # two in one turn
+            stream.close()

@@ -1,0 +1,221 @@
+"""One direction of a tunnel: how bytes move from a source to a sink, up to EOF.
+
+Small reads are read and written. A direction whose reads come back full is spliced through a pipe: its bytes never enter Python.
+Where one end is a pipe, as stdin and stdout mostly are, they never do anyway.
+"""
+
+import os
+import select
+from collections.abc import Callable, Coroutine
+from errno import EPIPE
+
+from tunnelctl.engine.kernel import checkpoint
+from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.splice import CAPACITY, Pipe, enlarge, give_pipe, splice, take_pipe
+
+# Rounds of one direction before the others get their turn: a fast pair of sockets never has to wait, and would keep the loop.
+ROUNDS_A_TURN = 16
+
+# A piece of this size between a socket and a pipe of the default capacity (64 KiB, in 16 slots that are seldom full) means that the
+# pipe has become the limit.
+BULK = CHUNK // 4
+
+
+class _Failed(Exception):
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class SourceFailed(_Failed):
+    """Reading failed; `error` says how."""
+
+
+class SinkFailed(_Failed):
+    """Writing failed; `error` says how."""
+
+
+class Pump:
+    """Moves one direction. `progress` is told how many bytes the sink has taken, each time it takes some."""
+
+    __slots__ = ("_progress", "_sink", "_source")
+
+    def __init__(self, source: Stream, sink: Stream, progress: Callable[[int], None]) -> None:
+        self._source, self._sink, self._progress = source, sink, progress
+
+    def run(self) -> Coroutine[None, None, None]:
+        """Moves everything up to EOF. Raises SourceFailed or SinkFailed.
+
+        Not a coroutine itself: each one on the way down costs every resumption time.
+        """
+        source, sink = self._source, self._sink
+        pipe, fd = source.source_pipe(), sink.socket_fd()
+        if pipe is not None and fd is not None:
+            return self._splice_direct(pipe, fd)
+        fd, pipe = source.socket_fd(), sink.sink_pipe()
+        if pipe is not None and fd is not None:
+            return self._splice_direct(fd, pipe)
+        return self._copy()
+
+    async def _copy(self) -> None:
+        source, sink = self._source, self._sink
+        rounds = 0
+        while True:
+            try:
+                data = source.receive_nowait(CHUNK)
+            except OSError as error:
+                raise SourceFailed(error) from error
+            if data is None:
+                rounds = 0
+                await source.wait_readable()
+                continue
+            if not data:
+                return
+            try:
+                sent = sink.send_nowait(data)
+            except OSError as error:
+                raise SinkFailed(error) from error
+            self._progress(sent)
+            if sent < len(data):
+                await self.send(memoryview(data)[sent:])
+            if len(data) == CHUNK:
+                data = None  # a tunnel that idles later on, within _bulk, is not to keep the last chunk
+                await self._bulk()
+            rounds += 1
+            if rounds == ROUNDS_A_TURN:
+                rounds = 0
+                await checkpoint()
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """Hands on what was read before. Raises SinkFailed."""
+        sink, rest = self._sink, memoryview(data)
+        while rest:
+            try:
+                sent = sink.send_nowait(rest)
+            except OSError as error:
+                raise SinkFailed(error) from error
+            if not sent:
+                await sink.wait_writable()
+                continue
+            self._progress(sent)
+            rest = rest[sent:]
+
+    async def _bulk(self) -> None:
+        """Splices through a pipe for as long as the traffic is bulk.
+
+        A pipe is held only while there is something to move, so that idle tunnels hold none.
+        """
+        source_fd, sink_fd = self._source.socket_fd(), self._sink.socket_fd()
+        if source_fd is None or sink_fd is None:
+            return
+        while (pipe := take_pipe()) is not None:
+            if not await self._burst(source_fd, pipe, sink_fd):
+                return
+            await self._source.wait_readable()
+
+    async def _burst(self, source_fd: int, pipe: Pipe, sink_fd: int) -> bool:
+        """Splices until the source is empty for now; whether the next burst is likely to be one as well.
+
+        The end of the source is not told from here: see _by_hand.
+        """
+        total = filled = rounds = 0
+        try:
+            while True:
+                try:
+                    moved = splice(source_fd, pipe.writer, CAPACITY)
+                except OSError as error:
+                    raise SourceFailed(error) from error
+                if not moved:
+                    break
+                filled = moved
+                total += moved
+                while filled:
+                    filled -= await self._drain(pipe, sink_fd, filled)
+                rounds += 1
+                if rounds % ROUNDS_A_TURN == 0:
+                    await checkpoint()
+        finally:
+            if filled:
+                pipe.close()  # what lies in it must not come out in another tunnel
+            else:
+                give_pipe(pipe)
+        if moved is None:
+            self._source.source_drained()
+        return moved is None and total >= CHUNK
+
+    async def _drain(self, pipe: Pipe, sink_fd: int, limit: int) -> int:
+        try:
+            moved = splice(pipe.reader, sink_fd, limit)
+        except OSError as error:
+            raise SinkFailed(error) from error
+        if moved is None:
+            self._sink.sink_filled()
+            await self._sink.wait_writable()
+            return 0
+        self._progress(moved)
+        return moved
+
+    async def _splice_direct(self, source_fd: int, sink_fd: int) -> None:
+        """Splices between a socket and stdio's pipe, whichever is which: no copy and no blocking call, however small the piece."""
+        rounds, bulk, stuck, pipe = 0, False, False, sink_fd if self._source.source_pipe() is None else source_fd
+        while True:
+            try:
+                moved = splice(source_fd, sink_fd, CAPACITY)
+            except OSError as error:
+                # A pipe can fail as a sink only, with EPIPE; a reset of the socket is never called that when reading.
+                failed = SinkFailed if pipe == source_fd or error.errno == EPIPE else SourceFailed
+                raise failed(error) from error
+            if not moved:
+                rounds = 0
+                if moved is None:
+                    # Once, it may have become ready in between, and usually has.
+                    before, stuck = stuck, await self._stuck(source_fd, sink_fd)
+                    if not (before and stuck):
+                        continue
+                if pipe == source_fd or not await self._by_hand(source_fd):
+                    return
+                continue
+            stuck = False
+            self._progress(moved)
+            if moved >= BULK and not bulk:
+                bulk = True
+                enlarge(pipe)
+            rounds += 1
+            if rounds == ROUNDS_A_TURN:
+                rounds = 0
+                await checkpoint()
+
+    async def _by_hand(self, socket_fd: int) -> bool:
+        """Reads and writes one piece; False at EOF.
+
+        splice(2) stops in front of a byte that was sent as urgent, as if the source were empty or, after FIN, at its end. Whoever
+        took its word would spin or lose what follows; read(2) goes past it.
+        """
+        try:
+            data = os.read(socket_fd, CHUNK)
+        except BlockingIOError:  # something else than data made it look ready, and is gone
+            return True
+        except OSError as error:
+            raise SourceFailed(error) from error
+        await self.send(data)
+        return bool(data)
+
+    async def _stuck(self, source_fd: int, sink_fd: int) -> bool:
+        """Waits until another try of splice(2) may move something; True where it never will, though both sides are ready.
+
+        It does not say which side made it return EAGAIN; poll(2) does.
+        """
+        poll = select.poll()
+        poll.register(source_fd, select.POLLIN)
+        poll.register(sink_fd, select.POLLOUT)
+        ready = dict(poll.poll(0))
+        if source_fd not in ready:
+            self._source.source_drained()
+            await self._source.wait_readable()
+        elif sink_fd not in ready:
+            self._sink.sink_filled()
+            await self._sink.wait_writable()
+        else:  # it became ready in between, or see _by_hand
+            await checkpoint()
+            return self._source.source_pipe() is None
+        return False

@@ -1,0 +1,260 @@
+"""The relay: the one place that moves tunnel bytes, in both directions, until both have ended.
+
+The rules:
+
+- EOF on one side is passed on as a half-close; when both sides have seen EOF the tunnel has ended.
+- Nothing that was read is dropped. A failed write ends only its own direction: what the peer sent before it went away is still in
+  our receive queue, and the other direction delivers it before it meets the error itself (a web server that answers early and
+  closes looks just like this).
+- An abort stays an abort. A reset on one side goes out as a reset on the other, after the bytes that came before it.
+- One chunk a direction is held in memory, or one pipe; who does not read is not read for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EPIPE
+from math import inf
+
+from tunnelctl.engine.descriptor import wait_either_readable
+from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after
+from tunnelctl.record import NamedTuple
+from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.pump import ROUNDS_A_TURN, Pump, SinkFailed, SourceFailed
+from tunnelctl.stream.socket_stream import SocketStream
+
+
+class Limits(NamedTuple):
+    """Seconds without a byte in either direction; `inf` is no limit."""
+
+    idle: float = inf  # then the tunnel is aborted
+    half_closed: float = inf  # the same, once one direction has ended, or its source was reset while the sink took nothing
+    farewell: float = inf  # once the right has ended: then that counts as the end of the left as well
+
+
+class Outcome(NamedTuple):
+    """How a tunnel ended."""
+
+    forward: int  # bytes delivered from left to right
+    backward: int  # bytes delivered from right to left
+    ended_by: str  # "left" or "right": the side that failed, or else ended, first; "" when a limit struck before either did
+    cause: str  # "eof", "reset" (a read failed), "gone" (a write failed), "hangup", "idle" or "half-closed" (a limit)
+    error: OSError | None  # what a failed side raised
+
+
+FORWARD, BACKWARD = 0, 1
+
+# How long the end of a left that has gone may take to arrive; its two pipes close within the same few system calls.
+LAST_WORDS_SECONDS = 0.2
+
+
+class Relay:
+    """One tunnel between two streams, which it closes in the end. `moved`, bytes by direction, can be read while it runs."""
+
+    __slots__ = ("_cause", "_early", "_ended_by", "_error", "_left", "_limit", "_limits", "_open", "_right", "_scope", "moved")
+
+    def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: Limits) -> None:
+        """left_early, right_early: bytes of the tunnel that were read from that side together with a head."""
+        self._left, self._right = left, right
+        self._early = [left_early, right_early]  # read, and not yet handed on
+        self._limits = limits
+        self._limit = limits.idle  # the one that is in force
+        self._scope = CancelScope()
+        self._open = [True, True]  # the directions that have not ended
+        self._cause = self._ended_by = ""
+        self._error: OSError | None = None
+        self.moved = [0, 0]
+
+    async def run(self) -> Outcome:
+        """Moves bytes until both directions have ended, one side has failed, or a limit struck."""
+        left, right = self._left, self._right
+        try:
+            with self._scope:
+                self._touch()
+                if isinstance(left, SocketStream) and isinstance(right, SocketStream) and self._early == [b"", b""]:
+                    await self._exchange(left, right)
+                if any(self._open):
+                    await self._pump_both()
+            if not self._cause:
+                self._struck()
+        finally:
+            await self._close()
+        return Outcome(self.moved[FORWARD], self.moved[BACKWARD], self._ended_by, self._cause, self._error)
+
+    def hang_up(self) -> None:
+        """Ends it from outside because the left has gone: what it said last is still delivered."""
+        self._ended_by = self._ended_by or "left"
+        self._end("hangup")
+
+    async def _close(self) -> None:
+        """Ends both sides: cleanly if both directions came to their end, as an abort otherwise (a cancellation included)."""
+        clean = False
+        try:
+            clean = self._cause == "eof" or await self._last_words()
+            if not clean and self._cause in ("reset", "gone"):
+                # The side that did not fail is owed what came before the failure.
+                await (self._right if self._ended_by == "left" else self._left).delivered()
+        finally:
+            for end in (self._left, self._right):
+                if clean:
+                    end.close()
+                else:
+                    end.abort()
+
+    async def _last_words(self) -> bool:
+        """Whether the left, which nobody reads any more, has ended as well, and all of it is delivered: that is a clean end.
+
+        ssh closes both its pipes and sends SIGHUP at one moment, with its farewell to the server still in one of them.
+        """
+        left_gone = self._cause == "hangup" or (self._cause == "gone" and self._ended_by == "left")
+        # From a pipe to a socket nothing is ever held in between; elsewhere the pump that was stopped may have had a piece in hand.
+        if not left_gone or self._left.source_pipe() is None or self._right.socket_fd() is None or self._early[FORWARD]:
+            return False
+        ended = False
+        with move_on_after(LAST_WORDS_SECONDS):
+            try:
+                await Pump(self._left, self._right, lambda count: self._progress(FORWARD, count)).run()
+            except (SourceFailed, SinkFailed):
+                return False
+            ended = True
+            self._right.send_eof()
+            await self._right.delivered()  # where something unread came in, closing resets, and drops what has not arrived
+        return ended
+
+    # -- small pieces between two sockets: one task for both directions ----------------------------------------------------------
+
+    async def _exchange(self, left: SocketStream, right: SocketStream) -> None:
+        """Moves bytes as long as every read is small and every write is taken whole: most tunnels, for most of their life.
+
+        It ends with both directions, or leaves the rest to the pumps.
+        """
+        rounds = 0
+        while True:
+            if self._open[FORWARD] and left.descriptor.readable and not self._shift(left, right, FORWARD):
+                return
+            if self._open[BACKWARD] and right.descriptor.readable and not self._shift(right, left, BACKWARD):
+                return
+            rounds += 1
+            if rounds == ROUNDS_A_TURN:
+                rounds = 0
+                await checkpoint()
+            if not self._open[FORWARD]:
+                await right.wait_readable()
+            elif not self._open[BACKWARD]:
+                await left.wait_readable()
+            else:
+                await wait_either_readable(left.descriptor, right.descriptor)
+
+    def _shift(self, source: SocketStream, sink: SocketStream, way: int) -> bool:
+        """Moves what is there now, in one direction; False when this is not the place to go on."""
+        try:
+            data = source.receive_nowait(CHUNK)
+        except OSError as error:
+            self._failed(source, way, "reset", error)
+            return False
+        if not data:
+            if data is not None:
+                self._eof(source, sink, way)
+            return self._open[0] or self._open[1]
+        try:
+            sent = sink.send_nowait(data)
+        except OSError as error:
+            self._failed(sink, way, "gone", error)
+            return self._open[0] or self._open[1]
+        self._progress(way, sent)
+        self._early[way] = data[sent:]
+        return sent == len(data) and sent < CHUNK
+
+    # -- anything else: a task a direction ---------------------------------------------------------------------------------------
+
+    async def _pump_both(self) -> None:
+        left, right = self._left, self._right
+        async with Nursery() as nursery:
+            for end in (left, right):
+                end.on_broken(self._watcher(end))
+            if self._open[BACKWARD]:
+                nursery.start_soon(self._pump, right, left, BACKWARD)
+            if self._open[FORWARD]:
+                await self._pump(left, right, FORWARD)
+
+    async def _pump(self, source: Stream, sink: Stream, way: int) -> None:
+        pump = Pump(source, sink, lambda count: self._progress(way, count))
+        try:
+            if self._early[way]:
+                await pump.send(self._early[way])
+                self._early[way] = b""  # kept up to here, so that a last word is not put in front of it
+            await pump.run()
+        except SourceFailed as failed:
+            self._failed(source, way, "reset", failed.error)
+        except SinkFailed as failed:
+            self._failed(sink, way, "gone", failed.error)
+        else:
+            self._eof(source, sink, way)
+
+    # -- how a direction ends ----------------------------------------------------------------------------------------------------
+
+    def _eof(self, source: Stream, sink: Stream, way: int) -> None:
+        self._open[way] = False
+        self._ended_by = self._ended_by or self._name(source)
+        if not any(self._open):
+            self._cause = self._cause or ("gone" if self._error else "eof")
+            return
+        sink.send_eof()
+        self._limit = min(self._limit, self._limits.half_closed, self._limits.farewell if source is self._right else inf)
+        self._touch()
+        if source.duplex:
+            # Nobody reads this end any more, so nobody would notice that it is reset.
+            source.on_broken(self._watcher(source))
+
+    def _failed(self, side: Stream, way: int, cause: str, error: OSError) -> None:
+        self._open[way] = False
+        if self._error is None:
+            self._error, self._ended_by = error, self._name(side)
+        # What a peer sent before it went away can still be read from it, and the other direction does so. Not after a failed read:
+        # then there is nothing more. And not from stdio, a source of another kind: when the reader of stdout left, all is over.
+        if cause == "reset" or not side.duplex or not any(self._open):
+            self._end(cause)
+        else:
+            self._hasten()
+
+    def _watcher(self, end: Stream) -> Callable[[], None]:
+        def vanished() -> None:
+            if end.duplex and self._open[FORWARD if end is self._left else BACKWARD]:
+                # Its pump will find out, once it has handed on what came before; but the other side may never take that.
+                self._ended_by = self._ended_by or self._name(end)
+                self._hasten()
+            elif any(self._open):
+                if self._error is None:
+                    self._ended_by, self._error = self._name(end), BrokenPipeError(EPIPE, "the other end has gone")
+                self._end("gone")
+
+        return vanished
+
+    def _hasten(self) -> None:
+        """There is an end in sight: what remains to be done has the limit of a half-closed tunnel."""
+        self._limit = min(self._limit, self._limits.half_closed)
+        self._touch()
+
+    def _struck(self) -> None:
+        """The deadline ended it."""
+        if not self._ended_by:
+            self._cause = "idle"
+        else:
+            self._cause = "eof" if self._ended_by == "right" and self._limit == self._limits.farewell else "half-closed"
+
+    def _end(self, cause: str) -> None:
+        self._cause = self._cause or cause
+        self._open = [False, False]
+        self._scope.cancel()
+
+    def _name(self, end: Stream) -> str:
+        return "left" if end is self._left else "right"
+
+    def _progress(self, way: int, count: int) -> None:
+        self.moved[way] += count
+        self._touch()
+
+    def _touch(self) -> None:
+        """Lets the limit begin anew."""
+        if self._limit != inf:
+            self._scope.deadline = current_time() + self._limit

@@ -1,0 +1,147 @@
+"""A connected, non-blocking stream socket that is ours alone."""
+
+import select
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from math import inf
+
+from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.engine.kernel import current_time, sleep
+from tunnelctl.stream.contract import Stream
+
+# struct linger: on, zero seconds. close() then sends RST and forgets what was not sent.
+ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)
+SIOCOUTQ = 0x5411  # linux/sockios.h: bytes handed over that the peer has not acknowledged
+
+# How long an abort waits for the peer to acknowledge a byte more of what was handed over before it. A slow line may take long for
+# the whole of a full send queue; a peer whose program does not read acknowledges nothing, and is not waited for.
+DELIVERY_SECONDS = 1.0
+
+
+class SocketStream(Stream):
+    """TCP, or a unix stream socket.
+
+    A bare `socket.SocketType` will do, and is what the proxy gives it: the `socket.socket` that Python makes of it costs twice
+    the instructions to make and to close.
+    """
+
+    __slots__ = ("descriptor", "peer", "socket")
+
+    def __init__(self, connected: socket.SocketType, peer: str = "") -> None:
+        """peer: the address at the other end, for people; asking the socket for it costs more than remembering."""
+        self.socket = connected
+        self.peer = peer
+        self.descriptor = Descriptor(connected.fileno())
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        descriptor = self.descriptor
+        if not descriptor.readable:
+            return None
+        try:
+            data = self.socket.recv(limit)
+        except BlockingIOError:
+            descriptor.readable = False
+            return None
+        # A short read has emptied the queue, so the next edge will tell; the try that would meet EAGAIN, and the exception that
+        # costs more than the call, are saved. Unless FIN has been seen, for no further edge comes after it, or urgent data, in
+        # front of which recv(2) stops.
+        if len(data) < limit and not descriptor.ended:
+            descriptor.readable = False
+        return data
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if not self.descriptor.writable:
+            return 0
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self.descriptor.writable = False
+        return sent
+
+    def wait_readable(self) -> Awaitable[None]:
+        return self.descriptor.wait_readable()
+
+    def wait_writable(self) -> Awaitable[None]:
+        return self.descriptor.wait_writable()
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        self.descriptor.watch(callback)
+
+    def socket_fd(self) -> int | None:
+        return self.descriptor.fd
+
+    def source_drained(self) -> None:
+        # After FIN an empty queue makes splice(2) return 0. In front of urgent data it returns EAGAIN as well: then poll(2) knows.
+        self.descriptor.readable = self.descriptor.ended and _has_input(self.descriptor.fd)
+
+    def sink_filled(self) -> None:
+        self.descriptor.writable = False
+
+    def send_eof(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # ENOTCONN: a reset was faster, and whoever reads learns of it
+            pass
+
+    def abort(self) -> None:
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+        except OSError:
+            pass
+        self.close()
+
+    def close(self) -> None:
+        if not self.descriptor.closed:
+            self.descriptor.forget()
+            self.socket.close()
+
+    def detach(self) -> socket.SocketType:
+        """The socket, which is no longer the stream's: for handing it to another process."""
+        self.descriptor.forget(shared=True)
+        return self.socket
+
+    async def delivered(self) -> None:
+        """Waits until the peer has acknowledged all that was handed over; gives up when DELIVERY_SECONDS bring no progress.
+
+        An abort throws away what still waits in the send queue; yet those bytes came before the failure, and are owed.
+        """
+        least, until, pause = inf, 0.0, 0.001
+        while (rest := self._unacknowledged()) and not self.descriptor.broken:
+            if rest < least:
+                least, until = rest, current_time() + DELIVERY_SECONDS
+            elif current_time() >= until:
+                return
+            await sleep(pause)  # the kernel has no event for an empty send queue
+            pause = min(pause * 2, 0.05)
+
+    def _unacknowledged(self) -> int:
+        from fcntl import ioctl
+
+        try:
+            return int.from_bytes(ioctl(self.socket, SIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
+
+
+def _has_input(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def tune(new: socket.SocketType, keepalive: float) -> None:
+    """Sets what both legs of a tunnel want. Set on a listener, it holds for what that accepts (Linux hands the options down).
+
+    keepalive: seconds of silence before the first probe; 0 leaves probes off.
+    """
+    new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a keystroke must not wait for the last one's acknowledgement
+    # RFC 6093 section 6: what is sent as urgent is a part of the stream, and would otherwise be missing from it.
+    new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    if keepalive:
+        seconds = max(1, min(32767, round(keepalive)))
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 4))

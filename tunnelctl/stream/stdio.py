@@ -1,0 +1,175 @@
+"""Standard input and output as one stream.
+
+They are borrowed: the open files behind them are shared with the shell, with ssh, with a sibling. So no flag of theirs is changed;
+O_NONBLOCK above all, which lives in the open file. What must not block is made so per call (splice and socket flags), is opened
+anew (a terminal), or is asked first (poll) and kept small enough that the answer holds.
+"""
+
+import os
+import select
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from errno import EBADF, EIO, EPIPE
+
+from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.stream.contract import Stream
+
+# POLLOUT on a pipe promises room for one page, no more: a longer blocking write could hang the whole loop, signals included. A
+# terminal promises one byte: a newline or a tab becomes several on its way out.
+SAFE_WRITE = 4096
+SAFE_TTY_WRITE = 1
+
+
+class Stdio(Stream):
+    """Reads descriptor 0, writes descriptor 1."""
+
+    __slots__ = ("_in", "_in_kind", "_in_socket", "_out", "_out_kind", "_out_socket", "_terminal", "duplex")
+
+    def __init__(self, source: int = 0, sink: int = 1) -> None:
+        self._in, self._out = Descriptor(source), Descriptor(sink)
+        self._in_kind, self._out_kind = _kind(source), _kind(sink)
+        self._in_socket, self._out_socket = _socket_of(source, self._in_kind), _socket_of(sink, self._out_kind)
+        self._terminal = _reopened(sink) if os.isatty(sink) else None
+        # Two sockets are as much two things as two pipes are; Node.js, for one, gives them to its children.
+        self.duplex = self._out_socket is not None and os.path.samestat(os.fstat(source), os.fstat(sink))
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person types: the end of the answer then ends it all, for nobody waits for a last line."""
+        return os.isatty(self._in.fd)
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        if self._in_socket is not None:
+            return self._receive_socket(limit)
+        if not stat.S_ISREG(self._in_kind) and not _ready(self._in.fd, select.POLLIN):
+            self._in.readable = False
+            return None
+        try:
+            return os.read(self._in.fd, limit)
+        except OSError as error:
+            if error.errno == EBADF:  # started with stdin closed: something unreadable keeps its number, and there is no input
+                return b""
+            raise
+
+    def _receive_socket(self, limit: int) -> bytes | None:
+        assert self._in_socket is not None
+        try:
+            return self._in_socket.recv(limit, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._in.readable = False
+            return None
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self._out_socket is not None:
+            return self._send_socket(data)
+        if stat.S_ISREG(self._out_kind):
+            return os.write(self._out.fd, data)
+        if self._terminal is not None:
+            return self._send_terminal(self._terminal, data)
+        if not _ready(self._out.fd, select.POLLOUT):
+            self._out.writable = False
+            return 0
+        return os.write(self._out.fd, data[:SAFE_WRITE])
+
+    def _send_terminal(self, terminal: int, data: bytes | memoryview) -> int:
+        try:
+            if terminal != self._out.fd:
+                return os.write(terminal, data)
+            if _ready(terminal, select.POLLOUT):
+                return os.write(terminal, data[:SAFE_TTY_WRITE])
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno == EIO:  # the kernel's word for a terminal whose other end has gone
+                raise BrokenPipeError(EPIPE, "the terminal has gone") from error
+            raise
+        self._out.writable = False
+        return 0
+
+    def _send_socket(self, data: bytes | memoryview) -> int:
+        assert self._out_socket is not None
+        try:
+            return self._out_socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._out.writable = False
+            return 0
+
+    def wait_readable(self) -> Awaitable[None]:
+        return self._in.wait_readable()
+
+    def wait_writable(self) -> Awaitable[None]:
+        return self._out.wait_writable()
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        self._out.watch(callback)
+
+    # Pipes only. A socket that blocks makes splice(2) wait in spite of SPLICE_F_NONBLOCK (TCP asks the open file's own flag), and a
+    # file may be open for appending, which splice(2) refuses; these are read and written.
+
+    def source_pipe(self) -> int | None:
+        return self._in.fd if stat.S_ISFIFO(self._in_kind) else None
+
+    def sink_pipe(self) -> int | None:
+        return self._out.fd if stat.S_ISFIFO(self._out_kind) else None
+
+    def source_drained(self) -> None:
+        self._in.readable = False
+
+    def sink_filled(self) -> None:
+        self._out.writable = False
+
+    def send_eof(self) -> None:
+        """Closes stdout, so that ssh and a pipeline see the end at once; a socket is half-closed instead."""
+        if self._out_socket is not None:
+            try:
+                self._out_socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+        elif not self._out.closed:
+            self._out.forget(shared=True)
+            self._close_terminal()
+            # Not close: the number would be free for the next file, and a stray write would go there.
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, self._out.fd)
+            os.close(null)
+
+    def abort(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for descriptor, borrowed in ((self._in, self._in_socket), (self._out, self._out_socket)):
+            if borrowed is not None and borrowed.fileno() >= 0:
+                borrowed.detach()  # the descriptor is not ours to close
+            if not descriptor.closed:
+                descriptor.forget(shared=True)
+        self._close_terminal()
+
+    def _close_terminal(self) -> None:
+        if self._terminal is not None and self._terminal != self._out.fd:
+            os.close(self._terminal)
+        self._terminal = None
+
+
+def _kind(fd: int) -> int:
+    return os.fstat(fd).st_mode
+
+
+def _socket_of(fd: int, kind: int) -> socket.socket | None:
+    if not stat.S_ISSOCK(kind):
+        return None
+    return socket.socket(fileno=fd)  # leaves O_NONBLOCK as it is
+
+
+def _reopened(terminal: int) -> int:
+    """The same terminal, opened anew, so that O_NONBLOCK is ours alone; `terminal` itself where that is not allowed (after su)."""
+    try:
+        return os.open(f"/proc/self/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return terminal
+
+
+def _ready(fd: int, events: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, events)
+    return bool(poll.poll(0))
