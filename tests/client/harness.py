@@ -1,0 +1,80 @@
+"""What the tests of the client side share: a trace that remembers, standard descriptors of one's own, a chain in one script."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.peers.scripted import Conversation
+from tunnelctl.client.connect import run_connect
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.tunnel import Hop, Way
+from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.fields import Fields
+
+TARGET = Address("target.test", 22)
+CANARY = "canary-7f3a"
+
+
+class Recorder:
+    """A Trace that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    def named(self, event: str) -> list[dict[str, object]]:
+        return [fields for name, fields in self.events if name == event]
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.events]
+
+
+def way(*hops: str, fields: Fields = (), **limits: float) -> Way:
+    """A way to TARGET through hops given as HOST:PORT."""
+    return Way(TARGET, tuple(Hop(parse_authority(hop), fields) for hop in hops), **limits)  # type: ignore[arg-type]
+
+
+@contextmanager
+def descriptor_is(number: int, replacement: int) -> Iterator[None]:
+    """Puts an open file in the place of a standard descriptor for a while."""
+    kept = os.dup(number)
+    os.dup2(replacement, number)
+    try:
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
+
+
+class Ended:
+    """How a `connect` inside this process ended."""
+
+    def __init__(self, status: int, stdout: bytes, trace: Recorder) -> None:
+        self.status, self.stdout, self.trace = status, stdout, trace
+
+
+def connect(options: ConnectOptions, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> Ended:
+    """Runs `connect` here, with pipes for stdin and stdout. Little may be sent and received: nobody reads the pipe meanwhile."""
+    trace = Recorder()
+    source, feed = os.pipe()
+    drain, sink = os.pipe()
+    os.write(feed, stdin)
+    os.close(feed)
+    try:
+        with descriptor_is(0, source), descriptor_is(1, sink):
+            os.close(sink)
+            status = run_connect(options, environ or {}, trace)
+        with os.fdopen(drain, "rb", closefd=False) as reader:
+            return Ended(status, reader.read(), trace)
+    finally:
+        os.close(source)
+        os.close(drain)
+
+
+def next_head(peer: Conversation) -> bytes:
+    """The request of the next hop, which comes through the tunnel of the one before: one connection carries the whole chain."""
+    peer.head = b""
+    return peer.read_head()

@@ -1,0 +1,444 @@
+"""`connect` from its options to its exit status, inside this process; and, as a process, what it never shows."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET, Ended, Recorder, connect, descriptor_is, next_head
+from tests.peers import program
+from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
+from tunnelctl.client import connect as under_test
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.errors import (
+    AuthenticationFailed,
+    MalformedAnswer,
+    Refused,
+    SettingsError,
+    TimedOut,
+    TunnelBroken,
+    Unreachable,
+    UsageProblem,
+)
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.basic import decode_basic, encode_basic
+from tunnelctl.status import ExitStatus
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+
+
+def options(*proxies: str, **others: object) -> ConnectOptions:
+    return ConnectOptions(TARGET, proxies, **others)  # type: ignore[arg-type]
+
+
+def echoes(peer: Conversation) -> None:
+    peer.accept_tunnel()
+    echo(peer)
+
+
+def refuses(answer: bytes) -> Script:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(answer)
+
+    return script
+
+
+def authorization(head: bytes) -> tuple[str, str] | None:
+    """User and password that a request carries."""
+    values = [line[21:] for line in head.decode("latin-1").split("\r\n") if line.startswith("Proxy-Authorization: ")]
+    assert len(values) <= 1
+    return decode_basic(values[0]) if values else None
+
+
+# --- the way and the tunnel
+
+
+def test_a_tunnel_from_stdin_to_stdout() -> None:
+    with ScriptedServer(echoes) as proxy:
+        ended = connect(options(proxy.url), stdin=b"there and back")
+    assert (ended.status, ended.stdout) == (ExitStatus.OK, b"there and back")
+    assert ended.trace.names == ["route", "lookup", "dial", "connected", "request", "response", "tunnel", "end"]
+    assert ended.trace.named("route") == [{"proxies": [proxy.url], "origin": "-x"}]
+    (tunnel,), (end,) = ended.trace.named("tunnel"), ended.trace.named("end")
+    assert (tunnel["target"], tunnel["via"]) == (str(TARGET), [proxy.authority])
+    assert (end["sent"], end["received"], end["reason"]) == (14, 14, "eof")
+
+
+def test_early_bytes_come_first() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(ESTABLISHED + b"early ")
+        echo(peer)
+
+    with ScriptedServer(script) as proxy:
+        assert connect(options(proxy.url), stdin=b"late").stdout == b"early late"
+
+
+def test_the_environment_leads_to_the_proxy() -> None:
+    with ScriptedServer(echoes) as proxy:
+        ended = connect(options(), {"https_proxy": proxy.url, "no_proxy": "other.test"}, b"x")
+    assert ended.stdout == b"x"
+    assert ended.trace.named("route")[0]["origin"] == "https_proxy"
+
+
+def test_no_proxy_leads_past_it() -> None:
+    def script(peer: Conversation) -> None:
+        peer.send(b"direct")
+        peer.end_output()
+        assert peer.wait_gone() == b"payload"
+
+    with ScriptedServer(script) as target:
+        straight = ConnectOptions(Address(target.host, target.port))
+        ended = connect(straight, {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"}, b"payload")
+    assert ended.stdout == b"direct"
+    assert ended.trace.named("route") == [{"proxies": [], "origin": "no_proxy has 127.0.0.0/8"}]
+    assert ended.trace.named("tunnel")[0]["via"] == []
+
+
+# --- secrets: to whom they go
+
+
+def heads_of_a_chain(*proxies: str, environ: dict[str, str] | None = None, **others: object) -> list[bytes]:
+    """The requests of a chain of three; the first proxy is added."""
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        for _ in range(len(proxies)):
+            heads.append(next_head(peer))
+            peer.send(ESTABLISHED)
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as first:
+        connect(options(*(url.replace("FIRST", first.authority) for url in proxies), **others), environ)
+    return heads
+
+
+def test_each_hop_gets_the_credentials_of_its_url() -> None:
+    heads = heads_of_a_chain("http://a:one@FIRST", "http://b:two@b.test:1", "http://c.test:2")
+    assert [authorization(head) for head in heads] == [("a", "one"), ("b", "two"), None]
+
+
+def test_flags_fields_and_variables_are_for_the_nearest_hop(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text(CANARY)
+    password.chmod(0o600)
+    heads = heads_of_a_chain(
+        "http://FIRST",
+        "http://user:@b.test:1",
+        "http://c.test:2",
+        environ={"TUNNELCTL_PROXY_PASSWORD": CANARY},
+        proxy_user="user",
+        proxy_password_file=str(password),
+        header=(f"X-Key: {CANARY}", "User-Agent: mine"),
+    )
+    assert [authorization(head) for head in heads] == [("user", CANARY), ("user", ""), None]
+    assert [head.count(CANARY.encode()) for head in heads] == [1, 0, 0]
+    assert [head.count(b"\r\nUser-Agent: mine\r\n") for head in heads] == [1, 0, 0]
+
+
+def test_no_hop_sees_a_secret_of_another() -> None:
+    """Encoded or not, on the wire."""
+    secrets = [f"{CANARY}{place}" for place in range(3)]
+    hosts = ("FIRST", "b.test", "c.test")
+    heads = heads_of_a_chain(*(f"http://u:{secret}@{host}" for secret, host in zip(secrets, hosts, strict=True)))
+    forms = [(secret.encode(), encode_basic("u", secret).encode()) for secret in secrets]
+    for place, head in enumerate(heads):
+        assert [other for other, (plain, encoded) in enumerate(forms) if plain in head or encoded in head] == [place]
+
+
+def test_nothing_secret_goes_into_the_tunnel() -> None:
+    """C15: the last request ends where the tunnel begins."""
+    payload: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        payload.append(peer.read_to_end())
+
+    with ScriptedServer(script) as proxy:
+        connect(options(f"http://u:{CANARY}@{proxy.authority}", header=(f"X-Key: {CANARY}",)), stdin=b"payload")
+    assert payload == [b"payload"]
+
+
+@pytest.mark.parametrize(("userinfo", "wanted"), [("u:p@", ("u", "p")), ("u:@", ("u", "")), (":token@", ("", "token")), ("", None)])
+def test_credentials_in_the_url(userinfo: str, wanted: tuple[str, str] | None) -> None:
+    with ScriptedServer(echoes) as proxy:
+        connect(options(f"http://{userinfo}{proxy.authority}"))
+    assert authorization(proxy.heads[0]) == wanted
+
+
+def test_auth_file(tmp_path: Path) -> None:
+    path = tmp_path / "auth"
+    path.write_text("user:pass word\n")
+    with ScriptedServer(echoes) as proxy:
+        ended = connect(options(proxy.url, proxy_auth_file=str(path)))
+    assert authorization(proxy.heads[0]) == ("user", "pass word")
+    assert len(ended.trace.named("warning")) == 1  # the mask of this process leaves it readable
+
+
+# --- errors: what they are, and that nothing was asked before
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"header": ("no colon",)},
+        {"header": ("A: b\r\nC: d",)},
+        {"header": ("Host: x",)},
+        {"header": ("Content-Length: 1",)},
+        {"proxy_user": "u"},
+    ],
+)
+def test_wrong_use_is_found_before_the_proxy_is_asked(others: dict[str, object]) -> None:
+    with ScriptedServer(echoes) as proxy, pytest.raises(UsageProblem):
+        connect(options(proxy.url, **others))
+    assert proxy.conversations == []
+
+
+def test_a_missing_file_is_found_before_the_proxy_is_asked() -> None:
+    with ScriptedServer(echoes) as proxy, pytest.raises(SettingsError):
+        connect(options(proxy.url, proxy_auth_file="/nonexistent"))
+    assert proxy.conversations == []
+
+
+def test_the_time_limit_is_told_as_it_was_given() -> None:
+    def script(peer: Conversation) -> None:
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy, pytest.raises(TimedOut, match=r"no answer within 0\.2 s$"):
+        connect(options(proxy.url, timeout=BRIEF))
+
+
+def test_idle_timeout() -> None:
+    reader, writer = os.pipe()  # a stdin that stays open
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.wait_gone()
+
+    try:
+        with ScriptedServer(script) as proxy, pytest.raises(TimedOut, match=r"no byte moved for 0\.2 s") as caught:
+            connect_with_stdin(options(proxy.url, idle_timeout=BRIEF), reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert proxy.authority in caught.value.what
+
+
+def connect_with_stdin(chosen: ConnectOptions, stdin: int) -> Ended:
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        with descriptor_is(0, stdin), descriptor_is(1, null):
+            trace = Recorder()
+            return Ended(under_test.run_connect(chosen, {}, trace), b"", trace)
+    finally:
+        os.close(null)
+
+
+def test_a_reset_is_a_broken_tunnel() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.read()
+        peer.reset()
+
+    with ScriptedServer(script) as proxy, pytest.raises(TunnelBroken, match="connection reset by peer") as caught:
+        connect(options(proxy.url), stdin=b"x")
+    assert caught.value.what == f"tunnel to {TARGET} via proxy {proxy.authority}"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
+@pytest.mark.parametrize("phase", ["answer", "tunnel"])
+def test_a_signal_ends_it(number: signal.Signals, status: int, phase: str) -> None:
+    """While it waits for the proxy's answer, and in the tunnel."""
+    reader, writer = os.pipe()
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        if phase == "tunnel":
+            peer.send(ESTABLISHED)
+        os.kill(os.getpid(), number)
+        peer.wait_gone()
+
+    try:
+        with ScriptedServer(script) as proxy:
+            assert connect_with_stdin(options(proxy.url), reader).status == status
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+# --- retries
+
+
+class AtRetry(Recorder):
+    """Does something when a retry is announced: the moment between two attempts."""
+
+    def __init__(self, action: threading.Thread) -> None:
+        super().__init__()
+        self._action = action
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        super().__call__(event, **fields)
+        if event == "retry" and not self._action.ident:
+            self._action.start()
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "FIRST_RETRY", 0.01)
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_retry_reaches_a_proxy_that_came_up_meanwhile() -> None:
+    held, port = refusing_port()
+    listening = threading.Event()
+
+    def come_up() -> None:
+        held.listen()
+        listening.set()
+        sock, _ = held.accept()
+        with sock:
+            peer = Conversation(sock)
+            peer.accept_tunnel()
+            peer.end_output()
+            peer.wait_gone()
+
+    proxy = threading.Thread(target=come_up)
+    trace = AtRetry(proxy)
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        with held, descriptor_is(0, null), descriptor_is(1, null):
+            assert under_test.run_connect(options(f"http://127.0.0.1:{port}", retry=20), {}, trace) == 0
+            proxy.join(10)
+    finally:
+        os.close(null)
+    retries = trace.named("retry")
+    assert retries[0] == {"attempt": 1, "delay": 0.01, "cause": f"cannot connect to proxy 127.0.0.1:{port}: connection refused"}
+    assert [fields["attempt"] for fields in retries] == list(range(1, len(retries) + 1))
+
+
+def attempts(chosen: ConnectOptions, kind: type[Exception]) -> tuple[int, list[object]]:
+    """How often the proxy was dialled, and the pauses between, until it failed."""
+    trace = Recorder()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        with descriptor_is(0, null), descriptor_is(1, null), pytest.raises(kind):
+            under_test.run_connect(chosen, {}, trace)
+    finally:
+        os.close(null)
+    return len(trace.named("dial")), [fields["delay"] for fields in trace.named("retry")]
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize("retry", [0, 1, 3])
+def test_as_many_retries_as_asked_for(retry: int) -> None:
+    held, port = refusing_port()
+    with held:
+        dials, pauses = attempts(options(f"http://127.0.0.1:{port}", retry=retry), Unreachable)
+    assert dials == retry + 1
+    assert pauses == [0.01 * 2**number for number in range(retry)]
+
+
+def test_pauses_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(under_test, "LONGEST_RETRY", 0.02)
+    held, port = refusing_port()
+    with held:
+        assert attempts(options(f"http://127.0.0.1:{port}", retry=4), Unreachable)[1] == [0.01, 0.02, 0.02, 0.02]
+
+
+def test_retries_give_up_in_time() -> None:
+    """`--timeout` is for all of them; a pause that would end behind it is not begun."""
+    held, port = refusing_port()
+    begun = time.monotonic()
+    with held:
+        dials, _ = attempts(options(f"http://127.0.0.1:{port}", retry=1000, timeout=1.4), Unreachable)
+    assert dials == 2  # at 0 and 0.5; the next pause would be 1 s
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_connection_that_breaks_before_the_answer_is_retried() -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.reset()
+
+    with ScriptedServer(script) as proxy:
+        assert attempts(options(proxy.url, retry=2), Unreachable)[0] == 3
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b"HTTP/1.1 403 No\r\n\r\n", Refused),
+        (b"HTTP/1.1 503 No\r\n\r\n", Refused),
+        (b"HTTP/1.1 407 No\r\n\r\n", AuthenticationFailed),
+        (b"HTTP/1.1 504 No\r\nProxy-Status: p; error=connection_timeout\r\n\r\n", TimedOut),
+        (b"SSH-2.0-x\r\n", MalformedAnswer),
+    ],
+)
+def test_an_answer_is_never_followed_by_a_retry(answer: bytes, kind: type[Exception]) -> None:
+    """The proxy was reached, and said no; wrong credentials sent again could lock the account."""
+    with ScriptedServer(refuses(answer)) as proxy:
+        assert attempts(options(proxy.url, retry=3), kind)[0] == 1
+
+
+# --- secrets: where they do not go
+
+
+CREDENTIALS = f"user:{CANARY}@"
+ENCODED = encode_basic("user", CANARY).removeprefix("Basic ")
+
+
+def silent(peer: Conversation) -> None:
+    peer.read_head()
+    peer.wait_gone()
+
+
+def repeats(peer: Conversation) -> None:
+    """A proxy that shows the request in its error page, as Squid did (CVE-2025-62168)."""
+    head = peer.read_head()
+    peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n" + head[head.index(b"Proxy-Auth") :])
+
+
+@pytest.mark.parametrize("shape", ["-vv", "--json"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(echoes, id="success"),
+        pytest.param(refuses(b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n"), id="407"),
+        pytest.param(refuses(b"HTTP/1.1 403 No\r\n\r\nbody"), id="403"),
+        pytest.param(refuses(b"garbage\r\n"), id="malformed"),
+        pytest.param(refuses(b""), id="closed"),
+        pytest.param(silent, id="silent"),
+        pytest.param(repeats, id="repeated by the proxy"),
+    ],
+)
+def test_no_output_shows_a_secret(script: Script, shape: str) -> None:
+    """V18."""
+    with ScriptedServer(script) as proxy:
+        url = f"http://{CREDENTIALS}{proxy.authority}"
+        done = program.connect(url, "target.test 22", shape, "--timeout", "0.5", "--header", f"Cookie: {CANARY}")
+    assert ENCODED.encode() in proxy.heads[0]
+    for output in (done.stdout, done.stderr):
+        assert CANARY.encode() not in output
+        assert ENCODED.encode() not in output
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://{}proxy.test:0", "http://{}", "ftp://{}a", "http://{}a/b", "{}a b"])
+def test_no_usage_error_shows_a_secret(url: str) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        connect(options(url.format(CREDENTIALS)))
+    shown = f"{caught.value!r} {caught.value} {caught.value.hint} {caught.value.detail} {caught.value.__cause__}"
+    assert CANARY not in shown
+
+
+def test_ports_are_told() -> None:
+    """Where to look when the proxy's own log is silent."""
+    held, port = refusing_port()
+    with held, pytest.raises(Unreachable, match=rf"proxy 127\.0\.0\.1:{port}"):
+        connect(options(f"http://127.0.0.1:{port}"))

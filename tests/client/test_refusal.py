@@ -1,0 +1,181 @@
+"""A proxy's refusal as the error that the user sees."""
+
+import pytest
+
+from tunnelctl.client.refusal import refused
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import ConnectClient, Rejected
+from tunnelctl.proto.fields import Fields
+from tunnelctl.status import ExitStatus
+
+PROXY, TARGET = Address("proxy.test", 3128), Address("target.test", 22)
+SENT: Fields = (("Proxy-Authorization", "Basic dTpw"),)
+
+
+def answer(status: str, fields: str = "", body: bytes = b"") -> Rejected:
+    """What the protocol layer makes of an answer."""
+    machine = ConnectClient(TARGET)
+    result = machine.feed(f"HTTP/1.1 {status}\r\n{fields}\r\n".encode("latin-1") + body) or machine.eof()
+    assert isinstance(result, Rejected)
+    return result
+
+
+def error(status: str, fields: str = "", body: bytes = b"", sent: Fields = ()) -> TunnelctlError:
+    return refused(answer(status, fields, body), PROXY, sent, TARGET)
+
+
+def cause(body: bytes, content_type: str = "text/html; charset=utf-8") -> str:
+    return error("403 Forbidden", f"Content-Type: {content_type}\r\n", body).cause
+
+
+# --- the status
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("407 Proxy Authentication Required", ExitStatus.AUTHENTICATION),
+        ("401 Unauthorized", ExitStatus.AUTHENTICATION),  # tinyproxy says it where 407 is meant
+        ("300 Multiple", ExitStatus.REFUSED),
+        ("302 Found", ExitStatus.REFUSED),
+        ("400 Bad Request", ExitStatus.REFUSED),
+        ("403 Forbidden", ExitStatus.REFUSED),
+        ("404 Not Found", ExitStatus.REFUSED),
+        ("405 Method Not Allowed", ExitStatus.REFUSED),
+        ("429 Too Many Requests", ExitStatus.REFUSED),
+        ("500 Oops", ExitStatus.REFUSED),
+        ("502 Bad Gateway", ExitStatus.REFUSED),
+        ("503 Service Unavailable", ExitStatus.REFUSED),
+        ("504 Gateway Timeout", ExitStatus.REFUSED),
+        ("999 Odd", ExitStatus.REFUSED),
+    ],
+)
+def test_status_by_code(status: str, expected: ExitStatus) -> None:
+    failure = error(status)
+    assert failure.status is expected
+    assert failure.what == "proxy proxy.test:3128 refused a tunnel to target.test:22"
+    assert failure.cause == status
+    assert failure.detail == {"code": int(status[:3])}
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        ("dns_error", ExitStatus.NAME_NOT_FOUND),
+        ("dns_timeout", ExitStatus.UNREACHABLE),
+        ("connection_timeout", ExitStatus.UNREACHABLE),
+        ("connection_refused", ExitStatus.REFUSED),
+        ("destination_ip_prohibited", ExitStatus.REFUSED),
+        ("destination_ip_unroutable", ExitStatus.REFUSED),
+        ("connection_limit_reached", ExitStatus.REFUSED),
+        ("http_request_denied", ExitStatus.REFUSED),
+        ("made_up", ExitStatus.REFUSED),
+    ],
+)
+def test_c19_proxy_status_is_more_exact_than_the_code(token: str, expected: ExitStatus) -> None:
+    failure = error("502 Bad Gateway", f'Proxy-Status: p; error={token}; details="what happened"\r\n', b"a page")
+    assert failure.status is expected
+    assert failure.cause == f"502 Bad Gateway ({token}: what happened)"
+
+
+def test_407_is_about_credentials_whatever_proxy_status_says() -> None:
+    assert error("407 No", "Proxy-Status: p; error=dns_error\r\n").status is ExitStatus.AUTHENTICATION
+
+
+def test_proxies_in_a_row_each_say_something() -> None:
+    """The one that names an error counts, wherever it stands; RFC 9209 has those nearest the target first."""
+    fields = "Proxy-Status: far; error=dns_error\r\nProxy-Status: near; received-status=502\r\n"
+    failure = error("502 Bad Gateway", fields)
+    assert failure.status is ExitStatus.NAME_NOT_FOUND
+    assert failure.cause == "502 Bad Gateway (dns_error)"
+
+
+def test_proxy_status_that_is_no_structured_field_is_no_harm() -> None:
+    failure = error("502 Bad Gateway", 'Proxy-Status: "; error=dns_error\r\n', b"text")
+    assert failure.status is ExitStatus.REFUSED
+    assert failure.cause == '502 Bad Gateway: it says "text"'
+
+
+def test_no_reason_phrase() -> None:
+    assert error("502").cause == "502"
+
+
+# --- hints
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 502, 503, 504])
+def test_the_usual_codes_have_a_hint(status: int) -> None:
+    assert error(f"{status} x").hint
+
+
+def challenge(*values: str) -> str:
+    return error("407 No", "".join(f"Proxy-Authenticate: {value}\r\n" for value in values)).hint
+
+
+def test_credentials_that_were_sent_are_wrong() -> None:
+    assert "did not accept" in error("407 No", 'Proxy-Authenticate: Basic realm="x"\r\n', sent=SENT).hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ('Basic realm="x"',),
+        ('bAsIc realm="x"',),
+        ("Negotiate", 'Basic realm="x"'),
+        ('Negotiate, Basic realm="x"',),
+        ('Digest realm="a, b", nonce="c", Basic realm="x"',),
+    ],
+)
+def test_credentials_are_wanted(values: tuple[str, ...]) -> None:
+    assert "--proxy-user" in challenge(*values)
+
+
+def test_credentials_of_a_kind_that_we_cannot_give() -> None:
+    assert challenge("Negotiate", "NTLM") == "it wants negotiate or ntlm authentication"
+    assert challenge('Negotiate, Digest realm="a, basic b", nonce="x"') == "it wants negotiate or digest authentication"
+
+
+# --- the excerpt
+
+
+def test_plain_text() -> None:
+    assert cause(b"Ask extension\r\n\t4711  please.\n", "text/plain") == '403 Forbidden: it says "Ask extension 4711 please."'
+
+
+def test_html_without_its_markup() -> None:
+    page = b"""<!DOCTYPE html><HTML><HEAD><TITLE>ERROR</TITLE><style>b{}</style></HEAD>
+        <BODY class="a>b"><script>alert("x < y")</script><H1>Access&nbsp;denied</H1><p>by rule <b>7</b></BODY></HTML>"""
+    assert 'it says "b"> Access&nbsp;denied by rule 7"' in cause(page)
+
+
+def test_html_cut_inside_a_tag_or_a_script() -> None:
+    assert cause(b"<p>seen<a href=") == '403 Forbidden: it says "seen"'
+    assert cause(b"<p>seen<script>while") == '403 Forbidden: it says "seen"'
+
+
+def test_text_that_is_not_html_keeps_its_angle_brackets() -> None:
+    assert cause(b"rule <7> denies it", "text/plain") == '403 Forbidden: it says "rule <7> denies it"'
+
+
+def test_an_empty_page_says_nothing() -> None:
+    assert cause(b"<html><body>\n</body></html>") == "403 Forbidden"
+
+
+def test_a_long_text_is_cut() -> None:
+    text = cause(b"x" * 100_000, "text/plain")
+    assert text.endswith('x…"')
+    assert len(text) < 250
+
+
+def test_a_page_of_open_tags_takes_no_time() -> None:
+    for piece in (b"<", b"<head", b"<script>", b"<head><style>", b"</head"):
+        assert len(cause(piece * 4096)) < 250
+
+
+def test_a_binary_body_is_text_in_the_end() -> None:
+    text = cause(bytes(range(256)), "application/octet-stream")
+    text.encode("utf-8")  # no surrogates
+    assert "\\xff" in text or "\\x80" in text
+    assert "\n" not in text

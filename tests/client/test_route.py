@@ -1,0 +1,97 @@
+"""Which proxies lead to a target."""
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET
+from tunnelctl.client.route import VARIABLES, choose_route
+from tunnelctl.errors import AddressError, UsageProblem
+
+
+def proxies(*flags: str, **environ: str) -> list[str]:
+    return [str(proxy) for proxy in choose_route(TARGET, flags, environ).proxies]
+
+
+def test_flags_make_a_chain_in_their_order() -> None:
+    assert proxies("http://a:1", "b:2", "http://[::1]:3/") == ["http://a:1", "http://b:2", "http://[::1]:3"]
+
+
+def test_without_flags_and_variables_there_is_no_proxy() -> None:
+    route = choose_route(TARGET, (), {})
+    assert route.proxies == ()
+    assert route.origin == "no proxy is configured"
+
+
+@pytest.mark.parametrize("place", range(len(VARIABLES)))
+def test_variables_count_in_their_order(place: int) -> None:
+    """Each overrules those behind it."""
+    environ = {name: f"http://proxy-{name.lower().replace('_', '-')}:1" for name in VARIABLES[place:]}
+    route = choose_route(TARGET, (), environ)
+    assert [str(proxy) for proxy in route.proxies] == [environ[VARIABLES[place]]]
+    assert route.origin == VARIABLES[place]
+
+
+def test_http_proxy_is_not_for_tunnels() -> None:
+    assert proxies(http_proxy="http://a:1", HTTP_PROXY="http://a:1") == []
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert proxies(TUNNELCTL_PROXY="", https_proxy="", all_proxy="http://a:1") == ["http://a:1"]
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_no_proxy_overrules_every_variable(name: str) -> None:
+    for variable in VARIABLES:
+        route = choose_route(TARGET, (), {variable: "http://a:1", name: "other.test, .test"})
+        assert route.proxies == ()
+        assert route.origin == f"{name} has .test"
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_no_proxy_never_overrules_flags(name: str) -> None:
+    assert proxies("http://a:1", **{name: "*"}) == ["http://a:1"]
+
+
+def test_both_spellings_of_no_proxy_are_read() -> None:
+    environ = {"https_proxy": "http://a:1", "no_proxy": "other.test", "NO_PROXY": "target.test"}
+    assert choose_route(TARGET, (), environ).origin == "NO_PROXY has target.test"
+
+
+def test_direct_as_a_flag_overrules_the_variables() -> None:
+    assert proxies("direct", https_proxy="http://a:1") == []
+
+
+def test_direct_as_a_variable_overrules_those_behind_it() -> None:
+    route = choose_route(TARGET, (), {"TUNNELCTL_PROXY": "direct", "https_proxy": "http://a:1"})
+    assert (route.proxies, route.origin) == ((), "TUNNELCTL_PROXY")
+
+
+@pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct")])
+def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
+    with pytest.raises(UsageProblem, match="chain"):
+        proxies(*flags)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "https://a:1", " http://a:1", "http://a:1\n"]
+)
+def test_a_wrong_url_in_a_variable_is_an_error_that_names_it(url: str) -> None:
+    """Going without the proxy that was meant could send to the wrong network."""
+    with pytest.raises(AddressError, match=r"^https_proxy: "):
+        proxies(https_proxy=url)
+
+
+def test_a_wrong_url_that_no_proxy_makes_irrelevant_is_no_error() -> None:
+    assert proxies(https_proxy="nonsense://", no_proxy="*") == []
+
+
+def test_the_password_of_a_wrong_url_is_not_repeated() -> None:
+    for variable in VARIABLES:
+        with pytest.raises(AddressError) as caught:
+            proxies(**{variable: f"http://u:{CANARY}@proxy:99999"})
+        assert CANARY not in str(caught.value) + caught.value.hint
+
+
+def test_a_route_shows_no_password() -> None:
+    route = choose_route(TARGET, (f"http://u:{CANARY}@a:1", f"http://v:{CANARY}@b:2"), {})
+    assert CANARY not in repr(route) + str(route)
+    assert [proxy.password for proxy in route.proxies] == [CANARY, CANARY]

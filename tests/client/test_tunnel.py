@@ -1,0 +1,542 @@
+"""The way to a target: look up, dial, CONNECT hop by hop, and every error on it."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET, Recorder, next_head, way
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
+from tunnelctl.client import tunnel as under_test
+from tunnelctl.client.tunnel import Hop, Tunnel, Way, open_tunnel
+from tunnelctl.engine.kernel import Nursery, run, sleep
+from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
+from tunnelctl.proto.address import Address
+from tunnelctl.status import ExitStatus
+from tunnelctl.stream.dial import DialError
+from tunnelctl.stream.socket_stream import SocketStream
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+AMPLE = 10.0  # seconds: a limit that is not
+
+
+def opened(way: Way, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: Recorder | None = None) -> Any:
+    """Opens a tunnel and returns what `use` makes of it; its early bytes without one."""
+
+    async def main() -> object:
+        tunnel = await open_tunnel(way, trace or Recorder())
+        try:
+            return tunnel.early if use is None else await use(tunnel)
+        finally:
+            tunnel.stream.close()
+
+    return run(main)
+
+
+def failed(way: Way, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
+    with pytest.raises(kind) as caught:
+        opened(way)
+    return caught.value
+
+
+async def to_the_end(tunnel: Tunnel) -> bytes:
+    data = tunnel.early
+    while piece := await tunnel.stream.receive_some():
+        data += piece
+    return data
+
+
+def answers(*pieces: bytes) -> Callable[[Conversation], None]:
+    """A hop that sends one piece for each request that comes, then leaves."""
+
+    def script(peer: Conversation) -> None:
+        with suppress(OSError):  # a client that has seen enough leaves
+            for piece in pieces:
+                next_head(peer)
+                peer.send(piece)
+            peer.end_output()
+            peer.wait_gone()
+
+    return script
+
+
+def holds(piece: bytes = b"") -> Callable[[Conversation], None]:
+    """A hop that sends this much of an answer, and then nothing until the client leaves."""
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(piece)
+        peer.wait_gone()
+
+    return script
+
+
+# --- chains
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_chain_asks_each_hop_for_the_next(length: int) -> None:
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        for _ in range(length):
+            heads.append(next_head(peer))
+            peer.send(ESTABLISHED)
+        peer.send(b"hello")
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as first:
+        others = [f"hop{number}.test:8080" for number in range(2, length + 1)]
+        assert opened(way(first.authority, *others), to_the_end) == b"hello"
+    wanted = [*others, str(TARGET)]
+    assert [head.split(b"\r\n")[0].decode() for head in heads] == [f"CONNECT {stop} HTTP/1.1" for stop in wanted]
+    assert [head.split(b"\r\n")[1].decode() for head in heads] == [f"Host: {stop}" for stop in wanted]
+
+
+def test_no_hop_sees_what_is_meant_for_another() -> None:
+    """C15, on the wire: each request has the secret of its hop and of no other."""
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        for _ in range(3):
+            heads.append(next_head(peer))
+            peer.send(ESTABLISHED)
+        peer.wait_gone()
+
+    with ScriptedServer(script) as first:
+        hosts = (Address("127.0.0.1", first.port), Address("b.test", 1), Address("c.test", 2))
+        hops = tuple(Hop(host, (("Proxy-Authorization", f"{CANARY}{place}"),)) for place, host in enumerate(hosts))
+        opened(Way(TARGET, hops))
+    for place, head in enumerate(heads):
+        assert head.count(CANARY.encode()) == 1
+        assert f"{CANARY}{place}".encode() in head
+
+
+def test_what_a_hop_sends_ahead_of_its_request_is_its_answer_all_the_same() -> None:
+    """One segment: the first hop's answer, the second's, and the tunnel's first bytes."""
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED + b"HTTP/1.0 200\r\n\r\n" + b"SSH-2.0-early\r\n")
+        next_head(peer)
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as first:
+        assert opened(way(first.authority, "b.test:1")) == b"SSH-2.0-early\r\n"
+
+
+def test_leftover_between_hops_at_every_border() -> None:
+    """V13: the second answer and the banner, split anywhere over the segment of the first answer and a later one."""
+    rest = b"HTTP/1.1 200 OK\r\n\r\nbanner"
+    for border in range(len(rest) + 1):
+
+        def script(peer: Conversation, border: int = border) -> None:
+            peer.read_head()
+            peer.send(ESTABLISHED + rest[:border])
+            next_head(peer)
+            peer.send(rest[border:])
+            peer.end_output()
+            peer.wait_gone()
+
+        with ScriptedServer(script) as first:
+            assert opened(way(first.authority, "b.test:1"), to_the_end) == b"banner"
+
+
+def test_an_answer_byte_by_byte() -> None:
+    def script(peer: Conversation) -> None:
+        for _ in range(2):
+            next_head(peer)
+            peer.dribble(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n")
+        peer.dribble(b"banner")
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as first:
+        assert opened(way(first.authority, "b.test:1"), to_the_end) == b"banner"
+
+
+def test_exact_reads_nothing_beyond_the_last_head() -> None:
+    """What was read could not be handed on with the descriptor."""
+    data = sample(100_000)
+    with ScriptedServer(answers(ESTABLISHED, ESTABLISHED + data)) as first:
+        wanted = way(first.authority, "b.test:1", exact=True)
+
+        async def rest(tunnel: Tunnel) -> bytes:
+            assert tunnel.early == b""
+            return await to_the_end(tunnel)
+
+        assert opened(wanted, rest) == data
+
+
+def test_without_hops_it_goes_straight_to_the_target() -> None:
+    def script(peer: Conversation) -> None:
+        peer.send(b"direct")
+        peer.end_output()
+        peer.wait_gone()
+
+    trace = Recorder()
+    with ScriptedServer(script) as target:
+        assert opened(Way(Address(target.host, target.port), ()), to_the_end, trace) == b"direct"
+    assert trace.names == ["lookup", "dial", "connected"]
+
+
+def test_every_stage_is_traced_without_secrets() -> None:
+    trace = Recorder()
+    with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 204 Fine\r\nA: b\r\n\r\n")) as first:
+        opened(way(first.authority, "b.test:1", fields=(("Proxy-Authorization", f"Basic {CANARY}"),)), trace=trace)
+    assert trace.names == ["lookup", "dial", "connected", "request", "response", "request", "response"]
+    assert trace.named("connected") == [{"to": first.authority, "address": first.authority}]
+    assert [fields["status"] for fields in trace.named("response")] == [200, 204]
+    assert trace.named("response")[1]["head"] == b"HTTP/1.1 204 Fine\r\nA: b\r\n\r\n"
+    assert CANARY not in repr(trace.events)
+    assert b"Proxy-Authorization: Basic ***\r\n" in trace.named("request")[0]["head"]  # type: ignore[operator]
+
+
+def test_a_way_shows_no_secret() -> None:
+    secret = way("a.test:1", fields=(("Proxy-Authorization", CANARY), ("X-Key", CANARY)))
+    assert CANARY not in f"{secret!r} {secret} {secret.hops!r} {secret.hops[0]}"
+
+
+# --- refusals and answers that are none
+
+
+def test_refusal_by_the_nearest() -> None:
+    with ScriptedServer(answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nrule 12")) as first:
+        error = failed(way(first.authority), Refused)
+    assert error.what == f"proxy {first.authority} refused a tunnel to {TARGET}"
+    assert error.cause == '403 Forbidden: it says "rule 12"'
+
+
+def test_refusal_by_a_hop_names_that_hop_and_what_it_was_asked_for() -> None:
+    with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as first:
+        error = failed(way(first.authority, "b.test:1", "c.test:2"))
+    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.what == "proxy b.test:1 refused a tunnel to c.test:2"
+
+
+def test_v10_nothing_is_sent_after_a_refusal() -> None:
+    """A hop that refuses and goes on reading gets neither the next request nor payload."""
+    after: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        after.append(peer.wait_gone())
+
+    with ScriptedServer(script) as first:
+        failed(way(first.authority, "b.test:1"), Refused)
+    assert after == [b""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "closed without answering"),
+        (b"HTTP/1.1 200 OK\r\nA: b", "closed inside the head"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without answering"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "not HTTP"),
+        (b"HTTP/1.1 2xx\r\n\r\n", "no status code"),
+        (b"HTTP/2 200\r\n\r\n", "HTTP/2"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101"),
+        (b"HTTP/1.1 100 C\r\n\r\n" * 30, "informational"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 300_000, "octets"),
+        (b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", "NUL"),
+    ],
+)
+def test_malformed_answers(answer: bytes, text: str) -> None:
+    with ScriptedServer(answers(answer)) as first:
+        error = failed(way(first.authority), MalformedAnswer)
+    assert error.status is ExitStatus.MALFORMED
+    assert error.what == f"proxy {first.authority}, asked for {TARGET}"
+    assert text in error.cause
+
+
+def test_a_malformed_answer_of_a_later_hop_names_that_hop() -> None:
+    with ScriptedServer(answers(ESTABLISHED + b"220 smtp ready\r\n")) as first:
+        assert failed(way(first.authority, "b.test:1"), MalformedAnswer).what == f"proxy b.test:1, asked for {TARGET}"
+
+
+def test_a_reset_instead_of_an_answer() -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.reset()
+
+    with ScriptedServer(script) as first:
+        error = failed(way(first.authority), Unreachable)
+    assert (
+        str(error)
+        == f"proxy {first.authority}, asked for {TARGET}, broke the connection before it answered: connection reset by peer"
+    )
+
+
+def test_a_reset_inside_the_body_of_a_refusal_changes_nothing() -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(REFUSAL)
+        peer.reset()
+
+    with ScriptedServer(script) as first:
+        error = failed(way(first.authority), Refused)
+    assert error.cause.startswith("403 Forbidden")
+
+
+def test_a_reset_right_after_the_connection_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """getpeername fails on a socket that has been reset already; that is no fault of ours, and nothing leaks."""
+
+    async def dial(*_: object) -> SocketStream:
+        listener = socket.create_server(("127.0.0.1", 0))
+        ours = socket.create_connection(listener.getsockname())
+        listener.close()  # resets what was not accepted
+        with pytest.raises(OSError, match="not connected"):
+            ours.getpeername()
+        ours.setblocking(False)
+        return SocketStream(ours)
+
+    monkeypatch.setattr(under_test, "dial", dial)
+    assert failed(way("127.0.0.1:1")).status is ExitStatus.UNREACHABLE
+
+
+# --- no connection
+
+
+def test_nothing_listens() -> None:
+    held, port = refusing_port()
+    with held:
+        error = failed(way(f"127.0.0.1:{port}"), Unreachable)
+        assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
+        assert "right" in error.hint
+        assert failed(Way(Address("127.0.0.1", port), ()), Unreachable).what == f"cannot connect to target 127.0.0.1:{port}"
+
+
+def test_all_addresses_fail_and_each_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, port = refusing_port()
+    script_lookup(monkeypatch, "127.0.0.1", "127.0.0.2", "::1")
+    with held:
+        error = failed(way(f"proxy.test:{port}"), Unreachable)
+    assert error.cause == "127.0.0.1: connection refused, ::1: connection refused, 127.0.0.2: connection refused"
+
+
+def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseException | None = None) -> list[int]:
+    """Scripts the name service; returns the families that it was asked for."""
+    asked: list[int] = []
+
+    def getaddrinfo(host: object, port: int, family: int = 0, kind: int = 0) -> list[Any]:
+        asked.append(family)
+        if error is not None:
+            raise error
+        entries = [(socket.AF_INET6 if ":" in host else socket.AF_INET, host) for host in hosts]
+        return [(of, kind, 6, "", (host, port)) for of, host in entries if family in (0, of)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "text"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "x"), 68, "it has no address"),
+        (socket.gaierror(socket.EAI_NODATA, "x"), 68, "it has no address"),
+        (socket.gaierror(socket.EAI_FAIL, "x"), 68, "it has no address"),
+        (UnicodeError("label too long"), 68, "it has no address"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), 75, "the name service does not answer"),
+        (OSError(24, "Too many open files"), 75, "too many open files"),  # what EAI_SYSTEM becomes
+    ],
+)
+def test_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, text: str) -> None:
+    script_lookup(monkeypatch, error=raised)
+    error = failed(way("proxy.test:1"))
+    assert (error.status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
+    assert failed(Way(TARGET, ())).what == "cannot look up target target.test"
+
+
+@pytest.mark.parametrize(("family", "wanted"), [(4, socket.AF_INET), (6, socket.AF_INET6), (0, socket.AF_UNSPEC)])
+def test_the_family_is_asked_for(monkeypatch: pytest.MonkeyPatch, family: int, wanted: int) -> None:
+    asked = script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
+    error = failed(way("proxy.test:1", family=family), NameNotFound)
+    assert asked == [wanted]
+    assert error.cause.endswith(f"no address in IPv{family}" if family else "no address")
+
+
+@pytest.mark.parametrize(("family", "host"), [(4, "[::1]"), (6, "127.0.0.1")])
+def test_an_address_of_the_other_family_is_not_used(family: int, host: str) -> None:
+    assert failed(way(f"{host}:1", family=family), NameNotFound).status is ExitStatus.NAME_NOT_FOUND
+
+
+def test_ipv6_only() -> None:
+    with ScriptedServer(answers(ESTABLISHED), host="::1") as first:
+        opened(way(first.authority, family=6))
+
+
+# --- time limits
+
+
+def timed(way: Way) -> tuple[TimedOut, float]:
+    begun = time.monotonic()
+    error = failed(way, TimedOut)
+    assert isinstance(error, TimedOut)
+    return error, time.monotonic() - begun
+
+
+def test_time_limit_in_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(AMPLE))
+    try:
+        error, seconds = timed(way("proxy.test:1", timeout=BRIEF))
+    finally:
+        release.set()
+    assert (error.what, error.cause) == ("looking up proxy proxy.test", f"no answer within {BRIEF:g} s")
+    assert "--timeout" in error.hint
+    assert BRIEF <= seconds < AMPLE / 2
+
+
+def full_backlog() -> tuple[socket.socket, list[socket.socket]]:
+    """A listener whose queue is full: further connections get no answer at all, as from a host that drops packets."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    waiting = []
+    for _ in range(3):
+        waiting.append(socket.socket())
+        waiting[-1].setblocking(False)
+        waiting[-1].connect_ex(listener.getsockname())
+    return listener, waiting
+
+
+def test_time_limit_in_the_dial() -> None:
+    listener, waiting = full_backlog()
+    try:
+        error, seconds = timed(way(f"127.0.0.1:{listener.getsockname()[1]}", timeout=BRIEF))
+    finally:
+        for sock in (listener, *waiting):
+            sock.close()
+    assert error.what == f"connecting to proxy 127.0.0.1:{listener_port(error)}"
+    assert BRIEF <= seconds < AMPLE / 2
+
+
+def listener_port(error: TunnelctlError) -> str:
+    return error.what.rpartition(":")[2]
+
+
+def test_time_limit_of_one_attempt() -> None:
+    """`--connect-timeout`: the first address is given up, the second answers."""
+    listener, waiting = full_backlog()
+    try:
+        port = listener.getsockname()[1]
+        error = failed(way(f"127.0.0.1:{port}", attempt_timeout=BRIEF), Unreachable)
+    finally:
+        for sock in (listener, *waiting):
+            sock.close()
+    assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection timed out"
+
+
+def test_a_time_limit_for_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float) -> SocketStream:
+        limits.append(attempt_timeout)
+        raise DialError([(addresses[0], ConnectionRefusedError(111, "Connection refused"))])
+
+    monkeypatch.setattr(under_test, "dial", dial)
+    failed(way("127.0.0.1:1", attempt_timeout=1.5), Unreachable)
+    assert limits == [1.5]
+
+
+@pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nA: b\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_time_limit_for_the_answer(piece: bytes) -> None:
+    with ScriptedServer(holds(piece)) as first:
+        error, seconds = timed(way(first.authority, timeout=BRIEF))
+    assert error.what == f"waiting for proxy {first.authority} to reach {TARGET}"
+    assert BRIEF <= seconds < AMPLE / 2
+
+
+def test_time_limit_for_the_answer_of_a_later_hop_names_it() -> None:
+    with ScriptedServer(answers_then_holds) as first:
+        error, _ = timed(way(first.authority, "b.test:1", timeout=3 * BRIEF))
+    assert error.what == f"waiting for proxy b.test:1 to reach {TARGET}"
+
+
+def answers_then_holds(peer: Conversation) -> None:
+    peer.accept_tunnel()
+    peer.wait_gone()
+
+
+def test_a_dribbled_head_does_not_move_the_limit() -> None:
+    """It is the whole way that is limited, not the time between two bytes."""
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nA: ")
+        try:
+            while True:
+                peer.send(b"x")
+                time.sleep(BRIEF / 10)
+        except OSError:
+            pass
+
+    with ScriptedServer(script) as first:
+        _, seconds = timed(way(first.authority, timeout=BRIEF))
+    assert seconds < AMPLE / 2
+
+
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nthe reason"
+
+
+def test_the_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
+    with ScriptedServer(holds(REFUSAL)) as first:
+        error = failed(way(first.authority), Refused)
+    assert error.cause == '403 Forbidden: it says "the reason"'
+
+
+def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all, not for each byte of it."""
+    monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(REFUSAL)
+        try:
+            while True:
+                peer.send(b".")
+                time.sleep(BRIEF / 10)
+        except OSError:
+            pass
+
+    with ScriptedServer(script) as first:
+        begun = time.monotonic()
+        error = failed(way(first.authority, timeout=AMPLE), Refused)
+    assert error.cause.startswith('403 Forbidden: it says "the reason.')
+    assert time.monotonic() - begun < AMPLE / 2
+
+
+def test_the_time_limit_in_the_body_of_a_refusal_does_not_hide_the_refusal() -> None:
+    """The head has said what counts: 403, and not "timed out", which would be worth a retry."""
+    with ScriptedServer(holds(REFUSAL)) as first:
+        error = failed(way(first.authority, timeout=BRIEF), Refused)
+    assert error.cause == '403 Forbidden: it says "the reason"'
+
+
+# --- cancellation
+
+
+def test_a_cancelled_opening_leaves_nothing_open() -> None:
+    """In each phase that waits on a socket; the fixture that watches over every test finds what is left."""
+
+    async def main(way: Way) -> None:
+        async with Nursery() as nursery:
+            nursery.start_soon(open_tunnel, way, Recorder())
+            await sleep(0.05)
+            nursery.cancel_scope.cancel()
+
+    with ScriptedServer(holds(b"HTTP/1.1 2")) as first:
+        run(main, way(first.authority))
+    listener, waiting = full_backlog()
+    run(main, way(f"127.0.0.1:{listener.getsockname()[1]}"))
+    for sock in (listener, *waiting):
+        sock.close()

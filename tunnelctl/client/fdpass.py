@@ -1,0 +1,34 @@
+"""Handing the connected socket to ssh (ProxyUseFdpass): one NUL byte and one descriptor over stdout, and nothing remains of us."""
+
+import os
+import socket
+import stat
+
+from tunnelctl.errors import TunnelBroken, UsageProblem, reason
+from tunnelctl.stream.socket_stream import SocketStream
+
+STDOUT = 1
+
+
+def require_socket() -> None:
+    """Raises UsageProblem unless stdout can carry a descriptor: better said before the proxy is asked."""
+    if stat.S_ISSOCK(os.fstat(STDOUT).st_mode):
+        with socket.socket(fileno=os.dup(STDOUT)) as stdout:
+            if stdout.family == socket.AF_UNIX:  # no other carries descriptors
+                return
+    hint = "it is for ssh: set `ProxyUseFdpass yes` beside the ProxyCommand"
+    raise UsageProblem("--fdpass", "stdout is not a unix socket", hint)
+
+
+def pass_descriptor(stream: SocketStream) -> None:
+    """Sends the stream's socket over stdout. No byte of the tunnel may have been read: the receiver could not get it."""
+    tunnel = stream.detach()
+    tunnel.setblocking(True)  # as a socket is when it is new; ssh sets what it wants
+    stdout = socket.socket(fileno=os.dup(STDOUT))
+    try:
+        socket.send_fds(stdout, [b"\0"], [tunnel.fileno()])
+    except OSError as error:
+        raise TunnelBroken("cannot hand the connection over", reason(error)) from error
+    finally:
+        stdout.close()
+        tunnel.close()

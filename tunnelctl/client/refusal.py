@@ -1,0 +1,73 @@
+"""A proxy's refusal as the error that the user sees: status, what Proxy-Status says, an excerpt of the body, and a next step."""
+
+import re
+
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import Rejected
+from tunnelctl.proto.fields import SECRET, Fields, get, get_all
+
+# RFC 9209 section 2.3: what the proxy says of its own attempt is more exact than its status code.
+_KINDS: dict[str, type[TunnelctlError]] = {
+    "dns_error": NameNotFound,
+    "dns_timeout": TimedOut,
+    "connection_timeout": TimedOut,
+}
+
+_HINTS: dict[int | str, str] = {
+    "dns_error": "the proxy knows no such name; is it spelled right?",
+    "dns_timeout": "the proxy's name service is slow or out of order",
+    "destination_ip_prohibited": "the proxy's rules keep that address from being reached",
+    "proxy_loop_detected": "the target is the proxy itself",
+    501: "the server does not know CONNECT; is it a proxy?",
+    403: "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
+    405: "this server takes no CONNECT; is it a proxy?",
+    400: "the proxy did not understand the request; is it an HTTP proxy?",
+    404: "this looks like a web server; is it a proxy?",
+    502: "the proxy could not reach the target; are host and port right?",
+    504: "the target did not answer the proxy in time",
+    503: "the proxy is at one of its limits; try again later",
+}
+
+_EXCERPT = 200  # characters of a refusal's body: a sentence or two
+
+
+def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address) -> TunnelctlError:
+    """The error for a refusal by `proxy`, which was asked for a tunnel to `target` with `fields`."""
+    code = f"{answer.status} {answer.reason}".strip()
+    reasons = [": ".join(filter(None, (status.error, status.details))) for status in answer.proxy_status if status.error]
+    excerpt = "" if reasons else _excerpt(answer, fields)
+    cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
+    what = f"proxy {proxy} refused a tunnel to {target}"
+    if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
+        return AuthenticationFailed(what, cause, _authentication_hint(answer, fields), code=answer.status)
+    # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
+    error = next((status.error for status in answer.proxy_status if status.error), "")
+    hint = _HINTS.get(error) or _HINTS.get(answer.status, "")
+    return _KINDS.get(error, Refused)(what, cause, hint, code=answer.status)
+
+
+def _authentication_hint(answer: Rejected, fields: Fields) -> str:
+    if get(fields, "proxy-authorization") is not None:
+        return "it did not accept these credentials: wrong user or password?"
+    from tunnelctl.proto.challenge import parse_challenges, strongest
+
+    offered = parse_challenges(get_all(answer.fields, "proxy-authenticate"))
+    if offered and strongest(offered) is None:
+        return f"it wants {' or '.join(challenge.scheme for challenge in offered)} authentication"
+    return "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"
+
+
+def _excerpt(answer: Rejected, sent: Fields) -> str:
+    """The text of the body on one line: without markup, for most proxies send a page that is meant for a browser.
+
+    Some of them show the request in it, credentials and all (Squid did, CVE-2025-62168).
+    """
+    text = answer.body.decode("utf-8", "backslashreplace")
+    if "html" in (get(answer.fields, "content-type") or ""):
+        text = re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text)
+    text = " ".join(text.split())
+    for name, value in sent:
+        if name.lower() in SECRET:
+            text = text.replace(value.rpartition(" ")[2] or "\0", "***")
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"

@@ -1,0 +1,56 @@
+"""Which proxies lead to a target: from the flags, else from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_url
+from tunnelctl.record import NamedTuple
+
+DIRECT = "direct"
+
+# In this order. A tunnel is what https_proxy is for; lower case wins, as in curl.
+VARIABLES = ("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+
+
+class Route(NamedTuple):
+    """The proxies, nearest first (none: straight to the target), and what decided so."""
+
+    proxies: tuple[ProxyURL, ...]
+    origin: str
+
+
+def choose_route(target: Address, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
+    """Flags first; they are never overruled. The variables are, by NO_PROXY. With neither, straight to the target, as curl does."""
+    if proxy:
+        return Route(_from_flags(proxy), "-x")
+    for name in VARIABLES:
+        if environ.get(name):
+            return _from_environment(target, name, environ)
+    return Route((), "no proxy is configured")
+
+
+def _from_flags(proxy: tuple[str, ...]) -> tuple[ProxyURL, ...]:
+    if proxy == (DIRECT,):
+        return ()
+    if DIRECT in proxy:
+        raise UsageProblem("-x direct", "it cannot be part of a chain", hint="give it alone, to go without a proxy")
+    return tuple(parse_proxy_url(url) for url in proxy)
+
+
+def _from_environment(target: Address, name: str, environ: Mapping[str, str]) -> Route:
+    from tunnelctl.client.no_proxy import exempting_entry
+
+    for no_proxy in ("no_proxy", "NO_PROXY"):
+        entry = exempting_entry(target, environ.get(no_proxy, ""))
+        if entry:
+            return Route((), f"{no_proxy} has {entry}")
+    if environ[name] == DIRECT:
+        return Route((), name)
+    try:
+        return Route((parse_proxy_url(environ[name]),), name)
+    except UsageProblem as problem:
+        problem.what = f"{name}: {problem.what}"
+        raise
