@@ -1,0 +1,84 @@
+"""V2: the proxy's own port is no target, however it is spelled and whatever the rules say; two proxies make no endless loop."""
+
+import os
+import socket
+from contextlib import suppress
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.server.harness import SECONDS, Client, Names, Proxy, connect_request
+
+EVERYTHING = ("127.0.0.0/8:*", "0.0.0.0:*", "[::1]:*", "[::]:*", "localhost:*", "self.test:*", "[::ffff:127.0.0.1]:*")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0.0.0.0", "[::ffff:0.0.0.0]", "localhost", "LocalHost.", "self.test"],
+)
+def test_own_listener_by_every_spelling(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, localhost=[["127.0.0.1"]], self_test=[["192.0.2.1", "127.0.0.1"]])
+    with Proxy(*EVERYTHING) as proxy:
+        answer = proxy.refusal(f"{host}:{proxy.port}")
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+        (record,) = proxy.wait_for_records(1)
+    assert record["rule"] == "own listener"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "0.0.0.0", "[::ffff:127.0.0.9]"])
+def test_a_wildcard_listener_is_every_local_address(host: str) -> None:
+    with Proxy(*EVERYTHING, listen=("0.0.0.0:0",), open_proxy=True) as proxy:
+        assert proxy.refusal(f"{host}:{proxy.port}").error == "proxy_loop_detected"
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[::]", "[0:0:0:0:0:0:0:1]"])
+@pytest.mark.parametrize("listen", ["[::1]:0", "[::]:0"])
+def test_ipv6_listeners(listen: str, host: str) -> None:
+    with Proxy(*EVERYTHING, listen=(listen,), open_proxy=True) as proxy, Client(("::1", proxy.port)) as client:
+        client.send(connect_request(f"{host}:{proxy.port}"))
+        assert client.answer().error == "proxy_loop_detected"
+
+
+def test_every_listener_counts() -> None:
+    with Proxy(*EVERYTHING, listen=("127.0.0.1:0", "127.0.0.3:0", "[::1]:0")) as proxy:
+        for address in proxy.addresses:
+            assert proxy.refusal(address).error == "proxy_loop_detected"
+
+
+def test_another_service_on_another_local_address_is_no_loop() -> None:
+    """The same port number on an address that the proxy does not listen on."""
+    with (
+        Proxy(*EVERYTHING) as proxy,
+        socket.create_server(("127.0.0.2", proxy.port)) as other,
+        proxy.tunnel(f"127.0.0.2:{proxy.port}"),
+    ):
+        other.accept()[0].close()
+
+
+def test_a_rule_is_still_needed_to_hear_of_a_loop() -> None:
+    """Who may not reach loopback anyway does not learn where the proxy listens."""
+    with Proxy("*:*") as proxy:
+        assert proxy.refusal(f"127.0.0.1:{proxy.port}").error == "destination_ip_prohibited"
+
+
+def test_a_loop_of_two_ends_with_the_client(program_proxy: tuple[str, int]) -> None:
+    """A asks B for A, through A: each leg is a tunnel that the client asked for, and all of them end with it."""
+    other, process = program_proxy
+    with Proxy("127.0.0.1:*") as proxy:
+        here, there = sockets("self"), sockets(process)
+        with proxy.tunnel(other) as client:
+            for stop in (proxy.authority, other, proxy.authority, other):
+                client.tunnel(stop)
+            client.send(connect_request(other))
+            assert client.answer().error == "proxy_loop_detected"
+        wait_until(lambda: sockets("self") == here, SECONDS, "the sockets of one")
+        wait_until(lambda: sockets(process) == there, SECONDS, "the sockets of the other")
+
+
+def sockets(process: int | str) -> int:
+    """How many a process has."""
+    found = 0
+    for number in os.listdir(f"/proc/{process}/fd"):
+        with suppress(FileNotFoundError):
+            found += os.readlink(f"/proc/{process}/fd/{number}").startswith("socket:")
+    return found

@@ -1,0 +1,44 @@
+"""V9: who starts it without thinking starts no open proxy."""
+
+import pytest
+
+from tests.server.harness import Proxy, cheap_hashes, users_file  # noqa: F401
+from tunnelctl.errors import UsageProblem
+from tunnelctl.server.options import ServeOptions
+
+
+def test_it_listens_on_loopback_unless_told_otherwise() -> None:
+    assert ServeOptions().listen == ("127.0.0.1:3128",)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:127.0.0.1]:0", "[2001:db8::1]:0"])
+@pytest.mark.parametrize("others", [(), ("127.0.0.1:0",)])
+def test_beyond_loopback_it_does_not_start_without_users(listen: str, others: tuple[str, ...]) -> None:
+    with pytest.raises(UsageProblem) as caught, Proxy(listen=(*others, listen)):
+        raise AssertionError("it started")
+    assert "open proxy" in str(caught.value)
+    assert all(flag in caught.value.hint for flag in ("--users", "127.0.0.1", "--open-proxy"))
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.8.9.10:0", "[::1]:0"])
+def test_on_loopback_it_starts(listen: str) -> None:
+    with Proxy(listen=(listen,)) as proxy:
+        assert proxy.addresses
+
+
+def test_beyond_loopback_it_starts_when_forced() -> None:
+    with Proxy(listen=("0.0.0.0:0",), open_proxy=True) as proxy:
+        assert proxy.authority.startswith("0.0.0.0:")
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_beyond_loopback_it_starts_with_users_who_then_have_to_log_in(tmp_path: object) -> None:
+    with Proxy(listen=("0.0.0.0:0",), users=users_file(tmp_path, alice="secret")) as proxy:  # type: ignore[arg-type]
+        assert proxy.refusal("127.0.0.1:1").status == 407
+
+
+@pytest.mark.parametrize("name", ["localhost:0", "example.com:0", "*:0", "a:0"])
+def test_a_name_is_no_listening_address(name: str) -> None:
+    """It could come to mean an outside address overnight."""
+    with pytest.raises(UsageProblem), Proxy(listen=(name,)):
+        raise AssertionError("it started")

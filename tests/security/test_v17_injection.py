@@ -1,0 +1,58 @@
+"""V17: no text of a client gets out of the place it is put in: an answer, a field of it,
+a request of ours.
+
+The log: tests/server/test_access_log.
+"""
+
+import pytest
+
+from tests.client.harness import connect
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import Proxy
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.proxy_status import parse
+
+HOSTILE = [
+    b"a\rSet-Cookie: x:443", b'a"; error=none:443', b"a\\:443", b"a\x1b[31m:443", b"a\x80\xff:443",
+    b"<script>alert(1)</script>:443",
+    b"a%0d%0aX:%20y:443", b"a" * 4096 + b":443", b"a:443\x00", b"a\tb:443", b"a,b;c=d:443", b"\xe2\x80\xae:443",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", HOSTILE)
+def test_hostile_targets_in_the_answer(target: bytes) -> None:
+    with Proxy("*:*") as proxy:
+        answer = proxy.ask(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n")
+    assert answer.status in (400, 414, 431)
+    assert all(octet in b"\r\n" or 0x20 <= octet < 0x7F for octet in answer.raw)
+    assert set(answer.fields) == {"proxy-status", "connection", "content-type", "content-length"}
+    (status,) = parse(answer.fields["proxy-status"])
+    assert (status.proxy, status.error) == ("tunnelctl", "http_request_error")
+    assert b"<script>" not in answer.raw
+
+
+@pytest.mark.parametrize("method", [b"G\rX: y", b'"evil"', b"<b>", b"A" * 8000, b"\x1b[2J"])
+def test_hostile_methods_in_the_answer(method: bytes) -> None:
+    with Proxy() as proxy:
+        answer = proxy.ask(method + b" / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.status in (400, 501)
+    assert method not in answer.raw
+
+
+@pytest.mark.parametrize(
+    "text", ["a\r\nX: y:22", "a\nb:22", "a b:22", "a\0:22", "a:22 HTTP/1.1\r\n\r\n", "[a]:22", "a@b:22", "a:22\r"]
+)
+def test_no_hostile_target_is_ever_asked_for(text: str) -> None:
+    with pytest.raises(TunnelctlError):
+        parse_authority(text)
+
+
+@pytest.mark.parametrize(
+    "field", ["X: a\r\nProxy-Authorization: b", "X\r\nY: z", "X: a\nb", "X: a\0", "X Y: z", ": z", "X\u2028: y"]
+)
+def test_no_hostile_field_is_ever_sent(field: str) -> None:
+    with ScriptedServer(echo) as proxy, pytest.raises(TunnelctlError):
+        connect(ConnectOptions(Address("target.test", 22), (proxy.url,), header=(field,)))
+    assert proxy.conversations == []

@@ -1,0 +1,87 @@
+"""V18: a password is in no log, answer, warning or repr, and neither target nor next hop gets to see it. The client's side:
+tests/client/test_connect."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.peers.scripted import Conversation, ScriptedServer
+from tests.server.harness import Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
+from tunnelctl.proto.basic import encode_basic
+from tunnelctl.proto.connect_server import ConnectServer, Request
+
+CANARY = "canary-7f3a"
+FORMS = (CANARY.encode(), encode_basic("alice", CANARY)[6:].encode(), encode_basic("bob", CANARY)[6:].encode())
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_in_every_way_to_fail(tmp_path: Path) -> None:
+    right, wrong = basic("alice", CANARY), basic("bob", CANARY)
+    requests = [
+        connect_request("127.0.0.1:1", right),
+        connect_request("127.0.0.1:1", wrong),
+        connect_request("10.0.0.1:1", right),
+        connect_request("127.0.0.1:0", right),
+        connect_request("127.0.0.1:1", right, wrong),
+        connect_request("127.0.0.1:1", f"Proxy-Authorization: Bearer {CANARY}"),
+        connect_request("127.0.0.1:1", f"Proxy-Authorization: {CANARY}"),
+        connect_request("127.0.0.1:1", f"Proxy-Authorization : {CANARY}"),
+        connect_request(f"alice:{CANARY}@127.0.0.1:1"),
+        connect_request("127.0.0.1:1", right)[:-2],
+        connect_request("127.0.0.1:1", right + "\x00"),
+        connect_request("127.0.0.1:1", right, "X: " + "x" * 20_000),
+        b"GET http://alice:" + CANARY.encode() + b"@127.0.0.1/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        CANARY.encode() + b" / HTTP/1.1\r\n\r\n",
+    ]
+    with Proxy(users=users_file(tmp_path, alice=CANARY), max_tunnels=1) as proxy:
+        answers = []
+        for request in requests:
+            with proxy.client() as client:
+                client.send(request)
+                client.sock.shutdown(1)
+                answers.append(client.rest())
+        log = proxy.log()
+        warnings = proxy.warnings
+    for form in FORMS:
+        assert not any(form in answer for answer in answers)
+        assert form.decode() not in log + str(warnings)
+    assert len({answer[9:12] for answer in answers}) > 3
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_the_target_gets_the_tunnel_and_no_head(tmp_path: Path) -> None:
+    received: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        received.append(peer.read_to_end())
+
+    with (
+        ScriptedServer(script) as target,
+        Proxy(users=users_file(tmp_path, alice=CANARY)) as proxy,
+        proxy.tunnel(target.authority, basic("alice", CANARY)) as client,
+    ):
+        client.send(b"payload")
+    assert received == [b"payload"]
+
+
+def test_a_request_shows_neither_credentials_nor_payload() -> None:
+    request = ConnectServer().feed(connect_request("a.test:1", basic("alice", CANARY)) + CANARY.encode())
+    assert isinstance(request, Request)
+    assert CANARY not in f"{request!r} {request}"
+    assert FORMS[1].decode() not in f"{request!r} {request} {request.fields}"
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_a_fault_while_a_password_is_at_hand_shows_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunnelctl.server import users
+
+    async def broken(self: users.Users, user: str, password: str) -> bool:
+        raise ValueError("a fault of ours")
+
+    path = users_file(tmp_path, alice=CANARY)
+    monkeypatch.setattr(users.Users, "check", broken)
+    proxy = Proxy(users=path)
+    with pytest.raises(AssertionError, match="a fault of ours"), proxy, proxy.client() as client:
+        client.send(connect_request("127.0.0.1:1", basic("alice", CANARY)))
+        client.rest()
+    assert proxy.warnings == ["fault in a session: ValueError: a fault of ours"]

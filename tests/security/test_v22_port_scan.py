@@ -1,0 +1,32 @@
+"""V22: for an address that is denied, the answer is the same to the byte whether somebody listens there or not."""
+
+import pytest
+
+from tests.peers.scripted import refusing_port
+from tests.server.harness import Names, Proxy, Trap
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "scanned.test"])
+def test_open_and_closed_ports_look_alike(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, scanned_test=[["127.0.0.1"]])
+    held, closed = refusing_port()
+    with held, Trap() as trap, Proxy("*:*") as proxy:
+        assert proxy.refusal(f"{host}:{trap.port}").raw == proxy.refusal(f"{host}:{closed}").raw
+
+
+def test_denied_addresses_look_alike_whatever_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Internal, denied by a rule, allowed by none: which of these it is, is for the log."""
+    with Proxy("127.0.0.0/8:*", "9.9.9.0/24:*", deny=("127.0.0.9:*",)) as proxy:
+        answers = {proxy.refusal(host).raw for host in ("10.0.0.1:1", "127.0.0.9:1", "198.41.0.4:1", "[::1]:1")}
+        assert len(answers) == 1
+        rules = {record["rule"] for record in proxy.wait_for_records(4)}
+    assert "policy" in rules
+
+
+def test_an_answer_tells_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of the target's name, nor of the proxy itself."""
+    Names(monkeypatch, inner_test=[["10.1.2.3"]])
+    with Proxy("*:*", "127.0.0.1:*") as proxy:
+        for target in ("inner.test:443", "127.0.0.1:1", proxy.authority):
+            assert b"10.1.2.3" not in proxy.refusal(target).raw
+            assert b"127.0.0.1" not in proxy.refusal(target).raw

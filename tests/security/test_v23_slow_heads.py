@@ -1,0 +1,45 @@
+"""V23: a head has its time from accept on, and who takes that time takes nothing from others."""
+
+import time
+
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import SECONDS, Client, Proxy, connect_request
+
+HEAD_SECONDS = 0.5
+
+
+def dribble(client: Client, data: bytes) -> bytes:
+    """Sends byte by byte, with pauses, until there is an answer; what there is of it."""
+    client.sock.settimeout(HEAD_SECONDS / 10)
+    for byte in data:
+        client.send(bytes([byte]))
+        try:
+            return client.sock.recv(4096)
+        except TimeoutError:
+            continue
+    raise AssertionError("no answer came")
+
+
+def test_the_limit_is_for_the_head_and_not_for_each_byte() -> None:
+    with Proxy(head_timeout=HEAD_SECONDS) as proxy, proxy.client() as client:
+        begun = time.monotonic()
+        assert dribble(client, connect_request("target.test:443", "X: " + "x" * 1000)).startswith(b"HTTP/1.1 408 ")
+        assert HEAD_SECONDS * 0.9 < time.monotonic() - begun < SECONDS
+        assert proxy.wait_for_records(1)[0]["status"] == 408
+
+
+def test_who_says_nothing_is_answered_and_left_too() -> None:
+    with Proxy(head_timeout=HEAD_SECONDS) as proxy, proxy.client() as client:
+        assert client.answer().status == 408
+
+
+def test_many_slow_clients_do_not_stop_a_good_one() -> None:
+    """Nor do they count for the caps: those are for who was admitted."""
+    with ScriptedServer(echo) as target, Proxy(max_tunnels=1, max_per_client=1) as proxy:
+        slow = [proxy.client() for _ in range(100)]
+        for number, client in enumerate(slow):
+            client.send(connect_request("target.test:443")[: number % 40])
+        with proxy.tunnel(target.authority) as client:
+            assert client.echoes()
+        for client in slow:
+            client.sock.close()

@@ -1,0 +1,78 @@
+"""V24: whoever leaves, in whatever phase and way, and whoever stays for ever, leaves nothing behind."""
+
+import os
+import socket
+import threading
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import LOOPBACK, SECONDS, Proxy, admitted, blackhole, connect_request, until_reset
+
+BRIEF = 0.1  # seconds: a limit that is meant to strike
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("phase", ["nothing sent", "inside the head", "in the look-up", "in the dial", "in the tunnel", "refused"])
+def test_a_client_that_leaves_in_any_phase(phase: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its slot is free again (there is one), and the proxy is well."""
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS) and [])
+    options = {"max_tunnels": 1, "dial_timeout": BRIEF}
+    with ScriptedServer(echo) as target, blackhole() as hole, Proxy(LOOPBACK, "slow.test:*", **options) as proxy:
+        sends = {
+            "nothing sent": b"",
+            "inside the head": b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n",
+            "in the look-up": connect_request("slow.test:1"),
+            "in the dial": connect_request(f"127.0.0.1:{hole}"),
+            "in the tunnel": connect_request(target.authority),
+            "refused": connect_request("127.0.0.1:0"),
+        }
+        for _ in range(3):
+            client = proxy.client()
+            client.send(sends[phase])
+            if phase == "in the tunnel":
+                client.head()
+            if phase == "refused":
+                client.rest()
+            client.reset() if how == "reset" else client.sock.close()
+            wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
+        release.set()
+        assert proxy.warnings == []
+
+
+def test_targets_that_take_all_and_end_nothing() -> None:
+    """A hundred clients half-close; the cap on half-closed tunnels gives back every descriptor."""
+    with (
+        ScriptedServer(until_reset) as target,
+        Proxy(half_close_timeout=BRIEF) as proxy,
+        proxy.tunnel(target.authority) as first,
+    ):
+        base = len(os.listdir("/proc/self/fd"))
+        clients = [proxy.tunnel(target.authority) for _ in range(100)]
+        for client in (first, *clients):
+            client.sock.shutdown(socket.SHUT_WR)
+        for client in clients:
+            with pytest.raises(ConnectionResetError):
+                client.rest()
+            client.sock.close()
+        ends = [record for record in proxy.wait_for_records(202) if record["event"] == "end"]
+        assert {(end["cause"], end["ended_by"]) for end in ends} == {("half-closed", "client")}
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= base, SECONDS, "the descriptors")
+
+
+def test_clients_that_take_nothing_and_end_nothing() -> None:
+    """The other way round: the target ends, its clients stay."""
+    with ScriptedServer(lambda peer: peer.end_output()) as target, Proxy(half_close_timeout=BRIEF) as proxy:
+        clients = [proxy.tunnel(target.authority) for _ in range(20)]
+        for client in clients:
+            try:
+                assert client.rest() == b""
+                with pytest.raises(ConnectionError):
+                    while True:
+                        client.send(b"x")
+            except ConnectionResetError:
+                pass
+            client.sock.close()
+        assert len(proxy.wait_for_records(40)) == 40

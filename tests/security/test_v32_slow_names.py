@@ -1,0 +1,76 @@
+"""V32: a name service that does not answer holds up who asked it, for as long as the limit says, and nobody else."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import LOOPBACK, SECONDS, Names, Proxy, connect_request
+from tunnelctl.engine import outside
+
+BRIEF = 0.2
+
+
+class Slow(Names):
+    """Names under slow.test are not answered before `release`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch, fast_test=[["127.0.0.1"]])
+        self.release = threading.Event()
+        self.under_way = 0
+
+    def __call__(self, host: str | bytes, port: int, *rest: object) -> list[tuple[object, ...]]:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name.endswith("slow.test"):
+            self.under_way += 1
+            assert self.release.wait(SECONDS)
+            raise socket.gaierror(socket.EAI_NONAME, "x")
+        return super().__call__(host, port, *rest)
+
+
+def test_slow_names_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Slow(monkeypatch)
+    with ScriptedServer(echo) as target, Proxy(LOOPBACK, "*.slow.test:*", "fast.test:*", dial_timeout=SECONDS) as proxy:
+        stuck = [proxy.client() for _ in range(50)]
+        for number, client in enumerate(stuck):
+            client.send(connect_request(f"n{number}.slow.test:1"))
+        begun = time.monotonic()
+        for host in ("127.0.0.1", "fast.test"):
+            with proxy.tunnel(f"{host}:{target.port}") as client:
+                assert client.echoes()
+        assert time.monotonic() - begun < SECONDS / 2
+        names.release.set()
+        for client in stuck:
+            assert client.answer().error == "dns_error"
+            client.sock.close()
+
+
+def test_the_look_up_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Slow(monkeypatch)
+    with Proxy("*:*", dial_timeout=BRIEF) as proxy:
+        begun = time.monotonic()
+        assert proxy.refusal("a.slow.test:1").error == "dns_timeout"
+        assert BRIEF * 0.9 < time.monotonic() - begun < SECONDS / 2
+        names.release.set()
+
+
+def test_when_all_threads_hang_it_says_so_at_once_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "MAX_THREADS", 5)  # one is the harness's own
+    names = Slow(monkeypatch)
+    with ScriptedServer(echo) as target, Proxy(LOOPBACK, "*.slow.test:*", "fast.test:*", dial_timeout=BRIEF) as proxy:
+        for number in range(4):
+            assert proxy.refusal(f"n{number}.slow.test:1").error == "dns_timeout"
+        answer = proxy.refusal(f"fast.test:{target.port}")
+        assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+        with proxy.tunnel(target.authority) as client:  # an address needs no look-up
+            assert client.echoes()
+        names.release.set()
+        granted = False
+        deadline = time.monotonic() + SECONDS
+        while not granted and time.monotonic() < deadline:
+            with proxy.client() as client:
+                client.send(connect_request(f"fast.test:{target.port}"))
+                granted = client.head()[9:12] == b"200"
+        assert granted

@@ -1,0 +1,388 @@
+"""The bundled proxy inside this process, for tests that talk to it over real sockets; and the clients, targets and traps they use.
+
+A python start costs a tenth of a second, and a name service can be scripted only in one's own process. What needs signals, limits
+of a process or several of them starts the real program (tests.peers.program).
+"""
+
+import json
+import queue
+import select
+import socket
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.scripted import RESET, Conversation, ScriptedServer
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.proto.basic import encode_basic
+from tunnelctl.server import serve
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.status import ExitStatus
+
+LOOPBACK = "127.0.0.1:*"
+SECONDS = 10.0  # the longest that a test waits for anything
+TERM = 15
+
+
+class Answer(NamedTuple):
+    """A complete answer: everything up to the end of the connection."""
+
+    raw: bytes
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> str:
+        """The RFC 9209 error type, "" without one."""
+        return self.fields.get("proxy-status", "").partition("error=")[2].partition(";")[0]
+
+
+def parse(raw: bytes) -> Answer:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.decode("ascii").split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    assert len(fields) == len(lines) - 1, f"a field twice: {lines}"
+    assert len(body) == int(fields["content-length"]), f"more or less than one answer: {raw!r}"
+    return Answer(raw, int(lines[0].split(" ")[1]), fields, body)
+
+
+def connect_request(target: str, *fields: str, version: str = "HTTP/1.1") -> bytes:
+    """The head of a CONNECT request."""
+    return "\r\n".join((f"CONNECT {target} {version}", f"Host: {target}", *fields, "", "")).encode("latin-1")
+
+
+def basic(user: str, password: str) -> str:
+    """The field with credentials."""
+    return f"Proxy-Authorization: {encode_basic(user, password)}"
+
+
+class Client:
+    """One connection to the proxy."""
+
+    def __init__(self, address: tuple[str, int] | str, source: str = "") -> None:
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family)
+        self.sock.settimeout(SECONDS)
+        try:
+            if source:
+                self.sock.bind((source, 0))
+            self.sock.connect(address)
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def head(self) -> bytes:
+        """An answer up to its empty line; what follows stays in the socket."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = self.sock.recv(1)
+            assert byte, f"the proxy left inside its answer: {head!r}"
+            head += byte
+        return head
+
+    def tunnel(self, target: str, *fields: str) -> "Client":
+        """Asks for a tunnel, which must be granted."""
+        self.send(connect_request(target, *fields))
+        head = self.head()
+        assert head == b"HTTP/1.1 200 Connection established\r\n\r\n", head
+        return self
+
+    def rest(self) -> bytes:
+        """All up to the end."""
+        data = bytearray()
+        while piece := self.sock.recv(65536):
+            data += piece
+        return bytes(data)
+
+    def exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            piece = self.sock.recv(size - len(data))
+            assert piece, f"the end came after {bytes(data)!r}"
+            data += piece
+        return bytes(data)
+
+    def answer(self) -> Answer:
+        return parse(self.rest())
+
+    def echoes(self, data: bytes = b"still alive") -> bool:
+        """Whether the tunnel carries bytes to an echoing target and back."""
+        self.send(data)
+        return self.exactly(len(data)) == data
+
+    def reset(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.sock.close()
+
+
+class Proxy:
+    """`run_server` in a thread of this process. Signals reach only the main thread: `signal` stands in for them."""
+
+    def __init__(self, *allow: str, **options: Any) -> None:
+        self._directory = tempfile.TemporaryDirectory()
+        self._log = Path(self._directory.name, "access.log")
+        chosen = {"listen": ("127.0.0.1:0",), "allow": allow or (LOOPBACK,), "access_log": str(self._log), "drain": 0.0, **options}
+        self._options = ServeOptions(**chosen)
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._events: list[tuple[str, dict[str, object]]] = []
+        self._told = False
+        self._listening = threading.Event()
+        self._outcome: list[int | BaseException] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """The Trace of the server."""
+        self._events.append((event, fields))
+        if len(self.addresses) == len(self._options.listen):
+            self._listening.set()
+
+    def _run(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(serve, "open_signal_receiver", self._receiver)
+            patch.setattr(serve, "_raise_descriptor_limit", lambda: None)
+            try:
+                self._outcome.append(serve.run_server(self._options, self))
+            except BaseException as error:
+                self._outcome.append(error)
+            self._listening.set()
+
+    @contextmanager
+    def _receiver(self, *_: int) -> Iterator["Proxy"]:
+        yield self
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        return await to_thread(self._signals.get)
+
+    def __enter__(self) -> "Proxy":
+        self._thread.start()
+        assert self._listening.wait(SECONDS)
+        if self._outcome:
+            self._directory.cleanup()
+            assert isinstance(self._outcome[0], BaseException)
+            raise self._outcome[0]
+        return self
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        if not self._told:
+            self.signal()
+        status = self.ended()
+        self._directory.cleanup()
+        if failure is None:
+            assert status == ExitStatus.OK
+            assert not [text for text in self.warnings if "fault" in text], self.warnings
+
+    def signal(self) -> None:
+        """What SIGTERM does."""
+        self._told = True
+        self._signals.put(TERM)
+
+    def ended(self) -> int:
+        """Waits for the end of the server; its status. Raises what it raised."""
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive(), "the server did not end"
+        for _ in range(3):  # lets go the threads that wait for a further signal
+            self._signals.put(0)
+        self.records()  # read before the directory goes
+        outcome = self._outcome[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    # -- what it says ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> list[str]:
+        return [str(fields["address"]) for event, fields in self._events if event == "listening"]
+
+    @property
+    def port(self) -> int:
+        return int(self.addresses[0].rpartition(":")[2])
+
+    @property
+    def authority(self) -> str:
+        return self.addresses[0]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.authority}"
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(fields["text"]) for event, fields in self._events if event == "warning"]
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        return [fields for event, fields in self._events if event == name]
+
+    def log(self) -> str:
+        if self._log.exists():
+            self._text = self._log.read_text("ascii")
+        return self._text
+
+    _text = ""
+
+    def records(self) -> list[dict[str, Any]]:
+        """The access log so far."""
+        return [json.loads(line) for line in self.log().rpartition("\n")[0].splitlines()]
+
+    def wait_for_records(self, count: int) -> list[dict[str, Any]]:
+        """The access log, once it has so many records. They are written a turn of the loop after what they tell."""
+        wait_until(lambda: len(self.records()) >= count, SECONDS, f"{count} records")
+        return self.records()
+
+    # -- asking it -------------------------------------------------------------------------------------------------------------
+
+    def client(self, source: str = "") -> Client:
+        return Client(("127.0.0.1", self.port), source)
+
+    def ask(self, data: bytes, source: str = "") -> Answer:
+        """Sends bytes and returns the answer that ends the connection."""
+        with self.client(source) as client:
+            client.send(data)
+            return client.answer()
+
+    def ask_nothing(self) -> bytes:
+        """Connects and ends its side; what comes back."""
+        with self.client() as client:
+            client.sock.shutdown(socket.SHUT_WR)
+            return client.rest()
+
+    def refusal(self, target: str, *fields: str) -> Answer:
+        return self.ask(connect_request(target, *fields))
+
+    def tunnel(self, target: str, *fields: str, source: str = "") -> Client:
+        client = self.client(source)
+        try:
+            return client.tunnel(target, *fields)
+        except BaseException:
+            client.sock.close()
+            raise
+
+
+def admitted(proxy: Proxy, target: ScriptedServer) -> bool:
+    """Whether a tunnel is granted just now; it is ended at once."""
+    with proxy.client() as client:
+        client.send(connect_request(target.authority))
+        granted = client.head()[9:12] == b"200"
+        if granted:
+            client.sock.shutdown(socket.SHUT_WR)
+            client.rest()
+        return granted
+
+
+def until_reset(peer: Conversation) -> None:
+    """A target that takes all, ends nothing and stays until the connection is reset."""
+    peer.wait_gone()
+    watch = select.poll()
+    watch.register(peer.sock, 0)  # POLLERR and POLLHUP are always told
+    assert watch.poll(SECONDS * 1000)
+
+
+class Trap:
+    """A listener that must never be reached."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> "Trap":
+        return self
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        reached = self.reached()
+        self._listener.close()
+        if failure is None:
+            assert not reached, "the trap was reached"
+
+    def reached(self) -> bool:
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return False
+        sock.close()
+        return True
+
+
+@contextmanager
+def blackhole() -> Iterator[int]:
+    """A port that answers nothing, not even a SYN: its queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        waiting = []
+        for _ in range(3):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(listener.getsockname())
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            for sock in waiting:
+                sock.close()
+
+
+class Names:
+    """A scripted name service in place of getaddrinfo. Each name has a list of answers, of which the last one stays."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: list[list[str] | BaseException]) -> None:
+        self.asked: list[str] = []
+        self._answers = {name.replace("_", "."): list(several) for name, several in answers.items()}
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: str | bytes, port: int, *_: object) -> list[tuple[object, ...]]:
+        name = host.decode() if isinstance(host, bytes) else host
+        self.asked.append(name)
+        answers = self._answers[name]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answer]
+
+
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes the addresses that the server dials, and keeps it from doing so."""
+    from tunnelctl.server import session
+    from tunnelctl.stream.dial import DialError
+
+    noted: list[str] = []
+
+    async def dial(addresses: list[Any], *_: object) -> None:
+        noted.extend(address.host for address in addresses)
+        raise DialError([(address, ConnectionRefusedError(111, "refused")) for address in addresses])
+
+    monkeypatch.setattr(session, "dial", dial)
+    return noted
+
+
+@pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords at a thousandth of the cost: what is tested is not scrypt."""
+    from tunnelctl.server import users
+
+    monkeypatch.setattr(users, "COST_N", 4)
+    monkeypatch.setattr(users, "COST_P", 1)
+
+
+def users_file(directory: Path, **users: str) -> str:
+    from tunnelctl.server.users import hash_password
+
+    path = directory / "users"
+    path.write_text("".join(hash_password(user, password) + "\n" for user, password in users.items()))
+    return str(path)

@@ -1,0 +1,318 @@
+"""`serve` as a whole: where it listens, when it stops, what it survives."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.program import MODULE, Serve, environment, started
+from tests.peers.scripted import ScriptedServer, echo, refusing_port
+from tests.server.harness import SECONDS, Client, Proxy, connect_request, until_reset
+from tunnelctl.errors import ListenError
+from tunnelctl.server import session
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.status import ExitStatus
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+STOPPED_BY_TERM = 128 + signal.SIGTERM
+
+
+def refused(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 111
+
+
+# --- where it listens
+
+
+def test_port_0_and_several_listeners(tmp_path: Path) -> None:
+    path = str(tmp_path / "proxy")
+    with (
+        ScriptedServer(echo) as target,
+        Proxy(listen=("127.0.0.1:0", "[::1]:0", f"unix:{path}", "127.0.0.2:0")) as proxy,
+    ):
+        first, second, third, fourth = proxy.addresses
+        assert third == f"unix:{path}"
+        patterns = (r"127\.0\.0\.1:(\d+)", r"\[::1\]:(\d+)", r"127\.0\.0\.2:(\d+)")
+        ports = [re.fullmatch(pattern, text) for pattern, text in zip(patterns, (first, second, fourth), strict=True)]
+        assert all(ports)
+        for address in (("127.0.0.1", int(ports[0][1])), ("::1", int(ports[1][1])), path, ("127.0.0.2", int(ports[2][1]))):  # type: ignore[index]
+            with Client(address) as client:
+                assert client.tunnel(target.authority).echoes()
+    assert not os.path.exists(path)
+
+
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ListenError) as caught, Proxy(listen=(where,)):
+            raise AssertionError("it started")
+    assert str(caught.value) == f"cannot listen on {where}: address already in use"
+    assert caught.value.status is ExitStatus.CANNOT_LISTEN
+
+
+def test_one_listener_that_fails_takes_back_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "proxy"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(ListenError),
+        Proxy(listen=(f"unix:{path}", f"127.0.0.1:{other.getsockname()[1]}")),
+    ):
+        raise AssertionError("it started")
+    assert not path.exists()
+
+
+def test_an_address_that_is_not_ours() -> None:
+    with pytest.raises(ListenError, match="cannot assign requested address"), Proxy(listen=("198.51.100.1:0",), open_proxy=True):
+        raise AssertionError("it started")
+
+
+@pytest.mark.parametrize("path", ["/nonexistent/proxy", "/" + "x" * 200, "/proc/proxy"])
+def test_a_unix_path_that_cannot_be(path: str) -> None:
+    with pytest.raises(ListenError) as caught, Proxy(listen=(f"unix:{path}",)):
+        raise AssertionError("it started")
+    assert path in caught.value.what
+
+
+def test_a_port_of_tunnels_that_just_ended_can_be_had_again() -> None:
+    """TIME_WAIT is on the side that closes first, which is ours after a refusal."""
+    with Proxy() as proxy:
+        where = proxy.authority
+        for _ in range(3):
+            proxy.refusal("127.0.0.1:0")
+    with Proxy(listen=(where,)) as proxy:
+        assert proxy.authority == where
+
+
+def test_more_clients_at_once_than_are_accepted_in_a_turn() -> None:
+    with ScriptedServer(echo) as target, Proxy() as proxy:
+        clients = [proxy.client() for _ in range(200)]
+        for client in clients:
+            client.send(connect_request(target.authority))
+        for client in clients:
+            assert client.head().startswith(b"HTTP/1.1 200 ")
+        for client in clients:
+            client.sock.close()
+
+
+# --- when it stops
+
+
+def test_without_tunnels_a_signal_ends_it_at_once() -> None:
+    proxy = Proxy(drain=SECONDS)
+    with proxy:
+        proxy.refusal("127.0.0.1:0")
+    assert proxy.events("drain") == []
+    assert proxy.events("stopped") == [{}]
+    assert refused(("127.0.0.1", proxy.port))
+
+
+def test_drain_lets_tunnels_finish_and_refuses_new_clients() -> None:
+    with ScriptedServer(echo) as target, Proxy(drain=SECONDS) as proxy:
+        proxy.tunnel(target.authority).sock.close()  # there was a moment without any before
+        wait_until(lambda: len(proxy.records()) == 2, SECONDS, "the end of the first")
+        with proxy.tunnel(target.authority) as client:
+            proxy.signal()
+            wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
+            assert proxy.events("drain") == [{"tunnels": 1, "seconds": SECONDS}]
+            assert client.echoes()
+            assert refused(("127.0.0.1", proxy.port))
+            assert client.echoes()
+            assert proxy.events("stopped") == []
+        assert proxy.ended() == ExitStatus.OK
+        assert [record["cause"] for record in proxy.records() if record["event"] == "end"] == ["eof", "eof"]
+
+
+def test_a_request_under_way_is_still_served() -> None:
+    with ScriptedServer(echo) as target, Proxy(drain=SECONDS) as proxy, proxy.client() as client:
+        request = connect_request(target.authority)
+        client.send(request[:-2])
+        wait_until(lambda: accepted(proxy), SECONDS, "the accept")
+        proxy.signal()
+        wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
+        client.send(request[-2:])
+        assert client.head().startswith(b"HTTP/1.1 200 ")
+        assert client.echoes()
+
+
+def accepted(proxy: Proxy) -> bool:
+    """Whether the server has taken its connection out of the queue: the kernel tells what is left in that."""
+    table = Path("/proc/self/net/tcp").read_text().splitlines()
+    queue = [line.split()[4] for line in table if f"0100007F:{proxy.port:04X} 00000000:0000 0A" in line]
+    return queue == ["00000000:00000000"]
+
+
+def test_who_says_nothing_holds_it_up_no_longer_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LINGER_SECONDS", BRIEF)
+    with Proxy(drain=60.0, head_timeout=BRIEF) as proxy, proxy.client():
+        wait_until(lambda: accepted(proxy), SECONDS, "the accept")
+        begun = time.monotonic()
+        proxy.signal()
+        assert proxy.ended() == ExitStatus.OK
+        assert time.monotonic() - begun < SECONDS
+
+
+def test_the_drain_has_an_end() -> None:
+    """Then what is left is aborted, and both sides see it as that."""
+    with ScriptedServer(until_reset) as target, Proxy(drain=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
+        begun = time.monotonic()
+        proxy.signal()
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+        assert proxy.ended() == ExitStatus.OK
+        assert time.monotonic() - begun >= BRIEF
+        end = proxy.records()[-1]
+    assert (end["event"], end["ended_by"], end["cause"]) == ("end", "proxy", "drained")
+
+
+def test_a_second_signal_ends_the_drain() -> None:
+    proxy = Proxy(drain=60.0)
+    with pytest.raises(AssertionError), ScriptedServer(until_reset) as target, proxy:
+        with proxy.tunnel(target.authority) as client:
+            proxy.signal()
+            wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
+            proxy.signal()
+            with pytest.raises(ConnectionResetError):
+                client.rest()
+        assert proxy.ended() == STOPPED_BY_TERM
+        raise AssertionError  # the status is not that of a test that went well, and __exit__ looks at it
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_of_a_process(number: signal.Signals) -> None:
+    with ScriptedServer(echo) as target, started("serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*") as process:
+        port = listening(process)
+        with Client(("127.0.0.1", port)) as client:
+            client.tunnel(target.authority)
+            process.send_signal(number)
+            assert read_line(process) == "tunnelctl: draining: 1 open, 30 s at most\n"
+            assert client.echoes()
+            assert refused(("127.0.0.1", port))
+        assert process.wait(SECONDS) == 0
+        assert read_line(process) == "tunnelctl: stopped\n"
+
+
+def test_a_second_signal_of_a_process_is_its_status() -> None:
+    with (
+        ScriptedServer(until_reset) as target,
+        started("serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*") as process,
+        Client(("127.0.0.1", listening(process))) as client,
+    ):
+        client.tunnel(target.authority)
+        process.send_signal(signal.SIGTERM)
+        read_line(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == -signal.SIGINT
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+
+
+def read_line(process: "subprocess.Popen[bytes]") -> str:
+    """A line of stderr; the watchdog of `started` bounds the wait."""
+    assert process.stderr is not None
+    return process.stderr.readline().decode()
+
+
+def listening(process: "subprocess.Popen[bytes]") -> int:
+    line = read_line(process)
+    assert line.startswith("listening on 127.0.0.1:"), line
+    return int(line.rpartition(":")[2])
+
+
+# --- what it survives
+
+
+def test_an_access_log_whose_reader_has_left() -> None:
+    """stdout into a pipe that is closed: tunnels go on, and it is said once."""
+    reader, writer = os.pipe()
+    command = [*MODULE, "serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--access-log", "-"]
+    process = subprocess.Popen(
+        command, stdout=writer, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment(), bufsize=0
+    )
+    os.close(writer)
+    try:
+        port = listening(process)
+        os.close(reader)
+        with ScriptedServer(echo) as target:
+            for _ in range(3):
+                with Client(("127.0.0.1", port)) as client:
+                    assert client.tunnel(target.authority).echoes()
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+    assert said.count("access log: Broken pipe") == 1
+    assert "Traceback" not in said
+
+
+def test_an_access_log_whose_reader_has_stalled() -> None:
+    """A pager, a terminal with Ctrl-S: what nobody reads must not stop the tunnels."""
+    reader, writer = os.pipe()
+    command = [*MODULE, "serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--access-log", "-"]
+    process = subprocess.Popen(
+        command, stdout=writer, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment(), bufsize=0
+    )
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"\n" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+        os.close(writer)
+    try:
+        port = listening(process)
+        with ScriptedServer(echo) as target:
+            for _ in range(3):
+                with Client(("127.0.0.1", port)) as client:
+                    assert client.tunnel(target.authority).echoes()
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+        os.close(reader)
+
+
+def test_it_takes_as_many_descriptors_as_it_may() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
+    try:
+        with Serve() as serve:
+            assert resource.prlimit(serve.process.pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_nothing_but_the_stable_line_is_said() -> None:
+    with ScriptedServer(echo) as target, Serve() as serve:
+        with Client(("127.0.0.1", serve.port)) as client:
+            client.tunnel(target.authority).echoes()
+        assert serve.log() == f"listening on 127.0.0.1:{serve.port}\n"
+
+
+def test_the_defaults_are_safe() -> None:
+    options = ServeOptions()
+    assert options.listen == ("127.0.0.1:3128",)
+    assert options.allow == options.deny == ()
+    assert not options.open_proxy
+    assert min(options.head_timeout, options.dial_timeout, options.idle_timeout, options.half_close_timeout, options.drain) > 0
+
+
+def test_a_target_that_is_no_longer_there_says_so_for_each_client() -> None:
+    held, port = refusing_port()
+    with held, Proxy() as proxy:
+        assert {proxy.refusal(f"127.0.0.1:{port}").error for _ in range(5)} == {"connection_refused"}

@@ -1,0 +1,434 @@
+"""One client of the proxy: what it is answered in each phase, and what remains when it leaves in each phase."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port
+from tests.server.harness import (
+    SECONDS,
+    Client,
+    Names,
+    Proxy,
+    Trap,
+    admitted,
+    basic,
+    blackhole,
+    cheap_hashes,  # noqa: F401  (a fixture)
+    connect_request,
+    dialled,
+    users_file,
+)
+from tunnelctl.engine.kernel import BusyResourceError, sleep
+from tunnelctl.server import session as under_test
+from tunnelctl.server import users
+from tunnelctl.stream import dial as stream_dial
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+# --- the answer
+
+
+def test_s15_s16_the_target_is_connected_before_2xx_which_has_no_framing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, Proxy() as proxy, proxy.client() as client:
+        client.send(connect_request(f"127.0.0.1:{target.getsockname()[1]}"))
+        assert client.head() == ESTABLISHED
+        target.setblocking(False)
+        target.accept()[0].close()  # it is in the queue
+
+
+def test_s23_one_final_answer_and_one_decision() -> None:
+    with Proxy() as proxy:
+        answer = proxy.refusal("127.0.0.1:0")
+        assert answer.raw.count(b"HTTP/1.1 ") == 1
+        assert len(answer.body) == int(answer.fields["content-length"])
+        assert [record["status"] for record in proxy.wait_for_records(1)] == [400]
+
+
+def test_the_answer_names_the_cause_for_people_and_programs() -> None:
+    with Proxy(deny=("target.test:*",)) as proxy:
+        answer = proxy.refusal("target.test:22")
+    assert answer.fields["connection"] == "close"
+    assert answer.fields["proxy-status"].startswith("tunnelctl; error=http_request_denied; details=")
+    assert answer.body.startswith(b"tunnelctl: 403 Forbidden: ")
+
+
+def test_http_1_0_without_host() -> None:
+    with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
+        client.send(f"CONNECT {target.authority} HTTP/1.0\r\n\r\n".encode())
+        assert client.head() == ESTABLISHED
+        assert client.echoes()
+
+
+def test_a_client_that_says_nothing_gets_no_answer_and_no_record() -> None:
+    with Proxy() as proxy:
+        assert proxy.ask_nothing() == b""
+        proxy.refusal("127.0.0.1:0")
+        assert len(proxy.wait_for_records(1)) == 1
+
+
+def test_a_client_that_leaves_inside_its_head_is_told() -> None:
+    with Proxy() as proxy, proxy.client() as client:
+        client.send(b"CONNECT target.test:443 HTTP/1.1\r\n")
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 400
+
+
+# --- status by cause (S19)
+
+
+def test_s19_connection_refused() -> None:
+    held, port = refusing_port()
+    with held, Proxy() as proxy:
+        answer = proxy.refusal(f"127.0.0.1:{port}")
+        (record,) = proxy.wait_for_records(1)
+    assert (answer.status, answer.error) == (502, "connection_refused")
+    assert (record["status"], record["error"], record["target"]) == (502, "connection_refused", f"127.0.0.1:{port}")
+
+
+def test_s19_connection_timeout() -> None:
+    with blackhole() as port, Proxy(dial_timeout=BRIEF) as proxy:
+        answer = proxy.refusal(f"127.0.0.1:{port}")
+    assert (answer.status, answer.error) == (504, "connection_timeout")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "error"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "x"), 502, "dns_error"),
+        (socket.gaierror(socket.EAI_FAIL, "x"), 502, "dns_error"),
+        (UnicodeError("label"), 502, "dns_error"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), 504, "dns_timeout"),
+        (OSError(24, "Too many open files"), 503, "connection_limit_reached"),  # EAI_SYSTEM
+        (OSError(5, "Input/output error"), 502, "dns_error"),
+    ],
+)
+def test_s19_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, error: str) -> None:
+    Names(monkeypatch, target_test=[raised])
+    with Proxy("*:*") as proxy:
+        answer = proxy.refusal("target.test:1")
+        (record,) = proxy.wait_for_records(1)
+    assert (answer.status, answer.error) == (record["status"], record["error"]) == (status, error)
+
+
+def test_s19_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS))
+    try:
+        with Proxy("*:*", dial_timeout=BRIEF) as proxy:
+            answer = proxy.refusal("target.test:1")
+    finally:
+        release.set()
+    assert (answer.status, answer.error) == (504, "dns_timeout")
+
+
+def test_s19_look_ups_that_hang_take_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def busy(*_: object) -> None:
+        raise BusyResourceError("no thread")
+
+    monkeypatch.setattr(under_test, "resolve", busy)
+    with Proxy("*:*") as proxy:
+        answer = proxy.refusal("target.test:1")
+    assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "error"),
+    [
+        (111, 502, "connection_refused"),
+        (110, 504, "connection_timeout"),
+        (101, 502, "destination_ip_unroutable"),
+        (113, 502, "destination_ip_unroutable"),
+        (24, 503, "connection_limit_reached"),
+        (23, 503, "connection_limit_reached"),
+        (105, 503, "connection_limit_reached"),
+        (1, 502, "connection_terminated"),
+        (22, 502, "connection_terminated"),
+    ],
+)
+def test_s19_dials_that_fail(monkeypatch: pytest.MonkeyPatch, number: int, status: int, error: str) -> None:
+    from tunnelctl.stream.dial import DialError
+
+    async def dial(addresses: list[object], *_: object) -> None:
+        raise DialError([(addresses[0], OSError(number, "x"))])  # type: ignore[list-item]
+
+    monkeypatch.setattr(under_test, "dial", dial)
+    with Proxy() as proxy:
+        answer = proxy.refusal("127.0.0.1:1")
+    assert (answer.status, answer.error) == (status, error)
+
+
+def test_s21_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has nobody, the second is there."""
+    with ScriptedServer(echo) as target, Proxy("both.test:*") as proxy:
+        Names(monkeypatch, both_test=[["127.0.0.2", "127.0.0.1"]])
+        with proxy.tunnel(f"both.test:{target.port}") as client:
+            assert client.echoes()
+        record = proxy.wait_for_records(1)[0]
+    assert record["address"] == f"127.0.0.1:{target.port}"
+    assert record["target"] == f"both.test:{target.port}"
+
+
+def test_s20_nothing_invites_a_cache() -> None:
+    with Proxy() as proxy:
+        names = {name for target in ("127.0.0.1:0", "10.0.0.1:1", "127.0.0.1:1") for name in proxy.refusal(target).fields}
+    assert names == {"proxy-status", "connection", "content-type", "content-length"}
+
+
+# --- after a refusal
+
+
+def test_s18_the_connection_is_closed_and_nothing_more_is_read_as_a_request() -> None:
+    """V11: a second request in the same segment is neither answered nor logged."""
+    with Trap() as trap, Proxy() as proxy:
+        answer = proxy.ask(connect_request("127.0.0.1:0") + connect_request(f"127.0.0.1:{trap.port}"))
+        assert answer.raw.count(b"HTTP/1.1") == 1
+        assert len(proxy.wait_for_records(1)) == 1
+    assert len(proxy.records()) == 1
+
+
+def test_s18_the_answer_is_not_lost_to_a_reset() -> None:
+    """The client is still sending when it is refused: closing at once would reset the connection, and the answer with it."""
+    with Proxy() as proxy, proxy.client() as client:
+        client.send(connect_request("127.0.0.1:0") + b"x" * 300_000)
+        assert client.answer().status == 400
+
+
+def test_a_client_that_goes_on_sending_after_a_refusal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "LINGER_BYTES", 100_000)
+    with Proxy() as proxy, proxy.client() as client, pytest.raises(ConnectionError):
+        client.send(connect_request("127.0.0.1:0"))
+        for _ in range(10_000):
+            client.send(b"x" * 65536)
+
+
+def test_a_client_that_stays_after_a_refusal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "LINGER_SECONDS", BRIEF)
+    with Proxy() as proxy, proxy.client() as client:
+        client.send(connect_request("127.0.0.1:0"))
+        client.rest()
+        with pytest.raises(ConnectionError):
+            while True:
+                client.send(b"x")
+                time.sleep(0.02)
+
+
+# --- time limits of each phase
+
+
+def test_the_head_limit_ends_with_the_head() -> None:
+    """A slow dial, a quiet tunnel have limits of their own."""
+    with ScriptedServer(echo) as target, Proxy(head_timeout=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
+        time.sleep(2 * BRIEF)
+        assert client.echoes()
+
+
+def test_idle_limit() -> None:
+    with ScriptedServer(echo) as target, Proxy(idle_timeout=BRIEF) as proxy:
+        with proxy.tunnel(target.authority) as client, pytest.raises(ConnectionResetError):
+            client.rest()
+        end = proxy.wait_for_records(2)[1]
+    assert (end["cause"], end["ended_by"]) == ("idle", "proxy")
+    assert end["seconds"] >= BRIEF
+
+
+# --- the other end leaves (and V24 in tests/security)
+
+
+def live(proxy: Proxy) -> int:
+    """Established connections at the proxy's port."""
+    table = Path("/proc/self/net/tcp").read_text().splitlines()
+    return sum(f":{proxy.port:04X} " in line and " 01 " in line for line in table)
+
+
+def test_a_client_that_resets_in_the_dial_has_both_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever joins decisions with ends must not count it as open for ever."""
+    dialling, go = threading.Event(), threading.Event()
+    original = stream_dial.dial
+
+    async def dial(*arguments: object) -> object:
+        dialling.set()
+        while not go.is_set():
+            await sleep(0.005)
+        return await original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(under_test, "dial", dial)
+    with ScriptedServer(echo) as target, Proxy() as proxy:
+        client = proxy.client()
+        client.send(connect_request(target.authority))
+        assert dialling.wait(SECONDS)
+        client.reset()
+        wait_until(lambda: live(proxy) == 0, SECONDS, "the reset")
+        go.set()
+        decision, end = proxy.wait_for_records(2)
+    assert decision["id"] == end["id"]
+    assert (end["ended_by"], end["cause"], end["sent"], end["received"]) == ("client", "gone", 0, 0)
+
+
+def test_a_target_that_resets_at_once() -> None:
+    """Before or after it was told to be there; either way there is a decision, and no fault."""
+    told: list[bytes] = []
+
+    def resets(peer: Conversation) -> None:
+        peer.reset()
+
+    with ScriptedServer(resets) as target, Proxy() as proxy:
+        for _ in range(20):
+            with proxy.client() as client:
+                client.send(connect_request(target.authority))
+                try:
+                    told.append(client.rest()[9:12])
+                except ConnectionResetError:
+                    pass
+
+        def decisions() -> list[dict[str, object]]:
+            return [record for record in proxy.records() if record["event"] == "decision"]
+
+        wait_until(lambda: len(decisions()) == 20, SECONDS, "all decisions")
+    assert {record["status"] for record in decisions()} <= {200, 502}
+    assert set(told) <= {b"200", b"502", b""}
+
+
+# --- caps
+
+
+def test_max_tunnels() -> None:
+    with ScriptedServer(echo) as target, Proxy(max_tunnels=2) as proxy:
+        first, second = proxy.tunnel(target.authority), proxy.tunnel(target.authority)
+        answer = proxy.refusal(target.authority)
+        assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+        first.sock.close()
+        wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
+        assert second.echoes()
+        second.sock.close()
+        assert [record["status"] for record in proxy.records() if record["event"] == "decision"][:3] == [200, 200, 503]
+
+
+def test_v27_max_per_client() -> None:
+    with ScriptedServer(echo) as target, Proxy(max_per_client=1) as proxy, proxy.tunnel(target.authority, source="127.0.0.1"):
+        assert proxy.refusal(target.authority).status == 503
+        with proxy.tunnel(target.authority, source="127.0.0.2") as other:
+            assert other.echoes()
+            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 503
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:0", "denied.test:1", "unknown.test:1", "10.0.0.1:1", "127.0.0.1:1"])
+def test_caps_are_given_back_by_every_refusal(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, unknown_test=[socket.gaierror(socket.EAI_NONAME, "x")])
+    dialled(monkeypatch)
+    with Proxy("*:*", "127.0.0.1:*", deny=("denied.test:*",), max_tunnels=1) as proxy:
+        statuses = {proxy.refusal(target).status for _ in range(5)}
+    assert 503 not in statuses or statuses == {503}
+    assert len(statuses) == 1
+    assert statuses != {503}
+
+
+def test_a_session_that_fails_gives_its_slot_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    with ScriptedServer(echo) as target, pytest.raises(AssertionError, match="a fault of ours"), Proxy(max_tunnels=1) as proxy:
+        with monkeypatch.context() as patch:
+            patch.setattr(under_test, "dial", broken)
+            for _ in range(3):
+                with proxy.client() as client:
+                    client.send(connect_request(target.authority))
+                    client.rest()
+        assert admitted(proxy, target)
+        assert proxy.warnings == ["fault in a session: ZeroDivisionError: a fault of ours"] * 3
+
+
+# --- credentials
+
+
+@pytest.fixture
+def locked(tmp_path: Path, cheap_hashes: None) -> dict[str, str]:  # noqa: F811
+    return {"users": users_file(tmp_path, alice="se:cret", bob="ключ")}
+
+
+def status(proxy: Proxy, target: str, *fields: str, version: str = "HTTP/1.1") -> int:
+    with proxy.client() as client:
+        client.send(connect_request(target, *fields, version=version))
+        return int(client.head()[9:12])
+
+
+def test_s17_407_has_a_challenge_with_a_realm(locked: dict[str, str]) -> None:
+    with Proxy(**locked) as proxy:
+        answer = proxy.refusal("127.0.0.1:1")
+    assert answer.status == 407
+    assert answer.fields["proxy-authenticate"] == 'Basic realm="tunnelctl", charset="UTF-8"'
+    assert answer.fields["connection"] == "close"
+    assert answer.error == "http_request_denied"
+
+
+def test_credentials_come_after_form_and_before_rules(locked: dict[str, str]) -> None:
+    """A stranger learns nothing about the rules; a malformed request is not worth a hash."""
+    with Proxy(**locked) as proxy:
+        assert status(proxy, "127.0.0.1:0") == 400
+        assert status(proxy, "10.0.0.1:443") == 407
+        assert status(proxy, "10.0.0.1:443", basic("alice", "se:cret")) == 403
+
+
+def test_a_user_is_logged_by_name(locked: dict[str, str]) -> None:
+    with Proxy(**locked) as proxy:
+        status(proxy, "10.0.0.1:443", basic("bob", "ключ"))
+        (record,) = proxy.wait_for_records(1)
+    assert record["user"] == "bob"
+
+
+def test_credentials_are_checked_within_the_time_for_the_head_and_said_to_be_a_limit(
+    locked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many logins at once wait for their turn. Who waits too long did send its head in time, and may try again."""
+
+    async def hangs(*_: object) -> bool:
+        await sleep(SECONDS)
+        return False
+
+    monkeypatch.setattr(users.Users, "check", hangs)
+    with Proxy(head_timeout=BRIEF, **locked) as proxy:
+        answer = proxy.refusal("127.0.0.1:1", basic("alice", "x"))
+    assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+
+
+def test_without_a_thread_left_for_a_login(locked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def busy(*_: object) -> bool:
+        raise BusyResourceError("no thread")
+
+    monkeypatch.setattr(users.Users, "check", busy)
+    with Proxy(**locked) as proxy:
+        assert proxy.refusal("127.0.0.1:1", basic("alice", "x")).status == 503
+
+
+# --- unix sockets
+
+
+def test_a_client_on_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "proxy")
+    with ScriptedServer(echo) as target, Proxy(listen=(f"unix:{path}",)) as proxy:
+        with Client(path) as client:
+            assert client.tunnel(target.authority).echoes()
+        with Client(path) as client:
+            client.send(connect_request("127.0.0.1:0"))
+            assert client.answer().status == 400
+        with Client(path) as client:
+            client.send(b"CONN")
+        records = proxy.wait_for_records(3)
+    assert {record["client"] for record in records if "client" in record} == {"unix:0"}
+    assert not os.path.exists(path)
+
+
+def test_all_clients_of_a_unix_socket_are_one_for_the_cap(tmp_path: Path) -> None:
+    path = str(tmp_path / "proxy")
+    with ScriptedServer(echo) as target, Proxy(listen=(f"unix:{path}",), max_per_client=1), Client(path) as first:
+        first.tunnel(target.authority)
+        with Client(path) as second:
+            second.send(connect_request(target.authority))
+            assert second.answer().status == 503

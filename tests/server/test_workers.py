@@ -1,0 +1,199 @@
+"""Several processes behind one address."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.program import started
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import SECONDS, Client
+
+SERVE = ("serve", "--allow", "127.0.0.1:*", "--workers", "2")
+
+
+class Workers:
+    """A `serve` with two workers."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        line = self.line()
+        assert line.startswith("listening on "), line
+        self.where = line.removeprefix("listening on ").strip()
+
+    def line(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.readline().decode()
+
+    def rest(self) -> str:
+        """What else it says until it ends; to be called when it has been told to."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
+
+    @property
+    def address(self) -> tuple[str, int] | str:
+        if self.where.startswith("unix:"):
+            return self.where[5:]
+        return "127.0.0.1", int(self.where.rpartition(":")[2])
+
+    def pids(self) -> list[int]:
+        listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listing.split()]
+
+    def client(self) -> Client:
+        return Client(self.address)
+
+
+@contextmanager
+def workers(*arguments: str, listen: str = "127.0.0.1:0", group: bool = False) -> Iterator[Workers]:
+    with started(*SERVE, "--listen", listen, *arguments) as process:
+        yield Workers(process)
+
+
+def ids(path: Path) -> set[str]:
+    """The part of the records' ids that names the process."""
+    return {json.loads(line)["id"].partition("-")[0] for line in path.read_text().splitlines()}
+
+
+@pytest.mark.parametrize("kind", ["port", "unix"])
+def test_both_serve_at_one_address(kind: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path / 'proxy'}"
+    with ScriptedServer(echo) as target, workers("--access-log", str(log), listen=listen) as serve:
+        assert len(serve.pids()) == 2
+
+        def both_have() -> bool:
+            for _ in range(20):
+                with serve.client() as client:
+                    assert client.tunnel(target.authority).echoes()
+            return len(ids(log)) == 2
+
+        if kind == "port":  # of a shared unix socket the kernel may wake the same one each time
+            wait_until(both_have, SECONDS, "a tunnel through each")
+        else:
+            both_have()
+        serve.process.terminate()
+        assert serve.rest() == "tunnelctl: stopped\n"
+        assert serve.process.wait(SECONDS) == 0
+    assert not (tmp_path / "proxy").exists()
+
+
+def test_every_record_is_whole_although_two_write(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with workers("--access-log", str(log)) as serve:
+        clients = [serve.client() for _ in range(200)]
+        for client in clients:
+            client.send(b"NONSENSE\r\n\r\n")
+        for client in clients:
+            assert client.answer().status == 400
+            client.sock.close()
+        wait_until(lambda: len(log.read_text().splitlines()) == 200, SECONDS, "the records")
+        assert len({json.loads(line)["id"] for line in log.read_text().splitlines()}) == 200
+
+
+def test_every_record_is_whole_in_a_pipe_as_well() -> None:
+    """Both have more to write at once than a pipe takes in one piece."""
+    with workers("--access-log", "-") as serve:
+        lines: list[bytes] = []
+
+        def read() -> None:
+            assert serve.process.stdout is not None
+            while (piece := serve.process.stdout.read(1 << 20)) and len(b"".join([*lines, piece]).splitlines()) < 1000:
+                lines.append(piece)
+            lines.append(piece or b"")
+
+        reader = threading.Thread(target=read)
+        clients = [serve.client() for _ in range(1000)]
+        for client in clients:
+            client.send(b"NONSENSE\r\n\r\n")
+        for client in clients:
+            assert client.answer().status == 400
+            client.sock.close()
+        reader.start()  # only now: what did not fit has waited
+        reader.join(SECONDS)
+        assert not reader.is_alive()
+    assert len({json.loads(line)["id"] for line in b"".join(lines).splitlines()}) == 1000
+
+
+def test_a_worker_that_dies_takes_the_others_with_it() -> None:
+    with workers("--drain", "0") as serve:
+        victim, _ = serve.pids()
+        os.kill(victim, signal.SIGKILL)
+        assert serve.process.wait(SECONDS) == 70
+        said = serve.rest()
+    assert f"worker {victim} ended with status -9: stopping the others" in said
+
+
+def test_drain_and_the_second_signal() -> None:
+    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+        client.tunnel(target.authority)
+        serve.process.terminate()
+        wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
+        assert client.echoes()
+        wait_until(lambda: len(serve.pids()) == 1, SECONDS, "the end of the one that has nothing to wait for")
+        time.sleep(0.6)  # signals that come together are one (see the next test); this one is another
+        serve.process.terminate()
+        assert serve.process.wait(SECONDS) == -signal.SIGTERM
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+
+
+def nobody_listens(serve: Workers) -> bool:
+    family = socket.AF_UNIX if isinstance(serve.address, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(serve.address) == 111
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_of_them_is_one_signal(number: signal.Signals) -> None:
+    """Ctrl-C goes to the whole group, and so does systemd's SIGTERM; the first process passes it on as well. Still they drain."""
+    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+        client.tunnel(target.authority)
+        for pid in serve.pids():
+            os.kill(pid, number)
+        wait_until(lambda: len(serve.pids()) == 1, SECONDS, "the end of the idle worker")
+        serve.process.send_signal(number)
+        for _ in range(5):
+            assert client.echoes()
+            time.sleep(0.02)
+        client.sock.close()
+        assert serve.process.wait(SECONDS) == 0
+
+
+def test_a_unix_socket_refuses_while_they_drain(tmp_path: Path) -> None:
+    path = tmp_path / "proxy"
+    with ScriptedServer(echo) as target, workers("--drain", "60", listen=f"unix:{path}") as serve:
+        with serve.client() as client:
+            client.tunnel(target.authority)
+            serve.process.terminate()
+            wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
+            assert client.echoes()
+        assert serve.process.wait(SECONDS) == 0
+    assert not path.exists()
+
+
+def test_stopped_as_soon_as_started() -> None:
+    """Before they have got as far as listening to signals."""
+    for _ in range(2):
+        with workers() as serve:
+            serve.process.terminate()
+            assert serve.process.wait(SECONDS) == 0
+            assert "warning" not in serve.rest()
+
+
+def test_a_port_in_use_by_somebody_who_does_not_share() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        with started(*SERVE, "--listen", where) as process:
+            assert process.wait(SECONDS) == 71
+            assert process.stderr is not None
+            assert process.stderr.read().decode().startswith(f"tunnelctl: cannot listen on {where}: address already in use\n")

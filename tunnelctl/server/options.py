@@ -1,0 +1,26 @@
+"""What the bundled proxy is told: the flags of `serve`, parsed and frozen, before any I/O."""
+
+from typing import NamedTuple
+
+
+class ServeOptions(NamedTuple):
+    """The options of one `serve`. Times are in seconds; 0 means off, for caps as well."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:3128",)  # ADDR:PORT or unix:PATH
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    users: str | None = None
+    open_proxy: bool = False
+    head_timeout: float = 10.0
+    dial_timeout: float = 15.0
+    idle_timeout: float = 900.0
+    half_close_timeout: float = 60.0
+    max_tunnels: int = 0
+    max_per_client: int = 0
+    workers: int = 1
+    drain: float = 30.0
+    access_log: str | None = None  # a file, or "-" for stdout
+    keepalive: float = 60.0
+    verbose: int = 0
+    quiet: bool = False
+    json: bool = False

@@ -1,0 +1,262 @@
+"""One client: its head, the decision, the dial, the answer, the tunnel, the account of it.
+
+The order gives nothing away: form, then credentials, then rules, then the name, then the address. Nothing is dialled that
+a rule has not allowed, and only the address that was judged. 2xx is said when the target is connected, not before.
+"""
+
+import socket
+from collections.abc import Sequence
+from errno import ECONNREFUSED, EHOSTUNREACH, EMFILE, ENETUNREACH, ENFILE, ENOBUFS, ETIMEDOUT
+from time import monotonic
+from typing import NamedTuple
+
+from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
+from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.basic import decode_basic
+from tunnelctl.proto.connect_server import ConnectServer, Request
+from tunnelctl.proto.policy import Policy
+from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
+from tunnelctl.server.access_log import AccessLog
+from tunnelctl.server.limits import Caps
+from tunnelctl.server.own import OwnPorts
+from tunnelctl.server.users import Users
+from tunnelctl.stream.dial import DialError, dial
+from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace
+
+HEAD_CHUNK = 16384  # bytes per read of a request head, with what comes behind it
+
+# After a refusal the rest of what the client sends is read and dropped for a moment: closing with unread bytes would send a reset,
+# and that can overtake the answer (RFC 9112 section 9.6).
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 1 << 20
+
+_OUT_OF_RESOURCES = frozenset({EMFILE, ENFILE, ENOBUFS})
+
+
+class Timeouts(NamedTuple):
+    """Seconds for each phase; `inf` is no limit."""
+
+    head: float
+    dial: float
+    keepalive: float
+    tunnel: Limits
+
+
+class Service(NamedTuple):
+    """What all sessions of one server share."""
+
+    policy: Policy
+    users: Users | None
+    own: OwnPorts
+    caps: Caps
+    timeouts: Timeouts
+    log: AccessLog | None
+    trace: Trace
+    verbose: bool = False  # trace each decision and end
+
+
+class _Refused(Exception):
+    """The session ends with this refusal. `rule` is what decided, for the log."""
+
+    def __init__(self, answer: Refusal, rule: str = "") -> None:
+        self.answer = answer
+        self.rule = rule
+
+
+class Session:
+    """One accepted connection."""
+
+    __slots__ = ("_client", "_counted", "_host", "_id", "_late", "_service", "_stream", "_target", "_user")
+
+    def __init__(self, service: Service, accepted: socket.SocketType, host: str, client: str, session: str) -> None:
+        """host: the client's address, for the caps; client: address and port, for the log; session: the id of its records"""
+        self._service = service
+        self._stream = SocketStream(accepted)
+        self._host, self._client, self._id = host, client, session
+        self._user = self._target = ""
+        self._late = refusal.head_timeout  # the answer when the deadline strikes: there is one clock, set anew for each phase
+        self._counted = False
+
+    async def run(self) -> None:
+        """Serves the client to its end. A fault of ours ends this session alone, with a warning."""
+        caps = self._service.caps
+        caps.enter()
+        try:
+            try:
+                established = await self._establish()
+            except _Refused as refused:
+                await self._refuse(refused)
+                return
+            if established is not None:
+                relay = Relay(self._stream, *established, b"", self._service.timeouts.tunnel)
+                del established
+                await self._relay(relay)
+        except OSError:  # the client has gone: there is nobody to answer
+            pass
+        except Exception as fault:
+            self._service.trace("warning", text=f"fault in a session: {type(fault).__name__}: {fault}")
+        finally:
+            self._stream.close()
+            if self._counted:
+                caps.release(self._host)
+            caps.leave()
+
+    async def _relay(self, relay: Relay) -> None:
+        begun, ended_by, cause = monotonic(), "", "drained"
+        try:
+            outcome = await relay.run()
+            ended_by, cause = outcome.ended_by, outcome.cause
+        finally:
+            self._ended(relay.moved, monotonic() - begun, ended_by, cause)
+
+    # -- the request -----------------------------------------------------------------------------------------------------------
+
+    async def _establish(self) -> tuple[SocketStream, bytes] | None:
+        """The connection to the target, announced to the client, and what came behind the request; None if there was no request."""
+        timeouts = self._service.timeouts
+        with CancelScope(current_time() + timeouts.head) as scope:
+            request = await self._read_head()
+            if request is None:
+                return None
+            self._target = str(request.target)
+            if self._service.users is not None:
+                await self._authenticate(self._service.users, request.authorization)
+            self._admit()
+            self._late, scope.deadline = refusal.dns_timeout, current_time() + timeouts.dial
+            addresses, rule = await self._addresses(request.target)
+            self._late, scope.deadline = refusal.connection_timeout, current_time() + timeouts.dial
+            target = await self._dial(addresses)
+            try:
+                self._decided(200, rule, "", target.peer)
+                await self._stream.send_all(ESTABLISHED)
+            except BaseException:  # the client has gone meanwhile
+                target.abort()
+                self._ended((0, 0), 0.0, "left", "gone")
+                raise
+            return target, request.leftover
+        raise _Refused(self._late())
+
+    async def _read_head(self) -> Request | None:
+        machine = ConnectServer()
+        while True:
+            data = await self._stream.receive_some(HEAD_CHUNK)
+            answer = machine.feed(data) if data else machine.eof()
+            if isinstance(answer, Request):
+                return answer
+            if answer is not None:
+                raise _Refused(answer)
+            if not data:
+                return None
+
+    async def _authenticate(self, users: Users, authorization: str | None) -> None:
+        if authorization is None:
+            raise _Refused(refusal.auth_required())
+        credentials = decode_basic(authorization)
+        if credentials is None:
+            raise _Refused(refusal.auth_required(details="the credentials are malformed"))
+        self._late = refusal.limit_reached  # the head has come; what may take long now is to wait for others' logins
+        try:
+            right = await users.check(*credentials)
+        except BusyResourceError:
+            raise _Refused(refusal.limit_reached()) from None
+        if not right:
+            raise _Refused(refusal.auth_required(details="wrong user or password"))
+        self._user = credentials[0]
+
+    def _admit(self) -> None:
+        self._counted = self._service.caps.take(self._host)
+        if not self._counted:
+            raise _Refused(refusal.limit_reached())
+
+    # -- the target ------------------------------------------------------------------------------------------------------------
+
+    async def _addresses(self, target: Address) -> tuple[list[SocketAddress], str]:
+        """The addresses that may be dialled, and the rule that allows them."""
+        refused = self._service.policy.before_lookup(target)
+        if refused is not None:
+            raise _Refused(refused, "policy")
+        family = literal_family(target.host)
+        if family is not None:
+            return self._judge(target, [SocketAddress(family, target.host, target.port)])
+        try:
+            return self._judge(target, await resolve(target.host, target.port))
+        except BusyResourceError:
+            raise _Refused(refusal.limit_reached()) from None
+        except (socket.gaierror, UnicodeError) as error:
+            if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                raise _Refused(refusal.dns_timeout("the name service does not answer")) from None
+            raise _Refused(refusal.dns_error()) from None
+        except OSError as error:  # EAI_SYSTEM: the resolver itself failed
+            raise _Refused(refusal.limit_reached() if error.errno in _OUT_OF_RESOURCES else refusal.dns_error()) from None
+
+    def _judge(self, target: Address, addresses: list[SocketAddress]) -> tuple[list[SocketAddress], str]:
+        """The addresses that may be dialled, each judged by itself, and the rule that allows the first."""
+        rule = allowed_by = ""
+        allowed = []
+        for address in addresses:
+            decision = self._service.policy.judge(target, address.host)
+            if decision.allowed and self._service.own.contains(address.host, address.port):
+                raise _Refused(refusal.loop_detected(), "own listener")
+            if decision.allowed:
+                allowed.append(address)
+                allowed_by = allowed_by or decision.rule
+            rule = decision.rule
+        if not allowed:
+            raise _Refused(refusal.ip_prohibited(), rule)
+        return allowed, allowed_by
+
+    async def _dial(self, addresses: list[SocketAddress]) -> SocketStream:
+        try:
+            return await dial(addresses, self._service.timeouts.keepalive)
+        except DialError as error:
+            raise _Refused(_dial_refusal([cause.errno or 0 for _, cause in error.attempts])) from None
+
+    # -- the answer, and after it ----------------------------------------------------------------------------------------------
+
+    async def _refuse(self, refused: _Refused) -> None:
+        """Says no and closes in stages, so that the answer is not lost. Nothing that the client sends is taken as a request."""
+        self._decided(refused.answer.status, refused.rule, refused.answer.error, "")
+        with move_on_after(LINGER_SECONDS):
+            await self._stream.send_all(render_refusal(refused.answer))
+            self._stream.send_eof()
+            dropped = 0
+            while dropped < LINGER_BYTES:
+                data = await self._stream.receive_some()
+                if not data:
+                    break
+                dropped += len(data)
+
+    def _decided(self, status: int, rule: str, error: str, address: str) -> None:
+        if self._service.log is not None:
+            self._service.log.decision(self._id, self._client, self._user, self._target, address, status, rule, error)
+        if self._service.verbose:
+            who = {"client": self._client, "user": self._user, "target": self._target}
+            self._service.trace("decision", **who, address=address, status=status, rule=rule, error=error)
+
+    def _ended(self, moved: Sequence[int], seconds: float, ended_by: str, cause: str) -> None:
+        if self._service.log is not None:
+            self._service.log.end(self._id, seconds, moved[0], moved[1], _SIDES[ended_by], cause)
+        if self._service.verbose:
+            what = {"client": self._client, "target": self._target, "sent": moved[0], "received": moved[1], "seconds": seconds}
+            self._service.trace("closed", **what, ended_by=_SIDES[ended_by], cause=cause)
+
+
+_SIDES = {"left": "client", "right": "target", "": "proxy"}
+
+
+def _dial_refusal(errors: list[int]) -> Refusal:
+    """What several failed attempts come to: the last one speaks, unless we ourselves were at a limit."""
+    if not _OUT_OF_RESOURCES.isdisjoint(errors):
+        return refusal.limit_reached()
+    last = errors[-1]
+    if last == ECONNREFUSED:
+        return refusal.connection_refused()
+    if last == ETIMEDOUT:
+        return refusal.connection_timeout()
+    if last in (ENETUNREACH, EHOSTUNREACH):
+        return refusal.ip_unroutable()
+    return refusal.connection_failed()
