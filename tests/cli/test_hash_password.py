@@ -1,0 +1,89 @@
+"""`hash-password` with the password from a pipe; with a terminal, see tests/tty/test_hash_password.py."""
+
+import sys
+import types
+
+import pexpect
+import pytest
+
+from tests.peers.program import MODULE, environment, run
+from tunnelctl.cli import hash_password as module
+from tunnelctl.errors import UsageProblem
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Stands in for scrypt: the line shows what would have been hashed."""
+    users = types.ModuleType("tunnelctl.server.users")
+    users.hash_password = lambda user, password: f"{user}:scrypt:{password}"
+    monkeypatch.setitem(sys.modules, users.__name__, users)
+    return users
+
+
+def piped(monkeypatch, text: str | None) -> None:
+    if text is not None:
+        monkeypatch.setattr(module, "read_line", lambda: text)
+
+
+def test_a_line_for_the_users_file(hashed, monkeypatch):
+    piped(monkeypatch, "pass wörd:@")
+    monkeypatch.setattr(sys, "__stdin__", None)
+    assert module.users_line("alice") == "alice:scrypt:pass wörd:@\n"
+
+
+@pytest.mark.parametrize("user", ["", "#a", "a:b", "a\n", "a\x7f", "\udcff", "a\u202eb"])
+def test_a_user_name_that_cannot_be(hashed, user):
+    with pytest.raises(UsageProblem, match="user name"):
+        module.users_line(user)
+
+
+@pytest.mark.parametrize(("password", "cause"), [("", "empty"), ("a\tb", "control"), ("a\x7f", "control"), ("a\x00", "control")])
+def test_a_password_that_cannot_be(hashed, monkeypatch, password, cause):
+    piped(monkeypatch, password)
+    monkeypatch.setattr(sys, "__stdin__", None)
+    with pytest.raises(UsageProblem, match=cause):
+        module.users_line("alice")
+
+
+@pytest.mark.parametrize(
+    ("stdin", "cause"),
+    [
+        (b"", b"the password is empty"),
+        (b"\n", b"the password is empty"),
+        (b"\r\n", b"the password is empty"),
+        (b"\xff\n", b"the password is not UTF-8"),
+        (b"x" * 1025, b"the password is longer than 1024 bytes"),
+        (b"a\x1bb\n", b"the password has control characters"),
+    ],
+)
+def test_bad_passwords_from_a_pipe(stdin, cause):
+    done = run("hash-password", "alice", stdin=stdin)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"tunnelctl: hash-password: " + cause + b"\n"
+
+
+@pytest.mark.parametrize("stdin", [b"swordfish\n", b"swordfish", b"swordfish\r\n", b"swordfish\nmore\n"])
+def test_the_first_line_of_a_pipe_is_the_password(stdin):
+    from tunnelctl.server import users
+
+    assert callable(users.hash_password)
+    done = run("hash-password", "alice", stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"alice:scrypt:")
+    assert done.stdout.count(b"\n") == 1
+    assert b"swordfish" not in done.stdout
+
+
+def test_control_c_at_the_prompt_leaves_the_terminal_its_echo():
+    """Which getpass had switched off, and gives back on its way out if it gets that far."""
+    script = f"trap : INT; {' '.join(MODULE)} hash-password alice; stty -a; echo the end"
+    child = pexpect.spawn("/bin/sh", ["-c", script], env=environment(), timeout=20, encoding="utf-8")
+    try:
+        child.expect_exact("password for alice: ")
+        child.sendintr()
+        child.expect_exact("the end")
+        assert " echo " in child.before
+        assert " -echo " not in child.before
+        assert "Traceback" not in child.before
+    finally:
+        child.close(force=True)

@@ -1,0 +1,328 @@
+"""The entry: statuses, the one place that prints failures, signals, and standard descriptors that are closed or full."""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+
+import pytest
+
+from tests.peers.program import MODULE, environment, read_soon, run
+from tests.peers.scripted import ScriptedServer
+from tunnelctl.cli.console import Console
+from tunnelctl.cli.main import main, trace_for
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.errors import Refused
+from tunnelctl.proto.address import Address
+from tunnelctl.status import ExitStatus
+
+
+@pytest.fixture
+def connect(monkeypatch):
+    """Replaces the client; what it is set to is called with (options, environ, trace)."""
+    fake = types.ModuleType("tunnelctl.client.connect")
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return lambda body: setattr(fake, "run_connect", body)
+
+
+def fail(error):
+    def body(options, environ, trace):
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    "argv", [["connect", "h", "22"], ["connect", "-4v", "h", "22"], ["h", "22"]], ids=["direct", "typer", "short"]
+)
+def test_the_status_of_the_client_is_ours(connect, capfd, argv):
+    seen = []
+
+    def body(options, environ, trace):
+        seen.append((str(options.target), environ is os.environ, callable(trace)))
+        return ExitStatus.BROKEN
+
+    connect(body)
+    assert main(argv) == 74
+    assert seen == [("h:22", True, True)]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("argv", [["connect", "h", "22"], ["connect", "-4v", "h", "22"]], ids=["direct", "typer"])
+def test_an_error_is_a_line_a_hint_and_its_status(connect, capfd, argv):
+    connect(fail(Refused("proxy p refused h:22", "403", "ask")))
+    assert main(argv) == 69
+    assert capfd.readouterr() == ("", "tunnelctl: proxy p refused h:22: 403\nhint: ask\n")
+
+
+@pytest.mark.parametrize(
+    "argv", [["connect", "--json", "h", "22"], ["connect", "--json", "-4v", "h", "22"]], ids=["direct", "typer"]
+)
+def test_an_error_as_json(connect, capfd, argv):
+    connect(fail(Refused("what", "cause", code=403)))
+    assert main(argv) == 69
+    record = json.loads(capfd.readouterr().err)
+    assert {k: v for k, v in record.items() if k != "at"} == {
+        "event": "error", "status": 69, "what": "what", "cause": "cause", "hint": "", "code": 403,
+    }  # fmt: skip
+
+
+def test_a_usage_error_as_json(capfd):
+    assert main(["connect", "--json", "--retry", "x", "h", "22"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert json.loads(err)["what"] == "--retry"
+
+
+def test_a_fault_is_a_line_and_70(connect, capfd, monkeypatch):
+    monkeypatch.delenv("TUNNELCTL_DEBUG", raising=False)
+    connect(fail(ZeroDivisionError("boo\x1b")))
+    assert main(["connect", "h", "22"]) == 70
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        r"tunnelctl: fault in tunnelctl: ZeroDivisionError: boo\x1b",
+        "hint: TUNNELCTL_DEBUG=1 in the environment shows the traceback",
+    ]
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("", False), ("0", False)])
+def test_a_fault_shows_its_traceback_with_the_variable(connect, capfd, monkeypatch, value, shown):
+    monkeypatch.setenv("TUNNELCTL_DEBUG", value)
+    connect(fail(ZeroDivisionError()))
+    assert main(["connect", "h", "22"]) == 70
+    assert ("Traceback" in capfd.readouterr().err) is shown
+
+
+def test_no_arguments_print_short_help_on_stderr(capfd):
+    assert main([]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("usage: tunnelctl COMMAND")
+
+
+BAD = [
+    ["connect"], ["connect", "h"], ["connect", "h", "0"], ["connect", "h", "22", "x"], ["connect", "-4", "-6", "h", "22"],
+    ["connect", "--timeout", "nan", "h", "22"], ["connect", "--timeout", "-1", "h", "22"], ["connect", "--retry", "1.5", "h", "22"],
+    ["connect", "--nope", "h", "22"], ["connect", "-x"], ["nope"], ["--nope"], ["serve", "x"], ["serve", "--workers", "0"],
+    ["completion"], ["completion", "csh"], ["hash-password"], ["hash-password", "a:b"], ["hash-password", ""], ["selftest", "x"],
+    ["connect", "h\x1b]0;x\x07", "22"], ["connect", "\udcff", "22"], ["connect", "http://u:swordfish@h:1", "22"],
+    ["h\u202e", "22"], ["swordfish:swordfish@h", "22"], ["u:swordfish@h:22"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", BAD, ids=[ascii(" ".join(b)) for b in BAD])
+def test_wrong_use_is_one_clear_line(capfd, argv):
+    assert main(argv) == 2
+    out, err = capfd.readouterr()
+    first, *rest = err.splitlines()
+    assert out == ""
+    assert first.startswith("tunnelctl: ")
+    assert len(rest) <= 1
+    assert not rest or rest[0].startswith("hint: ")
+    assert all(line.isprintable() for line in err.splitlines())
+    assert ":swordfish" not in err
+    assert "Traceback" not in err
+
+
+HARNESS = """
+import sys, types
+fake = types.ModuleType("tunnelctl.client.connect")
+def run_connect(options, environ, trace):
+    {body}
+fake.run_connect = run_connect
+sys.modules[fake.__name__] = fake
+from tunnelctl.cli.main import main
+sys.exit(main(["connect", "h", "22"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [("raise KeyboardInterrupt", signal.SIGINT), ("return 143", signal.SIGTERM), ("return 130", signal.SIGINT)],
+)
+def test_an_end_by_signal_looks_like_one(body, number):
+    """And leaves no traceback."""
+    code = HARNESS.format(body=body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (-number, b"", b"")
+
+
+# --- what the program does on its own behalf, and not on that of a caller
+
+
+SLOW = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.write(1, b"importing")
+            os.read(0, 1)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["tunnelctl", *{words!r}]
+from tunnelctl.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("tunnelctl.errors", ["connect", "h", "22"]),
+        ("tunnelctl.client.connect", ["connect", "h", "22"]),
+        ("typer", ["connect", "-4v", "h", "22"]),
+        ("tunnelctl.server.serve", ["serve", "--listen", "127.0.0.1:0"]),
+    ],
+)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_control_c_while_modules_are_loaded(module, words, ignored):
+    """It ends the program at once and in silence, except where the caller had it ignored: a shell does so for `&`."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-c", SLOW.format(module=module, words=words)]
+        process = subprocess.Popen(command, env=environment(), bufsize=0, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        assert read_soon(process.stdout, 9) == b"importing"
+        process.send_signal(signal.SIGINT)
+        if ignored:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.2)
+            process.kill()
+            process.wait(10)
+        else:
+            assert process.wait(10) == -signal.SIGINT
+        assert process.stderr.read() == b""
+
+
+COLLECTOR = HARNESS.replace('main(["connect", "h", "22"])', "main()").replace("import sys, types", "import gc, sys, types")
+
+
+@pytest.mark.parametrize("words", [["connect", "h", "22"], ["connect", "-4v", "h", "22"]], ids=["direct", "typer"])
+def test_the_collector_runs_again_once_all_is_loaded(words):
+    code = COLLECTOR.format(body="return not (gc.isenabled() and gc.get_freeze_count() > 1000)")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment(), timeout=20)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_signals_and_the_collector_of_a_caller_are_left_alone(connect):
+    def now():
+        return signal.getsignal(signal.SIGINT), gc.isenabled(), gc.get_freeze_count()
+
+    before, seen = now(), []
+    connect(lambda options, environ, trace: seen.append(now()) or 0)
+    assert main(["connect", "h", "22"]) == 0
+    assert seen == [before] == [now()]
+
+
+EVENTS = [
+    ("route", {"proxies": [], "origin": "no proxy is configured"}),
+    ("response", {"head": b"HTTP/1.1 200 OK\r\n\r\n", "status": 200}),
+    ("retry", {"attempt": 1, "delay": 0.5, "cause": "x"}),
+    ("warning", {"text": "others can read it"}),
+    ("end", {"sent": 1, "received": 2, "elapsed": 3.0, "reason": "eof"}),
+]
+
+
+VERBOSITIES = [{}, {"quiet": True}, {"verbose": 1}, {"verbose": 2}, {"json": True}, {"json": True, "quiet": True}]
+
+
+@pytest.mark.parametrize("flags", VERBOSITIES, ids=str)
+def test_what_connect_reports_to_prints_what_console_prints(capfd, flags):
+    """Although it is no Console where only a warning would be printed."""
+    start = 0.0
+    trace = trace_for(ConnectOptions(Address("h", 22), **flags), start)
+    console = Console(**flags, start=start)
+    assert isinstance(trace, Console) == bool(flags.get("verbose") or flags.get("json"))
+    for event, fields in EVENTS:
+        lines = []
+        for report in (trace, console):
+            report(event, **fields)
+            out, err = capfd.readouterr()
+            assert out == ""
+            lines.append([word for word in err.split() if not any(c.isdigit() for c in word)])  # all but the time
+        assert lines[0] == lines[1]
+
+
+def shell(line: str) -> subprocess.CompletedProcess[bytes]:
+    program = " ".join(MODULE)
+    return subprocess.run(["/bin/sh", "-c", line.replace("tunnelctl", program)], capture_output=True, env=environment(), timeout=20)
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_or_full_stderr_changes_no_status(redirection):
+    done = shell(f"tunnelctl connect {redirection}")
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
+def test_a_full_stdout_is_told():
+    done = shell("tunnelctl --version >/dev/full")
+    assert done.returncode == 74
+    assert done.stderr == b"tunnelctl: stdout: no space left on device\n"
+
+
+def test_a_closed_stdout_is_told():
+    done = shell("tunnelctl --version >&-")
+    assert done.returncode == 74
+    assert done.stderr == b"tunnelctl: stdout: it is closed\n"
+
+
+def test_a_reader_of_stdout_that_left_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([*MODULE, "--help"], stdout=writer, stderr=subprocess.PIPE, env=environment(), timeout=20)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_closed_descriptors_are_taken_so_that_no_socket_gets_their_numbers(tmp_path):
+    body = (
+        "import os, socket; s = socket.socket(); "
+        f"open({str(tmp_path / 'number')!r}, 'w').write(str(s.fileno())); s.close(); return 0"
+    )
+    line = f"exec {sys.executable} -c '{HARNESS.format(body=body).replace(chr(39), chr(34))}' <&- >&- 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", line], env=environment(), timeout=20)
+    assert done.returncode == 0
+    assert int((tmp_path / "number").read_text()) > 2
+
+
+def test_a_closed_stdin_is_an_empty_one():
+    done = shell("tunnelctl hash-password alice <&-")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"tunnelctl: hash-password: the password is empty\n"
+
+
+def test_connect_with_a_closed_stdin_sends_an_end_at_once_and_gets_the_answer():
+    def answer_at_the_end(peer):
+        peer.accept_tunnel()
+        assert peer.read_to_end() == b""
+        peer.send(b"answer")
+
+    with ScriptedServer(answer_at_the_end) as proxy:
+        done = shell(f"tunnelctl connect -x {proxy.url} target.test 22 <&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"answer", b"")
+
+
+def test_connect_with_a_closed_stdout_does_not_pretend_that_bytes_have_arrived():
+    def speak(peer):
+        peer.accept_tunnel()
+        peer.send(b"lost")
+        peer.wait_gone()
+
+    with ScriptedServer(speak) as proxy:
+        done = shell(f"tunnelctl connect -x {proxy.url} target.test 22 </dev/null >&-")
+    assert (done.returncode, done.stdout) == (74, b"")
+    assert done.stderr.startswith(b"tunnelctl: stdout: ")
+
+
+def test_as_a_module():
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"tunnelctl ")

@@ -1,0 +1,193 @@
+"""The manual's EXAMPLES, each run as it stands there; only the addresses are those of peers on loopback."""
+
+import os
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.peers.openssh import Sshd, sshd
+from tests.peers.process import end, path_of
+from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
+from tests.peers.scripted import Conversation, ScriptedServer
+from tunnelctl.cli.man import manual
+
+PROXY = "http://proxy:3128"
+needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
+
+
+def blocks() -> list[str]:
+    """The literal blocks of the section, as a reader would copy them."""
+    page = manual()
+    section = page[page.index(".SH EXAMPLES") : page.index(".SH DIAGNOSTICS")]
+    found = re.findall(r"^\.nf\n(.*?)^\.fi$", section, re.M | re.S)
+    return [text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\") for text in found]
+
+
+SSH, FDPASS, GIT, LOGIN, RULES, USERS = range(6)
+EXAMPLES = blocks()
+
+
+def test_every_example_has_a_test_here():
+    assert [text.split()[:3][-1] for text in EXAMPLES] == ["ProxyCommand", "ProxyCommand", "--global", "-x", "--allow", "alice"]
+
+
+def with_program(**extra: str) -> dict[str, str]:
+    """An environment in which `tunnelctl` is found."""
+    return environment({"PATH": f"{Path(SCRIPT).parent}{os.pathsep}{os.environ['PATH']}", **extra})
+
+
+def shell(lines: str, env: Mapping[str, str], cwd: Path, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(["/bin/sh", "-c", lines], input=stdin, capture_output=True, env=env, cwd=cwd, timeout=RUN_SECONDS)
+
+
+# --- ssh
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sshd]:
+    with sshd() as running:
+        yield running
+
+
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def proxy_to(port: int) -> Iterator[ScriptedServer]:
+    """A proxy for which every target is that port of this machine: names such as host.example.com lead nowhere."""
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.sock.settimeout(RUN_SECONDS)
+        with socket.create_connection(("127.0.0.1", port), RUN_SECONDS) as far:
+            back = threading.Thread(target=copy, args=(far, peer.sock), daemon=True)
+            back.start()
+            copy(peer.sock, far)
+            back.join(RUN_SECONDS)
+
+    with ScriptedServer(script) as proxy:
+        yield proxy
+
+
+@needs_ssh
+@pytest.mark.parametrize("example", [SSH, FDPASS], ids=["relayed", "passed"])
+def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example: int) -> None:
+    with proxy_to(server.port) as proxy:
+        config = tmp_path / "config"
+        config.write_text(EXAMPLES[example].replace(PROXY, proxy.url) + server.settings.read_text())
+        command = [path_of("ssh"), "-F", str(config), "host.example.com", "echo through"]
+        env = with_program(SHELL="/bin/sh")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
+    assert (done.returncode, done.stdout) == (0, b"through\n"), done.stderr
+    assert proxy.heads[0].startswith(b"CONNECT host.example.com:%d HTTP/1.1\r\n" % server.port)
+
+
+# --- git
+
+
+@pytest.mark.peer("git")
+def test_git_asks_the_proxy_of_the_environment(tmp_path: Path) -> None:
+    def refuse(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with ScriptedServer(refuse) as proxy:
+        env = with_program(
+            HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1", TUNNELCTL_PROXY=proxy.url, LC_ALL="C"
+        )
+        done = shell(f"{EXAMPLES[GIT]}exec git ls-remote git://git.example.com/project.git", env, tmp_path)
+    assert proxy.heads[0].startswith(b"CONNECT git.example.com:9418 HTTP/1.1\r\n")
+    assert b"refused a tunnel to git.example.com:9418: 403 Forbidden" in done.stderr
+
+
+# --- a login
+
+
+def test_a_password_from_a_file_in_the_home_directory(tmp_path: Path) -> None:
+    (tmp_path / ".proxy").write_text("swordfish\n")
+    (tmp_path / ".proxy").chmod(0o600)
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.send(peer.read_to_end().upper())
+
+    with ScriptedServer(script) as proxy:
+        done = shell(EXAMPLES[LOGIN].replace(PROXY, proxy.url), with_program(HOME=str(tmp_path)), tmp_path, b"typed")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"TYPED", b"")
+    assert b"CONNECT host:22 HTTP/1.1\r\n" in proxy.heads[0]
+    assert b"\r\nProxy-Authorization: Basic YWxpY2U6c3dvcmRmaXNo\r\n" in proxy.heads[0]
+
+
+# --- serve
+
+
+@contextmanager
+def serving(lines: str, cwd: Path, stdin: bytes = b"") -> Iterator[str]:
+    """What the lines start, a proxy with its last word in the shell; its URL."""
+    command, env = ["/bin/sh", "-c", lines], with_program()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=cwd) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        watchdog = threading.Timer(RUN_SECONDS, process.kill)
+        watchdog.start()
+        try:
+            process.stdin.write(stdin)
+            process.stdin.close()
+            line = process.stderr.readline().decode()
+            assert line.startswith("listening on 127.0.0.1:"), line
+            yield f"http://{line.split()[-1]}"
+        finally:
+            watchdog.cancel()
+            end(process)
+    assert process.returncode == 0
+
+
+def test_a_proxy_with_rules(tmp_path: Path) -> None:
+    with serving(f"exec {EXAMPLES[RULES].rstrip()} --listen 127.0.0.1:0", tmp_path) as url:
+        for target, error in (
+            ("www.example.org 22", b"http_request_denied"),
+            ("www.example.com 80", b"http_request_denied"),
+            ("127.0.0.1 443", b"destination_ip_prohibited"),
+        ):
+            done = connect(url, target)
+            assert done.returncode == 69
+            assert error in done.stderr
+
+
+def test_a_proxy_for_users(tmp_path: Path) -> None:
+    """192.0.2.1 is nobody's; on loopback users are asked to log in all the same."""
+    hashing, serve = EXAMPLES[USERS].split("\n", 1)
+    lines = f"{hashing}\nexec {serve}".replace("192.0.2.1:3128", "127.0.0.1:0")
+    with serving(lines, tmp_path, b"swordfish\n") as url:
+        stranger = connect(url, "127.0.0.1 443")
+        assert stranger.returncode == 77
+        known = connect(url.replace("//", "//alice:swordfish@"), "127.0.0.1 443")
+        assert known.returncode == 69, known.stderr
+        assert b"destination_ip_prohibited" in known.stderr
+    assert '"user":"alice"' in (tmp_path / "log.json").read_text()
+
+
+def test_v_of_serve_shows_what_it_decides() -> None:
+    """What the README and the manual say of -v, with the events that the server reports."""
+
+    def script(peer: Conversation) -> None:
+        peer.send(peer.read_to_end())
+
+    with ScriptedServer(script) as target, Serve("-v") as proxy:
+        assert connect(proxy.url, target.authority, stdin=b"1234567").stdout == b"1234567"
+        assert connect(proxy.url, "127.0.0.2:22").returncode == 69
+    log = proxy.log()
+    opened = rf"tunnel to {target.authority} open, at {target.authority} \(allow 127\.0\.0\.1:\*\)\n"
+    assert re.search(rf"client 127\.0\.0\.1:\d+: {opened}", log)
+    assert re.search(rf"tunnel to {target.authority} ended by the client \(eof\) after [\d.]+ s; sent 7 B, received 7 B\n", log)
+    assert re.search(r"tunnel to 127\.0\.0\.2:22 refused: 403 destination_ip_prohibited", log)

@@ -1,0 +1,68 @@
+"""The committed manual, completions and README tables equal their source."""
+
+import pytest
+
+from tunnelctl.cli.man import manual
+from tunnelctl.cli.reference import COMPLETIONS, ROOT, files, fill, main, table
+from tunnelctl.cli.shells import SCRIPTS
+
+
+def test_what_is_committed_is_what_is_generated(capsys):
+    assert main(["--check"]) == 0, f"run `python -m tunnelctl.cli.reference --write`:\n{capsys.readouterr().out}"
+
+
+def test_all_four_files_are_checked():
+    names = {str(path.relative_to(ROOT)) for path in files(ROOT)}
+    assert {
+        "man/tunnelctl.1",
+        "completions/bash/tunnelctl",
+        "completions/zsh/_tunnelctl",
+        "completions/fish/tunnelctl.fish",
+    } <= names
+
+
+def test_the_wheel_carries_them():
+    project = (ROOT / "pyproject.toml").read_text()
+    assert all(f'"{path}" = "share/' in project for path in ["man/tunnelctl.1", *COMPLETIONS.values()])
+
+
+def test_write_then_check_then_a_change(tmp_path, capsys):
+    (tmp_path / "README.md").write_text("a\n<!-- flags:connect -->\nold\n<!-- /flags -->\nb\n")
+    assert main(["--check"], tmp_path) == 1
+    assert main(["--write"], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
+    assert (tmp_path / "man/tunnelctl.1").read_text() == manual()
+    assert (tmp_path / COMPLETIONS["fish"]).read_text() == SCRIPTS["fish"]()
+    assert (tmp_path / "README.md").read_text() == f"a\n<!-- flags:connect -->\n{table('connect')}<!-- /flags -->\nb\n"
+    (tmp_path / "man/tunnelctl.1").write_text(manual().replace("SECONDS", "MINUTES"))
+    capsys.readouterr()
+    assert main(["--check"], tmp_path) == 1
+    assert "+++ man/tunnelctl.1 (generated)" in capsys.readouterr().out
+
+
+def test_filling_leaves_the_rest_alone_and_is_idempotent():
+    text = "x\n<!-- flags:serve -->\n<!-- /flags -->\ny\n<!-- flags:connect -->\nstale\n<!-- /flags -->\nz\n"
+    filled = fill(text)
+    assert filled == fill(filled)
+    assert [filled.startswith("x\n"), filled.endswith("\nz\n"), "\ny\n" in filled, "stale" in filled] == [True, True, True, False]
+    assert fill("no markers") == "no markers"
+
+
+@pytest.mark.parametrize("text", ["<!-- flags:connect -->\nno end", "<!-- flags:nope -->\n<!-- /flags -->"])
+def test_a_broken_marker_is_told(text):
+    with pytest.raises(SystemExit, match="README"):
+        fill(text)
+
+
+def test_a_table_on_stdout(capsys):
+    assert main(["--table", "connect"]) == 0
+    out = capsys.readouterr().out
+    assert out == table("connect")
+    assert "| `-x, --proxy URL` |" in out
+    assert all(line.startswith("|") and line.endswith("|") for line in out.splitlines())
+
+
+@pytest.mark.parametrize("argv", [[], ["--nope"], ["--table"], ["--table", "nope"], ["--write", "x"]])
+def test_wrong_use(argv, capsys):
+    assert main(argv) == 2
+    assert "--check" in capsys.readouterr().err

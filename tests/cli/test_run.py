@@ -1,0 +1,71 @@
+"""What each command is handed. The bodies have tests of their own."""
+
+import sys
+import types
+
+import pytest
+
+from tunnelctl.cli.app import parse
+from tunnelctl.cli.run import run_call
+from tunnelctl.cli.shells import SCRIPTS
+from tunnelctl.errors import UsageProblem
+from tunnelctl.server.options import ServeOptions
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Replaces a function of a module that a command imports."""
+
+    def replace(name: str, function: str, body):
+        module = types.ModuleType(name)
+        setattr(module, function, body)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return replace
+
+
+def test_serve(fake):
+    seen = []
+    fake("tunnelctl.server.serve", "run_server", lambda options, report: seen.append((options, report.json)) or 71)
+    assert run_call(parse(["serve", "--listen", "[::1]:0", "--allow=*:443", "--allow", "*:22", "--drain", "1.5", "--json"])) == 71
+    assert seen == [(ServeOptions(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
+
+
+def test_connect(fake):
+    fake("tunnelctl.client.connect", "run_connect", lambda options, environ, trace: options.retry)
+    assert run_call(parse(["connect", "-4v", "--retry", "3", "h", "22"])) == 3
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_selftest(fake, flags):
+    fake("tunnelctl.cli.selftest", "run_selftest", lambda json, console: 10 + 2 * json + console.json)
+    assert run_call(parse(["selftest", *flags])) == (13 if flags else 10)
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_completion(capfd, shell):
+    assert run_call(parse(["completion", shell])) == 0
+    assert capfd.readouterr() == (SCRIPTS[shell](), "")
+
+
+def test_hash_password(fake, capfd):
+    fake("tunnelctl.cli.hash_password", "users_line", lambda user: f"{user}:x\n")
+    assert run_call(parse(["hash-password", "alice"])) == 0
+    assert capfd.readouterr() == ("alice:x\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("serve x", "serve: takes no words, got 1"),
+        ("selftest a b", "selftest: takes no words, got 2"),
+        ("hash-password", "hash-password: wants USER, got nothing"),
+        ("hash-password a b", "hash-password: wants USER, got 2 words"),
+        ("completion", "completion: wants bash, zsh or fish, got nothing"),
+        ("completion csh", "completion: unknown shell `csh`"),
+    ],
+)
+def test_wrong_words(line, text):
+    with pytest.raises(UsageProblem) as caught:
+        run_call(parse(line.split()))
+    assert str(caught.value) == text

@@ -1,0 +1,89 @@
+"""What is loaded when `connect` dials: every ssh connection pays for it (design: flags are data)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import free_port
+
+ROOT = Path(__file__).parents[1]
+
+HEAVY = {
+    "typer", "pydantic", "rich", "httpx", "asyncio", "importlib.metadata", "ssl", "dataclasses", "logging", "inspect", "argparse",
+    "json", "urllib.parse", "tomllib", "typing", "re", "concurrent.futures", "textwrap", "difflib", "hashlib",
+}  # fmt: skip
+
+# Runs the entry point as the console script does. At the first connect() of any socket, by whatever way, the audit event prints
+# what is loaded and ends the process: the hook itself needs no import. -I and -S keep the environment and .pth files out of it.
+HARNESS = """
+import os, sys
+
+def hook(event, args):
+    if event == "socket.connect":
+        os.write(1, "\\n".join(["DIALLING", *sys.modules]).encode())
+        os._exit(99)
+
+sys.addaudithook(hook)
+sys.path[:0] = {path!r}
+sys.argv = ["tunnelctl", *{argv!r}]
+from tunnelctl.cli.main import main
+sys.exit(main())
+"""
+
+
+def loaded(argv: list[str], env: dict[str, str] | None = None, packages: bool = False) -> set[str]:
+    """The modules at the moment of dialling."""
+    path = [str(ROOT), *([p for p in sys.path if p.endswith("site-packages")] if packages else [])]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", HARNESS.format(path=path, argv=argv)],
+        stdin=subprocess.DEVNULL, capture_output=True, env=env or {}, timeout=20, text=True,
+    )  # fmt: skip
+    assert done.returncode == 99, f"it did not dial: {done.stderr}"
+    first, *modules = done.stdout.splitlines()
+    assert first == "DIALLING"
+    return set(modules)
+
+
+@pytest.fixture
+def proxy() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+LINES = {
+    "plain": "connect -x {proxy} host 22",
+    "one word": "connect --proxy={proxy} host:22",
+    "verbose": "connect -vv -x {proxy} [::1]:22",
+    "fields and limits": "connect -x {proxy} --header A:b --timeout 5 --keepalive 0 --retry 0 host 22",
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_nothing_heavy_is_loaded_when_connect_dials(proxy, line):
+    modules = loaded(line.format(proxy=proxy).split())
+    assert "tunnelctl.client.connect" in modules
+    assert "socket" in modules or "_socket" in modules
+    assert modules & HEAVY == set()
+    assert not {"tunnelctl.cli.app", "tunnelctl.cli.commands", "tunnelctl.cli.usage"} & modules
+    assert ("tunnelctl.cli.console" in modules) == ("-vv" in line), "loaded only where something may be printed"
+
+
+def test_nor_with_the_proxy_from_the_environment_and_the_short_form(proxy):
+    modules = loaded(["host", "22"], env={"TUNNELCTL_PROXY": proxy, "NO_PROXY": "example.com,10.0.0.0/8"})
+    assert modules & HEAVY == set()
+
+
+def test_nor_with_credentials_in_the_url(proxy):
+    modules = loaded(["connect", "-x", proxy.replace("//", "//user:p%40ss@"), "host", "22"])
+    assert modules & (HEAVY - {"urllib.parse"}) == set()
+
+
+def test_the_measurement_sees_typer_when_typer_reads_the_line(proxy):
+    """The same harness on a line that the direct parser leaves to Typer: so the tests above can fail."""
+    modules = loaded(["connect", f"-x{proxy}", "host", "22"], packages=True)
+    assert {"typer", "pydantic", "inspect", "dataclasses"} <= modules
+
+
+def test_the_server_is_not_loaded_for_connect(proxy):
+    assert not {name for name in loaded(["connect", "-x", proxy, "host", "22"]) if name.startswith("tunnelctl.server")}

@@ -1,0 +1,179 @@
+"""The shape of the house: who may import whom, a test file for every module, and budgets of size. Read with ast, not imported."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tunnelctl"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What each room may import from the package, itself and record aside. Dependencies point one way.
+MAY_IMPORT = {
+    "tunnelctl": set(),
+    "record": set(),  # a faster typing.NamedTuple: like a part of the standard library
+    "status": set(),
+    "errors": {"status"},
+    "trace": {"status", "errors"},
+    "engine": set(),
+    "proto": {"tunnelctl", "status", "errors"},
+    "stream": {"tunnelctl", "status", "errors", "trace", "engine", "proto"},
+    "client": {"tunnelctl", "status", "errors", "trace", "engine", "proto", "stream"},
+    "server": {"tunnelctl", "status", "errors", "trace", "engine", "proto", "stream"},
+    "cli": {"tunnelctl", "status", "errors", "trace", "engine", "proto", "stream", "client", "server"},
+    "__main__": {"cli"},
+}
+
+CAN_BLOCK = {
+    "socket",
+    "ssl",
+    "select",
+    "selectors",
+    "asyncio",
+    "threading",
+    "time",
+    "os",
+    "subprocess",
+    "signal",
+    "multiprocessing",
+}
+
+# Modules without behaviour of their own, or whose behaviour other files test.
+# Modules whose tests have another name, with that name.
+TESTED_IN = {
+    "__main__.py": "cli/test_main.py",
+    "trace.py": "cli/test_console.py",  # a type alias; the console is what is called
+    "client/options.py": "cli/test_flags.py",  # records of defaults
+    "server/options.py": "cli/test_flags.py",
+    "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
+    "stream/stdio.py": "stream/test_contract.py",
+    "stream/pump.py": "stream/test_bulk.py",
+    "stream/splice.py": "stream/test_bulk.py",
+}
+
+MAX_FUNCTION = 50
+MAX_FILE = 600
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def room(path: Path) -> str:
+    """The part of the house that a module belongs to."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "tunnelctl" if parts == ("__init__",) else parts[0]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported anywhere in a module, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The rooms whose modules a module imports; `from tunnelctl import __version__` is the package itself."""
+    found = set()
+    for name in imported(parsed(path)):
+        top, _, rest = name.partition(".")
+        if top == "tunnelctl":
+            first = rest.partition(".")[0]
+            found.add(first if first in MAY_IMPORT and first != "tunnelctl" else "tunnelctl")
+    return found
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def code_lines(source: str, tree: ast.AST) -> set[int]:
+    """Numbers of the lines that hold code: not blank, not comment, not docstring."""
+    holding = {n for n, line in enumerate(source.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            docstring = node.body[0]
+            holding -= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+    return holding
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
+
+
+def test_every_room_has_a_rule():
+    assert {room(path) for path in MODULES} <= set(MAY_IMPORT)
+
+
+@every_module
+def test_dependencies_point_one_way(path):
+    assert rooms_imported(path) <= MAY_IMPORT[room(path)] | {room(path), "record"}
+
+
+def test_the_rule_is_able_to_fail(tmp_path):
+    """A check that reads files can pass because it reads none."""
+    assert {room(path) for path in MODULES} >= {"proto", "engine", "client", "server", "cli"}
+    assert "client" in rooms_imported(PACKAGE / "cli/main.py"), "an import inside a function is seen"
+    assert rooms_imported(PACKAGE / "errors.py") == {"status"}
+
+
+@every_module
+def test_proto_cannot_block(path):
+    if room(path) == "proto":
+        assert not {name.partition(".")[0] for name in imported(parsed(path))} & CAN_BLOCK
+
+
+@every_module
+def test_only_the_standard_library_and_what_is_declared(path):
+    """A dependency that another package happens to bring is not ours; idna comes with httpx."""
+    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna"}
+    assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
+
+
+@every_module
+def test_every_module_has_its_test_file(path):
+    name = name_of(path)
+    if path.name != "__init__.py":
+        assert (ROOT / "tests" / TESTED_IN.get(name, Path(name).with_name(f"test_{path.name}"))).exists()
+
+
+def test_no_exception_outlives_its_module():
+    assert all((PACKAGE / name).exists() for name in TESTED_IN)
+
+
+@every_module
+def test_sizes(path):
+    source = path.read_text("utf-8")
+    tree = parsed(path)
+    lines = code_lines(source, tree)
+    assert len(lines) <= MAX_FILE
+    for function in functions(tree):
+        own = lines & set(range(function.lineno, (function.end_lineno or function.lineno) + 1))
+        assert len(own) <= MAX_FUNCTION, f"{function.name} has {len(own)} lines of code"
+
+
+@every_module
+def test_every_function_is_annotated(path):
+    for function in functions(parsed(path)):
+        arguments = function.args
+        named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        bare = [a.arg for a in named if a is not None and a.annotation is None and a.arg not in ("self", "cls")]
+        assert not bare, f"{function.name}: {bare}"
+        assert function.returns is not None, function.name
+
+
+@every_module
+def test_every_module_says_what_it_is(path):
+    assert ast.get_docstring(parsed(path))

@@ -1,0 +1,179 @@
+"""TAB in the three shells, typed by a person: each line is completed, then run, and a function shows the words that arrived."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.peers.process import path_of
+from tunnelctl.cli.commands import SHELLS
+from tunnelctl.cli.reference import COMPLETIONS, ROOT
+
+SECONDS = 20
+PROMPT = "ready> "
+
+# Each shell is started bare, with the committed script found the way an installation would offer it where the shell has such a way,
+# and with `tunnelctl` as a function that shows its words: completion must not need the program.
+START = {
+    "bash": ["--norc", "--noprofile", "-i"],
+    "zsh": ["-f", "-i"],
+    "fish": ["--no-config", "-i"],
+}
+SETUP = {
+    "bash": [
+        "bind 'set enable-bracketed-paste off'",
+        "source '{script}'",
+        'tunnelctl() {{ printf "<%s>" "$@"; echo; }}',
+        "PS1='{prompt}'",
+    ],
+    "zsh": [
+        "unsetopt zle_bracketed_paste prompt_cr prompt_sp; setopt no_beep",
+        "fpath=('{directory}' $fpath); autoload -Uz compinit; compinit -u -D",
+        'tunnelctl() {{ printf "<%s>" "$@"; echo; }}',
+        "PS1='{prompt}'",
+    ],
+    "fish": [
+        "set -g fish_complete_path '{directory}'; set -g fish_greeting; set -g fish_autosuggestion_enabled 0",
+        "function tunnelctl; printf '<%s>' $argv; echo; end",
+        "function fish_prompt; printf '%s' '{prompt}'; end",
+    ],
+}
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "LC_ALL": "C.UTF-8", "XDG_CONFIG_HOME": str(home)}
+
+
+class Typist:
+    """Somebody at a shell."""
+
+    def __init__(self, shell: str, home: Path) -> None:
+        self.child = pexpect.spawn(
+            path_of(shell), START[shell], cwd=home, env=environment(home), timeout=SECONDS, encoding="utf-8", dimensions=(40, 200)
+        )
+        self.child.delaybeforesend = None
+        script = ROOT / COMPLETIONS[shell]
+        for line in SETUP[shell]:
+            self.child.sendline(line.format(script=script, directory=script.parent, prompt=PROMPT))
+        self.child.sendline("echo set'' up")  # the quotes keep the echo of the typed line from being taken for the answer
+        self.child.expect_exact("set up")
+
+    def __enter__(self) -> "Typist":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.child.close(force=True)
+
+    def words(self, typed: str) -> list[str]:
+        """The words that reach tunnelctl when this is typed; \\t is the TAB key."""
+        for part in re.split("(\t)", f"tunnelctl {typed}"):
+            self.child.send(part)
+        self.child.send(" done\r")
+        self.child.expect(r"((?:<[^<>\r\n]*>)*)<done>")
+        return re.findall("<([^<>]*)>", self.child.match[1])
+
+
+@pytest.fixture(params=[pytest.param(shell, marks=pytest.mark.peer(shell)) for shell in SHELLS])
+def typist(request, tmp_path) -> Iterator[Typist]:
+    (tmp_path / "users.txt").touch()
+    (tmp_path / "with:colon.txt").touch()
+    with Typist(request.param, tmp_path) as someone:
+        yield someone
+
+
+def test_what_a_person_types(typist):
+    assert typist.words("conn\t") == ["connect"]
+    assert typist.words("ha\t") == ["hash-password"]
+    assert typist.words("completion fi\t") == ["completion", "fish"]
+    assert typist.words("connect --proxy-p\t") == ["connect", "--proxy-password-file"]
+    assert typist.words("connect host 22 --fd\t") == ["connect", "host", "22", "--fdpass"]
+    assert typist.words("serve --half\t") in (["serve", "--half-close-timeout"], ["serve", "--half-close-timeout="])
+    assert typist.words("serve --users us\t") == ["serve", "--users", "users.txt"]
+    assert typist.words("connect -x dir\t") == ["connect", "-x", "direct"]
+    assert typist.words("connect --proxy dir\t") == ["connect", "--proxy", "direct"]
+
+
+def test_values_with_colons(typist):
+    """bash splits words at colons; a URL that is only begun gets no blank after it."""
+    assert typist.words("connect -x ht\tp:3128") == ["connect", "-x", "http://p:3128"]
+    assert typist.words("connect -x http:\tp:3128") == ["connect", "-x", "http://p:3128"]
+    assert typist.words("connect -x http:/\tp:3128") == ["connect", "-x", "http://p:3128"]
+    assert typist.words("connect -x http://p:3128 --fd\t") == ["connect", "-x", "http://p:3128", "--fdpass"]
+    assert typist.words("connect '[::1]:22' --fd\t") == ["connect", "[::1]:22", "--fdpass"]
+
+
+def test_values_after_an_equals_sign(typist):
+    assert typist.words("connect --proxy=dir\t") == ["connect", "--proxy=direct"]
+    assert typist.words("serve --users=us\t") == ["serve", "--users=users.txt"]
+    assert typist.words("connect --proxy=ht\tp:3128") == ["connect", "--proxy=http://p:3128"]
+
+
+def test_no_file_where_none_is_wanted(typist):
+    assert typist.words("serve --drain us\t") == ["serve", "--drain", "us"]
+    assert typist.words("connect us\t") == ["connect", "us"]
+
+
+def bash(line: str, home: Path, *before: str) -> list[str]:
+    """What the bash function answers for a line whose words are given, without readline."""
+    words = line.split(" ")
+    quoted = " ".join(f"'{word}'" for word in words)
+    code = f"{'; '.join(before) or ':'}; source {ROOT / COMPLETIONS['bash']}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; "
+    code += 'set -u; _tunnelctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run([path_of("bash"), "-c", code], capture_output=True, cwd=home, env=environment(home), timeout=20)
+    assert done.stderr == b""
+    return done.stdout.decode().split()
+
+
+@pytest.mark.peer("bash")
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("tunnelctl ", ["connect", "serve", "hash-password", "completion", "selftest"]),
+        ("tunnelctl --", ["--help", "--version"]),
+        ("tunnelctl connect -x http : //", ["//"]),
+        ("tunnelctl connect --proxy = http :", ["//"]),
+        ("tunnelctl connect -", None),
+        ("tunnelctl nonsense --", []),
+        ("tunnelctl serve --users with : c", ["colon.txt"]),
+    ],
+)
+def test_bash_answers(line, answers, tmp_path):
+    (tmp_path / "with:colon.txt").touch()
+    found = bash(line, tmp_path)
+    assert found == answers if answers is not None else "-4" in found
+
+
+@pytest.mark.peer("bash")
+def test_bash_that_does_not_split_at_colons_and_equals_signs(tmp_path):
+    plain = "COMP_WORDBREAKS=$' \\t\\n'"
+    assert bash("tunnelctl connect -x http:", tmp_path, plain) == ["http://"]
+    assert bash("tunnelctl connect --proxy=http:", tmp_path, plain) == ["--proxy=http://"]
+
+
+@pytest.mark.peer("fish")
+def test_fish_shows_help(tmp_path):
+    code = f"source {ROOT / COMPLETIONS['fish']}; complete -C 'tunnelctl connect --fd'; complete -C 'tunnelctl se'"
+    done = subprocess.run([path_of("fish"), "--no-config", "-c", code], capture_output=True, env=environment(tmp_path), timeout=20)
+    assert done.stdout.decode().splitlines() == [
+        "--fdpass\thand the connected socket to ssh and exit",
+        "selftest\ttry both ends against each other on loopback",
+        "serve\trun the bundled proxy",
+    ]
+
+
+@pytest.mark.peer("zsh")
+def test_zsh_shows_help(tmp_path):
+    with Typist("zsh", tmp_path) as typist:
+        typist.child.send("tunnelctl connect --proxy\t\t")
+        typist.child.expect("user name for the proxy")
+
+
+@pytest.mark.peer("zsh")
+def test_zsh_can_source_it(tmp_path):
+    code = f"autoload -Uz compinit; compinit -u -D; source {ROOT / COMPLETIONS['zsh']}; print $_comps[tunnelctl]"
+    done = subprocess.run([path_of("zsh"), "-f", "-c", code], capture_output=True, env=environment(tmp_path), timeout=20)
+    assert (done.stdout, done.stderr) == (b"_tunnelctl\n", b"")

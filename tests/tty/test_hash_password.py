@@ -1,0 +1,60 @@
+"""`hash-password` as a person meets it: asked twice, without echo, on the terminal."""
+
+import sys
+from collections.abc import Iterator
+
+import pexpect
+import pytest
+
+from tests.peers.program import environment
+
+SECRET = "swordfish"
+
+
+@pytest.fixture
+def asked() -> Iterator[pexpect.spawn]:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "tunnelctl", "hash-password", "alice"], env=environment(), timeout=20, encoding="utf-8"
+    )
+    child.expect_exact("password for alice: ")
+    yield child
+    child.close(force=True)
+
+
+def answer(child: pexpect.spawn, first: str, second: str) -> str:
+    """Type both and return all that was shown after them."""
+    child.sendline(first)
+    child.expect_exact("once more: ")
+    child.sendline(second)
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.before
+
+
+def test_the_same_password_twice_makes_a_line_and_shows_nothing(asked):
+    shown = answer(asked, SECRET, SECRET)
+    assert asked.exitstatus == 0
+    assert "alice:scrypt:" in shown
+    assert SECRET not in shown
+
+
+def test_two_passwords_that_differ_are_refused(asked):
+    shown = answer(asked, SECRET, "other")
+    assert asked.exitstatus == 2
+    assert "tunnelctl: hash-password: the two passwords differ" in shown
+
+
+def test_the_end_of_input_is_no_password(asked):
+    asked.sendeof()
+    asked.expect(pexpect.EOF)
+    asked.close()
+    assert asked.exitstatus == 2
+    assert "no password was given" in asked.before
+
+
+def test_control_c_ends_it_without_a_traceback(asked):
+    asked.sendintr()
+    asked.expect(pexpect.EOF)
+    asked.close()
+    assert asked.signalstatus == 2
+    assert "Traceback" not in asked.before

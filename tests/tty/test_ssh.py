@@ -1,0 +1,246 @@
+"""At a terminal: an ssh session through the tunnel, connect as a netcat, Ctrl-C, and what is left when ssh goes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.peers.openssh import HOST, Sshd, gives_terminals, sshd
+from tests.peers.process import ended_within, wait_until
+from tests.peers.program import MODULE, Serve, environment, proxy_command
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
+
+SECONDS = 20
+SOON = 5.0
+needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
+needs_terminal = pytest.mark.skipif(not gives_terminals(), reason="sshd cannot open a terminal here without root")
+PLAIN_SHELL = "PS1='ready> ' exec sh -i"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sshd]:
+    with sshd() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    with Serve() as running:
+        yield running
+
+
+@contextmanager
+def at_terminal(command: list[str]) -> Iterator["pexpect.spawn[str]"]:
+    """A program on a terminal of its own, ended at the end of the body."""
+    program, *words = command
+    session = pexpect.spawn(program, words, timeout=SECONDS, env=environment(), encoding="utf-8", dimensions=(24, 200))
+    session.delaybeforesend = None
+    try:
+        yield session
+    finally:
+        session.close(force=True)
+
+
+@contextmanager
+def ssh_session(server: Sshd, serve: Serve, *options: str, flags: str = "") -> Iterator["pexpect.spawn[str]"]:
+    """An interactive ssh session, waiting at its prompt."""
+    settings = [f"ProxyCommand {proxy_command(serve.url, options=flags)}", "LogLevel INFO", *options]
+    with at_terminal([*server.client("ssh", *settings), "-tt", HOST, PLAIN_SHELL]) as session:
+        session.expect_exact("ready> ")
+        yield session
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below `pid`, by their kernel's list of children."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def tunnels_below(pid: int) -> list[int]:
+    return [child for child in descendants(pid) if b"tunnelctl" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def wait_status(session: "pexpect.spawn[str]") -> int:
+    """The status as a shell shows it: 128 and the signal's number when a signal ended it."""
+    session.expect(pexpect.EOF)
+    session.wait()
+    return session.exitstatus if session.signalstatus is None else 128 + session.signalstatus
+
+
+# --- ssh
+
+
+@needs_ssh
+@needs_terminal
+@pytest.mark.parametrize("fdpass", [False, True], ids=["relayed", "passed"])
+def test_interactive_session(server: Sshd, serve: Serve, fdpass: bool) -> None:
+    options, flags = (["ProxyUseFdpass yes"], "--fdpass") if fdpass else ([], "")
+    with ssh_session(server, serve, *options, flags=flags) as session:
+        session.sendline("echo $((6 * 7)) $SSH_TTY")
+        session.expect(r"42 /dev/\S+")
+        session.sendline("exit 5")
+        assert wait_status(session) == 5
+
+
+@needs_ssh
+@needs_terminal
+def test_control_c_in_the_session_goes_to_the_far_side(server: Sshd, serve: Serve) -> None:
+    with ssh_session(server, serve) as session:
+        session.sendline("cat")
+        session.sendline("typed")
+        session.expect(r"typed\r\ntyped")
+        session.sendcontrol("c")
+        session.expect_exact("ready> ")
+        session.sendline("exit")
+        session.expect(pexpect.EOF)
+
+
+@needs_ssh
+@needs_terminal
+def test_closing_ssh_leaves_no_process_and_no_word(server: Sshd, serve: Serve) -> None:
+    with ssh_session(server, serve) as session:
+        tunnels = tunnels_below(session.pid)
+        assert len(tunnels) == 1
+        session.sendline("exit")
+        session.expect(pexpect.EOF)
+        assert "tunnelctl" not in session.before
+        assert "Traceback" not in session.before
+        assert ended_within(tunnels[0], SOON)
+
+
+@needs_ssh
+@needs_terminal
+def test_ssh_killed_hard_leaves_no_process(server: Sshd, serve: Serve) -> None:
+    """All that reaches tunnelctl then is the end of its stdin."""
+    with ssh_session(server, serve) as session:
+        tunnels = tunnels_below(session.pid)
+        assert len(tunnels) == 1
+        os.kill(session.pid, signal.SIGKILL)
+        assert ended_within(tunnels[0], SOON)
+
+
+@needs_ssh
+@needs_terminal
+def test_after_fd_passing_no_process_is_left_while_the_session_runs(server: Sshd, serve: Serve) -> None:
+    with ssh_session(server, serve, "ProxyUseFdpass yes", flags="--fdpass") as session:
+        assert tunnels_below(session.pid) == []
+        session.sendline("exit")
+        session.expect(pexpect.EOF)
+
+
+@needs_ssh
+@needs_terminal
+def test_escape_that_ends_ssh_at_once(server: Sshd, serve: Serve) -> None:
+    """`~.` makes ssh leave without a word to the far side: SIGHUP and closed pipes together."""
+    with ssh_session(server, serve) as session:
+        tunnels = tunnels_below(session.pid)
+        session.send("\r~.")
+        session.expect(pexpect.EOF)
+        assert "tunnelctl" not in session.before
+        assert ended_within(tunnels[0], SOON)
+
+
+@needs_ssh
+def test_control_c_while_ssh_still_waits_for_the_proxy(server: Sshd) -> None:
+    """Before the terminal is raw, Ctrl-C goes to ssh and tunnelctl alike."""
+    with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent:
+        settings = f"ProxyCommand {proxy_command(silent.url)}"
+        with at_terminal([*server.client("ssh", settings), "-tt", HOST, "true"]) as session:
+            wait_until(lambda: bool(silent.conversations), SOON, "a connection to the proxy")
+            tunnels = tunnels_below(session.pid)
+            session.sendcontrol("c")
+            session.expect(pexpect.EOF)
+            assert "Traceback" not in session.before
+            assert all(ended_within(tunnel, SOON) for tunnel in tunnels)
+
+
+# --- connect itself at a terminal
+
+
+def talkative(peer: Conversation) -> None:
+    peer.accept_tunnel(ESTABLISHED + b"welcome\n")
+    echo(peer)
+
+
+@contextmanager
+def connect_at_terminal(proxy: ScriptedServer) -> Iterator["pexpect.spawn[str]"]:
+    with at_terminal([*MODULE, "connect", "-x", proxy.url, "target.test", "7"]) as session:
+        yield session
+
+
+def test_usable_as_a_netcat() -> None:
+    with ScriptedServer(talkative) as proxy, connect_at_terminal(proxy) as session:
+        session.expect_exact("welcome\r\n")
+        session.setecho(False)
+        session.waitnoecho()
+        session.sendline("a typed line")
+        session.expect_exact("a typed line\r\n")
+        session.sendeof()
+        assert wait_status(session) == 0
+        assert session.before == ""
+
+
+def test_control_d_passes_on_the_end_and_still_shows_the_answer() -> None:
+    def answer_at_the_end(peer: Conversation) -> None:
+        peer.accept_tunnel(ESTABLISHED + b"welcome\n")
+        peer.send(b"you said %d bytes\n" % len(peer.read_to_end()))
+
+    with ScriptedServer(answer_at_the_end) as proxy, connect_at_terminal(proxy) as session:
+        session.expect_exact("welcome\r\n")
+        session.sendline("12345")
+        session.sendeof()
+        session.expect_exact("you said 6 bytes")
+        assert wait_status(session) == 0
+
+
+def test_control_c_ends_a_tunnel_at_once() -> None:
+    with ScriptedServer(talkative) as proxy, connect_at_terminal(proxy) as session:
+        session.expect_exact("welcome\r\n")
+        session.sendcontrol("c")
+        assert wait_status(session) == 130
+        assert session.before.replace("^C", "").strip() == ""
+
+
+def test_control_c_ends_the_wait_for_an_answer_at_once() -> None:
+    with ScriptedServer(lambda peer: peer.wait_gone() and None) as proxy, connect_at_terminal(proxy) as session:
+        wait_until(lambda: bool(proxy.conversations), SOON, "a connection to the proxy")
+        session.sendcontrol("c")
+        assert wait_status(session) == 130
+        assert session.before.replace("^C", "").strip() == ""
+
+
+def test_control_c_in_a_shell_script_is_status_130() -> None:
+    """What `$?` shows after it, which is what a script reads."""
+    with ScriptedServer(talkative) as proxy:
+        script = "trap : INT; " + " ".join([*MODULE, "connect", "-x", proxy.url, "target.test", "7"]) + "; echo status=$?"
+        with at_terminal(["/bin/sh", "-c", script]) as session:
+            session.expect_exact("welcome\r\n")
+            session.sendcontrol("c")
+            session.expect_exact("status=130")
+            session.expect(pexpect.EOF)
+
+
+def test_hang_up_of_the_terminal_leaves_no_process() -> None:
+    with ScriptedServer(talkative) as proxy, connect_at_terminal(proxy) as session:
+        session.expect_exact("welcome\r\n")
+        session.ptyproc.fileobj.close()
+        assert ended_within(session.pid, SOON)
+
+
+def test_target_that_closes_is_seen_at_the_terminal() -> None:
+    """With the next line, at the latest: a terminal's input never ends by itself."""
+
+    def leave(peer: Conversation) -> None:
+        peer.accept_tunnel(ESTABLISHED + b"welcome\n")
+
+    with ScriptedServer(leave) as proxy, connect_at_terminal(proxy) as session:
+        session.expect_exact("welcome\r\n")
+        session.sendeof()
+        assert wait_status(session) == 0

@@ -1,0 +1,100 @@
+"""Every command, and every environment variable, declared once: for help, the manual and the completions."""
+
+from __future__ import annotations
+
+from tunnelctl.cli.flags import RULE
+from tunnelctl.record import NamedTuple
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+class Command(NamedTuple):
+    """One command: what its help says before and after the flags."""
+
+    name: str
+    words: str  # its positional arguments as the usage line shows them
+    summary: str  # one line, in the list of commands
+    lead: str  # two sentences that most people need
+    examples: tuple[tuple[str, str], ...]  # (command line, what it does)
+
+
+class Variable(NamedTuple):
+    """An environment variable, for the manual."""
+
+    names: tuple[str, ...]
+    meaning: str
+
+
+COMMANDS = (
+    Command(
+        "connect", "HOST PORT",
+        "open a tunnel through a proxy to stdin and stdout",
+        "Ask an HTTP proxy for a tunnel to HOST and PORT and bridge it to stdin and stdout. "
+        "HOST:PORT and [IPV6]:PORT are understood too.",
+        (
+            ("ssh -o 'ProxyCommand tunnelctl connect -x http://proxy:3128 %h %p' host", "ssh through a proxy"),
+            ("tunnelctl connect -x http://proxy:3128 mail.example.com 25 -v", "a netcat that says what it does"),
+            ("tunnelctl connect -x http://edge:3128 -x http://inner:8080 host 22", "two proxies in a row"),
+        ),
+    ),
+    Command(
+        "serve", "",
+        "run the bundled proxy",
+        "Answer CONNECT for the targets that the rules allow, and say why when they do not. "
+        "Without options it serves this machine only, and reaches port 443 of public addresses only.",
+        (
+            ("tunnelctl serve", "a proxy at http://127.0.0.1:3128"),
+            ("tunnelctl serve --allow '*.example.com:22' --allow '*:443'", "with rules"),
+            ("tunnelctl serve --listen 192.0.2.1:3128 --users /etc/tunnelctl.users", "for others, who log in"),
+        ),
+    ),
+    Command(
+        "hash-password", "USER",
+        "make a line for the users file of `serve`",
+        "Print a users-file line with the scrypt hash of a password. "
+        "The password is asked for on the terminal, or read as one line from stdin when that is no terminal.",
+        (
+            ("tunnelctl hash-password alice >> users", "asks twice, without echo"),
+            ("pass show proxy | tunnelctl hash-password alice", "from a password manager"),
+            ("tunnelctl serve --users users", "uses the file"),
+        ),
+    ),
+    Command(
+        "completion", "{bash|zsh|fish}",
+        "print a completion script",
+        "Print the completion script for a shell; no file is changed. "
+        "The script is static: no program runs when you press TAB.",
+        (
+            ("source <(tunnelctl completion bash)", "for this bash"),
+            ("tunnelctl completion zsh > ~/.zfunc/_tunnelctl", "for zsh, where ~/.zfunc is in fpath"),
+            ("tunnelctl completion fish > ~/.config/fish/completions/tunnelctl.fish", "for fish"),
+        ),
+    ),
+    Command(
+        "selftest", "",
+        "try both ends against each other on loopback",
+        "Start the bundled proxy and a target on loopback, tunnel through it, and print a verdict a line. "
+        "The exit status is 0 only if all of it held.",
+        (
+            ("tunnelctl selftest", "takes a few seconds, needs no network"),
+            ("tunnelctl selftest --json", "for a script"),
+            ("tunnelctl selftest && echo ready", "the status tells"),
+        ),
+    ),
+)  # fmt: skip
+
+# What a group of flags needs to have said before it in --help; the manual has it, and more, with the flag.
+NOTES = {"Policy": RULE}
+
+VARIABLES = (
+    Variable(("TUNNELCTL_PROXY",), "the proxy of connect when -x is not given"),
+    Variable(("TUNNELCTL_PROXY_PASSWORD",), "the password for the proxy, where neither a URL nor a file has one"),
+    Variable(("https_proxy", "HTTPS_PROXY"), "the proxy when TUNNELCTL_PROXY is not set; lower case wins"),
+    Variable(("all_proxy", "ALL_PROXY"), "consulted last"),
+    Variable(
+        ("no_proxy", "NO_PROXY"),
+        "targets reached without a proxy, separated by commas: a name with its subdomains, an address, a network such as "
+        "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x",
+    ),
+    Variable(("TUNNELCTL_DEBUG",), "set to 1, a fault in tunnelctl itself shows its traceback"),
+)

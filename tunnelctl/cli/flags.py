@@ -1,0 +1,213 @@
+"""Every flag, declared once.
+
+From this list come the Typer application, the direct parser, the manual's OPTIONS, the three completion scripts and the tables
+of the README. `connect` reads it before it dials, so it imports next to nothing and computes nothing; the commands and their
+prose, which only help and the manual need, stand in cli.commands (0.2 ms).
+"""
+
+from __future__ import annotations
+
+from tunnelctl.record import NamedTuple
+
+# Kinds. They decide how a value is read (cli.values) and what a shell completes.
+SWITCH = "switch"  # takes no value; stores `constant`
+LEVEL = "level"  # takes no value; counts
+SECONDS = "seconds"  # plain decimal, 0 is off
+COUNT = "count"  # plain whole number
+TEXT = "text"
+FILE = "file"  # a path; "-" where the help says so
+
+
+class Flag(NamedTuple):
+    """One flag of one or more commands. Texts are lower case without a full stop; `help` is a line, `detail` whole sentences."""
+
+    name: str  # long spelling without the dashes; "" where there is only a short one
+    short: str  # one letter, or ""
+    metavar: str  # what to type for the value; "" for kinds without one
+    kind: str
+    help: str
+    commands: tuple[str, ...]
+    group: str  # heading in --help
+    detail: str = ""  # more for the manual
+    default: str = ""  # as a user would type it; "" where there is none to show
+    env: tuple[str, ...] = ()  # variables consulted, in this order, when the flag is not given
+    repeat: bool = False
+    field: str = ""  # name in the options; made from `name` when empty
+    constant: object = True  # what a switch stores
+    least: int = 0  # smallest value of a COUNT
+    choices: tuple[str, ...] = ()  # values worth completing; other values are allowed. One that ends in / is only a beginning
+
+    @property
+    def destination(self) -> str:
+        """The field of the options record that this flag fills."""
+        return self.field or self.name.replace("-", "_")
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """As typed, the short one first."""
+        return tuple(s for s in (self.short and f"-{self.short}", self.name and f"--{self.name}") if s)
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value follows."""
+        return self.kind not in (SWITCH, LEVEL)
+
+
+BOTH = ("connect", "serve")
+
+RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
+
+FLAGS = (
+    Flag(
+        "proxy", "x", "URL", TEXT,
+        "proxy to ask for the tunnel; repeated: a chain, nearest first; `direct`: none",
+        ("connect",), "Proxy",
+        detail="A URL is http://[USER:PASSWORD@]HOST[:PORT], port 80 unless given; without a scheme, http:// is meant. "
+        "An explicit proxy is never overruled by NO_PROXY. "
+        "A password in the URL can be seen by every user of the machine in the list of processes: "
+        "prefer a file or TUNNELCTL_PROXY_PASSWORD.",
+        env=("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
+        repeat=True,
+        choices=("direct", "http://"),
+    ),
+    Flag(
+        "proxy-user", "", "NAME", TEXT, "user name for the proxy", ("connect",), "Proxy",
+        detail="Used where the URL names no user. With several proxies it is for the nearest; the others have theirs in the URL.",
+    ),
+    Flag(
+        "proxy-password-file", "", "FILE", FILE, "file whose first line is the password", ("connect",), "Proxy",
+        env=("TUNNELCTL_PROXY_PASSWORD",),
+        detail="The variable holds the password itself; the file comes first.",
+    ),
+    Flag(
+        "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as corkscrew has it", ("connect",), "Proxy",
+    ),
+    Flag(
+        "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", ("connect",), "Proxy",
+        repeat=True,
+        detail="With several proxies it goes to the nearest one. A field of the name User-Agent replaces ours.",
+    ),
+    Flag(
+        "timeout", "", "SECONDS", SECONDS, "limit for the whole way to the tunnel; 0 is none", ("connect",), "Time limits",
+        default="30",
+    ),
+    Flag(
+        "connect-timeout", "", "SECONDS", SECONDS, "limit for one attempt to connect; 0 is none", ("connect",), "Time limits",
+        default="0",
+    ),
+    Flag(
+        "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel silent for so long; 0 is never", ("connect",), "Time limits",
+        default="0",
+    ),
+    Flag(
+        "", "4", "", SWITCH, "use IPv4 only on the way to the proxy", ("connect",), "Connection",
+        field="family", constant=4,
+    ),
+    Flag(
+        "", "6", "", SWITCH, "use IPv6 only on the way to the proxy", ("connect",), "Connection",
+        field="family", constant=6,
+    ),
+    Flag(
+        "keepalive", "", "SECONDS", SECONDS, "TCP keepalive probes after so much silence; 0 is off", ("connect",), "Connection",
+        default="60",
+    ),
+    Flag(
+        "retry", "", "N", COUNT, "try again so often while the proxy cannot be reached", ("connect",), "Connection",
+        default="0",
+        detail="A retry happens only before the first byte of the tunnel, and only where it can help.",
+    ),
+    Flag(
+        "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
+        detail="For `ProxyUseFdpass yes` of ssh_config(5): no process and no copy remains between ssh and the proxy.",
+    ),
+    Flag(
+        "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH", ("serve",), "Listening",
+        default="127.0.0.1:3128", repeat=True,
+        detail="Port 0 takes a free one; the line `listening on ADDR:PORT` tells which. "
+        "An address beyond loopback needs --users, or --open-proxy.",
+    ),
+    Flag(
+        "open-proxy", "", "", SWITCH, "listen beyond loopback although nobody has to log in", ("serve",), "Listening",
+    ),
+    Flag(
+        "workers", "", "N", COUNT, "processes that share the listening addresses", ("serve",), "Listening",
+        default="1", least=1,
+    ),
+    Flag(
+        "allow", "", "RULE", TEXT, "targets that may be reached; without any: `*:443`", ("serve",), "Policy",
+        repeat=True,
+        detail=f"{RULE} An internal address is reached only where a rule names that address, its network or that exact host name: "
+        "* never means internal.",
+    ),
+    Flag(
+        "deny", "", "RULE", TEXT, "targets that may not; deny beats allow", ("serve",), "Policy",
+        repeat=True,
+    ),
+    Flag(
+        "users", "", "FILE", FILE, "users who may connect, a line each from `hash-password`", ("serve",), "Policy",
+    ),
+    Flag(
+        "head-timeout", "", "SECONDS", SECONDS, "limit for a request head, from accept on", ("serve",), "Limits",
+        default="10",
+    ),
+    Flag(
+        "dial-timeout", "", "SECONDS", SECONDS, "limit for reaching a target", ("serve",), "Limits",
+        default="15",
+    ),
+    Flag(
+        "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel silent for so long; 0 is never", ("serve",), "Limits",
+        default="900",
+    ),
+    Flag(
+        "half-close-timeout", "", "SECONDS", SECONDS, "limit for the second half once one side has ended", ("serve",), "Limits",
+        default="60",
+    ),
+    Flag(
+        "max-tunnels", "", "N", COUNT, "tunnels at once; 0 is as many as descriptors allow", ("serve",), "Limits",
+        default="0",
+        detail="With --workers, of each process; a tunnel takes two descriptors.",
+    ),
+    Flag(
+        "max-per-client", "", "N", COUNT, "tunnels at once from one address; 0 is no cap", ("serve",), "Limits",
+        default="0",
+        detail="With --workers, of each process.",
+    ),
+    Flag(
+        "drain", "", "SECONDS", SECONDS, "time for open tunnels to end after SIGTERM", ("serve",), "Limits",
+        default="30",
+        detail="A second SIGTERM or Ctrl-C stops at once.",
+    ),
+    Flag(
+        "keepalive", "", "SECONDS", SECONDS, "TCP keepalive probes after so much silence; 0 is off", ("serve",), "Limits",
+        default="60",
+    ),
+    Flag(
+        "access-log", "", "FILE", FILE, "write a JSON record for each decision and each end; - is stdout", ("serve",), "Output",
+    ),
+    Flag(
+        "verbose", "v", "", LEVEL, "a line for each stage on stderr; -vv shows the heads, secrets masked", ("connect",), "Output",
+    ),
+    Flag(
+        "verbose", "v", "", LEVEL, "a line on stderr for each decision and for each end of a tunnel", ("serve",), "Output",
+        detail="They tell what the access log records. A second -v adds nothing.",
+    ),
+    Flag(
+        "quiet", "q", "", SWITCH, "nothing but errors", BOTH, "Output",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "messages on stderr as JSON objects, one a line", BOTH, "Output",
+        detail="Keys are only ever added.",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one a line", ("selftest",), "Output",
+        detail="Keys are only ever added.",
+    ),
+)  # fmt: skip
+
+# Given together they contradict each other, so neither is obeyed in silence.
+CONFLICTS = (("-4", "-6"), ("-v", "-q"))
+
+
+def flags_of(command: str) -> list[Flag]:
+    """The flags of a command in the order of its help."""
+    return [flag for flag in FLAGS if command in flag.commands]

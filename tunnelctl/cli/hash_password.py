@@ -1,0 +1,60 @@
+"""`tunnelctl hash-password USER`: a password in, a line for the users file out. The password never stands on a command line."""
+
+import sys
+
+from tunnelctl.errors import UsageProblem
+
+MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe should not fill the memory
+
+
+def users_line(user: str) -> str:
+    """Ask for the password and return the line, with its newline."""
+    if not user or ":" in user or not user.isprintable() or user[0] == "#":
+        raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
+    from tunnelctl.server.users import hash_password
+
+    password = ask(user) if sys.__stdin__ is not None and sys.__stdin__.isatty() else read_line()
+    if not password:
+        raise UsageProblem("hash-password", "the password is empty")
+    # RFC 7617 section 2: user-id and password must not contain controls, so such a password could never be sent.
+    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in password):
+        raise UsageProblem("hash-password", "the password has control characters")
+    return hash_password(user, password).rstrip("\n") + "\n"
+
+
+def ask(user: str) -> str:
+    """Twice, without echo, from the terminal device; a terminal that cannot hide it is refused instead of warned about."""
+    import signal
+    import warnings
+    from getpass import GetPassWarning, getpass
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # getpass gives the terminal its echo back only if Ctrl-C raises
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            password = getpass(f"password for {user}: ")
+            again = getpass("once more: ")
+        except (EOFError, UnicodeError, GetPassWarning):
+            raise UsageProblem("hash-password", "no password was given on the terminal") from None
+    if password != again:
+        raise UsageProblem("hash-password", "the two passwords differ")
+    return password
+
+
+def read_line() -> str:
+    """The first line of stdin, without its end."""
+    try:
+        with open(0, "rb", closefd=False) as stdin:
+            line = stdin.readline(MAX_PASSWORD + 2)
+        return fit(line.removesuffix(b"\n").removesuffix(b"\r")).decode("utf-8")
+    except OSError as error:
+        raise UsageProblem("hash-password", f"stdin cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageProblem("hash-password", "the password is not UTF-8") from None
+
+
+def fit(line: bytes) -> bytes:
+    if len(line) > MAX_PASSWORD:
+        raise UsageProblem("hash-password", f"the password is longer than {MAX_PASSWORD} bytes")
+    return line

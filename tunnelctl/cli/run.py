@@ -1,0 +1,81 @@
+"""What each command does with its parsed line. Every heavy import happens inside the command that needs it."""
+
+import os
+
+from tunnelctl.cli.app import Call
+from tunnelctl.cli.commands import COMMANDS, SHELLS
+from tunnelctl.cli.console import Console, write_stdout
+from tunnelctl.cli.values import connect_options, read_fields
+from tunnelctl.errors import UsageProblem
+from tunnelctl.status import ExitStatus
+
+
+def run_call(call: Call) -> int:
+    """Run it and return the exit status."""
+    if call.command == "print":
+        write_stdout(call.text)
+        return ExitStatus.OK
+    if call.words and not any(c.words for c in COMMANDS if c.name == call.command):
+        raise UsageProblem(call.command, f"takes no words, got {len(call.words)}", f"tunnelctl {call.command} --help")
+    return RUN[call.command](call)
+
+
+def connect(call: Call) -> int:
+    from tunnelctl.client.connect import run_connect
+
+    options = connect_options(call.pairs, call.words)
+    return int(run_connect(options, os.environ, Console(options.verbose, options.quiet, options.json)))
+
+
+def serve(call: Call) -> int:
+    import signal
+
+    from tunnelctl.server.options import ServeOptions
+    from tunnelctl.server.serve import run_server
+
+    # Until the server has a handler of its own: if Ctrl-C raises, a unix socket that has just been made is removed.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    options = ServeOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
+    return int(run_server(options, Console(options.verbose, options.quiet, options.json)))
+
+
+def hash_password(call: Call) -> int:
+    from tunnelctl.cli.hash_password import users_line
+
+    write_stdout(users_line(only_word(call, "USER")))
+    return ExitStatus.OK
+
+
+def completion(call: Call) -> int:
+    from tunnelctl.cli.shells import SCRIPTS
+
+    shell = only_word(call, "bash, zsh or fish")
+    if shell not in SHELLS:
+        raise UsageProblem("completion", f"unknown shell `{shell}`", "bash, zsh and fish are known")
+    write_stdout(SCRIPTS[shell]())
+    return ExitStatus.OK
+
+
+def selftest(call: Call) -> int:
+    from tunnelctl.cli.selftest import run_selftest
+
+    json = bool(read_fields(call.pairs).get("json"))
+    return int(run_selftest(json, Console(json=json)))
+
+
+def only_word(call: Call, wanted: str) -> str:
+    """The one positional argument of a command."""
+    if len(call.words) != 1:
+        got = f"{len(call.words)} words" if call.words else "nothing"
+        raise UsageProblem(call.command, f"wants {wanted}, got {got}", f"tunnelctl {call.command} --help")
+    return call.words[0]
+
+
+RUN = {
+    "connect": connect,
+    "serve": serve,
+    "hash-password": hash_password,
+    "completion": completion,
+    "selftest": selftest,
+}
