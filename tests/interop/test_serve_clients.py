@@ -1,0 +1,298 @@
+"""`serve` used by other people's clients: nc, ncat, socat, corkscrew, connect-proxy, proxytunnel, curl, httpx."""
+
+import hashlib
+import os
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import httpx
+import pexpect
+import pytest
+
+from tests.peers.https import make_certificate, web_server
+from tests.peers.process import end, path_of
+from tests.peers.program import MODULE, Serve, environment, run
+from tests.peers.scripted import RESET, Conversation, ScriptedServer, sample
+
+pytestmark = pytest.mark.peer(
+    "nc.openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl", "openssl"
+)
+USER, PASSWORD = "anna", "S3cret.word"
+DATA = sample(512 << 10)
+SECONDS = 20
+
+
+class Way(NamedTuple):
+    """What a client is told: the proxy's port, the target's, and a password or None."""
+
+    proxy: int
+    target: int
+    password: str | None
+    directory: Path
+
+
+class Client(NamedTuple):
+    command: list[str]
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
+def nc(way: Way) -> Client:
+    return Client(["nc.openbsd", "-N", "-X", "connect", "-x", f"127.0.0.1:{way.proxy}", "127.0.0.1", str(way.target)])
+
+
+def ncat(way: Way) -> Client:
+    words = ["--proxy", f"127.0.0.1:{way.proxy}", "--proxy-type", "http", "127.0.0.1", str(way.target)]
+    return Client(["ncat", *words], {"NCAT_PROXY_AUTH": f"{USER}:{way.password}"} if way.password else {})
+
+
+def socat(way: Way) -> Client:
+    password = f",proxyauth={USER}:{way.password}" if way.password else ""
+    return Client(["socat", "-", f"PROXY:127.0.0.1:127.0.0.1:{way.target},proxyport={way.proxy}{password}"])
+
+
+def corkscrew(way: Way) -> Client:
+    file = way.directory / "corkscrew"
+    file.write_text(f"{USER}:{way.password}\n")
+    words = ["127.0.0.1", str(way.proxy), "127.0.0.1", str(way.target)]
+    return Client(["corkscrew", *words, *([str(file)] if way.password else [])])
+
+
+def connect_proxy(way: Way) -> Client:
+    user = f"{USER}@" if way.password else ""
+    words = ["-H", f"{user}127.0.0.1:{way.proxy}", "127.0.0.1", str(way.target)]
+    return Client(["connect-proxy", *words], {"HTTP_PROXY_PASSWORD": way.password} if way.password else {})
+
+
+def proxytunnel(way: Way) -> Client:
+    words = ["-q", "-p", f"127.0.0.1:{way.proxy}", "-d", f"127.0.0.1:{way.target}"]
+    return Client(["proxytunnel", *words, *(["-P", f"{USER}:{way.password}"] if way.password else [])])
+
+
+def tunnelctl(way: Way) -> Client:
+    words = ["-x", f"http://127.0.0.1:{way.proxy}", *(["--proxy-user", USER] if way.password else [])]
+    variables = {"TUNNELCTL_PROXY_PASSWORD": way.password} if way.password else {}
+    return Client([*MODULE, "connect", *words, "127.0.0.1", str(way.target)], variables)
+
+
+CLIENTS = [nc, ncat, socat, corkscrew, connect_proxy, proxytunnel, tunnelctl]
+clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
+# OpenBSD nc asks on the terminal, and has its own test below.
+clients_with_password = pytest.mark.parametrize("client", CLIENTS[1:], ids=lambda client: client.__name__)
+
+
+@pytest.fixture(scope="module")
+def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by `hash-password`, as an operator would."""
+    done = run("hash-password", USER, stdin=PASSWORD.encode() + b"\n")
+    assert done.returncode == 0, done.stderr
+    file = tmp_path_factory.mktemp("users") / "users"
+    file.write_bytes(done.stdout)
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture(scope="module")
+def guarded(users_file: Path) -> Iterator[Serve]:
+    with Serve("--users", str(users_file)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Serve]:
+    """A proxy that may reach nothing on loopback."""
+    with Serve(allow=("example.test:443",)) as proxy:
+        yield proxy
+
+
+def popen(client: Client) -> "subprocess.Popen[bytes]":
+    program, *words = client.command
+    return subprocess.Popen(
+        [path_of(program), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(client.environment),
+    )
+
+
+def feed(pipe) -> None:
+    with suppress(BrokenPipeError):
+        pipe.write(DATA)
+        pipe.flush()
+
+
+def exchange(client: Client) -> bytes:
+    """Send DATA to an echo, with stdin open until all is back: corkscrew and proxytunnel leave when it ends."""
+    with popen(client) as process:
+        watchdog = threading.Timer(SECONDS, process.kill)
+        watchdog.start()
+        sender = threading.Thread(target=feed, args=(process.stdin,))
+        sender.start()
+        back = process.stdout.read(len(DATA))
+        sender.join()
+        with suppress(BrokenPipeError):  # it has gone, as the missing bytes will show
+            process.stdin.close()
+        process.wait()
+        watchdog.cancel()
+        return back
+
+
+def refused(client: Client) -> bool:
+    """Whether the client fails without a byte on stdout."""
+    with popen(client) as process:
+        try:
+            output, _ = process.communicate(timeout=SECONDS)
+        finally:
+            end(process)
+        return process.returncode != 0 and output == b""
+
+
+@clients
+def test_bytes_both_ways(client, serve: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+    assert exchange(client(Way(serve.port, echo_target.port, None, tmp_path))) == DATA
+
+
+@clients
+def test_forbidden_target(client, strict: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+    assert refused(client(Way(strict.port, echo_target.port, None, tmp_path)))
+    assert echo_target.conversations == []
+
+
+@clients_with_password
+def test_right_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+    assert exchange(client(Way(guarded.port, echo_target.port, PASSWORD, tmp_path))) == DATA
+
+
+@clients_with_password
+def test_wrong_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+    assert refused(client(Way(guarded.port, echo_target.port, "wrong", tmp_path)))
+    assert echo_target.conversations == []
+
+
+@clients
+def test_no_password_where_one_is_wanted(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+    assert refused(client(Way(guarded.port, echo_target.port, None, tmp_path)))
+    assert echo_target.conversations == []
+
+
+def test_nc_asks_for_its_password_on_the_terminal(guarded: Serve) -> None:
+    """It connects a second time and sends its request line, and only then asks: the head is complete when the user is done."""
+
+    def greet(peer: Conversation) -> None:
+        peer.send(b"welcome\n")
+        peer.wait_gone()
+
+    with ScriptedServer(greet) as target:
+        words = ["-X", "connect", "-x", f"127.0.0.1:{guarded.port}", "-P", USER, "127.0.0.1", str(target.port)]
+        session = pexpect.spawn(path_of("nc.openbsd"), words, timeout=SECONDS, env=environment())
+        try:
+            session.expect("(?i)password")
+            session.sendline(PASSWORD)
+            session.expect("welcome")
+        finally:
+            session.close(force=True)
+
+
+def test_client_that_resets_at_its_refusal_takes_nobody_with_it(strict: Serve) -> None:
+    """Several of the clients above leave like this: with the answer half read."""
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", strict.port), SECONDS) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            sock.sendall(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 403"
+
+
+# --- clients that speak HTTP through the tunnel
+
+
+def curl(*words: str, proxy: Serve, credentials: str | None = None) -> "subprocess.CompletedProcess[bytes]":
+    user = ["-U", credentials] if credentials else []
+    command = [path_of("curl"), "-q", "-sS", "-p", "-x", proxy.url, *user, *words]
+    return subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def https_port(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[int]:
+    directory = tmp_path_factory.mktemp("web")
+    (directory / "file").write_bytes(DATA)
+    with web_server(directory, certificate) as port:
+        yield port
+
+
+def test_curl_in_the_clear(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    with web_server(tmp_path) as port:
+        done = curl(f"http://127.0.0.1:{port}/file", proxy=serve)
+    assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
+
+
+def test_curl_over_tls_both_ways(serve: Serve, https_port: int, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "up").write_bytes(DATA)
+    words = ["--cacert", str(certificate[0]), "--data-binary", f"@{tmp_path / 'up'}"]
+    done = curl(*words, f"https://127.0.0.1:{https_port}/", proxy=serve)
+    assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
+
+
+def test_curl_reports_our_refusal(strict: Serve, https_port: int) -> None:
+    done = curl(f"https://127.0.0.1:{https_port}/", proxy=strict)
+    assert (done.returncode, done.stdout) == (56, b"")
+    assert b"403" in done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["--proxy-basic", "--proxy-anyauth"])
+def test_curl_with_a_password(
+    guarded: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str
+) -> None:
+    """With --proxy-anyauth it asks first, is refused with 407 and a closed connection, and comes back."""
+    words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
+    done = curl(*words, proxy=guarded, credentials=f"{USER}:{PASSWORD}")
+    assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
+
+
+def test_curl_with_a_wrong_password(guarded: Serve, https_port: int) -> None:
+    done = curl(f"https://127.0.0.1:{https_port}/file", proxy=guarded, credentials=f"{USER}:wrong")
+    assert (done.returncode, done.stdout) == (56, b"")
+    assert b"407" in done.stderr
+
+
+def browse(proxy: Serve, certificate: tuple[Path, Path], credentials: str = "") -> httpx.Client:
+    trust = ssl.create_default_context(cafile=os.fspath(certificate[0]))
+    return httpx.Client(proxy=f"http://{credentials}127.0.0.1:{proxy.port}", verify=trust, timeout=SECONDS)
+
+
+def test_httpx_both_ways(serve: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
+    with browse(serve, certificate) as client:
+        for _ in range(2):  # the second time on the same tunnel
+            answer = client.post(f"https://127.0.0.1:{https_port}/", content=DATA)
+            assert (answer.status_code, answer.content == DATA) == (200, True)
+            assert answer.headers["X-Seen"] == hashlib.sha256(DATA).hexdigest()
+
+
+def test_httpx_with_a_password(guarded: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
+    with browse(guarded, certificate, f"{USER}:{PASSWORD}@") as client:
+        assert client.get(f"https://127.0.0.1:{https_port}/file").content == DATA
+
+
+@pytest.mark.parametrize(("credentials", "code"), [("", "407"), (f"{USER}:wrong@", "407")])
+def test_httpx_reports_407(
+    guarded: Serve, https_port: int, certificate: tuple[Path, Path], credentials: str, code: str
+) -> None:
+    with browse(guarded, certificate, credentials) as client, pytest.raises(httpx.ProxyError, match=code):
+        client.get(f"https://127.0.0.1:{https_port}/file")
+
+
+def test_httpx_reports_our_refusal(strict: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
+    with browse(strict, certificate) as client, pytest.raises(httpx.ProxyError, match="403"):
+        client.get(f"https://127.0.0.1:{https_port}/file")

@@ -1,0 +1,140 @@
+"""tunnelctl as other programs meet it: a process with arguments, an environment, pipes and an exit status."""
+
+import os
+import select
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tests.peers.process import READY_SECONDS, end
+
+MODULE = (sys.executable, "-m", "tunnelctl")
+# One word, for git, which runs core.gitProxy without a shell. `pip install -e` puts it beside the interpreter.
+SCRIPT = str(Path(sys.executable).with_name("tunnelctl"))
+RUN_SECONDS = 30.0
+SOON = 5.0  # bound for what must happen at once; generous, because the machine may be busy
+
+Bytes = subprocess.CompletedProcess[bytes]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a started program: a warning in tunnelctl is an error there too, and a fault shows where."""
+    ours = {"PYTHONWARNINGS": "error", "TUNNELCTL_DEBUG": "1", "SHELL": "/bin/sh"}
+    return {**os.environ, **ours, **(extra or {})}
+
+
+def run(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, seconds: float = RUN_SECONDS) -> Bytes:
+    """Run tunnelctl to its end, with `stdin` on its standard input."""
+    return subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
+
+
+def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:
+    """`tunnelctl connect -x PROXY OPTIONS TARGET`; `target` may be 'HOST PORT' or 'HOST:PORT'."""
+    return run("connect", "-x", proxy, *options, *target.split(), stdin=stdin, env=env)
+
+
+@contextmanager
+def started(*arguments: str, env: Mapping[str, str] | None = None, **streams: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """tunnelctl running, with pipes unless `streams` says otherwise; ended and its pipes closed at the end of the body."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    process = subprocess.Popen([*MODULE, *arguments], env=environment(env), bufsize=0, **pipes)
+    # A body that waits on a pipe of a process which hangs: this ends the process, and with it the wait.
+    watchdog = threading.Timer(RUN_SECONDS, process.kill)
+    watchdog.start()
+    try:
+        yield process
+    finally:
+        watchdog.cancel()
+        end(process)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def read_soon(pipe: IO[bytes], size: int) -> bytes:
+    """Read exactly `size` bytes from an unbuffered pipe; fewer at its end, or when nothing comes in time."""
+    data = b""
+    while len(data) < size and select.select([pipe], [], [], SOON)[0]:
+        piece = pipe.read(size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def at_end_soon(pipe: IO[bytes]) -> bool:
+    return bool(select.select([pipe], [], [], SOON)[0]) and pipe.read(1) == b""
+
+
+def proxy_command(*proxies: str, options: str = "") -> str:
+    """The value of ssh's ProxyCommand for a way through `proxies`."""
+    words = [*MODULE, "connect", *(word for proxy in proxies for word in ("-x", proxy))]
+    return f"{shlex.join(words)} {options} %h %p".replace("  ", " ")
+
+
+class Serve:
+    """`tunnelctl serve` on a port of its choice; loopback targets are allowed unless the caller brings own rules."""
+
+    def __init__(self, *arguments: str, allow: tuple[str, ...] = ("127.0.0.1:*",), env: Mapping[str, str] | None = None) -> None:
+        rules = [word for rule in allow for word in ("--allow", rule)]
+        self._command = [*MODULE, "serve", "--listen", "127.0.0.1:0", *rules, *arguments]
+        self._env = environment(env)
+        self._listening = threading.Event()
+        self._lines: list[str] = []
+        self.port = 0
+        self.ended_on_purpose = False  # set by a body that ends it in a way of its own
+
+    def __enter__(self) -> "Serve":
+        self.process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self._env,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._listening.wait(READY_SECONDS) or not self.port:
+            self._stop()
+            raise AssertionError(f"serve did not listen:\n{self.log()}")
+        return self
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.append(line)
+            if line.startswith("listening on ") and not self.port:
+                self.port = int(line.rsplit(":", 1)[1])
+                self._listening.set()
+        self._listening.set()  # the end of stderr: nothing more can come
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    def _stop(self) -> int:
+        end(self.process)
+        self._reader.join(RUN_SECONDS)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return self.process.returncode
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        crashed = self.process.poll()
+        status = self._stop()
+        if failure is not None:
+            failure.add_note(f"serve said:\n{self.log()}")
+            return
+        assert crashed is None or self.ended_on_purpose, f"serve ended by itself with {crashed}:\n{self.log()}"
+        assert status == 0 or self.ended_on_purpose, f"serve ended with {status} after SIGTERM:\n{self.log()}"
+        assert "Traceback" not in self.log(), self.log()

@@ -1,0 +1,121 @@
+# Sourced by tests/run and .ci/run, in the project's directory: virtual environments, and the programs that the tests
+# talk to ("peers").
+
+# One line a program: what the tests call, and the Debian package that has it. Where Debian splits a daemon from its
+# service (apache2-bin, tinyproxy-bin), the package without the service is enough.
+peers='
+sshd openssh-server
+ssh openssh-client
+squid squid
+tinyproxy tinyproxy-bin
+apache2 apache2-bin
+ncat ncat
+nc.openbsd netcat-openbsd
+socat socat
+corkscrew corkscrew
+connect-proxy connect-proxy
+proxytunnel proxytunnel
+curl curl
+git git
+openssl openssl
+mandoc mandoc
+zsh zsh
+fish fish
+'
+services='ssh squid'
+
+have() {
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
+}
+
+# make_environment DIRECTORY PYTHON: a virtual environment with the package (editable) and what its tests need. It is made
+# when it is missing, and brought up to date when pyproject.toml has changed since.
+make_environment() {
+    local directory=$1 python=$2 wanted
+    wanted=$(cksum <pyproject.toml)
+    [ "$(cat "$directory/installed" 2>/dev/null)" = "$wanted" ] && "$directory/bin/python" -c pass && return 0
+    echo "== $directory: installing"
+    "$directory/bin/python" -m pip --version >/dev/null 2>&1 || make_venv "$directory" "$python" || return 1
+    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[test]' || return 1
+    printf '%s\n' "$wanted" >"$directory/installed"
+}
+
+make_venv() {
+    local directory=$1 python=$2
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "$python is no Python from 3.11 on; name another: PYTHON=python3.12 tests/run" >&2
+        return 1
+    fi
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        # Debian keeps what a virtual environment needs in a package of its own.
+        apt_install "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" || return 1
+    fi
+    "$python" -m venv --clear "$directory"
+}
+
+# May we install packages? Sets $root to what must stand before a command to run it as root.
+may_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    if [ "$(id -u)" = 0 ]; then
+        root=()
+    else
+        sudo -n true 2>/dev/null || return 1
+        root=(sudo -n)
+    fi
+}
+
+policy=/usr/sbin/policy-rc.d
+
+# While packages are installed, Debian asks the program `policy-rc.d` whether a service may start. Ours says no; it stands
+# there only meanwhile, and one that the machine had comes back afterwards.
+deny_services() {
+    trap 'allow_services; exit 130' INT TERM HUP
+    [ ! -e "$policy" ] || "${root[@]}" mv "$policy" "$policy.saved" || return 1
+    printf '#!/bin/sh\n# put here by tests/run for the time of an installation\nexit 101\n' |
+        "${root[@]}" tee "$policy" >/dev/null && "${root[@]}" chmod 755 "$policy"
+}
+
+allow_services() {
+    "${root[@]}" rm -f "$policy"
+    [ ! -e "$policy.saved" ] || "${root[@]}" mv "$policy.saved" "$policy"
+    trap - INT TERM HUP
+}
+
+apt_install() {
+    if ! may_install; then
+        echo "cannot install $*: that needs apt-get, and root or sudo without a password" >&2
+        return 1
+    fi
+    echo "== installing: $*"
+    local status=0 log new_services=() service
+    log=$(mktemp) || return 1
+    for service in $services; do
+        [ -e "/etc/init.d/$service" ] || new_services+=("$service")
+    done
+    # An update that fails for one source is no reason to stop: the installation is what tells.
+    "${root[@]}" apt-get -qq update >"$log" 2>&1
+    deny_services &&
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "$@" >>"$log" 2>&1 || status=$?
+    allow_services
+    [ "$status" = 0 ] || cat "$log" >&2
+    rm -f "$log"
+    # What came with a package just now must not start at the next boot either.
+    for service in "${new_services[@]}"; do
+        [ ! -e "/etc/init.d/$service" ] || "${root[@]}" update-rc.d "$service" disable >/dev/null 2>&1
+    done
+    return "$status"
+}
+
+# Installs the peers that are missing. Where that is not possible: a failure in CI; elsewhere their tests are skipped.
+install_peers() {
+    local program package programs=() packages=()
+    while read -r program package; do
+        [ -n "$program" ] && ! have "$program" && programs+=("$program") && packages+=("$package")
+    done <<<"$peers"
+    [ ${#programs[@]} = 0 ] && return 0
+    echo "missing programs: ${programs[*]}"
+    apt_install "${packages[@]}" && return 0
+    [ -z "${CI:-}" ] || return 1
+    echo "the tests that need them are skipped" >&2
+}

@@ -1,0 +1,69 @@
+"""The README says what the program does: its tables are those of the source, its command lines parse, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tunnelctl import __version__
+from tunnelctl.cli.app import parse
+from tunnelctl.cli.commands import VARIABLES
+from tunnelctl.cli.values import connect_options
+from tunnelctl.proto.policy import parse_rule
+from tunnelctl.proto.proxy_url import parse_proxy_url
+from tunnelctl.status import ExitStatus
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+_FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CALL = re.compile(r"\btunnelctl ((?:connect|serve|hash-password|completion)\b.*)$", re.MULTILINE)
+_AFTER = re.compile(r" [<>\\]|'\"")  # a redirection, the end of the line, the end of the quotes around an ssh option
+
+
+def command_lines() -> list[str]:
+    """Every call of a command in a block of code or in the table of other tools."""
+    cells = re.findall(r"\| `(tunnelctl [^|]*)` \|$", README, re.MULTILINE)
+    return [_AFTER.split(call)[0] for text in (*_FENCED.findall(README), *cells) for call in _CALL.findall(text)]
+
+
+def test_there_are_lines_to_look_at():
+    assert len(command_lines()) > 20
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_command_lines_are_understood(line):
+    words = shlex.split(line.replace("%h", "host.example.com").replace("%p", "22"))
+    call = parse(words)
+    assert call.command == words[0]
+    if call.command == "connect":
+        options = connect_options(call.pairs, call.words)
+        assert all(parse_proxy_url(url).address.port in (3128, 8080) for url in options.proxy)
+    for flag, text in call.pairs:
+        if flag.metavar == "RULE":
+            parse_rule(text)
+
+
+def rows(heading: str) -> list[tuple[str, str]]:
+    """The rows of the table under a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (.*?) \| (.*) \|$", section, re.MULTILINE)
+    return [(left, right) for left, right in cells if left not in ("status", "variable")]
+
+
+def test_exit_statuses():
+    assert rows("Exit status") == [*((str(int(s)), s.meaning) for s in ExitStatus), ("128+n", "ended by signal n")]
+
+
+def test_variables():
+    assert rows("Environment") == [(", ".join(f"`{name}`" for name in v.names), v.meaning) for v in VARIABLES]
+
+
+def test_links():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+
+
+def test_changelog_has_this_version():
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
