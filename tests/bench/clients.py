@@ -1,0 +1,117 @@
+"""`connect` and the C clients that do the same, each between two pipes and a scripted proxy that is faster than they are."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
+from tests.peers.process import end, which
+
+GIB = 1 << 30
+OURS, BARE = "tunnelctl connect", "python -I -c pass"
+# The ports that the scripted proxy of load.c knows; the name is never looked up.
+BANNER, DOWN, UP = 1, 2, 3
+
+Commands = dict[str, list[str]]
+
+# As their manuals say, with nothing tuned; nc with -N, without which it never ends.
+PEERS: dict[str, str] = {
+    "nc -N": "nc -N -X connect -x 127.0.0.1:{proxy} target.test {port}",
+    "ncat": "ncat --proxy 127.0.0.1:{proxy} --proxy-type http target.test {port}",
+    "socat": "socat - PROXY:127.0.0.1:target.test:{port},proxyport={proxy}",
+    "corkscrew": "corkscrew 127.0.0.1 {proxy} target.test {port}",
+    "connect-proxy": "connect-proxy -H 127.0.0.1:{proxy} target.test {port}",
+    "proxytunnel": "proxytunnel -q -p 127.0.0.1:{proxy} -d target.test:{port}",
+}
+
+
+@contextmanager
+def scripted_proxy(workshop: Workshop, size: int) -> Iterator[int]:
+    """The port of load.c's proxy, whose downloads and uploads are `size` bytes."""
+    process = subprocess.Popen([str(workshop.load), "proxy", str(size)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        with process.stdout as announced:
+            yield int(announced.readline())
+    finally:
+        end(process)
+
+
+def commands_of(workshop: Workshop, table: Table) -> Commands:
+    """The command lines that can be run here, with {proxy} and {port} open; what is missing goes into the table."""
+    found: Commands = {}
+    try:
+        script = workshop.tunnelctl()
+        found[OURS] = [str(script), "connect", "-x", "http://127.0.0.1:{proxy}", "target.test", "{port}"]
+        found[BARE] = [str(script.with_name("python")), "-I", "-c", "pass"]
+    except Unavailable as reason:
+        table.missing[OURS] = str(reason)
+    for name, line in PEERS.items():
+        if which(line.split()[0]):
+            found[name] = line.split()
+        else:
+            table.missing[name] = "not installed"
+    return found
+
+
+class Bench:
+    def __init__(self, workshop: Workshop, plan: Plan, table: Table, proxy: int) -> None:
+        self._workshop = workshop
+        self._plan = plan
+        self._table = table
+        self._proxy = proxy
+
+    def _run(self, mode: str, port: int, command: list[str]) -> dict[str, float]:
+        words = [word.format(proxy=self._proxy, port=port) for word in command]
+        return self._workshop.sample("run", mode, self._plan.stream, *words)
+
+    def start(self, name: str, command: list[str]) -> dict[str, float]:
+        figures = self._run("exit" if name == BARE else "start", BANNER, command)
+        # The bare interpreter sends no byte: all that it uses comes after the one that it does not send.
+        cpu = figures["cpu"] if name == BARE else figures["start_cpu"]
+        return {"start_ms": figures["first"] * 1000, "start_cpu_ms": cpu * 1000}
+
+    def down(self, name: str, command: list[str]) -> dict[str, float]:
+        figures = self._run("down", DOWN, command)
+        gib = self._plan.stream / GIB
+        return {"down_gibs": gib / figures["bulk"], "down_cpu": figures["cpu"] / gib, "rss_mib": figures["rss"] / 1024}
+
+    def up(self, name: str, command: list[str]) -> dict[str, float]:
+        figures = self._run("up", UP, command)
+        gib = self._plan.stream / GIB
+        return {"up_gibs": gib / figures["bulk"], "up_cpu": figures["cpu"] / gib}
+
+    def probe(self, commands: Commands) -> Commands:
+        """Those that reach the target at all; once each, which also brings their files into memory."""
+        able: Commands = {}
+        for name, command in commands.items():
+            try:
+                self.start(name, command)
+                able[name] = command
+            except Unavailable as reason:
+                self._table.missing[name] = f"does not start: {reason}"
+        return able
+
+    def round(self, commands: Commands) -> None:
+        for _ in range(self._plan.starts):
+            self._each(self.start, commands)
+        streaming = {name: command for name, command in commands.items() if name != BARE}
+        self._each(self.down, streaming)
+        self._each(self.up, streaming)
+
+    def _each(self, sample: Callable[[str, list[str]], dict[str, float]], commands: Commands) -> None:
+        for name, command in commands.items():
+            try:
+                self._table.add(name, **sample(name, command))
+            except Unavailable as failure:
+                self._table.note_failure(name, sample.__name__, failure)
+
+
+def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
+    commands = commands_of(workshop, table)
+    with scripted_proxy(workshop, plan.stream) as port:
+        bench = Bench(workshop, plan, table, port)
+        commands = bench.probe(commands)
+        for number in range(plan.rounds):
+            say(f"connect: round {number + 1} of {plan.rounds}")
+            bench.round(commands)

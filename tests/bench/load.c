@@ -1,0 +1,571 @@
+/* The moving parts of the benchmark that Python would slow down: a load generator, its targets, a scripted proxy, and a
+ * parent that times one client. One program; a mode prints one JSON object a result and exits 0, or one line on
+ * stderr and exits 1. Loopback only, every wait bounded by the alarm.
+ *
+ *   load proxy SIZE                    scripted CONNECT proxy and its target in one; prints its port, lives until killed.
+ *                                      CONNECT to port 1: a banner; 2: SIZE bytes down; 3: a byte, SIZE bytes up, a byte
+ *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
+ *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
+ *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
+ *   load bulk PORT SIZE                SIZE bytes down one tunnel
+ *   load leash CMD...                  becomes CMD, which is killed when the parent dies
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TIME_LIMIT = 90, ADDRESSES = 16, HEAD_MAX = 4096, BLOCK = 1 << 20, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3 };
+
+static pid_t child;
+
+static void die(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    if (child > 0)
+        kill(child, SIGKILL);
+    exit(1);
+}
+
+static void on_alarm(int signal_number)
+{
+    (void)signal_number;
+    static const char text[] = "the time limit of the sample was reached\n";
+    ssize_t unused = write(2, text, sizeof text - 1);
+    (void)unused;
+    if (child > 0)
+        kill(child, SIGKILL);
+    _exit(1);
+}
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+    if (clock_gettime(clock, &t))
+        die("clock_gettime: %s", strerror(errno));
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static double now(void)
+{
+    return seconds(CLOCK_MONOTONIC);
+}
+
+/* 127.0.0.HOST:PORT; the many addresses keep one target's ports in TIME_WAIT from slowing the proxy's next connect(). */
+static struct sockaddr_in loopback(int host, int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + host);
+    return address;
+}
+
+static int try_listen(int host, int port, int flags)
+{
+    struct sockaddr_in address = loopback(host, port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 4096) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &length))
+        die("getsockname: %s", strerror(errno));
+    return ntohs(address.sin_port);
+}
+
+static int listen_or_die(void)
+{
+    int fd = try_listen(1, 0, 0);
+    if (fd < 0)
+        die("listen: %s", strerror(errno));
+    return fd;
+}
+
+static void no_delay(int fd)
+{
+    int on = 1; /* else a second small write waits for the peer's delayed acknowledgement: 40 ms that are not the peer's */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static void send_all(int fd, const char *text)
+{
+    size_t length = strlen(text);
+    if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
+        die("send: %s", strerror(errno));
+}
+
+/* ---- bulk data without a copy in this process, so that the measured one is the bottleneck ---- */
+
+/* SIZE bytes to a socket: pages of a memfd are lent to it. */
+static void pour(int fd, long long size)
+{
+    static char text[BLOCK]; /* no NUL: corkscrew loses what comes with the head from the first one on, and would hang here */
+    int memory = memfd_create("source", MFD_CLOEXEC);
+    memset(text, 'x', BLOCK);
+    if (memory < 0 || write(memory, text, BLOCK) != BLOCK)
+        die("memfd: %s", strerror(errno));
+    while (size > 0) {
+        off_t offset = 0;
+        ssize_t n = sendfile(fd, memory, &offset, size < BLOCK ? (size_t)size : BLOCK);
+        if (n <= 0)
+            die("sendfile: %s with %lld bytes to go", n ? strerror(errno) : "nothing sent", size);
+        size -= n;
+    }
+    close(memory);
+}
+
+/* SIZE bytes from a socket: MSG_TRUNC lets TCP drop them in the kernel. */
+static void drain(int fd, long long size)
+{
+    while (size > 0) {
+        ssize_t n = recv(fd, NULL, size < BLOCK ? (size_t)size : BLOCK, MSG_TRUNC);
+        if (n <= 0)
+            die("recv: %s with %lld bytes to go", n ? strerror(errno) : "end of stream", size);
+        size -= n;
+    }
+}
+
+/* Reads a head to its exact end: it peeks, so that the bytes behind it stay in the socket. */
+static void read_head(int fd, char *head)
+{
+    for (;;) {
+        ssize_t n = recv(fd, head, HEAD_MAX, MSG_PEEK);
+        if (n <= 0)
+            die("no head: %s", n ? strerror(errno) : "end of stream");
+        head[n] = 0;
+        char *end = strstr(head, "\r\n\r\n");
+        if (end) {
+            end[4] = 0;
+            if (recv(fd, head, end + 4 - head, 0) < 0)
+                die("recv: %s", strerror(errno));
+            return;
+        }
+        if (n == HEAD_MAX)
+            die("a head of more than %d bytes", HEAD_MAX);
+        usleep(100);
+    }
+}
+
+static void check_status(const char *head)
+{
+    if (strncmp(head, "HTTP/1.", 7) || strncmp(head + 8, " 2", 2))
+        die("the proxy answered %.*s", (int)strcspn(head, "\r\n"), head);
+}
+
+/* ---- proxy: scripted, one client at a time ---- */
+
+/* Does not return to its caller with an error: a client that leaves early is the client's failure, seen by `run`. */
+static void serve_client(int fd, long long size)
+{
+    char head[HEAD_MAX + 1];
+    no_delay(fd);
+    read_head(fd, head);
+    char *colon = strchr(head, ':');
+    int port = colon ? atoi(colon + 1) : 0;
+    send_all(fd, "HTTP/1.1 200 OK\r\n\r\n");
+    if (port == PORT_BANNER)
+        send_all(fd, "banner\r\n");
+    if (port == PORT_DOWN)
+        pour(fd, size);
+    if (port == PORT_UP) {
+        send_all(fd, "b");
+        drain(fd, size);
+        send_all(fd, "k");
+    }
+    while (recv(fd, NULL, BLOCK, MSG_TRUNC) > 0)
+        ; /* until the client has gone: closing first would take part in the client's end */
+}
+
+static void proxy(long long size)
+{
+    int listener = listen_or_die();
+    printf("%d\n", port_of(listener));
+    fflush(stdout);
+    signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        if (fd < 0)
+            die("accept: %s", strerror(errno));
+        pid_t pid = fork(); /* a child for each client: its failure ends the child only */
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            alarm(TIME_LIMIT);
+            serve_client(fd, size);
+            _exit(0);
+        }
+        close(fd);
+    }
+}
+
+/* ---- run: one client between two pipes ---- */
+
+struct pipes {
+    int feed, answer; /* our ends of the client's stdin and stdout */
+};
+
+static struct pipes start(char **argv)
+{
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+        die("pipe: %s", strerror(errno));
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGPIPE, SIG_DFL);
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        execvp(argv[0], argv);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    return (struct pipes){in[1], out[0]};
+}
+
+static void expect_byte(int fd)
+{
+    char byte;
+    if (read(fd, &byte, 1) != 1)
+        die("the client ended without the byte that was due");
+}
+
+static void swallow(int fd, long long size)
+{
+    int sink = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    while (size > 0) {
+        ssize_t n = splice(fd, NULL, sink, NULL, size < BLOCK ? (size_t)size : BLOCK, 0);
+        if (n <= 0)
+            die("the client ended with %lld bytes to go", size);
+        size -= n;
+    }
+    close(sink);
+}
+
+static void feed(int fd, long long size)
+{
+    char *block = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (block == MAP_FAILED)
+        die("mmap: %s", strerror(errno));
+    while (size > 0) {
+        struct iovec piece = {block, size < BLOCK ? (size_t)size : BLOCK};
+        ssize_t n = vmsplice(fd, &piece, 1, 0);
+        if (n <= 0)
+            die("the client took no more with %lld bytes to go", size);
+        size -= n;
+    }
+}
+
+/* CPU seconds that the client has used so far. */
+static double cpu_of_child(void)
+{
+    clockid_t clock;
+    if (clock_getcpuclockid(child, &clock))
+        die("clock_getcpuclockid: %s", strerror(errno));
+    return seconds(clock);
+}
+
+static double cpu_in_all(const struct rusage *usage)
+{
+    const struct timeval *user = &usage->ru_utime, *system = &usage->ru_stime;
+    return user->tv_sec + system->tv_sec + (user->tv_usec + system->tv_usec) / 1e6;
+}
+
+/* `cpu` is what the client used from its first byte to its end, so that it does not depend on SIZE; `start_cpu` before. */
+static void run(const char *mode, long long size, char **argv)
+{
+    struct rusage usage;
+    double begun = now(), first = 0, bulk = 0, start_cpu = 0;
+    struct pipes pipes = start(argv);
+    if (strcmp(mode, "exit")) {
+        expect_byte(pipes.answer);
+        first = now();
+        start_cpu = cpu_of_child();
+        if (!strcmp(mode, "down"))
+            swallow(pipes.answer, size - 1);
+        if (!strcmp(mode, "up")) {
+            feed(pipes.feed, size);
+            expect_byte(pipes.answer);
+        }
+        bulk = now() - first;
+        kill(child, SIGHUP); /* with the pipes closed: how ssh leaves its ProxyCommand */
+    }
+    close(pipes.feed);
+    close(pipes.answer);
+    if (wait4(child, NULL, 0, &usage) != child)
+        die("wait4: %s", strerror(errno));
+    if (!first)
+        first = now();
+    printf("{\"first\": %.6f, \"bulk\": %.6f, \"start_cpu\": %.6f, ", first - begun, bulk, start_cpu);
+    printf("\"cpu\": %.6f, \"rss\": %ld}\n", cpu_in_all(&usage) - start_cpu, usage.ru_maxrss);
+}
+
+/* ---- rate and hold: generator and echo target in one loop, which leaves the other core to the proxy ---- */
+
+enum state { FREE, LISTENER, TARGET, CONNECTING, HEAD, ECHO, HELD };
+
+static struct {
+    enum state *state; /* by descriptor */
+    int epoll, proxy_port, target_port;
+    long opened, open, goal; /* tunnels opened so far, tunnels between connect() and their echo, tunnels wanted */
+    long targets;            /* target ends that are open */
+    bool keep;               /* hold the tunnels, rather than close each after its echo */
+} load;
+
+static void watch(int fd, enum state state, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    if (epoll_ctl(load.epoll, EPOLL_CTL_ADD, fd, &event))
+        die("epoll: %s", strerror(errno));
+    load.state[fd] = state;
+}
+
+static void drop(int fd)
+{
+    load.state[fd] = FREE;
+    close(fd);
+}
+
+static void open_tunnel(void)
+{
+    struct sockaddr_in proxy = loopback(1, load.proxy_port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || (connect(fd, (struct sockaddr *)&proxy, sizeof proxy) && errno != EINPROGRESS))
+        die("connect: %s", strerror(errno));
+    no_delay(fd);
+    watch(fd, CONNECTING, EPOLLIN | EPOLLOUT | EPOLLET);
+    load.opened++;
+    load.open++;
+}
+
+static void request(int fd)
+{
+    char head[128];
+    int host = 1 + load.opened % ADDRESSES;
+    snprintf(head, sizeof head, "CONNECT 127.0.0.%d:%d HTTP/1.1\r\nHost: 127.0.0.%d:%d\r\n\r\n", host, load.target_port,
+             host, load.target_port);
+    send_all(fd, head);
+    load.state[fd] = HEAD;
+}
+
+/* The answer is peeked at, until it is whole; the target is silent until it is spoken to, so nothing lies behind it. */
+static void on_head(int fd)
+{
+    char head[HEAD_MAX + 1];
+    ssize_t n = recv(fd, head, HEAD_MAX, MSG_PEEK);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n <= 0)
+        die("no answer from the proxy: %s (tunnel %ld)", n ? strerror(errno) : "end of stream", load.opened);
+    head[n] = 0;
+    if (!strstr(head, "\r\n\r\n"))
+        return;
+    check_status(head);
+    if (recv(fd, head, n, 0) != n)
+        die("recv: %s", strerror(errno));
+    send_all(fd, "e");
+    load.state[fd] = ECHO;
+}
+
+static void on_echo(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, 0);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n != 1)
+        die("no echo: %s", n ? strerror(errno) : "end of stream");
+    load.open--;
+    if (load.keep)
+        load.state[fd] = HELD;
+    else
+        drop(fd);
+}
+
+static void on_target(int fd)
+{
+    char bytes[64];
+    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n > 0 && send(fd, bytes, n, MSG_NOSIGNAL) == n)
+        return;
+    load.targets--;
+    drop(fd);
+}
+
+static void on_listener(int listener)
+{
+    int fd;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        watch(fd, TARGET, EPOLLIN);
+        load.targets++;
+    }
+    if (errno != EAGAIN && errno != ECONNABORTED)
+        die("accept: %s", strerror(errno));
+}
+
+static void on_event(int fd, uint32_t events)
+{
+    switch (load.state[fd]) {
+    case LISTENER: on_listener(fd); break;
+    case TARGET: on_target(fd); break;
+    case CONNECTING:
+        if (events & (EPOLLERR | EPOLLHUP))
+            die("the proxy does not accept");
+        request(fd);
+        break;
+    case HEAD: on_head(fd); break;
+    case ECHO: on_echo(fd); break;
+    case HELD: die("a held tunnel was closed by the proxy, with %ld open", load.opened);
+    case FREE: break; /* closed earlier in the same batch of events */
+    }
+}
+
+/* Opens tunnels, at_once of them under way, until goal is reached; then waits for `targets` target ends to remain. */
+static void turn(long goal, long at_once, long targets, double *done)
+{
+    struct epoll_event events[256];
+    load.goal = goal;
+    *done = 0;
+    while (load.opened < goal || load.open || load.targets > targets) {
+        while (load.opened < goal && load.open < at_once)
+            open_tunnel();
+        int n = epoll_wait(load.epoll, events, 256, 5000);
+        if (n == 0 && load.opened == goal && !load.open)
+            break; /* a proxy that is slow to close its far ends: no failure, and not part of the time */
+        for (int i = 0; i < n; i++)
+            on_event(events[i].data.fd, events[i].events);
+        if (load.opened == goal && !load.open && !*done)
+            *done = now();
+    }
+}
+
+static bool listen_everywhere(void)
+{
+    load.target_port = 0; /* the kernel's choice on the first address, the same port on the others */
+    for (int host = 1; host <= ADDRESSES; host++) {
+        int fd = try_listen(host, load.target_port, SOCK_NONBLOCK);
+        if (fd < 0)
+            return false;
+        load.target_port = port_of(fd);
+        watch(fd, LISTENER, EPOLLIN);
+    }
+    return true;
+}
+
+static void prepare(int proxy_port)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    load.state = calloc(limit.rlim_max, sizeof *load.state);
+    load.epoll = epoll_create1(EPOLL_CLOEXEC);
+    load.proxy_port = proxy_port;
+    for (int attempt = 0; !listen_everywhere(); attempt++)
+        if (attempt == 10) /* an attempt that failed leaves listeners that nobody is told of */
+            die("no port that is free on %d loopback addresses", ADDRESSES);
+}
+
+static void rate(int proxy_port, long count, long at_once)
+{
+    double done, begun;
+    prepare(proxy_port);
+    begun = now();
+    turn(count, at_once, 0, &done);
+    printf("{\"tunnels\": %ld, \"seconds\": %.6f}\n", count, done - begun);
+}
+
+static void hold(int proxy_port, long at_once)
+{
+    char line[32];
+    double done;
+    prepare(proxy_port);
+    load.keep = true;
+    while (fgets(line, sizeof line, stdin)) {
+        turn(atol(line), at_once, atol(line), &done);
+        printf("%ld\n", load.opened);
+        fflush(stdout);
+        alarm(TIME_LIMIT);
+    }
+}
+
+/* ---- bulk: one tunnel, both ends blocking, in two processes ---- */
+
+static void bulk(int proxy_port, long long size)
+{
+    char head[HEAD_MAX + 1];
+    int listener = listen_or_die(), target_port = port_of(listener);
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int far = accept(listener, NULL, NULL);
+        if (recv(far, head, 1, 0) == 1) /* the generator is ready, and its clock runs */
+            pour(far, size);
+        _exit(0);
+    }
+    struct sockaddr_in proxy_address = loopback(1, proxy_port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&proxy_address, sizeof proxy_address))
+        die("connect: %s", strerror(errno));
+    snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
+    send_all(fd, head);
+    read_head(fd, head);
+    check_status(head);
+    double begun = now();
+    send_all(fd, "d");
+    drain(fd, size);
+    printf("{\"seconds\": %.6f}\n", now() - begun);
+    kill(child, SIGKILL);
+}
+
+int main(int argc, char **argv)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives the harness */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGALRM, on_alarm);
+    if (argc == 3 && !strcmp(argv[1], "proxy"))
+        proxy(atoll(argv[2]));
+    if (argc >= 3 && !strcmp(argv[1], "leash"))
+        execvp(argv[2], argv + 2);
+    alarm(TIME_LIMIT);
+    if (argc >= 5 && !strcmp(argv[1], "run"))
+        run(argv[2], atoll(argv[3]), argv + 4);
+    else if (argc == 5 && !strcmp(argv[1], "rate"))
+        rate(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
+    else if (argc == 4 && !strcmp(argv[1], "hold"))
+        hold(atoi(argv[2]), atol(argv[3]));
+    else if (argc == 4 && !strcmp(argv[1], "bulk"))
+        bulk(atoi(argv[2]), atoll(argv[3]));
+    else
+        die("%s: no such program, or wrong use: see the head of load.c", argc > 2 ? argv[2] : "load");
+    return 0;
+}

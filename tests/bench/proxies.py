@@ -1,0 +1,315 @@
+"""`serve` and the proxies that it is compared with: how each is started, and what is measured on it."""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
+from tests.peers.process import Daemon, end, which
+
+GIB = 1 << 30
+OURS = "tunnelctl serve"
+IDLE_TUNNELS = (10, 1_000, 9_000)
+WARM_UP = 200
+SETTLE_SECONDS = 5.0
+SPARE_DESCRIPTORS = 200
+
+Command = Callable[[int], list[str]]  # the argument list for a port
+Recipe = Callable[[Workshop, Path], Command]
+
+
+# ---- the programs. One worker each, as lean as their settings allow; tunnelctl alone writes a log ----
+
+
+def tunnelctl(workshop: Workshop, directory: Path) -> Command:
+    script, log = str(workshop.tunnelctl()), str(directory / "access.log")
+    options = ["--allow", "127.0.0.0/8:*", "--access-log", log]
+    return lambda port: [script, "serve", "--listen", f"127.0.0.1:{port}", *options]
+
+
+def _with_settings(text: str, directory: Path, *words: str) -> Command:
+    """A program that reads `text` from a file; {port} and {directory} are filled in. `words` end with the file's flag."""
+
+    def command(port: int) -> list[str]:
+        file = directory / "settings"
+        file.write_text(text.replace("{port}", str(port)).replace("{directory}", str(directory)))
+        return [*words, str(file)]
+
+    return command
+
+
+def _installed(program: str) -> str:
+    path = which(program)
+    if path is None:
+        raise Unavailable("not installed")
+    return path
+
+
+TINYPROXY = """\
+Listen 127.0.0.1
+Port {port}
+Timeout 600
+MaxClients 20000
+LogLevel Critical
+Allow 127.0.0.0/8
+"""
+
+
+def tinyproxy(workshop: Workshop, directory: Path) -> Command:
+    return _with_settings(TINYPROXY, directory, _installed("tinyproxy"), "-d", "-c")
+
+
+SQUID = """\
+http_port 127.0.0.1:{port}
+acl own src 127.0.0.0/8
+http_access allow own
+http_access deny all
+cache deny all
+cache_mem 0 MB
+access_log none
+cache_log /dev/null
+cache_store_log none
+netdb_filename none
+pid_filename none
+pinger_enable off
+coredump_dir {directory}
+cache_effective_user nobody
+max_filedescriptors 20000
+"""
+
+
+def squid(workshop: Workshop, directory: Path) -> Command:
+    # A service name of its own keeps its shared memory apart from any other squid's.
+    return _with_settings(SQUID, directory, _installed("squid"), "-N", "-n", f"bench{os.getpid()}", "-f")
+
+
+# A forward proxy for any target, so the dynamic cluster; the limits of its circuit breakers are below 9,000 by default.
+ENVOY = """\
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: {port}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          upgrade_configs: [{upgrade_type: CONNECT}]
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {connect_matcher: {}}
+                route: {cluster: targets, timeout: 0s, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
+          http_filters:
+          - name: envoy.filters.http.dynamic_forward_proxy
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig
+              dns_cache_config: &cache {name: cache, dns_lookup_family: V4_ONLY}
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: targets
+    lb_policy: CLUSTER_PROVIDED
+    circuit_breakers:
+      thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]
+    cluster_type:
+      name: envoy.clusters.dynamic_forward_proxy
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig
+        dns_cache_config: *cache
+"""
+
+
+def envoy(workshop: Workshop, directory: Path) -> Command:
+    options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "critical", "-c"]
+    command = _with_settings(ENVOY, directory, str(workshop.envoy()), *options)
+    # The ending tells Envoy the format.
+    return lambda port: [*command(port)[:-1], str((directory / "settings").rename(directory / "settings.yaml"))]
+
+
+RECIPES: dict[str, Recipe] = {OURS: tunnelctl, "tinyproxy": tinyproxy, "squid": squid, "Envoy": envoy}
+
+
+class Proxy:
+    """A proxy that runs, with all the processes it started."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        assert daemon.process is not None
+        self.port = daemon.port
+        self._pid = daemon.process.pid
+
+    def cpu(self) -> float:
+        """User and system seconds, once they have stopped growing: what a sample set off belongs to it, to its last close.
+
+        From stat, which keeps the time of threads and children that have ended; the clock behind it has 10 ms.
+        """
+        before, deadline = -1.0, time.monotonic() + SETTLE_SECONDS
+        while before != (after := sum(map(cpu_seconds, tree(self._pid)))) and time.monotonic() < deadline:
+            before = after
+            time.sleep(0.1)
+        return after
+
+    def rss_kib(self) -> int:
+        """Resident KiB, once the work has settled."""
+        self.cpu()
+        return sum(map(resident_kib, tree(self._pid)))
+
+
+def fields_of_stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on; the second, the name, may hold blanks and parentheses."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def tree(pid: int) -> list[int]:
+    """The process and its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            children.setdefault(int(fields_of_stat(int(entry.name))[1]), []).append(int(entry.name))
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        found.extend(children.get(parent, []))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    user, system, of_children_user, of_children_system = fields_of_stat(pid)[11:15]
+    ticks = int(user) + int(system) + int(of_children_user) + int(of_children_system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_kib(pid: int) -> int:
+    # smaps_rollup walks the pages; the sums in statm lag behind by dozens of pages a core.
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+
+@contextmanager
+def running(workshop: Workshop, name: str, number: int) -> Iterator[Proxy]:
+    """A fresh proxy of that name, warmed up; `number` tells apart the directories of several."""
+    directory = workshop.directory / f"{name.replace(' ', '-')}-{number}"
+    directory.mkdir()
+    command = RECIPES[name](workshop, directory)
+    daemon = Daemon(
+        lambda port: workshop.leashed(command(port)),
+        directory / "log",
+        workshop.environment,
+        # Told to end politely, squid takes two seconds more, and nobody waits for its tunnels.
+        end_with=signal.SIGKILL,
+    )
+    try:
+        with daemon:
+            proxy = Proxy(daemon)
+            workshop.sample("rate", proxy.port, WARM_UP, 8)
+            yield proxy
+    except AssertionError as failure:  # of Daemon: it did not start, or it ended by itself
+        raise Unavailable(f"does not run: {last_line(str(failure))}") from failure
+    finally:
+        for segment in Path("/dev/shm").glob(f"bench{os.getpid()}-*"):
+            segment.unlink()
+
+
+class Bench:
+    def __init__(self, workshop: Workshop, plan: Plan, table: Table) -> None:
+        self._workshop = workshop
+        self._plan = plan
+        self._table = table
+
+    def rate(self, name: str, proxy: Proxy) -> None:
+        before = proxy.cpu()
+        figures = self._workshop.sample("rate", proxy.port, self._plan.tunnels, self._plan.at_once)
+        cpu = (proxy.cpu() - before) / self._plan.tunnels
+        self._table.add(name, tunnels_s=self._plan.tunnels / figures["seconds"], tunnel_us=cpu * 1e6)
+
+    def bulk(self, name: str, proxy: Proxy) -> None:
+        before = proxy.cpu()
+        figures = self._workshop.sample("bulk", proxy.port, self._plan.bulk)
+        gib = self._plan.bulk / GIB
+        self._table.add(name, bulk_gibs=gib / figures["seconds"], bulk_cpu=(proxy.cpu() - before) / gib)
+
+    def idle(self, name: str, proxy: Proxy) -> None:
+        """More and more tunnels that have carried a byte and now lie still."""
+        base = proxy.rss_kib()
+        with self._holder(proxy) as hold:
+            for count in IDLE_TUNNELS:
+                if not enough_descriptors(count):
+                    raise Unavailable(f"the limit of descriptors is too low for {count} tunnels")
+                hold(count)
+                self._table.add(name, **{f"idle_{count}": (proxy.rss_kib() - base) / count})
+
+    @contextmanager
+    def _holder(self, proxy: Proxy) -> Iterator[Callable[[int], None]]:
+        """A function that brings the number of open tunnels to its argument."""
+        command = [str(self._workshop.load), "hold", str(proxy.port), str(self._plan.at_once)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+        questions, answers = process.stdin, process.stdout
+        assert questions is not None
+        assert answers is not None
+
+        def hold(count: int) -> None:
+            questions.write(b"%d\n" % count)
+            answer = answers.readline().decode()  # load.c has its own limit of time
+            if answer != f"{count}\n":
+                raise Unavailable(f"{count} tunnels: {answer.strip()}")
+
+        with questions, answers:
+            try:
+                yield hold
+            finally:
+                end(process)
+
+    def busy_round(self, started: dict[str, Proxy]) -> None:
+        for sample in (self.rate, self.bulk):
+            for name, proxy in started.items():
+                try:
+                    sample(name, proxy)
+                except Unavailable as failure:
+                    self._table.note_failure(name, sample.__name__, failure)
+
+    def idle_round(self, names: Iterable[str], number: int) -> None:
+        for name in names:
+            try:
+                with running(self._workshop, name, number) as proxy:
+                    self.idle(name, proxy)
+            except Unavailable as failure:
+                self._table.note_failure(name, "idle", failure)
+
+
+def enough_descriptors(tunnels: int) -> bool:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2 * tunnels + SPARE_DESCRIPTORS <= soft
+
+
+def start_all(workshop: Workshop, table: Table, stack: ExitStack) -> dict[str, Proxy]:
+    """Those that start and open tunnels; the others go into the table as missing. An idle one costs its rivals nothing."""
+    started: dict[str, Proxy] = {}
+    for name in RECIPES:
+        try:
+            started[name] = stack.enter_context(running(workshop, name, 0))
+        except Unavailable as reason:
+            table.missing[name] = str(reason)
+    return started
+
+
+def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
+    bench = Bench(workshop, plan, table)
+    started: dict[str, Proxy] = {}
+    try:
+        with ExitStack() as stack:
+            started = start_all(workshop, table, stack)
+            for number in range(1, plan.rounds + 1):
+                say(f"serve: round {number} of {plan.rounds}")
+                bench.busy_round(started)
+    except Unavailable as failure:  # a proxy that had ended before it was told to; its samples have failed already
+        table.note_failure("one of the proxies", "at the end", failure)
+    for number in range(1, plan.idle_rounds + 1):
+        say(f"serve: idle tunnels, round {number} of {plan.idle_rounds}")
+        bench.idle_round(started, number)

@@ -1,0 +1,199 @@
+"""From samples to what is read: medians, the tables for the README, the verdict on each target, the JSON file."""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench import clients, proxies
+from tests.bench.workshop import Plan, Table
+
+Medians = dict[str, dict[str, float]]
+
+
+class Column(NamedTuple):
+    metric: str
+    head: str
+    digits: int
+
+
+class Target(NamedTuple):
+    """A figure of ours over that of a peer. `factor` is a floor where `more` is better, else a ceiling."""
+
+    metric: str
+    text: str
+    factor: float
+    more: bool
+    against: str = ""  # one peer, "" for the best of them, "number" for the figure itself
+
+
+COLUMNS = {
+    "connect": (
+        Column("start_ms", "start, ms", 1),
+        Column("down_gibs", "down, GiB/s", 2),
+        Column("up_gibs", "up, GiB/s", 2),
+        Column("down_cpu", "down, CPU s/GiB", 2),
+        Column("up_cpu", "up, CPU s/GiB", 2),
+        Column("rss_mib", "RSS, MiB", 1),
+    ),
+    "serve": (
+        Column("tunnels_s", "tunnels/s", 0),
+        Column("tunnel_us", "CPU µs a tunnel", 0),
+        Column("bulk_gibs", "GiB/s", 2),
+        Column("bulk_cpu", "CPU s/GiB", 2),
+        *(Column(f"idle_{count}", f"KiB an idle tunnel at {count:,}", 1) for count in proxies.IDLE_TUNNELS),
+    ),
+}
+
+TARGETS = {
+    "connect": (
+        Target("start_ms", "start to first tunnel byte, × bare interpreter", 2.5, False, clients.BARE),
+        Target("down_gibs", "down, × best peer", 3, True),
+        Target("up_gibs", "up, × best peer", 1.2, True),
+        Target("down_cpu", "CPU a GiB down, × best peer", 0.25, False),
+        Target("up_cpu", "CPU a GiB up, × best peer", 0.6, False),
+    ),
+    "serve": (
+        Target("tunnels_s", "tunnels/s, × tinyproxy", 1, True, "tinyproxy"),
+        Target("tunnel_us", "CPU a tunnel, × tinyproxy", 1, False, "tinyproxy"),
+        Target("bulk_cpu", "CPU a GiB, × best peer", 1, False),
+        *(Target(f"idle_{count}", f"RSS KiB an idle tunnel at {count:,}", 4, False, "number") for count in proxies.IDLE_TUNNELS),
+    ),
+}
+OURS = {"connect": clients.OURS, "serve": proxies.OURS}
+
+# Whose versions stand below the tables.
+PACKAGES = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "tinyproxy-bin", "squid")
+
+
+class Result:
+    def __init__(self, machine: dict[str, str], plan: Plan) -> None:
+        self.machine = machine
+        self.plan = plan
+        self.tables: dict[str, Table] = {}
+
+    def table(self, name: str) -> Table:
+        return self.tables.setdefault(name, Table())
+
+
+# ---- facts ----
+
+
+def load_average() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on, without the name of the machine."""
+    models = [line.partition(":")[2].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next(int(line.split()[1]) for line in lines_of("/proc/meminfo") if line.startswith("MemTotal"))
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}",
+        "memory": f"{memory / (1 << 20):.0f} GiB",
+        "system": f"Linux {platform.release()}",
+        "Python": platform.python_version(),
+        "load average before": load_average(),
+        "peers": versions(),
+    }
+
+
+def lines_of(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def versions() -> str:
+    """The Debian versions of the peers, as far as that can be known."""
+    if not shutil.which("dpkg-query"):
+        return "versions unknown"
+    command = ["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *PACKAGES]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip(", ")
+
+
+# ---- figures ----
+
+
+def medians(table: Table) -> Medians:
+    return {
+        program: {metric: statistics.median(values) for metric, values in metrics.items()}
+        for program, metrics in table.samples.items()
+    }
+
+
+def measured(name: str, target: Target, figures: Medians) -> tuple[float, str] | None:
+    """Our figure over the one it is held against, and whose that was; None without either."""
+    ours = figures.get(OURS[name], {}).get(target.metric)
+    if ours is None or target.against == "number":
+        return ours if ours is None else (ours, "")
+    rivals = {
+        program: metrics[target.metric]
+        for program, metrics in figures.items()
+        if target.metric in metrics and (program == target.against or not target.against) and program != OURS[name]
+    }
+    if not rivals:
+        return None
+    choose: Callable[..., str] = max if target.more else min
+    best = choose(rivals, key=rivals.__getitem__)
+    return ours / rivals[best], best
+
+
+# ---- text ----
+
+
+def row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def figure_table(name: str, figures: Medians) -> list[str]:
+    columns = COLUMNS[name]
+    rows = [row(["", *(column.head for column in columns)]), row(["---", *("---:" for _ in columns)])]
+    for program, metrics in figures.items():
+        cells = [f"{metrics[c.metric]:,.{c.digits}f}" if c.metric in metrics else "–" for c in columns]
+        rows.append(row([f"**{program}**" if program == OURS[name] else program, *cells]))
+    return rows
+
+
+def target_table(name: str, figures: Medians) -> list[str]:
+    rows = [row(["target", "wanted", "measured", "met"]), row(["---", "---:", "---:", "---"])]
+    for target in TARGETS[name]:
+        wanted = f"{'≥' if target.more else '≤'} {target.factor:g}"
+        rows.append(row([target.text, wanted, *verdict(target, measured(name, target, figures))]))
+    return rows
+
+
+def verdict(target: Target, value: tuple[float, str] | None) -> tuple[str, str]:
+    if value is None:
+        return "–", "not measured"
+    ratio, rival = value
+    met = ratio >= target.factor if target.more else ratio <= target.factor
+    named = f" ({rival})" if rival and not target.against else ""
+    return f"{ratio:.2f}{named}", "yes" if met else "no"
+
+
+def markdown(result: Result) -> str:
+    """The tables as they stand in the README, with the machine and what is missing below them."""
+    lines: list[str] = []
+    for name, table in result.tables.items():
+        figures = medians(table)
+        lines += [*figure_table(name, figures), "", *target_table(name, figures), ""]
+        lines += [f"Missing: {program}: {reason}\n" for program, reason in table.missing.items()]
+        lines += [f"Failed: {failure}\n" for failure in table.failures]
+    lines.append("; ".join(f"{key}: {value}" for key, value in result.machine.items()))
+    rounds = f"medians of {result.plan.rounds} interleaved rounds"
+    return "\n".join([*lines, f"({rounds}, {result.plan.idle_rounds} for idle tunnels; {result.plan.at_once} tunnels at once)"])
+
+
+def write_json(result: Result, file: Path) -> None:
+    tables = {
+        name: {"samples": table.samples, "medians": medians(table), "missing": table.missing, "failures": table.failures}
+        for name, table in result.tables.items()
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"machine": result.machine, "plan": result.plan._asdict(), "tables": tables}
+    file.write_text(json.dumps(content, indent=1) + "\n")
