@@ -48,6 +48,7 @@ TESTED_IN = {
     "trace.py": "cli/test_console.py",  # a type alias; the console is what is called
     "client/options.py": "cli/test_flags.py",  # records of defaults
     "server/options.py": "cli/test_flags.py",
+    "stream/accept.py": "server/test_serve.py",  # and client/test_forward.py: both live in it
     "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
     "stream/stdio.py": "stream/test_contract.py",
     "stream/pump.py": "stream/test_bulk.py",

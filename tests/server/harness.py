@@ -24,6 +24,7 @@ from tunnelctl.proto.basic import encode_basic
 from tunnelctl.server import serve
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream import accept
 
 LOOPBACK = "127.0.0.1:*"
 SECONDS = 10.0  # the longest that a test waits for anything
@@ -154,8 +155,8 @@ class Proxy:
 
     def _run(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(serve, "open_signal_receiver", self._receiver)
-            patch.setattr(serve, "_raise_descriptor_limit", lambda: None)
+            patch.setattr(accept, "open_signal_receiver", self._receiver)
+            patch.setattr(serve, "raise_descriptor_limit", lambda: None)
             try:
                 self._outcome.append(serve.run_server(self._options, self))
             except BaseException as error:

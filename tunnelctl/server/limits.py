@@ -1,27 +1,16 @@
 """How many there are: sessions, tunnels, tunnels of one client address; and the caps on those. A cap of 0 is off."""
 
-from tunnelctl.engine.event import Event
+from tunnelctl.stream.accept import Crowd
 
 
-class Caps:
+class Caps(Crowd):
     """Counts what is open. A tunnel counts from its admission, so heads that never end do not use up the cap."""
 
     def __init__(self, tunnels: int, per_client: int) -> None:
+        super().__init__()
         self._max, self._max_per_client = tunnels, per_client
-        self.tunnels = self.sessions = 0
-        self.empty = Event()  # set when the last session has left while `draining`
-        self.draining = False
+        self.tunnels = 0
         self._by_client: dict[str, int] = {}
-
-    def enter(self) -> None:
-        """Counts one more session."""
-        self.sessions += 1
-
-    def leave(self) -> None:
-        """Takes one back; `empty` is set when none is left."""
-        self.sessions -= 1
-        if not self.sessions and self.draining:
-            self.empty.set()
 
     def take(self, client: str) -> bool:
         """Counts one more for a client; False where that would pass a cap."""

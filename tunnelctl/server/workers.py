@@ -6,10 +6,9 @@ import socket
 from collections.abc import Callable
 
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.accept import STOP
 from tunnelctl.stream.listen import ListenAddress, listen
 from tunnelctl.trace import Trace
-
-STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def supervise(
