@@ -1,0 +1,148 @@
+"""The server of a dynamic local port: SOCKS5, SOCKS4, CONNECT and plain http requests on one port, told apart by their first bytes.
+
+No SOCKS version number is the first byte of an HTTP request, so one look decides.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
+from tunnelctl.proto import refusal, socks
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.basic import decode_basic
+from tunnelctl.proto.connect_server import ConnectServer, Request
+from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
+from tunnelctl.record import NamedTuple
+
+Credentials = tuple[str, str]  # user and password
+
+SOCKS5, SOCKS4, CONNECT, PLAIN = "socks5", "socks4", "connect", "http"
+
+_METHOD = b"CONNECT "
+_TLS_HANDSHAKE = 0x16  # a ClientHello: ConnectServer knows how to say that this port has no TLS
+_SOCKS = {4: SOCKS4, 5: SOCKS5}
+
+
+class LocalRequest(NamedTuple):
+    """What a client asks for.
+
+    target: None for plain http, where each request on the connection has its own
+    leftover: what came behind the request; for plain http all that has come
+    """
+
+    protocol: str
+    target: Address | None
+    leftover: bytes
+
+
+class LocalRefusal(NamedTuple):
+    """The client is turned away: what it is to be told, and a few words for us."""
+
+    answer: bytes
+    cause: str
+
+
+class LocalServer:
+    """Reads one request. With `credentials`, clients have to log in with them."""
+
+    __slots__ = ("_buffer", "_connect", "_credentials", "_socks")
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials
+        self._buffer = b""
+        self._socks: socks.SocksServer | None = None
+        self._connect: ConnectServer | None = None
+
+    def feed(self, data: bytes) -> LocalRequest | LocalRefusal | None:
+        """Takes octets from the client; returns the outcome once it is known."""
+        if self._socks is not None:
+            return self._from_socks(self._socks.feed(data))
+        if self._connect is not None:
+            return self._from_connect(self._connect.feed(data))
+        self._buffer += data
+        return self._choose(self._buffer)
+
+    def _choose(self, first: bytes) -> LocalRequest | LocalRefusal | None:
+        if first[0] in _SOCKS:
+            self._socks = socks.SocksServer(self._credentials)
+            return self._from_socks(self._socks.feed(first))
+        start = first[2:] if first[:2] == b"\r\n" else first  # RFC 9112 section 2.2: an empty line before the request
+        if start.startswith(_METHOD) or first[0] == _TLS_HANDSHAKE:
+            self._connect = ConnectServer()
+            return self._from_connect(self._connect.feed(first))
+        if _METHOD.startswith(start) or first == b"\r":
+            return None
+        return LocalRequest(PLAIN, None, first)
+
+    def eof(self) -> LocalRefusal | None:
+        """The client ended its side before its request was complete. None: it sent nothing, and wants no answer."""
+        if self._socks is not None:
+            gone = self._socks.eof()
+            return None if gone is None else LocalRefusal(*gone)
+        if self._connect is not None:
+            answer = self._connect.eof()
+            return None if answer is None else _no(answer)
+        return LocalRefusal(b"", "it ended inside its request") if self._buffer else None
+
+    def take_output(self) -> bytes:
+        """What is to be sent now, before anything else: SOCKS5 has a dialogue before its request."""
+        return b"" if self._socks is None else self._socks.take_output()
+
+    def _from_socks(self, outcome: socks.SocksRequest | socks.SocksRefusal | None) -> LocalRequest | LocalRefusal | None:
+        if outcome is None:
+            return None
+        if isinstance(outcome, socks.SocksRefusal):
+            return LocalRefusal(*outcome)
+        return LocalRequest(_SOCKS[outcome.version], outcome.target, outcome.leftover)
+
+    def _from_connect(self, outcome: Request | Refusal | None) -> LocalRequest | LocalRefusal | None:
+        if outcome is None:
+            return None
+        if isinstance(outcome, Refusal):
+            return _no(outcome)
+        if not admitted(outcome.authorization, self._credentials):
+            return _no(refusal.auth_required())
+        return LocalRequest(CONNECT, outcome.target, outcome.leftover)
+
+
+def admitted(authorization: str | None, credentials: Credentials | None) -> bool:
+    """Whether a Proxy-Authorization value is the one that is wanted; compared in the same time whatever it is."""
+    if credentials is None:
+        return True
+    given = decode_basic(authorization or "")
+    return given is not None and compare_digest(":".join(given).encode(), ":".join(credentials).encode())
+
+
+def granted(protocol: str) -> bytes:
+    """What a client is told when its tunnel stands."""
+    return ESTABLISHED if protocol == CONNECT else socks.granted(_version(protocol))
+
+
+def refused(protocol: str, error: TunnelctlError) -> bytes:
+    """What a client is told when its tunnel could not be opened, in its own protocol."""
+    if protocol in (CONNECT, PLAIN):
+        return render_refusal(refusal_for(error))
+    return socks.refused(_version(protocol), error)
+
+
+def refusal_for(error: TunnelctlError) -> Refusal:
+    """The answer of an HTTP proxy to what went wrong further on. Never 407: the login at the next proxy is not the client's."""
+    if isinstance(error, AuthenticationFailed):
+        return Refusal(502, "http_request_denied", str(error))
+    said, code = error.detail.get("error"), error.detail.get("code")
+    kind = str(said or "")
+    if isinstance(error, TimedOut):
+        return Refusal(504, kind if said else "connection_timeout", str(error))
+    if isinstance(error, NameNotFound):
+        return Refusal(502, "dns_error", str(error))
+    status = code if isinstance(code, int) and code in REASONS and code >= 500 else 403 if code == 403 else 502
+    return Refusal(status, kind if said else "http_request_denied" if status == 403 else "destination_unavailable", str(error))
+
+
+def _version(protocol: str) -> int:
+    return 4 if protocol == SOCKS4 else 5
+
+
+def _no(answer: Refusal) -> LocalRefusal:
+    return LocalRefusal(render_refusal(answer), f"{answer.status} {REASONS[answer.status]}: {answer.details}")
