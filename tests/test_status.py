@@ -7,6 +7,7 @@ def test_the_numbers_never_change():
     assert {status.name: int(status) for status in ExitStatus} == {
         "OK": 0, "USAGE": 2, "NAME_NOT_FOUND": 68, "REFUSED": 69, "FAULT": 70, "CANNOT_LISTEN": 71, "BROKEN": 74,
         "UNREACHABLE": 75, "MALFORMED": 76, "AUTHENTICATION": 77, "SETTINGS": 78,
+        "CANNOT_RUN": 126, "COMMAND_NOT_FOUND": 127,
     }  # fmt: skip
 
 

@@ -48,6 +48,9 @@ TESTED_IN = {
     "trace.py": "cli/test_console.py",  # a type alias; the console is what is called
     "client/options.py": "cli/test_flags.py",  # records of defaults
     "server/options.py": "cli/test_flags.py",
+    "client/local_session.py": "client/test_forward.py",  # what a connection does is seen at its port
+    "client/warm.py": "client/test_forward.py",
+    "client/way.py": "client/test_connect.py",  # what each hop is sent
     "stream/accept.py": "server/test_serve.py",  # and client/test_forward.py: both live in it
     "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
     "stream/stdio.py": "stream/test_contract.py",
@@ -138,8 +141,8 @@ def test_proto_cannot_block(path):
 
 @every_module
 def test_only_the_standard_library_and_what_is_declared(path):
-    """A dependency that another package happens to bring is not ours; idna comes with httpx."""
-    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna"}
+    """A dependency that another package happens to bring is not ours; idna and h11 come with httpx."""
+    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11"}
     assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
 
 

@@ -11,7 +11,9 @@
     ├── TunnelBroken         74   an established tunnel, or stdio, failed
     ├── Unreachable          75   no connection
     │   └── TimedOut         75   a deadline struck; `what` names the phase
-    └── MalformedAnswer      76   the peer does not speak HTTP, or speaks it wrongly
+    ├── MalformedAnswer      76   the peer does not speak HTTP, or speaks it wrongly
+    └── CannotRun           126   the command of `run` cannot be executed
+        └── CommandNotFound 127   it does not exist
 
 A fault of our own is no member of this tree: it stays an ordinary Python exception and ends with status 70.
 """
@@ -101,6 +103,18 @@ class MalformedAnswer(TunnelctlError):
     """The peer does not speak HTTP, or speaks it wrongly."""
 
     status = ExitStatus.MALFORMED
+
+
+class CannotRun(TunnelctlError):
+    """The command of `run` cannot be executed."""
+
+    status = ExitStatus.CANNOT_RUN
+
+
+class CommandNotFound(CannotRun):
+    """The command of `run` does not exist."""
+
+    status = ExitStatus.COMMAND_NOT_FOUND
 
 
 def reason(error: OSError) -> str:

@@ -1,7 +1,7 @@
 """The exit statuses, one table. Scripts rely on the numbers; the manual and the README print the meanings from here.
 
 After 0 and 2 (what every shell tool uses for success and wrong use) the numbers are those of sysexits.h, because they tell a
-script whether a retry can help: 75 may pass, the others need a change somewhere.
+script whether a retry can help: 75 may pass, the others need a change somewhere. 126 and 127 are those of env(1) and the shell.
 """
 
 from enum import IntEnum
@@ -23,6 +23,8 @@ class ExitStatus(IntEnum):
     MALFORMED = 76, "the answer was not HTTP, or malformed"
     AUTHENTICATION = 77, "the proxy wants a login or did not accept it (407), or its name or password cannot be sent"
     SETTINGS = 78, "a password or users file cannot be read or is wrong, or the access log cannot be opened"
+    CANNOT_RUN = 126, "the command of `run` cannot be executed; otherwise `run` ends with the status of its command"
+    COMMAND_NOT_FOUND = 127, "the command of `run` does not exist"
 
     def __new__(cls, value: int, meaning: str) -> "ExitStatus":
         member = int.__new__(cls, value)

@@ -16,6 +16,7 @@ from tunnelctl.cli.flags import FLAGS
 from tunnelctl.cli.man import (
     BOTH_EVENTS,
     CONNECT_EVENTS,
+    FORWARD_EVENTS,
     LOG_KEYS,
     SELFTEST_EVENTS,
     SERVE_EVENTS,
@@ -80,7 +81,7 @@ def test_lists_are_complete(page):
         assert f"\n.B {int(status)}\n" in page
     for command in COMMANDS:
         assert f"\n.SS tunnelctl {roff(command.name)}\n" in page
-    for event in (*CONNECT_EVENTS, *SERVE_EVENTS, *BOTH_EVENTS, *SELFTEST_EVENTS):
+    for event in (*CONNECT_EVENTS, *FORWARD_EVENTS, *SERVE_EVENTS, *BOTH_EVENTS, *SELFTEST_EVENTS):
         assert f"\n.B {event.name}\n" in page
         assert all(key in page for key in event.keys)
 
@@ -109,12 +110,16 @@ def traced(room: str) -> Iterator[Event]:
                     yield Event(name.value, "", tuple(keys))
 
 
-@pytest.mark.parametrize(("room", "documented"), [("client", CONNECT_EVENTS), ("server", SERVE_EVENTS)])
-def test_the_events_of_connect_and_serve_are_those_of_the_code(room, documented):
+@pytest.mark.parametrize(
+    ("room", "documented"), [("client", (*CONNECT_EVENTS, *FORWARD_EVENTS)), ("server", SERVE_EVENTS)], ids=["client", "server"]
+)
+def test_the_events_are_those_of_the_code(room, documented):
     found = {(event.name, frozenset(event.keys)) for event in traced(room)}
+    shared = {(event.name, frozenset(event.keys)) for event in traced("stream")}  # accepting, for forward and serve alike
     warning = {("warning", frozenset({"text"}))}
-    assert warning <= found
-    assert found - warning == {(event.name, frozenset(event.keys)) for event in documented}
+    assert warning <= found | shared
+    assert {name for name, _ in shared} == {"drain", "warning"}
+    assert found | shared - warning == {(event.name, frozenset(event.keys)) for event in documented} | warning
 
 
 def test_the_keys_of_the_access_log_are_those_of_its_records():

@@ -1,7 +1,9 @@
 """The manual's EXAMPLES, each run as it stands there; only the addresses are those of peers on loopback."""
 
+import configparser
 import os
 import re
+import shlex
 import socket
 import subprocess
 import threading
@@ -15,7 +17,9 @@ from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
 from tests.peers.scripted import Conversation, ScriptedServer
+from tunnelctl.cli.app import parse
 from tunnelctl.cli.man import manual
+from tunnelctl.client.local import parse_local
 
 PROXY = "http://proxy:3128"
 needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
@@ -29,12 +33,14 @@ def blocks() -> list[str]:
     return [text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\") for text in found]
 
 
-SSH, FDPASS, GIT, LOGIN, RULES, USERS = range(6)
+SSH, FDPASS, GIT, LOGIN, PORTS, RUN, SOCKET, SERVICE, RULES, USERS = range(10)
 EXAMPLES = blocks()
 
 
 def test_every_example_has_a_test_here():
-    assert [text.split()[:3][-1] for text in EXAMPLES] == ["ProxyCommand", "ProxyCommand", "--global", "-x", "--allow", "alice"]
+    third = [text.split()[:3][-1] for text in EXAMPLES]
+    named = ["FileDescriptorName=db", "ExecStart=/usr/bin/env"]
+    assert third == ["ProxyCommand", "ProxyCommand", "--global", "-x", "-x", "-x", *named, "--allow", "alice"]
 
 
 def with_program(**extra: str) -> dict[str, str]:
@@ -90,6 +96,50 @@ def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
     assert (done.returncode, done.stdout) == (0, b"through\n"), done.stderr
     assert proxy.heads[0].startswith(b"CONNECT host.example.com:%d HTTP/1.1\r\n" % server.port)
+
+
+# --- local ports
+
+
+def test_local_ports_open(tmp_path: Path) -> None:
+    lines = EXAMPLES[PORTS].replace(" 5432:", " 0:").replace("-D 1080", "-D 0")  # these ports may be taken here
+    process = subprocess.Popen(["/bin/sh", "-c", f"exec {lines}"], stderr=subprocess.PIPE, env=with_program(), cwd=tmp_path)
+    assert process.stderr is not None
+    try:
+        assert [process.stderr.readline().rpartition(b":")[0] for _ in range(2)] == [b"listening on 127.0.0.1"] * 2
+    finally:
+        end(process)
+        process.stderr.close()
+    assert process.returncode == 0
+
+
+@pytest.mark.peer("git")
+def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
+    def refuse(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    (tmp_path / ".proxy").write_text("secret\n")
+    (tmp_path / ".proxy").chmod(0o600)
+    with ScriptedServer(refuse) as proxy:
+        env = with_program(HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1", LC_ALL="C")
+        done = shell(EXAMPLES[RUN].replace(PROXY, proxy.url), env, tmp_path)
+    assert proxy.heads[0].startswith(b"CONNECT example.com:443 HTTP/1.1\r\n")
+    assert b"\r\nProxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n" in proxy.heads[0]
+    assert done.returncode == 128  # git's own
+    assert b"refused a tunnel to example.com:443: 403 Forbidden" in done.stderr
+
+
+def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
+    sections = [configparser.ConfigParser(interpolation=None, strict=True) for _ in range(2)]
+    for section, example in zip(sections, (SOCKET, SERVICE), strict=True):
+        section.optionxform = str  # type: ignore[assignment,method-assign]
+        section.read_string(EXAMPLES[example].replace("\\\n", " "))
+    name = sections[0]["Socket"]["FileDescriptorName"]
+    call = parse(shlex.split(sections[1]["Service"]["ExecStart"])[2:])
+    given = {flag.name: text for flag, text in call.pairs}
+    assert (call.command, parse_local(given["local"]).place) == ("forward", f"fd:{name}")
+    assert sections[1]["Service"]["Type"] == "notify"
 
 
 # --- git

@@ -12,6 +12,7 @@ from tests.client.harness import CANARY, TARGET, Ended, Recorder, connect, descr
 from tests.peers import program
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
 from tunnelctl.client import connect as under_test
+from tunnelctl.client import tunnel
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import (
     AuthenticationFailed,
@@ -287,7 +288,7 @@ class AtRetry(Recorder):
 
 @pytest.fixture
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(tunnel, "FIRST_RETRY", 0.01)
 
 
 @pytest.mark.usefixtures("_at_once")
@@ -342,8 +343,8 @@ def test_as_many_retries_as_asked_for(retry: int) -> None:
 
 
 def test_pauses_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "FIRST_RETRY", 0.01)
-    monkeypatch.setattr(under_test, "LONGEST_RETRY", 0.02)
+    monkeypatch.setattr(tunnel, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(tunnel, "LONGEST_RETRY", 0.02)
     held, port = refusing_port()
     with held:
         assert attempts(options(f"http://127.0.0.1:{port}", retry=4), Unreachable)[1] == [0.01, 0.02, 0.02, 0.02]

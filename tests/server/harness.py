@@ -19,6 +19,7 @@ import pytest
 
 from tests.peers.process import wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
+from tunnelctl.client import forward
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.proto.basic import encode_basic
 from tunnelctl.server import serve
@@ -140,6 +141,7 @@ class Proxy:
         self._log = Path(self._directory.name, "access.log")
         chosen = {"listen": ("127.0.0.1:0",), "allow": allow or (LOOPBACK,), "access_log": str(self._log), "drain": 0.0, **options}
         self._options = ServeOptions(**chosen)
+        self._expected = len(self._options.listen)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._events: list[tuple[str, dict[str, object]]] = []
         self._told = False
@@ -150,18 +152,22 @@ class Proxy:
     def __call__(self, event: str, /, **fields: object) -> None:
         """The Trace of the server."""
         self._events.append((event, fields))
-        if len(self.addresses) == len(self._options.listen):
+        if len(self.addresses) == self._expected:
             self._listening.set()
 
     def _run(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(accept, "open_signal_receiver", self._receiver)
-            patch.setattr(serve, "raise_descriptor_limit", lambda: None)
+            for module in (serve, forward):
+                patch.setattr(module, "raise_descriptor_limit", lambda: None)
             try:
-                self._outcome.append(serve.run_server(self._options, self))
+                self._outcome.append(self._serve())
             except BaseException as error:
                 self._outcome.append(error)
             self._listening.set()
+
+    def _serve(self) -> int:
+        return serve.run_server(self._options, self)
 
     @contextmanager
     def _receiver(self, *_: int) -> Iterator["Proxy"]:

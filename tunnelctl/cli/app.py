@@ -65,7 +65,9 @@ def build(note: Callable[[Call], None]) -> typer.Typer:
 
     app.callback(invoke_without_command=True)(top)
     for command in COMMANDS:
-        app.command(command.name, cls=_Command, context_settings=CONTEXT)(function(command, note))
+        # Behind the command of `run`, flags are that command's: as with env(1), ssh(1) and sudo(8).
+        settings = {**CONTEXT, "allow_interspersed_args": command.name != "run"}
+        app.command(command.name, cls=_Command, context_settings=settings)(function(command, note))
     return app
 
 
@@ -162,6 +164,10 @@ HABITS = {
         "-H": "a proxy, as with connect-proxy, is -x URL; a field, as with curl, is --header 'NAME: VALUE'",
         "-p": "the target's port is a word, as in tunnelctl connect HOST PORT; a proxy, as with proxytunnel, is -x URL",
         "--port": "the target's port is a word: tunnelctl connect HOST PORT; to listen is for tunnelctl serve --listen",
+    },
+    "forward": {
+        "-R": "a proxy gives no way back in: ports at the far end are for ssh -R, through `tunnelctl connect`",
+        "-p": "the local port is in the SPEC: -L PORT:HOST:HOSTPORT",
     },
     "serve": {"-p": LISTEN, "--port": LISTEN, "-l": LISTEN},
 }

@@ -38,6 +38,28 @@ COMMANDS = (
         ),
     ),
     Command(
+        "forward", "",
+        "open local ports that lead through a proxy",
+        "Bridge local ports through an HTTP proxy, for programs that know nothing of proxies. "
+        "-L leads to one target, -D to whatever its clients ask for.",
+        (
+            ("tunnelctl forward -x http://proxy:3128 -L 5432:db.example.com:5432", "then: psql -h 127.0.0.1"),
+            ("tunnelctl forward -x http://proxy:3128 -D 1080", "then: curl -x socks5h://127.0.0.1:1080 URL"),
+            ("tunnelctl forward -x http://proxy:3128 -L ~/db.sock:db.example.com:5432", "a unix socket"),
+        ),
+    ),
+    Command(
+        "run", "COMMAND [ARGS]",
+        "run a program behind a private proxy that needs no login",
+        "Run COMMAND with http_proxy, https_proxy and all_proxy set to a proxy of its own, which leads through yours. "
+        "So a program that cannot log in to a proxy works behind one that demands it.",
+        (
+            ("tunnelctl run -x http://proxy:3128 --proxy-user me -- curl https://example.com", "the login is ours"),
+            ("tunnelctl run -- pip download tunnelctl", "through the proxy of the environment"),
+            ("tunnelctl run -L 5432:db.example.com:5432 -- psql -h 127.0.0.1", "with a port of its own"),
+        ),
+    ),
+    Command(
         "serve", "",
         "run the bundled proxy",
         "Answer CONNECT for the targets that the rules allow, and say why when they do not. "
@@ -87,7 +109,7 @@ COMMANDS = (
 NOTES = {"Policy": RULE}
 
 VARIABLES = (
-    Variable(("TUNNELCTL_PROXY",), "the proxy of connect when -x is not given"),
+    Variable(("TUNNELCTL_PROXY",), "the proxy when -x is not given"),
     Variable(("TUNNELCTL_PROXY_PASSWORD",), "the password for the proxy, where neither a URL nor a file has one"),
     Variable(("https_proxy", "HTTPS_PROXY"), "the proxy when TUNNELCTL_PROXY is not set; lower case wins"),
     Variable(("all_proxy", "ALL_PROXY"), "consulted last"),
@@ -95,6 +117,15 @@ VARIABLES = (
         ("no_proxy", "NO_PROXY"),
         "targets reached without a proxy, separated by commas: a name with its subdomains, an address, a network such as "
         "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x",
+    ),
+    Variable(
+        ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
+        "sockets that a service manager passed to forward; see sd_listen_fds(3)",
+    ),
+    Variable(("NOTIFY_SOCKET",), "where forward says that it is ready or stopping; see sd_notify(3)"),
+    Variable(
+        ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
+        "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
     Variable(("TUNNELCTL_DEBUG",), "set to 1, a fault in tunnelctl itself shows its traceback"),
 )

@@ -18,6 +18,8 @@ TEXT_LIMIT = 1000
 HEAD_LINE_LIMIT = 300
 HEAD_LINES_LIMIT = 60
 
+ERASE = b"\r\x1b[K"  # back to the start of the line, and clear it: every terminal since the VT100 knows it
+
 DIGITS = 6  # of the numbers in --json: microseconds; more would be noise of the clock
 
 
@@ -93,10 +95,12 @@ class Console:
         self._write = write
         self._clock = clock
         self._start = clock() if start is None else start
+        self._live: bool | None = None  # whether stderr is a terminal; None: not asked yet
+        self._shown = False  # a live line stands there
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Trace: one stage. Prints what the verbosity asks for."""
-        if self.quiet:
+        """Trace: one stage. Prints what the verbosity asks for; what failed is an error, and shown even with -q."""
+        if self.quiet and event != "failed":
             return
         if self.json:
             self.put_json(event, fields)
@@ -104,6 +108,12 @@ class Console:
             self.line(f"warning: {show(fields.get('text', '?'))}")
         elif event == "listening":
             self._put(f"listening on {show(fields.get('address', ''))}")  # stable, and without our name: scripts wait for it
+        elif event == "failed":
+            self.line(FAILED(fields))
+            if fields.get("hint"):
+                self._put(f"hint: {show(fields['hint'])}")
+        elif event == "progress":
+            self._put_live(_progress(fields))
         elif event in NOTICES:
             self.line(NOTICES[event](fields))
         elif self.verbose:
@@ -149,14 +159,25 @@ class Console:
 
     def _put_stage(self, event: str, fields: Mapping[str, object]) -> None:
         words = STAGES[event](fields) if event in STAGES else describe_unknown(event, fields)
-        self.line(f"[{self._clock() - self._start:.3f}s] {words}")
+        whose = f"#{show(fields['connection'])} " if "connection" in fields else ""
+        self.line(f"[{self._clock() - self._start:.3f}s] {whose}{words}")
         head = fields.get("head")
         if self.verbose > 1 and isinstance(head, bytes):
             for text in head_lines(head):
                 self._put(f"{'>' if event == 'request' else '<'} {text}".rstrip())
 
+    def _put_live(self, text: str) -> None:
+        """A line that the next one replaces. For a terminal only: in a file it would be noise."""
+        if self._live is None:
+            self._live = os.isatty(STDERR)
+        if self._live:
+            width = os.get_terminal_size(STDERR).columns
+            self._write(ERASE + text[: width - 1].encode())
+            self._shown = True
+
     def _put(self, text: str) -> None:
-        self._write(text.encode("utf-8", "backslashreplace") + b"\n")
+        erase, self._shown = ERASE if self._shown else b"", False
+        self._write(erase + text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def clean(text: str) -> str:
@@ -245,6 +266,25 @@ def _decision(fields: Mapping[str, object]) -> str:
     return _fill(f"{who}: {what} refused: {{status}} {{error}}{why}")(fields)
 
 
+def size(count: object) -> str:
+    """Bytes for a person: 1536 is 1.5 KiB."""
+    number = float(count) if isinstance(count, (int, float)) else 0.0
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1000 or unit == "GiB":
+            break
+        number /= 1024
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def _progress(fields: Mapping[str, object]) -> str:
+    """The live line of --progress."""
+    count, ways = fields.get("connections"), (("sent", "sending"), ("received", "receiving"))
+    moved = ", ".join(f"{name} {size(fields.get(name))} ({size(fields.get(rate))}/s)" for name, rate in ways)
+    return f"{show(count)} open, {moved}"
+
+
+FAILED = _fill("client {client}: {what}: {cause}")
+
 STAGES: dict[str, Render] = {
     "route": _route,
     "lookup": _fill("looking up {host}"),
@@ -255,6 +295,11 @@ STAGES: dict[str, Render] = {
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "tunnel": _tunnel,
     "end": _fill("tunnel ended: {reason}; sent {sent} B, received {received} B"),
+    "opened": _fill("client {client}: tunnel to {target} open after {elapsed} s"),
+    "ended": _fill(
+        "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s; "
+        "sent {sent} B, received {received} B"
+    ),
     "decision": _decision,
     "closed": _fill(
         "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s; "

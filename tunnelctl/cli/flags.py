@@ -53,15 +53,32 @@ class Flag(NamedTuple):
         return self.kind not in (SWITCH, LEVEL)
 
 
-BOTH = ("connect", "serve")
+REACH = ("connect", "forward", "run")  # what reaches a proxy
+LOCAL = ("forward", "run")  # what opens local ports
+ALL = (*REACH, "serve")
 
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
 
 FLAGS = (
     Flag(
+        "local", "L", "SPEC", TEXT,
+        "local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT", LOCAL, "Local ports",
+        detail="BIND is an address, 127.0.0.1 unless given, or * for all; IPv6 stands in brackets. PORT 0 takes a free one, "
+        "and `listening on ADDR:PORT` tells which. A path in place of [BIND:]PORT is a unix socket, of mode 0600. "
+        "fd:NAME in its place is a socket that systemd passed.",
+        repeat=True,
+    ),
+    Flag(
+        "dynamic", "D", "[BIND:]PORT", TEXT,
+        "local port that leads anywhere: a SOCKS and HTTP proxy", ("forward",), "Local ports",
+        detail="It speaks SOCKS5, SOCKS4, SOCKS4a and HTTP: CONNECT, and plain http:// requests, which are tunnelled too. "
+        "Names are looked up by the proxy. A path and fd:NAME are understood as with -L.",
+        repeat=True,
+    ),
+    Flag(
         "proxy", "x", "URL", TEXT,
         "proxy to ask for the tunnel; repeated: a chain, nearest first; `direct`: none",
-        ("connect",), "Proxy",
+        REACH, "Proxy",
         detail="A URL is http://[USER:PASSWORD@]HOST[:PORT], port 80 unless given; without a scheme, http:// is meant. "
         "An explicit proxy is never overruled by NO_PROXY. "
         "A password in the URL can be seen by every user of the machine in the list of processes: "
@@ -71,50 +88,56 @@ FLAGS = (
         choices=("direct", "http://"),
     ),
     Flag(
-        "proxy-user", "", "NAME", TEXT, "user name for the proxy", ("connect",), "Proxy",
+        "proxy-user", "", "NAME", TEXT, "user name for the proxy", REACH, "Proxy",
         detail="Used where the URL names no user. With several proxies it is for the nearest; the others have theirs in the URL.",
     ),
     Flag(
-        "proxy-password-file", "", "FILE", FILE, "file whose first line is the password", ("connect",), "Proxy",
+        "proxy-password-file", "", "FILE", FILE, "file whose first line is the password", REACH, "Proxy",
         env=("TUNNELCTL_PROXY_PASSWORD",),
         detail="The variable holds the password itself; the file comes first.",
     ),
     Flag(
-        "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as corkscrew has it", ("connect",), "Proxy",
+        "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as corkscrew has it", REACH, "Proxy",
     ),
     Flag(
-        "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", ("connect",), "Proxy",
+        "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", REACH, "Proxy",
         repeat=True,
         detail="With several proxies it goes to the nearest one. A field of the name User-Agent replaces ours.",
     ),
     Flag(
-        "timeout", "", "SECONDS", SECONDS, "limit for the whole way to the tunnel; 0 is none", ("connect",), "Time limits",
+        "timeout", "", "SECONDS", SECONDS, "limit for the whole way to the tunnel; 0 is none", REACH, "Time limits",
         default="30",
     ),
     Flag(
-        "connect-timeout", "", "SECONDS", SECONDS, "limit for one attempt to connect; 0 is none", ("connect",), "Time limits",
+        "connect-timeout", "", "SECONDS", SECONDS, "limit for one attempt to connect; 0 is none", REACH, "Time limits",
         default="0",
     ),
     Flag(
-        "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel silent for so long; 0 is never", ("connect",), "Time limits",
+        "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel silent for so long; 0 is never", REACH, "Time limits",
         default="0",
     ),
     Flag(
-        "", "4", "", SWITCH, "use IPv4 only on the way to the proxy", ("connect",), "Connection",
+        "", "4", "", SWITCH, "use IPv4 only on the way to the proxy", REACH, "Connection",
         field="family", constant=4,
     ),
     Flag(
-        "", "6", "", SWITCH, "use IPv6 only on the way to the proxy", ("connect",), "Connection",
+        "", "6", "", SWITCH, "use IPv6 only on the way to the proxy", REACH, "Connection",
         field="family", constant=6,
     ),
     Flag(
-        "keepalive", "", "SECONDS", SECONDS, "TCP keepalive probes after so much silence; 0 is off", ("connect",), "Connection",
+        "keepalive", "", "SECONDS", SECONDS, "TCP keepalive probes after so much silence; 0 is off", REACH, "Connection",
         default="60",
     ),
     Flag(
-        "retry", "", "N", COUNT, "try again so often while the proxy cannot be reached", ("connect",), "Connection",
+        "retry", "", "N", COUNT, "try again so often while the proxy cannot be reached", REACH, "Connection",
         default="0",
         detail="A retry happens only before the first byte of the tunnel, and only where it can help.",
+    ),
+    Flag(
+        "warm", "", "N", COUNT, "keep so many connections to the proxy ready", LOCAL, "Connection",
+        default="0",
+        detail="A new tunnel then saves the round trips of reaching the proxy. One that was used, or that the proxy closed, "
+        "is replaced.",
     ),
     Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
@@ -173,7 +196,12 @@ FLAGS = (
         detail="With --workers, of each process.",
     ),
     Flag(
-        "drain", "", "SECONDS", SECONDS, "time for open tunnels to end after SIGTERM", ("serve",), "Limits",
+        "max-connections", "", "N", COUNT, "local connections at once; 0 is no cap", LOCAL, "Limits",
+        default="0",
+        detail="One more is reset at once.",
+    ),
+    Flag(
+        "drain", "", "SECONDS", SECONDS, "time for open tunnels to end after SIGTERM", ("forward", "serve"), "Limits",
         default="30",
         detail="A second SIGTERM or Ctrl-C stops at once.",
     ),
@@ -188,14 +216,22 @@ FLAGS = (
         "verbose", "v", "", LEVEL, "a line for each stage on stderr; -vv shows the heads, secrets masked", ("connect",), "Output",
     ),
     Flag(
+        "verbose", "v", "", LEVEL, "a line for each connection; -vv: for each stage as well, with heads, secrets masked",
+        LOCAL, "Output",
+    ),
+    Flag(
+        "progress", "", "", SWITCH, "show tunnels, bytes and rates, live on a terminal", ("forward",), "Output",
+        detail="With --json it is an object twice a second.",
+    ),
+    Flag(
         "verbose", "v", "", LEVEL, "a line on stderr for each decision and for each end of a tunnel", ("serve",), "Output",
         detail="They tell what the access log records. A second -v adds nothing.",
     ),
     Flag(
-        "quiet", "q", "", SWITCH, "nothing but errors", BOTH, "Output",
+        "quiet", "q", "", SWITCH, "nothing but errors", ALL, "Output",
     ),
     Flag(
-        "json", "", "", SWITCH, "messages on stderr as JSON objects, one a line", BOTH, "Output",
+        "json", "", "", SWITCH, "messages on stderr as JSON objects, one a line", ALL, "Output",
         detail="Keys are only ever added.",
     ),
     Flag(

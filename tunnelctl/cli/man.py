@@ -41,6 +41,28 @@ CONNECT_EVENTS = (
     ),
 )
 
+FORWARD_EVENTS = (
+    Event("listening", "a local port is open; `target` is where it leads, empty for a dynamic port", ("address", "target")),
+    Event("opened", "a local connection has its tunnel", ("connection", "client", "target", "via", "elapsed")),
+    Event(
+        "failed",
+        "a local connection was turned away; the keys of `error` say why, and `target` is there where it is known",
+        ("connection", "client", "target", "status", "what", "cause", "hint", "code", "error"),
+    ),
+    Event(
+        "ended",
+        "a tunnel has ended; `ended_by` is `client`, `target` or `tunnelctl`",
+        ("connection", "client", "target", "sent", "received", "seconds", "ended_by", "cause"),
+    ),
+    Event(
+        "progress",
+        "with --progress: bytes each way of all connections up to now, and bytes a second",
+        ("connections", "sent", "received", "sending", "receiving"),
+    ),
+    Event("drain", "no new connections; open ones have so many seconds to end", ("tunnels", "seconds")),
+    Event("stopped", "forward has ended", ()),
+)
+
 SERVE_EVENTS = (
     Event("listening", "an address accepts connections", ("address",)),
     Event(
@@ -61,8 +83,9 @@ BOTH_EVENTS = (
     Event("warning", "anything worth knowing", ("text",)),
     Event(
         "error",
-        "the last object before a status that is not 0; where a proxy refused, `code` is what it answered",
-        ("status", "what", "cause", "hint", "code"),
+        "the last object before a status that is not 0; where a proxy refused, `code` is what it answered, and `error` the "
+        "type of RFC 9209 that it named",
+        ("status", "what", "cause", "hint", "code", "error"),
     ),
 )
 
@@ -227,6 +250,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "STATUSES": statuses,
     "ACCESS_LOG": access_log,
     "CONNECT_EVENTS": lambda: events(CONNECT_EVENTS),
+    "FORWARD_EVENTS": lambda: events(FORWARD_EVENTS),
     "SERVE_EVENTS": lambda: events(SERVE_EVENTS),
     "BOTH_EVENTS": lambda: events(BOTH_EVENTS),
     "SELFTEST_EVENTS": lambda: events(SELFTEST_EVENTS),

@@ -27,15 +27,40 @@ def connect(call: Call) -> int:
     return int(run_connect(options, os.environ, Console(options.verbose, options.quiet, options.json)))
 
 
-def serve(call: Call) -> int:
+def forward(call: Call) -> int:
+    from tunnelctl.client.forward import run_forward
+    from tunnelctl.client.options import ForwardOptions
+
+    tidy_at_interrupt()
+    options = ForwardOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
+    return int(run_forward(options, os.environ, Console(options.verbose, options.quiet, options.json)))
+
+
+def run(call: Call) -> int:
+    from tunnelctl.client.options import ForwardOptions
+    from tunnelctl.client.run_command import run_command
+
+    tidy_at_interrupt()
+    options = ForwardOptions(command=tuple(call.words), **read_fields(call.pairs))  # type: ignore[arg-type]
+    status = run_command(options, os.environ, Console(options.verbose, options.quiet, options.json))
+    # As it is: a status above 128 need not stand for a signal here, and that signal would not be ours.
+    raise SystemExit(status)
+
+
+def tidy_at_interrupt() -> None:
+    """Until there is a handler of our own: if Ctrl-C raises, a unix socket that has just been made is removed."""
     import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def serve(call: Call) -> int:
 
     from tunnelctl.server.options import ServeOptions
     from tunnelctl.server.serve import run_server
 
-    # Until the server has a handler of its own: if Ctrl-C raises, a unix socket that has just been made is removed.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    tidy_at_interrupt()
     options = ServeOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
     return int(run_server(options, Console(options.verbose, options.quiet, options.json)))
 
@@ -74,6 +99,8 @@ def only_word(call: Call, wanted: str) -> str:
 
 RUN = {
     "connect": connect,
+    "forward": forward,
+    "run": run,
     "serve": serve,
     "hash-password": hash_password,
     "completion": completion,

@@ -33,6 +33,8 @@ def bash() -> str:
 
 
 def bash_words(command: str) -> str:
+    if command == "run":
+        return " kind=command"
     return f" choices='{' '.join(SHELLS)}'" if command == "completion" else ""
 
 
@@ -81,6 +83,8 @@ _tunnelctl() {{
     if [[ $kind == file ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t replies < <(compgen -f -- "$cur")
+    elif [[ $kind == command && $cur != -* ]]; then
+        mapfile -t replies < <(compgen -c -- "$cur")
     else
         mapfile -t replies < <(compgen -W "$choices" -- "$cur")
     fi
@@ -96,13 +100,16 @@ complete -F _tunnelctl tunnelctl
 """
 
 
+ZSH_WORDS = {"completion": f"'1:shell:({' '.join(SHELLS)})'", "run": "'(-)*::: :_normal'"}
+
+
 def zsh() -> str:
     """For zsh 5: an autoloaded `_tunnelctl` in fpath, or sourced after compinit."""
     branches = []
     for command in COMMANDS:
         specs = [spec for flag in flags_of(command.name) for spec in zsh_flag(flag)]
         specs.append(f"'(- *)'{{-h,--help}}'[{HELP}]'")
-        specs.append(f"'1:shell:({' '.join(SHELLS)})'" if command.name == "completion" else "'*: :()'")
+        specs.append(ZSH_WORDS.get(command.name, "'*: :()'"))
         lines = " \\\n                ".join(specs)
         branches.append(f"        {command.name})\n            _arguments -s -S : \\\n                {lines}\n            ;;")
     return ZSH.format(
@@ -198,6 +205,8 @@ def fish() -> str:
         lines += [f"{seen} {fish_flag(flag)}" for flag in flags_of(command.name)]
         if command.name == "completion":
             lines.append(f"{seen} -a {fish_quote(' '.join(SHELLS))}")
+        if command.name == "run":
+            lines.append(f"{seen} -x -a '(__fish_complete_subcommand --fcs-skip=2)'")
     return "\n".join([HEADER.format(shell="fish"), "", *(f"complete -c tunnelctl {line}" for line in lines)]) + "\n"
 
 

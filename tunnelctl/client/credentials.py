@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Mapping
 
-from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.options import ConnectOptions, ForwardOptions
 from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.proto.basic import encode_basic
 from tunnelctl.proto.proxy_url import ProxyURL
@@ -15,7 +15,7 @@ PASSWORD_VARIABLE = "TUNNELCTL_PROXY_PASSWORD"
 
 
 def authorization(
-    proxy: ProxyURL, nearest: bool, options: ConnectOptions, environ: Mapping[str, str], trace: Trace
+    proxy: ProxyURL, nearest: bool, options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace
 ) -> str | None:
     """The value of Proxy-Authorization for one proxy of the chain, or None.
 
@@ -38,7 +38,7 @@ def authorization(
     return _from_flags(options, environ, trace)
 
 
-def _from_flags(options: ConnectOptions, environ: Mapping[str, str], trace: Trace) -> str | None:
+def _from_flags(options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace) -> str | None:
     if options.proxy_user is None:
         if options.proxy_password_file is not None:
             raise UsageProblem("--proxy-password-file", "whose password it is, is missing", hint="add --proxy-user NAME")
@@ -53,7 +53,7 @@ def _no_password(what: str) -> UsageProblem:
     return UsageProblem(what, "there is no password for this user", f"give --proxy-password-file FILE, or set {PASSWORD_VARIABLE}")
 
 
-def _password(options: ConnectOptions, environ: Mapping[str, str], trace: Trace) -> str | None:
+def _password(options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace) -> str | None:
     if options.proxy_password_file is not None:
         return _first_line(options.proxy_password_file, "--proxy-password-file", trace)
     return environ.get(PASSWORD_VARIABLE)

@@ -1,4 +1,4 @@
-"""What the client side is told: the flags of `connect`, parsed and frozen, before any I/O."""
+"""What the client side is told: the flags of `connect`, and of `forward` and `run`, parsed and frozen, before any I/O."""
 
 from __future__ import annotations
 
@@ -29,3 +29,38 @@ class ConnectOptions(NamedTuple):
     def __repr__(self) -> str:
         """Without what was typed: the URLs and fields may hold secrets, and a repr ends up in logs."""
         return f"ConnectOptions({self.target})"
+
+
+class ForwardOptions(NamedTuple):
+    """The options of one `forward` or `run`. Times are in seconds; 0 means off, for caps as well."""
+
+    local: tuple[str, ...] = ()  # -L as typed
+    dynamic: tuple[str, ...] = ()  # -D as typed
+    command: tuple[str, ...] = ()  # of `run`
+    proxy: tuple[str, ...] = ()  # from here on as in ConnectOptions
+    proxy_user: str | None = None
+    proxy_password_file: str | None = None
+    proxy_auth_file: str | None = None
+    header: tuple[str, ...] = ()
+    timeout: float = 30.0
+    connect_timeout: float = 0.0
+    idle_timeout: float = 0.0
+    family: int = 0
+    keepalive: float = 60.0
+    retry: int = 0
+    warm: int = 0  # connections to the nearest proxy that are kept ready
+    max_connections: int = 0
+    drain: float = 30.0
+    progress: bool = False
+    verbose: int = 0
+    quiet: bool = False
+    json: bool = False
+
+    def __repr__(self) -> str:
+        return f"ForwardOptions(local={self.local}, dynamic={self.dynamic})"
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # What is asked of all of them: how the proxies are reached.
+    ReachOptions = ConnectOptions | ForwardOptions

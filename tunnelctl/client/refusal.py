@@ -44,7 +44,7 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address) -
     # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     hint = _HINTS.get(error) or _HINTS.get(answer.status, "")
-    return _KINDS.get(error, Refused)(what, cause, hint, code=answer.status)
+    return _KINDS.get(error, Refused)(what, cause, hint, code=answer.status, **({"error": error} if error else {}))
 
 
 def _authentication_hint(answer: Rejected, fields: Fields) -> str:

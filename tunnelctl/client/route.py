@@ -22,8 +22,11 @@ class Route(NamedTuple):
     origin: str
 
 
-def choose_route(target: Address, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
-    """Flags first; they are never overruled. The variables are, by NO_PROXY. With neither, straight to the target, as curl does."""
+def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
+    """Flags first; they are never overruled. The variables are, by NO_PROXY. With neither, straight to the target, as curl does.
+
+    Without a target, the route of those that NO_PROXY does not name.
+    """
     if proxy:
         return Route(_from_flags(proxy), "-x")
     for name in VARIABLES:
@@ -40,11 +43,11 @@ def _from_flags(proxy: tuple[str, ...]) -> tuple[ProxyURL, ...]:
     return tuple(parse_proxy_url(url) for url in proxy)
 
 
-def _from_environment(target: Address, name: str, environ: Mapping[str, str]) -> Route:
+def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
     from tunnelctl.client.no_proxy import exempting_entry
 
     for no_proxy in ("no_proxy", "NO_PROXY"):
-        entry = exempting_entry(target, environ.get(no_proxy, ""))
+        entry = target and exempting_entry(target, environ.get(no_proxy, ""))
         if entry:
             return Route((), f"{no_proxy} has {entry}")
     if environ[name] == DIRECT:

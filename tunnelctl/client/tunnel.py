@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
 
-from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after, move_on_after
+from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after, move_on_after, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
 from tunnelctl.errors import MalformedAnswer, NameNotFound, TimedOut, Unreachable, reason
 from tunnelctl.proto.address import Address
@@ -17,6 +18,14 @@ from tunnelctl.stream.contract import CHUNK
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
+
+FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubled each time, up to the longest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 # How long the rest of a refusal's body may take; by then its head has said what counts.
 BODY_SECONDS = 2.0
@@ -51,29 +60,62 @@ class Tunnel(NamedTuple):
     early: bytes
 
 
-async def open_tunnel(way: Way, trace: Trace) -> Tunnel:
-    """Opens a tunnel. Raises the TunnelctlError that fits; nothing is left open then."""
-    opening = _Opening(way, trace)
-    try:
-        with fail_after(way.timeout) as opening.limit:
-            return await opening.run()
-    except TooSlowError as error:
-        hint = "--timeout sets how long the whole way may take"
-        raise TimedOut(opening.phase, f"no answer within {way.timeout:g} s", hint) from error
+async def open_with_retries(way: Way, retry: int, trace: Trace) -> Tunnel:
+    """Opens a tunnel, trying again so often: while nothing of the user's has been sent, that repeats nothing."""
+    until, pause = monotonic() + way.timeout, FIRST_RETRY
+    for attempt in range(1, retry + 1):
+        try:
+            return await open_tunnel(way, trace)
+        except Unreachable as error:
+            # A proxy that answered has been reached, whatever became of its own attempt.
+            if "code" in error.detail or monotonic() + pause >= until:
+                raise
+            trace("retry", attempt=attempt, delay=pause, cause=str(error))
+        await sleep(pause)
+        pause = min(2 * pause, LONGEST_RETRY)
+        way = way._replace(timeout=max(0.1, round(until - monotonic(), 1)))
+    return await open_tunnel(way, trace)
+
+
+async def open_tunnel(way: Way, trace: Trace, ready: SocketStream | None = None) -> Tunnel:
+    """Opens a tunnel. Raises the TunnelctlError that fits; nothing is left open then.
+
+    ready: a connection to the nearest proxy that stands already
+    """
+    opening = _Opening(way, trace, ready)
+    return await opening.within(opening.run)
+
+
+async def connect_nearest(way: Way, trace: Trace) -> SocketStream:
+    """A connection to the nearest proxy, for an `open_tunnel` to come."""
+    opening = _Opening(way, trace, None)
+    return await opening.within(opening.connect)
 
 
 class _Opening:
     """One attempt; `phase` says what it waits for, in the words of an error."""
 
-    def __init__(self, way: Way, trace: Trace) -> None:
-        self._way, self._trace = way, trace
+    def __init__(self, way: Way, trace: Trace, ready: SocketStream | None) -> None:
+        self._way, self._trace, self._ready = way, trace, ready
         self.phase = ""
         self.limit = CancelScope()  # on the whole way
+        self._stops = [*(hop.address for hop in way.hops), way.target]
+
+    async def within(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Does it within the limit of the whole way."""
+        try:
+            with fail_after(self._way.timeout) as self.limit:
+                return await work()
+        except TooSlowError as error:
+            hint = "--timeout sets how long the whole way may take"
+            raise TimedOut(self.phase, f"no answer within {self._way.timeout:g} s", hint) from error
+
+    async def connect(self) -> SocketStream:
+        """The first stretch."""
+        return await self._dial(self._stops[0], "proxy" if self._way.hops else "target")
 
     async def run(self) -> Tunnel:
-        stops = [hop.address for hop in self._way.hops] + [self._way.target]
-        role = "proxy" if self._way.hops else "target"
-        stream = await self._dial(stops[0], role)
+        stream, stops = self._ready or await self.connect(), self._stops
         early = b""
         try:
             for hop, stop in zip(self._way.hops, stops[1:], strict=True):

@@ -15,7 +15,7 @@ from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.session import Service, Session, Timeouts
 from tunnelctl.server.users import Users, load_users
 from tunnelctl.server.workers import supervise
-from tunnelctl.stream.accept import Acceptor, close_listeners, listening, raise_descriptor_limit
+from tunnelctl.stream.accept import Acceptor, close_listeners, raise_descriptor_limit
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
 from tunnelctl.stream.relay import Limits
 from tunnelctl.trace import Trace
@@ -113,7 +113,7 @@ class Server:
 
     def _announce(self) -> None:
         for listener in self._listeners:
-            listening(listener, self._trace)
+            self._trace("listening", address=str(bound_address(listener)))
 
     def _session(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
         self._count += 1

@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from math import inf
 
@@ -13,7 +13,7 @@ from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.status import ExitStatus
-from tunnelctl.stream.listen import ListenAddress, bound_address
+from tunnelctl.stream.listen import ListenAddress
 from tunnelctl.trace import Trace
 
 STOP = (signal.SIGTERM, signal.SIGINT)
@@ -72,10 +72,19 @@ class Acceptor:
                 self._sessions.cancel_scope.cancel()
         return status
 
+    async def during(self, doors: list[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
+        """Serves each listener for as long as `work` takes; what that returns."""
+        async with Nursery() as self._sessions:
+            for listener, serve in doors:
+                self._sessions.start_soon(self._accept, listener, serve)
+            status = await work()
+            self._sessions.cancel_scope.cancel()
+        return status
+
     async def _serve(self, doors: list[tuple[socket.socket, Serve]], signals: SignalReceiver) -> int:
         async with Nursery() as accepting:
             for listener, serve in doors:
-                accepting.start_soon(self.accept, listener, serve)
+                accepting.start_soon(self._accept, listener, serve)
             await anext(signals)
             accepting.cancel_scope.cancel()
         for listener, _ in doors:
@@ -107,7 +116,7 @@ class Acceptor:
             waiting.cancel_scope.cancel()
         return 128 + stopped if stopped else ExitStatus.OK
 
-    async def accept(self, listener: socket.socket, serve: Serve) -> None:
+    async def _accept(self, listener: socket.socket, serve: Serve) -> None:
         """Accepts for ever."""
         descriptor = Descriptor(listener.fileno())
         family, kind, unix = int(listener.family), int(listener.type), listener.family == socket.AF_UNIX
@@ -163,8 +172,3 @@ def close_listeners(bound: list[ListenAddress], listeners: list[socket.socket]) 
                 os.unlink(address.path)
             except OSError:
                 pass
-
-
-def listening(listener: socket.socket, trace: Trace, **more: object) -> None:
-    """Says where; the line that scripts wait for."""
-    trace("listening", address=str(bound_address(listener)), **more)

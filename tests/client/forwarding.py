@@ -1,0 +1,70 @@
+"""`forward` inside this process, for tests that talk to its ports over real sockets."""
+
+import socket
+import struct
+from typing import Any
+
+from tests.peers.process import wait_until
+from tests.server.harness import Client, Proxy
+from tunnelctl.client import forward
+from tunnelctl.client.options import ForwardOptions
+
+
+class Forwarding(Proxy):
+    """`run_forward` in a thread. Its options are given as they are typed; `ports` are in the order of the command line."""
+
+    def __init__(self, *local: str, dynamic: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init__()
+        self._given = ForwardOptions(local=local, dynamic=dynamic, **{"drain": 0.0, **options})
+        self._expected = len(local) + len(dynamic)
+
+    def _serve(self) -> int:
+        return forward.run_forward(self._given, {}, self)
+
+    @property
+    def ports(self) -> list[int]:
+        return [int(address.rpartition(":")[2]) for address in self.addresses]
+
+    def open(self, place: int = 0) -> Client:
+        """A connection to one of the ports."""
+        address = self.addresses[place]
+        if address.startswith("unix:"):
+            return Client(address.removeprefix("unix:"))
+        host, _, port = address.rpartition(":")
+        return Client((host.strip("[]"), int(port)))
+
+    def failures(self, count: int = 1) -> list[dict[str, object]]:
+        """The connections that were turned away, once there are so many."""
+        wait_until(lambda: len(self.events("failed")) >= count, what=f"{count} failures")
+        return self.events("failed")
+
+
+def is_reset(client: Client) -> bool:
+    """Whether the connection ends with a reset, and not with an end that could pass for an empty answer."""
+    try:
+        client.sock.recv(1)
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def socks5(client: Client, host: str, port: int) -> int:
+    """Asks for a tunnel as SOCKS5 has it, by name; the reply code."""
+    client.send(b"\x05\x01\x00")
+    assert client.exactly(2) == b"\x05\x00"
+    client.send(b"\x05\x01\x00\x03" + bytes([len(host)]) + host.encode() + struct.pack(">H", port))
+    reply = client.exactly(10)
+    assert (reply[0], reply[3]) == (5, 1)
+    return reply[1]
+
+
+def socks4a(client: Client, host: str, port: int) -> int:
+    """Asks for a tunnel as SOCKS4a has it; the reply code."""
+    client.send(b"\x04\x01" + struct.pack(">H", port) + b"\0\0\0\1" + b"user\0" + host.encode() + b"\0")
+    reply = client.exactly(8)
+    assert reply[0] == 0
+    return reply[1]
+
+
+def half_close(client: Client) -> None:
+    client.sock.shutdown(socket.SHUT_WR)

@@ -1,0 +1,481 @@
+"""`forward`: local ports over real sockets, through our own proxy and through scripted ones."""
+
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.forwarding import Forwarding, half_close, is_reset, socks4a, socks5
+from tests.peers.process import end, wait_until
+from tests.peers.program import Serve
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
+from tunnelctl.client import local_session
+from tunnelctl.errors import ListenError, UsageProblem
+from tunnelctl.stream import accept
+
+SECONDS = 10.0
+BRIEF = 0.2
+
+
+def spec(target: ScriptedServer, place: str = "0") -> str:
+    return f"{place}:{target.authority}"
+
+
+def via(proxy: Serve | ScriptedServer) -> tuple[str, ...]:
+    return (proxy.url,)
+
+
+# --- one target
+
+
+def test_bytes_go_both_ways_and_the_end_too() -> None:
+    data = sample(3 << 20)
+    with (
+        ScriptedServer(echo) as target,
+        Serve() as proxy,
+        Forwarding(spec(target), proxy=via(proxy)) as forwarding,
+        forwarding.open() as client,
+    ):
+        sender = threading.Thread(target=lambda: (client.send(data), half_close(client)))
+        sender.start()
+        assert client.rest() == data
+        sender.join(SECONDS)
+        wait_until(lambda: bool(forwarding.events("ended")))
+    (ended,) = forwarding.events("ended")
+    assert (ended["sent"], ended["received"], ended["cause"]) == (len(data), len(data), "eof")
+    assert ended["ended_by"] == "client"
+    (opened,) = forwarding.events("opened")
+    assert opened["target"] == target.authority
+    assert opened["via"] == [proxy.url.removeprefix("http://")]
+    assert opened["client"] == ended["client"]
+
+
+def test_several_ports_in_one_process() -> None:
+    with ScriptedServer(lambda c: c.send(b"one")) as one, ScriptedServer(lambda c: c.send(b"two")) as two, Serve() as proxy:
+        with Forwarding(spec(one), spec(two), proxy=via(proxy)) as forwarding:
+            with forwarding.open(1) as client:
+                assert client.rest() == b"two"
+            with forwarding.open(0) as client:
+                assert client.rest() == b"one"
+    assert len(set(forwarding.ports)) == 2
+    assert 0 not in forwarding.ports
+
+
+def test_ipv6_on_both_sides() -> None:
+    with ScriptedServer(echo, host="::1") as target, Serve(allow=("[::1]:*",)) as proxy:
+        with Forwarding(spec(target, "[::1]:0"), proxy=via(proxy)) as forwarding, forwarding.open() as client:
+            assert client.echoes()
+    assert forwarding.addresses[0].startswith("[::1]:")
+
+
+def test_without_a_proxy() -> None:
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding, forwarding.open() as client:
+        assert client.echoes()
+
+
+def test_a_chain() -> None:
+    with ScriptedServer(echo) as target, Serve() as inner, Serve() as edge:
+        with Forwarding(spec(target), proxy=(edge.url, inner.url)) as forwarding, forwarding.open() as client:
+            assert client.echoes()
+    assert forwarding.events("opened")[0]["via"] == [proxy.url.removeprefix("http://") for proxy in (edge, inner)]
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with ScriptedServer(echo) as target, Serve() as proxy:
+        with Forwarding(f"{path}:{target.authority}", proxy=via(proxy)) as forwarding, forwarding.open() as client:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert client.echoes()
+    assert not path.exists()
+
+
+def test_a_banner_behind_the_head_is_kept() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(ESTABLISHED + b"220 ready\r\n")
+        assert peer.read_to_end() == b""
+
+    with ScriptedServer(script) as proxy, Forwarding("0:host.test:25", proxy=via(proxy)) as forwarding, forwarding.open() as client:
+        assert client.exactly(11) == b"220 ready\r\n"
+        half_close(client)
+        assert client.rest() == b""
+
+
+def test_a_reset_of_the_target_is_a_reset_here() -> None:
+    with ScriptedServer(Conversation.reset) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding:
+        with forwarding.open() as client:
+            assert is_reset(client)
+
+
+def test_a_wider_port_is_said_plainly() -> None:
+    with ScriptedServer(echo) as target, Forwarding(spec(target, "*:0"), proxy=("direct",)) as forwarding:
+        assert forwarding.addresses[0].startswith("0.0.0.0:")
+    assert "can be reached from other machines" in forwarding.warnings[0]
+
+
+def test_loopback_is_no_matter_for_a_warning() -> None:
+    with Forwarding("0:host.test:22", proxy=("direct",)) as forwarding:
+        pass
+    assert forwarding.warnings == []
+
+
+# --- any target
+
+Dynamic = tuple[ScriptedServer, Serve, Forwarding]
+
+
+@pytest.fixture
+def dynamic() -> Iterator[Dynamic]:
+    with ScriptedServer(echo) as target, Serve() as proxy, Forwarding(dynamic=("0",), proxy=via(proxy)) as forwarding:
+        yield target, proxy, forwarding
+
+
+def test_socks5(dynamic: Dynamic) -> None:
+    target, _, forwarding = dynamic
+    with forwarding.open() as client:
+        assert socks5(client, "127.0.0.1", target.port) == 0
+        assert client.echoes()
+
+
+def test_socks4a(dynamic: Dynamic) -> None:
+    target, _, forwarding = dynamic
+    with forwarding.open() as client:
+        assert socks4a(client, "127.0.0.1", target.port) == 90
+        assert client.echoes()
+
+
+def test_connect(dynamic: Dynamic) -> None:
+    target, _, forwarding = dynamic
+    with forwarding.open() as client:
+        assert client.tunnel(target.authority).echoes()
+
+
+def test_bytes_right_behind_the_request_belong_to_the_tunnel(dynamic: Dynamic) -> None:
+    target, _, forwarding = dynamic
+    with forwarding.open() as client:
+        client.send(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + target.port.to_bytes(2, "big") + b"early")
+        assert client.exactly(2 + 10 + 5) == b"\x05\x00" + b"\x05\x00\x00\x01\0\0\0\0\0\0" + b"early"
+
+
+def test_names_are_the_proxys_to_look_up(dynamic: Dynamic) -> None:
+    _, _, forwarding = dynamic
+    with forwarding.open() as client:
+        assert socks5(client, "nobody.knows.test", 80) == 4  # it was the proxy that asked the name service
+    assert "proxy 127.0.0.1" in str(forwarding.failures()[0]["what"])
+
+
+REFUSALS = [
+    (b"HTTP/1.1 403 Forbidden\r\n\r\n", 2, "403"),
+    (b"HTTP/1.1 502 Bad Gateway\r\nProxy-Status: p; error=connection_refused\r\n\r\n", 5, "502"),
+    (b"HTTP/1.1 502 Bad Gateway\r\nProxy-Status: p; error=dns_error\r\n\r\n", 4, "502"),
+    (b"HTTP/1.1 504 Gateway Timeout\r\n\r\n", 6, "504"),
+    (b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", 1, "502"),
+    (b"SSH-2.0-not a proxy\r\n", 1, "502"),
+]
+
+
+@pytest.mark.parametrize(("answer", "reply", "status"), REFUSALS, ids=range(len(REFUSALS)))
+def test_each_protocol_hears_in_its_own_words(answer: bytes, reply: int, status: str) -> None:
+    def refuse(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(answer)
+
+    with ScriptedServer(refuse) as proxy, Forwarding(dynamic=("0",), proxy=via(proxy)) as forwarding:
+        with forwarding.open() as client:
+            assert socks5(client, "host.test", 22) == reply
+            assert client.rest() == b""
+        with forwarding.open() as client:
+            assert socks4a(client, "host.test", 22) == 91
+        with forwarding.open() as client:
+            client.send(b"CONNECT host.test:22 HTTP/1.1\r\nHost: host.test:22\r\n\r\n")
+            assert client.answer().status == int(status)
+        with forwarding.open() as client:
+            client.send(b"GET http://host.test:22/ HTTP/1.1\r\nHost: host.test:22\r\n\r\n")
+            assert client.answer().status == int(status)
+        failures = forwarding.failures(4)
+    assert {str(failure["target"]) for failure in failures} == {"host.test:22"}
+    assert all(str(failure["what"]).startswith(("proxy ", "answer ")) for failure in failures)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x05\x01\xff",
+        b"\x04\x02\x00\x16\x7f\x00\x00\x01\x00",
+        b"\x16\x03\x01\x00",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x00\x00",
+    ],
+)
+def test_a_bad_client_is_refused_and_the_port_goes_on(dynamic: Dynamic, data: bytes) -> None:
+    target, _, forwarding = dynamic
+    with forwarding.open() as client:
+        client.send(data)
+        half_close(client)
+        client.rest()
+    with forwarding.open() as client:
+        assert client.tunnel(target.authority).echoes()
+
+
+def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_session, "REQUEST_SECONDS", BRIEF)
+    with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding, forwarding.open() as client:
+        assert is_reset(client)
+        assert forwarding.failures()[0]["what"] == "request to the local port"
+
+
+def test_one_that_connects_and_leaves_is_no_news(dynamic: Dynamic) -> None:
+    target, _, forwarding = dynamic
+    with forwarding.open() as client:
+        half_close(client)
+        assert client.rest() == b""
+    with forwarding.open() as client:
+        assert client.tunnel(target.authority).echoes()
+    assert forwarding.events("failed") == []
+
+
+# --- each fails alone
+
+
+def test_a_proxy_that_is_down() -> None:
+    held, port = refusing_port()
+    with held, Forwarding("0:host.test:22", proxy=(f"http://127.0.0.1:{port}",)) as forwarding, forwarding.open() as client:
+        assert is_reset(client)
+        (failure,) = forwarding.failures()
+    assert failure["what"] == f"cannot connect to proxy 127.0.0.1:{port}"
+    assert (failure["cause"], failure["status"]) == ("connection refused", 75)
+
+
+def test_a_dead_target_and_a_forbidden_one_and_then_a_good_one() -> None:
+    held, port = refusing_port()
+    with held, ScriptedServer(echo) as target, Serve() as proxy:
+        with Forwarding(f"0:127.0.0.1:{port}", "0:127.0.0.2:22", spec(target), proxy=via(proxy)) as forwarding:
+            for place in (0, 1):
+                with forwarding.open(place) as client:
+                    assert is_reset(client)
+            with forwarding.open(2) as client:
+                assert client.echoes()
+            dead, forbidden = forwarding.failures(2)
+    assert (dead["code"], dead["error"], dead["status"]) == (502, "connection_refused", 69)
+    assert (forbidden["code"], forbidden["error"]) == (403, "destination_ip_prohibited")
+
+
+def test_a_proxy_restarted_in_the_middle() -> None:
+    with ScriptedServer(echo) as target, Serve() as first, Forwarding(spec(target), proxy=via(first)) as forwarding:
+        with forwarding.open() as client:
+            assert client.echoes()
+            first.ended_on_purpose = True
+            end(first.process, signal.SIGKILL)
+            assert client.rest() == b""  # the kernel of a killed program ends its connections in good order
+        with forwarding.open() as client:
+            assert is_reset(client)
+        with Serve("--listen", f"127.0.0.1:{first.port}"), forwarding.open() as client:
+            assert client.echoes()
+
+
+def test_a_retry_bridges_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, port = refusing_port()
+    with ScriptedServer(echo) as target, Forwarding(
+        spec(target), proxy=(f"http://127.0.0.1:{port}",), retry=20, verbose=2
+    ) as forwarding, forwarding.open() as client:
+        client.send(b"x")
+        wait_until(lambda: bool(forwarding.events("retry")))
+        held.close()
+        with Serve("--listen", f"127.0.0.1:{port}", "--drain", "0"):
+            assert client.exactly(1) == b"x"
+
+
+def test_a_client_that_leaves_while_the_proxy_is_silent_is_let_go() -> None:
+    gone = threading.Event()
+
+    def silent(peer: Conversation) -> None:
+        peer.read_head()
+        peer.wait_gone()
+        gone.set()
+
+    with ScriptedServer(silent) as proxy, Forwarding("0:host.test:22", proxy=via(proxy)) as forwarding:
+        with forwarding.open() as client:
+            wait_until(lambda: bool(proxy.heads and proxy.heads[0]))
+            client.reset()
+        assert gone.wait(SECONDS)
+    assert forwarding.events("failed") == []
+
+
+def test_the_cap_turns_away_one_more_and_no_other() -> None:
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), max_connections=1) as forwarding:
+        with forwarding.open() as client:
+            assert client.echoes()
+            with forwarding.open() as other:
+                assert is_reset(other)
+            assert client.echoes()
+            assert "--max-connections is 1" in str(forwarding.failures()[0]["cause"])
+            half_close(client)
+            client.rest()
+        wait_until(lambda: len(forwarding.events("ended")) == 1)
+        with forwarding.open() as client:
+            assert client.echoes()
+
+
+def test_idle_ends_it() -> None:
+    with ScriptedServer(Conversation.wait_gone) as target:
+        with Forwarding(spec(target), proxy=("direct",), idle_timeout=BRIEF) as forwarding, forwarding.open() as client:
+            assert is_reset(client)
+            wait_until(lambda: bool(forwarding.events("ended")))
+    assert forwarding.events("ended")[0]["cause"] == "idle"
+
+
+def test_out_of_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepting fails as it does at the limit; the client in the backlog is served when that has passed."""
+    failing = threading.Event()
+    failing.set()
+    real = socket.socket._accept  # type: ignore[attr-defined]
+
+    def limited(self: socket.socket):
+        if failing.is_set() and threading.current_thread().daemon:
+            failing.clear()
+            raise OSError(24, "Too many open files")
+        return real(self)
+
+    monkeypatch.setattr(accept, "EXHAUSTED_PAUSE", 0.01)
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket.socket, "_accept", limited, raising=False)
+            with forwarding.open() as client:
+                assert client.echoes()
+        assert forwarding.warnings == ["no new connections: Too many open files; 0 are open, and go on"]
+
+
+# --- its end
+
+
+def test_a_drain_lets_tunnels_finish() -> None:
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), drain=SECONDS) as forwarding:
+        with forwarding.open() as client:
+            assert client.echoes()
+            forwarding.signal()
+            wait_until(lambda: bool(forwarding.events("drain")))
+            assert client.echoes()
+            with pytest.raises(ConnectionRefusedError):
+                forwarding.open()
+            half_close(client)
+            assert client.rest() == b""
+        assert forwarding.ended() == 0
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    with pytest.raises(AssertionError):  # its status is not 0, which the harness minds
+        with ScriptedServer(Conversation.wait_gone) as target:
+            with Forwarding(spec(target), proxy=("direct",), drain=SECONDS) as forwarding, forwarding.open() as client:
+                wait_until(lambda: bool(forwarding.events("opened")))
+                forwarding.signal()
+                wait_until(lambda: bool(forwarding.events("drain")))
+                forwarding.signal()
+                assert forwarding.ended() == 128 + 15
+                assert is_reset(client)
+
+
+# --- before it begins
+
+
+def test_no_port_is_a_mistake() -> None:
+    with pytest.raises(UsageProblem, match="no local port is named"), Forwarding():
+        pass
+
+
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"{taken.getsockname()[1]}:host.test:22"
+        with pytest.raises(ListenError, match="address already in use"), Forwarding(place, proxy=("direct",)):
+            pass
+
+
+def test_what_is_wrong_with_the_proxy_is_said_at_the_start() -> None:
+    with pytest.raises(UsageProblem, match="ftp:// is not supported"), Forwarding("0:h:1", proxy=("ftp://proxy",)):
+        pass
+    with pytest.raises(UsageProblem, match="no password"), Forwarding("0:h:1", proxy=("http://anna@proxy",)):
+        pass
+
+
+# --- warm
+
+
+def test_a_warm_connection_is_there_before_the_client_and_is_replaced() -> None:
+    with ScriptedServer(echo) as target, Serve() as proxy:
+        accepted: list[int] = []
+        with ScriptedServer(relay_to(proxy.port, accepted)) as front:
+            with Forwarding(spec(target), proxy=via(front), warm=2) as forwarding:
+                wait_until(lambda: len(accepted) == 2)
+                with forwarding.open() as client:
+                    assert client.echoes()
+                    wait_until(lambda: len(accepted) == 3)  # the one that was used is replaced, and no more than that
+                    with forwarding.open() as other:
+                        assert other.echoes()
+                        assert client.echoes()
+                        wait_until(lambda: len(accepted) == 4)
+
+
+def relay_to(port: int, accepted: list[int]):
+    """A proxy in front of another that counts its connections."""
+
+    def script(peer: Conversation) -> None:
+        accepted.append(1)
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as far:
+            back = threading.Thread(target=copy, args=(far, peer.sock), daemon=True)
+            back.start()
+            copy(peer.sock, far)
+            back.join(SECONDS)
+
+    return script
+
+
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing() -> None:
+    """The proxy closes when the request comes: the tunnel is asked for again, on a new connection."""
+    seen: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        try:
+            head = peer.read_head()
+        except (AssertionError, ConnectionError):
+            return
+        seen.append(head)
+        if len(seen) == 1:
+            peer.reset()
+            return
+        peer.send(ESTABLISHED)
+        echo(peer)
+
+    with ScriptedServer(script) as proxy, Forwarding("0:host.test:22", proxy=via(proxy), warm=1) as forwarding:
+        wait_until(lambda: len(proxy.conversations) == 1)
+        with forwarding.open() as client:
+            assert client.echoes()
+    assert seen[0] == seen[1]
+    assert forwarding.events("failed") == []
+
+
+def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunnelctl.client.forward.PROGRESS_SECONDS", 0.02)
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), progress=True) as forwarding:
+        with forwarding.open() as client:
+            assert client.echoes(b"12345")
+            wait_until(lambda: any(e["received"] == 5 and e["connections"] == 1 for e in forwarding.events("progress")))
+        wait_until(lambda: forwarding.events("progress")[-1]["connections"] == 0)
+    assert forwarding.events("progress")[-1]["sent"] == 5
+
+
+def test_a_client_of_a_unix_socket_has_a_name(tmp_path: Path) -> None:
+    with ScriptedServer(echo) as target, Forwarding(f"{tmp_path / 's'}:{target.authority}", proxy=("direct",)) as forwarding:
+        with forwarding.open() as client:
+            assert client.echoes()
+    assert forwarding.events("opened")[0]["client"] == "unix:0"

@@ -1,0 +1,198 @@
+"""Plain http requests at a dynamic port, through a proxy that knows CONNECT only, to a real web server and to scripted ones."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.client.forwarding import Forwarding
+from tests.peers.https import web_server
+from tests.peers.process import wait_until
+from tests.peers.program import Serve
+from tests.peers.scripted import Conversation, ScriptedServer, refusing_port, sample
+from tests.server.harness import Client, parse
+
+DATA = sample(700_000)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def get(server: ScriptedServer, *fields: str, method: str = "GET", body: bytes = b"") -> bytes:
+    lines = (f"{method} {server.url}/x HTTP/1.1", f"Host: {server.authority}", *fields, "", "")
+    return "\r\n".join(lines).encode() + body
+
+
+def answering(answer: bytes) -> Callable[[Conversation], None]:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(answer)
+
+    return script
+
+
+def test_a_browser_like_client(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    with web_server(tmp_path) as port, Serve("-v") as proxy, Forwarding(dynamic=("0",), proxy=(proxy.url,)) as forwarding:
+        with httpx.Client(proxy=f"http://127.0.0.1:{forwarding.ports[0]}", timeout=10) as client:
+            for _ in range(3):
+                assert client.get(f"http://127.0.0.1:{port}/file").content == DATA
+                assert client.post(f"http://127.0.0.1:{port}/", content=DATA).content == DATA
+                assert client.head(f"http://127.0.0.1:{port}/file").headers["Content-Length"] == str(len(DATA))
+                assert client.get(f"http://127.0.0.1:{port}/none").status_code == 404
+    assert proxy.log().count(f"tunnel to 127.0.0.1:{port} open") == 12  # each request a CONNECT of its own
+
+
+@pytest.fixture
+def port():
+    with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding:
+        yield forwarding
+
+
+def test_what_the_server_sees(port: Forwarding) -> None:
+    with ScriptedServer(answering(OK)) as server, port.open() as client:
+        client.send(get(server, "Proxy-Connection: keep-alive", "Accept: */*"))
+        head = client.head()
+        assert client.exactly(2) == b"ok"
+        expected = f"GET /x HTTP/1.1\r\nHost: {server.authority}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        assert server.heads == [expected.encode()]
+    assert b"HTTP/1.1 200 OK\r\n" in head
+
+
+def test_requests_for_several_hosts_on_one_connection(port: Forwarding) -> None:
+    with ScriptedServer(answering(OK)) as one, ScriptedServer(answering(OK)) as two, port.open() as client:
+        client.send(get(one) + get(two))  # pipelined: the second must not reach the first server
+        for _ in range(2):
+            client.head()
+            assert client.exactly(2) == b"ok"
+    assert [len(one.heads), len(two.heads)] == [1, 1]
+    assert two.authority.encode() in two.heads[0]
+
+
+def test_a_body_streams_before_the_answer_and_the_answer_before_the_body_ends(port: Forwarding) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        assert peer.read_exactly(5) == b"first"
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        assert peer.read_exactly(5) == b"later"
+        peer.send(b"again")
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server, "Content-Length: 10", method="POST", body=b"first"))
+        client.head()
+        assert client.exactly(5) == b"hello"
+        client.send(b"later")
+        assert client.exactly(5) == b"again"
+
+
+def test_a_chunked_body_arrives_whole_and_chunked(port: Forwarding) -> None:
+    def script(peer: Conversation) -> None:
+        assert b"Transfer-Encoding: chunked" in peer.read_head()
+        body = b""
+        while not body.endswith(b"0\r\n\r\n"):
+            body += peer.read(1)
+        assert body.replace(b"5\r\nhello\r\n", b"") == b"0\r\n\r\n"
+        peer.send(OK)
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server, "Transfer-Encoding: chunked", method="POST", body=b"5\r\nhello\r\n0\r\n\r\n"))
+        client.head()
+        assert client.exactly(2) == b"ok"
+
+
+def test_100_continue_comes_from_the_server(port: Forwarding) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert peer.read_exactly(4) == b"body"
+        peer.send(OK)
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server, "Content-Length: 4", "Expect: 100-continue", method="PUT"))
+        assert client.head().startswith(b"HTTP/1.1 100")
+        client.send(b"body")
+        assert client.head().startswith(b"HTTP/1.1 200")
+
+
+def test_an_answer_that_ends_with_the_connection(port: Forwarding) -> None:
+    with ScriptedServer(answering(b"HTTP/1.0 200 OK\r\n\r\nto the end")) as server, port.open() as client:
+        client.send(get(server).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert client.rest().endswith(b"\r\n\r\nto the end")
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage\r\n\r\n", b"SSH-2.0-x\r\n"])
+def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes) -> None:
+    with ScriptedServer(answering(data)) as server, port.open() as client:
+        client.send(get(server))
+        assert parse(client.rest()).status == 502
+
+
+def test_an_answer_cut_short_is_no_whole_one(port: Forwarding) -> None:
+    with ScriptedServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")) as server, port.open() as client:
+        client.send(get(server))
+        client.head()
+        with pytest.raises(ConnectionResetError):
+            while client.sock.recv(100):
+                pass
+
+
+def test_a_server_that_answers_early_does_not_get_the_rest(port: Forwarding) -> None:
+    """413 before the body has come: the answer arrives, and the connection ends, or the body's rest would be read as a request."""
+    with ScriptedServer(answering(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")) as server, port.open() as client:
+        client.send(get(server, "Content-Length: 1000000", method="POST", body=b"x"))
+        assert client.head().startswith(b"HTTP/1.1 413")
+        assert client.rest() == b""
+
+
+def test_nobody_listens(port: Forwarding) -> None:
+    held, number = refusing_port()
+    with held, port.open() as client:
+        client.send(f"GET http://127.0.0.1:{number}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert client.answer().status == 502
+    assert len(port.failures()) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://h/ HTTP/1.1\r\n bad\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET http://u:p@h/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST http://h/ HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+def test_a_bad_request_is_answered(port: Forwarding, data: bytes) -> None:
+    with port.open() as client:
+        client.send(data)
+        assert client.answer().status == 400
+
+
+def test_silence_ends_it() -> None:
+    with ScriptedServer(lambda peer: (peer.read_head(), peer.wait_gone())) as server:  # type: ignore[arg-type,return-value]
+        with Forwarding(dynamic=("0",), proxy=("direct",), idle_timeout=0.2) as forwarding, forwarding.open() as client:
+            client.send(get(server))
+            assert client.answer().status == 502
+            wait_until(lambda: bool(forwarding.events("ended")))
+    assert forwarding.events("ended")[0]["cause"] == "idle"
+
+
+def test_a_client_that_does_not_read_holds_the_server_back(port: Forwarding) -> None:
+    """The answer is not collected here: the server can send what fits into the buffers of the kernel, and no more."""
+    stuck = threading.Event()
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        peer.sock.settimeout(1)
+        try:
+            for _ in range(1000):
+                peer.send(bytes(1 << 20))
+        except TimeoutError:
+            stuck.set()
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server))
+        assert stuck.wait(20)
+        assert isinstance(client, Client)
+        client.reset()

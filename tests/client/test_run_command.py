@@ -1,0 +1,147 @@
+"""`run`: the command's environment, its signals, its status; as the real program."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.peers.program import MODULE, RUN_SECONDS, Serve, environment, run, started
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import Client, basic, connect_request
+
+SHOW = "import json, os, sys; json.dump(dict(os.environ), sys.stdout)"
+
+
+def run_python(code: str, *flags: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    return run("run", "-x", "direct", *flags, "--", sys.executable, "-c", code, env=env)
+
+
+def test_what_the_command_finds_in_its_environment() -> None:
+    secret = {"TUNNELCTL_PROXY_PASSWORD": "S3cret", "TUNNELCTL_PROXY": "direct", "KEPT": "1"}
+    done = run_python(SHOW, "-L", "0:h.test:1", "-L", "0:h.test:2", env=secret)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    urls = {found[name] for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+    assert len(urls) == 1
+    (url,) = urls
+    assert url.startswith("http://tunnelctl:")
+    assert url.endswith(f"@127.0.0.1:{found['TUNNELCTL_PORT']}")
+    ports = {found[name] for name in ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1", "TUNNELCTL_PORT_2")}
+    assert len(ports) == 3
+    assert found["KEPT"] == "1"
+    assert not {"TUNNELCTL_PROXY_PASSWORD", "TUNNELCTL_PROXY"} & set(found)
+    assert url.encode() not in done.stderr
+
+
+def test_each_run_has_a_password_of_its_own() -> None:
+    urls = {json.loads(run_python(SHOW).stdout)["http_proxy"].partition("@")[0] for _ in range(2)}
+    assert len(urls) == 2
+    assert all(len(url.rpartition(":")[2]) == 24 for url in urls)
+
+
+WAIT = "import os, sys; print(os.environ['http_proxy'], flush=True); sys.stdin.read()"
+
+
+def test_only_the_command_is_let_in() -> None:
+    with ScriptedServer(echo) as target, Serve() as proxy:
+        with started("run", "-x", proxy.url, "--", sys.executable, "-c", WAIT) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            url = process.stdout.readline().decode().strip()
+            login, _, address = url.removeprefix("http://").partition("@")
+            port = int(address.rpartition(":")[2])
+            refusals = [
+                connect_request(target.authority),
+                connect_request(target.authority, basic("tunnelctl", "wrong")),
+                f"GET http://{target.authority}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+            ]
+            for request in refusals:
+                with Client(("127.0.0.1", port)) as client:
+                    client.send(request)
+                    assert client.answer().status == 407
+            with Client(("127.0.0.1", port)) as client:
+                client.send(b"\x05\x01\x00")
+                assert client.rest() == b"\x05\xff"
+            with Client(("127.0.0.1", port)) as client:
+                client.send(b"\x04\x01\x00\x16\x7f\x00\x00\x01\x00")
+                assert client.rest()[1] == 93
+            user, _, password = login.partition(":")
+            with Client(("127.0.0.1", port)) as client:
+                assert client.tunnel(target.authority, basic(user, password)).echoes()
+            process.stdin.close()
+            assert process.wait(RUN_SECONDS) == 0
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, 126, 200, 255])
+def test_the_status_is_the_commands(status: int) -> None:
+    assert run("run", "-x", "direct", "--", "sh", "-c", f"exit {status}").returncode == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_a_command_that_dies_by_a_signal(number: signal.Signals) -> None:
+    assert run("run", "-x", "direct", "--", "sh", "-c", f"kill -{int(number)} $$").returncode == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT])
+def test_signals_reach_the_command(number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo got; exit 3' {name}; echo ready; while :; do sleep 0.05; done"
+    with started("run", "-x", "direct", "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == b"got\n"
+        assert process.wait(RUN_SECONDS) == 3
+
+
+def test_ctrl_c_reaches_the_command_once() -> None:
+    """The terminal tells the whole group; a second one would mean "at once" to many a program."""
+    script = "trap 'n=$((n+1)); echo got $n' INT; echo ready; read x; echo $n in all"
+    words = [*MODULE[1:], "run", "-x", "direct", "--", "bash", "-c", script]
+    child = pexpect.spawn(MODULE[0], words, env=environment(), timeout=20)
+    try:
+        child.expect("ready")
+        child.sendintr()
+        child.expect("got 1")
+        child.sendline("x")
+        child.expect("(.) in all")
+        assert child.match.group(1) == b"1"
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+
+
+def test_a_missing_command_and_one_that_cannot_run(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("hello")
+    missing, refused = run("run", "-x", "direct", "--", "/nonexistent"), run("run", "-x", "direct", "--", os.fspath(text))
+    assert (missing.returncode, missing.stderr) == (127, b"tunnelctl: cannot run /nonexistent: no such file or directory\n")
+    assert (refused.returncode, refused.stderr) == (126, f"tunnelctl: cannot run {text}: permission denied\n".encode())
+
+
+def test_no_command() -> None:
+    done = run("run", "-x", "direct")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"tunnelctl: run: no command is named\n")
+
+
+def test_flags_behind_the_command_are_the_commands() -> None:
+    done = run("run", "-x", "direct", "echo", "-x", "-v", "--help")
+    assert (done.returncode, done.stdout) == (0, b"-x -v --help\n")
+
+
+def test_a_failure_on_the_way_is_one_line_and_the_command_goes_on() -> None:
+    code = (
+        "import os, socket; s = socket.create_connection(('127.0.0.1', int(os.environ['TUNNELCTL_PORT_1'])))\n"
+        "try: s.recv(1)\nexcept ConnectionResetError: print('reset')"
+    )
+    done = run_python(code, "-L", "0:127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (0, b"reset\n")
+    lines = done.stderr.decode().splitlines()
+    assert lines[0].startswith("tunnelctl: client 127.0.0.1:")
+    assert lines[0].endswith("cannot connect to target 127.0.0.1:1: connection refused")

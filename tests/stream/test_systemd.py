@@ -1,0 +1,115 @@
+"""The protocols of a service manager: sockets that it passes, and what it is told."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tunnelctl.errors import ListenError
+from tunnelctl.stream import systemd
+from tunnelctl.stream.systemd import inherited_socket, notify
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A listening socket, with the numbering moved so that it is the first one passed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(systemd, "FIRST", listener.fileno())
+        yield listener
+
+
+def settings(count: str = "1", names: str = "db", pid: int = 0) -> dict[str, str]:
+    return {"LISTEN_PID": str(pid or os.getpid()), "LISTEN_FDS": count, "LISTEN_FDNAMES": names}
+
+
+@pytest.mark.parametrize("by", ["name", "number"])
+def test_found_by_name_or_number(passed: socket.socket, by: str) -> None:
+    found = inherited_socket("db" if by == "name" else str(passed.fileno()), settings())
+    assert found.getsockname() == passed.getsockname()
+    assert not found.getblocking()
+    assert not os.get_inheritable(found.fileno())
+    found.detach()
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, settings(pid=1), settings(count=""), settings(count="x"), {"LISTEN_FDS": "1"}], ids=range(5)
+)
+def test_none_was_passed(passed: socket.socket, environ: dict[str, str]) -> None:
+    with pytest.raises(ListenError, match="none was passed") as raised:
+        inherited_socket("db", environ)
+    assert raised.value.status == 71
+
+
+def test_another_name(passed: socket.socket) -> None:
+    with pytest.raises(ListenError, match=f"there is no such one, but {passed.fileno()}, db"):
+        inherited_socket("web", settings())
+
+
+def test_one_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as idle:
+        monkeypatch.setattr(systemd, "FIRST", idle.fileno())
+        with pytest.raises(ListenError, match="does not listen"):
+            inherited_socket("db", settings())
+        idle.getsockname()  # still open: it is its owner's
+
+
+@pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
+def test_the_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+    name = f"@tunnelctl-test-{os.getpid()}" if abstract else os.fspath(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if abstract else name)
+        manager.settimeout(5)
+        notify("READY=1", {"NOTIFY_SOCKET": name})
+        assert manager.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("path", ["", "relative", "/nowhere/at/all"])
+def test_a_manager_that_is_not_there_is_no_failure(path: str) -> None:
+    notify("READY=1", {"NOTIFY_SOCKET": path})
+
+
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="db")
+os.execv(sys.executable, [sys.executable, "-m", "tunnelctl", *sys.argv[2:]])
+"""
+
+
+def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
+    """A client that connects before the program is there is served, as with any activation; readiness is told; SIGTERM too."""
+    notified = os.fspath(tmp_path / "notify")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as target,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        socket.create_connection(listener.getsockname(), 10) as client,
+    ):
+        manager.bind(notified)
+        manager.settimeout(10)
+        target.settimeout(10)
+        spec = f"fd:db:127.0.0.1:{target.getsockname()[1]}"
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "forward", "-x", "direct", "-L", spec]
+        child = subprocess.Popen(
+            command, pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": notified}, stderr=subprocess.PIPE
+        )
+        try:
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            assert manager.recv(200) == f"READY=1\nSTATUS=forwarding {address}".encode()
+            served, _ = target.accept()
+            with served:
+                client.sendall(b"hello")
+                assert served.recv(5) == b"hello"
+                child.terminate()
+                assert manager.recv(200).startswith(b"STOPPING=1\n")
+            client.recv(1)
+            client.close()
+            assert child.wait(10) == 0
+        finally:
+            child.kill()
+            _, said = child.communicate(timeout=10)
+    assert f"listening on {address}\n".encode() in said

@@ -1,0 +1,103 @@
+"""`forward`: local ports that lead through the proxies, each connection by itself."""
+
+import os
+import socket
+from collections.abc import Coroutine, Mapping
+from math import inf
+
+from tunnelctl.client.local import Door, open_doors, parse_dynamic, parse_local
+from tunnelctl.client.local_session import LocalSession, Sessions
+from tunnelctl.client.options import ForwardOptions
+from tunnelctl.client.tunnel import connect_nearest
+from tunnelctl.client.warm import WarmPool
+from tunnelctl.client.way import Ways
+from tunnelctl.engine.kernel import Nursery, current_time, run, sleep
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.address import Address
+from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
+from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.systemd import notify
+from tunnelctl.trace import Trace
+
+PROGRESS_SECONDS = 0.5
+
+
+def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
+    """Forwards until a signal ends it; the exit status. Raises the TunnelctlError that fits before anything is accepted."""
+    locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
+    if not locals_:
+        raise UsageProblem("forward", "no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any")
+    ways = Ways(options, environ, trace)
+    ways.default()  # raises for what is wrong with the proxies
+    raise_descriptor_limit()
+    doors = open_doors(locals_, options.keepalive, environ)
+    try:
+        return run(Forwarder(options, ways, doors, trace).run)
+    finally:
+        for door in doors:
+            door.close()
+
+
+class Forwarder:
+    """The open local ports, and what they share."""
+
+    def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace) -> None:
+        self._options, self._ways, self._doors, self._trace = options, ways, doors, trace
+        stages = trace if options.verbose > 1 else _nothing
+        self.sessions = Sessions(ways, options.retry, Limits(options.idle_timeout or inf), options.max_connections, trace, stages)
+        self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
+        self.served: list[tuple[socket.socket, Serve]] = [(door.listener, self._serve(door.target)) for door in doors]
+
+    async def run(self) -> int:
+        """Until told to stop; the exit status."""
+        async with Nursery() as helpers:
+            self.start_helpers(helpers)
+            status = await self.acceptor.run(self.served, self.announce)
+            helpers.cancel_scope.cancel()
+        self._trace("stopped")
+        return status
+
+    def start_helpers(self, helpers: Nursery) -> None:
+        """What runs beside the sessions."""
+        way = self._ways.default()
+        if self._options.warm and way.hops:
+            pool = self.sessions.pool = WarmPool(lambda: connect_nearest(way, _nothing), self._options.warm)
+            helpers.start_soon(pool.run)
+        if self._options.progress:
+            helpers.start_soon(self._report)
+
+    def announce(self) -> None:
+        """Says where the ports are, and that they are open."""
+        for door in self._doors:
+            if not door.address.private:
+                text = f"{door.address} can be reached from other machines, and whoever reaches it uses your way through the proxy"
+                self._trace("warning", text=text)
+            self._trace("listening", address=str(door.address), target=str(door.target) if door.target else "")
+        ports = ", ".join(str(door.address) for door in self._doors)
+        notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
+
+    def _serve(self, target: Address | None) -> Serve:
+        def session(accepted: socket.SocketType, _: str, client: str) -> Coroutine[None, None, None]:
+            return LocalSession(self.sessions, accepted, client, target).run()
+
+        return session
+
+    def _speak(self, event: str, /, **fields: object) -> None:
+        if event == "drain":
+            notify(f"STOPPING=1\nSTATUS=draining, {fields['tunnels']} open", os.environ)
+        self._trace(event, **fields)
+
+    async def _report(self) -> None:
+        """Tells twice a second how many there are and how much they move; rates are in bytes a second."""
+        before, when = self.sessions.moved, current_time()
+        while True:
+            await sleep(PROGRESS_SECONDS)
+            now, moved = current_time(), self.sessions.moved
+            rates = [(new - old) / (now - when) for new, old in zip(moved, before, strict=True)]
+            facts = {"sent": moved[0], "received": moved[1], "sending": rates[0], "receiving": rates[1]}
+            self._trace("progress", connections=self.sessions.sessions, **facts)
+            before, when = moved, now
+
+
+def _nothing(event: str, /, **fields: object) -> None:
+    pass

@@ -1,0 +1,109 @@
+"""Where local ports are opened, and where they lead: from the text of -L and -D to listeners."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+from tunnelctl.errors import AddressError, UsageProblem
+from tunnelctl.proto.address import Address, parse_authority, shown
+from tunnelctl.record import NamedTuple
+from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, listen, parse_listen
+from tunnelctl.stream.systemd import inherited_socket
+
+LOOPBACK = "127.0.0.1"
+INHERITED = "fd:"  # fd:NUMBER or fd:NAME, from systemd or whatever else speaks its protocol
+LOCAL_HINT = "write [BIND:]PORT:HOST:HOSTPORT or /PATH:HOST:HOSTPORT, for example 5432:db.example.com:5432"
+DYNAMIC_HINT = "write [BIND:]PORT or /PATH, for example 1080"
+
+
+class Local(NamedTuple):
+    """A local port to be opened."""
+
+    place: str  # what parse_listen reads, or INHERITED and which one
+    target: Address | None  # None: whoever connects says where to (a dynamic port)
+
+
+class Door(NamedTuple):
+    """A local port that is open."""
+
+    listener: socket.socket
+    address: ListenAddress
+    target: Address | None
+    inherited: bool
+
+    def close(self) -> None:
+        """Closes it. A path that we have made goes; an inherited one is its owner's."""
+        self.listener.close()
+        if self.address.path and not self.inherited:
+            try:
+                os.unlink(self.address.path)
+            except OSError:
+                pass
+
+
+def parse_local(text: str) -> Local:
+    """The value of -L. Raises AddressError."""
+    place, target = _split_target(text)
+    if not place:
+        raise AddressError(f"-L {shown(text)}", "the local port or the target is missing", LOCAL_HINT)
+    try:
+        return Local(_place(place), parse_authority(target))
+    except AddressError as error:
+        raise AddressError(f"-L {shown(text)}", f"{error.what}: {error.cause}", error.hint or LOCAL_HINT) from None
+
+
+def parse_dynamic(text: str) -> Local:
+    """The value of -D. Raises AddressError."""
+    try:
+        return Local(_place(text), None)
+    except AddressError as error:
+        raise AddressError(f"-D {shown(text)}", f"{error.what}: {error.cause}", error.hint or DYNAMIC_HINT) from None
+
+
+def _split_target(text: str) -> tuple[str, str]:
+    """The two halves; the target is the last two parts, where a part may be an IPv6 address in brackets."""
+    host, _, port = text.rpartition(":")
+    at = host.rfind(":[") if host.endswith("]") else host.rfind(":")
+    return ("", "") if at < 0 else (host[:at], f"{host[at + 1 :]}:{port}")
+
+
+def _place(text: str) -> str:
+    """A place in the form of parse_listen, and judged by it."""
+    if text.startswith(INHERITED):
+        return text
+    if text.startswith(("/", "./")):
+        text = UNIX + text
+    elif text.isdigit():
+        text = f"{LOOPBACK}:{text}"
+    elif text.startswith("*:"):
+        text = f"0.0.0.0{text[1:]}"
+    parse_listen(text)
+    return text
+
+
+def open_doors(locals_: list[Local], keepalive: float, environ: Mapping[str, str]) -> list[Door]:
+    """Opens all of them, or none: raises ListenError or UsageProblem."""
+    if len({local.place for local in locals_ if not local.place.endswith(":0")}) < sum(
+        not local.place.endswith(":0") for local in locals_
+    ):
+        raise UsageProblem("-L and -D", "the same local port is named twice")
+    doors: list[Door] = []
+    try:
+        for local in locals_:
+            doors.append(_open(local, keepalive, environ))
+    except BaseException:
+        for door in doors:
+            door.close()
+        raise
+    return doors
+
+
+def _open(local: Local, keepalive: float, environ: Mapping[str, str]) -> Door:
+    inherited = local.place.startswith(INHERITED)
+    if inherited:
+        listener = inherited_socket(local.place.removeprefix(INHERITED), environ)
+    else:
+        listener = listen(parse_listen(local.place), keepalive)
+    return Door(listener, bound_address(listener), local.target, inherited)

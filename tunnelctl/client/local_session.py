@@ -1,0 +1,220 @@
+"""One connection to a local port: what it asks for, the tunnel, the relay, and what is said about it.
+
+It fails alone, and visibly: the program at the other end sees an error of its own protocol or a reset, never an empty answer.
+"""
+
+import socket
+from collections.abc import Callable
+from time import monotonic
+
+from tunnelctl.client.tunnel import Tunnel, open_tunnel, open_with_retries
+from tunnelctl.client.warm import WarmPool
+from tunnelctl.client.way import Ways
+from tunnelctl.engine.kernel import CancelScope, move_on_after
+from tunnelctl.errors import Refused, TimedOut, TunnelctlError, Unreachable
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.local_server import PLAIN, Credentials, LocalRefusal, LocalRequest, LocalServer, granted, refused
+from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace
+
+REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; one that never does holds a descriptor
+
+# After a refusal, the rest of what the client sends is read for a moment: closing with unread bytes would send a reset, which can
+# overtake the answer (RFC 9112 section 9.6).
+LINGER_SECONDS = 1.0
+
+
+class Sessions(Crowd):
+    """What all connections of one `forward` share."""
+
+    def __init__(self, ways: Ways, retry: int, limits: Limits, most: int, trace: Trace, stages: Trace) -> None:
+        """
+        most: connections at once; 0 is no cap
+        trace: told of connections that were opened, failed and ended; stages: of each step on the way
+        """
+        super().__init__()
+        self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
+        self.credentials: Credentials | None = None  # that a client of a dynamic port has to log in with
+        self.pool: WarmPool | None = None
+        self.relays: set[Relay] = set()
+        self.past = [0, 0]  # bytes each way of the tunnels that have ended
+        self.count = 0
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes each way, of all tunnels up to now."""
+        return (
+            self.past[0] + sum(relay.moved[0] for relay in self.relays),
+            self.past[1] + sum(relay.moved[1] for relay in self.relays),
+        )
+
+
+class LocalSession:
+    """One accepted connection. `target` is None at a dynamic port."""
+
+    def __init__(self, shared: Sessions, accepted: socket.SocketType, client: str, target: Address | None) -> None:
+        self._shared, self._client, self._target = shared, client, target
+        self.stream = SocketStream(accepted)
+        self.clean = False  # end it in good order, and not with a reset
+        shared.count += 1
+        self._number = shared.count
+
+    @property
+    def idle(self) -> float:
+        """Seconds that a tunnel may be silent."""
+        return self._shared.limits.idle
+
+    async def run(self) -> None:
+        """Serves it to its end. A fault of ours ends this connection alone, with a warning."""
+        shared = self._shared
+        shared.enter()
+        try:
+            if shared.most and shared.sessions > shared.most:
+                raise Refused("too many connections", f"--max-connections is {shared.most}")
+            await self._serve()
+        except TunnelctlError as error:
+            self._report(error)
+        except OSError:  # the client has gone: there is nobody to answer
+            pass
+        except Exception as fault:
+            shared.trace("warning", text=f"fault in a connection: {type(fault).__name__}: {fault}")
+        finally:
+            if self.clean:
+                self.stream.close()
+            else:
+                self.stream.abort()
+            shared.leave()
+
+    async def _serve(self) -> None:
+        if self._target is not None:
+            await self.tunnel(self._target, b"", b"", lambda _: b"")
+            return
+        request = await self._read_request()
+        if request is None:
+            self.clean = True
+        elif request.protocol == PLAIN:
+            from tunnelctl.client.plain_http import PlainHTTP  # h11 is loaded by those who need it
+
+            await PlainHTTP(self._shared.credentials, self).run(request.leftover)
+        else:
+            assert request.target is not None
+            protocol = request.protocol
+            await self.tunnel(request.target, request.leftover, granted(protocol), lambda error: refused(protocol, error))
+
+    async def _read_request(self) -> LocalRequest | None:
+        """The request; None if there was none, or one that was refused."""
+        server = LocalServer(self._shared.credentials)
+        with move_on_after(REQUEST_SECONDS):
+            while True:
+                data = await self.stream.receive_some()
+                answer = server.feed(data) if data else server.eof()
+                if output := server.take_output():
+                    await self.stream.send_all(output)
+                if isinstance(answer, LocalRequest):
+                    return answer
+                if isinstance(answer, LocalRefusal):
+                    self._report(Refused("request to the local port", answer.cause))
+                    if answer.answer:
+                        await self.farewell(answer.answer)
+                if answer is not None or not data:
+                    return None
+        raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
+
+    async def tunnel(self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes]) -> None:
+        """The tunnel from its opening to its end.
+
+        leftover: bytes of the client that belong to it; greeting: what the client is told when it stands
+        refuse: what the client is told when it cannot be opened
+        """
+        tunnel = await self.open_or_report(target)
+        if isinstance(tunnel, TunnelctlError):
+            if answer := refuse(tunnel):  # at a fixed port there is none: the reset says it
+                await self.farewell(answer)
+        elif tunnel is not None:
+            await self._relay(tunnel, leftover, greeting)
+
+    async def open_or_report(self, target: Address) -> Tunnel | TunnelctlError | None:
+        """The tunnel; why there is none, which has been said to the user; or None when the client has left meanwhile."""
+        self._target = target
+        try:
+            return await self._open_watching(target)
+        except TunnelctlError as error:
+            self._report(error)
+            return error
+
+    async def _open_watching(self, target: Address) -> Tunnel | None:
+        begun = monotonic()
+        with CancelScope() as scope:
+            self.stream.on_broken(scope.cancel)
+            tunnel = await self._open(target)
+            via = [str(hop.address) for hop in self._shared.ways.to(target, _silent).hops]
+            self._shared.trace(
+                "opened", connection=self._number, client=self._client, target=str(target), via=via, elapsed=monotonic() - begun
+            )
+            return tunnel
+        return None
+
+    async def _open(self, target: Address) -> Tunnel:
+        shared = self._shared
+
+        def stages(event: str, /, **fields: object) -> None:
+            shared.stages(event, connection=self._number, **fields)
+
+        way = shared.ways.to(target, stages)
+        if shared.pool is not None and way.hops and (ready := await shared.pool.take()) is not None:
+            try:
+                return await open_tunnel(way, stages, ready)
+            except TimedOut:
+                raise
+            except Unreachable as error:
+                # The proxy closed it in the same moment. Nothing of the client's has been sent, so asking again repeats nothing.
+                if "code" in error.detail:
+                    raise
+        return await open_with_retries(way, shared.retry, stages)
+
+    async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
+        shared = self._shared
+        try:
+            await self.stream.send_all(greeting)
+        except BaseException:  # the client has gone meanwhile
+            tunnel.stream.abort()
+            raise
+        relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
+        begun, ended_by, cause = monotonic(), "", "drained"
+        shared.relays.add(relay)
+        self.clean = True  # the relay ends both of its streams as they deserve
+        try:
+            outcome = await relay.run()
+            ended_by, cause = outcome.ended_by, outcome.cause
+        finally:
+            shared.relays.discard(relay)
+            self.ended(relay.moved[0], relay.moved[1], monotonic() - begun, ended_by, cause)
+
+    def ended(self, sent: int, received: int, seconds: float, ended_by: str, cause: str) -> None:
+        """Accounts for a tunnel."""
+        self._shared.past[0] += sent
+        self._shared.past[1] += received
+        side = {"left": "client", "right": "target", "": "tunnelctl"}[ended_by]
+        what = {"sent": sent, "received": received, "seconds": seconds, "ended_by": side, "cause": cause}
+        self._shared.trace("ended", connection=self._number, client=self._client, target=str(self._target), **what)
+
+    def _report(self, error: TunnelctlError) -> None:
+        target = str(self._target) if self._target else ""
+        detail = {"code": error.detail.get("code"), "error": error.detail.get("error")}
+        facts = {"status": int(error.status), "what": error.what, "cause": error.cause, "hint": error.hint}
+        self._shared.trace("failed", connection=self._number, client=self._client, target=target, **detail, **facts)
+
+    async def farewell(self, answer: bytes) -> None:
+        """A last answer, and an orderly end."""
+        with move_on_after(LINGER_SECONDS):
+            await self.stream.send_all(answer)
+            self.clean = True
+            self.stream.send_eof()
+            while await self.stream.receive_some():
+                pass
+
+
+def _silent(event: str, /, **fields: object) -> None:
+    pass

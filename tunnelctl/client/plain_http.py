@@ -1,0 +1,158 @@
+"""Plain http requests at a dynamic port: each is dialled with CONNECT to its host, and streams through the tunnel."""
+
+from errno import ETIMEDOUT
+
+import h11
+
+from tunnelctl.client.local_session import REQUEST_SECONDS, LocalSession
+from tunnelctl.client.tunnel import Tunnel
+from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after
+from tunnelctl.errors import TunnelctlError, reason
+from tunnelctl.proto import refusal
+from tunnelctl.proto.local_server import Credentials, admitted, refusal_for
+from tunnelctl.proto.plain_http import NotForUs, authorization, end_to_end, to_origin
+from tunnelctl.proto.refusal import Refusal, render_refusal
+
+
+class PlainHTTP:
+    """One client connection and its requests, one after the other."""
+
+    def __init__(self, credentials: Credentials | None, session: LocalSession) -> None:
+        self._credentials, self._session = credentials, session
+        self._stream = session.stream
+        self._client = h11.Connection(h11.SERVER)
+
+    async def run(self, first: bytes) -> None:
+        """Serves them until one side has had enough."""
+        self._client.receive_data(first)
+        answer = b""
+        try:
+            while (request := await self._next_request()) is not None and await self._serve(request):
+                self._client.start_next_cycle()
+        except NotForUs as no:
+            answer = render_refusal(no.answer)
+        await self._session.farewell(answer)
+
+    async def _next_request(self) -> h11.Request | None:
+        with move_on_after(REQUEST_SECONDS):
+            try:
+                while (event := self._client.next_event()) is h11.NEED_DATA:
+                    self._client.receive_data(await self._stream.receive_some())
+            except h11.RemoteProtocolError as error:
+                raise NotForUs(refusal.bad_request(f"malformed request: {error}")) from None
+            return event if isinstance(event, h11.Request) else None
+        return None
+
+    async def _serve(self, request: h11.Request) -> bool:
+        """One request to the end of its answer; whether another one may follow on the connection."""
+        if not admitted(authorization(request), self._credentials):
+            raise NotForUs(refusal.auth_required())
+        target, forwarded = to_origin(request)
+        tunnel = await self._session.open_or_report(target)
+        if isinstance(tunnel, TunnelctlError):
+            raise NotForUs(refusal_for(tunnel))
+        if tunnel is None:
+            return False
+        exchange = _Exchange(self._client, self._session, tunnel)
+        await exchange.run(forwarded)
+        return self._client.our_state is h11.DONE and self._client.their_state is h11.DONE
+
+
+class _Exchange:
+    """One request and its answer, through one tunnel."""
+
+    def __init__(self, client: h11.Connection, session: LocalSession, tunnel: Tunnel) -> None:
+        self._client, self._session, self._tunnel = client, session, tunnel
+        self._near, self._far = session.stream, tunnel.stream
+        self._server = h11.Connection(h11.CLIENT)
+        self._scope = CancelScope()
+        self._answered = False
+        self._moved = [0, 0]
+
+    async def run(self, request: h11.Request) -> None:
+        begun, cause, side = current_time(), "reset", "right"
+        try:
+            with self._scope:
+                self._touch()
+                await self._to_server(request)
+                await self._both()
+                cause = "eof"
+            if self._scope.cancelled_caught:
+                cause, side = "idle", ""
+                raise TimeoutError(ETIMEDOUT, f"no byte moved for {self._session.idle:g} s")
+        except (h11.ProtocolError, OSError) as error:
+            self._broken(error)
+        finally:
+            self._far.close()
+            self._session.ended(self._moved[0], self._moved[1], current_time() - begun, side, cause)
+
+    async def _both(self) -> None:
+        async with Nursery() as nursery:
+            nursery.start_soon(self._body)
+            await self._answer()
+            nursery.cancel_scope.cancel()  # a server may answer before it has read all: then it does not want the rest
+
+    async def _body(self) -> None:
+        while True:
+            event = self._client.next_event()
+            if event is h11.NEED_DATA:
+                data = await self._near.receive_some()
+                self._client.receive_data(data)
+                self._touch()
+            elif isinstance(event, h11.Data):
+                await self._to_server(h11.Data(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                await self._to_server(h11.EndOfMessage())
+                return
+            else:
+                return
+
+    async def _answer(self) -> None:
+        if self._tunnel.early:
+            self._server.receive_data(self._tunnel.early)
+        while True:
+            event = self._server.next_event()
+            if event is h11.NEED_DATA:
+                data = await self._far.receive_some()
+                self._moved[1] += len(data)
+                self._server.receive_data(data)
+                self._touch()
+            elif isinstance(event, h11.InformationalResponse):
+                await self._to_client(h11.InformationalResponse(status_code=event.status_code, headers=end_to_end(event.headers)))
+            elif isinstance(event, h11.Response):
+                self._answered = True
+                await self._to_client(
+                    h11.Response(status_code=event.status_code, headers=end_to_end(event.headers), reason=event.reason)
+                )
+            elif isinstance(event, h11.Data):
+                await self._to_client(h11.Data(event.data))
+            else:
+                await self._to_client(h11.EndOfMessage())
+                return
+
+    async def _to_server(self, event: h11.Event) -> None:
+        data = self._server.send(event)
+        if data:
+            await self._far.send_all(data)
+            self._moved[0] += len(data)
+            self._touch()
+
+    async def _to_client(self, event: h11.Event) -> None:
+        data = self._client.send(event)
+        if data:
+            await self._near.send_all(data)
+            self._touch()
+
+    def _broken(self, error: Exception) -> None:
+        """Tells the client while it can be told; behind the head of an answer, only a reset says that it is not whole."""
+        if self._answered or self._client.our_state is not h11.SEND_RESPONSE:
+            raise ConnectionResetError("the exchange broke") from error
+        cause = reason(error) if isinstance(error, OSError) else str(error)
+        raise NotForUs(_bad_gateway(cause)) from error
+
+    def _touch(self) -> None:
+        self._scope.deadline = current_time() + self._session.idle
+
+
+def _bad_gateway(cause: str) -> Refusal:
+    return refusal.connection_failed(f"the server broke the connection or the rules of HTTP before it answered: {cause}")

@@ -1,0 +1,93 @@
+"""Connections to the nearest proxy that are kept ready, so that a new tunnel saves the round trips of getting there."""
+
+import socket
+from collections.abc import Awaitable, Callable
+
+from tunnelctl.client.tunnel import FIRST_RETRY, LONGEST_RETRY
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.stream.socket_stream import SocketStream
+
+
+class _Ready:
+    """One connection that waits for its use."""
+
+    __slots__ = ("released", "scope", "stream", "taken")
+
+    def __init__(self, stream: SocketStream) -> None:
+        self.stream = stream
+        self.scope = CancelScope()
+        self.released = Event()  # set when nobody waits on the stream any more
+        self.taken = False
+
+
+class WarmPool:
+    """Keeps `count` connections. One that is used, or closed by the proxy, is replaced."""
+
+    def __init__(self, dial: Callable[[], Awaitable[SocketStream]], count: int) -> None:
+        self._dial, self._count = dial, count
+        self._ready: list[_Ready] = []
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with Nursery() as nursery:
+            for _ in range(self._count):
+                nursery.start_soon(self._keep)
+
+    async def take(self) -> SocketStream | None:
+        """A connection that nobody else has, if one is ready. The newest: the proxy is least likely to be about to close it."""
+        if not self._ready:
+            return None
+        ready = self._ready.pop()
+        ready.taken = True
+        ready.scope.cancel()
+        try:
+            await ready.released.wait()
+        except BaseException:
+            ready.stream.close()
+            raise
+        return ready.stream
+
+    async def _keep(self) -> None:
+        pause = FIRST_RETRY
+        while True:
+            begun = current_time()
+            try:
+                taken = await self._hold(await self._dial())
+            except TunnelctlError:  # a tunnel that is asked for will meet the same, and says so
+                taken = False
+            # A proxy that is down, or closes at once what says nothing, is not to be dialled in a loop.
+            if taken or current_time() - begun > LONGEST_RETRY:
+                pause = FIRST_RETRY
+            else:
+                await sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY)
+
+    async def _hold(self, stream: SocketStream) -> bool:
+        """Offers a connection until it is taken (True) or of no more use."""
+        ready = _Ready(stream)
+        self._ready.append(ready)
+        try:
+            with ready.scope:
+                await _spoiled(stream)
+        finally:
+            ready.released.set()
+            if not ready.taken:
+                self._ready.remove(ready)
+                stream.close()
+        return ready.taken
+
+
+async def _spoiled(stream: SocketStream) -> None:
+    """Waits until the proxy closes the connection, or says something although it was not asked."""
+    while True:
+        await stream.wait_readable()
+        try:
+            stream.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            stream.descriptor.readable = False
+            continue
+        except OSError:
+            pass
+        return  # data, the end or an error: with none of them can a tunnel begin

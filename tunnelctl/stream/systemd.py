@@ -1,0 +1,53 @@
+"""The two small protocols of a service manager: sockets that it opened for us, and what it wants to be told (sd_listen_fds(3),
+sd_notify(3)). systemd speaks them, and so do others."""
+
+import os
+import socket
+from collections.abc import Mapping
+
+from tunnelctl.errors import ListenError
+
+FIRST = 3  # SD_LISTEN_FDS_START
+
+
+def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
+    """A listening socket that we were started with: by number (3 is the first) or by its name. Raises ListenError."""
+    what = f"inherited socket {name!a}"
+    numbers = _numbers(environ)
+    if not numbers:
+        raise ListenError(what, "none was passed (LISTEN_FDS)", "it takes a .socket unit, or systemd-socket-activate")
+    if name not in numbers:
+        raise ListenError(what, f"there is no such one, but {', '.join(numbers)}")
+    inherited = socket.socket(fileno=numbers[name])
+    try:
+        if inherited.type != socket.SOCK_STREAM or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ListenError(what, "it does not listen for connections", "Accept=no and ListenStream= in the .socket unit")
+        inherited.setblocking(False)
+        os.set_inheritable(inherited.fileno(), False)
+    except BaseException:
+        inherited.detach()
+        raise
+    return inherited
+
+
+def _numbers(environ: Mapping[str, str]) -> dict[str, int]:
+    """The descriptors that are meant for this process, by number and by name."""
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+        return {}
+    found = {str(FIRST + i): FIRST + i for i in range(int(count))}
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    found.update((name, FIRST + i) for i, name in enumerate(names[: int(count)]) if name)
+    return found
+
+
+def notify(state: str, environ: Mapping[str, str]) -> None:
+    """Tells the service manager, if there is one, such as `READY=1`. It is not worth failing for."""
+    path = environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
+            manager.sendto(state.encode(), "\0" + path[1:] if path[0] == "@" else path)
+    except OSError:
+        pass
