@@ -21,11 +21,16 @@ openssl openssl
 mandoc mandoc
 zsh zsh
 fish fish
+psql postgresql-client
+initdb postgresql
+redis-server redis-server
+redis-cli redis-tools
+chromium chromium
 '
-services='ssh squid'
+services='ssh squid postgresql redis-server'
 
 have() {
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
+    PATH="$PATH:/usr/sbin:/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)" command -v "$1" >/dev/null 2>&1
 }
 
 # make_environment DIRECTORY PYTHON: a virtual environment with the package (editable) and what its tests need. It is made

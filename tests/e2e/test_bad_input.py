@@ -5,6 +5,7 @@ Most of it runs in this process: what starts Python is the same for all of them.
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -389,3 +390,60 @@ def test_as_a_program(argv: list[str], status: int) -> None:
     done = program.run(*argv)
     assert (done.returncode, done.stdout) == (status, b"")
     one_clear_line(done.stderr.decode())
+
+
+# --- local ports
+
+
+def forwarding(*argv: str) -> list[str]:
+    return ["forward", "-x", "http://127.0.0.1:9", *argv]
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["-L", "8022"], "-L '8022': the local port or the target is missing"),
+        (["-L", "8022:host"], "the local port or the target is missing"),
+        (["-L", "70000:host:22"], "not a number from 1 to 65535"),
+        (["-L", "8022:host:0"], "not a number from 1 to 65535"),
+        (["-L", "8022:ho st:22"], "a blank or control character in it"),
+        (["-L", "localhost:8022:host:22"], "it must be an address, not a name"),
+        (["-L", "::1:8022:host:22"], "an IPv6 address needs brackets"),
+        (["-L", ""], "the value is empty"),
+        (["-D", "x"], "-D 'x': listening address `x`: it is not ADDRESS:PORT"),
+        (["-D", "1080:host:22"], "an IPv6 address needs brackets"),
+        (["-D", "1080", "-L", "1080:host:22"], "the same local port is named twice"),
+        (["-D", "0", "--warm", "x"], "not a whole number"),
+        (["-D", "0", "--max-connections", "-1"], "not a whole number"),
+        (["-D", "0", "host"], "takes no words, got 1"),
+        (["-R", "8022:host:22"], "unknown flag -R"),
+        ([], "no local port is named"),
+    ],
+)
+def test_local_ports(argv: list[str], text: str, fails: Fails) -> None:
+    assert text in fails(USAGE, *forwarding(*argv))
+
+
+def test_local_ports_that_cannot_be_had(fails: Fails, tmp_path: Path) -> None:
+    cannot = ExitStatus.CANNOT_LISTEN
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = fails(cannot, *forwarding("-D", str(taken.getsockname()[1])))
+    assert "address already in use" in text
+    assert "no such file or directory" in fails(cannot, *forwarding("-D", f"{tmp_path}/none/s"))
+    (tmp_path / "file").write_text("")
+    assert "address already in use" in fails(cannot, *forwarding("-D", f"{tmp_path}/file"))
+    assert "none was passed" in fails(cannot, *forwarding("-D", "fd:3"))
+    assert "cannot assign requested address" in fails(cannot, *forwarding("-D", "192.0.2.1:8022"))
+    assert "path too long" in fails(cannot, *forwarding("-D", "/" + "x" * 200))
+
+
+def test_a_privileged_port_and_a_directory_that_is_not_ours_to_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    # root as well is to be refused: without the two capabilities it is like anybody.
+    drop = ["setpriv", "--bounding-set=-net_bind_service,-dac_override"] if os.getuid() == 0 else []
+    for place in ("1", f"{tmp_path}/s"):
+        command = [*drop, *program.MODULE, *forwarding("-D", place)]
+        done = subprocess.run(command, capture_output=True, timeout=20, env=program.environment())
+        assert done.returncode == ExitStatus.CANNOT_LISTEN, done.stderr
+        assert "permission denied" in one_clear_line(done.stderr.decode())
+        assert ("ports below 1024 need a privilege" in done.stderr.decode()) is (place == "1")

@@ -1,5 +1,6 @@
 """Starting and ending programs: found by name, ready when their port answers, ended by pid."""
 
+import glob
 import os
 import select
 import shutil
@@ -14,8 +15,9 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-# Debian keeps daemons outside the search path of ordinary users, and git its own out of every path.
-_SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid"])
+# Debian keeps daemons outside the search path of ordinary users, and git and PostgreSQL theirs out of every path.
+_OUT_OF_PATH = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
+_SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *_OUT_OF_PATH])
 READY_SECONDS = 20.0
 END_SECONDS = 10.0
 

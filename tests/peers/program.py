@@ -1,6 +1,7 @@
 """tunnelctl as other programs meet it: a process with arguments, an environment, pipes and an exit status."""
 
 import os
+import re
 import select
 import shlex
 import subprocess
@@ -18,6 +19,9 @@ MODULE = (sys.executable, "-m", "tunnelctl")
 SCRIPT = str(Path(sys.executable).with_name("tunnelctl"))
 RUN_SECONDS = 30.0
 SOON = 5.0  # bound for what must happen at once; generous, because the machine may be busy
+
+# The stable line, or its event, with a port unless it is a unix socket.
+_LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": ")(?:unix:|\S*:(\d+))')
 
 Bytes = subprocess.CompletedProcess[bytes]
 
@@ -86,7 +90,8 @@ class Serve:
         self._env = environment(env)
         self._listening = threading.Event()
         self._lines: list[str] = []
-        self.port = 0
+        self._expected = 1
+        self.ports: list[int] = []  # of its listeners, in their order; 0 for a unix socket
         self.ended_on_purpose = False  # set by a body that ends it in a way of its own
 
     def __enter__(self) -> "Serve":
@@ -101,19 +106,25 @@ class Serve:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._listening.wait(READY_SECONDS) or not self.port:
+        if not self._listening.wait(READY_SECONDS) or len(self.ports) < self._expected:
             self._stop()
-            raise AssertionError(f"serve did not listen:\n{self.log()}")
+            raise AssertionError(f"it did not listen:\n{self.log()}")
         return self
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._lines.append(line)
-            if line.startswith("listening on ") and not self.port:
-                self.port = int(line.rsplit(":", 1)[1])
-                self._listening.set()
+            found = _LISTENING.match(line)
+            if found:
+                self.ports.append(int(found[1] or 0))
+                if len(self.ports) == self._expected:
+                    self._listening.set()
         self._listening.set()  # the end of stderr: nothing more can come
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
 
     @property
     def url(self) -> str:
@@ -133,8 +144,17 @@ class Serve:
         crashed = self.process.poll()
         status = self._stop()
         if failure is not None:
-            failure.add_note(f"serve said:\n{self.log()}")
+            failure.add_note(f"it said:\n{self.log()}")
             return
-        assert crashed is None or self.ended_on_purpose, f"serve ended by itself with {crashed}:\n{self.log()}"
-        assert status == 0 or self.ended_on_purpose, f"serve ended with {status} after SIGTERM:\n{self.log()}"
+        assert crashed is None or self.ended_on_purpose, f"it ended by itself with {crashed}:\n{self.log()}"
+        assert status == 0 or self.ended_on_purpose, f"it ended with {status} after SIGTERM:\n{self.log()}"
         assert "Traceback" not in self.log(), self.log()
+
+
+class Forward(Serve):
+    """`tunnelctl forward` with the local ports that its arguments ask for; `ports` are in their order."""
+
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        super().__init__(env=env)
+        self._command = [*MODULE, "forward", *arguments]
+        self._expected = sum(word in ("-L", "-D") for word in arguments)

@@ -93,7 +93,7 @@ class ScriptedServer:
         self.conversations: list[Conversation] = []
         self.host = host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family, backlog=256)
+        self._listener = socket.create_server((host, 0), family=family, backlog=4096)
         self.port: int = self._listener.getsockname()[1]
         self.authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.url = f"http://{self.authority}"

@@ -1,0 +1,189 @@
+"""`forward` under load, as the program that people start: a thousand at once, one who never reads, and what a terminal shows."""
+
+import hashlib
+import json
+import re
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pexpect
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.program import MODULE, Forward, Serve, environment
+from tests.peers.scripted import Conversation, ScriptedServer, echo, sample
+from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.resolver import resolve
+from tunnelctl.proto.basic import encode_basic
+from tunnelctl.stream.dial import dial
+
+MANY = 1000
+PIECE = 20_000  # bytes that each connection sends
+
+
+@pytest.fixture
+def _descriptors() -> Iterator[None]:
+    """Enough for both ends of a thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * MANY
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard) if hard > 0 else wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_descriptors")
+def test_a_thousand_connections_at_once_each_with_a_checksum() -> None:
+    data = sample(PIECE + MANY)
+    with ScriptedServer(echo) as target, Serve() as proxy:
+        with Forward("-x", proxy.url, "-L", f"0:{target.authority}", "-D", "0", "--json") as forward:
+            assert run(exchange_many, forward.ports[0], data) == [
+                hashlib.sha256(data[number : number + PIECE]).digest() for number in range(MANY)
+            ]
+            wait_until(lambda: forward.log().count('"ended"') == MANY)
+    events = [json.loads(line) for line in forward.log().splitlines()]
+    assert sum(event["event"] == "opened" for event in events) == MANY
+    ended = [event for event in events if event["event"] == "ended"]
+    assert {(event["sent"], event["received"], event["cause"]) for event in ended} == {(PIECE, PIECE, "eof")}
+    assert len({event["connection"] for event in ended}) == MANY
+
+
+async def exchange_many(port: int, data: bytes) -> list[bytes]:
+    """Opens all of them, then lets each send and receive its own piece; the checksums of what came back."""
+    (address,) = await resolve("127.0.0.1", port)
+    streams = [await dial([address], 0) for _ in range(MANY)]
+    digests = [b""] * MANY
+
+    async def exchange(number: int) -> None:
+        stream, digest = streams[number], hashlib.sha256()
+
+        async def send() -> None:
+            await stream.send_all(data[number : number + PIECE])
+            stream.send_eof()
+
+        async with Nursery() as nursery:
+            nursery.start_soon(send)
+            while piece := await stream.receive_some():
+                digest.update(piece)
+        digests[number] = digest.digest()
+
+    async with Nursery() as nursery:
+        for number in range(MANY):
+            nursery.start_soon(exchange, number)
+    for stream in streams:
+        stream.close()
+    return digests
+
+
+def resident(pid: int) -> int:
+    """KiB in memory."""
+    with open(f"/proc/{pid}/status") as status:
+        return int(next(line.split()[1] for line in status if line.startswith("VmRSS:")))
+
+
+def flood(peer: Conversation) -> None:
+    """Sends until nobody takes it any more: what is between us is full then."""
+    peer.sock.settimeout(1)
+    with suppress(ConnectionError):
+        with pytest.raises(TimeoutError):
+            for _ in range(1000):
+                peer.send(bytes(1 << 20))
+        peer.sock.settimeout(20)
+        peer.wait_gone()
+
+
+def test_clients_that_never_read_do_not_grow_memory() -> None:
+    """Thirty of them, and a server that would send a gigabyte to each: a pipe or a chunk for each is all that is held."""
+    with ScriptedServer(flood) as target, Serve("--drain", "0") as proxy, ExitStack() as open_ones:
+        forward = open_ones.enter_context(Forward("-x", proxy.url, "-L", f"0:{target.authority}", "--drain", "0"))
+        with socket.create_connection(("127.0.0.1", forward.port), 10) as first:
+            first.recv(1)  # the code is loaded, the pool has its pipes
+        before = resident(forward.process.pid)
+        clients = [open_ones.enter_context(socket.create_connection(("127.0.0.1", forward.port), 10)) for _ in range(30)]
+        for client in clients:
+            client.settimeout(20)
+            assert client.recv(1) == b"\0"
+        wait_until(lambda: all(thread_is_stuck(peer) for peer in target.conversations[1:]))
+        assert resident(forward.process.pid) - before < 30 * 128
+
+
+def thread_is_stuck(peer: Conversation) -> bool:
+    """Whether the flood has met its limit."""
+    return peer.sock.gettimeout() == 20
+
+
+def test_progress_on_a_terminal_and_the_line_that_breaks_in() -> None:
+    with ScriptedServer(echo) as target:
+        words = [*MODULE[1:], "forward", "-x", "direct", "-L", f"0:{target.authority}", "-L", "0:127.0.0.1:1", "--progress"]
+        child = pexpect.spawn(MODULE[0], words, env=environment(), timeout=20, dimensions=(24, 60))
+        try:
+            ports = []
+            for _ in range(2):
+                child.expect(r"listening on 127.0.0.1:(\d+)\r\n")
+                ports.append(int(child.match.group(1)))
+            with socket.create_connection(("127.0.0.1", ports[0]), 10) as client:
+                client.sendall(bytes(3000))
+                child.expect(r"\r\x1b\[K1 open, sent 2\.9 KiB \([^)]*\)")
+                with socket.create_connection(("127.0.0.1", ports[1]), 10) as refused, pytest.raises(ConnectionResetError):
+                    refused.recv(1)
+                # The live line is wiped, the message has a line of its own, and the live line comes back below it.
+                child.expect(r"\r\x1b\[Ktunnelctl: client [^\r]*: connection refused\r\n")
+                child.expect(r"\r\x1b\[K\d open")
+            child.expect(r"\r\x1b\[K0 open, sent 2\.9 KiB")
+            child.sendintr()
+            child.expect("stopped\r\n")
+            child.expect(pexpect.EOF)
+        finally:
+            child.close()
+    assert child.exitstatus == 0
+
+
+def test_progress_in_a_pipe_is_silent() -> None:
+    with ScriptedServer(echo) as target, Forward("-x", "direct", "-L", f"0:{target.authority}", "--progress") as forward:
+        with socket.create_connection(("127.0.0.1", forward.port), 10) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+    assert "open" not in forward.log()
+
+
+def test_verbose_lines_name_the_connection() -> None:
+    with ExitStack() as stack:
+        target, proxy = stack.enter_context(ScriptedServer(echo)), stack.enter_context(Serve())
+        forward = stack.enter_context(Forward("-vv", "-x", proxy.url, "-L", f"0:{target.authority}"))
+        with socket.create_connection(("127.0.0.1", forward.port), 10) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        wait_until(lambda: "ended by" in forward.log())
+    log = forward.log()
+    stages = ("route: ", "connecting to ", "answer: 200", r"client 127\.0\.0\.1:\d+: tunnel to .* open after ")
+    for stage in stages:
+        assert re.search(rf"^tunnelctl: \[\d\.\d+s\] #1 {stage}", log, re.M), (stage, log)
+    assert f"> CONNECT {target.authority} HTTP/1.1" in log
+
+
+def test_no_secret_shows_anywhere() -> None:
+    """The password for the proxy is in the request, and in nothing that we print, whatever goes wrong."""
+    secret = "pl4nted-s3cret"
+
+    def refuse(peer: Conversation) -> None:
+        head = peer.read_head()
+        peer.send(b"HTTP/1.1 407 No\r\nContent-Type: text/plain\r\n\r\nyou sent: " + head)
+
+    for flags in (["-vv"], ["-vv", "--json"], []):
+        with ExitStack() as stack:
+            proxy = stack.enter_context(ScriptedServer(refuse))
+            env = {"TUNNELCTL_PROXY": f"http://anna@{proxy.authority}", "TUNNELCTL_PROXY_PASSWORD": secret}
+            forward = stack.enter_context(Forward(*flags, "-D", "0", env=env))
+            for request in (b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\1\0\x16", b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n"):
+                with socket.create_connection(("127.0.0.1", forward.port), 10) as client:
+                    client.sendall(request)
+                    answer = b""
+                    while piece := client.recv(65536):
+                        answer += piece
+                    assert secret.encode() not in answer
+            encoded = encode_basic("anna", secret)
+            assert encoded.encode() in proxy.heads[0]
+        assert "407" in forward.log()
+        for text in (secret, encoded.removeprefix("Basic ")):
+            assert text not in forward.log()

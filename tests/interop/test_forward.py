@@ -1,0 +1,120 @@
+"""Local ports used by real programs, through squid: databases through -L, curl, git and a browser through -D."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers import browser, databases, gitserver
+from tests.peers.https import make_certificate, web_server
+from tests.peers.process import path_of
+from tests.peers.program import Forward
+from tests.peers.proxies import Proxy
+from tests.peers.scripted import sample
+
+DATA = sample(3 << 20)
+
+
+def output(*command: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> bytes:
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=60, env={**os.environ, **(env or {})})
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout
+
+
+# --- databases, through -L
+
+
+@pytest.mark.peer("squid", "psql", "initdb")
+def test_psql(squid: Proxy, tmp_path: Path) -> None:
+    rows = b"".join(b"%d\t%s\n" % (number, hashlib.sha256(b"%d" % number).hexdigest().encode()) for number in range(100_000))
+    query = "create table t (n int, h text); copy t from stdin"
+    with databases.postgresql() as port, Forward("-x", squid.url, "-L", f"0:127.0.0.1:{port}") as forward:
+        psql = (path_of("psql"), "-X", "-q", "-h", "127.0.0.1", "-p", str(forward.port), "-U", databases.USER, "-d", "postgres")
+        output(*psql, "-c", query, stdin=rows)
+        assert output(*psql, "-c", "copy (select * from t order by n) to stdout") == rows
+        assert output(*psql, "-At", "-c", "select count(*) from t") == b"100000\n"
+
+
+@pytest.mark.peer("squid", "redis-server", "redis-cli")
+def test_redis_over_tcp_and_over_a_unix_socket(squid: Proxy, tmp_path: Path) -> None:
+    value = DATA[: 1 << 20].hex().encode()
+    with databases.redis() as port:
+        target = f"127.0.0.1:{port}"
+        with Forward("-x", squid.url, "-L", f"0:{target}", "-L", f"{tmp_path}/redis.sock:{target}") as forward:
+            for way in (["-p", str(forward.port)], ["-s", f"{tmp_path}/redis.sock"]):
+                redis = (path_of("redis-cli"), *way)
+                assert output(*redis, "ping") == b"PONG\n"
+                assert output(*redis, "-x", "set", "key", stdin=value) == b"OK\n"
+                assert output(*redis, "get", "key") == value + b"\n"
+
+
+# --- anything, through -D
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("site")
+    (directory / "file").write_bytes(DATA)
+    script = "document.getElementById('p').textContent = 'made ' + 'here'"
+    (directory / "page.html").write_text(f"<p id=p>before</p><script>{script}</script>")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def https_port(site: Path, certificate: tuple[Path, Path]) -> Iterator[int]:
+    with web_server(site, certificate) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def http_port(site: Path) -> Iterator[int]:
+    with web_server(site) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def dynamic(squid: Proxy) -> Iterator[Forward]:
+    with Forward("-x", squid.url, "-D", "0") as forward:
+        yield forward
+
+
+SCHEMES = ["socks5h", "socks5", "socks4a", "socks4", "http"]
+
+
+@pytest.mark.peer("squid", "curl", "openssl")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_curl(
+    dynamic: Forward, https_port: int, http_port: int, certificate: tuple[Path, Path], scheme: str, tmp_path: Path
+) -> None:
+    upload = tmp_path / "upload"
+    upload.write_bytes(DATA)
+    trust = ("--cacert", os.fspath(certificate[0]), "-sS", "--noproxy", "", "-x", f"{scheme}://127.0.0.1:{dynamic.port}")
+    curl = (path_of("curl"), *trust, "--max-time", "30")
+    for url in (f"https://127.0.0.1:{https_port}", f"http://127.0.0.1:{http_port}"):
+        assert output(*curl, f"{url}/file") == DATA
+        assert output(*curl, "--data-binary", f"@{upload}", f"{url}/") == DATA
+
+
+@pytest.mark.peer("squid", "git")
+@pytest.mark.parametrize("scheme", ["socks5h", "socks4a", "http"])
+def test_git(dynamic: Forward, scheme: str, tmp_path: Path) -> None:
+    gitserver.make_repository(tmp_path, DATA)
+    with web_server(tmp_path) as port:
+        proxy = f"http.proxy={scheme}://127.0.0.1:{dynamic.port}"
+        gitserver.git("-c", proxy, "clone", "-q", f"http://127.0.0.1:{port}/repo.git", str(tmp_path / "clone"))
+    assert (tmp_path / "clone" / "content").read_bytes() == DATA
+
+
+@pytest.mark.peer("squid", "chromium", "openssl")
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
+def test_a_browser(dynamic: Forward, https_port: int, scheme: str, tmp_path: Path) -> None:
+    shown = browser.page(f"https://127.0.0.1:{https_port}/page.html", f"{scheme}://127.0.0.1:{dynamic.port}", tmp_path / "profile")
+    assert '<p id="p">made here</p>' in shown

@@ -1,0 +1,57 @@
+"""PostgreSQL and Redis on loopback, made for a test and gone with it."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.peers.process import Daemon, path_of, scratch_directory
+
+USER = "tester"
+
+
+def _as_somebody() -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return []
+    account = pwd.getpwnam("nobody")
+    return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+
+
+@contextmanager
+def postgresql() -> Iterator[int]:
+    """A cluster that trusts everybody on loopback; its port."""
+    with scratch_directory() as directory:
+        data = directory / "data"
+        data.mkdir(0o700)
+        if os.getuid() == 0:
+            shutil.chown(data, "nobody")
+            shutil.chown(directory, "nobody")
+        binaries = Path(path_of("initdb")).resolve().parent  # of one version, whatever else is installed
+        options = ["-A", "trust", "-U", USER, "--no-sync", "--no-locale", "-E", "UTF8"]
+        make = [*_as_somebody(), str(binaries / "initdb"), "-D", str(data), *options]
+        subprocess.run(make, check=True, capture_output=True, timeout=60, cwd=directory)
+
+        def command(port: int) -> list[str]:
+            settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={directory}", "fsync=off"]
+            words = [word for setting in settings for word in ("-c", setting)]
+            return [*_as_somebody(), str(binaries / "postgres"), "-D", str(data), *words]
+
+        with Daemon(command, directory / "log", end_with=signal.SIGINT) as daemon:
+            yield daemon.port
+
+
+@contextmanager
+def redis() -> Iterator[int]:
+    """A Redis that keeps nothing on disk; its port."""
+    with scratch_directory() as directory:
+
+        def command(port: int) -> list[str]:
+            return [path_of("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+
+        with Daemon(command, directory / "log") as daemon:
+            yield daemon.port
