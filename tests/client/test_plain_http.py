@@ -144,6 +144,22 @@ def test_a_server_that_answers_early_does_not_get_the_rest(port: Forwarding) -> 
         assert client.rest() == b""
 
 
+def test_a_server_that_answers_and_is_gone_before_the_body(port: Forwarding) -> None:
+    """Writing to it fails; its answer lies in our queue, and arrives."""
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
+        peer.end_output()
+        assert peer.read(1) == b"x"
+        peer.sock.close()
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server, "Content-Length: 1000000", method="POST", body=b"x"))
+        assert client.head().startswith(b"HTTP/1.1 401")
+        assert client.exactly(2) == b"no"
+
+
 def test_nobody_listens(port: Forwarding) -> None:
     held, number = refusing_port()
     with held, port.open() as client:

@@ -92,6 +92,14 @@ def test_a_chunked_body_stays_chunked() -> None:
     assert (b"Transfer-Encoding", b"chunked") in sent(to_origin(message)[1])
 
 
+def test_rfc_9112_6_3_a_length_beside_chunks_does_not_travel_on() -> None:
+    """The classic of request smuggling: we would read chunks, and the server believe the length."""
+    message = request("http://h/", ("Content-Length", "5"), ("Transfer-Encoding", "chunked"), method="POST")
+    names = [name.lower() for name, _ in sent(to_origin(message)[1])]
+    assert b"content-length" not in names
+    assert names.count(b"transfer-encoding") == 1
+
+
 def test_the_spelling_of_names_is_kept() -> None:
     headers = [("X-MiXed", "1"), ("Transfer-Encoding", "chunked"), ("Connection", "x-gone"), ("X-Gone", "")]
     assert end_to_end(h11.Response(status_code=200, headers=headers).headers) == [(b"X-MiXed", b"1")]

@@ -67,10 +67,11 @@ class _Exchange:
         self._server = h11.Connection(h11.CLIENT)
         self._scope = CancelScope()
         self._answered = False
+        self._ended_by = "right"
         self._moved = [0, 0]
 
     async def run(self, request: h11.Request) -> None:
-        begun, cause, side = current_time(), "reset", "right"
+        begun, cause = current_time(), "reset"
         try:
             with self._scope:
                 self._touch()
@@ -78,13 +79,16 @@ class _Exchange:
                 await self._both()
                 cause = "eof"
             if self._scope.cancelled_caught:
-                cause, side = "idle", ""
+                cause, self._ended_by = "idle", ""
                 raise TimeoutError(ETIMEDOUT, f"no byte moved for {self._session.idle:g} s")
         except (h11.ProtocolError, OSError) as error:
             self._broken(error)
         finally:
-            self._far.close()
-            self._session.ended(self._moved[0], self._moved[1], current_time() - begun, side, cause)
+            if cause == "eof":
+                self._far.close()
+            else:
+                self._far.abort()  # the server is not to take half a request for a whole one
+            self._session.ended(self._moved[0], self._moved[1], current_time() - begun, self._ended_by, cause)
 
     async def _both(self) -> None:
         async with Nursery() as nursery:
@@ -93,18 +97,19 @@ class _Exchange:
             nursery.cancel_scope.cancel()  # a server may answer before it has read all: then it does not want the rest
 
     async def _body(self) -> None:
+        """The request's body. A server that takes no more of it may still have answered, and that is for `_answer` to read."""
         while True:
             event = self._client.next_event()
             if event is h11.NEED_DATA:
                 data = await self._near.receive_some()
                 self._client.receive_data(data)
                 self._touch()
-            elif isinstance(event, h11.Data):
-                await self._to_server(h11.Data(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                await self._to_server(h11.EndOfMessage())
+                continue
+            if not isinstance(event, h11.Data | h11.EndOfMessage):
                 return
-            else:
+            try:
+                await self._to_server(h11.Data(event.data) if isinstance(event, h11.Data) else h11.EndOfMessage())
+            except OSError:
                 return
 
     async def _answer(self) -> None:
@@ -140,7 +145,11 @@ class _Exchange:
     async def _to_client(self, event: h11.Event) -> None:
         data = self._client.send(event)
         if data:
-            await self._near.send_all(data)
+            try:
+                await self._near.send_all(data)
+            except OSError:
+                self._ended_by = "left"
+                raise
             self._touch()
 
     def _broken(self, error: Exception) -> None:

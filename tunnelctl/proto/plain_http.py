@@ -81,6 +81,9 @@ def end_to_end(headers: "Received") -> Headers:
     """The fields that travel on, in their own spelling: neither hop-by-hop nor named by Connection."""
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
     dropped = _HOP_BY_HOP | named - {b"host", b"content-length"}  # what a message cannot do without is not Connection's to name
+    if _chunked(headers):
+        # RFC 9112 section 6.3: of the two the chunks count, and the length must not travel on: the next reader may believe it.
+        dropped |= {b"content-length"}
     return [(name, value) for name, value in headers.raw_items() if name.lower() not in dropped]
 
 
