@@ -48,6 +48,16 @@ def is_reset(client: Client) -> bool:
     return False
 
 
+def is_turned_away(forwarding: Forwarding, place: int = 0) -> bool:
+    """Whether a new connection is reset. The reset may be there before `connect` has even returned."""
+    try:
+        client = forwarding.open(place)
+    except ConnectionResetError:
+        return True
+    with client:
+        return is_reset(client)
+
+
 def socks5(client: Client, host: str, port: int) -> int:
     """Asks for a tunnel as SOCKS5 has it, by name; the reply code."""
     client.send(b"\x05\x01\x00")

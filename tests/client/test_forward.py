@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.forwarding import Forwarding, half_close, is_reset, socks4a, socks5
+from tests.client.forwarding import Forwarding, half_close, is_reset, is_turned_away, socks4a, socks5
 from tests.peers.process import end, wait_until
 from tests.peers.program import Serve
-from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
+from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port, sample
 from tunnelctl.client import local_session
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.stream import accept
@@ -242,8 +242,8 @@ def test_one_that_connects_and_leaves_is_no_news(dynamic: Dynamic) -> None:
 
 def test_a_proxy_that_is_down() -> None:
     held, port = refusing_port()
-    with held, Forwarding("0:host.test:22", proxy=(f"http://127.0.0.1:{port}",)) as forwarding, forwarding.open() as client:
-        assert is_reset(client)
+    with held, Forwarding("0:host.test:22", proxy=(f"http://127.0.0.1:{port}",)) as forwarding:
+        assert is_turned_away(forwarding)
         (failure,) = forwarding.failures()
     assert failure["what"] == f"cannot connect to proxy 127.0.0.1:{port}"
     assert (failure["cause"], failure["status"]) == ("connection refused", 75)
@@ -254,8 +254,7 @@ def test_a_dead_target_and_a_forbidden_one_and_then_a_good_one() -> None:
     with held, ScriptedServer(echo) as target, Serve() as proxy:
         with Forwarding(f"0:127.0.0.1:{port}", "0:127.0.0.2:22", spec(target), proxy=via(proxy)) as forwarding:
             for place in (0, 1):
-                with forwarding.open(place) as client:
-                    assert is_reset(client)
+                assert is_turned_away(forwarding, place)
             with forwarding.open(2) as client:
                 assert client.echoes()
             dead, forbidden = forwarding.failures(2)
@@ -270,8 +269,7 @@ def test_a_proxy_restarted_in_the_middle() -> None:
             first.ended_on_purpose = True
             end(first.process, signal.SIGKILL)
             assert client.rest() == b""  # the kernel of a killed program ends its connections in good order
-        with forwarding.open() as client:
-            assert is_reset(client)
+        assert is_turned_away(forwarding)
         with Serve("--listen", f"127.0.0.1:{first.port}"), forwarding.open() as client:
             assert client.echoes()
 
@@ -304,12 +302,30 @@ def test_a_client_that_leaves_while_the_proxy_is_silent_is_let_go() -> None:
     assert forwarding.events("failed") == []
 
 
+def test_what_a_unix_client_sent_before_it_closed_arrives(tmp_path: Path) -> None:
+    """The kernel tells of its end before the tunnel stands; a TCP client that closes is not even noticed then."""
+    got, may_answer = [], threading.Event()
+
+    def slow(peer: Conversation) -> None:
+        peer.read_head()
+        assert may_answer.wait(SECONDS)
+        peer.send(ESTABLISHED)
+        got.append(peer.wait_gone())
+
+    with ScriptedServer(slow) as proxy, Forwarding(f"{tmp_path / 's'}:host.test:9", proxy=via(proxy)) as forwarding:
+        with forwarding.open() as client:
+            client.send(b"last words")
+        wait_until(lambda: bool(proxy.heads and proxy.heads[0].endswith(b"\r\n\r\n")))
+        may_answer.set()
+        wait_until(lambda: bool(got))
+    assert got == [b"last words"]
+
+
 def test_the_cap_turns_away_one_more_and_no_other() -> None:
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), max_connections=1) as forwarding:
         with forwarding.open() as client:
             assert client.echoes()
-            with forwarding.open() as other:
-                assert is_reset(other)
+            assert is_turned_away(forwarding)
             assert client.echoes()
             assert "--max-connections is 1" in str(forwarding.failures()[0]["cause"])
             half_close(client)
@@ -440,7 +456,8 @@ def copy(source: socket.socket, sink: socket.socket) -> None:
         pass
 
 
-def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing() -> None:
+@pytest.mark.parametrize("end_of_it", [Conversation.reset, Conversation.end_output], ids=["reset", "closed"])
+def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing(end_of_it: Script) -> None:
     """The proxy closes when the request comes: the tunnel is asked for again, on a new connection."""
     seen: list[bytes] = []
 
@@ -451,7 +468,7 @@ def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing() -> None
             return
         seen.append(head)
         if len(seen) == 1:
-            peer.reset()
+            end_of_it(peer)
             return
         peer.send(ESTABLISHED)
         echo(peer)

@@ -109,9 +109,7 @@ class Console:
         elif event == "listening":
             self._put(f"listening on {show(fields.get('address', ''))}")  # stable, and without our name: scripts wait for it
         elif event == "failed":
-            self.line(FAILED(fields))
-            if fields.get("hint"):
-                self._put(f"hint: {show(fields['hint'])}")
+            self.line(FAILED(fields))  # one line: there may be many of them
         elif event == "progress":
             self._put_live(_progress(fields))
         elif event in NOTICES:

@@ -85,9 +85,8 @@ def _place(text: str) -> str:
 
 def open_doors(locals_: list[Local], keepalive: float, environ: Mapping[str, str]) -> list[Door]:
     """Opens all of them, or none: raises ListenError or UsageProblem."""
-    if len({local.place for local in locals_ if not local.place.endswith(":0")}) < sum(
-        not local.place.endswith(":0") for local in locals_
-    ):
+    fixed = [local.place for local in locals_ if not local.place.endswith(":0")]
+    if len(set(fixed)) < len(fixed):
         raise UsageProblem("-L and -D", "the same local port is named twice")
     doors: list[Door] = []
     try:

@@ -11,7 +11,7 @@ from tunnelctl.client.tunnel import Tunnel, open_tunnel, open_with_retries
 from tunnelctl.client.warm import WarmPool
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import CancelScope, move_on_after
-from tunnelctl.errors import Refused, TimedOut, TunnelctlError, Unreachable
+from tunnelctl.errors import MalformedAnswer, Refused, TimedOut, TunnelctlError, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.local_server import PLAIN, Credentials, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.stream.accept import Crowd
@@ -93,8 +93,8 @@ class LocalSession:
             return
         request = await self._read_request()
         if request is None:
-            self.clean = True
-        elif request.protocol == PLAIN:
+            return
+        if request.protocol == PLAIN:
             from tunnelctl.client.plain_http import PlainHTTP  # h11 is loaded by those who need it
 
             await PlainHTTP(self._shared.credentials, self).run(request.leftover)
@@ -115,12 +115,18 @@ class LocalSession:
                 if isinstance(answer, LocalRequest):
                     return answer
                 if isinstance(answer, LocalRefusal):
-                    self._report(Refused("request to the local port", answer.cause))
-                    if answer.answer:
-                        await self.farewell(answer.answer)
-                if answer is not None or not data:
+                    await self._turn_away(answer)
+                    return None
+                if not data:  # it came and went without a word
+                    self.clean = True
                     return None
         raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
+
+    async def _turn_away(self, refusal: LocalRefusal) -> None:
+        if refusal.cause:
+            self._report(Refused("request to the local port", refusal.cause))
+        if refusal.answer:
+            await self.farewell(refusal.answer)
 
     async def tunnel(self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes]) -> None:
         """The tunnel from its opening to its end.
@@ -147,7 +153,9 @@ class LocalSession:
     async def _open_watching(self, target: Address) -> Tunnel | None:
         begun = monotonic()
         with CancelScope() as scope:
-            self.stream.on_broken(scope.cancel)
+            # A client of a unix socket that has sent all it wants and closed looks the same, and what it sent is to be delivered.
+            if self.stream.socket.family != socket.AF_UNIX:
+                self.stream.on_broken(scope.cancel)
             tunnel = await self._open(target)
             via = [str(hop.address) for hop in self._shared.ways.to(target, _silent).hops]
             self._shared.trace(
@@ -168,7 +176,7 @@ class LocalSession:
                 return await open_tunnel(way, stages, ready)
             except TimedOut:
                 raise
-            except Unreachable as error:
+            except (Unreachable, MalformedAnswer) as error:
                 # The proxy closed it in the same moment. Nothing of the client's has been sent, so asking again repeats nothing.
                 if "code" in error.detail:
                     raise
@@ -177,7 +185,8 @@ class LocalSession:
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
         shared = self._shared
         try:
-            await self.stream.send_all(greeting)
+            if greeting:  # at a fixed port there is none, and send(2) of nothing fails where the client has closed its side
+                await self.stream.send_all(greeting)
         except BaseException:  # the client has gone meanwhile
             tunnel.stream.abort()
             raise

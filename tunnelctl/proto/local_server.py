@@ -37,7 +37,7 @@ class LocalRequest(NamedTuple):
 
 
 class LocalRefusal(NamedTuple):
-    """The client is turned away: what it is to be told, and a few words for us."""
+    """The client is turned away. answer: what it is to be told; cause: a few words for us, "" where all goes as it should."""
 
     answer: bytes
     cause: str
@@ -102,7 +102,9 @@ class LocalServer:
         if isinstance(outcome, Refusal):
             return _no(outcome)
         if not admitted(outcome.authorization, self._credentials):
-            return _no(refusal.auth_required())
+            # Many a client (git, for one) shows its credentials only when it is asked for them.
+            no = _no(refusal.auth_required())
+            return no if outcome.authorization else no._replace(cause="")
         return LocalRequest(CONNECT, outcome.target, outcome.leftover)
 
 
