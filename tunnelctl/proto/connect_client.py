@@ -124,7 +124,7 @@ class ConnectClient:
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
         if not first.startswith(_PREFIX[: len(first)]):
-            raise self._malformed(f"not HTTP: it starts with {_quote(first)}", _guess(first))
+            raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))
         try:
             return self._reader.feed(data)
         except HeadError as error:
@@ -135,9 +135,9 @@ class ConnectClient:
         version, _, rest = line.decode("latin-1").partition(" ")
         code, _, reason = rest.strip(header.BLANKS).partition(" ")
         if version not in _VERSIONS:
-            raise self._malformed(f"not HTTP/1: it starts with {_quote(line)}")
+            raise self._malformed(f"not HTTP/1: it starts with {quote(line)}")
         if not (code.isascii() and code.isdigit() and len(code) == 3 and code[0] != "0"):
-            raise self._malformed(f"no status code in {_quote(line)}")
+            raise self._malformed(f"no status code in {quote(line)}")
         return int(code), reason.strip(header.BLANKS)
 
     def _skip_informational(self, status: int) -> None:
@@ -174,7 +174,7 @@ class _RefusalReader:
         return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status)
 
 
-def _quote(octets: bytes) -> str:
+def quote(octets: bytes) -> str:
     """Octets of the peer for a message: escaped and cut to length."""
     return ascii(octets[:SHOWN].decode("latin-1"))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from hmac import compare_digest
 
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
-from tunnelctl.proto import refusal, socks
+from tunnelctl.proto import refusal
+from tunnelctl.proto import socks_server as socks
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request

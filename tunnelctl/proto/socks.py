@@ -1,242 +1,81 @@
-"""SOCKS as the server: octets in, one request for a tunnel or one refusal out. Versions 5 (RFC 1928, RFC 1929), 4 and 4a.
-
-CONNECT only: a tunnel through an HTTP proxy carries no datagrams, and nobody can connect back through it.
-"""
+"""SOCKS as both ends see it: its numbers, how a dialogue is read, and which reply says what (RFC 1928, RFC 1929)."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from hmac import compare_digest
-
-from tunnelctl.errors import AddressError, NameNotFound, TimedOut, TunnelctlError
-from tunnelctl.proto.address import Address, parse_host
-from tunnelctl.record import NamedTuple
 
 VERSION_4, VERSION_5 = 4, 5
+LOGIN_VERSION = 1  # of the negotiation in RFC 1929
 
-_CONNECT = 1
+CONNECT = 1
 
 # RFC 1928 section 3: methods
-_NO_LOGIN, _PASSWORD, _NONE_ACCEPTABLE = 0, 2, 0xFF
+NO_LOGIN, PASSWORD, NONE_ACCEPTABLE = 0, 2, 0xFF
 # RFC 1928 section 5: kinds of addresses
-_IPV4, _NAME, _IPV6 = 1, 3, 4
+IPV4, NAME, IPV6 = 1, 3, 4
 # RFC 1928 section 6: replies
 GRANTED, FAILED, NOT_ALLOWED, NO_NETWORK, NO_HOST, NOT_ACCEPTED, EXPIRED, NO_COMMAND, NO_ADDRESS_TYPE = range(9)
 # of version 4
-_GRANTED_4, _FAILED_4, _WRONG_USER_4 = 90, 91, 93
+GRANTED_4, FAILED_4, NO_IDENT_4, WRONG_USER_4 = range(90, 94)
 
-_BOUND_NOWHERE = bytes((0, _IPV4, 0, 0, 0, 0, 0, 0))  # there is no local address that would mean something to the client
+# A user name or a password is 1 to 255 octets (RFC 1929 section 2). The texts of version 4 have no length of their own; as long as
+# any of version 5, otherwise a client could fill our memory.
+MAX_TEXT = 255
 
-# The two texts of version 4 have no length of their own. As long as any of version 5; otherwise a client could fill our memory.
-_MAX_TEXT = 255
-
-# RFC 9209 error types as replies. What is not here says too little about the target: a general failure.
-_REPLIES = {
+# RFC 9209 error types as replies. What is not here says too little about the target: a general failure. Read the other way, the
+# first type of a reply stands for it: the one that claims least.
+REPLIES = {
     "connection_refused": NOT_ACCEPTED,
-    "dns_error": NO_HOST,
-    "destination_not_found": NO_HOST,
     "destination_unavailable": NO_HOST,
+    "destination_not_found": NO_HOST,
+    "dns_error": NO_HOST,
     "destination_ip_unroutable": NO_NETWORK,
-    "destination_ip_prohibited": NOT_ALLOWED,
     "http_request_denied": NOT_ALLOWED,
-    "dns_timeout": EXPIRED,
+    "destination_ip_prohibited": NOT_ALLOWED,
     "connection_timeout": EXPIRED,
+    "dns_timeout": EXPIRED,
     "connection_read_timeout": EXPIRED,
     "connection_write_timeout": EXPIRED,
     "http_response_timeout": EXPIRED,
 }
-# Status codes, where the proxy has named no type. Not 407: there it is our login that failed, and not the client's request.
-_CODES = {403: NOT_ALLOWED, 504: EXPIRED}
+
+# What a step of a dialogue is: it yields a number of octets, at least one, and is sent so many.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias, TypeVar
+
+    T = TypeVar("T")
+    Dialogue: TypeAlias = Generator[int, bytes, T]
 
 
-class SocksRequest(NamedTuple):
-    """A client wants a tunnel. leftover: tunnel bytes that came behind the request."""
+class Speaker:
+    """One end of a dialogue: hands it the octets that it waits for, and keeps what it wants to say."""
 
-    version: int
-    target: Address
-    leftover: bytes
+    __slots__ = ("_buffer", "_dialogue", "_output", "_wanted")
 
+    def __init__(self, dialogue: Dialogue[object]) -> None:
+        self._buffer = self._output = b""
+        self._dialogue = dialogue
+        self._wanted = next(dialogue)
 
-class SocksRefusal(NamedTuple):
-    """A client is turned away. answer: what it is sent before the connection is closed; cause: why, in a few words of ours."""
-
-    answer: bytes
-    cause: str
-
-
-class _Refused(Exception):
-    def __init__(self, answer: bytes, cause: str) -> None:
-        super().__init__(cause)
-        self.refusal = SocksRefusal(answer, cause)
-
-
-class SocksServer:
-    """Reads one request, with what goes before it. With `credentials`, a client has to log in with them, which version 4 cannot."""
-
-    __slots__ = ("_begun", "_buffer", "_credentials", "_dialogue", "_output", "_wanted")
-
-    def __init__(self, credentials: tuple[str, str] | None = None) -> None:
-        self._credentials = credentials
-        self._begun = False
-        self._buffer = b""
-        self._output = b""
-        self._dialogue = self._converse()
-        self._wanted = next(self._dialogue)
-
-    def feed(self, data: bytes) -> SocksRequest | SocksRefusal | None:
-        """Takes octets from the client; returns the outcome once it is known. Then the machine is done."""
-        self._begun = True
-        self._buffer += data
-        try:
-            while len(self._buffer) >= self._wanted:
-                piece, self._buffer = self._buffer[: self._wanted], self._buffer[self._wanted :]
-                self._wanted = self._dialogue.send(piece)
-        except StopIteration as end:
-            version, target = end.value
-            return SocksRequest(version, target, self._buffer)
-        except _Refused as refused:
-            return refused.refusal
-        return None
-
-    def eof(self) -> SocksRefusal | None:
-        """The client ended its side before its request was complete. None: it had sent nothing."""
-        return SocksRefusal(b"", "it ended inside its request") if self._begun else None
+    @property
+    def wanted(self) -> int:
+        """How many octets may be read next: none of them can lie behind the dialogue."""
+        return self._wanted - len(self._buffer)
 
     def take_output(self) -> bytes:
         """What is to be sent now; each octet is handed out once."""
         output, self._output = self._output, b""
         return output
 
-    # Each of these yields how many octets it needs next, and is sent them.
-
-    def _converse(self) -> _Dialogue[tuple[int, Address]]:
-        version = (yield 1)[0]
-        if version == VERSION_5:
-            return VERSION_5, (yield from self._version_5())
-        if version == VERSION_4:
-            return VERSION_4, (yield from self._version_4())
-        raise _Refused(b"", "it does not speak SOCKS")
-
-    def _version_5(self) -> _Dialogue[Address]:
-        yield from self._log_in()
-        version, command, _, kind = yield 4
-        if version != VERSION_5:
-            raise _Refused(_reply_5(FAILED), "its request is not of SOCKS version 5")
-        if command != _CONNECT:
-            raise _Refused(_reply_5(NO_COMMAND), "it wants another command than CONNECT")
-        if kind not in (_IPV4, _NAME, _IPV6):
-            raise _Refused(_reply_5(NO_ADDRESS_TYPE), "it names its target in an unknown way")
-        length = {_IPV4: 4, _IPV6: 16}.get(kind) or (yield 1)[0]
-        octets = yield length + 2
-        return _target(octets[:-2], kind, octets[-2:], _reply_5(FAILED))
-
-    def _log_in(self) -> _Dialogue[None]:
-        """RFC 1928 section 3, and RFC 1929 where it comes to that."""
-        count = (yield 1)[0]
-        offered = (yield count) if count else b""
-        if self._credentials is None and _NO_LOGIN in offered:
-            self._output += bytes((VERSION_5, _NO_LOGIN))
-        elif _PASSWORD in offered:  # where nobody has to log in, anybody may: some clients insist
-            self._output += bytes((VERSION_5, _PASSWORD))
-            yield from self._check_password()
-        else:
-            cause = "it offers no way to log in" if self._credentials else "it insists on a way to log in that is not known here"
-            raise _Refused(bytes((VERSION_5, _NONE_ACCEPTABLE)), cause)
-
-    def _check_password(self) -> _Dialogue[None]:
-        version, user_length = yield 2
-        user = (yield user_length) if user_length else b""
-        password_length = (yield 1)[0]
-        password = (yield password_length) if password_length else b""
-        if version != 1 or not self._right(user, password):
-            raise _Refused(bytes((1, 1)), "wrong user or password")
-        self._output += bytes((1, 0))
-
-    def _right(self, user: bytes, password: bytes) -> bool:
-        """Compared in the same time whatever they are."""
-        if self._credentials is None:
-            return True
-        right_user, right_password = (text.encode() for text in self._credentials)
-        return compare_digest(user, right_user) & compare_digest(password, right_password)
-
-    def _version_4(self) -> _Dialogue[Address]:
-        octets = yield 7
-        yield from _text()  # the user, as the client says; nobody checks that
-        command, port, host = octets[0], octets[1:3], octets[3:]
-        named = host[:3] == b"\0\0\0" and host[3]  # 4a: an address that cannot be one announces a name
-        name = (yield from _text()) if named else b""
-        if command != _CONNECT:
-            raise _Refused(_reply_4(_FAILED_4), "it wants another command than CONNECT")
-        if self._credentials is not None:
-            raise _Refused(_reply_4(_WRONG_USER_4), "it cannot log in: SOCKS version 4 has no password")
-        if host == bytes(4):
-            raise _Refused(_reply_4(_FAILED_4), "the target has no address")
-        return _target(name or host, _NAME if named else _IPV4, port, _reply_4(_FAILED_4))
+    def _advance(self, data: bytes) -> None:
+        """Goes on with the dialogue. Its end is a StopIteration with what it returned; then the buffer holds what was behind."""
+        self._buffer += data
+        while len(self._buffer) >= self._wanted:
+            piece, self._buffer = self._buffer[: self._wanted], self._buffer[self._wanted :]
+            self._wanted = self._dialogue.send(piece)
 
 
-# What a step of the dialogue is: it yields a number of octets and is sent so many.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeAlias, TypeVar
-
-    T = TypeVar("T")
-    _Dialogue: TypeAlias = Generator[int, bytes, T]
-
-
-def _text() -> _Dialogue[bytes]:
-    """Up to a NUL, which is not part of it."""
-    text = b""
-    while (octet := (yield 1)) != b"\0":
-        if len(text) == _MAX_TEXT:
-            raise _Refused(_reply_4(_FAILED_4), f"a text of more than {_MAX_TEXT} octets")
-        text += octet
-    return text
-
-
-def _target(host: bytes, kind: int, port: bytes, refusal: bytes) -> Address:
-    number = int.from_bytes(port, "big")
-    try:
-        if number:
-            return Address(_host(host, kind), number)
-        cause = "its target has the port 0"
-    except (AddressError, UnicodeDecodeError):
-        cause = "its target has a malformed name"
-    raise _Refused(refusal, cause)
-
-
-def _host(octets: bytes, kind: int) -> str:
-    if kind == _IPV4:
-        return ".".join(map(str, octets))
-    if kind == _IPV6:
-        return parse_host(f"[{octets.hex(':', 2)}]")
-    return parse_host(octets.decode("utf-8"))
-
-
-def granted(version: int) -> bytes:
-    """What a client is told when its tunnel stands."""
-    return _reply_5(GRANTED) if version == VERSION_5 else _reply_4(_GRANTED_4)
-
-
-def refused(version: int, error: TunnelctlError) -> bytes:
-    """What a client is told when its tunnel could not be opened. Version 4 knows one reply for all."""
-    return _reply_5(_reply_for(error)) if version == VERSION_5 else _reply_4(_FAILED_4)
-
-
-def _reply_for(error: TunnelctlError) -> int:
-    """What the proxy names as the error says most, then its status code, then what became of us on the way."""
-    kind, code = error.detail.get("error"), error.detail.get("code")
-    if kind in _REPLIES:
-        return _REPLIES[kind]
-    if code in _CODES:
-        return _CODES[code]
-    if isinstance(error, NameNotFound):
-        return NO_HOST
-    return EXPIRED if isinstance(error, TimedOut) else FAILED
-
-
-def _reply_5(reply: int) -> bytes:
-    return bytes((VERSION_5, reply)) + _BOUND_NOWHERE
-
-
-def _reply_4(reply: int) -> bytes:
-    return bytes((0, reply, 0, 0, 0, 0, 0, 0))
+def error_type(reply: int) -> str | None:
+    """The RFC 9209 error type for a reply of version 5, if there is one."""
+    return next((kind for kind, known in REPLIES.items() if known == reply), None)
