@@ -72,7 +72,7 @@ def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "https://a:1", " http://a:1", "http://a:1\n"]
+    "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "socks9://a:1", " http://a:1", "http://a:1\n"]
 )
 def test_a_wrong_url_in_a_variable_is_an_error_that_names_it(url: str) -> None:
     """Going without the proxy that was meant could send to the wrong network."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.proto.feeding import bounded
 from tunnelctl.errors import AddressError
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_url
+from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list, parse_proxy_url
 
 HOST = Address("proxy.example", 3128)
 
@@ -21,6 +21,12 @@ HOST = Address("proxy.example", 3128)
         ("proxy.example:3128", ProxyURL("http", HOST, None, None)),
         ("proxy.example", ProxyURL("http", Address("proxy.example", 80), None, None)),
         ("http://proxy.example", ProxyURL("http", Address("proxy.example", 80), None, None)),
+        ("https://proxy.example", ProxyURL("https", Address("proxy.example", 443), None, None)),
+        ("HTTPS://u:p@proxy.example:3128/", ProxyURL("https", HOST, "u", "p")),
+        ("socks5://u:p@proxy.example", ProxyURL("socks5", Address("proxy.example", 1080), "u", "p")),
+        ("socks5h://proxy.example", ProxyURL("socks5", Address("proxy.example", 1080), None, None)),
+        ("socks4a://proxy.example:3128", ProxyURL("socks4a", HOST, None, None)),
+        ("socks4://proxy.example", ProxyURL("socks4a", Address("proxy.example", 1080), None, None)),
         ("http://[::1]:3128", ProxyURL("http", Address("::1", 3128), None, None)),
         ("[::1]", ProxyURL("http", Address("::1", 80), None, None)),
         ("http://u@proxy.example:3128", ProxyURL("http", HOST, "u", None)),
@@ -44,8 +50,8 @@ def test_urls(text, url):
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("https://proxy.example", "https:// is not supported"),
-        ("socks5://u:secret@proxy.example", "socks5:// is not supported"),
+        ("ftp://proxy.example", "ftp:// is not supported"),
+        ("socks://u:secret@proxy.example", "socks:// is not supported"),
         ("", "missing|empty"),
         ("http://", "empty"),
         ("http://u:secret@", "empty"),
@@ -73,6 +79,54 @@ def test_errors_name_the_cause_and_no_user_information(text, cause):
     assert "proxy URL" in everything
     assert "sec" not in everything
     assert "ret" not in everything
+
+
+def test_a_scheme_that_is_not_supported_gets_the_list_of_those_that_are():
+    with pytest.raises(AddressError) as caught:
+        parse_proxy_url("ftp://proxy.example")
+    assert caught.value.hint == "http, https, socks5, socks5h, socks4a and socks4 are"
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("proxy.example", ["http://proxy.example:80"]),
+        ("a,b:3128", ["http://a:80", "http://b:3128"]),
+        ("https://a,socks5://[::1]", ["https://a:443", "socks5://[::1]:1080"]),
+        ("http://u:a%2Cb@a,http://u:p@b/", ["http://u:***@a:80", "http://u:***@b:80"]),
+        ("u:p@a,u:p@b", ["http://u:***@a:80", "http://u:***@b:80"]),
+        ("a,http://u@b", ["http://a:80", "http://u@b:80"]),
+    ],
+)
+def test_lists(text, urls):
+    assert [str(url) for url in parse_proxy_list(text)] == urls
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://u:sec,ret@proxy.example",
+        "http://u:80,secret@proxy.example",
+        "u:sec,ret@proxy.example:x",
+        "http://u:p@a,u:sec,ret@proxy.example",
+        "http://u:sec,r,et@proxy.example",
+        "sec://ret,u@proxy.example",
+        "sec ret,http://u@proxy.example",
+    ],
+)
+def test_v18_a_comma_in_a_password_makes_no_two_proxies_and_shows_nothing(text):
+    with pytest.raises(AddressError) as caught:
+        parse_proxy_list(text)
+    everything = f"{caught.value} {caught.value.hint} {caught.value!r}"
+    assert "sec" not in everything
+    assert "ret" not in everything
+    assert "%2C" in caught.value.hint
+
+
+@pytest.mark.parametrize(("text", "cause"), [("a,", "empty"), (",a", "empty"), ("a, b", "blank"), ("http://u@a,ftp://b", "ftp")])
+def test_lists_that_are_none(text, cause):
+    with pytest.raises(AddressError, match=cause):
+        parse_proxy_list(text)
 
 
 def test_a_slash_in_a_password_gets_a_hint():

@@ -7,6 +7,7 @@ from math import inf
 
 from tunnelctl.client.route import Route, choose_route
 from tunnelctl.client.tunnel import Hop, Way
+from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import fields as header
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import ConnectClient
@@ -55,6 +56,9 @@ class Ways:
     def _hops_of(self, proxies: tuple[ProxyURL, ...]) -> tuple[Hop, ...]:
         hops = self._hops.get(proxies)
         if hops is None:
+            for proxy in proxies:
+                if proxy.scheme != "http":
+                    raise UsageProblem(f"proxy {proxy}", f"no tunnel is asked of a proxy over {proxy.scheme}:// yet")
             hops = tuple(Hop(proxy.address, self._fields(proxy, place == 0)) for place, proxy in enumerate(proxies))
             self._hops[proxies] = hops
         return hops
@@ -62,9 +66,7 @@ class Ways:
     def _fields(self, proxy: ProxyURL, nearest: bool) -> Fields:
         """What a proxy is sent: its own credentials; and for the nearest the user's fields, which may be secrets as well."""
         options, secret = self._options, None
-        if proxy.user is not None or (
-            nearest and (options.proxy_user or options.proxy_password_file or options.proxy_auth_file)
-        ):
+        if proxy.user is not None or (nearest and (options.proxy_user or options.proxy_password_file or options.proxy_auth_file)):
             from tunnelctl.client.credentials import authorization
 
             secret = authorization(proxy, nearest, options, self._environ, self._trace)

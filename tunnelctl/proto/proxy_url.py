@@ -1,4 +1,8 @@
-"""Proxy URLs, as they stand in `-x` and in the environment. They carry passwords: no error and no repr shows one."""
+"""Proxy URLs, as they stand in `-x` and in the environment. They carry passwords: no error and no repr shows one.
+
+What is asked of a SOCKS proxy is always a name, where the target is one: the lookup is the proxy's. curl's socks5:// looks names up
+itself and its socks5h:// does not; here they are the same, and so are socks4:// and socks4a://.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,21 @@ from tunnelctl.errors import AddressError
 from tunnelctl.proto.address import Address, parse_authority, shown
 from tunnelctl.record import NamedTuple
 
-DEFAULT_PORTS = {"http": 80}
+# RFC 9110 section 4.2; the port of SOCKS is IANA's.
+DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks4a": 1080}
+
+_OTHER_NAMES = {"socks5h": "socks5", "socks4": "socks4a"}
+_SUPPORTED = "http, https, socks5, socks5h, socks4a and socks4 are"
 
 _SCHEME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 class ProxyURL(NamedTuple):
-    """A proxy to go through. user and password are decoded, None where the URL has none; str and repr mask the password."""
+    """A proxy to go through. user and password are decoded, None where the URL has none; str and repr mask the password.
+
+    scheme: one of DEFAULT_PORTS
+    """
 
     scheme: str
     address: Address
@@ -31,10 +42,10 @@ class ProxyURL(NamedTuple):
 
 
 def parse_proxy_url(text: str) -> ProxyURL:
-    """[http://][USER[:PASSWORD]@]HOST[:PORT][/]. Raises AddressError, whose text shows nothing of what stands before an `@`."""
+    """[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/]. Raises AddressError, whose text shows nothing of what stands before an `@`."""
     scheme, rest = _split_scheme(text)
     if scheme not in DEFAULT_PORTS:
-        raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", hint="http:// is")
+        raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", hint=_SUPPORTED)
     authority = rest.removesuffix("/")
     if any(delimiter in authority for delimiter in "/?#"):
         hint = "a / ? # or @ in a user name or password is written %2F %3F %23 %40" if "@" in rest else ""
@@ -49,13 +60,38 @@ def parse_proxy_url(text: str) -> ProxyURL:
     return ProxyURL(scheme, address, _decode(user) if at else None, _decode(password) if colon else None)
 
 
+def parse_proxy_list(text: str) -> tuple[ProxyURL, ...]:
+    """Proxies that stand for each other, with commas between them. Raises AddressError as above.
+
+    A comma in a password would make two proxies of one. So nothing is shown of a part that may lie before an `@`, and a part that
+    seems to go on with user information needs its scheme.
+    """
+    parts = text.split(",")
+    proxies = []
+    for place, part in enumerate(parts):
+        behind = parts[place + 1 :]
+        try:
+            proxies.append(parse_proxy_url(part))
+        except AddressError:
+            if not any("@" in other for other in behind):
+                raise
+            raise _ambiguous(text, f"part {place + 1} of {len(parts)} is no proxy URL") from None
+        if behind and "@" in behind[0] and "@" not in part and "://" not in behind[0]:
+            raise _ambiguous(text, f"part {place + 2} of {len(parts)} has a user and no scheme")
+    return tuple(proxies)
+
+
+def _ambiguous(text: str, cause: str) -> AddressError:
+    return AddressError(f"proxy URL {shown(text)}", cause, "a comma in a user name or password is written %2C")
+
+
 def _split_scheme(text: str) -> tuple[str, str]:
     """Scheme and rest. What stands before :// counts as a scheme only if it can be one; it may be part of a password."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or not scheme or scheme.strip(_SCHEME_CHARACTERS):
         return "http", text
-    return scheme, rest
+    return _OTHER_NAMES.get(scheme, scheme), rest
 
 
 def _decode(text: str) -> str:
