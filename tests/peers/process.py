@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-# Debian keeps daemons outside the search path of ordinary users, and git and PostgreSQL theirs out of every path.
-_OUT_OF_PATH = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
+# Debian keeps daemons outside the search path of ordinary users, and git and PostgreSQL theirs out of every path. What came
+# from the package index lies beside the interpreter.
+_DEBIAN = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
+_OUT_OF_PATH = (*_DEBIAN, os.path.dirname(sys.executable))
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *_OUT_OF_PATH])
 READY_SECONDS = 20.0
 END_SECONDS = 10.0

@@ -1,0 +1,68 @@
+"""Certificates of a small company: one authority, and what it issues to proxies, to users, and wrongly."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+HOST = "localhost"
+NAMES = (HOST, "127.0.0.1")  # what the certificate of a proxy or target is for, unless a test wants it wrong
+USER = "anna@example.test"
+
+
+class Certificates(NamedTuple):
+    """Files in PEM, as programs want them."""
+
+    authority: Path
+    chain: Path
+    key: Path
+    client_chain: Path
+    client_key: Path
+
+    @property
+    def server(self) -> tuple[Path, Path]:
+        return self.chain, self.key
+
+    @property
+    def client(self) -> tuple[Path, Path]:
+        return self.client_chain, self.client_key
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA(organization_name="tunnelctl's tests")
+
+
+def _write(certificate: trustme.LeafCert, directory: Path, name: str) -> tuple[Path, Path]:
+    chain, key = directory / f"{name}.pem", directory / f"{name}.key"
+    certificate.private_key_pem.write_to_path(str(key))
+    for number, blob in enumerate(certificate.cert_chain_pems):
+        blob.write_to_path(str(chain), append=number > 0)
+    return chain, key
+
+
+def authority(directory: Path) -> Path:
+    """The file with the certificate that all others here are issued under."""
+    file = directory / "authority.pem"
+    _authority().cert_pem.write_to_path(str(file))
+    return file
+
+
+def another_authority(directory: Path) -> Path:
+    """An authority that has issued nothing here."""
+    file = directory / "another_authority.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    return file
+
+
+def issue(directory: Path, name: str, *names: str, expired: bool = False) -> tuple[Path, Path]:
+    """The files `name`.pem and `name`.key, for the host names, addresses or mail addresses `names`."""
+    end = datetime.now(UTC) - timedelta(days=1) if expired else None
+    return _write(_authority().issue_cert(*names, not_after=end), directory, name)
+
+
+def make(directory: Path) -> Certificates:
+    """The authority, the certificate of a proxy or target on this machine, and that of a user."""
+    return Certificates(authority(directory), *issue(directory, "server", *NAMES), *issue(directory, "client", USER))
