@@ -132,7 +132,7 @@ def bash(line: str, home: Path, *before: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "answers"),
     [
-        ("tunnelctl ", ["connect", "forward", "run", "serve", "hash-password", "completion", "selftest"]),
+        ("tunnelctl ", ["connect", "forward", "run", "serve", "ssh-config", "hash-password", "completion", "selftest"]),
         ("tunnelctl --", ["--help", "--version"]),
         ("tunnelctl connect -x http : //", ["//"]),
         ("tunnelctl connect --proxy = http :", ["//"]),

@@ -71,6 +71,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "ssh-config", "HOST...",
+        "print the lines for ~/.ssh/config",
+        "Print a Host block whose ProxyCommand leads through the proxies that the flags name; no file is changed. "
+        "HOST is a name or a pattern of ssh_config(5).",
+        (
+            ("tunnelctl ssh-config -x http://proxy:3128 '*.example.com' >> ~/.ssh/config", "for a domain"),
+            ("tunnelctl ssh-config -x http://proxy:3128 --proxy-auth-file ~/.proxy host", "with a login"),
+            ("tunnelctl ssh-config --git -x http://proxy:3128 host >> ~/.gitconfig", "the same for git"),
+        ),
+    ),
+    Command(
         "hash-password", "USER",
         "make a line for the users file of `serve`",
         "Print a users-file line with the scrypt hash of a password. "

@@ -53,9 +53,9 @@ class Flag(NamedTuple):
         return self.kind not in (SWITCH, LEVEL)
 
 
-REACH = ("connect", "forward", "run")  # what reaches a proxy
+REACH = ("connect", "forward", "run", "ssh-config")  # what reaches a proxy, or writes down how
 LOCAL = ("forward", "run")  # what opens local ports
-ALL = (*REACH, "serve")
+ALL = ("connect", *LOCAL, "serve")
 
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
 
@@ -233,6 +233,11 @@ FLAGS = (
     Flag(
         "json", "", "", SWITCH, "messages on stderr as JSON objects, one a line", ALL, "Output",
         detail="Keys are only ever added.",
+    ),
+    Flag(
+        "git", "", "", SWITCH, "the lines for ~/.gitconfig instead", ("ssh-config",), "Output",
+        detail="core.sshCommand for ssh:// URLs, and core.gitProxy for git:// URLs of each HOST that name no port. "
+        "git gives the latter no flags: there the proxy comes from the environment.",
     ),
     Flag(
         "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one a line", ("selftest",), "Output",

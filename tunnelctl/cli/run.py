@@ -65,6 +65,13 @@ def serve(call: Call) -> int:
     return int(run_server(options, Console(options.verbose, options.quiet, options.json)))
 
 
+def ssh_config(call: Call) -> int:
+    from tunnelctl.cli import ssh_config
+
+    write_stdout(ssh_config.ssh_config(call))
+    return ExitStatus.OK
+
+
 def hash_password(call: Call) -> int:
     from tunnelctl.cli.hash_password import users_line
 
@@ -102,6 +109,7 @@ RUN = {
     "forward": forward,
     "run": run,
     "serve": serve,
+    "ssh-config": ssh_config,
     "hash-password": hash_password,
     "completion": completion,
     "selftest": selftest,

@@ -1,0 +1,106 @@
+"""`tunnelctl ssh-config HOST…`: the lines for ~/.ssh/config, or with --git for ~/.gitconfig, with today's flags in them.
+
+Three readers take the command apart, one after the other: ssh_config(5), which expands % and wants its quotes in pairs, the
+shell that ssh starts, and our own parser. git adds a fourth.
+"""
+
+import os
+import shlex
+import sys
+
+from tunnelctl.cli.app import Call
+from tunnelctl.cli.flags import FILE, Flag
+from tunnelctl.cli.values import Pair, read_fields
+from tunnelctl.client.route import choose_route
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import fields as header
+from tunnelctl.proto.proxy_url import ProxyURL
+
+NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
+
+
+def ssh_config(call: Call) -> str:
+    """The text to print."""
+    if not call.words:
+        raise UsageProblem("ssh-config", "wants HOST, got nothing", "tunnelctl ssh-config --help")
+    for host in call.words:
+        if not host.isprintable() or set(host) & set(" \"'#=\\"):
+            raise UsageProblem("ssh-config", NO_PATTERN)
+    given = read_fields(call.pairs)
+    own = [pair for pair in call.pairs if pair[0].name != "git"]
+    proxies = choose_route(None, given.get("proxy", ()), {}).proxies  # type: ignore[arg-type]
+    refuse_secrets(own, proxies)
+    passes = can_pass(proxies) and not given.get("idle_timeout")  # which somebody has to stay for
+    command = proxy_command(own, passes)
+    return git_lines(call.words, command, passes) if given.get("git") else host_block(call.words, command, passes)
+
+
+def refuse_secrets(pairs: list[Pair], proxies: tuple[ProxyURL, ...]) -> None:
+    """A line of a settings file is copied around, and shows in the list of processes whenever ssh runs it."""
+    if any(proxy.password is not None for proxy in proxies):
+        hint = "leave it out of the URL, and give --proxy-password-file FILE"
+        raise UsageProblem("ssh-config", "the URL has a password, which must not stand in a settings file", hint)
+    for flag, text in pairs:
+        if flag.name == "header" and header.parse(text)[0].lower() in header.SECRET:
+            cause = f"the field {header.parse(text)[0]} is a secret, which must not stand in a settings file"
+            raise UsageProblem("ssh-config", cause)
+
+
+def can_pass(proxies: tuple[ProxyURL, ...]) -> bool:
+    """Whether the socket can be handed to ssh: nothing but the bytes of the tunnel may travel on it, so no TLS."""
+    return bool(proxies) and all(proxy.scheme == "http" for proxy in proxies)
+
+
+def proxy_command(pairs: list[Pair], passes: bool) -> str:
+    """The value of ProxyCommand. ssh puts host and port in place of %h and %p, and a % of ours is written twice."""
+    words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
+    return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
+
+
+def program() -> list[str]:
+    """What starts this very tunnelctl from any directory. A symbolic link stays one: pipx moves what is behind its links."""
+    script = os.path.abspath(sys.argv[0])
+    if os.path.basename(script) == "__main__.py":  # python -m tunnelctl
+        script = os.path.join(os.path.dirname(sys.executable), "tunnelctl")
+    return [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "tunnelctl"]
+
+
+def spelled(flag: Flag, text: str) -> list[str]:
+    """A flag as it is typed. ssh runs the command in the directory that it was started in: a file has its whole path."""
+    if not flag.takes_value:
+        return [flag.spellings[0]]
+    return [flag.spellings[0], os.path.abspath(text) if flag.kind == FILE else text]
+
+
+def quote(word: str) -> str:
+    """For the shell. A backslash stands in double quotes: in single ones it is an escape for fish and for ssh_config(5)."""
+    return '"\\\\"'.join(piece and shlex.quote(piece) for piece in word.split("\\")) or "''"
+
+
+def host_block(hosts: list[str], command: str, passes: bool) -> str:
+    lines = [f"Host {' '.join(hosts)}", f"    ProxyCommand {command}", *(["    ProxyUseFdpass yes"] if passes else [])]
+    return "\n".join(lines) + "\n"
+
+
+def git_lines(hosts: list[str], command: str, passes: bool) -> str:
+    """For ssh:// an ssh with the same settings; for git:// the program alone, for git runs it with host and port and no flags."""
+    settings = [f"ProxyCommand={command}", *(["ProxyUseFdpass=yes"] if passes else [])]
+    ssh = shlex.join(["ssh", *(word for setting in settings for word in ("-o", setting))])
+    lines = ["[core]", f"\tsshCommand = {git_quote(ssh)}"]
+    if len(program()) == 1:
+        lines += [f"\tgitProxy = {git_quote(program()[0] + domain(host))}" for host in hosts]
+    return "\n".join(lines) + "\n"
+
+
+def domain(host: str) -> str:
+    """git knows no patterns: a name there stands for itself and what is below it."""
+    name = host.removeprefix("*.")
+    if name == "*":
+        return ""
+    if set(name) & set("*?!"):
+        raise UsageProblem("ssh-config", f"git has no pattern like {host}", "HOST, *.DOMAIN and * are understood")
+    return f" for {name}"
+
+
+def git_quote(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
