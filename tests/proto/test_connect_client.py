@@ -211,6 +211,62 @@ class TestRejected:
         assert answer(self.HEAD + b"Proxy-Status: ;;;\r\nContent-Length: 0\r\n\r\n").proxy_status == ()
 
 
+class TestKept:
+    """NTLM and Negotiate authenticate a connection: the next request goes on the one that had the 407."""
+
+    HEAD = b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n"
+
+    def kept(self, data):
+        """The answer, whole and octet by octet."""
+        whole, single = (feed_all(ConnectClient(TARGET, (), keep=True), pieces) for pieces in ([data], octets(data)))
+        assert whole == single
+        return whole
+
+    def test_a_huge_page_with_a_length(self):
+        machine = ConnectClient(TARGET, (), keep=True)
+        assert machine.feed(self.HEAD + b"Content-Length: 5242880\r\n\r\n") is None
+        for _ in range(79):
+            assert machine.feed(b"x" * 65536) is None
+        rejected = machine.feed(b"x" * 65536)
+        assert (rejected.reusable, rejected.body) == (True, b"x" * MAX_EXCERPT)
+
+    def test_a_huge_page_in_chunks(self):
+        machine = ConnectClient(TARGET, (), keep=True)
+        assert machine.feed(self.HEAD + b"Transfer-Encoding: chunked\r\n\r\n") is None
+        for _ in range(80):
+            assert machine.feed(b"10000\r\n" + b"x" * 65536 + b"\r\n") is None
+        assert machine.feed(b"0\r\n") is None
+        rejected = machine.feed(b"\r\n")
+        assert (rejected.reusable, rejected.body) == (True, b"x" * MAX_EXCERPT)
+
+    @pytest.mark.parametrize(
+        ("data", "reusable"),
+        [
+            (HEAD + b"Content-Length: 3\r\n\r\nwhy", True),
+            (HEAD + b"Proxy-Connection: Keep-Alive\r\nContent-Length: 0\r\n\r\n", True),
+            (HEAD.replace(b"1.1", b"1.0") + b"Proxy-Connection: Keep-Alive\r\nContent-Length: 0\r\n\r\n", True),
+            (HEAD.replace(b"1.1", b"1.0") + b"Content-Length: 0\r\n\r\n", False),
+            (HEAD + b"Connection: close\r\nContent-Length: 3\r\n\r\nwhy", False),
+            (HEAD + b"\r\n" + b"x" * MAX_EXCERPT, False),
+            (HEAD.replace(b"407", b"403") + b"Content-Length: 0\r\n\r\n", False),
+        ],
+    )
+    def test_whether_the_connection_can_be_used_again(self, data, reusable):
+        assert self.kept(data).reusable is reusable
+
+    def test_not_unless_asked(self):
+        assert not answer(self.HEAD + b"Content-Length: 3\r\n\r\nwhy").reusable
+
+    def test_c11_not_with_anything_behind_it(self):
+        machine = ConnectClient(TARGET, (), keep=True)
+        assert not machine.feed(self.HEAD + b"Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").reusable
+
+    def test_not_when_it_was_cut_short(self):
+        machine = ConnectClient(TARGET, (), keep=True)
+        assert machine.feed(self.HEAD + b"Content-Length: 3\r\n\r\nwh") is None
+        assert not machine.eof().reusable
+
+
 class TestMalformed:
     @pytest.mark.parametrize(
         ("data", "shown", "hint"),

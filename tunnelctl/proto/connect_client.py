@@ -3,6 +3,7 @@
     request sent ── 1xx ──▶ again, a bounded number of times
                  ── 2xx ──▶ Established: everything behind the empty line is the tunnel's
                  ── else ─▶ an excerpt of the body is collected ──▶ Rejected
+                                (on a 407 the whole body is read, if the next request is to go on this connection)
                  ── not HTTP ──▶ MalformedAnswer, at the first octet that shows it
 
 Payload must not be sent before Established (RFC 9931): octets sent to a proxy that then refuses would be read as a request.
@@ -45,9 +46,10 @@ class Established(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The proxy answered, and not with 2xx; the connection is of no further use. All text in it is the peer's, unescaped.
+    """The proxy answered, and not with 2xx. All text in it is the peer's, unescaped.
 
     body: the decoded content, at most MAX_EXCERPT octets of it
+    reusable: the connection can take the next request; never so unless that was asked for
     """
 
     status: int
@@ -56,13 +58,18 @@ class Rejected(NamedTuple):
     head: bytes
     body: bytes
     proxy_status: tuple[ProxyStatus, ...]
+    reusable: bool = False
 
 
 class ConnectClient:
     """One CONNECT request on one connection."""
 
-    def __init__(self, target: Address, fields: Fields = ()) -> None:
-        """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or is not the user's to set."""
+    def __init__(self, target: Address, fields: Fields = (), keep: bool = False) -> None:
+        """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or is not the user's to set.
+
+        keep: after a 407 the connection is wanted for the next request (NTLM and Negotiate authenticate a connection), so the
+        body of a 407 is read to its end
+        """
         for name, value in fields:
             header.check(name, value)
             if name.lower() in _OURS:
@@ -74,6 +81,7 @@ class ConnectClient:
         self._reader = HeadReader(CLIENT_LIMITS, strict=False)
         self._informational = 0
         self._done = False
+        self._keep = keep
         self._refusal: _RefusalReader | None = None
 
     def request(self) -> bytes:
@@ -109,7 +117,7 @@ class ConnectClient:
             if 200 <= status <= 299:
                 return Established(status, reason, head.fields, head.raw, head.leftover)
             if status >= 200:
-                self._refusal = _RefusalReader(status, reason, head)
+                self._refusal = _RefusalReader(status, reason, head, self._keep and status == 407)
             else:
                 self._skip_informational(status)
             data = head.leftover
@@ -155,12 +163,13 @@ class ConnectClient:
 class _RefusalReader:
     """Collects the body behind the head of a refusal."""
 
-    def __init__(self, status: int, reason: str, head: Head) -> None:
-        from tunnelctl.proto.body import BodyReader
+    def __init__(self, status: int, reason: str, head: Head, keep: bool) -> None:
+        from tunnelctl.proto.body import BodyReader, stays_open
 
         self._start = status, reason
         self._head = head
-        self._body = BodyReader(head.fields, MAX_EXCERPT, empty=status == 304)  # RFC 9112 section 6.3
+        drain = keep and stays_open(head.start_line.partition(b" ")[0], head.fields)
+        self._body = BodyReader(head.fields, MAX_EXCERPT, empty=status == 304, drain=drain)  # RFC 9112 section 6.3
 
     def feed(self, data: bytes) -> Rejected | None:
         return self.result() if self._body.feed(data) else None
@@ -171,7 +180,7 @@ class _RefusalReader:
         from tunnelctl.proto.proxy_status import parse as parse_proxy_status  # not on the way to a tunnel
 
         proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
-        return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status)
+        return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status, self._body.drained)
 
 
 def quote(octets: bytes) -> str:
