@@ -53,7 +53,7 @@ def _authentication_hint(answer: Rejected, fields: Fields) -> str:
     from tunnelctl.proto.challenge import parse_challenges, strongest
 
     offered = parse_challenges(get_all(answer.fields, "proxy-authenticate"))
-    if offered and strongest(offered) is None:
+    if offered and strongest(offered, ("basic",)) is None:
         return f"it wants {' or '.join(challenge.scheme for challenge in offered)} authentication"
     return "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"
 
