@@ -5,11 +5,14 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
+from tests.peers import certificates
+from tests.peers.certificates import Certificates
 from tests.peers.process import Daemon, path_of, scratch_directory
 
 USER, PASSWORD = "anna", "Se-cret.w0rd"  # tinyproxy takes letters, digits, dot, dash and underscore only
@@ -20,18 +23,24 @@ _numbers = itertools.count()
 
 class Proxy(NamedTuple):
     port: int
+    scheme: str = "http"
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def url_with_credentials(self) -> str:
-        return f"http://{USER}:{PASSWORD}@127.0.0.1:{self.port}"
+        return self.url_with(USER, PASSWORD)
 
     @property
     def url_with_wrong_password(self) -> str:
-        return f"http://{USER}:wrong@127.0.0.1:{self.port}"
+        return self.url_with(USER, "wrong")
+
+    def url_with(self, user: str, password: str) -> str:
+        """The URL with these credentials, escaped as a URL wants them."""
+        return f"{self.scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{self.host}:{self.port}"
 
 
 class Rules(NamedTuple):
@@ -42,6 +51,13 @@ class Rules(NamedTuple):
 
 
 ANYTHING = Rules()
+
+
+class Tls(NamedTuple):
+    """What a proxy over TLS shows, and whether it wants to see a certificate as well."""
+
+    certificates: Certificates
+    of_client: bool = False
 
 
 def _htpasswd(directory: Path) -> Path:
@@ -58,6 +74,9 @@ def _running(
     directory: Path,
     settings: Callable[[int], str],
     arguments: Callable[[Path], list[str]],
+    *,
+    tls: Tls | None = None,
+    env: dict[str, str] | None = None,
     end_with: int = signal.SIGTERM,
 ) -> Iterator[Proxy]:
     """Run a program that reads its settings from a file, written once its port is known."""
@@ -67,8 +86,9 @@ def _running(
         file.write_text(settings(port))
         return arguments(file)
 
-    with Daemon(command, directory / "log", end_with=end_with) as daemon:
-        yield Proxy(daemon.port)
+    with Daemon(command, directory / "log", env=env, end_with=end_with) as daemon:
+        # A name, because a certificate is wanted for one.
+        yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)
 
 
 def _nobody() -> str:
@@ -76,9 +96,34 @@ def _nobody() -> str:
     return "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
 
+class Guard(NamedTuple):
+    """How a squid authenticates: the lines that say so, and the environment of its helpers."""
+
+    lines: tuple[str, ...]
+    environment: Mapping[str, str] = {}
+
+
+def _basic(directory: Path) -> Guard:
+    return Guard(
+        (
+            f"auth_param basic program {path_of('basic_ncsa_auth')} {_htpasswd(directory)}",
+            "auth_param basic children 1 startup=1",
+            "auth_param basic realm squid",
+        )
+    )
+
+
+def _squid_listens(port: int, tls: Tls | None) -> str:
+    if tls is None:
+        return f"http_port 127.0.0.1:{port}"
+    chain, key = tls.certificates.server
+    asked = f"clientca={tls.certificates.authority}" if tls.of_client else ""
+    return f"https_port 127.0.0.1:{port} tls-cert={chain} tls-key={key} {asked}"
+
+
 @contextmanager
-def squid(rules: Rules = ANYTHING) -> Iterator[Proxy]:
-    """Squid without cache, helpers to a minimum, in the foreground."""
+def squid(rules: Rules = ANYTHING, tls: Tls | None = None, guard: Callable[[Path], Guard] = _basic) -> Iterator[Proxy]:
+    """Squid without cache, helpers to a minimum, in the foreground. `guard` tells how a password is asked for, if one is."""
     with scratch_directory() as directory:
         lines = [
             "pid_filename none",
@@ -92,20 +137,17 @@ def squid(rules: Rules = ANYTHING) -> Iterator[Proxy]:
             f"cache_effective_user {_nobody()}",
             f"acl open port {' '.join(map(str, rules.ports)) or '1-65535'}",
         ]
+        environment = None
         if rules.password:
-            lines += [
-                f"auth_param basic program {path_of('basic_ncsa_auth')} {_htpasswd(directory)}",
-                "auth_param basic children 1 startup=1",
-                "auth_param basic realm squid",
-                "acl known proxy_auth REQUIRED",
-                "http_access deny !known",
-            ]
+            asked = guard(directory)
+            environment = {**os.environ, **asked.environment}
+            lines += [*asked.lines, "acl known proxy_auth REQUIRED", "http_access deny !known"]
         lines += ["http_access allow CONNECT open", "http_access deny all"]
         (directory / "cache.log").touch()
         os.chmod(directory / "cache.log", 0o666)
 
         def settings(port: int) -> str:
-            return "\n".join([f"http_port 127.0.0.1:{port}", *lines, ""])
+            return "\n".join([_squid_listens(port, tls), *lines, ""])
 
         # A service name of its own keeps its shared memory apart from any other squid's.
         name = f"tunnelctl{os.getpid()}n{next(_numbers)}"
@@ -115,7 +157,7 @@ def squid(rules: Rules = ANYTHING) -> Iterator[Proxy]:
 
         try:
             # Killed, because told to end it takes two seconds, whatever shutdown_lifetime says.
-            with _running(directory, settings, arguments, end_with=signal.SIGKILL) as proxy:
+            with _running(directory, settings, arguments, tls=tls, env=environment, end_with=signal.SIGKILL) as proxy:
                 yield proxy
         finally:
             for segment in Path("/dev/shm").glob(f"{name}-*"):
@@ -153,6 +195,7 @@ LoadModule auth_basic_module {modules}/mod_auth_basic.so
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_connect_module {modules}/mod_proxy_connect.so
 Mutex posixsem
+{tls}
 ProxyRequests On
 AllowCONNECT {ports}
 <Proxy *>
@@ -160,12 +203,27 @@ AllowCONNECT {ports}
 </Proxy>
 """
 _APACHE_MODULES = "/usr/lib/apache2/modules"
+_APACHE_TLS = """\
+LoadModule socache_shmcb_module {modules}/mod_socache_shmcb.so
+LoadModule ssl_module {modules}/mod_ssl.so
+SSLEngine on
+SSLSessionCache none
+SSLCertificateFile {certificates.chain}
+SSLCertificateKeyFile {certificates.key}
+SSLCACertificateFile {certificates.authority}
+SSLVerifyClient {asked}
+"""
 _APACHE_PASSWORD = "AuthType Basic\nAuthName apache\nAuthBasicProvider file\nAuthUserFile {file}\nRequire valid-user"
 
 
+def _apache_tls(tls: Tls) -> str:
+    asked = "require" if tls.of_client else "none"
+    return _APACHE_TLS.format(modules=_APACHE_MODULES, certificates=tls.certificates, asked=asked)
+
+
 @contextmanager
-def apache(rules: Rules = ANYTHING) -> Iterator[Proxy]:
-    """Apache with mod_proxy_connect and nothing else."""
+def apache(rules: Rules = ANYTHING, tls: Tls | None = None) -> Iterator[Proxy]:
+    """Apache with mod_proxy_connect, mod_ssl if there is something for it to do, and nothing else."""
     with scratch_directory() as directory:
         access = _APACHE_PASSWORD.format(file=_htpasswd(directory)) if rules.password else "Require all granted"
 
@@ -176,13 +234,14 @@ def apache(rules: Rules = ANYTHING) -> Iterator[Proxy]:
                 modules=_APACHE_MODULES,
                 ports=" ".join(map(str, rules.ports)) or "1-65535",
                 access=access,
+                tls="" if tls is None else _apache_tls(tls),
                 user="User nobody\nGroup nogroup" if os.getuid() == 0 else "",
             )
 
         def arguments(file: Path) -> list[str]:
             return [path_of("apache2"), "-f", str(file), "-D", "FOREGROUND"]
 
-        with _running(directory, settings, arguments) as proxy:
+        with _running(directory, settings, arguments, tls=tls) as proxy:
             yield proxy
 
 

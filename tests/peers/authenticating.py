@@ -1,0 +1,137 @@
+"""Scripts of proxies that ask for a password in ways which real ones seldom show, or not when they are told to."""
+
+import base64
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+
+from tests.peers.proxies import PASSWORD, USER
+from tests.peers.scripted import ESTABLISHED, Conversation, Script, echo
+
+HUGE = 5 << 20
+_BASIC = b'Basic realm="scripted"'
+_PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,]+))')
+_ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+
+
+def authorization(head: bytes) -> str:
+    """What a request says in Proxy-Authorization, "" if nothing."""
+    found = re.search(rb"(?im)^proxy-authorization:[ \t]*(.*?)[ \t]*\r$", head)
+    return found[1].decode() if found else ""
+
+
+def knows_basic(head: bytes) -> bool:
+    return authorization(head) == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+
+class Digest:
+    """The checking side of RFC 7616 with qop=auth: a nonce is good for one request, the one after it was given out."""
+
+    def __init__(self, algorithm: str = "SHA-256") -> None:
+        self._algorithm = algorithm
+        self._nonce = ""
+        self.nonces: list[str] = []  # all that were given out
+        self.seen: list[str] = []  # the nonces that came back
+
+    def challenge(self, stale: bool = False) -> bytes:
+        """A challenge with a new nonce, of a length that no buffer is made for."""
+        self._nonce = secrets.token_urlsafe(100)
+        self.nonces.append(self._nonce)
+        said = ", stale=true" if stale else ""
+        return f'Digest realm="scripted, too", nonce="{self._nonce}", qop="auth", algorithm={self._algorithm}{said}'.encode()
+
+    def _hash(self, *words: str) -> str:
+        return _ALGORITHMS[self._algorithm](":".join(words).encode()).hexdigest()
+
+    def knows(self, head: bytes) -> bool:
+        scheme, _, rest = authorization(head).partition(" ")
+        if scheme.lower() != "digest":
+            return False
+        said = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(rest)}
+        self.seen.append(said["nonce"])
+        method, authority = head.decode().split(" ")[:2]
+        password = self._hash(USER, "scripted, too", PASSWORD)
+        request = self._hash(method, authority)
+        response = self._hash(password, said["nonce"], said["nc"], said["cnonce"], said["qop"], request)
+        named = (said["username"], said["uri"], said["nonce"], said["nc"])
+        return named == (USER, authority, self._nonce, "00000001") and said["response"] == response
+
+
+def asked(*challenges: bytes, body: bytes = b"", close: bool = True) -> bytes:
+    """A 407 with these challenges, each in a field of its own."""
+    fields = [b"Proxy-Authenticate: " + challenge for challenge in challenges]
+    fields += [b"Content-Length: %d" % len(body), b"Connection: " + (b"close" if close else b"keep-alive")]
+    return b"HTTP/1.1 407 Who are you\r\n" + b"\r\n".join(fields) + b"\r\n\r\n" + body
+
+
+def _serve(conversation: Conversation) -> None:
+    conversation.send(ESTABLISHED)
+    echo(conversation)
+
+
+def _guarded(knows: Callable[[bytes], bool], answer: Callable[[], bytes]) -> Script:
+    """Each connection is good for one request."""
+
+    def script(conversation: Conversation) -> None:
+        if knows(conversation.read_head()):
+            _serve(conversation)
+        else:
+            with suppress(ConnectionError):  # the client need not listen to all that is said
+                conversation.send(answer())
+
+    return script
+
+
+def closes_after_407() -> Script:
+    return _guarded(knows_basic, lambda: asked(_BASIC))
+
+
+def keeps_the_connection() -> Script:
+    """A client may ask again on the same connection, and may as well leave."""
+
+    def script(conversation: Conversation) -> None:
+        while not knows_basic(conversation.read_head()):
+            first = b""
+            with suppress(ConnectionError):
+                conversation.send(asked(_BASIC, body=b"<p>Who are you?</p>", close=False))
+                first = conversation.read(1)
+            if not first:
+                return
+            conversation.head = first
+        _serve(conversation)
+
+    return script
+
+
+def huge_body(promised: bool = True) -> Script:
+    """A 407 whose page is 5 MiB long; if that is not `promised`, the page ends with the connection."""
+    page = asked(_BASIC, body=b"<p>Who are you?</p>\n" * (HUGE // 20))
+    return _guarded(knows_basic, lambda: page if promised else re.sub(rb"Content-Length: \d+\r\n", b"", page, count=1))
+
+
+def changes_its_nonce(digest: Digest, stale: int = 1) -> Script:
+    """The first `stale` answers are turned down, right or wrong, because their nonce is too old."""
+    left = stale
+    too_old = False
+
+    def knows(head: bytes) -> bool:
+        nonlocal left, too_old
+        known = digest.knows(head)
+        too_old = bool(authorization(head)) and left > 0
+        left -= too_old
+        return known and not too_old
+
+    return _guarded(knows, lambda: asked(digest.challenge(too_old)))
+
+
+def six_in_one_line(digest: Digest) -> Script:
+    """Schemes, their parameters and lone tokens, all with commas between them (RFC 9110, section 11.6.1); Digest is the
+    strongest that a password is enough for."""
+
+    def offer() -> bytes:
+        others = (b"Newest", b'bearer realm="b, c" , scope=x', b"NTLM", b"Negotiate", _BASIC)
+        return asked(b", ,".join([*others[:2], digest.challenge(), *others[2:]]))
+
+    return _guarded(digest.knows, offer)

@@ -1,0 +1,83 @@
+"""Proxies that are made for TLS: nghttpx in front of squid, and Envoy. For squid and Apache over TLS see proxies.py."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.peers import certificates, proxies
+from tests.peers.process import Daemon, path_of, scratch_directory
+from tests.peers.proxies import Proxy, Tls
+
+
+@contextmanager
+def nghttpx(tls: Tls) -> Iterator[Proxy]:
+    """nghttpx as a forward proxy: it takes TLS off a CONNECT and hands it to a squid, over HTTP/1.1 or from HTTP/2."""
+    chain, key = map(str, tls.certificates.server)
+    asked = ["--verify-client", f"--verify-client-cacert={tls.certificates.authority}"] if tls.of_client else []
+    with scratch_directory() as directory, proxies.squid() as behind:
+
+        def command(port: int) -> list[str]:
+            words = [f"--frontend=127.0.0.1,{port}", f"--backend=127.0.0.1,{behind.port}", "--http2-proxy"]
+            quiet = ["--conf=/dev/null", "--single-process", "--workers=1", "--no-ocsp"]
+            return [path_of("nghttpx"), *quiet, *words, *asked, key, chain]
+
+        with Daemon(command, directory / "log") as daemon:
+            yield Proxy(daemon.port, "https", certificates.HOST)
+
+
+_EXTENSIONS = "type.googleapis.com/envoy.extensions"
+
+
+def _typed(kind: str, **settings: Any) -> dict[str, Any]:
+    """A part of Envoy's settings. It goes by its type; its name is only a label."""
+    return {"name": kind.rpartition(".")[2], "typed_config": {"@type": f"{_EXTENSIONS}.{kind}", **settings}}
+
+
+def _envoy(port: int, tls: Tls) -> dict[str, Any]:
+    """CONNECT to wherever its authority says, as Envoy's dynamic forward proxy does it."""
+    names = {"dns_cache_config": {"name": "names", "dns_lookup_family": "V4_ONLY"}}
+    upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
+    route = {"match": {"connect_matcher": {}}, "route": {"cluster": "anywhere", "upgrade_configs": [upgrade]}}
+    manager = _typed(
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="proxy",
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        http_filters=[
+            _typed("filters.http.dynamic_forward_proxy.v3.FilterConfig", **names),
+            _typed("filters.http.router.v3.Router"),
+        ],
+    )
+    chain, key, authority = ({"filename": str(file)} for file in (*tls.certificates.server, tls.certificates.authority))
+    shown = {"tls_certificates": [{"certificate_chain": chain, "private_key": key}]}
+    asked = {"validation_context": {"trusted_ca": authority}} if tls.of_client else {}
+    socket = _typed(
+        "transport_sockets.tls.v3.DownstreamTlsContext",
+        require_client_certificate=tls.of_client,
+        common_tls_context={**shown, **asked},
+    )
+    listener = {
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"transport_socket": socket, "filters": [manager]}],
+    }
+    cluster = {
+        "name": "anywhere",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": _typed("clusters.dynamic_forward_proxy.v3.ClusterConfig", **names),
+    }
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+@contextmanager
+def envoy(tls: Tls) -> Iterator[Proxy]:
+    with scratch_directory() as directory:
+
+        def command(port: int) -> list[str]:
+            file: Path = directory / "envoy.json"
+            file.write_text(json.dumps(_envoy(port, tls)))
+            words = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
+            return [path_of("envoy"), "-c", str(file), *words]
+
+        with Daemon(command, directory / "log") as daemon:
+            yield Proxy(daemon.port, "https", certificates.HOST)
