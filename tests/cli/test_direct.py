@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tunnelctl.cli.app import parse
 from tunnelctl.cli.direct import expand_short_form, parse_connect
-from tunnelctl.cli.flags import COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.cli.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.cli.values import connect_options
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.proto.address import Address
@@ -92,6 +92,8 @@ WORDS = st.one_of(st.sampled_from(["host", "22", "host:22", "[::1]:22", "::1", "
 
 
 def values(flag: Flag) -> st.SearchStrategy[str]:
+    if flag.kind == CHOICE:
+        return st.one_of(st.sampled_from(flag.choices), TEXTS)
     return NUMBERS if flag.kind in (SECONDS, COUNT) else TEXTS
 
 
@@ -125,6 +127,8 @@ def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
         return st.sampled_from([[s] for s in flag.spellings] + ([["-vv"]] if flag.kind == LEVEL else []))
     if flag.kind in (SECONDS, COUNT):
         texts = st.integers(0, 10**9 - 1).map(str)
+    elif flag.kind == CHOICE:
+        texts = st.sampled_from(flag.choices)
     else:
         texts = st.text(min_size=1, max_size=8).filter(lambda t: t.isprintable() and t[0] != "-")
     apart = st.tuples(st.sampled_from(flag.spellings), texts).map(list)

@@ -8,21 +8,30 @@ from typing import Any
 import pytest
 
 from tests.client.harness import CANARY, TARGET, Recorder
-from tunnelctl.client.credentials import MAX_FILE, PASSWORD_VARIABLE, authorization
+from tunnelctl.client.credentials import MAX_FILE, PASSWORD_VARIABLE, CredentialSource, Secret
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.errors import AuthenticationFailed, SettingsError, TunnelctlError, UsageProblem
-from tunnelctl.proto.basic import decode_basic
+from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.errors import SettingsError, TunnelctlError, UsageProblem
 from tunnelctl.proto.proxy_url import parse_proxy_url
 
 PLAIN = "http://proxy.test:3128"
 
 
-def credentials(url: str = PLAIN, nearest: bool = True, **others: Any) -> tuple[str, str] | None:
-    """What a proxy is sent as user and password; `environ` is the password in the environment."""
-    environ = {PASSWORD_VARIABLE: others.pop("environ")} if "environ" in others else {}
-    chosen = ConnectOptions(TARGET, **others)
-    value = authorization(parse_proxy_url(url), nearest, chosen, environ, Recorder())
-    return None if value is None else decode_basic(value)
+def source(url: str = PLAIN, nearest: bool = True, **others: Any) -> CredentialSource:
+    """`environ` is the password in the environment, `home` the home directory, `netrc` the variable of that name."""
+    variables = {"environ": PASSWORD_VARIABLE, "home": "HOME", "netrc": "NETRC"}
+    environ = {name: str(others.pop(key)) for key, name in variables.items() if key in others}
+    trace = others.pop("trace", None) or Recorder()
+    return CredentialSource(parse_proxy_url(url), nearest, ConnectOptions(TARGET, **others), environ, trace)
+
+
+def credentials(url: str = PLAIN, nearest: bool = True, **others: Any) -> tuple[str | None, str] | None:
+    """The user and the password for a proxy; `available` has to have told that there are some."""
+    asked = source(url, nearest, **others)
+    announced = asked.available
+    secret = run(asked.find)
+    assert announced == (secret is not None)
+    return None if secret is None else tuple(secret)
 
 
 def secret_file(directory: Path, content: bytes, mode: int = 0o600) -> str:
@@ -112,6 +121,158 @@ def test_a_pipe_serves_as_a_file() -> None:
         os.close(reader)
 
 
+@pytest.mark.parametrize("flag", [{"password_command": "echo token"}, {"proxy_password_file": "FILE"}, {"environ": "token"}])
+def test_a_token_has_no_user(tmp_path: Path, flag: dict[str, str]) -> None:
+    given = {key: secret_file(tmp_path, b"token\n") if value == "FILE" else value for key, value in flag.items()}
+    assert credentials(auth="bearer", **given) == (None, "token")
+
+
+def test_a_password_command_is_second_to_a_file(tmp_path: Path) -> None:
+    path = secret_file(tmp_path, b"from file\n")
+    assert credentials(proxy_user="user", proxy_password_file=path, password_command="echo no") == ("user", "from file")
+    assert credentials(proxy_user="user", password_command="echo from command", environ="no") == ("user", "from command")
+    assert credentials("http://user@proxy.test", password_command="echo from command") == ("user", "from command")
+
+
+def test_a_user_and_a_password_from_the_flags_come_before_an_auth_file(tmp_path: Path) -> None:
+    path = secret_file(tmp_path, b"from:file\n")
+    assert credentials(proxy_user="user", environ="secret", proxy_auth_file=path) == ("user", "secret")
+    assert credentials(proxy_user="user", proxy_auth_file=path) == ("from", "file")
+
+
+# --- when
+
+
+def test_nothing_is_run_before_somebody_asks_and_then_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    asked = source(proxy_user="user", password_command=f"echo run >> {log}; echo secret")
+    assert asked.available
+    assert not log.exists()
+    assert [run(asked.find), run(asked.find)] == [Secret("user", "secret")] * 2
+    assert log.read_text() == "run\n"
+
+
+def test_of_many_who_want_them_at_once_one_asks(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    asked = source(proxy_user="user", password_command=f"echo run >> {log}; echo secret")
+    found: list[Secret | None] = []
+
+    async def want() -> None:
+        found.append(await asked.find())
+
+    async def all_want() -> None:
+        async with Nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(want)
+
+    run(all_want)
+    assert found == [Secret("user", "secret")] * 5
+    assert log.read_text() == "run\n"
+
+
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
+    asked = source(proxy_user="user", password_command=f"cat {tmp_path}/secret")
+    with pytest.raises(SettingsError):
+        run(asked.find)
+    secret_file(tmp_path, b"secret\n")
+    assert run(asked.find) == Secret("user", "secret")
+
+
+# --- netrc
+
+
+def netrc(directory: Path, text: str, mode: int = 0o600) -> Path:
+    path = directory / ".netrc"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+ENTRY = f"machine proxy.test login user password {CANARY}\n"
+
+
+def test_netrc_at_home_and_where_the_variable_says(tmp_path: Path) -> None:
+    path = netrc(tmp_path, ENTRY)
+    assert credentials(home=tmp_path) == ("user", CANARY)
+    assert credentials(netrc=path, home="/nonexistent") == ("user", CANARY)
+    assert credentials(netrc="", home=tmp_path) == ("user", CANARY)
+    assert credentials(netrc=tmp_path / "other", home=tmp_path) is None
+
+
+def test_netrc_is_for_every_hop_that_it_names(tmp_path: Path) -> None:
+    netrc(tmp_path, ENTRY)
+    assert credentials(nearest=False, home=tmp_path) == ("user", CANARY)
+    assert credentials("http://other.test", home=tmp_path) is None
+
+
+def test_the_default_of_netrc_is_for_nobody(tmp_path: Path) -> None:
+    netrc(tmp_path, f"default login user password {CANARY}\n")
+    assert credentials(home=tmp_path) is None
+
+
+def test_netrc_has_an_ipv6_address_without_brackets(tmp_path: Path) -> None:
+    netrc(tmp_path, f"machine ::1 login user password {CANARY}\n")
+    assert credentials("http://[::1]:3128", home=tmp_path) == ("user", CANARY)
+
+
+def test_netrc_comes_last(tmp_path: Path) -> None:
+    netrc(tmp_path, ENTRY)
+    assert credentials("http://a:b@proxy.test", home=tmp_path) == ("a", "b")
+    assert credentials(home=tmp_path, proxy_user="a", environ="b") == ("a", "b")
+    assert credentials(home=tmp_path, proxy_auth_file=secret_file(tmp_path, b"a:b\n")) == ("a", "b")
+
+
+def test_netrc_has_the_password_of_its_own_user_and_of_no_other(tmp_path: Path) -> None:
+    netrc(tmp_path, ENTRY)
+    assert credentials("http://user@proxy.test", home=tmp_path) == ("user", CANARY)
+    assert credentials(proxy_user="user", home=tmp_path) == ("user", CANARY)
+    with pytest.raises(UsageProblem, match="no password for this user"):
+        credentials(proxy_user="other", home=tmp_path)
+
+
+def test_netrc_without_a_login_or_a_password(tmp_path: Path) -> None:
+    netrc(tmp_path, "machine proxy.test password token\n")
+    assert credentials(home=tmp_path) == (None, "token")
+    assert credentials(home=tmp_path, proxy_user="user") == ("user", "token")
+    netrc(tmp_path, "machine proxy.test login user\n")
+    assert credentials(home=tmp_path) is None
+
+
+@pytest.mark.parametrize("home", ["", "/nonexistent", "/dev/null"])
+def test_no_netrc_is_no_mistake(home: str) -> None:
+    assert credentials(home=home) is None
+
+
+@pytest.mark.parametrize(("text", "line"), [(f"machine proxy.test\n{CANARY}\n", ", line 3"), (f"{CANARY} x", ", line 1")])
+def test_a_malformed_netrc_is_named_and_not_quoted(tmp_path: Path, text: str, line: str) -> None:
+    path = netrc(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        credentials(home=tmp_path)
+    error = caught.value
+    assert error.what.startswith(f"netrc file {path}, line ")
+    assert CANARY not in f"{error!r} {error} {error.hint} {error.__cause__}"
+
+
+def test_a_netrc_that_is_no_text(tmp_path: Path) -> None:
+    netrc(tmp_path, "").write_bytes(b"machine proxy.test password \xff\xfe\n")
+    with pytest.raises(SettingsError, match="it is malformed"):
+        credentials(home=tmp_path)
+
+
+def test_a_netrc_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="is a directory"):
+        credentials(netrc=tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o644, 1), (0o640, 1)])
+def test_a_netrc_that_others_can_read_is_warned_about_if_it_is_used(tmp_path: Path, mode: int, count: int) -> None:
+    netrc(tmp_path, ENTRY, mode)
+    trace = Recorder()
+    run(source(home=tmp_path, trace=trace).find)
+    run(source("http://other.test", home=tmp_path, trace=trace).find)
+    assert [str(fields["text"]).partition(":")[0] for fields in trace.named("warning")] == [f"netrc file {tmp_path}/.netrc"] * count
+
+
 # --- for whom
 
 
@@ -119,6 +280,8 @@ def test_only_the_nearest_gets_what_flags_and_environment_have(tmp_path: Path) -
     password = secret_file(tmp_path, f"u:{CANARY}\n".encode())
     assert credentials(nearest=False, proxy_user="user", proxy_password_file=password) is None
     assert credentials(nearest=False, proxy_auth_file=password) is None
+    assert credentials(nearest=False, proxy_user="user", password_command=f"echo {CANARY}") is None
+    assert credentials(nearest=False, ask_password=True) is None
     with pytest.raises(UsageProblem, match="there is no password"):
         credentials("http://user@proxy.test", nearest=False, environ=CANARY, proxy_password_file=password)
 
@@ -203,19 +366,11 @@ def test_user_without_password() -> None:
     assert PASSWORD_VARIABLE in caught.value.hint
 
 
-def test_password_without_user(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", [{"proxy_password_file": "x"}, {"password_command": "x"}, {"ask_password": True}])
+def test_password_without_user_is_told_before_anything_is_asked(flag: dict[str, Any]) -> None:
     with pytest.raises(UsageProblem) as caught:
-        credentials(proxy_password_file=secret_file(tmp_path, b"x\n"))
+        source(**flag)
     assert "--proxy-user" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "url", [PLAIN, "http://us%0Aer:x@proxy.test", "http://us%3Aer:x@proxy.test", "http://user:%0D%0AX@proxy.test"]
-)
-def test_what_basic_cannot_carry(url: str) -> None:
-    """A colon in the user would move the border; a line end would add a header field."""
-    with pytest.raises(AuthenticationFailed):
-        credentials(url, proxy_user="us:er", environ="x")
 
 
 def test_no_error_repeats_the_password(tmp_path: Path) -> None:
@@ -231,12 +386,20 @@ def test_no_error_repeats_the_password(tmp_path: Path) -> None:
             assert CANARY not in shown
 
 
+def test_no_repr_shows_it() -> None:
+    secret = Secret("user", CANARY)
+    assert CANARY not in f"{secret} {secret!r} {[secret]}"
+    asked = source(f"http://user:{CANARY}@proxy.test", environ=CANARY)
+    run(asked.find)
+    assert CANARY not in f"{asked} {asked!r}"
+
+
 # --- warnings
 
 
 def warnings(path: str) -> list[object]:
     trace = Recorder()
-    authorization(parse_proxy_url(PLAIN), True, ConnectOptions(TARGET, proxy_auth_file=path), {}, trace)
+    credentials(proxy_auth_file=path, trace=trace)
     return [fields["text"] for fields in trace.named("warning")]
 
 

@@ -16,6 +16,7 @@ SECONDS = "seconds"  # plain decimal, 0 is off
 COUNT = "count"  # plain whole number
 TEXT = "text"
 FILE = "file"  # a path; "-" where the help says so
+CHOICE = "choice"  # one of `choices`, and nothing else
 
 
 class Flag(NamedTuple):
@@ -35,7 +36,7 @@ class Flag(NamedTuple):
     field: str = ""  # name in the options; made from `name` when empty
     constant: object = True  # what a switch stores
     least: int = 0  # smallest value of a COUNT
-    choices: tuple[str, ...] = ()  # values worth completing; other values are allowed. One that ends in / is only a beginning
+    choices: tuple[str, ...] = ()  # of a CHOICE, all; else those worth completing. One that ends in / is only a beginning
 
     @property
     def destination(self) -> str:
@@ -97,7 +98,20 @@ FLAGS = (
         detail="The variable holds the password itself; the file comes first.",
     ),
     Flag(
+        "password-command", "", "COMMAND", TEXT, "shell command that prints the password", REACH, "Proxy",
+        detail="Run by /bin/sh when the password is needed, without our stdin and stdout; the first line that it prints is the "
+        "password. It has 60 seconds. As in --password-command 'pass show proxy'.",
+    ),
+    Flag(
+        "ask-password", "", "", SWITCH, "ask for the password on the terminal", REACH, "Proxy",
+        detail="On the terminal itself, never on stdin, which is the tunnel; so it works below ssh as well.",
+    ),
+    Flag(
         "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as corkscrew has it", REACH, "Proxy",
+    ),
+    Flag(
+        "auth", "", "SCHEME", CHOICE, "how to log in: any, basic, digest, bearer, ntlm or negotiate", REACH, "Proxy",
+        default="any", choices=("any", "basic", "digest", "bearer", "ntlm", "negotiate"),
     ),
     Flag(
         "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", REACH, "Proxy",

@@ -23,21 +23,11 @@ def users_line(user: str) -> str:
 
 
 def ask(user: str) -> str:
-    """Twice, without echo, from the terminal device; a terminal that cannot hide it is refused instead of warned about."""
-    import signal
-    import warnings
-    from getpass import GetPassWarning, getpass
+    """Twice, without echo, from the terminal device."""
+    from tunnelctl.stream.terminal import ask_now
 
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # getpass gives the terminal its echo back only if Ctrl-C raises
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", GetPassWarning)
-        try:
-            password = getpass(f"password for {user}: ")
-            again = getpass("once more: ")
-        except (EOFError, UnicodeError, GetPassWarning):
-            raise UsageProblem("hash-password", "no password was given on the terminal") from None
-    if password != again:
+    password = ask_now("hash-password", f"password for {user}: ")
+    if ask_now("hash-password", "once more: ") != password:
         raise UsageProblem("hash-password", "the two passwords differ")
     return password
 

@@ -5,7 +5,7 @@ Each parser delivers pairs of a flag and the text after it. Everything here rais
 
 from collections.abc import Callable, Iterable
 
-from tunnelctl.cli.flags import CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.flags import CHOICE, CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_port
@@ -43,6 +43,8 @@ def read_value(flag: Flag, text: str) -> object:
     name = flag.spellings[-1]
     if not text:
         raise UsageProblem(name, "the value is empty")
+    if flag.kind == CHOICE and text not in flag.choices:
+        raise UsageProblem(name, f"`{text}` is none of {', '.join(flag.choices)}")
     reader = READERS.get(flag.kind)
     if reader is None:
         return text

@@ -1,79 +1,201 @@
-"""User and password for the nearest proxy: from its URL, the flags, files, the environment. None of it is ever printed."""
+"""What to log in to a proxy with: from its URL, the flags, files, a command, the terminal, netrc. None of it is ever printed.
+
+Nothing is asked for until somebody wants it: most proxies let everybody in, and a prompt or a keyring is for those that do not.
+"""
+
+from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Mapping
+from errno import ENOENT, ENOTDIR
 
-from tunnelctl.client.options import ConnectOptions, ForwardOptions
+from tunnelctl.engine.event import Semaphore
 from tunnelctl.errors import SettingsError, UsageProblem, reason
-from tunnelctl.proto.basic import encode_basic
 from tunnelctl.proto.proxy_url import ProxyURL
+from tunnelctl.record import NamedTuple
 from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.options import ReachOptions
 
 MAX_FILE = 4096  # bytes; a password file is one line, and a wrong path may be a disk
 PASSWORD_VARIABLE = "TUNNELCTL_PROXY_PASSWORD"
 
 
-def authorization(
-    proxy: ProxyURL, nearest: bool, options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace
-) -> str | None:
-    """The value of Proxy-Authorization for one proxy of the chain, or None.
+class Secret(NamedTuple):
+    """What one proxy is logged in to with. A token has no user."""
 
-    Flags, files and variables are for the nearest proxy only: each hop sees what is meant for it. The others have URLs.
+    user: str | None
+    password: str
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class CredentialSource:
+    """The credentials for one proxy of the chain, found when they are first asked for and then remembered.
+
+    Flags, files, variables and the prompt are for the nearest proxy only: each hop sees what is meant for it. The others have
+    their URLs, and netrc, which names its hosts.
     """
-    if proxy.user is not None:
-        password = proxy.password
-        if password is None and nearest:
-            password = _password(options, environ, trace)
-        if password is None:
-            raise _no_password(f"proxy {proxy}")
-        return encode_basic(proxy.user, password)
-    if not nearest:
-        return None
-    if options.proxy_auth_file is not None:
-        user, colon, password = _first_line(options.proxy_auth_file, "--proxy-auth-file", trace).partition(":")
-        if not colon:
-            raise SettingsError(f"--proxy-auth-file {options.proxy_auth_file}", "the first line is not USER:PASSWORD")
-        return encode_basic(user, password)
-    return _from_flags(options, environ, trace)
 
+    def __init__(self, proxy: ProxyURL, nearest: bool, options: ReachOptions, environ: Mapping[str, str], trace: Trace) -> None:
+        """Raises UsageProblem for flags that cannot be meant."""
+        self._proxy, self._nearest, self._options, self._environ, self._trace = proxy, nearest, options, environ, trace
+        self._asking = Semaphore(1)  # of many tunnels that begin at once, one asks
+        self._known = False
+        self._secret: Secret | None = None
+        self._user = proxy.user
+        if nearest and proxy.user is None:
+            self._user = options.proxy_user
+            self._require_user()
 
-def _from_flags(options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace) -> str | None:
-    if options.proxy_user is None:
+    def __repr__(self) -> str:
+        return f"CredentialSource({self._proxy})"
+
+    @property
+    def available(self) -> bool:
+        """Whether `find` has anything to look for. Asks nobody and runs nothing; the only file it reads is netrc.
+
+        Raises SettingsError for a netrc file that cannot be read.
+        """
+        return (
+            self._secret is not None
+            or self._user is not None
+            or self._has_password()
+            or (self._nearest and self._options.proxy_auth_file is not None)
+            or self._from_netrc() is not None
+        )
+
+    async def find(self) -> Secret | None:
+        """The credentials, None where there are none. It may wait for a person, who cannot be hurried, or for a command.
+
+        Raises SettingsError or UsageProblem; asked again after that, it looks again.
+        """
+        async with self._asking:
+            if not self._known:
+                self._secret = await self._look()
+                self._known = True
+        return self._secret
+
+    async def _look(self) -> Secret | None:
+        if self._user is not None and self._proxy.password is not None:
+            return Secret(self._user, self._proxy.password)
+        if self._has_password():
+            return Secret(self._user, await self._password())
+        path = self._options.proxy_auth_file
+        if self._nearest and self._proxy.user is None and path is not None:
+            return _from_auth_file(path, self._trace)
+        secret = self._from_netrc()
+        if secret is None and self._user is not None:
+            what = f"--proxy-user {self._user}" if self._proxy.user is None else f"proxy {self._proxy}"
+            hint = f"give --proxy-password-file FILE or --ask-password, or set {PASSWORD_VARIABLE}"
+            raise UsageProblem(what, "there is no password for this user", hint)
+        return secret
+
+    def _require_user(self) -> None:
+        if self._user is None and self._options.auth != "bearer":
+            for flag, value in self._password_flags():
+                if value:
+                    hint = "add --proxy-user NAME; a token, which has none, is for --auth bearer"
+                    raise UsageProblem(flag, "whose password it is, is missing", hint)
+
+    def _password_flags(self) -> tuple[tuple[str, object], ...]:
+        options = self._options
+        return (
+            ("--proxy-password-file", options.proxy_password_file),
+            ("--password-command", options.password_command),
+            ("--ask-password", options.ask_password),
+        )
+
+    def _has_password(self) -> bool:
+        """Whether flags or environment know the password, or whom to ask. The variable alone is no reason to log in."""
+        if not self._nearest:
+            return False
+        if any(value for _, value in self._password_flags()):
+            return True
+        return PASSWORD_VARIABLE in self._environ and (self._user is not None or self._options.auth == "bearer")
+
+    async def _password(self) -> str:
+        options = self._options
         if options.proxy_password_file is not None:
-            raise UsageProblem("--proxy-password-file", "whose password it is, is missing", hint="add --proxy-user NAME")
-        return None
-    password = _password(options, environ, trace)
-    if password is None:
-        raise _no_password(f"--proxy-user {options.proxy_user}")
-    return encode_basic(options.proxy_user, password)
+            return _read_file(options.proxy_password_file, "--proxy-password-file", self._trace)
+        if options.password_command is not None:
+            from tunnelctl.client.password_command import first_line
+
+            return _secret_text(await first_line(options.password_command, MAX_FILE + 1), "--password-command")
+        if options.ask_password:
+            from tunnelctl.stream.terminal import ask
+
+            whom = f"{self._user} at " if self._user is not None else ""
+            return _not_empty(await ask("--ask-password", f"password for {whom}proxy {self._proxy.address}: "))
+        return self._environ[PASSWORD_VARIABLE]
+
+    def _from_netrc(self) -> Secret | None:
+        """Only an entry that names the host: `default` is for whoever asks, and a proxy may be anybody."""
+        home = self._environ.get("HOME")
+        path = self._environ.get("NETRC") or (home and os.path.join(home, ".netrc"))
+        if not path:
+            return None
+        import netrc
+
+        try:
+            with open(path, "rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+            login, _, password = netrc.netrc(path).hosts.get(self._proxy.address.host, ("", "", ""))
+        except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # whose text quotes the word that is wrong, and that may be it
+            place = f", line {error.lineno}" if isinstance(error, netrc.NetrcParseError) and error.lineno else ""
+            raise SettingsError(f"netrc file {path}{place}", "it is malformed") from None
+        except OSError as error:
+            if error.errno in (ENOENT, ENOTDIR):
+                return None
+            raise SettingsError(f"netrc file {path}", reason(error)) from error
+        if not password or (self._user is not None and login not in ("", self._user)):
+            return None
+        _warn_if_shared(f"netrc file {path}", mode, self._trace)
+        return Secret(self._user or login or None, password)
 
 
-def _no_password(what: str) -> UsageProblem:
-    return UsageProblem(what, "there is no password for this user", f"give --proxy-password-file FILE, or set {PASSWORD_VARIABLE}")
+def _from_auth_file(path: str, trace: Trace) -> Secret:
+    user, colon, password = _read_file(path, "--proxy-auth-file", trace).partition(":")
+    if not colon:
+        raise SettingsError(f"--proxy-auth-file {path}", "the first line is not USER:PASSWORD")
+    return Secret(user, password)
 
 
-def _password(options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace) -> str | None:
-    if options.proxy_password_file is not None:
-        return _first_line(options.proxy_password_file, "--proxy-password-file", trace)
-    return environ.get(PASSWORD_VARIABLE)
-
-
-def _first_line(path: str, flag: str, trace: Trace) -> str:
+def _read_file(path: str, flag: str, trace: Trace) -> str:
     """The whole first line, blanks included: passwords have them."""
+    what = f"{flag} {path}"
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             line = file.readline(MAX_FILE + 1)
     except OSError as error:
-        raise SettingsError(f"{flag} {path}", reason(error)) from error
+        raise SettingsError(what, reason(error)) from error
+    text = _secret_text(line, what)
+    _warn_if_shared(what, mode, trace)
+    return text
+
+
+def _secret_text(line: bytes, what: str) -> str:
     if len(line) > MAX_FILE:
-        raise SettingsError(f"{flag} {path}", f"its first line is longer than {MAX_FILE} bytes")
+        raise SettingsError(what, f"its first line is longer than {MAX_FILE} bytes")
     if not line.strip(b"\r\n"):  # whatever was to fill it has failed; who means an empty password has the URL for it
-        raise SettingsError(f"{flag} {path}", "its first line is empty")
-    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        trace("warning", text=f"{flag} {path}: others can read it; chmod 600 keeps it to yourself")
+        raise SettingsError(what, "its first line is empty")
     try:
         return line.decode().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{flag} {path}", "its first line is not UTF-8") from error
+    except UnicodeDecodeError:
+        raise SettingsError(what, "its first line is not UTF-8") from None
+
+
+def _not_empty(password: str) -> str:
+    if not password:
+        raise UsageProblem("--ask-password", "the password is empty")
+    return password
+
+
+def _warn_if_shared(what: str, mode: int, trace: Trace) -> None:
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        trace("warning", text=f"{what}: others can read it; chmod 600 keeps it to yourself")

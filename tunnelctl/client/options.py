@@ -13,7 +13,10 @@ class ConnectOptions(NamedTuple):
     proxy: tuple[str, ...] = ()  # URLs as typed, nearest first; "direct" alone goes without; () asks the environment
     proxy_user: str | None = None
     proxy_password_file: str | None = None
+    password_command: str | None = None
+    ask_password: bool = False
     proxy_auth_file: str | None = None
+    auth: str = "any"
     header: tuple[str, ...] = ()  # 'Name: value', for the CONNECT request to the nearest proxy, like the credentials above
     timeout: float = 30.0
     connect_timeout: float = 0.0
@@ -40,7 +43,10 @@ class ForwardOptions(NamedTuple):
     proxy: tuple[str, ...] = ()  # from here on as in ConnectOptions
     proxy_user: str | None = None
     proxy_password_file: str | None = None
+    password_command: str | None = None
+    ask_password: bool = False
     proxy_auth_file: str | None = None
+    auth: str = "any"
     header: tuple[str, ...] = ()
     timeout: float = 30.0
     connect_timeout: float = 0.0

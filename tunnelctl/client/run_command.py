@@ -10,10 +10,10 @@ from tunnelctl.client.forward import Forwarder
 from tunnelctl.client.local import Local, open_doors, parse_local
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
+from tunnelctl.stream.child import wait_ended
 from tunnelctl.trace import Trace
 
 USER = "tunnelctl"
@@ -75,13 +75,7 @@ class _Command:
         async def work() -> int:
             child = _start(self._words, self._environ)
             helpers.start_soon(_pass_on, signals, child)
-            descriptor = Descriptor(os.pidfd_open(child.pid))
-            descriptor.readable = False
-            try:
-                await descriptor.wait_readable()  # a pidfd is readable once its process has ended
-            finally:
-                descriptor.forget()
-                os.close(descriptor.fd)
+            await wait_ended(child.pid)
             status = child.wait()
             return status if status >= 0 else 128 - status
 

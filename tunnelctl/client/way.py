@@ -65,10 +65,35 @@ class Ways:
 
     def _fields(self, proxy: ProxyURL, nearest: bool) -> Fields:
         """What a proxy is sent: its own credentials; and for the nearest the user's fields, which may be secrets as well."""
-        options, secret = self._options, None
-        if proxy.user is not None or (nearest and (options.proxy_user or options.proxy_password_file or options.proxy_auth_file)):
-            from tunnelctl.client.credentials import authorization
-
-            secret = authorization(proxy, nearest, options, self._environ, self._trace)
+        secret = self._login(proxy, nearest)
         own = (("Proxy-Authorization", secret),) if secret is not None else ()
         return own + self._extra if nearest else own
+
+    def _login(self, proxy: ProxyURL, nearest: bool) -> str | None:
+        """The value of Proxy-Authorization, where anything but netrc knows one."""
+        options = self._options
+        if proxy.user is None and not (nearest and _has_credentials(options)):
+            return None
+        from tunnelctl.client.credentials import CredentialSource
+        from tunnelctl.engine.kernel import run
+        from tunnelctl.proto.basic import encode_basic
+
+        secret = run(CredentialSource(proxy, nearest, options, self._environ, self._trace).find)
+        if secret is None:
+            return None
+        if options.auth == "bearer":
+            return f"Bearer {secret.password}"
+        if options.auth not in ("any", "basic"):
+            raise UsageProblem(f"--auth {options.auth}", "this scheme is not supported")
+        return encode_basic(secret.user or "", secret.password)
+
+
+def _has_credentials(options: ReachOptions) -> bool:
+    return bool(
+        options.proxy_user
+        or options.proxy_password_file
+        or options.password_command
+        or options.ask_password
+        or options.proxy_auth_file
+        or options.auth == "bearer"
+    )
