@@ -26,7 +26,9 @@ from tunnelctl.cli.man import (
     prose,
     roff,
 )
-from tunnelctl.server.access_log import AccessLog
+from tunnelctl.engine.kernel import run
+from tunnelctl.server.access_log import AccessLog, open_log
+from tunnelctl.server.account import Account
 from tunnelctl.server.users import hash_password
 from tunnelctl.status import ExitStatus
 
@@ -122,17 +124,18 @@ def test_the_events_are_those_of_the_code(room, documented):
     assert found | shared - warning == {(event.name, frozenset(event.keys)) for event in documented} | warning
 
 
-def test_the_keys_of_the_access_log_are_those_of_its_records():
-    reader, writer = os.pipe()
-    with open(reader, "rb") as log:
-        try:
-            records = AccessLog(writer, lambda *_, **__: None)
-            records.decision("a-1", "192.0.2.1:5", "alice", "h:443", "192.0.2.2:443", 200, "allow *:443", "")
-            records.end("a-1", 1.5, 10, 20, "client", "eof")
-            records.flush()
-        finally:
-            os.close(writer)
-        decision, end = (json.loads(line) for line in log)
+def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
+    path = tmp_path / "log"
+
+    async def main() -> None:
+        log, account = AccessLog(open_log(str(path)), lambda *_, **__: None), Account("a-1", "192.0.2.1:5")
+        log.decision(account, 200, "")
+        log.end(account, 1.5, "client", "eof", None)
+        await log.close()
+        os.close(log._file._fd)
+
+    run(main)
+    decision, end = map(json.loads, path.read_text().splitlines())
     every, decided, ended = ([key for key, _ in keys] for _, keys in LOG_KEYS)
     assert set(decision) == {*every, *decided}
     assert set(end) == {*every, *ended}

@@ -21,6 +21,9 @@ TABLE = [
     (refusal.connection_refused(), 502, "connection_refused"),
     (refusal.connection_timeout(), 504, "connection_timeout"),
     (refusal.limit_reached(), 503, "connection_limit_reached"),
+    (refusal.target_limit_reached(), 503, "connection_limit_reached"),
+    (refusal.client_limit_reached(), 429, "connection_limit_reached"),
+    (refusal.user_limit_reached(), 429, "connection_limit_reached"),
     (refusal.request_denied(), 403, "http_request_denied"),
     (refusal.bad_request("x"), 400, "http_request_error"),
     (refusal.loop_detected(), 502, "proxy_loop_detected"),
@@ -84,7 +87,8 @@ def test_s17_407_has_a_challenge_and_policy_is_no_407():
 
 
 def test_s19_retry_after():
-    assert ("Retry-After", "30") in read(render_refusal(refusal.limit_reached(30))).fields
+    assert ("Retry-After", "30") in read(render_refusal(refusal.limit_reached(retry_after=30))).fields
+    assert ("Retry-After", "1") in read(render_refusal(refusal.user_limit_reached())).fields
 
 
 def test_s19_parameters():

@@ -10,7 +10,7 @@ import select
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,6 +143,7 @@ class Proxy:
         self._options = ServeOptions(**chosen)
         self._expected = len(self._options.listen)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._events: list[tuple[str, dict[str, object]]] = []
         self._told = False
         self._listening = threading.Event()
@@ -158,6 +159,7 @@ class Proxy:
     def _run(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(accept, "open_signal_receiver", self._receiver)
+            patch.setattr(serve, "open_signal_receiver", self._hangup_receiver)
             for module in (serve, forward):
                 patch.setattr(module, "raise_descriptor_limit", lambda: None)
             try:
@@ -173,11 +175,19 @@ class Proxy:
     def _receiver(self, *_: int) -> Iterator["Proxy"]:
         yield self
 
-    def __aiter__(self) -> AsyncIterator[int]:
-        return self
+    @contextmanager
+    def _hangup_receiver(self, *_: int) -> Iterator[AsyncIterator[int]]:
+        yield self._received(self._hangups)
 
-    async def __anext__(self) -> int:
-        return await to_thread(self._signals.get)
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self._received(self._signals)
+
+    def __anext__(self) -> Awaitable[int]:
+        return to_thread(self._signals.get)
+
+    async def _received(self, queue: "queue.SimpleQueue[int]") -> AsyncIterator[int]:
+        while True:
+            yield await to_thread(queue.get)
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
@@ -202,12 +212,17 @@ class Proxy:
         self._told = True
         self._signals.put(TERM)
 
+    def hang_up(self) -> None:
+        """What SIGHUP does."""
+        self._hangups.put(1)
+
     def ended(self) -> int:
         """Waits for the end of the server; its status. Raises what it raised."""
         self._thread.join(SECONDS)
         assert not self._thread.is_alive(), "the server did not end"
         for _ in range(3):  # lets go the threads that wait for a further signal
             self._signals.put(0)
+            self._hangups.put(0)
         self.records()  # read before the directory goes
         outcome = self._outcome[0]
         if isinstance(outcome, BaseException):
@@ -251,7 +266,7 @@ class Proxy:
         return [json.loads(line) for line in self.log().rpartition("\n")[0].splitlines()]
 
     def wait_for_records(self, count: int) -> list[dict[str, Any]]:
-        """The access log, once it has so many records. They are written a turn of the loop after what they tell."""
+        """The access log, once it has so many records. They are written a moment after what they tell."""
         wait_until(lambda: len(self.records()) >= count, SECONDS, f"{count} records")
         return self.records()
 

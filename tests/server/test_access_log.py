@@ -1,9 +1,11 @@
 """The access log: valid JSON whatever a client sends, nothing lost in silence, and no tunnel lost over it."""
 
+import errno
 import json
 import os
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.client.harness import Recorder
+from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
-from tunnelctl.engine.kernel import Nursery, checkpoint, run, sleep
+from tests.server.harness import SECONDS, Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, checkpoint, run, sleep
 from tunnelctl.errors import SettingsError
 from tunnelctl.server import access_log
-from tunnelctl.server.access_log import RETRY_SECONDS, AccessLog, open_log
+from tunnelctl.server.access_log import AccessLog, open_log
+from tunnelctl.server.account import Account
 from tunnelctl.status import ExitStatus
 
-DECISION = ("1-2", "192.0.2.1:5", "alice", "target.test:443", "198.51.100.1:443", 200, "allow *:443", "")
-KEYS = ["event", "time", "id", "client", "user", "target", "address", "allowed", "status", "rule", "error"]
-END_KEYS = ["event", "time", "id", "seconds", "sent", "received", "ended_by", "cause"]
+KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
+KEYS += ["phase", "phases"]
+END_KEYS = ["event", "time", "id", "client", "user", "target", "seconds", "sent", "received", "ended_by", "cause", "error", "phase"]
+OPEN_KEYS = END_KEYS[:9]
+
+
+def account(session: str = "1-2", **known: Any) -> Account:
+    one = Account(session, "192.0.2.1:5")
+    for name, value in known.items():
+        setattr(one, name, value)
+    return one
+
+
+def end(log: AccessLog, session: str) -> None:
+    log.end(account(session), 0.0, "client", "eof", None)
 
 
 def written(write: Callable[[AccessLog], None]) -> bytes:
@@ -33,7 +49,7 @@ def written(write: Callable[[AccessLog], None]) -> bytes:
     async def main() -> None:
         log = AccessLog(writer, trace)
         write(log)
-        log.flush()
+        await log.close()
 
     try:
         run(main)
@@ -49,29 +65,40 @@ def written(write: Callable[[AccessLog], None]) -> bytes:
 
 
 def test_a_decision() -> None:
-    line = written(lambda log: log.decision(*DECISION))
+    known = {"user": "alice", "target": "target.test:443", "address": "198.51.100.1:443", "local": "192.0.2.9:1"}
+    one = account(**known, rule="allow *:443", phases=(("head", 0.25), ("dial", 0.5)), phase="answer")
+    line = written(lambda log: log.decision(one, 200, ""))
     record = json.loads(line)
     assert line.endswith(b"\n")
     assert list(record) == KEYS
     assert isinstance(record.pop("time"), float)
-    assert list(record.values()) == ["decision", *DECISION[:5], True, *DECISION[5:]]
+    expected = {"event": "decision", "id": "1-2", "client": "192.0.2.1:5", "allowed": True, "status": 200, "error": ""}
+    assert record == {**expected, **known, "rule": "allow *:443", "phase": "answer", "phases": {"head": 0.25, "dial": 0.5}}
 
 
-@pytest.mark.parametrize("status", [400, 403, 407, 502, 503, 504])
+@pytest.mark.parametrize("status", [400, 403, 407, 429, 502, 503, 504])
 def test_only_200_is_allowed(status: int) -> None:
-    assert json.loads(written(lambda log: log.decision("1", "c", "", "", "", status, "", "e")))["allowed"] is False
+    assert json.loads(written(lambda log: log.decision(account(), status, "e")))["allowed"] is False
 
 
 def test_an_end() -> None:
-    record = json.loads(written(lambda log: log.end("1-2", 1.5, 10, 20, "client", "eof")))
+    error = ConnectionResetError(errno.ECONNRESET, "x")
+    record = json.loads(written(lambda log: log.end(account(moved=(10, 20), phase="tunnel"), 1.5, "client", "reset", error)))
     assert list(record) == END_KEYS
     assert isinstance(record.pop("time"), float)
-    assert list(record.values()) == ["end", "1-2", 1.5, 10, 20, "client", "eof"]
+    values = ["end", "1-2", "192.0.2.1:5", "", "", 1.5, 10, 20, "client", "reset", "ECONNRESET", "tunnel"]
+    assert list(record.values()) == values
+
+
+def test_one_that_goes_on() -> None:
+    record = json.loads(written(lambda log: log.open(account(moved=(10, 20)), 1.5)))
+    assert list(record) == OPEN_KEYS
+    assert [record[key] for key in ("event", "seconds", "sent", "received")] == ["open", 1.5, 10, 20]
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
 def test_v17_no_text_breaks_out_of_its_string(user: str, target: str, rule: str) -> None:
-    line = written(lambda log: log.decision("1", "c", user, target, "", 403, rule, "e"))
+    line = written(lambda log: log.decision(account(user=user, target=target, rule=rule), 403, "e"))
     assert line.count(b"\n") == 1
     assert line.isascii()
     assert all(octet >= 0x20 for octet in line[:-1])
@@ -164,56 +191,222 @@ def test_ids_differ_between_two_runs_of_one_process_number() -> None:
     assert ids[0] != ids[1]
 
 
-# --- when it cannot be written
+# --- writing is not for the loop
 
 
-def test_records_of_a_turn_are_written_together(tmp_path: Path) -> None:
-    fd = open_log(str(tmp_path / "log"))
+class SlowDisk:
+    """Writes to one descriptor wait until `let`; `os.write` goes on to work for all others."""
 
-    async def main() -> None:
-        log = AccessLog(fd, Recorder())
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fd: int) -> None:
+        self._go, self._fd, self._write = threading.Event(), fd, os.write
+        self.begun = threading.Event()
+        monkeypatch.setattr(os, "write", self)
+
+    def __call__(self, fd: int, data: bytes) -> int:
+        if fd == self._fd:
+            self.begun.set()
+            assert self._go.wait(10)
+        return self._write(fd, data)
+
+    def let(self) -> None:
+        self._go.set()
+
+
+def logging(fd: int, work: Callable[[AccessLog], Awaitable[None]]) -> tuple[AccessLog, Recorder]:
+    """Runs `work` beside a log that writes, and closes the log."""
+    trace = Recorder()
+
+    async def main() -> AccessLog:
+        log = AccessLog(fd, trace)
         async with Nursery() as nursery:
             nursery.start_soon(log.run)
-            for number in range(3):
-                log.end(str(number), 0, 0, 0, "", "")
-                assert os.fstat(fd).st_size == 0
-            for _ in range(3):
-                await checkpoint()
-            assert os.fstat(fd).st_size > 0
-            log.end("3", 0, 0, 0, "", "")
+            await work(log)
             nursery.cancel_scope.cancel()
-        log.flush()
+        await log.close()
+        return log
+
+    return run(main), trace
+
+
+def ids(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def test_what_gathers_is_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fd, calls = open_log(str(tmp_path / "log")), []
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda where, data: (calls.append(where), write(where, data))[1])
+
+    async def work(log: AccessLog) -> None:
+        for number in range(3):
+            end(log, str(number))
+            assert os.fstat(fd).st_size == 0, "not by the loop"
 
     try:
-        run(main)
-        assert [json.loads(line)["id"] for line in (tmp_path / "log").read_text().splitlines()] == ["0", "1", "2", "3"]
+        logging(fd, work)
+        assert ids(tmp_path / "log") == ["0", "1", "2"]
+        assert calls.count(fd) == 1
     finally:
         os.close(fd)
 
 
-def failing(fd: int, *recover: int) -> tuple[AccessLog, Recorder]:
-    """A log whose descriptor fails three times, and then becomes another."""
-    trace, log = Recorder(), None
+def test_a_slow_disk_stops_nobody_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fd = open_log(str(tmp_path / "log"))
+    disk = SlowDisk(monkeypatch, fd)
+
+    async def work(log: AccessLog) -> None:
+        end(log, "0")
+        while not disk.begun.is_set():
+            await sleep(0.001)
+        for number in range(1, 100):
+            end(log, str(number))
+            await checkpoint()  # the loop turns although a write is under way
+        disk.let()
+
+    try:
+        log, trace = logging(fd, work)
+        assert (log.dropped, trace.events) == (0, [])
+        assert ids(tmp_path / "log") == [str(number) for number in range(100)], "in order, and each once"
+    finally:
+        os.close(fd)
+
+
+def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "MAX_WAITING", 1000)
+    fd = open_log(str(tmp_path / "log"))
+    disk = SlowDisk(monkeypatch, fd)
+
+    async def work(log: AccessLog) -> None:
+        end(log, "0")
+        while not disk.begun.is_set():
+            await sleep(0.001)
+        for number in range(1, 100):
+            end(log, str(number))
+        disk.let()
+
+    try:
+        log, trace = logging(fd, work)
+        kept = ids(tmp_path / "log")
+    finally:
+        os.close(fd)
+    assert kept == [str(number) for number in range(len(kept))]
+    assert log.dropped == 100 - len(kept) > 0
+    assert trace.events == [("warning", {"text": "access log: the last write has not come back: 1 records lost so far"})]
+
+
+def test_a_disk_that_hangs_holds_up_the_end_no_longer_than_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "LAST_SECONDS", 0.05)
+    fd = open_log(str(tmp_path / "log"))
+    disk = SlowDisk(monkeypatch, fd)
+
+    async def work(log: AccessLog) -> None:
+        end(log, "0")
+        while not disk.begun.is_set():
+            await sleep(0.001)
+
+    try:
+        _, trace = logging(fd, work)
+        disk.let()
+        wait_until(lambda: len(ids(tmp_path / "log")) == 1, 10, "the write that has been under way")
+    finally:
+        os.close(fd)
+    assert trace.events == [("warning", {"text": "access log: the last write has not come back: 1 records may be lost"})]
+
+
+def test_without_a_thread_the_records_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead name service may hold all of them for a while."""
+    monkeypatch.setattr(access_log, "PAUSE_SECONDS", 0.001)
+    fd, refusals = open_log(str(tmp_path / "log")), [3]
+
+    async def to_thread(fn: Callable[..., Any], *args: object) -> Any:
+        if refusals[0]:
+            refusals[0] -= 1
+            raise BusyResourceError("128 threads are already under way")
+        return fn(*args)
+
+    async def work(log: AccessLog) -> None:
+        end(log, "0")
+        while refusals[0]:
+            await sleep(0.001)
+        end(log, "1")
+
+    monkeypatch.setattr(access_log, "to_thread", to_thread)
+    try:
+        log, trace = logging(fd, work)
+    finally:
+        os.close(fd)
+    assert (ids(tmp_path / "log"), log.dropped, trace.events) == (["0", "1"], 0, [])
+
+
+def test_a_reader_who_stalls_stops_nobody_and_gets_it_all_later() -> None:
+    reader, writer = full_pipe()
+
+    async def work(log: AccessLog) -> None:
+        for number in range(100):
+            end(log, str(number))
+            await checkpoint()
+        os.read(reader, 1 << 20)
+
+    try:
+        log, trace = logging(writer, work)
+        assert (log.dropped, trace.events) == (0, [])
+        lines = os.read(reader, 1 << 20).splitlines()
+        assert [json.loads(line)["id"] for line in lines if line] == [str(number) for number in range(100)]
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def full_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"\n" * 4096)
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
+def test_a_pipe_that_somebody_has_made_non_blocking() -> None:
+    reader, writer = full_pipe()
+    os.set_blocking(writer, False)
+
+    async def work(log: AccessLog) -> None:
+        end(log, "0")
+        await sleep(0.01)
+        os.read(reader, 1 << 20)
+
+    try:
+        log, trace = logging(writer, work)
+        assert (log.dropped, trace.events) == (0, [])
+        assert json.loads(os.read(reader, 1 << 20).strip())["id"] == "0"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+# --- when it cannot be written
+
+
+def failing(*fds: int) -> tuple[AccessLog, Recorder]:
+    """A log whose descriptor becomes the next one after each record."""
+    trace = Recorder()
 
     async def main() -> AccessLog:
-        log = AccessLog(fd, trace)
-        for number in range(3):
-            log.end(str(number), 0, 0, 0, "", "")
-            log.flush()
-        for good in recover:
-            log._fd = good
-            log.end("later", 0, 0, 0, "", "")
-            log.flush()
+        log = AccessLog(fds[0], trace)
+        for number, fd in enumerate(fds):
+            log._file._fd = fd
+            end(log, str(number))
+            await log.close()
         return log
 
-    log = run(main)
-    return log, trace
+    return run(main), trace
 
 
 def test_a_full_disk_is_counted_and_said_once() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
-        log, trace = failing(fd)
+        log, trace = failing(fd, fd, fd)
     finally:
         os.close(fd)
     assert log.dropped == 3
@@ -223,7 +416,7 @@ def test_a_full_disk_is_counted_and_said_once() -> None:
 def test_a_disk_that_fills_up_again_is_said_again(tmp_path: Path) -> None:
     full, good = os.open("/dev/full", os.O_WRONLY), open_log(str(tmp_path / "log"))
     try:
-        log, trace = failing(full, good, full, full)
+        log, trace = failing(full, full, full, good, full, full)
     finally:
         os.close(full)
         os.close(good)
@@ -238,7 +431,7 @@ def test_a_vanished_reader_is_counted_and_said_once() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        log, trace = failing(writer)
+        log, trace = failing(writer, writer, writer)
     finally:
         os.close(writer)
     assert log.dropped == 3
@@ -263,12 +456,12 @@ def test_a_record_that_was_cut_short_spoils_no_other(tmp_path: Path, monkeypatch
     async def main() -> AccessLog:
         log = AccessLog(fd, Recorder())
         for name in ("cut", "lost"):
-            log.end(name, 0, 0, 0, "", "")
-            log.flush()
+            end(log, name)
+            await log.close()
         room[0] = 1 << 20
         for name in ("whole", "whole too"):
-            log.end(name, 0, 0, 0, "", "")
-            log.flush()
+            end(log, name)
+            await log.close()
         return log
 
     monkeypatch.setattr(os, "write", limited)
@@ -281,55 +474,53 @@ def test_a_record_that_was_cut_short_spoils_no_other(tmp_path: Path, monkeypatch
     assert [json.loads(line)["id"] for line in whole] == ["whole", "whole too"]
 
 
-def test_a_reader_who_stalls_stops_nobody_and_gets_it_all_later() -> None:
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            os.write(writer, b"\n" * 4096)
-    os.set_blocking(writer, True)
+# --- the whole server
 
+
+def test_phases_and_ends_over_the_wire() -> None:
+    with ScriptedServer(echo) as target, Proxy() as proxy:
+        with proxy.tunnel(target.authority) as client:
+            client.echoes()
+            local = "{}:{}".format(*target.conversations[0].sock.getpeername())
+        proxy.refusal("target.test:1")
+        decision, *others = proxy.wait_for_records(3)
+    assert (decision["phase"], list(decision["phases"])) == ("answer", ["head", "lookup", "dial"])
+    assert all(0 <= seconds < SECONDS for seconds in decision["phases"].values())
+    assert decision["local"] == local
+    refused, ended = sorted(others, key=lambda record: str(record["event"]))
+    assert (refused["phase"], list(refused["phases"]), refused["local"]) == ("lookup", ["head"], "")
+    assert (ended["phase"], ended["client"], ended["target"]) == ("tunnel", decision["client"], decision["target"])
+
+
+def test_it_is_opened_anew_at_sighup(tmp_path: Path) -> None:
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    with ScriptedServer(echo) as target, Proxy(access_log=str(path)) as proxy, proxy.tunnel(target.authority):
+        wait_until(lambda: path.exists() and len(ids(path)) == 1, SECONDS, "the decision")
+        path.rename(moved)
+        proxy.hang_up()
+        wait_until(path.exists, SECONDS, "the new file")
+        proxy.refusal("127.0.0.1:0")
+        wait_until(lambda: len(ids(path)) == 1, SECONDS, "the record")
+        assert len(ids(moved)) == 1
+
+
+def test_one_that_cannot_be_opened_anew_stays(tmp_path: Path) -> None:
+    path = tmp_path / "dir" / "log"
+    path.parent.mkdir()
+    with Proxy(access_log=str(path)) as proxy:
+        path.parent.rename(tmp_path / "away")
+        proxy.hang_up()
+        wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
+        proxy.refusal("127.0.0.1:0")
+        wait_until(lambda: len(ids(tmp_path / "away" / "log")) == 1, SECONDS, "the record")
+    assert proxy.warnings == [f"access log {path}: no such file or directory: the old one stays in use"]
+
+
+def test_stdout_is_not_opened_anew() -> None:
     async def main() -> None:
-        trace = Recorder()
-        log = AccessLog(writer, trace)
-        async with Nursery() as nursery:
-            nursery.start_soon(log.run)
-            for number in range(100):
-                log.end(str(number), 0, 0, 0, "", "")
-                await checkpoint()
-            os.read(reader, 1 << 20)
-            await sleep(3 * RETRY_SECONDS)
-            nursery.cancel_scope.cancel()
-        assert (log.dropped, trace.events) == (0, [])
+        await AccessLog(1, Recorder()).reopen()
 
-    try:
-        run(main)
-        assert [json.loads(line)["id"] for line in os.read(reader, 1 << 20).splitlines()] == [str(number) for number in range(100)]
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-def test_what_is_kept_for_a_reader_who_stalls_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "MAX_REST", 1000)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            os.write(writer, b"\n" * 4096)
-    os.set_blocking(writer, True)
-    try:
-        log, trace = failing(writer, *[writer] * 100)
-        os.read(reader, 1 << 20)
-        log.flush()
-        lines = os.read(reader, 1 << 20).decode().splitlines()
-    finally:
-        os.close(reader)
-        os.close(writer)
-    assert [json.loads(line)["event"] for line in lines] == ["end"] * len(lines)
-    assert log.dropped == 103 - len(lines) > 0
-    (warning,) = trace.named("warning")
-    assert "nobody reads it" in str(warning["text"])
+    run(main)
 
 
 def test_tunnels_go_on_when_the_disk_is_full() -> None:
@@ -337,6 +528,7 @@ def test_tunnels_go_on_when_the_disk_is_full() -> None:
         for _ in range(3):
             with proxy.tunnel(target.authority) as client:
                 assert client.echoes()
+        wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
     assert len(proxy.warnings) == 1
     assert "access log: No space left" in proxy.warnings[0]
 

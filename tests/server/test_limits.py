@@ -2,46 +2,106 @@
 
 import pytest
 
-from tunnelctl.server.limits import Caps
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import refusal
+from tunnelctl.server.limits import Caps, Most, network_of, parse_prefixes
+
+NOBODY = ("", "")
 
 
 def test_zero_is_off() -> None:
-    caps = Caps(0, 0)
-    assert all(caps.take("a") for _ in range(1000))
-    assert caps.tunnels == 1000
+    caps = Caps(Most())
+    assert not any(caps.take("a", "u", "t") for _ in range(1000))
+    assert not any(caps.start_dial() for _ in range(1000))
+    assert (caps.tunnels, caps.dials) == (1000, 1000)
 
 
 def test_all_tunnels_count_together() -> None:
-    caps = Caps(2, 0)
-    assert [caps.take(client) for client in "abc"] == [True, True, False]
-    caps.release("a")
-    assert caps.take("c")
-    assert not caps.take("a")
+    caps = Caps(Most(tunnels=2))
+    assert [caps.take(client, *NOBODY) for client in "abc"] == [None, None, refusal.limit_reached()]
+    caps.release("a", *NOBODY)
+    assert not caps.take("c", *NOBODY)
+    assert caps.take("a", *NOBODY)
 
 
-def test_each_client_has_its_own_count() -> None:
-    caps = Caps(0, 2)
-    assert [caps.take(client) for client in "aabab"] == [True, True, True, False, True]
-    caps.release("a")
-    assert caps.take("a")
+@pytest.mark.parametrize(
+    ("cap", "place", "answer"),
+    [
+        ("per_client", 0, refusal.client_limit_reached()),
+        ("per_user", 1, refusal.user_limit_reached()),
+        ("per_target", 2, refusal.target_limit_reached()),
+    ],
+)
+def test_each_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -> None:
+    caps = Caps(Most(**{cap: 2}))
+
+    def words(who: str) -> list[str]:
+        return [who if number == place else "same" for number in range(3)]
+
+    assert [caps.take(*words(who)) for who in "aabab"] == [None, None, None, answer, None]
+    caps.release(*words("a"))
+    assert not caps.take(*words("a"))
 
 
-def test_what_is_refused_is_not_counted() -> None:
-    caps = Caps(1, 1)
-    assert caps.take("a")
+def test_nobody_is_not_counted() -> None:
+    """Where nobody logs in, they are not all one user."""
+    caps = Caps(Most(per_user=1))
+    assert [caps.take("a", "", "t") for _ in range(3)] == [None] * 3
+
+
+@pytest.mark.parametrize("most", [Most(tunnels=1), Most(per_client=1), Most(per_user=1, per_target=1)])
+def test_what_is_refused_is_not_counted(most: Most) -> None:
+    caps = Caps(most)
+    assert not caps.take("a", "u", "t")
     for _ in range(3):
-        assert not caps.take("a")
-        assert not caps.take("b")
-    caps.release("a")
+        assert caps.take("a", "u", "t")
+    caps.release("a", "u", "t")
     assert caps.tunnels == 0
-    assert caps.take("b")
+    assert not caps.take("a", "u", "t")
 
 
-@pytest.mark.parametrize("cap", [(10, 0), (0, 10)])
-def test_clients_that_have_gone_take_no_memory(cap: tuple[int, int]) -> None:
+def test_dials_count_by_themselves() -> None:
+    caps = Caps(Most(dials=1))
+    assert not caps.start_dial()
+    answer = caps.start_dial()
+    assert answer is not None
+    assert (answer.status, answer.error) == (503, "connection_limit_reached")
+    caps.end_dial()
+    assert not caps.start_dial()
+
+
+@pytest.mark.parametrize("most", [Most(tunnels=10), Most(per_client=10, per_user=10, per_target=10)])
+def test_clients_that_have_gone_take_no_memory(most: Most) -> None:
     """There are 2^128 addresses to come from."""
-    caps = Caps(*cap)
+    caps = Caps(most)
     for number in range(1000):
-        assert caps.take(f"client {number}")
-        caps.release(f"client {number}")
-    assert caps._by_client == {}
+        assert not caps.take(f"client {number}", f"user {number}", f"target {number}")
+        caps.release(f"client {number}", f"user {number}", f"target {number}")
+    assert all(not count.of for _, count in caps._counts)
+
+
+@pytest.mark.parametrize(
+    ("client", "prefixes", "network"),
+    [
+        ("192.0.2.1", (32, 64), "192.0.2.1/32"),
+        ("192.0.2.200", (24, 64), "192.0.2.0/24"),
+        ("2001:db8::1:2:3:4", (32, 64), "2001:db8::/64"),
+        ("2001:db8:0:1::1", (32, 56), "2001:db8::/56"),
+        ("fe80::1%lo", (32, 64), "fe80::/64"),
+        ("192.0.2.1", (0, 0), "0.0.0.0/0"),
+        ("unix", (32, 64), "unix"),
+    ],
+)
+def test_networks(client: str, prefixes: tuple[int, int], network: str) -> None:
+    assert network_of(client, prefixes) == network
+
+
+def test_prefixes() -> None:
+    assert parse_prefixes("24,56") == (24, 56)
+    assert parse_prefixes("0,128") == (0, 128)
+
+
+@pytest.mark.parametrize("text", ["", "32", "33,64", "32,129", "-1,64", "32,64,1", "a,b", "32, 64", "٣٢,64", "1" * 5000 + ",1"])
+def test_what_is_no_prefix(text: str) -> None:
+    with pytest.raises(UsageProblem, match="two numbers of bits"):
+        parse_prefixes(text)

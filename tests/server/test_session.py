@@ -308,15 +308,68 @@ def test_max_tunnels() -> None:
         wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
         assert second.echoes()
         second.sock.close()
-        assert [record["status"] for record in proxy.records() if record["event"] == "decision"][:3] == [200, 200, 503]
+        assert [record["status"] for record in proxy.wait_for_records(3) if record["event"] == "decision"][:3] == [200, 200, 503]
 
 
 def test_v27_max_per_client() -> None:
     with ScriptedServer(echo) as target, Proxy(max_per_client=1) as proxy, proxy.tunnel(target.authority, source="127.0.0.1"):
-        assert proxy.refusal(target.authority).status == 503
+        answer = proxy.refusal(target.authority)
+        assert (answer.status, answer.error, answer.fields["retry-after"]) == (429, "connection_limit_reached", "1")
         with proxy.tunnel(target.authority, source="127.0.0.2") as other:
             assert other.echoes()
-            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 503
+            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 429
+
+
+def test_v27_max_per_client_counts_networks() -> None:
+    with ScriptedServer(echo) as target, Proxy(max_per_client=1, client_prefix="30,64") as proxy:
+        with proxy.tunnel(target.authority, source="127.0.0.1"):
+            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 429
+            with proxy.tunnel(target.authority, source="127.0.0.4") as other:
+                assert other.echoes()
+
+
+def test_v27_max_per_target() -> None:
+    with ScriptedServer(echo) as target, ScriptedServer(echo) as other, Proxy(max_per_target=1) as proxy:
+        with proxy.tunnel(target.authority):
+            answer = proxy.refusal(target.authority)
+            assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+            with proxy.tunnel(other.authority) as second:
+                assert second.echoes()
+        wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_v27_max_per_user(tmp_path: Path) -> None:
+    users = users_file(tmp_path, alice="a", bob="b")
+    alice, bob = basic("alice", "a"), basic("bob", "b")
+    with ScriptedServer(echo) as target, Proxy(max_per_user=1, users=users) as proxy, proxy.tunnel(target.authority, alice):
+        answer = proxy.refusal(target.authority, alice)
+        assert (answer.status, answer.error, answer.fields["retry-after"]) == (429, "connection_limit_reached", "1")
+        with proxy.tunnel(target.authority, bob) as other:
+            assert other.echoes()
+
+
+def test_v27_max_dials() -> None:
+    with ScriptedServer(echo) as target, blackhole() as port, Proxy(max_dials=1) as proxy:
+        with proxy.client() as waiting:
+            waiting.send(connect_request(f"127.0.0.1:{port}"))
+            wait_until(lambda: not admitted(proxy, target), SECONDS, "the dial")
+            answer = proxy.refusal(target.authority)
+            assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+    with ScriptedServer(echo) as target, Proxy(max_dials=1) as proxy:
+        with proxy.tunnel(target.authority), proxy.tunnel(target.authority) as second:  # open ones are no dials
+            assert second.echoes()
+
+
+def test_the_lifetime_of_a_tunnel_that_is_busy() -> None:
+    with ScriptedServer(echo) as target, Proxy(max_lifetime=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while True:
+                client.send(b"x")
+                client.sock.recv(1)
+        end = proxy.wait_for_records(2)[1]
+    assert (end["ended_by"], end["cause"], end["phase"]) == ("proxy", "lifetime", "tunnel")
+    assert end["seconds"] >= BRIEF
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:0", "denied.test:1", "unknown.test:1", "10.0.0.1:1", "127.0.0.1:1"])
@@ -431,4 +484,4 @@ def test_all_clients_of_a_unix_socket_are_one_for_the_cap(tmp_path: Path) -> Non
         first.tunnel(target.authority)
         with Client(path) as second:
             second.send(connect_request(target.authority))
-            assert second.answer().status == 503
+            assert second.answer().status == 429

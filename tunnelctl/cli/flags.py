@@ -205,9 +205,32 @@ FLAGS = (
         detail="With --workers, of each process; a tunnel takes two descriptors.",
     ),
     Flag(
-        "max-per-client", "", "N", COUNT, "tunnels at once from one address; 0 is no cap", ("serve",), "Limits",
+        "max-per-client", "", "N", COUNT, "tunnels at once from one client network; 0 is no cap", ("serve",), "Limits",
         default="0",
-        detail="With --workers, of each process.",
+        detail="One more is answered 429. With --workers, of each process.",
+    ),
+    Flag(
+        "client-prefix", "", "V4,V6", TEXT, "bits of an address that make a client network", ("serve",), "Limits",
+        default="32,64",
+    ),
+    Flag(
+        "max-per-user", "", "N", COUNT, "tunnels at once of one user; 0 is no cap", ("serve",), "Limits",
+        default="0",
+        detail="One more is answered 429. With --workers, of each process.",
+    ),
+    Flag(
+        "max-per-target", "", "N", COUNT, "tunnels at once to one host and port; 0 is no cap", ("serve",), "Limits",
+        default="0",
+        detail="One more is answered 503. With --workers, of each process.",
+    ),
+    Flag(
+        "max-dials", "", "N", COUNT, "name lookups and connects under way at once; 0 is no cap", ("serve",), "Limits",
+        default="0",
+        detail="One more is answered 503. With --workers, of each process.",
+    ),
+    Flag(
+        "max-lifetime", "", "SECONDS", SECONDS, "end a tunnel of this age, busy or not; 0 is never", ("serve",), "Limits",
+        default="0",
     ),
     Flag(
         "max-connections", "", "N", COUNT, "local connections at once; 0 is no cap", LOCAL, "Limits",
@@ -225,6 +248,7 @@ FLAGS = (
     ),
     Flag(
         "access-log", "", "FILE", FILE, "write a JSON record for each decision and each end; - is stdout", ("serve",), "Output",
+        detail="The file is opened anew at SIGHUP, for logrotate. What cannot be written is counted, and holds up no tunnel.",
     ),
     Flag(
         "verbose", "v", "", LEVEL, "a line for each stage on stderr; -vv shows the heads, secrets masked", ("connect",), "Output",

@@ -105,22 +105,25 @@ LOG_KEYS = (
     (
         "Every record has",
         (
-            ("event", "`decision` or `end`"),
+            ("event", "`decision`, `open` or `end`"),
             ("time", "seconds since 1970, with milliseconds"),
-            ("id", "the same in the two records of a tunnel, and in no other; also over workers and restarts"),
+            ("id", "the same in all records of a tunnel, and in no others; also over workers and restarts"),
+            ("client", "address and port of the client; unix:0 for one at a unix socket"),
+            ("user", "the name that logged in, or empty"),
+            ("target", "host and port that were asked for; empty where the request was not understood"),
         ),
     ),
     (
         "A decision has",
         (
-            ("client", "address and port of the client; unix:0 for one at a unix socket"),
-            ("user", "the name that logged in, or empty"),
-            ("target", "host and port that were asked for; empty where the request was not understood"),
             ("address", "address and port that the tunnel was connected to; empty if it was refused"),
+            ("local", "address and port that it was connected from; empty if it was refused"),
             ("allowed", "whether the tunnel was opened"),
             ("status", "the status code of the answer, 200 if it was opened"),
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
+            ("phase", "where it was decided: `head`, `login`, `lookup`, `dial`, or `answer` for a tunnel that was opened"),
+            ("phases", "an object: the seconds that each phase before that took"),
         ),
     ),
     (
@@ -133,8 +136,10 @@ LOG_KEYS = (
             (
                 "cause",
                 "`eof` (both sides were done), `reset` or `gone` (reading or writing failed), `idle` or `half-closed` (a limit), "
-                "or `drained` (serve was stopped)",
+                "`lifetime` (the limit of its age), or `drained` (serve was stopped)",
             ),
+            ("error", "the system's name of what failed, such as ECONNRESET; else empty"),
+            ("phase", "`tunnel`, or `answer` where the client left before it had its answer"),
         ),
     ),
 )

@@ -27,7 +27,8 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import ConnectClient, Established
 from tunnelctl.proto.policy import Policy, parse_rule
 from tunnelctl.proto.refusal import ESTABLISHED
-from tunnelctl.server.limits import Caps
+from tunnelctl.server.account import Books
+from tunnelctl.server.limits import Caps, Most
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.serve import Server
 from tunnelctl.server.session import Service, Timeouts
@@ -323,7 +324,7 @@ def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> 
 
     policy = Policy(tuple(map(parse_rule, RULES)))
     timeouts = Timeouts(LIMIT, LIMIT, 0.0, Limits(inf, LIMIT))
-    return Server(Service(policy, None, OwnPorts([bound]), Caps(0, 0), timeouts, None, warn), [listener], 0.0, warn)
+    return Server(Service(policy, None, OwnPorts([bound]), Caps(Most()), timeouts, Books(None, warn), warn), [listener], 0.0, warn)
 
 
 @contextmanager

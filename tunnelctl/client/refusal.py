@@ -27,6 +27,7 @@ _HINTS: dict[int | str, str] = {
     502: "the proxy could not reach the target; are host and port right?",
     504: "the target did not answer the proxy in time",
     503: "the proxy is at one of its limits; try again later",
+    429: "the proxy has a limit on what one client or user may have; end another tunnel, or try again later",
 }
 
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two

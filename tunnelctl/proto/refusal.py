@@ -23,6 +23,7 @@ REASONS = {
     407: "Proxy Authentication Required",
     408: "Request Timeout",
     414: "URI Too Long",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     501: "Not Implemented",
     502: "Bad Gateway",
@@ -146,10 +147,24 @@ def connection_failed(details: str = "the connection to the target failed") -> R
     return Refusal(502, "connection_terminated", details)
 
 
-def limit_reached(retry_after: int = 1) -> Refusal:
-    """A cap of ours is reached; `retry_after` in seconds."""
-    retry = (("Retry-After", str(retry_after)),)
-    return Refusal(503, "connection_limit_reached", "this proxy has too many connections", retry)
+def limit_reached(details: str = "this proxy has too many connections", retry_after: int = 1) -> Refusal:
+    """A cap of ours is reached, whoever asks; `retry_after` in seconds."""
+    return Refusal(503, "connection_limit_reached", details, (("Retry-After", str(retry_after)),))
+
+
+def client_limit_reached() -> Refusal:
+    """A cap is reached that others have not reached: RFC 6585 section 4."""
+    return limit_reached("too many tunnels are open from this address")._replace(status=429)
+
+
+def user_limit_reached() -> Refusal:
+    """The same of a user, wherever the tunnels come from."""
+    return limit_reached("too many tunnels are open for this user")._replace(status=429)
+
+
+def target_limit_reached() -> Refusal:
+    """The cap on tunnels to one target, whoever opened them."""
+    return limit_reached("too many tunnels are open to this target")
 
 
 def loop_detected() -> Refusal:

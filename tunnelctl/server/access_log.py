@@ -1,29 +1,42 @@
 """The access log: a JSON object a line, one when a tunnel is decided and one when it ends, joined by `id`.
 
-Records gather for one turn of the loop and are written together: at ten thousand tunnels a second a write each would cost more
-than all the rest of the record. What cannot be written is counted and said once; a full disk is no reason to end tunnels.
+A disk may be slow, full or gone, and whoever reads a pipe or a terminal may stop doing so (a pager, Ctrl-S); none of that is a
+reason to stop tunnels. So a thread writes, ten times a second at most and then all that has gathered: at ten thousand tunnels a
+second a write each would cost more than all the rest of the record. What waits for it is bounded; what is lost is counted, and
+said once.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import select
 import stat
 import sys
+from _thread import allocate_lock
+from collections import deque
+from errno import errorcode
 from functools import lru_cache
 from time import time
 
 from tunnelctl.engine.event import Event
-from tunnelctl.engine.kernel import sleep
+from tunnelctl.engine.kernel import BusyResourceError, move_on_after, sleep
+from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.trace import Trace
 
-STDOUT = "-"
-_LINE_END = ord("\n")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.server.account import Account
 
-# Whoever reads a pipe or a terminal may stop doing so (a pager, Ctrl-S), and a write that waits would stop every tunnel.
-SAFE_WRITE, SAFE_TTY_WRITE = 4096, 256  # bytes for which there is room when poll(2) says that there is any
-RETRY_SECONDS = 0.1
-MAX_REST = 1 << 20  # bytes kept for a reader who takes nothing; what comes after that is lost
+STDOUT = "-"
+PAUSE_SECONDS = 0.1  # between two writes
+LAST_SECONDS = 2.0  # that the last write may take when the server ends
+MAX_WAITING = 8 << 20  # characters of records that wait for a write that takes long; what comes after those is lost
+
+# A pipe takes a piece of this size at once or not at all (pipe(7), PIPE_BUF), so that the lines of several workers do not mix.
+WHOLE = 4096
+_LINE_END, RECORD_END = ord("\n"), b"}\n"
 
 
 def open_log(path: str) -> int:
@@ -37,97 +50,166 @@ def open_log(path: str) -> int:
 
 
 class AccessLog:
-    """Gathers records and writes them."""
+    """Gathers records, and has them written."""
 
-    def __init__(self, fd: int, trace: Trace) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, trace: Trace, path: str = STDOUT) -> None:
+        """fd: what `open_log` gave for that path"""
+        self.path = path
+        self._file = _File(fd)
         self._trace = trace
         self._lines: list[str] = []
+        self._waiting = 0  # characters in them
         self._more = Event()
-        self._rest = b""  # what nobody has taken yet
-        self._within_line = False  # whether the last byte written was not the end of a line
         self._failed = False
         self.dropped = 0
-        kind = os.fstat(fd).st_mode
-        self._piece = SAFE_TTY_WRITE if stat.S_ISCHR(kind) else SAFE_WRITE
-        self._poll: select.poll | None = None
-        if stat.S_ISREG(kind):
-            self._piece = sys.maxsize
-        else:
-            self._poll = select.poll()
-            self._poll.register(fd, select.POLLOUT)
 
-    def decision(self, session: str, client: str, user: str, target: str, address: str, status: int, rule: str, error: str) -> None:
+    def decision(self, account: Account, status: int, error: str) -> None:
         """The answer to a request. status: what the client is told; error: the RFC 9209 type, "" for an open tunnel.
 
         Written by hand: json.dumps costs three times as much, and only these texts can hold anything that needs escaping.
         """
+        took = ",".join([f'"{phase}":{seconds:.6f}' for phase, seconds in account.phases])
         self._write(
-            f'{{"event":"decision","time":{time():.3f},"id":"{session}","client":"{client}","user":{_text(user)},'
-            f'"target":{_text(target)},"address":"{address}","allowed":{"true" if status == 200 else "false"},"status":{status},'
-            f'"rule":{_text(rule)},"error":"{error}"}}\n'
+            f'{{"event":"decision","time":{time():.3f},{_who(account)},"address":"{account.address}","local":"{account.local}",'
+            f'"allowed":{"true" if status == 200 else "false"},"status":{status},"rule":{_text(account.rule)},"error":"{error}",'
+            f'"phase":"{account.phase}","phases":{{{took}}}}}\n'
         )
 
-    def end(self, session: str, seconds: float, sent: int, received: int, ended_by: str, cause: str) -> None:
-        """The end of a tunnel.
-
-        sent: bytes from client to target; ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained".
-        """
+    def end(self, account: Account, seconds: float, ended_by: str, cause: str, error: OSError | None) -> None:
+        """The end of a tunnel. ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime"."""
+        code = "" if error is None else errorcode.get(error.errno or 0, "")
         self._write(
-            f'{{"event":"end","time":{time():.3f},"id":"{session}","seconds":{seconds:.3f},"sent":{sent},"received":{received},'
-            f'"ended_by":"{ended_by}","cause":"{cause}"}}\n'
+            f'{{"event":"end","time":{time():.3f},{_who(account)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
+            f'"received":{account.moved[1]},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"}}\n'
+        )
+
+    def open(self, account: Account, seconds: float) -> None:
+        """A tunnel that goes on: what it has moved so far, lest a crash take the only word of a long one with it."""
+        self._write(
+            f'{{"event":"open","time":{time():.3f},{_who(account)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
+            f'"received":{account.moved[1]}}}\n'
         )
 
     def _write(self, line: str) -> None:
+        if self._waiting > MAX_WAITING:
+            self._lost(1, "the last write has not come back")
+            return
         if not self._lines:
             self._more.set()
         self._lines.append(line)
+        self._waiting += len(line)
 
     async def run(self) -> None:
-        """Writes what has gathered, whenever something has; to be cancelled in the end, and followed by `flush`."""
+        """Has written what has gathered, whenever something has; to be cancelled in the end, and followed by `close`."""
         while True:
             await self._more.wait()
-            self._more = Event()
-            self.flush()
-            while self._rest:
-                await sleep(RETRY_SECONDS)
-                self.flush()
+            await self._flush()
+            await sleep(PAUSE_SECONDS)
 
-    def flush(self) -> None:
-        """Writes what has gathered, as far as it is taken; never waits."""
-        lines, self._lines = self._lines, []
-        fresh = "".join(lines).encode()
-        if len(self._rest) > MAX_REST:
-            self._lost(fresh, "nobody reads it")
-            fresh = b""
-        data, self._rest = self._rest + fresh, b""
+    async def close(self) -> None:
+        """Has the rest written, if that does not take too long."""
+        with move_on_after(LAST_SECONDS) as scope:
+            await self._flush()
+        if scope.cancelled_caught:
+            self._trace("warning", text=f"access log: the last write has not come back: {self._file.left} records may be lost")
+
+    async def reopen(self) -> None:
+        """Opens the file of that name anew, after it was moved away; what has been handed over went to the old one."""
+        if self.path != STDOUT:
+            try:
+                await to_thread(self._file.reopen, self.path)
+            except (SettingsError, BusyResourceError) as error:
+                self._trace("warning", text=f"{error}: the old one stays in use")
+
+    async def _flush(self) -> None:
+        lines, self._lines, self._waiting, self._more = self._lines, [], 0, Event()
+        self._file.queue.append("".join(lines).encode())
         try:
-            while data and self._is_ready():
-                written = os.write(self._fd, self._next_piece(data))
-                self._within_line = data[written - 1] != _LINE_END
-                data = data[written:]
-                self._failed = False
-            self._rest = data
-        except OSError as error:
-            self._lost(data, str(error.strerror))
-            if self._within_line:
-                self._rest = b"\n"  # so that what was cut short spoils no other record
+            lost, why = await to_thread(self._file.drain)
+        except BusyResourceError:  # name lookups hold all threads: the next turn may find one
+            self._file.queue.pop()
+            self._lines = lines + self._lines
+            self._waiting = sum(map(len, self._lines))
+            self._more.set()
+            return
+        if lost:
+            self._lost(lost, why)
+        else:
+            self._failed = False
 
-    def _next_piece(self, data: bytes) -> bytes:
-        """As much as is safe to write, in whole lines where that is possible: a pipe takes such a piece at once, or not at all,
-        so that the lines of several workers do not get mixed up (pipe(7), PIPE_BUF)."""
+    def _lost(self, count: int, why: str) -> None:
+        self.dropped += count
+        if not self._failed:
+            self._failed = True
+            self._trace("warning", text=f"access log: {why}: {self.dropped} records lost so far")
+
+
+class _File:
+    """The file as threads use it, one at a time: all that may have to wait happens here."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._turn = allocate_lock()
+        self._within_line = False  # whether the last byte written was not the end of a line
+        self._piece = _piece(fd)
+        # What was handed over. A thread writes all there is: the one that was started for it may be overtaken by the next, which
+        # must not come back, and let the file be closed, before the lines are out.
+        self.queue: deque[bytes] = deque()
+        self._data = b""
+
+    @property
+    def left(self) -> int:
+        """Records that were handed over and are not known to be written."""
+        return sum(data.count(RECORD_END) for data in (self._data, *self.queue))
+
+    def drain(self) -> tuple[int, str]:
+        """Writes what was handed over; how many records were lost, and why."""
+        with self._turn:
+            lost, why = 0, ""
+            while self.queue:
+                # A line end first, so that what was cut short spoils no other record.
+                self._data = b"\n" * self._within_line + self.queue.popleft()
+                try:
+                    while self._data:
+                        self._data = self._data[self._write(self._next(self._data)) :]
+                except OSError as error:
+                    lost, why = lost + self._data.count(RECORD_END), str(error.strerror)
+                    self._data = b""
+            return lost, why
+
+    def reopen(self, path: str) -> None:
+        """Puts another open file behind the same number. Raises SettingsError, and leaves all as it is."""
+        fresh = open_log(path)
+        with self._turn:
+            os.dup2(fresh, self._fd, inheritable=False)
+            self._piece, self._within_line = _piece(fresh), False
+        os.close(fresh)
+
+    def _write(self, piece: bytes) -> int:
+        try:
+            written = os.write(self._fd, piece)
+        except BlockingIOError:  # somebody who shares the open file has made it so
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            poll.poll()
+            return 0
+        self._within_line = piece[written - 1] != _LINE_END
+        return written
+
+    def _next(self, data: bytes) -> bytes:
+        """As much as may be written at once, in whole lines where that is possible."""
         if len(data) <= self._piece:
             return data
         return data[: data.rfind(b"\n", 0, self._piece) + 1 or self._piece]
 
-    def _is_ready(self) -> bool:
-        return self._poll is None or bool(self._poll.poll(0))
 
-    def _lost(self, data: bytes, why: str) -> None:
-        self.dropped += data.count(b"}\n")
-        if not self._failed:
-            self._failed = True
-            self._trace("warning", text=f"access log: {why}: {self.dropped} records lost so far")
+def _piece(fd: int) -> int:
+    return sys.maxsize if stat.S_ISREG(os.fstat(fd).st_mode) else WHOLE
+
+
+def _who(account: Account) -> str:
+    user, target = _text(account.user), _text(account.target)
+    return f'"id":"{account.id}","client":"{account.client}","user":{user},"target":{target}'
 
 
 @lru_cache(4096)  # the same users, targets and rules come again and again

@@ -15,8 +15,13 @@ class ServeOptions(NamedTuple):
     dial_timeout: float = 15.0
     idle_timeout: float = 900.0
     half_close_timeout: float = 60.0
+    max_lifetime: float = 0.0
     max_tunnels: int = 0
     max_per_client: int = 0
+    client_prefix: str = "32,64"
+    max_per_user: int = 0
+    max_per_target: int = 0
+    max_dials: int = 0
     workers: int = 1
     drain: float = 30.0
     access_log: str | None = None  # a file, or "-" for stdout

@@ -1,15 +1,18 @@
 """`serve`: the listeners, their sessions, and an orderly end."""
 
 import os
+import signal
 import socket
 from collections.abc import Coroutine
 from math import inf
 
 from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.outside import open_signal_receiver
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.policy import Policy, parse_rule
-from tunnelctl.server.access_log import AccessLog, open_log
-from tunnelctl.server.limits import Caps
+from tunnelctl.server.access_log import STDOUT, AccessLog, open_log
+from tunnelctl.server.account import Books
+from tunnelctl.server.limits import Caps, Most, parse_prefixes
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.session import Service, Session, Timeouts
@@ -32,26 +35,33 @@ def run_server(options: ServeOptions, trace: Trace) -> int:
     addresses = [parse_listen(text) for text in options.listen]
     _refuse_open_proxy(addresses, options)
     policy = Policy(tuple(map(parse_rule, options.allow)), tuple(map(parse_rule, options.deny)))
+    most = _most(options)
     users = load_users(options.users) if options.users is not None else None
     log_fd = open_log(options.access_log) if options.access_log is not None else None
     try:
-        return _serve(addresses, options, policy, users, log_fd, trace)
+        return _serve(addresses, options, policy, users, most, log_fd, trace)
     finally:
         if log_fd is not None:
             os.close(log_fd)
 
 
 def _serve(
-    addresses: list[ListenAddress], options: ServeOptions, policy: Policy, users: Users | None, log_fd: int | None, trace: Trace
+    addresses: list[ListenAddress],
+    options: ServeOptions,
+    policy: Policy,
+    users: Users | None,
+    most: Most,
+    log_fd: int | None,
+    trace: Trace,
 ) -> int:
     raise_descriptor_limit()
     listeners = _listen(addresses, options)
     bound = [bound_address(listener) for listener in listeners]
 
     def work(mine: list[socket.socket]) -> int:
-        log = AccessLog(log_fd, trace) if log_fd is not None else None
-        caps = Caps(options.max_tunnels, options.max_per_client)
-        service = Service(policy, users, OwnPorts(bound), caps, _timeouts(options), log, trace, options.verbose > 0)
+        log = AccessLog(log_fd, trace, options.access_log or STDOUT) if log_fd is not None else None
+        books = Books(log, trace, options.verbose > 0)
+        service = Service(policy, users, OwnPorts(bound), Caps(most), _timeouts(options), books, trace)
         return run(Server(service, mine, options.drain, speak, ECHO_SECONDS if options.workers > 1 else 0.0).run)
 
     # Of several processes one speaks for all about coming and going.
@@ -85,7 +95,13 @@ def _listen(addresses: list[ListenAddress], options: ServeOptions) -> list[socke
 
 def _timeouts(options: ServeOptions) -> Timeouts:
     tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
-    return Timeouts(options.head_timeout or inf, options.dial_timeout or inf, options.keepalive, tunnel)
+    lifetime = options.max_lifetime or inf
+    return Timeouts(options.head_timeout or inf, options.dial_timeout or inf, options.keepalive, tunnel, lifetime)
+
+
+def _most(options: ServeOptions) -> Most:
+    of_whom = options.max_per_client, options.max_per_user, options.max_per_target
+    return Most(options.max_tunnels, *of_whom, options.max_dials, parse_prefixes(options.client_prefix))
 
 
 class Server:
@@ -100,16 +116,25 @@ class Server:
 
     async def run(self) -> int:
         """Serves until told to stop; the exit status."""
-        log = self._service.log
+        log = self._service.books.log
         async with Nursery() as helpers:
             if log is not None:
                 helpers.start_soon(log.run)
+                if log.path != STDOUT:
+                    helpers.start_soon(self._reload)
             status = await self._acceptor.run([(listener, self._session) for listener in self._listeners], self._announce)
             helpers.cancel_scope.cancel()
         if log is not None:
-            log.flush()
+            await log.close()
         self._trace("stopped")
         return status
+
+    async def _reload(self) -> None:
+        """At each SIGHUP opens the log anew; without a file to open, that signal keeps the meaning that it has for any program."""
+        with open_signal_receiver(signal.SIGHUP) as hangups:
+            async for _ in hangups:
+                if self._service.books.log is not None:
+                    await self._service.books.log.reopen()
 
     def _announce(self) -> None:
         for listener in self._listeners:

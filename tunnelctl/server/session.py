@@ -5,9 +5,8 @@ a rule has not allowed, and only the address that was judged. 2xx is said when t
 """
 
 import socket
-from collections.abc import Sequence
 from errno import ECONNREFUSED, EHOSTUNREACH, EMFILE, ENETUNREACH, ENFILE, ENOBUFS, ETIMEDOUT
-from time import monotonic
+from math import inf
 from typing import NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
@@ -18,7 +17,7 @@ from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.policy import Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
-from tunnelctl.server.access_log import AccessLog
+from tunnelctl.server.account import DRAINED, GONE, LIFETIME, Account, Books
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.users import Users
@@ -44,6 +43,7 @@ class Timeouts(NamedTuple):
     dial: float
     keepalive: float
     tunnel: Limits
+    lifetime: float = inf  # of a tunnel
 
 
 class Service(NamedTuple):
@@ -54,9 +54,8 @@ class Service(NamedTuple):
     own: OwnPorts
     caps: Caps
     timeouts: Timeouts
-    log: AccessLog | None
+    books: Books
     trace: Trace
-    verbose: bool = False  # trace each decision and end
 
 
 class _Refused(Exception):
@@ -70,14 +69,13 @@ class _Refused(Exception):
 class Session:
     """One accepted connection."""
 
-    __slots__ = ("_client", "_counted", "_host", "_id", "_late", "_service", "_stream", "_target", "_user")
+    __slots__ = ("_account", "_counted", "_host", "_late", "_service", "_stream")
 
     def __init__(self, service: Service, accepted: socket.SocketType, host: str, client: str, session: str) -> None:
         """host: the client's address, for the caps; client: address and port, for the log; session: the id of its records"""
         self._service = service
         self._stream = SocketStream(accepted)
-        self._host, self._client, self._id = host, client, session
-        self._user = self._target = ""
+        self._host, self._account = host, Account(session, client)
         self._late = refusal.head_timeout  # the answer when the deadline strikes: there is one clock, set anew for each phase
         self._counted = False
 
@@ -102,41 +100,46 @@ class Session:
         finally:
             self._stream.close()
             if self._counted:
-                caps.release(self._host)
+                caps.release(self._host, self._account.user, self._account.target)
             caps.leave()
 
     async def _relay(self, relay: Relay) -> None:
-        begun, ended_by, cause = monotonic(), "", "drained"
+        account, lifetime, outcome = self._account, self._service.timeouts.lifetime, DRAINED
+        account.moved = relay.moved
         try:
-            outcome = await relay.run()
-            ended_by, cause = outcome.ended_by, outcome.cause
+            if lifetime == inf:
+                outcome = await relay.run()
+            else:
+                with CancelScope(current_time() + lifetime) as scope:
+                    outcome = await relay.run()
+                if scope.cancelled_caught:
+                    outcome = LIFETIME
         finally:
-            self._ended(relay.moved, monotonic() - begun, ended_by, cause)
+            self._service.books.ended(account, outcome)
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 
     async def _establish(self) -> tuple[SocketStream, bytes] | None:
         """The connection to the target, announced to the client, and what came behind the request; None if there was no request."""
-        timeouts = self._service.timeouts
+        account, timeouts, books = self._account, self._service.timeouts, self._service.books
         with CancelScope(current_time() + timeouts.head) as scope:
             request = await self._read_head()
             if request is None:
                 return None
-            self._target = str(request.target)
+            account.target = str(request.target)
             if self._service.users is not None:
+                account.enter("login")
                 await self._authenticate(self._service.users, request.authorization)
             self._admit()
-            self._late, scope.deadline = refusal.dns_timeout, current_time() + timeouts.dial
-            addresses, rule = await self._addresses(request.target)
-            self._late, scope.deadline = refusal.connection_timeout, current_time() + timeouts.dial
-            target = await self._dial(addresses)
+            target = await self._reach(request.target, scope)
             try:
-                self._decided(200, rule, "", target.peer)
+                books.decided(account, 200, "")
                 await self._stream.send_all(ESTABLISHED)
             except BaseException:  # the client has gone meanwhile
                 target.abort()
-                self._ended((0, 0), 0.0, "left", "gone")
+                books.ended(account, GONE)
                 raise
+            account.enter("tunnel")
             return target, request.leftover
         raise _Refused(self._late())
 
@@ -165,14 +168,35 @@ class Session:
             raise _Refused(refusal.limit_reached()) from None
         if not right:
             raise _Refused(refusal.auth_required(details="wrong user or password"))
-        self._user = credentials[0]
+        self._account.user = credentials[0]
 
     def _admit(self) -> None:
-        self._counted = self._service.caps.take(self._host)
-        if not self._counted:
-            raise _Refused(refusal.limit_reached())
+        answer = self._service.caps.take(self._host, self._account.user, self._account.target)
+        if answer is not None:
+            raise _Refused(answer)
+        self._counted = True
 
     # -- the target ------------------------------------------------------------------------------------------------------------
+
+    async def _reach(self, target: Address, scope: CancelScope) -> SocketStream:
+        """The connection to the target; each of the two steps has the whole of its limit."""
+        account, caps, limit = self._account, self._service.caps, self._service.timeouts.dial
+        account.enter("lookup")
+        self._late, scope.deadline = refusal.dns_timeout, current_time() + limit
+        answer = caps.start_dial()
+        if answer is not None:
+            raise _Refused(answer)
+        try:
+            addresses, rule = await self._addresses(target)
+            account.enter("dial")
+            self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
+            reached = await self._dial(addresses)
+        finally:
+            caps.end_dial()
+        account.rule, account.address = rule, reached.peer
+        if self._service.books.log is not None:  # the other end of it: what the target's own log has
+            account.local = str(SocketAddress(reached.socket.family, *reached.socket.getsockname()[:2]))
+        return reached
 
     async def _addresses(self, target: Address) -> tuple[list[SocketAddress], str]:
         """The addresses that may be dialled, and the rule that allows them."""
@@ -219,7 +243,8 @@ class Session:
 
     async def _refuse(self, refused: _Refused) -> None:
         """Says no and closes in stages, so that the answer is not lost. Nothing that the client sends is taken as a request."""
-        self._decided(refused.answer.status, refused.rule, refused.answer.error, "")
+        self._account.rule = refused.rule
+        self._service.books.decided(self._account, refused.answer.status, refused.answer.error)
         with move_on_after(LINGER_SECONDS):
             await self._stream.send_all(render_refusal(refused.answer))
             self._stream.send_eof()
@@ -229,23 +254,6 @@ class Session:
                 if not data:
                     break
                 dropped += len(data)
-
-    def _decided(self, status: int, rule: str, error: str, address: str) -> None:
-        if self._service.log is not None:
-            self._service.log.decision(self._id, self._client, self._user, self._target, address, status, rule, error)
-        if self._service.verbose:
-            who = {"client": self._client, "user": self._user, "target": self._target}
-            self._service.trace("decision", **who, address=address, status=status, rule=rule, error=error)
-
-    def _ended(self, moved: Sequence[int], seconds: float, ended_by: str, cause: str) -> None:
-        if self._service.log is not None:
-            self._service.log.end(self._id, seconds, moved[0], moved[1], _SIDES[ended_by], cause)
-        if self._service.verbose:
-            what = {"client": self._client, "target": self._target, "sent": moved[0], "received": moved[1], "seconds": seconds}
-            self._service.trace("closed", **what, ended_by=_SIDES[ended_by], cause=cause)
-
-
-_SIDES = {"left": "client", "right": "target", "": "proxy"}
 
 
 def _dial_refusal(errors: list[int]) -> Refusal:

@@ -1,0 +1,45 @@
+"""What is told of a connection, and to whom."""
+
+from tests.client.harness import Recorder
+from tunnelctl.server.account import DRAINED, GONE, Account, Books
+
+
+def test_phases_follow_each_other_and_their_times_add_up() -> None:
+    account = Account("1", "c")
+    begun = account.since
+    for phase in ("lookup", "dial", "answer"):
+        account.enter(phase)
+    assert account.phase == "answer"
+    assert [phase for phase, _ in account.phases] == ["head", "lookup", "dial"]
+    assert abs(sum(seconds for _, seconds in account.phases) - (account.since - begun)) < 1e-9
+
+
+def test_only_tunnels_that_are_open_are_kept() -> None:
+    books, account, refused = Books(None, Recorder()), Account("1", "c"), Account("2", "c")
+    books.decided(account, 200, "")
+    books.decided(refused, 403, "http_request_denied")
+    assert books.open == {"1": account}
+    assert (account.phase, refused.phase) == ("answer", "head")
+    assert account.opened == account.since
+    books.ended(account, GONE)
+    assert books.open == {}
+
+
+def test_verbose_tells_both() -> None:
+    trace = Recorder()
+    books, account = Books(None, trace, verbose=True), Account("1", "c")
+    account.target = "t:1"
+    books.decided(account, 200, "")
+    account.moved = (3, 4)
+    books.ended(account, DRAINED)
+    (decision,), (closed,) = trace.named("decision"), trace.named("closed")
+    assert (decision["client"], decision["target"], decision["status"]) == ("c", "t:1", 200)
+    assert (closed["sent"], closed["received"], closed["ended_by"], closed["cause"]) == (3, 4, "proxy", "drained")
+
+
+def test_otherwise_nothing_is_said() -> None:
+    trace = Recorder()
+    books, account = Books(None, trace), Account("1", "c")
+    books.decided(account, 200, "")
+    books.ended(account, DRAINED)
+    assert trace.events == []

@@ -1,0 +1,72 @@
+"""What there is to tell of one connection, and those who are told: the access log and what -v shows."""
+
+from collections.abc import Sequence
+from time import monotonic
+
+from tunnelctl.server.access_log import AccessLog
+from tunnelctl.stream.relay import Outcome
+from tunnelctl.trace import Trace
+
+
+class Account:
+    """The facts of one connection, as far as they are known; empty until then.
+
+    `phase` is where it stands: "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has those behind it, each with the
+    seconds that it took.
+    """
+
+    __slots__ = ("address", "client", "id", "local", "moved", "opened", "phase", "phases", "rule", "since", "target", "user")
+
+    def __init__(self, session: str, client: str) -> None:
+        """session: what joins its records; client: address and port"""
+        self.id, self.client = session, client
+        self.user = self.target = self.rule = ""
+        self.address = self.local = ""  # the two ends of the connection to the target
+        self.phase, self.since = "head", monotonic()
+        self.phases: tuple[tuple[str, float], ...] = ()
+        self.opened = 0.0  # when the tunnel was granted
+        self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
+
+    def enter(self, phase: str) -> None:
+        """The next phase begins."""
+        now = monotonic()
+        self.phases = (*self.phases, (self.phase, now - self.since))
+        self.phase, self.since = phase, now
+
+
+_SIDES = {"left": "client", "right": "target", "": "proxy"}
+DRAINED = Outcome(0, 0, "", "drained", None)  # ended from outside, because this process ends
+LIFETIME = DRAINED._replace(cause="lifetime")
+GONE = DRAINED._replace(ended_by="left", cause="gone")  # the client left before it had its answer
+
+
+class Books:
+    """Where each decision and each end is entered, once."""
+
+    def __init__(self, log: AccessLog | None, trace: Trace, verbose: bool = False) -> None:
+        """verbose: trace each decision and end"""
+        self.log, self._trace, self._verbose = log, trace, verbose
+        self.open: dict[str, Account] = {}  # the tunnels that are open now, by id
+
+    def decided(self, account: Account, status: int, error: str) -> None:
+        """The answer to a request: 200, or the status and error type of a refusal."""
+        if status == 200:
+            account.enter("answer")
+            account.opened = account.since
+            self.open[account.id] = account
+        if self.log is not None:
+            self.log.decision(account, status, error)
+        if self._verbose:
+            who = {"client": account.client, "user": account.user, "target": account.target}
+            self._trace("decision", **who, address=account.address, status=status, rule=account.rule, error=error)
+
+    def ended(self, account: Account, outcome: Outcome) -> None:
+        """The end of a tunnel that was granted."""
+        del self.open[account.id]
+        side, seconds = _SIDES[outcome.ended_by], monotonic() - account.opened
+        if self.log is not None:
+            self.log.end(account, seconds, side, outcome.cause, outcome.error)
+        if self._verbose:
+            sent, received = account.moved
+            what = {"client": account.client, "target": account.target, "sent": sent, "received": received, "seconds": seconds}
+            self._trace("closed", **what, ended_by=side, cause=outcome.cause)
