@@ -1,0 +1,66 @@
+"""Pins: the SHA-256 by which a certificate, or its public key, is known.
+
+Both kinds in use are taken: `openssl x509 -fingerprint -sha256` prints that of the certificate, curl's --pinnedpubkey wants that of
+the key, which stays when the certificate is renewed. A digest fits one or the other, so nobody has to say which it is.
+"""
+
+from __future__ import annotations
+
+from binascii import Error, a2b_base64, b2a_base64
+
+from tunnelctl.errors import UsageProblem
+
+_PREFIX = "sha256//"  # as curl writes it
+_SIZE = 32
+
+
+def parse_pin(text: str) -> bytes:
+    """The digest, from hexadecimal digits (colons allowed) or from base64, with curl's `sha256//` or without."""
+    try:
+        return _sized(bytes.fromhex(text.replace(":", "")))
+    except ValueError:
+        pass
+    try:
+        return _sized(a2b_base64(text.removeprefix(_PREFIX), strict_mode=True))
+    except (ValueError, Error):
+        hint = "64 hexadecimal digits, colons allowed, or sha256// and base64"
+        raise UsageProblem(f"pin {text!a}", "not a SHA-256", hint) from None
+
+
+def _sized(digest: bytes) -> bytes:
+    if len(digest) != _SIZE:
+        raise ValueError
+    return digest
+
+
+def fits(pin: bytes, certificate: bytes) -> bool:
+    """Whether it is the pin of this certificate (DER), or of its key."""
+    from hashlib import sha256
+
+    return pin in (sha256(certificate).digest(), sha256(public_key(certificate)).digest())
+
+
+def pin_of(certificate: bytes) -> str:
+    """The pin of its key, as curl writes it."""
+    from hashlib import sha256
+
+    return _PREFIX + b2a_base64(sha256(public_key(certificate)).digest(), newline=False).decode()
+
+
+def public_key(certificate: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate that a TLS library has parsed already (RFC 5280 section 4.1)."""
+    start, _ = _content(certificate, 0)  # Certificate
+    at, _ = _content(certificate, start)  # TBSCertificate
+    skipped = 6 if certificate[at] == 0xA0 else 5  # version, if not 1; serialNumber, signature, issuer, validity, subject
+    for _ in range(skipped):
+        at = sum(_content(certificate, at))
+    return certificate[at : sum(_content(certificate, at))]
+
+
+def _content(der: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the element at `at` begins, and its length (X.690 section 8.1.3)."""
+    first = der[at + 1]
+    if first < 0x80:
+        return at + 2, first
+    start = at + 2 + (first & 0x7F)
+    return start, int.from_bytes(der[at + 2 : start], "big")
