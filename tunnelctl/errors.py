@@ -7,6 +7,7 @@
     ├── NameNotFound         68   the name service has no address
     ├── Refused              69   the proxy answered, and the answer is no
     ├── AuthenticationFailed 77   407, or no usable credentials
+    ├── TLSFailed            77   a certificate, or TLS itself
     ├── ListenError          71   a local address cannot be bound
     ├── TunnelBroken         74   an established tunnel, or stdio, failed
     ├── Unreachable          75   no connection
@@ -73,6 +74,12 @@ class Refused(TunnelctlError):
 
 class AuthenticationFailed(TunnelctlError):
     """407, or credentials that cannot be used."""
+
+    status = ExitStatus.AUTHENTICATION
+
+
+class TLSFailed(TunnelctlError):
+    """The two ends of a TLS connection do not agree: on a certificate, mostly."""
 
     status = ExitStatus.AUTHENTICATION
 

@@ -3,11 +3,15 @@
 The far end is moved with plain system calls, never with a stream, so that no fault of a stream can hide in the test of another.
 """
 
+import atexit
 import os
 import pty
 import random
+import shutil
 import socket
+import ssl
 import struct
+import tempfile
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,11 +20,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.peers import certificates
 from tunnelctl.engine.descriptor import Descriptor
-from tunnelctl.engine.kernel import fail_after, run
+from tunnelctl.engine.kernel import Nursery, fail_after, run
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
+from tunnelctl.stream.tls import accept_tls, start_tls
+from tunnelctl.stream.tls_settings import TLSClient, server_context
 
 SECONDS = 10.0  # bound for everything; nothing here takes a tenth of it
 RESET = struct.pack("ii", 1, 0)
@@ -148,6 +155,80 @@ class FarSocket(Far):
             self.sock.close()
 
 
+class FarTLS(FarSocket):
+    """The other end of TLS, by hand."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server: bool) -> None:
+        super().__init__(sock)
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self._in, self._out, server, None if server else certificates.HOST)
+        self._ahead = b""
+        self._inner_ended = False
+
+    async def handshake(self) -> None:
+        while True:
+            try:
+                self.session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._more()
+        await self._flush()
+
+    async def give(self, data: bytes) -> None:
+        if data:
+            self.session.write(data)
+        await self._flush()
+
+    async def _flush(self) -> None:
+        await super().give(self._out.read())
+
+    async def give_raw(self, data: bytes) -> None:
+        """Past TLS."""
+        await super().give(data)
+
+    async def _more(self) -> None:
+        while not self._fill():
+            await self._reading.wait_readable()
+
+    def _fill(self) -> bool:
+        """Whether something came in, the end included."""
+        data = super().try_take()
+        if data:
+            self._in.write(data)
+        elif data is not None:
+            self._inner_ended = True
+        return data is not None
+
+    def try_take(self, limit: int = 1 << 20) -> bytes | None:
+        if self._ahead:
+            data, self._ahead = self._ahead[:limit], self._ahead[limit:]
+            return data
+        while True:
+            try:
+                return self.session.read(limit)
+            except ssl.SSLWantReadError:
+                if self._inner_ended:
+                    raise ConnectionResetError("no close_notify") from None
+                if not self._fill():
+                    return None
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    async def end_output(self) -> None:
+        """close_notify, and TCP stays open. What has come in is taken first, for OpenSSL would choke on it."""
+        with suppress(ssl.SSLWantReadError):
+            while data := self.session.read():
+                self._ahead += data
+        with suppress(ssl.SSLError):
+            self.session.unwrap()
+        await self._flush()
+
+    async def cut_off(self) -> None:
+        """TCP ends, and TLS has not said so."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+
 class FarSockets(Far):
     """Standard input and output as a socket each: what Node.js gives to its children."""
 
@@ -267,7 +348,62 @@ def stdio_sockets(directory: Path) -> End:
     return stdio(near_source.detach(), near_sink.detach(), FarSockets(far_source, far_sink))
 
 
-Make = Callable[[Path], End]
+@cache
+def _certificates() -> certificates.Certificates:
+    directory = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, directory)
+    return certificates.make(Path(directory))
+
+
+@cache
+def _far_context(server: bool, newest: ssl.TLSVersion) -> ssl.SSLContext:
+    files = _certificates()
+    if server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files.server)
+    else:
+        context = ssl.create_default_context(cafile=files.authority)
+    context.maximum_version = newest
+    return context
+
+
+@cache
+def _near_context() -> ssl.SSLContext:
+    chain, key = _certificates().server
+    return server_context(str(chain), str(key), None)
+
+
+async def _tls(server: bool, newest: ssl.TLSVersion) -> End:
+    near, sock = tcp_pair()
+    far = FarTLS(sock, _far_context(not server, newest), not server)
+    made: list[Stream] = []
+
+    async def shake() -> None:
+        inner = SocketStream(near)
+        if server:
+            made.append(await accept_tls(inner, _near_context()))
+        else:
+            made.append(await start_tls(inner, TLSClient(certificates.HOST, cacert=str(_certificates().authority))))
+
+    async with Nursery() as nursery:
+        nursery.start_soon(shake)
+        await far.handshake()
+    return End(made[0], far)
+
+
+async def tls(directory: Path) -> End:
+    return await _tls(False, ssl.TLSVersion.TLSv1_3)
+
+
+async def tls_1_2(directory: Path) -> End:
+    return await _tls(False, ssl.TLSVersion.TLSv1_2)
+
+
+async def tls_server(directory: Path) -> End:
+    return await _tls(True, ssl.TLSVersion.TLSv1_3)
+
+
+Make = Callable[[Path], End | Awaitable[End]]
 
 # What a test may ask of a kind:
 WAITS = "waits"  # the source can be empty and the sink full
@@ -280,6 +416,9 @@ STAYS = "stays"  # EOF is for good; on a terminal it is a key like any other
 KINDS: dict[Make, set[str]] = {
     tcp: {STAYS, WAITS, HALVES, RESETS, OWNED},
     unix: {STAYS, WAITS, HALVES, RESETS, LEAVES},
+    tls: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    tls_1_2: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    tls_server: {STAYS, WAITS, HALVES, RESETS, OWNED},
     stdio_pipes: {STAYS, WAITS, HALVES, LEAVES},
     stdio_files: {STAYS},
     stdio_terminal: {WAITS, LEAVES},
@@ -293,10 +432,15 @@ def kinds(*traits: str) -> list[Make]:
     return [make for make, own in KINDS.items() if own.issuperset(traits)]
 
 
+async def make_end(make: Make, directory: Path) -> End:
+    end = make(directory)
+    return end if isinstance(end, End) else await end
+
+
 @asynccontextmanager
 async def opened(make: Make, directory: Path) -> AsyncIterator[End]:
     """A stream and its far end, both gone afterwards."""
-    end = make(directory)
+    end = await make_end(make, directory)
     try:
         yield end
     finally:

@@ -205,13 +205,15 @@ def test_a_full_sink_takes_nothing_until_there_is_room(make: Make, tmp_path: Pat
                 assert len(sent) < len(source), "it never fills up"
             with move_on_after(0.005):
                 await end.stream.wait_writable()
-        assert end.stream.send_nowait(b"more") == 0
+        more = source[len(sent) : len(sent) + CHUNK]
+        assert end.stream.send_nowait(more) == 0
 
         async with Nursery() as nursery:
             nursery.start_soon(end.stream.wait_writable)
             assert await end.far.take(len(sent)) == sent
-        await end.stream.send_all(b"more")
-        assert await end.far.take(4) == b"more"
+        async with Nursery() as nursery:
+            nursery.start_soon(end.stream.send_all, more)
+            assert await end.far.take(CHUNK) == more
 
     over(make, tmp_path, body)
 

@@ -20,6 +20,9 @@ from tests.stream.ends import (
     stdio_socket,
     stdio_sockets,
     tcp,
+    tls,
+    tls_1_2,
+    tls_server,
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, lefts, over
@@ -97,7 +100,7 @@ def test_small_pieces_in_turn_keep_their_order(tmp_path: Path) -> None:
 # --- early bytes
 
 
-@lefts(tcp, unix, stdio_pipes, stdio_socket, stdio_sockets)
+@lefts(tcp, unix, tls, tls_server, stdio_pipes, stdio_socket, stdio_sockets)
 @pytest.mark.parametrize("size", [1, 70_000, 3_000_000])
 def test_early_bytes_come_first_and_are_counted(left: Make, size: int, tmp_path: Path) -> None:
     there, back = lines(size, 1), lines(size, 2)
@@ -135,7 +138,7 @@ def test_early_bytes_come_out_while_nothing_else_is_said(left: Make, tmp_path: P
 # --- a reset
 
 
-@lefts(tcp, unix)
+@lefts(tcp, unix, tls, tls_1_2)
 @pytest.mark.parametrize("size", [0, 6, 300_000])
 def test_reset_from_the_left_goes_out_on_the_right_after_what_came_before_it(left: Make, size: int, tmp_path: Path) -> None:
     """T4: RST in, RST out, and nothing that was sent before it is lost."""

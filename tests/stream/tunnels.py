@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.stream.ends import End, Make, go, tcp
+from tests.stream.ends import End, Make, go, make_end, tcp
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import Nursery
 from tunnelctl.stream.relay import Limits, Outcome, Relay
@@ -52,7 +52,7 @@ async def tunnel(
     ends = []
     for name, make in (("left", left), ("right", right)):
         (directory / name).mkdir()
-        ends.append(make(directory / name))
+        ends.append(await make_end(make, directory / name))
     made = Tunnel(*ends, left_early, right_early, limits)
     try:
         async with Nursery() as nursery:

@@ -23,7 +23,7 @@ class Stream:
         raise NotImplementedError
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Hands over a prefix of `data` and returns its length; 0 means no room yet: `wait_writable`."""
+        """Hands over a prefix of `data` and returns its length; 0 means no room yet: `wait_writable`, then offer the same again."""
         raise NotImplementedError
 
     def wait_readable(self) -> Awaitable[None]:
@@ -61,6 +61,9 @@ class Stream:
     def send_eof(self) -> None:
         """Half-closes: the peer reads EOF, and may go on sending."""
         raise NotImplementedError
+
+    async def flush_eof(self) -> None:
+        """Waits until the end of our direction has been handed over, where saying so may have to wait for room (TLS)."""
 
     def abort(self) -> None:
         """Closes so that the peer sees an abort (a reset, where there is one), never a clean end."""

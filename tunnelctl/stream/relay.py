@@ -190,6 +190,7 @@ class Relay:
             self._failed(sink, way, "gone", failed.error)
         else:
             self._eof(source, sink, way)
+            await sink.flush_eof()
 
     # -- how a direction ends ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,389 @@
+"""What is particular to TLS; what it shares with every stream stands in test_contract.py and test_relay.py."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from errno import ECONNABORTED, ECONNRESET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers import certificates
+from tests.stream.ends import End, FarSocket, Make, go, kinds, lines, make_end, tcp_pair, tls, tls_1_2, tls_server
+from tunnelctl.engine.kernel import Nursery
+from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable
+from tunnelctl.proto.pin import parse_pin, pin_of
+from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.stream.tls import TLSStream, accept_tls, start_tls
+from tunnelctl.stream.tls_failure import tls_error
+from tunnelctl.stream.tls_settings import TLSClient, server_context
+
+TLS_KINDS = [make for make in kinds() if make in (tls, tls_1_2, tls_server)]
+each = pytest.mark.parametrize("make", [pytest.param(make, id=make.__name__) for make in TLS_KINDS])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+def over(make: Make, directory: Path, body: Callable[[End], Awaitable[None]]) -> None:
+    async def main() -> None:
+        end = await make_end(make, directory)
+        try:
+            await body(end)
+        finally:
+            end.stream.close()
+            end.far.leave()
+
+    go(main)
+
+
+def settings(files: certificates.Certificates, **changes: Any) -> TLSClient:
+    return TLSClient(certificates.HOST, str(files.authority))._replace(**changes)
+
+
+def serving(certificate: tuple[Path, Path], client_ca: Path | None = None) -> ssl.SSLContext:
+    return server_context(str(certificate[0]), str(certificate[1]), str(client_ca) if client_ca else None)
+
+
+async def connected(client: TLSClient, context: ssl.SSLContext) -> tuple[Stream, Stream]:
+    """Both ends ours."""
+    made: dict[str, Stream] = {}
+    one, other = map(SocketStream, tcp_pair())
+
+    async def accept() -> None:
+        made["server"] = await accept_tls(other, context)
+
+    try:
+        async with Nursery() as nursery:
+            nursery.start_soon(accept)
+            made["client"] = await start_tls(one, client)
+    except BaseException:
+        one.close()
+        other.close()
+        raise
+    return made["client"], made["server"]
+
+
+async def read_all(stream: Stream) -> bytes:
+    data = bytearray()
+    while piece := await stream.receive_some():
+        data += piece
+    return bytes(data)
+
+
+# --- ends
+
+
+@each
+def test_a_cut_is_not_an_end(make: Make, tmp_path: Path) -> None:
+    """Anybody on the way can send FIN."""
+
+    async def body(end: End) -> None:
+        await end.far.give(b"half a sentence")
+        await end.far.cut_off()
+        assert await end.stream.receive_some() == b"half a sentence"
+        for _ in range(2):
+            with pytest.raises(ConnectionResetError, match="cut off") as caught:
+                await end.stream.receive_some()
+            assert caught.value.errno == ECONNRESET
+
+    over(make, tmp_path, body)
+
+
+@each
+def test_a_forged_record_is_an_abort(make: Make, tmp_path: Path) -> None:
+    async def body(end: End) -> None:
+        await end.far.give(b"genuine")
+        await end.far.give_raw(b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert await end.stream.receive_some() == b"genuine"
+        for _ in range(2):
+            with pytest.raises(ConnectionAbortedError) as caught:
+                await end.stream.receive_some()
+            assert caught.value.errno == ECONNABORTED
+            assert isinstance(tls_error("tunnel", caught.value), TLSFailed)
+
+    over(make, tmp_path, body)
+
+
+@each
+def test_what_had_come_when_we_ended_our_direction_is_still_read(make: Make, tmp_path: Path) -> None:
+    """OpenSSL's shutdown fails for good on data that it finds then."""
+
+    async def body(end: End) -> None:
+        await end.far.give(lines(50_000))
+        assert await end.stream.receive_some(10) == lines(50_000)[:10]
+        end.stream.send_eof()
+        assert await end.far.take_rest() == b""
+        await end.far.give(b"more")
+        await end.far.end_output()
+        assert await read_all(end.stream) == lines(50_000)[10:] + b"more"
+
+    over(make, tmp_path, body)
+
+
+@each
+def test_an_end_that_finds_no_room_is_handed_over_later(make: Make, tmp_path: Path) -> None:
+    async def body(end: End) -> None:
+        sent, source = 0, lines(1 << 24)
+        while count := end.stream.send_nowait(source[sent : sent + CHUNK]):
+            sent += count
+        async with Nursery() as nursery:
+            nursery.start_soon(end.stream.flush_eof)
+            got = await end.far.take_rest()
+        assert got[:sent] == source[:sent], "nothing is lost, and the end was said"
+
+    over(make, tmp_path, body)
+
+
+@each
+def test_abort_says_no_close_notify(make: Make, tmp_path: Path) -> None:
+    async def body(end: End) -> None:
+        end.stream.abort()
+        with pytest.raises(ConnectionResetError):
+            await end.far.take(1)
+
+    over(make, tmp_path, body)
+
+
+@each
+def test_close_says_close_notify(make: Make, tmp_path: Path) -> None:
+    async def body(end: End) -> None:
+        end.stream.close()
+        assert await end.far.take_rest() == b""
+
+    over(make, tmp_path, body)
+
+
+def test_an_end_whose_peer_has_gone_raises_nothing(tmp_path: Path) -> None:
+    async def body(end: End) -> None:
+        end.far.reset()
+        with pytest.raises(ConnectionResetError):
+            await end.stream.receive_some()
+        await end.stream.flush_eof()
+
+    over(tls, tmp_path, body)
+
+
+# --- TLS inside TLS
+
+
+def test_tls_inside_tls(files: certificates.Certificates) -> None:
+    there, back = lines(1_000_000, 1), lines(1_000_000, 2)
+
+    async def main() -> None:
+        outer, far_outer = await connected(settings(files), serving(files.server))
+        got: dict[str, bytes] = {}
+
+        async def far() -> None:
+            stream = await accept_tls(far_outer, serving(files.server))
+            async with Nursery() as both:
+                both.start_soon(take, "far", stream)
+                await give(stream, back)
+            stream.close()
+
+        async def take(name: str, stream: Stream) -> None:
+            got[name] = await read_all(stream)
+
+        async def give(stream: Stream, data: bytes) -> None:
+            await stream.send_all(data)
+            await stream.flush_eof()
+
+        async with Nursery() as nursery:
+            nursery.start_soon(far)
+            stream = await start_tls(outer, settings(files))
+            nursery.start_soon(give, stream, there)
+            await take("near", stream)
+        stream.close()
+        assert got == {"far": there, "near": back}
+
+    go(main)
+
+
+def test_what_was_read_before_the_handshake_belongs_to_it(files: certificates.Certificates) -> None:
+    """A server that speaks first, such as a proxy with its answer to CONNECT, may have begun already."""
+
+    async def main() -> None:
+        one, other = map(SocketStream, tcp_pair())
+        hello = TLSStream(one, ssl._create_unverified_context(), certificates.HOST)
+        with pytest.raises(ssl.SSLWantReadError):
+            hello.session.do_handshake()
+        early = hello._outgoing.read()
+        server = TLSStream(other, serving(files.server), early=early)
+        async with Nursery() as nursery:
+            nursery.start_soon(server.handshake)
+            await hello.handshake()
+        await hello.send_all(b"hello")
+        assert await server.receive_some() == b"hello"
+        hello.close()
+        server.close()
+
+    go(main)
+
+
+# --- whom we speak to
+
+
+def failure(client: TLSClient, context: ssl.SSLContext) -> TunnelctlError:
+    """How connecting fails, or else the first read."""
+
+    async def main() -> TunnelctlError:
+        try:
+            made = await connected(client, context)
+        except OSError as error:
+            return tls_error("proxy p:1", error)
+        try:
+            await made[0].receive_some()
+            raise AssertionError("it was accepted")
+        except OSError as error:
+            return tls_error("proxy p:1", error)
+        finally:
+            made[0].close()
+            made[1].close()
+
+    return go(main)
+
+
+def accepted(client: TLSClient, context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        for stream in await connected(client, context):
+            stream.close()
+
+    go(main)
+
+
+@pytest.mark.parametrize("name", certificates.NAMES)
+def test_a_name_and_an_address_of_the_certificate_are_accepted(name: str, files: certificates.Certificates) -> None:
+    accepted(settings(files, server_name=name), serving(files.server))
+
+
+def test_wrong_name(files: certificates.Certificates) -> None:
+    error = failure(settings(files, server_name="other.test"), serving(files.server))
+    assert (error.status, error.cause) == (77, "its certificate is for another name")
+    assert "URL" in error.hint
+
+
+def test_wrong_address(files: certificates.Certificates) -> None:
+    error = failure(settings(files, server_name="127.0.0.2"), serving(files.server))
+    assert (error.status, error.cause) == (77, "its certificate is for another address")
+
+
+def test_expired(files: certificates.Certificates, tmp_path: Path) -> None:
+    old = certificates.issue(tmp_path, "old", certificates.HOST, expired=True)
+    error = failure(settings(files), serving(old))
+    assert (error.status, error.cause) == (77, "its certificate has expired")
+    assert "clock" in error.hint
+
+
+def test_unknown_issuer(files: certificates.Certificates, tmp_path: Path) -> None:
+    error = failure(settings(files, cacert=str(certificates.another_authority(tmp_path))), serving(files.server))
+    assert error.status == 77
+    assert "authority that is not" in error.cause
+    assert "--proxy-cacert" in error.hint
+
+
+def test_the_system_trusts_nobody_here(files: certificates.Certificates) -> None:
+    error = failure(settings(files, cacert=None), serving(files.server))
+    assert error.status == 77
+    assert "authority" in error.cause
+
+
+def test_insecure_takes_anything(files: certificates.Certificates) -> None:
+    accepted(settings(files, cacert=None, server_name="other.test", insecure=True), serving(files.server))
+
+
+def der(file: Path) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(file.read_text().partition("-----END CERTIFICATE-----\n")[0] + "-----END CERTIFICATE-----\n")
+
+
+@pytest.mark.parametrize("cacert", [True, False])
+def test_pin(cacert: bool, files: certificates.Certificates) -> None:
+    """Alone it is enough, whatever the name and the issuer."""
+    pin = parse_pin(pin_of(der(files.chain)))
+    authority, name = (str(files.authority), certificates.HOST) if cacert else (None, "other.test")
+    accepted(TLSClient(name, authority, pin=pin), serving(files.server))
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+def test_another_pin_says_which_it_saw(insecure: bool, files: certificates.Certificates) -> None:
+    error = failure(settings(files, pin=bytes(32), insecure=insecure), serving(files.server))
+    assert error.status == 77
+    assert pin_of(der(files.chain)) in error.cause
+    assert "--proxy-pin" in error.hint
+
+
+def test_a_pin_with_an_authority_asks_for_both(files: certificates.Certificates) -> None:
+    pin = parse_pin(pin_of(der(files.chain)))
+    error = failure(settings(files, pin=pin, server_name="other.test"), serving(files.server))
+    assert error.cause == "its certificate is for another name"
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_client_certificate(newest: ssl.TLSVersion, files: certificates.Certificates) -> None:
+    context = serving(files.server, files.authority)
+    context.maximum_version = newest
+    chain, key = map(str, files.client)
+    accepted(settings(files, cert=chain, key=key), context)
+
+
+def test_client_certificate_wanted(files: certificates.Certificates) -> None:
+    """In TLS 1.3 the client thinks that all is well until its first read."""
+
+    async def main() -> TunnelctlError:
+        one, other = map(SocketStream, tcp_pair())
+
+        async def accept() -> None:
+            with pytest.raises(ssl.SSLError):
+                await accept_tls(other, serving(files.server, files.authority))
+
+        async with Nursery() as nursery:
+            nursery.start_soon(accept)
+            stream = await start_tls(one, settings(files))
+            with pytest.raises(ConnectionAbortedError) as caught:
+                await stream.receive_some()
+        stream.close()
+        other.close()
+        return tls_error("proxy p:1", caught.value)
+
+    error = go(main)
+    assert (error.status, error.cause) == (77, "it wants a client certificate")
+    assert "--proxy-cert" in error.hint
+
+
+# --- what is no TLS
+
+
+def answered(answer: bytes, files: certificates.Certificates) -> TunnelctlError:
+    async def main() -> TunnelctlError:
+        one, other = tcp_pair()
+        far, inner = FarSocket(other), SocketStream(one)
+        await far.give(answer)
+        await far.end_output()
+        try:
+            with pytest.raises(OSError) as caught:
+                await start_tls(inner, settings(files))
+        finally:
+            inner.close()
+            far.leave()
+        return tls_error("proxy p:1", caught.value)
+
+    return go(main)
+
+
+def test_plain_http_on_a_port_for_tls(files: certificates.Certificates) -> None:
+    error = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n", files)
+    assert (error.status, error.cause) == (77, "it answers in plain HTTP, not in TLS")
+    assert "http://" in error.hint
+
+
+def test_something_else_on_a_port_for_tls(files: certificates.Certificates) -> None:
+    error = answered(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", files)
+    assert (error.status, error.cause) == (77, "the peer does not speak TLS")
+
+
+def test_a_close_in_the_handshake_is_worth_a_retry(files: certificates.Certificates) -> None:
+    error = answered(b"", files)
+    assert isinstance(error, Unreachable)
+    assert error.cause == "closed in the tls handshake"

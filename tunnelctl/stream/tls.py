@@ -1,0 +1,245 @@
+"""TLS over any stream, another TLS stream included.
+
+OpenSSL works on memory (ssl.MemoryBIO); what it wants to read and to send goes through the inner stream. Each direction ends by
+itself, as RFC 8446 section 6.1 has it: close_notify ends one, and the other goes on. An end without close_notify is one that
+anybody on the way could have made, so it counts as a reset.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from errno import ECONNABORTED, ECONNRESET
+
+from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.tls_failure import PlainHTTP, cause_of
+from tunnelctl.stream.tls_settings import TLSClient, check_pin, client_context
+
+# Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps as much.
+FILL = CHUNK
+
+# Where records are decrypted one behind the other, so that a read brings several of them. Nobody who uses it waits meanwhile.
+_scratch = memoryview(bytearray(CHUNK))
+
+
+async def start_tls(inner: Stream, settings: TLSClient, early: bytes = b"") -> TLSStream:
+    """Speaks TLS as the client. Raises OSError, ssl.SSLError among them (see tls_failure); `inner` is still the caller's then.
+
+    early: bytes of the peer that were read already
+    """
+    stream = TLSStream(inner, client_context(settings), settings.server_name, early)
+    await stream.handshake(early)
+    check_pin(settings, stream.session.getpeercert(True) or b"")
+    return stream
+
+
+async def accept_tls(inner: Stream, context: ssl.SSLContext) -> TLSStream:
+    """The same as the server."""
+    stream = TLSStream(inner, context)
+    await stream.handshake()
+    return stream
+
+
+class TLSStream(Stream):
+    """One TLS connection over `inner`, which it closes."""
+
+    __slots__ = (
+        "_ahead",
+        "_closed",
+        "_dry",
+        "_ended",
+        "_failure",
+        "_incoming",
+        "_inner",
+        "_outgoing",
+        "_owed",
+        "_said_end",
+        "_unsent",
+        "session",
+    )
+
+    def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str | None = None, early: bytes = b"") -> None:
+        """server_name: as the client, whom it expects; None as the server"""
+        self._inner = inner
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming.write(early)
+        self.session = context.wrap_bio(self._incoming, self._outgoing, server_name is None, server_name)
+        self._ahead = b""  # decrypted, and not yet asked for
+        self._dry = False  # whether a read found nothing, so that only the inner stream can bring more
+        self._ended = self._said_end = self._closed = False
+        self._failure: OSError | None = None  # of the peer's direction, for good
+        self._unsent: bytes | memoryview = b""  # ciphertext that the inner stream has not taken
+        self._owed = 0  # bytes encrypted, but not yet reported as taken, since a part of them was among `_unsent`
+
+    async def handshake(self, early: bytes = b"") -> None:
+        """To be done first. early: what the peer has said already, if anything"""
+        try:
+            while not self._shaken():
+                await self._flush_all()
+                data = await self._inner.receive_some(FILL)
+                if not data:
+                    raise ConnectionResetError(ECONNRESET, "closed in the TLS handshake")
+                early = early or data
+                self._incoming.write(data)
+        except ssl.SSLError as error:
+            self._flush_quietly()  # the alert that says why
+            if early.startswith(b"HTTP/"):
+                raise PlainHTTP from error
+            raise
+        await self._flush_all()
+
+    def _shaken(self) -> bool:
+        try:
+            self.session.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    # -- reading ---------------------------------------------------------------------------------------------------------------
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        if self._ahead:
+            data, self._ahead = self._ahead[:limit], self._ahead[limit:]
+            return data
+        count = 0
+        while not (count or self._ended or self._failure is not None):
+            if not self._pending() and not self._fill():
+                self._dry = True
+                return None
+            count = self._decrypt(min(limit, CHUNK))
+        self._dry = False
+        if self._failure is not None and not count:
+            raise self._failure
+        return bytes(_scratch[:count])
+
+    def _pending(self) -> int:
+        """Whether there is anything to decrypt, or decrypted already. A part of a record counts too, once."""
+        return self._incoming.pending or self.session.pending()
+
+    def _fill(self) -> bool:
+        data = self._inner.receive_nowait(FILL)
+        if data:
+            self._incoming.write(data)
+        elif data is not None:
+            self._failure = ConnectionResetError(ECONNRESET, "the TLS connection was cut off (no close_notify)")
+        return data is not None
+
+    def _decrypt(self, limit: int) -> int:
+        """Decrypts into _scratch what is there, up to `limit` bytes; notes the end, or a failure."""
+        count, read = 0, self.session.read
+        try:
+            while count < limit and self._pending():
+                more = read(limit - count, _scratch[count:limit])
+                if not more:
+                    self._ended = True
+                    break
+                count += more  # type: ignore[operator]  # with a buffer, it returns a length
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:  # close_notify, after our own
+            self._ended = True
+        except ssl.SSLError as error:
+            self._failure = _broken(error)
+            self._flush_quietly()
+        return count
+
+    def wait_readable(self) -> Awaitable[None]:
+        return self._inner.wait_readable() if self._dry else _at_once()
+
+    # -- writing ---------------------------------------------------------------------------------------------------------------
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Bytes count as taken when the inner stream has all of their ciphertext: nobody else would see to the rest of it.
+
+        Until then the answer is 0, and the caller offers the same bytes again.
+        """
+        if self._unsent and not self._flush():
+            return 0
+        if self._owed:
+            taken, self._owed = self._owed, 0
+            return taken
+        if not data:
+            return 0
+        try:
+            taken = self.session.write(data if len(data) <= CHUNK else memoryview(data)[:CHUNK])
+        except ssl.SSLError as error:
+            raise _broken(error) from error
+        if self._flush():
+            return taken
+        self._owed = taken
+        return 0
+
+    def _flush(self) -> bool:
+        """Hands on what OpenSSL has written; whether that was all taken."""
+        unsent = self._unsent
+        if self._outgoing.pending:
+            unsent = bytes(unsent) + self._outgoing.read() if unsent else self._outgoing.read()
+        if unsent:
+            sent = self._inner.send_nowait(unsent)
+            unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
+        self._unsent = unsent
+        return not unsent
+
+    def _flush_quietly(self) -> None:
+        """For what is said in parting, when something else has failed already or is about to be closed."""
+        try:
+            self._flush()
+        except OSError:
+            pass
+
+    async def _flush_all(self) -> None:
+        while not self._flush():
+            await self._inner.wait_writable()
+
+    def wait_writable(self) -> Awaitable[None]:
+        return self._inner.wait_writable()
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        self._inner.on_broken(callback)
+
+    # -- ends ------------------------------------------------------------------------------------------------------------------
+
+    def send_eof(self) -> None:
+        """Sends close_notify. The inner stream stays open both ways: the peer's direction goes on (RFC 8446 section 6.1)."""
+        if self._said_end:
+            return
+        self._said_end = True
+        # OpenSSL looks for the peer's close_notify as well, and fails for good if it finds data: so it must not find any.
+        while self._pending() and not self._ended and self._failure is None and (count := self._decrypt(CHUNK)):
+            self._ahead += bytes(_scratch[:count])
+        try:
+            self.session.unwrap()
+        except (ssl.SSLError, ValueError):  # most often, that the peer has not ended yet
+            pass
+        self._flush_quietly()
+
+    async def flush_eof(self) -> None:
+        self.send_eof()
+        try:
+            await self._flush_all()
+        except OSError:  # as in any stream: a reset was faster, and whoever reads learns of it
+            pass
+
+    def abort(self) -> None:
+        self._closed = True
+        self._inner.abort()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.send_eof()
+            self._inner.close()
+
+    async def delivered(self) -> None:
+        await self._inner.delivered()
+
+
+def _broken(error: ssl.SSLError) -> OSError:
+    """As the contract has it, and without OpenSSL's own way to put things."""
+    broken = ConnectionAbortedError(ECONNABORTED, cause_of(error))
+    broken.__cause__ = error
+    return broken
+
+
+async def _at_once() -> None:
+    pass

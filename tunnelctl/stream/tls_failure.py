@@ -1,0 +1,99 @@
+"""What TLS failures mean, in words of ours: OpenSSL's name the function of the library that noticed."""
+
+from __future__ import annotations
+
+import ssl
+
+from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable, reason
+
+
+class PlainHTTP(ssl.SSLError):
+    """The answer to the handshake was HTTP in the clear."""
+
+
+class PinMismatch(ssl.SSLError):
+    """The certificate is not the one that was pinned."""
+
+    def __init__(self, seen: str) -> None:
+        """seen: the pin that would have fitted"""
+        super().__init__(seen)
+        self.seen = seen
+
+
+# Hints; {flags} is what the flags for this connection begin with.
+_CLOCK = "is the clock of this machine right?"
+_NAME = "is this the name that the certificate was issued for? The URL has to use it"
+_TRUST = "{flags}-cacert FILE names the authority to trust"
+_CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
+_OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
+
+# By the codes of X509_STORE_CTX_get_error(3).
+_VERIFY = {
+    9: ("its certificate is not valid yet", _CLOCK),
+    10: ("its certificate has expired", _CLOCK),
+    18: ("its certificate is self-signed", _TRUST),
+    19: ("its certificate was issued by an authority that is not trusted here", _TRUST),
+    20: ("its certificate was issued by an authority that is not known here", _TRUST),
+    21: ("its certificate was issued by an authority that is not known here", _TRUST),
+    23: ("its certificate was revoked", ""),
+    62: ("its certificate is for another name", _NAME),
+    64: ("its certificate is for another address", _NAME),
+}
+
+_NOT_TLS = ("the peer does not speak TLS", "are scheme and port right?")
+_WANTED = ("it wants a client certificate", _CERTIFICATE)
+_VERSION = ("no version of TLS that both ends allow", "")
+
+# By OpenSSL's names; an alert is what the peer said.
+_REASONS = {
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "HTTP_REQUEST": ("the peer speaks HTTP in the clear", ""),
+    "HTTPS_PROXY_REQUEST": ("the peer speaks HTTP in the clear", ""),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTED,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": ("the peer gave no certificate", ""),
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": ("it refused the handshake", "it may want a client certificate: {flags}-cert"),
+    "SSLV3_ALERT_BAD_CERTIFICATE": ("it did not accept our certificate, or wants one", _CERTIFICATE),
+    "TLSV1_ALERT_UNKNOWN_CA": ("it does not know the issuer of our certificate", _OTHER_CERTIFICATE),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": ("it did not accept our certificate", _OTHER_CERTIFICATE),
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": ("it did not accept this kind of certificate", _OTHER_CERTIFICATE),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": ("our certificate has expired", _OTHER_CERTIFICATE),
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": ("our certificate was revoked", _OTHER_CERTIFICATE),
+    "TLSV1_ALERT_ACCESS_DENIED": ("it does not let this client certificate in", _OTHER_CERTIFICATE),
+    "TLSV1_ALERT_PROTOCOL_VERSION": _VERSION,
+    "UNSUPPORTED_PROTOCOL": _VERSION,
+    "TLSV1_UNRECOGNIZED_NAME": ("it does not know this server name", _NAME),
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": ("it speaks none of the protocols that were offered", ""),
+}
+
+
+def cause_of(error: ssl.SSLError) -> str:
+    """Why, in a few words."""
+    return _explained(error)[0]
+
+
+def tls_error(what: str, error: OSError, flags: str = "--proxy") -> TunnelctlError:
+    """The error to show for a failed handshake, or for a TLS stream that broke.
+
+    flags: what the names of the flags for this connection begin with
+    """
+    source = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if not isinstance(source, ssl.SSLError):
+        return Unreachable(what, reason(error))
+    cause, hint = _explained(source)
+    return TLSFailed(what, cause, hint.format(flags=flags))
+
+
+def _explained(error: ssl.SSLError) -> tuple[str, str]:
+    if isinstance(error, PlainHTTP):
+        return "it answers in plain HTTP, not in TLS", "http:// is the scheme for that port"
+    if isinstance(error, PinMismatch):
+        return f"its certificate is not the pinned one, but {error.seen}", "if that is the right one, {flags}-pin wants it"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _VERIFY.get(error.verify_code) or (f"its certificate is not accepted: {error.verify_message.lower()}", "")
+    return _REASONS.get(error.reason or "") or (_words(error), "")
+
+
+def _words(error: ssl.SSLError) -> str:
+    return (error.reason or error.strerror or "TLS failed").lower().replace("_", " ")

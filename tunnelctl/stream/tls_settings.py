@@ -1,0 +1,125 @@
+"""What TLS is told: whom to trust, who we are, and the OpenSSL contexts that come of it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from functools import lru_cache
+
+from tunnelctl.errors import SettingsError, reason
+from tunnelctl.proto.pin import fits, pin_of
+from tunnelctl.record import NamedTuple
+from tunnelctl.stream.tls_failure import PinMismatch
+
+
+class TLSClient(NamedTuple):
+    """How one peer is spoken to.
+
+    A pin says exactly whom to expect, so that alone nothing else is asked: neither issuer nor name nor dates. Together with
+    `cacert` both have to be right.
+    """
+
+    server_name: str  # a name, which is sent as well (SNI), or an address: whom the certificate has to be for
+    cacert: str | None = None  # the file with the authorities to trust, instead of the system's
+    cert: str | None = None  # files of the client certificate, with its chain, and of its key
+    key: str | None = None  # None: in the same file
+    pin: bytes | None = None
+    insecure: bool = False  # take any certificate, unless it is pinned
+    alpn: tuple[str, ...] = ()
+    flags: str = "--proxy"  # what the names of the flags begin with that said all this
+
+
+def client_context(settings: TLSClient) -> ssl.SSLContext:
+    """The context for these settings, made once. Raises SettingsError for a file."""
+    return _client_context(settings._replace(server_name=""))
+
+
+@lru_cache(32)
+def _client_context(settings: TLSClient) -> ssl.SSLContext:
+    flags = settings.flags
+    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    if settings.insecure or (settings.pin is not None and settings.cacert is None):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif settings.cacert is None:
+        context.load_default_certs()
+    else:
+        _trust(context, f"{flags}-cacert", settings.cacert)
+    if settings.cert is not None:
+        _identify(context, (f"{flags}-cert", settings.cert), (f"{flags}-key", settings.key or settings.cert))
+    if settings.alpn:
+        context.set_alpn_protocols(list(settings.alpn))
+    return context
+
+
+def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
+    """The context of a listener. client_ca: the authorities whose clients are let in, and no others. Raises SettingsError."""
+    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    _identify(context, ("--tls-cert", cert), ("--tls-key", key or cert))
+    if client_ca is not None:
+        _trust(context, "--client-ca", client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def check_pin(settings: TLSClient, certificate: bytes) -> None:
+    """Raises PinMismatch if it is not the certificate that was pinned."""
+    if settings.pin is not None and not fits(settings.pin, certificate):
+        raise PinMismatch(pin_of(certificate))
+
+
+def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Renegotiation, which TLS 1.3 has not, could make a write wait for the peer.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _trust(context: ssl.SSLContext, flag: str, file: str) -> None:
+    _check_readable(flag, file)
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError:
+        raise SettingsError(f"{flag} {file}", "no certificate in it", "it has to be in PEM") from None
+
+
+def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str]) -> None:
+    """Loads a certificate and its key, each given as flag and file."""
+    for flag, file in (cert, key):
+        _check_readable(flag, file)
+    encrypted = False
+
+    def ask() -> bytes:
+        nonlocal encrypted
+        encrypted = True
+        return b""
+
+    what = f"{key[0]} {key[1]}"
+    try:
+        context.load_cert_chain(cert[1], key[1], password=ask)
+    except ssl.SSLError as error:
+        if encrypted:
+            hint = "openssl pkey -in FILE -out FILE writes it without; only its owner should be able to read that"
+            raise SettingsError(what, "the key is encrypted, and nobody is asked for its password", hint) from None
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise SettingsError(what, f"not the key of the certificate in {cert[1]}") from None
+        # OpenSSL does not say which of the two files it is about.
+        if not _holds_certificate(cert[1]):
+            raise SettingsError(f"{cert[0]} {cert[1]}", "no certificate in it", "it has to be in PEM") from None
+        raise SettingsError(what, "no private key in it", "it has to be in PEM") from None
+
+
+def _holds_certificate(file: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def _check_readable(flag: str, file: str) -> None:
+    """OpenSSL mixes up which file it could not open."""
+    try:
+        os.close(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise SettingsError(f"{flag} {file}", reason(error)) from error
