@@ -11,21 +11,22 @@ from pathlib import Path
 import pytest
 
 from tests.peers.process import path_of
-from tunnelctl.cli.commands import COMMANDS, VARIABLES
-from tunnelctl.cli.flags import FLAGS
+from tunnelctl.cli.commands import COMMANDS, OTHERS, VARIABLES
+from tunnelctl.cli.flags import flags_of
 from tunnelctl.cli.man import (
     BOTH_EVENTS,
     CONNECT_EVENTS,
+    EVENTS,
     FORWARD_EVENTS,
     LOG_KEYS,
-    SELFTEST_EVENTS,
     SERVE_EVENTS,
     Event,
     guard,
-    manual,
+    pages,
     prose,
     roff,
 )
+from tunnelctl.cli.messages import collected
 from tunnelctl.engine.kernel import run
 from tunnelctl.server.access_log import AccessLog, open_log
 from tunnelctl.server.account import Account
@@ -34,58 +35,104 @@ from tunnelctl.status import ExitStatus
 
 PACKAGE = Path(__file__).parents[2] / "tunnelctl"
 ORDER = [
-    "NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "DIAGNOSTICS",
+    "NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "DIAGNOSTICS",
     "SEE ALSO", "STANDARDS", "SECURITY CONSIDERATIONS",
 ]  # fmt: skip
+PAGES = pages()
+of_every_page = pytest.mark.parametrize("name", PAGES)
 
 
-@pytest.fixture(scope="module")
-def page() -> str:
-    return manual()
+def command_page(name: str) -> str:
+    return PAGES[f"tunnelctl-{name}.1"]
 
 
-@pytest.fixture(scope="module")
-def text(page) -> str:
-    """As a reader sees it, in words separated by single blanks."""
-    done = subprocess.run([path_of("mandoc"), "-T", "utf8"], input=page, capture_output=True, text=True, timeout=20, check=True)
-    plain = re.sub(".\b", "", done.stdout)
-    return " ".join(re.sub("[‐-]\n +", "-", plain).split())
+def shown(page: str, *options: str) -> str:
+    """As a reader sees it."""
+    command = [path_of("mandoc"), "-T", "utf8", *options]
+    done = subprocess.run(command, input=page, capture_output=True, text=True, timeout=20, check=True)
+    return re.sub(".\b", "", done.stdout)
+
+
+def words(page: str) -> str:
+    """The same in words separated by single blanks."""
+    return " ".join(re.sub("[‐-]\n +", "-", shown(page)).split())
 
 
 @pytest.mark.peer("mandoc")
-def test_mandoc_has_no_complaint(page, tmp_path):
-    path = tmp_path / "tunnelctl.1"
-    path.write_text(page)
+@of_every_page
+def test_mandoc_has_no_complaint(name, tmp_path):
+    path = tmp_path / name
+    path.write_text(PAGES[name])
     done = subprocess.run([path_of("mandoc"), "-T", "lint", "-W", "warning", path], capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.returncode) == ("", 0)
 
 
-def test_sections_are_in_the_conventional_order(page):
-    assert re.findall(r"^\.SH (.*)$", page, re.M) == ORDER
+@of_every_page
+def test_sections_are_in_the_conventional_order(name):
+    sections = re.findall(r"^\.SH (.*)$", PAGES[name], re.M)
+    assert [title for title in ORDER if title in sections] == sections
+    assert sections[0] == "NAME"
+    assert "SEE ALSO" in sections
+    if name.endswith(".1"):
+        assert {"SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "DIAGNOSTICS"} <= set(sections)
 
 
-def test_nothing_is_left_to_fill_in(page):
-    assert not re.findall(r"^@.*@$", page, re.M)
-    assert page.isascii() or "\\(" in page
+def test_the_program_and_every_command_has_a_page():
+    assert {name for name in PAGES if name.endswith(".1")} == {"tunnelctl.1", *(f"tunnelctl-{c.name}.1" for c in COMMANDS)}
 
 
-def test_it_is_the_same_whenever_it_is_made(page, monkeypatch):
+@of_every_page
+def test_every_page_is_named_on_that_of_the_program(name):
+    title, _, section = name.rpartition(".")
+    assert f".BR {roff(title)} ({section})" in PAGES["tunnelctl.1"] or name == "tunnelctl.1"
+
+
+@of_every_page
+def test_every_page_that_is_named_exists(name):
+    named = re.findall(r"^\.BR (tunnelctl\S*) \((\d)\)", PAGES[name], re.M)
+    assert {f"{title}.{section}".replace("\\-", "-") for title, section in named} <= set(PAGES)
+
+
+@of_every_page
+def test_nothing_is_left_to_fill_in(name):
+    assert not re.findall(r"^@.*@$", PAGES[name], re.M)
+
+
+def test_it_is_the_same_whenever_it_is_made(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    assert manual() == page
+    assert pages() == PAGES
 
 
-def test_lists_are_complete(page):
-    for flag in FLAGS:
-        assert all(f"\\fB{roff(s)}\\fR" in page for s in flag.spellings), flag.spellings
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_flag_is_on_the_page_of_its_command_and_no_other(command):
+    options = command_page(command.name).partition("\n.SH OPTIONS\n")[2].partition("\n.SH ")[0]
+    terms = re.findall(r"^\.TP\n(.*)$", options, re.M)
+    spelled = {s.replace("\\-", "-") for term in terms for s in re.findall(r"\\fB(.*?)\\fR", term)}
+    assert spelled == {s for flag in flags_of(command.name) for s in flag.spellings}
+
+
+def test_lists_are_complete():
+    page = PAGES["tunnelctl.1"]
     for variable in VARIABLES:
-        assert all(name in page for name in variable.names)
+        assert all(f"\\fB{name}\\fR" in page for name in variable.names)
     for status in ExitStatus:
         assert f"\n.B {int(status)}\n" in page
     for command in COMMANDS:
-        assert f"\n.SS tunnelctl {roff(command.name)}\n" in page
-    for event in (*CONNECT_EVENTS, *FORWARD_EVENTS, *SERVE_EVENTS, *BOTH_EVENTS, *SELFTEST_EVENTS):
-        assert f"\n.B {event.name}\n" in page
-        assert all(key in page for key in event.keys)
+        assert f"\n.BR tunnelctl\\-{roff(command.name)} (1)\n" in page
+    for theirs, ours in OTHERS:
+        assert f".TP\n{roff(theirs)}\n\\fB{roff(ours)}\\fR\n" in page
+    for name, listed in {**EVENTS, "": BOTH_EVENTS}.items():
+        page = command_page(name) if name else PAGES["tunnelctl.1"]
+        for event in listed:
+            assert f"\n.B {event.name}\n" in page
+            assert f"[{', '.join(event.keys)}]" in page or not event.keys
+
+
+def test_every_message_of_the_program_is_there():
+    page = PAGES["tunnelctl-messages.7"]
+    for message in collected():
+        assert f"\n{guard(roff(message.text))}\n" in page
+        assert all(f"\nhint: {roff(hint)}\n" in page for hint in message.hints)
 
 
 # --- what programs read: the manual has each key, and no other
@@ -141,8 +188,8 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
     assert set(end) == {*every, *ended}
 
 
-def test_the_form_of_the_users_file_is_that_of_hash_password(page):
-    form = next(line for line in page.splitlines() if ":scrypt:" in line)
+def test_the_form_of_the_users_file_is_that_of_hash_password():
+    form = next(line for line in command_page("serve").splitlines() if ":scrypt:" in line)
     fields = re.sub(r"\\f[IR]", "", form).split(":")
     assert fields == ["NAME", "scrypt", "N", "R", "P", "SALT", "HASH"]
     assert len(hash_password("alice", "x").split(":")) == len(fields)
@@ -150,28 +197,27 @@ def test_the_form_of_the_users_file_is_that_of_hash_password(page):
 
 @pytest.mark.peer("mandoc")
 @pytest.mark.parametrize(
-    "said",
+    ("command", "said"),
     [
-        "shows in ps(1)",
-        "overrules the variables and never overrules -x",
-        "SIGHUP, which ssh sends when its session is over, is a normal end of connect: silent, with status 0.",
-        "So is a reader of standard output that has left.",
-        "128+n Ended by signal n.",
-        "-x, --proxy URL",
-        "ProxyCommand tunnelctl connect -x http://proxy:3128 %h %p",
+        ("connect", "shows in ps(1)"),
+        ("", "overrules the variables and never overrules -x"),
+        ("connect", "SIGHUP, which ssh sends when its session is over, is a normal end: silent, with status 0."),
+        ("connect", "So is a reader of standard output that has left."),
+        ("", "128+n Ended by signal n."),
+        ("run", "-x, --proxy URL"),
+        ("", "ProxyCommand tunnelctl connect -x http://proxy:3128 %h %p"),
     ],
 )
-def test_what_users_must_know_is_said(text, said):
-    assert said in text
+def test_what_users_must_know_is_said(command, said):
+    assert said in words(command_page(command) if command else PAGES["tunnelctl.1"])
 
 
 @pytest.mark.peer("mandoc")
-def test_its_examples_fit_a_terminal_of_80_columns(page):
-    command = [path_of("mandoc"), "-T", "utf8", "-O", "width=78"]
-    done = subprocess.run(command, input=page, capture_output=True, text=True, timeout=20, check=True)
-    shown = re.sub(".\b", "", done.stdout)
-    examples = shown[shown.index("\nEXAMPLES\n") : shown.index("\nDIAGNOSTICS\n")].splitlines()
-    assert len(examples) > 20
+@of_every_page
+def test_its_examples_fit_a_terminal_of_80_columns(name):
+    text = shown(PAGES[name], "-O", "width=78")
+    examples = text.partition("\nEXAMPLES\n")[2].partition("\nDIAGNOSTICS\n")[0].splitlines()
+    assert len(examples) > 2 or not name.endswith(".1")
     assert [line for line in examples if len(line) > 80] == []
 
 

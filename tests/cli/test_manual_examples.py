@@ -18,29 +18,36 @@ from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
 from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.app import parse
-from tunnelctl.cli.man import manual
+from tunnelctl.cli.commands import COMMANDS
+from tunnelctl.cli.man import pages
 from tunnelctl.client.local import parse_local
 
 PROXY = "http://proxy:3128"
 needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
 
 
-def blocks() -> list[str]:
-    """The literal blocks of the section, as a reader would copy them."""
-    page = manual()
-    section = page[page.index(".SH EXAMPLES") : page.index(".SH DIAGNOSTICS")]
+def blocks(page: str) -> list[str]:
+    """The literal blocks of a page's section EXAMPLES, as a reader would copy them."""
+    section = page.partition("\n.SH EXAMPLES\n")[2].partition("\n.SH ")[0]
     found = re.findall(r"^\.nf\n(.*?)^\.fi$", section, re.M | re.S)
     return [text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\") for text in found]
 
 
-SSH, FDPASS, GIT, LOGIN, PORTS, RUN, SOCKET, SERVICE, RULES, USERS = range(10)
-EXAMPLES = blocks()
+EXAMPLES = {name.rpartition(".")[0].removeprefix("tunnelctl-"): blocks(page) for name, page in pages().items()}
+SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
+FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
+PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
+(RUN,) = EXAMPLES["run"]
+RULES, USERS = EXAMPLES["serve"]
+BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
+(PASS,) = EXAMPLES["hash-password"]
+BASH, ZSH, FISH = EXAMPLES["completion"]
+(CHECKED,) = EXAMPLES["selftest"]
 
 
-def test_every_example_has_a_test_here():
-    third = [text.split()[:3][-1] for text in EXAMPLES]
-    named = ["FileDescriptorName=db", "ExecStart=/usr/bin/env"]
-    assert third == ["ProxyCommand", "ProxyCommand", "--global", "-x", "-x", "-x", *named, "--allow", "alice"]
+def test_every_page_has_its_examples_here():
+    """A new one fails to be unpacked above; a new page is missed here."""
+    assert {name for name, found in EXAMPLES.items() if found} == {"tunnelctl", *(c.name for c in COMMANDS)}
 
 
 def with_program(**extra: str) -> dict[str, str]:
@@ -87,10 +94,10 @@ def proxy_to(port: int) -> Iterator[ScriptedServer]:
 
 @needs_ssh
 @pytest.mark.parametrize("example", [SSH, FDPASS], ids=["relayed", "passed"])
-def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example: int) -> None:
+def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example: str) -> None:
     with proxy_to(server.port) as proxy:
         config = tmp_path / "config"
-        config.write_text(EXAMPLES[example].replace(PROXY, proxy.url) + server.settings.read_text())
+        config.write_text(example.replace(PROXY, proxy.url) + server.settings.read_text())
         command = [path_of("ssh"), "-F", str(config), "host.example.com", "echo through"]
         env = with_program(SHELL="/bin/sh")
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
@@ -102,7 +109,7 @@ def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example
 
 
 def test_local_ports_open(tmp_path: Path) -> None:
-    lines = EXAMPLES[PORTS].replace(" 5432:", " 0:").replace("-D 1080", "-D 0")  # these ports may be taken here
+    lines = PORTS.replace(" 5432:", " 0:").replace("-D 1080", "-D 0")  # these ports may be taken here
     process = subprocess.Popen(["/bin/sh", "-c", f"exec {lines}"], stderr=subprocess.PIPE, env=with_program(), cwd=tmp_path)
     assert process.stderr is not None
     try:
@@ -123,7 +130,7 @@ def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
     (tmp_path / ".proxy").chmod(0o600)
     with ScriptedServer(refuse) as proxy:
         env = with_program(HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1", LC_ALL="C")
-        done = shell(EXAMPLES[RUN].replace(PROXY, proxy.url), env, tmp_path)
+        done = shell(RUN.replace(PROXY, proxy.url), env, tmp_path)
     assert proxy.heads[0].startswith(b"CONNECT example.com:443 HTTP/1.1\r\n")
     assert b"\r\nProxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n" in proxy.heads[0]
     assert done.returncode == 128  # git's own
@@ -134,7 +141,7 @@ def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
     sections = [configparser.ConfigParser(interpolation=None, strict=True) for _ in range(2)]
     for section, example in zip(sections, (SOCKET, SERVICE), strict=True):
         section.optionxform = str  # type: ignore[assignment,method-assign]
-        section.read_string(EXAMPLES[example].replace("\\\n", " "))
+        section.read_string(example.replace("\\\n", " "))
     name = sections[0]["Socket"]["FileDescriptorName"]
     call = parse(shlex.split(sections[1]["Service"]["ExecStart"])[2:])
     given = {flag.name: text for flag, text in call.pairs}
@@ -155,7 +162,7 @@ def test_git_asks_the_proxy_of_the_environment(tmp_path: Path) -> None:
         env = with_program(
             HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1", TUNNELCTL_PROXY=proxy.url, LC_ALL="C"
         )
-        done = shell(f"{EXAMPLES[GIT]}exec git ls-remote git://git.example.com/project.git", env, tmp_path)
+        done = shell(f"{GIT}exec git ls-remote git://git.example.com/project.git", env, tmp_path)
     assert proxy.heads[0].startswith(b"CONNECT git.example.com:9418 HTTP/1.1\r\n")
     assert b"refused a tunnel to git.example.com:9418: 403 Forbidden" in done.stderr
 
@@ -172,10 +179,84 @@ def test_a_password_from_a_file_in_the_home_directory(tmp_path: Path) -> None:
         peer.send(peer.read_to_end().upper())
 
     with ScriptedServer(script) as proxy:
-        done = shell(EXAMPLES[LOGIN].replace(PROXY, proxy.url), with_program(HOME=str(tmp_path)), tmp_path, b"typed")
+        done = shell(LOGIN.replace(PROXY, proxy.url), with_program(HOME=str(tmp_path)), tmp_path, b"typed")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"TYPED", b"")
     assert b"CONNECT host:22 HTTP/1.1\r\n" in proxy.heads[0]
     assert b"\r\nProxy-Authorization: Basic YWxpY2U6c3dvcmRmaXNo\r\n" in proxy.heads[0]
+
+
+def test_a_file_through_a_chain(tmp_path: Path) -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        inner = Conversation(peer.sock)
+        inner.accept_tunnel()
+        peer.send(inner.head.split(b"\r\n")[0] + b"\n" + peer.read_to_end())
+
+    (tmp_path / "backup.tar").write_bytes(b"archive")
+    with ScriptedServer(script) as proxy:
+        done = shell(CHAIN.replace("http://edge:3128", proxy.url), with_program(), tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"CONNECT backup.example.com:9000 HTTP/1.1\narchive"
+    assert proxy.heads[0].startswith(b"CONNECT inner:8080 HTTP/1.1\r\n")
+
+
+# --- settings for other programs
+
+
+@pytest.mark.peer("ssh")
+def test_lines_appended_to_the_settings_of_ssh(tmp_path: Path) -> None:
+    """ssh itself says what it understood; tests/cli/test_ssh_config.py connects."""
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    env = with_program(HOME=str(tmp_path))
+    assert shell(BLOCK, env, tmp_path).returncode == 0
+    command = [path_of("ssh"), "-G", "-F", str(tmp_path / ".ssh/config"), "a.example.com"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=True).stdout
+    assert "proxyusefdpass yes\n" in told
+    assert f"proxycommand {SCRIPT} connect --fdpass -x http://proxy:3128 a.example.com 22\n" in told.replace(
+        "%h %p", "a.example.com 22"
+    )
+
+
+@pytest.mark.peer("git")
+def test_lines_appended_to_the_settings_of_git(tmp_path: Path) -> None:
+    env = with_program(HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1")
+    assert shell(GIT_LINES, env, tmp_path).returncode == 0
+    done = shell("git config --get-regexp '^core'", env, tmp_path)
+    line = f"ProxyCommand={SCRIPT} connect --fdpass -x http://proxy:3128 %h %p"
+    assert done.stdout.decode().splitlines() == [
+        f"core.sshcommand ssh -o '{line}' -o ProxyUseFdpass=yes",
+        f"core.gitproxy {SCRIPT} for example.com",
+    ]
+
+
+def test_a_users_line_from_a_password_manager(tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("#!/bin/sh\necho swordfish\n")
+    (tmp_path / "pass").chmod(0o755)
+    env = with_program()
+    assert shell(PASS, {**env, "PATH": f"{tmp_path}{os.pathsep}{env['PATH']}"}, tmp_path).returncode == 0
+    assert (tmp_path / "users").read_text().startswith("alice:scrypt:")
+
+
+def test_completion_in_this_bash(tmp_path: Path) -> None:
+    code = f"{BASH}complete -p tunnelctl"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, env=with_program(), cwd=tmp_path, timeout=RUN_SECONDS)
+    assert (done.stdout, done.stderr) == (b"complete -F _tunnelctl tunnelctl\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [(ZSH, ".zfunc/_tunnelctl"), (FISH, ".config/fish/completions/tunnelctl.fish")], ids=["zsh", "fish"]
+)
+def test_completions_where_the_shells_look(line: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True)
+    assert shell(line, with_program(HOME=str(tmp_path)), tmp_path).returncode == 0
+    assert "_tunnelctl" in (tmp_path / name).read_text() or "complete -c tunnelctl" in (tmp_path / name).read_text()
+
+
+def test_a_selftest(tmp_path: Path) -> None:
+    done = shell(f"{SELFTEST}{CHECKED}", with_program(), tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"ready\n")
+    assert " held, in " in (tmp_path / "log").read_text()
 
 
 # --- serve
@@ -203,7 +284,7 @@ def serving(lines: str, cwd: Path, stdin: bytes = b"") -> Iterator[str]:
 
 
 def test_a_proxy_with_rules(tmp_path: Path) -> None:
-    with serving(f"exec {EXAMPLES[RULES].rstrip()} --listen 127.0.0.1:0", tmp_path) as url:
+    with serving(f"exec {RULES.rstrip()} --listen 127.0.0.1:0", tmp_path) as url:
         for target, error in (
             ("www.example.org 22", b"http_request_denied"),
             ("www.example.com 80", b"http_request_denied"),
@@ -216,7 +297,7 @@ def test_a_proxy_with_rules(tmp_path: Path) -> None:
 
 def test_a_proxy_for_users(tmp_path: Path) -> None:
     """192.0.2.1 is nobody's; on loopback users are asked to log in all the same."""
-    hashing, serve = EXAMPLES[USERS].split("\n", 1)
+    hashing, serve = USERS.split("\n", 1)
     lines = f"{hashing}\nexec {serve}".replace("192.0.2.1:3128", "127.0.0.1:0")
     with serving(lines, tmp_path, b"swordfish\n") as url:
         stranger = connect(url, "127.0.0.1 443")

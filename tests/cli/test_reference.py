@@ -1,9 +1,11 @@
 """The committed manual, completions and README tables equal their source."""
 
+import tomllib
+
 import pytest
 
-from tunnelctl.cli.man import manual
-from tunnelctl.cli.reference import COMPLETIONS, ROOT, files, fill, main, table
+from tunnelctl.cli.man import pages
+from tunnelctl.cli.reference import COMPLETIONS, ROOT, files, fill, main, others, table
 from tunnelctl.cli.shells import SCRIPTS
 
 
@@ -11,19 +13,21 @@ def test_what_is_committed_is_what_is_generated(capsys):
     assert main(["--check"]) == 0, f"run `python -m tunnelctl.cli.reference --write`:\n{capsys.readouterr().out}"
 
 
-def test_all_four_files_are_checked():
+def test_all_files_are_checked():
     names = {str(path.relative_to(ROOT)) for path in files(ROOT)}
-    assert {
-        "man/tunnelctl.1",
-        "completions/bash/tunnelctl",
-        "completions/zsh/_tunnelctl",
-        "completions/fish/tunnelctl.fish",
-    } <= names
+    assert {*COMPLETIONS.values(), *(f"man/{name}" for name in pages()), "README.md"} == names
+
+
+def test_no_page_without_a_template():
+    assert {path.name for path in (ROOT / "man").glob("*.[1-8]")} == set(pages())
 
 
 def test_the_wheel_carries_them():
-    project = (ROOT / "pyproject.toml").read_text()
-    assert all(f'"{path}" = "share/' in project for path in ["man/tunnelctl.1", *COMPLETIONS.values()])
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert {path for path, target in data.items() if target.startswith("share/")} >= set(COMPLETIONS.values())
+    assert {path: target for path, target in data.items() if path.startswith("man/")} == {
+        f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in pages()
+    }
 
 
 def test_write_then_check_then_a_change(tmp_path, capsys):
@@ -31,10 +35,10 @@ def test_write_then_check_then_a_change(tmp_path, capsys):
     assert main(["--check"], tmp_path) == 1
     assert main(["--write"], tmp_path) == 0
     assert main(["--check"], tmp_path) == 0
-    assert (tmp_path / "man/tunnelctl.1").read_text() == manual()
+    assert (tmp_path / "man/tunnelctl.1").read_text() == pages()["tunnelctl.1"]
     assert (tmp_path / COMPLETIONS["fish"]).read_text() == SCRIPTS["fish"]()
     assert (tmp_path / "README.md").read_text() == f"a\n<!-- flags:connect -->\n{table('connect')}<!-- /flags -->\nb\n"
-    (tmp_path / "man/tunnelctl.1").write_text(manual().replace("SECONDS", "MINUTES"))
+    (tmp_path / "man/tunnelctl.1").write_text(pages()["tunnelctl.1"].replace("seconds", "minutes"))
     capsys.readouterr()
     assert main(["--check"], tmp_path) == 1
     assert "+++ man/tunnelctl.1 (generated)" in capsys.readouterr().out
@@ -46,6 +50,7 @@ def test_filling_leaves_the_rest_alone_and_is_idempotent():
     assert filled == fill(filled)
     assert [filled.startswith("x\n"), filled.endswith("\nz\n"), "\ny\n" in filled, "stale" in filled] == [True, True, True, False]
     assert fill("no markers") == "no markers"
+    assert fill("a\n<!-- others -->\nold\n<!-- /others -->\nb") == f"a\n<!-- others -->\n{others()}<!-- /others -->\nb"
 
 
 @pytest.mark.parametrize("text", ["<!-- flags:connect -->\nno end", "<!-- flags:nope -->\n<!-- /flags -->"])

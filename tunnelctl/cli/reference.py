@@ -9,14 +9,16 @@ import sys
 from difflib import unified_diff
 from pathlib import Path
 
+from tunnelctl.cli.commands import OTHERS
 from tunnelctl.cli.flags import flags_of
-from tunnelctl.cli.man import manual
+from tunnelctl.cli.man import pages
 from tunnelctl.cli.shells import SCRIPTS
 from tunnelctl.cli.usage import left, right
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETIONS = {"bash": "completions/bash/tunnelctl", "zsh": "completions/zsh/_tunnelctl", "fish": "completions/fish/tunnelctl.fish"}
 END = "<!-- /flags -->"
+OTHERS_BEGIN, OTHERS_END = "<!-- others -->\n", "<!-- /others -->\n"
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:
@@ -35,7 +37,7 @@ def main(argv: list[str], root: Path = ROOT) -> int:
 
 def files(root: Path) -> dict[Path, str]:
     """Each generated file and what it must contain."""
-    wanted = {root / "man/tunnelctl.1": manual()}
+    wanted = {root / "man" / name: text for name, text in pages().items()}
     wanted.update((root / path, SCRIPTS[shell]()) for shell, path in COMPLETIONS.items())
     readme = root / "README.md"
     if readme.exists():
@@ -63,7 +65,10 @@ def check(root: Path) -> int:
 
 
 def fill(text: str) -> str:
-    """Put the tables between the README's markers, `<!-- flags:NAME -->` and `<!-- /flags -->`."""
+    """Put the tables between the README's markers, `<!-- flags:NAME -->` and `<!-- /flags -->`, and those of the other tools."""
+    if OTHERS_BEGIN in text:
+        before, _, rest = text.partition(OTHERS_BEGIN)
+        text = f"{before}{OTHERS_BEGIN}{others()}{OTHERS_END}{rest.partition(OTHERS_END)[2]}"
     head, *parts = text.split("<!-- flags:")
     for part in parts:
         command, _, rest = part.partition(" -->")
@@ -78,6 +83,12 @@ def table(command: str) -> str:
     """The flags of a command as a Markdown table."""
     rows = [f"| `{left(flag)}` | {cell(right(flag))} |" for flag in flags_of(command)]
     return "\n".join(["| flag | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def others() -> str:
+    """Lines of other tools, and ours, as a Markdown table."""
+    rows = [f"| `{theirs}` | `{ours}` |" for theirs, ours in OTHERS]
+    return "\n".join(["| instead of | write |", "|---|---|", *rows]) + "\n"
 
 
 def cell(text: str) -> str:

@@ -1,0 +1,128 @@
+"""The messages that the manual lists are those of the source: each text in it is found, and what the program says is listed."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.peers.program import run
+from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
+from tunnelctl.cli.messages import CLASSES, Message, Module, collected
+from tunnelctl.errors import SettingsError, UsageProblem
+
+PACKAGE = Path(__file__).parents[2] / "tunnelctl"
+ALL = "\n".join(line for message in collected() for line in (message.text, *message.hints))
+
+
+def found(source: str) -> set[tuple[int | None, str, str]]:
+    return set(Module(ast.parse(source)).messages())
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        ("raise UsageProblem('a b', 'c')", {"a b: c"}),
+        ("raise UsageProblem(f'-x {url}', f'{len(words)} of {MAX_WORDS}')", {"-x URL: N of N"}),
+        ("raise UsageProblem('a', 'b' if c else f'd {shown(text)}')", {"a: b", "a: d TEXT"}),
+        ("raise UsageProblem('a', 'b' + (f' ({c})' if c else ''))", {"a: b[ (C)]"}),
+        ("what = 'a' if b else 'c'\n raise UsageProblem(what, 'd')", {"a: d", "c: d"}),
+        ("raise UsageProblem(HERE, error.cause)", {"here: CAUSE"}),
+        ("raise helper('b')", {"a: b", "a: own"}),
+        ("raise UsageProblem('a', TABLE.get(key))", {"a: one", "a: two"}),
+        ("raise UsageProblem('a', reason(error))", {"a: REASON"}),
+        ("raise ValueError('a', 'b')", set()),
+        ("trace('warning', text=f'{path}: b')", {"warning: PATH: b"}),
+    ],
+)
+def test_a_text_is_followed_to_where_it_is_written(body, texts):
+    source = f"HERE = 'here'\nTABLE = {{1: 'one', 2: 'two'}}\ndef function(a):\n {body}\n"
+    if "helper" in body:
+        source += "def helper(cause='own'):\n return UsageProblem('a', cause)\n"
+    assert {text for _, text, _ in found(source)} == texts
+
+
+def test_statuses_and_hints():
+    source = (
+        "def f(self):\n kind = KINDS.get(x, UsageProblem)\n raise kind('a', 'b', hint='c' if d else '')\nKINDS = {1: SettingsError}"
+    )
+    statuses = {int(UsageProblem.status), int(SettingsError.status)}
+    assert found(source) == {(status, "a: b", hint) for status in statuses for hint in ("c", "")}
+
+
+def test_the_same_message_stands_there_once_with_all_its_hints():
+    keys = [(message.status, message.text) for message in collected()]
+    assert len(keys) == len(set(keys)) > 100
+    assert all(isinstance(message, Message) and all(message.hints) for message in collected())
+
+
+def literals(node: ast.AST) -> list[str]:
+    """The pieces of text in an expression, but for those that something is only compared with or joined by."""
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) else []
+    inner = [] if isinstance(node, ast.Compare | ast.Call) else ast.iter_child_nodes(node)
+    return [piece for child in inner for piece in literals(child)]
+
+
+def written() -> list[tuple[str, str]]:
+    """What stands in the calls that make errors, wherever in the program."""
+    return [
+        (f"{path.relative_to(PACKAGE)}:{call.lineno}", piece)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in CLASSES
+        for argument in call.args[:3]
+        for piece in literals(argument)
+    ]
+
+
+def test_no_text_of_an_error_is_missing():
+    """By another way than the collecting: every literal in such a call is somewhere among the messages."""
+    assert len(written()) > 150
+    assert [(where, piece) for where, piece in written() if piece not in ALL] == []
+
+
+def listed(line: str) -> bool:
+    """Whether a line of the program is one of the messages, with something for each word in capitals."""
+    return any(pattern.fullmatch(line) for pattern in PATTERNS)
+
+
+def pattern(text: str) -> "re.Pattern[str]":
+    parts = (
+        ".*" if part[0] == "[" else ".+" if part.isupper() else re.escape(part)
+        for part in re.split(r"(\[[^\]]*[A-Z]{1,}[^\]]*\]|\b[A-Z][A-Z-]*\b)", text)
+        if part
+    )
+    return re.compile("".join(parts))
+
+
+TEXTS = [text for message in collected() for text in (message.text, *(f"hint: {hint}" for hint in message.hints))]
+PATTERNS = [pattern(text) for text in TEXTS if re.search("[a-z]{3}", text)]  # one of gaps alone would fit anything
+
+
+def refuse(answer: bytes):
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(answer)
+
+    return script
+
+
+def test_what_the_program_says_is_listed():
+    sock, port = refusing_port()
+    answers = (b"HTTP/1.1 403 No\r\n\r\n", b"HTTP/1.1 407 Login\r\n\r\n", b"SSH-2.0-x\r\n", b"\x15\x03\x03\x00\x02\x02\x28", b"")
+    lines = []
+    with sock:
+        for words in (
+            ["host", "0"],
+            ["-x", "ftp://p", "h", "1"],
+            ["-x", f"127.0.0.1:{port}", "h", "1"],
+            ["--fdpass", "h", "1"],
+            ["-Z"],
+        ):
+            lines += run("connect", *words).stderr.decode().splitlines()
+    for answer in answers:
+        with ScriptedServer(refuse(answer)) as proxy:
+            lines += run("connect", "-x", proxy.url, "host", "22").stderr.decode().splitlines()
+    assert len(lines) > 12
+    assert [line for line in lines if not listed(line.removeprefix("tunnelctl: "))] == []
+    assert not listed("something else: entirely")

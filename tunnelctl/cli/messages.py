@@ -1,0 +1,259 @@
+"""Every message of the program, collected from its source for the manual: the texts that an error or a warning is made with.
+
+A text is followed to where it is written down: through a variable of the same function, a parameter to the callers in the same
+module, a function's returns, a table. What only a run can know becomes a word in capitals.
+"""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from itertools import product
+from typing import NamedTuple
+
+from tunnelctl import errors
+
+MOST = 40  # texts that one place may make; more would be a mistake of ours
+DEPTH = 3  # functions that a text is followed through
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+# What stands for an expression where its own last name would say too little.
+WORDS = {
+    "command or 'wrong use'": "COMMAND",
+    "error.format_message()": "CAUSE",
+    "error.strerror": "REASON",
+    "error": "REASON",
+    "hop.address": "PROXY",
+    "join": "LIST",
+    "len": "N",
+    "next": "FLAG",
+    "reason": "REASON",
+    "status.waitstatus_to_exitcode": "STATUS",
+    "stop": "TARGET",
+    "way.hops[0].address": "PROXY",
+}
+THROUGH = (
+    "shown",
+    "str",
+    "mask_word",
+    "quote",
+    "strip",
+    "rstrip",
+    "removeprefix",
+    "sorted",
+)  # what is done to a text, not what it is
+
+CLASSES: dict[str, type[errors.TunnelctlError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.TunnelctlError)
+}
+
+
+class Message(NamedTuple):
+    """One message, `what: cause`, with the hints that may follow; a warning has no status."""
+
+    status: int | None
+    text: str
+    hints: tuple[str, ...]
+
+
+@cache
+def collected() -> tuple[Message, ...]:
+    """All of them, in the order of the alphabet; the same one from several places stands there once."""
+    hints: dict[tuple[int | None, str], dict[str, None]] = {}
+    for path in modules(files("tunnelctl")):
+        for status, text, hint in Module(ast.parse(path.read_text("utf-8"))).messages():
+            found = hints.setdefault((status, text), {})
+            if hint and not hint.isupper():  # that of another error, which stands there itself
+                found[hint] = None
+    return tuple(Message(*key, tuple(sorted(hints[key]))) for key in sorted(hints, key=lambda key: key[1].lower()))
+
+
+def modules(directory: Traversable) -> Iterator[Traversable]:
+    for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from modules(entry)
+        elif entry.name.endswith(".py"):
+            yield entry
+
+
+class Module:
+    """The names of a module that texts may come from."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+        self.values = dict(assignments(tree.body))
+        self.attributes: dict[str, list[tuple[Function, ast.expr]]] = {}
+        for function in self.functions:
+            for name, value in attributes(function):
+                self.attributes.setdefault(name, []).append((function, value))
+        self.calls = [(function, call) for function in self.functions for call in calls(function)]
+
+    def messages(self) -> Iterator[tuple[int | None, str, str]]:
+        """Status, text and hint, one of each: a message with two hints comes twice."""
+        for function, call in self.calls:
+            scope = Scope(self, function)
+            given = {word.arg: word.value for word in call.keywords}
+            if ast.unparse(call.func).endswith("trace") and call.args and ast.unparse(call.args[0]) == "'warning'":
+                yield from ((None, f"warning: {text}", "") for text in scope.texts(given["text"]))
+            kinds = scope.classes(call.func) if len(call.args) > 1 else []
+            for kind in kinds:
+                hint = given.get("hint", call.args[2] if len(call.args) > 2 else ast.Constant(""))
+                for what, cause, help_ in product(*map(scope.texts, (*call.args[:2], hint))):
+                    if what:  # the phase of an attempt is empty until it has begun
+                        yield int(kind.status), f"{what}: {cause}", help_
+
+
+def calls(function: ast.AST) -> Iterator[ast.Call]:
+    """The calls in a function, without those in a function inside it."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.Call):
+            yield node
+        if not isinstance(node, Function):
+            yield from calls(node)
+
+
+def assignments(nodes: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    for node in nodes:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
+            yield target.id, node.value
+
+
+def attributes(function: Function) -> Iterator[tuple[str, ast.expr]]:
+    """What a method sets on its object."""
+    for node in ast.walk(function):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(target := node.targets[0], ast.Attribute)
+            and ast.unparse(target.value) == "self"
+        ):
+            yield target.attr, node.value
+
+
+class Scope:
+    """A function, and what its names may stand for."""
+
+    def __init__(self, module: Module, function: Function, depth: int = 0) -> None:
+        self._module, self._function, self._depth = module, function, depth
+        self._locals: dict[str, list[ast.expr]] = {}
+        for name, value in assignments([node for node in ast.walk(function) if isinstance(node, ast.stmt)]):
+            self._locals.setdefault(name, []).append(value)
+        self._parameters = [argument.arg for argument in function.args.args if argument.arg != "self"]
+
+    def classes(self, node: ast.expr) -> list[type[errors.TunnelctlError]]:
+        """The errors that a callable may be: a name, a variable, or a table with a default."""
+        if isinstance(node, ast.Name) and node.id in CLASSES:
+            return [CLASSES[node.id]]
+        if isinstance(node, ast.Name):
+            return [kind for value in self._locals.get(node.id, []) for kind in self.classes(value)]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            table = self._table(node.func.value)
+            return list(dict.fromkeys(kind for value in (*node.args[1:], *table) for kind in self.classes(value)))
+        return []
+
+    def texts(self, node: ast.expr) -> list[str]:
+        """The texts that an expression may have."""
+        match node:
+            case ast.Constant(value=str(text)):
+                found = [text]
+            case ast.JoinedStr(values=parts):
+                found = self._joined(parts)
+            case ast.BinOp(op=ast.Add(), left=left, right=right):
+                found = self._joined([left, right])
+            case ast.IfExp(body=one, orelse=other):
+                found = [*self.texts(one), *self.texts(other)]
+            case ast.BoolOp(values=values):
+                found = [text for value in values for text in self.texts(value)]
+            case ast.Name(id=name):
+                found = self._named(name, node)
+            case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in self._module.attributes:
+                found = [text for function, value in self._module.attributes[name] for text in self._in(function, value)]
+            case ast.Call():
+                found = self._called(node)
+            case _:
+                found = [word(node)]
+        return list(dict.fromkeys(found))[:MOST]
+
+    def _joined(self, parts: list[ast.expr]) -> list[str]:
+        choices = [self._inserted(part.value) if isinstance(part, ast.FormattedValue) else self.texts(part) for part in parts]
+        return ["".join(pieces) for pieces in product(*map(optional, choices))][:MOST]
+
+    def _inserted(self, node: ast.expr) -> list[str]:
+        """What stands in a gap of a text: words that are written down near it, else one in capitals."""
+        name = node.id if isinstance(node, ast.Name) else ""
+        written = isinstance(self._module.values.get(name), ast.Constant) and not name.startswith("MAX")
+        near = isinstance(node, ast.IfExp) or name in self._locals or written
+        found = self.texts(node) if near else []
+        return found if found and len(found) <= 2 else [word(node)]
+
+    def _in(self, function: Function, node: ast.expr) -> list[str]:
+        """The same in another function of the module; not for ever, for functions may call each other."""
+        return Scope(self._module, function, self._depth + 1).texts(node) if self._depth < DEPTH else [word(node)]
+
+    def _named(self, name: str, node: ast.expr) -> list[str]:
+        values = self._locals.get(name) or ([self._module.values[name]] if name in self._module.values else [])
+        if values:
+            return [text for value in values for text in self.texts(value)]
+        if name in self._parameters:
+            return self._from_callers(name, node)
+        return [word(node)]
+
+    def _from_callers(self, name: str, node: ast.expr) -> list[str]:
+        """A parameter is what the callers in this module give, or what it has by itself."""
+        arguments, found = self._function.args, []
+        at = self._parameters.index(name)
+        for function, call in self._module.calls:
+            if ast.unparse(call.func).removeprefix("self.") == self._function.name:
+                given = {keyword.arg: keyword.value for keyword in call.keywords}
+                value = call.args[at] if at < len(call.args) else given.get(name)
+                if value is not None:
+                    found += self._in(function, value)
+        defaults = arguments.defaults[at - len(self._parameters) :] if arguments.defaults else []
+        own = self.texts(defaults[0]) if len(self._parameters) - at <= len(arguments.defaults) else []
+        return [*own, *found] or [word(node)]
+
+    def _called(self, node: ast.Call) -> list[str]:
+        name = ast.unparse(node.func)
+        own = [function for function in self._module.functions if function.name == name.removeprefix("self.")]
+        if own:
+            returned = [each.value for each in ast.walk(own[0]) if isinstance(each, ast.Return) and each.value is not None]
+            return [text for value in returned for text in self._in(own[0], value)]
+        if isinstance(node.func, ast.Attribute) and node.func.attr in THROUGH:
+            return self.texts(node.func.value)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            return [text for value in self._table(node.func.value) for text in self.texts(value)] or [word(node)]
+        return [word(node)]
+
+    def _table(self, node: ast.expr) -> list[ast.expr]:
+        """The values of a dictionary that is written down in this module."""
+        value = self._module.values.get(ast.unparse(node))
+        return value.values if isinstance(value, ast.Dict) else []
+
+
+def optional(texts: list[str]) -> list[str]:
+    """A part of a text that need not be there stands in brackets, as in a usage line."""
+    return [f"[{text}]" for text in texts if text] if "" in texts and len(texts) > 1 else texts
+
+
+def word(node: ast.expr) -> str:
+    """A word in capitals for what an expression stands for."""
+    source = ast.unparse(node)
+    match node:
+        case _ if source in WORDS:
+            return WORDS[source]
+        case ast.Call(func=ast.Name(id=name), args=[inner, *_]) if name in THROUGH:
+            return word(inner)
+        case ast.Call(func=ast.Attribute(value=inner, attr=name)) if name in THROUGH:
+            return word(inner)
+        case ast.Call(func=function):
+            return word(function)
+        case ast.Subscript(value=inner) | ast.Await(value=inner) | ast.BinOp(left=inner) | ast.BoolOp(values=[inner, *_]):
+            return word(inner)
+        case ast.Attribute(attr="spellings"):
+            return "FLAG"
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            limit = name.isupper() or name in ("most", "least")
+            return "N" if limit else WORDS.get(name) or name.strip("_").replace("_", "-").upper()
+    return "N"
