@@ -115,5 +115,7 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from ssh-config' -s 6 -d 'use I
 complete -c tunnelctl -n '__fish_seen_subcommand_from ssh-config' -l keepalive -x -d 'TCP keepalive probes after so much silence; 0 is off'
 complete -c tunnelctl -n '__fish_seen_subcommand_from ssh-config' -l retry -x -d 'try again so often while the proxy cannot be reached'
 complete -c tunnelctl -n '__fish_seen_subcommand_from ssh-config' -l git -d 'the lines for ~/.gitconfig instead'
+complete -c tunnelctl -n '__fish_seen_subcommand_from hash-password' -l digest -d 'a line for Digest logins instead'
+complete -c tunnelctl -n '__fish_seen_subcommand_from hash-password' -l realm -x -d 'what the login is for; one for all digest lines of a file'
 complete -c tunnelctl -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c tunnelctl -n '__fish_seen_subcommand_from selftest' -l json -d 'verdicts on stdout as JSON objects, one a line'

@@ -1,5 +1,6 @@
 """`hash-password` with the password from a pipe; with a terminal, see tests/tty/test_hash_password.py."""
 
+import hashlib
 import sys
 import types
 
@@ -16,6 +17,7 @@ def hashed(monkeypatch):
     """Stands in for scrypt: the line shows what would have been hashed."""
     users = types.ModuleType("tunnelctl.server.users")
     users.hash_password = lambda user, password: f"{user}:scrypt:{password}"
+    users.digest_line = lambda user, realm, password: f"{user}:digest:{realm}:{password}"
     monkeypatch.setitem(sys.modules, users.__name__, users)
     return users
 
@@ -72,6 +74,39 @@ def test_the_first_line_of_a_pipe_is_the_password(stdin):
     assert done.stdout.startswith(b"alice:scrypt:")
     assert done.stdout.count(b"\n") == 1
     assert b"swordfish" not in done.stdout
+
+
+@pytest.mark.parametrize(("realm", "named"), [(None, "tunnelctl"), ("our proxy", "our proxy")])
+def test_a_digest_line(hashed, monkeypatch, realm, named):
+    piped(monkeypatch, "x")
+    monkeypatch.setattr(sys, "__stdin__", None)
+    assert module.users_line("alice", True, realm) == f"alice:digest:{named}:x\n"
+
+
+def test_a_digest_line_from_the_command_line_is_what_digest_hashes():
+    done = run("hash-password", "--digest", "--realm=our proxy", "alice", stdin=b"swordfish\n")
+    hashes = [hashlib.new(name, b"alice:our proxy:swordfish").hexdigest() for name in ("sha256", "md5")]
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == f"alice:digest:our proxy:{':'.join(hashes)}\n"
+
+
+@pytest.mark.parametrize(
+    ("digest", "realm", "cause"), [(False, "x", "only a digest line"), (True, "", "at most"), (True, "a:b", "at most")]
+)
+def test_a_realm_that_cannot_be(hashed, digest, realm, cause):
+    with pytest.raises(UsageProblem, match=f"--realm: .*{cause}"):
+        module.users_line("alice", digest, realm)
+
+
+def test_a_system_that_refuses_md5(hashed, monkeypatch):
+    def refuse(*_: str) -> str:
+        raise ValueError("unsupported hash type")
+
+    hashed.digest_line = refuse
+    piped(monkeypatch, "x")
+    monkeypatch.setattr(sys, "__stdin__", None)
+    with pytest.raises(UsageProblem, match="refuses MD5"):
+        module.users_line("alice", True)
 
 
 def test_control_c_at_the_prompt_leaves_the_terminal_its_echo():

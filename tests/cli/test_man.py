@@ -30,7 +30,7 @@ from tunnelctl.cli.messages import collected
 from tunnelctl.engine.kernel import run
 from tunnelctl.server.access_log import AccessLog, open_log
 from tunnelctl.server.account import Account
-from tunnelctl.server.users import hash_password
+from tunnelctl.server.users import digest_line, hash_password
 from tunnelctl.status import ExitStatus
 
 PACKAGE = Path(__file__).parents[2] / "tunnelctl"
@@ -189,10 +189,12 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
 
 
 def test_the_form_of_the_users_file_is_that_of_hash_password():
-    form = next(line for line in command_page("serve").splitlines() if ":scrypt:" in line)
-    fields = re.sub(r"\\f[IR]", "", form).split(":")
-    assert fields == ["NAME", "scrypt", "N", "R", "P", "SALT", "HASH"]
-    assert len(hash_password("alice", "x").split(":")) == len(fields)
+    forms = [line for line in command_page("serve").splitlines() if ":scrypt:" in line or ":digest:" in line]
+    scrypt, digest = (re.sub(r"\\f[IR]", "", form).split(":") for form in forms)
+    assert scrypt == ["NAME", "scrypt", "N", "R", "P", "SALT", "HASH"]
+    assert len(hash_password("alice", "x").split(":")) == len(scrypt)
+    assert digest == ["NAME", "digest", "REALM", "SHA256", "MD5"]
+    assert len(digest_line("alice", "r", "x").split(":")) == len(digest)
 
 
 @pytest.mark.peer("mandoc")

@@ -49,9 +49,10 @@ def test_completion(capfd, shell):
 
 
 def test_hash_password(fake, capfd):
-    fake("tunnelctl.cli.hash_password", "users_line", lambda user: f"{user}:x\n")
+    fake("tunnelctl.cli.hash_password", "users_line", lambda user, digest=False, realm="-": f"{user}:{digest}:{realm}\n")
     assert run_call(parse(["hash-password", "alice"])) == 0
-    assert capfd.readouterr() == ("alice:x\n", "")
+    assert run_call(parse(["hash-password", "--digest", "--realm", "our proxy", "alice"])) == 0
+    assert capfd.readouterr() == ("alice:False:-\nalice:True:our proxy\n", "")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`serve` used by other people's clients: nc, ncat, socat, corkscrew, connect-proxy, proxytunnel, curl, httpx."""
 
 import hashlib
+import json
 import os
 import socket
 import ssl
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.peer(
     "nc.openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl", "openssl"
 )
 USER, PASSWORD = "anna", "S3cret.word"
+ODD_USER = 'Jäsøn "Doe"'
 DATA = sample(512 << 10)
 SECONDS = 20
 
@@ -259,6 +261,39 @@ def test_curl_with_a_password(
     words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
     done = curl(*words, proxy=guarded, credentials=f"{USER}:{PASSWORD}")
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
+
+
+@pytest.fixture(scope="module")
+def digesting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A proxy in two processes that takes Digest, its lines made by `hash-password`. In the end its log has to name the users."""
+    lines = b""
+    for user in (USER, ODD_USER):
+        done = run("hash-password", "--digest", "--realm", "the proxy", user, stdin=PASSWORD.encode() + b"\n")
+        assert done.returncode == 0, done.stderr
+        lines += done.stdout
+    directory = tmp_path_factory.mktemp("digest")
+    (directory / "users").write_bytes(lines)
+    log = directory / "log"
+    with Serve("--users", str(directory / "users"), "--workers", "2", "--access-log", str(log)) as proxy:
+        yield proxy
+    users = {record["user"] for record in map(json.loads, log.read_text().splitlines()) if record.get("status") == 200}
+    assert users == {USER, ODD_USER}
+
+
+@pytest.mark.parametrize("scheme", ["--proxy-digest", "--proxy-anyauth", "--proxy-basic"])
+@pytest.mark.parametrize("user", [USER, ODD_USER], ids=["plain", "odd"])
+def test_curl_with_digest(
+    digesting: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str, user: str
+) -> None:
+    words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
+    done = curl(*words, proxy=digesting, credentials=f"{user}:{PASSWORD}")
+    assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
+
+
+def test_curl_with_digest_and_a_wrong_password(digesting: Serve, https_port: int) -> None:
+    done = curl("--proxy-digest", f"https://127.0.0.1:{https_port}/file", proxy=digesting, credentials=f"{USER}:wrong")
+    assert (done.returncode, done.stdout) == (56, b"")
+    assert b"407" in done.stderr
 
 
 def test_curl_with_a_wrong_password(guarded: Serve, https_port: int) -> None:

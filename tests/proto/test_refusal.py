@@ -10,7 +10,7 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import ConnectClient, Rejected
 from tunnelctl.proto.proxy_status import printable
-from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
+from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, basic_challenge, render_refusal
 
 # (refusal, status, RFC 9209 error type): the table of section 4.3, row by row, and our own causes behind it
 TABLE = [
@@ -81,7 +81,7 @@ def test_s16_established_has_no_framing():
 
 
 def test_s17_407_has_a_challenge_and_policy_is_no_407():
-    fields = dict(read(render_refusal(refusal.auth_required('our "realm"\n'))).fields)
+    fields = dict(read(render_refusal(refusal.auth_required([basic_challenge('our "realm"\n')]))).fields)
     assert fields["Proxy-Authenticate"] == 'Basic realm="our \\"realm\\"%0A", charset="UTF-8"'
     assert refusal.ip_prohibited().status == refusal.request_denied().status == 403
 
@@ -108,7 +108,7 @@ def test_v22_a_forbidden_address_has_one_answer():
 @bounded
 @given(st.text(max_size=60), st.text(max_size=30))
 def test_v17_hostile_text_stays_inside_its_field(details, realm):
-    for answer in (refusal.bad_request(details), refusal.auth_required(realm, details)):
+    for answer in (refusal.bad_request(details), refusal.auth_required([basic_challenge(realm)], details)):
         octets = render_refusal(answer)
         head, _, body = octets.partition(b"\r\n\r\n")
         assert octets.isascii()

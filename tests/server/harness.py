@@ -49,8 +49,11 @@ class Answer(NamedTuple):
 def parse(raw: bytes) -> Answer:
     head, _, body = raw.partition(b"\r\n\r\n")
     lines = head.decode("ascii").split("\r\n")
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    assert len(fields) == len(lines) - 1, f"a field twice: {lines}"
+    fields: dict[str, str] = {}
+    for name, _, value in (line.partition(":") for line in lines[1:]):
+        name, value = name.lower(), value.strip()
+        assert name not in fields or name == "proxy-authenticate", f"a field twice: {lines}"
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
     assert len(body) == int(fields["content-length"]), f"more or less than one answer: {raw!r}"
     return Answer(raw, int(lines[0].split(" ")[1]), fields, body)
 
@@ -407,4 +410,12 @@ def users_file(directory: Path, **users: str) -> str:
 
     path = directory / "users"
     path.write_text("".join(hash_password(user, password) + "\n" for user, password in users.items()))
+    return str(path)
+
+
+def digest_users_file(directory: Path, **users: str) -> str:
+    from tunnelctl.server.users import digest_line
+
+    path = directory / "users"
+    path.write_text("".join(digest_line(user, "tunnelctl", password) + "\n" for user, password in users.items()))
     return str(path)

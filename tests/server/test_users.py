@@ -11,8 +11,9 @@ from tests.server.harness import SECONDS, basic, cheap_hashes  # noqa: F401  (a 
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
 from tunnelctl.errors import SettingsError
 from tunnelctl.server import users as under_test
-from tunnelctl.server.users import Users, hash_password, load_users
+from tunnelctl.server.users import Users, digest_line, hash_password, load_users
 
+DIGEST = digest_line("alice", "our proxy", "x")
 LINE = "alice:scrypt:4:8:1:c2FsdHNhbHQ=:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 
 
@@ -167,6 +168,73 @@ def test_a_file_that_cannot_be_read(path: str, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_users(path)
     assert text in caught.value.cause.lower()
+
+
+# --- digest lines
+
+
+def test_digest_lines_and_basic(tmp_path: Path) -> None:
+    """A password that is sent is checked by the scrypt line where there is one, and else by the hash that Digest needs."""
+    lines = [digest_line("alice", "r", "x"), LINE.replace("alice", "bob"), digest_line("bob", "r", "y")]
+    users = load_users(write(tmp_path, "\n".join(lines)))
+    assert check(users, ("alice", "x"), ("alice", "y"), ("bob", "y"), ("mallory", "x")) == [True, False, False, False]
+    only = load_users(write(tmp_path, lines[0]))
+    assert check(only, ("alice", "x"), ("alice", "y"), ("bob", "y")) == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("lines", "schemes"),
+    [
+        ([], ["Basic"]),
+        ([LINE], ["Basic"]),
+        ([DIGEST], ["Digest", "Digest"]),
+        ([LINE, DIGEST], ["Digest", "Digest", "Basic"]),
+    ],
+)
+def test_what_is_offered(tmp_path: Path, lines: list[str], schemes: list[str]) -> None:
+    challenges = load_users(write(tmp_path, "\n".join(lines))).challenges()
+    assert [challenge.partition(" ")[0] for challenge in challenges] == schemes
+    realm = "our proxy" if DIGEST in lines else "tunnelctl"
+    assert all(f' realm="{realm}"' in challenge for challenge in challenges)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "bob:digest",
+        "bob:digest:our proxy",
+        ":".join(["", *DIGEST.split(":")[1:]]),
+        DIGEST.replace("alice", "bob") + ":",
+        DIGEST.replace("alice", "bob").replace("our proxy", ""),
+        DIGEST.replace("alice", "bob").replace("our proxy", 'our "proxy"'),
+        DIGEST.replace("alice", "bob")[:-1],
+        DIGEST.replace("alice", "bob")[:-1] + "g",
+        DIGEST.replace("alice", "bob")[:-1] + "A",
+        DIGEST.replace("alice", "bob").replace("our proxy", "another"),
+        DIGEST,
+    ],
+)
+def test_a_damaged_digest_line_is_named_with_its_number(tmp_path: Path, line: str) -> None:
+    """One of another realm too: a challenge names one."""
+    text = damaged(tmp_path, f"{DIGEST}\n{LINE}\n{line}\n")
+    assert text.startswith(", line 3: ")
+    assert DIGEST[-16:-1] not in text
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_v20_with_both_kinds_of_lines_everybody_costs_one_scrypt(tmp_path: Path, derivations: list[bytes]) -> None:
+    """Those who have none included: else the time would tell who has which."""
+    users = load_users(write(tmp_path, f"{hash_password('bob', 'x')}\n{DIGEST}\n"))
+    for user, password in (("alice", "x"), ("alice", "wrong"), ("bob", "wrong"), ("nobody", "wrong")):
+        derivations.clear()
+        check(users, (user, password))
+        assert len(derivations) == 1
+
+
+def test_v18_no_repr_shows_what_digest_hashes(tmp_path: Path) -> None:
+    users = load_users(write(tmp_path, DIGEST))
+    assert users.digest is not None
+    assert DIGEST[-32:] not in repr(users) + repr(vars(users)) + repr(users.digest) + repr(users.digest._logins)
 
 
 # --- what a check costs

@@ -84,11 +84,11 @@ COMMANDS = (
     Command(
         "hash-password", "USER",
         "make a line for the users file of `serve`",
-        "Print a users-file line with the scrypt hash of a password. "
+        "Print a users-file line with the scrypt hash of a password, or with what Digest needs. "
         "The password is asked for on the terminal, or read as one line from stdin when that is no terminal.",
         (
             ("tunnelctl hash-password alice >> users", "asks twice, without echo"),
-            ("pass show proxy | tunnelctl hash-password alice", "from a password manager"),
+            ("pass show proxy | tunnelctl hash-password --digest alice", "from a password manager, for Digest"),
             ("tunnelctl serve --users users", "uses the file"),
         ),
     ),

@@ -278,6 +278,14 @@ FLAGS = (
         "git gives the latter no flags: there the proxy comes from the environment.",
     ),
     Flag(
+        "digest", "", "", SWITCH, "a line for Digest logins instead", ("hash-password",), "Output",
+        detail="It is worth the password to whoever reads it; see Users file in tunnelctl-serve(1).",
+    ),
+    Flag(
+        "realm", "", "TEXT", TEXT, "what the login is for; one for all digest lines of a file", ("hash-password",), "Output",
+        default="tunnelctl",
+    ),
+    Flag(
         "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one a line", ("selftest",), "Output",
         detail="Keys are only ever added.",
     ),

@@ -3,15 +3,21 @@
 import sys
 
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.digest_server import MAX_REALM, is_realm
+from tunnelctl.proto.refusal import REALM
 
 MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe should not fill the memory
 
 
-def users_line(user: str) -> str:
-    """Ask for the password and return the line, with its newline."""
+def users_line(user: str, digest: bool = False, realm: str | None = None) -> str:
+    """Ask for the password and return the line, with its newline: a scrypt hash, or what Digest needs for `realm`."""
     if not user or ":" in user or not user.isprintable() or user[0] == "#":
         raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
-    from tunnelctl.server.users import hash_password
+    if realm is not None and not digest:
+        raise UsageProblem("--realm", "only a digest line has a realm", "add --digest")
+    if realm is not None and not is_realm(realm):
+        raise UsageProblem("--realm", f"it has at most {MAX_REALM} ASCII characters, no quotes, colons, backslashes or controls")
+    from tunnelctl.server.users import digest_line, hash_password
 
     password = ask(user) if sys.__stdin__ is not None and sys.__stdin__.isatty() else read_line()
     if not password:
@@ -19,7 +25,12 @@ def users_line(user: str) -> str:
     # RFC 7617 section 2: user-id and password must not contain controls, so such a password could never be sent.
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in password):
         raise UsageProblem("hash-password", "the password has control characters")
-    return hash_password(user, password).rstrip("\n") + "\n"
+    if not digest:
+        return hash_password(user, password) + "\n"
+    try:
+        return digest_line(user, realm or REALM, password) + "\n"
+    except ValueError:
+        raise UsageProblem("hash-password", "this system's OpenSSL refuses MD5, which a digest line has too") from None
 
 
 def ask(user: str) -> str:

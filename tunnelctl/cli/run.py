@@ -75,7 +75,7 @@ def ssh_config(call: Call) -> int:
 def hash_password(call: Call) -> int:
     from tunnelctl.cli.hash_password import users_line
 
-    write_stdout(users_line(only_word(call, "USER")))
+    write_stdout(users_line(only_word(call, "USER"), **read_fields(call.pairs)))  # type: ignore[arg-type]
     return ExitStatus.OK
 
 

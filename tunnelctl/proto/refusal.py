@@ -6,6 +6,7 @@ password. The texts never tell more than the client knows already: for a forbidd
 there, so that the proxy is no port scanner.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tunnelctl.proto import fields as header
@@ -31,6 +32,9 @@ REASONS = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
+
+
+REALM = "tunnelctl"  # what the credentials are for, in the words of a password prompt
 
 
 class Refusal(NamedTuple):
@@ -101,10 +105,14 @@ def version_unsupported() -> Refusal:
     return _request_error(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
 
 
-def auth_required(realm: str = "tunnelctl", details: str = "credentials are required") -> Refusal:
-    """No credentials, or wrong ones. `realm` is a text of ours."""
-    challenge = f'Basic realm={quote(realm)}, charset="UTF-8"'
-    return Refusal(407, "http_request_denied", details, (("Proxy-Authenticate", challenge),))
+def basic_challenge(realm: str = REALM) -> str:
+    """A value for Proxy-Authenticate. `realm` is a text of ours."""
+    return f'Basic realm={quote(realm)}, charset="UTF-8"'
+
+
+def auth_required(challenges: Iterable[str] = (basic_challenge(),), details: str = "credentials are required") -> Refusal:
+    """No credentials, or wrong ones. A field for each challenge: several in one are more than some clients can read."""
+    return Refusal(407, "http_request_denied", details, tuple(("Proxy-Authenticate", challenge) for challenge in challenges))
 
 
 def request_denied(details: str = "the rules of this proxy do not allow the target") -> Refusal:

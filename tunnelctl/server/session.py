@@ -7,6 +7,7 @@ a rule has not allowed, and only the address that was judged. 2xx is said when t
 import socket
 from errno import ECONNREFUSED, EHOSTUNREACH, EMFILE, ENETUNREACH, ENFILE, ENOBUFS, ETIMEDOUT
 from math import inf
+from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
@@ -15,6 +16,7 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
+from tunnelctl.proto.digest_server import Answer, DigestServer, is_for, parse_answer
 from tunnelctl.proto.policy import Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.account import DRAINED, GONE, LIFETIME, Account, Books
@@ -32,6 +34,8 @@ HEAD_CHUNK = 16384  # bytes per read of a request head, with what comes behind i
 # and that can overtake the answer (RFC 9112 section 9.6).
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
+
+WRONG = "wrong user or password"  # never which of the two
 
 _OUT_OF_RESOURCES = frozenset({EMFILE, ENFILE, ENOBUFS})
 
@@ -129,7 +133,7 @@ class Session:
             account.target = str(request.target)
             if self._service.users is not None:
                 account.enter("login")
-                await self._authenticate(self._service.users, request.authorization)
+                await self._authenticate(self._service.users, request)
             self._admit()
             target = await self._reach(request.target, scope)
             try:
@@ -155,20 +159,35 @@ class Session:
             if not data:
                 return None
 
-    async def _authenticate(self, users: Users, authorization: str | None) -> None:
-        if authorization is None:
-            raise _Refused(refusal.auth_required())
-        credentials = decode_basic(authorization)
+    async def _authenticate(self, users: Users, request: Request) -> None:
+        if request.authorization is None:
+            raise _Refused(refusal.auth_required(users.challenges()))
+        digest = users.digest
+        if digest is not None and (answer := parse_answer(request.authorization)) is not None:
+            self._account.user = self._check_answer(users, digest, answer, request.target)
+            return
+        credentials = decode_basic(request.authorization)
         if credentials is None:
-            raise _Refused(refusal.auth_required(details="the credentials are malformed"))
+            raise _Refused(refusal.auth_required(users.challenges(), "the credentials are malformed"))
         self._late = refusal.limit_reached  # the head has come; what may take long now is to wait for others' logins
         try:
             right = await users.check(*credentials)
         except BusyResourceError:
             raise _Refused(refusal.limit_reached()) from None
         if not right:
-            raise _Refused(refusal.auth_required(details="wrong user or password"))
+            raise _Refused(refusal.auth_required(users.challenges(), WRONG))
         self._account.user = credentials[0]
+
+    def _check_answer(self, users: Users, digest: DigestServer, answer: Answer, target: Address) -> str:
+        """The user whose answer to a Digest challenge it is."""
+        if not is_for(answer, target):
+            raise _Refused(refusal.bad_request("the credentials are for another target"))
+        verdict = digest.check(answer, monotonic())
+        if verdict.stale:
+            raise _Refused(refusal.auth_required(users.challenges(stale=True), "the credentials are too old or used up"))
+        if not verdict.user:
+            raise _Refused(refusal.auth_required(users.challenges(), WRONG))
+        return verdict.user
 
     def _admit(self) -> None:
         answer = self._service.caps.take(self._host, self._account.user, self._account.target)

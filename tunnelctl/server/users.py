@@ -1,6 +1,9 @@
 """The users file: who may use the proxy. Passwords are stored as scrypt, and checking one never blocks the loop.
 
-A line is `name:scrypt:N:r:p:SALT:HASH`, salt and hash in base64; blank lines and lines that begin with # are skipped.
+A line is `name:scrypt:N:r:p:SALT:HASH`, salt and hash in base64, or `name:digest:REALM:SHA256:MD5`, the hashes in hex; a user may
+have one of each. Blank lines and lines that begin with # are skipped.
+
+A digest line is what Digest needs, and is worth the password itself to whoever reads it, for this realm.
 """
 
 import hashlib
@@ -8,11 +11,15 @@ import hmac
 import os
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
+from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.engine.event import Semaphore
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError, reason
+from tunnelctl.proto.digest_server import SALT as NONCE_SALT
+from tunnelctl.proto.digest_server import DigestServer, Login, is_realm, make_login
+from tunnelctl.proto.refusal import REALM, basic_challenge
 
 # One of the settings that OWASP's password storage cheat sheet takes as equal: of those the one with the least memory, 16 MiB a
 # check, because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.
@@ -20,6 +27,7 @@ COST_N, COST_R, COST_P = 1 << 14, 8, 5
 MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # what a line of the file may ask for: memory is 128·N·r bytes
 MAX_FILE = 16 << 20  # characters, some hundred thousand users; a wrong path may be a device without an end
 SALT, KEY = 16, 32  # bytes
+NOT_OURS = "it is not what `tunnelctl hash-password` prints"
 AT_ONCE = 2  # checks under way: each holds a core and its memory
 
 # Passwords that were right, as a keyed digest, so that a browser's hundred tunnels cost one scrypt. The file is read once, so
@@ -56,6 +64,12 @@ def hash_password(user: str, password: str) -> str:
     return f"{user}:scrypt:{COST_N}:{COST_R}:{COST_P}:{_encode(salt)}:{_encode(key)}"
 
 
+def digest_line(user: str, realm: str, password: str) -> str:
+    """A line for the users file with what Digest needs. Raises ValueError where this OpenSSL lacks a hash."""
+    login = make_login(user, realm, password)
+    return f"{user}:digest:{realm}:{login.sha_256}:{login.md5}"
+
+
 def _encode(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode()
 
@@ -69,28 +83,49 @@ def load_users(path: str) -> "Users":
         raise SettingsError(f"users file {path}", reason(error) if isinstance(error, OSError) else "it is not UTF-8") from error
     if len(text) > MAX_FILE:
         raise SettingsError(f"users file {path}", f"it is longer than {MAX_FILE >> 20} MiB")
-    users: dict[str, StoredPassword] = {}
+    passwords: dict[str, StoredPassword] = {}
+    logins: dict[str, Login] = {}
+    realms: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
-            user, stored = _parse(line, f"users file {path}, line {number}")
-            if user in users:
-                raise SettingsError(f"users file {path}, line {number}", "this user has a line already")
-            users[user] = stored
-    return Users(users)
+        if not line.strip() or line.startswith("#"):
+            continue
+        where = f"users file {path}, line {number}"
+        user, _, rest = line.partition(":")
+        scheme, *fields = rest.split(":")
+        if user in (logins if scheme == "digest" else passwords):
+            raise SettingsError(where, "this user has such a line already")
+        if scheme == "digest":
+            logins[user] = _parse_login(user, fields, where)
+            realms.add(fields[0])
+        else:
+            passwords[user] = _parse_password(user, scheme, fields, where)
+        if len(realms) > 1:
+            raise SettingsError(where, "its realm is not that of the lines before: a proxy has one")
+    # Made here, before any worker is: a nonce is good at whichever of them the client meets next.
+    digest = DigestServer(realms.pop(), logins, os.urandom(KEY)) if logins else None
+    return Users(passwords, digest)
 
 
-def _parse(line: str, where: str) -> tuple[str, StoredPassword]:
-    fields = line.split(":")
-    if len(fields) != 7 or fields[1] != "scrypt" or not fields[0]:
-        raise SettingsError(where, "it is not what `tunnelctl hash-password` prints")
+def _parse_login(user: str, fields: list[str], where: str) -> Login:
+    if len(fields) != 3 or not user:
+        raise SettingsError(where, NOT_OURS)
+    realm, sha_256, md5 = fields
+    if not is_realm(realm) or [len(text) for text in fields[1:]] != [64, 32] or (sha_256 + md5).strip("0123456789abcdef"):
+        raise SettingsError(where, "its realm or its hashes are damaged")
+    return Login(sha_256, md5)
+
+
+def _parse_password(user: str, scheme: str, fields: list[str], where: str) -> StoredPassword:
+    if len(fields) != 5 or scheme != "scrypt" or not user:
+        raise SettingsError(where, NOT_OURS)
     try:
-        n, r, p = (int(text) for text in fields[2:5])
-        salt, key = (a2b_base64(text, strict_mode=True) for text in fields[5:7])
+        n, r, p = (int(text) for text in fields[:3])
+        salt, key = (a2b_base64(text, strict_mode=True) for text in fields[3:])
     except (ValueError, Base64Error) as error:
         raise SettingsError(where, "its numbers or its base64 are damaged") from error
     if not (_affordable(n, r, p) and len(key) == KEY):
         raise SettingsError(where, "its cost is out of bounds")
-    return fields[0], StoredPassword(n, r, p, salt, key)
+    return StoredPassword(n, r, p, salt, key)
 
 
 def _affordable(n: int, r: int, p: int) -> bool:
@@ -101,27 +136,46 @@ def _affordable(n: int, r: int, p: int) -> bool:
 
 
 class Users:
-    """Checks passwords. Unknown users cost as much as known ones, so that the time does not tell who exists."""
+    """Checks passwords. Unknown users cost as much as known ones, so that the time does not tell who exists.
 
-    def __init__(self, users: dict[str, StoredPassword]) -> None:
-        self._users = users
-        costs = next(iter(users.values()), StoredPassword(COST_N, COST_R, COST_P, b"", b""))
+    digest: checks the answers to Digest challenges; None where no user has a line for that
+    """
+
+    def __init__(self, passwords: dict[str, StoredPassword], digest: DigestServer | None = None) -> None:
+        self._passwords = passwords
+        self.digest = digest
+        self._offers_basic = bool(passwords) or digest is None
+        costs = next(iter(passwords.values()), StoredPassword(COST_N, COST_R, COST_P, b"", b""))
         self._nobody = costs._replace(salt=os.urandom(SALT), key=b"\0" * KEY)
         self._secret = os.urandom(KEY)
         self._known: set[bytes] = set()
         self._turn = Semaphore(AT_ONCE)
+
+    def challenges(self, stale: bool = False) -> tuple[str, ...]:
+        """What a client may log in with, the strongest first. stale: see RFC 7616 section 3.3"""
+        basic = (basic_challenge(REALM if self.digest is None else self.digest.realm),) if self._offers_basic else ()
+        digest = () if self.digest is None else self.digest.challenges(monotonic(), os.urandom(NONCE_SALT), stale)
+        return digest + basic
 
     async def check(self, user: str, password: str) -> bool:
         """Whether this is the user's password."""
         digest = hmac.digest(self._secret, f"{len(user)}:{user}{password}".encode(), "sha256")
         if digest in self._known:
             return True
-        stored = self._users.get(user)
-        async with self._turn:
-            right = await to_thread((stored or self._nobody).matches, password)
-        if stored is None or not right:
+        if not await self._matches(user, password):
             return False
         if len(self._known) >= REMEMBERED:
             self._known.pop()
         self._known.add(digest)
         return True
+
+    async def _matches(self, user: str, password: str) -> bool:
+        """By the scrypt line if there is one, else by the digest line. As far as the file has them both are computed for everybody:
+        else the time would tell who has which."""
+        stored = self._passwords.get(user)
+        right = self.digest is not None and self.digest.verify_password(user, password) and stored is None
+        if self._offers_basic:
+            async with self._turn:
+                hashed = await to_thread((stored or self._nobody).matches, password)
+            right = right or (stored is not None and hashed)
+        return right
