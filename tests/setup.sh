@@ -15,6 +15,7 @@ socat socat
 corkscrew corkscrew
 connect-proxy connect-proxy
 proxytunnel proxytunnel
+cntlm cntlm
 curl curl
 git git
 openssl openssl
@@ -37,7 +38,7 @@ nghttpx nghttp2-proxy
 # test is skipped; in CI it is replaced.
 [ -z "${CI:-}" ] || peers+='security_file_certgen squid-openssl
 '
-services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx'
+services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm'
 
 have() {
     PATH="$PATH:/usr/sbin:/sbin:/usr/lib/squid:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)" command -v "$1" >/dev/null 2>&1

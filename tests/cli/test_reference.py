@@ -50,10 +50,10 @@ def test_filling_leaves_the_rest_alone_and_is_idempotent():
     assert filled == fill(filled)
     assert [filled.startswith("x\n"), filled.endswith("\nz\n"), "\ny\n" in filled, "stale" in filled] == [True, True, True, False]
     assert fill("no markers") == "no markers"
-    assert fill("a\n<!-- others -->\nold\n<!-- /others -->\nb") == f"a\n<!-- others -->\n{others()}<!-- /others -->\nb"
+    assert fill("a\n<!-- others -->\nold\n<!-- /others -->\nb") == f"a\n<!-- others -->\n{others('')}<!-- /others -->\nb"
 
 
-@pytest.mark.parametrize("text", ["<!-- flags:connect -->\nno end", "<!-- flags:nope -->\n<!-- /flags -->"])
+@pytest.mark.parametrize("text", ["<!-- flags:connect -->\nno end", "<!-- flags:nope -->\n<!-- /flags -->", "<!-- others -->\n"])
 def test_a_broken_marker_is_told(text):
     with pytest.raises(SystemExit, match="README"):
         fill(text)

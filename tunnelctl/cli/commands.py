@@ -127,12 +127,14 @@ OTHERS = (
     ("connect-proxy -h host 22", "tunnelctl connect host 22"),
     ("ncat --proxy proxy:3128 host 22", "tunnelctl connect -x proxy:3128 host 22"),
     ("ncat --proxy proxy:3128 --proxy-auth alice:password host 22", "tunnelctl connect -x alice:password@proxy:3128 host 22"),
-    ("ncat -l 127.0.0.1 3128 --proxy-type http", "tunnelctl serve --allow '*:*'"),
+    ("ncat -l 127.0.0.1 3128 --keep-open --proxy-type http", "tunnelctl serve --allow '*:*'"),
     ("proxytunnel -q -p proxy:3128 -d host:22", "tunnelctl connect -x proxy:3128 host:22"),
     ("proxytunnel -q -p edge:3128 -r inner:8080 -d host:22", "tunnelctl connect -x edge:3128 -x inner:8080 host:22"),
     ("proxytunnel -a 5432 -p proxy:3128 -d db:5432", "tunnelctl forward -x proxy:3128 -L 5432:db:5432"),
     ("socat - PROXY:proxy:host:22,proxyport=3128", "tunnelctl connect -x proxy:3128 host 22"),
     ("socat TCP-LISTEN:5432,fork PROXY:proxy:db:5432,proxyport=3128", "tunnelctl forward -x proxy:3128 -L 5432:db:5432"),
+    ("cntlm -f -u alice -p password -L 5432:db:5432 proxy 3128", "tunnelctl forward -x alice:password@proxy:3128 -L 5432:db:5432"),
+    ("cntlm -f -u alice -p password -l 8080 proxy 3128", "tunnelctl forward -x alice:password@proxy:3128 -D 8080"),
 )
 
 # What a group of flags needs to have said before it in --help; the manual has it, and more, with the flag.

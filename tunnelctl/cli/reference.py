@@ -5,20 +5,21 @@
 --table NAME   print the flags of a command as a Markdown table
 """
 
+import re
 import sys
+from collections.abc import Callable, Iterable
 from difflib import unified_diff
 from pathlib import Path
 
-from tunnelctl.cli.commands import OTHERS
+from tunnelctl.cli.commands import OTHERS, VARIABLES
 from tunnelctl.cli.flags import flags_of
 from tunnelctl.cli.man import pages
 from tunnelctl.cli.shells import SCRIPTS
 from tunnelctl.cli.usage import left, right
+from tunnelctl.status import ExitStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETIONS = {"bash": "completions/bash/tunnelctl", "zsh": "completions/zsh/_tunnelctl", "fish": "completions/fish/tunnelctl.fish"}
-END = "<!-- /flags -->"
-OTHERS_BEGIN, OTHERS_END = "<!-- others -->\n", "<!-- /others -->\n"
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:
@@ -65,30 +66,46 @@ def check(root: Path) -> int:
 
 
 def fill(text: str) -> str:
-    """Put the tables between the README's markers, `<!-- flags:NAME -->` and `<!-- /flags -->`, and those of the other tools."""
-    if OTHERS_BEGIN in text:
-        before, _, rest = text.partition(OTHERS_BEGIN)
-        text = f"{before}{OTHERS_BEGIN}{others()}{OTHERS_END}{rest.partition(OTHERS_END)[2]}"
-    head, *parts = text.split("<!-- flags:")
-    for part in parts:
-        command, _, rest = part.partition(" -->")
-        _, end, after = rest.partition(END)
-        if not end or not flags_of(command):
-            raise SystemExit(f"README.md: the marker `<!-- flags:{command} -->` has no end, or no such command")
-        head += f"<!-- flags:{command} -->\n{table(command)}{END}{after}"
+    """Put the tables between the README's markers, such as `<!-- flags:connect -->` and `<!-- /flags -->`."""
+    head, *parts = re.split(r"<!-- ([a-z]+)(?::([a-z-]+))? -->\n", text)
+    for name, command, rest in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        mark = f"{name}:{command}" if command else name
+        if name not in TABLES:
+            head += f"<!-- {mark} -->\n{rest}"
+            continue
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not end or (command and not flags_of(command)):
+            raise SystemExit(f"README.md: the marker `<!-- {mark} -->` has no end, or no such command")
+        head += f"<!-- {mark} -->\n{TABLES[name](command)}{end}{after}"
     return head
 
 
+def rows(left_head: str, right_head: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """A Markdown table."""
+    lines = (f"| {one} | {cell(other)} |" for one, other in pairs)
+    return "\n".join([f"| {left_head} | {right_head} |", "|---|---|", *lines]) + "\n"
+
+
 def table(command: str) -> str:
-    """The flags of a command as a Markdown table."""
-    rows = [f"| `{left(flag)}` | {cell(right(flag))} |" for flag in flags_of(command)]
-    return "\n".join(["| flag | meaning |", "|---|---|", *rows]) + "\n"
+    """The flags of a command."""
+    return rows("flag", "meaning", ((f"`{left(flag)}`", right(flag)) for flag in flags_of(command)))
 
 
-def others() -> str:
-    """Lines of other tools, and ours, as a Markdown table."""
-    rows = [f"| `{theirs}` | `{ours}` |" for theirs, ours in OTHERS]
-    return "\n".join(["| instead of | write |", "|---|---|", *rows]) + "\n"
+def others(_: str) -> str:
+    """Lines of other tools, and ours."""
+    return rows("instead of", "write", ((f"`{theirs}`", f"`{ours}`") for theirs, ours in OTHERS))
+
+
+def statuses(_: str) -> str:
+    pairs = [(str(int(status)), status.meaning) for status in ExitStatus]
+    return rows("status", "meaning", [*pairs, ("128+n", "ended by signal n")])
+
+
+def variables(_: str) -> str:
+    return rows("variable", "meaning", ((", ".join(f"`{name}`" for name in v.names), v.meaning) for v in VARIABLES))
+
+
+TABLES: dict[str, Callable[[str], str]] = {"flags": table, "others": others, "statuses": statuses, "variables": variables}
 
 
 def cell(text: str) -> str:
