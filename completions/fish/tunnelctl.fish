@@ -78,6 +78,7 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l json -d 'messages 
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand --fcs-skip=2)'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l listen -x -d 'address to listen on, or unix:PATH'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l open-proxy -d 'listen beyond loopback although nobody has to log in'
+complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l proxy-protocol -x -d 'peers that say in a PROXY header whose connection it is'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l workers -x -d 'processes that share the listening addresses'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l allow -x -d 'targets that may be reached; without any: *:443'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l deny -x -d 'targets that may not; deny beats allow'

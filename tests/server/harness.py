@@ -302,6 +302,13 @@ class Proxy:
             raise
 
 
+def accepted(proxy: Proxy) -> bool:
+    """Whether the server has taken its connection out of the queue: the kernel tells what is left in that."""
+    table = Path("/proc/self/net/tcp").read_text().splitlines()
+    queue = [line.split()[4] for line in table if f"0100007F:{proxy.port:04X} 00000000:0000 0A" in line]
+    return queue == ["00000000:00000000"]
+
+
 def admitted(proxy: Proxy, target: ScriptedServer) -> bool:
     """Whether a tunnel is granted just now; it is ended at once."""
     with proxy.client() as client:

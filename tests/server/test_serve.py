@@ -14,7 +14,7 @@ import pytest
 from tests.peers.process import wait_until
 from tests.peers.program import MODULE, Serve, environment, started
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
-from tests.server.harness import SECONDS, Client, Proxy, connect_request, until_reset
+from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
 from tunnelctl.errors import ListenError
 from tunnelctl.server import session
 from tunnelctl.server.options import ServeOptions
@@ -140,13 +140,6 @@ def test_a_request_under_way_is_still_served() -> None:
         client.send(request[-2:])
         assert client.head().startswith(b"HTTP/1.1 200 ")
         assert client.echoes()
-
-
-def accepted(proxy: Proxy) -> bool:
-    """Whether the server has taken its connection out of the queue: the kernel tells what is left in that."""
-    table = Path("/proc/self/net/tcp").read_text().splitlines()
-    queue = [line.split()[4] for line in table if f"0100007F:{proxy.port:04X} 00000000:0000 0A" in line]
-    return queue == ["00000000:00000000"]
 
 
 def test_who_says_nothing_holds_it_up_no_longer_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,12 @@ FLAGS = (
         "open-proxy", "", "", SWITCH, "listen beyond loopback although nobody has to log in", ("serve",), "Listening",
     ),
     Flag(
+        "proxy-protocol", "", "CIDR", TEXT, "peers that say in a PROXY header whose connection it is", ("serve",), "Listening",
+        repeat=True,
+        detail="An address or a network of load balancers, such as HAProxy with send-proxy. From them the header, version 1 or 2, "
+        "is demanded; rules, caps and the log are then about the client that it names. From all others it is refused.",
+    ),
+    Flag(
         "workers", "", "N", COUNT, "processes that share the listening addresses", ("serve",), "Listening",
         default="1", least=1,
     ),

@@ -11,6 +11,7 @@ class ServeOptions(NamedTuple):
     deny: tuple[str, ...] = ()
     users: str | None = None
     open_proxy: bool = False
+    proxy_protocol: tuple[str, ...] = ()  # networks
     head_timeout: float = 10.0
     dial_timeout: float = 15.0
     idle_timeout: float = 900.0

@@ -5,13 +5,16 @@ import signal
 import socket
 from collections.abc import Coroutine
 from math import inf
+from typing import NamedTuple
 
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.outside import open_signal_receiver
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.network import Network
 from tunnelctl.proto.policy import Policy, parse_rule
 from tunnelctl.server.access_log import STDOUT, AccessLog, open_log
 from tunnelctl.server.account import Books
+from tunnelctl.server.behind import Balancers, parse_trusted
 from tunnelctl.server.limits import Caps, Most, parse_prefixes
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
@@ -34,35 +37,51 @@ def run_server(options: ServeOptions, trace: Trace) -> int:
     """Serves until a signal ends it; returns the exit status. Raises the TunnelctlError that fits before anything is accepted."""
     addresses = [parse_listen(text) for text in options.listen]
     _refuse_open_proxy(addresses, options)
-    policy = Policy(tuple(map(parse_rule, options.allow)), tuple(map(parse_rule, options.deny)))
-    most = _most(options)
-    users = load_users(options.users) if options.users is not None else None
-    log_fd = open_log(options.access_log) if options.access_log is not None else None
+    settings = _read(options)
     try:
-        return _serve(addresses, options, policy, users, most, log_fd, trace)
+        return _serve(addresses, options, settings, trace)
     finally:
-        if log_fd is not None:
-            os.close(log_fd)
+        if settings.log_fd is not None:
+            os.close(settings.log_fd)
 
 
-def _serve(
-    addresses: list[ListenAddress],
-    options: ServeOptions,
-    policy: Policy,
-    users: Users | None,
-    most: Most,
-    log_fd: int | None,
-    trace: Trace,
-) -> int:
+class Settings(NamedTuple):
+    """What flags and files say, as it is used; read before anything is opened to clients."""
+
+    policy: Policy
+    users: Users | None
+    most: Most
+    trusted: tuple[Network, ...]
+    timeouts: Timeouts
+    log_fd: int | None
+
+
+def _read(options: ServeOptions) -> Settings:
+    of_whom = options.max_per_client, options.max_per_user, options.max_per_target
+    tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
+    phases = options.head_timeout or inf, options.dial_timeout or inf
+    return Settings(
+        policy=Policy(tuple(map(parse_rule, options.allow)), tuple(map(parse_rule, options.deny))),
+        users=load_users(options.users) if options.users is not None else None,
+        most=Most(options.max_tunnels, *of_whom, options.max_dials, parse_prefixes(options.client_prefix)),
+        trusted=tuple(map(parse_trusted, options.proxy_protocol)),
+        timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
+        log_fd=open_log(options.access_log) if options.access_log is not None else None,
+    )
+
+
+def _serve(addresses: list[ListenAddress], options: ServeOptions, settings: Settings, trace: Trace) -> int:
     raise_descriptor_limit()
     listeners = _listen(addresses, options)
     bound = [bound_address(listener) for listener in listeners]
 
     def work(mine: list[socket.socket]) -> int:
-        log = AccessLog(log_fd, trace, options.access_log or STDOUT) if log_fd is not None else None
+        log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
         books = Books(log, trace, options.verbose > 0)
-        service = Service(policy, users, OwnPorts(bound), Caps(most), _timeouts(options), books, trace)
-        return run(Server(service, mine, options.drain, speak, ECHO_SECONDS if options.workers > 1 else 0.0).run)
+        caps = Caps(settings.most)
+        service = Service(settings.policy, settings.users, OwnPorts(bound), caps, settings.timeouts, books, trace)
+        balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
+        return run(Server(service, mine, options.drain, speak, ECHO_SECONDS if options.workers > 1 else 0.0, balancers).run)
 
     # Of several processes one speaks for all about coming and going.
     speak = trace if options.workers == 1 else lambda event, **fields: None if event in _LIFE else trace(event, **fields)
@@ -93,23 +112,20 @@ def _listen(addresses: list[ListenAddress], options: ServeOptions) -> list[socke
     return listeners
 
 
-def _timeouts(options: ServeOptions) -> Timeouts:
-    tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
-    lifetime = options.max_lifetime or inf
-    return Timeouts(options.head_timeout or inf, options.dial_timeout or inf, options.keepalive, tunnel, lifetime)
-
-
-def _most(options: ServeOptions) -> Most:
-    of_whom = options.max_per_client, options.max_per_user, options.max_per_target
-    return Most(options.max_tunnels, *of_whom, options.max_dials, parse_prefixes(options.client_prefix))
-
-
 class Server:
     """One process's share of the work."""
 
-    def __init__(self, service: Service, listeners: list[socket.socket], drain: float, trace: Trace, echo: float = 0.0) -> None:
-        """drain, echo: see Acceptor"""
-        self._service, self._listeners, self._trace = service, listeners, trace
+    def __init__(
+        self,
+        service: Service,
+        listeners: list[socket.socket],
+        drain: float,
+        trace: Trace,
+        echo: float = 0.0,
+        balancers: Balancers | None = None,
+    ) -> None:
+        """drain, echo: see Acceptor; balancers: the peers that speak for others, if there are any"""
+        self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
         self._acceptor = Acceptor(service.caps, drain, trace, echo)
         self._count = 0
         self._process = os.urandom(4).hex()  # no process number: in a container that is the same after each restart
@@ -141,5 +157,23 @@ class Server:
             self._trace("listening", address=str(bound_address(listener)))
 
     def _session(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
+        if self._balancers is not None and self._balancers.contain(host):
+            return self._behind(self._balancers, accepted, host, client)
+        return self._begin(accepted, host, client)
+
+    async def _behind(self, balancers: Balancers, accepted: socket.SocketType, host: str, client: str) -> None:
+        crowd = self._service.caps
+        crowd.enter()  # somebody is there, and is let finish as everybody is
+        source = None
+        try:
+            source = await balancers.source(accepted, host, client)
+        finally:
+            if source is None:
+                crowd.leave()
+        if source is not None:
+            crowd.sessions -= 1  # the session counts itself at once; to leave would tell that nobody is here
+            await self._begin(accepted, *source)
+
+    def _begin(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
         self._count += 1
         return Session(self._service, accepted, host, client, f"{self._process}-{self._count}").run()

@@ -1,0 +1,87 @@
+"""Behind a load balancer: whose connection it is stands in a PROXY header, which only peers that we were told to trust may send.
+
+From them it is demanded, so that a balancer which was set up without it is noticed at once. From everybody else it is what it looks
+like, a request that breaks the grammar.
+"""
+
+import socket
+from math import inf
+
+from tunnelctl.engine.kernel import current_time, move_on_after
+from tunnelctl.errors import UsageProblem, reason
+from tunnelctl.proto.network import Network, parse_network, unwrap
+from tunnelctl.proto.proxy_protocol import MOST, HeaderError, Source, parse_header
+from tunnelctl.stream.accept import SAID_AGAIN
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace
+
+
+def parse_trusted(text: str) -> Network:
+    """The value of --proxy-protocol. Raises UsageProblem."""
+    try:
+        return parse_network(text)
+    except ValueError:
+        hint = "for example 192.0.2.7 or 10.0.0.0/8"
+        raise UsageProblem("--proxy-protocol", f"`{text}` is not the network of an address", hint) from None
+
+
+class Balancers:
+    """The peers that speak for others."""
+
+    def __init__(self, networks: tuple[Network, ...], seconds: float, trace: Trace) -> None:
+        """seconds: the limit for a header, from accept on"""
+        self._networks, self._seconds, self._trace = networks, seconds, trace
+        self._said = -inf  # when
+
+    def contain(self, host: str) -> bool:
+        """Whether this is the address of one of them."""
+        if not self._networks or host == "unix":
+            return False
+        _, address = unwrap(host)
+        return any(network.covers(address) for network in self._networks)
+
+    async def source(self, accepted: socket.SocketType, host: str, client: str) -> tuple[str, str] | None:
+        """The client's address, and that with the port; of the peer itself if the header names nobody. None: it is closed.
+
+        Exactly the header is taken from the socket, for what comes behind it may be TLS.
+        """
+        stream, why = SocketStream(accepted), "it took too long"
+        try:
+            with move_on_after(self._seconds):
+                source = await _peek(stream)
+                accepted.recv(source.size)
+                stream.detach()
+                return _named(source) if source.host else (host, client)
+        except HeaderError as error:
+            why = str(error)
+        except OSError as error:
+            why = reason(error)
+        except BaseException:
+            stream.close()
+            raise
+        stream.abort()
+        if current_time() - self._said > SAID_AGAIN:  # else whoever is trusted and wrong would fill the disk
+            self._said = current_time()
+            self._trace("warning", text=f"no PROXY header from {client}: {why}")
+        return None
+
+
+def _named(source: Source) -> tuple[str, str]:
+    return source.host, f"[{source.host}]:{source.port}" if ":" in source.host else f"{source.host}:{source.port}"
+
+
+async def _peek(stream: SocketStream) -> Source:
+    """The header, which stays in the socket. Raises HeaderError and OSError."""
+    while True:
+        await stream.wait_readable()
+        try:
+            data = stream.socket.recv(MOST, socket.MSG_PEEK)
+        except BlockingIOError:
+            data = None
+        if data is not None:
+            source = parse_header(data)
+            if source is not None:
+                return source
+            if stream.descriptor.ended:
+                raise HeaderError("it was not complete" if data else "the peer left without one")
+        stream.descriptor.readable = False
