@@ -210,32 +210,43 @@ class TestAnswers:
 
 class TestConfirm:
     def client(self, more=""):
+        """A client, and what it has sent."""
         client = DigestClient(challenge(f"nonce=n, qop=auth, realm=r{more}"), "u", "p", "c")
-        client.authorize("CONNECT", TARGET)
-        return client
+        return client, client.authorize("CONNECT", TARGET)
 
-    def rspauth(self):
-        ha1, ha2 = (hashlib.md5(text).hexdigest() for text in (b"u:r:p", b":example.com:22"))
-        return hashlib.md5(f"{ha1}:n:00000001:c:auth:{ha2}".encode()).hexdigest()
+    def rspauth(self, nc="00000001", target=TARGET):
+        ha1, ha2 = (hashlib.md5(text.encode()).hexdigest() for text in ("u:r:p", f":{target}"))
+        return hashlib.md5(f"{ha1}:n:{nc}:c:auth:{ha2}".encode()).hexdigest()
 
     def test_c14_the_next_nonce_starts_a_new_count(self):
-        client = self.client()
-        assert client.confirm('nextnonce="m"')
+        client, sent = self.client()
+        assert client.confirm(sent, 'nextnonce="m"')
         assert {"nonce": "m", "nc": "00000001"}.items() <= parameters(client.authorize("CONNECT", TARGET)).items()
         assert {"nonce": "m", "nc": "00000002"}.items() <= parameters(client.authorize("CONNECT", TARGET)).items()
 
     def test_c14_a_proxy_that_knows_the_password(self):
-        assert self.client().confirm(f'rspauth="{self.rspauth()}", cnonce="c", nc=00000001, qop=auth, nextnonce=m')
-        assert self.client(", algorithm=MD5-sess").confirm("qop=auth")
+        client, sent = self.client()
+        assert client.confirm(sent, f'rspauth="{self.rspauth()}", cnonce="c", nc=00000001, qop=auth, nextnonce=m')
+        client, sent = self.client(", algorithm=MD5-sess")
+        assert client.confirm(sent, "qop=auth")
+
+    def test_c14_answers_that_come_in_another_order(self):
+        """Tunnels are opened at the same time: each answer is to its own request, and the first new nonce stays."""
+        client, first = self.client()
+        second = client.authorize("CONNECT", "other:1")
+        assert client.confirm(second, f"rspauth={self.rspauth('00000002', 'other:1')}, nextnonce=m")
+        assert client.confirm(first, f"rspauth={self.rspauth()}, nextnonce=k")
+        assert parameters(client.authorize("CONNECT", TARGET))["nonce"] == "m"
 
     @pytest.mark.parametrize("info", ['rspauth="0"', "rspauth=0, nextnonce=m", 'nc=1, rspauth="\xff"'])
     def test_c14_a_proxy_that_pretends_to(self, info):
-        assert not self.client().confirm(info)
+        client, sent = self.client()
+        assert not client.confirm(sent, info)
 
     @pytest.mark.parametrize("info", ["", "x", ",,", "nextnonce=", 'nextnonce="', 'nextnonce="\x1b"', "Basic x=y", 'auth="'])
     def test_c14_what_says_nothing_changes_nothing(self, info):
-        client = self.client()
-        assert client.confirm(info)
+        client, sent = self.client()
+        assert client.confirm(sent, info)
         assert {"nonce": "n", "nc": "00000002"}.items() <= parameters(client.authorize("CONNECT", TARGET)).items()
 
 

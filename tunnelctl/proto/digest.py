@@ -100,7 +100,7 @@ def is_stale(challenge: Challenge) -> bool:
 class DigestClient:
     """Answers to one challenge, for any number of requests: as long as the proxy takes the nonce, no further 407 is needed."""
 
-    __slots__ = ("_challenge", "_cnonce", "_count", "_hash", "_login", "_nonce", "_terms", "_user")
+    __slots__ = ("_challenge", "_cnonce", "_count", "_hash", "_login", "_nonce", "_user")
 
     def __init__(self, challenge: Challenge, user: str, password: str, cnonce: str) -> None:
         """challenge: one with a `rank`; cnonce: printable ASCII that nobody can guess
@@ -124,28 +124,29 @@ class DigestClient:
         self._cnonce = cnonce
         self._nonce = challenge.get("nonce")
         self._count = 0
-        self._terms = Terms("", "", "")
 
     def authorize(self, method: str, uri: str) -> str:
         """The value of Proxy-Authorization for the next request. uri: the request target as it is sent"""
         self._count += 1
-        qop = _qop(self._challenge)
-        session = is_session(_algorithm(self._challenge))
-        self._terms = Terms(method, uri, self._nonce, f"{self._count:08x}", self._cnonce, qop or "")
-        return "Digest " + ", ".join(self._parameters(self._terms, proof(self._hash, self._login, session, self._terms)))
+        qop = _qop(self._challenge) or ""
+        terms = Terms(method, uri, self._nonce, f"{self._count:08x}", self._cnonce, qop)
+        return "Digest " + ", ".join(self._parameters(terms, self._proof(terms)))
 
-    def confirm(self, info: str) -> bool:
-        """Takes the Proxy-Authentication-Info of the answer to the last request, and the nonce in it for the next.
+    def confirm(self, sent: str, info: str) -> bool:
+        """Takes the Proxy-Authentication-Info of the answer to the request that carried `sent`, and the nonce in it for the next.
 
-        False if it claims to know the password and does not. A proxy that says nothing of it proves nothing either.
+        False if it claims to know the password and does not. A proxy that says nothing of it proves nothing either. Other requests
+        may have been sent meanwhile: what was overtaken by another answer's nonce changes nothing.
         """
-        said = parse_challenges([f"Digest {info}"])[0]
-        session = is_session(_algorithm(self._challenge))
-        expected = proof(self._hash, self._login, session, self._terms._replace(method=""))
+        said, asked = (parse_challenges([text])[0] for text in (f"Digest {info}", sent))
+        terms = Terms("", *(asked.get(name) for name in ("uri", "nonce", "nc", "cnonce", "qop")))
         nonce = said.get("nextnonce")
-        if nonce and not _has_control(nonce):
+        if nonce and not _has_control(nonce) and terms.nonce == self._nonce:
             self._nonce, self._count = nonce, 0
-        return said.get("rspauth").lower() in ("", expected)
+        return said.get("rspauth").lower() in ("", self._proof(terms))
+
+    def _proof(self, terms: Terms) -> str:
+        return proof(self._hash, self._login, is_session(_algorithm(self._challenge)), terms)
 
     def _parameters(self, terms: Terms, response: str) -> list[str]:
         """In the order of the RFC's examples. It forbids quotes round algorithm, qop and nc, and some servers see to it."""

@@ -24,11 +24,11 @@ MAX_REALM = 100  # characters: clients show it when they ask for the password
 
 # Long enough for a browser that reuses it; a client that comes later is told so, and answers anew without asking anybody.
 NONCE_SECONDS = 300.0
-TRACKED = 16384  # nonces whose counts are kept: some 5 MB, for as many logins as 50 a second in that time
+TRACKED = 16384  # nonces whose counts are kept: 2 to 5 MB, for 50 new ones a second in that time
 WINDOW = 1024  # tunnels that a client opens at once on one nonce may arrive in any order, that far apart
 
 SALT = 12  # octets that keep apart the nonces of one moment
-_STAMP, _MAC = 6, 18  # octets: milliseconds until the year 10889, and a hash that cannot be guessed; base64 needs no padding
+_STAMP, _MAC = 6, 18  # octets: milliseconds of a clock that never turns back, and a hash; with SALT no padding in base64
 
 _PARAMETER = re.compile(
     rf"""[ \t]*([{re.escape(TOKEN)}]+)[ \t]*=[ \t]*(?:([{re.escape(TOKEN)}]+)|"((?:[^"\\]|\\.)*)")[ \t]*(?:,|\Z)""", re.DOTALL
