@@ -49,6 +49,7 @@ TESTED_IN = {
     "client/options.py": "cli/test_flags.py",  # records of defaults
     "server/options.py": "cli/test_flags.py",
     "client/local_session.py": "client/test_forward.py",  # what a connection does is seen at its port
+    "client/pac_worker.py": "client/test_pac.py",  # it runs as a program
     "client/warm.py": "client/test_forward.py",
     "client/way.py": "client/test_connect.py",  # what each hop is sent
     "stream/accept.py": "server/test_serve.py",  # and client/test_forward.py: both live in it
@@ -142,7 +143,7 @@ def test_proto_cannot_block(path):
 @every_module
 def test_only_the_standard_library_and_what_is_declared(path):
     """A dependency that another package happens to bring is not ours; idna and h11 come with httpx."""
-    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11"}
+    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11", "py_mini_racer"}
     assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
 
 

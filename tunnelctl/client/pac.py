@@ -1,0 +1,162 @@
+"""PAC: asks a script for the proxies that lead to a target, within bounds of time and memory.
+
+The script never waits for a name. It runs with a table of the addresses that are known; where it wants another one it is stopped,
+the name is looked up here, and it runs again, which is how Chromium does it. All of a script's reasons are names, so it comes to
+the same each time.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+from tunnelctl.client.pac_source import name_of, read
+from tunnelctl.engine.event import Semaphore
+from tunnelctl.engine.kernel import BusyResourceError
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.resolver import resolve
+from tunnelctl.errors import AddressError, SettingsError
+from tunnelctl.proto.address import Address, parse_host
+from tunnelctl.proto.pac import Choice, parse_answer, url_of
+from tunnelctl.record import NamedTuple
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_NAMES = 20  # different names that one run may ask for, as in Chromium; further ones have no address
+MAX_CACHED = 1000  # targets whose answer is kept
+CACHED_SECONDS = 300.0  # for so long: a script may decide by the hour, and by the network we are in
+SCRIPT_SECONDS = 5  # for what should take milliseconds
+PROCESS_SECONDS = 20.0  # for its process, with starting on a busy machine
+
+# Only the route to them is asked for; nothing is sent. They are nobody's (RFC 5737, RFC 3849), so the default route counts.
+_ANYWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+_HERE = Path(__file__).parent
+
+
+class _Cached(NamedTuple):
+    until: float
+    choices: tuple[Choice, ...]
+
+
+class Pac:
+    """A PAC file. It is read when the first target is asked for, and once."""
+
+    def __init__(self, source: str, trace: Trace) -> None:
+        """source: a path, or a URL"""
+        self._source, self._trace = source, trace
+        self._script: str | None = None
+        self._cache: dict[Address, _Cached] = {}
+        # One process at a time, of 60 MiB each: connections that come together may all want one.
+        self._turn = Semaphore(1)
+
+    async def find(self, target: Address) -> tuple[Choice, ...]:
+        """The proxies to try, in order; None among them is to go without. Raises SettingsError for all that is wrong with the file.
+
+        Look-ups take as long as the name service does: the deadline is the caller's scope.
+        """
+        cached = self._cache.get(target)
+        if cached is None or cached.until <= monotonic():
+            cached = _Cached(monotonic() + CACHED_SECONDS, await self._ask(target))
+            self._cache.pop(target, None)
+            if len(self._cache) >= MAX_CACHED:
+                del self._cache[next(iter(self._cache))]
+            self._cache[target] = cached
+        return cached.choices
+
+    async def _ask(self, target: Address) -> tuple[Choice, ...]:
+        known: dict[str, list[str]] = {}
+        report = await self._run(target, known)
+        while missing := [name for name in report["missing"] if name not in known]:  # MAX_NAMES in all
+            for name in missing:
+                self._trace("lookup", host=name)
+                known[name] = await _look_up(name)
+            report = await self._run(target, known)
+        for text in report["alerts"]:
+            self._trace("alert", text=text)
+        if report["failure"]:
+            raise self._wrong(report["failure"])
+        return self._read(report["answer"])
+
+    def _read(self, text: str) -> tuple[Choice, ...]:
+        answer = parse_answer(text)
+        if not answer.choices:
+            raise self._wrong(f"it names no proxy: {text!a}")
+        for entry in answer.skipped:
+            self._trace("warning", text=f"{name_of(self._source)}: {entry!a} is skipped: it is no proxy that is known here")
+        return answer.choices
+
+    async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
+        """One run of the script, from the start: nothing of an earlier one is left."""
+        async with self._turn:
+            if self._script is None:
+                self._script = await to_thread(read, self._source)
+            report = await to_thread(_in_a_process, self._task(target, known))
+        if "absent" in report:
+            hint = "pip install 'tunnelctl[pac]' brings the JavaScript engine that PAC files need"
+            raise SettingsError("--pac", f"there is no JavaScript engine: {report['absent']}", hint)
+        return report
+
+    def _task(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
+        return {
+            "helpers": (_HERE / "pac.js").read_text("utf-8"),
+            "script": self._script,
+            "url": url_of(target),
+            "host": target.host,
+            "known": known,
+            "own": _own_addresses(),
+            "room": MAX_NAMES - len(known),
+            "seconds": SCRIPT_SECONDS,
+        }
+
+    def _wrong(self, cause: str) -> SettingsError:
+        return SettingsError(name_of(self._source), cause)
+
+
+def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
+    """What pac_worker reports. -P, because the directory of its file holds modules of ours that it must not import."""
+    command = [sys.executable, "-P", str(_HERE / "pac_worker.py")]
+    octets = json.dumps(task).encode()
+    slow, dead = f"no answer within {SCRIPT_SECONDS} s", "it brought the JavaScript engine down"
+    try:
+        ended = subprocess.run(
+            command, input=octets, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PROCESS_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return _failure(slow)
+    if ended.returncode:
+        return _failure(slow if ended.returncode == -signal.SIGALRM else dead)
+    return {**_failure(""), **json.loads(ended.stdout)}
+
+
+def _failure(cause: str) -> dict[str, Any]:
+    return {"missing": [], "alerts": [], "failure": cause}
+
+
+async def _look_up(name: str) -> list[str]:
+    """The addresses of what a script takes for a name; none if there are none."""
+    try:
+        return [entry.host for entry in await resolve(parse_host(name), 0)]
+    except (AddressError, BusyResourceError, OSError, UnicodeError):
+        return []
+
+
+def _own_addresses() -> list[str]:
+    """Those that connections to the internet would come from."""
+    found = []
+    for family, address in _ANYWHERE:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, 9))
+                found.append(str(probe.getsockname()[0]))
+        except OSError:
+            continue
+    return found

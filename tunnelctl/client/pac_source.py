@@ -1,0 +1,97 @@
+"""Where the text of a PAC file comes from: a file, or a server that is asked directly, as browsers do it."""
+
+from __future__ import annotations
+
+from time import monotonic
+from urllib.parse import unquote, urlsplit
+
+from tunnelctl.errors import SettingsError, reason
+from tunnelctl.proto.address import shown
+
+# The bounds of Chromium (net/docs/proxy.md, "Downloading PAC scripts").
+MAX_OCTETS = 1 << 20
+SECONDS = 30.0
+
+MAX_REDIRECTS = 5
+
+_CODECS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def read(source: str) -> str:
+    """The text behind a path or a URL (http, https, file). Blocks. Raises SettingsError for whatever keeps it from being read."""
+    scheme, separator, _ = source.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        octets, charset = _fetch(source)
+    else:
+        octets, charset = _read_file(_path(source)), None
+    return _decode(octets, charset)
+
+
+def name_of(source: str) -> str:
+    """How messages call it: without a password in its URL."""
+    return f"PAC file {shown(source)}"
+
+
+def _path(source: str) -> str:
+    scheme, separator, _ = source.partition("://")
+    if not separator:
+        return source
+    url = urlsplit(source)
+    if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
+        raise SettingsError(
+            name_of(source), "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes"
+        )
+    return unquote(url.path)
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            octets = file.read(MAX_OCTETS + 1)
+    except (OSError, ValueError) as error:
+        raise SettingsError(name_of(path), reason(error) if isinstance(error, OSError) else str(error)) from error
+    return _bounded(octets, path)
+
+
+def _fetch(url: str) -> tuple[bytes, str | None]:
+    """No proxy is asked for it, and the certificates that the system trusts count, those of the company among them."""
+    import ssl
+
+    import httpx
+
+    until, octets = monotonic() + SECONDS, b""
+    client = httpx.Client(
+        trust_env=False,
+        verify=ssl.create_default_context(),
+        headers={"Accept-Encoding": "identity"},
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+        timeout=SECONDS,
+    )
+    try:
+        with client, client.stream("GET", url) as answer:
+            if answer.status_code != 200:
+                raise SettingsError(name_of(url), f"its server answers {answer.status_code} {answer.reason_phrase}".rstrip())
+            for piece in answer.iter_bytes():
+                octets = _bounded(octets + piece, url)
+                if monotonic() > until:
+                    raise SettingsError(name_of(url), f"it takes more than {SECONDS:g} s")
+            return octets, answer.charset_encoding
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+        cause = (str(error) or type(error).__name__).rpartition("] ")[2].lower()  # without "[Errno 111] "
+        raise SettingsError(name_of(url), f"it cannot be fetched: {cause}") from error
+
+
+def _bounded(octets: bytes, source: str) -> bytes:
+    if len(octets) > MAX_OCTETS:
+        raise SettingsError(name_of(source), f"it is larger than {MAX_OCTETS >> 10} KiB")
+    return octets
+
+
+def _decode(octets: bytes, charset: str | None) -> str:
+    """By what the server says, then by a byte order mark, then as ISO-8859-1, in which every octet is a character."""
+    mark = next((codec for start, codec in _CODECS.items() if octets.startswith(start)), "latin-1")
+    try:
+        return octets.decode(charset or mark, "replace").removeprefix("\ufeff")
+    except LookupError:
+        return octets.decode(mark, "replace")
