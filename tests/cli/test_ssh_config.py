@@ -114,6 +114,10 @@ def test_paths_are_absolute(monkeypatch, tmp_path):
     assert f" --proxy-auth-file {tmp_path}/f %h %p\n" in text("--proxy-auth-file", "f", "h")
 
 
+def test_a_url_is_no_path():
+    assert " --pac http://wpad/wpad.dat " in text("--pac", "http://wpad/wpad.dat", "host")
+
+
 def test_the_program_is_this_one(monkeypatch, tmp_path):
     link = tmp_path / "tunnelctl"
     link.symlink_to(SCRIPT)

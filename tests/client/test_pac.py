@@ -321,7 +321,8 @@ def test_a_script_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 
 def test_an_engine_that_does_not_even_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pac, "SCRIPT_SECONDS", 1)
-    assert fails(tmp_path, "async function FindProxyForURL() { for (;;) await 0; }") == "no answer within 1 s"
+    ends = ("no answer within 1 s", "it brought the JavaScript engine down")  # whichever comes first
+    assert fails(tmp_path, "async function FindProxyForURL() { for (;;) await 0; }") in ends
     monkeypatch.setattr(pac, "SCRIPT_SECONDS", 60)
     monkeypatch.setattr(pac, "PROCESS_SECONDS", 0.3)
     assert fails(tmp_path, "for (;;) ;") == "no answer within 60 s"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tunnelctl.client import pac_source
-from tunnelctl.client.pac_source import MAX_OCTETS, MAX_REDIRECTS, name_of, read
+from tunnelctl.client.pac_source import MAX_OCTETS, MAX_REDIRECTS, read
 from tunnelctl.errors import SettingsError
 
 
@@ -71,7 +71,6 @@ def test_redirects_are_followed_so_often(server: str) -> None:
 def test_what_a_server_may_say_instead(server: str) -> None:
     assert fails(f"{server}/missing").cause == "its server answers 404 Not Found"
     assert fails(f"{server}/large").cause == "it is larger than 1024 KiB"
-    assert "secret" not in name_of(server.replace("//", "//u:secret@"))
     assert "404" in fails(f"{server.replace('//', '//u:secret@')}/missing").cause
 
 

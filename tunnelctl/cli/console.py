@@ -285,6 +285,7 @@ FAILED = _fill("client {client}: {what}: {cause}")
 
 STAGES: dict[str, Render] = {
     "route": _route,
+    "alert": _fill("the PAC file says: {text}"),
     "lookup": _fill("looking up {host}"),
     "dial": _dial,
     "connected": _connected,

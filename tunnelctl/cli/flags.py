@@ -89,6 +89,12 @@ FLAGS = (
         choices=("direct", "http://"),
     ),
     Flag(
+        "pac", "", "FILE|URL", FILE, "ask a PAC file for the proxies to each target", REACH, "Proxy",
+        detail="A path, or a URL with http, https or file, which is fetched without a proxy. Neither the variables that name a "
+        "proxy nor NO_PROXY count then; -x does, before it. The script is asked for https://HOST:PORT/, and has bounds on "
+        "time, memory and names looked up. It needs the extra tunnelctl[pac].",
+    ),
+    Flag(
         "proxy-user", "", "NAME", TEXT, "user name for the proxy", REACH, "Proxy",
         detail="Used where the URL names no user. With several proxies it is for the nearest; the others have theirs in the URL.",
     ),

@@ -30,6 +30,7 @@ class Event(NamedTuple):
 
 
 CONNECT_EVENTS = (
+    Event("alert", "with --pac: what the script says to people", ("text",)),
     Event("route", "the way is chosen: the proxies, and where they were named", ("proxies", "origin")),
     Event("lookup", "a name is looked up", ("host",)),
     Event("dial", "a connection is tried, to all addresses of the name", ("to", "addresses")),

@@ -66,10 +66,10 @@ def program() -> list[str]:
 
 
 def spelled(flag: Flag, text: str) -> list[str]:
-    """A flag as it is typed. ssh runs the command in the directory that it was started in: a file has its whole path."""
+    """A flag as it is typed. ssh runs the command where it was started itself: a file has its whole path, if it is no URL."""
     if not flag.takes_value:
         return [flag.spellings[0]]
-    return [flag.spellings[0], os.path.abspath(text) if flag.kind == FILE else text]
+    return [flag.spellings[0], os.path.abspath(text) if flag.kind == FILE and "://" not in text else text]
 
 
 def quote(word: str) -> str:

@@ -11,6 +11,7 @@ class ConnectOptions(NamedTuple):
 
     target: Address
     proxy: tuple[str, ...] = ()  # URLs as typed, nearest first; "direct" alone goes without; () asks the environment
+    pac: str | None = None
     proxy_user: str | None = None
     proxy_password_file: str | None = None
     password_command: str | None = None
@@ -41,6 +42,7 @@ class ForwardOptions(NamedTuple):
     dynamic: tuple[str, ...] = ()  # -D as typed
     command: tuple[str, ...] = ()  # of `run`
     proxy: tuple[str, ...] = ()  # from here on as in ConnectOptions
+    pac: str | None = None
     proxy_user: str | None = None
     proxy_password_file: str | None = None
     password_command: str | None = None

@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from tunnelctl.client.pac_source import name_of, read
+from tunnelctl.client.pac_source import read
 from tunnelctl.engine.event import Semaphore
 from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.resolver import resolve
 from tunnelctl.errors import AddressError, SettingsError
-from tunnelctl.proto.address import Address, parse_host
+from tunnelctl.proto.address import Address, parse_host, shown
 from tunnelctl.proto.pac import Choice, parse_answer, url_of
 from tunnelctl.record import NamedTuple
 from tunnelctl.trace import Trace
@@ -91,7 +91,7 @@ class Pac:
         if not answer.choices:
             raise self._wrong(f"it names no proxy: {text!a}")
         for entry in answer.skipped:
-            self._trace("warning", text=f"{name_of(self._source)}: {entry!a} is skipped: it is no proxy that is known here")
+            self._trace("warning", text=f"PAC file {shown(self._source)}: {entry!a} is skipped: it is no proxy that is known here")
         return answer.choices
 
     async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
@@ -101,8 +101,7 @@ class Pac:
                 self._script = await to_thread(read, self._source)
             report = await to_thread(_in_a_process, self._task(target, known))
         if "absent" in report:
-            hint = "pip install 'tunnelctl[pac]' brings the JavaScript engine that PAC files need"
-            raise SettingsError("--pac", f"there is no JavaScript engine: {report['absent']}", hint)
+            raise _no_engine(report["absent"])
         return report
 
     def _task(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
@@ -118,7 +117,7 @@ class Pac:
         }
 
     def _wrong(self, cause: str) -> SettingsError:
-        return SettingsError(name_of(self._source), cause)
+        return SettingsError(f"PAC file {shown(self._source)}", cause)
 
 
 def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +134,11 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
     if ended.returncode:
         return _failure(slow if ended.returncode == -signal.SIGALRM else dead)
     return {**_failure(""), **json.loads(ended.stdout)}
+
+
+def _no_engine(cause: str) -> SettingsError:
+    hint = "pip install 'tunnelctl[pac]' brings the JavaScript engine that PAC files need"
+    return SettingsError("--pac", f"there is no JavaScript engine: {cause}", hint)
 
 
 def _failure(cause: str) -> dict[str, Any]:

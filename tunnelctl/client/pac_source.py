@@ -27,20 +27,13 @@ def read(source: str) -> str:
     return _decode(octets, charset)
 
 
-def name_of(source: str) -> str:
-    """How messages call it: without a password in its URL."""
-    return f"PAC file {shown(source)}"
-
-
 def _path(source: str) -> str:
     scheme, separator, _ = source.partition("://")
     if not separator:
         return source
     url = urlsplit(source)
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
-        raise SettingsError(
-            name_of(source), "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes"
-        )
+        raise _wrong(source, "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes")
     return unquote(url.path)
 
 
@@ -49,7 +42,7 @@ def _read_file(path: str) -> bytes:
         with open(path, "rb") as file:
             octets = file.read(MAX_OCTETS + 1)
     except (OSError, ValueError) as error:
-        raise SettingsError(name_of(path), reason(error) if isinstance(error, OSError) else str(error)) from error
+        raise _wrong(path, reason(error) if isinstance(error, OSError) else str(error)) from error
     return _bounded(octets, path)
 
 
@@ -71,20 +64,24 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
     try:
         with client, client.stream("GET", url) as answer:
             if answer.status_code != 200:
-                raise SettingsError(name_of(url), f"its server answers {answer.status_code} {answer.reason_phrase}".rstrip())
+                raise _wrong(url, f"its server answers {answer.status_code} {answer.reason_phrase}".rstrip())
             for piece in answer.iter_bytes():
                 octets = _bounded(octets + piece, url)
                 if monotonic() > until:
-                    raise SettingsError(name_of(url), f"it takes more than {SECONDS:g} s")
+                    raise _wrong(url, f"it takes more than {SECONDS:g} s")
             return octets, answer.charset_encoding
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
         cause = (str(error) or type(error).__name__).rpartition("] ")[2].lower()  # without "[Errno 111] "
-        raise SettingsError(name_of(url), f"it cannot be fetched: {cause}") from error
+        raise _wrong(url, f"it cannot be fetched: {cause}") from error
+
+
+def _wrong(source: str, cause: str, hint: str = "") -> SettingsError:
+    return SettingsError(f"PAC file {shown(source)}", cause, hint)  # without a password in its URL
 
 
 def _bounded(octets: bytes, source: str) -> bytes:
     if len(octets) > MAX_OCTETS:
-        raise SettingsError(name_of(source), f"it is larger than {MAX_OCTETS >> 10} KiB")
+        raise _wrong(source, f"it is larger than {MAX_OCTETS >> 10} KiB")
     return octets
 
 

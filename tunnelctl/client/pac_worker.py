@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # half a GiB to begin with.
 HEAP, PROCESS = 64 << 20, 2 << 30
 
-# Characters of an answer, alerts that are kept, and characters of each: as in pac.js.
-MAX_ANSWER, MAX_ALERTS, MAX_ALERT = 4096, 20, 200
+# Characters of an answer and of a name, alerts that are kept, and characters of each: as in pac.js.
+MAX_ANSWER, MAX_NAME, MAX_ALERTS, MAX_ALERT = 4096, 255, 20, 200
 
 
 def main() -> None:
@@ -29,9 +29,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (PROCESS, PROCESS))
     signal.alarm(2 * task["seconds"])  # nobody may be left who would end us
-    sys.stdout.write(json.dumps(_evaluate(task)))
-    sys.stdout.flush()
-    os._exit(0)  # not by way of V8: a script that never stops would be waited for
+    status = 1
+    try:
+        os.write(1, json.dumps(_evaluate(task)).encode())
+        status = 0
+    finally:
+        os._exit(status)  # not by way of V8, whose threads may be waited for without end
 
 
 def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _literal(value: object) -> str:
 def _checked(report: dict[str, Any], failure: str, room: int) -> dict[str, Any]:
     """The report in its bounds, which a script can have overthrown: it runs in the same house as the helpers."""
     return {
-        "missing": [str(name) for name in report["missing"][:room]],
+        "missing": [str(name)[:MAX_NAME] for name in report["missing"][:room]],
         "alerts": [str(text)[:MAX_ALERT] for text in report["alerts"][:MAX_ALERTS]],
         "answer": str(report.get("answer", ""))[:MAX_ANSWER],
         "failure": failure or str(report.get("failure", ""))[:MAX_ALERT],

@@ -30,6 +30,8 @@ class Ways:
         self._extra = tuple(header.parse(text) for text in options.header)
         if self._extra:
             ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
+        if options.pac is not None and not options.proxy:
+            raise UsageProblem("--pac", "no proxies are taken from a PAC file yet")
         self._hops: dict[tuple[ProxyURL, ...], tuple[Hop, ...]] = {}
 
     def default(self) -> Way:
