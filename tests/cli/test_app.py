@@ -60,7 +60,7 @@ def test_version():
         ("connect --prox u h 22", "connect: unknown flag --prox", "did you mean --proxy or --proxy-user?"),
         ("connect --nonsense", "connect: unknown flag --nonsense", "tunnelctl connect --help"),
         ("connect -Z h 22", "connect: unknown flag -Z", "tunnelctl connect --help"),
-        ("connect --allow x h 22", "connect: unknown flag --allow", "--allow is a flag of serve"),
+        ("connect --allow x h 22", "connect: unknown flag --allow", "--allow is a flag of check-policy and serve"),
         ("serve --retry 3", "serve: unknown flag --retry", "--retry is a flag of connect and forward and run and ssh-config"),
         ("-x u h 22", "wrong use: unknown flag -x", "-x comes after the command: tunnelctl connect -x …"),
         ("--nope", "wrong use: unknown flag --nope", "tunnelctl --help"),

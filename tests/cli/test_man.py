@@ -30,6 +30,7 @@ from tunnelctl.cli.messages import collected
 from tunnelctl.engine.kernel import run
 from tunnelctl.server.access_log import AccessLog, open_log
 from tunnelctl.server.account import Account
+from tunnelctl.server.policy_file import KEYS, KINDS, parse_policy
 from tunnelctl.server.users import digest_line, hash_password
 from tunnelctl.status import ExitStatus
 
@@ -195,6 +196,16 @@ def test_the_form_of_the_users_file_is_that_of_hash_password():
     assert len(hash_password("alice", "x").split(":")) == len(scrypt)
     assert digest == ["NAME", "digest", "REALM", "SHA256", "MD5"]
     assert len(digest_line("alice", "r", "x").split(":")) == len(digest)
+
+
+def test_the_policy_page_has_every_key_and_an_example_that_is_a_policy():
+    page = PAGES["tunnelctl-policy.5"]
+    assert re.findall(r"^\.B \[\[(.*)\]\]$", page[: page.index(".SS Keys")], re.M)[: len(KINDS)] == list(KINDS)
+    keys = page[page.index(".SS Keys") : page.index(".SS Names")]
+    assert set(re.findall(r"^\.TP(?: 12)?\n\.B (.*)$", keys, re.M)) == set(KEYS)
+    example = re.search(r"^\.nf\n(\[\[.*?)^\.fi$", page, re.M | re.S)
+    rules = parse_policy(example[1], "example")
+    assert set(rules) == set(KINDS)
 
 
 @pytest.mark.peer("mandoc")

@@ -39,6 +39,8 @@ FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
 RULES, USERS = EXAMPLES["serve"]
+(POLICY,) = EXAMPLES["policy"]
+(WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
@@ -47,7 +49,7 @@ BASH, ZSH, FISH = EXAMPLES["completion"]
 
 def test_every_page_has_its_examples_here():
     """A new one fails to be unpacked above; a new page is missed here."""
-    assert {name for name, found in EXAMPLES.items() if found} == {"tunnelctl", *(c.name for c in COMMANDS)}
+    assert {name for name, found in EXAMPLES.items() if found} == {"tunnelctl", "policy", *(c.name for c in COMMANDS)}
 
 
 def with_program(**extra: str) -> dict[str, str]:
@@ -293,6 +295,16 @@ def test_a_proxy_with_rules(tmp_path: Path) -> None:
             done = connect(url, target)
             assert done.returncode == 69
             assert error in done.stderr
+
+
+def test_a_policy_file_and_what_it_means_for_one_user(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    done = shell(WHETHER, with_program(), tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\n10.1.2.3: allowed by: allow 10.1.0.0/16:22 (admins)\n" in done.stdout
+    done = shell(WHETHER.replace("alice", "carol"), with_program(), tmp_path)
+    assert done.returncode == 69
+    assert b"(admins): another user\n" in done.stdout
 
 
 def test_a_proxy_for_users(tmp_path: Path) -> None:

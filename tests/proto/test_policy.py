@@ -9,13 +9,13 @@ from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.network import Network, is_internal, parse_network
-from tunnelctl.proto.policy import Decision, Policy, Rule, parse_rule
+from tunnelctl.proto.policy import DEFAULT_ALLOW, Decision, Demand, Policy, Rule, client_network, explain, parse_client, parse_rule
 
 PUBLIC = "93.184.216.34"
 
 
 def policy(allow="", deny=""):
-    return Policy(tuple(map(parse_rule, allow.split())), tuple(map(parse_rule, deny.split())))
+    return Policy(tuple(map(parse_rule, allow.split())) or DEFAULT_ALLOW, tuple(map(parse_rule, deny.split())))
 
 
 def reaches(rules, target, ip=None):
@@ -119,16 +119,16 @@ class TestDefault:
     @pytest.mark.parametrize("port", [1, 22, 25, 80, 442, 444, 8443, 65535])
     def test_s14_no_other_port(self, port):
         assert not reaches(policy(), f"{PUBLIC}:{port}")
-        assert policy().before_lookup(Address("example.com", port)) == refusal.request_denied()
+        assert policy().before_lookup(Address("example.com", port)).refusal == refusal.request_denied()
 
     @pytest.mark.parametrize(
         "host", ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::]"]
     )
     def test_v1_v5_nothing_internal(self, host):
         assert not reaches(policy(), f"{host}:443")
-        assert policy().before_lookup(parse_authority(f"{host}:443")) == refusal.ip_prohibited()
+        assert policy().before_lookup(parse_authority(f"{host}:443")).refusal == refusal.ip_prohibited()
         assert policy().judge(parse_authority(f"{host}:443"), parse_authority(f"{host}:443").host) == Decision(
-            False, "internal address"
+            "internal address", refusal.ip_prohibited()
         )
 
     def test_only_deny_rules_leave_the_default(self):
@@ -188,7 +188,7 @@ class TestDeny:
         for deny in ("*:443", "example.com:443", f"{PUBLIC}:443", "93.0.0.0/8:1-1000", "*.com:*"):
             rules = policy("*:443 example.com:443", deny)
             assert not reaches(rules, "example.com:443", PUBLIC)
-            assert rules.judge(Address("example.com", 443), PUBLIC) == Decision(False, f"deny {deny}")
+            assert rules.judge(Address("example.com", 443), PUBLIC) == Decision(f"deny {deny}", refusal.ip_prohibited())
 
     def test_v5_deny_binds_every_wrapping(self):
         for deny in ("1.1.1.0/24:*", "[::ffff:1.1.1.0/120]:*"):
@@ -201,11 +201,11 @@ class TestDeny:
         rules = policy("*:*", "*:25")
         assert not reaches(rules, f"{PUBLIC}:25")
         assert reaches(rules, f"{PUBLIC}:26")
-        assert rules.before_lookup(Address(PUBLIC, 25)) == refusal.request_denied()
+        assert rules.before_lookup(Address(PUBLIC, 25)).refusal == refusal.request_denied()
 
     def test_v22_a_forbidden_address_gets_one_answer(self):
         rules = policy(deny="1.1.1.1:*")
-        answers = {rules.before_lookup(Address(host, 443)) for host in ("1.1.1.1", "127.0.0.1", "10.0.0.1", "::1")}
+        answers = {rules.before_lookup(Address(host, 443)).refusal for host in ("1.1.1.1", "127.0.0.1", "10.0.0.1", "::1")}
         assert answers == {refusal.ip_prohibited()}
 
 
@@ -230,18 +230,18 @@ class TestNames:
         assert not reaches(policy("*.example:443"), f"{PUBLIC}:443")
 
     def test_the_name_service_is_not_asked_in_vain(self):
-        assert policy("a.example:443").before_lookup(Address("b.example", 443)) == refusal.request_denied()
+        assert policy("a.example:443").before_lookup(Address("b.example", 443)).refusal == refusal.request_denied()
         assert policy("a.example:443").before_lookup(Address("a.example", 443)) is None
         assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 443)) is None  # its address may lie there
-        assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 22)) == refusal.request_denied()
-        assert policy("*:*", "b.example:*").before_lookup(Address("b.example", 443)) == refusal.request_denied()
+        assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 22)).refusal == refusal.request_denied()
+        assert policy("*:*", "b.example:*").before_lookup(Address("b.example", 443)).refusal == refusal.request_denied()
 
     def test_the_verdict_names_its_rule(self):
         rules = policy("*.example:443 10.0.0.0/8:*")
-        assert rules.judge(Address("a.example", 443), PUBLIC) == Decision(True, "allow *.example:443")
-        assert rules.judge(Address("a.example", 22), "10.0.0.1") == Decision(True, "allow 10.0.0.0/8:*")
-        assert rules.judge(Address("a.example", 22), PUBLIC) == Decision(False, "no allow rule")
-        assert policy().judge(Address("a.example", 443), PUBLIC) == Decision(True, "allow *:443")
+        assert rules.judge(Address("a.example", 443), PUBLIC) == Decision("allow *.example:443")
+        assert rules.judge(Address("a.example", 22), "10.0.0.1") == Decision("allow 10.0.0.0/8:*")
+        assert rules.judge(Address("a.example", 22), PUBLIC) == Decision("no allow rule", refusal.ip_prohibited())
+        assert policy().judge(Address("a.example", 443), PUBLIC) == Decision("allow *:443")
 
 
 def test_an_address_that_is_none_is_a_fault_of_the_caller():
@@ -255,6 +255,178 @@ def test_a_repeated_question_gets_the_same_answer():
         assert rules.before_lookup(Address(PUBLIC, 22)) is None
         assert rules.judge(Address(PUBLIC, 22), PUBLIC).allowed
         assert not rules.judge(Address(PUBLIC, 23), PUBLIC).allowed
+
+
+class TestClients:
+    """Rules for some users and clients, as a policy file has them."""
+
+    RULES = Policy(
+        (
+            parse_rule("*:443"),
+            parse_rule("*.example:22")._replace(users=frozenset({"alice"})),
+            parse_rule("*:8443")._replace(clients=(parse_client("192.0.2.0/24"), parse_client("2001:db8::/32"))),
+            parse_rule("*:99")._replace(users=frozenset({"alice"}), clients=(parse_client("192.0.2.7"),)),
+        ),
+        (parse_rule("evil.example:*")._replace(users=frozenset({"bob"})),),
+        (parse_rule("*:22")._replace(clients=(parse_client("192.0.2.7"),)),),
+    )
+
+    def ports(self, user, host):
+        """The ports of a public name that are open."""
+        rules = self.RULES.for_client(user, host)
+        return {port for port in (22, 99, 443, 8443) if reaches(rules, f"a.example:{port}", PUBLIC)}
+
+    @pytest.mark.parametrize(
+        ("user", "host", "ports"),
+        [
+            ("", "198.51.100.1", {443}),
+            ("bob", "198.51.100.1", {443}),
+            ("alice", "198.51.100.1", {22, 443}),
+            ("Alice", "198.51.100.1", {443}),
+            ("", "192.0.2.1", {443, 8443}),
+            ("", "::ffff:192.0.2.1", {443, 8443}),
+            ("", "64:ff9b::192.0.2.1", {443}),
+            ("", "2001:db8::5", {443, 8443}),
+            ("", "fe80::1%eth0", {443}),
+            ("alice", "192.0.2.7", {22, 99, 443, 8443}),
+            ("bob", "192.0.2.7", {443, 8443}),
+            ("alice", "unix", {22, 443}),
+        ],
+    )
+    def test_a_rule_is_for_those_it_names(self, user, host, ports):
+        assert self.ports(user, host) == ports
+
+    def test_a_deny_for_one_user_is_for_that_one(self):
+        assert not reaches(self.RULES.for_client("bob", "192.0.2.1"), "evil.example:443", PUBLIC)
+        assert reaches(self.RULES.for_client("alice", "192.0.2.1"), "evil.example:443", PUBLIC)
+
+    def test_who_has_no_rule_gets_nothing_and_not_the_default(self):
+        rules = Policy((parse_rule("*:443")._replace(users=frozenset({"alice"})),)).for_client("bob", "192.0.2.1")
+        assert not reaches(rules, "a.example:443", PUBLIC)
+        assert rules.before_lookup(Address("a.example", 443)).rule == "no allow rule"
+
+    def test_without_such_rules_all_clients_share_one_policy(self):
+        rules = policy("*:443", "evil.example:*")
+        assert rules.for_client("alice", "192.0.2.1") is rules.for_client("", "unix") is rules
+
+    def test_clients_with_the_same_rules_share_their_decisions(self):
+        assert self.RULES.for_client("", "192.0.2.1") is self.RULES.for_client("bob2", "192.0.2.2")
+
+    @pytest.mark.parametrize(
+        ("users", "clients", "personal"),
+        [
+            ("", "", False),
+            ("alice", "", True),
+            ("", "192.0.2.0/24", True),
+            ("", "0.0.0.0/0", False),
+            ("", "192.0.2.0/24 ::/0", False),
+            ("", "::/1", True),
+        ],
+    )
+    def test_whether_strangers_get_nothing(self, users, clients, personal):
+        rule = parse_rule("*:443")._replace(users=frozenset(users.split()), clients=tuple(map(parse_client, clients.split())))
+        assert Policy((rule,)).is_personal is personal
+        assert not Policy((rule, parse_rule("*:22"))).is_personal
+
+    @pytest.mark.parametrize("text", ["::1", "[::1]", "2001:db8::/32", "10.0.0.0/8", "::ffff:10.0.0.0/104"])
+    def test_clients(self, text):
+        assert parse_client(text) == parse_rule(f"[{text.strip('[]')}]:1" if ":" in text else f"{text}:1").network
+
+    @pytest.mark.parametrize("text", ["", "a.example", "10.0.0.1/8", "[10.0.0.1]", "::1/8", "10/8", "*", "[::1", "fe80::1%lo"])
+    def test_what_is_no_client(self, text):
+        with pytest.raises(AddressError):
+            parse_client(text)
+
+    @pytest.mark.parametrize("host", ["unix", "", "a.example", "1.2.3"])
+    def test_what_is_no_address_of_a_client(self, host):
+        assert client_network(host) is None
+
+
+def demanding(text, sni=False, **more):
+    return parse_rule(text)._replace(tls=True, sni=sni, **more)
+
+
+class TestDemands:
+    TARGET = Address("a.example", 443)
+
+    def test_an_allow_rule_grants_what_meets_its_demand(self):
+        rules = Policy((demanding("*:443"),))
+        assert rules.judge(self.TARGET, PUBLIC) == Decision("allow *:443", demands=(Demand("allow *:443", False, True),))
+
+    def test_the_rule_that_demands_least_decides_in_whatever_order(self):
+        several = (demanding("*:443", sni=True), demanding("*:400-500"), demanding("a.example:443", sni=True))
+        for allow in (several, several[::-1]):
+            assert Policy(allow).judge(self.TARGET, PUBLIC).rule == "allow *:400-500"
+            assert Policy((*allow, parse_rule("a.example:443"))).judge(self.TARGET, PUBLIC) == Decision("allow a.example:443")
+            assert Policy((*allow, parse_rule("b.example:443"))).judge(self.TARGET, PUBLIC).demands != ()
+
+    def test_a_deny_rule_with_a_demand_refuses_only_what_does_not_meet_it(self):
+        rules = Policy((parse_rule("*:*"),), (demanding("*:443", sni=True), demanding("*:22"), parse_rule("*:25")))
+        assert reaches(rules, "a.example:443", PUBLIC)
+        assert rules.judge(self.TARGET, PUBLIC) == Decision("allow *:*", demands=(Demand("deny *:443", True, True),))
+        assert rules.judge(Address("a.example", 80), PUBLIC) == Decision("allow *:*")
+        assert not reaches(rules, "a.example:25", PUBLIC)
+
+    def test_all_demands_of_all_deny_rules_stand_beside_that_of_the_allow_rule(self):
+        rules = Policy((demanding("*:443"),), (demanding("*:443", sni=True), demanding("*.example:*")))
+        assert [demand.rule for demand in rules.judge(self.TARGET, PUBLIC).demands] == [
+            "allow *:443", "deny *:443", "deny *.example:*",
+        ]  # fmt: skip
+
+    def test_a_report_rule_refuses_nothing_and_is_told(self):
+        rules = Policy((parse_rule("*:*"),), (), (parse_rule("*.example:443"), demanding("*:443"), parse_rule("93.0.0.0/8:*")))
+        assert rules.before_lookup(self.TARGET) is None
+        decision = rules.judge(self.TARGET, PUBLIC)
+        assert decision == Decision(
+            "allow *:*", None, ("report *.example:443", "report 93.0.0.0/8:*"), (Demand("report *:443", False, False),)
+        )
+        assert rules.judge(Address("b.test", 80), "8.8.8.8") == Decision("allow *:*")
+
+    def test_what_is_refused_anyway_is_not_reported(self):
+        rules = Policy((parse_rule("*:443"),), (), (parse_rule("*:*"),))
+        assert rules.judge(Address("a.example", 80), PUBLIC) == Decision("no allow rule", refusal.ip_prohibited())
+        assert rules.judge(self.TARGET, "10.0.0.1") == Decision("internal address", refusal.ip_prohibited())
+
+    def test_v1_a_demand_opens_nothing_internal(self):
+        assert not reaches(Policy((demanding("*:443", sni=True),)), "a.example:443", "127.0.0.1")
+
+
+class TestExplain:
+    RULES = Policy(
+        (
+            parse_rule("*:443"),
+            parse_rule("*:22")._replace(users=frozenset({"alice"})),
+            parse_rule("10.0.0.0/8:443")._replace(clients=(parse_client("192.0.2.7"),)),
+            parse_rule("b.example:443"),
+        ),
+        (parse_rule("198.51.100.0/24:*"),),
+        (parse_rule("*:8443"),),
+    )
+
+    def test_what_is_not_about_a_request_and_why(self):
+        assert explain(self.RULES, Address("a.example", 443), PUBLIC, "", "192.0.2.1") == [
+            ("deny 198.51.100.0/24:*", "another address"),
+            ("allow *:22", "another port"),
+            ("allow 10.0.0.0/8:443", "another address"),
+            ("allow b.example:443", "another host"),
+            ("report *:8443", "another port"),
+        ]
+
+    def test_who_asks(self):
+        def gap(rule, user, host, port, ip):
+            return dict(explain(self.RULES, Address("a.example", port), ip, user, host)).get(rule)
+
+        assert gap("allow *:22", "", "unix", 22, PUBLIC) == "nobody is logged in"
+        assert gap("allow *:22", "bob", "unix", 22, PUBLIC) == "another user"
+        assert gap("allow *:22", "alice", "unix", 22, PUBLIC) is None
+        assert gap("allow 10.0.0.0/8:443", "", "192.0.2.8", 443, "10.0.0.1") == "another client"
+        assert gap("allow 10.0.0.0/8:443", "", "192.0.2.7", 443, "10.0.0.1") is None
+        assert "internal" in gap("allow *:443", "", "192.0.2.7", 443, "10.0.0.1")
+
+    def test_before_the_look_up_nothing_is_said_about_networks(self):
+        assert [rule for rule, _ in explain(self.RULES, Address("a.example", 22), "", "bob", "unix")] == [
+            "allow *:443", "allow *:22", "allow 10.0.0.0/8:443", "allow b.example:443", "report *:8443",
+        ]  # fmt: skip
 
 
 RULES = st.sampled_from(
@@ -291,6 +463,8 @@ def test_property_safe_whatever_the_rules(allow, deny, host, port, ip):
         assert not policy("*:*", " ".join(deny)).judge(target, ip).rule.startswith("deny")
     more = policy(" ".join(allow), " ".join([*deny, "*:*"]))
     assert not more.judge(target, ip).allowed
+    silent = {rule for rule, _ in explain(rules, target, ip, "", "unix")}
+    assert decision.rule not in silent
 
 
 @bounded

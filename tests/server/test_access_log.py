@@ -25,7 +25,7 @@ from tunnelctl.server.account import Account
 from tunnelctl.status import ExitStatus
 
 KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
-KEYS += ["phase", "phases"]
+KEYS += ["reports", "phase", "phases"]
 END_KEYS = ["event", "time", "id", "client", "user", "target", "seconds", "sent", "received", "ended_by", "cause", "error", "phase"]
 OPEN_KEYS = END_KEYS[:9]
 
@@ -66,6 +66,7 @@ def written(write: Callable[[AccessLog], None]) -> bytes:
 
 def test_a_decision() -> None:
     known = {"user": "alice", "target": "target.test:443", "address": "198.51.100.1:443", "local": "192.0.2.9:1"}
+    known["reports"] = ["report *:22", 'report "*":1 (\u2028)']
     one = account(**known, rule="allow *:443", phases=(("head", 0.25), ("dial", 0.5)), phase="answer")
     line = written(lambda log: log.decision(one, 200, ""))
     record = json.loads(line)

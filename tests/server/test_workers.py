@@ -18,7 +18,8 @@ from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client
 
-SERVE = ("serve", "--allow", "127.0.0.1:*", "--workers", "2")
+SERVE = ("serve", "--workers", "2")
+LOOPBACK = ("--allow", "127.0.0.1:*")
 
 
 class Workers:
@@ -54,8 +55,8 @@ class Workers:
 
 
 @contextmanager
-def workers(*arguments: str, listen: str = "127.0.0.1:0", group: bool = False) -> Iterator[Workers]:
-    with started(*SERVE, "--listen", listen, *arguments) as process:
+def workers(*arguments: str, listen: str = "127.0.0.1:0", allow: bool = True) -> Iterator[Workers]:
+    with started(*SERVE, *(LOOPBACK if allow else ()), "--listen", listen, *arguments) as process:
         yield Workers(process)
 
 

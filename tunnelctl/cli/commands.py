@@ -82,6 +82,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "check-policy", "FILE HOST PORT",
+        "explain what `serve` would decide by a policy file",
+        "Say whether `serve` would open a tunnel to HOST and PORT, and which rule decides; the status is 0 or 69. "
+        "A name is looked up as `serve` would; HOST:PORT and [IPV6]:PORT are understood too.",
+        (
+            ("tunnelctl check-policy policy.toml www.example.com 443", "for anybody"),
+            ("tunnelctl check-policy policy.toml 10.1.2.3:22 --user alice --client 192.0.2.7", "for one of them"),
+            ("tunnelctl check-policy policy.toml www.example.com 443 --json", "for a script"),
+        ),
+    ),
+    Command(
         "hash-password", "USER",
         "make a line for the users file of `serve`",
         "Print a users-file line with the scrypt hash of a password, or with what Digest needs. "

@@ -259,7 +259,8 @@ def _decision(fields: Mapping[str, object]) -> str:
     who = "client {client} ({user})" if fields.get("user") else "client {client}"
     what = "tunnel to {target}" if fields.get("target") else "request"
     if fields.get("status") == 200:
-        return _fill(f"{who}: {what} open, at {{address}} ({{rule}})")(fields)
+        but = "; {reports}" if fields.get("reports") else ""
+        return _fill(f"{who}: {what} open, at {{address}} ({{rule}}{but})")(fields)
     why = " ({rule})" if fields.get("rule") else ""
     return _fill(f"{who}: {what} refused: {{status}} {{error}}{why}")(fields)
 
@@ -309,6 +310,7 @@ STAGES: dict[str, Render] = {
 # Printed without -v: what an operator waits for.
 NOTICES: dict[str, Render] = {
     "drain": _fill("draining: {tunnels} open, {seconds} s at most"),
+    "reloaded": _fill("the policy was read again: {rules} rules"),
     "stopped": _fill("stopped"),
 }
 

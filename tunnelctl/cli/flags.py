@@ -57,6 +57,7 @@ class Flag(NamedTuple):
 REACH = ("connect", "forward", "run", "ssh-config")  # what reaches a proxy, or writes down how
 LOCAL = ("forward", "run")  # what opens local ports
 ALL = ("connect", *LOCAL, "serve")
+JUDGING = ("serve", "check-policy")  # what has rules on targets
 
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
 
@@ -183,14 +184,20 @@ FLAGS = (
         default="1", least=1,
     ),
     Flag(
-        "allow", "", "RULE", TEXT, "targets that may be reached; without any: `*:443`", ("serve",), "Policy",
+        "allow", "", "RULE", TEXT, "targets that may be reached; without any: `*:443`", JUDGING, "Policy",
         repeat=True,
         detail=f"{RULE} An internal address is reached only where a rule names that address, its network or that exact host name: "
         "* never means internal.",
     ),
     Flag(
-        "deny", "", "RULE", TEXT, "targets that may not; deny beats allow", ("serve",), "Policy",
+        "deny", "", "RULE", TEXT, "targets that may not; deny beats allow", JUDGING, "Policy",
         repeat=True,
+    ),
+    Flag(
+        "policy", "", "FILE", FILE, "more rules, also for users and clients; read again on SIGHUP", ("serve",), "Policy",
+        detail="The form is that of tunnelctl-policy(5). Its rules and those of --allow and --deny hold together, as if all stood "
+        "in one place. A file with a mistake changes nothing: a warning names the line and the key. "
+        "An address beyond loopback may do without --users where each allow rule names clients.",
     ),
     Flag(
         "users", "", "FILE", FILE, "users who may connect, a line each from `hash-password`", ("serve",), "Policy",
@@ -296,6 +303,17 @@ FLAGS = (
     Flag(
         "realm", "", "TEXT", TEXT, "what the login is for; one for all digest lines of a file", ("hash-password",), "Output",
         default="tunnelctl",
+    ),
+    Flag(
+        "user", "", "NAME", TEXT, "as if this user had logged in", ("check-policy",), "Request",
+    ),
+    Flag(
+        "client", "", "IP", TEXT, "as if the request came from this address", ("check-policy",), "Request",
+        default="127.0.0.1",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "the answer on stdout as a JSON object", ("check-policy",), "Output",
+        detail="Keys are only ever added.",
     ),
     Flag(
         "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one a line", ("selftest",), "Output",

@@ -74,13 +74,14 @@ SERVE_EVENTS = (
     Event(
         "decision",
         "a request is answered; the values are those of the access log",
-        ("client", "user", "target", "address", "status", "rule", "error"),
+        ("client", "user", "target", "address", "status", "rule", "error", "reports"),
     ),
     Event(
         "closed",
         "a tunnel has ended; the values are those of the access log",
         ("client", "target", "sent", "received", "seconds", "ended_by", "cause"),
     ),
+    Event("reloaded", "SIGHUP came, and new tunnels are judged by what the policy file now says", ("rules",)),
     Event("drain", "no new tunnels; open ones have so many seconds to end", ("tunnels", "seconds")),
     Event("stopped", "the server has ended", ()),
 )
@@ -128,6 +129,7 @@ LOG_KEYS = (
             ("status", "the status code of the answer, 200 if it was opened"),
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
+            ("reports", "a list of the `report` rules that would have refused what was allowed"),
             ("phase", "where it was decided: `head`, `login`, `lookup`, `dial`, or `answer` for a tunnel that was opened"),
             ("phases", "an object: the seconds that each phase before that took"),
         ),

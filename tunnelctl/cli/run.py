@@ -72,6 +72,12 @@ def ssh_config(call: Call) -> int:
     return ExitStatus.OK
 
 
+def check_policy(call: Call) -> int:
+    from tunnelctl.cli.check_policy import CheckOptions, run_check
+
+    return int(run_check(CheckOptions(**read_fields(call.pairs)), call.words))  # type: ignore[arg-type]
+
+
 def hash_password(call: Call) -> int:
     from tunnelctl.cli.hash_password import users_line
 
@@ -110,6 +116,7 @@ RUN = {
     "run": run,
     "serve": serve,
     "ssh-config": ssh_config,
+    "check-policy": check_policy,
     "hash-password": hash_password,
     "completion": completion,
     "selftest": selftest,

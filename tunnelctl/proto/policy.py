@@ -1,10 +1,15 @@
-"""Which targets the server may reach: rules on names, networks and ports, safe before anybody has written one.
+"""Who may reach which targets: rules on users, clients, names, networks and ports, safe before anybody has written one.
 
 Deny beats allow, in whatever order they stand. Without an allow rule every public address on port 443 is allowed. An internal
 address is reached only where an allow rule names it: the address, a network that is all internal, or the very host name that
 resolved to it. `*`, `*.example.com` and 0.0.0.0/0 never mean internal.
 
 Rules on names bind the name that the client asked for; rules on networks bind every address, however it was arrived at.
+
+A rule may make a demand on what travels in the tunnel. An allow rule then grants no more than that; of several that cover a
+target, the one that demands least decides, so that an exception is one more allow rule. A deny rule with a demand refuses what
+does not meet it, and beats every allow rule as the others do. A report rule is a deny rule that is not in force yet: what it
+would have refused is recorded.
 """
 
 from functools import lru_cache
@@ -17,13 +22,19 @@ from tunnelctl.proto.network import IPV4_MAPPED, Network, is_internal, is_intern
 from tunnelctl.proto.refusal import Refusal
 
 _CACHED = 4096  # decisions kept; the questions come from clients, so the number is bounded
+_CACHED_CLIENTS = 256  # sets of rules that differ by client; each has decisions of its own
 _LOW_32 = 0xFFFFFFFF
+
+NO_ALLOW = "no allow rule"
+INTERNAL = "internal address"
 
 
 class Rule(NamedTuple):
-    """One allow or deny rule: ports from low to high, and of name, suffix and network the one that is given, or any host.
+    """One rule: ports from low to high, and of name, suffix and network the one that is given, or any host.
 
-    text: as written; suffix: ".example.com" of *.example.com, which is every name below it and not example.com itself
+    text: what records call it; suffix: ".example.com" of *.example.com, which is every name below it and not example.com itself
+    users, clients: whom it is about, everybody where there are none
+    tls, sni: the demand, if there is one: that the tunnel carries TLS, and that its server name is the target; sni implies tls
     """
 
     text: str
@@ -32,6 +43,16 @@ class Rule(NamedTuple):
     name: str = ""
     suffix: str = ""
     network: Network | None = None
+    users: frozenset[str] = frozenset()
+    clients: tuple[Network, ...] = ()
+    tls: bool = False
+    sni: bool = False
+
+    def covers_client(self, user: str, client: Network | None) -> bool:
+        """Whether the rule is about this user ("": nobody has logged in) at this address (None: it has none)."""
+        if self.users and user not in self.users:
+            return False
+        return not self.clients or (client is not None and any(network.covers(client) for network in self.clients))
 
     def covers_port(self, port: int) -> bool:
         """Whether the rule is about this port."""
@@ -54,11 +75,28 @@ class Rule(NamedTuple):
         return self.network.first == self.network.last or is_internal_network(self.network)
 
 
-class Decision(NamedTuple):
-    """The verdict on one address, and what led to it, for the access log."""
+class Demand(NamedTuple):
+    """What a tunnel must carry: TLS, and with `sni` a server name that is the target. Who does not is cut, or only recorded."""
 
-    allowed: bool
     rule: str
+    sni: bool
+    cut: bool
+
+
+class Decision(NamedTuple):
+    """A verdict, and what led to it, for the access log.
+
+    refusal: what the client is told, None where it is allowed; reports: the report rules that would have refused
+    """
+
+    rule: str
+    refusal: Refusal | None = None
+    reports: tuple[str, ...] = ()
+    demands: tuple[Demand, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        return self.refusal is None
 
 
 def parse_rule(text: str) -> Rule:
@@ -80,21 +118,40 @@ def parse_rule(text: str) -> Rule:
         raise AddressError(f"rule {shown(text)}", cause, error.hint) from None
 
 
+def parse_client(text: str) -> Network:
+    """Clients: ADDRESS or ADDRESS/BITS. There is no port, so IPv6 needs no brackets. Raises AddressError."""
+    bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    return _parse_network(f"[{bare}]" if ":" in bare else text)
+
+
 DEFAULT_ALLOW = (Rule("*:443", low=443, high=443),)
 
 
 class Policy:
     """The rules of one server; immutable, so that decisions can be cached."""
 
-    def __init__(self, allow: tuple[Rule, ...] = (), deny: tuple[Rule, ...] = ()) -> None:
-        self._allow = allow or DEFAULT_ALLOW
-        self._deny = deny
+    def __init__(
+        self, allow: tuple[Rule, ...] = DEFAULT_ALLOW, deny: tuple[Rule, ...] = (), report: tuple[Rule, ...] = ()
+    ) -> None:
+        self.allow, self.deny, self.report = allow, deny, report
+        self._personal = any(rule.users or rule.clients for rule in (*allow, *deny, *report))
         # The same targets come again and again: 0.3 µs for both questions instead of 3.
         self._cached_before_lookup = lru_cache(_CACHED)(self._before_lookup)
         self._cached_judge = lru_cache(_CACHED)(self._judge)
+        self._cached_select = lru_cache(_CACHED)(self._select)
+        self._cached_narrow = lru_cache(_CACHED_CLIENTS)(Policy)
 
-    def before_lookup(self, target: Address) -> Refusal | None:
-        """A Refusal where no address could make the target allowed, so that the name service is not asked; else None.
+    @property
+    def is_personal(self) -> bool:
+        """Whether every allow rule says whom it serves, so that strangers get nothing. A network of all addresses says nothing."""
+        return all(rule.users or (rule.clients and not any(map(_is_everything, rule.clients))) for rule in self.allow)
+
+    def for_client(self, user: str, host: str) -> "Policy":
+        """The rules that are about this user at this address; `host` may be no address at all, as of a unix socket."""
+        return self._cached_select(user, host) if self._personal else self
+
+    def before_lookup(self, target: Address) -> Decision | None:
+        """The Decision where no address could make the target allowed, so that the name service is not asked; else None.
 
         A target that is an IP address is judged here and now.
         """
@@ -104,28 +161,81 @@ class Policy:
         """The verdict on one address of the target, the one that will be dialled. Raises ValueError if `ip` is no address."""
         return self._cached_judge(target, ip)
 
-    def _before_lookup(self, target: Address) -> Refusal | None:
+    def _select(self, user: str, host: str) -> "Policy":
+        client = client_network(host)
+        kept = (tuple(r for r in rules if r.covers_client(user, client)) for rules in (self.allow, self.deny, self.report))
+        return self._cached_narrow(*kept)
+
+    def _before_lookup(self, target: Address) -> Decision | None:
         host, port = target
-        if any(rule.covers_port(port) and rule.covers_name(host) for rule in self._deny):
-            return refusal.request_denied()
-        if not any(rule.covers_port(port) and (rule.network or rule.covers_name(host)) for rule in self._allow):
-            return refusal.request_denied()
-        return refusal.ip_prohibited() if is_ip(host) and not self._judge(target, host).allowed else None
+        for rule in self.deny:
+            if not rule.tls and rule.covers_port(port) and rule.covers_name(host):
+                return Decision(f"deny {rule.text}", refusal.request_denied())
+        if not any(rule.covers_port(port) and (rule.network or rule.covers_name(host)) for rule in self.allow):
+            return Decision(NO_ALLOW, refusal.request_denied())
+        if is_ip(host) and not (decision := self._judge(target, host)).allowed:
+            return decision
+        return None
 
     def _judge(self, target: Address, ip: str) -> Decision:
-        forms = unwrap(ip)
-        for rule in self._deny:
-            if _covers(rule, target, forms):
-                return Decision(False, f"deny {rule.text}")
-        internal = is_internal(ip)
-        for rule in self._allow:
-            if _covers(rule, target, forms) and (not internal or rule.reaches_internal()):
-                return Decision(True, f"allow {rule.text}")
-        return Decision(False, "internal address" if internal else "no allow rule")
+        forms, internal = unwrap(ip), is_internal(ip)
+        deny, report = (tuple(rule for rule in rules if covers(rule, target, forms)) for rules in (self.deny, self.report))
+        for rule in deny:
+            if not rule.tls:
+                return Decision(f"deny {rule.text}", refusal.ip_prohibited())
+        allow = [rule for rule in self.allow if covers(rule, target, forms) and (not internal or rule.reaches_internal())]
+        if not allow:
+            return Decision(INTERNAL if internal else NO_ALLOW, refusal.ip_prohibited())
+        rule = min(allow, key=lambda rule: (rule.tls, rule.sni))
+        reports = tuple(f"report {rule.text}" for rule in report if not rule.tls)
+        demands = (*_demands("allow", (rule,)), *_demands("deny", deny), *_demands("report", report))
+        return Decision(f"allow {rule.text}", None, reports, demands)
 
 
-def _covers(rule: Rule, target: Address, forms: tuple[Network, ...]) -> bool:
+def client_network(host: str) -> Network | None:
+    """The address of a client as a network of one; None for what is no address. IPv4-mapped is how a dual listener tells IPv4."""
+    try:
+        return parse_network(host.partition("%")[0].removeprefix("::ffff:"))
+    except ValueError:
+        return None
+
+
+def _demands(kind: str, rules: tuple[Rule, ...]) -> tuple[Demand, ...]:
+    return tuple(Demand(f"{kind} {rule.text}", rule.sni, kind != "report") for rule in rules if rule.tls)
+
+
+def _is_everything(network: Network) -> bool:
+    return network.first == 0 and network.last + 1 == 1 << (32 if network.version == 4 else 128)
+
+
+def covers(rule: Rule, target: Address, forms: tuple[Network, ...]) -> bool:
+    """Whether a rule is about a target at an address, given as `unwrap` does."""
     return rule.covers_port(target.port) and (rule.covers_name(target.host) or rule.covers_address(forms))
+
+
+def explain(policy: Policy, target: Address, ip: str, user: str, host: str) -> list[tuple[str, str]]:
+    """Each rule that is not about the request, and what about it is not. `ip`: an address of the target, "" if it is not known."""
+    client, forms = client_network(host), unwrap(ip) if ip else ()
+    kinds = (("deny", policy.deny), ("allow", policy.allow), ("report", policy.report))
+    told = []
+    for kind, rules in kinds:
+        for rule in rules:
+            gap = _gap(rule, target, forms, user, client)
+            if not gap and kind == "allow" and ip and is_internal(ip) and not rule.reaches_internal():
+                gap = "the address is internal, and the rule does not name it"
+            if gap:
+                told.append((f"{kind} {rule.text}", gap))
+    return told
+
+
+def _gap(rule: Rule, target: Address, forms: tuple[Network, ...], user: str, client: Network | None) -> str:
+    if not rule.covers_port(target.port):
+        return "another port"
+    if not (rule.covers_name(target.host) or rule.covers_address(forms) or (rule.network and not forms)):
+        return "another host" if rule.network is None else "another address"
+    if rule.users and user not in rule.users:
+        return "another user" if user else "nobody is logged in"
+    return "" if rule.covers_client(user, client) else "another client"
 
 
 def _parse_ports(text: str) -> tuple[int, int]:
@@ -148,7 +258,7 @@ def _parse_domain(text: str) -> str:
 
 def _parse_network(text: str) -> Network:
     address, slash, bits = text.removeprefix("[").removesuffix("]").partition("/")
-    if (":" in address) != (text[0] == "["):
+    if (":" in address) != (text[:1] == "["):
         raise AddressError(f"network {shown(text)}", "brackets belong round an IPv6 address or network, and only there")
     host = parse_host(address)
     if not is_ip(host):

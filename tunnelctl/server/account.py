@@ -15,7 +15,9 @@ class Account:
     seconds that it took.
     """
 
-    __slots__ = ("address", "client", "id", "local", "moved", "opened", "phase", "phases", "rule", "since", "target", "user")
+    __slots__ = (
+        "address", "client", "id", "local", "moved", "opened", "phase", "phases", "reports", "rule", "since", "target", "user",
+    )  # fmt: skip
 
     def __init__(self, session: str, client: str) -> None:
         """session: what joins its records; client: address and port"""
@@ -24,6 +26,7 @@ class Account:
         self.address = self.local = ""  # the two ends of the connection to the target
         self.phase, self.since = "head", monotonic()
         self.phases: tuple[tuple[str, float], ...] = ()
+        self.reports: tuple[str, ...] = ()  # the report rules that would have refused it
         self.opened = 0.0  # when the tunnel was granted
         self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
 
@@ -58,7 +61,8 @@ class Books:
             self.log.decision(account, status, error)
         if self._verbose:
             who = {"client": account.client, "user": account.user, "target": account.target}
-            self._trace("decision", **who, address=account.address, status=status, rule=account.rule, error=error)
+            said = {"address": account.address, "status": status, "rule": account.rule, "error": error}
+            self._trace("decision", **who, **said, reports=list(account.reports))
 
     def ended(self, account: Account, outcome: Outcome) -> None:
         """The end of a tunnel that was granted."""

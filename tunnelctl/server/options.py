@@ -9,6 +9,7 @@ class ServeOptions(NamedTuple):
     listen: tuple[str, ...] = ("127.0.0.1:3128",)  # ADDR:PORT or unix:PATH
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    policy: str | None = None
     users: str | None = None
     open_proxy: bool = False
     proxy_protocol: tuple[str, ...] = ()  # networks

@@ -17,11 +17,12 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.digest_server import Answer, DigestServer, is_for, parse_answer
-from tunnelctl.proto.policy import Policy
+from tunnelctl.proto.policy import Decision, Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.account import DRAINED, GONE, LIFETIME, Account, Books
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
+from tunnelctl.server.policy_file import PolicyInForce
 from tunnelctl.server.users import Users
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.stream.relay import Limits, Relay
@@ -53,13 +54,16 @@ class Timeouts(NamedTuple):
 class Service(NamedTuple):
     """What all sessions of one server share."""
 
-    policy: Policy
+    policy: PolicyInForce
     users: Users | None
     own: OwnPorts
     caps: Caps
     timeouts: Timeouts
     books: Books
     trace: Trace
+
+
+_Judged = tuple[SocketAddress, Decision]
 
 
 class _Refused(Exception):
@@ -206,27 +210,30 @@ class Session:
         if answer is not None:
             raise _Refused(answer)
         try:
-            addresses, rule = await self._addresses(target)
+            judged = await self._addresses(target)
             account.enter("dial")
             self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
-            reached = await self._dial(addresses)
+            reached = await self._dial([address for address, _ in judged])
         finally:
             caps.end_dial()
-        account.rule, account.address = rule, reached.peer
+        decision = next(decision for address, decision in judged if len(judged) == 1 or str(address) == reached.peer)
+        account.rule, account.reports, account.address = decision.rule, decision.reports, reached.peer
         if self._service.books.log is not None:  # the other end of it: what the target's own log has
             account.local = str(SocketAddress(reached.socket.family, *reached.socket.getsockname()[:2]))
         return reached
 
-    async def _addresses(self, target: Address) -> tuple[list[SocketAddress], str]:
-        """The addresses that may be dialled, and the rule that allows them."""
-        refused = self._service.policy.before_lookup(target)
-        if refused is not None:
-            raise _Refused(refused, "policy")
+    async def _addresses(self, target: Address) -> list[_Judged]:
+        """The addresses that may be dialled, each with the decision that allows it."""
+        policy = self._service.policy.for_client(self._account.user, self._host)
+        decision = policy.before_lookup(target)
+        if decision is not None:
+            assert decision.refusal is not None
+            raise _Refused(decision.refusal, decision.rule)
         family = literal_family(target.host)
         if family is not None:
-            return self._judge(target, [SocketAddress(family, target.host, target.port)])
+            return self._judge(policy, target, [SocketAddress(family, target.host, target.port)])
         try:
-            return self._judge(target, await resolve(target.host, target.port))
+            return self._judge(policy, target, await resolve(target.host, target.port))
         except BusyResourceError:
             raise _Refused(refusal.limit_reached()) from None
         except (socket.gaierror, UnicodeError) as error:
@@ -236,21 +243,19 @@ class Session:
         except OSError as error:  # EAI_SYSTEM: the resolver itself failed
             raise _Refused(refusal.limit_reached() if error.errno in _OUT_OF_RESOURCES else refusal.dns_error()) from None
 
-    def _judge(self, target: Address, addresses: list[SocketAddress]) -> tuple[list[SocketAddress], str]:
-        """The addresses that may be dialled, each judged by itself, and the rule that allows the first."""
-        rule = allowed_by = ""
-        allowed = []
+    def _judge(self, policy: Policy, target: Address, addresses: list[SocketAddress]) -> list[_Judged]:
+        """The addresses that may be dialled; each is judged by itself."""
+        allowed, rule = [], ""
         for address in addresses:
-            decision = self._service.policy.judge(target, address.host)
+            decision = policy.judge(target, address.host)
             if decision.allowed and self._service.own.contains(address.host, address.port):
                 raise _Refused(refusal.loop_detected(), "own listener")
             if decision.allowed:
-                allowed.append(address)
-                allowed_by = allowed_by or decision.rule
+                allowed.append((address, decision))
             rule = decision.rule
         if not allowed:
             raise _Refused(refusal.ip_prohibited(), rule)
-        return allowed, allowed_by
+        return allowed
 
     async def _dial(self, addresses: list[SocketAddress]) -> SocketStream:
         try:

@@ -10,6 +10,8 @@ from tunnelctl.stream.accept import STOP
 from tunnelctl.stream.listen import ListenAddress, listen
 from tunnelctl.trace import Trace
 
+RELOAD = (signal.SIGHUP,)
+
 
 def supervise(
     count: int,
@@ -18,13 +20,17 @@ def supervise(
     keepalive: float,
     work: Callable[[list[socket.socket]], int],
     trace: Trace,
+    reload: Callable[[], None] | None = None,
 ) -> int:
     """Runs `work` in `count` processes and returns the gravest of their statuses. Signals that stop us are passed on.
+
+    reload: what this process does at SIGHUP, before it passes that on; None if the signal keeps its usual meaning
 
     A worker that dies unasked takes the others with it: what killed it may have left the rest in no better state, and whatever
     started us will start us again.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    handled = STOP if reload is None or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*STOP, *RELOAD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, handled)
     # The first takes the listeners that are there, which keeps their ports ours while the others open their own.
     first = [lambda: listeners]
     others = [lambda: _siblings(bound, listeners, keepalive)] * (count - 1)
@@ -33,15 +39,18 @@ def supervise(
         listener.close()  # nobody accepts on it here, yet it would be dealt its share, and keep a unix socket open while they drain
     asked: list[int] = []  # the signals that have told us to stop
 
-    def stop(number: int, _: object) -> None:
-        asked.append(number)
+    def told(number: int, _: object) -> None:
+        if number in STOP:
+            asked.append(number)
+        elif reload is not None:
+            reload()
         _pass_on(workers, number)
 
-    for number in STOP:
-        signal.signal(number, stop)
+    for number in handled:
+        signal.signal(number, told)
     for address in bound:
         trace("listening", address=str(address))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
     worst = _wait(workers, asked, trace)
     trace("stopped")
     return worst

@@ -1,0 +1,92 @@
+"""Lines of keys in TOML, whatever strings and comments stand between them."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tunnelctl.proto.toml_lines import line_of, lines_of
+
+TEXT = '''# a comment with [brackets] and "quotes
+title = "a # is no comment, nor is [this] a table"
+
+[[allow]]   # the first
+targets = [
+    "a:443",  # ] not the end
+    "b[:443",
+]
+tls = 'require'
+
+[[allow]]
+note = """
+[[allow]]
+targets = 1
+ends in quotes"""""
+"quoted key" = '''
+TEXT += """'''
+[[deny]]
+'quotes too''''
+targets = ["c:1"]
+a.b = 1
+[limits]
+x = {y = 1, z = [1,
+ 2]}
+w = {only = 1}
+
+[[allow.deep]]
+k = 1
+[[allow]]
+"""
+
+
+def test_lines():
+    tomllib.loads(TEXT)
+    assert lines_of(TEXT) == {
+        ("title",): 2,
+        ("allow", 0): 4,
+        ("allow", 0, "targets"): 5,
+        ("allow", 0, "tls"): 9,
+        ("allow", 1): 11,
+        ("allow", 1, "note"): 12,
+        ("allow", 1, "quoted key"): 16,
+        ("allow", 1, "targets"): 19,
+        ("allow", 1, "a", "b"): 20,
+        ("limits",): 21,
+        ("limits", "x"): 22,
+        ("limits", "w", "only"): 24,
+        ("allow", 1, "deep", 0): 26,
+        ("allow", 1, "deep", 0, "k"): 27,
+        ("allow", 2): 28,
+    }
+
+
+def test_what_has_no_line_has_that_of_what_it_stands_in():
+    lines = lines_of("allow = [\n {targets = []}]\n\nx = 1")
+    assert line_of(lines, ("allow", 0, "targets")) == 1
+    assert line_of(lines, ("x", 5)) == 4
+    assert line_of(lines, ("y",)) == 1
+    assert line_of({}, ()) == 1
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n# end"])
+def test_the_last_line_needs_no_end(end):
+    assert lines_of(f"a = 1\r\nb = 2{end}") == {("a",): 1, ("b",): 2}
+
+
+STRINGS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12)
+
+
+@bounded
+@given(st.lists(st.tuples(STRINGS, st.integers(0, 3)), max_size=6))
+def test_property_every_key_has_its_line(values):
+    """Whatever the strings hold: the keys come back, each with the line where it was put."""
+    text, wanted = "", {}
+    for number, (value, blanks) in enumerate(values):
+        text += "\n" * blanks
+        wanted[(f"k{number}",)] = text.count("\n") + 1
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        text += f'k{number} = """\n{quoted}\n"""\n' if blanks % 2 else f'k{number} = ["{quoted}"]  # {value}\n'
+    tomllib.loads(text)
+    assert lines_of(text) == wanted

@@ -1,0 +1,78 @@
+"""Where in a TOML text each key stands: tomllib keeps no lines, and an error in a file is worth little without one."""
+
+import re
+import tomllib
+
+# What a newline, a bracket or a # inside of does not count: strings of the four kinds. Then comments, and what does count. A string
+# of three quotes may end in two more that belong to it.
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}(?!")' r"|'''.*?'{3,5}(?!')" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|\#[^\n]*|[\[\]{}]|\n", re.DOTALL
+)
+
+Path = tuple[str | int, ...]
+
+
+def lines_of(text: str) -> dict[Path, int]:
+    """The line on which each table and each key of a valid TOML text begins, by its path: ("allow", 0, "targets").
+
+    What stands within the value of a key has no line of its own: `line_of` goes back to that key's.
+    """
+    lines: dict[Path, int] = {}
+    counts: dict[Path, int] = {}
+    table: Path = ()
+    for line, statement in _statements(text):
+        if not statement.startswith("["):
+            lines.setdefault(table + _path(tomllib.loads(statement)), line)
+            continue
+        table = _header(tomllib.loads(statement), counts)
+        lines.setdefault(table, line)
+    return lines
+
+
+def line_of(lines: dict[Path, int], path: Path) -> int:
+    """The line of the nearest thing that has one; 1 where nothing has."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _statements(text: str) -> list[tuple[int, str]]:
+    """Each header and each key with its value, with the number of its first line."""
+    found: list[tuple[int, str]] = []
+    depth, begin, line, first = 0, 0, 1, 1
+    for token in _TOKEN.finditer(text + "\n"):
+        sign = token[0]
+        if sign in "[{":
+            depth += 1
+        elif sign in "]}":
+            depth -= 1
+        elif sign == "\n" and not depth:
+            statement = text[begin : token.start()].strip()
+            if statement and statement[0] != "#":
+                found.append((first, statement))
+            begin, first = token.end(), line + 1
+        line += sign.count("\n")
+    return found
+
+
+def _path(parsed: object) -> Path:
+    """The keys that lead to the value of a single statement; a value that is a table with one key counts as a dotted key."""
+    path: list[str | int] = []
+    while isinstance(parsed, dict) and len(parsed) == 1:
+        ((key, parsed),) = parsed.items()
+        path.append(key)
+    return tuple(path)
+
+
+def _header(parsed: object, counts: dict[Path, int]) -> Path:
+    """The path of a [table] or [[table]]: below an array of tables, keys go to its last one."""
+    path: Path = ()
+    while isinstance(parsed, dict) and parsed:
+        ((key, parsed),) = parsed.items()
+        path += (key,)
+        if isinstance(parsed, list):
+            counts[path] = counts.get(path, -1) + 1
+            parsed = {}
+        if path in counts:
+            path += (counts[path],)
+    return path

@@ -1,0 +1,165 @@
+"""The policy file: rules for users and clients, in TOML; read when the server starts, and again on SIGHUP.
+
+    [[allow]]                                   # or deny, or report
+    name = "web"                                # what records call it; its line otherwise
+    targets = ["*:443", "*.example.com:22"]     # each as with --allow
+    users = ["alice"]
+    clients = ["192.0.2.0/24", "2001:db8::/32"]
+
+It is taken whole or not at all: a file with one mistake changes nothing.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from tunnelctl.errors import AddressError, SettingsError, TunnelctlError, reason
+from tunnelctl.proto.address import shown
+from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy, Rule, parse_client, parse_rule
+from tunnelctl.proto.toml_lines import Path, line_of, lines_of
+from tunnelctl.trace import Trace
+
+MAX_FILE = 4 << 20  # characters, some ten thousand rules; a wrong path may be a device without an end
+MAX_NAME = 64  # characters of a rule's name: it stands in every record that the rule decides
+
+T = TypeVar("T")
+
+KINDS = ("allow", "deny", "report")
+KEYS = ("name", "targets", "users", "clients")
+
+
+def load_policy(path: str | None, allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> Policy:
+    """The rules of the file, if there is one, and of the command line together. Raises SettingsError or AddressError."""
+    rules: dict[str, list[Rule]] = {"allow": list(map(parse_rule, allow)), "deny": list(map(parse_rule, deny)), "report": []}
+    if path is not None:
+        for kind, several in parse_policy(_read(path), f"policy file {path}").items():
+            rules[kind] += several
+    return Policy(tuple(rules["allow"]) or DEFAULT_ALLOW, tuple(rules["deny"]), tuple(rules["report"]))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_FILE + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"policy file {path}", reason(error) if isinstance(error, OSError) else "it is not UTF-8") from error
+    if len(text) > MAX_FILE:
+        raise SettingsError(f"policy file {path}", f"it is longer than {MAX_FILE >> 20} MiB")
+    return text
+
+
+def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
+    """The rules by kind. Raises SettingsError that names line and key, after `what`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, cause = _where(str(error), text)
+        raise SettingsError(f"{what}, line {line}", f"it is not TOML: {cause}") from error
+    return _File(what, lines_of(text)).rules(document)
+
+
+def _where(message: str, text: str) -> tuple[int, str]:
+    """The line that tomllib speaks of, and what it says; its end, which says where, is cut off."""
+    cause, _, place = message.rpartition(" (at ")
+    found = re.match(r"line (\d+)", place)
+    return int(found[1]) if found else text.count("\n", 0, len(text.rstrip())) + 1, _lower(cause)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+class _File:
+    """One file while it is read: what its errors begin with, and where its keys stand."""
+
+    def __init__(self, what: str, lines: dict[Path, int]) -> None:
+        self._what, self._lines = what, lines
+        self._names: set[str] = set()
+
+    def rules(self, document: dict[str, object]) -> dict[str, list[Rule]]:
+        rules: dict[str, list[Rule]] = {}
+        for kind, tables in document.items():
+            if kind not in KINDS:
+                self._wrong((kind,), "unknown key", f"known are {', '.join(f'[[{kind}]]' for kind in KINDS)}")
+            if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+                self._wrong((kind,), f"it is not a list of rules: each begins with [[{kind}]]")
+            rules[kind] = [rule for number, table in enumerate(tables) for rule in self._table((kind, number), table)]
+        return rules
+
+    def _table(self, path: Path, table: dict[str, object]) -> list[Rule]:
+        """A rule for each target."""
+        for key in table:
+            if key not in KEYS:
+                self._wrong((*path, key), "unknown key", f"known are {', '.join(KEYS)}")
+        label = self._name((*path, "name"), table)
+        users = frozenset(self._texts((*path, "users"), table))
+        clients = tuple(self._parsed((*path, "clients"), table, parse_client))
+        targets = self._parsed((*path, "targets"), table, parse_rule)
+        if not targets:
+            self._wrong((*path, "targets"), "it is missing: a rule says which targets it is about", 'targets = ["*:*"] are all')
+        return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients) for rule in targets]
+
+    def _name(self, path: Path, table: dict[str, object]) -> str:
+        """What records call the rule: its name, or where it stands."""
+        name = table.get("name")
+        if name is None:
+            return f"line {line_of(self._lines, path)}"
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            self._wrong(path, f"it is not a text of 1 to {MAX_NAME} printable characters")
+        if name in self._names:
+            self._wrong(path, "another rule has this name")
+        self._names.add(name)
+        return name
+
+    def _texts(self, path: Path, table: dict[str, object]) -> list[str]:
+        """A list of texts, empty only where the key is missing: an empty list could be read as everybody and as nobody."""
+        value = table.get(str(path[-1]))
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
+            self._wrong(path, 'it is not a list of texts, as ["this"]')
+        if not value:
+            self._wrong(path, "the list is empty", "leave out the key where it is for all")
+        return value
+
+    def _parsed(self, path: Path, table: dict[str, object], parse: Callable[[str], T]) -> list[T]:
+        found = []
+        for text in self._texts(path, table):
+            try:
+                found.append(parse(text))
+            except AddressError as error:
+                self._wrong(path, f"{error.what}: {error.cause}", error.hint)
+        return found
+
+    def _wrong(self, path: Path, cause: str, hint: str = "") -> NoReturn:
+        key = next(part for part in reversed(path) if isinstance(part, str))
+        raise SettingsError(f"{self._what}, line {line_of(self._lines, path)}, key {shown(key)}", cause, hint)
+
+
+class PolicyInForce:
+    """The policy that new tunnels are judged by. Those that are open keep theirs."""
+
+    def __init__(self, load: Callable[[], Policy], from_file: bool = False) -> None:
+        """load: makes the policy anew; raises TunnelctlError. from_file: whether that can bring another one"""
+        self._load, self._from_file = load, from_file
+        self.policy = load()
+        self.silent = False  # another process reads the same file at the same signal, and tells what came of it
+
+    def for_client(self, user: str, host: str) -> Policy:
+        """The rules that are about this user at this address, as they are now."""
+        return self.policy.for_client(user, host)
+
+    def reload(self, trace: Trace) -> None:
+        """Puts a new policy in the place of the old one, unless it has a mistake."""
+        if not self._from_file:
+            return
+        try:
+            self.policy = self._load()
+        except TunnelctlError as error:
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            if not self.silent:
+                trace("warning", text=f"the policy stays as it was: {error}{hint}")
+        else:
+            if not self.silent:
+                trace("reloaded", rules=sum(map(len, (self.policy.allow, self.policy.deny, self.policy.report))))
