@@ -53,11 +53,12 @@ def test_v19_an_answer_is_good_once(proxy: Proxy, target: ScriptedServer) -> Non
     """Somebody on the way sends it again: a new challenge, which he cannot answer. The client's next answer is good."""
     client = login(proxy, target.authority)
     overheard = field(client, target.authority)
-    with proxy.tunnel(target.authority, overheard):
+    with proxy.tunnel(target.authority, overheard) as tunnel:
+        assert tunnel.echoes()
         replayed = proxy.ask(connect_request(target.authority, overheard))
     assert [is_stale(challenge) for challenge in offered(replayed)] == [True, True]
-    with proxy.tunnel(target.authority, field(client, target.authority)):
-        pass
+    with proxy.tunnel(target.authority, field(client, target.authority)) as tunnel:
+        assert tunnel.echoes()
     assert len(target.conversations) == 2
 
 
