@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
@@ -38,7 +39,7 @@ SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
-RULES, USERS = EXAMPLES["serve"]
+RULES, USERS, OVER_TLS = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
@@ -318,6 +319,20 @@ def test_a_proxy_for_users(tmp_path: Path) -> None:
         assert known.returncode == 69, known.stderr
         assert b"destination_ip_prohibited" in known.stderr
     assert '"user":"alice"' in (tmp_path / "log.json").read_text()
+
+
+@pytest.mark.peer("curl")
+def test_a_proxy_for_those_with_a_certificate(tmp_path: Path) -> None:
+    files = certificates.make(tmp_path)
+    for name, file in (("proxy.pem", files.chain), ("proxy.key", files.key), ("clients.pem", files.authority)):
+        (tmp_path / name).write_bytes(file.read_bytes())
+    with serving(f"exec {OVER_TLS.rstrip()}".replace("192.0.2.1:3128", "127.0.0.1:0"), tmp_path) as url:
+        command = [path_of("curl"), "-sv", "-x", url.replace("http://", "https://"), "--proxy-cacert", str(files.authority)]
+        own = ["--proxy-cert", str(files.client_chain), "--proxy-key", str(files.client_key)]
+        for words, answered in (([], False), (own, True)):
+            asked = [*command, *words, "https://127.0.0.1/"]
+            done = subprocess.run(asked, capture_output=True, env=environment(), timeout=RUN_SECONDS)
+            assert (b"error=destination_ip_prohibited" in done.stderr) == answered, done.stderr
 
 
 def test_v_of_serve_shows_what_it_decides() -> None:

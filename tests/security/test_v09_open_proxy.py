@@ -17,7 +17,7 @@ def test_beyond_loopback_it_does_not_start_without_users(listen: str, others: tu
     with pytest.raises(UsageProblem) as caught, Proxy(listen=(*others, listen)):
         raise AssertionError("it started")
     assert "open proxy" in str(caught.value)
-    assert all(flag in caught.value.hint for flag in ("--users", "127.0.0.1", "--open-proxy"))
+    assert all(flag in caught.value.hint for flag in ("--users", "--client-ca", "127.0.0.1", "--open-proxy"))
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.8.9.10:0", "[::1]:0"])

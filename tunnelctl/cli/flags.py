@@ -168,7 +168,20 @@ FLAGS = (
         "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH", ("serve",), "Listening",
         default="127.0.0.1:3128", repeat=True,
         detail="Port 0 takes a free one; the line `listening on ADDR:PORT` tells which. "
-        "An address beyond loopback needs --users, or --open-proxy.",
+        "An address beyond loopback needs --users, --client-ca, or --open-proxy.",
+    ),
+    Flag(
+        "tls-cert", "", "FILE", FILE, "speak TLS, with this certificate and its chain", ("serve",), "Listening",
+        detail="All listening addresses do. Its proxy URL begins with https://.",
+    ),
+    Flag(
+        "tls-key", "", "FILE", FILE, "key of that certificate, if not in the same file", ("serve",), "Listening",
+        detail="A key with a password is refused.",
+    ),
+    Flag(
+        "client-ca", "", "FILE", FILE, "let in only who has a certificate of this authority", ("serve",), "Listening",
+        detail="The access log has its common name as the user, such as `CN=alice`, or else its first other name. "
+        "With --users as well, clients need both.",
     ),
     Flag(
         "open-proxy", "", "", SWITCH, "listen beyond loopback although nobody has to log in", ("serve",), "Listening",

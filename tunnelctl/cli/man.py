@@ -130,7 +130,7 @@ LOG_KEYS = (
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
             ("reports", "a list of the `report` rules that would have refused what was allowed"),
-            ("phase", "where it was decided: `head`, `login`, `lookup`, `dial`, or `answer` for a tunnel that was opened"),
+            ("phase", "where it was decided: `tls`, `head`, `login`, `lookup`, `dial`, or `answer` for a tunnel that was opened"),
             ("phases", "an object: the seconds that each phase before that took"),
         ),
     ),

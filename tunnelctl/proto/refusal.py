@@ -85,6 +85,16 @@ def head_timeout() -> Refusal:
     return _request_error(408, "the request head took too long")
 
 
+def tls_wanted() -> Refusal:
+    """A request in the clear where TLS is spoken."""
+    return bad_request("this port speaks TLS, and the request came in the clear: https:// is the scheme")
+
+
+def tls_failed() -> Refusal:
+    """A handshake that failed: an entry for the log, for TLS itself tells the client."""
+    return Refusal(400, "tls_protocol_error", "the TLS handshake failed")
+
+
 def uri_too_long() -> Refusal:
     """The request line is longer than we read."""
     return _request_error(414, "the request line is too long")

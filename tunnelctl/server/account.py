@@ -11,8 +11,8 @@ from tunnelctl.trace import Trace
 class Account:
     """The facts of one connection, as far as they are known; empty until then.
 
-    `phase` is where it stands: "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has those behind it, each with the
-    seconds that it took.
+    `phase` is where it stands: "tls", "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has those behind it, each
+    with the seconds that it took.
     """
 
     __slots__ = (

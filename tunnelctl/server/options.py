@@ -12,6 +12,9 @@ class ServeOptions(NamedTuple):
     policy: str | None = None
     users: str | None = None
     open_proxy: bool = False
+    tls_cert: str | None = None  # PEM files; with a certificate, all listeners speak TLS
+    tls_key: str | None = None
+    client_ca: str | None = None
     proxy_protocol: tuple[str, ...] = ()  # networks
     head_timeout: float = 10.0
     dial_timeout: float = 15.0

@@ -1,12 +1,14 @@
 """`serve`: the listeners, their sessions, and an orderly end."""
 
+from __future__ import annotations
+
 import os
 import signal
 import socket
 from collections.abc import Coroutine
 from functools import partial
 from math import inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
@@ -27,6 +29,9 @@ from tunnelctl.stream.accept import Acceptor, close_listeners, raise_descriptor_
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
 from tunnelctl.stream.relay import Limits
 from tunnelctl.trace import Trace
+
+if TYPE_CHECKING:
+    import ssl
 
 # Ctrl-C reaches every process of the group, systemd's SIGTERM every one of the service, and the first process passes on what it
 # gets. All of that is one wish, and a worker must not take it for the second signal that ends the drain.
@@ -54,6 +59,7 @@ class Settings(NamedTuple):
     most: Most
     trusted: tuple[Network, ...]
     timeouts: Timeouts
+    tls: ssl.SSLContext | None
     log_fd: int | None
 
 
@@ -67,6 +73,7 @@ def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
         most=Most(options.max_tunnels, *of_whom, options.max_dials, parse_prefixes(options.client_prefix)),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
+        tls=_tls(options),
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
     )
 
@@ -81,7 +88,8 @@ def _serve(addresses: list[ListenAddress], options: ServeOptions, settings: Sett
         log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
         books = Books(log, trace, options.verbose > 0)
         caps = Caps(settings.most)
-        service = Service(settings.policy, settings.users, OwnPorts(bound), caps, settings.timeouts, books, trace)
+        own = OwnPorts(bound)
+        service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls)
         balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
         echo = ECHO_SECONDS if options.workers > 1 else 0.0
         return run(Server(service, mine, options.drain, speak, echo, balancers, reloads).run)
@@ -108,9 +116,9 @@ def _load_policy(addresses: list[ListenAddress], options: ServeOptions) -> Polic
 def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, policy: Policy) -> None:
     """A proxy that anybody can reach and use serves the whole Internet, and soon that is who uses it."""
     for address in addresses:
-        if not (address.private or options.users or options.open_proxy or policy.is_personal):
+        if not (address.private or options.users or options.client_ca or options.open_proxy or policy.is_personal):
             hint = (
-                "give --users FILE, or clients in each allow rule of --policy FILE, listen on 127.0.0.1, "
+                "give --users FILE, --client-ca FILE, or clients in each allow rule of --policy FILE, listen on 127.0.0.1, "
                 "or say --open-proxy if something else keeps strangers out"
             )
             raise UsageProblem(f"listening on {address}", "that would be an open proxy: no credentials are wanted", hint)
@@ -125,6 +133,14 @@ def _listen(addresses: list[ListenAddress], options: ServeOptions) -> list[socke
         close_listeners(addresses[: len(listeners)], listeners)
         raise
     return listeners
+
+
+def _tls(options: ServeOptions) -> ssl.SSLContext | None:
+    if not (options.tls_cert or options.tls_key or options.client_ca):
+        return None
+    from tunnelctl.server.tls import listener_context  # loads ssl
+
+    return listener_context(options)
 
 
 class Server:

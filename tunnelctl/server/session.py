@@ -4,11 +4,13 @@ The order gives nothing away: form, then credentials, then rules, then the name,
 a rule has not allowed, and only the address that was judged. 2xx is said when the target is connected, not before.
 """
 
+from __future__ import annotations
+
 import socket
 from errno import ECONNREFUSED, EHOSTUNREACH, EMFILE, ENETUNREACH, ENFILE, ENOBUFS, ETIMEDOUT
 from math import inf
 from time import monotonic
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
 from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
@@ -24,10 +26,14 @@ from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce
 from tunnelctl.server.users import Users
+from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
+
+if TYPE_CHECKING:
+    import ssl
 
 HEAD_CHUNK = 16384  # bytes per read of a request head, with what comes behind it
 
@@ -61,6 +67,7 @@ class Service(NamedTuple):
     timeouts: Timeouts
     books: Books
     trace: Trace
+    tls: ssl.SSLContext | None = None
 
 
 _Judged = tuple[SocketAddress, Decision]
@@ -77,15 +84,16 @@ class _Refused(Exception):
 class Session:
     """One accepted connection."""
 
-    __slots__ = ("_account", "_counted", "_host", "_late", "_service", "_stream")
+    __slots__ = ("_account", "_counted", "_host", "_late", "_mute", "_service", "_stream")
 
     def __init__(self, service: Service, accepted: socket.SocketType, host: str, client: str, session: str) -> None:
         """host: the client's address, for the caps; client: address and port, for the log; session: the id of its records"""
         self._service = service
-        self._stream = SocketStream(accepted)
+        self._stream: Stream = SocketStream(accepted)
         self._host, self._account = host, Account(session, client)
         self._late = refusal.head_timeout  # the answer when the deadline strikes: there is one clock, set anew for each phase
         self._counted = False
+        self._mute = False  # whether no answer would be understood: TLS does not stand
 
     async def run(self) -> None:
         """Serves the client to its end. A fault of ours ends this session alone, with a warning."""
@@ -131,6 +139,8 @@ class Session:
         """The connection to the target, announced to the client, and what came behind the request; None if there was no request."""
         account, timeouts, books = self._account, self._service.timeouts, self._service.books
         with CancelScope(current_time() + timeouts.head) as scope:
+            if self._service.tls is not None:
+                await self._secure(self._service.tls)
             request = await self._read_head()
             if request is None:
                 return None
@@ -150,6 +160,25 @@ class Session:
             account.enter("tunnel")
             return target, request.leftover
         raise _Refused(self._late())
+
+    async def _secure(self, context: ssl.SSLContext) -> None:
+        """The handshake, after which the stream is TLS, and the client is known by its certificate if it was asked for one."""
+        from ssl import SSLError
+
+        from tunnelctl.server.tls import handshake_refusal, name_of
+        from tunnelctl.stream.tls import accept_tls
+        from tunnelctl.stream.tls_failure import cause_of
+
+        self._account.phase, self._mute = "tls", True
+        try:
+            self._stream = stream = await accept_tls(self._stream, context)
+        except SSLError as error:
+            answer, understood = handshake_refusal(error)
+            self._mute = not understood
+            raise _Refused(answer, cause_of(error)) from None
+        self._mute = False
+        self._account.user = name_of(stream.session.getpeercert())
+        self._account.enter("head")
 
     async def _read_head(self) -> Request | None:
         machine = ConnectServer()
@@ -270,7 +299,8 @@ class Session:
         self._account.rule = refused.rule
         self._service.books.decided(self._account, refused.answer.status, refused.answer.error)
         with move_on_after(LINGER_SECONDS):
-            await self._stream.send_all(render_refusal(refused.answer))
+            if not self._mute:
+                await self._stream.send_all(render_refusal(refused.answer))
             self._stream.send_eof()
             dropped = 0
             while dropped < LINGER_BYTES:

@@ -1,0 +1,269 @@
+"""A listener that speaks TLS, and what it makes of those who do not, or who are strangers."""
+
+import select
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers import certificates
+from tests.peers.program import Serve
+from tests.peers.scripted import Conversation, ScriptedServer, echo
+from tests.server.harness import SECONDS, Client, Proxy, cheap_hashes, connect_request, parse, users_file  # noqa: F401
+from tunnelctl.errors import SettingsError, UsageProblem
+from tunnelctl.server.tls import name_of
+
+BRIEF = 0.3  # seconds: a limit that is meant to strike
+BIG = 5_000_000
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+def speaking_tls(files: certificates.Certificates, client_ca: Path | None = None, **options: Any) -> Proxy:
+    own = {"tls_cert": str(files.chain), "tls_key": str(files.key), "client_ca": str(client_ca) if client_ca else None}
+    return Proxy(**own, **options)
+
+
+@contextmanager
+def client_of(
+    proxy: Proxy, files: certificates.Certificates, own: tuple[Path, Path] | None = None, where: tuple[str, int] | str = ""
+) -> Iterator[Client]:
+    """A client that checks the certificate of the proxy, and has one itself if `own` says so."""
+    context = ssl.create_default_context(cafile=files.authority)
+    if own is not None:
+        context.load_cert_chain(*own)
+    with Client(where or ("127.0.0.1", proxy.port)) as client:
+        client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST, suppress_ragged_eofs=False)
+        yield client
+
+
+# --- tunnels
+
+
+def test_tunnels_over_tls_and_unix_sockets_too(files: certificates.Certificates, tmp_path: Path) -> None:
+    path = str(tmp_path / "proxy")
+    with ScriptedServer(echo) as target, speaking_tls(files, listen=("127.0.0.1:0", f"unix:{path}")) as proxy:
+        for where in (("127.0.0.1", proxy.port), path):
+            with client_of(proxy, files, where=where) as client:
+                assert client.tunnel(target.authority).echoes()
+        records = proxy.wait_for_records(2)
+        assert all(next(iter(record["phases"])) == "tls" for record in records if record["event"] == "decision")
+
+
+def test_what_comes_with_the_request_goes_on_to_the_target(files: certificates.Certificates) -> None:
+    with ScriptedServer(echo) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
+        client.send(connect_request(target.authority) + b"early")
+        assert client.head().startswith(b"HTTP/1.1 200")
+        assert client.exactly(5) == b"early"
+
+
+def test_a_lot_in_both_directions(files: certificates.Certificates) -> None:
+    with ScriptedServer(echo) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
+        client.tunnel(target.authority)
+        sent, got = bytes(range(256)) * (BIG // 256), bytearray()
+        client.sock.setblocking(False)
+        rest, poll = memoryview(sent), select.poll()
+        poll.register(client.sock, select.POLLIN | select.POLLOUT)
+        while len(got) < len(sent):
+            assert poll.poll(SECONDS * 1000)
+            try:
+                got += client.sock.recv(65536)
+            except ssl.SSLWantReadError:
+                pass
+            try:
+                rest = rest[client.sock.send(rest[:65536]) :] if rest else rest
+            except ssl.SSLWantWriteError:
+                pass
+            if not rest:
+                poll.modify(client.sock, select.POLLIN)
+        assert bytes(got) == sent
+
+
+def test_a_refusal_is_read_in_full_and_ends_with_close_notify(files: certificates.Certificates) -> None:
+    with speaking_tls(files) as proxy, client_of(proxy, files) as client:
+        client.send(connect_request("192.0.2.1:22"))
+        assert parse(client.rest()).status == 403
+
+
+def test_the_end_of_the_target_is_close_notify(files: certificates.Certificates) -> None:
+    def speak(peer: Conversation) -> None:
+        peer.sock.sendall(b"banner")
+
+    with ScriptedServer(speak) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
+        assert client.tunnel(target.authority).rest() == b"banner"
+
+
+def test_a_reset_of_the_target_is_none(files: certificates.Certificates) -> None:
+    """Never what looks like a clean end."""
+
+    def leave(peer: Conversation) -> None:
+        peer.sock.recv(1)
+        peer.reset()
+
+    with ScriptedServer(leave) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
+        client.tunnel(target.authority).send(b"x")
+        with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
+            client.rest()
+
+
+def test_a_client_that_is_cut_off_is_no_clean_end(files: certificates.Certificates) -> None:
+    """FIN without close_notify: the target must not take what it has for the whole."""
+    with ScriptedServer(echo) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
+        client.tunnel(target.authority)
+        assert client.echoes()
+        socket.socket.shutdown(client.sock, socket.SHUT_WR)
+        end = proxy.wait_for_records(2)[1]
+        assert (end["ended_by"], end["cause"], end["error"]) == ("client", "reset", "ECONNRESET")
+
+
+# --- client certificates
+
+
+def test_a_client_with_a_certificate_is_known_by_it(files: certificates.Certificates) -> None:
+    with ScriptedServer(echo) as target, speaking_tls(files, files.authority) as proxy:
+        with client_of(proxy, files, files.client) as client:
+            assert client.tunnel(target.authority).echoes()
+        assert proxy.wait_for_records(1)[0]["user"] == f"email={certificates.USER}"
+
+
+def refused_by(proxy: Proxy, files: certificates.Certificates, own: tuple[Path, Path] | None) -> dict[str, Any]:
+    """How the log has it that the proxy did not let in a client with that certificate."""
+    with pytest.raises(ssl.SSLError, match="alert"), client_of(proxy, files, own) as client:
+        client.send(connect_request("127.0.0.1:1"))
+        client.rest()
+    return proxy.wait_for_records(1)[0]
+
+
+def test_a_client_without_a_certificate_is_not_let_in(files: certificates.Certificates) -> None:
+    with speaking_tls(files, files.authority) as proxy:
+        record = refused_by(proxy, files, None)
+    assert (record["status"], record["error"], record["phase"]) == (400, "tls_protocol_error", "tls")
+    assert record["rule"] == "the peer gave no certificate"
+
+
+def test_a_client_of_another_authority_is_not_let_in(files: certificates.Certificates, tmp_path: Path) -> None:
+    with speaking_tls(files, certificates.another_authority(tmp_path)) as proxy:
+        record = refused_by(proxy, files, files.client)
+    assert "issued by an authority that is not" in record["rule"]
+
+
+def test_an_expired_client_is_not_let_in(files: certificates.Certificates, tmp_path: Path) -> None:
+    old = certificates.issue(tmp_path, "old", certificates.USER, expired=True)
+    with speaking_tls(files, files.authority) as proxy:
+        assert "expired" in refused_by(proxy, files, old)["rule"]
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_with_users_as_well_clients_need_both(files: certificates.Certificates, tmp_path: Path) -> None:
+    with speaking_tls(files, files.authority, users=users_file(tmp_path, alice="secret")) as proxy:
+        with client_of(proxy, files, files.client) as client:
+            client.send(connect_request("127.0.0.1:1"))
+            assert parse(client.rest()).status == 407
+        assert refused_by(proxy, files, None)["user"] == f"email={certificates.USER}"
+
+
+def test_beyond_loopback_client_certificates_are_enough(files: certificates.Certificates) -> None:
+    with speaking_tls(files, files.authority, listen=("0.0.0.0:0",)) as proxy:
+        assert proxy.authority.startswith("0.0.0.0:")
+
+
+def test_beyond_loopback_tls_alone_is_not(files: certificates.Certificates) -> None:
+    with pytest.raises(UsageProblem, match="open proxy"), speaking_tls(files, listen=("0.0.0.0:0",)):
+        raise AssertionError("it started")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "name"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"subject": ((("organizationName", "Firm"),), (("commonName", "anna"),))}, "CN=anna"),
+        ({"subject": ((("organizationName", "Firm"),),), "subjectAltName": (("DNS", "a.test"), ("DNS", "b.test"))}, "DNS=a.test"),
+        ({"subject": ((("organizationName", "Firm"),),)}, ""),
+    ],
+)
+def test_name_of(certificate: dict[str, object] | None, name: str) -> None:
+    assert name_of(certificate) == name
+
+
+# --- what is no TLS, or takes too long
+
+
+@pytest.mark.parametrize("request_line", [connect_request("a.test:443"), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_http_in_the_clear_is_told_so(request_line: bytes, files: certificates.Certificates) -> None:
+    with speaking_tls(files) as proxy:
+        answer = proxy.ask(request_line)
+        assert answer.status == 400
+        assert b"this port speaks TLS" in answer.body
+        assert proxy.wait_for_records(1)[0]["error"] == "http_request_error"
+
+
+def test_anything_else_is_closed_with_an_alert_at_most(files: certificates.Certificates) -> None:
+    with speaking_tls(files) as proxy, proxy.client() as client:
+        client.send(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+        assert client.rest()[:1] in (b"", b"\x15")
+        assert proxy.wait_for_records(1)[0]["rule"] == "the peer does not speak TLS"
+
+
+def test_who_only_looks_whether_the_port_is_open_makes_no_noise(files: certificates.Certificates) -> None:
+    with speaking_tls(files) as proxy:
+        assert proxy.ask_nothing() == b""
+        with client_of(proxy, files) as client:
+            client.send(connect_request("192.0.2.1:22"))
+            client.rest()
+        assert len(proxy.wait_for_records(1)) == 1
+        assert not proxy.warnings
+
+
+def test_a_handshake_that_never_begins_has_the_limit_of_the_head(files: certificates.Certificates) -> None:
+    """No answer: a client that waits for TLS could not read it."""
+    with speaking_tls(files, head_timeout=BRIEF) as proxy, proxy.client() as client:
+        assert client.rest() == b""
+        record = proxy.wait_for_records(1)[0]
+        assert (record["status"], record["phase"]) == (408, "tls")
+
+
+def test_the_head_after_the_handshake_has_what_is_left_of_the_limit(files: certificates.Certificates) -> None:
+    with speaking_tls(files, head_timeout=BRIEF) as proxy, client_of(proxy, files) as client:
+        client.send(b"CONNECT ")
+        assert parse(client.rest()).status == 408
+
+
+# --- settings
+
+
+@pytest.mark.parametrize("flag", ["tls_key", "client_ca"])
+def test_flags_that_mean_nothing_without_a_certificate(flag: str, files: certificates.Certificates) -> None:
+    with pytest.raises(UsageProblem, match=flag.replace("_", "-")), Proxy(**{flag: str(files.key)}):
+        raise AssertionError("it started")
+
+
+def test_a_file_that_is_missing_is_named_before_anything_is_accepted(files: certificates.Certificates) -> None:
+    with pytest.raises(SettingsError, match="--tls-cert /nowhere"), Proxy(tls_cert="/nowhere.pem"):
+        raise AssertionError("it started")
+
+
+def test_workers_speak_it_too(files: certificates.Certificates) -> None:
+    with (
+        ScriptedServer(echo) as target,
+        Serve("--workers", "2", "--tls-cert", str(files.chain), "--tls-key", str(files.key)) as serve,
+    ):
+        with Client(("127.0.0.1", serve.ports[0])) as client:
+            client.sock = ssl.create_default_context(cafile=files.authority).wrap_socket(
+                client.sock, server_hostname=certificates.HOST
+            )
+            assert client.tunnel(target.authority).echoes()
+
+
+def test_without_it_ssl_is_not_loaded() -> None:
+    code = "import sys, tunnelctl.server.serve as s; print('ssl' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20).stdout == "False\n"

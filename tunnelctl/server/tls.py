@@ -1,0 +1,40 @@
+"""TLS as a listener speaks it: its settings, and what a client's certificate and a failed handshake come to."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import refusal
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.stream.tls_settings import server_context
+
+# OpenSSL's names for the beginning of an HTTP request where a handshake should be.
+_PLAIN = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
+
+
+def listener_context(options: ServeOptions) -> ssl.SSLContext:
+    """The context of all listeners. Raises SettingsError for a file, UsageProblem where the certificate is missing."""
+    if options.tls_cert is None:
+        flag = "--client-ca" if options.tls_key is None else "--tls-key"
+        raise UsageProblem(flag, "it means nothing without a certificate", "--tls-cert FILE makes the listeners speak TLS")
+    return server_context(options.tls_cert, options.tls_key, options.client_ca)
+
+
+def handshake_refusal(error: ssl.SSLError) -> tuple[Refusal, bool]:
+    """The answer to a handshake that failed, and whether it can be read: by one who speaks HTTP in the clear."""
+    plain = error.reason in _PLAIN
+    return refusal.tls_wanted() if plain else refusal.tls_failed(), plain
+
+
+def name_of(certificate: Mapping[str, object] | None) -> str:
+    """Who a client is, from its certificate as SSLSocket.getpeercert has it: its common name, or else its first other name."""
+    certificate = certificate or {}
+    subject: tuple[tuple[tuple[str, str], ...], ...] = certificate.get("subject", ())  # type: ignore[assignment]
+    for attribute, value in (pair for group in subject for pair in group):
+        if attribute == "commonName":
+            return f"CN={value}"
+    others: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())  # type: ignore[assignment]
+    return f"{others[0][0]}={others[0][1]}" if others else ""
