@@ -22,11 +22,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", 'peer(*programs): needs these real programs (installed by tests/run); leave out with -m "not peer"'
     )
+    config.addinivalue_line(
+        "markers", "once: not repeated on the second poller, because it is slow and about protocols, which know of no poller"
+    )
     # The developer's own proxy settings would otherwise decide where connect, curl, git and httpx go.
     for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
         del os.environ[name]
     # A tunnelctl that outlives the ssh which started it becomes our child, so that nothing_left sees it.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """tests/run tries the suite on the default poller first, and then names the other one."""
+    if "TUNNELCTL_POLLER" in os.environ:
+        repeated = [item for item in items if item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=repeated)
+        items[:] = [item for item in items if not item.get_closest_marker("once")]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.peers import proxies
 from tests.peers.openssh import HOST, Sshd
-from tests.peers.program import connect, environment, proxy_command, started
+from tests.peers.program import connect, echoed, environment, proxy_command
 from tests.peers.proxies import PASSWORD, USER, Proxy, Rules
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port, sample
 
@@ -59,18 +59,9 @@ def test_ssh_session(proxy: Proxy, sshd: Sshd, fdpass: bool) -> None:
 
 
 def test_bytes_both_ways(proxy: Proxy, echo_target: ScriptedServer) -> None:
-    """stdin stays open until all has come back: of these proxies only Apache passes on a half-close."""
     data = sample(MIB)
-    with started("connect", "-x", proxy.url, echo_target.authority) as process:
-        back = bytearray()
-        view = memoryview(data)
-        while len(back) < len(data):
-            view = view[process.stdin.write(view[: 1 << 15]) :]
-            back += process.stdout.read(1 << 16)
-        process.stdin.close()
-        assert process.wait(10) == 0
-        assert process.stderr.read() == b""
-    assert back == data
+    done = echoed(data, "-x", proxy.url, echo_target.authority)
+    assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
 
 
 @only(proxies.apache)
@@ -110,11 +101,8 @@ def test_target_that_refuses(proxy: Proxy) -> None:
 
 
 def assert_echo(*words: str, env: dict[str, str] | None = None) -> None:
-    with started("connect", *words, env=env) as process:
-        process.stdin.write(b"hello")
-        assert process.stdout.read(5) == b"hello"
-        process.stdin.close()
-        assert process.wait(10) == 0
+    done = echoed(b"hello", *words, env=env)
+    assert (done.returncode, done.stdout) == (0, b"hello")
 
 
 def test_right_password(guarded: Proxy, echo_target: ScriptedServer) -> None:

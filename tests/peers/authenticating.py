@@ -4,9 +4,11 @@ import base64
 import hashlib
 import re
 import secrets
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 
+from tests.peers.guards import DOMAIN
 from tests.peers.proxies import PASSWORD, USER
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, echo
 
@@ -135,3 +137,30 @@ def six_in_one_line(digest: Digest) -> Script:
         return asked(b", ,".join([*others[:2], digest.challenge(), *others[2:]]))
 
     return _guarded(digest.knows, offer)
+
+
+def ntlm_challenge() -> bytes:
+    """The second message of NTLM ([MS-NLMP], section 2.2.1.2), with no more in it than a client needs."""
+    unicode, ntlm, target_info, extended = 0x1, 0x200, 0x800000, 0x80000
+    name = DOMAIN.encode("utf-16-le")
+    pairs = struct.pack("<HH", 2, len(name)) + name + struct.pack("<HH", 0, 0)
+    flags = unicode | ntlm | target_info | extended
+    head = struct.pack("<8sIHHII8s8sHHI", b"NTLMSSP", 2, 0, 0, 48, flags, secrets.token_bytes(8), b"", len(pairs), len(pairs), 48)
+    return b"NTLM " + base64.b64encode(head + pairs)
+
+
+def never_done_with_ntlm(close: bool) -> Script:
+    """Whatever comes, it answers with a challenge: after the first on a connection that it closes, or for ever on one."""
+
+    def script(conversation: Conversation) -> None:
+        while conversation.read_head():
+            first = b""
+            with suppress(ConnectionError):
+                begun = authorization(conversation.head).startswith("NTLM ")
+                conversation.send(asked(ntlm_challenge() if begun else b"NTLM", close=close))
+                first = b"" if close else conversation.read(1)
+            if not first:
+                return
+            conversation.head = first
+
+    return script

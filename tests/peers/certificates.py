@@ -50,11 +50,12 @@ def authority(directory: Path) -> Path:
     return file
 
 
-def another_authority(directory: Path) -> Path:
-    """An authority that has issued nothing here."""
+def another_authority(directory: Path) -> tuple[Path, tuple[Path, Path]]:
+    """An authority that nobody here trusts, and what it has issued to the same user."""
+    other = trustme.CA(organization_name="another company")
     file = directory / "another_authority.pem"
-    trustme.CA().cert_pem.write_to_path(str(file))
-    return file
+    other.cert_pem.write_to_path(str(file))
+    return file, _write(other.issue_cert(USER), directory, "another_client")
 
 
 def issue(directory: Path, name: str, *names: str, expired: bool = False) -> tuple[Path, Path]:

@@ -53,6 +53,11 @@ def _negotiate(realm: kerberos.Realm, directory: Path) -> Guard:
     return Guard(lines, realm.environment)
 
 
+def _negotiate_or_basic(realm: kerberos.Realm, directory: Path) -> Guard:
+    negotiate, basic = _negotiate(realm, directory), proxies.basic(directory)
+    return Guard(negotiate.lines + basic.lines, negotiate.environment)
+
+
 def squid_digest() -> AbstractContextManager[Proxy]:
     return proxies.squid(Rules(password=True), guard=_digest)
 
@@ -64,3 +69,8 @@ def squid_ntlm() -> AbstractContextManager[Proxy]:
 def squid_negotiate(realm: kerberos.Realm) -> AbstractContextManager[Proxy]:
     """To be asked for as http://localhost:PORT: that is the name which its key is for."""
     return proxies.squid(Rules(password=True), guard=functools.partial(_negotiate, realm))
+
+
+def squid_negotiate_or_basic(realm: kerberos.Realm) -> AbstractContextManager[Proxy]:
+    """Kerberos for the machines of the company, a password for all others."""
+    return proxies.squid(Rules(password=True), guard=functools.partial(_negotiate_or_basic, realm))

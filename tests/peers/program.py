@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +60,29 @@ def started(*arguments: str, env: Mapping[str, str] | None = None, **streams: in
                 pipe.close()
 
 
+def echoed(data: bytes, *words: str, env: Mapping[str, str] | None = None) -> Bytes:
+    """`tunnelctl connect WORDS` to a target that sends back what comes. stdin stays open until all of `data` has come back,
+    because few proxies pass on a half-close."""
+    back = bytearray()
+    with started("connect", *words, env=env) as process:
+        feeder = threading.Thread(target=_feed, args=(process.stdin, data))
+        feeder.start()
+        while len(back) < len(data) and (piece := process.stdout.read(1 << 18)):
+            back += piece
+        feeder.join()
+        process.stdin.close()
+        back += process.stdout.read()
+        return Bytes(process.args, process.wait(SOON), bytes(back), process.stderr.read())
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    """Write all of it, or until nobody listens: then the status tells why."""
+    view = memoryview(data)
+    with suppress(BrokenPipeError):
+        while view:
+            view = view[pipe.write(view) :]
+
+
 def read_soon(pipe: IO[bytes], size: int) -> bytes:
     """Read exactly `size` bytes from an unbuffered pipe; fewer at its end, or when nothing comes in time."""
     data = b""
@@ -78,7 +101,8 @@ def at_end_soon(pipe: IO[bytes]) -> bool:
 def proxy_command(*proxies: str, options: str = "") -> str:
     """The value of ssh's ProxyCommand for a way through `proxies`."""
     words = [*MODULE, "connect", *(word for proxy in proxies for word in ("-x", proxy))]
-    return f"{shlex.join(words)} {options} %h %p".replace("  ", " ")
+    ours = shlex.join(words).replace("%", "%%")  # ssh would take a percent sign of a URL for one of its own words
+    return f"{ours} {options} %h %p".replace("  ", " ")
 
 
 class Serve:

@@ -103,7 +103,7 @@ class Guard(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-def _basic(directory: Path) -> Guard:
+def basic(directory: Path) -> Guard:
     return Guard(
         (
             f"auth_param basic program {path_of('basic_ncsa_auth')} {_htpasswd(directory)}",
@@ -122,7 +122,7 @@ def _squid_listens(port: int, tls: Tls | None) -> str:
 
 
 @contextmanager
-def squid(rules: Rules = ANYTHING, tls: Tls | None = None, guard: Callable[[Path], Guard] = _basic) -> Iterator[Proxy]:
+def squid(rules: Rules = ANYTHING, tls: Tls | None = None, guard: Callable[[Path], Guard] = basic) -> Iterator[Proxy]:
     """Squid without cache, helpers to a minimum, in the foreground. `guard` tells how a password is asked for, if one is."""
     with scratch_directory() as directory:
         lines = [
