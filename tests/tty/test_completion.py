@@ -117,6 +117,45 @@ def test_no_file_where_none_is_wanted(typist):
     assert typist.words("connect us\t") == ["connect", "us"]
 
 
+SSH_CONFIG = """\
+Host alpha.example  *.pattern.example !no.example
+  HostName beta.example
+host=gamma.example
+Match host nothing.example
+Host '$(touch run)' last.example"""
+KNOWN_HOSTS = """\
+delta.example,192.0.2.7 ssh-ed25519 AAAA
+[epsilon.example]:2222 ssh-ed25519 AAAA
+@cert-authority *.zeta.example ssh-ed25519 AAAA
+@revoked eta.example ssh-ed25519 AAAA
+|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-ed25519 AAAA
+"""
+
+
+@pytest.fixture
+def known(tmp_path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text(SSH_CONFIG)
+    (tmp_path / ".ssh/known_hosts").write_text(KNOWN_HOSTS)
+
+
+@pytest.mark.usefixtures("known")
+def test_hosts_that_ssh_knows(typist):
+    assert typist.words("connect al\t 22") == ["connect", "alpha.example", "22"]
+    assert typist.words("connect -x http://p:3128 del\t") == ["connect", "-x", "http://p:3128", "delta.example"]
+    assert typist.words("connect eps\t") == ["connect", "epsilon.example"]
+    assert typist.words("ssh-config al\t del\t") == ["ssh-config", "alpha.example", "delta.example"]
+
+
+@pytest.mark.peer("bash")
+@pytest.mark.usefixtures("known")
+def test_bash_offers_names_and_nothing_that_runs(tmp_path):
+    names = ["alpha.example", "gamma.example", "last.example", "delta.example", "192.0.2.7", "epsilon.example", "eta.example"]
+    assert bash("tunnelctl connect ", tmp_path) == names
+    assert not (tmp_path / "run").exists()
+    assert bash("tunnelctl serve ", tmp_path) == []
+
+
 def bash(line: str, home: Path, *before: str) -> list[str]:
     """What the bash function answers for a line whose words are given, without readline."""
     words = line.split(" ")

@@ -10,6 +10,9 @@ HELP = "print this help"
 VERSION = "print the version"
 
 
+HOSTS = ("connect", "check", "ssh-config")  # commands whose words are hosts that ssh may know
+
+
 def bare(text: str) -> str:
     """Without the backticks around literals, which a shell shows as they are."""
     return text.replace("`", "")
@@ -35,6 +38,8 @@ def bash() -> str:
 def bash_words(command: str) -> str:
     if command == "run":
         return " kind=command"
+    if command in HOSTS:
+        return " kind=host"
     return f" choices='{' '.join(SHELLS)}'" if command == "completion" else ""
 
 
@@ -43,6 +48,8 @@ def bash_value(command: str, flag: Flag) -> str:
     patterns = " | ".join(f"{command}:{s}" for s in flag.spellings)
     if flag.kind == FILE:
         return f"        {patterns}) kind=file ;;"
+    if flag.name == "profile":
+        return f"        {patterns}) kind=profile ;;"
     return f"        {patterns}) kind=value choices='{' '.join(flag.choices)}' ;;"
 
 
@@ -51,6 +58,39 @@ def bash_value(command: str, flag: Flag) -> str:
 # __ltrimcolons_completions does where that package is installed.
 BASH = """\
 {header}
+
+# Names that ssh knows: of its settings without the patterns, and of the hosts that it has met, if they are not hashed.
+# compgen expands what it is given: only characters of names and addresses come through.
+_tunnelctl_hosts() {{
+    local name
+    local -a words=() names=()
+    if [[ -r ~/.ssh/config ]]; then
+        while IFS=$' \t=' read -ra words || ((${{#words[@]}})); do
+            [[ ${{words[0]-}} == [Hh][Oo][Ss][Tt] ]] && names+=("${{words[@]:1}}")
+        done <~/.ssh/config
+    fi
+    if [[ -r ~/.ssh/known_hosts ]]; then
+        while read -ra words || ((${{#words[@]}})); do
+            name=${{words[0]-}}
+            [[ $name == @* ]] && name=${{words[1]-}}
+            IFS=, read -ra words <<<"$name"
+            names+=("${{words[@]}}")
+        done <~/.ssh/known_hosts
+    fi
+    for name in "${{names[@]}}"; do
+        [[ $name == \\[*\\]:* ]] && name=${{name#\\[}} name=${{name%%\\]*}}
+        [[ $name && $name != *[!A-Za-z0-9._:-]* ]] && printf '%s\n' "$name"
+    done
+}}
+
+# The tables [profiles.NAME] of the settings file.
+_tunnelctl_profiles() {{
+    local line file=${{XDG_CONFIG_HOME:-~/.config}}/tunnelctl/config.toml
+    [[ -r $file ]] || return
+    while read -r line; do
+        [[ $line =~ ^\\[\\ *profiles\\ *\\.\\ *\\"?([A-Za-z0-9_-]+)\\"?\\ *\\] ]] && printf '%s\n' "${{BASH_REMATCH[1]}}"
+    done <"$file"
+}}
 
 _tunnelctl() {{
     local IFS=$' \t\n' cur='' prev='' lead='' before='' command='' kind='' choices='' flags='' piece reply glued=0 index
@@ -78,8 +118,12 @@ _tunnelctl() {{
         '') flags='-h --help --version' choices='{commands}' ;;
 {flags}
         esac
-        [[ $cur == -* ]] && choices=$flags
+        [[ $cur == -* ]] && kind='' choices=$flags
     fi
+    case $kind in
+    host) choices=$(_tunnelctl_hosts) ;;
+    profile) choices=$(_tunnelctl_profiles) ;;
+    esac
     if [[ $kind == file ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t replies < <(compgen -f -- "$cur")
@@ -100,7 +144,13 @@ complete -F _tunnelctl tunnelctl
 """
 
 
-ZSH_WORDS = {"completion": f"'1:shell:({' '.join(SHELLS)})'", "run": "'(-)*::: :_normal'"}
+ZSH_WORDS = {
+    "connect": "'1:host:_ssh_hosts' '2: :()'",
+    "check": "'1:host:_ssh_hosts' '2: :()'",
+    "ssh-config": "'*:host:_ssh_hosts'",
+    "completion": f"'1:shell:({' '.join(SHELLS)})'",
+    "run": "'(-)*::: :_normal'",
+}
 
 
 def zsh() -> str:
@@ -143,6 +193,8 @@ def zsh_action(flag: Flag) -> str:
     """What completes the value."""
     if flag.kind == FILE:
         return "_files"
+    if flag.name == "profile":
+        return "_tunnelctl_profiles"
     whole = " ".join(c for c in flag.choices if not c.endswith("/"))
     begun = " ".join(c for c in flag.choices if c.endswith("/"))
     if flag.choices:
@@ -173,7 +225,18 @@ _tunnelctl_commands() {{
     _describe command commands
 }}
 
+_tunnelctl_profiles() {{
+    local file=${{XDG_CONFIG_HOME:-$HOME/.config}}/tunnelctl/config.toml
+    local -a lines names
+    [[ -r $file ]] || return
+    lines=(${{(f)"$(<$file)"}})
+    names=(${{(M)lines:#\\[( )#profiles( )#.*}})
+    names=(${{${{names#*.}}%%\\]*}})
+    compadd -- ${{${{names//\\"/}}// /}}
+}}
+
 _tunnelctl() {{
+    setopt local_options extended_glob
     local curcontext=$curcontext state line
     local -A opt_args
     _arguments -C \\
@@ -205,9 +268,21 @@ def fish() -> str:
         lines += [f"{seen} {fish_flag(flag)}" for flag in flags_of(command.name)]
         if command.name == "completion":
             lines.append(f"{seen} -a {fish_quote(' '.join(SHELLS))}")
+        if command.name in HOSTS:
+            lines.append(f"{seen} -a '(__fish_print_hostnames)'")
         if command.name == "run":
             lines.append(f"{seen} -x -a '(__fish_complete_subcommand --fcs-skip=2)'")
-    return "\n".join([HEADER.format(shell="fish"), "", *(f"complete -c tunnelctl {line}" for line in lines)]) + "\n"
+    return "\n".join([HEADER.format(shell="fish"), "", FISH_PROFILES, *(f"complete -c tunnelctl {line}" for line in lines)]) + "\n"
+
+
+FISH_PROFILES = """\
+function __tunnelctl_profiles
+    set -l directory ~/.config
+    set -q XDG_CONFIG_HOME; and set directory $XDG_CONFIG_HOME
+    test -r $directory/tunnelctl/config.toml; or return
+    string match -rg '^\\s*\\[\\s*profiles\\s*\\.\\s*"?([A-Za-z0-9_-]+)"?\\s*\\]' <$directory/tunnelctl/config.toml
+end
+"""
 
 
 def fish_flag(flag: Flag) -> str:
@@ -217,6 +292,8 @@ def fish_flag(flag: Flag) -> str:
         words.append(f"-l {flag.name}")
     if flag.takes_value:
         words.append("-r -F" if flag.kind == FILE else "-x")
+    if flag.name == "profile":
+        words.append("-a '(__tunnelctl_profiles)'")
     if flag.choices:
         words.append(f"-a {fish_quote(' '.join(flag.choices))}")
     return " ".join([*words, f"-d {fish_quote(bare(flag.help))}"])
