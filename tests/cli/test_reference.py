@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from tunnelctl.cli.man import pages
-from tunnelctl.cli.reference import COMPLETIONS, ROOT, files, fill, main, others, table
+from tunnelctl.cli.reference import COMPLETIONS, ROOT, SCHEMA, files, fill, main, others, table
 from tunnelctl.cli.shells import SCRIPTS
 
 
@@ -15,7 +15,7 @@ def test_what_is_committed_is_what_is_generated(capsys):
 
 def test_all_files_are_checked():
     names = {str(path.relative_to(ROOT)) for path in files(ROOT)}
-    assert {*COMPLETIONS.values(), *(f"man/{name}" for name in pages()), "README.md"} == names
+    assert {*COMPLETIONS.values(), *(f"man/{name}" for name in pages()), "README.md", SCHEMA} == names
 
 
 def test_no_page_without_a_template():

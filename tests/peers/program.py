@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from tests.peers.events import check_events
 from tests.peers.process import READY_SECONDS, end
 
 MODULE = (sys.executable, "-m", "tunnelctl")
@@ -34,7 +35,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def run(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, seconds: float = RUN_SECONDS) -> Bytes:
     """Run tunnelctl to its end, with `stdin` on its standard input."""
-    return subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
+    done = subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
+    check_events(done.stderr)
+    if arguments[:1] == ("selftest",):  # elsewhere stdout has the bytes of a tunnel
+        check_events(done.stdout)
+    return done
 
 
 def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:
@@ -173,6 +178,7 @@ class Serve:
         assert crashed is None or self.ended_on_purpose, f"it ended by itself with {crashed}:\n{self.log()}"
         assert status == 0 or self.ended_on_purpose, f"it ended with {status} after SIGTERM:\n{self.log()}"
         assert "Traceback" not in self.log(), self.log()
+        check_events(self.log().encode())
 
 
 class Forward(Serve):

@@ -14,12 +14,14 @@ from pathlib import Path
 from tunnelctl.cli.commands import OTHERS, VARIABLES
 from tunnelctl.cli.flags import flags_of
 from tunnelctl.cli.man import pages
+from tunnelctl.cli.schema import schema
 from tunnelctl.cli.shells import SCRIPTS
 from tunnelctl.cli.usage import left, right
 from tunnelctl.status import ExitStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETIONS = {"bash": "completions/bash/tunnelctl", "zsh": "completions/zsh/_tunnelctl", "fish": "completions/fish/tunnelctl.fish"}
+SCHEMA = "tunnelctl/cli/events.schema.json"
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:
@@ -39,6 +41,7 @@ def main(argv: list[str], root: Path = ROOT) -> int:
 def files(root: Path) -> dict[Path, str]:
     """Each generated file and what it must contain."""
     wanted = {root / "man" / name: text for name, text in pages().items()}
+    wanted[root / SCHEMA] = schema()
     wanted.update((root / path, SCRIPTS[shell]()) for shell, path in COMPLETIONS.items())
     readme = root / "README.md"
     if readme.exists():

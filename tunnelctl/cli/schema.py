@@ -1,0 +1,60 @@
+"""The JSON Schema of the objects that --json prints, made from the manual's lists of events.
+
+It grows and never shrinks: an event or a key that it does not know is valid, so that a script which checks against the schema of
+an older release keeps working.
+"""
+
+import json
+
+from tunnelctl.cli.man import BOTH_EVENTS, EVENTS, Event
+
+Schema = dict[str, object]
+
+NUMBER: Schema = {"type": "number"}
+WHOLE: Schema = {"type": "integer"}
+TEXT: Schema = {"type": "string"}
+TEXTS: Schema = {"type": "array", "items": TEXT}
+TRUTH: Schema = {"type": "boolean"}
+
+# The types of keys, which mean the same in every event that has them; all others are texts.
+TYPES: dict[str, Schema] = {
+    **dict.fromkeys(("at", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
+    **dict.fromkeys(("attempt", "checks", "connection", "connections", "held", "received", "sent", "status", "tunnels"), WHOLE),
+    **dict.fromkeys(("addresses", "proxies", "via"), TEXTS),
+    "ok": TRUTH,
+    "code": {"type": ["integer", "null"]},
+    "error": {"type": ["string", "null"]},
+}
+
+# Keys that are there only where they are known.
+SOMETIMES = {("error", "code"), ("error", "error"), ("failed", "target"), ("failed", "code"), ("failed", "error")}
+
+
+def schema() -> str:
+    """The text of the file."""
+    names: dict[str, list[Event]] = {}
+    for event in (*BOTH_EVENTS, *(event for listed in EVENTS.values() for event in listed)):
+        names.setdefault(event.name, []).append(event)
+    return (
+        json.dumps(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "title": "An object that tunnelctl prints with --json",
+                "type": "object",
+                "properties": {"event": TEXT, "at": NUMBER},
+                "required": ["event"],
+                "allOf": [rule(name, events) for name, events in names.items()],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+def rule(name: str, events: list[Event]) -> Schema:
+    """What holds for the events of a name. Two commands may have one of the same name: then what both have is required."""
+    keys = list(dict.fromkeys(key for event in events for key in event.keys))
+    required = [key for key in keys if all(key in event.keys for event in events) and (name, key) not in SOMETIMES]
+    properties = {key: TYPES.get(key, TEXT) for key in keys}
+    then: Schema = {"description": "; or ".join(event.meaning for event in events), "properties": properties, "required": required}
+    return {"if": {"properties": {"event": {"const": name}}}, "then": then}
