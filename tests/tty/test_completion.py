@@ -10,7 +10,7 @@ import pexpect
 import pytest
 
 from tests.peers.process import path_of
-from tunnelctl.cli.commands import SHELLS
+from tunnelctl.cli.commands import COMMANDS, SHELLS
 from tunnelctl.cli.reference import COMPLETIONS, ROOT
 
 SECONDS = 20
@@ -171,7 +171,7 @@ def bash(line: str, home: Path, *before: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "answers"),
     [
-        ("tunnelctl ", ["connect", "forward", "run", "serve", "ssh-config", "hash-password", "completion", "selftest"]),
+        ("tunnelctl ", [command.name for command in COMMANDS]),
         ("tunnelctl --", ["--help", "--version"]),
         ("tunnelctl connect -x http : //", ["//"]),
         ("tunnelctl connect --proxy = http :", ["//"]),
