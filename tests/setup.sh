@@ -16,6 +16,9 @@ corkscrew corkscrew
 connect-proxy connect-proxy
 proxytunnel proxytunnel
 cntlm cntlm
+microsocks microsocks
+danted dante-server
+unshare util-linux
 curl curl
 git git
 openssl openssl
@@ -39,7 +42,7 @@ microsocks microsocks
 # test is skipped; in CI it is replaced.
 [ -z "${CI:-}" ] || peers+='security_file_certgen squid-openssl
 '
-services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm'
+services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted'
 
 have() {
     PATH="$PATH:/usr/sbin:/sbin:/usr/lib/squid:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)" command -v "$1" >/dev/null 2>&1

@@ -231,6 +231,9 @@ class TestMalformed:
         assert "without answering" in machine.eof().cause
         machine.feed(b"\x05")
         assert "inside the answer" in machine.eof().cause
+        machine.feed(b"\x00")
+        assert "answered the request" in machine.eof().cause
+        assert "ssh -D" in four().eof().hint
         assert type(machine.eof()) is MalformedAnswer
 
 

@@ -76,7 +76,7 @@ class Granted(NamedTuple):
 class SocksClient(Speaker):
     """One request on one connection."""
 
-    __slots__ = ("_credentials", "_done", "_heard", "_request", "_target")
+    __slots__ = ("_asked", "_credentials", "_done", "_heard", "_request", "_target")
 
     def __init__(self, target: Address, version: str = SOCKS5, credentials: Credentials | None = None) -> None:
         """Raises UsageProblem or AuthenticationFailed for what cannot be said in that version.
@@ -85,6 +85,7 @@ class SocksClient(Speaker):
         """
         self._target = target
         self._done = self._heard = False
+        self._asked = version != SOCKS5  # whether what has been sent includes the request itself
         if version == SOCKS5:
             self._credentials = _login(credentials)
             methods = (NO_LOGIN, PASSWORD) if credentials else (NO_LOGIN,)
@@ -115,6 +116,9 @@ class SocksClient(Speaker):
 
     def eof(self) -> MalformedAnswer:
         """The error that it is when the proxy closes now."""
+        if self._asked:
+            hint = "some, ssh -D among them, do that where they cannot reach the target"
+            return self._malformed("closed before it had answered the request", hint)
         cause = "closed inside the answer" if self._heard else "closed without answering"
         return self._malformed(cause, "it may not speak SOCKS, or not this version; is the port right?")
 
@@ -124,6 +128,7 @@ class SocksClient(Speaker):
         yield from self._first(VERSION_5)
         yield from self._log_in((yield 1)[0])
         self._output += _request_5(self._target)
+        self._asked = True
         # A refusal is judged before the rest of it, which some proxies do not send.
         version, reply = yield 2
         if version != VERSION_5:

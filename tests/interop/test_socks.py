@@ -1,0 +1,107 @@
+"""SOCKS as the client against microsocks, Dante and OpenSSH: the machine of proto.socks_client on a plain socket."""
+
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.peers.openssh import Sshd
+from tests.peers.process import free_port
+from tests.peers.proxies import PASSWORD, USER, Proxy, Rules
+from tests.peers.scripted import Conversation, ScriptedServer, refusing_port, sample
+from tests.peers.socks_proxies import dante, microsocks, openssh
+from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, Refused
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.socks_client import SOCKS4A, SOCKS5, Granted, SocksClient
+
+Start = Callable[[Rules], AbstractContextManager[Proxy]]
+
+SECONDS = 20
+CONTENT = sample(1 << 20)
+both = pytest.mark.parametrize("start", [microsocks, dante], ids=lambda start: start.__name__)
+pytestmark = pytest.mark.peer("microsocks", "danted", "openssl", "unshare", "ssh", "sshd", "ssh-keygen")
+
+
+def speak(peer: Conversation) -> None:
+    """A target that speaks first."""
+    peer.send(CONTENT)
+
+
+def ask(proxy: Proxy, machine: SocksClient) -> bytes:
+    """What comes through the tunnel, to its end; not an octet is read beyond the answer."""
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=SECONDS) as sock:
+        sock.sendall(machine.request())
+        outcome = None
+        while outcome is None:
+            data = sock.recv(machine.wanted)
+            if not data:
+                raise machine.eof()
+            outcome = machine.feed(data)
+            sock.sendall(machine.take_output())
+        assert outcome == Granted(b"")
+        received = b""
+        while piece := sock.recv(1 << 16):
+            received += piece
+        return received
+
+
+@both
+@pytest.mark.parametrize("password", [False, True], ids=["open", "password"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_tunnel(start: Start, password: bool, host: str) -> None:
+    with start(Rules(password=password)) as proxy, ScriptedServer(speak) as target:
+        machine = SocksClient(Address(host, target.port), SOCKS5, (USER, PASSWORD) if password else None)
+        assert ask(proxy, machine) == CONTENT
+
+
+@both
+@pytest.mark.parametrize(
+    "credentials", [(USER, "wrong"), ("nobody-of-that-name", PASSWORD), None], ids=["password", "user", "none"]
+)
+def test_a_wrong_login(start: Start, credentials: tuple[str, str] | None) -> None:
+    with start(Rules(password=True)) as proxy, pytest.raises(AuthenticationFailed) as caught:
+        ask(proxy, SocksClient(Address("localhost", free_port()), SOCKS5, credentials))
+    assert PASSWORD not in f"{caught.value!r} {caught.value.hint}"
+
+
+@both
+def test_a_target_that_refuses(start: Start) -> None:
+    held, port = refusing_port()
+    with held, start(Rules()) as proxy, pytest.raises(Refused) as caught:
+        ask(proxy, SocksClient(Address("127.0.0.1", port)))
+    assert caught.value.detail == {"code": 5, "error": "connection_refused"}
+
+
+@both
+def test_a_name_that_nobody_has(start: Start) -> None:
+    with start(Rules()) as proxy, pytest.raises(Refused):
+        ask(proxy, SocksClient(Address("nobody.invalid", 22)))
+
+
+def test_a_target_that_the_rules_forbid() -> None:
+    with dante(Rules(ports=(22,))) as proxy, pytest.raises(Refused) as caught:
+        ask(proxy, SocksClient(Address("127.0.0.1", 23)))
+    assert caught.value.detail["error"] == "http_request_denied"
+
+
+def test_version_4() -> None:
+    """Dante does not know 4a: it takes addresses only."""
+    held, port = refusing_port()
+    with held, dante() as proxy, ScriptedServer(speak) as target:
+        assert ask(proxy, SocksClient(Address("127.0.0.1", target.port), SOCKS4A, (USER, ""))) == CONTENT
+        with pytest.raises(Refused) as caught:
+            ask(proxy, SocksClient(Address("127.0.0.1", port), SOCKS4A))
+        assert caught.value.detail == {"code": 91}
+
+
+@pytest.mark.parametrize("version", [SOCKS5, SOCKS4A])
+def test_openssh(version: str, sshd: Sshd) -> None:
+    """It closes where it cannot reach the target."""
+    held, port = refusing_port()
+    with held, openssh(sshd) as proxy, ScriptedServer(speak) as target:
+        for host in ("127.0.0.1", "localhost"):
+            assert ask(proxy, SocksClient(Address(host, target.port), version)) == CONTENT
+        with pytest.raises(MalformedAnswer) as caught:
+            ask(proxy, SocksClient(Address("127.0.0.1", port), version))
+        assert "ssh -D" in caught.value.hint
