@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,6 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # The developer's own proxy settings would otherwise decide where connect, curl, git and httpx go.
     for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
         del os.environ[name]
+    # And so would the settings file. Other programs keep theirs there too, so the directory is a real one.
+    directory = tempfile.TemporaryDirectory(prefix="tunnelctl-test-")
+    config.add_cleanup(directory.cleanup)
+    os.environ["XDG_CONFIG_HOME"] = directory.name
     # A tunnelctl that outlives the ssh which started it becomes our child, so that nothing_left sees it.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

@@ -74,6 +74,20 @@ def test_nor_with_the_proxy_from_the_environment_and_the_short_form(proxy):
     assert modules & HEAVY == set()
 
 
+def test_where_there_might_be_settings_they_are_looked_for_and_that_is_all(proxy, tmp_path):
+    modules = loaded(["connect", "-x", proxy, "host", "22"], env={"HOME": str(tmp_path)})
+    assert modules & HEAVY == set()
+    assert not {"tunnelctl.cli.settings_file", "pathlib", "difflib"} & modules
+
+
+def test_tomllib_is_loaded_for_a_file_and_typer_is_not(proxy, tmp_path):
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text(f'[defaults]\nproxy = "{proxy}"\n')
+    modules = loaded(["connect", "host", "22"], env={"XDG_CONFIG_HOME": str(tmp_path)})
+    assert "tomllib" in modules
+    assert not {"typer", "pydantic", "ssl", "asyncio", "json", "tunnelctl.cli.app"} & modules
+
+
 def test_nor_with_credentials_in_the_url(proxy):
     modules = loaded(["connect", "-x", proxy.replace("//", "//user:p%40ss@"), "host", "22"])
     assert modules & (HEAVY - {"urllib.parse"}) == set()

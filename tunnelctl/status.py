@@ -22,7 +22,7 @@ class ExitStatus(IntEnum):
     UNREACHABLE = 75, "the proxy or the target cannot be reached, or a time limit struck: worth a retry"
     MALFORMED = 76, "the answer was not HTTP, or malformed"
     AUTHENTICATION = 77, "a login is wanted (407), not accepted or cannot be sent, or TLS failed: a certificate, mostly"
-    SETTINGS = 78, "a password, users, policy or key file is wrong, a password command failed, or the access log cannot be opened"
+    SETTINGS = 78, "the settings file, or another one that was named, is wrong, a password command failed, or no log can be opened"
     CANNOT_RUN = 126, "the command of `run` cannot be executed; otherwise `run` ends with the status of its command"
     COMMAND_NOT_FOUND = 127, "the command of `run` does not exist"
 

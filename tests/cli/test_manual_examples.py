@@ -20,7 +20,9 @@ from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
 from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.app import parse
 from tunnelctl.cli.commands import COMMANDS
+from tunnelctl.cli.direct import parse_connect
 from tunnelctl.cli.man import pages
+from tunnelctl.cli.settings import complete
 from tunnelctl.client.local import parse_local
 
 PROXY = "http://proxy:3128"
@@ -46,11 +48,12 @@ BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
+SETTINGS, CHOSEN = EXAMPLES["config"]
 
 
 def test_every_page_has_its_examples_here():
     """A new one fails to be unpacked above; a new page is missed here."""
-    assert {name for name, found in EXAMPLES.items() if found} == {"tunnelctl", "policy", *(c.name for c in COMMANDS)}
+    assert {name for name, found in EXAMPLES.items() if found} == {"tunnelctl", "policy", "config", *(c.name for c in COMMANDS)}
 
 
 def with_program(**extra: str) -> dict[str, str]:
@@ -60,6 +63,21 @@ def with_program(**extra: str) -> dict[str, str]:
 
 def shell(lines: str, env: Mapping[str, str], cwd: Path, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(["/bin/sh", "-c", lines], input=stdin, capture_output=True, env=env, cwd=cwd, timeout=RUN_SECONDS)
+
+
+# --- settings
+
+
+def test_settings(tmp_path):
+    """The file is right as it stands, and the line for ssh names a profile that it has."""
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text(SETTINGS)
+    words = shlex.split(CHOSEN.partition("ProxyCommand tunnelctl ")[2].replace("%h", "host").replace("%p", "22"))
+    line = parse_connect(words, {"XDG_CONFIG_HOME": str(tmp_path)})
+    assert line.options.proxy == ("http://proxy.example.net:3128",)
+    assert (line.options.proxy_user, line.options.timeout) == ("alice", 10)
+    lab = complete("forward", parse(["forward", "--profile", "lab"]).pairs, {"XDG_CONFIG_HOME": str(tmp_path)})
+    assert lab.fields()["ask_password"] is True
 
 
 # --- ssh

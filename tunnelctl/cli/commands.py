@@ -154,13 +154,17 @@ NOTES = {"Policy": RULE}
 VARIABLES = (
     Variable(("TUNNELCTL_PROXY",), "the proxy when -x is not given"),
     Variable(("TUNNELCTL_PROXY_PASSWORD",), "the password for the proxy, where neither a URL nor a file has one"),
-    Variable(("https_proxy", "HTTPS_PROXY"), "the proxy when TUNNELCTL_PROXY is not set; lower case wins"),
+    Variable(("TUNNELCTL_PROFILE",), "the profile of the settings file when --profile is not given"),
+    Variable(
+        ("https_proxy", "HTTPS_PROXY"), "the proxy when neither TUNNELCTL_PROXY nor the settings file names one; lower case wins"
+    ),
     Variable(("all_proxy", "ALL_PROXY"), "consulted last"),
     Variable(
         ("no_proxy", "NO_PROXY"),
         "targets reached without a proxy, separated by commas: a name with its subdomains, an address, a network such as "
-        "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x",
+        "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x or the settings file",
     ),
+    Variable(("XDG_CONFIG_HOME",), "where tunnelctl/config.toml is looked for; ~/.config if not set"),
     Variable(
         ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
         "sockets that a service manager passed to forward; see sd_listen_fds(3)",

@@ -233,6 +233,10 @@ class _Shown(dict[str, object]):
         return show(self.get(key, "?"))
 
 
+def _settings(fields: Mapping[str, object]) -> str:
+    return _fill("settings: {file}, profile {profile}" if fields.get("profile") else "settings: {file}")(fields)
+
+
 def _route(fields: Mapping[str, object]) -> str:
     return _fill("route: {proxies} ({origin})" if fields.get("proxies") else "route: no proxy ({origin})")(fields)
 
@@ -285,6 +289,7 @@ def _progress(fields: Mapping[str, object]) -> str:
 FAILED = _fill("client {client}: {what}: {cause}")
 
 STAGES: dict[str, Render] = {
+    "settings": _settings,
     "route": _route,
     "alert": _fill("the PAC file says: {text}"),
     "lookup": _fill("looking up {host}"),

@@ -4,9 +4,11 @@ ssh starts a ProxyCommand for every connection, so the ordinary line is read her
 None, and Typer reads it and explains. It never disagrees with Typer on a line that it accepts; a property test holds that.
 """
 
+from collections.abc import Mapping
+
 from tunnelctl.cli.flags import FLAGS, Flag
-from tunnelctl.cli.values import Pair, connect_options
-from tunnelctl.client.options import ConnectOptions
+from tunnelctl.cli.settings import ConnectLine, connect_line
+from tunnelctl.cli.values import Pair
 from tunnelctl.errors import UsageProblem
 
 
@@ -19,8 +21,8 @@ def expand_short_form(argv: list[str]) -> list[str]:
     return argv if any(argv[0] == c.name for c in COMMANDS) else ["connect", *argv]
 
 
-def parse_connect(argv: list[str]) -> ConnectOptions | None:
-    """The options of a `connect` line, or None where Typer must have a look."""
+def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | None:
+    """What a `connect` line says, or None where Typer must have a look."""
     if argv[:1] != ["connect"]:
         return None
     spelled = {s: flag for flag in FLAGS if "connect" in flag.commands for s in flag.spellings}
@@ -43,7 +45,7 @@ def parse_connect(argv: list[str]) -> ConnectOptions | None:
                 return None
         pairs += [(flag, text)] * (2 if arg == "-vv" else 1)
     try:
-        return connect_options(pairs, words)
+        return connect_line(pairs, words, environ)
     except UsageProblem:
         return None
 

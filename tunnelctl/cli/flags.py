@@ -283,6 +283,11 @@ FLAGS = (
         detail="The file is opened anew at SIGHUP, for logrotate. What cannot be written is counted, and holds up no tunnel.",
     ),
     Flag(
+        "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "serve"), "Settings",
+        env=("TUNNELCTL_PROFILE",),
+        detail="The file is ~/.config/tunnelctl/config.toml; see tunnelctl-config(5).",
+    ),
+    Flag(
         "verbose", "v", "", LEVEL, "a line for each stage on stderr; -vv shows the heads, secrets masked", ("connect",), "Output",
     ),
     Flag(

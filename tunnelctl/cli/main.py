@@ -12,6 +12,7 @@ from time import monotonic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.cli.console import Console
+    from tunnelctl.cli.settings import ConnectLine
     from tunnelctl.client.options import ConnectOptions
     from tunnelctl.trace import Trace
 
@@ -53,8 +54,8 @@ def run(argv: list[str]) -> int:
 
     try:
         argv = expand_short_form(argv)
-        options = parse_connect(argv)
-        return run_unusual(argv) if options is None else run_connect(options, start)
+        line = parse_connect(argv, os.environ)
+        return run_unusual(argv) if line is None else run_connect(line, start)
     except TunnelctlError as error:
         console_for(argv, start).error(error)
         return error.status
@@ -93,11 +94,13 @@ def run_unusual(argv: list[str]) -> int:
     return run_call(call)
 
 
-def run_connect(options: "ConnectOptions", start: float) -> int:
+def run_connect(line: "ConnectLine", start: float) -> int:
     from tunnelctl.client.connect import run_connect as connect
 
     loaded()
-    return int(connect(options, os.environ, trace_for(options, start)))
+    trace = trace_for(line.options, start)
+    line.settings.announce(trace)
+    return int(connect(line.options, os.environ, trace))
 
 
 def loaded() -> None:

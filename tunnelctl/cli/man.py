@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from tunnelctl import __version__
 from tunnelctl.cli.commands import COMMANDS, OTHERS, VARIABLES, Command
-from tunnelctl.cli.flags import Flag, flags_of
+from tunnelctl.cli.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.cli.messages import Message, collected
+from tunnelctl.cli.settings_file import COMMANDS as READERS
+from tunnelctl.cli.settings_file import KEYS
 from tunnelctl.status import ExitStatus
 
 DATE = "2026-11-23"  # of the last change to the prose
@@ -87,6 +89,7 @@ SERVE_EVENTS = (
 )
 
 BOTH_EVENTS = (
+    Event("settings", "a settings file was read; `profile` is empty if none was chosen", ("file", "profile")),
     Event("warning", "anything worth knowing", ("text",)),
     Event(
         "error",
@@ -243,6 +246,29 @@ def entry(flag: Flag) -> str:
     return "\n".join(lines) + "\n"
 
 
+def keys() -> str:
+    """The keys of the settings file."""
+    text = ""
+    for name, flag in sorted(KEYS.items()):
+        users = [command for command in READERS if any(f.name == name for f in flags_of(command))]
+        text += f".TP\n\\fB{roff(name)}\\fR = {value_of(flag)}\n{roff(', '.join(users))}\n"
+    return text
+
+
+def value_of(flag: Flag) -> str:
+    """How a value is written in TOML."""
+    if flag.kind == SWITCH:
+        return "\\fBtrue\\fR | \\fBfalse\\fR"
+    if flag.kind in (LEVEL, COUNT, SECONDS):
+        return italic(flag.metavar or "N")
+    text = (
+        " | ".join(f'\\fB"{choice}"\\fR' for choice in flag.choices)
+        if flag.kind == CHOICE
+        else f'"{italic(flag.metavar.strip(chr(39)))}"'
+    )
+    return f"{text} | [{text}, ...]" if flag.repeat else text
+
+
 def environment() -> str:
     return "".join(f".TP\n{', '.join(f'{chr(92)}fB{n}{chr(92)}fR' for n in v.names)}\n{sentence(v.meaning)}\n" for v in VARIABLES)
 
@@ -330,6 +356,7 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "COMMANDS": lambda *_: commands(),
     "OTHERS": lambda *_: others(),
     "OPTIONS": lambda name, _: options(name),
+    "KEYS": lambda *_: keys(),
     "ENVIRONMENT": lambda *_: environment(),
     "STATUSES": lambda _, wanted: statuses(wanted),
     "EVENTS": lambda name, _: events(EVENTS[name] if name else BOTH_EVENTS),

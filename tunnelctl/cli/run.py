@@ -5,7 +5,8 @@ import os
 from tunnelctl.cli.app import Call
 from tunnelctl.cli.commands import COMMANDS, SHELLS
 from tunnelctl.cli.console import Console, write_stdout
-from tunnelctl.cli.values import connect_options, read_fields
+from tunnelctl.cli.settings import complete, connect_line
+from tunnelctl.cli.values import read_fields
 from tunnelctl.errors import UsageProblem
 from tunnelctl.status import ExitStatus
 
@@ -23,8 +24,10 @@ def run_call(call: Call) -> int:
 def connect(call: Call) -> int:
     from tunnelctl.client.connect import run_connect
 
-    options = connect_options(call.pairs, call.words)
-    return int(run_connect(options, os.environ, Console(options.verbose, options.quiet, options.json)))
+    options, settings = connect_line(call.pairs, call.words, os.environ)
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    return int(run_connect(options, os.environ, console))
 
 
 def forward(call: Call) -> int:
@@ -32,8 +35,11 @@ def forward(call: Call) -> int:
     from tunnelctl.client.options import ForwardOptions
 
     tidy_at_interrupt()
-    options = ForwardOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
-    return int(run_forward(options, os.environ, Console(options.verbose, options.quiet, options.json)))
+    settings = complete("forward", call.pairs, os.environ)
+    options = ForwardOptions(**settings.fields())  # type: ignore[arg-type]
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    return int(run_forward(options, os.environ, console))
 
 
 def run(call: Call) -> int:
@@ -41,8 +47,11 @@ def run(call: Call) -> int:
     from tunnelctl.client.run_command import run_command
 
     tidy_at_interrupt()
-    options = ForwardOptions(command=tuple(call.words), **read_fields(call.pairs))  # type: ignore[arg-type]
-    status = run_command(options, os.environ, Console(options.verbose, options.quiet, options.json))
+    settings = complete("run", call.pairs, os.environ)
+    options = ForwardOptions(command=tuple(call.words), **settings.fields())  # type: ignore[arg-type]
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    status = run_command(options, os.environ, console)
     # As it is: a status above 128 need not stand for a signal here, and that signal would not be ours.
     raise SystemExit(status)
 
@@ -61,8 +70,11 @@ def serve(call: Call) -> int:
     from tunnelctl.server.serve import run_server
 
     tidy_at_interrupt()
-    options = ServeOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
-    return int(run_server(options, Console(options.verbose, options.quiet, options.json)))
+    settings = complete("serve", call.pairs, os.environ)
+    options = ServeOptions(**settings.fields())  # type: ignore[arg-type]
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    return int(run_server(options, console))
 
 
 def ssh_config(call: Call) -> int:

@@ -139,23 +139,30 @@ class CredentialSource:
         path = self._environ.get("NETRC") or (home and os.path.join(home, ".netrc"))
         if not path:
             return None
-        import netrc
-
-        try:
-            with open(path, "rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-            login, _, password = netrc.netrc(path).hosts.get(self._proxy.address.host, ("", "", ""))
-        except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # whose text quotes the word that is wrong, and that may be it
-            place = f", line {error.lineno}" if isinstance(error, netrc.NetrcParseError) and error.lineno else ""
-            raise SettingsError(f"netrc file {path}{place}", "it is malformed") from None
-        except OSError as error:
-            if error.errno in (ENOENT, ENOTDIR):
-                return None
-            raise SettingsError(f"netrc file {path}", reason(error)) from error
+        login, password = _netrc_entry(path, self._proxy.address.host, self._trace)
         if not password or (self._user is not None and login not in ("", self._user)):
             return None
-        _warn_if_shared(f"netrc file {path}", mode, self._trace)
         return Secret(self._user or login or None, password)
+
+
+def _netrc_entry(path: str, host: str, trace: Trace) -> tuple[str, str]:
+    """Login and password for a host, "" where there is none."""
+    import netrc
+
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+        login, _, password = netrc.netrc(path).hosts.get(host, ("", "", ""))
+    except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # whose text quotes the word that is wrong, and that may be it
+        place = f", line {error.lineno}" if isinstance(error, netrc.NetrcParseError) and error.lineno else ""
+        raise SettingsError(f"netrc file {path}{place}", "it is malformed") from None
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR):
+            return "", ""
+        raise SettingsError(f"netrc file {path}", reason(error)) from error
+    if password:
+        _warn_if_shared(f"netrc file {path}", mode, trace)
+    return login, password or ""
 
 
 def _from_auth_file(path: str, trace: Trace) -> Secret:

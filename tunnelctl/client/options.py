@@ -11,6 +11,7 @@ class ConnectOptions(NamedTuple):
 
     target: Address
     proxy: tuple[str, ...] = ()  # URLs as typed, nearest first; "direct" alone goes without; () asks the environment
+    proxy_origin: str = "-x"  # where `proxy` stands, for people
     pac: str | None = None
     proxy_user: str | None = None
     proxy_password_file: str | None = None
@@ -26,6 +27,7 @@ class ConnectOptions(NamedTuple):
     keepalive: float = 60.0
     retry: int = 0
     fdpass: bool = False
+    profile: str | None = None
     verbose: int = 0
     quiet: bool = False
     json: bool = False
@@ -42,6 +44,7 @@ class ForwardOptions(NamedTuple):
     dynamic: tuple[str, ...] = ()  # -D as typed
     command: tuple[str, ...] = ()  # of `run`
     proxy: tuple[str, ...] = ()  # from here on as in ConnectOptions
+    proxy_origin: str = "-x"
     pac: str | None = None
     proxy_user: str | None = None
     proxy_password_file: str | None = None
@@ -60,6 +63,7 @@ class ForwardOptions(NamedTuple):
     max_connections: int = 0
     drain: float = 30.0
     progress: bool = False
+    profile: str | None = None
     verbose: int = 0
     quiet: bool = False
     json: bool = False

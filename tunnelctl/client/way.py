@@ -41,7 +41,8 @@ class Ways:
     def to(self, target: Address, trace: Trace) -> Way:
         """The way to one target."""
         route = choose_route(target, self._options.proxy, self._environ)
-        trace("route", proxies=[str(proxy) for proxy in route.proxies], origin=route.origin)
+        origin = self._options.proxy_origin if self._options.proxy else route.origin
+        trace("route", proxies=[str(proxy) for proxy in route.proxies], origin=origin)
         return self._way(target, route)
 
     def _way(self, target: Address, route: Route) -> Way:

@@ -31,6 +31,7 @@ class ServeOptions(NamedTuple):
     drain: float = 30.0
     access_log: str | None = None  # a file, or "-" for stdout
     keepalive: float = 60.0
+    profile: str | None = None
     verbose: int = 0
     quiet: bool = False
     json: bool = False
