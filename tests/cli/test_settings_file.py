@@ -166,6 +166,15 @@ def test_what_contradicts_is_overruled_by_what_is_nearer(tmp_path: Path, profile
     assert ("verbose" in found) == ("-v" in line)
 
 
+@pytest.mark.parametrize(
+    ("off", "defaults"),
+    [("quiet = false", "verbose = 2"), ("ask-password = false", 'password-command = "c"'), ("proxy = []", 'pac = "p"')],
+)
+def test_what_is_switched_off_stands_in_nobodys_way(tmp_path: Path, off: str, defaults: str) -> None:
+    text = f"[defaults]\n{defaults}\n[profiles.work]\n{off}\n"
+    assert len(fields(tmp_path, text, "connect --profile work host 22")) == 2
+
+
 ALICE = 'proxy-user = "alice"\n'
 
 

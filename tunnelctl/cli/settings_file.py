@@ -243,7 +243,8 @@ class _Merger:
         }
         for name, entry in wanted.items():
             self._add(table, name, entry)
-        self.overrule(set(wanted))
+        self.overrule({name for name, entry in wanted.items() if entry.texts})
+        self._decided |= wanted.keys()  # what is switched off is decided too, and stands in nobody's way
 
     def _add(self, table: Table, name: str, entry: Entry) -> None:
         flag = self._flags[name]
