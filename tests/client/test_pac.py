@@ -1,6 +1,8 @@
 """PAC files: what the functions of the specification say, how names are looked up, what hostile scripts come to."""
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,9 +11,9 @@ import pytest
 from tests.client.harness import Recorder
 from tunnelctl.client import pac
 from tunnelctl.client.pac import Pac
-from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, run
 from tunnelctl.engine.resolver import SocketAddress
-from tunnelctl.errors import SettingsError
+from tunnelctl.errors import SettingsError, Unreachable
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.status import ExitStatus
 
@@ -200,11 +202,11 @@ timeRange(4, 5, 0, 4, 6, 0, "GMT") && !timeRange(0, 0, 0, 0, 0, 30)
 
 
 def wrong(lines: list[str], before: str = "") -> list[str]:
-    """The lines that are not true, asked in one run for each look-up that is missing."""
+    """The lines that are not true, asked in one run."""
     script = f"{before}\nfunction FindProxyForURL() {{ return JSON.stringify([{','.join(lines)}]); }}"
     known = {name: NAMES.get(name, []) for name in [*NAMES, "none.test", "null", "bad name"]}
     task = {
-        "helpers": (Path(pac.__file__).parent / "pac.js").read_text("utf-8"), "script": script, "url": "", "host": "",
+        "script": script, "url": "", "host": "",
         "known": known, "own": ["2001:db8::1", "198.51.100.1"], "room": 0, "seconds": 20,
     }  # fmt: skip
     report = pac._in_a_process(task)
@@ -345,6 +347,21 @@ def test_without_the_engine_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="wrong ELF class") as caught:
         run(main)
     assert "pip install 'tunnelctl[pac]'" in caught.value.hint
+
+
+def test_a_machine_that_has_nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(pac.subprocess, "run", full)
+    assert fails(tmp_path, returning("'DIRECT'")) == "its process cannot be started: too many open files"
+
+    async def busy(*_: object) -> None:
+        raise BusyResourceError
+
+    monkeypatch.setattr(pac, "to_thread", busy)
+    with pytest.raises(Unreachable, match="too many look-ups hang"):
+        find(tmp_path, returning("'DIRECT'"))
 
 
 def test_the_engine_stays_out_of_this_process(tmp_path: Path) -> None:

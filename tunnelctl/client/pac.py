@@ -1,8 +1,7 @@
 """PAC: asks a script for the proxies that lead to a target, within bounds of time and memory.
 
 The script never waits for a name. It runs with a table of the addresses that are known; where it wants another one it is stopped,
-the name is looked up here, and it runs again, which is how Chromium does it. All of a script's reasons are names, so it comes to
-the same each time.
+the name is looked up here, and it runs again from the start, which is how Chromium does it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tunnelctl.engine.event import Semaphore
 from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.resolver import resolve
-from tunnelctl.errors import AddressError, SettingsError
+from tunnelctl.errors import AddressError, SettingsError, Unreachable, reason
 from tunnelctl.proto.address import Address, parse_host, shown
 from tunnelctl.proto.pac import Choice, parse_answer, url_of
 from tunnelctl.record import NamedTuple
@@ -55,7 +54,7 @@ class Pac:
         self._source, self._trace = source, trace
         self._script: str | None = None
         self._cache: dict[Address, _Cached] = {}
-        # One process at a time, of 60 MiB each: connections that come together may all want one.
+        # One process of V8 at a time, which has 60 MiB: connections that come together may all want one.
         self._turn = Semaphore(1)
 
     async def find(self, target: Address) -> tuple[Choice, ...]:
@@ -96,17 +95,19 @@ class Pac:
 
     async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
         """One run of the script, from the start: nothing of an earlier one is left."""
-        async with self._turn:
-            if self._script is None:
-                self._script = await to_thread(read, self._source)
-            report = await to_thread(_in_a_process, self._task(target, known))
+        try:
+            async with self._turn:
+                if self._script is None:
+                    self._script = await to_thread(read, self._source)
+                report = await to_thread(_in_a_process, self._task(target, known))
+        except BusyResourceError as error:
+            raise Unreachable(f"PAC file {shown(self._source)}", "too many look-ups hang") from error
         if "absent" in report:
             raise _no_engine(report["absent"])
         return report
 
     def _task(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
         return {
-            "helpers": (_HERE / "pac.js").read_text("utf-8"),
             "script": self._script,
             "url": url_of(target),
             "host": target.host,
@@ -123,14 +124,16 @@ class Pac:
 def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
     """What pac_worker reports. -P, because the directory of its file holds modules of ours that it must not import."""
     command = [sys.executable, "-P", str(_HERE / "pac_worker.py")]
-    octets = json.dumps(task).encode()
     slow, dead = f"no answer within {SCRIPT_SECONDS} s", "it brought the JavaScript engine down"
     try:
+        octets = json.dumps({**task, "helpers": (_HERE / "pac.js").read_text("utf-8")}).encode()
         ended = subprocess.run(
             command, input=octets, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PROCESS_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return _failure(slow)
+    except OSError as error:  # no descriptor left, or no memory
+        return _failure(f"its process cannot be started: {reason(error)}")
     if ended.returncode:
         return _failure(slow if ended.returncode == -signal.SIGALRM else dead)
     return {**_failure(""), **json.loads(ended.stdout)}
