@@ -221,6 +221,7 @@ class _Merger:
         self._flags = {flag.name: flag for flag in flags_of(command)}
         self._environ, self._path = environ, path
         self._decided: set[str] = set()
+        self._elsewhere = False  # somebody nearer has named the proxies
         self.pairs: list[Pair] = []
         self.places: dict[str, str] = {}
         self.has_password = False
@@ -231,11 +232,12 @@ class _Merger:
 
     def overrule(self, names: set[str]) -> None:
         """These are decided, and with them what cannot hold beside them."""
+        self._elsewhere = self._elsewhere or not names.isdisjoint(WAYS)
         self._decided |= names | {other for name in names for other in OVERRULED.get(name, ())}
 
     def add(self, table: Table) -> None:
         # What stands beside a proxy is meant for it: another proxy must not get its password.
-        foreign = not self._decided.isdisjoint(WAYS) and not table.entries.keys().isdisjoint(WAYS)
+        foreign = self._elsewhere and not table.entries.keys().isdisjoint(WAYS)
         wanted = {
             name: entry
             for name, entry in table.entries.items()
