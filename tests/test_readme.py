@@ -11,7 +11,7 @@ from tunnelctl.cli.app import parse
 from tunnelctl.cli.commands import VARIABLES
 from tunnelctl.cli.values import connect_options
 from tunnelctl.proto.policy import parse_rule
-from tunnelctl.proto.proxy_url import parse_proxy_url
+from tunnelctl.proto.proxy_url import parse_proxy_list
 from tunnelctl.status import ExitStatus
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def test_command_lines_are_understood(line):
     assert call.command == words[0]
     if call.command == "connect":
         options = connect_options(call.pairs, call.words)
-        assert all(parse_proxy_url(url).address.port in (3128, 8080) for url in options.proxy)
+        assert all(proxy.address.port in (3128, 8080, 443, 1080) for url in options.proxy for proxy in parse_proxy_list(url))
     for flag, text in call.pairs:
         if flag.metavar == "RULE":
             parse_rule(text)

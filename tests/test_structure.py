@@ -52,6 +52,10 @@ TESTED_IN = {
     "client/pac_worker.py": "client/test_pac.py",  # it runs as a program
     "client/warm.py": "client/test_forward.py",
     "client/way.py": "client/test_connect.py",  # what each hop is sent
+    "client/hop.py": "client/test_tunnel.py",  # records
+    "client/asking.py": "client/test_tunnel.py",
+    "client/negotiate.py": "client/test_login.py",
+    "cli/upstream.py": "server/test_upstream.py",
     "stream/accept.py": "server/test_serve.py",  # and client/test_forward.py: both live in it
     "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
     "stream/stdio.py": "stream/test_contract.py",
@@ -143,7 +147,7 @@ def test_proto_cannot_block(path):
 @every_module
 def test_only_the_standard_library_and_what_is_declared(path):
     """A dependency that another package happens to bring is not ours; idna and h11 come with httpx."""
-    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11", "py_mini_racer"}
+    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11", "py_mini_racer", "spnego"}
     assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
 
 

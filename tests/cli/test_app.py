@@ -57,7 +57,7 @@ def test_version():
 @pytest.mark.parametrize(
     ("line", "text", "hint"),
     [
-        ("connect --prox u h 22", "connect: unknown flag --prox", "did you mean --proxy or --proxy-user or --profile?"),
+        ("connect --quie h 22", "connect: unknown flag --quie", "did you mean --quiet?"),
         ("connect --nonsense", "connect: unknown flag --nonsense", "tunnelctl connect --help"),
         ("connect -Z h 22", "connect: unknown flag -Z", "tunnelctl connect --help"),
         ("connect --allow x h 22", "connect: unknown flag --allow", "--allow is a flag of check-policy and serve"),
@@ -177,9 +177,9 @@ def test_typer_still_has_the_shape_that_we_read():
     """A new Typer that renames these would silently change messages: see explain()."""
     command = typer.main.get_command(build(lambda call: None))
     with pytest.raises(typer.TyperException) as caught:
-        command.main(["connect", "--prox"], standalone_mode=False, complete_var="")
-    assert caught.value.option_name == "--prox"
-    assert list(caught.value.possibilities) == ["--proxy", "--proxy-user", "--profile"]
+        command.main(["connect", "--quie"], standalone_mode=False, complete_var="")
+    assert caught.value.option_name == "--quie"
+    assert list(caught.value.possibilities) == ["--quiet"]
 
 
 def test_typer_declares_just_our_flags():

@@ -17,7 +17,7 @@ from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
-from tests.peers.scripted import Conversation, ScriptedServer
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.cli.app import parse
 from tunnelctl.cli.commands import COMMANDS
 from tunnelctl.cli.direct import parse_connect
@@ -26,6 +26,7 @@ from tunnelctl.cli.settings import complete
 from tunnelctl.client.local import parse_local
 
 PROXY = "http://proxy:3128"
+WANTS_LOGIN = b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n"
 needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
 
 
@@ -144,8 +145,8 @@ def test_local_ports_open(tmp_path: Path) -> None:
 @pytest.mark.peer("git")
 def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
     def refuse(peer: Conversation) -> None:
-        peer.read_head()
-        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        head = peer.read_head()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n" if b"\r\nProxy-Auth" in head else WANTS_LOGIN)
 
     (tmp_path / ".proxy").write_text("secret\n")
     (tmp_path / ".proxy").chmod(0o600)
@@ -153,7 +154,7 @@ def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
         env = with_program(HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1", LC_ALL="C")
         done = shell(RUN.replace(PROXY, proxy.url), env, tmp_path)
     assert proxy.heads[0].startswith(b"CONNECT example.com:443 HTTP/1.1\r\n")
-    assert b"\r\nProxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n" in proxy.heads[0]
+    assert b"\r\nProxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n" in proxy.heads[1]
     assert done.returncode == 128  # git's own
     assert b"refused a tunnel to example.com:443: 403 Forbidden" in done.stderr
 
@@ -196,14 +197,17 @@ def test_a_password_from_a_file_in_the_home_directory(tmp_path: Path) -> None:
     (tmp_path / ".proxy").chmod(0o600)
 
     def script(peer: Conversation) -> None:
-        peer.accept_tunnel()
+        if b"\r\nProxy-Authorization: " not in peer.read_head():
+            peer.send(WANTS_LOGIN)
+            return
+        peer.send(ESTABLISHED)
         peer.send(peer.read_to_end().upper())
 
     with ScriptedServer(script) as proxy:
         done = shell(LOGIN.replace(PROXY, proxy.url), with_program(HOME=str(tmp_path)), tmp_path, b"typed")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"TYPED", b"")
     assert b"CONNECT host:22 HTTP/1.1\r\n" in proxy.heads[0]
-    assert b"\r\nProxy-Authorization: Basic YWxpY2U6c3dvcmRmaXNo\r\n" in proxy.heads[0]
+    assert b"\r\nProxy-Authorization: Basic YWxpY2U6c3dvcmRmaXNo\r\n" in proxy.heads[1]
 
 
 def test_a_file_through_a_chain(tmp_path: Path) -> None:

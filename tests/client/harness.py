@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from tests.peers.scripted import Conversation
 from tunnelctl.client.connect import run_connect
+from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.tunnel import Hop, Way
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.fields import Fields
 

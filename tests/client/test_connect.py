@@ -11,8 +11,8 @@ import pytest
 from tests.client.harness import CANARY, TARGET, Ended, Recorder, connect, descriptor_is, next_head
 from tests.peers import program
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
+from tunnelctl.client import attempts as tries
 from tunnelctl.client import connect as under_test
-from tunnelctl.client import tunnel
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import (
     AuthenticationFailed,
@@ -113,7 +113,7 @@ def heads_of_a_chain(*proxies: str, environ: dict[str, str] | None = None, **oth
         peer.wait_gone()
 
     with ScriptedServer(script) as first:
-        connect(options(*(url.replace("FIRST", first.authority) for url in proxies), **others), environ)
+        connect(options(*(url.replace("FIRST", first.authority) for url in proxies), auth="basic", **others), environ)
     return heads
 
 
@@ -159,14 +159,14 @@ def test_nothing_secret_goes_into_the_tunnel() -> None:
         payload.append(peer.read_to_end())
 
     with ScriptedServer(script) as proxy:
-        connect(options(f"http://u:{CANARY}@{proxy.authority}", header=(f"X-Key: {CANARY}",)), stdin=b"payload")
+        connect(options(f"http://u:{CANARY}@{proxy.authority}", auth="basic", header=(f"X-Key: {CANARY}",)), stdin=b"payload")
     assert payload == [b"payload"]
 
 
 @pytest.mark.parametrize(("userinfo", "wanted"), [("u:p@", ("u", "p")), ("u:@", ("u", "")), (":token@", ("", "token")), ("", None)])
 def test_credentials_in_the_url(userinfo: str, wanted: tuple[str, str] | None) -> None:
     with ScriptedServer(echoes) as proxy:
-        connect(options(f"http://{userinfo}{proxy.authority}"))
+        connect(options(f"http://{userinfo}{proxy.authority}", auth="basic"))
     assert authorization(proxy.heads[0]) == wanted
 
 
@@ -174,7 +174,7 @@ def test_auth_file(tmp_path: Path) -> None:
     path = tmp_path / "auth"
     path.write_text("user:pass word\n")
     with ScriptedServer(echoes) as proxy:
-        ended = connect(options(proxy.url, proxy_auth_file=str(path)))
+        ended = connect(options(proxy.url, auth="basic", proxy_auth_file=str(path)))
     assert authorization(proxy.heads[0]) == ("user", "pass word")
     assert len(ended.trace.named("warning")) == 1  # the mask of this process leaves it readable
 
@@ -288,7 +288,7 @@ class AtRetry(Recorder):
 
 @pytest.fixture
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunnel, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(tries, "FIRST_RETRY", 0.01)
 
 
 @pytest.mark.usefixtures("_at_once")
@@ -343,8 +343,8 @@ def test_as_many_retries_as_asked_for(retry: int) -> None:
 
 
 def test_pauses_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunnel, "FIRST_RETRY", 0.01)
-    monkeypatch.setattr(tunnel, "LONGEST_RETRY", 0.02)
+    monkeypatch.setattr(tries, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(tries, "LONGEST_RETRY", 0.02)
     held, port = refusing_port()
     with held:
         assert attempts(options(f"http://127.0.0.1:{port}", retry=4), Unreachable)[1] == [0.01, 0.02, 0.02, 0.02]
@@ -422,7 +422,7 @@ def test_no_output_shows_a_secret(script: Script, shape: str) -> None:
     """V18."""
     with ScriptedServer(script) as proxy:
         url = f"http://{CREDENTIALS}{proxy.authority}"
-        done = program.connect(url, "target.test 22", shape, "--timeout", "0.5", "--header", f"Cookie: {CANARY}")
+        done = program.connect(url, "target.test 22", shape, "--auth", "basic", "--timeout", "0.5", "--header", f"Cookie: {CANARY}")
     assert ENCODED.encode() in proxy.heads[0]
     for output in (done.stdout, done.stderr):
         assert CANARY.encode() not in output

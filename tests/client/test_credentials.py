@@ -26,11 +26,10 @@ def source(url: str = PLAIN, nearest: bool = True, **others: Any) -> CredentialS
 
 
 def credentials(url: str = PLAIN, nearest: bool = True, **others: Any) -> tuple[str | None, str] | None:
-    """The user and the password for a proxy; `available` has to have told that there are some."""
+    """The user and the password for a proxy. What can be wrong with flags and files is told before it asks for them."""
     asked = source(url, nearest, **others)
-    announced = asked.available
+    asked.prepare()
     secret = run(asked.find)
-    assert announced == (secret is not None)
     return None if secret is None else tuple(secret)
 
 
@@ -146,7 +145,7 @@ def test_a_user_and_a_password_from_the_flags_come_before_an_auth_file(tmp_path:
 def test_nothing_is_run_before_somebody_asks_and_then_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     asked = source(proxy_user="user", password_command=f"echo run >> {log}; echo secret")
-    assert asked.available
+    asked.prepare()
     assert not log.exists()
     assert [run(asked.find), run(asked.find)] == [Secret("user", "secret")] * 2
     assert log.read_text() == "run\n"

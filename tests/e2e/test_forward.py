@@ -174,7 +174,7 @@ def test_no_secret_shows_anywhere() -> None:
         with ExitStack() as stack:
             proxy = stack.enter_context(ScriptedServer(refuse))
             env = {"TUNNELCTL_PROXY": f"http://anna@{proxy.authority}", "TUNNELCTL_PROXY_PASSWORD": secret}
-            forward = stack.enter_context(Forward(*flags, "-D", "0", env=env))
+            forward = stack.enter_context(Forward(*flags, "-D", "0", "--auth", "basic", env=env))
             for request in (b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\1\0\x16", b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n"):
                 with socket.create_connection(("127.0.0.1", forward.port), 10) as client:
                     client.sendall(request)

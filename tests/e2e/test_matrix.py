@@ -338,8 +338,8 @@ def test_peer_that_is_not_http_fails_at_once_and_shows_its_line() -> None:
 
 
 def test_peer_that_is_not_http_is_shown_escaped() -> None:
-    text = fails(b"\x16\x03\x01\x00\xc8\x1b[2J\r\n", 76)
-    assert r"\x16" in text
+    text = fails(b"\x17\x03\x01\x00\xc8\x1b[2J\r\n", 76)
+    assert r"\x17" in text
 
 
 # --- a broken tunnel
@@ -451,9 +451,9 @@ def way_of_the_secret(way: str, directory: Path) -> tuple[list[str], dict[str, s
         file.write_text(text + "\n")
         file.chmod(0o600)
     return {
-        "password file": (["--proxy-user", "anna", "--proxy-password-file", str(password)], {}),
-        "corkscrew file": (["--proxy-auth-file", str(both)], {}),
-        "password variable": (["--proxy-user", "anna"], {"TUNNELCTL_PROXY_PASSWORD": SECRET}),
+        "password file": (["--auth", "basic", "--proxy-user", "anna", "--proxy-password-file", str(password)], {}),
+        "corkscrew file": (["--auth", "basic", "--proxy-auth-file", str(both)], {}),
+        "password variable": (["--auth", "basic", "--proxy-user", "anna"], {"TUNNELCTL_PROXY_PASSWORD": SECRET}),
     }[way]
 
 
@@ -488,7 +488,7 @@ def test_secret_in_the_url_is_not_in_any_output() -> None:
     answer = with_body(b"407 Proxy Authentication Required", fields=b'Proxy-Authenticate: Basic realm="x"\r\n')
     with ScriptedServer(refuse(answer)) as proxy:
         done = connect(proxy.url.replace("//", f"//anna:{SECRET}@"), TARGET, "-vv")
-    assert SECRET_IN_BASIC.encode() in proxy.heads[0]
+    assert SECRET_IN_BASIC.encode() in proxy.heads[1]
     assert done.returncode == 77
     assert SECRET.encode() not in done.stderr
     assert SECRET_IN_BASIC.encode() not in done.stderr

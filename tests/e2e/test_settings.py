@@ -101,8 +101,9 @@ def test_a_whole_login_without_a_secret_in_sight(tmp_path: Path) -> None:
     with ScriptedServer(look) as proxy:
         env = settings(
             tmp_path,
-            f'[defaults]\nproxy = "http://{proxy.authority}"\nproxy-user = "alice"\npassword-command = "cat {tmp_path}/secret"\n'
-            f'[profiles.url]\nproxy = "http://alice:{CANARY}@{proxy.authority}"\n',
+            f'[defaults]\nproxy = "http://{proxy.authority}"\nproxy-user = "alice"\nauth = "basic"\n'
+            f'password-command = "cat {tmp_path}/secret"\n'
+            f'[profiles.url]\nauth = "basic"\nproxy = "http://alice:{CANARY}@{proxy.authority}"\n',
             0o644,
         )
         for more in (["-vv"], ["--json"], ["-vv", "--profile", "url"], ["--json", "--profile", "url"]):
@@ -115,9 +116,14 @@ def test_a_whole_login_without_a_secret_in_sight(tmp_path: Path) -> None:
     assert not any(form in line for form in FORMS for line in shown)
 
 
+def wants_login(peer: Conversation) -> None:
+    peer.accept_tunnel(b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
+
+
 def test_a_command_that_fails_is_one_line(tmp_path: Path) -> None:
     command = f"echo {CANARY}; exit 3"
-    done = connect("http://127.0.0.1:9", "host 22", "--proxy-user", "alice", "--password-command", command)
+    with ScriptedServer(wants_login) as proxy:
+        done = connect(proxy.url, "host 22", "--proxy-user", "alice", "--password-command", command)
     assert (done.returncode, done.stdout) == (ExitStatus.SETTINGS, b"")
     assert done.stderr == b"tunnelctl: --password-command: it ended with status 3\n"
 

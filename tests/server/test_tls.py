@@ -151,7 +151,7 @@ def test_a_client_without_a_certificate_is_not_let_in(files: certificates.Certif
 
 
 def test_a_client_of_another_authority_is_not_let_in(files: certificates.Certificates, tmp_path: Path) -> None:
-    with speaking_tls(files, certificates.another_authority(tmp_path)) as proxy:
+    with speaking_tls(files, certificates.another_authority(tmp_path)[0]) as proxy:
         record = refused_by(proxy, files, files.client)
     assert "issued by an authority that is not" in record["rule"]
 

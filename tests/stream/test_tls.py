@@ -278,7 +278,7 @@ def test_expired(files: certificates.Certificates, tmp_path: Path) -> None:
 
 
 def test_unknown_issuer(files: certificates.Certificates, tmp_path: Path) -> None:
-    error = failure(settings(files, cacert=str(certificates.another_authority(tmp_path))), serving(files.server))
+    error = failure(settings(files, cacert=str(certificates.another_authority(tmp_path)[0])), serving(files.server))
     assert error.status == 77
     assert "authority that is not" in error.cause
     assert "--proxy-cacert" in error.hint

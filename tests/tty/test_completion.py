@@ -89,7 +89,7 @@ def test_what_a_person_types(typist):
     assert typist.words("conn\t") == ["connect"]
     assert typist.words("ha\t") == ["hash-password"]
     assert typist.words("completion fi\t") == ["completion", "fish"]
-    assert typist.words("connect --proxy-p\t") == ["connect", "--proxy-password-file"]
+    assert typist.words("connect --proxy-pa\t") == ["connect", "--proxy-password-file"]
     assert typist.words("connect host 22 --fd\t") == ["connect", "host", "22", "--fdpass"]
     assert typist.words("serve --half\t") in (["serve", "--half-close-timeout"], ["serve", "--half-close-timeout="])
     assert typist.words("serve --users us\t") == ["serve", "--users", "users.txt"]
@@ -99,7 +99,7 @@ def test_what_a_person_types(typist):
 
 def test_values_with_colons(typist):
     """bash splits words at colons; a URL that is only begun gets no blank after it."""
-    assert typist.words("connect -x ht\tp:3128") == ["connect", "-x", "http://p:3128"]
+    assert typist.words("connect -x so\tp:3128") == ["connect", "-x", "socks5://p:3128"]
     assert typist.words("connect -x http:\tp:3128") == ["connect", "-x", "http://p:3128"]
     assert typist.words("connect -x http:/\tp:3128") == ["connect", "-x", "http://p:3128"]
     assert typist.words("connect -x http://p:3128 --fd\t") == ["connect", "-x", "http://p:3128", "--fdpass"]
@@ -109,7 +109,7 @@ def test_values_with_colons(typist):
 def test_values_after_an_equals_sign(typist):
     assert typist.words("connect --proxy=dir\t") == ["connect", "--proxy=direct"]
     assert typist.words("serve --users=us\t") == ["serve", "--users=users.txt"]
-    assert typist.words("connect --proxy=ht\tp:3128") == ["connect", "--proxy=http://p:3128"]
+    assert typist.words("connect --proxy=so\tp:3128") == ["connect", "--proxy=socks5://p:3128"]
 
 
 def test_no_file_where_none_is_wanted(typist):

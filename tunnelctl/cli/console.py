@@ -297,6 +297,8 @@ STAGES: dict[str, Render] = {
     "connected": _connected,
     "request": _fill("request sent"),
     "response": _fill("answer: {status}"),
+    "tls": _fill("TLS with {to}: {version}, {cipher}, certificate of {subject}"),
+    "failover": _fill("not reached: {cause}; next: {proxies}"),
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "tunnel": _tunnel,
     "end": _fill("tunnel ended: {reason}; sent {sent} B, received {received} B"),

@@ -56,6 +56,7 @@ class Flag(NamedTuple):
 
 REACH = ("connect", "forward", "run", "ssh-config")  # what reaches a proxy, or writes down how
 LOCAL = ("forward", "run")  # what opens local ports
+UPSTREAM = (*REACH, "serve")  # and serve, where it leads on through another proxy
 ALL = ("connect", *LOCAL, "serve")
 JUDGING = ("serve", "check-policy")  # what has rules on targets
 
@@ -87,7 +88,7 @@ FLAGS = (
         "prefer a file or TUNNELCTL_PROXY_PASSWORD.",
         env=("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
         repeat=True,
-        choices=("direct", "http://"),
+        choices=("direct", "http://", "https://", "socks5://"),
     ),
     Flag(
         "pac", "", "FILE|URL", FILE, "ask a PAC file for the proxies to each target", REACH, "Proxy",
@@ -96,29 +97,73 @@ FLAGS = (
         "time, memory and names looked up. It needs the extra tunnelctl[pac].",
     ),
     Flag(
-        "proxy-user", "", "NAME", TEXT, "user name for the proxy", REACH, "Proxy",
+        "proxy", "x", "URL", TEXT, "lead every tunnel on through this proxy; repeated: a chain, nearest first", ("serve",), "Proxy",
+        detail="The environment's proxies are not asked. Names are then looked up by that proxy, so rules on networks hold for "
+        "targets that are addresses, and rules on names for the others. It is logged in to with what is given here, never with "
+        "what a client sent.",
+        repeat=True,
+        choices=("http://", "https://", "socks5://"),
+    ),
+    Flag(
+        "proxy-user", "", "NAME", TEXT, "user name for the proxy", UPSTREAM, "Proxy",
         detail="Used where the URL names no user. With several proxies it is for the nearest; the others have theirs in the URL.",
     ),
     Flag(
-        "proxy-password-file", "", "FILE", FILE, "file whose first line is the password", REACH, "Proxy",
+        "proxy-password-file", "", "FILE", FILE, "file whose first line is the password", UPSTREAM, "Proxy",
         env=("TUNNELCTL_PROXY_PASSWORD",),
         detail="The variable holds the password itself; the file comes first.",
     ),
     Flag(
-        "password-command", "", "COMMAND", TEXT, "shell command that prints the password", REACH, "Proxy",
+        "password-command", "", "COMMAND", TEXT, "shell command that prints the password", UPSTREAM, "Proxy",
         detail="Run by /bin/sh when the password is needed, without our stdin and stdout; the first line that it prints is the "
         "password. It has 60 seconds. As in --password-command 'pass show proxy'.",
     ),
     Flag(
-        "ask-password", "", "", SWITCH, "ask for the password on the terminal", REACH, "Proxy",
+        "ask-password", "", "", SWITCH, "ask for the password on the terminal", UPSTREAM, "Proxy",
         detail="On the terminal itself, never on stdin, which is the tunnel; so it works below ssh as well.",
     ),
     Flag(
-        "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as corkscrew has it", REACH, "Proxy",
+        "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as corkscrew has it", UPSTREAM, "Proxy",
     ),
     Flag(
-        "auth", "", "SCHEME", CHOICE, "how to log in: any, basic, digest, bearer, ntlm or negotiate", REACH, "Proxy",
+        "auth", "", "SCHEME", CHOICE, "how to log in: any, basic, digest, bearer, ntlm or negotiate", UPSTREAM, "Proxy",
+        detail="With `any` the proxy is asked without a login first, and then gets the strongest that it offers and that can work: "
+        "negotiate, digest, ntlm, bearer, basic. A scheme that is named is used at once (digest has to be asked for), and no other "
+        "is. The token of bearer comes from where the password would. Negotiate takes a Kerberos ticket, or user and password; "
+        "it and ntlm need the extra `negotiate` of the package.",
         default="any", choices=("any", "basic", "digest", "bearer", "ntlm", "negotiate"),
+    ),
+    Flag(
+        "proxy-cacert", "", "FILE", FILE, "trust these authorities for https:// proxies, and no others", UPSTREAM, "Proxy",
+        detail="Certificates in PEM form. Without it, the authorities that the system trusts count.",
+    ),
+    Flag(
+        "proxy-cert", "", "FILE", FILE, "client certificate for an https:// proxy, in PEM form", UPSTREAM, "Proxy",
+        detail="For the first https:// proxy on the way. Its key is in the same file, or in --proxy-key.",
+    ),
+    Flag(
+        "proxy-key", "", "FILE", FILE, "key of the client certificate, in PEM form, without a passphrase", UPSTREAM, "Proxy",
+    ),
+    Flag(
+        "proxy-pin", "", "SHA256", TEXT, "take an https:// proxy with this certificate only", UPSTREAM, "Proxy",
+    ),
+    Flag(
+        "proxy-insecure", "", "", SWITCH, "do not check the certificates of https:// proxies; warns each time", UPSTREAM, "Proxy",
+    ),
+    Flag(
+        "tls", "", "", SWITCH, "speak TLS to the target, inside the tunnel", ("connect",), "TLS",
+        detail="What goes in and out is then in the clear, as with `openssl s_client`.",
+    ),
+    Flag(
+        "tls-name", "", "NAME", TEXT, "name that the certificate of the target has to be for", ("connect",), "TLS",
+        detail="HOST, unless given. It is the name that is asked for (SNI) as well.",
+    ),
+    Flag(
+        "tls-cacert", "", "FILE", FILE, "trust these authorities for the target, and no others", ("connect",), "TLS",
+    ),
+    Flag(
+        "tls-alpn", "", "PROTOCOL", TEXT, "offer this protocol to the target, such as http/1.1", ("connect",), "TLS",
+        repeat=True,
     ),
     Flag(
         "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", REACH, "Proxy",

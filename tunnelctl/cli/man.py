@@ -37,9 +37,15 @@ CONNECT_EVENTS = (
     Event("lookup", "a name is looked up", ("host",)),
     Event("dial", "a connection is tried, to all addresses of the name", ("to", "addresses")),
     Event("connected", "it stands, to one of them", ("to", "address")),
+    Event(
+        "tls",
+        "TLS stands, with a proxy or the target: version, cipher, ALPN protocol, and the certificate's subject and pin",
+        ("to", "version", "cipher", "alpn", "subject", "pin"),
+    ),
     Event("request", "CONNECT was sent; secrets are masked in its head", ("head",)),
     Event("response", "the proxy answered", ("head", "status")),
     Event("retry", "an attempt failed, and another one follows after the delay", ("attempt", "delay", "cause")),
+    Event("failover", "these proxies could not be reached, and the next are asked", ("cause", "proxies")),
     Event("tunnel", "the tunnel is open", ("target", "via", "elapsed")),
     Event(
         "end",

@@ -18,7 +18,8 @@ from typing import NamedTuple, TypeVar
 
 from tunnelctl import __version__
 from tunnelctl.cli.console import Console, clean, head_lines, plain, write_stdout
-from tunnelctl.client.tunnel import Hop, Tunnel, Way, open_tunnel
+from tunnelctl.client.hop import Hop, Tunnel, Way
+from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, TooSlowError, checkpoint, fail_after, run
 from tunnelctl.engine.resolver import SocketAddress

@@ -28,7 +28,7 @@ def ssh_config(call: Call) -> str:
             raise UsageProblem("ssh-config", NO_PATTERN)
     given = read_fields(call.pairs)
     own = [pair for pair in call.pairs if pair[0].name != "git"]
-    proxies = choose_route(None, given.get("proxy", ()), {}).proxies  # type: ignore[arg-type]
+    proxies = choose_route(None, given.get("proxy", ()), {}).chains[0]  # type: ignore[arg-type]
     refuse_secrets(own, proxies)
     passes = can_pass(proxies) and not given.get("idle_timeout")  # which somebody has to stay for
     command = proxy_command(own, passes)

@@ -6,14 +6,16 @@ from errno import EPIPE
 from math import inf
 from time import monotonic
 
+from tunnelctl.client.attempts import open_with_retries
+from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.tunnel import Tunnel, Way, open_with_retries
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import CancelScope, Nursery, run
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.relay import Limits, Outcome, Relay
+from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
 from tunnelctl.trace import Trace
 
@@ -31,16 +33,15 @@ def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trac
         from tunnelctl.client.fdpass import require_socket
 
         require_socket()
-    way = Ways(options, environ, trace).to(options.target, trace)._replace(exact=options.fdpass)
-    number = run(_Bridge(options, way, trace).run)
+    number = run(_Bridge(options, Ways(options, environ, trace, exact=options.fdpass), trace).run)
     return ExitStatus.OK if number in (0, signal.SIGHUP) else 128 + number
 
 
 class _Bridge:
     """The tunnel and stdio, under the signals that may end them."""
 
-    def __init__(self, options: ConnectOptions, way: Way, trace: Trace) -> None:
-        self._options, self._way, self._trace = options, way, trace
+    def __init__(self, options: ConnectOptions, ways: Ways, trace: Trace) -> None:
+        self._options, self._ways, self._trace = options, ways, trace
         self._relay: Relay | None = None
         self._ended_by = 0
 
@@ -63,16 +64,16 @@ class _Bridge:
 
     async def _bridge(self) -> None:
         begun = monotonic()
-        tunnel = await open_with_retries(self._way, self._options.retry, self._trace)
-        via = [str(hop.address) for hop in self._way.hops]
-        self._trace("tunnel", target=str(self._way.target), via=via, elapsed=monotonic() - begun)
+        tunnel, way = await open_with_retries(self._ways, self._options.target, self._options.retry, self._trace)
+        self._trace("tunnel", target=str(way.target), via=way.via, elapsed=monotonic() - begun)
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
 
+            assert isinstance(tunnel.stream, SocketStream)  # Ways has refused all others
             pass_descriptor(tunnel.stream)
             return
         outcome = await self._run_relay(tunnel, begun)
-        _judge(outcome, self._options, self._way)
+        _judge(outcome, self._options, way)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
         stdio = Stdio()

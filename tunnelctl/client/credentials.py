@@ -55,19 +55,20 @@ class CredentialSource:
     def __repr__(self) -> str:
         return f"CredentialSource({self._proxy})"
 
-    @property
-    def available(self) -> bool:
-        """Whether `find` has anything to look for. Asks nobody and runs nothing; the only file it reads is netrc.
+    def prepare(self) -> None:
+        """Looks wherever nobody has to be waited for, so that what is wrong there is said before the proxy is asked.
 
-        Raises SettingsError for a netrc file that cannot be read.
+        Raises SettingsError or UsageProblem.
         """
-        return (
-            self._secret is not None
-            or self._user is not None
-            or self._has_password()
-            or (self._nearest and self._options.proxy_auth_file is not None)
-            or self._from_netrc() is not None
-        )
+        if not self._waits:
+            self._secret, self._known = self._look(), True
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a person or a command has the password."""
+        options = self._options
+        asked = options.password_command is not None or options.ask_password
+        return self._nearest and self._proxy.password is None and options.proxy_password_file is None and asked
 
     async def find(self) -> Secret | None:
         """The credentials, None where there are none. It may wait for a person, who cannot be hurried, or for a command.
@@ -76,15 +77,15 @@ class CredentialSource:
         """
         async with self._asking:
             if not self._known:
-                self._secret = await self._look()
+                self._secret = Secret(self._user, await self._wait()) if self._waits else self._look()
                 self._known = True
         return self._secret
 
-    async def _look(self) -> Secret | None:
+    def _look(self) -> Secret | None:
         if self._user is not None and self._proxy.password is not None:
             return Secret(self._user, self._proxy.password)
         if self._has_password():
-            return Secret(self._user, await self._password())
+            return Secret(self._user, self._password())
         path = self._options.proxy_auth_file
         if self._nearest and self._proxy.user is None and path is not None:
             return _from_auth_file(path, self._trace)
@@ -118,20 +119,21 @@ class CredentialSource:
             return True
         return PASSWORD_VARIABLE in self._environ and (self._user is not None or self._options.auth == "bearer")
 
-    async def _password(self) -> str:
+    def _password(self) -> str:
+        if self._options.proxy_password_file is not None:
+            return _read_file(self._options.proxy_password_file, "--proxy-password-file", self._trace)
+        return self._environ[PASSWORD_VARIABLE]
+
+    async def _wait(self) -> str:
         options = self._options
-        if options.proxy_password_file is not None:
-            return _read_file(options.proxy_password_file, "--proxy-password-file", self._trace)
         if options.password_command is not None:
             from tunnelctl.client.password_command import first_line
 
             return _secret_text(await first_line(options.password_command, MAX_FILE + 1), "--password-command")
-        if options.ask_password:
-            from tunnelctl.stream.terminal import ask
+        from tunnelctl.stream.terminal import ask
 
-            whom = f"{self._user} at " if self._user is not None else ""
-            return _not_empty(await ask("--ask-password", f"password for {whom}proxy {self._proxy.address}: "))
-        return self._environ[PASSWORD_VARIABLE]
+        whom = f"{self._user} at " if self._user is not None else ""
+        return _not_empty(await ask("--ask-password", f"password for {whom}proxy {self._proxy.address}: "))
 
     def _from_netrc(self) -> Secret | None:
         """Only an entry that names the host: `default` is for whoever asks, and a proxy may be anybody."""

@@ -28,7 +28,6 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     if not locals_:
         raise UsageProblem("forward", "no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any")
     ways = Ways(options, environ, trace)
-    ways.default()  # raises for what is wrong with the proxies
     raise_descriptor_limit()
     doors = open_doors(locals_, options.keepalive, environ)
     try:
@@ -60,8 +59,8 @@ class Forwarder:
     def start_helpers(self, helpers: Nursery) -> None:
         """What runs beside the sessions."""
         way = self._ways.default()
-        if self._options.warm and way.hops:
-            pool = self.sessions.pool = WarmPool(lambda: connect_nearest(way, _nothing), self._options.warm)
+        if self._options.warm and way is not None and way.hops:
+            pool = self.sessions.pool = WarmPool(way.hops[:1], lambda: connect_nearest(way, _nothing), self._options.warm)
             helpers.start_soon(pool.run)
         if self._options.progress:
             helpers.start_soon(self._report)

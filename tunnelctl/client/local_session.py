@@ -7,7 +7,9 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from tunnelctl.client.tunnel import Tunnel, open_tunnel, open_with_retries
+from tunnelctl.client.attempts import Opened, open_with_retries
+from tunnelctl.client.hop import Tunnel, Way
+from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.warm import WarmPool
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import CancelScope, move_on_after
@@ -15,6 +17,7 @@ from tunnelctl.errors import MalformedAnswer, Refused, TimedOut, TunnelctlError,
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.local_server import PLAIN, Credentials, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
@@ -156,31 +159,38 @@ class LocalSession:
             # A client of a unix socket that has sent all it wants and closed looks the same, and what it sent is to be delivered.
             if self.stream.socket.family != socket.AF_UNIX:
                 self.stream.on_broken(scope.cancel)
-            tunnel = await self._open(target)
-            via = [str(hop.address) for hop in self._shared.ways.to(target, _silent).hops]
-            self._shared.trace(
-                "opened", connection=self._number, client=self._client, target=str(target), via=via, elapsed=monotonic() - begun
-            )
+            tunnel, way = await self._open(target)
+            who = {"connection": self._number, "client": self._client}
+            self._shared.trace("opened", **who, target=str(target), via=way.via, elapsed=monotonic() - begun)
             return tunnel
         return None
 
-    async def _open(self, target: Address) -> Tunnel:
+    async def _open(self, target: Address) -> Opened:
         shared = self._shared
 
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        way = shared.ways.to(target, stages)
-        if shared.pool is not None and way.hops and (ready := await shared.pool.take()) is not None:
+        if shared.pool is not None and (ready := await self._warm(target, stages)) is not None:
+            stream, way = ready
             try:
-                return await open_tunnel(way, stages, ready)
+                return await open_tunnel(way, stages, stream), way
             except TimedOut:
                 raise
             except (Unreachable, MalformedAnswer) as error:
                 # The proxy closed it in the same moment. Nothing of the client's has been sent, so asking again repeats nothing.
                 if "code" in error.detail:
                     raise
-        return await open_with_retries(way, shared.retry, stages)
+        return await open_with_retries(shared.ways, target, shared.retry, stages)
+
+    async def _warm(self, target: Address, stages: Trace) -> tuple[Stream, Way] | None:
+        """A connection that is ready, and the way that begins with it; None where there is none, or it leads elsewhere."""
+        assert self._shared.pool is not None
+        way = (await self._shared.ways.to(target, stages))[0]
+        if way.hops[:1] != self._shared.pool.hops:
+            return None
+        stream = await self._shared.pool.take()
+        return (stream, way) if stream is not None else None
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
         shared = self._shared
@@ -223,7 +233,3 @@ class LocalSession:
             self.stream.send_eof()
             while await self.stream.receive_some():
                 pass
-
-
-def _silent(event: str, /, **fields: object) -> None:
-    pass

@@ -19,6 +19,11 @@ class ConnectOptions(NamedTuple):
     ask_password: bool = False
     proxy_auth_file: str | None = None
     auth: str = "any"
+    proxy_cacert: str | None = None
+    proxy_cert: str | None = None
+    proxy_key: str | None = None
+    proxy_pin: str | None = None
+    proxy_insecure: bool = False
     header: tuple[str, ...] = ()  # 'Name: value', for the CONNECT request to the nearest proxy, like the credentials above
     timeout: float = 30.0
     connect_timeout: float = 0.0
@@ -27,6 +32,10 @@ class ConnectOptions(NamedTuple):
     keepalive: float = 60.0
     retry: int = 0
     fdpass: bool = False
+    tls: bool = False
+    tls_name: str | None = None
+    tls_cacert: str | None = None
+    tls_alpn: tuple[str, ...] = ()
     profile: str | None = None
     verbose: int = 0
     quiet: bool = False
@@ -52,6 +61,11 @@ class ForwardOptions(NamedTuple):
     ask_password: bool = False
     proxy_auth_file: str | None = None
     auth: str = "any"
+    proxy_cacert: str | None = None
+    proxy_cert: str | None = None
+    proxy_key: str | None = None
+    proxy_pin: str | None = None
+    proxy_insecure: bool = False
     header: tuple[str, ...] = ()
     timeout: float = 30.0
     connect_timeout: float = 0.0

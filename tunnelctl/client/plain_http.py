@@ -4,8 +4,8 @@ from errno import ETIMEDOUT
 
 import h11
 
+from tunnelctl.client.hop import Tunnel
 from tunnelctl.client.local_session import REQUEST_SECONDS, LocalSession
-from tunnelctl.client.tunnel import Tunnel
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after
 from tunnelctl.errors import TunnelctlError, reason
 from tunnelctl.proto import refusal

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_url
+from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
 from tunnelctl.record import NamedTuple
 
 DIRECT = "direct"
@@ -14,12 +14,17 @@ DIRECT = "direct"
 # In this order. A tunnel is what https_proxy is for; lower case wins, as in curl.
 VARIABLES = ("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
+Chain = tuple[ProxyURL, ...]  # nearest first; empty: straight to the target
+
 
 class Route(NamedTuple):
-    """The proxies, nearest first (none: straight to the target), and what decided so."""
+    """The chains that lead there, in the order in which they are to be tried, and what decided so."""
 
-    proxies: tuple[ProxyURL, ...]
+    chains: tuple[Chain, ...]
     origin: str
+
+
+STRAIGHT: tuple[Chain, ...] = ((),)
 
 
 def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
@@ -32,15 +37,24 @@ def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mappin
     for name in VARIABLES:
         if environ.get(name):
             return _from_environment(target, name, environ)
-    return Route((), "no proxy is configured")
+    return Route(STRAIGHT, "no proxy is configured")
 
 
-def _from_flags(proxy: tuple[str, ...]) -> tuple[ProxyURL, ...]:
+def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     if proxy == (DIRECT,):
-        return ()
+        return STRAIGHT
     if DIRECT in proxy:
         raise UsageProblem("-x direct", "it cannot be part of a chain", hint="give it alone, to go without a proxy")
-    return tuple(parse_proxy_url(url) for url in proxy)
+    return _chains(proxy)
+
+
+def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
+    """Every way through: each place of the chain may have several proxies, of which one is taken."""
+    chains: tuple[Chain, ...] = ((),)
+    for text in proxy:
+        either = parse_proxy_list(text)
+        chains = tuple((*chain, hop) for chain in chains for hop in either)
+    return chains
 
 
 def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
@@ -49,11 +63,11 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
     for no_proxy in ("no_proxy", "NO_PROXY"):
         entry = target and exempting_entry(target, environ.get(no_proxy, ""))
         if entry:
-            return Route((), f"{no_proxy} has {entry}")
+            return Route(STRAIGHT, f"{no_proxy} has {entry}")
     if environ[name] == DIRECT:
-        return Route((), name)
+        return Route(STRAIGHT, name)
     try:
-        return Route((parse_proxy_url(environ[name]),), name)
+        return Route(_chains((environ[name],)), name)
     except UsageProblem as problem:
         problem.what = f"{name}: {problem.what}"
         raise

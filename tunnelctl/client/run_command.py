@@ -32,7 +32,6 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
         raise UsageProblem("run", "no command is named", "tunnelctl run -x URL -- COMMAND ARGS")
     locals_ = [Local("127.0.0.1:0", None), *map(parse_local, options.local)]
     ways = Ways(options, environ, trace)
-    ways.default()  # raises for what is wrong with the proxies
     doors = open_doors(locals_, options.keepalive, environ)
     try:
         forwarder = Forwarder(options, ways, doors, trace)

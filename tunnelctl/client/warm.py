@@ -1,13 +1,13 @@
 """Connections to the nearest proxy that are kept ready, so that a new tunnel saves the round trips of getting there."""
 
-import socket
 from collections.abc import Awaitable, Callable
 
-from tunnelctl.client.tunnel import FIRST_RETRY, LONGEST_RETRY
+from tunnelctl.client.attempts import FIRST_RETRY, LONGEST_RETRY
+from tunnelctl.client.hop import Hop
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.stream.contract import Stream
 
 
 class _Ready:
@@ -15,7 +15,7 @@ class _Ready:
 
     __slots__ = ("released", "scope", "stream", "taken")
 
-    def __init__(self, stream: SocketStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.scope = CancelScope()
         self.released = Event()  # set when nobody waits on the stream any more
@@ -25,7 +25,9 @@ class _Ready:
 class WarmPool:
     """Keeps `count` connections. One that is used, or closed by the proxy, is replaced."""
 
-    def __init__(self, dial: Callable[[], Awaitable[SocketStream]], count: int) -> None:
+    def __init__(self, hops: tuple[Hop, ...], dial: Callable[[], Awaitable[Stream]], count: int) -> None:
+        """hops: whom the connections lead to; dial: makes one"""
+        self.hops = hops
         self._dial, self._count = dial, count
         self._ready: list[_Ready] = []
 
@@ -35,7 +37,7 @@ class WarmPool:
             for _ in range(self._count):
                 nursery.start_soon(self._keep)
 
-    async def take(self) -> SocketStream | None:
+    async def take(self) -> Stream | None:
         """A connection that nobody else has, if one is ready. The newest: the proxy is least likely to be about to close it."""
         if not self._ready:
             return None
@@ -64,7 +66,7 @@ class WarmPool:
                 await sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY)
 
-    async def _hold(self, stream: SocketStream) -> bool:
+    async def _hold(self, stream: Stream) -> bool:
         """Offers a connection until it is taken (True) or of no more use."""
         ready = _Ready(stream)
         self._ready.append(ready)
@@ -79,15 +81,13 @@ class WarmPool:
         return ready.taken
 
 
-async def _spoiled(stream: SocketStream) -> None:
+async def _spoiled(stream: Stream) -> None:
     """Waits until the proxy closes the connection, or says something although it was not asked."""
     while True:
         await stream.wait_readable()
         try:
-            stream.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            stream.descriptor.readable = False
-            continue
+            if stream.receive_nowait(1) is None:  # a session ticket of TLS, for one
+                continue
         except OSError:
             pass
         return  # data, the end or an error: with none of them can a tunnel begin

@@ -1,102 +1,173 @@
-"""From the options and the environment to the way to a target: its proxies, and what each of them is sent."""
+"""From the options and the environment to the ways to a target: their proxies, and what each of them is told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from time import monotonic
 
-from tunnelctl.client.route import Route, choose_route
-from tunnelctl.client.tunnel import Hop, Way
+from tunnelctl.client.hop import Hop, Way
+from tunnelctl.client.login import Login
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.route import Chain, Route, choose_route
+from tunnelctl.engine.kernel import run
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import fields as header
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import ConnectClient
-from tunnelctl.proto.fields import Fields
 from tunnelctl.proto.proxy_url import ProxyURL
 from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tunnelctl.client.credentials import CredentialSource
+    from tunnelctl.client.failover import DeadProxies
     from tunnelctl.client.options import ReachOptions
+    from tunnelctl.client.pac import Pac
+    from tunnelctl.stream.tls_settings import TLSClient
 
 _ANYWHERE = Address("localhost", 443)  # a target that a request can be made for, where only its fields are looked at
 
+_LOGIN_FLAGS = ("proxy_user", "proxy_password_file", "proxy_auth_file", "password_command", "ask_password")
+
+_PROTOCOLS = {"http": "http", "https": "http"}  # of a URL's scheme; SOCKS is called what it is
+
 
 class Ways:
-    """Finds the way to any target. Flags, files and passwords are read once, and what is wrong with them is raised at once."""
+    """Finds the ways to any target. Flags, files and passwords are read once, and what is wrong with them is raised at once."""
 
-    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace) -> None:
-        self._options, self._environ, self._trace = options, environ, trace
+    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, exact: bool = False) -> None:
+        """exact: the socket itself is to be handed on"""
+        self._options, self._environ, self._trace, self._exact = options, environ, trace, exact
         self._extra = tuple(header.parse(text) for text in options.header)
         if self._extra:
             ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
+        self._hops: dict[Chain, tuple[Hop, ...]] = {}
+        self._target_tls = self._tls_to_target()
+        self._dead: DeadProxies[Chain] | None = None
+        self._pac: Pac | None = None
+        self._default: tuple[Chain, ...] = ()
         if options.pac is not None and not options.proxy:
-            raise UsageProblem("--pac", "no proxies are taken from a PAC file yet")
-        self._hops: dict[tuple[ProxyURL, ...], tuple[Hop, ...]] = {}
+            from tunnelctl.client.pac import Pac
 
-    def default(self) -> Way:
-        """The way to all targets but those that NO_PROXY names."""
-        return self._way(_ANYWHERE, choose_route(None, self._options.proxy, self._environ))
+            self._pac = Pac(options.pac, trace)
+        else:
+            self._default = choose_route(None, options.proxy, environ).chains
+        for chain in self._default:
+            self._hops_of(chain)
 
-    def to(self, target: Address, trace: Trace) -> Way:
-        """The way to one target."""
-        route = choose_route(target, self._options.proxy, self._environ)
+    def default(self) -> Way | None:
+        """The first way to all targets but those that NO_PROXY names; None where each has its own."""
+        return self._way(_ANYWHERE, self._default[0]) if self._default else None
+
+    async def to(self, target: Address, trace: Trace) -> list[Way]:
+        """The ways to one target, in the order in which they are to be tried."""
+        route = await self._route(target)
+        chains = list(route.chains)
+        if len(chains) > 1:
+            chains = self._living().order(chains)
         origin = self._options.proxy_origin if self._options.proxy else route.origin
-        trace("route", proxies=[str(proxy) for proxy in route.proxies], origin=origin)
-        return self._way(target, route)
+        trace("route", proxies=[str(proxy) for proxy in chains[0]], origin=origin)
+        return [self._way(target, chain) for chain in chains]
 
-    def _way(self, target: Address, route: Route) -> Way:
+    def failed(self, way: Way) -> None:
+        """Its proxies could not be reached: for a while it is tried after the others."""
+        self._living().failed(way.chain)
+
+    def worked(self, way: Way) -> None:
+        """They could."""
+        if self._dead is not None:
+            self._dead.worked(way.chain)
+
+    async def _route(self, target: Address) -> Route:
+        if self._pac is None:
+            return choose_route(target, self._options.proxy, self._environ)
+        choices = await self._pac.find(target)
+        return Route(tuple((choice,) if choice is not None else () for choice in choices), "--pac")
+
+    def _living(self) -> DeadProxies[Chain]:
+        if self._dead is None:
+            from tunnelctl.client.failover import DeadProxies
+
+            self._dead = DeadProxies(monotonic)
+        return self._dead
+
+    def _way(self, target: Address, chain: Chain) -> Way:
         options = self._options
+        if self._exact and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
+            raise UsageProblem("--fdpass", "the way leads through TLS, which somebody has to stay for", "leave --fdpass out")
         return Way(
             target,
-            self._hops_of(route.proxies),
+            self._hops_of(chain),
             options.family,
             options.timeout or inf,
             options.connect_timeout or inf,
             options.keepalive,
+            self._exact,
+            self._target_tls,
+            chain,
         )
 
-    def _hops_of(self, proxies: tuple[ProxyURL, ...]) -> tuple[Hop, ...]:
-        hops = self._hops.get(proxies)
+    def _hops_of(self, chain: Chain) -> tuple[Hop, ...]:
+        hops = self._hops.get(chain)
         if hops is None:
-            for proxy in proxies:
-                if proxy.scheme != "http":
-                    raise UsageProblem(f"proxy {proxy}", f"no tunnel is asked of a proxy over {proxy.scheme}:// yet")
-            hops = tuple(Hop(proxy.address, self._fields(proxy, place == 0)) for place, proxy in enumerate(proxies))
-            self._hops[proxies] = hops
+            first_tls = next((place for place, proxy in enumerate(chain) if proxy.scheme == "https"), None)
+            hops = tuple(self._hop(proxy, place == 0, place == first_tls) for place, proxy in enumerate(chain))
+            self._hops[chain] = hops
         return hops
 
-    def _fields(self, proxy: ProxyURL, nearest: bool) -> Fields:
-        """What a proxy is sent: its own credentials; and for the nearest the user's fields, which may be secrets as well."""
-        secret = self._login(proxy, nearest)
-        own = (("Proxy-Authorization", secret),) if secret is not None else ()
-        return own + self._extra if nearest else own
+    def _hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
+        """A proxy and what it is told: its own credentials; and the nearest the user's fields, which may be secrets as well."""
+        fields = self._extra if nearest else ()
+        protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
+        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), self._login(proxy, nearest))
 
-    def _login(self, proxy: ProxyURL, nearest: bool) -> str | None:
-        """The value of Proxy-Authorization, where anything but netrc knows one."""
+    def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
+        """How TLS is spoken to a proxy. A certificate of ours, and a pin, are for one of them: the first."""
+        if proxy.scheme != "https":
+            return None
+        from tunnelctl.proto.pin import parse_pin
+        from tunnelctl.stream.tls_settings import TLSClient, client_context
+
+        options, settings = self._options, TLSClient(proxy.address.host)
+        settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
+        if first_tls:
+            pin = parse_pin(options.proxy_pin) if options.proxy_pin is not None else None
+            settings = settings._replace(cert=options.proxy_cert, key=options.proxy_key, pin=pin)
+        if settings.insecure and settings.pin is None:
+            danger = "whoever sits between can read and change everything"
+            self._trace("warning", text=f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}")
+        client_context(settings)  # raises for a file, before anybody is asked
+        return settings
+
+    def _tls_to_target(self) -> TLSClient | None:
         options = self._options
-        if proxy.user is None and not (nearest and _has_credentials(options)):
+        if not isinstance(options, ConnectOptions):
             return None
-        from tunnelctl.client.credentials import CredentialSource
-        from tunnelctl.engine.kernel import run
-        from tunnelctl.proto.basic import encode_basic
-
-        secret = run(CredentialSource(proxy, nearest, options, self._environ, self._trace).find)
-        if secret is None:
+        if not options.tls:
+            if options.tls_name is not None:  # without --tls nothing would be checked, and all go in the clear
+                raise UsageProblem("--tls-name", "there is no TLS to the target", "add --tls")
             return None
-        if options.auth == "bearer":
-            return f"Bearer {secret.password}"
-        if options.auth not in ("any", "basic"):
-            raise UsageProblem(f"--auth {options.auth}", "this scheme is not supported")
-        return encode_basic(secret.user or "", secret.password)
+        from tunnelctl.stream.tls_settings import TLSClient, client_context
 
+        name = options.tls_name or options.target.host
+        settings = TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, flags="--tls")
+        client_context(settings)
+        return settings
 
-def _has_credentials(options: ReachOptions) -> bool:
-    return bool(
-        options.proxy_user
-        or options.proxy_password_file
-        or options.password_command
-        or options.ask_password
-        or options.proxy_auth_file
-        or options.auth == "bearer"
-    )
+    def _login(self, proxy: ProxyURL, nearest: bool) -> Login:
+        """What it may be told of the user. Files, commands and people are asked when it is wanted."""
+        options = self._options
+
+        def source() -> CredentialSource:
+            from tunnelctl.client.credentials import CredentialSource
+
+            return CredentialSource(proxy, nearest, options, self._environ, self._trace)
+
+        if proxy.user is None and not (nearest and any(getattr(options, name) for name in _LOGIN_FLAGS)):
+            return Login(proxy.address, options.auth, lambda: source().find())  # netrc, which nobody has named
+        ours = source()
+        ours.prepare()
+        if options.ask_password and not isinstance(options, ConnectOptions):
+            run(ours.find)  # once, before there are others who want the terminal, or a tunnel at once
+        return Login(proxy.address, options.auth, ours.find, patient=nearest and options.ask_password)

@@ -14,7 +14,7 @@ What only a refusal needs (`body`, `structured`) is imported when there is one: 
 from __future__ import annotations
 
 from tunnelctl import __version__
-from tunnelctl.errors import MalformedAnswer, UsageProblem
+from tunnelctl.errors import MalformedAnswer, TLSFailed, UsageProblem
 from tunnelctl.proto import fields as header
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.fields import Fields
@@ -31,7 +31,11 @@ SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
 
 # These decide where the request ends and for whom it is; a CONNECT has no content (RFC 9110 section 9.3.6).
 _OURS = frozenset({"host", "content-length", "transfer-encoding"})
+# A TLS server that is spoken to in the clear mostly closes, and says nothing.
+IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
+
 _PREFIX = b"HTTP/"
+_TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP
 _VERSIONS = frozenset(f"HTTP/1.{minor}" for minor in range(10))
 
 
@@ -127,10 +131,15 @@ class ConnectClient:
         """The proxy has closed, or the time is up: ends the excerpt of a refusal. Raises MalformedAnswer if there is no answer."""
         if self._refusal is not None:
             return self._refusal.result()
-        raise self._malformed("closed inside the head" if self._reader.peek(1) else "closed without answering")
+        if self._reader.peek(1):
+            raise self._malformed("closed inside the head")
+        raise self._malformed("closed without answering", IS_IT_TLS)
 
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
+        if first[:1] in _TLS_RECORDS:
+            hint = "https:// is the scheme for that port"
+            raise TLSFailed(f"answer to CONNECT {self._target}", "it speaks TLS, not HTTP in the clear", hint)
         if not first.startswith(_PREFIX[: len(first)]):
             raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))
         try:
@@ -191,6 +200,4 @@ def quote(octets: bytes) -> str:
 def _guess(first: bytes) -> str:
     if first.startswith(b"SSH-"):
         return "an SSH server answers there, not a proxy: check the proxy's host and port"
-    if first[:2] in (b"\x15\x03", b"\x16\x03"):
-        return "that port speaks TLS, not HTTP in the clear: check the proxy's scheme and port"
     return ""

@@ -11,6 +11,18 @@ class ServeOptions(NamedTuple):
     deny: tuple[str, ...] = ()
     policy: str | None = None
     users: str | None = None
+    proxy: tuple[str, ...] = ()  # URLs as typed, nearest first, of the proxies that all tunnels lead on through
+    proxy_user: str | None = None
+    proxy_password_file: str | None = None
+    password_command: str | None = None
+    ask_password: bool = False
+    proxy_auth_file: str | None = None
+    auth: str = "any"
+    proxy_cacert: str | None = None
+    proxy_cert: str | None = None
+    proxy_key: str | None = None
+    proxy_pin: str | None = None
+    proxy_insecure: bool = False
     open_proxy: bool = False
     tls_cert: str | None = None  # PEM files; with a certificate, all listeners speak TLS
     tls_key: str | None = None
@@ -35,3 +47,7 @@ class ServeOptions(NamedTuple):
     verbose: int = 0
     quiet: bool = False
     json: bool = False
+
+    def __repr__(self) -> str:
+        """Without what was typed: the URLs may hold secrets, and a repr ends up in logs."""
+        return f"ServeOptions(listen={self.listen})"

@@ -11,9 +11,14 @@ import ssl
 from collections.abc import Awaitable, Callable
 from errno import ECONNABORTED, ECONNRESET
 
+from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.tls_failure import PlainHTTP, cause_of
 from tunnelctl.stream.tls_settings import TLSClient, check_pin, client_context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps as much.
 FILL = CHUNK
@@ -38,6 +43,16 @@ async def accept_tls(inner: Stream, context: ssl.SSLContext) -> TLSStream:
     stream = TLSStream(inner, context)
     await stream.handshake()
     return stream
+
+
+class Facts(NamedTuple):
+    """What was agreed on, and with whom."""
+
+    version: str
+    cipher: str
+    alpn: str
+    subject: str  # the common name, or the first name, of a certificate that was verified
+    pin: str  # of its key, verified or not
 
 
 class TLSStream(Stream):
@@ -94,6 +109,20 @@ class TLSStream(Stream):
         except ssl.SSLWantReadError:
             return False
         return True
+
+    def facts(self) -> Facts:
+        """What a client wants to know once the handshake is done."""
+        from tunnelctl.proto.pin import pin_of
+
+        session = self.session
+        cipher, der = session.cipher(), session.getpeercert(True)
+        return Facts(
+            session.version() or "",
+            cipher[0] if cipher else "",
+            session.selected_alpn_protocol() or "",
+            _subject(session.getpeercert() or {}),
+            pin_of(der) if der else "",
+        )
 
     # -- reading ---------------------------------------------------------------------------------------------------------------
 
@@ -232,6 +261,13 @@ class TLSStream(Stream):
 
     async def delivered(self) -> None:
         await self._inner.delivered()
+
+
+def _subject(certificate: Any) -> str:
+    """certificate: as SSLObject.getpeercert has it, empty if it was not verified"""
+    common = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    others = [value for _, value in certificate.get("subjectAltName", ())]
+    return next(iter(common + others), "")
 
 
 def _broken(error: ssl.SSLError) -> OSError:

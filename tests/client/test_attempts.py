@@ -1,0 +1,90 @@
+"""Several ways to one target: which is tried when, and what is remembered. Retries: test_connect."""
+
+import pytest
+
+from tests.client.harness import TARGET, Recorder, connect
+from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port
+from tests.server.harness import blackhole
+from tunnelctl.client.attempts import open_with_retries
+from tunnelctl.client.options import ConnectOptions, ForwardOptions
+from tunnelctl.client.way import Ways
+from tunnelctl.engine.kernel import run
+from tunnelctl.errors import Refused, TunnelctlError, Unreachable
+from tunnelctl.status import ExitStatus
+
+
+def echoes(peer: Conversation) -> None:
+    peer.accept_tunnel()
+    echo(peer)
+
+
+def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], Recorder]:
+    """Through whom each of so many tunnels led."""
+    trace, via = Recorder(), []
+
+    async def main() -> None:
+        ways = Ways(options, {}, trace)
+        for _ in range(times):
+            tunnel, way = await open_with_retries(ways, TARGET, 0, trace)
+            via.append(way.via)
+            tunnel.stream.close()
+
+    run(main)
+    return via, trace
+
+
+def test_the_next_is_asked_where_one_cannot_be_reached_and_then_first() -> None:
+    held, port = refusing_port()
+    with held, ScriptedServer(echoes) as good:
+        via, trace = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",)), times=3)
+    assert via == [[good.authority]] * 3
+    (failover,) = trace.named("failover")
+    assert failover["proxies"] == [good.authority]
+    assert "connection refused" in str(failover["cause"])
+
+
+def test_in_a_chain_the_other_places_stay() -> None:
+    held, port = refusing_port()
+
+    def both(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.head = b""
+        echoes(peer)
+
+    with held, ScriptedServer(both) as good:
+        via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}", "http://inner.test:1")))
+    assert via == [[good.authority, "inner.test:1"]]
+
+
+def test_a_refusal_is_an_answer_and_nobody_else_is_asked() -> None:
+    with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as one, ScriptedServer(echoes) as other:
+        with pytest.raises(Refused):
+            opened(ForwardOptions(proxy=(f"{one.url},{other.url}",)))
+        assert other.conversations == []
+
+
+def test_none_can_be_reached() -> None:
+    held, port = refusing_port()
+    url = f"http://127.0.0.1:{port}"
+    with held, pytest.raises(Unreachable) as caught:
+        opened(ForwardOptions(proxy=(f"{url},{url},{url}",)))
+    assert caught.value.what == f"cannot connect to proxy 127.0.0.1:{port}"
+
+
+def test_one_that_drops_packets_leaves_time_to_the_next() -> None:
+    with blackhole() as port, ScriptedServer(echoes) as good:
+        via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=1.0))
+    assert via == [[good.authority]]
+
+
+def test_connect_does_the_same() -> None:
+    held, port = refusing_port()
+    with held, ScriptedServer(echoes) as good:
+        ended = connect(ConnectOptions(TARGET, (f"http://127.0.0.1:{port},{good.url}",)), stdin=b"x")
+    assert (ended.status, ended.stdout) == (ExitStatus.OK, b"x")
+    assert ended.trace.named("tunnel")[0]["via"] == [good.authority]
+
+
+def test_what_is_wrong_with_any_of_them_is_said_at_once() -> None:
+    with pytest.raises(TunnelctlError, match="ftp"):
+        Ways(ForwardOptions(proxy=("http://a.test,ftp://b.test",)), {}, Recorder())

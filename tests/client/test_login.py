@@ -1,0 +1,303 @@
+"""Logging in to a proxy: what is shown to it, when, on which connection, and what is remembered."""
+
+import base64
+from collections.abc import Callable
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET, Recorder
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tunnelctl.client import negotiate
+from tunnelctl.client.credentials import Secret
+from tunnelctl.client.hop import Hop, Way
+from tunnelctl.client.login import ANY, BASIC, BEARER, DIGEST, MOST_LEGS, NTLM, Login
+from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.engine.kernel import run
+from tunnelctl.errors import AuthenticationFailed, TunnelctlError
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.basic import encode_basic
+from tunnelctl.status import ExitStatus
+
+USER = Secret("anna", CANARY)
+TOKEN = Secret(None, "token68")
+RIGHT = encode_basic("anna", CANARY)
+BASIC_OFFER = 'Basic realm="x"'
+NONCE = 'Digest realm="x", nonce="{}", qop="auth", algorithm=SHA-256'
+
+Answer = Callable[[str, int], str]
+
+
+def refusal(*challenges: str, fields: str = "", body: bytes = b"") -> bytes:
+    offers = "".join(f"Proxy-Authenticate: {challenge}\r\n" for challenge in challenges)
+    head = f"HTTP/1.1 407 Login\r\n{offers}{fields}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+class Asking:
+    """A proxy that wants a login. `judge` is given the value of Proxy-Authorization and says what to answer; b"" leaves."""
+
+    def __init__(self, judge: Callable[[str], bytes], keeps: bool = False) -> None:
+        self.values: list[str] = []
+        self.connections = 0
+
+        def script(peer: Conversation) -> None:
+            self.connections += 1
+            while True:
+                peer.head = b""
+                try:
+                    head = peer.read_head().decode()
+                except (AssertionError, ConnectionError):  # the client left, which is its right between two requests
+                    return
+                value = next((line[21:] for line in head.split("\r\n") if line.startswith("Proxy-Authorization: ")), "")
+                self.values.append(value)
+                answer = judge(value)
+                try:
+                    peer.send(answer)
+                except ConnectionError:  # it has seen enough of a long page
+                    return
+                if answer.startswith(b"HTTP/1.1 2") or not keeps:
+                    peer.end_output()
+                    peer.wait_gone()
+                    return
+
+        self.server = ScriptedServer(script)
+
+    def __enter__(self) -> "Asking":
+        self.server.__enter__()
+        self.address = Address(self.server.host, self.server.port)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.server.__exit__(*failure)  # type: ignore[arg-type]
+
+    def login(self, scheme: str = ANY, secret: Secret | None = USER) -> Login:
+        async def find() -> Secret | None:
+            return secret
+
+        return Login(self.address, scheme, find)
+
+    def open(self, login: Login | None, times: int = 1) -> Recorder:
+        """Opens tunnels one after the other."""
+        trace = Recorder()
+
+        async def main() -> None:
+            for _ in range(times):
+                tunnel = await open_tunnel(Way(TARGET, (Hop(self.address, login=login),), timeout=10), trace)
+                tunnel.stream.close()
+
+        run(main)
+        return trace
+
+    def fails(self, login: Login | None) -> TunnelctlError:
+        with pytest.raises(TunnelctlError) as caught:
+            self.open(login)
+        assert CANARY not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
+        return caught.value
+
+
+def wants(value: str, *challenges: str) -> Callable[[str], bytes]:
+    return lambda given: ESTABLISHED if given == value else refusal(*challenges)
+
+
+# --- when
+
+
+def test_nothing_is_shown_to_a_proxy_that_does_not_ask() -> None:
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        proxy.open(proxy.login())
+    assert proxy.values == [""]
+
+
+def test_asked_it_is_shown_on_a_new_connection() -> None:
+    with Asking(wants(RIGHT, BASIC_OFFER), keeps=True) as proxy:
+        trace = proxy.open(proxy.login())
+    assert proxy.values == ["", RIGHT]
+    assert proxy.connections == 2
+    assert trace.names == ["lookup", "dial", "connected", "request", "response"] * 2
+    assert CANARY not in str(trace.events)
+    assert RIGHT[6:] not in str(trace.events)
+
+
+@pytest.mark.parametrize(("scheme", "secret", "value"), [(BASIC, USER, RIGHT), (BEARER, TOKEN, "Bearer token68")])
+def test_a_scheme_that_is_named_is_shown_at_once(scheme: str, secret: Secret, value: str) -> None:
+    with Asking(wants(value, BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login(scheme, secret))
+    assert proxy.values == [value]
+
+
+def test_what_was_accepted_is_remembered() -> None:
+    with Asking(wants(RIGHT, BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login(), times=3)
+    assert proxy.values == ["", RIGHT, RIGHT, RIGHT]
+
+
+def test_what_is_remembered_may_go_out_of_date() -> None:
+    """The proxy wants another scheme by now: what it said first is forgotten."""
+    offers = [(RIGHT, BASIC_OFFER), ("Bearer x", BASIC_OFFER)]
+
+    def judge(value: str) -> bytes:
+        if value.startswith("Digest"):
+            return ESTABLISHED
+        if len(proxy.values) > 2:
+            return refusal(NONCE.format("n"))
+        return wants(*offers[0])(value)
+
+    with Asking(judge) as proxy:
+        proxy.open(proxy.login(), times=2)
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "Basic", "Basic", "Digest"]
+
+
+# --- what
+
+
+def test_the_strongest_of_what_is_offered_in_one_line() -> None:
+    offers = f'Foo, {BASIC_OFFER}, Bearer realm="b", {NONCE.format("n1")}, {NONCE.format("n2").replace("-256", "-1")}, Bar a=b'
+    with Asking(lambda value: ESTABLISHED if value else refusal(offers)) as proxy:
+        proxy.open(proxy.login())
+    assert proxy.values[1].startswith("Digest ")
+    assert 'nonce="n1"' in proxy.values[1]
+
+
+def test_only_the_scheme_that_is_named() -> None:
+    with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
+        error = proxy.fails(proxy.login(BEARER, USER._replace(user=None, password="a b")))
+    assert proxy.values == []
+    assert error.status is ExitStatus.AUTHENTICATION
+
+
+def test_digest_counts_the_uses_of_a_nonce() -> None:
+    with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
+        proxy.open(proxy.login(DIGEST), times=3)
+    assert [value.partition("nc=")[2][:8] for value in proxy.values] == ["", "00000001", "00000002", "00000003"]
+
+
+def test_a_nonce_that_went_stale_is_replaced() -> None:
+    """One that changes with each answer: what was computed for the last one is too old, and the password is not wrong."""
+    seen: list[str] = []
+
+    def judge(value: str) -> bytes:
+        seen.append(value)
+        if 'nonce="n2"' in value:
+            return ESTABLISHED
+        return refusal(NONCE.format(f"n{len(seen)}") + (", stale=TRUE" if value else ""))
+
+    with Asking(judge) as proxy:
+        proxy.open(proxy.login())
+    assert len(seen) == 3
+
+
+def test_a_proxy_that_never_has_enough() -> None:
+    def judge(value: str) -> bytes:
+        return refusal(NONCE.format(f"n{len(proxy.values)}") + ", stale=true")
+
+    with Asking(judge) as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.status is ExitStatus.AUTHENTICATION
+    assert len(proxy.values) == MOST_LEGS + 1
+
+
+@pytest.mark.parametrize("offer", [BASIC_OFFER, NONCE.format("n")])
+def test_a_wrong_password_is_sent_once(offer: str) -> None:
+    with Asking(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
+        error = proxy.fails(proxy.login())
+    assert isinstance(error, AuthenticationFailed)
+    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert len(proxy.values) == 2
+
+
+def test_without_credentials_the_refusal_says_what_is_missing() -> None:
+    with Asking(lambda _: refusal(BASIC_OFFER)) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+    assert error.cause.startswith("407")
+    assert "--proxy-user" in error.hint
+    assert proxy.values == [""]
+
+
+def test_a_scheme_that_is_named_and_nothing_to_say() -> None:
+    """Another proxy of a chain may be meant."""
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        proxy.open(proxy.login(BASIC, None))
+    assert proxy.values == [""]
+
+
+# --- schemes that log in a connection
+
+
+def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: object) -> Asking:
+    """A proxy whose legs are plain text. second: what it says to the first one."""
+
+    def judge(value: str) -> bytes:
+        if not value:
+            return refusal("NTLM", **answer)  # type: ignore[arg-type]
+        if value == f"NTLM {base64.b64encode(first).decode()}":
+            return refusal(f"NTLM {base64.b64encode(b'two').decode()}", **answer)  # type: ignore[arg-type]
+        return ESTABLISHED if second and value == f"NTLM {base64.b64encode(second).decode()}" else refusal("NTLM")
+
+    return Asking(judge, keeps)
+
+
+class Context:
+    """In the place of pyspnego's: tokens that can be read."""
+
+    complete = False
+
+    def step(self, token: bytes | None = None) -> bytes:
+        self.complete = token is not None
+        return b"three" if token == b"two" else b"one"
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[Context]:
+    made: list[Context] = []
+
+    def new(self: object) -> Context:
+        made.append(Context())
+        return made[-1]
+
+    monkeypatch.setattr(negotiate._Bound, "_new_context", new)
+    return made
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize("size", [0, 100, 5 << 20])
+def test_the_legs_go_on_one_connection_whatever_lies_between(size: int) -> None:
+    with ntlm(b"one", second=b"three", body=bytes(size)) as proxy:
+        proxy.open(proxy.login())
+    assert [base64.b64decode(value[5:]) for value in proxy.values] == [b"", b"one", b"three"]
+    assert proxy.connections == 2
+
+
+@pytest.mark.usefixtures("contexts")
+def test_each_tunnel_logs_in_its_connection() -> None:
+    with ntlm(b"one", second=b"three") as proxy:
+        proxy.open(proxy.login(NTLM), times=2)
+    assert [base64.b64decode(value[5:]) for value in proxy.values] == [b"one", b"three"] * 2
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize("fields", ["Connection: close\r\n", "Proxy-Connection: Close\r\n"])
+def test_a_proxy_that_closes_between_the_legs(fields: str) -> None:
+    with ntlm(b"one", second=b"three", fields=fields) as proxy:
+        error = proxy.fails(proxy.login())
+    assert "in the middle of the login" in error.cause
+    assert error.status is ExitStatus.AUTHENTICATION
+
+
+@pytest.mark.usefixtures("contexts")
+def test_the_last_leg_is_a_no() -> None:
+    with ntlm(b"one") as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert len(proxy.values) == 3
+
+
+def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: object) -> Context:
+        raise ImportError("spnego")
+
+    monkeypatch.setattr(negotiate._Bound, "_new_context", missing)
+    with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login())
+        assert proxy.values == ["", RIGHT]
+        error = proxy.fails(proxy.login(NTLM))
+    assert "pip install 'tunnelctl[negotiate]'" in error.hint

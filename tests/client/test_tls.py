@@ -1,0 +1,184 @@
+"""TLS on the way: to a proxy, to the target, one inside the other; and what is not trusted."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.client.harness import TARGET, Ended, Recorder, connect
+from tests.peers.certificates import Certificates, another_authority, issue, make
+from tests.peers.scripted import Conversation, Script, ScriptedServer
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.way import Ways
+from tunnelctl.errors import SettingsError, TLSFailed, TunnelctlError, UsageProblem
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.pin import pin_of
+from tunnelctl.status import ExitStatus
+
+Wrap = Callable[[Script], Script]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make(tmp_path_factory.mktemp("certificates"))
+
+
+def speaking_tls(files: Certificates, script: Script, client_ca: bool = False) -> Script:
+    """The same script inside TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files.server)
+    if client_ca:
+        context.load_verify_locations(files.authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+    def wrapped(peer: Conversation) -> None:
+        try:
+            with context.wrap_socket(peer.sock, server_side=True) as tls:
+                asked = Conversation(tls)
+                script(asked)
+                tls.unwrap()
+        except (ssl.SSLError, ConnectionError, AssertionError):
+            pass  # a client that does not trust us leaves, which is what most of these tests are about
+
+    return wrapped
+
+
+def upper(peer: Conversation) -> None:
+    """A proxy and its target in one: says back in capitals what came up to the end."""
+    peer.accept_tunnel()
+    peer.send(shout(peer))
+
+
+def shout(peer: Conversation) -> bytes:
+    data = b""
+    while not data.endswith(b"."):
+        data += peer.read()
+    return data.upper()
+
+
+def through(server: ScriptedServer, **options: object) -> Ended:
+    url = f"https://localhost:{server.port}"
+    return connect(ConnectOptions(TARGET, (url,), family=4, **options), stdin=b"said.")  # type: ignore[arg-type]
+
+
+def fails(server: ScriptedServer, **options: object) -> TunnelctlError:
+    with pytest.raises(TunnelctlError) as caught:
+        through(server, **options)
+    return caught.value
+
+
+def test_a_tunnel_through_a_proxy_behind_tls(files: Certificates) -> None:
+    with ScriptedServer(speaking_tls(files, upper)) as proxy:
+        ended = through(proxy, proxy_cacert=str(files.authority))
+    assert (ended.status, ended.stdout) == (ExitStatus.OK, b"SAID.")
+    (tls,) = ended.trace.named("tls")
+    assert (tls["to"], tls["version"]) == (f"proxy localhost:{proxy.port}", "TLSv1.3")
+    assert str(tls["pin"]).startswith("sha256//")
+    assert ended.trace.named("warning") == []
+
+
+def test_tls_to_the_target_inside_the_tunnel(files: Certificates) -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        speaking_tls(files, lambda inner: inner.send(shout(inner)))(peer)
+
+    with ScriptedServer(script) as proxy:
+        target = Address("localhost", 443)
+        options = ConnectOptions(target, (proxy.url,), tls=True, tls_cacert=str(files.authority))
+        assert connect(options, stdin=b"said.").stdout == b"SAID."
+        wrong = options._replace(tls_name="elsewhere.test")
+        with pytest.raises(TLSFailed) as caught:
+            connect(wrong)
+    assert caught.value.what == "TLS with target localhost:443"
+    assert caught.value.status is ExitStatus.AUTHENTICATION
+
+
+def test_tls_to_the_target_without_a_proxy(files: Certificates) -> None:
+    with ScriptedServer(speaking_tls(files, lambda inner: inner.send(shout(inner)))) as target:
+        options = ConnectOptions(Address("127.0.0.1", target.port), ("direct",), tls=True, tls_cacert=str(files.authority))
+        assert connect(options, stdin=b"said.").stdout == b"SAID."
+
+
+# --- not trusted
+
+
+def test_each_reason_is_told(files: Certificates, tmp_path: Path) -> None:
+    with ScriptedServer(speaking_tls(files, upper)) as proxy:
+        unknown = fails(proxy)
+        other = fails(proxy, proxy_cacert=str(another_authority(tmp_path)[0]))
+    for error in (unknown, other):
+        assert isinstance(error, TLSFailed)
+        assert error.hint
+        assert error.what == f"TLS with proxy localhost:{proxy.port}"
+
+
+@pytest.mark.parametrize("case", ["expired", "wrong name"])
+def test_a_certificate_that_is_no_good(case: str, files: Certificates, tmp_path: Path) -> None:
+    names = ("localhost",) if case == "expired" else ("elsewhere.test",)
+    chain, key = issue(tmp_path, "bad", *names, expired=case == "expired")
+    with ScriptedServer(speaking_tls(files._replace(chain=chain, key=key), upper)) as proxy:
+        error = fails(proxy, proxy_cacert=str(files.authority))
+    assert isinstance(error, TLSFailed)
+    assert error.hint
+
+
+def test_a_pin_alone_says_whom_to_trust(files: Certificates) -> None:
+    first, end, _ = files.chain.read_text().partition("-----END CERTIFICATE-----\n")
+    der = ssl.PEM_cert_to_DER_cert(first + end)
+    with ScriptedServer(speaking_tls(files, upper)) as proxy:
+        assert through(proxy, proxy_pin=pin_of(der)).stdout == b"SAID."
+        error = fails(proxy, proxy_pin="00" * 32)
+    assert pin_of(der) in error.cause
+
+
+def test_unchecked_it_warns(files: Certificates) -> None:
+    with ScriptedServer(speaking_tls(files, upper)) as proxy:
+        ended = through(proxy, proxy_insecure=True)
+    assert ended.stdout == b"SAID."
+    (warning,) = ended.trace.named("warning")
+    assert "--proxy-insecure" in str(warning["text"])
+
+
+def test_a_client_certificate(files: Certificates) -> None:
+    trust = {"proxy_cacert": str(files.authority)}
+    with ScriptedServer(speaking_tls(files, upper, client_ca=True)) as proxy:
+        ended = through(proxy, **trust, proxy_cert=str(files.client_chain), proxy_key=str(files.client_key))
+        error = fails(proxy, **trust)
+    assert ended.stdout == b"SAID."
+    assert "--proxy-cert" in error.hint
+
+
+def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -> None:
+    with ScriptedServer(lambda peer: peer.send(b"HTTP/1.1 400 Bad\r\n\r\n")) as proxy:
+        error = fails(proxy)
+    assert isinstance(error, TLSFailed)
+    assert "http://" in error.hint
+    alert = b"\x15\x03\x01\x00\x02\x02\x46"
+    with ScriptedServer(lambda peer: peer.accept_tunnel(alert)) as proxy, pytest.raises(TLSFailed) as caught:
+        connect(ConnectOptions(TARGET, (proxy.url,)))
+    assert caught.value.what == f"proxy {proxy.authority}, asked for {TARGET}"
+    assert "https://" in caught.value.hint
+    with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as caught:
+        connect(ConnectOptions(TARGET, (proxy.url,)))  # Python's own server says nothing, and closes
+    assert "https://" in caught.value.hint
+
+
+# --- wrong use
+
+
+def test_a_socket_inside_tls_cannot_be_handed_on() -> None:
+    for options in (ConnectOptions(TARGET, ("https://p.test",)), ConnectOptions(TARGET, ("direct",), tls=True)):
+        with pytest.raises(UsageProblem, match="--fdpass"):
+            Ways(options, {}, Recorder(), exact=True).default()
+
+
+def test_a_name_without_tls() -> None:
+    with pytest.raises(UsageProblem, match="--tls-name"):
+        connect(ConnectOptions(TARGET, ("direct",), tls_name="x.test"))
+
+
+@pytest.mark.parametrize("flag", ["proxy_cacert", "proxy_cert"])
+def test_a_file_that_is_missing(flag: str) -> None:
+    with pytest.raises(SettingsError, match=f"--{flag.replace('_', '-')} /nowhere"):
+        connect(ConnectOptions(TARGET, ("https://p.test",), **{flag: "/nowhere"}))  # type: ignore[arg-type]

@@ -1,0 +1,196 @@
+"""Asking one proxy for a tunnel, on a stream that reaches it: CONNECT with as many legs of a login as it takes, or SOCKS."""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+
+from tunnelctl.client.hop import Hop
+from tunnelctl.engine.kernel import CancelScope, move_on_after
+from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, TLSFailed, TunnelctlError, Unreachable, reason
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import IS_IT_TLS, ConnectClient, Established, Rejected
+from tunnelctl.proto.fields import get, get_all
+from tunnelctl.record import NamedTuple
+from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import TypeVar
+
+    from tunnelctl.client.login import Exchange
+    from tunnelctl.proto.challenge import Challenge
+
+    T = TypeVar("T")
+
+# How long the rest of a refusal's body may take; by then its head has said what counts.
+BODY_SECONDS = 2.0
+
+
+class AskAgain(Exception):
+    """The proxy wants a login, and gets it on a new connection."""
+
+
+class Question(NamedTuple):
+    """What is asked of whom."""
+
+    hop: Hop
+    stop: Address  # the next proxy, or the target
+    exact: bool  # read no byte beyond the answer: the socket itself is to be handed on
+    limit: CancelScope  # on the whole way
+    trace: Trace
+
+    @property
+    def what(self) -> str:
+        """For errors."""
+        return f"proxy {self.hop.address}, asked for {self.stop}"
+
+
+async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
+    """Opens the tunnel to the next stop; the bytes of it that came behind the answer. Raises TunnelctlError, or AskAgain.
+
+    early: what the proxy has sent already
+    """
+    try:
+        if question.hop.protocol != "http":
+            return await _ask_socks(question, stream, early)
+        return await _ask_http(question, stream, early, exchange)
+    except (MalformedAnswer, TLSFailed) as error:
+        error.what = question.what
+        raise
+    except OSError as error:
+        raise _broken(question, stream, error) from error
+
+
+def _broken(question: Question, stream: Stream, error: OSError) -> TunnelctlError:
+    """What it comes to that the connection failed while the proxy was asked."""
+    hint = IS_IT_TLS
+    if question.hop.tls is not None:
+        from tunnelctl.stream.tls_failure import tls_error
+
+        # In TLS 1.3 a client certificate that is missing is missed only now. The alert that says so may still lie in our queue.
+        failure = tls_error(question.what, _last_word(stream) or error, question.hop.tls.flags)
+        if isinstance(failure, TLSFailed):
+            return failure
+        hint = f"it may want a client certificate ({question.hop.tls.flags}-cert)" if question.hop.tls.cert is None else ""
+    return Unreachable(f"{question.what}, broke the connection before it answered", reason(error), hint)
+
+
+def _last_word(stream: Stream) -> OSError | None:
+    try:
+        while stream.receive_nowait(CHUNK):
+            pass
+    except OSError as error:
+        return error
+    return None
+
+
+async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
+    fresh = True
+    while True:
+        value = await exchange.value(fresh) if exchange is not None else None
+        fields = (("Proxy-Authorization", value), *question.hop.fields) if value is not None else question.hop.fields
+        keep = exchange is not None and exchange.bound
+        machine = ConnectClient(question.stop, fields, keep)
+        question.trace("request", head=machine.masked_request())
+        answer = await _converse(question, stream, machine, early, keep)
+        question.trace("response", head=answer.head, status=answer.status)
+        if isinstance(answer, Established):
+            if exchange is not None:
+                exchange.accepted(get(answer.fields, "proxy-authentication-info"))
+            return answer.leftover
+        if not await _goes_on(question, answer, exchange):
+            from tunnelctl.client.refusal import refused  # not on the way to a tunnel, and it loads re
+
+            raise refused(answer, question.hop.address, fields, question.stop)
+        fresh, early = False, b""
+
+
+async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | None) -> bool:
+    """Whether the next request has an answer to this refusal, and goes on the same connection. Raises AskAgain for a new one."""
+    if exchange is None or answer.status != 407:
+        return False
+    midway = exchange.midway
+    if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
+        return False
+    if exchange.bound and answer.reusable:
+        return True
+    if midway:
+        cause = "it closed the connection in the middle of the login, which is bound to it"
+        raise AuthenticationFailed(question.what, cause, code=answer.status)
+    raise AskAgain
+
+
+async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
+    """Does it outside the limit on the whole way, where a person may have to type a password for it."""
+    if hop.login is None or not hop.login.patient:
+        return await work
+    left, limit.deadline = limit.deadline - monotonic(), inf
+    try:
+        return await work
+    finally:
+        limit.deadline = monotonic() + left
+
+
+def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
+    from tunnelctl.proto.challenge import parse_challenges
+
+    return parse_challenges(get_all(answer.fields, "proxy-authenticate"))
+
+
+async def _converse(
+    question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool
+) -> Established | Rejected:
+    """keep: the connection is wanted after a 407, and its body, however long that takes"""
+    await stream.send_all(machine.request())
+    answer = machine.feed(early) if early else None
+    while answer is None:
+        if machine.refusing:
+            return await _read_body(question, stream, machine, inf if keep else BODY_SECONDS)
+        answer = await _read(question, stream, machine)
+    return answer
+
+
+async def _read(question: Question, stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+    data = await stream.receive_some(1 if question.exact else CHUNK)
+    return machine.feed(data) if data else machine.eof()
+
+
+async def _read_body(question: Question, stream: Stream, machine: ConnectClient, most: float) -> Established | Rejected:
+    """The refusal with as much of its body as comes in time. Its head is complete: neither a reset nor a limit hides it."""
+    limit = question.limit
+    left = limit.deadline - monotonic()
+    limit.deadline += BODY_SECONDS  # so that it is this limit which strikes, and not the one that says "timed out"
+    try:
+        with move_on_after(min(most, left)):
+            while data := await stream.receive_some():
+                answer = machine.feed(data)
+                if answer is not None:
+                    return answer
+    except OSError:
+        pass
+    return machine.eof()
+
+
+async def _ask_socks(question: Question, stream: Stream, early: bytes) -> bytes:
+    from tunnelctl.proto.socks_client import SocksClient
+
+    login = question.hop.login
+    secret = await unhurried(question.hop, question.limit, login.secret()) if login is not None else None
+    try:
+        machine = SocksClient(question.stop, question.hop.protocol, (secret.user or "", secret.password) if secret else None)
+        await stream.send_all(machine.request())
+        outcome = machine.feed(early) if early else None
+        while outcome is None:
+            if output := machine.take_output():
+                await stream.send_all(output)
+            data = await stream.receive_some(machine.wanted if question.exact else CHUNK)
+            if not data:
+                raise machine.eof()
+            outcome = machine.feed(data)
+    except TunnelctlError as error:
+        error.what = question.what
+        raise
+    return outcome.leftover

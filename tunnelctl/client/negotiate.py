@@ -1,0 +1,93 @@
+"""NTLM and Negotiate (Kerberos, or NTLM inside SPNEGO): the legs of a login that is bound to its connection, by pyspnego."""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from typing import TYPE_CHECKING, Any
+
+from tunnelctl.client.login import NEGOTIATE, NTLM, Scheme
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.errors import AuthenticationFailed
+
+if TYPE_CHECKING:
+    from tunnelctl.client.credentials import Secret
+    from tunnelctl.proto.challenge import Challenge
+
+INSTALL = "pip install 'tunnelctl[negotiate]' brings what it takes"
+
+
+async def bound_scheme(name: str, host: str, secret: Secret | None, required: bool) -> Scheme | None:
+    """NTLM or Negotiate with the proxy on `host`, None where it cannot work. required: then that is an error, raised here.
+
+    Without credentials Negotiate takes the Kerberos tickets of the user; NTLM needs user and password.
+    """
+    login = secret if secret is not None and secret.user is not None else None
+    try:
+        if name == NTLM and login is None:
+            raise AuthenticationFailed(f"--auth {name}", "there is no user and password for it")
+        scheme = _Bound(name, host, login)
+        await scheme.begin()
+    except AuthenticationFailed:
+        if required:
+            raise
+        return None
+    return scheme
+
+
+class _Bound(Scheme):
+    """The legs on one connection. A step may ask a KDC over the network, so it is taken in a thread."""
+
+    bound = True
+
+    def __init__(self, name: str, host: str, secret: Secret | None) -> None:
+        self.name, self._host, self._secret = name, host, secret
+        self._context: Any = None
+        self._token = b""  # for the next request
+        self._used = True  # the context has been begun for an earlier connection
+
+    async def begin(self) -> None:
+        """Makes the first token. Raises AuthenticationFailed."""
+        self._context = await self._try(self._new_context)
+        self._token = await self._try(self._context.step) or b""
+        self._used = False
+
+    async def value(self, fresh: bool) -> str:
+        if fresh and self._used:
+            await self.begin()
+        self._used = True
+        return f"{_SPELLED[self.name]} {b2a_base64(self._token, newline=False).decode()}"
+
+    async def goes_on(self, challenge: Challenge) -> bool:
+        if not challenge.token68 or self._context is None or self._context.complete:
+            return False
+        try:
+            token = a2b_base64(challenge.token68)
+        except Base64Error:
+            return False
+        self._token = await self._try(self._context.step, token) or b""
+        return bool(self._token)
+
+    def _new_context(self) -> Any:
+        import spnego
+
+        user, password = (self._secret.user, self._secret.password) if self._secret is not None else (None, None)
+        return spnego.client(user, password, hostname=self._host, service="HTTP", protocol=self.name)
+
+    async def _try(self, step: Any, *args: object) -> Any:
+        """Whatever fails in there is a reason why this scheme cannot work; its text names mechanisms, never secrets."""
+        try:
+            return await to_thread(step, *args)
+        except ImportError:
+            raise AuthenticationFailed(f"--auth {self.name}", "the package pyspnego is not installed", INSTALL) from None
+        except Exception as error:
+            raise AuthenticationFailed(f"{_SPELLED[self.name]} login to proxy {self._host}", _cause(error)) from None
+
+
+_SPELLED = {NTLM: "NTLM", NEGOTIATE: "Negotiate"}
+
+
+def _cause(error: Exception) -> str:
+    """pyspnego puts the reason behind a number and a class; the last of its contexts is the nearest to it."""
+    text = str(error) or type(error).__name__
+    return text.rpartition("Context: ")[2]

@@ -1,0 +1,12 @@
+"""The Bearer scheme (RFC 6750): the value of Proxy-Authorization from a token."""
+
+from tunnelctl.errors import AuthenticationFailed
+
+_TOKEN68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"  # RFC 9110 section 11.2
+
+
+def encode_bearer(token: str) -> str:
+    """The field value. Raises AuthenticationFailed for what cannot be a token; the text does not repeat it."""
+    if not token.rstrip("=") or token.rstrip("=").strip(_TOKEN68):
+        raise AuthenticationFailed("bearer token", "a character in it that a token cannot have")
+    return f"Bearer {token}"
