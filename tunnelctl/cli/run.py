@@ -65,7 +65,6 @@ def tidy_at_interrupt() -> None:
 
 
 def serve(call: Call) -> int:
-
     from tunnelctl.server.options import ServeOptions
     from tunnelctl.server.serve import run_server
 
@@ -74,7 +73,11 @@ def serve(call: Call) -> int:
     options = ServeOptions(**settings.fields())  # type: ignore[arg-type]
     console = Console(options.verbose, options.quiet, options.json)
     settings.announce(console)
-    return int(run_server(options, console))
+    if not options.proxy:
+        return int(run_server(options, console))
+    from tunnelctl.cli.upstream import upstream
+
+    return int(run_server(options, console, upstream(options, console)))
 
 
 def ssh_config(call: Call) -> int:

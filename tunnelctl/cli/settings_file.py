@@ -214,11 +214,16 @@ def apply(
     return Settings([*merger.pairs, *pairs], path, profile, merger.places, shared)
 
 
+# The group of flags about the proxies that we go through. A `serve` that led all its clients there because its operator's own
+# programs go that way would be a surprise: what it leads on through is said on its command line.
+_OURS = "Proxy"
+
+
 class _Merger:
     """Collects from the nearest table to the farthest what has not been decided before."""
 
     def __init__(self, command: str, environ: Mapping[str, str], path: str) -> None:
-        self._flags = {flag.name: flag for flag in flags_of(command)}
+        self._flags = {flag.name: flag for flag in flags_of(command) if not (command == "serve" and flag.group == _OURS)}
         self._environ, self._path = environ, path
         self._decided: set[str] = set()
         self._elsewhere = False  # somebody nearer has named the proxies

@@ -161,6 +161,15 @@ class Policy:
         """The verdict on one address of the target, the one that will be dialled. Raises ValueError if `ip` is no address."""
         return self._cached_judge(target, ip)
 
+    def judge_name(self, target: Address) -> Decision:
+        """The verdict on a target whose name somebody else will look up, so that no rule on networks can speak of a name.
+
+        `localhost` is theirs then; as internal as it is here, it is reached only where a rule names it.
+        """
+        if is_ip(target.host):
+            return self.judge(target, target.host)
+        return self._decide(target, (), f".{target.host}".endswith(".localhost"))
+
     def _select(self, user: str, host: str) -> "Policy":
         client = client_network(host)
         kept = (tuple(r for r in rules if r.covers_client(user, client)) for rules in (self.allow, self.deny, self.report))
@@ -178,7 +187,9 @@ class Policy:
         return None
 
     def _judge(self, target: Address, ip: str) -> Decision:
-        forms, internal = unwrap(ip), is_internal(ip)
+        return self._decide(target, unwrap(ip), is_internal(ip))
+
+    def _decide(self, target: Address, forms: tuple[Network, ...], internal: bool) -> Decision:
         deny, report = (tuple(rule for rule in rules if covers(rule, target, forms)) for rules in (self.deny, self.report))
         for rule in deny:
             if not rule.tls:

@@ -23,6 +23,7 @@ from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce, load_policy
 from tunnelctl.server.session import Service, Session, Timeouts
+from tunnelctl.server.upstream import Reach
 from tunnelctl.server.users import Users, load_users
 from tunnelctl.server.workers import RELOAD, supervise
 from tunnelctl.stream.accept import Acceptor, close_listeners, raise_descriptor_limit
@@ -40,10 +41,13 @@ ECHO_SECONDS = 0.5
 _LIFE = frozenset({"listening", "drain", "stopped"})
 
 
-def run_server(options: ServeOptions, trace: Trace) -> int:
-    """Serves until a signal ends it; returns the exit status. Raises the TunnelctlError that fits before anything is accepted."""
+def run_server(options: ServeOptions, trace: Trace, reach: Reach | None = None) -> int:
+    """Serves until a signal ends it; returns the exit status. Raises the TunnelctlError that fits before anything is accepted.
+
+    reach: how to get to a target through the next proxy; None: straight
+    """
     addresses = [parse_listen(text) for text in options.listen]
-    settings = _read(addresses, options)
+    settings = _read(addresses, options)._replace(reach=reach)
     try:
         return _serve(addresses, options, settings, trace)
     finally:
@@ -61,6 +65,7 @@ class Settings(NamedTuple):
     timeouts: Timeouts
     tls: ssl.SSLContext | None
     log_fd: int | None
+    reach: Reach | None = None
 
 
 def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
@@ -89,7 +94,7 @@ def _serve(addresses: list[ListenAddress], options: ServeOptions, settings: Sett
         books = Books(log, trace, options.verbose > 0)
         caps = Caps(settings.most)
         own = OwnPorts(bound)
-        service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls)
+        service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.reach)
         balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
         echo = ECHO_SECONDS if options.workers > 1 else 0.0
         return run(Server(service, mine, options.drain, speak, echo, balancers, reloads).run)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
 from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
+from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import decode_basic
@@ -25,6 +26,7 @@ from tunnelctl.server.account import DRAINED, GONE, LIFETIME, Account, Books
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce
+from tunnelctl.server.upstream import Reach, upstream_refusal
 from tunnelctl.server.users import Users
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
@@ -68,6 +70,7 @@ class Service(NamedTuple):
     books: Books
     trace: Trace
     tls: ssl.SSLContext | None = None
+    reach: Reach | None = None  # through the next proxy; None: straight to the targets
 
 
 _Judged = tuple[SocketAddress, Decision]
@@ -106,7 +109,7 @@ class Session:
                 await self._refuse(refused)
                 return
             if established is not None:
-                relay = Relay(self._stream, *established, b"", self._service.timeouts.tunnel)
+                relay = Relay(self._stream, *established, self._service.timeouts.tunnel)
                 del established
                 await self._relay(relay)
         except OSError:  # the client has gone: there is nobody to answer
@@ -135,8 +138,11 @@ class Session:
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 
-    async def _establish(self) -> tuple[SocketStream, bytes] | None:
-        """The connection to the target, announced to the client, and what came behind the request; None if there was no request."""
+    async def _establish(self) -> tuple[Stream, bytes, bytes] | None:
+        """The connection to the target, announced to the client, and what came early from the client and from the target.
+
+        None if there was no request.
+        """
         account, timeouts, books = self._account, self._service.timeouts, self._service.books
         with CancelScope(current_time() + timeouts.head) as scope:
             if self._service.tls is not None:
@@ -149,7 +155,7 @@ class Session:
                 account.enter("login")
                 await self._authenticate(self._service.users, request)
             self._admit()
-            target = await self._reach(request.target, scope)
+            target, early = await self._reach(request.target, scope)
             try:
                 books.decided(account, 200, "")
                 await self._stream.send_all(ESTABLISHED)
@@ -158,7 +164,7 @@ class Session:
                 books.ended(account, GONE)
                 raise
             account.enter("tunnel")
-            return target, request.leftover
+            return target, request.leftover, early
         raise _Refused(self._late())
 
     async def _secure(self, context: ssl.SSLContext) -> None:
@@ -230,21 +236,46 @@ class Session:
 
     # -- the target ------------------------------------------------------------------------------------------------------------
 
-    async def _reach(self, target: Address, scope: CancelScope) -> SocketStream:
-        """The connection to the target; each of the two steps has the whole of its limit."""
-        account, caps, limit = self._account, self._service.caps, self._service.timeouts.dial
-        account.enter("lookup")
-        self._late, scope.deadline = refusal.dns_timeout, current_time() + limit
+    async def _reach(self, target: Address, scope: CancelScope) -> tuple[Stream, bytes]:
+        """The connection to the target, and what came early on it."""
+        caps = self._service.caps
         answer = caps.start_dial()
         if answer is not None:
             raise _Refused(answer)
         try:
-            judged = await self._addresses(target)
-            account.enter("dial")
-            self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
-            reached = await self._dial([address for address, _ in judged])
+            if self._service.reach is not None:
+                return await self._reach_through(self._service.reach, target, scope)
+            return await self._reach_straight(target, scope), b""
         finally:
             caps.end_dial()
+
+    async def _reach_through(self, reach: Reach, target: Address, scope: CancelScope) -> tuple[Stream, bytes]:
+        """By way of the next proxy. It looks the names up, so a name is judged as it stands, and an address as ever."""
+        account = self._account
+        policy = self._service.policy.for_client(account.user, self._host)
+        decision = policy.before_lookup(target) or policy.judge_name(target)
+        if decision.refusal is not None:
+            raise _Refused(decision.refusal, decision.rule)
+        if self._service.own.contains(target.host, target.port):
+            raise _Refused(refusal.loop_detected(), "own listener")
+        account.enter("dial")
+        self._late, scope.deadline = refusal.connection_timeout, current_time() + self._service.timeouts.dial
+        try:
+            stream, early, account.address = await reach(target)
+        except TunnelctlError as error:
+            raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
+        account.rule, account.reports = decision.rule, decision.reports
+        return stream, early
+
+    async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
+        """A name and a connection; each of the two steps has the whole of its limit."""
+        account, limit = self._account, self._service.timeouts.dial
+        account.enter("lookup")
+        self._late, scope.deadline = refusal.dns_timeout, current_time() + limit
+        judged = await self._addresses(target)
+        account.enter("dial")
+        self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
+        reached = await self._dial([address for address, _ in judged])
         decision = next(decision for address, decision in judged if len(judged) == 1 or str(address) == reached.peer)
         account.rule, account.reports, account.address = decision.rule, decision.reports, reached.peer
         if self._service.books.log is not None:  # the other end of it: what the target's own log has

@@ -1,0 +1,142 @@
+"""`serve -x`: tunnels that lead on through another proxy, and what its answers become."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.peers.program import Serve
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
+from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
+from tunnelctl.cli.upstream import upstream
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
+from tunnelctl.server import serve
+from tunnelctl.server.upstream import upstream_refusal
+
+NAME = "inner.test:443"
+
+
+class Leading(Proxy):
+    """A proxy that leads on through another one."""
+
+    def __init__(self, *proxy: str, **options: object) -> None:
+        super().__init__("*:1-65535", "127.0.0.0/8:*", proxy=proxy, **options)
+
+    def _serve(self) -> int:
+        return serve.run_server(self._options, self, upstream(self._options, self))
+
+
+@contextmanager
+def before(script: object, **options: object) -> Iterator[tuple[ScriptedServer, Leading]]:
+    with ScriptedServer(script) as next_proxy, Leading(next_proxy.url, **options) as proxy:  # type: ignore[arg-type]
+        yield next_proxy, proxy
+
+
+def refuses(answer: bytes) -> object:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(answer)
+
+    return script
+
+
+def test_a_tunnel_through_both_to_a_name_that_only_the_next_one_knows() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(ESTABLISHED + b"banner ")
+        echo(peer)
+
+    with before(script) as (next_proxy, proxy), proxy.tunnel(NAME) as client:
+        assert client.exactly(7) == b"banner "
+        assert client.echoes()
+    assert next_proxy.heads[0].startswith(b"CONNECT inner.test:443 HTTP/1.1\r\n")
+    decision, end = proxy.records()
+    assert (decision["address"], decision["rule"]) == (next_proxy.authority, "allow *:1-65535")
+    assert end["received"] == 7 + 11
+
+
+def test_through_a_real_one_of_ours_and_back() -> None:
+    with ScriptedServer(echo) as target, Serve() as inner, Leading(inner.url) as proxy, proxy.tunnel(target.authority) as client:
+        assert client.echoes(bytes(1 << 20))
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_the_login_there_is_ours_and_the_one_here_stays_here(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    log = inner / "log"
+    flags = ("--users", users_file(inner, company="in-pw"), "--access-log", str(log))
+    with ScriptedServer(echo) as target, Serve(*flags) as next_proxy:
+        url = next_proxy.url.replace("//", "//company:in-pw@")
+        with Leading(url, users=users_file(tmp_path, anna="her-pw")) as proxy:
+            for _ in range(2):
+                with proxy.tunnel(target.authority, basic("anna", "her-pw")) as client:
+                    assert client.echoes()
+        assert "her-pw" not in proxy.log()
+    users = [record["user"] for record in map(json.loads, log.read_text().splitlines()) if record["event"] == "decision"]
+    assert users == ["", "company", "company"], "asked once, and remembered"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        (b"HTTP/1.1 407 L\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", 502, "connection_terminated"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", 403, "http_request_denied"),
+        (b"HTTP/1.1 502 B\r\nProxy-Status: p; error=dns_error\r\n\r\n", 502, "dns_error"),
+        (b"HTTP/1.1 502 B\r\nProxy-Status: p; error=connection_refused\r\n\r\n", 502, "connection_refused"),
+        (b"HTTP/1.1 504 T\r\nProxy-Status: p; error=connection_timeout\r\n\r\n", 504, "connection_timeout"),
+        (b"HTTP/1.1 503 Full\r\n\r\n", 502, "connection_terminated"),
+        (b"SSH-2.0-x\r\n", 502, "connection_terminated"),
+    ],
+)
+def test_what_the_next_one_says_is_told_in_our_words(answer: bytes, status: int, error: str) -> None:
+    with before(refuses(answer)) as (_, proxy):
+        told = proxy.refusal(NAME)
+        assert told.status == status
+        assert told.error == error
+        assert "proxy-authenticate" not in str(told.fields).lower()
+        (record,) = proxy.wait_for_records(1)
+        assert record["rule"].startswith("next proxy: ")
+
+
+def test_a_next_one_that_is_down() -> None:
+    held, port = refusing_port()
+    with held, Leading(f"http://127.0.0.1:{port}") as proxy:
+        assert proxy.refusal(NAME).status == 502
+
+
+def test_the_second_is_asked_where_the_first_is_down() -> None:
+    held, port = refusing_port()
+    with held, ScriptedServer(lambda peer: (peer.accept_tunnel(), echo(peer))) as second:  # type: ignore[func-returns-value]
+        with Leading(f"http://127.0.0.1:{port},{second.url}") as proxy, proxy.tunnel(NAME) as client:
+            assert client.echoes()
+
+
+def test_the_rules_hold_as_ever() -> None:
+    with before(Conversation.wait_gone, deny=("secret.test:*",)) as (next_proxy, proxy):
+        assert proxy.refusal("secret.test:443").status == 403
+        assert proxy.refusal("10.0.0.1:443").status == 403
+        assert proxy.refusal("localhost:443").status == 403
+        assert proxy.refusal(f"127.0.0.1:{proxy.port}").status == 502
+        assert next_proxy.heads == []
+
+
+def test_straight_ahead_is_no_proxy() -> None:
+    """What the asking end dialled by itself would not have been judged."""
+    with pytest.raises(UsageProblem, match="-x direct"), Leading("direct"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (AuthenticationFailed("w", "c"), 502),
+        (Refused("w", "c", code=403), 403),
+        (NameNotFound("w", "c", code=502), 502),
+        (NameNotFound("w", "c"), 502),
+        (TimedOut("w", "c"), 504),
+        (Unreachable("w", "c"), 502),
+    ],
+)
+def test_no_failure_there_is_a_407_here(error: TunnelctlError, status: int) -> None:
+    assert upstream_refusal(error).status == status
