@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stream.ends import Make, go, lines, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal, tcp, unix
+from tests.stream.ends import Make, go, lines, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal, tcp, tls, tls_server, unix
 from tests.stream.tunnels import tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, move_on_after
 from tunnelctl.stream import relay, socket_stream
@@ -57,7 +57,8 @@ async def take(far: Any, got: bytearray, limits: list[int], turns: list[int]) ->
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.sampled_from([tcp, unix, stdio_pipes, stdio_socket, stdio_sockets]),
+    st.sampled_from([tcp, unix, tls_server, stdio_pipes, stdio_socket, stdio_sockets]),
+    st.sampled_from([tcp, tcp, tls]),
     st.tuples(PIECES, PIECES),
     st.tuples(TURNS, TURNS),
     st.tuples(TURNS, TURNS),
@@ -66,6 +67,7 @@ async def take(far: Any, got: bytearray, limits: list[int], turns: list[int]) ->
 )
 def test_any_pieces_in_any_order_arrive_as_they_were_sent(
     left: Make,
+    right: Make,
     pieces: tuple[list[int], list[int]],
     giving: tuple[list[int], list[int]],
     taking: tuple[list[int], list[int]],
@@ -77,7 +79,7 @@ def test_any_pieces_in_any_order_arrive_as_they_were_sent(
     got = (bytearray(), bytearray())
 
     async def main(directory: Path) -> None:
-        async with tunnel(directory, left, left_early=first[0], right_early=first[1]) as tun:
+        async with tunnel(directory, left, right, left_early=first[0], right_early=first[1]) as tun:
             async with Nursery() as nursery:
                 nursery.start_soon(give, tun.client, there, giving[0])
                 nursery.start_soon(give, tun.target, back, giving[1])
@@ -105,8 +107,12 @@ STEPS = st.lists(
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from([tcp, unix, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal]), STEPS)
-def test_whatever_happens_it_ends_and_no_byte_is_invented(left: Make, steps: list[tuple[str, str, int]]) -> None:
+@given(
+    st.sampled_from([tcp, unix, tls_server, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal]),
+    st.sampled_from([tcp, tcp, tls]),
+    STEPS,
+)
+def test_whatever_happens_it_ends_and_no_byte_is_invented(left: Make, right: Make, steps: list[tuple[str, str, int]]) -> None:
     """What arrives is the beginning of what was sent, and all of it if the end is said to be a clean one."""
     sent = {"client": bytearray(), "target": bytearray()}
     got = {"client": bytearray(), "target": bytearray()}
@@ -147,7 +153,7 @@ def test_whatever_happens_it_ends_and_no_byte_is_invented(left: Make, steps: lis
             getattr(far, what, far.leave)()
 
     async def main(directory: Path) -> None:
-        async with tunnel(directory, left) as tun:
+        async with tunnel(directory, left, right) as tun:
             for step in steps:
                 await act(tun, *step)
             for name in ("client", "target"):

@@ -18,6 +18,8 @@ from tests.stream.ends import (
     stdio_sockets,
     stdio_terminal,
     tcp,
+    tls,
+    tls_1_2,
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, lefts, over, tunnel
@@ -75,9 +77,10 @@ def test_vanished_reader_of_stdout_in_a_flood(tmp_path: Path, monkeypatch: pytes
     over(tmp_path, body, left=stdio_pipes)
 
 
+@pytest.mark.parametrize("right", [tcp, tls, tls_1_2], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("how", ["vanished", "hung up", "both"])
 @pytest.mark.parametrize("size", [0, 20, 60_000])
-def test_last_words_of_one_who_leaves_are_delivered_and_the_end_is_clean(how: str, size: int, tmp_path: Path) -> None:
+def test_last_words_of_one_who_leaves_are_delivered_and_the_end_is_clean(how: str, size: int, right: Make, tmp_path: Path) -> None:
     """ssh writes its farewell, closes both pipes and sends SIGHUP, all at one moment; no server is to see a reset for that."""
 
     async def body(tun: Tunnel) -> None:
@@ -93,7 +96,28 @@ def test_last_words_of_one_who_leaves_are_delivered_and_the_end_is_clean(how: st
         assert (outcome.forward, outcome.ended_by) == (size + 5, "left")
         assert outcome.cause == ("gone" if how == "vanished" else outcome.cause)
 
-    over(tmp_path, body, left=stdio_pipes)
+    over(tmp_path, body, left=stdio_pipes, right=right)
+
+
+def test_last_words_come_after_the_piece_that_was_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over TLS bytes go through us, and the pump may be stopped while the sink is full."""
+    monkeypatch.setattr(relay_module, "LAST_WORDS_SECONDS", 5)
+    sent = lines(8 << 20)
+
+    async def body(tun: Tunnel) -> None:
+        async def give() -> None:
+            await tun.client.give(sent)
+            await tun.client.end_output()
+
+        async with Nursery() as nursery:
+            nursery.start_soon(give)
+            while tun.relay._forward is None or not tun.relay._forward.rest:
+                await sleep(0)
+            tun.relay.hang_up()
+            assert await tun.target.take_rest() == sent
+        assert (await tun.outcome())[:4] == (len(sent), 0, "left", "hangup")
+
+    over(tmp_path, body, left=stdio_pipes, right=tls)
 
 
 def test_last_words_are_delivered_though_something_unread_lies_in_the_socket(

@@ -36,12 +36,16 @@ class SinkFailed(_Failed):
 
 
 class Pump:
-    """Moves one direction. `progress` is told how many bytes the sink has taken, each time it takes some."""
+    """Moves one direction. `progress` is told how many bytes the sink has taken, each time it takes some.
 
-    __slots__ = ("_progress", "_sink", "_source")
+    `rest` has what was read and not taken yet: if the pump is stopped, `send` it before `run` goes on.
+    """
+
+    __slots__ = ("_progress", "_sink", "_source", "rest")
 
     def __init__(self, source: Stream, sink: Stream, progress: Callable[[int], None]) -> None:
         self._source, self._sink, self._progress = source, sink, progress
+        self.rest = memoryview(b"")
 
     def run(self) -> Coroutine[None, None, None]:
         """Moves everything up to EOF. Raises SourceFailed or SinkFailed.
@@ -88,17 +92,18 @@ class Pump:
 
     async def send(self, data: bytes | memoryview) -> None:
         """Hands on what was read before. Raises SinkFailed."""
-        sink, rest = self._sink, memoryview(data)
-        while rest:
+        sink, self.rest = self._sink, memoryview(data)
+        while self.rest:
             try:
-                sent = sink.send_nowait(rest)
+                sent = sink.send_nowait(self.rest)
             except OSError as error:
                 raise SinkFailed(error) from error
             if not sent:
                 await sink.wait_writable()
                 continue
             self._progress(sent)
-            rest = rest[sent:]
+            self.rest = self.rest[sent:]
+        self.rest = memoryview(b"")  # an empty piece would keep the whole that it was cut from
 
     async def _bulk(self) -> None:
         """Splices through a pipe for as long as the traffic is bulk.

@@ -51,12 +51,26 @@ LAST_WORDS_SECONDS = 0.2
 class Relay:
     """One tunnel between two streams, which it closes in the end. `moved`, bytes by direction, can be read while it runs."""
 
-    __slots__ = ("_cause", "_early", "_ended_by", "_error", "_left", "_limit", "_limits", "_open", "_right", "_scope", "moved")
+    __slots__ = (
+        "_cause",
+        "_early",
+        "_ended_by",
+        "_error",
+        "_forward",
+        "_left",
+        "_limit",
+        "_limits",
+        "_open",
+        "_right",
+        "_scope",
+        "moved",
+    )
 
     def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: Limits) -> None:
         """left_early, right_early: bytes of the tunnel that were read from that side together with a head."""
         self._left, self._right = left, right
         self._early = [left_early, right_early]  # read, and not yet handed on
+        self._forward: Pump | None = None  # from left to right, as soon as there is one
         self._limits = limits
         self._limit = limits.idle  # the one that is in force
         self._scope = CancelScope()
@@ -107,17 +121,19 @@ class Relay:
         ssh closes both its pipes and sends SIGHUP at one moment, with its farewell to the server still in one of them.
         """
         left_gone = self._cause == "hangup" or (self._cause == "gone" and self._ended_by == "left")
-        # From a pipe to a socket nothing is ever held in between; elsewhere the pump that was stopped may have had a piece in hand.
-        if not left_gone or self._left.source_pipe() is None or self._right.socket_fd() is None or self._early[FORWARD]:
+        if not left_gone or self._left.source_pipe() is None or self._early[FORWARD]:
             return False
         ended = False
         with move_on_after(LAST_WORDS_SECONDS):
+            pump = self._forward or Pump(self._left, self._right, lambda count: self._progress(FORWARD, count))
             try:
-                await Pump(self._left, self._right, lambda count: self._progress(FORWARD, count)).run()
+                await pump.send(pump.rest)  # over TLS, it may have been stopped with a piece in hand
+                await pump.run()
             except (SourceFailed, SinkFailed):
                 return False
             ended = True
             self._right.send_eof()
+            await self._right.flush_eof()
             await self._right.delivered()  # where something unread came in, closing resets, and drops what has not arrived
         return ended
 
@@ -179,6 +195,8 @@ class Relay:
 
     async def _pump(self, source: Stream, sink: Stream, way: int) -> None:
         pump = Pump(source, sink, lambda count: self._progress(way, count))
+        if way == FORWARD:
+            self._forward = pump
         try:
             if self._early[way]:
                 await pump.send(self._early[way])
