@@ -135,7 +135,7 @@ LOG_KEYS = (
             ("address", "address and port that the tunnel was connected to; empty if it was refused"),
             ("local", "address and port that it was connected from; empty if it was refused"),
             ("allowed", "whether the tunnel was opened"),
-            ("status", "the status code of the answer, 200 if it was opened"),
+            ("status", "the status code of the answer, 200 if it was opened; nobody is told that of a failed TLS handshake"),
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
             ("reports", "a list of the `report` rules that would have refused what was allowed"),
