@@ -17,6 +17,7 @@ POLICY = """
 [[allow]]
 name = "web"
 targets = ["*:443"]
+tls = "require"
 
 [[allow]]
 name = "ssh"
@@ -33,7 +34,8 @@ targets = ["8.8.4.0/24:*"]
 
 [[report]]
 name = "later"
-targets = ["*:25"]
+targets = ["*:443"]
+sni = "match"
 """
 
 
@@ -56,11 +58,12 @@ def test_what_is_allowed(policy, said):
     assert said == [
         "allowed: 127.0.0.1 to 8.8.8.8:443\n"
         "8.8.8.8: allowed by: allow *:443 (web)\n"
+        "  allow *:443 (web): must carry TLS, or it is cut\n"
+        "  report *:443 (later): must carry TLS with the target as its server name, or it is recorded\n"
         "  not deny evil.test:* (evil): another host\n"
         "  not deny 198.51.100.0/24:* (evil): another address\n"
         "  not allow *.example.test:22 (ssh): another port\n"
-        "  not report 8.8.4.0/24:* (line 16): another address\n"
-        "  not report *:25 (later): another port\n"
+        "  not report 8.8.4.0/24:* (line 17): another address\n"
     ]
 
 
@@ -97,8 +100,11 @@ def test_each_address_of_a_name_is_judged(policy, said, monkeypatch):
         ("198.51.100.1", False, "deny 198.51.100.0/24:* (evil)", "destination_ip_prohibited"),
     ]
     second = answer["addresses"][1]
-    assert second["reports"] == ["report 8.8.4.0/24:* (line 16)"]
-    assert second["demands"] == []
+    assert second["reports"] == ["report 8.8.4.0/24:* (line 17)"]
+    assert second["demands"] == [
+        {"rule": "allow *:443 (web)", "tls": True, "sni": False, "cut": True},
+        {"rule": "report *:443 (later)", "tls": True, "sni": True, "cut": False},
+    ]
     assert {"rule": "allow *.example.test:22 (ssh)", "reason": "another port"} in second["others"]
 
 

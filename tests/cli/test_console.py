@@ -255,6 +255,27 @@ def test_an_end_of_serve_is_a_line():
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"seen": "TLS", "sni": "h"}, "carries TLS, server name h"),
+        ({"seen": "no TLS", "sni": "", "cut_by": "allow *:443", "reports": []}, "carries no TLS; cut by allow *:443"),
+        ({"seen": "TLS", "sni": "a\x1b", "cut_by": "", "reports": ["report *:1"]}, r"carries TLS, server name a\x1b; report *:1"),
+    ],
+)
+def test_what_a_tunnel_carries_is_a_line(fields, line):
+    screen = Screen(verbose=1)
+    screen("inspected", client="c:5", target="h:22", **fields)
+    assert screen.lines == [f"tunnelctl: [0.012s] client c:5: tunnel to h:22 {line}"]
+
+
+def test_reports_are_in_the_line_of_a_decision():
+    screen = Screen(verbose=1)
+    known = {"client": "c:5", "target": "h:22", "address": "a:22", "status": 200, "rule": "allow *:22"}
+    screen("decision", **known, reports=["report *:22", "report h:*"])
+    assert screen.lines == ["tunnelctl: [0.012s] client c:5: tunnel to h:22 open, at a:22 (allow *:22; report *:22, report h:*)"]
+
+
 def test_q_leaves_only_errors():
     screen = Screen(quiet=True)
     tell(screen)

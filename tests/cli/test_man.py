@@ -30,6 +30,7 @@ from tunnelctl.cli.messages import collected
 from tunnelctl.engine.kernel import run
 from tunnelctl.server.access_log import AccessLog, open_log
 from tunnelctl.server.account import Account
+from tunnelctl.server.inspection import Seen
 from tunnelctl.server.policy_file import KEYS, KINDS, parse_policy
 from tunnelctl.server.users import digest_line, hash_password
 from tunnelctl.status import ExitStatus
@@ -179,14 +180,17 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
         log, account = AccessLog(open_log(str(path)), lambda *_, **__: None), Account("a-1", "192.0.2.1:5")
         log.decision(account, 200, "")
         log.end(account, 1.5, "client", "eof", None)
+        account.seen = Seen("TLS", "h", "", ())
+        log.end(account, 1.5, "client", "eof", None)
         await log.close()
         os.close(log._file._fd)
 
     run(main)
-    decision, end = map(json.loads, path.read_text().splitlines())
-    every, decided, ended = ([key for key, _ in keys] for _, keys in LOG_KEYS)
+    decision, end, inspected = map(json.loads, path.read_text().splitlines())
+    every, decided, ended, seen = ([key for key, _ in keys] for _, keys in LOG_KEYS)
     assert set(decision) == {*every, *decided}
     assert set(end) == {*every, *ended}
+    assert set(inspected) == {*every, *ended, *seen}
 
 
 def test_the_form_of_the_users_file_is_that_of_hash_password():

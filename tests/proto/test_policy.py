@@ -8,6 +8,7 @@ from tests.proto.feeding import bounded
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.client_hello import ENDED, MALFORMED, NO_TLS, TOO_LONG, ClientHello, NoClientHello
 from tunnelctl.proto.network import Network, is_internal, parse_network
 from tunnelctl.proto.policy import DEFAULT_ALLOW, Decision, Demand, Policy, Rule, client_network, explain, parse_client, parse_rule
 
@@ -389,6 +390,34 @@ class TestDemands:
 
     def test_v1_a_demand_opens_nothing_internal(self):
         assert not reaches(Policy((demanding("*:443", sni=True),)), "a.example:443", "127.0.0.1")
+
+
+class TestWhatATunnelCarries:
+    TLS, SNI = Demand("allow *:443", False, True), Demand("allow *:443", True, True)
+
+    @pytest.mark.parametrize("what", [NO_TLS, MALFORMED, TOO_LONG, ENDED])
+    def test_v29_without_a_client_hello_no_demand_is_met(self, what):
+        for demand in (self.TLS, self.SNI):
+            assert not demand.is_met(NoClientHello(what), "a.example")
+
+    @pytest.mark.parametrize(
+        ("name", "host", "met"),
+        [
+            ("a.example", "a.example", True),
+            ("b.example", "a.example", False),
+            ("a.example", "b.a.example", False),
+            ("", "a.example", False),
+            ("", "192.0.2.1", True),
+            ("", "2001:db8::1", True),
+            ("192.0.2.1", "192.0.2.1", True),
+            ("192.0.2.2", "192.0.2.1", False),
+            ("a.example", "192.0.2.1", False),
+        ],
+    )
+    def test_v29_the_name_is_the_target(self, name, host, met):
+        assert self.SNI.is_met(ClientHello(name), host) is met
+        assert self.SNI.is_met(ClientHello(name, ech=True), host) is met
+        assert self.TLS.is_met(ClientHello(name), host)
 
 
 class TestExplain:

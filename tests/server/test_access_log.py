@@ -22,6 +22,7 @@ from tunnelctl.errors import SettingsError
 from tunnelctl.server import access_log
 from tunnelctl.server.access_log import AccessLog, open_log
 from tunnelctl.server.account import Account
+from tunnelctl.server.inspection import Seen
 from tunnelctl.status import ExitStatus
 
 KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
@@ -89,6 +90,13 @@ def test_an_end() -> None:
     assert isinstance(record.pop("time"), float)
     values = ["end", "1-2", "192.0.2.1:5", "", "", 1.5, 10, 20, "client", "reset", "ECONNRESET", "tunnel"]
     assert list(record.values()) == values
+
+
+def test_an_end_with_what_the_tunnel_carried() -> None:
+    one = account(seen=Seen("TLS", 'a"b\x1b', "allow *:1", ("report *:2", "report *:3")))
+    record = json.loads(written(lambda log: log.end(one, 1.5, "proxy", "cut", None)))
+    assert list(record) == [*END_KEYS, "seen", "sni", "cut_by", "reports"]
+    assert list(record.values())[-4:] == ["TLS", 'a"b\x1b', "allow *:1", ["report *:2", "report *:3"]]
 
 
 def test_one_that_goes_on() -> None:

@@ -1,7 +1,8 @@
 """What is told of a connection, and to whom."""
 
 from tests.client.harness import Recorder
-from tunnelctl.server.account import DRAINED, GONE, Account, Books
+from tunnelctl.server.account import CUT, DRAINED, GONE, Account, Books
+from tunnelctl.server.inspection import Seen
 
 
 def test_phases_follow_each_other_and_their_times_add_up() -> None:
@@ -35,6 +36,18 @@ def test_verbose_tells_both() -> None:
     (decision,), (closed,) = trace.named("decision"), trace.named("closed")
     assert (decision["client"], decision["target"], decision["status"]) == ("c", "t:1", 200)
     assert (closed["sent"], closed["received"], closed["ended_by"], closed["cause"]) == (3, 4, "proxy", "drained")
+
+
+def test_verbose_tells_what_a_tunnel_carried() -> None:
+    trace = Recorder()
+    books, account = Books(None, trace, verbose=True), Account("1", "c")
+    account.target = "t:1"
+    books.decided(account, 200, "")
+    account.seen = Seen("TLS", "other", "allow *:1", ("report *:2",))
+    books.ended(account, CUT)
+    (fields,) = trace.named("inspected")
+    found = {"seen": "TLS", "sni": "other", "cut_by": "allow *:1", "reports": ["report *:2"]}
+    assert fields == {"client": "c", "target": "t:1", **found}
 
 
 def test_otherwise_nothing_is_said() -> None:

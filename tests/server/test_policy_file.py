@@ -25,9 +25,11 @@ name = "web"
 targets = ["*:443", "*.example.com:22"]
 users = ["alice", "bob"]
 clients = ["192.0.2.0/24", "2001:db8::/32"]
+tls = "require"
 
 [[allow]]
 targets = ["db.example.com:5432"]
+sni = "match"
 
 [[deny]]
 targets = ["198.51.100.0/24:*"]
@@ -55,11 +57,11 @@ def test_rules_of_every_kind() -> None:
     who = {"users": frozenset({"alice", "bob"}), "clients": (parse_client("192.0.2.0/24"), parse_client("2001:db8::/32"))}
     assert parse_policy(WHOLE, "policy") == {
         "allow": [
-            parse_rule("*:443")._replace(text="*:443 (web)", **who),
-            parse_rule("*.example.com:22")._replace(text="*.example.com:22 (web)", **who),
-            parse_rule("db.example.com:5432")._replace(text="db.example.com:5432 (line 9)"),
+            parse_rule("*:443")._replace(text="*:443 (web)", tls=True, **who),
+            parse_rule("*.example.com:22")._replace(text="*.example.com:22 (web)", tls=True, **who),
+            parse_rule("db.example.com:5432")._replace(text="db.example.com:5432 (line 10)", tls=True, sni=True),
         ],
-        "deny": [parse_rule("198.51.100.0/24:*")._replace(text="198.51.100.0/24:* (line 12)")],
+        "deny": [parse_rule("198.51.100.0/24:*")._replace(text="198.51.100.0/24:* (line 14)")],
         "report": [parse_rule("*:22")._replace(text="*:22 (old)")],
     }
 
@@ -70,8 +72,8 @@ def texts(rules: tuple[Rule, ...]) -> list[str]:
 
 def test_it_is_merged_with_the_rules_of_the_command_line(tmp_path: Path) -> None:
     policy = load_policy(write(tmp_path, WHOLE), ("a.test:1",), ("b.test:2",))
-    assert texts(policy.allow) == ["a.test:1", "*:443 (web)", "*.example.com:22 (web)", "db.example.com:5432 (line 9)"]
-    assert texts(policy.deny) == ["b.test:2", "198.51.100.0/24:* (line 12)"]
+    assert texts(policy.allow) == ["a.test:1", "*:443 (web)", "*.example.com:22 (web)", "db.example.com:5432 (line 10)"]
+    assert texts(policy.deny) == ["b.test:2", "198.51.100.0/24:* (line 14)"]
     assert texts(policy.report) == ["*:22 (old)"]
 
 
@@ -107,6 +109,9 @@ def test_without_a_file() -> None:
         ("[[deny]]\ntargets = ['*:1']\nusers = 'bob'", "line 3, key 'users'", "it is not a list of texts"),
         ("[[deny]]\ntargets = ['*:1']\nclients = ['host']", "line 3, key 'clients'", "network 'host': not a network"),
         ("[[deny]]\ntargets = ['*:1']\nclients = ['10.0.0.1/8']", "line 3, key 'clients'", "bits set beyond the prefix"),
+        ("[[deny]]\ntargets = ['*:1']\ntls = true", "line 3, key 'tls'", 'the only value is "require"'),
+        ("[[deny]]\ntargets = ['*:1']\ntls = 'no'", "line 3, key 'tls'", 'the only value is "require"'),
+        ("[[deny]]\ntargets = ['*:1']\nsni = 'require'", "line 3, key 'sni'", 'the only value is "match"'),
         ("[[deny]]\nname = ''\ntargets = ['*:1']", "line 2, key 'name'", "it is not a text of 1 to 64"),
         ("[[deny]]\nname = 5\ntargets = ['*:1']", "line 2, key 'name'", "it is not a text of 1 to 64"),
         ('[[deny]]\nname = "a\\u001b[31m"\ntargets = ["*:1"]', "line 2, key 'name'", "printable"),

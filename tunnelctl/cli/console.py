@@ -269,6 +269,13 @@ def _decision(fields: Mapping[str, object]) -> str:
     return _fill(f"{who}: {what} refused: {{status}} {{error}}{why}")(fields)
 
 
+def _inspected(fields: Mapping[str, object]) -> str:
+    name = ", server name {sni}" if fields.get("sni") else ""
+    cut = "; cut by {cut_by}" if fields.get("cut_by") else ""
+    reports = "; {reports}" if fields.get("reports") else ""
+    return _fill(f"client {{client}}: tunnel to {{target}} carries {{seen}}{name}{cut}{reports}")(fields)
+
+
 def size(count: object) -> str:
     """Bytes for a person: 1536 is 1.5 KiB."""
     number = float(count) if isinstance(count, (int, float)) else 0.0
@@ -308,6 +315,7 @@ STAGES: dict[str, Render] = {
         "sent {sent} B, received {received} B"
     ),
     "decision": _decision,
+    "inspected": _inspected,
     "closed": _fill(
         "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s; "
         "sent {sent} B, received {received} B"

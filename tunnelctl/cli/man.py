@@ -85,6 +85,11 @@ SERVE_EVENTS = (
         ("client", "user", "target", "address", "status", "rule", "error", "reports"),
     ),
     Event(
+        "inspected",
+        "where a rule asked what a tunnel carries, before its `closed`; the values are those of the access log",
+        ("client", "target", "seen", "sni", "cut_by", "reports"),
+    ),
+    Event(
         "closed",
         "a tunnel has ended; the values are those of the access log",
         ("client", "target", "sent", "received", "seconds", "ended_by", "cause"),
@@ -149,14 +154,23 @@ LOG_KEYS = (
             ("seconds", "how long the tunnel was open"),
             ("sent", "bytes from the client to the target"),
             ("received", "bytes from the target to the client"),
-            ("ended_by", "`client` or `target`, which failed or else ended first; or `proxy`: a limit, or serve was stopped"),
+            ("ended_by", "`client` or `target`, which failed or else ended first; or `proxy`: a limit, a rule, or a stop of serve"),
             (
                 "cause",
                 "`eof` (both sides were done), `reset` or `gone` (reading or writing failed), `idle` or `half-closed` (a limit), "
-                "`lifetime` (the limit of its age), or `drained` (serve was stopped)",
+                "`lifetime` (the limit of its age), `cut` (a rule on what it carries), or `drained` (serve was stopped)",
             ),
             ("error", "the system's name of what failed, such as ECONNRESET; else empty"),
             ("phase", "`tunnel`, or `answer` where the client left before it had its answer"),
+        ),
+    ),
+    (
+        "Where a rule asked what the tunnel carries, and that came to be known, an end has also",
+        (
+            ("seen", "`TLS`, `TLS with ECH` (the extension was there), or what was there instead"),
+            ("sni", "the server name that the client named in the clear, or empty"),
+            ("cut_by", "the rule that ended the tunnel, or empty"),
+            ("reports", "a list of the `report` rules that would have ended it"),
         ),
     ),
 )

@@ -19,8 +19,9 @@ TRUTH: Schema = {"type": "boolean"}
 # The types of keys, which mean the same in every event that has them; all others are texts.
 TYPES: dict[str, Schema] = {
     **dict.fromkeys(("at", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
-    **dict.fromkeys(("attempt", "checks", "connection", "connections", "held", "received", "sent", "status", "tunnels"), WHOLE),
-    **dict.fromkeys(("addresses", "proxies", "via"), TEXTS),
+    **dict.fromkeys(("attempt", "checks", "connection", "connections", "held", "received", "rules", "sent", "status"), WHOLE),
+    "tunnels": WHOLE,
+    **dict.fromkeys(("addresses", "proxies", "reports", "via"), TEXTS),
     "ok": TRUTH,
     "code": {"type": ["integer", "null"]},
     "error": {"type": ["string", "null"]},

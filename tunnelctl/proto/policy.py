@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import MAX_PORT, Address, is_ip, parse_host, parse_port, shown
+from tunnelctl.proto.client_hello import ClientHello, NoClientHello
 from tunnelctl.proto.network import IPV4_MAPPED, Network, is_internal, is_internal_network, parse_network, unwrap
 from tunnelctl.proto.refusal import Refusal
 
@@ -76,11 +77,20 @@ class Rule(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """What a tunnel must carry: TLS, and with `sni` a server name that is the target. Who does not is cut, or only recorded."""
+    """What a tunnel must carry: TLS, and with `sni` a server name that is the target. What does not is cut, or only recorded."""
 
     rule: str
     sni: bool
     cut: bool
+
+    def is_met(self, seen: ClientHello | NoClientHello, host: str) -> bool:
+        """Whether the beginning of a tunnel to this host is as demanded.
+
+        An address has no place in a server name (RFC 6066 section 3), so one that was asked for by address names nothing.
+        """
+        if isinstance(seen, NoClientHello):
+            return False
+        return not self.sni or seen.name == host or (not seen.name and is_ip(host))
 
 
 class Decision(NamedTuple):

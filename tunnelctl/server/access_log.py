@@ -28,6 +28,7 @@ from tunnelctl.trace import Trace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.server.account import Account
+    from tunnelctl.server.inspection import Seen
 
 STDOUT = "-"
 PAUSE_SECONDS = 0.1  # between two writes
@@ -76,11 +77,15 @@ class AccessLog:
         )
 
     def end(self, account: Account, seconds: float, ended_by: str, cause: str, error: OSError | None) -> None:
-        """The end of a tunnel. ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime"."""
+        """The end of a tunnel.
+
+        ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime", "cut"
+        """
         code = "" if error is None else errorcode.get(error.errno or 0, "")
+        seen = "" if account.seen is None else _seen(account.seen)
         self._write(
             f'{{"event":"end","time":{time():.3f},{_who(account)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
-            f'"received":{account.moved[1]},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"}}\n'
+            f'"received":{account.moved[1]},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"{seen}}}\n'
         )
 
     def open(self, account: Account, seconds: float) -> None:
@@ -210,6 +215,12 @@ def _piece(fd: int) -> int:
 def _who(account: Account) -> str:
     user, target = _text(account.user), _text(account.target)
     return f'"id":"{account.id}","client":"{account.client}","user":{user},"target":{target}'
+
+
+def _seen(seen: Seen) -> str:
+    """What there is to add where a rule asked for what the tunnel carries."""
+    reports = ",".join(map(_text, seen.reports))
+    return f',"seen":{_text(seen.what)},"sni":{_text(seen.name)},"cut_by":{_text(seen.cut_by)},"reports":[{reports}]'
 
 
 @lru_cache(4096)  # the same users, targets and rules come again and again

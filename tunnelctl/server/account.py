@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from tunnelctl.server.access_log import AccessLog
+from tunnelctl.server.inspection import Seen
 from tunnelctl.stream.relay import Outcome
 from tunnelctl.trace import Trace
 
@@ -16,7 +17,8 @@ class Account:
     """
 
     __slots__ = (
-        "address", "client", "id", "local", "moved", "opened", "phase", "phases", "reports", "rule", "since", "target", "user",
+        "address", "client", "id", "local", "moved", "opened", "phase", "phases", "reports", "rule", "seen", "since", "target",
+        "user",
     )  # fmt: skip
 
     def __init__(self, session: str, client: str) -> None:
@@ -27,6 +29,7 @@ class Account:
         self.phase, self.since = "head", monotonic()
         self.phases: tuple[tuple[str, float], ...] = ()
         self.reports: tuple[str, ...] = ()  # the report rules that would have refused it
+        self.seen: Seen | None = None  # what the tunnel carries, where a rule asked for that
         self.opened = 0.0  # when the tunnel was granted
         self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
 
@@ -40,6 +43,7 @@ class Account:
 _SIDES = {"left": "client", "right": "target", "": "proxy"}
 DRAINED = Outcome(0, 0, "", "drained", None)  # ended from outside, because this process ends
 LIFETIME = DRAINED._replace(cause="lifetime")
+CUT = DRAINED._replace(cause="cut")  # a rule ended it
 GONE = DRAINED._replace(ended_by="left", cause="gone")  # the client left before it had its answer
 
 
@@ -70,6 +74,10 @@ class Books:
         side, seconds = _SIDES[outcome.ended_by], monotonic() - account.opened
         if self.log is not None:
             self.log.end(account, seconds, side, outcome.cause, outcome.error)
+        if self._verbose and account.seen is not None:
+            seen = account.seen
+            found = {"seen": seen.what, "sni": seen.name, "cut_by": seen.cut_by, "reports": list(seen.reports)}
+            self._trace("inspected", client=account.client, target=account.target, **found)
         if self._verbose:
             sent, received = account.moved
             what = {"client": account.client, "target": account.target, "sent": sent, "received": received, "seconds": seconds}

@@ -5,6 +5,8 @@
     targets = ["*:443", "*.example.com:22"]     # each as with --allow
     users = ["alice"]
     clients = ["192.0.2.0/24", "2001:db8::/32"]
+    tls = "require"
+    sni = "match"
 
 It is taken whole or not at all: a file with one mistake changes nothing.
 """
@@ -26,7 +28,7 @@ MAX_NAME = 64  # characters of a rule's name: it stands in every record that the
 T = TypeVar("T")
 
 KINDS = ("allow", "deny", "report")
-KEYS = ("name", "targets", "users", "clients")
+KEYS = ("name", "targets", "users", "clients", "tls", "sni")
 
 
 def load_policy(path: str | None, allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> Policy:
@@ -93,12 +95,16 @@ class _File:
             if key not in KEYS:
                 self._wrong((*path, key), "unknown key", f"known are {', '.join(KEYS)}")
         label = self._name((*path, "name"), table)
+        sni = self._word((*path, "sni"), table, "match")
+        tls = self._word((*path, "tls"), table, "require") or sni
         users = frozenset(self._texts((*path, "users"), table))
         clients = tuple(self._parsed((*path, "clients"), table, parse_client))
         targets = self._parsed((*path, "targets"), table, parse_rule)
         if not targets:
             self._wrong((*path, "targets"), "it is missing: a rule says which targets it is about", 'targets = ["*:*"] are all')
-        return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients) for rule in targets]
+        return [
+            rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets
+        ]
 
     def _name(self, path: Path, table: dict[str, object]) -> str:
         """What records call the rule: its name, or where it stands."""
@@ -111,6 +117,13 @@ class _File:
             self._wrong(path, "another rule has this name")
         self._names.add(name)
         return name
+
+    def _word(self, path: Path, table: dict[str, object], word: str) -> bool:
+        """Whether the key is there. It has one value, so that others can be added, and none is taken for what it does not say."""
+        value = table.get(str(path[-1]))
+        if value not in (None, word):
+            self._wrong(path, f'the only value is "{word}"')
+        return value is not None
 
     def _texts(self, path: Path, table: dict[str, object]) -> list[str]:
         """A list of texts, empty only where the key is missing: an empty list could be read as everybody and as nobody."""

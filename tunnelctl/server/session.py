@@ -20,9 +20,10 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.digest_server import Answer, DigestServer, is_for, parse_answer
-from tunnelctl.proto.policy import Decision, Policy
+from tunnelctl.proto.policy import Decision, Demand, Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
-from tunnelctl.server.account import DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.account import CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.inspection import Cut, Inspected
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce
@@ -87,7 +88,7 @@ class _Refused(Exception):
 class Session:
     """One accepted connection."""
 
-    __slots__ = ("_account", "_counted", "_host", "_late", "_mute", "_service", "_stream")
+    __slots__ = ("_account", "_counted", "_demands", "_host", "_late", "_mute", "_service", "_stream")
 
     def __init__(self, service: Service, accepted: socket.SocketType, host: str, client: str, session: str) -> None:
         """host: the client's address, for the caps; client: address and port, for the log; session: the id of its records"""
@@ -96,6 +97,7 @@ class Session:
         self._host, self._account = host, Account(session, client)
         self._late = refusal.head_timeout  # the answer when the deadline strikes: there is one clock, set anew for each phase
         self._counted = False
+        self._demands: tuple[Demand, ...] = ()  # what the tunnel must carry
         self._mute = False  # whether no answer would be understood: TLS does not stand
 
     async def run(self) -> None:
@@ -109,8 +111,11 @@ class Session:
                 await self._refuse(refused)
                 return
             if established is not None:
-                relay = Relay(self._stream, *established, self._service.timeouts.tunnel)
-                del established
+                target, early, target_early = established
+                if self._demands:
+                    self._stream, early = Inspected(self._stream, early, self._demands, self._account.target), b""
+                relay = Relay(self._stream, target, early, target_early, self._service.timeouts.tunnel)
+                del established, target, early, target_early
                 await self._relay(relay)
         except OSError:  # the client has gone: there is nobody to answer
             pass
@@ -133,7 +138,11 @@ class Session:
                     outcome = await relay.run()
                 if scope.cancelled_caught:
                     outcome = LIFETIME
+            if isinstance(outcome.error, Cut):
+                outcome = CUT
         finally:
+            if isinstance(self._stream, Inspected):
+                account.seen = self._stream.seen
             self._service.books.ended(account, outcome)
 
     # -- the request -----------------------------------------------------------------------------------------------------------
@@ -264,7 +273,7 @@ class Session:
             stream, early, account.address = await reach(target)
         except TunnelctlError as error:
             raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
-        account.rule, account.reports = decision.rule, decision.reports
+        account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
         return stream, early
 
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
@@ -277,7 +286,8 @@ class Session:
         self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
         reached = await self._dial([address for address, _ in judged])
         decision = next(decision for address, decision in judged if len(judged) == 1 or str(address) == reached.peer)
-        account.rule, account.reports, account.address = decision.rule, decision.reports, reached.peer
+        account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
+        account.address = reached.peer
         if self._service.books.log is not None:  # the other end of it: what the target's own log has
             account.local = str(SocketAddress(reached.socket.family, *reached.socket.getsockname()[:2]))
         return reached

@@ -1,0 +1,56 @@
+"""ClientHellos for tests: made octet by octet, by OpenSSL, and one that Chromium 156 sent to www.example.com."""
+
+import ssl
+from pathlib import Path
+
+# 2 KiB: GREASE in every list, a key share of X25519MLKEM768, and the extension of Encrypted ClientHello with nothing behind it.
+CHROMIUM = (Path(__file__).parents[1] / "data" / "client_hello" / "chromium.bin").read_bytes()
+
+
+def vector(size: int, content: bytes) -> bytes:
+    return len(content).to_bytes(size, "big") + content
+
+
+def extension(kind: int, content: bytes) -> bytes:
+    return kind.to_bytes(2, "big") + vector(2, content)
+
+
+def server_name(*names: bytes, kind: int = 0) -> bytes:
+    return extension(0, vector(2, b"".join(bytes([kind]) + vector(2, name) for name in names)))
+
+
+def body(*extensions: bytes, session: bytes = b"", suites: bytes = b"\x13\x01", compression: bytes = b"\0") -> bytes:
+    start = b"\x03\x03" + bytes(range(32)) + vector(1, session) + vector(2, suites) + vector(1, compression)
+    return start + vector(2, b"".join(extensions))
+
+
+def message(content: bytes, kind: int = 1) -> bytes:
+    return bytes([kind]) + vector(3, content)
+
+
+def records(data: bytes, size: int = 1 << 14, kind: int = 22, version: bytes = b"\x03\x01") -> bytes:
+    """`data` in records of at most `size` octets."""
+    return b"".join(bytes([kind]) + version + vector(2, data[at : at + size]) for at in range(0, len(data), size))
+
+
+def hello(*extensions: bytes, size: int = 1 << 14) -> bytes:
+    return records(message(body(*extensions)), size)
+
+
+def named(name: str, *more: bytes, size: int = 1 << 14) -> bytes:
+    return hello(server_name(name.encode()), *more, size=size)
+
+
+def of_openssl(name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+    """What the OpenSSL of this Python says first."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    sent = ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return sent.read()

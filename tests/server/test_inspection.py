@@ -1,0 +1,259 @@
+"""Rules on what travels in a tunnel: the stream that looks, by itself and in a proxy, with TLS and without.
+
+What a rule lets through and what not: tests/security/test_v29_domain_fronting.
+"""
+
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers import browser
+from tests.peers.https import make_certificate, web_server
+from tests.peers.openssh import sshd
+from tests.peers.process import path_of
+from tests.peers.program import Serve, proxy_command
+from tests.peers.scripted import Conversation, ScriptedServer, echo, sample
+from tests.proto.client_hellos import CHROMIUM, hello, message, named, of_openssl, records
+from tests.server.harness import SECONDS, Client, Proxy, connect_request
+from tests.server.inspecting import NAME, end_of, is_cut, names, proxy_with, rules, silent  # noqa: F401  (an automatic fixture)
+from tunnelctl.proto.client_hello import ENDED, MAX_HELLO, TOO_LONG
+from tunnelctl.server import inspection
+
+# --- what passes
+
+
+def test_in_segments_of_every_size(tmp_path: Path) -> None:
+    data = named(NAME)
+    with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy:
+        for size in (1, 2, 5, 6, 50, len(data)):
+            with proxy.tunnel(f"{NAME}:{target.port}") as client:
+                client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for at in range(0, len(data), size):
+                    client.send(data[at : at + size])
+                assert client.exactly(len(data)) == data
+
+
+def test_together_with_the_request(tmp_path: Path) -> None:
+    data = named(NAME)
+    with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy:
+        for at in (0, 1, 7, len(data)):
+            with proxy.client() as client:
+                client.send(connect_request(f"{NAME}:{target.port}") + data[:at])
+                assert client.head().startswith(b"HTTP/1.1 200")
+                client.send(data[at:] + b"x")
+                assert client.exactly(len(data) + 1) == data + b"x"
+
+
+def test_bulk_behind_a_client_hello_arrives_whole(tmp_path: Path) -> None:
+    data = CHROMIUM + sample(20 << 20)
+    with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(f"{NAME}:{target.port}") as client:
+        sender = threading.Thread(target=client.send, args=(data,))
+        sender.start()
+        assert client.exactly(len(data)) == data
+        sender.join(SECONDS)
+
+
+@pytest.mark.parametrize("sni", ["", "127.0.0.1"])
+def test_a_target_that_is_an_address_needs_no_name(tmp_path: Path, sni: str) -> None:
+    data = named(sni) if sni else hello()
+    with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(target.authority) as client:
+        assert client.echoes(data)
+
+
+def test_without_a_rule_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection.Inspected, "__init__", None)
+    with ScriptedServer(echo) as target, Proxy() as proxy:
+        with proxy.tunnel(target.authority) as client:
+            assert client.echoes(b"SSH-2.0-x\r\n")
+        assert "seen" not in end_of(proxy)
+
+
+# --- what is cut
+
+
+def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
+    data = records(message(bytes(MAX_HELLO)))
+    with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client, pytest.raises(ConnectionResetError):
+            client.send(data)
+            client.rest()
+        assert end_of(proxy)["seen"] == TOO_LONG
+
+
+def test_who_says_nothing_is_cut_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.2)
+    with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert is_cut(client, named(NAME)[:50])
+        end = end_of(proxy)
+    assert (end["seen"], end["cause"]) == ("no ClientHello in time", "cut")
+
+
+def test_who_ends_before_it_is_cut(tmp_path: Path) -> None:
+    with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            client.send(named(NAME)[:50])
+            client.sock.shutdown(socket.SHUT_WR)
+            with pytest.raises(ConnectionResetError):
+                client.rest()
+        assert end_of(proxy)["seen"] == ENDED
+
+
+def test_a_client_that_resets_before_it_leaves_no_trace_of_a_rule(tmp_path: Path) -> None:
+    with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
+        proxy.tunnel(f"{NAME}:{target.port}").reset()
+        end = end_of(proxy)
+    assert (end["cause"], end["ended_by"]) == ("reset", "client")
+    assert "seen" not in end
+
+
+def test_a_server_that_speaks_first_is_heard_and_the_client_is_cut_by_what_it_says(tmp_path: Path) -> None:
+    def banner(peer: Conversation) -> None:
+        peer.send(b"220 mail.example.com\r\n")
+        assert peer.wait_gone() == b""
+
+    with ScriptedServer(banner) as target, proxy_with(tmp_path, "tls") as proxy, proxy.tunnel(f"{NAME}:{target.port}") as client:
+        assert client.exactly(22) == b"220 mail.example.com\r\n"
+        assert is_cut(client, b"EHLO x\r\n")
+
+
+# --- what is only reported
+
+
+@pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n", named("bad.example.org"), hello(), named("bad.test", size=2), b"\x16\x03\1"])
+def test_a_report_rule_changes_nothing_and_tells(tmp_path: Path, data: bytes) -> None:
+    with ScriptedServer(echo) as target, proxy_with(tmp_path, "report") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            for at in range(len(data)):  # nothing is held
+                assert client.echoes(data[at : at + 1])
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.rest() == b""
+        end = end_of(proxy)
+    assert (end["reports"], end["cut_by"], end["cause"]) == (["report *:* (soon)"], "", "eof")
+
+
+def test_a_report_rule_ends_nobody_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.05)
+
+    def first(peer: Conversation) -> None:
+        peer.send(b"220 hello\r\n")
+        peer.read_exactly(4)
+        peer.send(b"bye")
+
+    with ScriptedServer(first) as target, proxy_with(tmp_path, "report") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert client.exactly(11) == b"220 hello\r\n"
+            with pytest.raises(TimeoutError):
+                client.sock.settimeout(0.2)
+                client.sock.recv(1)
+            client.sock.settimeout(SECONDS)
+            client.send(b"QUIT")
+            assert client.rest() == b"bye"
+        assert end_of(proxy)["seen"] == "no ClientHello in time"
+
+
+def test_v_tells_what_was_seen(tmp_path: Path) -> None:
+    with ScriptedServer(silent) as target, Proxy(allow=(), policy=rules(tmp_path, "sni"), verbose=1) as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert is_cut(client, named("bad.example.org"))
+        end_of(proxy)
+        (seen,) = proxy.events("inspected")
+    assert (seen["seen"], seen["sni"], seen["cut_by"]) == ("TLS", "bad.example.org", "allow www.example.com:* (web)")
+
+
+# --- real programs
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """A program with rules for TLS: its URL."""
+    path = tmp_path / "policy.toml"
+    path.write_text('[[allow]]\nname = "web"\ntargets = ["127.0.0.1:*", "localhost:*"]\nsni = "match"\n')
+    with Serve("--policy", str(path), allow=()) as serve:
+        yield serve.url
+
+
+def curl(*words: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([path_of("curl"), "-sS", "-k", "--max-time", "20", *words], capture_output=True, timeout=30)
+
+
+@pytest.mark.peer("curl", "openssl")
+def test_curl_to_the_host_it_names_and_to_another(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("through")
+    with web_server(tmp_path, certificate) as port:
+        for host in ("localhost", "127.0.0.1"):
+            done = curl("-x", served, f"https://{host}:{port}/page")
+            assert (done.returncode, done.stdout) == (0, b"through"), done.stderr
+        # curl asks the proxy for one host, and the server for another: domain fronting.
+        done = curl("-x", served, "--connect-to", f"allowed.example.com:443:localhost:{port}", "https://allowed.example.com/page")
+        assert done.returncode == 35, done.stderr
+        done = curl("-x", served, "-p", f"http://localhost:{port}/page")
+        assert done.returncode in (52, 56), done.stderr
+
+
+@pytest.mark.peer("openssl")
+@pytest.mark.parametrize(
+    ("words", "passes"),
+    [
+        (["-servername", "localhost"], True),
+        (["-servername", "LOCALHOST"], True),
+        (["-servername", "other.example.com"], False),
+        (["-noservername"], False),
+        (["-servername", "localhost", "-tls1_2"], True),
+        (["-servername", "localhost", "-groups", "P-521:X25519:P-384"], True),
+    ],
+)
+def test_openssl_with_a_name(certificate: tuple[Path, Path], served: str, tmp_path: Path, words: list[str], passes: bool) -> None:
+    with web_server(tmp_path, certificate) as port:
+        command = [path_of("openssl"), "s_client", "-proxy", served.removeprefix("http://"), "-connect", f"localhost:{port}"]
+        done = subprocess.run([*command, *words], input=b"", capture_output=True, timeout=30)
+    assert (b"Verify return code" in done.stdout and b"Cipher is (NONE)" not in done.stdout) is passes, done.stdout
+
+
+@pytest.mark.peer("ssh", "sshd", "ssh-keygen")
+def test_ssh_is_cut(served: str) -> None:
+    with sshd() as server:
+        command = [path_of("ssh"), "-F", str(server.settings), "-o", f"ProxyCommand {proxy_command(served)}"]
+        words = ["-p", str(server.port), "127.0.0.1", "echo", "through"]
+        done = subprocess.run([*command, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    assert done.returncode == 255
+    assert done.stdout == b""
+
+
+@pytest.mark.peer("chromium", "openssl")
+def test_a_browser_with_a_large_hello(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "page.html").write_text("<p>a page</p>")
+    with web_server(site, certificate) as port:
+        assert "a page" in browser.page(f"https://localhost:{port}/page.html", served, tmp_path / "profile")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_what_this_openssl_says_first(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(f"{NAME}:{target.port}") as client:
+        assert client.echoes(of_openssl(NAME, version))
+
+
+def test_through_the_next_proxy_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('[[allow]]\ntargets = ["localhost:*"]\nsni = "match"\n')
+    with (
+        ScriptedServer(echo) as target,
+        Serve(allow=("127.0.0.1:*",)) as upstream,
+        Serve("-x", upstream.url, "--policy", str(path), allow=()) as proxy,
+    ):
+        with Client(("127.0.0.1", proxy.port)) as client:
+            assert client.tunnel(f"localhost:{target.port}").echoes(named("localhost"))
+        with Client(("127.0.0.1", proxy.port)) as client:
+            assert is_cut(client.tunnel(f"localhost:{target.port}"), named("bad.example.org"))

@@ -1,0 +1,178 @@
+"""The ClientHello at the beginning of a tunnel: whether it is TLS, and which server it names. Nothing is decrypted.
+
+RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3. A reader that is laxer than the server behind it can be led past, by a second
+name for instance; so what breaks the grammar is no ClientHello. What is merely unknown (GREASE of RFC 8701, new key shares, new
+extensions) is none of our business.
+
+With Encrypted ClientHello (RFC 9849) the name that can be read is the outer one, and that is the one told.
+"""
+
+from typing import NamedTuple
+
+from tunnelctl.errors import AddressError
+from tunnelctl.proto.address import MAX_NAME, parse_host
+
+# Octets read for it, record headers included: as much as a relay holds a direction, and as Go's TLS takes for any handshake
+# message. Browsers send 2 KiB with a post-quantum key share; session tickets can add some.
+MAX_HELLO = 1 << 16
+
+NO_TLS = "no TLS"
+MALFORMED = "a malformed ClientHello"
+TOO_LONG = f"a ClientHello longer than {MAX_HELLO >> 10} KiB"
+ENDED = "the end before a ClientHello"
+
+_HANDSHAKE, _CLIENT_HELLO = 22, 1
+_MAX_RECORD = 1 << 14
+_RECORD_HEAD, _MESSAGE_HEAD = 5, 4
+_SERVER_NAME, _ECH = 0, 0xFE0D
+
+
+class ClientHello(NamedTuple):
+    """One that was read. name: in canonical form where it is a host name at all, "" where none is named."""
+
+    name: str
+    ech: bool = False
+
+
+class NoClientHello(NamedTuple):
+    """What was there instead."""
+
+    what: str
+
+
+class ClientHelloReader:
+    """Reads the octets of one client up to the end of its ClientHello; whoever feeds it keeps them."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()  # of a record, as far as it has come
+        self._left = 0  # octets of the record's content that have not been read
+        self._message = bytearray()
+        self._taken = 0
+
+    def feed(self, data: bytes) -> ClientHello | NoClientHello | None:
+        """The outcome, or None as long as more is needed. Not to be called again after that."""
+        rest = memoryview(data)
+        while rest:
+            size = min(len(rest), self._wanted(), MAX_HELLO - self._taken)
+            piece, rest = rest[:size], rest[size:]
+            self._taken += size
+            outcome = self._record_head(piece) if not self._left else self._content(piece)
+            if outcome is not None:
+                return outcome
+            if self._taken == MAX_HELLO:
+                return NoClientHello(TOO_LONG)
+        return None
+
+    def eof(self) -> NoClientHello:
+        """The client has ended."""
+        return NoClientHello(ENDED)
+
+    def _wanted(self) -> int:
+        """How many octets can be taken before something is to be decided."""
+        if not self._left:
+            return 1 if len(self._head) < 2 else _RECORD_HEAD - len(self._head)
+        return min(self._left, self._length() - len(self._message))
+
+    def _length(self) -> int:
+        """Of the message with its head, as far as that is known."""
+        if len(self._message) < _MESSAGE_HEAD:
+            return _MESSAGE_HEAD
+        return _MESSAGE_HEAD + int.from_bytes(self._message[1:_MESSAGE_HEAD], "big")
+
+    def _record_head(self, piece: memoryview) -> NoClientHello | None:
+        head = self._head
+        head += piece
+        # The minor version means nothing (RFC 8446 section 5.1). A hello of SSL 2 begins with a length, and is no TLS.
+        if head[0] != _HANDSHAKE or (len(head) > 1 and head[1] != 3):
+            return NoClientHello(MALFORMED if self._message else NO_TLS)
+        if len(head) == _RECORD_HEAD:
+            self._left = int.from_bytes(head[3:], "big")
+            if not 0 < self._left <= _MAX_RECORD:
+                return NoClientHello(MALFORMED if self._message else NO_TLS)
+            head.clear()
+        return None
+
+    def _content(self, piece: memoryview) -> ClientHello | NoClientHello | None:
+        self._left -= len(piece)
+        message = self._message
+        message += piece
+        if message[0] != _CLIENT_HELLO:
+            return NoClientHello(MALFORMED)
+        if self._length() > MAX_HELLO:
+            return NoClientHello(TOO_LONG)
+        if len(message) < self._length():
+            return None
+        try:
+            return _parse(_Octets(bytes(message[_MESSAGE_HEAD:])))
+        except _Broken:
+            return NoClientHello(MALFORMED)
+
+
+class _Broken(Exception):
+    """It breaks the grammar."""
+
+
+class _Octets:
+    """Octets that are taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def take(self, size: int) -> bytes:
+        taken = self._data[self._at : self._at + size]
+        if len(taken) < size:
+            raise _Broken
+        self._at += size
+        return taken
+
+    def rest(self) -> bytes:
+        return self.take(len(self._data) - self._at)
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def vector(self, size: int, least: int = 0) -> "_Octets":
+        """What follows a length of `size` octets."""
+        length = self.number(size)
+        if length < least:
+            raise _Broken
+        return _Octets(self.take(length))
+
+
+def _parse(hello: _Octets) -> ClientHello:
+    hello.take(2 + 32)  # legacy_version, random
+    hello.vector(1)  # legacy_session_id
+    hello.vector(2, least=2)  # cipher_suites
+    hello.vector(1, least=1)  # legacy_compression_methods
+    extensions: dict[int, _Octets] = {}
+    if hello:  # before TLS 1.3 a hello may do without
+        block = hello.vector(2)
+        while block:
+            kind = block.number(2)
+            if kind in extensions:  # RFC 8446 section 4.2
+                raise _Broken
+            extensions[kind] = block.vector(2)
+    if hello:
+        raise _Broken
+    name = _server_name(extensions[_SERVER_NAME]) if _SERVER_NAME in extensions else ""
+    return ClientHello(name, _ECH in extensions)
+
+
+def _server_name(extension: _Octets) -> str:
+    """One name of the one kind that there is; servers differ in which of several they take."""
+    names = extension.vector(2)
+    if names.number(1) != 0:
+        raise _Broken
+    name = names.vector(2, least=1)
+    if names or extension:
+        raise _Broken
+    text = name.rest()
+    if len(text) > MAX_NAME + 1:
+        raise _Broken
+    try:
+        return parse_host(text.decode("ascii"))
+    except (UnicodeDecodeError, AddressError):  # no host has such a name: it is told as it came, and equals none
+        return text.decode("ascii", "backslashreplace")
