@@ -10,7 +10,7 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client import negotiate
 from tunnelctl.client.credentials import Secret
 from tunnelctl.client.hop import Hop, Way
-from tunnelctl.client.login import ANY, BASIC, BEARER, DIGEST, MOST_LEGS, NTLM, Login
+from tunnelctl.client.login import ANY, BASIC, BEARER, DIGEST, MOST_LEGS, NEGOTIATE, NTLM, Login
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import AuthenticationFailed, TunnelctlError
@@ -289,6 +289,37 @@ def test_the_last_leg_is_a_no() -> None:
         error = proxy.fails(proxy.login())
     assert error.hint == "it did not accept these credentials: wrong user or password?"
     assert len(proxy.values) == 3
+
+
+@pytest.mark.usefixtures("contexts")
+def test_a_scheme_that_is_refused_at_its_first_word_gives_way_to_the_next() -> None:
+    """Squid with Kerberos and Basic, and no ticket: Negotiate then begins with NTLM, which its helper does not know."""
+    with Asking(wants(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login(), times=2)
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "Negotiate", "Basic", "Basic"]
+
+
+@pytest.mark.usefixtures("contexts")
+def test_not_so_where_the_user_wants_that_one() -> None:
+    with Asking(wants(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
+        error = proxy.fails(proxy.login(NEGOTIATE))
+    assert [value.partition(" ")[0] for value in proxy.values] == ["Negotiate"]
+    assert error.status is ExitStatus.AUTHENTICATION
+
+
+def test_a_scheme_that_is_named_and_not_offered() -> None:
+    with Asking(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
+        error = proxy.fails(proxy.login(BASIC))
+    assert error.hint == "it wants digest or negotiate authentication, not basic: leave --auth out"
+
+
+def test_without_a_ticket_it_says_how_to_get_one() -> None:
+    pytest.importorskip("spnego")
+    with Asking(lambda _: refusal("Negotiate")) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+        named = proxy.fails(proxy.login(NEGOTIATE, secret=None))
+    assert error.hint == named.hint == negotiate.TICKET
+    assert named.what == f"Negotiate login to proxy {proxy.address}"
 
 
 def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

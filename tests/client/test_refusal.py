@@ -133,8 +133,8 @@ def test_credentials_are_wanted(values: tuple[str, ...]) -> None:
 
 
 def test_credentials_of_a_kind_that_we_cannot_give() -> None:
-    assert challenge("Negotiate", "NTLM") == "it wants negotiate or ntlm authentication"
-    assert challenge('Negotiate, Digest realm="a, basic b", nonce="x"') == "it wants negotiate or digest authentication"
+    assert challenge("Foo", "Bar") == "it wants foo or bar authentication"
+    assert challenge('HOBA max-age=1, Foo realm="a, basic b"') == "it wants hoba or foo authentication"
 
 
 # --- the excerpt

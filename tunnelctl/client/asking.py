@@ -61,30 +61,20 @@ async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchan
         error.what = question.what
         raise
     except OSError as error:
-        raise _broken(question, stream, error) from error
+        raise _broken(question, error) from error
 
 
-def _broken(question: Question, stream: Stream, error: OSError) -> TunnelctlError:
+def _broken(question: Question, error: OSError) -> TunnelctlError:
     """What it comes to that the connection failed while the proxy was asked."""
     hint = IS_IT_TLS
     if question.hop.tls is not None:
         from tunnelctl.stream.tls_failure import tls_error
 
-        # In TLS 1.3 a client certificate that is missing is missed only now. The alert that says so may still lie in our queue.
-        failure = tls_error(question.what, _last_word(stream) or error, question.hop.tls.flags)
-        if isinstance(failure, TLSFailed):
+        failure = tls_error(question.what, error, question.hop.tls.flags)
+        if isinstance(failure, TLSFailed):  # in TLS 1.3 a client certificate that is missing is missed only now
             return failure
         hint = f"it may want a client certificate ({question.hop.tls.flags}-cert)" if question.hop.tls.cert is None else ""
     return Unreachable(f"{question.what}, broke the connection before it answered", reason(error), hint)
-
-
-def _last_word(stream: Stream) -> OSError | None:
-    try:
-        while stream.receive_nowait(CHUNK):
-            pass
-    except OSError as error:
-        return error
-    return None
 
 
 async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
@@ -104,7 +94,7 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
         if not await _goes_on(question, answer, exchange):
             from tunnelctl.client.refusal import refused  # not on the way to a tunnel, and it loads re
 
-            raise refused(answer, question.hop.address, fields, question.stop)
+            raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else "")
         fresh, early = False, b""
 
 
@@ -112,12 +102,11 @@ async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | No
     """Whether the next request has an answer to this refusal, and goes on the same connection. Raises AskAgain for a new one."""
     if exchange is None or answer.status != 407:
         return False
-    midway = exchange.midway
     if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
         return False
     if exchange.bound and answer.reusable:
         return True
-    if midway:
+    if exchange.midway:
         cause = "it closed the connection in the middle of the login, which is bound to it"
         raise AuthenticationFailed(question.what, cause, code=answer.status)
     raise AskAgain
@@ -144,13 +133,26 @@ async def _converse(
     question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool
 ) -> Established | Rejected:
     """keep: the connection is wanted after a 407, and its body, however long that takes"""
-    await stream.send_all(machine.request())
     answer = machine.feed(early) if early else None
+    try:
+        await stream.send_all(machine.request())
+    except OSError:
+        # It closed without reading. Why, it may have said before, and that lies in our queue: a refusal, or an alert of TLS.
+        answer = answer or _unread(stream, machine)
+        if answer is None:
+            raise
     while answer is None:
         if machine.refusing:
             return await _read_body(question, stream, machine, inf if keep else BODY_SECONDS)
         answer = await _read(question, stream, machine)
     return answer
+
+
+def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+    answer = None
+    while answer is None and (data := stream.receive_nowait(CHUNK)):
+        answer = machine.feed(data)
+    return machine.eof() if answer is None and machine.refusing else answer
 
 
 async def _read(question: Question, stream: Stream, machine: ConnectClient) -> Established | Rejected | None:

@@ -34,6 +34,7 @@ class Scheme:
 
     name = ""
     bound = False
+    begun_only = False  # nothing has been said yet that could be wrong
 
     async def value(self, fresh: bool) -> str:
         """The field value for the next request; `fresh`: the first on its connection. Raises AuthenticationFailed."""
@@ -108,6 +109,8 @@ class Login:
         self.patient = patient
         self._proxy, self._scheme, self._find = proxy, scheme, find
         self._known: Scheme | None = None  # that has worked
+        self._useless: set[str] = set()  # schemes that the proxy offers, and refused before anything was told
+        self.problem = ""  # why a scheme that was offered cannot be used, and what helps
 
     def __repr__(self) -> str:
         return f"Login({self._proxy})"
@@ -132,7 +135,8 @@ class Login:
         """The strongest of what the proxy offers and we can give."""
         from tunnelctl.proto.challenge import strongest
 
-        left = {*SCHEMES} if self._scheme == ANY else {self._scheme}
+        self.problem = ""
+        left = {*SCHEMES} - self._useless if self._scheme == ANY else {self._scheme}
         while (challenge := strongest(challenges, left)) is not None:
             scheme = await self._make(challenge.scheme, challenge, target)
             if scheme is not None:
@@ -145,7 +149,13 @@ class Login:
         if name in (NTLM, NEGOTIATE):
             from tunnelctl.client.negotiate import bound_scheme
 
-            return await bound_scheme(name, self._proxy.host, secret, required=self._scheme == name)
+            try:
+                return await bound_scheme(name, self._proxy, secret)
+            except AuthenticationFailed as error:
+                if self._scheme == name:
+                    raise
+                self.problem = error.hint or error.cause
+                return None
         if secret is None or (secret.user is None) != (name == BEARER):
             return None
         if name == BASIC:
@@ -167,6 +177,20 @@ class Login:
         """It works no more."""
         self._known = None
 
+    def put_aside(self, scheme: Scheme) -> bool:
+        """Whether another scheme may be tried after the proxy has refused the first word of this one.
+
+        Squid with Kerberos and Basic refuses the NTLM that Negotiate begins with where there is no ticket. No password was judged.
+        """
+        self._useless.add(scheme.name)
+        return self._scheme == ANY
+
+    def why_not(self, offered: tuple[str, ...]) -> str:
+        """What stands in the way of a login with one of the schemes that are offered; "" where that is not known."""
+        if self._scheme != ANY and offered and self._scheme not in offered:
+            return f"it wants {' or '.join(offered)} authentication, not {self._scheme}: leave --auth out"
+        return self.problem
+
 
 class Exchange:
     """The login of one tunnel: what each request to the proxy carries, and whether a 407 has an answer."""
@@ -175,6 +199,7 @@ class Exchange:
         self._login, self._target = login, target
         self._scheme: Scheme | None = None
         self._legs = 0
+        self.why = ""  # there is no answer
         self._sent = False  # the last request carried credentials
 
     @property
@@ -185,7 +210,7 @@ class Exchange:
     @property
     def midway(self) -> bool:
         """Whether a new connection would lose what has been said so far."""
-        return self.bound and self._sent
+        return self._scheme is not None and self._scheme.bound and not self._scheme.begun_only
 
     async def prepare(self) -> None:
         """Sees to what the first request may carry. Before there is a connection: a person may take longer than a proxy waits."""
@@ -209,10 +234,15 @@ class Exchange:
             if same is not None and await self._scheme.goes_on(same):
                 return True
             self._login.forget()
-            if same is not None or self._legs > 1:
+            if self._scheme.begun_only:
+                if not self._login.put_aside(self._scheme):
+                    return False
+            elif same is not None or self._legs > 1:
                 return False
         # Not asked for yet, or it is something else than last time that the proxy wants.
         self._scheme = await self._login.choose(challenges, self._target)
+        if self._scheme is None:
+            self.why = self._login.why_not(tuple(dict.fromkeys(challenge.scheme for challenge in challenges)))
         return self._scheme is not None
 
     def accepted(self, info: str | None) -> None:

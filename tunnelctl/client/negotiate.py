@@ -9,29 +9,27 @@ from typing import TYPE_CHECKING, Any
 from tunnelctl.client.login import NEGOTIATE, NTLM, Scheme
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import AuthenticationFailed
+from tunnelctl.proto.address import Address
 
 if TYPE_CHECKING:
     from tunnelctl.client.credentials import Secret
     from tunnelctl.proto.challenge import Challenge
 
+TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and its password"
+NO_CREDENTIALS = "give --proxy-user NAME and --proxy-password-file FILE"
 INSTALL = "pip install 'tunnelctl[negotiate]' brings what it takes"
 
 
-async def bound_scheme(name: str, host: str, secret: Secret | None, required: bool) -> Scheme | None:
-    """NTLM or Negotiate with the proxy on `host`, None where it cannot work. required: then that is an error, raised here.
+async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Scheme:
+    """NTLM or Negotiate with a proxy. Raises AuthenticationFailed where it cannot work.
 
     Without credentials Negotiate takes the Kerberos tickets of the user; NTLM needs user and password.
     """
     login = secret if secret is not None and secret.user is not None else None
-    try:
-        if name == NTLM and login is None:
-            raise AuthenticationFailed(f"--auth {name}", "there is no user and password for it")
-        scheme = _Bound(name, host, login)
-        await scheme.begin()
-    except AuthenticationFailed:
-        if required:
-            raise
-        return None
+    if name == NTLM and login is None:
+        raise AuthenticationFailed(f"NTLM login to proxy {proxy}", "there is no user and password for it", NO_CREDENTIALS)
+    scheme = _Bound(name, proxy, login)
+    await scheme.begin()
     return scheme
 
 
@@ -40,8 +38,8 @@ class _Bound(Scheme):
 
     bound = True
 
-    def __init__(self, name: str, host: str, secret: Secret | None) -> None:
-        self.name, self._host, self._secret = name, host, secret
+    def __init__(self, name: str, proxy: Address, secret: Secret | None) -> None:
+        self.name, self._proxy, self._secret = name, proxy, secret
         self._context: Any = None
         self._token = b""  # for the next request
         self._used = True  # the context has been begun for an earlier connection
@@ -50,7 +48,7 @@ class _Bound(Scheme):
         """Makes the first token. Raises AuthenticationFailed."""
         self._context = await self._try(self._new_context)
         self._token = await self._try(self._context.step) or b""
-        self._used = False
+        self._used, self.begun_only = False, True
 
     async def value(self, fresh: bool) -> str:
         if fresh and self._used:
@@ -66,22 +64,28 @@ class _Bound(Scheme):
         except Base64Error:
             return False
         self._token = await self._try(self._context.step, token) or b""
+        self.begun_only = False
         return bool(self._token)
 
     def _new_context(self) -> Any:
         import spnego
 
         user, password = (self._secret.user, self._secret.password) if self._secret is not None else (None, None)
-        return spnego.client(user, password, hostname=self._host, service="HTTP", protocol=self.name)
+        return spnego.client(user, password, hostname=self._proxy.host, service="HTTP", protocol=self.name)
 
     async def _try(self, step: Any, *args: object) -> Any:
         """Whatever fails in there is a reason why this scheme cannot work; its text names mechanisms, never secrets."""
         try:
             return await to_thread(step, *args)
         except ImportError:
-            raise AuthenticationFailed(f"--auth {self.name}", "the package pyspnego is not installed", INSTALL) from None
+            raise AuthenticationFailed(self._what, "the package pyspnego is not installed", INSTALL) from None
         except Exception as error:
-            raise AuthenticationFailed(f"{_SPELLED[self.name]} login to proxy {self._host}", _cause(error)) from None
+            hint = TICKET if self.name == NEGOTIATE and self._secret is None else ""
+            raise AuthenticationFailed(self._what, _cause(error), hint) from None
+
+    @property
+    def _what(self) -> str:
+        return f"{_SPELLED[self.name]} login to proxy {self._proxy}"
 
 
 _SPELLED = {NTLM: "NTLM", NEGOTIATE: "Negotiate"}

@@ -33,15 +33,18 @@ _HINTS: dict[int | str, str] = {
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
 
 
-def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address) -> TunnelctlError:
-    """The error for a refusal by `proxy`, which was asked for a tunnel to `target` with `fields`."""
+def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, login: str = "") -> TunnelctlError:
+    """The error for a refusal by `proxy`, which was asked for a tunnel to `target` with `fields`.
+
+    login: why there was no answer to a 407, and what can be done about it, where that is known
+    """
     code = f"{answer.status} {answer.reason}".strip()
     reasons = [": ".join(filter(None, (status.error, status.details))) for status in answer.proxy_status if status.error]
     excerpt = "" if reasons else _excerpt(answer, fields)
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
     what = f"proxy {proxy} refused a tunnel to {target}"
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
-        return AuthenticationFailed(what, cause, _authentication_hint(answer, fields), code=answer.status)
+        return AuthenticationFailed(what, cause, login or _authentication_hint(answer, fields), code=answer.status)
     # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     hint = _HINTS.get(error) or _HINTS.get(answer.status, "")
@@ -51,11 +54,11 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address) -
 def _authentication_hint(answer: Rejected, fields: Fields) -> str:
     if get(fields, "proxy-authorization") is not None:
         return "it did not accept these credentials: wrong user or password?"
-    from tunnelctl.proto.challenge import parse_challenges, strongest
+    from tunnelctl.proto.challenge import STRONGEST_FIRST, parse_challenges
 
-    offered = parse_challenges(get_all(answer.fields, "proxy-authenticate"))
-    if offered and strongest(offered, ("basic",)) is None:
-        return f"it wants {' or '.join(challenge.scheme for challenge in offered)} authentication"
+    offered = [challenge.scheme for challenge in parse_challenges(get_all(answer.fields, "proxy-authenticate"))]
+    if offered and not set(offered) & set(STRONGEST_FIRST):
+        return f"it wants {' or '.join(dict.fromkeys(offered))} authentication"
     return "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"
 
 
