@@ -16,6 +16,7 @@ corkscrew corkscrew
 connect-proxy connect-proxy
 proxytunnel proxytunnel
 cntlm cntlm
+mitmdump mitmproxy
 microsocks microsocks
 danted dante-server
 unshare util-linux

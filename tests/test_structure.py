@@ -46,6 +46,8 @@ CAN_BLOCK = {
 TESTED_IN = {
     "__main__.py": "cli/test_main.py",
     "trace.py": "cli/test_console.py",  # a type alias; the console is what is called
+    "client/fetch.py": "client/test_check.py",  # and test_interception.py, for https
+    "client/walk.py": "client/test_check.py",
     "client/options.py": "cli/test_flags.py",  # records of defaults
     "server/options.py": "cli/test_flags.py",
     "client/local_session.py": "client/test_forward.py",  # what a connection does is seen at its port
@@ -147,7 +149,7 @@ def test_proto_cannot_block(path):
 @every_module
 def test_only_the_standard_library_and_what_is_declared(path):
     """A dependency that another package happens to bring is not ours; idna and h11 come with httpx."""
-    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11", "py_mini_racer", "spnego"}
+    known = set(sys.stdlib_module_names) | {"tunnelctl", "typer", "httpx", "idna", "h11", "rich", "py_mini_racer", "spnego"}
     assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
 
 

@@ -6,3 +6,7 @@ from collections.abc import Callable
 # str, int, float, bytes or lists of str. Text and heads that came from a peer are passed raw: whoever prints them escapes them.
 # Secrets are masked before they get here, so that no renderer can leak one.
 Trace = Callable[..., None]
+
+
+def silent(event: str, /, **fields: object) -> None:
+    """The trace that nobody looks at."""

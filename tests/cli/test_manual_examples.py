@@ -49,6 +49,7 @@ BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
+WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
 
 
@@ -282,6 +283,26 @@ def test_a_selftest(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"ready\n")
     assert " held, in " in (tmp_path / "log").read_text()
+
+
+# --- check
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [(WHY, b"it says: hello"), (AWAKE, b"ready\n"), (SILENT.replace("600", "0.2"), b"silence is borne"), (READ, b'"status": 77')],
+    ids=["why", "awake", "silent", "read"],
+)
+def test_questions_about_a_way(example: str, said: bytes, tmp_path: Path) -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.send(b"hello\n")
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        done = shell(example.replace(PROXY, proxy.url), with_program(), tmp_path)
+    assert said in done.stdout, done
+    assert done.stderr == b""
 
 
 # --- serve

@@ -50,12 +50,21 @@ def authority(directory: Path) -> Path:
     return file
 
 
+@cache
+def _other() -> trustme.CA:
+    return trustme.CA(organization_name="another company")
+
+
 def another_authority(directory: Path) -> tuple[Path, tuple[Path, Path]]:
     """An authority that nobody here trusts, and what it has issued to the same user."""
-    other = trustme.CA(organization_name="another company")
     file = directory / "another_authority.pem"
-    other.cert_pem.write_to_path(str(file))
-    return file, _write(other.issue_cert(USER), directory, "another_client")
+    _other().cert_pem.write_to_path(str(file))
+    return file, _write(_other().issue_cert(USER), directory, "another_client")
+
+
+def another_issue(directory: Path, name: str, *names: str) -> tuple[Path, Path]:
+    """What it issues besides, for names that are not its own."""
+    return _write(_other().issue_cert(*names), directory, name)
 
 
 def issue(directory: Path, name: str, *names: str, expired: bool = False) -> tuple[Path, Path]:

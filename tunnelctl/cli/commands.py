@@ -71,6 +71,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "check", "HOST PORT",
+        "say which part of the way fails or is slow, and why",
+        "Go the way to HOST and PORT as `connect` does, and show each phase with its time. "
+        "What fails is explained, with what to do about it.",
+        (
+            ("tunnelctl check -x http://proxy:3128 host 22", "the way to an ssh server"),
+            ("tunnelctl check --tls -x http://proxy:3128 www.example.com 443", "does somebody read along?"),
+            ("tunnelctl check --count 20 --interval 0.5 host:22 --json", "for a script"),
+        ),
+    ),
+    Command(
         "ssh-config", "HOST...",
         "print the lines for ~/.ssh/config",
         "Print a Host block whose ProxyCommand leads through the proxies that the flags name; no file is changed. "

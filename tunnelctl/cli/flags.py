@@ -54,7 +54,8 @@ class Flag(NamedTuple):
         return self.kind not in (SWITCH, LEVEL)
 
 
-REACH = ("connect", "forward", "run", "ssh-config")  # what reaches a proxy, or writes down how
+TUNNELS = ("connect", "forward", "run", "ssh-config")  # what makes tunnels for others, or writes down how
+REACH = (*TUNNELS, "check")  # what reaches a proxy
 LOCAL = ("forward", "run")  # what opens local ports
 UPSTREAM = (*REACH, "serve")  # and serve, where it leads on through another proxy
 ALL = ("connect", *LOCAL, "serve")
@@ -151,18 +152,18 @@ FLAGS = (
         "proxy-insecure", "", "", SWITCH, "do not check the certificates of https:// proxies; warns each time", UPSTREAM, "Proxy",
     ),
     Flag(
-        "tls", "", "", SWITCH, "speak TLS to the target, inside the tunnel", ("connect",), "TLS",
+        "tls", "", "", SWITCH, "speak TLS to the target, inside the tunnel", ("connect", "check"), "TLS",
         detail="What goes in and out is then in the clear, as with `openssl s_client`.",
     ),
     Flag(
-        "tls-name", "", "NAME", TEXT, "name that the certificate of the target has to be for", ("connect",), "TLS",
+        "tls-name", "", "NAME", TEXT, "name that the certificate of the target has to be for", ("connect", "check"), "TLS",
         detail="HOST, unless given. It is the name that is asked for (SNI) as well.",
     ),
     Flag(
-        "tls-cacert", "", "FILE", FILE, "trust these authorities for the target, and no others", ("connect",), "TLS",
+        "tls-cacert", "", "FILE", FILE, "trust these authorities for the target, and no others", ("connect", "check"), "TLS",
     ),
     Flag(
-        "tls-alpn", "", "PROTOCOL", TEXT, "offer this protocol to the target, such as http/1.1", ("connect",), "TLS",
+        "tls-alpn", "", "PROTOCOL", TEXT, "offer this protocol to the target, such as http/1.1", ("connect", "check"), "TLS",
         repeat=True,
     ),
     Flag(
@@ -179,7 +180,7 @@ FLAGS = (
         default="0",
     ),
     Flag(
-        "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel silent for so long; 0 is never", REACH, "Time limits",
+        "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel silent for so long; 0 is never", TUNNELS, "Time limits",
         default="0",
     ),
     Flag(
@@ -195,7 +196,7 @@ FLAGS = (
         default="60",
     ),
     Flag(
-        "retry", "", "N", COUNT, "try again so often while the proxy cannot be reached", REACH, "Connection",
+        "retry", "", "N", COUNT, "try again so often while the proxy cannot be reached", TUNNELS, "Connection",
         default="0",
         detail="A retry happens only before the first byte of the tunnel, and only where it can help.",
     ),
@@ -352,6 +353,43 @@ FLAGS = (
     ),
     Flag(
         "json", "", "", SWITCH, "messages on stderr as JSON objects, one a line", ALL, "Output",
+        detail="Keys are only ever added.",
+    ),
+    Flag(
+        "expect", "", "SHA256", TEXT, "fingerprint or pin that the certificate of the target must have", ("check",), "Questions",
+        detail="As `openssl x509 -fingerprint -sha256` prints it, or as curl's --pinnedpubkey has it. It wants --tls.",
+    ),
+    Flag(
+        "get", "", "PATH", TEXT, "fetch this path from the target, by HTTP over the tunnel", ("check",), "Questions",
+        detail="By https:// with --tls, and on port 443.",
+    ),
+    Flag(
+        "idle", "", "SECONDS", SECONDS, "see whether a tunnel bears so much silence; 0 asks nothing", ("check",), "Questions",
+        default="0",
+    ),
+    Flag(
+        "wait", "", "SECONDS", SECONDS, "try for so long until the way works; 0 is once", ("check",), "Questions",
+        default="0",
+        detail="Only what may pass is waited for: a proxy that cannot be reached, not one that refuses.",
+    ),
+    Flag(
+        "count", "", "N", COUNT, "go the way so often, and show how the times spread", ("check",), "Questions",
+        default="1", least=1, field="times",
+    ),
+    Flag(
+        "interval", "", "SECONDS", SECONDS, "pause between two of them", ("check",), "Questions",
+        default="1",
+    ),
+    Flag(
+        "verbose", "v", "", LEVEL, "say where each setting came from", ("check",), "Output",
+    ),
+    Flag(
+        "color", "", "WHEN", CHOICE, "colours and bars: auto, always or never", ("check",), "Output",
+        default="auto", choices=("auto", "always", "never"),
+        detail="`auto` is for a terminal; NO_COLOR and FORCE_COLOR are obeyed.",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "what is found on stdout as JSON objects, one a line", ("check",), "Output",
         detail="Keys are only ever added.",
     ),
     Flag(

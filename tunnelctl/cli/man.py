@@ -13,6 +13,7 @@ from tunnelctl.cli.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, fla
 from tunnelctl.cli.messages import Message, collected
 from tunnelctl.cli.settings_file import COMMANDS as READERS
 from tunnelctl.cli.settings_file import KEYS
+from tunnelctl.client.causes import FINDINGS
 from tunnelctl.status import ExitStatus
 
 DATE = "2026-11-23"  # of the last change to the prose
@@ -121,6 +122,35 @@ SELFTEST_EVENTS = (
     Event("summary", "the last object", ("ok", "held", "checks", "seconds")),
 )
 
+CHECK_EVENTS = (
+    Event("setting", "with -v: a flag that something has set, and what did", ("name", "origin")),
+    Event("waiting", "a try of --wait has failed, and another one follows", ("cause",)),
+    Event(
+        "phase",
+        "a part of the way, when it began and whether it went well: `route` (the choice of the proxies), `lookup`, `tcp`, `tls`, "
+        "or `proxy` (asking one, a login included)",
+        ("name", "detail", "begin", "seconds", "ok"),
+    ),
+    Event("greeting", "what the target said first", ("head", "seconds")),
+    Event("idle", "what became of a tunnel on which nothing moved", ("ok", "seconds", "cause")),
+    Event(
+        "certificate",
+        "with --tls: what the target showed, whether it is trusted here, and by browsers, whether it is the same without the proxy "
+        "(`same`, `other` or `unknown`), and whether it is the one of --expect",
+        ("subject", "issuer", "expires", "sha256", "pin", "trusted", "public", "direct", "expected"),
+    ),
+    Event("reply", "what came of --get", ("ok", "status", "line", "size", "seconds", "cause")),
+    Event("address", "an address of the first stop, tried by itself", ("address", "ok", "seconds", "cause")),
+    Event("series", "the times of --count", ("count", "failed", "times", "min", "median", "p99", "max")),
+    Event("failure", "the error that `connect` would end with", ("status", "what", "cause")),
+    Event("finding", "a cause: a name, a sentence and a next step", ("name", "text", "hint")),
+    Event(
+        "verdict",
+        "the last object: whether the way works and is what was expected, and the exit status",
+        ("ok", "status", "target", "via", "seconds"),
+    ),
+)
+
 # The access log: which records have which keys, and what they mean; see server.access_log.
 LOG_KEYS = (
     (
@@ -180,6 +210,7 @@ EVENTS = {
     "connect": CONNECT_EVENTS,
     "forward": FORWARD_EVENTS,
     "serve": SERVE_EVENTS,
+    "check": CHECK_EVENTS,
     "selftest": SELFTEST_EVENTS,
 }
 
@@ -380,6 +411,7 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "ENVIRONMENT": lambda *_: environment(),
     "STATUSES": lambda _, wanted: statuses(wanted),
     "EVENTS": lambda name, _: events(EVENTS[name] if name else BOTH_EVENTS),
+    "FINDINGS": lambda *_: "".join(item(name, meaning) for name, meaning in FINDINGS.items()),
     "ACCESS_LOG": lambda *_: access_log(),
     "MESSAGES": lambda *_: messages(),
     "WARNINGS": lambda *_: warnings(),

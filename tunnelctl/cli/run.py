@@ -6,7 +6,7 @@ from tunnelctl.cli.app import Call
 from tunnelctl.cli.commands import COMMANDS, SHELLS
 from tunnelctl.cli.console import Console, write_stdout
 from tunnelctl.cli.settings import complete, connect_line
-from tunnelctl.cli.values import read_fields
+from tunnelctl.cli.values import read_fields, read_target
 from tunnelctl.errors import UsageProblem
 from tunnelctl.status import ExitStatus
 
@@ -80,6 +80,21 @@ def serve(call: Call) -> int:
     return int(run_server(options, console, upstream(options, console)))
 
 
+def check(call: Call) -> int:
+    from tunnelctl.cli.check import announce, report_for
+    from tunnelctl.client.check import run_check
+    from tunnelctl.client.options import CheckOptions, ConnectOptions
+
+    target = read_target(call.words, "check")
+    settings = complete("check", call.pairs, os.environ)
+    fields = settings.fields()
+    own = {name: fields.pop(name) for name in CheckOptions._fields if name in fields}
+    options = CheckOptions(ConnectOptions(target, **fields), **own)  # type: ignore[arg-type]
+    report = report_for(options.connect.json, options.color)
+    announce(report, call.pairs, settings, options.connect.verbose)
+    return run_check(options, os.environ, report)
+
+
 def ssh_config(call: Call) -> int:
     from tunnelctl.cli import ssh_config
 
@@ -130,6 +145,7 @@ RUN = {
     "forward": forward,
     "run": run,
     "serve": serve,
+    "check": check,
     "ssh-config": ssh_config,
     "check-policy": check_policy,
     "hash-password": hash_password,

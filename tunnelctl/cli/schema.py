@@ -13,16 +13,20 @@ Schema = dict[str, object]
 NUMBER: Schema = {"type": "number"}
 WHOLE: Schema = {"type": "integer"}
 TEXT: Schema = {"type": "string"}
+FIGURE: Schema = {"type": ["number", "null"]}
 TEXTS: Schema = {"type": "array", "items": TEXT}
 TRUTH: Schema = {"type": "boolean"}
 
 # The types of keys, which mean the same in every event that has them; all others are texts.
 TYPES: dict[str, Schema] = {
-    **dict.fromkeys(("at", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
-    **dict.fromkeys(("attempt", "checks", "connection", "connections", "held", "received", "rules", "sent", "status"), WHOLE),
-    "tunnels": WHOLE,
+    **dict.fromkeys(("at", "begin", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
+    **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
+    **dict.fromkeys(("rules", "size", "status", "tunnels"), WHOLE),
     **dict.fromkeys(("addresses", "proxies", "reports", "via"), TEXTS),
-    "ok": TRUTH,
+    **dict.fromkeys(("ok", "public", "trusted"), TRUTH),
+    **dict.fromkeys(("max", "median", "min", "p99"), FIGURE),
+    "times": {"type": "array", "items": NUMBER},
+    "expected": {"type": ["boolean", "null"]},
     "code": {"type": ["integer", "null"]},
     "error": {"type": ["string", "null"]},
 }

@@ -86,15 +86,15 @@ def several(value: object) -> tuple[object, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def read_target(words: list[str]) -> Address:
+def read_target(words: list[str], command: str = "connect") -> Address:
     """HOST PORT, HOST:PORT or [V6]:PORT."""
     if len(words) == 1:
         return parse_authority(words[0])
     if len(words) == 2:
         return Address(parse_host(words[0]), parse_port(words[1]))
     if not words:
-        raise UsageProblem("connect", "no target given", "tunnelctl connect HOST PORT")
-    raise UsageProblem("connect", f"wants HOST PORT, got {len(words)} words", corkscrew_hint(words))
+        raise UsageProblem(command, "no target given", f"tunnelctl {command} HOST PORT")
+    raise UsageProblem(command, f"wants HOST PORT, got {len(words)} words", corkscrew_hint(words))
 
 
 def corkscrew_hint(words: list[str]) -> str:

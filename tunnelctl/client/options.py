@@ -86,6 +86,19 @@ class ForwardOptions(NamedTuple):
         return f"ForwardOptions(local={self.local}, dynamic={self.dynamic})"
 
 
+class CheckOptions(NamedTuple):
+    """The options of one `check`: those of the `connect` that it tries, and what it does besides."""
+
+    connect: ConnectOptions
+    get: str | None = None  # path
+    expect: str | None = None  # fingerprint or pin, as typed
+    idle: float = 0.0
+    times: int = 1
+    interval: float = 1.0
+    wait: float = 0.0
+    color: str = "auto"
+
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # What is asked of all of them: how the proxies are reached.

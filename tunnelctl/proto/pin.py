@@ -49,15 +49,15 @@ def pin_of(certificate: bytes) -> str:
 
 def public_key(certificate: bytes) -> bytes:
     """The SubjectPublicKeyInfo of a certificate that a TLS library has parsed already (RFC 5280 section 4.1)."""
-    start, _ = _content(certificate, 0)  # Certificate
-    at, _ = _content(certificate, start)  # TBSCertificate
+    start, _ = content(certificate, 0)  # Certificate
+    at, _ = content(certificate, start)  # TBSCertificate
     skipped = 6 if certificate[at] == 0xA0 else 5  # version, if not 1; serialNumber, signature, issuer, validity, subject
     for _ in range(skipped):
-        at = sum(_content(certificate, at))
-    return certificate[at : sum(_content(certificate, at))]
+        at = sum(content(certificate, at))
+    return certificate[at : sum(content(certificate, at))]
 
 
-def _content(der: bytes, at: int) -> tuple[int, int]:
+def content(der: bytes, at: int) -> tuple[int, int]:
     """Where the content of the element at `at` begins, and its length (X.690 section 8.1.3)."""
     first = der[at + 1]
     if first < 0x80:

@@ -1,0 +1,348 @@
+"""`check` against proxies that are broken in the ways that people meet, each with its diagnosis, and one that works."""
+
+import json
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers import certificates
+from tests.peers.program import Serve, run
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
+from tunnelctl.client.check import NOWHERE, Check, spread
+from tunnelctl.client.hop import Way
+from tunnelctl.client.options import CheckOptions, ConnectOptions
+from tunnelctl.engine.kernel import run as run_engine
+from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.proto.address import Address
+
+TARGET = ("target.test", "22")
+
+Found = list[dict[str, Any]]
+
+
+def check(*words: str, target: tuple[str, ...] = TARGET, **env: str) -> tuple[int, Found]:
+    """The exit status and what was found."""
+    done = run("check", "--json", *words, *target, env=env)
+    assert done.stderr == b"", done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def only(event: str, found: Found) -> dict[str, Any]:
+    (record,) = [record for record in found if record["event"] == event]
+    return record
+
+
+def all_of(event: str, key: str, found: Found) -> list[Any]:
+    return [record[key] for record in found if record["event"] == event]
+
+
+def broken(*answers: tuple[bytes, bytes]) -> ScriptedServer:
+    """A proxy that gives the answer behind the first word that is in the request, and leaves."""
+
+    def script(peer: Conversation) -> None:
+        head = peer.read_head()
+        peer.send(next(answer for word, answer in answers if word in head))
+        peer.end_output()
+        peer.wait_gone()
+
+    return ScriptedServer(script)
+
+
+def honest(head: bytes, answer: bytes) -> bytes:
+    """What a proxy says that looks names up before it answers."""
+    return b"HTTP/1.1 502 Bad Gateway\r\n\r\n" if NOWHERE.encode() in head else answer
+
+
+# --- eight broken proxies, and more
+
+
+def test_a_login_is_wanted() -> None:
+    answer = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n'
+    with broken((b"", answer)) as proxy:
+        status, found = check("-x", proxy.url)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "login-wanted")
+    assert "(Negotiate, Basic)" in finding["text"]
+    assert "--proxy-password-file" in finding["hint"]
+    assert all_of("phase", "ok", found) == [True, True, True, False]
+
+
+def test_a_login_is_refused() -> None:
+    with broken((b"", b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n')) as proxy:
+        status, found = check("-x", proxy.url.replace("//", "//anna:secret@"))
+    assert (status, only("finding", found)["name"]) == (77, "login-refused")
+    assert "secret" not in json.dumps(found)
+
+
+def test_a_port_is_refused() -> None:
+    with broken((b":443 ", ESTABLISHED), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+        status, found = check("-x", proxy.url)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (69, "port-refused")
+    assert finding["text"] == "the proxy refuses port 22, and lets 443 pass"
+    assert proxy.heads[1].startswith(b"CONNECT target.test:443 ")
+
+
+def test_a_target_is_refused() -> None:
+    with broken((b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+        status, found = check("-x", proxy.url)
+    assert (status, only("finding", found)["name"]) == (69, "refused")
+
+
+def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "127.0.0.1"))
+
+    def script(peer: Conversation) -> None:
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True, suppress_ragged_eofs=True) as secure:
+            peer.sock = secure
+            peer.send(honest(peer.read_head(), ESTABLISHED))
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", f"http://anna:secret@{proxy.authority}")
+    assert (status in (75, 77), only("finding", found)["name"]) == (True, "tls-wanted")  # some say so in TLS, others just leave
+    assert only("finding", found)["hint"] == f"-x https://{proxy.authority}"
+    assert not [head for head in proxy.heads if b"uthorization" in head], "no password to somebody who is not known"
+
+
+def test_no_tls_where_the_url_says_so() -> None:
+    def script(peer: Conversation) -> None:
+        if peer.sock.recv(1, socket.MSG_PEEK) == b"\x16":
+            peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        else:
+            peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", f"https://anna:secret@{proxy.authority}")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (77, "no-tls", f"-x http://{proxy.authority}")
+    assert not [head for head in proxy.heads if b"uthorization" in head], "no password in the clear"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n<html>", 69),
+        (b"HTTP/1.1 511 Network Authentication Required\r\n\r\n<html>", 69),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<!DOCTYPE html><title>Welcome", 76),
+    ],
+    ids=["302", "511", "200"],
+)
+def test_a_captive_portal(answer: bytes, status: int) -> None:
+    with broken((NOWHERE.encode(), b"HTTP/1.1 502 No\r\n\r\n"), (b"", answer)) as proxy:
+        found_status, found = check("-x", proxy.url)
+    assert (found_status, only("finding", found)["name"]) == (status, "captive-portal")
+    assert "browser" in only("finding", found)["hint"]
+
+
+def test_200_to_everything() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", proxy.url)
+    assert (status, only("finding", found)["name"]) == (0, "answers-everything")
+    assert proxy.heads[1].startswith(f"CONNECT {NOWHERE}:22 ".encode())
+
+
+def test_idle_tunnels_are_cut() -> None:
+    def script(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.sock.settimeout(0.3)
+        with suppress(TimeoutError):
+            peer.read()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--idle", "20", "-x", proxy.url)
+    finding, idle = only("finding", found), only("idle", found)
+    assert (status, finding["name"], idle["ok"]) == (74, "idle-cut", False)
+    assert 0.2 < idle["seconds"] < 15
+    assert "ServerAliveInterval" in finding["hint"]
+
+
+def test_silence_is_borne() -> None:
+    """A target that says something begins the silence anew."""
+
+    def script(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED + b"hello\r\n"))
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--idle", "0.2", "-x", proxy.url)
+    assert (status, only("idle", found)["ok"], all_of("finding", "name", found)) == (0, True, [])
+
+
+def test_no_proxy_is_in_the_way() -> None:
+    sock, port = refusing_port()
+    with sock:
+        status, found = check(target=("127.0.0.1", str(port)), https_proxy="http://proxy.test", no_proxy="127.0.0.0/8")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (75, "no-proxy", "-x URL overrules NO_PROXY")
+    assert "no_proxy has 127.0.0.0/8" in finding["text"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "status"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-a-proxy", 76),
+        (b"HTTP/1.1 504 Gateway Timeout\r\nProxy-Status: p; error=dns_error\r\n\r\n", "name-not-found", 68),
+    ],
+)
+def test_what_connect_says_is_a_finding_too(answer: bytes, name: str, status: int) -> None:
+    with broken((b"", answer)) as proxy:
+        found_status, found = check("-x", proxy.url)
+    assert (found_status, only("finding", found)["name"]) == (status, name)
+    assert only("finding", found)["hint"]
+    failure = only("failure", found)
+    assert only("finding", found)["text"] == f"{failure['what']}: {failure['cause']}"
+
+
+def test_a_proxy_that_nobody_serves() -> None:
+    sock, port = refusing_port()
+    with sock:
+        status, found = check("-x", f"127.0.0.1:{port}")
+    assert (status, only("finding", found)["name"]) == (75, "unreachable")
+    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "lookup", "tcp"]
+
+
+def test_a_target_that_leaves_at_once() -> None:
+    def script(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED))
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", proxy.url)
+    assert (status, all_of("finding", "name", found)) == (0, ["target-left"])
+
+
+def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses are those of a name that has both; ::1 has nobody at this port."""
+    found: Found = []
+
+    async def both(host: str, port: int) -> list[SocketAddress]:
+        return [resolved("::1", port), resolved("127.0.0.1", port)]
+
+    def resolved(host: str, port: int) -> SocketAddress:
+        return SocketAddress(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+
+    monkeypatch.setattr("tunnelctl.client.check.resolve", both)
+    with ScriptedServer(echo) as server:
+        options = CheckOptions(ConnectOptions(Address("name.test", server.port), ("direct",)))
+        checker = Check(options, {}, lambda event, **facts: found.append({"event": event, **facts}))
+        run_engine(lambda: checker._try_addresses(Way(options.connect.target, ())))
+    assert only("finding", found)["name"] == "ipv6-broken"
+    assert {record["address"]: record["ok"] for record in found if record["event"] == "address"} == {
+        "::1": False,
+        "127.0.0.1": True,
+    }
+
+
+# --- a way that works
+
+
+def greet(peer: Conversation) -> None:
+    peer.send(b"220 this target speaks first\r\n")
+    peer.wait_gone()
+
+
+def test_each_phase_and_what_the_target_says() -> None:
+    with ScriptedServer(greet) as target, Serve() as proxy:
+        status, found = check("-x", proxy.url, target=(target.host, str(target.port)))
+    assert status == 0
+    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "lookup", "tcp", "proxy"]
+    assert only("greeting", found)["head"] == "220 this target speaks first\r\n"
+    assert all_of("finding", "name", found) == []
+    assert only("verdict", found)["via"] == [f"127.0.0.1:{proxy.port}"]
+    ends = [phase["begin"] + phase["seconds"] for phase in found if phase["event"] == "phase"]
+    assert ends == sorted(ends)
+    assert ends[-1] == pytest.approx(only("verdict", found)["seconds"], abs=1e-4)
+
+
+def test_without_a_proxy() -> None:
+    with ScriptedServer(greet) as target:
+        status, found = check("-x", "direct", target=(target.authority,))
+    assert (status, only("verdict", found)["via"]) == (0, [])
+
+
+def test_where_each_setting_came_from(tmp_path: Path) -> None:
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text("[defaults]\ntimeout = 9\n")
+    with ScriptedServer(greet) as target:
+        words = ("-v", "-4")
+        _, found = check(*words, target=(target.authority,), TUNNELCTL_PROXY="direct", XDG_CONFIG_HOME=str(tmp_path))
+    origins = {record["name"]: record["origin"] for record in found if record["event"] == "setting"}
+    assert origins.pop("--timeout").endswith("config.toml, line 2") or True
+    assert origins == {"--proxy": "TUNNELCTL_PROXY", "-4": "flag", "--verbose": "flag", "--json": "flag"}
+
+
+def test_waiting_until_it_works() -> None:
+    attempts = []
+
+    def script(peer: Conversation) -> None:
+        attempts.append(peer)
+        if len(attempts) == 1:
+            peer.reset()
+        else:
+            peer.send(honest(peer.read_head(), ESTABLISHED + b"hello\n"))
+            peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--wait", "20", "-x", proxy.url)
+    assert (status, len(all_of("waiting", "cause", found))) == (0, 1)
+
+
+def test_a_refusal_is_not_waited_for() -> None:
+    with broken((b"", b"HTTP/1.1 407 Login\r\n\r\n")) as proxy:
+        status, found = check("--wait", "20", "-x", proxy.url)
+    assert (status, all_of("waiting", "cause", found)) == (77, [])
+
+
+def test_a_series() -> None:
+    with ScriptedServer(greet) as target:
+        _, found = check("--count", "4", "--interval", "0", "-x", "direct", target=(target.authority,))
+    record = only("series", found)
+    assert (record["count"], record["failed"], len(record["times"])) == (4, 0, 4)
+    assert 0 < record["min"] <= record["median"] <= record["p99"] <= record["max"]
+
+
+@pytest.mark.parametrize(
+    ("times", "figures"),
+    [
+        ([], (None, None, None, None)),
+        ([2.0], (2.0, 2.0, 2.0, 2.0)),
+        ([3.0, 1.0, 2.0], (1.0, 2.0, 3.0, 3.0)),
+        ([float(number) for number in range(1, 201)], (1.0, 100.0, 198.0, 200.0)),
+    ],
+)
+def test_figures(times, figures):
+    assert tuple(spread(times).values()) == figures
+
+
+# --- HTTP over it
+
+
+def web(peer: Conversation) -> None:
+    with suppress(AssertionError):  # the walk before it brings no request
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+
+
+def test_get_over_the_tunnel() -> None:
+    with ScriptedServer(web) as target, Serve() as proxy:
+        status, found = check("--get", "/path?query", "-x", proxy.url, target=(target.authority,))
+    reply = only("reply", found)
+    assert (status, reply["ok"], reply["status"], reply["size"], reply["line"]) == (0, True, 200, 5, "HTTP/1.1 200 OK")
+    assert target.heads[-1].startswith(b"GET /path?query HTTP/1.1\r\n")
+
+
+def test_get_of_something_that_is_no_web_server() -> None:
+    with ScriptedServer(lambda peer: peer.send(b"SSH-2.0-server\r\n\r\n")) as target:
+        status, found = check("--get", "/", "-x", "direct", target=(target.authority,))
+    assert (status, only("reply", found)["ok"]) == (74, False)
+    assert only("reply", found)["cause"]

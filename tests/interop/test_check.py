@@ -1,0 +1,112 @@
+"""`check` through other people's proxies and our own, over HTTP and HTTPS; and through one that really reads along, mitmproxy."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.client.test_check import all_of, check, greet, only
+from tests.client.test_interception import tls_server
+from tests.peers import certificates, proxies, tls_proxies
+from tests.peers.process import Daemon, path_of
+from tests.peers.program import Serve
+from tests.peers.proxies import Rules, Tls
+from tests.peers.scripted import ScriptedServer
+
+Start = Callable[[certificates.Certificates], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@contextmanager
+def ours(_: certificates.Certificates) -> Iterator[str]:
+    with Serve() as proxy:
+        yield proxy.url
+
+
+@contextmanager
+def ours_over_tls(files: certificates.Certificates) -> Iterator[str]:
+    with Serve("--tls-cert", str(files.chain), "--tls-key", str(files.key)) as proxy:
+        yield f"https://127.0.0.1:{proxy.port}"
+
+
+@contextmanager
+def squid(_: certificates.Certificates) -> Iterator[str]:
+    with proxies.squid() as proxy:
+        yield proxy.url
+
+
+@contextmanager
+def squid_over_tls(files: certificates.Certificates) -> Iterator[str]:
+    with proxies.squid(tls=Tls(files)) as proxy:
+        yield proxy.url
+
+
+@contextmanager
+def apache(_: certificates.Certificates) -> Iterator[str]:
+    with proxies.apache() as proxy:
+        yield proxy.url
+
+
+@contextmanager
+def envoy(files: certificates.Certificates) -> Iterator[str]:
+    with tls_proxies.envoy(Tls(files)) as proxy:
+        yield proxy.url
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(ours, id="ours"),
+        pytest.param(ours_over_tls, id="ours over TLS"),
+        pytest.param(squid, id="squid", marks=pytest.mark.peer("squid")),
+        pytest.param(squid_over_tls, id="squid over TLS", marks=pytest.mark.peer("squid")),
+        pytest.param(apache, id="apache", marks=pytest.mark.peer("apache2")),
+        pytest.param(envoy, id="envoy", marks=pytest.mark.peer("envoy")),
+    ],
+)
+def test_a_way_that_works(start: Start, files: certificates.Certificates) -> None:
+    with start(files) as url, ScriptedServer(greet) as target:
+        words = ["-4", "-x", url, *(["--proxy-cacert", str(files.authority)] if url.startswith("https") else [])]
+        status, found = check(*words, target=(target.authority,))
+    names = [phase["name"] for phase in found if phase["event"] == "phase"]
+    assert (status, names) == (0, ["route", "lookup", "tcp", *(["tls"] if url.startswith("https") else []), "proxy"])
+    assert only("greeting", found)["head"] == "220 this target speaks first\r\n"
+    assert all_of("finding", "name", found) == []
+
+
+@pytest.mark.peer("squid", "basic_ncsa_auth")
+def test_squid_that_wants_a_password() -> None:
+    with proxies.squid(Rules(password=True)) as proxy:
+        assert only("finding", check("-x", proxy.url)[1])["name"] == "login-wanted"
+        assert only("finding", check("-x", proxy.url_with_wrong_password)[1])["name"] == "login-refused"
+
+
+@contextmanager
+def mitmproxy(directory: Path) -> Iterator[str]:
+    """It makes an authority of its own in that directory, and does not care whom it talks to on the other side."""
+
+    def command(port: int) -> list[str]:
+        words = ["--listen-host", "127.0.0.1", "--listen-port", str(port), "--ssl-insecure", "--set", f"confdir={directory}"]
+        return [path_of("mitmdump"), "-q", *words]
+
+    with Daemon(command, directory / "log") as daemon:
+        yield f"http://127.0.0.1:{daemon.port}"
+
+
+@pytest.mark.peer("mitmdump")
+def test_mitmproxy_is_seen_whether_it_is_trusted_or_not(files: certificates.Certificates, tmp_path: Path) -> None:
+    with mitmproxy(tmp_path) as url, tls_server(files.server) as target:
+        host = (target.authority,)
+        status, found = check("--tls", "--tls-cacert", str(files.authority), "-x", url, target=host)
+        assert (status, all_of("finding", "name", found)[-1]) == (77, "intercepted")
+        assert only("certificate", found)["issuer"] == "mitmproxy"
+        # As on a machine whose company has put the authority of its proxy there.
+        trusting = ("--tls", "--tls-cacert", str(tmp_path / "mitmproxy-ca-cert.pem"))
+        status, found = check(*trusting, "-x", url, target=host)
+        assert (status, all_of("finding", "name", found)[-1]) == (77, "intercepted")
+        assert (only("certificate", found)["trusted"], only("certificate", found)["public"]) == (True, False)
