@@ -31,6 +31,8 @@ initdb postgresql
 redis-server redis-server
 redis-cli redis-tools
 chromium chromium
+haproxy haproxy
+systemd-analyze systemd
 krb5kdc krb5-kdc
 kadmin.local krb5-admin-server
 kinit krb5-user
@@ -42,7 +44,7 @@ nghttpx nghttp2-proxy
 # test is skipped; in CI it is replaced.
 [ -z "${CI:-}" ] || peers+='security_file_certgen squid-openssl
 '
-services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted'
+services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted haproxy'
 
 have() {
     PATH="$PATH:/usr/sbin:/sbin:/usr/lib/squid:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)" command -v "$1" >/dev/null 2>&1

@@ -178,7 +178,9 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
 
     async def main() -> None:
         log, account = AccessLog(open_log(str(path)), lambda *_, **__: None), Account("a-1", "192.0.2.1:5")
+        account.enter("answer")
         log.decision(account, 200, "")
+        log.open(account, 1.0)
         log.end(account, 1.5, "client", "eof", None)
         account.seen = Seen("TLS", "h", "", ())
         log.end(account, 1.5, "client", "eof", None)
@@ -186,11 +188,12 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
         os.close(log._file._fd)
 
     run(main)
-    decision, end, inspected = map(json.loads, path.read_text().splitlines())
-    every, decided, ended, seen = ([key for key, _ in keys] for _, keys in LOG_KEYS)
+    decision, goes_on, end, inspected = map(json.loads, path.read_text().splitlines())
+    every, decided, moved, ended, seen = ([key for key, _ in keys] for _, keys in LOG_KEYS)
     assert set(decision) == {*every, *decided}
-    assert set(end) == {*every, *ended}
-    assert set(inspected) == {*every, *ended, *seen}
+    assert set(goes_on) == {*every, *moved}
+    assert set(end) == {*every, *moved, *ended}
+    assert set(inspected) == {*every, *moved, *ended, *seen}
 
 
 def test_the_form_of_the_users_file_is_that_of_hash_password():

@@ -23,7 +23,9 @@ from tunnelctl.cli.commands import COMMANDS
 from tunnelctl.cli.direct import parse_connect
 from tunnelctl.cli.man import pages
 from tunnelctl.cli.settings import complete
+from tunnelctl.cli.values import read_fields
 from tunnelctl.client.local import parse_local
+from tunnelctl.server.options import ServeOptions
 
 PROXY = "http://proxy:3128"
 WANTS_LOGIN = b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n"
@@ -42,7 +44,7 @@ SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
-RULES, USERS, OVER_TLS = EXAMPLES["serve"]
+RULES, USERS, OVER_TLS, PROXY_SOCKET, PROXY_SERVICE = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
@@ -160,16 +162,45 @@ def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
     assert b"refused a tunnel to example.com:443: 403 Forbidden" in done.stderr
 
 
-def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
-    sections = [configparser.ConfigParser(interpolation=None, strict=True) for _ in range(2)]
-    for section, example in zip(sections, (SOCKET, SERVICE), strict=True):
+def units(*examples: str) -> list[configparser.ConfigParser]:
+    """As systemd reads them, but for keys that stand there twice, of which the last one counts here."""
+    sections = [configparser.ConfigParser(interpolation=None, strict=False) for _ in examples]
+    for section, example in zip(sections, examples, strict=True):
         section.optionxform = str  # type: ignore[assignment,method-assign]
         section.read_string(example.replace("\\\n", " "))
+    return sections
+
+
+def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
+    sections = units(SOCKET, SERVICE)
     name = sections[0]["Socket"]["FileDescriptorName"]
     call = parse(shlex.split(sections[1]["Service"]["ExecStart"])[2:])
     given = {flag.name: text for flag, text in call.pairs}
     assert (call.command, parse_local(given["local"]).place) == ("forward", f"fd:{name}")
     assert sections[1]["Service"]["Type"] == "notify"
+
+
+def test_the_units_of_a_proxy_too() -> None:
+    socket_, service = units(PROXY_SOCKET, PROXY_SERVICE)
+    call = parse(shlex.split(service["Service"]["ExecStart"])[2:])
+    options = ServeOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
+    assert options.listen == (f"fd:{socket_['Socket']['FileDescriptorName']}",)
+    assert options.drain < float(service["Service"]["TimeoutStopSec"])
+    assert service["Service"]["Type"] == "notify"
+
+
+@pytest.mark.peer("systemd-analyze")
+def test_systemd_has_no_complaint_and_finds_it_well_protected(tmp_path: Path) -> None:
+    files = [tmp_path / "tunnelctl.socket", tmp_path / "tunnelctl.service"]
+    for file, text in zip(files, (PROXY_SOCKET, PROXY_SERVICE), strict=True):
+        file.write_text(text)
+    analyze = path_of("systemd-analyze")
+    command = [analyze, "verify", "--man=no", *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
+    assert [line for line in done.stderr.splitlines() if str(tmp_path) in line or "tunnelctl" in line] == []
+    command = [analyze, "security", "--offline=true", "--threshold=20", files[1]]  # of 100; 0 is as protected as can be
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
+    assert done.returncode == 0, done.stdout
 
 
 # --- git

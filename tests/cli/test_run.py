@@ -26,7 +26,7 @@ def fake(monkeypatch):
 
 def test_serve(fake):
     seen = []
-    fake("tunnelctl.server.serve", "run_server", lambda options, report: seen.append((options, report.json)) or 71)
+    fake("tunnelctl.server.serve", "run_server", lambda options, report, _: seen.append((options, report.json)) or 71)
     assert run_call(parse(["serve", "--listen", "[::1]:0", "--allow=*:443", "--allow", "*:22", "--drain", "1.5", "--json"])) == 71
     assert seen == [(ServeOptions(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
 

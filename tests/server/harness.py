@@ -172,7 +172,7 @@ class Proxy:
             self._listening.set()
 
     def _serve(self) -> int:
-        return serve.run_server(self._options, self)
+        return serve.run_server(self._options, self, {})
 
     @contextmanager
     def _receiver(self, *_: int) -> Iterator["Proxy"]:

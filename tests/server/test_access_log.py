@@ -33,6 +33,7 @@ OPEN_KEYS = END_KEYS[:9]
 
 def account(session: str = "1-2", **known: Any) -> Account:
     one = Account(session, "192.0.2.1:5")
+    one.enter("answer")
     for name, value in known.items():
         setattr(one, name, value)
     return one
@@ -68,14 +69,14 @@ def written(write: Callable[[AccessLog], None]) -> bytes:
 def test_a_decision() -> None:
     known = {"user": "alice", "target": "target.test:443", "address": "198.51.100.1:443", "local": "192.0.2.9:1"}
     known["reports"] = ["report *:22", 'report "*":1 (\u2028)']
-    one = account(**known, rule="allow *:443", phases=(("head", 0.25), ("dial", 0.5)), phase="answer")
+    one = account(**known, rule="allow *:443", phases=(("head", 0.25), ("dial", 0.5)))
     line = written(lambda log: log.decision(one, 200, ""))
     record = json.loads(line)
     assert line.endswith(b"\n")
     assert list(record) == KEYS
     assert isinstance(record.pop("time"), float)
     expected = {"event": "decision", "id": "1-2", "client": "192.0.2.1:5", "allowed": True, "status": 200, "error": ""}
-    assert record == {**expected, **known, "rule": "allow *:443", "phase": "answer", "phases": {"head": 0.25, "dial": 0.5}}
+    assert record == {**expected, **known, "rule": "allow *:443", "phase": "dial", "phases": {"head": 0.25, "dial": 0.5}}
 
 
 @pytest.mark.parametrize("status", [400, 403, 407, 429, 502, 503, 504])
@@ -493,11 +494,11 @@ def test_phases_and_ends_over_the_wire() -> None:
             local = "{}:{}".format(*target.conversations[0].sock.getpeername())
         proxy.refusal("target.test:1")
         decision, *others = proxy.wait_for_records(3)
-    assert (decision["phase"], list(decision["phases"])) == ("answer", ["head", "lookup", "dial"])
+    assert (decision["phase"], list(decision["phases"])) == ("dial", ["head", "lookup", "dial"])
     assert all(0 <= seconds < SECONDS for seconds in decision["phases"].values())
     assert decision["local"] == local
     refused, ended = sorted(others, key=lambda record: str(record["event"]))
-    assert (refused["phase"], list(refused["phases"]), refused["local"]) == ("lookup", ["head"], "")
+    assert (refused["phase"], list(refused["phases"]), refused["local"]) == ("lookup", ["head", "lookup"], "")
     assert (ended["phase"], ended["client"], ended["target"]) == ("tunnel", decision["client"], decision["target"])
 
 

@@ -25,7 +25,7 @@ class Leading(Proxy):
         super().__init__("*:1-65535", "127.0.0.0/8:*", proxy=proxy, **options)
 
     def _serve(self) -> int:
-        return serve.run_server(self._options, self, upstream(self._options, self))
+        return serve.run_server(self._options, self, {}, upstream(self._options, self))
 
 
 @contextmanager

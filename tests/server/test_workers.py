@@ -13,10 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import wait_until
+from tests.client.harness import Recorder
+from tests.peers.manager import Manager
+from tests.peers.process import ended_within, wait_until
 from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client
+from tunnelctl.server import workers as under_test
+from tunnelctl.server.metrics import Board
+from tunnelctl.server.workers import Supervisor
 
 SERVE = ("serve", "--workers", "2")
 LOOPBACK = ("--allow", "127.0.0.1:*")
@@ -125,13 +130,107 @@ def test_every_record_is_whole_in_a_pipe_as_well() -> None:
     assert len({json.loads(line)["id"] for line in b"".join(lines).splitlines()}) == 1000
 
 
-def test_a_worker_that_dies_takes_the_others_with_it() -> None:
+@pytest.mark.parametrize("kind", ["port", "unix"])
+def test_a_worker_that_dies_is_replaced_and_the_others_go_on(kind: str, tmp_path: Path) -> None:
+    listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path / 'proxy'}"
+    with ScriptedServer(echo) as target, workers("--drain", "0", listen=listen) as serve:
+        clients = [serve.client().tunnel(target.authority) for _ in range(10)]
+        before = serve.pids()
+        os.kill(before[0], signal.SIGKILL)
+        assert f"worker {before[0]} ended with status -9: another takes its place" in serve.line()
+        wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
+        left = [client for client in clients if not broken(client)]
+        assert all(client.echoes() for client in left)
+        for _ in range(10):
+            with serve.client() as client:
+                assert client.tunnel(target.authority).echoes()
+        for client in clients:
+            client.sock.close()
+        serve.process.terminate()
+        assert serve.process.wait(SECONDS) == 0, "what was put right is no failure"
+
+
+def broken(client: Client) -> bool:
+    client.sock.setblocking(False)
+    try:
+        return client.sock.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        client.sock.settimeout(SECONDS)
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_workers_that_die_again_and_again_are_given_up() -> None:
     with workers("--drain", "0") as serve:
-        victim, _ = serve.pids()
-        os.kill(victim, signal.SIGKILL)
+        seen: set[int] = set()
+        while serve.process.poll() is None and len(seen) <= under_test.MOST_CRASHES:
+            fresh = [pid for pid in serve.pids() if pid not in seen]
+            if fresh:
+                seen.add(fresh[0])
+                os.kill(fresh[0], signal.SIGKILL)
         assert serve.process.wait(SECONDS) == 70
         said = serve.rest()
-    assert f"worker {victim} ended with status -9: stopping the others" in said
+    assert "as 10 others have in the last minute: stopping" in said
+
+
+def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor([], [], 0.0, lambda *_: 0, Board(1), Recorder(), None, {})
+    pauses = []
+    for _ in range(under_test.MOST_CRASHES):
+        supervisor._crashed(1, 0, 1)
+        pauses.append(supervisor._due[0] - supervisor._crashes[-1])
+    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert max(pauses) == pytest.approx(under_test.LONGEST_PAUSE)
+
+
+def test_a_supervisor_that_is_killed_takes_its_workers_with_it() -> None:
+    with workers("--drain", "0") as serve:
+        pids = serve.pids()
+        serve.process.kill()
+        assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+def test_hangup_reaches_every_worker(tmp_path: Path) -> None:
+    log, moved = tmp_path / "log", tmp_path / "log.1"
+    with workers("--access-log", str(log)) as serve:
+        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "both")
+
+        def both_have(path: Path) -> bool:
+            for _ in range(20):
+                with serve.client() as client:
+                    client.send(b"NONSENSE\r\n\r\n")
+                    assert client.answer().status == 400
+            return path.exists() and len(ids(path)) == 2
+
+        wait_until(lambda: both_have(log), SECONDS, "a record of each")
+        log.rename(moved)
+        serve.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: both_have(log), SECONDS, "a record of each in the new file")
+
+
+def test_hangup_without_a_log_is_the_end() -> None:
+    with workers() as serve:
+        pids = serve.pids()
+        serve.process.send_signal(signal.SIGHUP)
+        assert serve.process.wait(SECONDS) == 0
+        assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+def test_a_worker_that_hangs_is_killed_where_there_is_a_watchdog(tmp_path: Path) -> None:
+    with Manager(tmp_path) as manager:
+        environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
+        with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:
+            serve = Workers(process)
+            assert manager.wait_for("READY=1")[0].startswith("STATUS=serving 127.0.0.1:")
+            manager.wait_for("WATCHDOG=1")
+            victim = serve.pids()[0]
+            os.kill(victim, signal.SIGSTOP)
+            assert f"worker {victim} hangs: it is killed" in serve.line()
+            wait_until(lambda: len(set(serve.pids()) - {victim}) == 2, SECONDS, "another")
+            manager.wait_for("WATCHDOG=1")
+            process.terminate()
+            manager.wait_for("STOPPING=1")
 
 
 def test_drain_and_the_second_signal() -> None:

@@ -1,17 +1,22 @@
 """The protocols of a service manager: sockets that it passes, and what it is told."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.peers.manager import Manager
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import Client
 from tunnelctl.errors import ListenError
 from tunnelctl.stream import systemd
-from tunnelctl.stream.systemd import inherited_socket, notify
+from tunnelctl.stream.systemd import inherited_socket, notify, watchdog_seconds
 
 
 @pytest.fixture
@@ -113,3 +118,79 @@ def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
             child.kill()
             _, said = child.communicate(timeout=10)
     assert f"listening on {address}\n".encode() in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_proxy_started_by_a_manager(tmp_path: Path, workers: str) -> None:
+    """The same of serve: one process, or several that share what was inherited."""
+    with (
+        Manager(tmp_path) as manager,
+        ScriptedServer(echo) as target,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Client(listener.getsockname()) as early,
+    ):
+        options = ["--listen", "fd:db", "--allow", "127.0.0.1:*", "--workers", workers, "--access-log", str(tmp_path / "log")]
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", *options]
+        environ = {**os.environ, **manager.environ, "WATCHDOG_USEC": "400000"}
+        child = subprocess.Popen(command, pass_fds=[listener.fileno()], env=environ, stderr=subprocess.PIPE)
+        try:
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            assert manager.wait_for("READY=1") == [f"STATUS=serving {address}"]
+            assert early.tunnel(target.authority).echoes()
+            manager.wait_for("WATCHDOG=1")
+            manager.wait_for("WATCHDOG=1")
+            child.send_signal(signal.SIGHUP)
+            (when,) = manager.wait_for("RELOADING=1")
+            assert 0 < int(when.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            manager.wait_for("READY=1")
+            child.terminate()
+            assert manager.wait_for("STOPPING=1")[0].startswith("STATUS=draining")
+            assert early.echoes()
+            early.sock.close()
+            assert child.wait(10) == 0
+        finally:
+            child.kill()
+            _, said = child.communicate(timeout=10)
+    assert f"listening on {address}\n".encode() in said
+
+
+def test_an_inherited_socket_that_strangers_reach_needs_users_too() -> None:
+    """What it is bound to is seen when it is there."""
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", "--listen", "fd:db"]
+        done = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, timeout=20)
+    assert done.returncode == 2
+    assert b"that would be an open proxy" in done.stderr
+
+
+def test_an_inherited_unix_socket_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "proxy"
+    with socket.socket(socket.AF_UNIX) as listener, Manager(tmp_path) as manager:
+        listener.bind(str(path))
+        listener.listen()
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", "--listen", "fd:db"]
+        child = subprocess.Popen(
+            command, pass_fds=[listener.fileno()], env={**os.environ, **manager.environ}, stderr=subprocess.PIPE
+        )
+        try:
+            assert manager.wait_for("READY=1") == [f"STATUS=serving unix:{path}"]
+            child.terminate()
+            assert child.wait(10) == 0
+        finally:
+            child.kill()
+            child.communicate(timeout=10)
+        assert path.exists(), "it is its owner's"
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, 0.0),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),
+        ({"WATCHDOG_USEC": "soon"}, 0.0),
+    ],
+)
+def test_the_watchdog_is_for_the_process_that_it_names(environ: dict[str, str], seconds: float) -> None:
+    assert watchdog_seconds(environ) == seconds

@@ -178,9 +178,10 @@ VARIABLES = (
     Variable(("XDG_CONFIG_HOME",), "where tunnelctl/config.toml is looked for; ~/.config if not set"),
     Variable(
         ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
-        "sockets that a service manager passed to forward; see sd_listen_fds(3)",
+        "sockets that a service manager passed to forward or serve; see sd_listen_fds(3)",
     ),
-    Variable(("NOTIFY_SOCKET",), "where forward says that it is ready or stopping; see sd_notify(3)"),
+    Variable(("NOTIFY_SOCKET",), "where forward and serve say that they are ready or stopping; see sd_notify(3)"),
+    Variable(("WATCHDOG_USEC", "WATCHDOG_PID"), "how often serve has to say there that it is alive; see sd_watchdog_enabled(3)"),
     Variable(
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",

@@ -211,10 +211,11 @@ FLAGS = (
         detail="For `ProxyUseFdpass yes` of ssh_config(5): no process and no copy remains between ssh and the proxy.",
     ),
     Flag(
-        "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH", ("serve",), "Listening",
+        "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH or fd:NAME", ("serve",), "Listening",
         default="127.0.0.1:3128", repeat=True,
         detail="Port 0 takes a free one; the line `listening on ADDR:PORT` tells which. "
-        "An address beyond loopback needs --users, --client-ca, or --open-proxy.",
+        "An address beyond loopback needs --users, --client-ca, or --open-proxy. fd:NAME is a socket that "
+        "systemd passed.",
     ),
     Flag(
         "tls-cert", "", "FILE", FILE, "speak TLS, with this certificate and its chain", ("serve",), "Listening",
@@ -241,6 +242,7 @@ FLAGS = (
     Flag(
         "workers", "", "N", COUNT, "processes that share the listening addresses", ("serve",), "Listening",
         default="1", least=1,
+        detail="One more watches over them, and puts another in the place of one that dies.",
     ),
     Flag(
         "allow", "", "RULE", TEXT, "targets that may be reached; without any: `*:443`", JUDGING, "Policy",
@@ -327,6 +329,23 @@ FLAGS = (
     Flag(
         "access-log", "", "FILE", FILE, "write a JSON record for each decision and each end; - is stdout", ("serve",), "Output",
         detail="The file is opened anew at SIGHUP, for logrotate. What cannot be written is counted, and holds up no tunnel.",
+    ),
+    Flag(
+        "log-interval", "", "SECONDS", SECONDS, "and a record of each open tunnel so often; 0 is never", ("serve",), "Output",
+        default="0",
+    ),
+    Flag(
+        "log-bytes", "", "N", COUNT, "and one after so many bytes, both ways together; 0 is never", ("serve",), "Output",
+        default="0",
+        detail="Tunnels are looked at once a second.",
+    ),
+    Flag(
+        "admin", "", "ADDR:PORT", TEXT, "show metrics, health and open tunnels there, or at unix:PATH", ("serve",), "Output",
+        detail="HTTP: /metrics is for Prometheus, /healthz answers while it runs, /readyz fails while it drains, /tunnels is a "
+        "list in JSON. It is no target of the proxy. It needs prometheus-client: pip install 'tunnelctl[metrics]'.",
+    ),
+    Flag(
+        "open-admin", "", "", SWITCH, "let --admin listen beyond loopback, to whoever gets there", ("serve",), "Output",
     ),
     Flag(
         "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "serve"), "Settings",

@@ -174,16 +174,21 @@ LOG_KEYS = (
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
             ("reports", "a list of the `report` rules that would have refused what was allowed"),
-            ("phase", "where it was decided: `tls`, `head`, `login`, `lookup`, `dial`, or `answer` for a tunnel that was opened"),
-            ("phases", "an object: the seconds that each phase before that took"),
+            ("phases", "an object: the seconds of each phase, of `tls`, `head`, `login`, `lookup` and `dial` those there were"),
+            ("phase", "the last of those: where it was decided"),
+        ),
+    ),
+    (
+        "An open tunnel and an end have",
+        (
+            ("seconds", "how long the tunnel was open"),
+            ("sent", "bytes from the client to the target"),
+            ("received", "bytes from the target to the client"),
         ),
     ),
     (
         "An end has",
         (
-            ("seconds", "how long the tunnel was open"),
-            ("sent", "bytes from the client to the target"),
-            ("received", "bytes from the target to the client"),
             ("ended_by", "`client` or `target`, which failed or else ended first; or `proxy`: a limit, a rule, or a stop of serve"),
             (
                 "cause",

@@ -74,10 +74,10 @@ def serve(call: Call) -> int:
     console = Console(options.verbose, options.quiet, options.json)
     settings.announce(console)
     if not options.proxy:
-        return int(run_server(options, console))
+        return int(run_server(options, console, os.environ))
     from tunnelctl.cli.upstream import upstream
 
-    return int(run_server(options, console, upstream(options, console)))
+    return int(run_server(options, console, os.environ, upstream(options, console)))
 
 
 def check(call: Call) -> int:

@@ -10,10 +10,9 @@ from tunnelctl.errors import AddressError, UsageProblem
 from tunnelctl.proto.address import Address, parse_authority, shown
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, listen, parse_listen
-from tunnelctl.stream.systemd import inherited_socket
+from tunnelctl.stream.systemd import INHERITED, inherited_socket
 
 LOOPBACK = "127.0.0.1"
-INHERITED = "fd:"  # fd:NUMBER or fd:NAME, from systemd or whatever else speaks its protocol
 LOCAL_HINT = "write [BIND:]PORT:HOST:HOSTPORT or /PATH:HOST:HOSTPORT, for example 5432:db.example.com:5432"
 DYNAMIC_HINT = "write [BIND:]PORT or /PATH, for example 1080"
 

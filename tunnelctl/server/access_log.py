@@ -73,7 +73,7 @@ class AccessLog:
         self._write(
             f'{{"event":"decision","time":{time():.3f},{_who(account)},"address":"{account.address}","local":"{account.local}",'
             f'"allowed":{"true" if status == 200 else "false"},"status":{status},"rule":{_text(account.rule)},"error":"{error}",'
-            f'"reports":[{",".join(map(_text, account.reports))}],"phase":"{account.phase}","phases":{{{took}}}}}\n'
+            f'"reports":[{",".join(map(_text, account.reports))}],"phase":"{account.phases[-1][0]}","phases":{{{took}}}}}\n'
         )
 
     def end(self, account: Account, seconds: float, ended_by: str, cause: str, error: OSError | None) -> None:

@@ -1,4 +1,6 @@
-"""What there is to tell of one connection, and those who are told: the access log and what -v shows."""
+"""What there is to tell of one connection, and those who are told: the access log, the metrics, and what -v shows."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
@@ -7,6 +9,10 @@ from tunnelctl.server.access_log import AccessLog
 from tunnelctl.server.inspection import Seen
 from tunnelctl.stream.relay import Outcome
 from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.server.metrics import Metrics
 
 
 class Account:
@@ -40,7 +46,7 @@ class Account:
         self.phase, self.since = phase, now
 
 
-_SIDES = {"left": "client", "right": "target", "": "proxy"}
+SIDES = {"left": "client", "right": "target", "": "proxy"}
 DRAINED = Outcome(0, 0, "", "drained", None)  # ended from outside, because this process ends
 LIFETIME = DRAINED._replace(cause="lifetime")
 CUT = DRAINED._replace(cause="cut")  # a rule ended it
@@ -50,19 +56,21 @@ GONE = DRAINED._replace(ended_by="left", cause="gone")  # the client left before
 class Books:
     """Where each decision and each end is entered, once."""
 
-    def __init__(self, log: AccessLog | None, trace: Trace, verbose: bool = False) -> None:
+    def __init__(self, log: AccessLog | None, trace: Trace, verbose: bool = False, metrics: Metrics | None = None) -> None:
         """verbose: trace each decision and end"""
-        self.log, self._trace, self._verbose = log, trace, verbose
+        self.log, self.metrics, self._trace, self._verbose = log, metrics, trace, verbose
         self.open: dict[str, Account] = {}  # the tunnels that are open now, by id
 
     def decided(self, account: Account, status: int, error: str) -> None:
         """The answer to a request: 200, or the status and error type of a refusal."""
+        account.enter("answer")
         if status == 200:
-            account.enter("answer")
             account.opened = account.since
             self.open[account.id] = account
         if self.log is not None:
             self.log.decision(account, status, error)
+        if self.metrics is not None:
+            self.metrics.decided(account, status, error)
         if self._verbose:
             who = {"client": account.client, "user": account.user, "target": account.target}
             said = {"address": account.address, "status": status, "rule": account.rule, "error": error}
@@ -71,9 +79,11 @@ class Books:
     def ended(self, account: Account, outcome: Outcome) -> None:
         """The end of a tunnel that was granted."""
         del self.open[account.id]
-        side, seconds = _SIDES[outcome.ended_by], monotonic() - account.opened
+        side, seconds = SIDES[outcome.ended_by], monotonic() - account.opened
         if self.log is not None:
             self.log.end(account, seconds, side, outcome.cause, outcome.error)
+        if self.metrics is not None:
+            self.metrics.ended(account, outcome)
         if self._verbose and account.seen is not None:
             seen = account.seen
             found = {"seen": seen.what, "sni": seen.name, "cut_by": seen.cut_by, "reports": list(seen.reports)}

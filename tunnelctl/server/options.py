@@ -6,7 +6,7 @@ from typing import NamedTuple
 class ServeOptions(NamedTuple):
     """The options of one `serve`. Times are in seconds; 0 means off, for caps as well."""
 
-    listen: tuple[str, ...] = ("127.0.0.1:3128",)  # ADDR:PORT or unix:PATH
+    listen: tuple[str, ...] = ("127.0.0.1:3128",)  # ADDR:PORT, unix:PATH or fd:NAME
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     policy: str | None = None
@@ -42,6 +42,10 @@ class ServeOptions(NamedTuple):
     workers: int = 1
     drain: float = 30.0
     access_log: str | None = None  # a file, or "-" for stdout
+    log_interval: float = 0.0
+    log_bytes: int = 0
+    admin: str | None = None
+    open_admin: bool = False
     keepalive: float = 60.0
     profile: str | None = None
     verbose: int = 0

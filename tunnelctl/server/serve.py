@@ -5,30 +5,38 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.network import Network
 from tunnelctl.proto.policy import Policy
 from tunnelctl.server.access_log import STDOUT, AccessLog, open_log
 from tunnelctl.server.account import Books
+from tunnelctl.server.admin import Admin, Pages, parse_admin
 from tunnelctl.server.behind import Balancers, parse_trusted
+from tunnelctl.server.interim import Interim
 from tunnelctl.server.limits import Caps, Most, parse_prefixes
+from tunnelctl.server.metrics import BEAT, Board, Metrics
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce, load_policy
 from tunnelctl.server.session import Service, Session, Timeouts
+from tunnelctl.server.siblings import Siblings
 from tunnelctl.server.upstream import Reach
 from tunnelctl.server.users import Users, load_users
-from tunnelctl.server.workers import RELOAD, supervise
-from tunnelctl.stream.accept import Acceptor, close_listeners, raise_descriptor_limit
+from tunnelctl.server.workers import RELOAD, Supervisor
+from tunnelctl.stream.accept import Acceptor, Crowd, Serve, close_listeners, raise_descriptor_limit
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
 from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.socket_stream import tune
+from tunnelctl.stream.systemd import INHERITED, inherited_socket, notify, reloading, watchdog_seconds
 from tunnelctl.trace import Trace
 
 if TYPE_CHECKING:
@@ -40,19 +48,38 @@ ECHO_SECONDS = 0.5
 
 _LIFE = frozenset({"listening", "drain", "stopped"})
 
+TICK_SECONDS = 1.0  # for metrics, and for records of tunnels that go on
 
-def run_server(options: ServeOptions, trace: Trace, reach: Reach | None = None) -> int:
+Helper = Callable[[], Coroutine[None, None, None]]
+
+
+# Where to listen, and the socket if somebody else has opened it.
+Planned = tuple[ListenAddress, socket.socket | None]
+
+
+def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], reach: Reach | None = None) -> int:
     """Serves until a signal ends it; returns the exit status. Raises the TunnelctlError that fits before anything is accepted.
 
-    reach: how to get to a target through the next proxy; None: straight
+    environ: where a service manager may have left sockets, and wants to be told; reach: how to get to a target through the next
+    proxy; None: straight
     """
-    addresses = [parse_listen(text) for text in options.listen]
-    settings = _read(addresses, options)._replace(reach=reach)
-    try:
-        return _serve(addresses, options, settings, trace)
-    finally:
+    with ExitStack() as stack:
+        planned = [_plan(text, options, environ, stack) for text in options.listen]
+        settings = _read([address for address, _ in planned], options)._replace(reach=reach)
         if settings.log_fd is not None:
-            os.close(settings.log_fd)
+            stack.callback(os.close, settings.log_fd)
+        return _serve(options, settings, planned, trace, environ)
+
+
+def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: ExitStack) -> Planned:
+    if not text.startswith(INHERITED):
+        return parse_listen(text), None
+    inherited = inherited_socket(text.removeprefix(INHERITED), environ)
+    stack.callback(inherited.close)
+    address = bound_address(inherited)._replace(inherited=True)
+    if not address.path:
+        tune(inherited, options.keepalive)
+    return address, inherited
 
 
 class Settings(NamedTuple):
@@ -64,6 +91,7 @@ class Settings(NamedTuple):
     trusted: tuple[Network, ...]
     timeouts: Timeouts
     tls: ssl.SSLContext | None
+    admin: ListenAddress | None
     log_fd: int | None
     reach: Reach | None = None
 
@@ -79,37 +107,52 @@ def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
         tls=_tls(options),
+        admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
     )
 
 
-def _serve(addresses: list[ListenAddress], options: ServeOptions, settings: Settings, trace: Trace) -> int:
+class Shared(NamedTuple):
+    """What is there before the first worker, and is the same for all of them."""
+
+    options: ServeOptions
+    settings: Settings
+    bound: list[ListenAddress]
+    admin: socket.socket | None
+    board: Board
+    siblings: Siblings
+    trace: Trace
+    environ: Mapping[str, str]
+    tick: float  # seconds between two looks at what goes on
+    supervisor: int  # the process that starts the workers
+
+    @property
+    def reloads(self) -> tuple[signal.Signals, ...]:
+        """The signals at which files are read or opened anew. Without one, SIGHUP keeps the meaning that it has for any program."""
+        return RELOAD if self.options.policy is not None or self.options.access_log not in (None, STDOUT) else ()
+
+
+def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], trace: Trace, environ: Mapping[str, str]) -> int:
     raise_descriptor_limit()
-    listeners = _listen(addresses, options)
-    bound = [bound_address(listener) for listener in listeners]
-
-    def work(mine: list[socket.socket]) -> int:
-        settings.policy.silent = options.workers > 1  # in a worker; the first process tells what comes of reading it again
-        log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
-        books = Books(log, trace, options.verbose > 0)
-        caps = Caps(settings.most)
-        own = OwnPorts(bound)
-        service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.reach)
-        balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
-        echo = ECHO_SECONDS if options.workers > 1 else 0.0
-        return run(Server(service, mine, options.drain, speak, echo, balancers, reloads).run)
-
-    # Without a file to read or to open anew, SIGHUP keeps the meaning that it has for any program.
-    reloads = RELOAD if options.policy is not None or options.access_log not in (None, STDOUT) else ()
-    # Of several processes one speaks for all about coming and going.
-    speak = trace if options.workers == 1 else lambda event, **fields: None if event in _LIFE else trace(event, **fields)
-    try:
-        if options.workers > 1:
-            reload = partial(settings.policy.reload, trace) if reloads else None
-            return supervise(options.workers, listeners, bound, options.keepalive, work, trace, reload)
-        return work(listeners)
-    finally:
-        close_listeners(bound, listeners)
+    with ExitStack() as stack:
+        listeners, bound = _listen(planned, options)
+        stack.callback(close_listeners, bound, listeners)
+        admin = None
+        if settings.admin is not None:
+            admin = listen(settings.admin, options.keepalive)
+            stack.callback(close_listeners, [bound_address(admin)], [admin])
+        several = options.workers > 1
+        siblings = Siblings(options.workers if several and admin is not None else 0)
+        stack.callback(siblings.close)
+        tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # workers are watched by the same clock
+        shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, trace, environ, tick, os.getpid())
+        if not several:
+            return work(shared, listeners)
+        # Of several processes one speaks for all about coming and going, and to the service manager.
+        quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
+        reload = partial(settings.policy.reload, trace) if shared.reloads else None
+        share = partial(work, quiet)
+        return Supervisor(listeners, bound, options.keepalive, share, shared.board, trace, reload, environ).run()
 
 
 def _load_policy(addresses: list[ListenAddress], options: ServeOptions) -> Policy:
@@ -129,15 +172,18 @@ def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, po
             raise UsageProblem(f"listening on {address}", "that would be an open proxy: no credentials are wanted", hint)
 
 
-def _listen(addresses: list[ListenAddress], options: ServeOptions) -> list[socket.socket]:
+def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.socket], list[ListenAddress]]:
+    """The listeners, and where they really are."""
     listeners: list[socket.socket] = []
+    bound: list[ListenAddress] = []
     try:
-        for address in addresses:
-            listeners.append(listen(address, options.keepalive, share=options.workers > 1))
+        for address, inherited in planned:
+            listeners.append(inherited or listen(address, options.keepalive, share=options.workers > 1))
+            bound.append(address if inherited else bound_address(listeners[-1]))
     except BaseException:
-        close_listeners(addresses[: len(listeners)], listeners)
+        close_listeners(bound, listeners)
         raise
-    return listeners
+    return listeners, bound
 
 
 def _tls(options: ServeOptions) -> ssl.SSLContext | None:
@@ -146,6 +192,63 @@ def _tls(options: ServeOptions) -> ssl.SSLContext | None:
     from tunnelctl.server.tls import listener_context  # loads ssl
 
     return listener_context(options)
+
+
+def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int:
+    """One process's share of the work; the exit status. number: of the worker"""
+    options, settings, trace = shared.options, shared.settings, shared.trace
+    settings.policy.silent = options.workers > 1  # in a worker; the first process tells what comes of reading it again
+    log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
+    metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
+    books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most)
+    own = OwnPorts([*shared.bound, *([] if shared.admin is None else [bound_address(shared.admin)])])
+    service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.reach)
+    balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
+
+    def tell(state: str) -> None:
+        notify(state, shared.environ)
+
+    helpers: list[Helper] = []
+    if log is not None:
+        helpers.append(log.run)
+    looks = _looks(shared, number, books, caps)
+    if looks:
+        helpers.append(lambda: _tick(looks, shared.tick))
+    admin = None
+    if shared.admin is not None and metrics is not None:
+        ask = Pages(shared.board, metrics, caps, books, shared.siblings, number)
+        helpers += ask.helpers()
+        admin = shared.admin, Admin(ask.by_path()).session
+    echo = ECHO_SECONDS if options.workers > 1 else 0.0
+    return run(Server(service, listeners, options.drain, trace, echo, balancers, shared.reloads, helpers, admin, tell).run)
+
+
+def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callable[[], None]]:
+    """What is done at every tick."""
+    options, looks = shared.options, list[Callable[[], None]]()
+    metrics = books.metrics
+    if metrics is not None:
+        looks.append(lambda: metrics.refresh(caps, books))
+    if books.log is not None and (options.log_interval or options.log_bytes):
+        looks.append(Interim(books.log, books.open, options.log_interval, options.log_bytes).look)
+    if options.workers > 1:
+
+        def alive() -> None:
+            shared.board.rows[number][BEAT] = monotonic()
+            if os.getppid() != shared.supervisor:  # nobody would ever tell us to stop
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        looks.append(alive)
+    elif watchdog_seconds(shared.environ):
+        looks.append(lambda: notify("WATCHDOG=1", shared.environ))
+    return looks
+
+
+async def _tick(looks: list[Callable[[], None]], seconds: float) -> None:
+    while True:
+        for look in looks:
+            look()
+        await sleep(seconds)
 
 
 class Server:
@@ -160,15 +263,20 @@ class Server:
         echo: float = 0.0,
         balancers: Balancers | None = None,
         reloads: tuple[signal.Signals, ...] = (),
+        helpers: Sequence[Helper] = (),
+        admin: tuple[socket.socket, Serve] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """
         drain, echo: see Acceptor
         balancers: the peers that speak for others, if there are any
         reloads: the signals at which files are read or opened anew
+        helpers: what runs beside the sessions; admin: a listener that goes on while they drain, and what serves it
+        tell: how the service manager is told of a state
         """
         self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
-        self._reloads = reloads
-        self._acceptor = Acceptor(service.caps, drain, trace, echo)
+        self._reloads, self._helpers, self._admin, self._tell = reloads, helpers, admin, tell
+        self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
         self._count = 0
         self._process = os.urandom(4).hex()  # no process number: in a container that is the same after each restart
 
@@ -183,9 +291,12 @@ class Server:
         async with Nursery() as helpers:
             if self._reloads:
                 helpers.start_soon(self._reload, hangups)
-            if log is not None:
-                helpers.start_soon(log.run)
-            status = await self._acceptor.run([(listener, self._session) for listener in self._listeners], self._announce)
+            for helper in self._helpers:
+                helpers.start_soon(helper)
+            if self._admin is None:
+                status = await self._accept()
+            else:
+                status = await Acceptor(Crowd(), 0.0, self._trace).during([self._admin], self._accept)
             helpers.cancel_scope.cancel()
         if log is not None:
             await log.close()
@@ -195,13 +306,24 @@ class Server:
     async def _reload(self, hangups: SignalReceiver) -> None:
         """At each signal opens the log anew, and reads the policy again."""
         async for _ in hangups:
+            self._tell(reloading())
             if self._service.books.log is not None:
                 await self._service.books.log.reopen()
             await to_thread(self._service.policy.reload, self._trace)  # a long file takes a second to read
+            self._tell("READY=1")
+
+    async def _accept(self) -> int:
+        return await self._acceptor.run([(listener, self._session) for listener in self._listeners], self._announce)
+
+    def _speak(self, event: str, /, **fields: object) -> None:
+        if event == "drain":
+            self._tell(f"STOPPING=1\nSTATUS=draining, {fields['tunnels']} open")
+        self._trace(event, **fields)
 
     def _announce(self) -> None:
         for listener in self._listeners:
             self._trace("listening", address=str(bound_address(listener)))
+        self._tell(f"READY=1\nSTATUS=serving {', '.join(str(bound_address(listener)) for listener in self._listeners)}")
 
     def _session(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
         if self._balancers is not None and self._balancers.contain(host):

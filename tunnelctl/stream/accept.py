@@ -167,7 +167,7 @@ def close_listeners(bound: list[ListenAddress], listeners: list[socket.socket]) 
     """Closes them, and removes the files of those that have one."""
     for address, listener in zip(bound, listeners, strict=True):
         listener.close()
-        if address.path:
+        if address.path and not address.inherited:
             try:
                 os.unlink(address.path)
             except OSError:

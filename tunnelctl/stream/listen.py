@@ -24,11 +24,17 @@ class ListenAddress(NamedTuple):
     host: str
     port: int
     path: str = ""
+    inherited: bool = False  # somebody else has opened it, and may go on to use it
 
     def __str__(self) -> str:
         if self.path:
             return UNIX + self.path
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes can only have it together: it cannot be bound a second time."""
+        return bool(self.path) or self.inherited
 
     @property
     def private(self) -> bool:

@@ -4,9 +4,11 @@ sd_notify(3)). systemd speaks them, and so do others."""
 import os
 import socket
 from collections.abc import Mapping
+from time import CLOCK_MONOTONIC, clock_gettime_ns
 
 from tunnelctl.errors import ListenError
 
+INHERITED = "fd:"  # what stands before the number or name of such a socket where an address could stand
 FIRST = 3  # SD_LISTEN_FDS_START
 
 
@@ -51,3 +53,16 @@ def notify(state: str, environ: Mapping[str, str]) -> None:
             manager.sendto(state.encode(), "\0" + path[1:] if path[0] == "@" else path)
     except OSError:
         pass
+
+
+def reloading() -> str:
+    """The state of reading settings anew; READY=1 has to follow. The time is wanted by Type=notify-reload."""
+    return f"RELOADING=1\nMONOTONIC_USEC={clock_gettime_ns(CLOCK_MONOTONIC) // 1000}"
+
+
+def watchdog_seconds(environ: Mapping[str, str]) -> float:
+    """Within what time it wants to hear WATCHDOG=1 again (sd_watchdog_enabled(3)); 0 if it does not."""
+    text = environ.get("WATCHDOG_USEC", "")
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()) or not (text.isascii() and text.isdigit()):
+        return 0.0
+    return int(text) / 1e6

@@ -1,0 +1,37 @@
+"""A service manager as sd_notify(3) describes it: a socket that hears what a service says of itself."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+SECONDS = 15.0
+
+
+class Manager:
+    """Its socket lies in a directory of the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = os.fspath(directory / "notify")
+        self._heard: list[list[str]] = []
+
+    def __enter__(self) -> "Manager":
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self._path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"NOTIFY_SOCKET": self._path}
+
+    def wait_for(self, state: str) -> list[str]:
+        """Waits for a message that begins with this line; its other lines."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+            first, *others = self._socket.recv(4096).decode().split("\n")
+            if first == state:
+                return others

@@ -1,0 +1,277 @@
+"""`--admin`: what it shows, to whom, and what it puts up with."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.peers.process import free_port, wait_until
+from tests.peers.program import started
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import SECONDS, Client, Proxy, connect_request
+from tunnelctl.errors import UsageProblem
+from tunnelctl.server import admin as under_test
+from tunnelctl.server.admin import parse_admin
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+
+
+class Answer:
+    def __init__(self, port: int, path: str, method: str = "GET") -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            self.status, self.body, self.fields = answer.status, answer.read(), answer.headers
+        finally:
+            connection.close()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def samples(port: int) -> dict[tuple[str, ...], float]:
+    """By name and the values of the labels, in the order of their names."""
+    text = Answer(port, "/metrics").body.decode()
+    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in found}
+
+
+@contextmanager
+def administered(**options: Any) -> Iterator[tuple[Proxy, int]]:
+    """A proxy, and the port of its administration."""
+    port = free_port()
+    with Proxy(admin=f"127.0.0.1:{port}", **options) as proxy:
+        yield proxy, port
+
+
+# --- what it shows
+
+
+def test_metrics_are_read_by_prometheus_client_s_own_parser() -> None:
+    with ScriptedServer(echo) as target, administered() as (proxy, port):
+        with proxy.tunnel(target.authority) as client:
+            client.echoes(b"12345")
+            proxy.refusal("10.0.0.1:1")
+            seen = samples(port)
+            assert (seen["tunnelctl_tunnels",], seen["tunnelctl_sessions",]) == (1, 1)
+            assert seen["tunnelctl_bytes_total", "sent"] == seen["tunnelctl_bytes_total", "received"] == 5
+            assert seen["tunnelctl_decisions_total", "", "200"] == 1
+            assert seen["tunnelctl_decisions_total", "destination_ip_prohibited", "403"] == 1
+            assert seen["tunnelctl_setup_seconds_count", "open", "dial"] == 1
+            assert seen["tunnelctl_setup_seconds_count", "refused", "head"] == 1
+        wait_until(lambda: samples(port)["tunnelctl_tunnels",] == 0, SECONDS, "the end")
+        assert samples(port)["tunnelctl_ends_total", "eof", "client"] == 1
+        assert Answer(port, "/metrics").fields["content-type"].startswith("text/plain; version=")
+
+
+def test_tunnels() -> None:
+    with ScriptedServer(echo) as target, administered() as (proxy, port), proxy.tunnel(target.authority) as client:
+        client.echoes(b"12345")
+        shown = Answer(port, "/tunnels")
+        assert shown.fields["content-type"] == "application/json"
+        assert shown.json["silent_workers"] == 0
+        (tunnel,) = shown.json["tunnels"]
+        assert tunnel.pop("seconds") >= 0
+        (decision,) = proxy.wait_for_records(1)
+        expected = {key: decision[key] for key in ("id", "client", "user", "target", "address")}
+        assert tunnel == {**expected, "sent": 5, "received": 5}
+
+
+def test_health_and_readiness_while_it_drains() -> None:
+    with ScriptedServer(echo) as target, administered(drain=SECONDS) as (proxy, port), proxy.tunnel(target.authority):
+        assert [(Answer(port, path).status, Answer(port, path).body) for path in ("/healthz", "/readyz")] == [
+            (200, b"ok\n"),
+            (200, b"ready\n"),
+        ]
+        proxy.signal()
+        wait_until(lambda: Answer(port, "/readyz").status == 503, SECONDS, "the drain")
+        assert Answer(port, "/readyz").body == b"draining\n"
+        assert Answer(port, "/healthz").status == 200
+        assert len(Answer(port, "/tunnels").json["tunnels"]) == 1
+
+
+def test_v18_no_password_is_anywhere(tmp_path: Path) -> None:
+    from tests.server.harness import basic, users_file
+
+    with administered(users=users_file(tmp_path, alice="canary")) as (proxy, port):
+        proxy.refusal("10.0.0.1:1", basic("alice", "canary"))
+        proxy.refusal("10.0.0.1:1", basic("alice", "canary2"))
+        everything = b"".join(Answer(port, path).body for path in ("/metrics", "/tunnels", "/healthz", "/nowhere"))
+    assert b"canary" not in everything
+
+
+# --- how it is asked
+
+
+def test_head_has_no_body() -> None:
+    with administered() as (_, port):
+        answer = Answer(port, "/healthz", "HEAD")
+        assert (answer.status, answer.body, answer.fields["content-length"]) == (200, b"", "3")
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/metrics/", 404), ("POST", "/metrics", 405)])
+def test_anything_else(method: str, path: str, status: int) -> None:
+    with administered() as (_, port):
+        answer = Answer(port, path, method)
+        assert answer.status == status
+        assert answer.fields["connection"] == "close"
+        assert answer.fields.get("allow") == ("GET, HEAD" if status == 405 else None)
+
+
+def test_a_query_is_no_part_of_the_path() -> None:
+    with administered() as (_, port):
+        assert Answer(port, "/healthz?verbose=1").status == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),  # no Host
+        (b"GET /" + b"x" * under_test.MAX_HEAD + b" HTTP/1.1\r\n", b"431"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", b"400"),
+        (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+    ],
+)
+def test_what_is_no_good_request(data: bytes, status: bytes) -> None:
+    with administered() as (_, port), Client(("127.0.0.1", port)) as client:
+        client.send(data)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest().split(b" ")[1] == status
+
+
+def test_only_one_request_is_answered() -> None:
+    with administered() as (_, port), Client(("127.0.0.1", port)) as client:
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest().count(b"HTTP/1.1") == 1
+
+
+def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "SECONDS", BRIEF)
+    with administered() as (_, port), Client(("127.0.0.1", port)) as client, Client(("127.0.0.1", port)) as half:
+        half.send(b"GET /healthz")
+        assert client.rest() == b""
+        assert half.rest() == b""
+
+
+def test_too_many_at_once_are_sent_away() -> None:
+    with administered() as (_, port):
+        idle = [Client(("127.0.0.1", port)) for _ in range(under_test.AT_ONCE)]
+        with Client(("127.0.0.1", port)) as one_more:
+            assert one_more.rest() == b""
+        for client in idle:
+            client.sock.close()
+        wait_until(lambda: let_in(port), SECONDS, "room")
+
+
+def let_in(port: int) -> bool:
+    try:
+        return Answer(port, "/healthz").status == 200
+    except (http.client.HTTPException, ConnectionError):
+        return False
+
+
+# --- who gets there
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:9000", "192.0.2.1:9000", "[::]:9000"])
+def test_beyond_loopback_only_if_forced(text: str) -> None:
+    with pytest.raises(UsageProblem, match="who talks to whom"):
+        parse_admin(text, forced=False)
+    assert str(parse_admin(text, forced=True)) == text
+
+
+def test_a_unix_socket_is_its_owner_s_and_goes_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "admin"
+    with Proxy(admin=f"unix:{path}"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with Client(str(path)) as client:
+            client.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert client.rest().endswith(b"\r\n\r\nok\n")
+    assert not path.exists()
+
+
+def test_v2_it_is_no_target_whatever_the_rules_say() -> None:
+    with administered() as (proxy, port):
+        for host in ("127.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"):
+            answer = proxy.refusal(f"{host}:{port}")
+            assert answer.status in (403, 502), host
+        assert proxy.refusal(f"127.0.0.1:{port}").error == "proxy_loop_detected"
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "find_spec", lambda _: None)
+    with pytest.raises(UsageProblem) as caught:
+        parse_admin("127.0.0.1:0", forced=False)
+    assert caught.value.hint == "pip install 'tunnelctl[metrics]'"
+
+
+def test_the_library_is_loaded_only_for_it() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, tunnelctl.server.serve; assert 'prometheus_client' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
+
+
+# --- several workers
+
+
+def test_workers_are_summed() -> None:
+    port = free_port()
+    command = ["serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--workers", "2", "--admin", f"127.0.0.1:{port}"]
+    with ScriptedServer(echo) as target, started(*command, "--drain", "0") as process:
+        assert process.stderr is not None
+        serve = int(process.stderr.readline().decode().rpartition(":")[2])
+        clients = [Client(("127.0.0.1", serve)).tunnel(target.authority) for _ in range(20)]
+        for client in clients:
+            client.echoes(b"12345")
+        wait_until(lambda: samples(port)["tunnelctl_tunnels",] == 20, SECONDS, "a look at each worker")
+        wait_until(lambda: samples(port)["tunnelctl_bytes_total", "sent"] == 100, SECONDS, "a look at each worker")
+        shown = Answer(port, "/tunnels").json
+        assert shown["silent_workers"] == 0
+        assert len({tunnel["id"] for tunnel in shown["tunnels"]}) == 20
+        assert len({tunnel["id"].partition("-")[0] for tunnel in shown["tunnels"]}) == 2
+        before = samples(port)
+        victim = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: samples_soon(port).get(("tunnelctl_worker_restarts_total",)) == 1, SECONDS, "another")
+        wait_until(lambda: len(Answer(port, "/tunnels").json["tunnels"]) < 20, SECONDS, "the tunnels that are left")
+        after = samples(port)
+        assert 0 < after["tunnelctl_tunnels",] < 20
+        falling = [
+            name for name in before if name[0].endswith(("_total", "_count", "_sum", "_bucket")) and after[name] < before[name]
+        ]
+        assert falling == [], "no sum falls"
+        for client in clients:
+            client.sock.close()
+
+
+def samples_soon(port: int) -> dict[tuple[str, ...], float]:
+    """Nothing while a worker that has died had the connection."""
+    try:
+        return samples(port)
+    except (http.client.HTTPException, ConnectionError):
+        return {}
+
+
+def test_connect_requests_are_served_meanwhile() -> None:
+    """The two listeners have nothing to do with each other."""
+    with ScriptedServer(echo) as target, administered() as (proxy, port), Client(("127.0.0.1", port)) as idle:
+        idle.send(b"GET /met")
+        with proxy.tunnel(target.authority) as client:
+            assert client.echoes()
+        assert proxy.ask(connect_request("10.0.0.1:1")).status == 403

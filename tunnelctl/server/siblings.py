@@ -1,0 +1,104 @@
+"""Workers ask each other what they have open, so that whichever of them answers `--admin` answers for all.
+
+A question is a datagram with a socket in it, which the answer comes back on. The ends for it are made before the first worker and
+outlive each: whoever takes the place of a dead one finds the questions that were put to that.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+
+from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.engine.kernel import Nursery, move_on_after
+from tunnelctl.stream.socket_stream import SocketStream
+
+ANSWER_SECONDS = 1.0  # a worker that has died, or hangs, is waited for no longer
+MAX_ANSWER = 64 << 20
+
+_QUESTION = b"?"
+
+
+class Siblings:
+    """The workers, by number."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+        self._pairs = [socket.socketpair(socket.AF_UNIX, kind) for _ in range(count)]
+
+    def close(self) -> None:
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
+
+    async def answer(self, me: int, content: Callable[[], bytes]) -> None:
+        """Answers the others with what `content` makes, for ever."""
+        hearing = self._pairs[me][1]
+        descriptor = Descriptor(hearing.fileno())
+        try:
+            async with Nursery() as answers:
+                while True:
+                    await descriptor.wait_readable()
+                    try:
+                        _, fds, *_ = socket.recv_fds(hearing, len(_QUESTION), 1, socket.MSG_CMSG_CLOEXEC)
+                    except BlockingIOError:
+                        descriptor.readable = False
+                        continue
+                    for fd in fds:
+                        answers.start_soon(_reply, fd, content())
+        finally:
+            descriptor.forget(shared=True)
+
+    async def ask(self, me: int) -> list[bytes | None]:
+        """What the others answer; None for one that does not."""
+        answers: list[bytes | None] = []
+
+        async def one(number: int) -> None:
+            answers.append(await self._ask(number))
+
+        async with Nursery() as asking:
+            for number in range(len(self._pairs)):
+                if number != me:
+                    asking.start_soon(one, number)
+        return answers
+
+    async def _ask(self, number: int) -> bytes | None:
+        mine, theirs = socket.socketpair()
+        with theirs:
+            mine.setblocking(False)
+            theirs.setblocking(False)
+            stream = SocketStream(mine)
+            try:
+                socket.send_fds(self._pairs[number][0], [_QUESTION], [theirs.fileno()])
+            except OSError:  # it has not read its last questions yet
+                stream.close()
+                return None
+        try:
+            with move_on_after(ANSWER_SECONDS):
+                return await _read(stream)
+        except OSError:
+            pass
+        finally:
+            stream.close()
+        return None
+
+
+async def _read(stream: SocketStream) -> bytes | None:
+    data = bytearray()
+    while piece := await stream.receive_some():
+        data += piece
+        if len(data) > MAX_ANSWER:
+            return None
+    return bytes(data)
+
+
+async def _reply(fd: int, content: bytes) -> None:
+    os.set_blocking(fd, False)
+    stream = SocketStream(socket.socket(fileno=fd))
+    try:
+        with move_on_after(ANSWER_SECONDS):
+            await stream.send_all(content)
+    except OSError:  # who asked has given up
+        pass
+    finally:
+        stream.close()
