@@ -1,0 +1,104 @@
+"""Logging in where the proxy has odd manners: what connect makes of it, and how often it asks."""
+
+import pytest
+
+from tests.peers.authenticating import (
+    HUGE,
+    Digest,
+    authorization,
+    changes_its_nonce,
+    closes_after_407,
+    huge_body,
+    keeps_the_connection,
+    never_done_with_ntlm,
+    six_in_one_line,
+)
+from tests.peers.program import connect
+from tests.peers.proxies import PASSWORD, USER
+from tests.peers.scripted import Script, ScriptedServer
+
+MOST = 8  # connections that a proxy may see before we take its no for a no
+BASIC = {"closes": closes_after_407, "keeps": keeps_the_connection, "huge": huge_body, "endless": lambda: huge_body(promised=False)}
+
+
+def logged_in(script: Script, password: str = PASSWORD, *words: str) -> tuple[int, bytes, str, list[bytes]]:
+    """connect through a proxy with that script to itself: status, stdout, stderr, and the heads that the proxy saw."""
+    with ScriptedServer(script) as proxy:
+        env = {"TUNNELCTL_PROXY_PASSWORD": password}
+        done = connect(proxy.url, "target.test:22", "--proxy-user", USER, *words, stdin=b"hello", env=env)
+        heads = proxy.heads
+    return done.returncode, done.stdout, done.stderr.decode(), heads
+
+
+@pytest.mark.parametrize("make", BASIC.values(), ids=BASIC)
+def test_asked_for_basic(make) -> None:
+    """Nothing before it is wanted; then once, on a connection of its own."""
+    status, out, err, heads = logged_in(make())
+    assert (status, out, err) == (0, b"hello", "")
+    assert [bool(authorization(head)) for head in heads] == [False, True]
+
+
+@pytest.mark.parametrize("make", BASIC.values(), ids=BASIC)
+def test_a_wrong_password_is_tried_once(make) -> None:
+    status, out, err, heads = logged_in(make(), "wrong")
+    assert (status, out) == (77, b"")
+    assert err.startswith("tunnelctl: ")
+    assert len(err) < 2000, f"of a page of {HUGE} bytes"
+    assert [bool(authorization(head)) for head in heads] == [False, True]
+
+
+def test_basic_at_once_when_the_user_says_so() -> None:
+    status, out, err, heads = logged_in(closes_after_407(), PASSWORD, "--auth", "basic")
+    assert (status, out, err, len(heads)) == (0, b"hello", "", 1)
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+@pytest.mark.parametrize("stale", [0, 1, 2])
+def test_nonce_that_changes(algorithm: str, stale: int) -> None:
+    digest = Digest(algorithm)
+    status, out, err, heads = logged_in(changes_its_nonce(digest, stale))
+    assert (status, out, err) == (0, b"hello", "")
+    assert len(heads) == 2 + stale
+    assert digest.seen == digest.nonces, "each nonce is used once, the newest"
+
+
+def test_nonce_that_changes_and_a_wrong_password() -> None:
+    status, out, err, heads = logged_in(changes_its_nonce(Digest()), "wrong")
+    assert (status, out) == (77, b"")
+    assert err.startswith("tunnelctl: ")
+    assert len(heads) == 3
+
+
+def test_nonce_that_is_always_too_old() -> None:
+    status, out, err, heads = logged_in(changes_its_nonce(Digest(), stale=1000))
+    assert (status, out) == (77, b"")
+    assert err.startswith("tunnelctl: ")
+    assert len(heads) <= MOST
+
+
+def test_six_schemes_in_one_line() -> None:
+    """The proxy takes Digest only. No weaker scheme is given what would do for it."""
+    status, out, err, heads = logged_in(six_in_one_line(Digest()))
+    assert (status, out, err) == (0, b"hello", "")
+    assert authorization(heads[-1]).startswith("Digest ")
+    assert not any(authorization(head).startswith(("Basic", "Bearer")) for head in heads)
+    assert len(heads) <= MOST
+
+
+def test_six_schemes_in_one_line_and_a_wrong_password() -> None:
+    """Of all schemes that the password was wrong for, none is followed by a weaker one, which would show the password."""
+    status, out, err, heads = logged_in(six_in_one_line(Digest()), "wrong")
+    assert (status, out) == (77, b"")
+    assert err.startswith("tunnelctl: ")
+    assert not any(authorization(head).startswith(("Basic", "Bearer")) for head in heads)
+    assert len(heads) <= MOST
+
+
+@pytest.mark.peer("pyspnego-parse")
+@pytest.mark.parametrize("close", [True, False], ids=["closes", "goes on"])
+def test_ntlm_that_leads_nowhere(close: bool) -> None:
+    """Its legs belong on one connection: a proxy that closes it in between has ended the login. So has one that never ends."""
+    status, out, err, heads = logged_in(never_done_with_ntlm(close))
+    assert (status, out) == (77, b"")
+    assert err.startswith("tunnelctl: ")
+    assert len(heads) <= MOST

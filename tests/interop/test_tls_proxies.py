@@ -1,0 +1,188 @@
+"""TLS to proxies of four makers: squid and Apache (OpenSSL), nghttpx in front of a squid, Envoy (BoringSSL)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.peers import certificates, proxies, tls_proxies
+from tests.peers.certificates import Certificates
+from tests.peers.process import scratch_directory
+from tests.peers.program import Bytes, connect, echoed, started
+from tests.peers.proxies import Proxy, Tls
+from tests.peers.scripted import Conversation, ScriptedServer, sample
+
+Start = Callable[[Tls], AbstractContextManager[Proxy]]
+
+MIB = 1 << 20
+DATA = sample(4 * MIB)
+pytestmark = [
+    pytest.mark.once,  # test_chains takes bytes through all of these on both pollers
+    pytest.mark.peer("squid", "security_file_certgen", "apache2", "nghttpx", "envoy"),
+]
+
+
+def squid(tls: Tls) -> AbstractContextManager[Proxy]:
+    return proxies.squid(tls=tls)
+
+
+def apache(tls: Tls) -> AbstractContextManager[Proxy]:
+    return proxies.apache(tls=tls)
+
+
+STARTERS: tuple[Start, ...] = (squid, apache, tls_proxies.nghttpx, tls_proxies.envoy)
+
+
+@pytest.fixture(scope="module", params=STARTERS, ids=lambda start: start.__name__)
+def start(request: pytest.FixtureRequest) -> Start:
+    return request.param
+
+
+def only(*starters: Start) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("start", starters, ids=lambda start: start.__name__, scope="module")
+
+
+@pytest.fixture(scope="module")
+def company() -> Iterator[Certificates]:
+    with scratch_directory() as directory:
+        yield certificates.make(directory)
+
+
+@pytest.fixture(scope="module")
+def proxy(start: Start, company: Certificates) -> Iterator[Proxy]:
+    with start(Tls(company)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(start: Start, company: Certificates) -> Iterator[Proxy]:
+    """It wants to see a certificate of the company."""
+    with start(Tls(company, of_client=True)) as running:
+        yield running
+
+
+def assert_complete(done: Bytes, start: Start) -> None:
+    """All of DATA came, and its end. Apache closes tunnels without close_notify, whatever its settings, which anybody on the way
+    could have done: the bytes are there, and we say what we know."""
+    assert done.stdout == DATA
+    if start is apache:
+        assert done.returncode == 74
+        assert b"close_notify" in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def assert_turned_down(url: str, target: ScriptedServer, *words: str) -> str:
+    """No tunnel, status 77, one line and a hint; returns them."""
+    done = connect(url, target.authority, *words)
+    text = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (77, b""), text
+    assert text.startswith("tunnelctl: ")
+    assert "\nhint: " in text
+    assert target.conversations == []
+    return text
+
+
+def test_bytes_both_ways(proxy: Proxy, start: Start, company: Certificates, echo_target: ScriptedServer) -> None:
+    done = echoed(DATA, "-x", proxy.url, "--proxy-cacert", str(company.authority), echo_target.authority)
+    assert_complete(done, start)
+
+
+def test_client_certificate(guarded: Proxy, start: Start, company: Certificates, echo_target: ScriptedServer) -> None:
+    trust = ("--proxy-cacert", str(company.authority))
+    shown = ("--proxy-cert", str(company.client_chain), "--proxy-key", str(company.client_key))
+    done = echoed(DATA, "-x", guarded.url, *trust, *shown, echo_target.authority)
+    assert_complete(done, start)
+
+
+def test_without_a_client_certificate(guarded: Proxy, company: Certificates, echo_target: ScriptedServer) -> None:
+    text = assert_turned_down(guarded.url, echo_target, "--proxy-cacert", str(company.authority))
+    assert "--proxy-cert" in text
+
+
+def test_with_a_client_certificate_of_somebody_else(
+    guarded: Proxy, company: Certificates, echo_target: ScriptedServer
+) -> None:
+    with scratch_directory() as directory:
+        _, (chain, key) = certificates.another_authority(directory)
+        shown = ("--proxy-cert", str(chain), "--proxy-key", str(key))
+        assert_turned_down(guarded.url, echo_target, "--proxy-cacert", str(company.authority), *shown)
+
+
+def test_unknown_issuer(proxy: Proxy, echo_target: ScriptedServer) -> None:
+    with scratch_directory() as directory:
+        other, _ = certificates.another_authority(directory)
+        text = assert_turned_down(proxy.url, echo_target, "--proxy-cacert", str(other))
+    assert "--proxy-cacert" in text
+
+
+def test_the_system_does_not_know_the_company(proxy: Proxy, echo_target: ScriptedServer) -> None:
+    assert_turned_down(proxy.url, echo_target)
+
+
+def test_insecure_on_demand_with_a_warning(proxy: Proxy, echo_target: ScriptedServer) -> None:
+    done = echoed(b"hello", "-x", proxy.url, "--proxy-insecure", echo_target.authority)
+    assert done.stdout == b"hello"
+    assert b"warning" in done.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["for another name", "expired"])
+def test_certificate_that_is_not_good(company: Certificates, echo_target: ScriptedServer, expired: bool) -> None:
+    """Judged by us alone, whoever shows it."""
+    with scratch_directory() as directory:
+        name = certificates.HOST if expired else "proxy.example.test"
+        chain, key = certificates.issue(directory, "shown", name, expired=expired)
+        with squid(Tls(company._replace(chain=chain, key=key))) as proxy:
+            text = assert_turned_down(proxy.url, echo_target, "--proxy-cacert", str(company.authority))
+    assert ("expired" if expired else certificates.HOST) in text
+
+
+def test_plain_http_on_its_port(proxy: Proxy, echo_target: ScriptedServer) -> None:
+    """http:// where https:// is meant. All of these makers hang up without a word, as a firewall would: it is only a guess."""
+    done = connect(proxy._replace(scheme="http").url, echo_target.authority)
+    assert done.returncode in (75, 76)
+    assert done.stderr.startswith(b"tunnelctl: ")
+    assert b"\nhint: " in done.stderr
+    assert b"https://" in done.stderr
+    assert echo_target.conversations == []
+
+
+@pytest.mark.parametrize("kind", [proxies.squid, proxies.apache, proxies.ncat], ids=lambda kind: kind.__name__)
+@pytest.mark.peer("ncat")
+def test_tls_on_a_port_without(kind: Callable[[], AbstractContextManager[Proxy]], echo_target: ScriptedServer) -> None:
+    """https:// where http:// is meant."""
+    with kind() as plain:
+        text = assert_turned_down(plain._replace(scheme="https").url, echo_target)
+    assert "http://" in text
+
+
+@pytest.mark.peer("tinyproxy")
+def test_tls_on_a_port_where_nobody_answers_it(echo_target: ScriptedServer) -> None:
+    """Tinyproxy waits for the end of the line."""
+    with proxies.tinyproxy() as plain:
+        done = connect(plain._replace(scheme="https").url, echo_target.authority, "--timeout", "1")
+    assert (done.returncode, done.stdout) == (75, b"")
+    assert b"TLS" in done.stderr
+
+
+@only(apache)
+def test_half_close(proxy: Proxy, start: Start, company: Certificates) -> None:
+    """Our close_notify goes on as the end of what the target reads, and its answer still comes."""
+
+    def answer_after_the_end(peer: Conversation) -> None:
+        peer.send(peer.read_to_end()[::-1])
+
+    with ScriptedServer(answer_after_the_end) as target:
+        done = connect(proxy.url, target.authority, "--proxy-cacert", str(company.authority), stdin=DATA[::-1])
+    assert_complete(done, start)
+
+
+def test_the_target_speaks_first_and_leaves(proxy: Proxy, start: Start, company: Certificates) -> None:
+    """stdin stays open meanwhile."""
+    with ScriptedServer(lambda peer: peer.send(DATA)) as target:
+        words = ("-x", proxy.url, "--proxy-cacert", str(company.authority), target.authority)
+        with started("connect", *words) as process:
+            received = process.stdout.read()
+            process.stdin.close()
+            done = Bytes(process.args, process.wait(10), received, process.stderr.read())
+    assert_complete(done, start)
