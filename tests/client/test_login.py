@@ -292,11 +292,26 @@ def test_the_last_leg_is_a_no() -> None:
 
 
 @pytest.mark.usefixtures("contexts")
-def test_a_scheme_that_is_refused_at_its_first_word_gives_way_to_the_next() -> None:
-    """Squid with Kerberos and Basic, and no ticket: Negotiate then begins with NTLM, which its helper does not know."""
-    with Asking(wants(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_scheme_that_is_refused_at_its_first_word_gives_way_to_the_next(keeps: bool) -> None:
+    """Squid with Kerberos and Basic, and no ticket: Negotiate then begins with NTLM, which its helper does not know.
+
+    Each begins on a new connection, for a proxy may close the old one without saying so."""
+    with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER), keeps) as proxy:
         proxy.open(proxy.login(), times=2)
-    assert [value.partition(" ")[0] for value in proxy.values] == ["", "Negotiate", "Basic", "Basic"]
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "Negotiate", "NTLM", "Basic", "Basic"]
+    assert proxy.connections == 5
+
+
+@pytest.mark.usefixtures("contexts")
+def test_a_last_leg_that_is_refused_is_followed_by_nothing_weaker() -> None:
+    def judge(value: str) -> bytes:
+        begun = value == f"NTLM {base64.b64encode(b'one').decode()}"
+        return refusal(f"NTLM {base64.b64encode(b'two').decode()}" if begun else "NTLM", BASIC_OFFER)
+
+    with Asking(judge, keeps=True) as proxy:
+        proxy.fails(proxy.login())
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "NTLM", "NTLM"]
 
 
 @pytest.mark.usefixtures("contexts")

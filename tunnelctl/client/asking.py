@@ -104,12 +104,12 @@ async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | No
         return False
     if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
         return False
-    if exchange.bound and answer.reusable:
+    if not exchange.midway:
+        raise AskAgain
+    if answer.reusable:
         return True
-    if exchange.midway:
-        cause = "it closed the connection in the middle of the login, which is bound to it"
-        raise AuthenticationFailed(question.what, cause, code=answer.status)
-    raise AskAgain
+    cause = "it closed the connection in the middle of the login, which is bound to it"
+    raise AuthenticationFailed(question.what, cause, code=answer.status)
 
 
 async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
@@ -138,7 +138,7 @@ async def _converse(
         await stream.send_all(machine.request())
     except OSError:
         # It closed without reading. Why, it may have said before, and that lies in our queue: a refusal, or an alert of TLS.
-        answer = answer or _unread(stream, machine)
+        answer = answer or await _unread(stream, machine)
         if answer is None:
             raise
     while answer is None:
@@ -148,10 +148,12 @@ async def _converse(
     return answer
 
 
-def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+async def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+    """Awaited, for after a short read a stream knows of nothing more until it is told; what broke has been told that it did."""
     answer = None
-    while answer is None and (data := stream.receive_nowait(CHUNK)):
-        answer = machine.feed(data)
+    with move_on_after(BODY_SECONDS):
+        while answer is None and (data := await stream.receive_some()):
+            answer = machine.feed(data)
     return machine.eof() if answer is None and machine.refusing else answer
 
 
