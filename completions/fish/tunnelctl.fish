@@ -48,6 +48,7 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l retry -x -d 't
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l fdpass -d 'hand the connected socket to ssh and exit'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l profile -x -a '(__tunnelctl_profiles)' -d 'profile of the settings file to use'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -s v -l verbose -d 'a line for each stage on stderr; -vv shows the heads, secrets masked'
+complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l progress -d 'show tunnels, bytes and rates, live on a terminal'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -s q -l quiet -d 'nothing but errors'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l json -d 'messages on stderr as JSON objects, one a line'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -a '(__fish_print_hostnames)'

@@ -142,7 +142,7 @@ def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
 
 
 # Flags that contradict each other are left out, so that every such line must be accepted.
-HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in ("-6", "-q")]
+HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in ("-6", "-q", "--progress")]
 
 
 @given(st.lists(st.sampled_from(HARMLESS).flatmap(plain), max_size=6), st.sampled_from([["host", "22"], ["host:22"]]), st.data())

@@ -482,7 +482,7 @@ def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing(end_of_it
 
 
 def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunnelctl.client.forward.PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr("tunnelctl.client.progress.SECONDS", 0.02)
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), progress=True) as forwarding:
         with forwarding.open() as client:
             assert client.echoes(b"12345")

@@ -116,6 +116,8 @@ class Console:
             self.line(NOTICES[event](fields))
         elif self.verbose:
             self._put_stage(event, fields)
+        elif event == "end" and self._shown:
+            self.line(STAGES[event](fields))  # in place of the live line, which is not to end in mid-air
 
     def error(self, error: TunnelctlError) -> None:
         """One line, then the hint. Shown even with -q."""
@@ -290,7 +292,7 @@ def _progress(fields: Mapping[str, object]) -> str:
     """The live line of --progress."""
     count, ways = fields.get("connections"), (("sent", "sending"), ("received", "receiving"))
     moved = ", ".join(f"{name} {size(fields.get(name))} ({size(fields.get(rate))}/s)" for name, rate in ways)
-    return f"{show(count)} open, {moved}"
+    return f"{show(count)} open, {moved}, {float(str(fields.get('elapsed', 0))):.0f} s"
 
 
 FAILED = _fill("client {client}: {what}: {cause}")

@@ -360,8 +360,9 @@ FLAGS = (
         LOCAL, "Output",
     ),
     Flag(
-        "progress", "", "", SWITCH, "show tunnels, bytes and rates, live on a terminal", ("forward",), "Output",
-        detail="With --json it is an object twice a second.",
+        "progress", "", "", SWITCH, "show tunnels, bytes and rates, live on a terminal", ("connect", "forward"),
+        "Output",
+        detail="On stderr, and only if that is a terminal; with --json it is an object twice a second.",
     ),
     Flag(
         "verbose", "v", "", LEVEL, "a line on stderr for each decision and for each end of a tunnel", ("serve",), "Output",
@@ -442,7 +443,7 @@ FLAGS = (
 )  # fmt: skip
 
 # Given together they contradict each other, so neither is obeyed in silence.
-CONFLICTS = (("-4", "-6"), ("-v", "-q"))
+CONFLICTS = (("-4", "-6"), ("-v", "-q"), ("--fdpass", "--progress"))
 
 
 def flags_of(command: str) -> list[Flag]:

@@ -126,7 +126,7 @@ def trace_for(options: "ConnectOptions", start: float) -> "Trace":
         if event == "warning":
             console()(event, **fields)
 
-    return console() if options.verbose or options.json else warn
+    return console() if options.verbose or options.json or options.progress else warn
 
 
 def die_by_signal(number: int) -> None:

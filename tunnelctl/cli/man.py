@@ -40,14 +40,20 @@ CONNECT_EVENTS = (
     Event("connected", "it stands, to one of them", ("to", "address")),
     Event(
         "tls",
-        "TLS stands, with a proxy or the target: version, cipher, ALPN protocol, and the certificate's subject and pin",
-        ("to", "version", "cipher", "alpn", "subject", "pin"),
+        "TLS stands, with a proxy or the target: version, cipher, ALPN protocol, and of the certificate subject, issuer, the "
+        "end of its validity and the pin; the first three are empty if it was not verified",
+        ("to", "version", "cipher", "alpn", "subject", "issuer", "expires", "pin"),
     ),
     Event("request", "CONNECT was sent; secrets are masked in its head", ("head",)),
     Event("response", "the proxy answered", ("head", "status")),
     Event("retry", "an attempt failed, and another one follows after the delay", ("attempt", "delay", "cause")),
     Event("failover", "these proxies could not be reached, and the next are asked", ("cause", "proxies")),
     Event("tunnel", "the tunnel is open", ("target", "via", "elapsed")),
+    Event(
+        "progress",
+        "with --progress: bytes each way of all connections up to now, and bytes a second",
+        ("connections", "elapsed", "sent", "received", "sending", "receiving"),
+    ),
     Event(
         "end",
         "the tunnel has ended: bytes each way, and why: `eof` (both sides were done), `reset` or `gone` (reading or writing "
@@ -72,7 +78,7 @@ FORWARD_EVENTS = (
     Event(
         "progress",
         "with --progress: bytes each way of all connections up to now, and bytes a second",
-        ("connections", "sent", "received", "sending", "receiving"),
+        ("connections", "elapsed", "sent", "received", "sending", "receiving"),
     ),
     Event("drain", "no new connections; open ones have so many seconds to end", ("tunnels", "seconds")),
     Event("stopped", "forward has ended", ()),

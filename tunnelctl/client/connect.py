@@ -43,12 +43,14 @@ class _Bridge:
     def __init__(self, options: ConnectOptions, ways: Ways, trace: Trace) -> None:
         self._options, self._ways, self._trace = options, ways, trace
         self._relay: Relay | None = None
+        self._helpers: Nursery = None  # type: ignore[assignment]
         self._ended_by = 0
 
     async def run(self) -> int:
         """Runs the tunnel; the number of the signal that ended it, 0 if none did."""
         with open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with Nursery() as nursery:
+                self._helpers = nursery
                 nursery.start_soon(self._listen, signals, nursery.cancel_scope)
                 await self._bridge()
                 nursery.cancel_scope.cancel()
@@ -80,6 +82,10 @@ class _Bridge:
         farewell = 0.0 if stdio.interactive else FAREWELL
         limits = Limits(self._options.idle_timeout or inf, inf, farewell)
         relay = self._relay = Relay(stdio, tunnel.stream, b"", tunnel.early, limits)
+        if self._options.progress:
+            from tunnelctl.client.progress import report
+
+            self._helpers.start_soon(report, self._trace, lambda: 1, lambda: relay.moved)
         reason = "signal"
         try:
             outcome = await relay.run()

@@ -8,18 +8,17 @@ from math import inf
 from tunnelctl.client.local import Door, open_doors, parse_dynamic, parse_local
 from tunnelctl.client.local_session import LocalSession, Sessions
 from tunnelctl.client.options import ForwardOptions
+from tunnelctl.client.progress import report
 from tunnelctl.client.tunnel import connect_nearest
 from tunnelctl.client.warm import WarmPool
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.kernel import Nursery, current_time, run, sleep
+from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
 from tunnelctl.stream.relay import Limits
 from tunnelctl.stream.systemd import notify
-from tunnelctl.trace import Trace
-
-PROGRESS_SECONDS = 0.5
+from tunnelctl.trace import Trace, silent
 
 
 def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
@@ -42,7 +41,7 @@ class Forwarder:
 
     def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace) -> None:
         self._options, self._ways, self._doors, self._trace = options, ways, doors, trace
-        stages = trace if options.verbose > 1 else _nothing
+        stages = trace if options.verbose > 1 else silent
         self.sessions = Sessions(ways, options.retry, Limits(options.idle_timeout or inf), options.max_connections, trace, stages)
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
         self.served: list[tuple[socket.socket, Serve]] = [(door.listener, self._serve(door.target)) for door in doors]
@@ -60,10 +59,10 @@ class Forwarder:
         """What runs beside the sessions."""
         way = self._ways.default()
         if self._options.warm and way is not None and way.hops:
-            pool = self.sessions.pool = WarmPool(way.hops[:1], lambda: connect_nearest(way, _nothing), self._options.warm)
+            pool = self.sessions.pool = WarmPool(way.hops[:1], lambda: connect_nearest(way, silent), self._options.warm)
             helpers.start_soon(pool.run)
         if self._options.progress:
-            helpers.start_soon(self._report)
+            helpers.start_soon(report, self._trace, lambda: self.sessions.sessions, lambda: self.sessions.moved)
 
     def announce(self) -> None:
         """Says where the ports are, and that they are open."""
@@ -85,18 +84,3 @@ class Forwarder:
         if event == "drain":
             notify(f"STOPPING=1\nSTATUS=draining, {fields['tunnels']} open", os.environ)
         self._trace(event, **fields)
-
-    async def _report(self) -> None:
-        """Tells twice a second how many there are and how much they move; rates are in bytes a second."""
-        before, when = self.sessions.moved, current_time()
-        while True:
-            await sleep(PROGRESS_SECONDS)
-            now, moved = current_time(), self.sessions.moved
-            rates = [(new - old) / (now - when) for new, old in zip(moved, before, strict=True)]
-            facts = {"sent": moved[0], "received": moved[1], "sending": rates[0], "receiving": rates[1]}
-            self._trace("progress", connections=self.sessions.sessions, **facts)
-            before, when = moved, now
-
-
-def _nothing(event: str, /, **fields: object) -> None:
-    pass

@@ -37,6 +37,7 @@ class ConnectOptions(NamedTuple):
     tls_cacert: str | None = None
     tls_alpn: tuple[str, ...] = ()
     profile: str | None = None
+    progress: bool = False
     verbose: int = 0
     quiet: bool = False
     json: bool = False

@@ -1,0 +1,107 @@
+"""--progress: the figures; and for connect that the stream is the same, and only a terminal shows them."""
+
+import json
+import shlex
+import threading
+from pathlib import Path
+from typing import IO
+
+import pexpect
+import pytest
+
+from tests.peers.program import MODULE, connect, environment, read_soon, run, started
+from tests.peers.scripted import Conversation, ScriptedServer, sample
+from tunnelctl.client import progress
+from tunnelctl.client.progress import report
+from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.engine.kernel import run as run_engine
+
+DATA = sample(8 << 20)
+
+
+def test_sums_and_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.01)
+    sums, told = [10, 0], []
+
+    def trace(event: str, /, **fields: float) -> None:
+        told.append((event, fields))
+        sums[0] += 5
+        sums[1] += 1000
+
+    async def main() -> None:
+        with move_on_after(0.2):
+            await report(trace, lambda: 3, lambda: sums)
+
+    run_engine(main)
+    assert len(told) >= 2
+    assert {event for event, _ in told} == {"progress"}
+    first, second = told[0][1], told[1][1]
+    assert (first["connections"], first["sent"], first["received"], first["sending"]) == (3, 10, 0, 0.0)
+    assert (second["sent"], second["received"]) == (15, 1000)
+    passed = second["elapsed"] - first["elapsed"]
+    assert second["sending"] * passed == pytest.approx(5)
+    assert second["receiving"] * passed == pytest.approx(1000)
+
+
+class Mirror(ScriptedServer):
+    """Sends back what came, once it may."""
+
+    def __init__(self) -> None:
+        super().__init__(self.reflect)
+        self.may = threading.Event()
+
+    def reflect(self, peer: Conversation) -> None:
+        peer.accept_tunnel()
+        data = peer.read_to_end()
+        assert self.may.wait(20)
+        peer.send(data)
+
+
+@pytest.mark.parametrize("flags", [[], ["--progress"]], ids=str)
+def test_the_stream_is_the_same_and_a_pipe_sees_no_figures(flags: list[str]) -> None:
+    with Mirror() as proxy:
+        proxy.may.set()
+        done = connect(proxy.url, "host 22", *flags, stdin=DATA)
+    assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
+
+
+def test_figures_as_json() -> None:
+    with Mirror() as proxy, started("connect", "--progress", "--json", "-x", proxy.url, "host", "22") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"12345")
+        process.stdin.close()
+        records = []
+        while not records or records[-1]["event"] != "progress" or records[-1]["sent"] != 5:
+            records.append(json.loads(read_line(process.stderr)))
+        proxy.may.set()
+        assert read_soon(process.stdout, 5) == b"12345"
+    assert (records[-1]["received"], records[-1]["connections"]) == (0, 1)
+    assert records[-1]["elapsed"] > 0
+
+
+def read_line(pipe: IO[bytes]) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        line += read_soon(pipe, 1) or b"\n"
+    return line
+
+
+def test_a_live_line_on_a_terminal_and_what_remains_of_it(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(DATA)
+    with Mirror() as proxy:
+        line = f"{shlex.join([*MODULE, 'connect', '--progress', '-x', proxy.url, 'host', '22'])} < data > copy"
+        child = pexpect.spawn("/bin/sh", ["-c", line], cwd=tmp_path, env=environment(), timeout=20, dimensions=(24, 100))
+        child.expect(r"\r\x1b\[K1 open, sent 8\.0 MiB \([^)]*\), received 0 B \([^)]*\), \d+ s")
+        proxy.may.set()
+        child.expect(r"\r\x1b\[Ktunnelctl: tunnel ended: eof; sent 8388608 B, received 8388608 B\r\n")
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.exitstatus == 0
+    assert (tmp_path / "copy").read_bytes() == DATA
+
+
+def test_ssh_gets_the_socket_or_we_count_not_both() -> None:
+    done = run("connect", "--fdpass", "--progress", "host", "22")
+    assert (done.returncode, done.stderr) == (2, b"tunnelctl: wrong use: --fdpass and --progress contradict each other\n")
