@@ -114,7 +114,8 @@ class _Opening:
             stream.close()
             raise
         seen = wrapped.facts()
-        self._trace("tls", to=peer, version=seen.version, cipher=seen.cipher, alpn=seen.alpn, subject=seen.subject, pin=seen.pin)
+        facts = {"version": seen.version, "cipher": seen.cipher, "alpn": seen.alpn, "pin": seen.pin}
+        self._trace("tls", to=peer, subject=seen.subject, issuer=seen.issuer, expires=seen.expires, **facts)
         return wrapped
 
     async def _dial(self, address: Address, role: str) -> Stream:

@@ -24,7 +24,8 @@ class Phase(NamedTuple):
 
 def _tls(fields: Mapping[str, object]) -> str:
     alpn = f", {fields['alpn']}" if fields["alpn"] else ""
-    return f"{fields['to']}: {fields['version']}, {fields['cipher']}{alpn}"
+    seen = f"; {fields['subject']} by {fields['issuer']}, until {fields['expires']}" if fields["expires"] else "; not verified"
+    return f"{fields['to']}: {fields['version']}, {fields['cipher']}{alpn}{seen}"
 
 
 def _listed(value: object) -> str:

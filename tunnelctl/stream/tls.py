@@ -51,7 +51,10 @@ class Facts(NamedTuple):
     version: str
     cipher: str
     alpn: str
-    subject: str  # the common name, or the first name, of a certificate that was verified
+    # Of a certificate that was verified, else empty.
+    subject: str  # its common name, or first name
+    issuer: str  # the common name, or the organization
+    expires: str  # as OpenSSL writes it
     pin: str  # of its key, verified or not
 
 
@@ -116,11 +119,14 @@ class TLSStream(Stream):
 
         session = self.session
         cipher, der = session.cipher(), session.getpeercert(True)
+        certificate: Any = session.getpeercert() or {}
         return Facts(
             session.version() or "",
             cipher[0] if cipher else "",
             session.selected_alpn_protocol() or "",
-            _subject(session.getpeercert() or {}),
+            _subject(certificate),
+            _issuer(certificate),
+            certificate.get("notAfter", ""),
             pin_of(der) if der else "",
         )
 
@@ -268,6 +274,11 @@ def _subject(certificate: Any) -> str:
     common = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     others = [value for _, value in certificate.get("subjectAltName", ())]
     return next(iter(common + others), "")
+
+
+def _issuer(certificate: Any) -> str:
+    names = {key: value for part in certificate.get("issuer", ()) for key, value in part}
+    return names.get("commonName") or names.get("organizationName") or ""
 
 
 def _broken(error: ssl.SSLError) -> OSError:
