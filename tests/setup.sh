@@ -24,6 +24,7 @@ curl curl
 git git
 openssl openssl
 mandoc mandoc
+ip iproute2
 zsh zsh
 fish fish
 psql postgresql-client

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
+from tests.security import everywhere
 from tests.server.harness import Names, Proxy, Trap, dialled
 
 INTERNAL = [
@@ -53,6 +54,20 @@ def test_every_border_of_every_network(rule: str, monkeypatch: pytest.MonkeyPatc
             ), address
     assert not [host for host in noted if is_internal(ip_address(host))]
     assert noted
+
+
+@pytest.mark.peer("unshare", "ip")
+@pytest.mark.parametrize("rules", [("*:*",), ("0.0.0.0/0:*", "[::/0]:*"), ("*:1-65535", "64.0.0.0/2:*", "[2000::/3]:*")])
+def test_every_border_over_real_sockets(rules: tuple[str, ...]) -> None:
+    """Where every address has a listener: none within a network is reached, and each of those beside it is."""
+    asked = (*borders(), *map(ip_address, METADATA))
+    hosts = {f"[{address}]" if address.version == 6 else str(address): address for address in asked}
+    outcome = everywhere.ask(list(hosts), rules)
+    outside = {host for host, address in hosts.items() if not is_internal(address)}
+    assert outside
+    for host, (answer,) in outcome.answers.items():
+        assert answer == ((200, "") if host in outside else (403, "destination_ip_prohibited")), host
+    assert set(outcome.reached) == {str(hosts[host]) for host in outside}
 
 
 @pytest.mark.parametrize("address", METADATA)

@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.security import everywhere
 from tests.server.harness import Names, Proxy, Trap, dialled
 
 INNER = ["127.0.0.1", "169.254.169.254", "10.0.0.1", "192.168.1.1", "100.64.0.1", "0.0.0.0", "168.63.129.16"]
@@ -49,6 +50,17 @@ def test_every_wrapping_of_an_internal_address(ip: str, monkeypatch: pytest.Monk
             Names(monkeypatch, wrapped_test=[[form]])
             assert proxy.refusal("wrapped.test:443").error == "destination_ip_prohibited", kind
     assert noted == []
+
+
+@pytest.mark.peer("unshare", "ip")
+def test_every_wrapping_over_real_sockets() -> None:
+    """Where every address has a listener, of the address and of each way to wrap it, only what is public is reached."""
+    hosts = [f"[{form}]" for ip in INNER for form in wrapped(ip).values()]
+    outcome = everywhere.ask(hosts, ("*:*", "0.0.0.0/0:*", "[::/0]:*"))
+    assert {answer for answers in outcome.answers.values() for answer in answers} == {(403, "destination_ip_prohibited")}
+    assert outcome.reached == []
+    public = everywhere.ask([f"[{form}]" for form in wrapped(PUBLIC).values()])
+    assert [answers[0][0] for answers in public.answers.values()].count(200) == len(public.reached) == 6
 
 
 def test_mapped_loopback_reaches_no_listener() -> None:

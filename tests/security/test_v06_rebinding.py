@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from tests.peers.scripted import ScriptedServer, echo
+from tests.security import everywhere
 from tests.server.harness import Names, Proxy, Trap, dialled
 
 PUBLIC = "198.41.0.4"
@@ -30,6 +31,25 @@ def test_one_look_up_for_a_tunnel_that_is_established(monkeypatch: pytest.Monkey
             assert client.echoes()
         assert proxy.wait_for_records(1)[0]["address"] == f"127.0.0.1:{target.port}"
     assert names.asked == ["loop.test"]
+
+
+@pytest.mark.peer("unshare", "ip")
+def test_over_real_sockets_where_every_address_has_a_listener() -> None:
+    """The name service changes its mind, or tells several addresses at once; what is reached is what was judged, and no other."""
+    names = {
+        "rebind_test": [[PUBLIC], ["127.0.0.1"], ["169.254.169.254"], ["::ffff:10.0.0.1"]],
+        "mixed_test": [["10.0.0.1", "2606:4700::1", "::1", "127.0.0.1"], [PUBLIC, "10.0.0.1"], ["198.51.100.7", "fd00::1"]],
+        "denied_test": [["9.9.9.9", PUBLIC, "9.9.9.10"]],
+    }
+    hosts = ["rebind.test"] * 4 + ["mixed.test"] * 3 + ["denied.test"]
+    outcome = everywhere.ask(hosts, deny=["9.9.9.0/24:*"], names=names)
+    refused = (403, "destination_ip_prohibited")
+    assert outcome.answers == {
+        "rebind.test": [(200, ""), refused, refused, refused],
+        "mixed.test": [(200, ""), (200, ""), refused],
+        "denied.test": [(200, "")],
+    }
+    assert outcome.reached == [PUBLIC, "2606:4700::1", PUBLIC, PUBLIC]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""V20: what is answered, and what it costs, does not tell who has a password here. For Digest: test_v20_digest."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
+from tunnelctl.server import users
+
+TARGET = "10.0.0.1:1"
+WRONG = [("alice", "wrong"), ("alice", ""), ("alice", "secre"), ("alice", "secrets"), ("nobody", "secret"), ("ALICE", "secret")]
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_every_wrong_login_is_hashed_once_and_answered_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    derive = users._derive
+
+    def noted(password: str, *costs: object) -> bytes:
+        hashed.append(password)
+        return derive(password, *costs)  # type: ignore[arg-type]
+
+    path = users_file(tmp_path, alice="secret", bob="other")
+    monkeypatch.setattr(users, "_derive", noted)
+    with Proxy(users=path) as proxy:
+        answers = {proxy.refusal(TARGET, basic(user, password)).raw for user, password in WRONG}
+        assert len(answers) == 1
+        assert hashed == [password for _, password in WRONG]
+        proxy.refusal(TARGET, basic("alice", "secret"))
+        proxy.refusal(TARGET, basic("nobody", "secret"))
+        assert hashed[len(WRONG) :] == ["secret", "secret"], "what was right for one is remembered for nobody else"
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_digests_are_compared_whatever_their_length_and_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hmac.compare_digest, and of one fixed length: `==` would tell where the first difference is."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    stored = users.StoredPassword(4, 8, 1, b"salt", users._derive("secret", b"salt", 4, 8, 1))
+    monkeypatch.setattr(users.hmac, "compare_digest", compare)
+    assert [stored.matches(password) for password in ("secret", "", "s" * 1000)] == [True, False, False]
+    assert {len(digest) for pair in compared for digest in pair} == {users.KEY}

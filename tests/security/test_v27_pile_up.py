@@ -1,0 +1,63 @@
+"""V27: tunnels do not pile up at one target or for one client, and what is refused for that is told so."""
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import SECONDS, Proxy, admitted, blackhole, connect_request
+
+LIMITS = {"max_per_client": 429, "max_per_target": 503, "max_tunnels": 503}
+
+
+@pytest.mark.parametrize(("cap", "status"), LIMITS.items())
+def test_one_more_than_the_cap_is_refused_until_one_has_ended(cap: str, status: int) -> None:
+    with ScriptedServer(echo) as target, Proxy(**{cap: 2}) as proxy:
+        first, second = proxy.tunnel(target.authority), proxy.tunnel(target.authority)
+        for _ in range(3):
+            answer = proxy.refusal(target.authority)
+            assert (answer.status, answer.error) == (status, "connection_limit_reached")
+            assert int(answer.fields["retry-after"]) > 0
+        assert len(target.conversations) == 2, "what is refused is not dialled"
+        assert first.echoes()
+        first.sock.close()
+        wait_until(lambda: admitted(proxy, target), SECONDS, "room again")
+        assert second.echoes()
+        second.sock.close()
+
+
+def test_a_cap_is_for_each_by_itself() -> None:
+    with ScriptedServer(echo) as one, ScriptedServer(echo) as other, Proxy(max_per_client=1, max_per_target=1) as proxy:
+        with proxy.tunnel(one.authority, source="127.0.0.1") as mine, proxy.tunnel(other.authority, source="127.0.0.2") as yours:
+            assert proxy.ask(connect_request(other.authority), source="127.0.0.1").status == 429
+            assert proxy.ask(connect_request(one.authority), source="127.0.0.3").status == 503
+            assert mine.echoes()
+            assert yours.echoes()
+
+
+def test_a_name_and_its_spellings_are_one_target() -> None:
+    with ScriptedServer(echo) as target, Proxy("localhost:*", max_per_target=1) as proxy:
+        with proxy.tunnel(f"localhost:{target.port}"):
+            for host in ("LOCALHOST", "localhost.", "LocalHost."):
+                assert proxy.refusal(f"{host}:{target.port}").error == "connection_limit_reached"
+
+
+def test_dials_that_hang_do_not_pile_up() -> None:
+    with blackhole() as port, Proxy(max_dials=2) as proxy:
+        waiting = [proxy.client() for _ in range(2)]
+        for client in waiting:
+            client.send(connect_request(f"127.0.0.1:{port}"))
+        wait_until(lambda: proxy.refusal(f"127.0.0.1:{port}").error == "connection_limit_reached", SECONDS, "the cap")
+        for client in waiting:
+            client.sock.close()
+
+
+@pytest.mark.parametrize("head", [b"", b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n"])
+def test_heads_that_never_end_use_up_no_cap(head: bytes) -> None:
+    with ScriptedServer(echo) as target, Proxy(max_tunnels=1, max_per_client=1) as proxy:
+        slow = [proxy.client() for _ in range(5)]
+        for client in slow:
+            client.send(head)
+        with proxy.tunnel(target.authority) as client:
+            assert client.echoes()
+        for client in slow:
+            client.sock.close()
