@@ -144,7 +144,27 @@ def test_hosts_that_ssh_knows(typist):
     assert typist.words("connect al\t 22") == ["connect", "alpha.example", "22"]
     assert typist.words("connect -x http://p:3128 del\t") == ["connect", "-x", "http://p:3128", "delta.example"]
     assert typist.words("connect eps\t") == ["connect", "epsilon.example"]
+    assert typist.words("check alp\t 22") == ["check", "alpha.example", "22"]
     assert typist.words("ssh-config al\t del\t") == ["ssh-config", "alpha.example", "delta.example"]
+
+
+SETTINGS = """\
+# [profiles.comment]
+[defaults]
+timeout = 9
+[profiles.office]
+proxy = "http://proxy:3128"
+[ profiles . "home-2" ]
+proxy = "direct"
+"""
+
+
+def test_profiles_of_the_settings_file(typist, tmp_path):
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text(SETTINGS)
+    assert typist.words("connect --profile of\t") == ["connect", "--profile", "office"]
+    assert typist.words("serve --profile home\t") == ["serve", "--profile", "home-2"]
+    assert typist.words("connect --profile com\t") == ["connect", "--profile", "com"]
 
 
 @pytest.mark.peer("bash")

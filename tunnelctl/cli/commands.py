@@ -186,5 +186,6 @@ VARIABLES = (
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
+    Variable(("NO_COLOR", "FORCE_COLOR"), "set, check shows no colours, or shows them although its output is no terminal"),
     Variable(("TUNNELCTL_DEBUG",), "set to 1, a fault in tunnelctl itself shows its traceback"),
 )

@@ -1,0 +1,117 @@
+"""Nothing is undocumented, and nothing is documented that is not there: commands, flags, variables, statuses, events, messages.
+
+The lists themselves make the pages (see test_man); here the program is what is looked at: its source, its help, its behaviour.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.program import run
+from tunnelctl.cli.app import build
+from tunnelctl.cli.commands import COMMANDS, VARIABLES
+from tunnelctl.cli.flags import FLAGS
+from tunnelctl.cli.man import pages
+from tunnelctl.status import ExitStatus
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {path: path.read_text("utf-8") for path in sorted((ROOT / "tunnelctl").rglob("*.py"))}
+PAGES = pages()
+PROSE = "\n".join((*PAGES.values(), (ROOT / "README.md").read_text("utf-8"))).replace("\\-", "-")
+
+# Variables that are said or set for others, or that the programs which we run read; and a switch for our own tests.
+KNOWN_ELSEWHERE = {"TUNNELCTL_POLLER"}
+
+
+def literals(pattern: str) -> Iterator[str]:
+    """Texts in the source that look so."""
+    for source in SOURCES.values():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(pattern, node.value):
+                yield node.value
+
+
+def read_from_the_environment() -> set[str]:
+    """Names that the source asks the environment for, written there or named by a constant."""
+    asked = set()
+    for source in SOURCES.values():
+        tree = ast.parse(source)
+        constants = {
+            target.id: node.value.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            key = None
+            if isinstance(node, ast.Call) and re.search(r"environ(\.get|\.pop)?$", ast.unparse(node.func)) and node.args:
+                key = node.args[0]
+            elif isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("environ"):
+                key = node.slice
+            elif isinstance(node, ast.Compare) and ast.unparse(node.comparators[0]).endswith("environ"):
+                key = node.left
+            if isinstance(key, ast.Name):
+                asked.add(constants.get(key.id, ""))
+            elif isinstance(key, ast.Constant):
+                asked.add(key.value)
+    return asked - {""}
+
+
+def test_variables():
+    documented = {name for variable in VARIABLES for name in variable.names}
+    foreign = {"HOME", "XDG_CONFIG_HOME", "NETRC", "SHELL", "PATH", "TERM"}
+    asked = read_from_the_environment()
+    assert {"TUNNELCTL_DEBUG", "TUNNELCTL_PROXY_PASSWORD"} <= asked, "the search finds them"
+    assert asked - documented - foreign - KNOWN_ELSEWHERE == set()
+    named = set(literals(r"(TUNNELCTL|LISTEN|NOTIFY)_[A-Z_0-9]+|[a-z]+_proxy|[A-Z]+_PROXY"))
+    assert documented - named - asked == {"NO_COLOR"}, "documented, and nowhere in the program; that one is for rich"
+
+
+def test_commands():
+    listed = run("--help").stdout.decode().partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    with_help = {line.split()[0] for line in listed if re.match("  [a-z]", line)}
+    registered = {command.name for command in build(lambda call: None).registered_commands}
+    assert with_help == registered == {command.name for command in COMMANDS}
+    assert {f"tunnelctl-{name}.1" for name in registered} <= set(PAGES)
+
+
+def test_no_command_is_spoken_of_that_does_not_exist():
+    marked = set(re.findall(r"^(?:\.B |\.BR |\\fB)tunnelctl(?:\\fR \\fB| )([a-z][a-z-]+)", PROSE, re.M))
+    assert {"connect", "serve", "run"} <= marked
+    assert marked - {command.name for command in COMMANDS} == set()
+
+
+def test_flags():
+    """Whatever looks like a flag of ours in a page or in the README is one."""
+    ours = {spelling for flag in FLAGS for spelling in flag.spellings} | {"--help", "--version", "-h", "--"}
+    text = "\n".join(PAGES[name] for name in PAGES if name != "tunnelctl-messages.7").replace("\\-", "-")
+    page = re.sub(r"\\f[BIR]", " ", re.sub(r"^\.\\\".*$", "", text, flags=re.M))
+    spoken = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page))
+    theirs = {
+        "--global", "--system", "--keep-open", "--proxy-type", "--proxy-auth", "--pinnedpubkey", "--hide-bad-request",
+    }  # fmt: skip
+    assert len(spoken) > 40
+    assert spoken - ours - theirs == set()
+    assert {spelling for flag in FLAGS for spelling in flag.spellings} - set(
+        re.findall(r"(?<![\w-])--?[a-zA-Z0-9][a-z-]*", page)
+    ) == set()
+
+
+def test_statuses():
+    """Each is used by the source, and the page has no other."""
+    used = {name for source in SOURCES.values() for name in re.findall(r"ExitStatus\.([A-Z_]+)", source)}
+    assert {status.name for status in ExitStatus} <= used
+    section = PAGES["tunnelctl.1"].partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
+    assert re.findall(r"^\.B (\d+)$", section, re.M) == [str(int(status)) for status in ExitStatus]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_written_in_one_hand(name):
+    """No line of a template is longer than people read, and none has lost its full stop before a heading."""
+    template = (ROOT / "tunnelctl/cli/pages" / f"{name}.in").read_text("utf-8")
+    assert max(map(len, template.splitlines())) <= 160
+    assert "  " not in re.sub(r"^(\.nf\n.*?^\.fi|\.\\.*)$", "", template, flags=re.M | re.S).replace("\\ ", "")
