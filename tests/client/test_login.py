@@ -186,6 +186,22 @@ def test_a_nonce_that_went_stale_is_replaced() -> None:
     assert len(seen) == 3
 
 
+def test_a_proxy_that_has_forgotten_its_nonces_is_no_wrong_password() -> None:
+    """It was started anew, and does not call what it has never given out stale."""
+    restarted = False
+
+    def judge(value: str) -> bytes:
+        nonce = "second" if restarted else "first"
+        return ESTABLISHED if f'nonce="{nonce}"' in value else refusal(NONCE.format(nonce))
+
+    with Asking(judge) as proxy:
+        login = proxy.login()
+        proxy.open(login)
+        restarted = True
+        proxy.open(login)
+    assert [value.partition('nonce="')[2].partition('"')[0] for value in proxy.values] == ["", "first", "first", "second"]
+
+
 def test_a_proxy_that_never_has_enough() -> None:
     def judge(value: str) -> bytes:
         return refusal(NONCE.format(f"n{len(proxy.values)}") + ", stale=true")

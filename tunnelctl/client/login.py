@@ -109,7 +109,6 @@ class Login:
         self.patient = patient
         self._proxy, self._scheme, self._find = proxy, scheme, find
         self._known: Scheme | None = None  # that has worked
-        self._useless: set[str] = set()  # schemes that the proxy offers, and refused before anything was told
         self.problem = ""  # why a scheme that was offered cannot be used, and what helps
 
     def __repr__(self) -> str:
@@ -131,12 +130,12 @@ class Login:
             return self._known
         return await self._make(self._scheme, None, target) if await self._find() is not None else None
 
-    async def choose(self, challenges: tuple[Challenge, ...], target: Address) -> Scheme | None:
-        """The strongest of what the proxy offers and we can give."""
+    async def choose(self, challenges: tuple[Challenge, ...], target: Address, without: set[str]) -> Scheme | None:
+        """The strongest of what the proxy offers and we can give. without: schemes that are of no use"""
         from tunnelctl.proto.challenge import strongest
 
         self.problem = ""
-        left = {*SCHEMES} - self._useless if self._scheme == ANY else {self._scheme}
+        left = ({*SCHEMES} if self._scheme == ANY else {self._scheme}) - without
         while (challenge := strongest(challenges, left)) is not None:
             scheme = await self._make(challenge.scheme, challenge, target)
             if scheme is not None:
@@ -177,14 +176,6 @@ class Login:
         """It works no more."""
         self._known = None
 
-    def put_aside(self, scheme: Scheme) -> bool:
-        """Whether another scheme may be tried after the proxy has refused the first word of this one.
-
-        Squid with Kerberos and Basic refuses the NTLM that Negotiate begins with where there is no ticket. No password was judged.
-        """
-        self._useless.add(scheme.name)
-        return self._scheme == ANY
-
     def why_not(self, offered: tuple[str, ...]) -> str:
         """What stands in the way of a login with one of the schemes that are offered; "" where that is not known."""
         if self._scheme != ANY and offered and self._scheme not in offered:
@@ -199,6 +190,7 @@ class Exchange:
         self._login, self._target = login, target
         self._scheme: Scheme | None = None
         self._legs = 0
+        self._useless: set[str] = set()  # schemes that were refused before anything was told
         self.why = ""  # there is no answer
         self._sent = False  # the last request carried credentials
 
@@ -234,16 +226,21 @@ class Exchange:
             if same is not None and await self._scheme.goes_on(same):
                 return True
             self._login.forget()
-            if self._scheme.begun_only:
-                if not self._login.put_aside(self._scheme):
-                    return False
-            elif same is not None or self._legs > 1:
+            if not self._may_choose_again(self._scheme, same is not None):
                 return False
-        # Not asked for yet, or it is something else than last time that the proxy wants.
-        self._scheme = await self._login.choose(challenges, self._target)
+        self._scheme = await self._login.choose(challenges, self._target, self._useless)
         if self._scheme is None:
             self.why = self._login.why_not(tuple(dict.fromkeys(challenge.scheme for challenge in challenges)))
         return self._scheme is not None
+
+    def _may_choose_again(self, refused: Scheme, still_offered: bool) -> bool:
+        """Whether the refusal of this one says nothing about user and password."""
+        if refused.begun_only:
+            # Squid with Kerberos and Basic refuses the NTLM that Negotiate begins with where there is no ticket.
+            self._useless.add(refused.name)
+            return True
+        # It was not asked for: the proxy wants something else by now, or has forgotten the nonce.
+        return self._legs == 1 and (refused.name == DIGEST or not still_offered)
 
     def accepted(self, info: str | None) -> None:
         """The tunnel stands. info: Proxy-Authentication-Info, which may tell that this is not the proxy that knows the password."""
