@@ -53,6 +53,11 @@ class _Server(http.server.ThreadingHTTPServer):
         sock, address = super().get_request()
         sock.settimeout(20)
         if self.tls is not None:
+            try:
+                sock.getpeername()
+            except OSError:  # reset already: ssl would fail over that, and leave the socket to the collector
+                sock.close()
+                raise
             # The handshake belongs to the connection's thread: here it would hold up the others.
             sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return sock, address

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import browser
+from tests.peers import browser, certificates
 from tests.peers.https import make_certificate, web_server
 from tests.peers.openssh import sshd
 from tests.peers.process import path_of
@@ -23,6 +23,7 @@ from tests.server.harness import SECONDS, Client, Proxy, connect_request
 from tests.server.inspecting import NAME, end_of, is_cut, names, proxy_with, rules, silent  # noqa: F401  (an automatic fixture)
 from tunnelctl.proto.client_hello import ENDED, MAX_HELLO, TOO_LONG
 from tunnelctl.server import inspection
+from tunnelctl.stream.contract import Stream
 
 # --- what passes
 
@@ -257,3 +258,28 @@ def test_through_the_next_proxy_as_well(tmp_path: Path) -> None:
             assert client.tunnel(f"localhost:{target.port}").echoes(named("localhost"))
         with Client(("127.0.0.1", proxy.port)) as client:
             assert is_cut(client.tunnel(f"localhost:{target.port}"), named("bad.example.org"))
+
+
+def test_nothing_of_a_stream_is_forgotten() -> None:
+    """What it does not hand on would be done to nobody. The rest is made of that, or is for pipes."""
+    whole = {name for name in vars(Stream) if not name.startswith("_")} - {"duplex"}
+    assert whole - set(vars(inspection.Inspected)) == {"receive_some", "send_all", "source_pipe", "sink_pipe"}
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_in_a_proxy_that_speaks_tls_itself(passes: bool, tmp_path: Path) -> None:
+    """The client's end is passed on in both layers; a cut is no end of the outer TLS."""
+    files = certificates.make(tmp_path)
+    own = {"tls_cert": str(files.chain), "tls_key": str(files.key)}
+    with ScriptedServer(echo) as target, Proxy(policy=rules(tmp_path, "sni"), allow=(), **own) as proxy:
+        context = ssl.create_default_context(cafile=files.authority)
+        with Client(("127.0.0.1", proxy.port)) as client:
+            client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST, suppress_ragged_eofs=False)
+            client.tunnel(f"{NAME}:{target.port}")
+            if passes:
+                assert client.echoes(named(NAME))
+                assert client.echoes(sample(300_000))
+            else:
+                client.send(named("bad.example.org"))
+                with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
+                    client.rest()

@@ -121,6 +121,9 @@ class Inspected(Stream):
     def send_eof(self) -> None:
         self._client.send_eof()
 
+    async def flush_eof(self) -> None:
+        await self._client.flush_eof()
+
     def abort(self) -> None:
         self._client.abort()
 
