@@ -44,7 +44,7 @@ SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
-RULES, USERS, OVER_TLS, PROXY_SOCKET, PROXY_SERVICE = EXAMPLES["serve"]
+RULES, USERS, OVER_TLS, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
@@ -187,6 +187,13 @@ def test_the_units_of_a_proxy_too() -> None:
     assert options.listen == (f"fd:{socket_['Socket']['FileDescriptorName']}",)
     assert options.drain < float(service["Service"]["TimeoutStopSec"])
     assert service["Service"]["Type"] == "notify"
+
+
+def test_a_fleet_behind_a_balancer_that_it_trusts() -> None:
+    """What the two do together is in interop/test_haproxy.py, with these lines."""
+    options = ServeOptions(**read_fields(parse(shlex.split(MEMBER)[1:]).pairs))  # type: ignore[arg-type]
+    assert f"bind {options.proxy_protocol[0]}:3128\n" in BALANCER
+    assert f"server one {options.listen[0]}\n" in BALANCER
 
 
 @pytest.mark.peer("systemd-analyze")
