@@ -1,6 +1,6 @@
 """The benchmark: `connect`, `serve` and `forward`, each beside its peers, in the same run on the same machine.
 
-    python -m tests.bench [connect|serve|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+    python -m tests.bench [connect|serve|features|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
 from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
 target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
@@ -22,6 +22,7 @@ serve     tunnels/s CONNECT, one byte echoed, close, --at-once of them under way
           CPU       user and system time of the proxy with all its children, settled after the sample
           GiB/s     from the target to the client through one tunnel
           RSS       growth of the resident size for each idle tunnel, in a fresh proxy after a warm-up of 200 tunnels
+features  tunnels/s and CPU as with serve, with one feature at a time and with all; ratios are to the bare run of the same round
 
 forward   set-up    from connecting to the local port to the first byte that came back through it; with a delay: the round trip
                     to the proxy takes so long, by way of a relay that waits
@@ -36,7 +37,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, forward, proxies, report
+from tests.bench import clients, features, forward, proxies, report
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
@@ -46,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("connect", "serve", "forward", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("connect", "serve", "features", "forward", "all"), default="all")
     parser.add_argument("--quick", action="store_true", help="two rounds of small samples")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of everything, instead of the plan's own number")
     parser.add_argument("--at-once", type=int, metavar="N", default=32, help="tunnels under way at once (default 32)")
@@ -72,6 +73,8 @@ def main() -> int:
             clients.measure(workshop, result.plan, result.table("connect"))
         if arguments.what in ("serve", "all"):
             proxies.measure(workshop, result.plan, result.table("serve"))
+        if arguments.what in ("features", "all"):
+            features.measure(workshop, result.plan, result.table("features"))
         if arguments.what in ("forward", "all"):
             forward.measure(workshop, result.plan, result.table("forward"))
     result.machine["load average after"] = report.load_average()

@@ -6,7 +6,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -193,11 +193,11 @@ def resident_kib(pid: int) -> int:
 
 
 @contextmanager
-def running(workshop: Workshop, name: str, number: int) -> Iterator[Proxy]:
+def running(workshop: Workshop, name: str, number: int, recipes: Mapping[str, Recipe] = RECIPES) -> Iterator[Proxy]:
     """A fresh proxy of that name, warmed up; `number` tells apart the directories of several."""
     directory = workshop.directory / f"{name.replace(' ', '-')}-{number}"
     directory.mkdir()
-    command = RECIPES[name](workshop, directory)
+    command = recipes[name](workshop, directory)
     daemon = Daemon(
         lambda port: workshop.leashed(command(port)),
         directory / "log",

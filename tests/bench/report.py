@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import clients, forward, proxies
+from tests.bench import clients, features, forward, proxies
 from tests.bench.workshop import Plan, Table
 
 Medians = dict[str, dict[str, float]]
@@ -49,6 +49,12 @@ COLUMNS = {
         Column("bulk_cpu", "CPU s/GiB", 2),
         *(Column(f"idle_{count}", f"KiB an idle tunnel at {count:,}", 1) for count in proxies.IDLE_TUNNELS),
     ),
+    "features": (
+        Column("tunnels_s", "tunnels/s", 0),
+        Column("tunnels_s_ratio", "× bare", 2),
+        Column("tunnel_us", "CPU µs a tunnel", 0),
+        Column("tunnel_us_ratio", "× bare", 2),
+    ),
     "forward": (
         Column("conns_s", "connections/s", 0),
         Column("conn_us", "CPU µs a connection", 0),
@@ -77,13 +83,17 @@ TARGETS = {
         Target("bulk_cpu", "CPU a GiB, × best peer", 1, False),
         *(Target(f"idle_{count}", f"RSS KiB an idle tunnel at {count:,}", 4, False, "number") for count in proxies.IDLE_TUNNELS),
     ),
+    "features": (
+        Target("tunnels_s", "tunnels/s with all of them, × tinyproxy", 1, True, "tinyproxy"),
+        Target("tunnel_us", "CPU a tunnel with all of them, × tinyproxy", 1, False, "tinyproxy"),
+    ),
     "forward": (
         Target("conns_s", "connections/s, × socat", 2, True, forward.SOCAT),
         Target("one_gibs", "GiB/s of one stream, × socat", 2, True, forward.SOCAT),
         Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
     ),
 }
-OURS = {"connect": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS}
+OURS = {"connect": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS, "features": features.ALL}
 
 # Whose versions stand below the tables.
 PACKAGES = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "tinyproxy-bin", "squid")

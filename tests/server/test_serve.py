@@ -16,7 +16,7 @@ from tests.peers.program import MODULE, Serve, environment, started
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
 from tunnelctl.errors import ListenError
-from tunnelctl.server import session
+from tunnelctl.server import access_log, session
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
 
@@ -309,3 +309,27 @@ def test_a_target_that_is_no_longer_there_says_so_for_each_client() -> None:
     held, port = refusing_port()
     with held, Proxy() as proxy:
         assert {proxy.refusal(f"127.0.0.1:{port}").error for _ in range(5)} == {"connection_refused"}
+
+
+def test_a_clock_that_jumps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone sets it, or the machine has slept. The log shows the jump; deadlines and durations do not."""
+    clock = [1e9]
+    monkeypatch.setattr(access_log, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    limits = {"head_timeout": SECONDS, "idle_timeout": SECONDS, "max_lifetime": 2 * SECONDS}
+    with ScriptedServer(echo) as target, Proxy(**limits) as proxy:
+        with proxy.client() as client:
+            client.send(connect_request(target.authority)[:10])
+            for jump in (86_400.0, -2 * 86_400.0):
+                clock[0] += jump
+                client.send(b"")
+            client.send(connect_request(target.authority)[10:])
+            assert client.head().startswith(b"HTTP/1.1 200 ")
+            proxy.wait_for_records(1)
+            for jump in (86_400.0, -3 * 86_400.0):
+                clock[0] += jump
+                assert client.echoes()
+        decision, end = proxy.wait_for_records(2)
+    assert (end["ended_by"], end["cause"]) == ("client", "eof")
+    assert end["time"] - decision["time"] == -2 * 86_400
+    assert 0 <= end["seconds"] < SECONDS

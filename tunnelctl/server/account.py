@@ -75,6 +75,8 @@ class Books:
             who = {"client": account.client, "user": account.user, "target": account.target}
             said = {"address": account.address, "status": status, "rule": account.rule, "error": error}
             self._trace("decision", **who, **said, reports=list(account.reports))
+        if status == 200:  # told, and of no more use: what is kept is kept for each of thousands
+            account.phases, account.local = (), ""
 
     def ended(self, account: Account, outcome: Outcome) -> None:
         """The end of a tunnel that was granted."""

@@ -172,7 +172,7 @@ class Session:
                 target.abort()
                 books.ended(account, GONE)
                 raise
-            account.enter("tunnel")
+            account.phase = "tunnel"
             return target, request.leftover, early
         raise _Refused(self._late())
 
