@@ -12,17 +12,17 @@ LIMITS = {"max_per_client": 429, "max_per_target": 503, "max_tunnels": 503}
 @pytest.mark.parametrize(("cap", "status"), LIMITS.items())
 def test_one_more_than_the_cap_is_refused_until_one_has_ended(cap: str, status: int) -> None:
     with ScriptedServer(echo) as target, Proxy(**{cap: 2}) as proxy:
-        first, second = proxy.tunnel(target.authority), proxy.tunnel(target.authority)
-        for _ in range(3):
-            answer = proxy.refusal(target.authority)
-            assert (answer.status, answer.error) == (status, "connection_limit_reached")
-            assert int(answer.fields["retry-after"]) > 0
-        assert len(target.conversations) == 2, "what is refused is not dialled"
-        assert first.echoes()
-        first.sock.close()
-        wait_until(lambda: admitted(proxy, target), SECONDS, "room again")
-        assert second.echoes()
-        second.sock.close()
+        with proxy.tunnel(target.authority) as first, proxy.tunnel(target.authority) as second:
+            assert first.echoes()
+            assert second.echoes()
+            for _ in range(3):
+                answer = proxy.refusal(target.authority)
+                assert (answer.status, answer.error) == (status, "connection_limit_reached")
+                assert int(answer.fields["retry-after"]) > 0
+            assert len(target.conversations) == 2, "what is refused is not dialled"
+            first.sock.close()
+            wait_until(lambda: admitted(proxy, target), SECONDS, "room again")
+            assert second.echoes()
 
 
 def test_a_cap_is_for_each_by_itself() -> None:
