@@ -80,7 +80,7 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (["connect", "a", "1", "--users", "f"], "--users is a flag of serve"),
         (["serve", "word"], "takes no words"),
         (["serve", "-x", "ftp://a:1"], "ftp:// is not supported"),
-        (["serve", "--header", "A: b"], "--header is a flag of connect"),
+        (["serve", "--header", "A: b"], "--header is a flag of"),
         (["serve", "--workers", "0"], "`0` is less than 1"),
         (["serve", "--workers", "-1"], "whole number"),
         (["serve", "--max-tunnels", "many"], "whole number"),
