@@ -76,6 +76,15 @@ def run_usage(*words: str) -> None:
     raise UsageProblem("--color", done.stderr.decode())
 
 
+def test_what_was_said_is_not_said_again(capfd):
+    report = PlainReport()
+    report("failure", status=69, what="a", cause="b")
+    report("finding", name="refused", text="a: b", hint="c")
+    report("finding", name="refused", text="d", hint="")
+    lines = capfd.readouterr().out.splitlines()
+    assert [(line[:8].strip(), line[21:]) for line in lines] == [("error", "a: b"), ("hint", "c"), ("finding", "d")]
+
+
 # --- figures
 
 

@@ -116,20 +116,41 @@ class JSONReport:
         write_stdout(json.dumps({"event": event, **{key: plain(value) for key, value in facts.items()}}) + "\n")
 
 
-class PlainReport:
-    """A line for each fact, in columns that stay where they are."""
+class TextReport:
+    """For people: each fact is a line, or some. A finding that says what the error has said adds its hint only."""
+
+    _said = ""
 
     def __call__(self, event: str, /, **facts: object) -> None:
-        if event == "series":
-            write_stdout("".join(f"{row}\n" for row in series(facts)))
-            return
-        line = LINES[event](facts)
-        write_stdout(f"{line.word:<8}{line.time:>11}  {line.text}\n")
+        line = LINES[event](facts) if event != "series" else None
+        if line is None:
+            self.put_rows(series(facts))
+        elif event != "finding" or line.text != self._said:
+            self.put(line)
         if facts.get("hint"):
-            write_stdout(f"{'hint':<21}{show(facts['hint'])}\n")
+            self.put(Line("hint", "", show(facts["hint"])))
+        self._said = line.text if line is not None else ""
+
+    def put(self, line: Line) -> None:
+        """Show one."""
+        raise NotImplementedError
+
+    def put_rows(self, rows: list[str]) -> None:
+        """Show rows that are complete already."""
+        raise NotImplementedError
 
 
-class TerminalReport:
+class PlainReport(TextReport):
+    """Columns that stay where they are."""
+
+    def put(self, line: Line) -> None:
+        write_stdout(f"{line.word:<8}{line.time:>11}  {line.text}\n")
+
+    def put_rows(self, rows: list[str]) -> None:
+        write_stdout("".join(f"{row}\n" for row in rows))
+
+
+class TerminalReport(TextReport):
     """The same with a bar for the time of each phase, as wide as the terminal allows."""
 
     def __init__(self, rich: "Rich") -> None:
@@ -137,25 +158,19 @@ class TerminalReport:
         self._phases: list[Facts] = []
 
     def __call__(self, event: str, /, **facts: object) -> None:
-        if event == "phase":
+        if event == "phase":  # how long its bar is, is known when all of them are
             self._phases.append(facts)
             return
-        self._draw_phases()
-        if event == "series":
-            self._rich.print("\n".join(series(facts)), markup=False, highlight=False)
-            return
-        line = LINES[event](facts)
-        self._put(line)
-        if facts.get("hint"):
-            self._put(Line("hint", "", show(facts["hint"])))
-
-    def _draw_phases(self) -> None:
-        whole = max((end(facts) for facts in self._phases), default=0.0)
-        for facts in self._phases:
-            self._put(_phase(facts), bar(facts, whole))
+        whole = max((end(phase) for phase in self._phases), default=0.0)
+        for phase in self._phases:
+            self.put(_phase(phase), bar(phase, whole))
         self._phases = []
+        super().__call__(event, **facts)
 
-    def _put(self, line: Line, picture: str = "") -> None:
+    def put_rows(self, rows: list[str]) -> None:
+        self._rich.print("\n".join(rows), markup=False, highlight=False)
+
+    def put(self, line: Line, picture: str = "") -> None:
         from rich.table import Table
         from rich.text import Text
 
