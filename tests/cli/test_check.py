@@ -2,13 +2,14 @@
 
 import json
 import re
+import signal
 import subprocess
 
 import pexpect
 import pytest
 
 from tests.peers.program import MODULE, environment, run
-from tests.peers.scripted import Conversation, ScriptedServer
+from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.check import BAR, LINES, JSONReport, PlainReport, bar, buckets, milliseconds, report_for, series
 from tunnelctl.cli.man import CHECK_EVENTS
 from tunnelctl.errors import UsageProblem
@@ -169,6 +170,19 @@ def test_colour_in_a_pipe_only_when_asked_for(words):
     assert b"\x1b" not in plain.stdout
     assert b"\x1b[32m" in asked.stdout
     assert b"\x1b[32m" in forced.stdout
+
+
+def test_control_c_while_it_waits():
+    sock, port = refusing_port()
+    with sock:
+        words = [*MODULE[1:], "check", "--wait", "60", "-x", f"127.0.0.1:{port}", "host", "22"]
+        child = pexpect.spawn(MODULE[0], words, env=environment(), encoding="utf-8", timeout=20)
+        child.expect("waiting")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.signalstatus == signal.SIGINT
+    assert "Traceback" not in child.before
 
 
 def test_a_closed_stdout_is_no_traceback():

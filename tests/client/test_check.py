@@ -78,8 +78,9 @@ def test_a_login_is_refused() -> None:
     assert "secret" not in json.dumps(found)
 
 
-def test_a_port_is_refused() -> None:
-    with broken((b":443 ", ESTABLISHED), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+@pytest.mark.parametrize("other", [ESTABLISHED, b"HTTP/1.1 502 Bad Gateway\r\n\r\n"], ids=["200", "502"])
+def test_a_port_is_refused(other: bytes) -> None:
+    with broken((b":443 ", other), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
         status, found = check("-x", proxy.url)
     finding = only("finding", found)
     assert (status, finding["name"]) == (69, "port-refused")

@@ -16,7 +16,7 @@ from tunnelctl.cli.settings_file import KEYS
 from tunnelctl.client.causes import FINDINGS
 from tunnelctl.status import ExitStatus
 
-DATE = "2026-11-23"  # of the last change to the prose
+DATE = "2026-11-24"  # of the last change to the prose
 PAGES = files("tunnelctl.cli").joinpath("pages")
 # Characters that a formatter would show as others, typographic ones.
 GLYPHS = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "~": "\\(ti", "^": "\\(ha"}

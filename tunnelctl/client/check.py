@@ -27,6 +27,7 @@ from tunnelctl.trace import silent
 Report = Callable[..., None]
 
 GREETING = 1.0  # seconds in which a target that speaks first has spoken; servers that look up their client's name take longer
+SHOWN = 1000  # bytes of what it says
 PROBE = 5.0  # seconds for each further question
 PAUSE = 1.0  # seconds between the tries of --wait
 NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): who can reach that, reaches anything
@@ -141,7 +142,7 @@ class Check:
             self._find(Finding("target-left", "the tunnel was ended as soon as it stood", "does the target let this client in?"))
             return ExitStatus.OK
         if said is not None:
-            self._report("greeting", head=said, seconds=monotonic() - begun)
+            self._report("greeting", head=said[:SHOWN], seconds=monotonic() - begun)
         finding = greeting_of_a_portal(said or b"")
         self._find(finding)
         return ExitStatus.MALFORMED if finding is not None else ExitStatus.OK
@@ -194,9 +195,11 @@ class Check:
         return failure(error)
 
     async def _passes_https(self, way: Way) -> bool:
-        """Whether the proxy that refuses a port has nothing against the host."""
-        target = self._target
-        return target.port != HTTPS and await self._fails(way._replace(target=Address(target.host, HTTPS), tls=None)) is None
+        """Whether the proxy that refuses a port has nothing against the host: on 443 it tries, whatever comes of that."""
+        if self._target.port == HTTPS:
+            return False
+        error = await self._fails(way._replace(target=Address(self._target.host, HTTPS), tls=None))
+        return error is None or error.detail.get("code") not in (None, 403)
 
     async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
         """Whether the nearest proxy, which could not be understood, speaks TLS where the URL says no, or the reverse."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.descriptor import Descriptor
-from tunnelctl.engine.kernel import Nursery
+from tunnelctl.engine.kernel import Nursery, move_on_after
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.stream.relay import Limits, Relay
@@ -21,6 +21,8 @@ from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import silent
 
 SECONDS = 10.0  # for each wait of httpx
+WHOLE_SECONDS = 60.0  # for all of it: a server that sends a byte now and then would keep it waiting for ever
+MOST = 64 << 20  # bytes of the answer that are read
 
 
 class Reply(NamedTuple):
@@ -50,7 +52,9 @@ async def fetch(way: Way, path: str) -> Reply:
         authorities = way.tls.cacert if way.tls is not None else None
         async with Nursery() as nursery:
             nursery.start_soon(_join, listener, tunnel)
-            reply = await to_thread(_get, f"{scheme}://{way.target}{path}", os.path.join(directory, "tunnel"), authorities)
+            reply = Reply(False, cause=f"not done within {WHOLE_SECONDS:g} s")
+            with move_on_after(WHOLE_SECONDS):
+                reply = await to_thread(_get, f"{scheme}://{way.target}{path}", os.path.join(directory, "tunnel"), authorities)
             nursery.cancel_scope.cancel()
     return reply._replace(seconds=monotonic() - begun)
 
@@ -63,12 +67,17 @@ def _get(url: str, path: str, authorities: str | None) -> Reply:
 
     context = ssl.create_default_context(cafile=authorities)
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=path, verify=context), timeout=SECONDS) as client:
-            answer = client.get(url)
+        transport = httpx.HTTPTransport(uds=path, verify=context)
+        with httpx.Client(transport=transport, timeout=SECONDS) as client, client.stream("GET", url) as answer:
+            size = 0
+            for piece in answer.iter_raw():
+                size += len(piece)
+                if size > MOST:
+                    break
     except httpx.HTTPError as error:
         return Reply(False, cause=str(error) or type(error).__name__)
     line = f"{answer.http_version} {answer.status_code} {answer.reason_phrase}".strip()
-    return Reply(True, answer.status_code, line, len(answer.content))
+    return Reply(True, answer.status_code, line, size)
 
 
 async def _join(listener: socket.socket, tunnel: Tunnel) -> None:
