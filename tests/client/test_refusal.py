@@ -147,7 +147,7 @@ def test_plain_text() -> None:
 def test_html_without_its_markup() -> None:
     page = b"""<!DOCTYPE html><HTML><HEAD><TITLE>ERROR</TITLE><style>b{}</style></HEAD>
         <BODY class="a>b"><script>alert("x < y")</script><H1>Access&nbsp;denied</H1><p>by rule <b>7</b></BODY></HTML>"""
-    assert 'it says "b"> Access&nbsp;denied by rule 7"' in cause(page)
+    assert 'it says "b"> Access denied by rule 7"' in cause(page)
 
 
 def test_html_cut_inside_a_tag_or_a_script() -> None:
@@ -179,3 +179,34 @@ def test_a_binary_body_is_text_in_the_end() -> None:
     text.encode("utf-8")  # no surrogates
     assert "\\xff" in text or "\\x80" in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown", "hidden"),
+    [
+        ("Proxy-Authorization", "Basic dTpwYXNzd29yZA==", "{value}", "dTpw"),
+        ("Proxy-Authorization", "Basic dTpwYXNzd29yZA==", "<b>Basic dTpwYXNzd29yZA&#61;&#61;</b>", "dTpw"),
+        ("proxy-authorization", "Basic dTpw+/c3N3", "<b>dTpw&#43;&#x2F;c3N3</b>", "dTpw"),
+        ("Proxy-Authorization", "Bearer token-1234", "token-1234", "1234"),
+        ("Proxy-Authorization", "Negotiate YIIabcd/+==", "got YIIabcd/+", "YII"),
+        ("Proxy-Authorization", 'Digest username="u", response="0123456789", nc=00000001', "{value}", "0123456789"),
+        ("Proxy-Authorization", 'Digest username="u", response="0123456789", nc=00000001', "&quot;0123456789&quot;", "789"),
+        ("Authorization", "s3cr3t", "{value}", "s3cr3t"),
+        ("Cookie", "sid=s3cr3t; lang=de", "{value}", "s3cr3t"),
+        ("Cookie", "sid=s3cr3t; lang=de", "sid is s3cr3t", "s3cr3t"),
+    ],
+)
+def test_a_page_that_repeats_the_request_shows_no_secret_of_it(name: str, value: str, shown: str, hidden: str) -> None:
+    body = f"You sent: {shown.format(value=value)}".encode()
+    failure = error("403 No", "Content-Type: text/html\r\n", body, sent=((name, value),))
+    assert hidden not in failure.cause
+    assert '"You sent: ' in failure.cause
+    assert "***" in failure.cause
+
+
+def test_nor_the_beginning_of_one_where_the_page_is_cut() -> None:
+    """The style is not shown, so that the cut of what was read can be in what is."""
+    body = b"<style>%b</style>dTpwYXNzd29yZDEyMzQ1Njc4" % bytes(4096 - 31).replace(b"\0", b"x")
+    sent = (("Proxy-Authorization", "Basic dTpwYXNzd29yZDEyMzQ1Njc4"),)
+    failure = error("403 No", "Content-Type: text/html\r\n", body, sent=sent)
+    assert failure.cause == '403 No: it says "***"'

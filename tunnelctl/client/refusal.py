@@ -1,11 +1,12 @@
 """A proxy's refusal as the error that the user sees: status, what Proxy-Status says, an excerpt of the body, and a next step."""
 
 import re
+from html import unescape
 
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import Rejected
-from tunnelctl.proto.fields import SECRET, Fields, get, get_all
+from tunnelctl.proto.fields import SECRET, Fields, get, get_all, is_token
 
 # RFC 9209 section 2.3: what the proxy says of its own attempt is more exact than its status code.
 _KINDS: dict[str, type[TunnelctlError]] = {
@@ -31,6 +32,7 @@ _HINTS: dict[int | str, str] = {
 }
 
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
+_MASK, _LEAST_SHOWN = "***", 3  # characters of a secret tell nothing
 
 
 def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, login: str = "") -> TunnelctlError:
@@ -69,9 +71,32 @@ def _excerpt(answer: Rejected, sent: Fields) -> str:
     """
     text = answer.body.decode("utf-8", "backslashreplace")
     if "html" in (get(answer.fields, "content-type") or ""):
-        text = re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text)
+        text = unescape(re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text))
     text = " ".join(text.split())
-    for name, value in sent:
-        if name.lower() in SECRET:
-            text = text.replace(value.rpartition(" ")[2] or "\0", "***")
+    for secret in _secrets(sent):
+        text = _without(text, secret)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+def _secrets(sent: Fields) -> list[str]:
+    """What of the request nobody is to see, the longest first: one may be a part of another."""
+    found: list[str] = []
+    for name, value in sent:
+        scheme, blank, words = value.partition(" ")
+        if name.lower() not in SECRET:
+            continue
+        if scheme.lower() == "digest":  # passwords can be tried on it
+            found += re.findall(r'response="([^"]*)"', value)
+            continue
+        for piece in re.split(r"[\s;,]+", words if blank and is_token(scheme) else value):
+            found.append(piece.rstrip("="))  # some write the padding of base64 in another way
+            found += re.findall("=(.{4,})", piece)  # of a cookie, without its name
+    return sorted(filter(None, found), key=len, reverse=True)
+
+
+def _without(text: str, secret: str) -> str:
+    text = text.replace(secret, _MASK)
+    for length in range(len(secret) - 1, _LEAST_SHOWN, -1):  # the body is cut to length, and that may be in the middle of it
+        if text.endswith(secret[:length]):
+            return text[:-length] + _MASK
+    return text
