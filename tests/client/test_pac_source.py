@@ -86,7 +86,7 @@ def test_a_server_that_takes_too_long(server: str, monkeypatch: pytest.MonkeyPat
         ("http://127.0.0.1:1/", "it cannot be fetched: connection refused"),
         ("http://", "it cannot be fetched"),
         ("http://a:99999/", "it cannot be fetched"),
-        ("http://a\x00b/", "it cannot be fetched"),
+        ("http://a\x00b/", "its URL cannot be one"),
         ("ftp://a/b", "it can be a path, or a URL with http, https or file"),
         ("file://other.test/a", "it can be a path, or a URL with http, https or file"),
     ],
@@ -118,3 +118,9 @@ def test_character_sets_that_a_server_may_name() -> None:
     assert pac_source._decode("ü".encode(), "UTF-8") == "ü"
     assert pac_source._decode("ü".encode("utf-8-sig"), "utf-8") == "ü"
     assert pac_source._decode("ü".encode("latin-1"), "no-such") == "ü"
+
+
+@pytest.mark.parametrize("url", ["http://user:canary/x@host.invalid/", "http://user:canary@host.invalid:x/"])
+def test_no_error_shows_a_password_of_the_url(url: str) -> None:
+    error = fails(url)
+    assert "canary" not in f"{error} {error.hint}"

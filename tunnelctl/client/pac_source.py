@@ -70,7 +70,9 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
                 if monotonic() > until:
                     raise _wrong(url, f"it takes more than {SECONDS:g} s")
             return octets, answer.charset_encoding
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # their text has a piece of the URL, which may be of its password
+        raise _wrong(url, "its URL cannot be one") from error
+    except (httpx.HTTPError, httpx.StreamError) as error:
         cause = (str(error) or type(error).__name__).rpartition("] ")[2].lower()  # without "[Errno 111] "
         raise _wrong(url, f"it cannot be fetched: {cause}") from error
 
