@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.harness import Recorder
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
 from tunnelctl.cli.upstream import upstream
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.server import serve
+from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.upstream import upstream_refusal
 
 NAME = "inner.test:443"
@@ -125,6 +127,17 @@ def test_straight_ahead_is_no_proxy() -> None:
     """What the asking end dialled by itself would not have been judged."""
     with pytest.raises(UsageProblem, match="-x direct"), Leading("direct"):
         pass
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "localhost:3128,http://a.test", "http://0.0.0.0:3128"])
+def test_itself_is_no_proxy(proxy: str) -> None:
+    """Each tunnel would open another one to the same place."""
+    with pytest.raises(UsageProblem, match="where this server itself listens"):
+        upstream(ServeOptions(proxy=(proxy,)), Recorder())
+
+
+def test_another_port_of_this_machine_is_one() -> None:
+    upstream(ServeOptions(proxy=("http://127.0.0.1:3129",), listen=("127.0.0.1:3128", "unix:/run/proxy", "fd:3")), Recorder())
 
 
 @pytest.mark.parametrize(

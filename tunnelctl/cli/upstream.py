@@ -4,15 +4,19 @@ import os
 
 from tunnelctl.client.attempts import open_with_retries
 from tunnelctl.client.options import ForwardOptions
-from tunnelctl.client.route import DIRECT
+from tunnelctl.client.route import DIRECT, choose_route
 from tunnelctl.client.way import Ways
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.server.options import ServeOptions
+from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.upstream import Reach
 from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.listen import parse_listen
+from tunnelctl.stream.systemd import INHERITED
 from tunnelctl.trace import Trace
 
+LOOPBACK = "127.0.0.1", "::1"
 _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - {"verbose", "quiet", "json"}
 
 
@@ -22,12 +26,22 @@ def upstream(options: ServeOptions, trace: Trace) -> Reach:
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
     ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
+    _refuse_loop(options)
 
     async def reach(target: Address) -> tuple[Stream, bytes, str]:
         tunnel, way = await open_with_retries(ways, target, 0, _unsaid)
         return tunnel.stream, tunnel.early, ", ".join(way.via)
 
     return reach
+
+
+def _refuse_loop(options: ServeOptions) -> None:
+    """One tunnel through ourselves would open another, until no descriptor is left."""
+    own = OwnPorts([parse_listen(text) for text in options.listen if not text.startswith(INHERITED)])
+    for nearest, *_ in choose_route(None, options.proxy, {}).chains:
+        host, port = nearest.address
+        if any(own.contains(ip, port) for ip in (LOOPBACK if host == "localhost" else (host,))):
+            raise UsageProblem(f"-x {nearest}", "that is where this server itself listens", "-x names the next proxy on the way")
 
 
 def _unsaid(event: str, /, **fields: object) -> None:
