@@ -1,15 +1,17 @@
 """Several ways to one target: which is tried when, and what is remembered. Retries: test_connect."""
 
+import threading
+
 import pytest
 
 from tests.client.harness import TARGET, Recorder, connect
-from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port
+from tests.peers.scripted import STEP_SECONDS, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import blackhole
 from tunnelctl.client.attempts import open_with_retries
 from tunnelctl.client.options import ConnectOptions, ForwardOptions
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import run
-from tunnelctl.errors import Refused, TunnelctlError, Unreachable
+from tunnelctl.errors import NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
 from tunnelctl.status import ExitStatus
 
 
@@ -88,3 +90,39 @@ def test_connect_does_the_same() -> None:
 def test_what_is_wrong_with_any_of_them_is_said_at_once() -> None:
     with pytest.raises(TunnelctlError, match="ftp"):
         Ways(ForwardOptions(proxy=("http://a.test,ftp://b.test",)), {}, Recorder())
+
+
+def test_one_whose_name_nobody_knows_is_passed_over() -> None:
+    """As the proxy at work is at home."""
+    with ScriptedServer(echoes) as good:
+        via, trace = opened(ForwardOptions(proxy=(f"http://proxy.invalid:3128,{good.url}",)), times=2)
+    assert via == [[good.authority]] * 2
+    assert len(trace.named("failover")) == 1
+
+
+def test_a_name_that_the_proxy_does_not_know_is_an_answer() -> None:
+    answer = b"HTTP/1.1 502 No\r\nProxy-Status: p; error=dns_error\r\nContent-Length: 0\r\n\r\n"
+    with ScriptedServer(lambda peer: peer.accept_tunnel(answer)) as one, ScriptedServer(echoes) as other:
+        with pytest.raises(NameNotFound):
+            opened(ForwardOptions(proxy=(f"{one.url},{other.url}",)))
+        assert other.conversations == []
+
+
+def test_the_time_that_a_pac_file_takes_counts() -> None:
+    """Its server takes the request and says nothing."""
+    over = threading.Event()
+    with ScriptedServer(lambda _: over.wait(STEP_SECONDS) and None) as server:
+        with pytest.raises(TimedOut, match=r"for target\.test:22: the PAC file has not answered within 0\.2 s"):
+            opened(ForwardOptions(pac=server.url, timeout=0.2))
+        over.set()
+
+
+def test_the_body_of_a_refusal_adds_no_time_to_the_way() -> None:
+    """It never ends, and would otherwise be waited for again after the login."""
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 9\r\n\r\n")
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy, pytest.raises(TimedOut):
+        opened(ForwardOptions(proxy=(proxy.url.replace("//", "//u:p@"),), timeout=0.3))

@@ -13,8 +13,12 @@ from tests.peers import program
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
 from tunnelctl.client import attempts as tries
 from tunnelctl.client import connect as under_test
-from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.attempts import open_with_retries
+from tunnelctl.client.options import ConnectOptions, ForwardOptions
+from tunnelctl.client.way import Ways
+from tunnelctl.engine.kernel import run
 from tunnelctl.errors import (
+    AddressError,
     AuthenticationFailed,
     MalformedAnswer,
     Refused,
@@ -443,3 +447,95 @@ def test_ports_are_told() -> None:
     held, port = refusing_port()
     with held, pytest.raises(Unreachable, match=rf"proxy 127\.0\.0\.1:{port}"):
         connect(options(f"http://127.0.0.1:{port}"))
+
+
+# --- logins on the way
+
+
+@pytest.mark.parametrize("proxy", [("http://a.test", "http://b.test,http://c.test"), ("http://a.test,http://a.test",)])
+def test_chains_that_share_a_proxy_ask_for_its_password_once(proxy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def ask(what: str, prompt: str) -> str:
+        asked.append(prompt)
+        return "secret"
+
+    monkeypatch.setattr("tunnelctl.stream.terminal.ask", ask)
+    Ways(ForwardOptions(proxy=proxy, proxy_user="u", ask_password=True), {}, Recorder())
+    assert len(asked) == 1
+
+
+def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which proxy it is for is known only when somebody connects."""
+
+    async def ask(what: str, prompt: str) -> str:
+        return "secret"
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.end_output()
+
+    monkeypatch.setattr("tunnelctl.stream.terminal.ask", ask)
+    with ScriptedServer(script) as proxy:
+        file = tmp_path / "proxy.pac"
+        file.write_text(f'function FindProxyForURL() {{ return "PROXY {proxy.authority}" }}')
+
+        async def main() -> None:
+            ways = Ways(ForwardOptions(pac=str(file), proxy_user="u", ask_password=True, auth="basic"), {}, Recorder())
+            tunnel, _ = await open_with_retries(ways, TARGET, 0, Recorder())
+            tunnel.stream.close()
+
+        run(main)
+    assert authorization(proxy.heads[0]) == ("u", "secret")
+
+
+def test_a_command_that_waits_for_a_person_is_not_hurried() -> None:
+    with ScriptedServer(echoes) as proxy:
+        chosen = options(proxy.url, proxy_user="u", password_command="sleep 0.5; echo secret", auth="basic", timeout=BRIEF)
+        assert connect(chosen).status == ExitStatus.OK
+    assert authorization(proxy.heads[0]) == ("u", "secret")
+
+
+def test_what_the_user_wrote_into_the_request_is_the_login(tmp_path: Path) -> None:
+    refusal = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    with ScriptedServer(refuses(refusal)) as proxy, pytest.raises(AuthenticationFailed):
+        connect(options(proxy.url, header=("Proxy-Authorization: Bearer mine",)), {"HOME": str(tmp_path)})
+    assert len(proxy.heads) == 1
+
+
+def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
+    refusal = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x, Bearer, Foo\r\nContent-Length: 0\r\n\r\n"
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\n")
+    (tmp_path / ".netrc").chmod(0o644)
+    trace = Recorder()
+    with ScriptedServer(refuses(refusal)) as proxy:
+        ways = Ways(options(proxy.url), {"HOME": str(tmp_path)}, trace)
+        with pytest.raises(AuthenticationFailed):
+            run(open_with_retries, ways, TARGET, 0, trace)
+        with pytest.raises(AuthenticationFailed):
+            run(open_with_retries, ways, TARGET, 0, trace)
+    assert len(trace.named("warning")) == 1
+
+
+def test_a_socks_proxy_is_logged_in_to_by_no_scheme_of_http() -> None:
+    """Basic could not carry the colon; --auth is for the proxies that have schemes to choose from."""
+
+    def script(peer: Conversation) -> None:
+        assert peer.read_exactly(4) == b"\x05\x02\x00\x02"
+        peer.send(b"\x05\x00")
+        peer.read_exactly(10)
+        peer.send(b"\x05\x00\x00\x01" + bytes(6))
+        peer.read_head()
+        peer.send(ESTABLISHED)
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        assert connect(options(f"socks5://u%3Ax:p@{proxy.authority}", "http://10.0.0.1:1", auth="basic")).status == ExitStatus.OK
+
+
+def test_a_name_for_tls_that_is_none() -> None:
+    with pytest.raises(AddressError):
+        connect(options("http://127.0.0.1:9", tls=True, tls_name=".foo"))

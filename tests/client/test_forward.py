@@ -481,6 +481,23 @@ def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing(end_of_it
     assert forwarding.events("failed") == []
 
 
+def test_a_warm_connection_to_a_proxy_that_fell_silent_leaves_time_to_the_next() -> None:
+    """As when the network changes: no reset tells."""
+
+    def tunnel(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        echo(peer)
+
+    with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent, ScriptedServer(tunnel) as good:
+        proxy = (f"{silent.url},{good.url}",)
+        with Forwarding("0:host.test:22", proxy=proxy, warm=1, timeout=1.0) as forwarding:
+            wait_until(lambda: len(silent.conversations) == 1)
+            for _ in range(2):
+                with forwarding.open() as client:
+                    assert client.echoes()
+            assert [event["via"] for event in forwarding.events("opened")] == [[good.authority]] * 2
+
+
 def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnelctl.client.progress.SECONDS", 0.02)
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), progress=True) as forwarding:

@@ -243,6 +243,11 @@ def _route(fields: Mapping[str, object]) -> str:
     return _fill("route: {proxies} ({origin})" if fields.get("proxies") else "route: no proxy ({origin})")(fields)
 
 
+def _failover(fields: Mapping[str, object]) -> str:
+    after = "{proxies}" if fields.get("proxies") else "no proxy"
+    return _fill(f"not reached: {{cause}}; next: {after}")(fields)
+
+
 def _dial(fields: Mapping[str, object]) -> str:
     """The name as well as the addresses, where they differ."""
     same = show(fields.get("addresses", ())) == show(fields.get("to", "?")).rpartition(":")[0].strip("[]")
@@ -307,7 +312,7 @@ STAGES: dict[str, Render] = {
     "request": _fill("request sent"),
     "response": _fill("answer: {status}"),
     "tls": _fill("TLS with {to}: {version}, {cipher}, certificate of {subject}"),
-    "failover": _fill("not reached: {cause}; next: {proxies}"),
+    "failover": _failover,
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "tunnel": _tunnel,
     "end": _fill("tunnel ended: {reason}; sent {sent} B, received {received} B"),

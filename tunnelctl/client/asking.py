@@ -175,6 +175,8 @@ async def _read_body(question: Question, stream: Stream, machine: ConnectClient,
                     return answer
     except OSError:
         pass
+    finally:
+        limit.deadline -= BODY_SECONDS  # what comes after a login is under it again
     return machine.eof()
 
 

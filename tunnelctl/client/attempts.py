@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import sleep
-from tunnelctl.errors import Unreachable
+from tunnelctl.errors import MalformedAnswer, NameNotFound, TimedOut, Unreachable
 from tunnelctl.proto.address import Address
+from tunnelctl.stream.contract import Stream
 from tunnelctl.trace import Trace
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubled each time, up to the longest
 LEAST = 0.1  # seconds that every try has, however late it is
 
 Opened = tuple[Tunnel, Way]
+Take = Callable[[Way], Awaitable[Stream | None]]  # a connection to the nearest proxy of a way that stands already, if there is one
 
 
-async def open_with_retries(ways: Ways, target: Address, retry: int, trace: Trace) -> Opened:
+async def open_with_retries(ways: Ways, target: Address, retry: int, trace: Trace, take: Take | None = None) -> Opened:
     """Opens a tunnel, trying again so often: while nothing of the user's has been sent, that repeats nothing."""
+    until, pause = monotonic() + ways.timeout, FIRST_RETRY
     found = await ways.to(target, trace)
-    until, pause = monotonic() + found[0].timeout, FIRST_RETRY
     for attempt in range(1, retry + 1):
         try:
-            return await _open_any(ways, found, until, trace)
+            return await _open_any(ways, found, until, trace, take)
         except Unreachable as error:
             # A proxy that answered has been reached, whatever became of its own attempt.
             if "code" in error.detail or monotonic() + pause >= until:
@@ -33,18 +35,18 @@ async def open_with_retries(ways: Ways, target: Address, retry: int, trace: Trac
             trace("retry", attempt=attempt, delay=pause, cause=str(error))
         await sleep(pause)
         pause = min(2 * pause, LONGEST_RETRY)
-    return await _open_any(ways, found, until, trace)
+    return await _open_any(ways, found, until, trace, take)
 
 
-async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace) -> Opened:
+async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace, take: Take | None) -> Opened:
     """The first way that works. Only one whose proxies cannot be reached is passed over: a refusal is an answer."""
     *others, last = found
     for place, way in enumerate(others):
         # One that leads nowhere, because packets are dropped, must leave some time to those behind it.
         share = (until - monotonic()) / (len(found) - place)
         try:
-            tunnel = await open_tunnel(way._replace(timeout=max(LEAST, share)), trace)
-        except Unreachable as error:
+            tunnel = await _open(way, monotonic() + share, trace, take)
+        except (Unreachable, NameNotFound) as error:  # the name of a proxy at work is mostly unknown at home
             if "code" in error.detail:
                 raise
             ways.failed(way)
@@ -52,6 +54,23 @@ async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace
         else:
             ways.worked(way)
             return tunnel, way
-    tunnel = await open_tunnel(last._replace(timeout=max(LEAST, until - monotonic())), trace)
+    tunnel = await _open(last, until, trace, take)
     ways.worked(last)
     return tunnel, last
+
+
+async def _open(way: Way, until: float, trace: Trace, take: Take | None) -> Tunnel:
+    if take is not None and (ready := await take(way)) is not None:
+        try:
+            return await open_tunnel(_limited(way, until), trace, ready)
+        except TimedOut:
+            raise
+        except (Unreachable, MalformedAnswer) as error:
+            # The proxy closed it in the same moment. Nothing of the user's has been sent, so asking again repeats nothing.
+            if "code" in error.detail:
+                raise
+    return await open_tunnel(_limited(way, until), trace)
+
+
+def _limited(way: Way, until: float) -> Way:
+    return way._replace(timeout=max(LEAST, until - monotonic()))

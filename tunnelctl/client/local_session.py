@@ -9,11 +9,10 @@ from time import monotonic
 
 from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
-from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.warm import WarmPool
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import CancelScope, move_on_after
-from tunnelctl.errors import MalformedAnswer, Refused, TimedOut, TunnelctlError, Unreachable
+from tunnelctl.errors import Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.local_server import PLAIN, Credentials, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.stream.accept import Crowd
@@ -44,6 +43,10 @@ class Sessions(Crowd):
         self.relays: set[Relay] = set()
         self.past = [0, 0]  # bytes each way of the tunnels that have ended
         self.count = 0
+
+    async def ready(self, way: Way) -> Stream | None:
+        """A connection to the nearest proxy of this way, if one stands ready; those of the pool may lead elsewhere."""
+        return await self.pool.take() if self.pool is not None and way.hops[:1] == self.pool.hops else None
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -171,26 +174,7 @@ class LocalSession:
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        if shared.pool is not None and (ready := await self._warm(target, stages)) is not None:
-            stream, way = ready
-            try:
-                return await open_tunnel(way, stages, stream), way
-            except TimedOut:
-                raise
-            except (Unreachable, MalformedAnswer) as error:
-                # The proxy closed it in the same moment. Nothing of the client's has been sent, so asking again repeats nothing.
-                if "code" in error.detail:
-                    raise
-        return await open_with_retries(shared.ways, target, shared.retry, stages)
-
-    async def _warm(self, target: Address, stages: Trace) -> tuple[Stream, Way] | None:
-        """A connection that is ready, and the way that begins with it; None where there is none, or it leads elsewhere."""
-        assert self._shared.pool is not None
-        way = (await self._shared.ways.to(target, stages))[0]
-        if way.hops[:1] != self._shared.pool.hops:
-            return None
-        stream = await self._shared.pool.take()
-        return (stream, way) if stream is not None else None
+        return await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready)
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
         shared = self._shared

@@ -205,7 +205,7 @@ class Exchange:
         return self._scheme is not None and self._scheme.bound and not self._scheme.begun_only
 
     async def prepare(self) -> None:
-        """Sees to what the first request may carry. Before there is a connection: a person may take longer than a proxy waits."""
+        """Sees to what the first request may carry."""
         self._scheme = await self._login.unasked(self._target)
 
     async def value(self, fresh: bool) -> str | None:

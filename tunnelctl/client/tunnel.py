@@ -49,7 +49,7 @@ class _Opening:
         self.limit = CancelScope()  # on the whole way
         self._stops = [*(hop.address for hop in way.hops), way.target]
         self._exchanges: list[Exchange | None] = [
-            hop.login.exchange(stop) if hop.login is not None else None
+            hop.login.exchange(stop) if hop.login is not None and hop.protocol == "http" else None
             for hop, stop in zip(way.hops, self._stops[1:], strict=True)
         ]
 
@@ -71,8 +71,9 @@ class _Opening:
     async def run(self, ready: Stream | None) -> Tunnel:
         """All of it. Each login that is wanted on the way costs a connection: what was refused is of no more use."""
         for hop, exchange in zip(self._way.hops, self._exchanges, strict=True):
-            if exchange is not None:
-                await unhurried(hop, self.limit, exchange.prepare())
+            if hop.login is not None:  # before there is a connection: a person may take longer than a proxy waits
+                self.phase = f"preparing the login to proxy {hop.address}"
+                await unhurried(hop, self.limit, exchange.prepare() if exchange is not None else hop.login.secret())
         while True:
             try:
                 return await self._through(ready or await self.connect())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from math import inf
 from time import monotonic
 
@@ -10,10 +11,10 @@ from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.login import Login
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route import Chain, Route, choose_route
-from tunnelctl.engine.kernel import run
-from tunnelctl.errors import UsageProblem
+from tunnelctl.engine.kernel import TooSlowError, fail_after, run
+from tunnelctl.errors import TimedOut, UsageProblem
 from tunnelctl.proto import fields as header
-from tunnelctl.proto.address import Address
+from tunnelctl.proto.address import Address, parse_host
 from tunnelctl.proto.connect_client import ConnectClient
 from tunnelctl.proto.proxy_url import ProxyURL
 from tunnelctl.trace import Trace
@@ -42,7 +43,9 @@ class Ways:
         self._extra = tuple(header.parse(text) for text in options.header)
         if self._extra:
             ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
+        self.timeout = options.timeout or inf  # seconds for the whole way, whichever it is
         self._hops: dict[Chain, tuple[Hop, ...]] = {}
+        self._hop = cache(self._make_hop)  # chains share proxies: each is logged in to, and warned of, as one
         self._target_tls = self._tls_to_target()
         self._dead: DeadProxies[Chain] | None = None
         self._pac: Pac | None = None
@@ -82,7 +85,12 @@ class Ways:
     async def _route(self, target: Address) -> Route:
         if self._pac is None:
             return choose_route(target, self._options.proxy, self._environ)
-        choices = await self._pac.find(target)
+        try:
+            with fail_after(self.timeout):
+                choices = await self._pac.find(target)
+        except TooSlowError as error:
+            cause = f"the PAC file has not answered within {self.timeout:g} s"
+            raise TimedOut(f"choosing the proxies for {target}", cause, "--timeout sets how long the whole way may take") from error
         return Route(tuple((choice,) if choice is not None else () for choice in choices), "--pac")
 
     def _living(self) -> DeadProxies[Chain]:
@@ -100,7 +108,7 @@ class Ways:
             target,
             self._hops_of(chain),
             options.family,
-            options.timeout or inf,
+            self.timeout,
             options.connect_timeout or inf,
             options.keepalive,
             self._exact,
@@ -116,11 +124,13 @@ class Ways:
             self._hops[chain] = hops
         return hops
 
-    def _hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
+    def _make_hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
         """A proxy and what it is told: its own credentials; and the nearest the user's fields, which may be secrets as well."""
         fields = self._extra if nearest else ()
         protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
-        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), self._login(proxy, nearest))
+        typed = header.get(fields, "proxy-authorization") is not None  # then that is what the user wants it to be told
+        login = None if typed else self._login(proxy, nearest)
+        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login)
 
     def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
         """How TLS is spoken to a proxy. A certificate of ours, and a pin, are for one of them: the first."""
@@ -150,7 +160,7 @@ class Ways:
             return None
         from tunnelctl.stream.tls_settings import TLSClient, client_context
 
-        name = options.tls_name or options.target.host
+        name = parse_host(options.tls_name) if options.tls_name is not None else options.target.host
         settings = TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, flags="--tls")
         client_context(settings)
         return settings
@@ -159,6 +169,7 @@ class Ways:
         """What it may be told of the user. Files, commands and people are asked when it is wanted."""
         options = self._options
 
+        @cache
         def source() -> CredentialSource:
             from tunnelctl.client.credentials import CredentialSource
 
@@ -168,6 +179,7 @@ class Ways:
             return Login(proxy.address, options.auth, lambda: source().find())  # netrc, which nobody has named
         ours = source()
         ours.prepare()
-        if options.ask_password and not isinstance(options, ConnectOptions):
+        if options.ask_password and self._pac is None and not isinstance(options, ConnectOptions):
             run(ours.find)  # once, before there are others who want the terminal, or a tunnel at once
-        return Login(proxy.address, options.auth, ours.find, patient=nearest and options.ask_password)
+        waits = options.ask_password or options.password_command is not None
+        return Login(proxy.address, options.auth, ours.find, patient=nearest and waits)
