@@ -1,5 +1,7 @@
 """V9: who starts it without thinking starts no open proxy."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.server.harness import Proxy, cheap_hashes, users_file  # noqa: F401
@@ -35,6 +37,29 @@ def test_beyond_loopback_it_starts_when_forced() -> None:
 def test_beyond_loopback_it_starts_with_users_who_then_have_to_log_in(tmp_path: object) -> None:
     with Proxy(listen=("0.0.0.0:0",), users=users_file(tmp_path, alice="secret")) as proxy:  # type: ignore[arg-type]
         assert proxy.refusal("127.0.0.1:1").status == 407
+
+
+@pytest.mark.parametrize(
+    ("clients", "starts"),
+    [
+        (['["192.0.2.0/24"]'], True),
+        (['["192.0.2.0/24", "2001:db8::/32"]', '["10.0.0.1"]'], True),
+        (['["0.0.0.0/0"]'], False),
+        (['["192.0.2.0/24", "::/0"]'], False),
+        (['["192.0.2.0/24"]', ""], False),
+        ([], False),
+    ],
+)
+def test_beyond_loopback_it_starts_where_each_rule_names_its_clients(clients: list[str], starts: bool, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("".join(f'[[allow]]\ntargets = ["*:443"]\n{who and "clients = " + who}\n' for who in clients))
+    proxy = Proxy(listen=("0.0.0.0:0",), allow=(), policy=str(path))
+    if starts:
+        with proxy:
+            assert proxy.refusal("198.41.0.4:443").status == 403, "this one is no client of theirs"
+    else:
+        with pytest.raises(UsageProblem, match="open proxy"), proxy:
+            raise AssertionError("it started")
 
 
 @pytest.mark.parametrize("name", ["localhost:0", "example.com:0", "*:0", "a:0"])
