@@ -8,16 +8,14 @@ import pytest
 
 from tunnelctl import __version__
 from tunnelctl.cli.app import parse
-from tunnelctl.cli.commands import VARIABLES
 from tunnelctl.cli.values import connect_options
 from tunnelctl.proto.policy import parse_rule
 from tunnelctl.proto.proxy_url import parse_proxy_list
-from tunnelctl.status import ExitStatus
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 _FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_CALL = re.compile(r"\btunnelctl ((?:connect|serve|hash-password|completion)\b.*)$", re.MULTILINE)
+_CALL = re.compile(r"\btunnelctl ((?:connect|check|forward|serve|ssh-config|hash-password|completion)\b.*)$", re.MULTILINE)
 _AFTER = re.compile(r" [<>\\]|'\"")  # a redirection, the end of the line, the end of the quotes around an ssh option
 
 
@@ -42,21 +40,6 @@ def test_command_lines_are_understood(line):
     for flag, text in call.pairs:
         if flag.metavar == "RULE":
             parse_rule(text)
-
-
-def rows(heading: str) -> list[tuple[str, str]]:
-    """The rows of the table under a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    cells = re.findall(r"^\| (.*?) \| (.*) \|$", section, re.MULTILINE)
-    return [(left, right) for left, right in cells if left not in ("status", "variable")]
-
-
-def test_exit_statuses():
-    assert rows("Exit status") == [*((str(int(s)), s.meaning) for s in ExitStatus), ("128+n", "ended by signal n")]
-
-
-def test_variables():
-    assert rows("Environment") == [(", ".join(f"`{name}`" for name in v.names), v.meaning) for v in VARIABLES]
 
 
 def test_links():

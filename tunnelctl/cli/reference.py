@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable
 from difflib import unified_diff
 from pathlib import Path
 
-from tunnelctl.cli.commands import OTHERS, VARIABLES
+from tunnelctl.cli.commands import OTHERS
 from tunnelctl.cli.flags import flags_of
 from tunnelctl.cli.man import pages
 from tunnelctl.cli.schema import schema
 from tunnelctl.cli.shells import SCRIPTS
 from tunnelctl.cli.usage import left, right
-from tunnelctl.status import ExitStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETIONS = {"bash": "completions/bash/tunnelctl", "zsh": "completions/zsh/_tunnelctl", "fish": "completions/fish/tunnelctl.fish"}
@@ -99,16 +98,7 @@ def others(_: str) -> str:
     return rows("instead of", "write", ((f"`{theirs}`", f"`{ours}`") for theirs, ours in OTHERS))
 
 
-def statuses(_: str) -> str:
-    pairs = [(str(int(status)), status.meaning) for status in ExitStatus]
-    return rows("status", "meaning", [*pairs, ("128+n", "ended by signal n")])
-
-
-def variables(_: str) -> str:
-    return rows("variable", "meaning", ((", ".join(f"`{name}`" for name in v.names), v.meaning) for v in VARIABLES))
-
-
-TABLES: dict[str, Callable[[str], str]] = {"flags": table, "others": others, "statuses": statuses, "variables": variables}
+TABLES: dict[str, Callable[[str], str]] = {"flags": table, "others": others}
 
 
 def cell(text: str) -> str:
