@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -213,16 +215,14 @@ def test_v2_it_is_no_target_whatever_the_rules_say() -> None:
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "find_spec", lambda _: None)
+    for module in ("tunnelctl.server.exposition", "prometheus_client"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageProblem) as caught:
         parse_admin("127.0.0.1:0", forced=False)
     assert caught.value.hint == "pip install 'tunnelctl[metrics]'"
 
 
 def test_the_library_is_loaded_only_for_it() -> None:
-    import subprocess
-    import sys
-
     code = "import sys, tunnelctl.server.serve; assert 'prometheus_client' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
 

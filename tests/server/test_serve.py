@@ -15,8 +15,9 @@ from tests.peers.process import wait_until
 from tests.peers.program import MODULE, Serve, environment, started
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
+from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.errors import ListenError
-from tunnelctl.server import access_log, session
+from tunnelctl.server import access_log, serve, session
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
 
@@ -333,3 +334,19 @@ def test_a_clock_that_jumps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (end["ended_by"], end["cause"]) == ("client", "eof")
     assert end["time"] - decision["time"] == -2 * 86_400
     assert 0 <= end["seconds"] < SECONDS
+
+
+def test_a_reload_without_a_thread_to_be_had_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A dead name service may hold all of them when SIGHUP comes."""
+
+    async def to_thread(*_: object) -> None:
+        raise BusyResourceError("128 threads are already under way")
+
+    policy = tmp_path / "policy.toml"
+    policy.write_text("")
+    monkeypatch.setattr(serve, "to_thread", to_thread)
+    with ScriptedServer(echo) as target, Proxy(policy=str(policy)) as proxy, proxy.tunnel(target.authority) as client:
+        proxy.hang_up()
+        wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
+        assert client.echoes()
+    assert proxy.warnings == ["the policy stays as it was: 128 threads are already under way"]

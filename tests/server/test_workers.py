@@ -21,6 +21,7 @@ from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client
 from tunnelctl.server import workers as under_test
 from tunnelctl.server.metrics import Board
+from tunnelctl.server.serve import TICK_SECONDS
 from tunnelctl.server.workers import Supervisor
 
 SERVE = ("serve", "--workers", "2")
@@ -188,6 +189,20 @@ def test_a_supervisor_that_is_killed_takes_its_workers_with_it() -> None:
     with workers("--drain", "0") as serve:
         pids = serve.pids()
         serve.process.kill()
+        assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+def test_tunnels_outlive_a_supervisor_that_is_killed_by_their_drain() -> None:
+    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+        client.tunnel(target.authority)
+        pids = serve.pids()
+        serve.process.kill()
+        wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
+        deadline = time.monotonic() + 2.5 * TICK_SECONDS  # each tick is a chance to be told again
+        while time.monotonic() < deadline:
+            assert client.echoes()
+            time.sleep(0.05)
+        client.sock.close()
         assert all(ended_within(pid, SECONDS) for pid in pids)
 
 

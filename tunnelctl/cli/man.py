@@ -174,7 +174,7 @@ LOG_KEYS = (
         "A decision has",
         (
             ("address", "address and port that the tunnel was connected to; empty if it was refused"),
-            ("local", "address and port that it was connected from; empty if it was refused"),
+            ("local", "address and port that it was connected from; empty if it was refused, or leads on through another proxy"),
             ("allowed", "whether the tunnel was opened"),
             ("status", "the status code of the answer, 200 if it was opened; nobody is told that of a failed TLS handshake"),
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),

@@ -6,7 +6,6 @@ It only ever reads. A request is bounded in size, time and number, and is the la
 import json
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib.util import find_spec
 from time import monotonic
 from typing import NamedTuple
 
@@ -38,8 +37,10 @@ class Page(NamedTuple):
 
 def parse_admin(text: str, forced: bool) -> ListenAddress:
     """The value of --admin. Raises UsageProblem: who reaches it can read who talks to whom."""
-    if find_spec("prometheus_client") is None:
-        raise UsageProblem("--admin", "prometheus-client is not installed", "pip install 'tunnelctl[metrics]'")
+    try:
+        import tunnelctl.server.exposition  # noqa: F401  (here, so that workers share the memory that it takes)
+    except ImportError:
+        raise UsageProblem("--admin", "prometheus-client is not installed", "pip install 'tunnelctl[metrics]'") from None
     address = parse_listen(text)
     if not (address.private or forced):
         hint = "use 127.0.0.1 or unix:PATH, or say --open-admin if something else keeps strangers out"

@@ -11,6 +11,7 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import product
+from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.proto.refusal import REASONS
@@ -97,6 +98,14 @@ class Board:
         """The sum over all rows."""
         return sum(row[place] for row in self.rows)
 
+    def beat(self, number: int) -> None:
+        """Notes that this worker's loop turns."""
+        self.rows[number][BEAT] = monotonic()
+
+    def silence(self, number: int) -> float:
+        """Seconds since it has done so."""
+        return monotonic() - self.rows[number][BEAT]
+
     def samples(self, family: Family) -> Iterator[tuple[tuple[str, ...], list[float]]]:
         """The labels and the numbers of a family; of what has labels, only what has happened."""
         for labels, place in PLACES[family.name].items():
@@ -146,10 +155,6 @@ class Metrics:
     def _move(self, account: Account, counted: tuple[int, int]) -> None:
         self._row[_SENT] += account.moved[0] - counted[0]
         self._row[_RECEIVED] += account.moved[1] - counted[1]
-
-    def beat(self, now: float) -> None:
-        """The loop has turned."""
-        self._row[BEAT] = now
 
 
 def _known(text: str, names: tuple[str, ...]) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunnelctl.engine.kernel import Nursery, run, sleep
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.network import Network
@@ -23,7 +22,7 @@ from tunnelctl.server.admin import Admin, Pages, parse_admin
 from tunnelctl.server.behind import Balancers, parse_trusted
 from tunnelctl.server.interim import Interim
 from tunnelctl.server.limits import Caps, Most, parse_prefixes
-from tunnelctl.server.metrics import BEAT, Board, Metrics
+from tunnelctl.server.metrics import Board, Metrics
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce, load_policy
@@ -232,16 +231,22 @@ def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callab
     if books.log is not None and (options.log_interval or options.log_bytes):
         looks.append(Interim(books.log, books.open, options.log_interval, options.log_bytes).look)
     if options.workers > 1:
-
-        def alive() -> None:
-            shared.board.rows[number][BEAT] = monotonic()
-            if os.getppid() != shared.supervisor:  # nobody would ever tell us to stop
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        looks.append(alive)
+        looks += [lambda: shared.board.beat(number), _Orphan(shared.supervisor).look]
     elif watchdog_seconds(shared.environ):
         looks.append(lambda: notify("WATCHDOG=1", shared.environ))
     return looks
+
+
+class _Orphan:
+    """Stops a worker whose supervisor has died: nobody would ever tell it to."""
+
+    def __init__(self, supervisor: int) -> None:
+        self._supervisor, self._told = supervisor, False
+
+    def look(self) -> None:
+        if os.getppid() != self._supervisor and not self._told:
+            self._told = True  # a second signal would end the drain
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _tick(looks: list[Callable[[], None]], seconds: float) -> None:
@@ -309,7 +314,10 @@ class Server:
             self._tell(reloading())
             if self._service.books.log is not None:
                 await self._service.books.log.reopen()
-            await to_thread(self._service.policy.reload, self._trace)  # a long file takes a second to read
+            try:
+                await to_thread(self._service.policy.reload, self._trace)  # a long file takes a second to read
+            except BusyResourceError as error:
+                self._trace("warning", text=f"the policy stays as it was: {error}")
             self._tell("READY=1")
 
     async def _accept(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic
 
-from tunnelctl.server.metrics import BEAT, RESTARTS, Board
+from tunnelctl.server.metrics import RESTARTS, Board
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP
 from tunnelctl.stream.listen import ListenAddress, listen
@@ -135,7 +135,7 @@ class Supervisor:
 
     def _start(self, number: int, make: Callable[[], list[socket.socket]]) -> None:
         """Forks one worker. The child never returns."""
-        self._board.rows[number][BEAT] = monotonic()
+        self._board.beat(number)
         pid = os.fork()
         if pid:
             self._workers[pid] = number
@@ -182,7 +182,7 @@ class Supervisor:
     def _kill_the_stuck(self) -> None:
         """One whose loop has not turned for the time that our own watchdog gives us serves nobody."""
         for pid, number in self._workers.items():
-            if monotonic() - self._board.rows[number][BEAT] > self._watchdog:
+            if self._board.silence(number) > self._watchdog:
                 self._trace("warning", text=f"worker {pid} hangs: it is killed")
                 os.kill(pid, signal.SIGKILL)
 
