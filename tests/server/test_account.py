@@ -22,7 +22,7 @@ def test_only_tunnels_that_are_open_are_kept() -> None:
     assert books.open == {"1": account}
     assert (account.phase, refused.phases[-1][0]) == ("answer", "head")
     assert account.opened == account.since
-    assert account.phases == (), "nothing is kept that nobody asks for"
+    assert account.phases == [], "nothing is kept that nobody asks for"
     books.ended(account, GONE)
     assert books.open == {}
 

@@ -24,7 +24,7 @@ def test_counters_and_histograms() -> None:
     board = Board(2)
     for row, seconds in zip(board.rows, (0.002, 70.0), strict=True):
         metrics, account = Metrics(row), Account("1", "c")
-        account.phases, account.moved = (("dial", seconds),), (5, 6)
+        account.phases, account.moved = [("dial", seconds)], (5, 6)
         metrics.decided(account, 200, "")
         metrics.ended(account, DRAINED)
     found = read(board)

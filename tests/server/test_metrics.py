@@ -23,7 +23,7 @@ def counted(board: Board, name: str) -> dict[tuple[str, ...], float]:
 
 def account(*phases: tuple[str, float], moved: tuple[int, int] = (0, 0), session: str = "1") -> Account:
     one = Account(session, "c")
-    one.phases, one.moved = phases, moved
+    one.phases, one.moved = list(phases), moved
     return one
 
 

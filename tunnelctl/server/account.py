@@ -33,7 +33,7 @@ class Account:
         self.user = self.target = self.rule = ""
         self.address = self.local = ""  # the two ends of the connection to the target
         self.phase, self.since = "head", monotonic()
-        self.phases: tuple[tuple[str, float], ...] = ()
+        self.phases: list[tuple[str, float]] = []
         self.reports: tuple[str, ...] = ()  # the report rules that would have refused it
         self.seen: Seen | None = None  # what the tunnel carries, where a rule asked for that
         self.opened = 0.0  # when the tunnel was granted
@@ -42,7 +42,7 @@ class Account:
     def enter(self, phase: str) -> None:
         """The next phase begins."""
         now = monotonic()
-        self.phases = (*self.phases, (self.phase, now - self.since))
+        self.phases.append((self.phase, now - self.since))
         self.phase, self.since = phase, now
 
 
@@ -76,7 +76,8 @@ class Books:
             said = {"address": account.address, "status": status, "rule": account.rule, "error": error}
             self._trace("decision", **who, **said, reports=list(account.reports))
         if status == 200:  # told, and of no more use: what is kept is kept for each of thousands
-            account.phases, account.local = (), ""
+            account.phases.clear()
+            account.local = ""
 
     def ended(self, account: Account, outcome: Outcome) -> None:
         """The end of a tunnel that was granted."""

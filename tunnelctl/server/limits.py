@@ -45,7 +45,7 @@ class Caps(Crowd):
 
     def __init__(self, most: Most) -> None:
         super().__init__()
-        self._most = most
+        self._max, self._max_dials, self._prefixes = most.tunnels, most.dials, most.prefixes
         self.tunnels = self.dials = 0
         by_whom = (
             _Count(most.per_client, refusal.client_limit_reached),
@@ -56,32 +56,32 @@ class Caps(Crowd):
 
     def take(self, client: str, user: str, target: str) -> Refusal | None:
         """Counts one tunnel more; the answer instead where that would pass a cap. An empty text is nobody, and not counted."""
-        if self._most.tunnels and self.tunnels >= self._most.tunnels:
+        if self._max and self.tunnels >= self._max:
             return refusal.limit_reached()
-        counted = self._counted(client, user, target)
-        for count, key in counted:
-            if count.of.get(key, 0) >= count.most:
-                return count.refusal()
-        for count, key in counted:
-            count.add(key, 1)
+        if self._counts:  # not in the usual case
+            counted = self._counted(client, user, target)
+            for count, key in counted:
+                if count.of.get(key, 0) >= count.most:
+                    return count.refusal()
+            for count, key in counted:
+                count.add(key, 1)
         self.tunnels += 1
         return None
 
     def release(self, client: str, user: str, target: str) -> None:
         """Takes one back that was counted with the same words."""
         self.tunnels -= 1
-        for count, key in self._counted(client, user, target):
-            count.add(key, -1)
+        if self._counts:
+            for count, key in self._counted(client, user, target):
+                count.add(key, -1)
 
     def _counted(self, client: str, user: str, target: str) -> list[tuple[_Count, str]]:
-        if not self._counts:  # the usual case
-            return []
-        keys = (network_of(client, self._most.prefixes), user, target)
+        keys = (network_of(client, self._prefixes), user, target)
         return [(count, keys[place]) for place, count in self._counts if keys[place]]
 
     def start_dial(self) -> Refusal | None:
         """Counts one name lookup, with the dial behind it; the answer instead where there are too many."""
-        if self._most.dials and self.dials >= self._most.dials:
+        if self._max_dials and self.dials >= self._max_dials:
             return refusal.limit_reached("this proxy is opening too many connections just now")
         self.dials += 1
         return None
