@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.security import everywhere
 from tests.server.harness import Names, Proxy, dialled
 from tunnelctl.errors import AddressError
 from tunnelctl.proto.address import parse_authority
@@ -37,6 +38,25 @@ def test_names_below_a_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     below = ["a.trusted.test", "A.B.Trusted.TEST."]
     answered = statuses(monkeypatch, [*SAME, *OTHER, *below], "*.trusted.test:443")
     assert {host for host, status in answered.items() if status == 502} == set(below)
+
+
+@pytest.mark.peer("unshare", "ip")
+def test_over_real_sockets_where_every_name_leads_to_a_listener() -> None:
+    """Whatever a rule lets through by mistake would be reached: each name has an address of its own."""
+    below = ["a.trusted.test", "A.B.Trusted.TEST."]
+    hosts = [*SAME, *OTHER, *below]
+    found = {host: f"198.41.0.{number}" for number, host in enumerate({host.lower().removesuffix(".") for host in hosts}, 1)}
+    names = {host.replace(".", "_"): [[ip]] for host, ip in found.items()}
+
+    def reached(rules: list[str], deny: list[str]) -> set[str]:
+        outcome = everywhere.ask(hosts, rules, deny, names)
+        by_ip = {ip: host for host, ip in found.items()}
+        assert all(answers[0][0] in (200, 403) for answers in outcome.answers.values())
+        return {by_ip[ip] for ip in outcome.reached}
+
+    assert reached(["trusted.test:*"], []) == {"trusted.test"}
+    assert reached(["*.trusted.test:*"], []) == {"a.trusted.test", "a.b.trusted.test"}
+    assert reached(["*:*"], ["trusted.test:*", "*.trusted.test:*"]) == set(OTHER)
 
 
 @pytest.mark.parametrize(

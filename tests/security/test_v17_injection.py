@@ -8,7 +8,7 @@ import pytest
 
 from tests.client.harness import connect
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import Proxy
+from tests.server.harness import Proxy, Trap
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address, parse_authority
@@ -31,6 +31,21 @@ def test_hostile_targets_in_the_answer(target: bytes) -> None:
     (status,) = parse(answer.fields["proxy-status"])
     assert (status.proxy, status.error) == ("tunnelctl", "http_request_error")
     assert b"<script>" not in answer.raw
+
+
+INSERTED = [bytes([octet]) for octet in b"\r\n\0\t\x1b \"'\\,;<@\x80\xff"] + [b"\r\n", b"%0d%0a", b"a" * 4096]
+
+
+@pytest.mark.parametrize("text", INSERTED)
+def test_a_hostile_target_reaches_nothing(text: bytes) -> None:
+    """The rules allow all of loopback and every name: what is left of the target must not be taken for it."""
+    with Trap() as trap, Proxy("127.0.0.0/8:*", "*:*") as proxy:
+        host, port = b"127.0.0.1", b"%d" % trap.port
+        for target in (host + text + b":" + port, text + host + b":" + port, host + b":" + text + port, host + b":" + port + text):
+            answer = proxy.ask(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + host + b":" + port + b"\r\n\r\n")
+            assert answer.status in (400, 414, 431, 505), target
+        proxy.wait_for_records(4)
+        assert proxy.log().isascii()
 
 
 @pytest.mark.parametrize("method", [b"G\rX: y", b'"evil"', b"<b>", b"A" * 8000, b"\x1b[2J"])
