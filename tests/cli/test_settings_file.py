@@ -13,7 +13,7 @@ from tests.client.harness import CANARY
 from tunnelctl.cli.app import parse as parse_line
 from tunnelctl.cli.flags import CHOICE, FLAGS, Flag, flags_of
 from tunnelctl.cli.settings import Settings, complete
-from tunnelctl.cli.settings_file import COMMANDS, KEYS, lines_of, origins, parse, texts_of
+from tunnelctl.cli.settings_file import COMMANDS, KEYS, origins, parse, texts_of
 from tunnelctl.cli.values import read_fields
 from tunnelctl.errors import SettingsError
 
@@ -327,18 +327,6 @@ def test_no_mistake_shows_a_password(tmp_path: Path) -> None:
 def test_whatever_stands_there_is_read_or_complained_about(text: str) -> None:
     with suppress(SettingsError):
         parse(text.encode(), PATH)
-
-
-def test_lines() -> None:
-    text = '[defaults]\nproxy = [\n  "a=b",\n  "c",\n]\n[profiles."a b"]  # x = 1\ntimeout=1\n[ profiles . c ]\n"json" = true\n'
-    assert lines_of(text) == {
-        ("defaults",): 1,
-        ("defaults", "proxy"): 2,
-        ("profiles", "a b"): 6,
-        ("profiles", "a b", "timeout"): 7,
-        ("profiles", "c"): 8,
-        ("profiles", "c", "json"): 9,
-    }
 
 
 # --- others

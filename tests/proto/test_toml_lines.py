@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
-from tunnelctl.proto.toml_lines import line_of, lines_of
+from tunnelctl.proto.toml_lines import TomlError, line_of, lines_of, read_toml
 
 TEXT = '''# a comment with [brackets] and "quotes
 title = "a # is no comment, nor is [this] a table"
@@ -73,6 +73,30 @@ def test_what_has_no_line_has_that_of_what_it_stands_in():
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n# end"])
 def test_the_last_line_needs_no_end(end):
     assert lines_of(f"a = 1\r\nb = 2{end}") == {("a",): 1, ("b",): 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        ("x = 1\n = 2\n", 2, "invalid statement"),
+        ("x = 1\ny = [1,\n\n\n", 2, "invalid value"),
+        ("x = 1\ny = 5 5", 2, "expected newline or end of document after a statement"),
+        ("x = 1\n\nx = 2", 3, "cannot overwrite a value"),
+        ("x =", 1, "invalid value"),
+    ],
+)
+def test_what_is_no_toml(text, line, cause):
+    with pytest.raises(TomlError) as caught:
+        read_toml(text)
+    assert (caught.value.line, caught.value.cause) == (line, cause)
+
+
+def test_what_is():
+    text = '[a]\nb = [\n "c=d",\n]\n[e."f g"]  # x = 1\nh=1\n[ e . i ]\n"j" = true\nk = {l = 1, m = 2}\n'
+    document, lines = read_toml(text)
+    assert document == {"a": {"b": ["c=d"]}, "e": {"f g": {"h": 1}, "i": {"j": True, "k": {"l": 1, "m": 2}}}}
+    assert list(lines.values()) == [1, 2, 5, 6, 7, 8, 9]
+    assert lines[("e", "f g", "h")] == 6
 
 
 STRINGS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12)

@@ -3,9 +3,7 @@
 Every key in it is checked, also those of other profiles and other commands: a mistake should show when it is made.
 """
 
-import re
 import stat
-import tomllib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
@@ -15,6 +13,7 @@ from tunnelctl.cli.flags import CONFLICTS, COUNT, FILE, FLAGS, LEVEL, SECONDS, S
 from tunnelctl.cli.settings import Settings
 from tunnelctl.cli.values import Pair, read_value
 from tunnelctl.errors import SettingsError, UsageProblem
+from tunnelctl.proto.toml_lines import Path, TomlError, read_toml
 
 COMMANDS = ("connect", "forward", "run", "serve")  # that read it
 KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
@@ -66,62 +65,22 @@ class File(NamedTuple):
 def parse(content: bytes, path: str) -> File:
     """Raises SettingsError, which names file and line."""
     try:
-        text = content.decode()
-        found = tomllib.loads(text)
+        found, lines = read_toml(content.decode())
     except UnicodeDecodeError:
         raise SettingsError(f"settings file {path}", "it is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise _broken(str(error), text, path) from None
-    return _Reader(path, lines_of(text)).read(found)
-
-
-def _broken(message: str, text: str, path: str) -> SettingsError:
-    reason, place = _parts(message)
-    found = re.match(r"line (\d+)", place)
-    line = found[1] if found else text.rstrip().count("\n") + 1
-    return _at(path, line, reason)
+    except TomlError as error:
+        raise _at(path, error.line, error.cause) from None
+    return _Reader(path, lines).read(found)
 
 
 def _at(path: str, line: str | int, reason: str) -> SettingsError:
     return SettingsError(f"settings file {path}, line {line}", reason)
 
 
-def _parts(message: str) -> tuple[str, str]:
-    """tomllib ends its messages with `(at line 3, column 5)` or `(at end of document)`."""
-    reason, _, place = message.rpartition(" (at ")
-    return reason[:1].lower() + reason[1:], place
-
-
-def lines_of(text: str) -> dict[tuple[str, ...], int]:
-    """Where each table and each key stands, which tomllib does not tell; it reads the names, however they are quoted."""
-    found: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.lstrip().startswith("["):
-            table = _name(line) or table
-            found.setdefault(table, number)
-        elif "=" in line:
-            found.setdefault((*table, *_name(line.partition("=")[0] + "= 0")), number)
-    return found
-
-
-def _name(text: str) -> tuple[str, ...]:
-    """The dotted name of a line that is a header or an assignment; () for anything else, such as a line inside a list."""
-    try:
-        value: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return ()
-    name = []
-    while isinstance(value, dict) and value:
-        (key, value), *_ = value.items()
-        name.append(key)
-    return tuple(name)
-
-
 class _Reader:
     """Checks names and kinds."""
 
-    def __init__(self, path: str, lines: dict[tuple[str, ...], int]) -> None:
+    def __init__(self, path: str, lines: dict[Path, int]) -> None:
         self._path, self._lines = path, lines
 
     def read(self, found: dict[str, Any]) -> File:

@@ -1,7 +1,8 @@
-"""Where in a TOML text each key stands: tomllib keeps no lines, and an error in a file is worth little without one."""
+"""TOML with the lines on which its keys stand: tomllib keeps none, and an error in a file is worth little without one."""
 
 import re
 import tomllib
+from typing import Any
 
 # What a newline, a bracket or a # inside of does not count: strings of the four kinds. Then comments, and what does count. A string
 # of three quotes may end in two more that belong to it.
@@ -10,6 +11,26 @@ _TOKEN = re.compile(
 )
 
 Path = tuple[str | int, ...]
+
+
+class TomlError(Exception):
+    """It is not TOML: on which line, and why."""
+
+    def __init__(self, line: int, cause: str) -> None:
+        super().__init__(line, cause)
+        self.line, self.cause = line, cause
+
+
+def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
+    """The document, and `lines_of` it. Raises TomlError."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its message ends with `(at line 3, column 5)` or `(at end of document)`.
+        cause, _, place = str(error).rpartition(" (at ")
+        found = re.match(r"line (\d+)", place)
+        raise TomlError(int(found[1]) if found else text.rstrip().count("\n") + 1, cause[:1].lower() + cause[1:]) from None
+    return document, lines_of(text)
 
 
 def lines_of(text: str) -> dict[Path, int]:

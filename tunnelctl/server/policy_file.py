@@ -11,18 +11,17 @@
 It is taken whole or not at all: a file with one mistake changes nothing.
 """
 
-import re
-import tomllib
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from tunnelctl.errors import AddressError, SettingsError, TunnelctlError, reason
+from tunnelctl.errors import AddressError, SettingsError, TunnelctlError
 from tunnelctl.proto.address import shown
 from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy, Rule, parse_client, parse_rule
-from tunnelctl.proto.toml_lines import Path, line_of, lines_of
+from tunnelctl.proto.toml_lines import Path, TomlError, line_of, read_toml
+from tunnelctl.server.text_file import read_text
 from tunnelctl.trace import Trace
 
-MAX_FILE = 4 << 20  # characters, some ten thousand rules; a wrong path may be a device without an end
+MAX_FILE = 4 << 20  # characters, some ten thousand rules
 MAX_NAME = 64  # characters of a rule's name: it stands in every record that the rule decides
 
 T = TypeVar("T")
@@ -35,41 +34,18 @@ def load_policy(path: str | None, allow: tuple[str, ...] = (), deny: tuple[str, 
     """The rules of the file, if there is one, and of the command line together. Raises SettingsError or AddressError."""
     rules: dict[str, list[Rule]] = {"allow": list(map(parse_rule, allow)), "deny": list(map(parse_rule, deny)), "report": []}
     if path is not None:
-        for kind, several in parse_policy(_read(path), f"policy file {path}").items():
+        for kind, several in parse_policy(read_text(path, "policy file", MAX_FILE), f"policy file {path}").items():
             rules[kind] += several
     return Policy(tuple(rules["allow"]) or DEFAULT_ALLOW, tuple(rules["deny"]), tuple(rules["report"]))
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"policy file {path}", reason(error) if isinstance(error, OSError) else "it is not UTF-8") from error
-    if len(text) > MAX_FILE:
-        raise SettingsError(f"policy file {path}", f"it is longer than {MAX_FILE >> 20} MiB")
-    return text
 
 
 def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
     """The rules by kind. Raises SettingsError that names line and key, after `what`."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line, cause = _where(str(error), text)
-        raise SettingsError(f"{what}, line {line}", f"it is not TOML: {cause}") from error
-    return _File(what, lines_of(text)).rules(document)
-
-
-def _where(message: str, text: str) -> tuple[int, str]:
-    """The line that tomllib speaks of, and what it says; its end, which says where, is cut off."""
-    cause, _, place = message.rpartition(" (at ")
-    found = re.match(r"line (\d+)", place)
-    return int(found[1]) if found else text.count("\n", 0, len(text.rstrip())) + 1, _lower(cause)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+        document, lines = read_toml(text)
+    except TomlError as error:
+        raise SettingsError(f"{what}, line {error.line}", f"it is not TOML: {error.cause}") from None
+    return _File(what, lines).rules(document)
 
 
 class _File:

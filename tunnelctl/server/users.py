@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from tunnelctl.engine.event import Semaphore
 from tunnelctl.engine.outside import to_thread
-from tunnelctl.errors import SettingsError, reason
+from tunnelctl.errors import SettingsError
 from tunnelctl.proto.digest_server import SALT as NONCE_SALT
 from tunnelctl.proto.digest_server import DigestServer, Login, is_realm, make_login
 from tunnelctl.proto.refusal import REALM, basic_challenge
+from tunnelctl.server.text_file import read_text
 
 # One of the settings that OWASP's password storage cheat sheet takes as equal: of those the one with the least memory, 16 MiB a
 # check, because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.
@@ -76,13 +77,7 @@ def _encode(data: bytes) -> str:
 
 def load_users(path: str) -> "Users":
     """Reads a users file. Raises SettingsError that names the line."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"users file {path}", reason(error) if isinstance(error, OSError) else "it is not UTF-8") from error
-    if len(text) > MAX_FILE:
-        raise SettingsError(f"users file {path}", f"it is longer than {MAX_FILE >> 20} MiB")
+    text = read_text(path, "users file", MAX_FILE)
     passwords: dict[str, StoredPassword] = {}
     logins: dict[str, Login] = {}
     realms: set[str] = set()

@@ -1,0 +1,33 @@
+"""Reading what an operator has written."""
+
+from pathlib import Path
+
+import pytest
+
+from tunnelctl.errors import SettingsError
+from tunnelctl.server.text_file import read_text
+
+
+def test_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("naïve\n", "utf-8")
+    assert read_text(str(path), "file", 6) == "naïve\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("missing", "no such file or directory"),
+        ("", "is a directory"),
+        ("latin", "it is not UTF-8"),
+        ("long", "it is longer than 1 MiB"),
+        ("/dev/zero", "it is longer than 1 MiB"),
+    ],
+)
+def test_what_cannot_be_read(name: str, cause: str, tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes("naïve".encode("latin-1"))
+    (tmp_path / "long").write_text(" " * ((1 << 20) + 1))
+    path = str(tmp_path / name)
+    with pytest.raises(SettingsError) as caught:
+        read_text(path, "the file", 1 << 20)
+    assert (caught.value.what, caught.value.cause) == (f"the file {path}", cause)
