@@ -1,6 +1,6 @@
 """The benchmark: `connect`, `serve` and `forward`, each beside its peers, in the same run on the same machine.
 
-    python -m tests.bench [connect|serve|features|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+    python -m tests.bench [connect|tls|serve|features|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
 from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
 target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
@@ -18,6 +18,7 @@ connect   start     fork to the first byte from the target on stdout; `python -I
           GiB/s     between two pipes and a socket, one direction, from the first byte on
           CPU       user and system time of the client from that first byte to its end (wait4), for each GiB
           RSS       the greatest resident size during the download
+tls       the same with TLS to the proxy, which HAProxy takes off for everybody; socat and ncat reach a target there directly
 serve     tunnels/s CONNECT, one byte echoed, close, --at-once of them under way; generator and target share one process
           CPU       user and system time of the proxy with all its children, settled after the sample
           GiB/s     from the target to the client through one tunnel
@@ -37,7 +38,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, features, forward, proxies, report
+from tests.bench import clients, features, forward, proxies, report, tls
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
@@ -47,7 +48,7 @@ ROOT = Path(__file__).parents[2]
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("connect", "serve", "features", "forward", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=("connect", "tls", "serve", "features", "forward", "all"), default="all")
     parser.add_argument("--quick", action="store_true", help="two rounds of small samples")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of everything, instead of the plan's own number")
     parser.add_argument("--at-once", type=int, metavar="N", default=32, help="tunnels under way at once (default 32)")
@@ -71,6 +72,8 @@ def main() -> int:
     with Workshop(ROOT) as workshop:
         if arguments.what in ("connect", "all"):
             clients.measure(workshop, result.plan, result.table("connect"))
+        if arguments.what in ("tls", "all"):
+            tls.measure(workshop, result.plan, result.table("tls"))
         if arguments.what in ("serve", "all"):
             proxies.measure(workshop, result.plan, result.table("serve"))
         if arguments.what in ("features", "all"):

@@ -12,8 +12,11 @@ OURS, BARE = "tunnelctl connect", "python -I -c pass"
 # The ports that the scripted proxy of load.c knows; the name is never looked up.
 BANNER, DOWN, UP = 1, 2, 3
 
+ONE_WAY = {"curl"}  # those that upload nothing
+
 Commands = dict[str, list[str]]
 
+PLAIN = "connect -x http://127.0.0.1:{proxy} target.test {port}"
 # As their manuals say, with nothing tuned; nc with -N, without which it never ends.
 PEERS: dict[str, str] = {
     "nc -N": "nc -N -X connect -x 127.0.0.1:{proxy} target.test {port}",
@@ -37,16 +40,16 @@ def scripted_proxy(workshop: Workshop, size: int) -> Iterator[int]:
         end(process)
 
 
-def commands_of(workshop: Workshop, table: Table) -> Commands:
-    """The command lines that can be run here, with {proxy} and {port} open; what is missing goes into the table."""
+def commands_of(workshop: Workshop, table: Table, ours: str, peers: dict[str, str]) -> Commands:
+    """The command lines that can be run here, with their {places} open; what is missing goes into the table."""
     found: Commands = {}
     try:
         script = workshop.tunnelctl()
-        found[OURS] = [str(script), "connect", "-x", "http://127.0.0.1:{proxy}", "target.test", "{port}"]
+        found[OURS] = [str(script), *ours.split()]
         found[BARE] = [str(script.with_name("python")), "-I", "-c", "pass"]
     except Unavailable as reason:
         table.missing[OURS] = str(reason)
-    for name, line in PEERS.items():
+    for name, line in peers.items():
         if which(line.split()[0]):
             found[name] = line.split()
         else:
@@ -55,14 +58,15 @@ def commands_of(workshop: Workshop, table: Table) -> Commands:
 
 
 class Bench:
-    def __init__(self, workshop: Workshop, plan: Plan, table: Table, proxy: int) -> None:
+    def __init__(self, workshop: Workshop, plan: Plan, table: Table, **places: object) -> None:
+        """places: what is filled into the command lines, beside the target's {port}"""
         self._workshop = workshop
         self._plan = plan
         self._table = table
-        self._proxy = proxy
+        self._places = places
 
     def _run(self, mode: str, port: int, command: list[str]) -> dict[str, float]:
-        words = [word.format(proxy=self._proxy, port=port) for word in command]
+        words = [word.format(port=port, **self._places) for word in command]
         return self._workshop.sample("run", mode, self._plan.stream, *words)
 
     def start(self, name: str, command: list[str]) -> dict[str, float]:
@@ -97,7 +101,7 @@ class Bench:
             self._each(self.start, commands)
         streaming = {name: command for name, command in commands.items() if name != BARE}
         self._each(self.down, streaming)
-        self._each(self.up, streaming)
+        self._each(self.up, {name: command for name, command in streaming.items() if name not in ONE_WAY})
 
     def _each(self, sample: Callable[[str, list[str]], dict[str, float]], commands: Commands) -> None:
         for name, command in commands.items():
@@ -108,10 +112,13 @@ class Bench:
 
 
 def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
-    commands = commands_of(workshop, table)
+    commands = commands_of(workshop, table, PLAIN, PEERS)
     with scripted_proxy(workshop, plan.stream) as port:
-        bench = Bench(workshop, plan, table, port)
-        commands = bench.probe(commands)
-        for number in range(plan.rounds):
-            say(f"connect: round {number + 1} of {plan.rounds}")
-            bench.round(commands)
+        measure_each("connect", commands, Bench(workshop, plan, table, proxy=port), plan)
+
+
+def measure_each(name: str, commands: Commands, bench: Bench, plan: Plan) -> None:
+    commands = bench.probe(commands)
+    for number in range(plan.rounds):
+        say(f"{name}: round {number + 1} of {plan.rounds}")
+        bench.round(commands)

@@ -3,7 +3,9 @@
  * stderr and exits 1. Loopback only, every wait bounded by the alarm.
  *
  *   load proxy SIZE                    scripted CONNECT proxy and its target in one; prints its port, lives until killed.
- *                                      CONNECT to port 1: a banner; 2: SIZE bytes down; 3: a byte, SIZE bytes up, a byte
+ *                                      CONNECT to port 1: a banner; 2: SIZE bytes down; 3: a byte, SIZE bytes up, a byte.
+ *                                      Ports 11 to 13 do the same once they are spoken to, by an HTTP request or an empty line.
+ *                                      On 127.0.0.11, 12 and 13 the same port is those targets, and asks for no CONNECT
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
  *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
  *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
@@ -35,7 +37,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TIME_LIMIT = 90, ADDRESSES = 16, HEAD_MAX = 4096, BLOCK = 1 << 20, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3 };
+enum { TIME_LIMIT = 90, ADDRESSES = 16, HEAD_MAX = 4096, BLOCK = 1 << 20, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, ASKED = 10, TARGET_HOST = 10 };
 
 static pid_t child;
 
@@ -184,15 +186,27 @@ static void check_status(const char *head)
 
 /* ---- proxy: scripted, one client at a time ---- */
 
-/* Does not return to its caller with an error: a client that leaves early is the client's failure, seen by `run`. */
-static void serve_client(int fd, long long size)
+/* Reads a head and accepts it, an empty one without a word. The port, if it is a CONNECT. */
+static int requested_port(int fd)
 {
     char head[HEAD_MAX + 1];
-    no_delay(fd);
     read_head(fd, head);
     char *colon = strchr(head, ':');
-    int port = colon ? atoi(colon + 1) : 0;
-    send_all(fd, "HTTP/1.1 200 OK\r\n\r\n");
+    if (*head != '\r')
+        send_all(fd, "HTTP/1.1 200 OK\r\n\r\n");
+    return colon ? atoi(colon + 1) : 0;
+}
+
+/* Does not return to its caller with an error: a client that leaves early is the client's failure, seen by `run`. */
+static void serve_client(int fd, int port, long long size)
+{
+    no_delay(fd);
+    if (!port)
+        port = requested_port(fd);
+    if (port > ASKED) {
+        requested_port(fd);
+        port -= ASKED;
+    }
     if (port == PORT_BANNER)
         send_all(fd, "banner\r\n");
     if (port == PORT_DOWN)
@@ -206,12 +220,8 @@ static void serve_client(int fd, long long size)
         ; /* until the client has gone: closing first would take part in the client's end */
 }
 
-static void proxy(long long size)
+static void accept_forever(int listener, int port, long long size)
 {
-    int listener = listen_or_die();
-    printf("%d\n", port_of(listener));
-    fflush(stdout);
-    signal(SIGCHLD, SIG_IGN);
     for (;;) {
         int fd = accept(listener, NULL, NULL);
         if (fd < 0)
@@ -220,11 +230,30 @@ static void proxy(long long size)
         if (pid == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             alarm(TIME_LIMIT);
-            serve_client(fd, size);
+            serve_client(fd, port, size);
             _exit(0);
         }
         close(fd);
     }
+}
+
+static void proxy(long long size)
+{
+    int listener = listen_or_die();
+    signal(SIGCHLD, SIG_IGN);
+    for (int port = PORT_BANNER; port <= PORT_UP; port++) {
+        int target = try_listen(TARGET_HOST + port, port_of(listener), 0);
+        if (target < 0)
+            die("listen: %s", strerror(errno));
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            accept_forever(target, port, size);
+        }
+        close(target);
+    }
+    printf("%d\n", port_of(listener));
+    fflush(stdout);
+    accept_forever(listener, 0, size);
 }
 
 /* ---- run: one client between two pipes ---- */
@@ -307,6 +336,8 @@ static void run(const char *mode, long long size, char **argv)
     double begun = now(), first = 0, bulk = 0, start_cpu = 0;
     struct pipes pipes = start(argv);
     if (strcmp(mode, "exit")) {
+        if (write(pipes.feed, "\r\n\r\n", 4) != 4) /* this side speaks at once, as ssh does; ports 11 to 13 wait for it */
+            die("write: %s", strerror(errno));
         expect_byte(pipes.answer);
         first = now();
         start_cpu = cpu_of_child();

@@ -33,15 +33,17 @@ class Target(NamedTuple):
     against: str = ""  # one peer, "" for the best of them, "number" for the figure itself
 
 
+CLIENT_COLUMNS = (
+    Column("start_ms", "start, ms", 1),
+    Column("down_gibs", "down, GiB/s", 2),
+    Column("up_gibs", "up, GiB/s", 2),
+    Column("down_cpu", "down, CPU s/GiB", 2),
+    Column("up_cpu", "up, CPU s/GiB", 2),
+    Column("rss_mib", "RSS, MiB", 1),
+)
 COLUMNS = {
-    "connect": (
-        Column("start_ms", "start, ms", 1),
-        Column("down_gibs", "down, GiB/s", 2),
-        Column("up_gibs", "up, GiB/s", 2),
-        Column("down_cpu", "down, CPU s/GiB", 2),
-        Column("up_cpu", "up, CPU s/GiB", 2),
-        Column("rss_mib", "RSS, MiB", 1),
-    ),
+    "connect": CLIENT_COLUMNS,
+    "tls": CLIENT_COLUMNS,
     "serve": (
         Column("tunnels_s", "tunnels/s", 0),
         Column("tunnel_us", "CPU µs a tunnel", 0),
@@ -77,6 +79,7 @@ TARGETS = {
         Target("down_cpu", "CPU a GiB down, × best peer", 0.25, False),
         Target("up_cpu", "CPU a GiB up, × best peer", 0.6, False),
     ),
+    "tls": (),
     "serve": (
         Target("tunnels_s", "tunnels/s, × tinyproxy", 1, True, "tinyproxy"),
         Target("tunnel_us", "CPU a tunnel, × tinyproxy", 1, False, "tinyproxy"),
@@ -93,10 +96,11 @@ TARGETS = {
         Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
     ),
 }
-OURS = {"connect": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS, "features": features.ALL}
+OURS = {"connect": clients.OURS, "tls": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS, "features": features.ALL}
 
 # Whose versions stand below the tables.
-PACKAGES = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "tinyproxy-bin", "squid")
+TUNNELS = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl")
+PACKAGES = (*TUNNELS, "tinyproxy-bin", "squid", "haproxy")
 
 
 class Result:
