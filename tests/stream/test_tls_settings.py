@@ -1,6 +1,8 @@
 """The files that TLS is given, and what is said of those that will not do."""
 
+import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.peers import certificates
+from tests.peers.process import path_of
 from tunnelctl.errors import SettingsError
-from tunnelctl.stream.tls_settings import TLSClient, client_context, server_context
+from tunnelctl.stream.tls_settings import TLSClient, _client_context, client_context, server_context, stands_for
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,79 @@ def test_defaults() -> None:
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+@pytest.fixture
+def hashed(files: certificates.Certificates, tmp_path: Path) -> Path:
+    """A directory with the authority, as OpenSSL wants it."""
+    shutil.copy(files.authority, tmp_path / "authority.pem")
+    subprocess.run([path_of("openssl"), "rehash", str(tmp_path)], check=True, timeout=20)
+    return tmp_path
+
+
+def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
+    """Whether the context takes the certificate of the tests' proxy, which takes a handshake to find out."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_context(*map(str, files.server), None).wrap_bio(to_server, to_client, server_side=True)
+    client = context.wrap_bio(to_client, to_server, server_hostname=certificates.HOST)
+    for _ in range(3):
+        for side in (client, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLCertVerificationError:
+                return False
+    return client.version() is not None
+
+
+def system_has(monkeypatch: pytest.MonkeyPatch, file: Path, directory: Path) -> None:
+    """OpenSSL's own places are compiled into it: Python is told others, OpenSSL nothing."""
+    paths = ssl.get_default_verify_paths()
+    others = paths._replace(openssl_cafile=str(file), openssl_capath=str(directory))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: others)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    _client_context.cache_clear()
+
+
+@pytest.mark.peer("openssl")
+@pytest.mark.parametrize(("variable", "of_file"), [("SSL_CERT_FILE", True), ("SSL_CERT_DIR", False)])
+def test_trusts_what_the_environment_names(
+    variable: str, of_file: bool, files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_has(monkeypatch, hashed / "none.pem", hashed / "none")
+    assert not trusts(client_context(TLSClient(certificates.HOST)), files)
+    monkeypatch.setenv(variable, str(files.authority if of_file else hashed))
+    _client_context.cache_clear()
+    assert trusts(client_context(TLSClient(certificates.HOST)), files)
+
+
+@pytest.mark.peer("openssl")
+def test_trusts_a_hashed_directory_of_the_system_without_its_file(
+    files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_has(monkeypatch, files.authority, hashed)
+    context = client_context(TLSClient(certificates.HOST))
+    assert not context.get_ca_certs()
+    assert trusts(context, files)
+
+
+@pytest.mark.peer("openssl")
+def test_reads_the_file_of_the_system_when_it_has_more_than_the_directory(
+    files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert stands_for(str(hashed), str(files.authority))
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(files.authority.read_bytes() * 2)
+    assert not stands_for(str(hashed), str(bundle))
+    assert not stands_for(str(hashed / "none"), str(bundle))
+    assert not stands_for(str(hashed), str(hashed / "none.pem"))
+    system_has(monkeypatch, bundle, hashed)
+    asked: list[ssl.SSLContext] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda context: asked.append(context))
+    context = client_context(TLSClient(certificates.HOST))
+    assert asked == [context]
 
 
 def test_made_once_for_all_names(files: certificates.Certificates) -> None:
