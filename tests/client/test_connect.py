@@ -409,6 +409,12 @@ def repeats(peer: Conversation) -> None:
     peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n" + head[head.index(b"Proxy-Auth") :])
 
 
+def repeats_in_its_head(peer: Conversation) -> None:
+    """-vv shows all of it."""
+    secrets = [line for line in peer.read_head().split(b"\r\n") if line.startswith((b"Proxy-Auth", b"Cookie"))]
+    peer.send(b"HTTP/1.1 403 %b\r\nX-You-Sent: %b\r\n\r\n" % (secrets[0], b", ".join(secrets)))
+
+
 @pytest.mark.parametrize("shape", ["-vv", "--json"])
 @pytest.mark.parametrize(
     "script",
@@ -420,6 +426,7 @@ def repeats(peer: Conversation) -> None:
         pytest.param(refuses(b""), id="closed"),
         pytest.param(silent, id="silent"),
         pytest.param(repeats, id="repeated by the proxy"),
+        pytest.param(repeats_in_its_head, id="repeated in its head"),
     ],
 )
 def test_no_output_shows_a_secret(script: Script, shape: str) -> None:

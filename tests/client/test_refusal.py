@@ -181,27 +181,12 @@ def test_a_binary_body_is_text_in_the_end() -> None:
     assert "\n" not in text
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "shown", "hidden"),
-    [
-        ("Proxy-Authorization", "Basic dTpwYXNzd29yZA==", "{value}", "dTpw"),
-        ("Proxy-Authorization", "Basic dTpwYXNzd29yZA==", "<b>Basic dTpwYXNzd29yZA&#61;&#61;</b>", "dTpw"),
-        ("proxy-authorization", "Basic dTpw+/c3N3", "<b>dTpw&#43;&#x2F;c3N3</b>", "dTpw"),
-        ("Proxy-Authorization", "Bearer token-1234", "token-1234", "1234"),
-        ("Proxy-Authorization", "Negotiate YIIabcd/+==", "got YIIabcd/+", "YII"),
-        ("Proxy-Authorization", 'Digest username="u", response="0123456789", nc=00000001', "{value}", "0123456789"),
-        ("Proxy-Authorization", 'Digest username="u", response="0123456789", nc=00000001', "&quot;0123456789&quot;", "789"),
-        ("Authorization", "s3cr3t", "{value}", "s3cr3t"),
-        ("Cookie", "sid=s3cr3t; lang=de", "{value}", "s3cr3t"),
-        ("Cookie", "sid=s3cr3t; lang=de", "sid is s3cr3t", "s3cr3t"),
-    ],
-)
-def test_a_page_that_repeats_the_request_shows_no_secret_of_it(name: str, value: str, shown: str, hidden: str) -> None:
-    body = f"You sent: {shown.format(value=value)}".encode()
-    failure = error("403 No", "Content-Type: text/html\r\n", body, sent=((name, value),))
-    assert hidden not in failure.cause
-    assert '"You sent: ' in failure.cause
-    assert "***" in failure.cause
+def test_a_page_that_repeats_the_request_shows_no_secret_of_it() -> None:
+    """Pages escape what they repeat; a reason and details need not."""
+    html, sent = "Content-Type: text/html\r\n", (("Proxy-Authorization", "Basic dTpw+/c3N3"),)
+    assert error("403 No", html, b"<b>dTpw&#43;&#x2F;c3N3</b>", sent).cause == '403 No: it says "***"'
+    assert error("403 Basic dTpw+/c3N3", sent=sent).cause == "403 Basic ***"
+    assert error("502 No", 'Proxy-Status: p; error=x; details="Basic dTpw+/c3N3"\r\n', b"", sent).cause == "502 No (x: Basic ***)"
 
 
 def test_nor_the_beginning_of_one_where_the_page_is_cut() -> None:

@@ -10,7 +10,7 @@ from tunnelctl.engine.kernel import CancelScope, move_on_after
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, TLSFailed, TunnelctlError, Unreachable, reason
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import IS_IT_TLS, ConnectClient, Established, Rejected
-from tunnelctl.proto.fields import get, get_all
+from tunnelctl.proto.fields import SECRET, Fields, get, get_all
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.trace import Trace
@@ -86,7 +86,7 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
         machine = ConnectClient(question.stop, fields, keep)
         question.trace("request", head=machine.masked_request())
         answer = await _converse(question, stream, machine, early, keep)
-        question.trace("response", head=answer.head, status=answer.status)
+        question.trace("response", head=_shown(answer, fields), status=answer.status)
         if isinstance(answer, Established):
             if exchange is not None:
                 exchange.accepted(get(answer.fields, "proxy-authentication-info"))
@@ -96,6 +96,15 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
 
             raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else "")
         fresh, early = False, b""
+
+
+def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
+    """The head of the answer, for people and logs: some proxies repeat in it what they were sent."""
+    if not any(name.lower() in SECRET for name, _ in sent):
+        return answer.head
+    from tunnelctl.client.repeated import Repeated
+
+    return Repeated(sent).hidden_in_head(answer.head)
 
 
 async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | None) -> bool:

@@ -3,10 +3,11 @@
 import re
 from html import unescape
 
+from tunnelctl.client.repeated import Repeated
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import Rejected
-from tunnelctl.proto.fields import SECRET, Fields, get, get_all, is_token
+from tunnelctl.proto.fields import Fields, get, get_all
 
 # RFC 9209 section 2.3: what the proxy says of its own attempt is more exact than its status code.
 _KINDS: dict[str, type[TunnelctlError]] = {
@@ -32,7 +33,6 @@ _HINTS: dict[int | str, str] = {
 }
 
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
-_MASK, _LEAST_SHOWN = "***", 3  # characters of a secret tell nothing
 
 
 def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, login: str = "") -> TunnelctlError:
@@ -44,6 +44,7 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
     reasons = [": ".join(filter(None, (status.error, status.details))) for status in answer.proxy_status if status.error]
     excerpt = "" if reasons else _excerpt(answer, fields)
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
+    cause = Repeated(fields).hidden(cause)
     what = f"proxy {proxy} refused a tunnel to {target}"
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
         return AuthenticationFailed(what, cause, login or _authentication_hint(answer, fields), code=answer.status)
@@ -73,30 +74,5 @@ def _excerpt(answer: Rejected, sent: Fields) -> str:
     if "html" in (get(answer.fields, "content-type") or ""):
         text = unescape(re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text))
     text = " ".join(text.split())
-    for secret in _secrets(sent):
-        text = _without(text, secret)
+    text = Repeated(sent).hidden(text)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
-
-
-def _secrets(sent: Fields) -> list[str]:
-    """What of the request nobody is to see, the longest first: one may be a part of another."""
-    found: list[str] = []
-    for name, value in sent:
-        scheme, blank, words = value.partition(" ")
-        if name.lower() not in SECRET:
-            continue
-        if scheme.lower() == "digest":  # passwords can be tried on it
-            found += re.findall(r'response="([^"]*)"', value)
-            continue
-        for piece in re.split(r"[\s;,]+", words if blank and is_token(scheme) else value):
-            found.append(piece.rstrip("="))  # some write the padding of base64 in another way
-            found += re.findall("=(.{4,})", piece)  # of a cookie, without its name
-    return sorted(filter(None, found), key=len, reverse=True)
-
-
-def _without(text: str, secret: str) -> str:
-    text = text.replace(secret, _MASK)
-    for length in range(len(secret) - 1, _LEAST_SHOWN, -1):  # the body is cut to length, and that may be in the middle of it
-        if text.endswith(secret[:length]):
-            return text[:-length] + _MASK
-    return text
