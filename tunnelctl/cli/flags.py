@@ -83,7 +83,9 @@ FLAGS = (
         "proxy", "x", "URL", TEXT,
         "proxy to ask for the tunnel; repeated: a chain, nearest first; `direct`: none",
         REACH, "Proxy",
-        detail="A URL is http://[USER:PASSWORD@]HOST[:PORT], port 80 unless given; without a scheme, http:// is meant. "
+        detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (meant without one as well; its port is 80), "
+        "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h and socks4 as other names: the proxy looks names "
+        "up in any case. Commas separate proxies that stand for each other: the next is asked where one cannot be reached. "
         "An explicit proxy is never overruled by NO_PROXY. "
         "A password in the URL can be seen by every user of the machine in the list of processes: "
         "prefer a file or TUNNELCTL_PROXY_PASSWORD.",
@@ -99,7 +101,8 @@ FLAGS = (
     ),
     Flag(
         "proxy", "x", "URL", TEXT, "lead every tunnel on through this proxy; repeated: a chain, nearest first", ("serve",), "Proxy",
-        detail="The environment's proxies are not asked. Names are then looked up by that proxy, so rules on networks hold for "
+        detail="A URL as for connect, and commas between proxies that stand for each other. "
+        "The environment's proxies are not asked. Names are then looked up by that proxy, so rules on networks hold for "
         "targets that are addresses, and rules on names for the others. It is logged in to with what is given here, never with "
         "what a client sent.",
         repeat=True,

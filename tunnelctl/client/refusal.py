@@ -1,6 +1,7 @@
 """A proxy's refusal as the error that the user sees: status, what Proxy-Status says, an excerpt of the body, and a next step."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 
 from tunnelctl.client.repeated import Repeated
@@ -40,11 +41,13 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
 
     login: why there was no answer to a 407, and what can be done about it, where that is known
     """
-    code = f"{answer.status} {answer.reason}".strip()
-    reasons = [": ".join(filter(None, (status.error, status.details))) for status in answer.proxy_status if status.error]
-    excerpt = "" if reasons else _excerpt(answer, fields)
+    hidden = Repeated(fields).hidden
+    reason = hidden(answer.reason)
+    code = f"{answer.status} {reason}".strip()
+    entries = [(status.error, hidden(status.details or "")) for status in answer.proxy_status if status.error]
+    reasons = [": ".join(filter(None, entry)) for entry in entries]
+    excerpt = "" if reasons else _excerpt(answer, hidden)
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
-    cause = Repeated(fields).hidden(cause)
     what = f"proxy {proxy} refused a tunnel to {target}"
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
         return AuthenticationFailed(what, cause, login or _authentication_hint(answer, fields), code=answer.status)
@@ -65,7 +68,7 @@ def _authentication_hint(answer: Rejected, fields: Fields) -> str:
     return "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"
 
 
-def _excerpt(answer: Rejected, sent: Fields) -> str:
+def _excerpt(answer: Rejected, hidden: Callable[[str], str]) -> str:
     """The text of the body on one line: without markup, for most proxies send a page that is meant for a browser.
 
     Some of them show the request in it, credentials and all (Squid did, CVE-2025-62168).
@@ -73,6 +76,5 @@ def _excerpt(answer: Rejected, sent: Fields) -> str:
     text = answer.body.decode("utf-8", "backslashreplace")
     if "html" in (get(answer.fields, "content-type") or ""):
         text = unescape(re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text))
-    text = " ".join(text.split())
-    text = Repeated(sent).hidden(text)
+    text = hidden(" ".join(text.split()))
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
