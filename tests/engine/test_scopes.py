@@ -83,7 +83,6 @@ def test_by_itself() -> None:
         with CancelScope() as scope:
             scope.cancel()
             scope.cancel()
-            assert scope.cancel_called
             await checkpoint()
             raise AssertionError
         assert scope.cancelled_caught
@@ -106,7 +105,6 @@ def test_after_the_block_does_nothing() -> None:
         with CancelScope() as scope:
             await checkpoint()
         scope.cancel()
-        assert scope.cancel_called
         assert current_kernel().cancelled_scopes == 0
         await checkpoint()
 

@@ -149,7 +149,7 @@ def test_port_in_use() -> None:
         with pytest.raises(ListenError) as raised:
             listen(address, 0)
     assert str(raised.value) == f"cannot listen on {address}: address already in use"
-    assert raised.value.hint == "--listen 127.0.0.1:0 takes a free port"
+    assert raised.value.hint == "port 0 takes one that is free"
     assert raised.value.status == 71
 
 

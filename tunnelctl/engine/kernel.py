@@ -88,10 +88,6 @@ class CancelScope:
         self._nursery: Nursery | None = None
 
     @property
-    def cancel_called(self) -> bool:
-        return self._cancelled != 0
-
-    @property
     def deadline(self) -> float:
         return self._deadline
 

@@ -136,5 +136,5 @@ def _hint(address: ListenAddress, error: OSError) -> str:
     if isinstance(error, PermissionError) and not address.path:
         return "ports below 1024 need a privilege; choose a higher one"
     if error.errno == EADDRINUSE:
-        return "choose another path" if address.path else f"--listen {address._replace(port=0)} takes a free port"
+        return "choose another path" if address.path else "port 0 takes one that is free"
     return ""
