@@ -15,8 +15,10 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
 from tunnelctl.client.check import NOWHERE, Check, spread
 from tunnelctl.client.hop import Way
 from tunnelctl.client.options import CheckOptions, ConnectOptions
+from tunnelctl.client.walk import Watch
 from tunnelctl.engine.kernel import run as run_engine
 from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
 from tunnelctl.proto.address import Address
 
 TARGET = ("target.test", "22")
@@ -242,6 +244,65 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         "::1": False,
         "127.0.0.1": True,
     }
+
+
+# --- phases, by the events of a walk
+
+
+def watched(*events: tuple[str, dict[str, Any]], error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
+    """Name, seconds and success of each phase, where an event comes every second."""
+    times = iter(range(100))
+    watch = Watch(lambda: float(next(times)))
+    for event, fields in events:
+        watch(event, **fields)
+    watch.finish(error)
+    return [(phase.name, phase.seconds, phase.ok) for phase in watch.phases]
+
+
+ROUTE = ("route", {"proxies": ["http://p"], "origin": "-x"})
+LOOKUP = ("lookup", {"host": "p"})
+DIAL = ("dial", {"to": "p:80", "addresses": ["192.0.2.1"]})
+CONNECTED = ("connected", {"to": "p:80", "address": "192.0.2.1:80"})
+REQUEST = ("request", {"head": b"CONNECT h:1 HTTP/1.1\r\n\r\n"})
+TLS = ("tls", {"to": "proxy p", "version": "TLSv1.3", "cipher": "c", **dict.fromkeys(("alpn", "subject", "issuer", "expires"), "")})
+
+
+def answered(status: bytes) -> tuple[str, dict[str, Any]]:
+    return "response", {"head": b"HTTP/1.1 %s\r\n\r\n" % status, "status": int(status)}
+
+
+STOOD = [("route", 1.0, True), ("lookup", 1.0, True), ("tcp", 1.0, True)]
+UNTIL_TCP = (ROUTE, LOOKUP, DIAL, CONNECTED)
+
+
+def test_each_leg_of_a_login_is_a_phase():
+    again = (LOOKUP, DIAL, CONNECTED, REQUEST, answered(b"200"))
+    found = watched(*UNTIL_TCP, REQUEST, answered(b"407"), *again)
+    assert found == [*STOOD, ("proxy", 1.0, False), ("lookup", 1.0, True), ("tcp", 1.0, True), ("proxy", 1.0, True)]
+
+
+@pytest.mark.parametrize(
+    ("events", "name"),
+    [
+        ((ROUTE,), "lookup"),
+        ((ROUTE, LOOKUP), "lookup"),
+        ((ROUTE, LOOKUP, DIAL), "tcp"),
+        (UNTIL_TCP, "proxy"),
+        ((*UNTIL_TCP, REQUEST, answered(b"407"), LOOKUP, DIAL), "tcp"),
+    ],
+)
+def test_what_fails_is_the_phase_that_was_under_way(events, name):
+    found = watched(*events, error=Unreachable("a", "b"))
+    assert (found[-1][0], found[-1][2]) == (name, False)
+
+
+def test_tls_that_fails():
+    assert watched(*UNTIL_TCP, error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
+    assert watched(*UNTIL_TCP, TLS, REQUEST, answered(b"200"), error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
+
+
+def test_an_answer_that_is_no_is_no_further_phase():
+    assert watched(*UNTIL_TCP, REQUEST, answered(b"403"), error=Refused("a", "b")) == [*STOOD, ("proxy", 1.0, False)]
 
 
 # --- a way that works

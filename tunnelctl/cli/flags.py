@@ -393,7 +393,7 @@ FLAGS = (
     Flag(
         "wait", "", "SECONDS", SECONDS, "try for so long until the way works; 0 is once", ("check",), "Questions",
         default="0",
-        detail="Only what may pass is waited for: a proxy that cannot be reached, not one that refuses.",
+        detail="Only what may pass is waited for: a name without an address, a proxy that cannot be reached, not one that refuses.",
     ),
     Flag(
         "count", "", "N", COUNT, "go the way so often, and show how the times spread", ("check",), "Questions",

@@ -15,7 +15,7 @@ from tunnelctl.client.walk import Walk, walk
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
-from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
+from tunnelctl.errors import NameNotFound, TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.connect_client import IS_IT_TLS
 from tunnelctl.proto.pin import parse_pin
@@ -85,7 +85,8 @@ class Check:
         until = monotonic() + self._options.wait
         while True:
             gone = await walk(self._ways, self._target)
-            if gone.error is None or not isinstance(gone.error, Unreachable) or monotonic() + PAUSE > until:
+            may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up knows no names
+            if not may_pass or monotonic() + PAUSE > until:
                 return gone
             self._report("waiting", cause=str(gone.error))
             await sleep(PAUSE)

@@ -82,9 +82,8 @@ class Watch:
 
     def finish(self, error: TunnelctlError | None) -> None:
         """The walk is over. What failed has not ended by itself; nor has SOCKS, of which no head tells."""
-        if error is not None and self.phases[-1:] and not self.phases[-1].ok:
-            return  # the answer that was no
-        if error is not None:
+        said_no = self._last == "response" and not self.phases[-1].ok
+        if error is not None and not said_no:
             name = _UNDER_WAY.get(self._last) or ("tls" if isinstance(error, TLSFailed) else "proxy")
             self._end(name, error.cause, False)
 
