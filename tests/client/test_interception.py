@@ -130,6 +130,18 @@ def test_get_by_https_over_the_tunnel(theirs, trusting):
     assert (status, only("reply", found)["status"]) == (0, 200)
 
 
+def test_get_of_a_server_that_has_another_name(tmp_path):
+    words = ["--tls", "--tls-cacert", str(certificates.authority(tmp_path)), "--tls-name", "name.example"]
+    with tls_server(certificates.issue(tmp_path, "named", "name.example")) as target, Serve() as proxy:
+        status, found = check(*words, "--get", "/", "-x", proxy.url, target=(target.authority,))
+    assert (status, only("reply", found)["status"]) == (0, 200)
+
+
+def test_what_get_wants():
+    done = run("check", "--get", "page", "host", "80")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, b"tunnelctl: --get 'page': it is not a path")
+
+
 def test_what_expect_wants():
     done = run("check", "--expect", "00", "host", "22")
     assert (done.returncode, done.stderr) == (2, b"tunnelctl: --expect: there is no TLS to the target\nhint: add --tls\n")

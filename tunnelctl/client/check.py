@@ -44,6 +44,9 @@ class Check:
 
     def __init__(self, options: CheckOptions, environ: Mapping[str, str], report: Report) -> None:
         self._options, self._report = options, report
+        if options.get is not None and options.get[:1] != "/":
+            hint = "a path begins with /; host and port are those of the target"
+            raise UsageProblem(f"--get {options.get!a}", "it is not a path", hint)
         if options.expect is not None:
             if not options.connect.tls:
                 raise UsageProblem("--expect", "there is no TLS to the target", "add --tls")

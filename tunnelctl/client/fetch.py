@@ -49,17 +49,18 @@ async def fetch(way: Way, path: str) -> Reply:
         listener.bind(os.path.join(directory, "tunnel"))
         listener.listen(1)
         listener.setblocking(False)
-        authorities = way.tls.cacert if way.tls is not None else None
+        url = f"{scheme}://{way.target}{path}"
+        name, authorities = (way.tls.server_name, way.tls.cacert) if way.tls is not None else (way.target.host, None)
         async with Nursery() as nursery:
             nursery.start_soon(_join, listener, tunnel)
             reply = Reply(False, cause=f"not done within {WHOLE_SECONDS:g} s")
             with move_on_after(WHOLE_SECONDS):
-                reply = await to_thread(_get, f"{scheme}://{way.target}{path}", os.path.join(directory, "tunnel"), authorities)
+                reply = await to_thread(_get, url, os.path.join(directory, "tunnel"), name, authorities)
             nursery.cancel_scope.cancel()
     return reply._replace(seconds=monotonic() - begun)
 
 
-def _get(url: str, path: str, authorities: str | None) -> Reply:
+def _get(url: str, path: str, name: str, authorities: str | None) -> Reply:
     """In a thread: what httpx makes of it."""
     import ssl
 
@@ -68,7 +69,8 @@ def _get(url: str, path: str, authorities: str | None) -> Reply:
     context = ssl.create_default_context(cafile=authorities)
     try:
         transport = httpx.HTTPTransport(uds=path, verify=context)
-        with httpx.Client(transport=transport, timeout=SECONDS) as client, client.stream("GET", url) as answer:
+        names = {"sni_hostname": name}
+        with httpx.Client(transport=transport, timeout=SECONDS) as client, client.stream("GET", url, extensions=names) as answer:
             size = 0
             for piece in answer.iter_raw():
                 size += len(piece)
