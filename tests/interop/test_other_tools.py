@@ -50,7 +50,10 @@ def command(line: str, proxy: ScriptedServer, tmp_path: Path, ports: dict[str, i
     for name, port in ports.items():
         line = line.replace(name, str(port), 1)
     word, *rest = shlex.split(line)
-    return [SCRIPT if word == "tunnelctl" else path_of(program(line)), *rest]
+    # cntlm wants a port of its own beside that of -L; what the machine's settings have may be taken.
+    (tmp_path / "cntlm.conf").write_text(f"Listen {free_port()}\n")
+    settings = ["-c", str(tmp_path / "cntlm.conf")] if word == "cntlm" else []
+    return [SCRIPT if word == "tunnelctl" else path_of(program(line)), *settings, *rest]
 
 
 def env(proxy: ScriptedServer) -> dict[str, str]:
