@@ -13,6 +13,7 @@
     ├── Unreachable          75   no connection
     │   └── TimedOut         75   a deadline struck; `what` names the phase
     ├── MalformedAnswer      76   the peer does not speak HTTP, or speaks it wrongly
+    │   └── NoAnswer         76   it closed without a word
     └── CannotRun           126   the command of `run` cannot be executed
         └── CommandNotFound 127   it does not exist
 
@@ -110,6 +111,10 @@ class MalformedAnswer(TunnelctlError):
     """The peer does not speak HTTP, or speaks it wrongly."""
 
     status = ExitStatus.MALFORMED
+
+
+class NoAnswer(MalformedAnswer):
+    """The peer closed without a word: what stands in front of a proxy that is down does that."""
 
 
 class CannotRun(TunnelctlError):

@@ -100,6 +100,20 @@ def test_one_whose_name_nobody_knows_is_passed_over() -> None:
     assert len(trace.named("failover")) == 1
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_one_that_closes_without_a_word_is_passed_over(scheme: str) -> None:
+    """As a balancer does whose proxies are all down."""
+
+    def closes(peer: Conversation) -> None:
+        peer.read(1024)
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(closes) as empty, ScriptedServer(echoes) as good:
+        via, _ = opened(ForwardOptions(proxy=(f"{scheme}://{empty.authority},{good.url}",)))
+    assert via == [[good.authority]]
+
+
 def test_a_name_that_the_proxy_does_not_know_is_an_answer() -> None:
     answer = b"HTTP/1.1 502 No\r\nProxy-Status: p; error=dns_error\r\nContent-Length: 0\r\n\r\n"
     with ScriptedServer(lambda peer: peer.accept_tunnel(answer)) as one, ScriptedServer(echoes) as other:

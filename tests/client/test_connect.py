@@ -543,6 +543,11 @@ def test_a_socks_proxy_is_logged_in_to_by_no_scheme_of_http() -> None:
         assert connect(options(f"socks5://u%3Ax:p@{proxy.authority}", "http://10.0.0.1:1", auth="basic")).status == ExitStatus.OK
 
 
+def test_a_key_without_a_certificate_is_wrong_use() -> None:
+    with pytest.raises(UsageProblem, match="--proxy-key"):
+        connect(options("https://127.0.0.1:9", proxy_key="/nonexistent"))
+
+
 def test_a_name_for_tls_that_is_none() -> None:
     with pytest.raises(AddressError):
         connect(options("http://127.0.0.1:9", tls=True, tls_name=".foo"))

@@ -71,7 +71,13 @@ def test_direct_as_a_variable_overrules_those_behind_it() -> None:
     assert (route.chains, route.origin) == (((),), "TUNNELCTL_PROXY")
 
 
-@pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct")])
+@pytest.mark.parametrize("word", ["DIRECT", "Direct"])
+def test_direct_in_capitals(word: str) -> None:
+    assert proxies(word, https_proxy="http://a:1") == []
+    assert choose_route(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
+
+
+@pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1,direct",), ("DIRECT,http://a:1",)])
 def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
     with pytest.raises(UsageProblem, match="chain"):
         proxies(*flags)

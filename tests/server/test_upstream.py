@@ -123,9 +123,10 @@ def test_the_rules_hold_as_ever() -> None:
         assert next_proxy.heads == []
 
 
-def test_straight_ahead_is_no_proxy() -> None:
+@pytest.mark.parametrize("proxy", [("direct",), ("DIRECT",), ("http://127.0.0.1:9,direct",), ("http://127.0.0.1:9", "direct")])
+def test_straight_ahead_is_no_proxy(proxy: tuple[str, ...]) -> None:
     """What the asking end dialled by itself would not have been judged."""
-    with pytest.raises(UsageProblem, match="-x direct"), Leading("direct"):
+    with pytest.raises(UsageProblem, match="-x direct"), Leading(*proxy):
         pass
 
 

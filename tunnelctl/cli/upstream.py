@@ -22,7 +22,7 @@ _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - 
 
 def upstream(options: ServeOptions, trace: Trace) -> Reach:
     """How `serve` reaches targets through the next proxy: as any client of ours would."""
-    if DIRECT in options.proxy:  # what is then dialled here would have escaped the rules on addresses
+    if DIRECT in (text.lower() for text in options.proxy):  # what is then dialled here would have escaped the rules on addresses
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
     ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)

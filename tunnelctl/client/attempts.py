@@ -9,7 +9,7 @@ from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import sleep
-from tunnelctl.errors import MalformedAnswer, NameNotFound, TimedOut, Unreachable
+from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.contract import Stream
 from tunnelctl.trace import Trace
@@ -46,7 +46,7 @@ async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace
         share = (until - monotonic()) / (len(found) - place)
         try:
             tunnel = await _open(way, monotonic() + share, trace, take)
-        except (Unreachable, NameNotFound) as error:  # the name of a proxy at work is mostly unknown at home
+        except (Unreachable, NameNotFound, NoAnswer) as error:  # the name of a proxy at work is mostly unknown at home
             if "code" in error.detail:
                 raise
             ways.failed(way)

@@ -42,8 +42,8 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
     login: why there was no answer to a 407, and what can be done about it, where that is known
     """
     hidden = Repeated(fields).hidden
-    reason = hidden(answer.reason)
-    code = f"{answer.status} {reason}".strip()
+    answer = answer._replace(reason=hidden(answer.reason))
+    code = f"{answer.status} {answer.reason}".strip()
     entries = [(status.error, hidden(status.details or "")) for status in answer.proxy_status if status.error]
     reasons = [": ".join(filter(None, entry)) for entry in entries]
     excerpt = "" if reasons else _excerpt(answer, hidden)

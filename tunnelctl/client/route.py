@@ -41,17 +41,15 @@ def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mappin
 
 
 def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
-    if proxy == (DIRECT,):
-        return STRAIGHT
-    if DIRECT in proxy:
-        raise UsageProblem("-x direct", "it cannot be part of a chain", hint="give it alone, to go without a proxy")
-    return _chains(proxy)
+    return STRAIGHT if [text.lower() for text in proxy] == [DIRECT] else _chains(proxy)
 
 
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     """Every way through: each place of the chain may have several proxies, of which one is taken."""
     chains: tuple[Chain, ...] = ((),)
     for text in proxy:
+        if DIRECT in text.lower().split(","):  # who wants a proxy is not to go without one because that is down
+            raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
         either = parse_proxy_list(text)
         chains = tuple((*chain, hop) for chain in chains for hop in either)
     return chains
@@ -64,7 +62,7 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
         entry = target and exempting_entry(target, environ.get(no_proxy, ""))
         if entry:
             return Route(STRAIGHT, f"{no_proxy} has {entry}")
-    if environ[name] == DIRECT:
+    if environ[name].lower() == DIRECT:
         return Route(STRAIGHT, name)
     try:
         return Route(_chains((environ[name],)), name)

@@ -142,6 +142,8 @@ class Ways:
         options, settings = self._options, TLSClient(proxy.address.host)
         settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
         if first_tls:
+            if options.proxy_key is not None and options.proxy_cert is None:
+                raise UsageProblem("--proxy-key", "the certificate that it is for is missing", "add --proxy-cert FILE")
             pin = parse_pin(options.proxy_pin) if options.proxy_pin is not None else None
             settings = settings._replace(cert=options.proxy_cert, key=options.proxy_key, pin=pin)
         if settings.insecure and settings.pin is None:

@@ -14,7 +14,7 @@ What only a refusal needs (`body`, `structured`) is imported when there is one: 
 from __future__ import annotations
 
 from tunnelctl import __version__
-from tunnelctl.errors import MalformedAnswer, TLSFailed, UsageProblem
+from tunnelctl.errors import MalformedAnswer, NoAnswer, TLSFailed, UsageProblem
 from tunnelctl.proto import fields as header
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.fields import Fields
@@ -133,7 +133,7 @@ class ConnectClient:
             return self._refusal.result()
         if self._reader.peek(1):
             raise self._malformed("closed inside the head")
-        raise self._malformed("closed without answering", IS_IT_TLS)
+        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", IS_IT_TLS)
 
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]

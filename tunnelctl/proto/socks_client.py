@@ -13,7 +13,7 @@ guessed would take what comes early for an answer to its own question.
 
 from __future__ import annotations
 
-from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, Refused, TimedOut, TunnelctlError, UsageProblem
+from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NoAnswer, Refused, TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.connect_client import SHOWN, quote
 from tunnelctl.proto.socks import (
@@ -119,8 +119,10 @@ class SocksClient(Speaker):
         if self._asked:
             hint = "some, ssh -D among them, do that where they cannot reach the target"
             return self._malformed("closed before it had answered the request", hint)
-        cause = "closed inside the answer" if self._heard else "closed without answering"
-        return self._malformed(cause, "it may not speak SOCKS, or not this version; is the port right?")
+        hint = "it may not speak SOCKS, or not this version; is the port right?"
+        if self._heard:
+            return self._malformed("closed inside the answer", hint)
+        return NoAnswer(self._what, "closed without answering", hint)
 
     # Each of these yields how many octets it needs next, and is sent them.
 
