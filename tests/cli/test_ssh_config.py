@@ -10,7 +10,7 @@ import pytest
 from tests.peers.gitserver import git, make_repository
 from tests.peers.openssh import HOST, Sshd, sshd
 from tests.peers.process import path_of
-from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, environment
+from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, environment
 from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.app import parse
 from tunnelctl.cli.ssh_config import git_quote, program, quote, ssh_config
@@ -102,7 +102,20 @@ def test_a_block(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("words", [("h",), ("-x", "direct", "h"), ("-x", "proxy", "--idle-timeout=9", "h")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("h",),
+        ("-x", "direct", "h"),
+        ("-x", "proxy", "--idle-timeout=9", "h"),
+        ("-x", "https://p", "h"),
+        ("-x", "http://p,https://q", "h"),
+        ("-x", "http://p", "-x", "https://q", "h"),
+        ("--pac", "proxy.pac", "h"),
+        ("--profile", "work", "h"),
+    ],
+    ids=" ".join,
+)
 def test_no_socket_is_passed_where_that_may_not_work(words):
     """Without -x the environment decides later what kind of proxy it is."""
     assert "assword" not in text(*words)
@@ -116,6 +129,23 @@ def test_paths_are_absolute(monkeypatch, tmp_path):
 
 def test_a_url_is_no_path():
     assert " --pac http://wpad/wpad.dat " in text("--pac", "http://wpad/wpad.dat", "host")
+
+
+def test_a_url_stays_one():
+    assert " --pac http://wpad/proxy.pac %h %p\n" in text("--pac", "http://wpad/proxy.pac", "h")
+
+
+@pytest.mark.peer("ssh", "sshd", "ssh-keygen")
+def test_a_socket_that_leads_through_socks(server: Sshd, tmp_path: Path) -> None:
+    with Forward("-x", "direct", "-D", "0") as proxy:
+        block = printed("-x", f"socks5://127.0.0.1:{proxy.port}", HOST)
+        assert "ProxyUseFdpass yes" in block
+        settings = tmp_path / "config"
+        settings.write_text(block + server.settings.read_text())
+        command = [path_of("ssh"), "-F", str(settings), HOST, "echo through"]
+        env = environment({"SHELL": "/bin/sh"})
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
 
 
 def test_the_program_is_this_one(monkeypatch, tmp_path):
@@ -146,6 +176,8 @@ def test_domains_of_git(monkeypatch):
         (("#",), "a host or a pattern such as"),
         (("-x", "http://u:swordfish@p", "h"), "the URL has a password"),
         (("-x", "a", "-x", "u:swordfish@p", "h"), "the URL has a password"),
+        (("-x", "http://a,http://u:swordfish@b", "h"), "the URL has a password"),
+        (("--pac", "http://u:swordfish@a/proxy.pac", "h"), "the URL has a password"),
         (("--header", "Cookie: swordfish", "h"), "the field Cookie is a secret"),
         (("--header", "proxy-authorization: Basic swordfish", "h"), "the field proxy-authorization is a secret"),
         (("-x", "ftp://p", "h"), "ftp:// is not supported"),

@@ -9,12 +9,12 @@ import shlex
 import sys
 
 from tunnelctl.cli.app import Call
+from tunnelctl.cli.console import mask
 from tunnelctl.cli.flags import FILE, Flag
 from tunnelctl.cli.values import Pair, read_fields
-from tunnelctl.client.route import choose_route
+from tunnelctl.client.route import Chain, choose_route
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import fields as header
-from tunnelctl.proto.proxy_url import ProxyURL
 
 NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
 
@@ -28,16 +28,17 @@ def ssh_config(call: Call) -> str:
             raise UsageProblem("ssh-config", NO_PATTERN)
     given = read_fields(call.pairs)
     own = [pair for pair in call.pairs if pair[0].name != "git"]
-    proxies = choose_route(None, given.get("proxy", ()), {}).chains[0]  # type: ignore[arg-type]
-    refuse_secrets(own, proxies)
-    passes = can_pass(proxies) and not given.get("idle_timeout")  # which somebody has to stay for
+    chains = choose_route(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
+    refuse_secrets(own, chains)
+    passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which somebody has to stay for
     command = proxy_command(own, passes)
     return git_lines(call.words, command, passes) if given.get("git") else host_block(call.words, command, passes)
 
 
-def refuse_secrets(pairs: list[Pair], proxies: tuple[ProxyURL, ...]) -> None:
+def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
     """A line of a settings file is copied around, and shows in the list of processes whenever ssh runs it."""
-    if any(proxy.password is not None for proxy in proxies):
+    in_url = any(proxy.password is not None for chain in chains for proxy in chain)
+    if in_url or any(flag.name == "pac" and mask(text) != text for flag, text in pairs):
         hint = "leave it out of the URL, and give --proxy-password-file FILE"
         raise UsageProblem("ssh-config", "the URL has a password, which must not stand in a settings file", hint)
     for flag, text in pairs:
@@ -46,9 +47,9 @@ def refuse_secrets(pairs: list[Pair], proxies: tuple[ProxyURL, ...]) -> None:
             raise UsageProblem("ssh-config", cause)
 
 
-def can_pass(proxies: tuple[ProxyURL, ...]) -> bool:
+def can_pass(proxies: Chain) -> bool:
     """Whether the socket can be handed to ssh: nothing but the bytes of the tunnel may travel on it, so no TLS."""
-    return bool(proxies) and all(proxy.scheme == "http" for proxy in proxies)
+    return bool(proxies) and all(proxy.scheme != "https" for proxy in proxies)
 
 
 def proxy_command(pairs: list[Pair], passes: bool) -> str:
