@@ -191,6 +191,8 @@ def figure_table(name: str, figures: Medians) -> list[str]:
 
 
 def target_table(name: str, figures: Medians) -> list[str]:
+    if not TARGETS[name]:
+        return []
     rows = [row(["target", "wanted", "measured", "met"]), row(["---", "---:", "---:", "---"])]
     for target in TARGETS[name]:
         wanted = f"{'≥' if target.more else '≤'} {target.factor:g}"

@@ -1,4 +1,4 @@
-"""`serve -x`: tunnels that lead on through another proxy, and what its answers become."""
+"""`serve -x`: tunnels that lead on through another proxy, and what its answers become. S22."""
 
 import json
 from collections.abc import Iterator
@@ -52,6 +52,7 @@ def test_a_tunnel_through_both_to_a_name_that_only_the_next_one_knows() -> None:
         assert client.exactly(7) == b"banner "
         assert client.echoes()
     assert next_proxy.heads[0].startswith(b"CONNECT inner.test:443 HTTP/1.1\r\n")
+    assert next_proxy.heads[0].count(b"\r\nVia: 1.1 tunnelctl\r\n") == 1
     decision, end = proxy.records()
     assert (decision["address"], decision["rule"]) == (next_proxy.authority, "allow *:1-65535")
     assert end["received"] == 7 + 11

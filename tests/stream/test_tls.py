@@ -1,4 +1,4 @@
-"""What is particular to TLS; what it shares with every stream stands in test_contract.py and test_relay.py."""
+"""What is particular to TLS; what it shares with every stream stands in test_contract.py and test_relay.py. C17."""
 
 import ssl
 from collections.abc import Awaitable, Callable

@@ -17,6 +17,8 @@ from tunnelctl.stream.systemd import INHERITED
 from tunnelctl.trace import Trace
 
 LOOPBACK = "127.0.0.1", "::1"
+# RFC 9110 section 7.6.3: who passes a request on says so, and may do it under a name that tells nothing else.
+VIA = "Via: 1.1 tunnelctl"
 _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - {"verbose", "quiet", "json"}
 
 
@@ -25,7 +27,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Reach:
     if DIRECT in (text.lower() for text in options.proxy):  # what is then dialled here would have escaped the rules on addresses
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
-    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
+    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout, header=(VIA,)), os.environ, trace)
     _refuse_loop(options)
 
     async def reach(target: Address) -> tuple[Stream, bytes, str]:
