@@ -194,6 +194,27 @@ def test_v_is_a_line_a_stage_with_elapsed_time():
     ]
 
 
+def test_a_failover_says_what_is_next():
+    screen = Screen(verbose=1)
+    for proxies in (["p:3128", "q:1080"], []):
+        screen("failover", cause="no route", proxies=proxies)
+    assert [line.partition("] ")[2] for line in screen.lines] == [
+        "not reached: no route; next: p:3128, q:1080",
+        "not reached: no route; next: no proxy",
+    ]
+
+
+def test_tls_shows_the_name_that_was_verified_or_the_key():
+    screen = Screen(verbose=1)
+    agreed = {"to": "proxy p:443", "version": "TLSv1.3", "cipher": "X", "pin": "sha256//k="}
+    screen("tls", **agreed, subject="p")
+    screen("tls", **agreed, subject="")
+    assert [line.partition("] ")[2] for line in screen.lines] == [
+        "TLS with proxy p:443: TLSv1.3, X, certificate of p",
+        "TLS with proxy p:443: TLSv1.3, X, key sha256//k=",
+    ]
+
+
 def test_vv_adds_the_heads():
     lines = tell(Screen(verbose=2))
     assert lines[5:7] == ["> CONNECT h:22 HTTP/1.1", "> Host: h:22"]

@@ -243,6 +243,12 @@ def _route(fields: Mapping[str, object]) -> str:
     return _fill("route: {proxies} ({origin})" if fields.get("proxies") else "route: no proxy ({origin})")(fields)
 
 
+def _tls(fields: Mapping[str, object]) -> str:
+    """What a certificate says of itself counts where it was verified. Else there is its key, which is what a pin names."""
+    seen = "certificate of {subject}" if fields.get("subject") else "key {pin}"
+    return _fill(f"TLS with {{to}}: {{version}}, {{cipher}}, {seen}")(fields)
+
+
 def _failover(fields: Mapping[str, object]) -> str:
     after = "{proxies}" if fields.get("proxies") else "no proxy"
     return _fill(f"not reached: {{cause}}; next: {after}")(fields)
@@ -311,7 +317,7 @@ STAGES: dict[str, Render] = {
     "connected": _connected,
     "request": _fill("request sent"),
     "response": _fill("answer: {status}"),
-    "tls": _fill("TLS with {to}: {version}, {cipher}, certificate of {subject}"),
+    "tls": _tls,
     "failover": _failover,
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "tunnel": _tunnel,
