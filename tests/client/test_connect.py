@@ -548,6 +548,12 @@ def test_a_key_without_a_certificate_is_wrong_use() -> None:
         connect(options("https://127.0.0.1:9", proxy_key="/nonexistent"))
 
 
+def test_what_a_version_of_socks_cannot_say_is_named() -> None:
+    with ScriptedServer(Conversation.wait_gone) as proxy, pytest.raises(AuthenticationFailed) as caught:  # type: ignore[arg-type]
+        connect(options(f"socks4a://u:p@{proxy.authority}"))
+    assert str(caught.value) == "password for a SOCKS4a proxy: that version has none"
+
+
 def test_a_name_for_tls_that_is_none() -> None:
     with pytest.raises(AddressError):
         connect(options("http://127.0.0.1:9", tls=True, tls_name=".foo"))

@@ -177,6 +177,13 @@ def test_what_failed_is_tried_again(tmp_path: Path) -> None:
     assert run(asked.find) == Secret("user", "secret")
 
 
+def test_socks_4a_has_users_without_passwords(tmp_path: Path) -> None:
+    netrc(tmp_path, ENTRY)
+    assert credentials("socks4a://proxy.test", home=tmp_path) is None
+    assert credentials("socks4a://bob@proxy.test", home=tmp_path) == ("bob", "")
+    assert credentials("socks4a://proxy.test", proxy_user="bob") == ("bob", "")
+
+
 # --- netrc
 
 

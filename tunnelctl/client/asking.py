@@ -194,8 +194,8 @@ async def _ask_socks(question: Question, stream: Stream, early: bytes) -> bytes:
 
     login = question.hop.login
     secret = await unhurried(question.hop, question.limit, login.secret()) if login is not None else None
+    machine = SocksClient(question.stop, question.hop.protocol, (secret.user or "", secret.password) if secret else None)
     try:
-        machine = SocksClient(question.stop, question.hop.protocol, (secret.user or "", secret.password) if secret else None)
         await stream.send_all(machine.request())
         outcome = machine.feed(early) if early else None
         while outcome is None:

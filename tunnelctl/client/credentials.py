@@ -89,6 +89,8 @@ class CredentialSource:
         path = self._options.proxy_auth_file
         if self._nearest and self._proxy.user is None and path is not None:
             return _from_auth_file(path, self._trace)
+        if self._proxy.scheme == "socks4a":  # which has no passwords
+            return Secret(self._user, "") if self._user is not None else None
         secret = self._from_netrc()
         if secret is None and self._user is not None:
             what = f"--proxy-user {self._user}" if self._proxy.user is None else f"proxy {self._proxy}"
