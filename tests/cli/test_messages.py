@@ -50,6 +50,11 @@ def test_statuses_and_hints():
     assert found(source) == {(status, "a: b", hint) for status in statuses for hint in ("c", "")}
 
 
+def test_one_of_two_errors():
+    source = "def f(self):\n kind = UsageProblem if x else SettingsError\n raise kind('a', 'b')"
+    assert found(source) == {(int(kind.status), "a: b", "") for kind in (UsageProblem, SettingsError)}
+
+
 def test_the_same_message_stands_there_once_with_all_its_hints():
     keys = [(message.status, message.text) for message in collected()]
     assert len(keys) == len(set(keys)) > 100

@@ -143,11 +143,13 @@ class Scope:
         self._parameters = [argument.arg for argument in function.args.args if argument.arg != "self"]
 
     def classes(self, node: ast.expr) -> list[type[errors.TunnelctlError]]:
-        """The errors that a callable may be: a name, a variable, or a table with a default."""
+        """The errors that a callable may be: a name, a variable, one of two, or a table with a default."""
         if isinstance(node, ast.Name) and node.id in CLASSES:
             return [CLASSES[node.id]]
         if isinstance(node, ast.Name):
             return [kind for value in self._locals.get(node.id, []) for kind in self.classes(value)]
+        if isinstance(node, ast.IfExp):
+            return [*self.classes(node.body), *self.classes(node.orelse)]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
             table = self._table(node.func.value)
             return list(dict.fromkeys(kind for value in (*node.args[1:], *table) for kind in self.classes(value)))
