@@ -12,6 +12,7 @@
     ├── TunnelBroken         74   an established tunnel, or stdio, failed
     ├── Unreachable          75   no connection
     │   └── TimedOut         75   a deadline struck; `what` names the phase
+    │       └── Unanswered   75   while a proxy that was reached had not answered
     ├── MalformedAnswer      76   the peer does not speak HTTP, or speaks it wrongly
     │   └── NoAnswer         76   it closed without a word
     └── CannotRun           126   the command of `run` cannot be executed
@@ -105,6 +106,10 @@ class Unreachable(TunnelctlError):
 
 class TimedOut(Unreachable):
     """A deadline struck; `what` names the phase."""
+
+
+class Unanswered(TimedOut):
+    """A proxy was reached, and had not answered when the time was up: it hangs, or the target does."""
 
 
 class MalformedAnswer(TunnelctlError):

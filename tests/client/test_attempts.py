@@ -5,13 +5,14 @@ import threading
 import pytest
 
 from tests.client.harness import TARGET, Recorder, connect
-from tests.peers.scripted import STEP_SECONDS, Conversation, ScriptedServer, echo, refusing_port
+from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import blackhole
 from tunnelctl.client.attempts import open_with_retries
 from tunnelctl.client.options import ConnectOptions, ForwardOptions
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
+from tunnelctl.proto.address import Address
 from tunnelctl.status import ExitStatus
 
 
@@ -77,6 +78,30 @@ def test_one_that_drops_packets_leaves_time_to_the_next() -> None:
     with blackhole() as port, ScriptedServer(echoes) as good:
         via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=1.0))
     assert via == [[good.authority]]
+
+
+def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
+    """Else one that drops packets would send all others past the proxy that is meant: straight, by many a PAC file."""
+
+    def script(peer: Conversation) -> None:
+        if b"slow.test" in peer.read_head():
+            peer.wait_gone()
+            return
+        peer.send(ESTABLISHED)
+        echo(peer)
+
+    via = []
+    with ScriptedServer(script) as first, ScriptedServer(echoes) as second:
+
+        async def main() -> None:
+            ways = Ways(ForwardOptions(proxy=(f"{first.url},{second.url}",), timeout=1.0), {}, Recorder())
+            for target in (Address("slow.test", 22), TARGET):
+                tunnel, way = await open_with_retries(ways, target, 0, Recorder())
+                via.append(way.via)
+                tunnel.stream.close()
+
+        run(main)
+    assert via == [[second.authority], [first.authority]]
 
 
 def test_connect_does_the_same() -> None:

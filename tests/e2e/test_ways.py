@@ -12,7 +12,7 @@ import pytest
 from tests.peers import certificates, socks_proxies
 from tests.peers.certificates import Certificates
 from tests.peers.process import answers, end, free_port, path_of, wait_until
-from tests.peers.program import SOON, Bytes, Forward, Serve, at_end_soon, echoed, read_soon, run, started
+from tests.peers.program import MODULE, SOON, Bytes, Forward, Serve, at_end_soon, echoed, read_soon, run, started
 from tests.peers.proxies import PASSWORD, USER, Rules
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
 
@@ -216,6 +216,20 @@ def test_a_dynamic_port_through_tls(secure: Serve, files: Certificates, target: 
     with Forward("-D", "0", *way, "--warm", warm) as forward:
         for _ in range(3):  # more than are kept ready
             assert is_whole(echoed(DATA, "-x", f"socks5://127.0.0.1:{forward.port}", target.authority))
+
+
+@pytest.mark.parametrize("kind", ["pac", "socks", "https"])
+def test_a_program_below_run(plain: Serve, secure: Serve, files: Certificates, tmp_path: Path, kind: str) -> None:
+    """The program is another tunnelctl, which takes what its environment says."""
+    with socks_port() as socks, ScriptedServer(answers_at_the_end) as server:
+        ways = {
+            "pac": ("--pac", pac(tmp_path, f"PROXY 127.0.0.1:{plain.port}")),
+            "socks": ("-x", socks),
+            "https": ("-x", https(secure), "--proxy-cacert", str(files.authority)),
+        }
+        done = run("run", *ways[kind], "--", *MODULE, "connect", server.authority, stdin=DATA)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == hashlib.sha256(DATA).digest() + DATA[::-1]
 
 
 # --- TLS to the target

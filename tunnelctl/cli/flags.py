@@ -207,7 +207,7 @@ FLAGS = (
         "warm", "", "N", COUNT, "keep so many connections to the proxy ready", LOCAL, "Connection",
         default="0",
         detail="A new tunnel then saves the round trips of reaching the proxy. One that was used, or that the proxy closed, "
-        "is replaced.",
+        "is replaced. Of several proxies it is the first; with --pac, none is kept ready.",
     ),
     Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",

@@ -9,7 +9,7 @@ from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import sleep
-from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, Unreachable
+from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.contract import Stream
 from tunnelctl.trace import Trace
@@ -49,7 +49,8 @@ async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace
         except (Unreachable, NameNotFound, NoAnswer) as error:  # the name of a proxy at work is mostly unknown at home
             if "code" in error.detail:
                 raise
-            ways.failed(way)
+            if not isinstance(error, Unanswered):  # one target that drops packets says nothing of the way to others
+                ways.failed(way)
             trace("failover", cause=str(error), proxies=found[place + 1].via)
         else:
             ways.worked(way)

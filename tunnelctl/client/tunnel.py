@@ -9,7 +9,7 @@ from tunnelctl.client.asking import AskAgain, Question, ask, unhurried
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after
 from tunnelctl.engine.resolver import SocketAddress, resolve
-from tunnelctl.errors import NameNotFound, TimedOut, Unreachable, reason
+from tunnelctl.errors import NameNotFound, TimedOut, Unanswered, Unreachable, reason
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
@@ -46,6 +46,7 @@ class _Opening:
     def __init__(self, way: Way, trace: Trace) -> None:
         self._way, self._trace = way, trace
         self.phase = ""
+        self._asking = False  # a proxy, which has been reached
         self.limit = CancelScope()  # on the whole way
         self._stops = [*(hop.address for hop in way.hops), way.target]
         self._exchanges: list[Exchange | None] = [
@@ -60,7 +61,8 @@ class _Opening:
                 return await work()
         except TooSlowError as error:
             hint = "--timeout sets how long the whole way may take"
-            raise TimedOut(self.phase, f"no answer within {round(self._way.timeout, 1):g} s", hint) from error
+            kind = Unanswered if self._asking else TimedOut
+            raise kind(self.phase, f"no answer within {round(self._way.timeout, 1):g} s", hint) from error
 
     async def connect(self) -> Stream:
         """The first stretch, up to where the nearest proxy can be asked."""
@@ -88,6 +90,7 @@ class _Opening:
                     stream, early = await self._wrap(stream, f"proxy {hop.address}", hop.tls, early), b"" if hop.tls else early
                 stop = self._stops[place + 1]
                 self.phase = f"waiting for proxy {hop.address} to reach {stop}"
+                self._asking = True
                 question = Question(hop, stop, way.exact, self.limit, self._trace)
                 early = await ask(question, stream, early, self._exchanges[place])
             if way.tls is not None:
@@ -120,6 +123,7 @@ class _Opening:
         return wrapped
 
     async def _dial(self, address: Address, role: str) -> Stream:
+        self._asking = False
         self.phase = f"looking up {role} {address.host}"
         self._trace("lookup", host=address.host)
         addresses = await self._resolve(address, role)
