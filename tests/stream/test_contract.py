@@ -22,6 +22,7 @@ from tests.stream.ends import (
     lines,
     opened,
     stdio_files,
+    stdio_pipes,
     stdio_terminal,
     tcp,
 )
@@ -508,6 +509,26 @@ def test_a_terminal_that_is_full_of_newlines_does_not_block(allowed: bool, tmp_p
         assert await end.far.take(6) == b"more\r\n"
 
     over(stdio_terminal, tmp_path, body)
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["opened anew", "after su"])
+def test_a_long_write_to_a_pipe_does_not_block(allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not allowed:
+        monkeypatch.setattr(stdio, "_reopened", lambda pipe: pipe)
+    data = bytes(range(256)) * 1024
+
+    async def body(end: End) -> None:
+        sent = first = end.stream.send_nowait(data)
+        assert (first > stdio.SAFE_WRITE) == allowed
+        while count := end.stream.send_nowait(data[sent:]):
+            sent += count
+        assert os.get_blocking(end.borrowed[1])
+        assert await end.far.take(sent) == data[:sent]
+        await end.stream.send_all(data[:10000])
+        end.stream.send_eof()
+        assert await end.far.take_rest() == data[:10000]
+
+    over(stdio_pipes, tmp_path, body)
 
 
 def test_stdin_that_was_closed_has_nothing_to_say(tmp_path: Path) -> None:

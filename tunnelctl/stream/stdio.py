@@ -2,7 +2,7 @@
 
 They are borrowed: the open files behind them are shared with the shell, with ssh, with a sibling. So no flag of theirs is changed;
 O_NONBLOCK above all, which lives in the open file. What must not block is made so per call (splice and socket flags), is opened
-anew (a terminal), or is asked first (poll) and kept small enough that the answer holds.
+anew (a terminal, and a pipe for long writes), or is asked first (poll) and kept small enough that the answer holds.
 """
 
 import os
@@ -24,13 +24,14 @@ SAFE_TTY_WRITE = 1
 class Stdio(Stream):
     """Reads descriptor 0, writes descriptor 1."""
 
-    __slots__ = ("_in", "_in_kind", "_in_socket", "_out", "_out_kind", "_out_socket", "_terminal", "duplex")
+    __slots__ = ("_in", "_in_kind", "_in_socket", "_out", "_out_kind", "_out_socket", "_pipe", "_terminal", "duplex")
 
     def __init__(self, source: int = 0, sink: int = 1) -> None:
         self._in, self._out = Descriptor(source), Descriptor(sink)
         self._in_kind, self._out_kind = _kind(source), _kind(sink)
         self._in_socket, self._out_socket = _socket_of(source, self._in_kind), _socket_of(sink, self._out_kind)
         self._terminal = _reopened(sink) if os.isatty(sink) else None
+        self._pipe: int | None = None  # opened with the first long write: what comes out of TLS is copied, and a page each is slow
         # Two sockets are as much two things as two pipes are; Node.js, for one, gives them to its children.
         self.duplex = self._out_socket is not None and os.path.samestat(os.fstat(source), os.fstat(sink))
 
@@ -67,10 +68,26 @@ class Stdio(Stream):
             return os.write(self._out.fd, data)
         if self._terminal is not None:
             return self._send_terminal(self._terminal, data)
+        if stat.S_ISFIFO(self._out_kind) and len(data) > SAFE_WRITE:
+            return self._send_pipe(data)
+        return self._send_page(data)
+
+    def _send_page(self, data: bytes | memoryview) -> int:
         if not _ready(self._out.fd, select.POLLOUT):
             self._out.writable = False
             return 0
         return os.write(self._out.fd, data[:SAFE_WRITE])
+
+    def _send_pipe(self, data: bytes | memoryview) -> int:
+        if self._pipe is None:
+            self._pipe = _reopened(self._out.fd)
+        if self._pipe == self._out.fd:
+            return self._send_page(data)
+        try:
+            return os.write(self._pipe, data)
+        except BlockingIOError:
+            self._out.writable = False
+            return 0
 
     def _send_terminal(self, terminal: int, data: bytes | memoryview) -> int:
         try:
@@ -128,7 +145,7 @@ class Stdio(Stream):
                 pass
         elif not self._out.closed:
             self._out.forget(shared=True)
-            self._close_terminal()
+            self._close_reopened()
             # Not close: the number would be free for the next file, and a stray write would go there.
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, self._out.fd)
@@ -143,12 +160,13 @@ class Stdio(Stream):
                 borrowed.detach()  # the descriptor is not ours to close
             if not descriptor.closed:
                 descriptor.forget(shared=True)
-        self._close_terminal()
+        self._close_reopened()
 
-    def _close_terminal(self) -> None:
-        if self._terminal is not None and self._terminal != self._out.fd:
-            os.close(self._terminal)
-        self._terminal = None
+    def _close_reopened(self) -> None:
+        for descriptor in (self._terminal, self._pipe):
+            if descriptor is not None and descriptor != self._out.fd:
+                os.close(descriptor)
+        self._terminal = self._pipe = None
 
 
 def _kind(fd: int) -> int:
@@ -161,12 +179,12 @@ def _socket_of(fd: int, kind: int) -> socket.socket | None:
     return socket.socket(fileno=fd)  # leaves O_NONBLOCK as it is
 
 
-def _reopened(terminal: int) -> int:
-    """The same terminal, opened anew, so that O_NONBLOCK is ours alone; `terminal` itself where that is not allowed (after su)."""
+def _reopened(sink: int) -> int:
+    """The same terminal or pipe, opened anew, so that O_NONBLOCK is ours alone; `sink` where that is not allowed (after su)."""
     try:
-        return os.open(f"/proc/self/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        return os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
-        return terminal
+        return sink
 
 
 def _ready(fd: int, events: int) -> bool:
