@@ -31,6 +31,7 @@ class TunnelctlError(Exception):
     cause:  why; text from a peer stands here as it came, and whoever prints it escapes it (see cli.console)
     hint:   a next step for the user, or ""
     detail: fields for --json; values are str, int or None, never secrets
+    on_the_way: it came from a proxy that was to reach the next one, not the target
     """
 
     status = ExitStatus.FAULT
@@ -41,6 +42,7 @@ class TunnelctlError(Exception):
         self.cause = cause
         self.hint = hint
         self.detail = detail
+        self.on_the_way = False
 
     def __str__(self) -> str:
         return f"{self.what}: {self.cause}"

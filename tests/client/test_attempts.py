@@ -59,6 +59,29 @@ def test_in_a_chain_the_other_places_stay() -> None:
     assert via == [[good.authority, "inner.test:1"]]
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_the_next_of_an_inner_place_is_asked_where_the_outer_proxy_cannot_reach_one(status: int) -> None:
+    def outer(peer: Conversation) -> None:
+        if b"dead.test" in peer.read_head():
+            peer.send(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+            return
+        peer.send(ESTABLISHED)
+        peer.head = b""
+        echoes(peer)
+
+    with ScriptedServer(outer) as proxy:
+        via, trace = opened(ForwardOptions(proxy=(proxy.url, "http://dead.test:1,http://good.test:1")), times=2)
+    assert via == [[proxy.authority, "good.test:1"]] * 2
+    assert len(trace.named("failover")) == 1
+
+
+def test_a_rule_of_the_outer_proxy_is_an_answer() -> None:
+    with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
+        with pytest.raises(Refused):
+            opened(ForwardOptions(proxy=(proxy.url, "http://one.test:1,http://other.test:1")))
+    assert len(proxy.conversations) == 1
+
+
 def test_a_refusal_is_an_answer_and_nobody_else_is_asked() -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as one, ScriptedServer(echoes) as other:
         with pytest.raises(Refused):

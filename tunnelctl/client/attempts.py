@@ -9,12 +9,13 @@ from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import sleep
-from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, Unanswered, Unreachable
+from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.contract import Stream
 from tunnelctl.trace import Trace
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubled each time, up to the longest
+_NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # of HTTP, and the replies of SOCKS 5 (RFC 1928 section 6)
 LEAST = 0.1  # seconds that every try has, however late it is
 
 Opened = tuple[Tunnel, Way]
@@ -46,8 +47,8 @@ async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace
         share = (until - monotonic()) / (len(found) - place)
         try:
             tunnel = await _open(way, monotonic() + share, trace, take)
-        except (Unreachable, NameNotFound, NoAnswer) as error:  # the name of a proxy at work is mostly unknown at home
-            if "code" in error.detail:
+        except TunnelctlError as error:
+            if not _is_passed_over(error):
                 raise
             if not isinstance(error, Unanswered):  # one target that drops packets says nothing of the way to others
                 ways.failed(way)
@@ -58,6 +59,14 @@ async def _open_any(ways: Ways, found: Sequence[Way], until: float, trace: Trace
     tunnel = await _open(last, until, trace, take)
     ways.worked(last)
     return tunnel, last
+
+
+def _is_passed_over(error: TunnelctlError) -> bool:
+    """Whether a proxy could not be reached: from here, or from the one before it, which then answered in its place."""
+    if error.on_the_way and error.detail.get("code") in _NOT_REACHED:
+        return True
+    # The name of a proxy at work is mostly unknown at home.
+    return isinstance(error, Unreachable | NameNotFound | NoAnswer) and "code" not in error.detail
 
 
 async def _open(way: Way, until: float, trace: Trace, take: Take | None) -> Tunnel:

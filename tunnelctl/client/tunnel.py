@@ -9,7 +9,7 @@ from tunnelctl.client.asking import AskAgain, Question, ask, unhurried
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after
 from tunnelctl.engine.resolver import SocketAddress, resolve
-from tunnelctl.errors import NameNotFound, TimedOut, Unanswered, Unreachable, reason
+from tunnelctl.errors import NameNotFound, TimedOut, TunnelctlError, Unanswered, Unreachable, reason
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
@@ -92,7 +92,11 @@ class _Opening:
                 self.phase = f"waiting for proxy {hop.address} to reach {stop}"
                 self._asking = True
                 question = Question(hop, stop, way.exact, self.limit, self._trace)
-                early = await ask(question, stream, early, self._exchanges[place])
+                try:
+                    early = await ask(question, stream, early, self._exchanges[place])
+                except TunnelctlError as error:
+                    error.on_the_way = place + 1 < len(way.hops)
+                    raise
             if way.tls is not None:
                 stream, early = await self._wrap(stream, f"target {way.target}", way.tls, early), b""
         except BaseException:
