@@ -104,7 +104,7 @@ FLAGS = (
         detail="A URL as for connect, and commas between proxies that stand for each other. "
         "The environment's proxies are not asked. Names are then looked up by that proxy, so rules on networks hold for "
         "targets that are addresses, and rules on names for the others. It is logged in to with what is given here, never with "
-        "what a client sent. What is asked of it carries Via: 1.1 tunnelctl.",
+        "what a client sent. What is asked of it carries Via with a name of this server alone, and what comes round is refused.",
         repeat=True,
         choices=("http://", "https://", "socks5://"),
     ),

@@ -10,31 +10,30 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
-from tunnelctl.server.upstream import Reach
+from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.listen import parse_listen
 from tunnelctl.stream.systemd import INHERITED
 from tunnelctl.trace import Trace
 
 LOOPBACK = "127.0.0.1", "::1"
-# RFC 9110 section 7.6.3: who passes a request on says so, and may do it under a name that tells nothing else.
-VIA = "Via: 1.1 tunnelctl"
 _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - {"verbose", "quiet", "json"}
 
 
-def upstream(options: ServeOptions, trace: Trace) -> Reach:
+def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     """How `serve` reaches targets through the next proxy: as any client of ours would."""
     if DIRECT in (text.lower() for text in options.proxy):  # what is then dialled here would have escaped the rules on addresses
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
+    name = f"tunnelctl-{os.urandom(4).hex()}"
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
-    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout, header=(VIA,)), os.environ, trace)
+    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout, header=(f"Via: 1.1 {name}",)), os.environ, trace)
     _refuse_loop(options)
 
     async def reach(target: Address) -> tuple[Stream, bytes, str]:
         tunnel, way = await open_with_retries(ways, target, 0, _unsaid)
         return tunnel.stream, tunnel.early, ", ".join(way.via)
 
-    return reach
+    return Upstream(reach, name)
 
 
 def _refuse_loop(options: ServeOptions) -> None:

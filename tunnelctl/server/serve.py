@@ -28,7 +28,7 @@ from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce, load_policy
 from tunnelctl.server.session import Service, Session, Timeouts
 from tunnelctl.server.siblings import Siblings
-from tunnelctl.server.upstream import Reach
+from tunnelctl.server.upstream import Upstream
 from tunnelctl.server.users import Users, load_users
 from tunnelctl.server.workers import RELOAD, Supervisor
 from tunnelctl.stream.accept import Acceptor, Crowd, Serve, close_listeners, raise_descriptor_limit
@@ -56,15 +56,15 @@ Helper = Callable[[], Coroutine[None, None, None]]
 Planned = tuple[ListenAddress, socket.socket | None]
 
 
-def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], reach: Reach | None = None) -> int:
+def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], upstream: Upstream | None = None) -> int:
     """Serves until a signal ends it; returns the exit status. Raises the TunnelctlError that fits before anything is accepted.
 
-    environ: where a service manager may have left sockets, and wants to be told; reach: how to get to a target through the next
+    environ: where a service manager may have left sockets, and wants to be told; upstream: how to get to a target through the next
     proxy; None: straight
     """
     with ExitStack() as stack:
         planned = [_plan(text, options, environ, stack) for text in options.listen]
-        settings = _read([address for address, _ in planned], options)._replace(reach=reach)
+        settings = _read([address for address, _ in planned], options)._replace(upstream=upstream)
         if settings.log_fd is not None:
             stack.callback(os.close, settings.log_fd)
         return _serve(options, settings, planned, trace, environ)
@@ -92,7 +92,7 @@ class Settings(NamedTuple):
     tls: ssl.SSLContext | None
     admin: ListenAddress | None
     log_fd: int | None
-    reach: Reach | None = None
+    upstream: Upstream | None = None
 
 
 def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
@@ -201,7 +201,7 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
     books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most)
     own = OwnPorts([*shared.bound, *([] if shared.admin is None else [bound_address(shared.admin)])])
-    service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.reach)
+    service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.upstream)
     balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
 
     def tell(state: str) -> None:

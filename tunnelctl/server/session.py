@@ -27,7 +27,7 @@ from tunnelctl.server.inspection import Cut, Inspected
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import PolicyInForce
-from tunnelctl.server.upstream import Reach, upstream_refusal
+from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.server.users import Users
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
@@ -71,7 +71,7 @@ class Service(NamedTuple):
     books: Books
     trace: Trace
     tls: ssl.SSLContext | None = None
-    reach: Reach | None = None  # through the next proxy; None: straight to the targets
+    upstream: Upstream | None = None  # through the next proxy; None: straight to the targets
 
 
 _Judged = tuple[SocketAddress, Decision]
@@ -164,7 +164,7 @@ class Session:
                 account.enter("login")
                 await self._authenticate(self._service.users, request)
             self._admit()
-            target, early = await self._reach(request.target, scope)
+            target, early = await self._reach(request, scope)
             try:
                 books.decided(account, 200, "")
                 await self._stream.send_all(ESTABLISHED)
@@ -245,32 +245,34 @@ class Session:
 
     # -- the target ------------------------------------------------------------------------------------------------------------
 
-    async def _reach(self, target: Address, scope: CancelScope) -> tuple[Stream, bytes]:
+    async def _reach(self, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
         """The connection to the target, and what came early on it."""
         caps = self._service.caps
         answer = caps.start_dial()
         if answer is not None:
             raise _Refused(answer)
         try:
-            if self._service.reach is not None:
-                return await self._reach_through(self._service.reach, target, scope)
-            return await self._reach_straight(target, scope), b""
+            if self._service.upstream is not None:
+                return await self._reach_through(self._service.upstream, request, scope)
+            return await self._reach_straight(request.target, scope), b""
         finally:
             caps.end_dial()
 
-    async def _reach_through(self, reach: Reach, target: Address, scope: CancelScope) -> tuple[Stream, bytes]:
+    async def _reach_through(self, upstream: Upstream, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
         """By way of the next proxy. It looks the names up, so a name is judged as it stands, and an address as ever."""
-        account = self._account
+        account, target = self._account, request.target
         policy = self._service.policy.for_client(account.user, self._host)
         decision = policy.before_lookup(target) or policy.judge_name(target)
         if decision.refusal is not None:
             raise _Refused(decision.refusal, decision.rule)
+        if upstream.has_seen(request):
+            raise _Refused(refusal.loop_detected(), "Via")
         if self._service.own.contains(target.host, target.port):
             raise _Refused(refusal.loop_detected(), "own listener")
         account.enter("dial")
         self._late, scope.deadline = refusal.connection_timeout, current_time() + self._service.timeouts.dial
         try:
-            stream, early, account.address = await reach(target)
+            stream, early, account.address = await upstream.reach(target)
         except TunnelctlError as error:
             raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands

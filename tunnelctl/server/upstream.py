@@ -4,15 +4,29 @@ Who opens them is not our business: the asking end is another room, and the comm
 """
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_server import Request
+from tunnelctl.proto.fields import get_all
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.stream.contract import Stream
 
 # The stream to the target, bytes of the tunnel that came early, and through whom it leads. Raises TunnelctlError.
 Reach = Callable[[Address], Awaitable[tuple[Stream, bytes, str]]]
+
+
+class Upstream(NamedTuple):
+    """The way through the next proxy. name: what we are called in Via (RFC 9110 section 7.6.3), unlike any other of us."""
+
+    reach: Reach
+    name: str
+
+    def has_seen(self, request: Request) -> bool:
+        """Whether the request has come through here before: two proxies that lead to each other would open tunnels for ever."""
+        return any(self.name in value.replace(",", " ").split() for value in get_all(request.fields, "via"))
 
 
 def upstream_refusal(error: TunnelctlError) -> Refusal:
