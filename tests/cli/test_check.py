@@ -19,7 +19,7 @@ FACTS = {
     "setting": {"name": "--proxy", "origin": "flag"},
     "waiting": {"cause": HOSTILE},
     "warning": {"text": HOSTILE},
-    "phase": {"name": "tcp", "detail": HOSTILE, "begin": 0.001, "seconds": 0.002, "ok": True},
+    "phase": {"name": "tcp", "detail": HOSTILE, "begin": 0.001, "seconds": 0.002, "ok": True, "chain": (HOSTILE,)},
     "greeting": {"head": b"\x1b[31mSSH-2.0\r\nmore", "seconds": 0.1},
     "idle": {"ok": False, "seconds": 9.0, "cause": HOSTILE},
     "certificate": {

@@ -296,6 +296,16 @@ def test_what_fails_is_the_phase_that_was_under_way(events, name):
     assert (found[-1][0], found[-1][2]) == (name, False)
 
 
+@pytest.mark.parametrize(
+    ("chain", "shown"), [(("a", "b", "c"), "a by b by c, until x"), (("a",), "a by b, until x"), ((), "a by b, until x")]
+)
+def test_who_vouches_for_a_certificate(chain, shown):
+    watch = Watch()
+    watch("tls", **{**TLS[1], "subject": "a", "issuer": "b", "expires": "x", "chain": chain})
+    assert watch.phases[0].chain == chain
+    assert watch.phases[0].detail.endswith(f"; {shown}")
+
+
 def test_tls_that_fails():
     assert watched(*UNTIL_TCP, error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
     assert watched(*UNTIL_TCP, TLS, REQUEST, answered(b"200"), error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)

@@ -79,7 +79,8 @@ def test_the_same_certificate_with_and_without_the_proxy(theirs, trusting):
     assert (record["trusted"], record["public"], record["direct"], record["expected"]) == (True, False, "same", None)
     assert (record["issuer"], record["expires"]) == (expected.issuer, expected.ends.isoformat())
     assert (record["sha256"], record["pin"]) == (fingerprint(der(theirs)), pin_of(der(theirs)))
-    assert [phase["name"] for phase in found if phase["event"] == "phase"][-1] == "tls"
+    tls = [phase for phase in found if phase["event"] == "phase"][-1]
+    assert (tls["name"], tls["chain"]) == ("tls", ["127.0.0.1", "tunnelctl's tests"])
 
 
 def test_a_certificate_that_was_replaced_and_is_not_trusted(theirs, forged, trusting):

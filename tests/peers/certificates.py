@@ -73,6 +73,12 @@ def issue(directory: Path, name: str, *names: str, expired: bool = False) -> tup
     return _write(_authority().issue_cert(*names, not_after=end), directory, name)
 
 
+def issue_by_department(directory: Path, name: str, *names: str) -> tuple[Path, Path]:
+    """The same by an authority below: its own certificate is in the chain that is sent."""
+    below = trustme.CA(_authority(), path_length=0, organization_name="a department")
+    return _write(below.issue_cert(*names), directory, name)
+
+
 def make(directory: Path) -> Certificates:
     """The authority, the certificate of a proxy or target on this machine, and that of a user."""
     return Certificates(authority(directory), *issue(directory, "server", *NAMES), *issue(directory, "client", USER))

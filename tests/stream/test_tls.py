@@ -15,7 +15,7 @@ from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable
 from tunnelctl.proto.pin import parse_pin, pin_of
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.tls import TLSStream, accept_tls, start_tls
+from tunnelctl.stream.tls import Facts, TLSStream, accept_tls, start_tls
 from tunnelctl.stream.tls_failure import tls_error
 from tunnelctl.stream.tls_settings import TLSClient, server_context
 
@@ -292,6 +292,35 @@ def test_the_system_trusts_nobody_here(files: certificates.Certificates) -> None
 
 def test_insecure_takes_anything(files: certificates.Certificates) -> None:
     accepted(settings(files, cacert=None, server_name="other.test", insecure=True), serving(files.server))
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_the_chain_up_to_the_authority_is_told_where_it_was_verified(
+    verified: bool, files: certificates.Certificates, tmp_path: Path
+) -> None:
+    server = serving(certificates.issue_by_department(tmp_path, "server", certificates.HOST))
+    (stream, _) = ends = go(lambda: connected(settings(files, insecure=not verified), server))
+    assert isinstance(stream, TLSStream)
+    chain = (certificates.HOST, "a department", "tunnelctl's tests")
+    assert stream.facts().chain == (chain if verified else ())
+    assert stream.facts()._replace(chain=()) == OlderPython(stream).facts()
+    for end in ends:
+        end.close()
+
+
+class OlderPython:
+    """A TLS stream on a Python that does not tell the chain."""
+
+    def __init__(self, stream: TLSStream) -> None:
+        self._session, self.session = stream.session, self
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_sslobj":
+            raise AttributeError(name)
+        return getattr(self._session, name)
+
+    def facts(self) -> Facts:
+        return TLSStream.facts(self)  # type: ignore[arg-type]
 
 
 def der(file: Path) -> bytes:

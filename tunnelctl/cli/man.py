@@ -41,8 +41,9 @@ CONNECT_EVENTS = (
     Event(
         "tls",
         "TLS stands, with a proxy or the target: version, cipher, ALPN protocol, and of the certificate subject, issuer, the "
-        "end of its validity and the pin; the first three are empty if it was not verified",
-        ("to", "version", "cipher", "alpn", "subject", "issuer", "expires", "pin"),
+        "end of its validity, the pin, and the names from it up to the authority that vouches for it; all but the pin are empty if "
+        "it was not verified, and `chain` also where Python does not tell",
+        ("to", "version", "cipher", "alpn", "subject", "issuer", "expires", "pin", "chain"),
     ),
     Event("request", "CONNECT was sent; secrets are masked in its head", ("head",)),
     Event("response", "the proxy answered", ("head", "status")),
@@ -134,8 +135,9 @@ CHECK_EVENTS = (
     Event(
         "phase",
         "a part of the way, when it began and whether it went well: `route` (the choice of the proxies), `lookup`, `tcp`, `tls`, "
-        "or `proxy` (asking one, a login included)",
-        ("name", "detail", "begin", "seconds", "ok"),
+        "or `proxy` (asking one, a login included). `chain` has for `tls` the names from the certificate up to the authority that "
+        "vouches for it, if it was verified; else it is empty",
+        ("name", "detail", "begin", "seconds", "ok", "chain"),
     ),
     Event("greeting", "what the target said first", ("head", "seconds")),
     Event("idle", "what became of a tunnel on which nothing moved", ("ok", "seconds", "cause")),

@@ -22,7 +22,7 @@ TYPES: dict[str, Schema] = {
     **dict.fromkeys(("at", "begin", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
     **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
     **dict.fromkeys(("rules", "size", "status", "tunnels"), WHOLE),
-    **dict.fromkeys(("addresses", "proxies", "reports", "via"), TEXTS),
+    **dict.fromkeys(("addresses", "chain", "proxies", "reports", "via"), TEXTS),
     **dict.fromkeys(("ok", "public", "trusted"), TRUTH),
     **dict.fromkeys(("max", "median", "min", "p99"), FIGURE),
     "times": {"type": "array", "items": NUMBER},

@@ -122,7 +122,7 @@ class _Opening:
             stream.close()
             raise
         seen = wrapped.facts()
-        facts = {"version": seen.version, "cipher": seen.cipher, "alpn": seen.alpn, "pin": seen.pin}
+        facts = {"version": seen.version, "cipher": seen.cipher, "alpn": seen.alpn, "pin": seen.pin, "chain": seen.chain}
         self._trace("tls", to=peer, subject=seen.subject, issuer=seen.issuer, expires=seen.expires, **facts)
         return wrapped
 

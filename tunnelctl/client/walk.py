@@ -20,12 +20,20 @@ class Phase(NamedTuple):
     begin: float  # seconds since the walk began
     seconds: float
     ok: bool = True
+    chain: tuple[str, ...] = ()  # of a certificate: see stream.tls.Facts
 
 
 def _tls(fields: Mapping[str, object]) -> str:
     alpn = f", {fields['alpn']}" if fields["alpn"] else ""
-    seen = f"; {fields['subject']} by {fields['issuer']}, until {fields['expires']}" if fields["expires"] else "; not verified"
+    chain = _chain(fields)
+    names = " by ".join(chain) if len(chain) > 1 else f"{fields['subject']} by {fields['issuer']}"
+    seen = f"; {names}, until {fields['expires']}" if fields["expires"] else "; not verified"
     return f"{fields['to']}: {fields['version']}, {fields['cipher']}{alpn}{seen}"
+
+
+def _chain(fields: Mapping[str, object]) -> tuple[str, ...]:
+    chain = fields.get("chain")
+    return chain if isinstance(chain, tuple) else ()
 
 
 def _listed(value: object) -> str:
@@ -77,7 +85,7 @@ class Watch:
             self.answer = fields["head"] if isinstance(fields["head"], bytes) else b""
         if event in _ENDS:
             name, detail = _ENDS[event]
-            self._end(name, detail(fields), event != "response" or _granted(self.answer))
+            self._end(name, detail(fields), event != "response" or _granted(self.answer), _chain(fields))
         self._last = event
 
     def finish(self, error: TunnelctlError | None) -> None:
@@ -91,9 +99,9 @@ class Watch:
         """A proxy that has no head has opened the tunnel."""
         self._end("proxy", "granted", True)
 
-    def _end(self, name: str, detail: str, ok: bool) -> None:
+    def _end(self, name: str, detail: str, ok: bool, chain: tuple[str, ...] = ()) -> None:
         now = self._clock()
-        self.phases.append(Phase(name, detail, self._since - self._start, now - self._since, ok))
+        self.phases.append(Phase(name, detail, self._since - self._start, now - self._since, ok, chain))
         self._since = now
 
     @property

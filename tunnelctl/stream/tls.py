@@ -56,6 +56,7 @@ class Facts(NamedTuple):
     issuer: str  # the common name, or the organization
     expires: str  # as OpenSSL writes it
     pin: str  # of its key, verified or not
+    chain: tuple[str, ...]  # the subjects from it up to the authority that vouches for it; empty where Python does not tell
 
 
 class TLSStream(Stream):
@@ -125,9 +126,10 @@ class TLSStream(Stream):
             cipher[0] if cipher else "",
             session.selected_alpn_protocol() or "",
             _subject(certificate),
-            _issuer(certificate),
+            _authority(certificate.get("issuer", ())),
             certificate.get("notAfter", ""),
             pin_of(der) if der else "",
+            _chain(session) if certificate else (),
         )
 
     # -- reading ---------------------------------------------------------------------------------------------------------------
@@ -276,9 +278,19 @@ def _subject(certificate: Any) -> str:
     return next(iter(common + others), "")
 
 
-def _issuer(certificate: Any) -> str:
-    names = {key: value for part in certificate.get("issuer", ()) for key, value in part}
+def _authority(name: Any) -> str:
+    """name: a distinguished name of a certificate as above"""
+    names = {key: value for part in name for key, value in part}
     return names.get("commonName") or names.get("organizationName") or ""
+
+
+def _chain(session: ssl.SSLObject) -> tuple[str, ...]:
+    """SSLObject.get_verified_chain came with Python 3.13. What it asks is there since 3.10, but private: a Python that lacks it
+    shows no chain.
+    """
+    verified: Any = getattr(getattr(session, "_sslobj", None), "get_verified_chain", None)
+    found = [certificate.get_info() for certificate in (verified() if verified is not None else None) or ()]
+    return tuple(_subject(info) or _authority(info.get("subject", ())) for info in found)
 
 
 def _broken(error: ssl.SSLError) -> OSError:
