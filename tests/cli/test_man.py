@@ -181,9 +181,9 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
         account.enter("answer")
         log.decision(account, 200, "")
         log.open(account, 1.0)
-        log.end(account, 1.5, "client", "eof", None)
+        log.end(account, 1.5, 0.0, "client", "eof", None)
         account.seen = Seen("TLS", "h", "", ())
-        log.end(account, 1.5, "client", "eof", None)
+        log.end(account, 1.5, 0.0, "client", "eof", None)
         await log.close()
         os.close(log._file._fd)
 

@@ -27,7 +27,9 @@ from tunnelctl.status import ExitStatus
 
 KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
 KEYS += ["reports", "phase", "phases"]
-END_KEYS = ["event", "time", "id", "client", "user", "target", "seconds", "sent", "received", "ended_by", "cause", "error", "phase"]
+END_KEYS = [
+    "event", "time", "id", "client", "user", "target", "seconds", "sent", "received", "idle", "ended_by", "cause", "error", "phase",
+]  # fmt: skip
 OPEN_KEYS = END_KEYS[:9]
 
 
@@ -40,7 +42,7 @@ def account(session: str = "1-2", **known: Any) -> Account:
 
 
 def end(log: AccessLog, session: str) -> None:
-    log.end(account(session), 0.0, "client", "eof", None)
+    log.end(account(session), 0.0, None, "client", "eof", None)
 
 
 def written(write: Callable[[AccessLog], None]) -> bytes:
@@ -86,16 +88,16 @@ def test_only_200_is_allowed(status: int) -> None:
 
 def test_an_end() -> None:
     error = ConnectionResetError(errno.ECONNRESET, "x")
-    record = json.loads(written(lambda log: log.end(account(moved=(10, 20), phase="tunnel"), 1.5, "client", "reset", error)))
+    record = json.loads(written(lambda log: log.end(account(moved=(10, 20), phase="tunnel"), 1.5, 0.25, "client", "reset", error)))
     assert list(record) == END_KEYS
     assert isinstance(record.pop("time"), float)
-    values = ["end", "1-2", "192.0.2.1:5", "", "", 1.5, 10, 20, "client", "reset", "ECONNRESET", "tunnel"]
+    values = ["end", "1-2", "192.0.2.1:5", "", "", 1.5, 10, 20, 0.25, "client", "reset", "ECONNRESET", "tunnel"]
     assert list(record.values()) == values
 
 
 def test_an_end_with_what_the_tunnel_carried() -> None:
     one = account(seen=Seen("TLS", 'a"b\x1b', "allow *:1", ("report *:2", "report *:3")))
-    record = json.loads(written(lambda log: log.end(one, 1.5, "proxy", "cut", None)))
+    record = json.loads(written(lambda log: log.end(one, 1.5, None, "proxy", "cut", None)))
     assert list(record) == [*END_KEYS, "seen", "sni", "cut_by", "reports"]
     assert list(record.values())[-4:] == ["TLS", 'a"b\x1b', "allow *:1", ["report *:2", "report *:3"]]
 

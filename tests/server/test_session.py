@@ -237,6 +237,7 @@ def test_idle_limit() -> None:
         end = proxy.wait_for_records(2)[1]
     assert (end["cause"], end["ended_by"]) == ("idle", "proxy")
     assert end["seconds"] >= BRIEF
+    assert BRIEF <= end["idle"] <= end["seconds"]
 
 
 # --- the other end leaves (and V24 in tests/security)

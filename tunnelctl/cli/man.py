@@ -197,6 +197,7 @@ LOG_KEYS = (
     (
         "An end has",
         (
+            ("idle", "seconds since the last byte, or the end of one side; null without --idle-timeout, and where no tunnel was"),
             ("ended_by", "`client` or `target`, which failed or else ended first; or `proxy`: a limit, a rule, or a stop of serve"),
             (
                 "cause",

@@ -76,16 +76,20 @@ class AccessLog:
             f'"reports":[{",".join(map(_text, account.reports))}],"phase":"{account.phases[-1][0]}","phases":{{{took}}}}}\n'
         )
 
-    def end(self, account: Account, seconds: float, ended_by: str, cause: str, error: OSError | None) -> None:
+    def end(
+        self, account: Account, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None
+    ) -> None:
         """The end of a tunnel.
 
+        idle: seconds since its last byte, None where that is not known
         ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime", "cut"
         """
         code = "" if error is None else errorcode.get(error.errno or 0, "")
         seen = "" if account.seen is None else _seen(account.seen)
+        silent = "null" if idle is None else f"{idle:.3f}"
         self._write(
             f'{{"event":"end","time":{time():.3f},{_who(account)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
-            f'"received":{account.moved[1]},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"{seen}}}\n'
+            f'"received":{account.moved[1]},"idle":{silent},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"{seen}}}\n'
         )
 
     def open(self, account: Account, seconds: float) -> None:

@@ -79,12 +79,12 @@ class Books:
             account.phases.clear()
             account.local = ""
 
-    def ended(self, account: Account, outcome: Outcome) -> None:
-        """The end of a tunnel that was granted."""
+    def ended(self, account: Account, outcome: Outcome, idle: float | None = None) -> None:
+        """The end of a tunnel that was granted. idle: seconds since its last byte, None where that is not known"""
         del self.open[account.id]
         side, seconds = SIDES[outcome.ended_by], monotonic() - account.opened
         if self.log is not None:
-            self.log.end(account, seconds, side, outcome.cause, outcome.error)
+            self.log.end(account, seconds, idle, side, outcome.cause, outcome.error)
         if self.metrics is not None:
             self.metrics.ended(account, outcome)
         if self._verbose and account.seen is not None:

@@ -143,7 +143,7 @@ class Session:
         finally:
             if isinstance(self._stream, Inspected):
                 account.seen = self._stream.seen
-            self._service.books.ended(account, outcome)
+            self._service.books.ended(account, outcome, relay.idle)
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 

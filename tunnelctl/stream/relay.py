@@ -95,6 +95,11 @@ class Relay:
             await self._close()
         return Outcome(self.moved[FORWARD], self.moved[BACKWARD], self._ended_by, self._cause, self._error)
 
+    @property
+    def idle(self) -> float | None:
+        """Seconds since the last byte, or the end of one side; None without a limit on it, for then nobody looks at the clock."""
+        return current_time() - (self._scope.deadline - self._limit) if self._limit != inf else None
+
     def hang_up(self) -> None:
         """Ends it from outside because the left has gone: what it said last is still delivered."""
         self._ended_by = self._ended_by or "left"
