@@ -8,6 +8,7 @@ import subprocess
 import pexpect
 import pytest
 
+from tests.peers.events import check_events
 from tests.peers.program import MODULE, environment, run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.check import BAR, LINES, JSONReport, PlainReport, bar, buckets, milliseconds, report_for, series
@@ -60,6 +61,7 @@ def test_as_json(capfd):
         report(event, **facts)
     out = capfd.readouterr().out
     assert out.isascii()
+    check_events(out.encode())
     assert [json.loads(line)["event"] for line in out.splitlines()] == list(FACTS)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.peers.events import check_events
 from tunnelctl.cli import console as module
 from tunnelctl.cli.console import NOTICES, STAGES, Console, escape, head_lines, mask, mask_word, write_stderr, write_stdout
 from tunnelctl.cli.man import BOTH_EVENTS, CONNECT_EVENTS, FORWARD_EVENTS, SERVE_EVENTS
@@ -117,6 +118,7 @@ def test_a_password_in_an_error_is_masked():
 def test_an_error_as_json():
     screen = Screen(json=True)
     screen.error(Refused("proxy p refused h:22", "403\x1b", "ask", code=403, status=1))
+    check_events(screen.written)
     assert screen.records == [
         {
             "event": "error",
@@ -152,6 +154,7 @@ def test_a_fault_shows_its_traceback_when_asked():
 def test_a_fault_as_json():
     screen = Screen(json=True)
     screen.fault(ValueError("x"), debug=False)
+    check_events(screen.written)
     assert screen.records[0]["status"] == 70
 
 
@@ -335,6 +338,7 @@ def test_a_stage_without_its_fields_is_no_fault():
 def test_json_is_every_event_ascii_and_one_a_line():
     screen = Screen(json=True)
     tell(screen)
+    check_events(screen.written)
     assert screen.written.isascii()
     assert [record["event"] for record in screen.records] == [event for event, _ in STORY]
     assert screen.records[5] == {"event": "response", "at": 0.012, "head": "HTTP/1.1 200 \x1b[1m\r\n\r\n", "status": 200}

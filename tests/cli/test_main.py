@@ -10,6 +10,7 @@ import types
 
 import pytest
 
+from tests.peers.events import check_event
 from tests.peers.program import MODULE, environment, read_soon, run
 from tests.peers.scripted import ScriptedServer
 from tunnelctl.cli.console import Console
@@ -64,7 +65,9 @@ def test_an_error_is_a_line_a_hint_and_its_status(connect, capfd, argv):
 def test_an_error_as_json(connect, capfd, argv):
     connect(fail(Refused("what", "cause", code=403)))
     assert main(argv) == 69
-    record = json.loads(capfd.readouterr().err)
+    err = capfd.readouterr().err
+    check_event(err)
+    record = json.loads(err)
     assert {k: v for k, v in record.items() if k != "at"} == {
         "event": "error", "status": 69, "what": "what", "cause": "cause", "hint": "", "code": 403,
     }  # fmt: skip
@@ -74,6 +77,7 @@ def test_a_usage_error_as_json(capfd):
     assert main(["connect", "--json", "--retry", "x", "h", "22"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
+    check_event(err)
     assert json.loads(err)["what"] == "--retry"
 
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.peers.events import check_events
 from tests.peers.program import environment, run
 from tunnelctl.cli import selftest
 from tunnelctl.cli.console import Console
@@ -35,6 +36,7 @@ def verdicts(capfd) -> tuple[int, dict[str, dict[str, object]]]:
     status = selftest.run_selftest(True, Console(json=True))
     out, err = capfd.readouterr()
     assert err == ""
+    check_events(out.encode())
     objects = [json.loads(line) for line in out.splitlines()]
     assert [o["event"] for o in objects] == ["start", *["check"] * len(NAMES), "summary"]
     assert [o["name"] for o in objects[1:-1]] == NAMES

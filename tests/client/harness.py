@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from tests.peers.events import check_told
 from tests.peers.scripted import Conversation
 from tunnelctl.client.connect import run_connect
 from tunnelctl.client.hop import Hop, Way
@@ -16,13 +17,14 @@ CANARY = "canary-7f3a"
 
 
 class Recorder:
-    """A Trace that keeps what it was told."""
+    """A Trace that keeps what it was told, which has to be what the schema of --json says."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
 
     def __call__(self, event: str, /, **fields: object) -> None:
         self.events.append((event, fields))
+        check_told(event, fields)
 
     def named(self, event: str) -> list[dict[str, object]]:
         return [fields for name, fields in self.events if name == event]

@@ -1,11 +1,13 @@
-"""The objects of --json that a started program prints: each of them is held against the schema that the program comes with."""
+"""The objects of --json: each that a test sees is held against the schema that the program comes with."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from tunnelctl.cli.console import Console
 from tunnelctl.cli.man import BOTH_EVENTS, EVENTS
 from tunnelctl.cli.reference import ROOT, SCHEMA
 
@@ -34,3 +36,8 @@ def check_events(output: bytes) -> None:
     for line in output.splitlines():
         if line.startswith(b'{"event": '):
             check_event(line)
+
+
+def check_told(event: str, fields: Mapping[str, object]) -> None:
+    """The same for what a trace was told, as --json would print it."""
+    Console(json=True, write=check_events)(event, **fields)

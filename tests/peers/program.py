@@ -1,5 +1,6 @@
 """tunnelctl as other programs meet it: a process with arguments, an environment, pipes and an exit status."""
 
+import io
 import os
 import re
 import select
@@ -52,6 +53,8 @@ def started(*arguments: str, env: Mapping[str, str] | None = None, **streams: in
     """tunnelctl running, with pipes unless `streams` says otherwise; ended and its pipes closed at the end of the body."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     process = subprocess.Popen([*MODULE, *arguments], env=environment(env), bufsize=0, **pipes)
+    if process.stderr is not None:
+        process.stderr = _Heard(process.stderr)
     # A body that waits on a pipe of a process which hangs: this ends the process, and with it the wait.
     watchdog = threading.Timer(RUN_SECONDS, process.kill)
     watchdog.start()
@@ -63,6 +66,22 @@ def started(*arguments: str, env: Mapping[str, str] | None = None, **streams: in
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+    if isinstance(process.stderr, _Heard):
+        check_events(bytes(process.stderr.heard))
+
+
+class _Heard(io.FileIO):
+    """A pipe that keeps what was read from it."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            super().__init__(os.dup(pipe.fileno()))
+        self.heard = bytearray()
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(-1 if size is None else size)
+        self.heard += data or b""
+        return data
 
 
 def echoed(data: bytes, *words: str, env: Mapping[str, str] | None = None) -> Bytes:
