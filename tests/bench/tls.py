@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.bench.clients import Bench, commands_of, measure_each, scripted_proxy
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop
-from tests.peers import certificates
 from tests.peers.process import Daemon, which
 
 OURS = "connect -x https://127.0.0.1:{proxy} --proxy-cacert {authority} target.test {port}"
@@ -41,6 +40,8 @@ listen proxy
 @contextmanager
 def terminator(directory: Path, behind: int) -> Iterator[tuple[int, Path]]:
     """HAProxy with a certificate, in front of load.c; its port, and the authority to trust."""
+    from tests.peers import certificates  # and trustme, which the others do not need
+
     haproxy = which("haproxy")
     if haproxy is None:
         raise Unavailable("haproxy is not installed")
