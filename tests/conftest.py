@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,6 @@ from tests.peers.process import ended_within, missing
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc)$")
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_SECONDS = 5.0
-_SANS_IO = Path(__file__).with_name("proto")  # what is tested there cannot wait for anything: test_structure holds that
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,10 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """tests/run tries the suite on the default poller first, and then names the other one."""
     if "TUNNELCTL_POLLER" in os.environ:
-        once = [item for item in items if item.get_closest_marker("once") or _SANS_IO in item.path.parents]
-        config.hook.pytest_deselected(items=once)
-        left_out = set(once)
-        items[:] = [item for item in items if item not in left_out]
+        repeated = [item for item in items if item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=repeated)
+        items[:] = [item for item in items if not item.get_closest_marker("once")]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
