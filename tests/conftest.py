@@ -16,7 +16,7 @@ from tests.peers.process import ended_within, missing
 
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc)$")
 _PR_SET_CHILD_SUBREAPER = 36
-_LEAVE_SECONDS = 5.0
+_LEAVE_SECONDS = 15.0
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -211,7 +211,7 @@ def test_a_signal_ends_it_at_once(number):
         assert process.stdout.readline().startswith(b"tunnelctl ")
         assert process.stdout.readline() == b"waiting\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (-number, b"")
 
 

@@ -99,7 +99,7 @@ def test_none_can_be_reached() -> None:
 
 def test_one_that_drops_packets_leaves_time_to_the_next() -> None:
     with blackhole() as port, ScriptedServer(echoes) as good:
-        via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=1.0))
+        via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=3.0))
     assert via == [[good.authority]]
 
 
@@ -117,7 +117,7 @@ def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
     with ScriptedServer(script) as first, ScriptedServer(echoes) as second:
 
         async def main() -> None:
-            ways = Ways(ForwardOptions(proxy=(f"{first.url},{second.url}",), timeout=1.0), {}, Recorder())
+            ways = Ways(ForwardOptions(proxy=(f"{first.url},{second.url}",), timeout=3.0), {}, Recorder())
             for target in (Address("slow.test", 22), TARGET):
                 tunnel, way = await open_with_retries(ways, target, 0, Recorder())
                 via.append(way.via)

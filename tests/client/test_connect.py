@@ -498,7 +498,7 @@ def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path
 
 def test_a_command_that_waits_for_a_person_is_not_hurried() -> None:
     with ScriptedServer(echoes) as proxy:
-        chosen = options(proxy.url, proxy_user="u", password_command="sleep 0.5; echo secret", auth="basic", timeout=BRIEF)
+        chosen = options(proxy.url, proxy_user="u", password_command="sleep 1.5; echo secret", auth="basic", timeout=1.0)
         assert connect(chosen).status == ExitStatus.OK
     assert authorization(proxy.heads[0]) == ("u", "secret")
 

@@ -22,7 +22,7 @@ def ssh_end() -> Iterator[socket.socket]:
     """Our stdin and stdout are one end of a socket pair, as ssh has it; yields the other."""
     ours, ssh = socket.socketpair()
     with ssh:
-        ssh.settimeout(5)
+        ssh.settimeout(20)
         with ours, descriptor_is(0, ours.fileno()), descriptor_is(1, ours.fileno()):
             ours.close()
             yield ssh
@@ -49,7 +49,7 @@ def passed(ssh: socket.socket) -> socket.socket:
     assert len(descriptors) == 1
     assert ssh.recv(100) == b""
     sock = socket.socket(fileno=descriptors[0])
-    sock.settimeout(5)
+    sock.settimeout(20)
     return sock
 
 
@@ -103,7 +103,7 @@ def test_through_a_chain_with_interim_answers(dribbled: bool) -> None:
         fdpass(proxy.url, "http://b.test:1")
         _, descriptors, _, _ = socket.recv_fds(ssh, 1, 1)
         with socket.socket(fileno=descriptors[0]) as tunnel:
-            tunnel.settimeout(5)
+            tunnel.settimeout(20)
             assert tunnel.recv(100) == b"banner"
 
 
@@ -116,7 +116,7 @@ def test_without_a_proxy() -> None:
         fdpass("direct", target=Address(target.host, target.port))
         _, descriptors, _, _ = socket.recv_fds(ssh, 1, 1)
         with socket.socket(fileno=descriptors[0]) as tunnel:
-            tunnel.settimeout(5)
+            tunnel.settimeout(20)
             assert tunnel.recv(100) == b"banner"
 
 

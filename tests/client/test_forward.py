@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.forwarding import Forwarding, half_close, is_reset, is_turned_away, socks4a, socks5
-from tests.peers.process import end, wait_until
+from tests.peers.process import end, free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port, sample
 from tunnelctl.client import local_session
@@ -263,14 +263,15 @@ def test_a_dead_target_and_a_forbidden_one_and_then_a_good_one() -> None:
 
 
 def test_a_proxy_restarted_in_the_middle() -> None:
-    with ScriptedServer(echo) as target, Serve() as first, Forwarding(spec(target), proxy=via(first)) as forwarding:
-        with forwarding.open() as client:
+    place = f"127.0.0.1:{free_port()}"
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=(f"http://{place}",)) as forwarding:
+        with Serve("--listen", place) as first, forwarding.open() as client:
             assert client.echoes()
             first.ended_on_purpose = True
             end(first.process, signal.SIGKILL)
             assert client.rest() == b""  # the kernel of a killed program ends its connections in good order
         assert is_turned_away(forwarding)
-        with Serve("--listen", f"127.0.0.1:{first.port}"), forwarding.open() as client:
+        with Serve("--listen", place), forwarding.open() as client:
             assert client.echoes()
 
 
@@ -490,7 +491,7 @@ def test_a_warm_connection_to_a_proxy_that_fell_silent_leaves_time_to_the_next()
 
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent, ScriptedServer(tunnel) as good:
         proxy = (f"{silent.url},{good.url}",)
-        with Forwarding("0:host.test:22", proxy=proxy, warm=1, timeout=1.0) as forwarding:
+        with Forwarding("0:host.test:22", proxy=proxy, warm=1, timeout=3.0) as forwarding:
             wait_until(lambda: len(silent.conversations) == 1)
             for _ in range(2):
                 with forwarding.open() as client:

@@ -458,7 +458,7 @@ def test_time_limit_for_the_answer(piece: bytes) -> None:
 
 def test_time_limit_for_the_answer_of_a_later_hop_names_it() -> None:
     with ScriptedServer(answers_then_holds) as first:
-        error, _ = timed(way(first.authority, "b.test:1", timeout=3 * BRIEF))
+        error, _ = timed(way(first.authority, "b.test:1", timeout=1.5))
     assert error.what == f"waiting for proxy b.test:1 to reach {TARGET}"
 
 
@@ -519,7 +519,7 @@ def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: p
 def test_the_time_limit_in_the_body_of_a_refusal_does_not_hide_the_refusal() -> None:
     """The head has said what counts: 403, and not "timed out", which would be worth a retry."""
     with ScriptedServer(holds(REFUSAL)) as first:
-        error = failed(way(first.authority, timeout=BRIEF), Refused)
+        error = failed(way(first.authority, timeout=1.5), Refused)
     assert error.cause == '403 Forbidden: it says "the reason"'
 
 

@@ -22,7 +22,7 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
 TARGET = ("target.test", "22")
 BANNER = b"SSH-2.0-Banner_1.0\r\n"
 MIB = 1 << 20
-AT_ONCE = 3.0  # less than the farewell limit of 5 s, so that it cannot have been that
+AT_ONCE = 4.0  # less than the farewell limit of 5 s, so that it cannot have been that
 
 
 def tunnel_with_echo(peer: Conversation) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.peers import certificates, socks_proxies
 from tests.peers.certificates import Certificates
-from tests.peers.process import answers, end, free_port, path_of, wait_until
+from tests.peers.process import end, path_of, started_on_a_port
 from tests.peers.program import MODULE, SOON, Bytes, Forward, Serve, at_end_soon, echoed, read_soon, run, started
 from tests.peers.proxies import PASSWORD, USER, Rules
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
@@ -238,12 +238,14 @@ def test_a_program_below_run(plain: Serve, secure: Serve, files: Certificates, t
 @contextmanager
 def s_server(files: Certificates) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """openssl s_server as one end of a conversation: its stdin and stdout are what it says and hears."""
-    port = free_port()
     shown = ["-cert", str(files.chain), "-cert_chain", str(files.chain), "-key", str(files.key), "-alpn", "imap"]
-    command = [path_of("openssl"), "s_server", "-quiet", "-accept", f"127.0.0.1:{port}", *shown]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        command = [path_of("openssl"), "s_server", "-quiet", "-accept", f"127.0.0.1:{port}", *shown]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+
+    process, port = started_on_a_port(start)
     try:
-        wait_until(lambda: answers(port), what="s_server")
         yield process, port
     finally:
         end(process)

@@ -201,7 +201,7 @@ def test_no_secret_is_seen(door: Door, who: str, options: tuple[str, ...], echo_
             assert at_end_soon(process.stdout)
             seen = b""
         seen += process.stderr.read()
-        assert process.wait(10) == (0 if who == "known" else 77)
+        assert process.wait(20) == (0 if who == "known" else 77)
     assert b"407" in seen
     assert not [trace for trace in _traces(person) if trace in seen]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import answers, end, free_port, path_of, wait_until
+from tests.peers.process import end, free_port, path_of, started_on_a_port
 from tests.peers.program import RUN_SECONDS, SCRIPT, environment
 from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.commands import OTHERS
@@ -166,22 +166,17 @@ def read_to_end(tunnel: socket.socket) -> bytes:
 @contextmanager
 def listening(line: str, proxy: ScriptedServer, tmp_path: Path) -> Iterator[int]:
     """The line running, with a free port in place of its own."""
-    port = free_port()
     name = next(name for name in ("5432", "8080", "127.0.0.1 3128", "serve") if name in line)
-    words = command(line, proxy, tmp_path, {name: port} if name.isdigit() else {})
-    words = [str(port) if word == "3128" else word for word in words] + (
-        ["--listen", f"127.0.0.1:{port}"] if name == "serve" else []
-    )
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=env(proxy),
-        start_new_session=True,
-    )
+
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        words = command(line, proxy, tmp_path, {name: port} if name.isdigit() else {})
+        words = [str(port) if word == "3128" else word for word in words]
+        words += ["--listen", f"127.0.0.1:{port}"] if name == "serve" else []
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(words, env=env(proxy), start_new_session=True, **silent)
+
+    process, port = started_on_a_port(start)
     try:
-        wait_until(lambda: answers(port), what=f"{line}: listening")
         yield port
     finally:
         end(process)

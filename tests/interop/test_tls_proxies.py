@@ -184,5 +184,5 @@ def test_the_target_speaks_first_and_leaves(proxy: Proxy, start: Start, company:
         with started("connect", *words) as process:
             received = process.stdout.read()
             process.stdin.close()
-            done = Bytes(process.args, process.wait(10), received, process.stderr.read())
+            done = Bytes(process.args, process.wait(20), received, process.stderr.read())
     assert_complete(done, start)

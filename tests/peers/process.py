@@ -1,7 +1,9 @@
 """Starting and ending programs: found by name, ready when their port answers, ended by pid."""
 
+import errno
 import glob
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,8 +22,9 @@ from pathlib import Path
 _DEBIAN = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
 _OUT_OF_PATH = (*_DEBIAN, os.path.dirname(sys.executable))
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *_OUT_OF_PATH])
+_FIRST_PORT = 10_000  # below it are those that have a name
 READY_SECONDS = 20.0
-END_SECONDS = 10.0
+END_SECONDS = 20.0
 
 
 @cache
@@ -41,13 +44,29 @@ def path_of(program: str) -> str:
     return path
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody has at this moment; who starts a program on it must be ready to lose the race (see Daemon)."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _never_given_away() -> Sequence[int]:
+    """The ports that the kernel takes for no outgoing connection, or all where the machine leaves none."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    return [port for port in range(_FIRST_PORT, 1 << 16) if not low <= port <= high] or range(_FIRST_PORT, 1 << 16)
+
+
+def free_port() -> int:
+    """A port that nobody has, at no address; who starts a program on it must be ready to lose the race (see started_on_a_port).
+
+    Not one of the kernel's choice: those go to outgoing connections too, and one that passed by leaves the port in TIME_WAIT. No
+    SO_REUSEADDR either, for there are programs that do without it. The dice are not those of `random`, which hypothesis seeds.
+    """
+    while True:
+        port = secrets.choice(_never_given_away())
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            try:
+                probe.bind(("::", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
@@ -90,6 +109,29 @@ def end(process: "subprocess.Popen[bytes]", with_signal: int = signal.SIGTERM) -
         process.wait(END_SECONDS)
 
 
+def started_on_a_port(start: "Callable[[int], subprocess.Popen[bytes]]") -> "tuple[subprocess.Popen[bytes], int]":
+    """A program that listens, and where. It ends by itself when somebody has taken the port before it: then on another."""
+    for _ in range(3):
+        port = free_port()
+        process = start(port)
+        if _listens(process, port):
+            return process, port
+        end(process, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    raise AssertionError(f"did not start: {process.args!r} ended with {process.returncode}")
+
+
+def _listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    deadline = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if answers(port):
+            return True
+        time.sleep(0.01)
+    return False
+
+
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
     """A directory that daemons which change their user can read too; pytest's own is closed to them."""
@@ -116,24 +158,15 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Daemon":
-        for _ in range(3):  # somebody else may take the port before the program binds it
-            if self._start():
-                return self
-        raise AssertionError(f"did not start:\n{self.log_text()}")
+        try:
+            self.process, self.port = started_on_a_port(self._start)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log_text()}") from None
+        return self
 
-    def _start(self) -> bool:
-        self.port = free_port()
+    def _start(self, port: int) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command(self.port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env
-            )
-        deadline = time.monotonic() + READY_SECONDS
-        while self.process.poll() is None and time.monotonic() < deadline:
-            if answers(self.port):
-                return True
-            time.sleep(0.01)
-        end(self.process, signal.SIGKILL)
-        return False
+            return subprocess.Popen(self._command(port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env)
 
     def __exit__(self, *failure: object) -> None:
         assert self.process is not None

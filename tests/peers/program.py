@@ -20,7 +20,7 @@ MODULE = (sys.executable, "-m", "tunnelctl")
 # One word, for git, which runs core.gitProxy without a shell. `pip install -e` puts it beside the interpreter.
 SCRIPT = str(Path(sys.executable).with_name("tunnelctl"))
 RUN_SECONDS = 30.0
-SOON = 5.0  # bound for what must happen at once; generous, because the machine may be busy
+SOON = 15.0  # bound for what must happen at once; generous, because the machine may be busy
 
 # The stable line, or its event, with a port unless it is a unix socket.
 _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": ")(?:unix:|\S*:(\d+))')

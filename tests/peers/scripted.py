@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from tests.peers.process import free_port
+
 STEP_SECONDS = 15.0  # the longest that a script waits for its peer in one step
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
@@ -159,7 +161,10 @@ def echo(conversation: Conversation) -> None:
 
 
 def refusing_port() -> tuple[socket.socket, int]:
-    """A port on which a connection is refused for as long as the socket lives: bound, but not listening."""
+    """A port on which a connection is refused for as long as the socket lives: bound, but not listening.
+
+    And where somebody listens afterwards, nobody's outgoing connection has taken it meanwhile.
+    """
     sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
+    sock.bind(("127.0.0.1", free_port()))
     return sock, sock.getsockname()[1]

@@ -29,13 +29,13 @@ def test_the_admin_port_is_no_target_however_it_is_spelled(host: str, monkeypatc
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "0.0.0.0", "[::ffff:127.0.0.9]"])
 def test_one_that_was_forced_wide_is_every_local_address(host: str) -> None:
-    port = free_port("0.0.0.0")  # at every address
+    port = free_port()
     with Proxy(*EVERYTHING, admin=f"0.0.0.0:{port}", open_admin=True) as proxy:
         assert proxy.refusal(f"{host}:{port}").error == "proxy_loop_detected"
 
 
 def test_ipv6() -> None:
-    port = free_port("::1")
+    port = free_port()
     with Proxy(*EVERYTHING, admin=f"[::1]:{port}") as proxy:
         for host in ("[::1]", "[::]", "[0:0:0:0:0:0:0:1]"):
             assert proxy.refusal(f"{host}:{port}").error == "proxy_loop_detected"

@@ -29,7 +29,7 @@ from tunnelctl.status import ExitStatus
 from tunnelctl.stream import accept
 
 LOOPBACK = "127.0.0.1:*"
-SECONDS = 10.0  # the longest that a test waits for anything
+SECONDS = 20.0  # the longest that a test waits for anything
 TERM = 15
 
 

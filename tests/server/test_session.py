@@ -225,8 +225,8 @@ def test_a_client_that_stays_after_a_refusal_is_left(monkeypatch: pytest.MonkeyP
 
 def test_the_head_limit_ends_with_the_head() -> None:
     """A slow dial, a quiet tunnel have limits of their own."""
-    with ScriptedServer(echo) as target, Proxy(head_timeout=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
-        time.sleep(2 * BRIEF)
+    with ScriptedServer(echo) as target, Proxy(head_timeout=1.0) as proxy, proxy.tunnel(target.authority) as client:
+        time.sleep(1.2)
         assert client.echoes()
 
 
@@ -447,7 +447,7 @@ def test_credentials_are_checked_within_the_time_for_the_head_and_said_to_be_a_l
         return False
 
     monkeypatch.setattr(users.Users, "check", hangs)
-    with Proxy(head_timeout=BRIEF, **locked) as proxy:
+    with Proxy(head_timeout=1.0, **locked) as proxy:
         answer = proxy.refusal("127.0.0.1:1", basic("alice", "x"))
     assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
 

@@ -233,7 +233,7 @@ def test_a_handshake_that_never_begins_has_the_limit_of_the_head(files: certific
 
 
 def test_the_head_after_the_handshake_has_what_is_left_of_the_limit(files: certificates.Certificates) -> None:
-    with speaking_tls(files, head_timeout=BRIEF) as proxy, client_of(proxy, files) as client:
+    with speaking_tls(files, head_timeout=2.0) as proxy, client_of(proxy, files) as client:
         client.send(b"CONNECT ")
         assert parse(client.rest()).status == 408
 

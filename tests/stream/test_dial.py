@@ -29,7 +29,7 @@ def at(listener: socket.socket) -> SocketAddress:
 def accepting(host: str = LOCAL) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listener:
-        listener.settimeout(5)
+        listener.settimeout(20)
         yield listener
 
 

@@ -114,9 +114,9 @@ def test_text_of_an_address_is_what_parses_to_it(text: str) -> None:
 def connects(listener: socket.socket) -> socket.socket:
     """Connects to a listener and returns the accepted end."""
     with socket.socket(listener.family) as client:
-        client.settimeout(5)
+        client.settimeout(20)
         client.connect(listener.getsockname())
-        listener.settimeout(5)
+        listener.settimeout(20)
         accepted, _ = listener.accept()
         return accepted
 
@@ -165,7 +165,7 @@ def test_port_of_connections_that_have_just_ended_can_be_had_at_once() -> None:
     with listen(ListenAddress("127.0.0.1", 0), 0) as listener:
         address = bound_address(listener)
         with socket.create_connection(address[:2], 5) as client:
-            listener.settimeout(5)
+            listener.settimeout(20)
             accepted, _ = listener.accept()
             accepted.close()
             assert client.recv(1) == b""

@@ -67,7 +67,7 @@ def test_the_manager_is_told(tmp_path: Path, abstract: bool) -> None:
     name = f"@tunnelctl-test-{os.getpid()}" if abstract else os.fspath(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name[1:] if abstract else name)
-        manager.settimeout(5)
+        manager.settimeout(20)
         notify("READY=1", {"NOTIFY_SOCKET": name})
         assert manager.recv(100) == b"READY=1"
 
@@ -95,8 +95,8 @@ def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
         socket.create_connection(listener.getsockname(), 10) as client,
     ):
         manager.bind(notified)
-        manager.settimeout(10)
-        target.settimeout(10)
+        manager.settimeout(20)
+        target.settimeout(20)
         spec = f"fd:db:127.0.0.1:{target.getsockname()[1]}"
         command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "forward", "-x", "direct", "-L", spec]
         child = subprocess.Popen(
@@ -113,10 +113,10 @@ def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
                 assert manager.recv(200).startswith(b"STOPPING=1\n")
             client.recv(1)
             client.close()
-            assert child.wait(10) == 0
+            assert child.wait(20) == 0
         finally:
             child.kill()
-            _, said = child.communicate(timeout=10)
+            _, said = child.communicate(timeout=20)
     assert f"listening on {address}\n".encode() in said
 
 
@@ -147,10 +147,10 @@ def test_a_proxy_started_by_a_manager(tmp_path: Path, workers: str) -> None:
             assert manager.wait_for("STOPPING=1")[0].startswith("STATUS=draining")
             assert early.echoes()
             early.sock.close()
-            assert child.wait(10) == 0
+            assert child.wait(20) == 0
         finally:
             child.kill()
-            _, said = child.communicate(timeout=10)
+            _, said = child.communicate(timeout=20)
     assert f"listening on {address}\n".encode() in said
 
 
@@ -175,10 +175,10 @@ def test_an_inherited_unix_socket_is_not_removed(tmp_path: Path) -> None:
         try:
             assert manager.wait_for("READY=1") == [f"STATUS=serving unix:{path}"]
             child.terminate()
-            assert child.wait(10) == 0
+            assert child.wait(20) == 0
         finally:
             child.kill()
-            child.communicate(timeout=10)
+            child.communicate(timeout=20)
         assert path.exists(), "it is its owner's"
 
 

@@ -15,7 +15,7 @@ from tests.peers.program import MODULE, Serve, environment, proxy_command
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
 
 SECONDS = 20
-SOON = 5.0
+SOON = 15.0
 needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
 needs_terminal = pytest.mark.skipif(not gives_terminals(), reason="sshd cannot open a terminal here without root")
 PLAIN_SHELL = "PS1='ready> ' exec sh -i"
