@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.peers.events import checking
 from tests.peers.process import ended_within, missing
 
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc)$")
@@ -33,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = tempfile.TemporaryDirectory(prefix="tunnelctl-test-")
     config.add_cleanup(directory.cleanup)
     os.environ["XDG_CONFIG_HOME"] = directory.name
+    # Whoever starts a program and collects what it said has the events in it held against their schema.
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    patch.setattr(subprocess.Popen, "communicate", checking(subprocess.Popen.communicate))
     # A tunnelctl that outlives the ssh which started it becomes our child, so that nothing_left sees it.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

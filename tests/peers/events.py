@@ -1,15 +1,18 @@
-"""The objects of --json: each that a test sees is held against the schema that the program comes with."""
+"""The objects of --json: each that a test sees is held against the schema that the program comes with, and each record of an access
+log against the keys that the manual lists."""
 
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
 from tunnelctl.cli.console import Console
-from tunnelctl.cli.man import BOTH_EVENTS, EVENTS
+from tunnelctl.cli.man import BOTH_EVENTS, EVENTS, LOG_KEYS
 from tunnelctl.cli.reference import ROOT, SCHEMA
+
+_EVENT = b'{"event": '
 
 
 @cache
@@ -33,11 +36,33 @@ def check_event(line: str | bytes) -> None:
 
 def check_events(output: bytes) -> None:
     """The same for each line of an output that is an event; a line of text may stand between them."""
-    for line in output.splitlines():
-        if line.startswith(b'{"event": '):
-            check_event(line)
+    if _EVENT in output:  # most outputs have none, and some have megabytes of a tunnel
+        for line in output.splitlines():
+            if line.startswith(_EVENT):
+                check_event(line)
 
 
 def check_told(event: str, fields: Mapping[str, object]) -> None:
     """The same for what a trace was told, as --json would print it."""
     Console(json=True, write=check_events)(event, **fields)
+
+
+def checking(communicate: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for all that `subprocess.Popen.communicate` returns, and with it `subprocess.run`."""
+
+    @wraps(communicate)
+    def checked(*words: Any, **named: Any) -> Any:
+        outputs = communicate(*words, **named)
+        for output in filter(None, outputs):
+            check_events(output if isinstance(output, bytes) else output.encode("utf-8", "replace"))
+        return outputs
+
+    return checked
+
+
+def check_record(record: Mapping[str, object]) -> None:
+    """Fail unless a record of the access log has the keys that such a one has by the manual, and no others."""
+    every, decided, moved, ended, seen = ({key for key, _ in keys} for _, keys in LOG_KEYS)
+    end = every | moved | ended
+    kinds = {"decision": [every | decided], "open": [every | moved], "end": [end, end | seen]}
+    assert set(record) in kinds[str(record["event"])], f"a record that is not documented: {record}"

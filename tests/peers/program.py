@@ -1,6 +1,7 @@
 """tunnelctl as other programs meet it: a process with arguments, an environment, pipes and an exit status."""
 
 import io
+import json
 import os
 import re
 import select
@@ -8,12 +9,13 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
-from tests.peers.events import check_events
+from tests.peers.events import check_events, check_record
 from tests.peers.process import READY_SECONDS, end
 
 MODULE = (sys.executable, "-m", "tunnelctl")
@@ -36,11 +38,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def run(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, seconds: float = RUN_SECONDS) -> Bytes:
     """Run tunnelctl to its end, with `stdin` on its standard input."""
-    done = subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
-    check_events(done.stderr)
-    if arguments[:1] in (("selftest",), ("check",)):  # elsewhere stdout has the bytes of a tunnel
-        check_events(done.stdout)
-    return done
+    return subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
 
 
 def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:
@@ -63,25 +61,45 @@ def started(*arguments: str, env: Mapping[str, str] | None = None, **streams: in
     finally:
         watchdog.cancel()
         end(process)
+        said = process.stderr.all() if isinstance(process.stderr, _Heard) else b""
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
-    if isinstance(process.stderr, _Heard):
-        check_events(bytes(process.stderr.heard))
+    check_events(said)
+    _check_log(arguments)
+
+
+def _check_log(arguments: Sequence[str]) -> None:
+    """Hold the records of an access log in a file against the manual. A program that was killed may have begun one."""
+    for flag, path in pairwise(arguments):
+        if flag == "--access-log" and Path(path).is_file():
+            for line in Path(path).read_bytes().split(b"\n")[:-1]:
+                check_record(json.loads(line))
 
 
 class _Heard(io.FileIO):
-    """A pipe that keeps what was read from it."""
+    """A pipe that keeps what was read from it. What `communicate` reads passes it by, and is looked at there (see conftest)."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         with pipe:
             super().__init__(os.dup(pipe.fileno()))
-        self.heard = bytearray()
+        self._heard = bytearray()
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(-1 if size is None else size)
-        self.heard += data or b""
+        self._heard += data or b""
         return data
+
+    def all(self) -> bytes:
+        """The whole lines that were read, and those that nobody has read when the program is gone.
+
+        Not to the end of the pipe: a child of the program may have it still. And a program that was killed may have begun a line.
+        """
+        if not self.closed:
+            os.set_blocking(self.fileno(), False)
+            while self.read(1 << 16):
+                pass
+        return bytes(self._heard[: self._heard.rfind(b"\n") + 1])
 
 
 def echoed(data: bytes, *words: str, env: Mapping[str, str] | None = None) -> Bytes:
@@ -198,6 +216,7 @@ class Serve:
         assert status == 0 or self.ended_on_purpose, f"it ended with {status} after SIGTERM:\n{self.log()}"
         assert "Traceback" not in self.log(), self.log()
         check_events(self.log().encode())
+        _check_log(self._command)
 
 
 class Forward(Serve):

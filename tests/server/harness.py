@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.peers.events import check_told
+from tests.peers.events import check_record, check_told
 from tests.peers.process import wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tunnelctl.client import forward
@@ -212,6 +212,8 @@ class Proxy:
             assert not [text for text in self.warnings if "fault" in text], self.warnings
             for event, fields in self._events:
                 check_told(event, fields)
+            for record in self.records():
+                check_record(record)
 
     def signal(self) -> None:
         """What SIGTERM does."""
