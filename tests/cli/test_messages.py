@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def found(source: str) -> set[tuple[int | None, str, str]]:
         ("raise UsageProblem('a', 'b' + (f' ({c})' if c else ''))", {"a: b[ (C)]"}),
         ("what = 'a' if b else 'c'\n raise UsageProblem(what, 'd')", {"a: d", "c: d"}),
         ("raise UsageProblem(HERE, error.cause)", {"here: CAUSE"}),
-        ("raise helper('b')", {"a: b", "a: own"}),
+        ("raise helper('b') if a else helper()", {"a: b", "a: own"}),
         ("raise UsageProblem('a', TABLE.get(key))", {"a: one", "a: two"}),
         ("raise UsageProblem('a', reason(error))", {"a: REASON"}),
         ("raise ValueError('a', 'b')", set()),
@@ -48,6 +49,20 @@ def test_statuses_and_hints():
     )
     statuses = {int(UsageProblem.status), int(SettingsError.status)}
     assert found(source) == {(status, "a: b", hint) for status in statuses for hint in ("c", "")}
+
+
+def test_what_one_caller_gives_stays_together():
+    """Through a helper, and through one that calls it."""
+    source = """
+def helper(cause, hint=""): return UsageProblem("a", cause, hint)
+def outer(cause, more=""): raise helper(cause, more)
+def f(): raise helper("b", "for b")
+def g(): outer("d")
+def h(): outer(cause="e", more="for e")
+"""
+    status = int(UsageProblem.status)
+    expected = {("a: b", "for b"), ("a: d", ""), ("a: e", "for e")}
+    assert found(source) == {(status, *pair) for pair in expected}
 
 
 def test_one_of_two_errors():
@@ -105,6 +120,13 @@ TEXTS = [text for message in collected() for text in (message.text, *(f"hint: {h
 PATTERNS = [pattern(text) for text in TEXTS if re.search("[a-z]{3}", text)]  # one of gaps alone would fit anything
 
 
+def fits(message: Message, line: str) -> bool:
+    """Whether a line may be this message, or has its cause: the layer above may say better what failed."""
+    cause = message.text.partition(": ")[2]
+    same = re.search("[a-z]{3}", cause) and re.search(f": {pattern(cause).pattern}$", line)
+    return bool(same or pattern(message.text).fullmatch(line))
+
+
 def refuse(answer: bytes):
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(answer)
@@ -131,3 +153,8 @@ def test_what_the_program_says_is_listed():
     assert len(lines) > 12
     assert [line for line in lines if not listed(line.removeprefix("tunnelctl: "))] == []
     assert not listed("something else: entirely")
+    pairs = [(line.removeprefix("tunnelctl: "), hint) for line, hint in pairwise(lines) if hint.startswith("hint: ")]
+    assert len(pairs) >= 5
+    for line, said in pairs:
+        hints = [hint for message in collected() if fits(message, line) for hint in message.hints]
+        assert any(pattern(f"hint: {hint}").fullmatch(said) for hint in hints), f"{line}: not with {said}"

@@ -1,7 +1,8 @@
 """Every message of the program, collected from its source for the manual: the texts that an error or a warning is made with.
 
 A text is followed to where it is written down: through a variable of the same function, a parameter to the callers in the same
-module, a function's returns, a table. What only a run can know becomes a word in capitals.
+module, a function's returns, a table. What one caller gives belongs together: its hint is none of another's cause. What only a run
+can know becomes a word in capitals.
 """
 
 import ast
@@ -18,6 +19,7 @@ MOST = 40  # texts that one place may make; more would be a mistake of ours
 DEPTH = 3  # functions that a text is followed through
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Given = dict[str, tuple["Scope", ast.expr]]
 
 # What stands for an expression where its own last name would say too little.
 WORDS = {
@@ -89,20 +91,30 @@ class Module:
             for name, value in attributes(function):
                 self.attributes.setdefault(name, []).append((function, value))
         self.calls = [(function, call) for function in self.functions for call in calls(function)]
+        self.callers: dict[str, list[tuple[Function, ast.Call]]] = {}
+        for function, call in self.calls:
+            self.callers.setdefault(callee(call), []).append((function, call))
 
     def messages(self) -> Iterator[tuple[int | None, str, str]]:
         """Status, text and hint, one of each: a message with two hints comes twice."""
         for function, call in self.calls:
-            scope = Scope(self, function)
-            given = {word.arg: word.value for word in call.keywords}
+            plain = Scope(self, function)
             if ast.unparse(call.func).endswith("trace") and call.args and ast.unparse(call.args[0]) == "'warning'":
-                yield from ((None, f"warning: {text}", "") for text in scope.texts(given["text"]))
-            kinds = scope.classes(call.func) if len(call.args) > 1 else []
-            for kind in kinds:
-                hint = given.get("hint", call.args[2] if len(call.args) > 2 else ast.Constant(""))
-                for what, cause, help_ in product(*map(scope.texts, (*call.args[:2], hint))):
-                    if what:  # the phase of an attempt is empty until it has begun
-                        yield int(kind.status), f"{what}: {cause}", help_
+                yield from ((None, f"warning: {text}", "") for text in plain.texts(keywords(call)["text"]))
+            if len(call.args) > 1 and (kinds := plain.classes(call.func)):
+                yield from (message for scope in plain.called() for kind in kinds for message in made(kind, call, scope))
+
+
+def made(kind: type[errors.TunnelctlError], call: ast.Call, scope: "Scope") -> Iterator[tuple[int, str, str]]:
+    """What the call of an error may make of its arguments."""
+    hint = keywords(call).get("hint", call.args[2] if len(call.args) > 2 else ast.Constant(""))
+    for what, cause, help_ in product(*map(scope.texts, (*call.args[:2], hint))):
+        if what:  # the phase of an attempt is empty until it has begun
+            yield int(kind.status), f"{what}: {cause}", help_
+
+
+def keywords(call: ast.Call) -> dict[str | None, ast.expr]:
+    return {word.arg: word.value for word in call.keywords}
 
 
 def calls(function: ast.AST) -> Iterator[ast.Call]:
@@ -133,14 +145,29 @@ def attributes(function: Function) -> Iterator[tuple[str, ast.expr]]:
 
 
 class Scope:
-    """A function, and what its names may stand for."""
+    """A function, and what its names may stand for; with `given`, its parameters as one call of it has them."""
 
-    def __init__(self, module: Module, function: Function, depth: int = 0) -> None:
-        self._module, self._function, self._depth = module, function, depth
+    def __init__(self, module: Module, function: Function, depth: int = 0, given: "Given | None" = None) -> None:
+        self._module, self._function, self._depth, self._given = module, function, depth, given
         self._locals: dict[str, list[ast.expr]] = {}
         for name, value in assignments([node for node in ast.walk(function) if isinstance(node, ast.stmt)]):
             self._locals.setdefault(name, []).append(value)
         self._parameters = [argument.arg for argument in function.args.args if argument.arg != "self"]
+
+    def called(self) -> "list[Scope]":
+        """This function as each of its callers in the module calls it, so that what is said together stays together."""
+        sites = self._module.callers.get(self._function.name)
+        if not sites or not self._parameters or self._depth >= DEPTH:
+            return [self]
+        callers = ((scope, call) for function, call in sites for scope in Scope(self._module, function, self._depth + 1).called())
+        return [Scope(self._module, self._function, self._depth, self._bound(scope, call)) for scope, call in callers]
+
+    def _bound(self, caller: "Scope", call: ast.Call) -> "Given":
+        """The parameters that a call gives, and those that stay as they are by themselves."""
+        defaults = self._function.args.defaults
+        own = zip(self._parameters[len(self._parameters) - len(defaults) :], defaults, strict=True)
+        theirs = [*zip(self._parameters, call.args, strict=False), *((str(name), node) for name, node in keywords(call).items())]
+        return {**{name: (self, node) for name, node in own}, **{name: (caller, node) for name, node in theirs}}
 
     def classes(self, node: ast.expr) -> list[type[errors.TunnelctlError]]:
         """The errors that a callable may be: a name, a variable, one of two, or a table with a default."""
@@ -190,9 +217,9 @@ class Scope:
         found = self.texts(node) if near else []
         return found if found and len(found) <= 2 else [word(node)]
 
-    def _in(self, function: Function, node: ast.expr) -> list[str]:
+    def _in(self, function: Function, node: ast.expr, given: "Given | None" = None) -> list[str]:
         """The same in another function of the module; not for ever, for functions may call each other."""
-        return Scope(self._module, function, self._depth + 1).texts(node) if self._depth < DEPTH else [word(node)]
+        return Scope(self._module, function, self._depth + 1, given).texts(node) if self._depth < DEPTH else [word(node)]
 
     def _named(self, name: str, node: ast.expr) -> list[str]:
         values = self._locals.get(name) or ([self._module.values[name]] if name in self._module.values else [])
@@ -203,25 +230,17 @@ class Scope:
         return [word(node)]
 
     def _from_callers(self, name: str, node: ast.expr) -> list[str]:
-        """A parameter is what the callers in this module give, or what it has by itself."""
-        arguments, found = self._function.args, []
-        at = self._parameters.index(name)
-        for function, call in self._module.calls:
-            if ast.unparse(call.func).removeprefix("self.") == self._function.name:
-                given = {keyword.arg: keyword.value for keyword in call.keywords}
-                value = call.args[at] if at < len(call.args) else given.get(name)
-                if value is not None:
-                    found += self._in(function, value)
-        defaults = arguments.defaults[at - len(self._parameters) :] if arguments.defaults else []
-        own = self.texts(defaults[0]) if len(self._parameters) - at <= len(arguments.defaults) else []
-        return [*own, *found] or [word(node)]
+        """A parameter is what the call gives, or any call in this module, or what it has by itself."""
+        scopes = self.called() if self._given is None else [self]
+        given = [scope._given[name] for scope in scopes if scope._given and name in scope._given]
+        return [text for scope, value in given for text in scope.texts(value)] or [word(node)]
 
     def _called(self, node: ast.Call) -> list[str]:
-        name = ast.unparse(node.func)
-        own = [function for function in self._module.functions if function.name == name.removeprefix("self.")]
+        own = [function for function in self._module.functions if function.name == callee(node)]
         if own:
             returned = [each.value for each in ast.walk(own[0]) if isinstance(each, ast.Return) and each.value is not None]
-            return [text for value in returned for text in self._in(own[0], value)]
+            bound = Scope(self._module, own[0])._bound(self, node)
+            return [text for value in returned for text in self._in(own[0], value, bound)]
         if isinstance(node.func, ast.Attribute) and node.func.attr in THROUGH:
             return self.texts(node.func.value)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "get":
@@ -232,6 +251,11 @@ class Scope:
         """The values of a dictionary that is written down in this module."""
         value = self._module.values.get(ast.unparse(node))
         return value.values if isinstance(value, ast.Dict) else []
+
+
+def callee(call: ast.Call) -> str:
+    """The name of the function of the same module that is called, if it is one."""
+    return ast.unparse(call.func).removeprefix("self.")
 
 
 def optional(texts: list[str]) -> list[str]:
