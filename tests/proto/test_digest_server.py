@@ -15,6 +15,7 @@ from tunnelctl.proto.digest_server import (
     WINDOW,
     DigestServer,
     Login,
+    Nonces,
     Verdict,
     is_for,
     make_login,
@@ -28,7 +29,9 @@ BOTH = pytest.mark.parametrize("which", [0, 1], ids=["SHA-256", "MD5"])
 
 
 def server(**users):
-    return DigestServer(REALM, {user: make_login(user, REALM, password) for user, password in (users or NAMES).items()}, SECRET)
+    return DigestServer(
+        REALM, {user: make_login(user, REALM, password) for user, password in (users or NAMES).items()}, Nonces(SECRET)
+    )
 
 
 def offered(machine, now=1000.0, salt=b"s" * SALT, stale=False):
@@ -66,7 +69,7 @@ class TestChallenges:
         machine = server()
         value = client(machine, which=1).authorize("CONNECT", "h:1")
         monkeypatch.setattr(digest_server, "hash_of", lambda name: hash_of(name) if name != "MD5" else None)
-        without = DigestServer(REALM, {"alice": Login("0" * 64, "0" * 32)}, SECRET)
+        without = DigestServer(REALM, {"alice": Login("0" * 64, "0" * 32)}, Nonces(SECRET))
         assert [each.get("algorithm") for each in offered(without)] == ["SHA-256"]
         assert ask(without, value) == Verdict()
         with pytest.raises(ValueError, match="lacks a hash"):
@@ -106,7 +109,7 @@ class TestWhoseItIs:
         assert ask(machine, value.replace('username="', 'username="\xff')) == Verdict()
 
     def test_v19_another_realm(self):
-        other = DigestServer("another", {"alice": make_login("alice", "another", "x")}, SECRET)
+        other = DigestServer("another", {"alice": make_login("alice", "another", "x")}, Nonces(SECRET))
         assert ask(server(), client(other).authorize("CONNECT", "h:1")) == Verdict()
 
     def test_v19_the_hash_of_one_algorithm_is_none_of_the_other(self):
@@ -116,7 +119,7 @@ class TestWhoseItIs:
 
     def test_v19_no_password_has_the_hash_that_stands_for_nobody(self):
         machine = server()
-        nobody = DigestServer(REALM, {"mallory": Login("0" * 64, "0" * 64)}, SECRET)
+        nobody = DigestServer(REALM, {"mallory": Login("0" * 64, "0" * 64)}, Nonces(SECRET))
         challenge = offered(machine)[0]
         forged = DigestClient(challenge, "mallory", "x", "c")
         forged._login = nobody._logins["mallory"].sha_256
@@ -203,7 +206,7 @@ class TestGoodOnce:
         clients = [client(machine, now=1000.0 + number, salt=bytes([number]) * SALT) for number in range(6)]
         values = [each.authorize("CONNECT", "h:1") for each in clients]
         assert [ask(machine, value, 1010.0).stale for value in values] == [False] * 6
-        assert len(machine._counts) == 3
+        assert len(machine._nonces._counts) == 3
         assert [ask(machine, value, 1010.0).stale for value in values] == [True] * 6
         assert [ask(machine, each.authorize("CONNECT", "h:1"), 1010.0).stale for each in clients] == [True] * 3 + [False] * 3
 
@@ -211,7 +214,7 @@ class TestGoodOnce:
         machine = server()
         for number in range(10):
             ask(machine, client(machine, "alice", "wrong", salt=bytes([number]) * SALT).authorize("CONNECT", "h:1"))
-        assert machine._counts == {}
+        assert machine._nonces._counts == {}
 
 
 PARTS = {
@@ -311,7 +314,7 @@ def test_realms(text, fits):
 @bounded
 @given(TEXT, TEXT, st.booleans(), st.sampled_from([0, 1]), st.sampled_from(["h:1", "[2001:db8::1]:443", "a.example:65535"]))
 def test_property_client_and_server_agree(user, password, right, which, target):
-    machine = DigestServer(REALM, {user: make_login(user, REALM, password)}, SECRET)
+    machine = DigestServer(REALM, {user: make_login(user, REALM, password)}, Nonces(SECRET))
     value = client(machine, user, password if right else password + "x", which).authorize("CONNECT", target)
     answer = parse_answer(value)
     assert is_for(answer, parse_authority(target))

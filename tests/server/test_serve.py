@@ -349,4 +349,4 @@ def test_a_reload_without_a_thread_to_be_had_ends_nothing(monkeypatch: pytest.Mo
         proxy.hang_up()
         wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
         assert client.echoes()
-    assert proxy.warnings == ["the policy stays as it was: 128 threads are already under way"]
+    assert proxy.warnings == ["no file was read again: 128 threads are already under way"]

@@ -11,7 +11,7 @@ from tests.server.harness import SECONDS, basic, cheap_hashes  # noqa: F401  (a 
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
 from tunnelctl.errors import SettingsError
 from tunnelctl.server import users as under_test
-from tunnelctl.server.users import Users, digest_line, hash_password, load_users
+from tunnelctl.server.users import Kept, Users, digest_line, hash_password, load_users
 
 DIGEST = digest_line("alice", "our proxy", "x")
 LINE = "alice:scrypt:4:8:1:c2FsdHNhbHQ=:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
@@ -293,8 +293,8 @@ def test_memory_is_bounded_and_holds_no_password(tmp_path: Path, monkeypatch: py
     lines = [hash_password(f"user{number}", "canary") + "\n" for number in range(5)]
     users = load_users(write(tmp_path, "".join(lines)))
     assert check(users, *[(f"user{number}", "canary") for number in range(5)]) == [True] * 5
-    assert len(users._known) <= 2
-    assert b"canary" not in b"".join(users._known)
+    assert len(users._kept._right) <= 2
+    assert b"canary" not in b"".join(users._kept._right)
     assert "canary" not in repr(users) + repr(vars(users))
 
 
@@ -316,7 +316,7 @@ def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.Mon
     turns = [0]
 
     async def main() -> None:
-        users = Users({})
+        users = Users({}, {}, None, Kept())
         async with Nursery() as nursery:
 
             async def turn() -> None:
@@ -345,7 +345,7 @@ def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(under_test, "_derive", derive)
 
     async def main() -> None:
-        users = Users({})
+        users = Users({}, {}, None, Kept())
         for _ in range(2 * under_test.AT_ONCE):
             with move_on_after(0.005):
                 await users.check("a", "x")
@@ -360,4 +360,4 @@ def test_without_a_thread_left_it_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(under_test, "to_thread", busy)
     with pytest.raises(BusyResourceError):
-        check(Users({}), ("a", "x"))
+        check(Users({}, {}, None, Kept()), ("a", "x"))

@@ -338,7 +338,7 @@ STAGES: dict[str, Render] = {
 # Printed without -v: what an operator waits for.
 NOTICES: dict[str, Render] = {
     "drain": _fill("draining: {tunnels} open, {seconds} s at most"),
-    "reloaded": _fill("the policy was read again: {rules} rules"),
+    "reloaded": _fill("the {what} was read again: {now}"),
     "stopped": _fill("stopped"),
 }
 

@@ -222,7 +222,8 @@ FLAGS = (
     ),
     Flag(
         "tls-cert", "", "FILE", FILE, "speak TLS, with this certificate and its chain", ("serve",), "Listening",
-        detail="All listening addresses do. Its proxy URL begins with https://.",
+        detail="All listening addresses do. Its proxy URL begins with https://. SIGHUP has this file, the key and --client-ca "
+        "read again.",
     ),
     Flag(
         "tls-key", "", "FILE", FILE, "key of that certificate, if not in the same file", ("serve",), "Listening",
@@ -265,6 +266,7 @@ FLAGS = (
     ),
     Flag(
         "users", "", "FILE", FILE, "users who may connect, a line each from `hash-password`", ("serve",), "Policy",
+        detail="Read again on SIGHUP, like the policy.",
     ),
     Flag(
         "head-timeout", "", "SECONDS", SECONDS, "limit for a request head, from accept on", ("serve",), "Limits",

@@ -102,7 +102,11 @@ SERVE_EVENTS = (
         "a tunnel has ended; the values are those of the access log",
         ("client", "target", "sent", "received", "seconds", "ended_by", "cause"),
     ),
-    Event("reloaded", "SIGHUP came, and new tunnels are judged by what the policy file now says", ("rules",)),
+    Event(
+        "reloaded",
+        "SIGHUP came, and new tunnels go by what a file says now; `what` is `policy`, `users file` or `certificate`",
+        ("what", "now"),
+    ),
     Event("drain", "no new tunnels; open ones have so many seconds to end", ("tunnels", "seconds")),
     Event("stopped", "the server has ended", ()),
 )

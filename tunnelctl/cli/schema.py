@@ -21,7 +21,7 @@ TRUTH: Schema = {"type": "boolean"}
 TYPES: dict[str, Schema] = {
     **dict.fromkeys(("at", "begin", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
     **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
-    **dict.fromkeys(("rules", "size", "status", "tunnels"), WHOLE),
+    **dict.fromkeys(("size", "status", "tunnels"), WHOLE),
     **dict.fromkeys(("addresses", "chain", "proxies", "reports", "via"), TEXTS),
     **dict.fromkeys(("ok", "public", "trusted"), TRUTH),
     **dict.fromkeys(("max", "median", "min", "p99"), FIGURE),

@@ -28,9 +28,10 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import ConnectClient, Established
 from tunnelctl.proto.refusal import ESTABLISHED
 from tunnelctl.server.account import Books
+from tunnelctl.server.in_force import InForce
 from tunnelctl.server.limits import Caps, Most
 from tunnelctl.server.own import OwnPorts
-from tunnelctl.server.policy_file import PolicyInForce, load_policy
+from tunnelctl.server.policy_file import load_policy
 from tunnelctl.server.serve import Server
 from tunnelctl.server.session import Service, Timeouts
 from tunnelctl.status import ExitStatus
@@ -323,7 +324,7 @@ def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> 
         if event == "warning":  # that it listens and stops is no news here
             console(event, **fields)
 
-    policy = PolicyInForce(lambda: load_policy(None, RULES))
+    policy = InForce("policy", lambda: load_policy(None, RULES))
     timeouts = Timeouts(LIMIT, LIMIT, 0.0, Limits(inf, LIMIT))
     return Server(Service(policy, None, OwnPorts([bound]), Caps(Most()), timeouts, Books(None, warn), warn), [listener], 0.0, warn)
 

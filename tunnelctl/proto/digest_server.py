@@ -100,50 +100,20 @@ def parse_answer(value: str) -> Answer | None:
         return None
 
 
-class DigestServer:
-    """Makes challenges and checks the answers. One secret for all processes that share the listening addresses."""
+class Nonces:
+    """Makes nonces, and knows which were answered. One secret for all processes that share the listening addresses."""
 
-    def __init__(self, realm: str, logins: Mapping[str, Login], secret: bytes) -> None:
-        self.realm = realm
-        self._logins = logins
+    def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._hashes = {algorithm: digest for algorithm in OFFERED if (digest := hash_of(algorithm)) is not None}
-        self._names = {user_hash(digest, wire(user), realm): user for digest in self._hashes.values() for user in logins}
         self._counts: dict[bytes, _Counts] = {}
         self._forgotten = 0  # nonces made until then and not in _counts may have been used
 
-    def challenges(self, now: float, salt: bytes, stale: bool = False) -> tuple[str, ...]:
-        """Values for Proxy-Authenticate, the preferred one first. salt: SALT random octets"""
-        nonce = self._make_nonce(int(now * 1000), salt)
-        rest = f'qop="auth", nonce="{nonce}", charset=UTF-8, userhash=true{", stale=true" if stale else ""}'
-        return tuple(f"Digest realm={quote(self.realm)}, algorithm={algorithm}, {rest}" for algorithm in self._hashes)
-
-    def check(self, answer: Answer, now: float) -> Verdict:
-        """Whose answer it is. An unknown user costs what a known one does. The target is for `is_for` to compare."""
-        digest = self._hashes.get(answer.algorithm)
-        if digest is None or answer.realm != self.realm:
-            return Verdict()
-        user = self._names.get(answer.user, "") if answer.user_is_hash else _name(answer.user)
-        login = self._logins.get(user)
-        key = _NOBODY if login is None else login.sha_256 if answer.algorithm == OFFERED[0] else login.md5
-        expected = proof(digest, key, session=False, terms=answer.terms)
-        right = hmac.compare_digest(expected.encode("ascii"), answer.response.lower().encode("latin-1"))
-        if login is None or not right:
-            return Verdict()
-        return Verdict(user, stale=not self._is_new(answer.terms, int(now * 1000)))
-
-    def verify_password(self, user: str, password: str) -> bool:
-        """For a client that sends the password itself. The same cost for unknown users."""
-        digest = _have(self._hashes.get(OFFERED[0]))
-        login = self._logins.get(user)
-        given = login_hash(digest, wire(user), self.realm, wire(password))
-        return hmac.compare_digest(given, _NOBODY if login is None else login.sha_256) and login is not None
-
-    def _make_nonce(self, made: int, salt: bytes) -> str:
+    def make(self, made: int, salt: bytes) -> str:
+        """made: now, in milliseconds; salt: SALT random octets"""
         stamp = made.to_bytes(_STAMP, "big") + salt
         return b2a_base64(stamp + hmac.digest(self._secret, stamp, "sha256")[:_MAC], newline=False).decode("ascii")
 
-    def _is_new(self, terms: Terms, now: int) -> bool:
+    def is_new(self, terms: Terms, now: int) -> bool:
         """Whether the nonce is ours and not too old, and this count on it is seen for the first time."""
         try:
             octets = a2b_base64(terms.nonce.encode("ascii"), strict_mode=True)
@@ -167,6 +137,45 @@ class DigestServer:
                 del self._counts[oldest]
                 self._forgotten = max(self._forgotten, int.from_bytes(oldest[:_STAMP], "big"))
         return counts.take(nc)
+
+
+class DigestServer:
+    """Makes challenges and checks the answers."""
+
+    def __init__(self, realm: str, logins: Mapping[str, Login], nonces: Nonces) -> None:
+        """nonces: those of the server that this one takes the place of, if it does"""
+        self.realm = realm
+        self._logins = logins
+        self._nonces = nonces
+        self._hashes = {algorithm: digest for algorithm in OFFERED if (digest := hash_of(algorithm)) is not None}
+        self._names = {user_hash(digest, wire(user), realm): user for digest in self._hashes.values() for user in logins}
+
+    def challenges(self, now: float, salt: bytes, stale: bool = False) -> tuple[str, ...]:
+        """Values for Proxy-Authenticate, the preferred one first. salt: SALT random octets"""
+        nonce = self._nonces.make(int(now * 1000), salt)
+        rest = f'qop="auth", nonce="{nonce}", charset=UTF-8, userhash=true{", stale=true" if stale else ""}'
+        return tuple(f"Digest realm={quote(self.realm)}, algorithm={algorithm}, {rest}" for algorithm in self._hashes)
+
+    def check(self, answer: Answer, now: float) -> Verdict:
+        """Whose answer it is. An unknown user costs what a known one does. The target is for `is_for` to compare."""
+        digest = self._hashes.get(answer.algorithm)
+        if digest is None or answer.realm != self.realm:
+            return Verdict()
+        user = self._names.get(answer.user, "") if answer.user_is_hash else _name(answer.user)
+        login = self._logins.get(user)
+        key = _NOBODY if login is None else login.sha_256 if answer.algorithm == OFFERED[0] else login.md5
+        expected = proof(digest, key, session=False, terms=answer.terms)
+        right = hmac.compare_digest(expected.encode("ascii"), answer.response.lower().encode("latin-1"))
+        if login is None or not right:
+            return Verdict()
+        return Verdict(user, stale=not self._nonces.is_new(answer.terms, int(now * 1000)))
+
+    def verify_password(self, user: str, password: str) -> bool:
+        """For a client that sends the password itself. The same cost for unknown users."""
+        digest = _have(self._hashes.get(OFFERED[0]))
+        login = self._logins.get(user)
+        given = login_hash(digest, wire(user), self.realm, wire(password))
+        return hmac.compare_digest(given, _NOBODY if login is None else login.sha_256) and login is not None
 
 
 class _Counts:

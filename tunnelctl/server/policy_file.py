@@ -1,4 +1,4 @@
-"""The policy file: rules for users and clients, in TOML; read when the server starts, and again on SIGHUP.
+"""The policy file: rules for users and clients, in TOML.
 
     [[allow]]                                   # or deny, or report
     name = "web"                                # what records call it; its line otherwise
@@ -14,12 +14,12 @@ It is taken whole or not at all: a file with one mistake changes nothing.
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from tunnelctl.errors import AddressError, SettingsError, TunnelctlError
+from tunnelctl.errors import AddressError, SettingsError
 from tunnelctl.proto.address import shown
 from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy, Rule, parse_client, parse_rule
 from tunnelctl.proto.toml_lines import Path, TomlError, line_of, read_toml
+from tunnelctl.server.in_force import counted
 from tunnelctl.server.text_file import read_text
-from tunnelctl.trace import Trace
 
 MAX_FILE = 4 << 20  # characters, some ten thousand rules
 MAX_NAME = 64  # characters of a rule's name: it stands in every record that the rule decides
@@ -37,6 +37,11 @@ def load_policy(path: str | None, allow: tuple[str, ...] = (), deny: tuple[str, 
         for kind, several in parse_policy(read_text(path, "policy file", MAX_FILE), f"policy file {path}").items():
             rules[kind] += several
     return Policy(tuple(rules["allow"]) or DEFAULT_ALLOW, tuple(rules["deny"]), tuple(rules["report"]))
+
+
+def describe_policy(policy: Policy) -> str:
+    """For the line that says that it was read again."""
+    return counted(sum(map(len, (policy.allow, policy.deny, policy.report))), "rule")
 
 
 def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
@@ -78,9 +83,7 @@ class _File:
         targets = self._parsed((*path, "targets"), table, parse_rule)
         if not targets:
             self._wrong((*path, "targets"), "it is missing: a rule says which targets it is about", 'targets = ["*:*"] are all')
-        return [
-            rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets
-        ]
+        return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets]
 
     def _name(self, path: Path, table: dict[str, object]) -> str:
         """What records call the rule: its name, or where it stands."""
@@ -124,31 +127,3 @@ class _File:
     def _wrong(self, path: Path, cause: str, hint: str = "") -> NoReturn:
         key = next(part for part in reversed(path) if isinstance(part, str))
         raise SettingsError(f"{self._what}, line {line_of(self._lines, path)}, key {shown(key)}", cause, hint)
-
-
-class PolicyInForce:
-    """The policy that new tunnels are judged by. Those that are open keep theirs."""
-
-    def __init__(self, load: Callable[[], Policy], from_file: bool = False) -> None:
-        """load: makes the policy anew; raises TunnelctlError. from_file: whether that can bring another one"""
-        self._load, self._from_file = load, from_file
-        self.policy = load()
-        self.silent = False  # another process reads the same file at the same signal, and tells what came of it
-
-    def for_client(self, user: str, host: str) -> Policy:
-        """The rules that are about this user at this address, as they are now."""
-        return self.policy.for_client(user, host)
-
-    def reload(self, trace: Trace) -> None:
-        """Puts a new policy in the place of the old one, unless it has a mistake."""
-        if not self._from_file:
-            return
-        try:
-            self.policy = self._load()
-        except TunnelctlError as error:
-            hint = f" (hint: {error.hint})" if error.hint else ""
-            if not self.silent:
-                trace("warning", text=f"the policy stays as it was: {error}{hint}")
-        else:
-            if not self.silent:
-                trace("reloaded", rules=sum(map(len, (self.policy.allow, self.policy.deny, self.policy.report))))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
@@ -20,23 +20,24 @@ from tunnelctl.server.access_log import STDOUT, AccessLog, open_log
 from tunnelctl.server.account import Books
 from tunnelctl.server.admin import Admin, Pages, parse_admin
 from tunnelctl.server.behind import Balancers, parse_trusted
+from tunnelctl.server.in_force import InForce, reload_all
 from tunnelctl.server.interim import Interim
 from tunnelctl.server.limits import Caps, Most, parse_prefixes
 from tunnelctl.server.metrics import Board, Metrics
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
-from tunnelctl.server.policy_file import PolicyInForce, load_policy
+from tunnelctl.server.policy_file import describe_policy, load_policy
 from tunnelctl.server.session import Service, Session, Timeouts
 from tunnelctl.server.siblings import Siblings
 from tunnelctl.server.upstream import Upstream
-from tunnelctl.server.users import Users, load_users
+from tunnelctl.server.users import Kept, Users, describe_users, load_users
 from tunnelctl.server.workers import RELOAD, Supervisor
 from tunnelctl.stream.accept import Acceptor, Crowd, Serve, close_listeners, raise_descriptor_limit
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
 from tunnelctl.stream.relay import Limits
 from tunnelctl.stream.socket_stream import tune
 from tunnelctl.stream.systemd import INHERITED, inherited_socket, notify, reloading, watchdog_seconds
-from tunnelctl.trace import Trace
+from tunnelctl.trace import Trace, silent
 
 if TYPE_CHECKING:
     import ssl
@@ -84,28 +85,32 @@ def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: E
 class Settings(NamedTuple):
     """What flags and files say, as it is used; read before anything is opened to clients."""
 
-    policy: PolicyInForce
-    users: Users | None
+    policy: InForce[Policy]
+    users: InForce[Users] | None
+    tls: InForce[ssl.SSLContext] | None
+    reread: tuple[InForce[Any], ...]  # those of them that come from files
     most: Most
     trusted: tuple[Network, ...]
     timeouts: Timeouts
-    tls: ssl.SSLContext | None
     admin: ListenAddress | None
     log_fd: int | None
     upstream: Upstream | None = None
 
 
 def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
+    policy = InForce("policy", lambda: _load_policy(addresses, options), describe_policy)
+    users, tls = _users(options.users), _tls(options)
     of_whom = options.max_per_client, options.max_per_user, options.max_per_target
     tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
     phases = options.head_timeout or inf, options.dial_timeout or inf
     return Settings(
-        policy=PolicyInForce(lambda: _load_policy(addresses, options), options.policy is not None),
-        users=load_users(options.users) if options.users is not None else None,
+        policy=policy,
+        users=users,
+        tls=tls,
+        reread=tuple(one for one in (policy if options.policy is not None else None, users, tls) if one is not None),
         most=Most(options.max_tunnels, *of_whom, options.max_dials, parse_prefixes(options.client_prefix)),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
-        tls=_tls(options),
         admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
     )
@@ -128,7 +133,7 @@ class Shared(NamedTuple):
     @property
     def reloads(self) -> tuple[signal.Signals, ...]:
         """The signals at which files are read or opened anew. Without one, SIGHUP keeps the meaning that it has for any program."""
-        return RELOAD if self.options.policy is not None or self.options.access_log not in (None, STDOUT) else ()
+        return RELOAD if self.settings.reread or self.options.access_log not in (None, STDOUT) else ()
 
 
 def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], trace: Trace, environ: Mapping[str, str]) -> int:
@@ -149,7 +154,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
             return work(shared, listeners)
         # Of several processes one speaks for all about coming and going, and to the service manager.
         quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
-        reload = partial(settings.policy.reload, trace) if shared.reloads else None
+        reload = partial(reload_all, settings.reread, trace) if shared.reloads else None
         share = partial(work, quiet)
         return Supervisor(listeners, bound, options.keepalive, share, shared.board, trace, reload, environ).run()
 
@@ -185,18 +190,24 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
     return listeners, bound
 
 
-def _tls(options: ServeOptions) -> ssl.SSLContext | None:
+def _users(path: str | None) -> InForce[Users] | None:
+    if path is None:
+        return None
+    kept = Kept()  # made before any worker is: a nonce is good at whichever of them the client meets next
+    return InForce("users file", lambda: load_users(path, kept), describe_users)
+
+
+def _tls(options: ServeOptions) -> InForce[ssl.SSLContext] | None:
     if not (options.tls_cert or options.tls_key or options.client_ca):
         return None
-    from tunnelctl.server.tls import listener_context  # loads ssl
+    from tunnelctl.server.tls import describe_certificate, listener_context  # loads ssl
 
-    return listener_context(options)
+    return InForce("certificate", lambda: listener_context(options), lambda _: describe_certificate(options.tls_cert))
 
 
 def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int:
     """One process's share of the work; the exit status. number: of the worker"""
     options, settings, trace = shared.options, shared.settings, shared.trace
-    settings.policy.silent = options.workers > 1  # in a worker; the first process tells what comes of reading it again
     log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
     metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
     books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most)
@@ -219,7 +230,10 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         helpers += ask.helpers()
         admin = shared.admin, Admin(ask.by_path()).session
     echo = ECHO_SECONDS if options.workers > 1 else 0.0
-    return run(Server(service, listeners, options.drain, trace, echo, balancers, shared.reloads, helpers, admin, tell).run)
+    # Of several processes the first one tells what comes of reading files again: it reads the same ones at the same signal.
+    reread = partial(reload_all, settings.reread, silent if options.workers > 1 else trace)
+    reloads = shared.reloads
+    return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, reread, helpers, admin, tell).run)
 
 
 def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callable[[], None]]:
@@ -268,6 +282,7 @@ class Server:
         echo: float = 0.0,
         balancers: Balancers | None = None,
         reloads: tuple[signal.Signals, ...] = (),
+        reread: Callable[[], None] = lambda: None,
         helpers: Sequence[Helper] = (),
         admin: tuple[socket.socket, Serve] | None = None,
         tell: Callable[[str], None] = lambda _: None,
@@ -275,12 +290,12 @@ class Server:
         """
         drain, echo: see Acceptor
         balancers: the peers that speak for others, if there are any
-        reloads: the signals at which files are read or opened anew
+        reloads: the signals at which files are read or opened anew; reread: reads them, in a thread
         helpers: what runs beside the sessions; admin: a listener that goes on while they drain, and what serves it
         tell: how the service manager is told of a state
         """
         self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
-        self._reloads, self._helpers, self._admin, self._tell = reloads, helpers, admin, tell
+        self._reloads, self._reread, self._helpers, self._admin, self._tell = reloads, reread, helpers, admin, tell
         self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
         self._count = 0
         self._process = os.urandom(4).hex()  # no process number: in a container that is the same after each restart
@@ -309,15 +324,15 @@ class Server:
         return status
 
     async def _reload(self, hangups: SignalReceiver) -> None:
-        """At each signal opens the log anew, and reads the policy again."""
+        """At each signal reads the files again, and opens the log anew."""
         async for _ in hangups:
             self._tell(reloading())
+            try:
+                await to_thread(self._reread)  # a long file takes a second to read
+            except BusyResourceError as error:
+                self._trace("warning", text=f"no file was read again: {error}")
             if self._service.books.log is not None:
                 await self._service.books.log.reopen()
-            try:
-                await to_thread(self._service.policy.reload, self._trace)  # a long file takes a second to read
-            except BusyResourceError as error:
-                self._trace("warning", text=f"the policy stays as it was: {error}")
             self._tell("READY=1")
 
     async def _accept(self) -> int:

@@ -23,10 +23,10 @@ from tunnelctl.proto.digest_server import Answer, DigestServer, is_for, parse_an
 from tunnelctl.proto.policy import Decision, Demand, Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.account import CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.in_force import InForce
 from tunnelctl.server.inspection import Cut, Inspected
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
-from tunnelctl.server.policy_file import PolicyInForce
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.server.users import Users
 from tunnelctl.stream.contract import Stream
@@ -63,14 +63,14 @@ class Timeouts(NamedTuple):
 class Service(NamedTuple):
     """What all sessions of one server share."""
 
-    policy: PolicyInForce
-    users: Users | None
+    policy: InForce[Policy]
+    users: InForce[Users] | None
     own: OwnPorts
     caps: Caps
     timeouts: Timeouts
     books: Books
     trace: Trace
-    tls: ssl.SSLContext | None = None
+    tls: InForce[ssl.SSLContext] | None = None
     upstream: Upstream | None = None  # through the next proxy; None: straight to the targets
 
 
@@ -155,14 +155,14 @@ class Session:
         account, timeouts, books = self._account, self._service.timeouts, self._service.books
         with CancelScope(current_time() + timeouts.head) as scope:
             if self._service.tls is not None:
-                await self._secure(self._service.tls)
+                await self._secure(self._service.tls.now)
             request = await self._read_head()
             if request is None:
                 return None
             account.target = str(request.target)
             if self._service.users is not None:
                 account.enter("login")
-                await self._authenticate(self._service.users, request)
+                await self._authenticate(self._service.users.now, request)
             self._admit()
             target, early = await self._reach(request, scope)
             try:
@@ -261,7 +261,7 @@ class Session:
     async def _reach_through(self, upstream: Upstream, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
         """By way of the next proxy. It looks the names up, so a name is judged as it stands, and an address as ever."""
         account, target = self._account, request.target
-        policy = self._service.policy.for_client(account.user, self._host)
+        policy = self._service.policy.now.for_client(account.user, self._host)
         decision = policy.before_lookup(target) or policy.judge_name(target)
         if decision.refusal is not None:
             raise _Refused(decision.refusal, decision.rule)
@@ -296,7 +296,7 @@ class Session:
 
     async def _addresses(self, target: Address) -> list[_Judged]:
         """The addresses that may be dialled, each with the decision that allows it."""
-        policy = self._service.policy.for_client(self._account.user, self._host)
+        policy = self._service.policy.now.for_client(self._account.user, self._host)
         decision = policy.before_lookup(target)
         if decision is not None:
             assert decision.refusal is not None

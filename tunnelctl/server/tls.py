@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
+from tunnelctl.proto.certificate import decode
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.stream.tls_settings import server_context
@@ -21,6 +22,17 @@ def listener_context(options: ServeOptions) -> ssl.SSLContext:
         flag = "--client-ca" if options.tls_key is None else "--tls-key"
         raise UsageProblem(flag, "it means nothing without a certificate", "--tls-cert FILE makes the listeners speak TLS")
     return server_context(options.tls_cert, options.tls_key, options.client_ca)
+
+
+def describe_certificate(file: str | None) -> str:
+    """For the line that says that it was read again: until when it is good."""
+    try:
+        with open(file or "", encoding="latin-1") as pem:
+            _, begin, rest = pem.read().partition(ssl.PEM_HEADER)
+        block, end, _ = rest.partition(ssl.PEM_FOOTER)
+        return f"good until {decode(ssl.PEM_cert_to_DER_cert(begin + block + end)).ends:%Y-%m-%d %H:%M} UTC"
+    except (OSError, ValueError, IndexError):  # OpenSSL has taken it
+        return "taken"
 
 
 def handshake_refusal(error: ssl.SSLError) -> tuple[Refusal, bool]:

@@ -11,6 +11,7 @@ import hmac
 import os
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
 from time import monotonic
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from tunnelctl.engine.event import Semaphore
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.digest_server import SALT as NONCE_SALT
-from tunnelctl.proto.digest_server import DigestServer, Login, is_realm, make_login
+from tunnelctl.proto.digest_server import DigestServer, Login, Nonces, is_realm, make_login
 from tunnelctl.proto.refusal import REALM, basic_challenge
+from tunnelctl.server.in_force import counted
 from tunnelctl.server.text_file import read_text
 
 # One of the settings that OWASP's password storage cheat sheet takes as equal: of those the one with the least memory, 16 MiB a
@@ -31,9 +33,7 @@ SALT, KEY = 16, 32  # bytes
 NOT_OURS = "it is not what `tunnelctl hash-password` prints"
 AT_ONCE = 2  # checks under way: each holds a core and its memory
 
-# Passwords that were right, as a keyed digest, so that a browser's hundred tunnels cost one scrypt. The file is read once, so
-# nothing here can become wrong; the bound is memory.
-REMEMBERED = 4096
+REMEMBERED = 4096  # passwords that were right; the bound is memory
 
 
 class StoredPassword(NamedTuple):
@@ -75,8 +75,37 @@ def _encode(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode()
 
 
-def load_users(path: str) -> "Users":
-    """Reads a users file. Raises SettingsError that names the line."""
+class Kept:
+    """What outlives a file that is read again: the nonces, the checks that are under way, and the passwords that were right.
+
+    These are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. Whatever the file says of the user goes
+    into the digest: a password that it has changed, or a user that it no longer has, is not among them.
+    """
+
+    def __init__(self) -> None:
+        self.nonces = Nonces(os.urandom(KEY))
+        self._secret = os.urandom(KEY)
+        self._right: set[bytes] = set()
+        self.turn = Semaphore(AT_ONCE)
+
+    def digest(self, *facts: object) -> bytes:
+        """Of a user, a password, and what the file says of that user."""
+        return hmac.digest(self._secret, repr(facts).encode(), "sha256")
+
+    def has(self, digest: bytes) -> bool:
+        """Whether it was right before."""
+        return digest in self._right
+
+    def add(self, digest: bytes) -> None:
+        """It was right."""
+        if len(self._right) >= REMEMBERED:
+            self._right.pop()
+        self._right.add(digest)
+
+
+def load_users(path: str, kept: Kept | None = None) -> "Users":
+    """Reads a users file. Raises SettingsError that names the line. kept: of the one that it takes the place of"""
+    kept = kept or Kept()
     text = read_text(path, "users file", MAX_FILE)
     passwords: dict[str, StoredPassword] = {}
     logins: dict[str, Login] = {}
@@ -96,9 +125,13 @@ def load_users(path: str) -> "Users":
             passwords[user] = _parse_password(user, scheme, fields, where)
         if len(realms) > 1:
             raise SettingsError(where, "its realm is not that of the lines before: a proxy has one")
-    # Made here, before any worker is: a nonce is good at whichever of them the client meets next.
-    digest = DigestServer(realms.pop(), logins, os.urandom(KEY)) if logins else None
-    return Users(passwords, digest)
+    digest = DigestServer(realms.pop(), logins, kept.nonces) if logins else None
+    return Users(passwords, logins, digest, kept)
+
+
+def describe_users(users: "Users") -> str:
+    """For the line that says that they were read again."""
+    return counted(users.count, "user")
 
 
 def _parse_login(user: str, fields: list[str], where: str) -> Login:
@@ -136,15 +169,14 @@ class Users:
     digest: checks the answers to Digest challenges; None where no user has a line for that
     """
 
-    def __init__(self, passwords: dict[str, StoredPassword], digest: DigestServer | None = None) -> None:
-        self._passwords = passwords
-        self.digest = digest
+    def __init__(
+        self, passwords: dict[str, StoredPassword], logins: Mapping[str, Login], digest: DigestServer | None, kept: Kept
+    ) -> None:
+        self._passwords, self._logins, self.digest, self._kept = passwords, logins, digest, kept
         self._offers_basic = bool(passwords) or digest is None
         costs = next(iter(passwords.values()), StoredPassword(COST_N, COST_R, COST_P, b"", b""))
         self._nobody = costs._replace(salt=os.urandom(SALT), key=b"\0" * KEY)
-        self._secret = os.urandom(KEY)
-        self._known: set[bytes] = set()
-        self._turn = Semaphore(AT_ONCE)
+        self.count = len(passwords.keys() | logins.keys())
 
     def challenges(self, stale: bool = False) -> tuple[str, ...]:
         """What a client may log in with, the strongest first. stale: see RFC 7616 section 3.3"""
@@ -154,14 +186,12 @@ class Users:
 
     async def check(self, user: str, password: str) -> bool:
         """Whether this is the user's password."""
-        digest = hmac.digest(self._secret, f"{len(user)}:{user}{password}".encode(), "sha256")
-        if digest in self._known:
+        digest = self._kept.digest(user, password, self._passwords.get(user, ()), tuple(self._logins.get(user, ())))
+        if self._kept.has(digest):
             return True
         if not await self._matches(user, password):
             return False
-        if len(self._known) >= REMEMBERED:
-            self._known.pop()
-        self._known.add(digest)
+        self._kept.add(digest)
         return True
 
     async def _matches(self, user: str, password: str) -> bool:
@@ -170,7 +200,7 @@ class Users:
         stored = self._passwords.get(user)
         right = self.digest is not None and self.digest.verify_password(user, password) and stored is None
         if self._offers_basic:
-            async with self._turn:
+            async with self._kept.turn:
                 hashed = await to_thread((stored or self._nobody).matches, password)
             right = right or (stored is not None and hashed)
         return right
