@@ -52,7 +52,6 @@ TESTED_IN = {
     "server/options.py": "cli/test_flags.py",
     "client/local_session.py": "client/test_forward.py",  # what a connection does is seen at its port
     "client/pac_worker.py": "client/test_pac.py",  # it runs as a program
-    "client/warm.py": "client/test_forward.py",
     "client/way.py": "client/test_connect.py",  # what each hop is sent
     "client/hop.py": "client/test_tunnel.py",  # records
     "client/asking.py": "client/test_tunnel.py",

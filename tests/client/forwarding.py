@@ -5,6 +5,8 @@ import struct
 from typing import Any
 
 from tests.peers.process import wait_until
+from tests.peers.program import Serve
+from tests.peers.scripted import ScriptedServer
 from tests.server.harness import Client, Proxy
 from tunnelctl.client import forward
 from tunnelctl.client.options import ForwardOptions
@@ -37,6 +39,14 @@ class Forwarding(Proxy):
         """The connections that were turned away, once there are so many."""
         wait_until(lambda: len(self.events("failed")) >= count, what=f"{count} failures")
         return self.events("failed")
+
+
+def spec(target: ScriptedServer, place: str = "0") -> str:
+    return f"{place}:{target.authority}"
+
+
+def via(proxy: Serve | ScriptedServer) -> tuple[str, ...]:
+    return (proxy.url,)
 
 
 def is_reset(client: Client) -> bool:

@@ -9,24 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.forwarding import Forwarding, half_close, is_reset, is_turned_away, socks4a, socks5
+from tests.client.forwarding import Forwarding, half_close, is_reset, is_turned_away, socks4a, socks5, spec, via
 from tests.peers.process import end, free_port, wait_until
 from tests.peers.program import Serve
-from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port, sample
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
 from tunnelctl.client import local_session
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.stream import accept
 
 SECONDS = 10.0
 BRIEF = 0.2
-
-
-def spec(target: ScriptedServer, place: str = "0") -> str:
-    return f"{place}:{target.authority}"
-
-
-def via(proxy: Serve | ScriptedServer) -> tuple[str, ...]:
-    return (proxy.url,)
 
 
 # --- one target
@@ -416,87 +408,7 @@ def test_what_is_wrong_with_the_proxy_is_said_at_the_start() -> None:
         pass
 
 
-# --- warm
-
-
-def test_a_warm_connection_is_there_before_the_client_and_is_replaced() -> None:
-    with ScriptedServer(echo) as target, Serve() as proxy:
-        accepted: list[int] = []
-        with ScriptedServer(relay_to(proxy.port, accepted)) as front:
-            with Forwarding(spec(target), proxy=via(front), warm=2) as forwarding:
-                wait_until(lambda: len(accepted) == 2)
-                with forwarding.open() as client:
-                    assert client.echoes()
-                    wait_until(lambda: len(accepted) == 3)  # the one that was used is replaced, and no more than that
-                    with forwarding.open() as other:
-                        assert other.echoes()
-                        assert client.echoes()
-                        wait_until(lambda: len(accepted) == 4)
-
-
-def relay_to(port: int, accepted: list[int]):
-    """A proxy in front of another that counts its connections."""
-
-    def script(peer: Conversation) -> None:
-        accepted.append(1)
-        with socket.create_connection(("127.0.0.1", port), SECONDS) as far:
-            back = threading.Thread(target=copy, args=(far, peer.sock), daemon=True)
-            back.start()
-            copy(peer.sock, far)
-            back.join(SECONDS)
-
-    return script
-
-
-def copy(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-
-
-@pytest.mark.parametrize("end_of_it", [Conversation.reset, Conversation.end_output], ids=["reset", "closed"])
-def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing(end_of_it: Script) -> None:
-    """The proxy closes when the request comes: the tunnel is asked for again, on a new connection."""
-    seen: list[bytes] = []
-
-    def script(peer: Conversation) -> None:
-        try:
-            head = peer.read_head()
-        except (AssertionError, ConnectionError):
-            return
-        seen.append(head)
-        if len(seen) == 1:
-            end_of_it(peer)
-            return
-        peer.send(ESTABLISHED)
-        echo(peer)
-
-    with ScriptedServer(script) as proxy, Forwarding("0:host.test:22", proxy=via(proxy), warm=1) as forwarding:
-        wait_until(lambda: len(proxy.conversations) == 1)
-        with forwarding.open() as client:
-            assert client.echoes()
-    assert seen[0] == seen[1]
-    assert forwarding.events("failed") == []
-
-
-def test_a_warm_connection_to_a_proxy_that_fell_silent_leaves_time_to_the_next() -> None:
-    """As when the network changes: no reset tells."""
-
-    def tunnel(peer: Conversation) -> None:
-        peer.accept_tunnel()
-        echo(peer)
-
-    with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent, ScriptedServer(tunnel) as good:
-        proxy = (f"{silent.url},{good.url}",)
-        with Forwarding("0:host.test:22", proxy=proxy, warm=1, timeout=3.0) as forwarding:
-            wait_until(lambda: len(silent.conversations) == 1)
-            for _ in range(2):
-                with forwarding.open() as client:
-                    assert client.echoes()
-            assert [event["via"] for event in forwarding.events("opened")] == [[good.authority]] * 2
+# --- what else it tells
 
 
 def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,7 +172,8 @@ FLAGS = (
     Flag(
         "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", REACH, "Proxy",
         repeat=True,
-        detail="With several proxies it goes to the nearest one. A field of the name User-Agent replaces ours.",
+        detail="With several proxies it goes to the nearest one; where that speaks SOCKS, to none. A field of the name User-Agent "
+        "replaces ours.",
     ),
     Flag(
         "timeout", "", "SECONDS", SECONDS, "limit for the whole way to the tunnel; 0 is none", REACH, "Time limits",
@@ -207,7 +208,7 @@ FLAGS = (
         "warm", "", "N", COUNT, "keep so many connections to the proxy ready", LOCAL, "Connection",
         default="0",
         detail="A new tunnel then saves the round trips of reaching the proxy. One that was used, or that the proxy closed, "
-        "is replaced. Of several proxies it is the first; with --pac, none is kept ready.",
+        "is replaced. Of several proxies it is the first until others are used, then the four used last; with --pac, those alone.",
     ),
     Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",

@@ -10,7 +10,7 @@ from tunnelctl.client.local_session import LocalSession, Sessions
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.progress import report
 from tunnelctl.client.tunnel import connect_nearest
-from tunnelctl.client.warm import WarmPool
+from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import UsageProblem
@@ -57,10 +57,10 @@ class Forwarder:
 
     def start_helpers(self, helpers: Nursery) -> None:
         """What runs beside the sessions."""
-        way = self._ways.default()
-        if self._options.warm and way is not None and way.hops:
-            pool = self.sessions.pool = WarmPool(way.hops[:1], lambda: connect_nearest(way, silent), self._options.warm)
-            helpers.start_soon(pool.run)
+        if self._options.warm:
+            self.sessions.warm = WarmPools(helpers, lambda way: connect_nearest(way, silent), self._options.warm)
+            if (way := self._ways.default()) is not None:
+                self.sessions.warm.keep(way)
         if self._options.progress:
             helpers.start_soon(report, self._trace, lambda: self.sessions.sessions, lambda: self.sessions.moved)
 

@@ -9,7 +9,7 @@ from time import monotonic
 
 from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
-from tunnelctl.client.warm import WarmPool
+from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import CancelScope, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
@@ -39,14 +39,14 @@ class Sessions(Crowd):
         super().__init__()
         self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
         self.credentials: Credentials | None = None  # that a client of a dynamic port has to log in with
-        self.pool: WarmPool | None = None
+        self.warm: WarmPools | None = None
         self.relays: set[Relay] = set()
         self.past = [0, 0]  # bytes each way of the tunnels that have ended
         self.count = 0
 
     async def ready(self, way: Way) -> Stream | None:
-        """A connection to the nearest proxy of this way, if one stands ready; those of the pool may lead elsewhere."""
-        return await self.pool.take() if self.pool is not None and way.hops[:1] == self.pool.hops else None
+        """A connection to the nearest proxy of this way, if one stands ready."""
+        return await self.warm.take(way) if self.warm is not None else None
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -174,7 +174,10 @@ class LocalSession:
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        return await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready)
+        tunnel, way = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready)
+        if shared.warm is not None:
+            shared.warm.keep(way)
+        return tunnel, way
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
         shared = self._shared

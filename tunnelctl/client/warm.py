@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable
 
 from tunnelctl.client.attempts import FIRST_RETRY, LONGEST_RETRY
-from tunnelctl.client.hop import Hop
+from tunnelctl.client.hop import Hop, Way
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.stream.contract import Stream
+
+PROXIES = 4  # that are kept ready for; more are rarely in use, and each costs its connections
 
 
 class _Ready:
@@ -25,14 +27,18 @@ class _Ready:
 class WarmPool:
     """Keeps `count` connections. One that is used, or closed by the proxy, is replaced."""
 
-    def __init__(self, hops: tuple[Hop, ...], dial: Callable[[], Awaitable[Stream]], count: int) -> None:
-        """hops: whom the connections lead to; dial: makes one"""
-        self.hops = hops
+    def __init__(self, dial: Callable[[], Awaitable[Stream]], count: int) -> None:
+        """dial: makes one"""
         self._dial, self._count = dial, count
         self._ready: list[_Ready] = []
+        self.scope = CancelScope()
 
     async def run(self) -> None:
         """Until cancelled."""
+        with self.scope:
+            await self._keep_all()
+
+    async def _keep_all(self) -> None:
         async with Nursery() as nursery:
             for _ in range(self._count):
                 nursery.start_soon(self._keep)
@@ -91,3 +97,30 @@ async def _spoiled(stream: Stream) -> None:
         except OSError:
             pass
         return  # data, the end or an error: with none of them can a tunnel begin
+
+
+class WarmPools:
+    """A pool for each of the nearest proxies that were used last: those of a list, or of a PAC file, take turns."""
+
+    def __init__(self, nursery: Nursery, dial: Callable[[Way], Awaitable[Stream]], count: int) -> None:
+        """nursery: where they run; dial: connects to the nearest proxy of a way; count: connections to each"""
+        self._nursery, self._dial, self._count = nursery, dial, count
+        self._pools: dict[tuple[Hop, ...], WarmPool] = {}
+
+    def keep(self, way: Way) -> None:
+        """The nearest proxy of this way is in use: connections to it are kept ready from now on."""
+        nearest = way.hops[:1]
+        if not nearest:
+            return
+        pool = self._pools.pop(nearest, None)
+        if pool is None:
+            pool = WarmPool(lambda: self._dial(way), self._count)
+            self._nursery.start_soon(pool.run)
+        self._pools[nearest] = pool
+        if len(self._pools) > PROXIES:
+            self._pools.pop(next(iter(self._pools))).scope.cancel()
+
+    async def take(self, way: Way) -> Stream | None:
+        """A connection to the nearest proxy of this way that nobody else has, if one is ready."""
+        pool = self._pools.get(way.hops[:1])
+        return await pool.take() if pool is not None else None
