@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tunnelctl.client.pac import Pac
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import SettingsError, Unreachable
-from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.address import Address, parse_authority, shown
 from tunnelctl.status import ExitStatus
 
 TARGET = Address("host.test", 443)
@@ -405,6 +406,39 @@ def test_an_answer_holds_for_host_and_port_and_for_five_minutes(
         assert len(runs) == 3
 
     run(main)
+
+
+def test_the_script_is_read_again_after_five_minutes_and_where_that_fails_serves_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, release = [1000.0], threading.Event()
+    monkeypatch.setattr(pac, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pac, "AGAIN_SECONDS", 0.1)
+    trace, file = Recorder(), tmp_path / "proxy.pac"
+    asked = Pac(str(file), trace)
+
+    async def answer() -> list[str]:
+        return [str(choice) for choice in await asked.find(TARGET)]
+
+    async def main() -> None:
+        file.write_text(returning("'PROXY a.test:1'"))
+        assert await answer() == ["http://a.test:1"]
+        file.write_text(returning("'PROXY b.test:1'"))
+        assert await answer() == ["http://a.test:1"]
+        now[0] += pac.CACHED_SECONDS
+        assert await answer() == ["http://b.test:1"]
+        file.unlink()
+        now[0] += pac.CACHED_SECONDS
+        assert await answer() == ["http://b.test:1"]
+        monkeypatch.setattr(pac, "read", lambda _: release.wait(20))
+        now[0] += pac.CACHED_SECONDS
+        assert await answer() == ["http://b.test:1"]
+        release.set()
+
+    run(main)
+    kept = f"PAC file {shown(str(file))} cannot be read again, and is used as it was: "
+    causes = ["no such file or directory", "no answer within 0.1 s"]
+    assert trace.named("warning") == [{"text": kept + cause} for cause in causes]
 
 
 def test_the_cache_is_bounded(tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from time import monotonic
 
 from tunnelctl.client.pac_source import read
 from tunnelctl.engine.event import Semaphore
-from tunnelctl.engine.kernel import BusyResourceError
+from tunnelctl.engine.kernel import BusyResourceError, TooSlowError, fail_after
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.resolver import resolve
 from tunnelctl.errors import AddressError, SettingsError, Unreachable, reason
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 20  # different names that one run may ask for, as in Chromium; further ones have no address
 MAX_CACHED = 1000  # targets whose answer is kept
-CACHED_SECONDS = 300.0  # for so long: a script may decide by the hour, and by the network we are in
+CACHED_SECONDS = 300.0  # for so long: a script may decide by the hour, and by the network we are in; and as long as the script
+AGAIN_SECONDS = 5.0  # for reading the script again, while connections wait; there is the old one
 SCRIPT_SECONDS = 5  # for what should take milliseconds
 PROCESS_SECONDS = 20.0  # for its process, with starting on a busy machine
 
@@ -47,12 +49,13 @@ class _Cached(NamedTuple):
 
 
 class Pac:
-    """A PAC file. It is read when the first target is asked for, and once."""
+    """A PAC file. It is read when the first target is asked for, and again in time: a `forward` may run for weeks."""
 
     def __init__(self, source: str, trace: Trace) -> None:
         """source: a path, or a URL"""
         self._source, self._trace = source, trace
         self._script: str | None = None
+        self._read_until = 0.0  # the script is read again after that
         self._cache: dict[Address, _Cached] = {}
         # One process of V8 at a time, which has 60 MiB: connections that come together may all want one.
         self._turn = Semaphore(1)
@@ -97,14 +100,27 @@ class Pac:
         """One run of the script, from the start: nothing of an earlier one is left."""
         try:
             async with self._turn:
-                if self._script is None:
-                    self._script = await to_thread(read, self._source)
+                if self._script is None or self._read_until <= monotonic():
+                    await self._refresh()
                 report = await to_thread(_in_a_process, self._task(target, known))
         except BusyResourceError as error:
             raise Unreachable(f"PAC file {shown(self._source)}", "too many look-ups hang") from error
         if "absent" in report:
             raise _no_engine(report["absent"])
         return report
+
+    async def _refresh(self) -> None:
+        """Reads the script. Where that fails the second time, the first one serves on: the proxies that it names may well be up."""
+        self._read_until = monotonic() + CACHED_SECONDS  # before, for the wait may end outside: none of those behind is to wait too
+        try:
+            with fail_after(AGAIN_SECONDS if self._script is not None else inf):
+                self._script = await to_thread(read, self._source)
+        except (SettingsError, TooSlowError) as error:
+            if self._script is None:
+                raise
+            cause = error.cause if isinstance(error, SettingsError) else f"no answer within {AGAIN_SECONDS:g} s"
+            text = f"PAC file {shown(self._source)} cannot be read again, and is used as it was: {cause}"
+            self._trace("warning", text=text)
 
     def _task(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
         return {
