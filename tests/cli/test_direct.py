@@ -141,8 +141,9 @@ def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
     return st.one_of(apart, texts.map(lambda t: [f"--{flag.name}={t}"]))
 
 
-# Flags that contradict each other are left out, so that every such line must be accepted.
-HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in ("-6", "-q", "--progress")]
+# Flags that contradict each other are left out, and those that want another, so that every such line must be accepted.
+HARMFUL = ("-6", "-q", "--progress", "--tls-name", "--tls-cacert", "--tls-alpn")
+HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in HARMFUL]
 
 
 @given(st.lists(st.sampled_from(HARMLESS).flatmap(plain), max_size=6), st.sampled_from([["host", "22"], ["host:22"]]), st.data())

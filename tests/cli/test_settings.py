@@ -89,6 +89,24 @@ def test_what_is_wrong_on_the_command_line_comes_first(home: Path) -> None:
         by_typer("connect host 22", environ)
 
 
+ABOUT_TLS = ["--tls-name a.test", "--tls-cacert /nonexistent", "--tls-alpn imap"]
+
+
+@pytest.mark.parametrize("flag", ABOUT_TLS)
+@pytest.mark.parametrize("command", ["connect", "check"])
+def test_a_flag_about_tls_without_tls_is_a_mistake_where_it_is_typed(flag: str, command: str, home: Path) -> None:
+    name = flag.partition(" ")[0]
+    defaults = '[defaults]\ntls-name = "b.test"\ntls-cacert = "/etc/ca.pem"\ntls-alpn = "imap"\n'
+    environ = write(home, f"{defaults}[profiles.p]\ntls = true\n")
+    pairs = parse(f"{command} {flag} h 443".split()).pairs
+    for env in ({}, environ):
+        with pytest.raises(UsageProblem, match=rf"^{name}: there is no TLS to the target$"):
+            complete(command, pairs, env)
+    with_tls = parse(f"{command} {flag} --profile p h 443".split()).pairs
+    assert complete(command, with_tls, environ).fields()["tls"] is True
+    assert "tls" not in complete(command, [], environ).fields(), "what stands in the file is for when there is TLS"
+
+
 def test_help_needs_no_settings(home: Path) -> None:
     done = run("connect", "--help", env=write(home, "nonsense"))
     assert (done.returncode, done.stderr) == (0, b"")

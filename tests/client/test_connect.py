@@ -526,21 +526,41 @@ def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
     assert len(trace.named("warning")) == 1
 
 
+def socks_and_then_http(peer: Conversation) -> None:
+    """A SOCKS5 proxy that knows of logins, and an HTTP proxy behind it."""
+    assert peer.read_exactly(4) == b"\x05\x02\x00\x02"
+    peer.send(b"\x05\x00")
+    peer.read_exactly(10)
+    peer.send(b"\x05\x00\x00\x01" + bytes(6))
+    peer.read_head()
+    peer.send(ESTABLISHED)
+    peer.end_output()
+    peer.wait_gone()
+
+
 def test_a_socks_proxy_is_logged_in_to_by_no_scheme_of_http() -> None:
     """Basic could not carry the colon; --auth is for the proxies that have schemes to choose from."""
-
-    def script(peer: Conversation) -> None:
-        assert peer.read_exactly(4) == b"\x05\x02\x00\x02"
-        peer.send(b"\x05\x00")
-        peer.read_exactly(10)
-        peer.send(b"\x05\x00\x00\x01" + bytes(6))
-        peer.read_head()
-        peer.send(ESTABLISHED)
-        peer.end_output()
-        peer.wait_gone()
-
-    with ScriptedServer(script) as proxy:
+    with ScriptedServer(socks_and_then_http) as proxy:
         assert connect(options(f"socks5://u%3Ax:p@{proxy.authority}", "http://10.0.0.1:1", auth="basic")).status == ExitStatus.OK
+
+
+def test_a_field_that_a_socks_proxy_cannot_be_told_is_warned_of_and_told_nobody_else() -> None:
+    """It is for the nearest, and may be a secret. Nor is it the login of a proxy that never sees it."""
+    with ScriptedServer(socks_and_then_http) as proxy:
+        fields = ("Proxy-Authorization: Bearer mine", "X-Team: a")
+        ended = connect(options(f"socks5://u:p@{proxy.authority}", "http://10.0.0.1:1", header=fields))
+    assert ended.status == ExitStatus.OK
+    assert b"mine" not in proxy.heads[0]
+    assert b"X-Team" not in proxy.heads[0]
+    (warning,) = ended.trace.named("warning")
+    assert warning == {"text": f"proxy {proxy.authority} is told no --header: SOCKS has no fields"}
+
+
+@pytest.mark.parametrize("proxies", [("http://127.0.0.1:9",), ("socks5://127.0.0.1:9", "http://b.test,http://c.test")])
+def test_a_pin_for_a_way_without_tls_is_wrong_use(proxies: tuple[str, ...]) -> None:
+    """What it was to protect from would go unnoticed."""
+    with pytest.raises(UsageProblem, match="--proxy-pin: no proxy on the way speaks TLS"):
+        connect(options(*proxies, proxy_pin="00" * 32))
 
 
 def test_a_key_without_a_certificate_is_wrong_use() -> None:

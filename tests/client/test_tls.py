@@ -173,11 +173,6 @@ def test_a_socket_inside_tls_cannot_be_handed_on() -> None:
             Ways(options, {}, Recorder(), exact=True).default()
 
 
-def test_a_name_without_tls() -> None:
-    with pytest.raises(UsageProblem, match="--tls-name"):
-        connect(ConnectOptions(TARGET, ("direct",), tls_name="x.test"))
-
-
 @pytest.mark.parametrize("flag", ["proxy_cacert", "proxy_cert"])
 def test_a_file_that_is_missing(flag: str) -> None:
     with pytest.raises(SettingsError, match=f"--{flag.replace('_', '-')} /nowhere"):

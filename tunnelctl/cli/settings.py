@@ -10,11 +10,14 @@ from collections.abc import Mapping
 
 from tunnelctl.cli.values import Pair, connect_options, read_fields
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.errors import SettingsError, reason
+from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.record import NamedTuple
 from tunnelctl.trace import Trace
 
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
+
+# Who types one means TLS, and without --tls all would go in the clear. In a file they may stand for when there is.
+_ABOUT_TLS = ("tls-name", "tls-cacert", "tls-alpn")
 
 
 class Settings(NamedTuple):
@@ -58,7 +61,16 @@ def connect_line(pairs: list[Pair], words: list[str], environ: Mapping[str, str]
 
 
 def complete(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> Settings:
-    """The pairs of a command with those that the settings file adds. Raises SettingsError."""
+    """The pairs of a command with those that the settings file adds. Raises SettingsError, and UsageProblem."""
+    settings = _with_file(command, pairs, environ)
+    names = {flag.name for flag, _ in settings.pairs}
+    for flag, _ in pairs:
+        if flag.name in _ABOUT_TLS and "tls" not in names:
+            raise UsageProblem(f"--{flag.name}", "there is no TLS to the target", "add --tls")
+    return settings
+
+
+def _with_file(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> Settings:
     origin, profile = _profile(pairs, environ)
     path = path_of(environ)
     found = _read(path)

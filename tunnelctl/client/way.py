@@ -58,6 +58,12 @@ class Ways:
             self._default = choose_route(None, options.proxy, environ).chains
         for chain in self._default:
             self._hops_of(chain)
+        self._check_pin()
+
+    def _check_pin(self) -> None:
+        proxies = [proxy for chain in self._default for proxy in chain]
+        if self._options.proxy_pin is not None and proxies and all(proxy.scheme != "https" for proxy in proxies):
+            raise UsageProblem("--proxy-pin", "no proxy on the way speaks TLS", "the URL of one that does begins with https://")
 
     def default(self) -> Way | None:
         """The first way to all targets but those that NO_PROXY names; None where each has its own."""
@@ -128,6 +134,9 @@ class Ways:
         """A proxy and what it is told: its own credentials; and the nearest the user's fields, which may be secrets as well."""
         fields = self._extra if nearest else ()
         protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
+        if fields and protocol != "http":
+            self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
+            fields = ()
         typed = header.get(fields, "proxy-authorization") is not None  # then that is what the user wants it to be told
         login = None if typed else self._login(proxy, nearest)
         return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login)
@@ -157,8 +166,6 @@ class Ways:
         if not isinstance(options, ConnectOptions):
             return None
         if not options.tls:
-            if options.tls_name is not None:  # without --tls nothing would be checked, and all go in the clear
-                raise UsageProblem("--tls-name", "there is no TLS to the target", "add --tls")
             return None
         from tunnelctl.stream.tls_settings import TLSClient, client_context
 
