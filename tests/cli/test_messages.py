@@ -10,6 +10,7 @@ import pytest
 from tests.peers.program import run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.messages import CLASSES, Message, Module, collected
+from tunnelctl.client.password_command import FLAG
 from tunnelctl.errors import SettingsError, UsageProblem
 
 PACKAGE = Path(__file__).parents[2] / "tunnelctl"
@@ -65,6 +66,28 @@ def h(): outer(cause="e", more="for e")
     assert found(source) == {(status, *pair) for pair in expected}
 
 
+def test_a_pair_that_is_taken_apart_stays_together():
+    """One of a table, of what a function returns, or worked out, which is a word in capitals."""
+    source = """
+TABLE = {1: ("b", "for b"), 2: ("c", NOTE)}
+NOTE = "for {flags}"
+def f(key):
+    cause, hint = explained(key)
+    raise UsageProblem("a", f"{cause} ({key})", hint.format(flags=key))
+def explained(key):
+    if key: return "d", ""
+    return TABLE.get(key) or (work(key), "")
+"""
+    status = int(UsageProblem.status)
+    expected = {("a: b (KEY)", "for b"), ("a: c (KEY)", "for --proxy"), ("a: d (KEY)", "")}
+    assert found(source) == {(status, *pair) for pair in expected}
+
+
+def test_a_text_from_another_module():
+    source = "from tunnelctl.client.password_command import FLAG\ndef f():\n raise UsageProblem(FLAG, 'b')"
+    assert found(source) == {(int(UsageProblem.status), f"{FLAG}: b", "")}
+
+
 def test_one_of_two_errors():
     source = "def f(self):\n kind = UsageProblem if x else SettingsError\n raise kind('a', 'b')"
     assert found(source) == {(int(kind.status), "a: b", "") for kind in (UsageProblem, SettingsError)}
@@ -100,6 +123,25 @@ def test_no_text_of_an_error_is_missing():
     """By another way than the collecting: every literal in such a call is somewhere among the messages."""
     assert len(written()) > 150
     assert [(where, piece) for where, piece in written() if piece not in ALL] == []
+
+
+def tables() -> list[tuple[str, str]]:
+    """The causes that stand in tables, each beside its hint."""
+    return [
+        (f"{path.relative_to(PACKAGE)}:{pair.lineno}", literal)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        for pair in node.value.values
+        if isinstance(pair, ast.Tuple) and len(pair.elts) == 2
+        for literal in literals(pair.elts[0])
+        if " " in literal
+    ]
+
+
+def test_no_cause_in_a_table_is_missing():
+    assert len(tables()) > 25
+    assert [(where, piece) for where, piece in tables() if piece not in ALL] == []
 
 
 def listed(line: str) -> bool:

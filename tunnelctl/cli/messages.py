@@ -6,8 +6,11 @@ can know becomes a word in capitals.
 """
 
 import ast
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import product
@@ -23,17 +26,36 @@ Given = dict[str, tuple["Scope", ast.expr]]
 
 # What stands for an expression where its own last name would say too little.
 WORDS = {
+    "argv[0]": "WORD",
+    "cert[0]": "FLAG",
+    "cert[1]": "FILE",
     "command or 'wrong use'": "COMMAND",
+    "dropped": "N",
     "error.format_message()": "CAUSE",
     "error.strerror": "REASON",
     "error": "REASON",
+    "flags": "--proxy",  # what a flag for TLS begins with
+    "header.parse(text)[0]": "NAME",
     "hop.address": "PROXY",
+    "idle_timeout": "N",
     "join": "LIST",
+    "key[0]": "FLAG",
+    "key[1]": "FILE",
+    "left": "N",
     "len": "N",
+    "line_of": "LINE",
+    "lower": "REASON",
+    "min": "N",
     "next": "FLAG",
     "reason": "REASON",
+    "round": "N",
+    "rpartition": "CAUSE",
+    "sessions": "N",
     "status.waitstatus_to_exitcode": "STATUS",
     "stop": "TARGET",
+    "stops": "TARGET",
+    "timeout": "N",
+    "wait": "STATUS",
     "way.hops[0].address": "PROXY",
 }
 THROUGH = (
@@ -67,7 +89,7 @@ def collected() -> tuple[Message, ...]:
     for path in modules(files("tunnelctl")):
         for status, text, hint in Module(ast.parse(path.read_text("utf-8"))).messages():
             found = hints.setdefault((status, text), {})
-            if hint and not hint.isupper():  # that of another error, which stands there itself
+            if hint and not re.fullmatch("[A-Z-]+", hint):  # that of another error, which stands there itself
                 found[hint] = None
     return tuple(Message(*key, tuple(sorted(hints[key]))) for key in sorted(hints, key=lambda key: key[1].lower()))
 
@@ -85,7 +107,7 @@ class Module:
 
     def __init__(self, tree: ast.Module) -> None:
         self.functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
-        self.values = dict(assignments(tree.body))
+        self.values = {**dict(imported(tree)), **dict(assignments(tree.body))}
         self.attributes: dict[str, list[tuple[Function, ast.expr]]] = {}
         for function in self.functions:
             for name, value in attributes(function):
@@ -102,7 +124,8 @@ class Module:
             if ast.unparse(call.func).endswith("trace") and call.args and ast.unparse(call.args[0]) == "'warning'":
                 yield from ((None, f"warning: {text}", "") for text in plain.texts(keywords(call)["text"]))
             if len(call.args) > 1 and (kinds := plain.classes(call.func)):
-                yield from (message for scope in plain.called() for kind in kinds for message in made(kind, call, scope))
+                scopes = [unpacked for scope in plain.called() for unpacked in scope.unpacked()]
+                yield from (message for scope in scopes for kind in kinds for message in made(kind, call, scope))
 
 
 def made(kind: type[errors.TunnelctlError], call: ast.Call, scope: "Scope") -> Iterator[tuple[int, str, str]]:
@@ -133,6 +156,17 @@ def assignments(nodes: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
             yield target.id, node.value
 
 
+def imported(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """The texts, and the tables of them, that a module has from others of ours."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("tunnelctl."):
+            for alias in node.names:
+                value = getattr(import_module(node.module), alias.name, None) if alias.name.isupper() else None
+                if isinstance(value, str | dict):
+                    with suppress(SyntaxError):  # a table of something else
+                        yield alias.asname or alias.name, ast.parse(repr(value), mode="eval").body
+
+
 def attributes(function: Function) -> Iterator[tuple[str, ast.expr]]:
     """What a method sets on its object."""
     for node in ast.walk(function):
@@ -152,6 +186,8 @@ class Scope:
         self._locals: dict[str, list[ast.expr]] = {}
         for name, value in assignments([node for node in ast.walk(function) if isinstance(node, ast.stmt)]):
             self._locals.setdefault(name, []).append(value)
+        assigned = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+        self._taken_apart = [(node.targets[0], node.value) for node in assigned if isinstance(node.targets[0], ast.Tuple)]
         self._parameters = [argument.arg for argument in function.args.args if argument.arg != "self"]
 
     def called(self) -> "list[Scope]":
@@ -168,6 +204,44 @@ class Scope:
         own = zip(self._parameters[len(self._parameters) - len(defaults) :], defaults, strict=True)
         theirs = [*zip(self._parameters, call.args, strict=False), *((str(name), node) for name, node in keywords(call).items())]
         return {**{name: (self, node) for name, node in own}, **{name: (caller, node) for name, node in theirs}}
+
+    def unpacked(self) -> "list[Scope]":
+        """This function with each pair that it takes apart, `cause, hint = …`, where it is written down what they may be."""
+        scopes = [self]
+        for target, value in self._taken_apart:
+            for place, pair in self._tuples(value):
+                if not all(isinstance(e, ast.Constant | ast.JoinedStr) or ast.unparse(e) in self._module.values for e in pair.elts):
+                    continue  # what is worked out stays a word in capitals
+                names = [word.id if isinstance(word, ast.Name) else "" for word in target.elts]
+                given = {**(self._given or {}), **{name: (place, text) for name, text in zip(names, pair.elts, strict=False)}}
+                scopes.append(Scope(self._module, self._function, self._depth, given))
+        return scopes[1:] or scopes
+
+    def _tuples(self, node: ast.expr) -> "list[tuple[Scope, ast.Tuple]]":
+        """The tuples that an expression may be, each with the scope that its names are of."""
+        match node:
+            case ast.Tuple():
+                return [(self, node)]
+            case ast.IfExp(body=one, orelse=other):
+                parts = [one, other]
+            case ast.BoolOp(values=values):
+                parts = values
+            case ast.Call(func=ast.Attribute(value=table, attr="get"), args=[_, *default]):
+                parts = [*self._table(table), *default]
+            case ast.Call():
+                scope, returned = self._results(node)
+                return [pair for value in returned for pair in scope._tuples(value)]
+            case _:
+                parts = [self._module.values[node.id]] if isinstance(node, ast.Name) and node.id in self._module.values else []
+        return [pair for part in parts for pair in self._tuples(part)]
+
+    def _results(self, call: ast.Call) -> "tuple[Scope, list[ast.expr]]":
+        """What a function of this module returns to a call, and its scope; not for ever, for functions may call each other."""
+        own = [function for function in self._module.functions if function.name == callee(call)]
+        if not own or self._depth >= DEPTH:
+            return self, []
+        returned = [each.value for each in ast.walk(own[0]) if isinstance(each, ast.Return) and each.value is not None]
+        return Scope(self._module, own[0], self._depth + 1, Scope(self._module, own[0])._bound(self, call)), returned
 
     def classes(self, node: ast.expr) -> list[type[errors.TunnelctlError]]:
         """The errors that a callable may be: a name, a variable, one of two, or a table with a default."""
@@ -213,19 +287,20 @@ class Scope:
         """What stands in a gap of a text: words that are written down near it, else one in capitals."""
         name = node.id if isinstance(node, ast.Name) else ""
         written = isinstance(self._module.values.get(name), ast.Constant) and not name.startswith("MAX")
-        near = isinstance(node, ast.IfExp) or name in self._locals or written
+        apart = name in (self._given or {}) and name not in self._parameters
+        near = isinstance(node, ast.IfExp) or name in self._locals or written or apart
         found = self.texts(node) if near else []
         return found if found and len(found) <= 2 else [word(node)]
 
-    def _in(self, function: Function, node: ast.expr, given: "Given | None" = None) -> list[str]:
-        """The same in another function of the module; not for ever, for functions may call each other."""
-        return Scope(self._module, function, self._depth + 1, given).texts(node) if self._depth < DEPTH else [word(node)]
+    def _in(self, function: Function, node: ast.expr) -> list[str]:
+        """The same in another function of the module."""
+        return Scope(self._module, function, self._depth + 1).texts(node) if self._depth < DEPTH else [word(node)]
 
     def _named(self, name: str, node: ast.expr) -> list[str]:
         values = self._locals.get(name) or ([self._module.values[name]] if name in self._module.values else [])
         if values:
             return [text for value in values for text in self.texts(value)]
-        if name in self._parameters:
+        if name in self._parameters or name in (self._given or {}):
             return self._from_callers(name, node)
         return [word(node)]
 
@@ -236,13 +311,13 @@ class Scope:
         return [text for scope, value in given for text in scope.texts(value)] or [word(node)]
 
     def _called(self, node: ast.Call) -> list[str]:
-        own = [function for function in self._module.functions if function.name == callee(node)]
-        if own:
-            returned = [each.value for each in ast.walk(own[0]) if isinstance(each, ast.Return) and each.value is not None]
-            bound = Scope(self._module, own[0])._bound(self, node)
-            return [text for value in returned for text in self._in(own[0], value, bound)]
+        scope, returned = self._results(node)
+        if returned:
+            return [text for value in returned for text in scope.texts(value)]
         if isinstance(node.func, ast.Attribute) and node.func.attr in THROUGH:
             return self.texts(node.func.value)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+            return [re.sub(r"\{(\w+)\}", lambda name: WORDS.get(name[1], "TEXT"), text) for text in self.texts(node.func.value)]
         if isinstance(node.func, ast.Attribute) and node.func.attr == "get":
             return [text for value in self._table(node.func.value) for text in self.texts(value)] or [word(node)]
         return [word(node)]

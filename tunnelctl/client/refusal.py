@@ -10,16 +10,9 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import Rejected
 from tunnelctl.proto.fields import Fields, get, get_all
 
-# RFC 9209 section 2.3: what the proxy says of its own attempt is more exact than its status code.
-_KINDS: dict[str, type[TunnelctlError]] = {
-    "dns_error": NameNotFound,
-    "dns_timeout": TimedOut,
-    "connection_timeout": TimedOut,
-}
+_LATE = "the target did not answer the proxy in time"
 
 _HINTS: dict[int | str, str] = {
-    "dns_error": "the proxy knows no such name; is it spelled right?",
-    "dns_timeout": "the proxy's name service is slow or out of order",
     "destination_ip_prohibited": "the proxy's rules keep that address from being reached",
     "proxy_loop_detected": "the target is the proxy itself",
     501: "the server does not know CONNECT; is it a proxy?",
@@ -28,7 +21,7 @@ _HINTS: dict[int | str, str] = {
     400: "the proxy did not understand the request; is it an HTTP proxy?",
     404: "this looks like a web server; is it a proxy?",
     502: "the proxy could not reach the target; are host and port right?",
-    504: "the target did not answer the proxy in time",
+    504: _LATE,
     503: "the proxy is at one of its limits; try again later",
     429: "the proxy has a limit on what one client or user may have; end another tunnel, or try again later",
 }
@@ -53,8 +46,15 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
         return AuthenticationFailed(what, cause, login or _authentication_hint(answer, fields), code=answer.status)
     # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
-    hint = _HINTS.get(error) or _HINTS.get(answer.status, "")
-    return _KINDS.get(error, Refused)(what, cause, hint, code=answer.status, **({"error": error} if error else {}))
+    detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
+    # RFC 9209 section 2.3: what the proxy says of its own attempt is more exact than its status code.
+    if error == "dns_error":
+        return NameNotFound(what, cause, "the proxy knows no such name; is it spelled right?", **detail)
+    if error == "dns_timeout":
+        return TimedOut(what, cause, "the proxy's name service is slow or out of order", **detail)
+    if error == "connection_timeout":
+        return TimedOut(what, cause, _LATE, **detail)
+    return Refused(what, cause, _HINTS.get(error) or _HINTS.get(answer.status, ""), **detail)
 
 
 def _authentication_hint(answer: Rejected, fields: Fields) -> str:

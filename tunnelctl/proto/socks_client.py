@@ -61,7 +61,6 @@ _CAUSES = {
     NO_NETWORK: ("network unreachable", "the proxy has no route to the target"),
     NO_HOST: ("host unreachable", "the proxy could not look the host up, or not reach it; is it spelled right?"),
     NOT_ACCEPTED: ("connection refused", "nothing listens there, seen from the proxy; is the port right?"),
-    EXPIRED: ("timed out", "the target did not answer the proxy in time"),
     NO_COMMAND: ("it does not know CONNECT", ""),
     NO_ADDRESS_TYPE: ("it does not know that kind of address", "it may do without IPv6, or without names"),
 }
@@ -117,8 +116,8 @@ class SocksClient(Speaker):
     def eof(self) -> MalformedAnswer:
         """The error that it is when the proxy closes now."""
         if self._asked:
-            hint = "some, ssh -D among them, do that where they cannot reach the target"
-            return self._malformed("closed before it had answered the request", hint)
+            never = "some, ssh -D among them, do that where they cannot reach the target"
+            return self._malformed("closed before it had answered the request", never)
         hint = "it may not speak SOCKS, or not this version; is the port right?"
         if self._heard:
             return self._malformed("closed inside the answer", hint)
@@ -189,10 +188,12 @@ class SocksClient(Speaker):
         return AuthenticationFailed(self._what, cause, hint)
 
     def _refused(self, reply: int) -> TunnelctlError:
-        cause, hint = _CAUSES.get(reply, ("unknown reply", ""))
         kind = error_type(reply)
-        failure = TimedOut if reply == EXPIRED else Refused
-        return failure(self._what, f"{cause} ({reply})", hint, code=reply, **({"error": kind} if kind else {}))
+        detail: dict[str, int | str] = {"code": reply, **({"error": kind} if kind else {})}
+        if reply == EXPIRED:
+            return TimedOut(self._what, f"timed out ({reply})", "the target did not answer the proxy in time", **detail)
+        cause, hint = _CAUSES.get(reply, ("unknown reply", ""))
+        return Refused(self._what, f"{cause} ({reply})", hint, **detail)
 
 
 def _login(credentials: Credentials | None) -> Credentials | None:
