@@ -1,9 +1,11 @@
 """Words for what OpenSSL reports; test_tls.py provokes the usual ones for real."""
 
+import re
 import ssl
 
 import pytest
 
+from tunnelctl.cli.flags import flags_of
 from tunnelctl.errors import TLSFailed, Unreachable
 from tunnelctl.stream.tls_failure import _REASONS, _VERIFY, tls_error
 
@@ -44,3 +46,17 @@ def test_what_a_stream_raises_tells_it_as_well() -> None:
     broken = ConnectionAbortedError(103, "it wants a client certificate")
     broken.__cause__ = reported("TLSV13_ALERT_CERTIFICATE_REQUIRED")
     assert tls_error("tunnel", broken).hint == "--proxy-cert FILE and --proxy-key FILE give one"
+
+
+def test_a_target_is_not_spoken_of_with_flags_for_a_proxy_or_with_none_at_all() -> None:
+    """There is no --tls-cert of connect, and no URL of a target."""
+    known = {spelling for flag in flags_of("connect") for spelling in flag.spellings}
+    faults = [tls_error("TLS with h:1", reported(reason), "--tls") for reason in _REASONS]
+    for code in _VERIFY:
+        error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        error.verify_code = code
+        faults.append(tls_error("TLS with h:1", error, "--tls"))
+    named = {flag for fault in faults for flag in re.findall(r"--[a-z-]+", fault.hint)}
+    assert named == {"--tls-cacert", "--tls-name"}
+    assert named <= known
+    assert not [fault for fault in faults if "URL" in fault.hint]

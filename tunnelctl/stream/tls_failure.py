@@ -26,6 +26,14 @@ _NAME = "is this the name that the certificate was issued for? The URL has to us
 _TRUST = "{flags}-cacert FILE names the authority to trust"
 _CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
 _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
+_PERHAPS_A_CERTIFICATE = "it may want a client certificate: {flags}-cert"
+_NONE = "a target is shown no certificate of yours: leave TLS to the program that uses the tunnel"
+
+# What is said in place of a hint where the target is at fault, which has no URL, and which a proxy's flags do not help.
+_FOR_A_TARGET = {
+    _NAME: "is this the name that the certificate was issued for? --tls-name wants another",
+    **dict.fromkeys((_CERTIFICATE, _OTHER_CERTIFICATE, _PERHAPS_A_CERTIFICATE), _NONE),
+}
 
 # By the codes of X509_STORE_CTX_get_error(3).
 _VERIFY = {
@@ -53,7 +61,7 @@ _REASONS = {
     "HTTPS_PROXY_REQUEST": ("the peer speaks HTTP in the clear", ""),
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTED,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": ("the peer gave no certificate", ""),
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": ("it refused the handshake", "it may want a client certificate: {flags}-cert"),
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": ("it refused the handshake", _PERHAPS_A_CERTIFICATE),
     "SSLV3_ALERT_BAD_CERTIFICATE": ("it did not accept our certificate, or wants one", _CERTIFICATE),
     "TLSV1_ALERT_UNKNOWN_CA": ("it does not know the issuer of our certificate", _OTHER_CERTIFICATE),
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": ("it did not accept our certificate", _OTHER_CERTIFICATE),
@@ -82,6 +90,8 @@ def tls_error(what: str, error: OSError, flags: str = "--proxy") -> TunnelctlErr
     if not isinstance(source, ssl.SSLError):
         return Unreachable(what, reason(error))
     cause, hint = _explained(source)
+    if flags == "--tls" and hint in _FOR_A_TARGET:
+        return TLSFailed(what, cause, _FOR_A_TARGET[hint])
     return TLSFailed(what, cause, hint.format(flags=flags))
 
 
