@@ -16,7 +16,12 @@ class SocketAddress(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
+
+
+def with_port(host: str, port: int) -> str:
+    """An IP address and a port, for people."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC) -> list[SocketAddress]:

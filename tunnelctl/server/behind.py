@@ -8,6 +8,7 @@ import socket
 from math import inf
 
 from tunnelctl.engine.kernel import current_time, move_on_after
+from tunnelctl.engine.resolver import with_port
 from tunnelctl.errors import UsageProblem, reason
 from tunnelctl.proto.network import Network, parse_network, unwrap
 from tunnelctl.proto.proxy_protocol import MOST, HeaderError, Source, parse_header
@@ -67,7 +68,7 @@ class Balancers:
 
 
 def _named(source: Source) -> tuple[str, str]:
-    return source.host, f"[{source.host}]:{source.port}" if ":" in source.host else f"{source.host}:{source.port}"
+    return source.host, with_port(source.host, source.port)
 
 
 async def _peek(stream: SocketStream) -> Source:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
-from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
+from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve, with_port
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
@@ -287,11 +287,11 @@ class Session:
         account.enter("dial")
         self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
         reached = await self._dial([address for address, _ in judged])
-        decision = next(decision for address, decision in judged if len(judged) == 1 or str(address) == reached.peer)
+        decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
         account.address = reached.peer
         if self._service.books.log is not None:  # the other end of it: what the target's own log has
-            account.local = str(SocketAddress(reached.socket.family, *reached.socket.getsockname()[:2]))
+            account.local = with_port(*reached.socket.getsockname()[:2])
         return reached
 
     async def _addresses(self, target: Address) -> list[_Judged]:

@@ -12,6 +12,7 @@ from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
+from tunnelctl.engine.resolver import with_port
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.listen import ListenAddress
 from tunnelctl.trace import Trace
@@ -151,7 +152,7 @@ class Acceptor:
     def _start(self, serve: Serve, accepted: socket.SocketType, peer: tuple[str, int]) -> None:
         accepted.setblocking(False)
         host, port = peer[0], peer[1]
-        self._sessions.start_soon(serve, accepted, host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._sessions.start_soon(serve, accepted, host, with_port(host, port))
 
 
 def raise_descriptor_limit() -> None:
