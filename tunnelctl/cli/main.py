@@ -9,6 +9,10 @@ import os
 import sys
 from time import monotonic
 
+# Containers made and not freed before the collector looks for cycles among them. A tunnel leaves none behind when it ends, so the
+# usual 700 only finds the tunnels that are open; a proxy under load spent 3 % of its time on that.
+COLLECT_AFTER = 10_000
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.cli.console import Console
@@ -111,6 +115,7 @@ def loaded() -> None:
     """
     if not gc.isenabled():
         gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         gc.enable()
 
 
