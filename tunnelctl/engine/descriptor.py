@@ -132,6 +132,7 @@ class Descriptor(Waitable):
         kernel = self._kernel
         if self._registered and kernel.descriptors.get(self.fd) is self:
             del kernel.descriptors[self.fd]
+            self._registered = False
             if shared or not kernel.poller.forgets_closed:
                 kernel.poller.remove(self)
         if self._reader is not None:
@@ -147,8 +148,10 @@ def wait_either_readable(one: Descriptor, other: Descriptor) -> Generator[None, 
         return
     if one._reader is not None or other._reader is not None:
         raise BusyResourceError(f"another task already reads descriptor {one.fd} or {other.fd}")
-    one._register()
-    other._register()
+    if not one._registered:
+        one._register()
+    if not other._registered:
+        other._register()
     one._reader = other._reader = one._kernel.task
     try:
         while not (one.readable or other.readable):

@@ -32,12 +32,11 @@ class _Count:
         self.most, self.refusal = most, refusal
         self.of: dict[str, int] = {}
 
-    def add(self, key: str, change: int) -> None:
-        rest = self.of.get(key, 0) + change
-        if rest:
-            self.of[key] = rest
-        else:
+    def take_back(self, key: str) -> None:
+        if self.of[key] == 1:
             del self.of[key]
+        else:
+            self.of[key] -= 1
 
 
 class Caps(Crowd):
@@ -64,7 +63,7 @@ class Caps(Crowd):
                 if count.of.get(key, 0) >= count.most:
                     return count.refusal()
             for count, key in counted:
-                count.add(key, 1)
+                count.of[key] = count.of.get(key, 0) + 1
         self.tunnels += 1
         return None
 
@@ -73,7 +72,7 @@ class Caps(Crowd):
         self.tunnels -= 1
         if self._counts:
             for count, key in self._counted(client, user, target):
-                count.add(key, -1)
+                count.take_back(key)
 
     def _counted(self, client: str, user: str, target: str) -> list[tuple[_Count, str]]:
         keys = (network_of(client, self._prefixes), user, target)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from time import monotonic
 from typing import NamedTuple
@@ -85,6 +86,8 @@ _SESSIONS, _TUNNELS, _DIALS, _LOST, RESTARTS = (PLACES[family.name][()] for fami
 _SENT, _RECEIVED = PLACES["tunnelctl_bytes"].values()
 _DECISIONS, _ENDS, _SETUP = (PLACES[name] for name in ("tunnelctl_decisions", "tunnelctl_ends", "tunnelctl_setup_seconds"))
 _GAUGES = (_SESSIONS, _TUNNELS, _DIALS)
+_FIRST = [{phase: _SETUP[phase, outcome] for phase in PHASES} for outcome in OUTCOMES]  # by outcome, then by phase
+_SUM = len(BUCKETS) + 1  # its place in a histogram
 
 
 class Board:
@@ -127,18 +130,16 @@ class Metrics:
     def decided(self, account: Account, status: int, error: str) -> None:
         """An answer, and how long it took to get there."""
         row = self._row
-        place = _DECISIONS.get((str(status), error))
-        row[_DECISIONS[_known(str(status), STATUSES), _known(error, ERRORS)] if place is None else place] += 1
-        outcome = OUTCOMES[0 if status == 200 else 1 if status < 500 else 2]
+        row[_decision(status, error)] += 1
+        first = _FIRST[0 if status == 200 else 1 if status < 500 else 2]
         for phase, seconds in account.phases:
-            first = _SETUP.get((phase, outcome)) or _SETUP[OTHER, outcome]
-            row[first + bisect_left(BUCKETS, seconds)] += 1
-            row[first + len(BUCKETS) + 1] += seconds
+            place = first.get(phase) or first[OTHER]
+            row[place + bisect_left(BUCKETS, seconds)] += 1
+            row[place + _SUM] += seconds
 
     def ended(self, account: Account, outcome: Outcome) -> None:
         """A tunnel's end."""
-        place = _ENDS.get((SIDES[outcome.ended_by], outcome.cause))
-        self._row[_ENDS[SIDES[outcome.ended_by], OTHER] if place is None else place] += 1
+        self._row[_end(outcome.ended_by, outcome.cause)] += 1
         self._move(account, self._counted.pop(account.id, (0, 0)))
 
     def refresh(self, caps: Caps, books: Books) -> None:
@@ -155,6 +156,16 @@ class Metrics:
     def _move(self, account: Account, counted: tuple[int, int]) -> None:
         self._row[_SENT] += account.moved[0] - counted[0]
         self._row[_RECEIVED] += account.moved[1] - counted[1]
+
+
+@cache  # what an answer can be is known beforehand
+def _decision(status: int, error: str) -> int:
+    return _DECISIONS[_known(str(status), STATUSES), _known(error, ERRORS)]
+
+
+@cache
+def _end(ended_by: str, cause: str) -> int:
+    return _ENDS[SIDES[ended_by], _known(cause, CAUSES)]
 
 
 def _known(text: str, names: tuple[str, ...]) -> str:
