@@ -1,12 +1,13 @@
-"""What each feature of `serve` costs: the same load with one of them at a time, then all, beside tinyproxy with none."""
+"""What each feature of `serve` costs: the same load with one of them at a time, then several, beside tinyproxy."""
 
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench.proxies import Bench, Command, Proxy, Recipe, running, tinyproxy
+from tests.bench.proxies import Bench, Command, Proxy, Recipe, running, tinyproxy, tinyproxy_with_log
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, say
 
-BARE, ALL = "serve, bare", "serve, all of them"
+BARE, USUAL, ALL = "serve, bare", "serve, policy, log and metrics", "serve, all of them"
+TINYPROXY, TINYPROXY_LOG = "tinyproxy, without a log", "tinyproxy, with its log"
 RULES = 200  # of the policy file, none of which is about the target
 
 
@@ -42,8 +43,10 @@ RECIPES: dict[str, Recipe] = {
     f"+ policy file, {RULES} rules": _serving(*POLICY),
     "+ caps": _serving(*CAPS),
     "+ lifetime": _serving(*LIFETIME),
+    USUAL: _serving(*POLICY, *LOG, *METRICS),
     ALL: _serving(*LOG, *INTERIM, *METRICS, *POLICY, *CAPS, *LIFETIME),
-    "tinyproxy": tinyproxy,
+    TINYPROXY: tinyproxy,
+    TINYPROXY_LOG: tinyproxy_with_log,
 }
 
 

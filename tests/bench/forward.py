@@ -1,7 +1,8 @@
 """`forward` and what people use in its place: each with a local port that leads through the same proxy to the same target.
 
-Connections are opened by load.c, and echoed by it; latencies and streams are measured from here, where the program under test is
-what takes the time.
+Connections and streams are opened by load.c, and echoed or fed by it; latencies are measured from here, where the program under
+test is what takes the time. Streams go through the proxy of load.c, which is the target as well: that is two processes less, and no
+copy in those that are left, so that the cores are busy with the program under test.
 """
 
 import contextlib
@@ -13,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ SOCAT = "socat"
 GIB = 1 << 30
 IDLE = 1_000
 STREAMS = 64
+WANTED = 4  # the target in load.c's proxy that sends as much as is asked for
 DELAY_MS = 20
 SECONDS = 60.0  # the longest that one step of a sample may take
 ECHO = b"e"  # one byte there and back
@@ -45,19 +46,7 @@ def amounts(plan: Plan) -> Amounts:
     return Amounts(connections=plan.tunnels // 10, latencies=200 if plan.rounds > 2 else 80, bulk=plan.stream)
 
 
-# ---- processes of their own: what pours, and what delays ----
-
-
-def pour(client: socket.socket) -> None:
-    """As many bytes as the first eight say; a first byte alone is echoed, which tells that the way is open."""
-    with client, contextlib.suppress(OSError):
-        asked = client.recv(8)
-        if len(asked) == 1:
-            client.sendall(asked)
-            asked = client.recv(8)
-        left, block = int.from_bytes(asked, "big"), bytes(1 << 20)
-        while left > 0:
-            left -= client.send(block[: min(left, len(block))])
+# ---- a process of its own: what delays ----
 
 
 def delay(near: socket.socket, far_address: tuple[str, int]) -> None:
@@ -141,7 +130,8 @@ def running(workshop: Workshop, name: str, proxy: str, goal: str) -> Iterator[pr
 def beside(workshop: Workshop, *command: object) -> Iterator[int]:
     """A process that prints its port."""
     words = workshop.leashed(list(map(str, command)))
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=workshop.root, text=True)
+    # What it says later is of clients that left early, as those that only look whether the way is open do.
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=workshop.root, text=True)
     try:
         assert process.stdout is not None
         with process.stdout:
@@ -162,17 +152,6 @@ def set_up(port: int) -> float:
         if client.recv(1) != ECHO:
             raise Unavailable("a connection ended before it carried a byte")
         return time.perf_counter() - begun
-
-
-def download(port: int, size: int) -> None:
-    buffer = bytearray(1 << 20)
-    with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
-        client.sendall(size.to_bytes(8, "big"))
-        while size > 0:
-            count = client.recv_into(buffer)
-            if not count:
-                raise Unavailable("a download ended early")
-            size -= count
 
 
 def hold(port: int) -> socket.socket:
@@ -211,18 +190,18 @@ class Bench:
         self.latency(name, program, "_delayed")
 
     def one(self, name: str, program: proxies.Proxy) -> None:
-        before, begun = program.cpu(), time.perf_counter()
-        download(program.port, self._amounts.bulk)
-        seconds, gib = time.perf_counter() - begun, self._amounts.bulk / GIB
-        self._table.add(name, one_gibs=gib / seconds, one_cpu=(program.cpu() - before) / gib)
+        gibs, cpu = self._stream(program, 1)
+        self._table.add(name, one_gibs=gibs, one_cpu=cpu)
 
     def many(self, name: str, program: proxies.Proxy) -> None:
-        size = self._amounts.bulk // STREAMS
-        with ThreadPoolExecutor(STREAMS) as pool:
-            begun = time.perf_counter()
-            list(pool.map(download, [program.port] * STREAMS, [size] * STREAMS))
-            seconds = time.perf_counter() - begun
-        self._table.add(name, many_gibs=self._amounts.bulk / GIB / seconds)
+        gibs, cpu = self._stream(program, STREAMS)
+        self._table.add(name, many_gibs=gibs, many_cpu=cpu)
+
+    def _stream(self, program: proxies.Proxy, streams: int) -> tuple[float, float]:
+        """GiB/s over so many connections, and the CPU seconds that a GiB took."""
+        before, gib = program.cpu(), self._amounts.bulk / GIB
+        figures = self._workshop.sample("down", program.port, self._amounts.bulk, streams)
+        return gib / figures["seconds"], (program.cpu() - before) / gib
 
     def idle(self, name: str, program: proxies.Proxy) -> None:
         before = memory_kib(program.pid)
@@ -255,13 +234,11 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
     module = (sys.executable, "-m", "tests.bench.forward")
     with ExitStack() as stack:
         proxy = stack.enter_context(proxies.running(workshop, proxies.OURS, 0)).port
-        echo, poured = (
-            f"127.0.0.1:{stack.enter_context(beside(workshop, *command))}"
-            for command in ((workshop.load, "echo", "127.0.0.1"), (*module, "pour"))
-        )
+        fast = stack.enter_context(beside(workshop, workshop.load, "proxy", 0))
+        echo = f"127.0.0.1:{stack.enter_context(beside(workshop, workshop.load, 'echo', '127.0.0.1'))}"
         line = stack.enter_context(beside(workshop, *module, "delay", proxy))
         small = start_all(workshop, table, stack, f"127.0.0.1:{proxy}", echo)
-        large = start_all(workshop, table, stack, f"127.0.0.1:{proxy}", poured)
+        large = start_all(workshop, table, stack, f"127.0.0.1:{fast}", f"127.0.0.1:{WANTED}")
         late = start_all(workshop, table, stack, f"127.0.0.1:{line}", echo)
         for number in range(1, plan.rounds + 1):
             say(f"forward: round {number} of {plan.rounds}")
@@ -273,7 +250,4 @@ def measure(workshop: Workshop, plan: Plan, table: Table) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "pour":
-        serve_threads(pour)
-    else:
-        serve_threads(delay, ("127.0.0.1", int(sys.argv[2])))
+    serve_threads(delay, ("127.0.0.1", int(sys.argv[2])))

@@ -4,18 +4,21 @@
  *
  *   load proxy SIZE                    scripted CONNECT proxy and its target in one; prints its port, lives until killed.
  *                                      CONNECT to port 1: a banner; 2: SIZE bytes down; 3: a byte, SIZE bytes up, a byte.
+ *                                      4: as many bytes down as the client asks for.
  *                                      Ports 11 to 13 do the same once they are spoken to, by an HTTP request or an empty line.
  *                                      On 127.0.0.11, 12 and 13 the same port is those targets, and asks for no CONNECT
  *   load run exit|start|down|up SIZE CMD...   start CMD with pipes as stdin and stdout and time it
  *   load rate PORT COUNT AT_ONCE       COUNT tunnels through the proxy on PORT: CONNECT, one byte echoed, close
  *   load hold PORT AT_ONCE             reads numbers from stdin; opens tunnels until that many are held, prints the number
  *   load local PORT COUNT AT_ONCE      COUNT connections to a local port that leads to an echo: one byte and back, close
+ *   load down PORT SIZE STREAMS        SIZE bytes, over so many connections to a local port that leads to that target 4
  *   load echo ADDRESS                  a target that echoes; prints its port, lives until killed
  *   load bulk PORT SIZE                SIZE bytes down one tunnel
  *   load leash CMD...                  becomes CMD, which is killed when the parent dies
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -37,7 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TIME_LIMIT = 90, ADDRESSES = 16, HEAD_MAX = 4096, BLOCK = 1 << 20, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, ASKED = 10, TARGET_HOST = 10 };
+enum { TIME_LIMIT = 90, ADDRESSES = 16, HEAD_MAX = 4096, BLOCK = 1 << 20, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
 
 static pid_t child;
 
@@ -197,6 +200,16 @@ static int requested_port(int fd)
     return colon ? atoi(colon + 1) : 0;
 }
 
+/* How many bytes the client wants: eight octets say it. A single one before them is echoed, which shows that the way is open. */
+static long long wanted(int fd)
+{
+    uint64_t number = 0;
+    ssize_t n = recv(fd, &number, sizeof number, 0);
+    if (n == 1 && send(fd, &number, 1, MSG_NOSIGNAL) == 1)
+        n = recv(fd, &number, sizeof number, 0);
+    return n == sizeof number ? (long long)be64toh(number) : 0;
+}
+
 /* Does not return to its caller with an error: a client that leaves early is the client's failure, seen by `run`. */
 static void serve_client(int fd, int port, long long size)
 {
@@ -211,6 +224,8 @@ static void serve_client(int fd, int port, long long size)
         send_all(fd, "banner\r\n");
     if (port == PORT_DOWN)
         pour(fd, size);
+    if (port == PORT_WANTED)
+        pour(fd, wanted(fd));
     if (port == PORT_UP) {
         send_all(fd, "b");
         drain(fd, size);
@@ -366,6 +381,7 @@ enum state { FREE, LISTENER, TARGET, CONNECTING, HEAD, ECHO, HELD };
 
 static struct {
     enum state *state; /* by descriptor */
+    long descriptors; /* at most */
     int epoll, proxy_port, target_port;
     long opened, open, goal; /* tunnels opened so far, tunnels between connect() and their echo, tunnels wanted */
     long targets;            /* target ends that are open */
@@ -525,7 +541,8 @@ static void prepare_to_open(int proxy_port)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    load.state = calloc(limit.rlim_max, sizeof *load.state);
+    load.descriptors = limit.rlim_max;
+    load.state = calloc(load.descriptors, sizeof *load.state);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.proxy_port = proxy_port;
 }
@@ -555,6 +572,42 @@ static void local(int port, long count, long at_once)
     begun = now();
     turn(count, at_once, 0, &done);
     printf("{\"seconds\": %.6f}\n", done - begun);
+}
+
+static void down(int port, long long size, long streams)
+{
+    struct sockaddr_in address = loopback(1, port);
+    struct epoll_event events[256];
+    long long *left;
+    double begun;
+    prepare_to_open(port);
+    left = calloc(load.descriptors, sizeof *left); /* by descriptor */
+    begun = now();
+    for (long i = 0; i < streams; i++) {
+        uint64_t number = htobe64(size / streams);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) || send(fd, &number, sizeof number, MSG_NOSIGNAL) < 0)
+            die("connect: %s", strerror(errno));
+        left[fd] = size / streams;
+        watch(fd, ECHO, EPOLLIN);
+    }
+    while (streams) {
+        int n = epoll_wait(load.epoll, events, 256, -1);
+        for (int i = 0; i < n; i++) {
+            int fd = events[i].data.fd;
+            ssize_t count = recv(fd, NULL, left[fd] < BLOCK ? (size_t)left[fd] : BLOCK, MSG_TRUNC | MSG_DONTWAIT);
+            if (count < 0 && errno == EAGAIN)
+                continue;
+            if (count <= 0)
+                die("a stream ended with %lld bytes to go: %s", left[fd], count ? strerror(errno) : "end of stream");
+            left[fd] -= count;
+            if (!left[fd]) {
+                drop(fd);
+                streams--;
+            }
+        }
+    }
+    printf("{\"seconds\": %.6f}\n", now() - begun);
 }
 
 static void echo(const char *address)
@@ -637,6 +690,8 @@ int main(int argc, char **argv)
         rate(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
     else if (argc == 5 && !strcmp(argv[1], "local"))
         local(atoi(argv[2]), atol(argv[3]), atol(argv[4]));
+    else if (argc == 5 && !strcmp(argv[1], "down"))
+        down(atoi(argv[2]), atoll(argv[3]), atol(argv[4]));
     else if (argc == 3 && !strcmp(argv[1], "echo"))
         echo(argv[2]);
     else if (argc == 4 && !strcmp(argv[1], "hold"))

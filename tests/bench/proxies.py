@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from math import nan
 from pathlib import Path
 
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
@@ -56,13 +57,18 @@ Listen 127.0.0.1
 Port {port}
 Timeout 600
 MaxClients 20000
-LogLevel Critical
+{log}
 Allow 127.0.0.0/8
 """
 
 
-def tinyproxy(workshop: Workshop, directory: Path) -> Command:
-    return _with_settings(TINYPROXY, directory, _installed("tinyproxy"), "-d", "-c")
+def tinyproxy(workshop: Workshop, directory: Path, log: str = "LogLevel Critical") -> Command:
+    return _with_settings(TINYPROXY.replace("{log}", log), directory, _installed("tinyproxy"), "-d", "-c")
+
+
+def tinyproxy_with_log(workshop: Workshop, directory: Path) -> Command:
+    """Three lines a tunnel, the least that tells of each; Debian's settings write more."""
+    return tinyproxy(workshop, directory, 'LogFile "{directory}/tinyproxy.log"\nLogLevel Connect')
 
 
 SQUID = """\
@@ -152,7 +158,7 @@ class Proxy:
         From stat, which keeps the time of threads and children that have ended; the clock behind it has 10 ms.
         """
         before, deadline = -1.0, time.monotonic() + SETTLE_SECONDS
-        while before != (after := sum(map(cpu_seconds, tree(self.pid)))) and time.monotonic() < deadline:
+        while before != (after := cpu_of_tree(self.pid)) and time.monotonic() < deadline:
             before = after
             time.sleep(0.1)
         return after
@@ -184,6 +190,14 @@ def cpu_seconds(pid: int) -> float:
     user, system, of_children_user, of_children_system = fields_of_stat(pid)[11:15]
     ticks = int(user) + int(system) + int(of_children_user) + int(of_children_system)
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_of_tree(pid: int) -> float:
+    """Of a process and its descendants; nan, which equals nothing, if one of them ended meanwhile."""
+    try:
+        return sum(map(cpu_seconds, tree(pid)))
+    except (FileNotFoundError, ProcessLookupError):
+        return nan
 
 
 def resident_kib(pid: int) -> int:

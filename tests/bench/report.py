@@ -67,6 +67,7 @@ COLUMNS = {
         Column("one_gibs", "GiB/s, one stream", 2),
         Column("one_cpu", "CPU s/GiB", 2),
         Column("many_gibs", f"GiB/s, {forward.STREAMS} streams", 2),
+        Column("many_cpu", "CPU s/GiB", 2),
         Column("idle_kib", f"KiB an idle one at {forward.IDLE:,}", 1),
     ),
 }
@@ -87,8 +88,14 @@ TARGETS = {
         *(Target(f"idle_{count}", f"RSS KiB an idle tunnel at {count:,}", 4, False, "number") for count in proxies.IDLE_TUNNELS),
     ),
     "features": (
-        Target("tunnels_s", "tunnels/s with all of them, × tinyproxy", 1, True, "tinyproxy"),
-        Target("tunnel_us", "CPU a tunnel with all of them, × tinyproxy", 1, False, "tinyproxy"),
+        *(
+            target
+            for peer in (features.TINYPROXY_LOG, features.TINYPROXY)
+            for target in (
+                Target("tunnels_s", f"tunnels/s with policy, log and metrics, × {peer}", 1, True, peer),
+                Target("tunnel_us", f"CPU a tunnel with policy, log and metrics, × {peer}", 1, False, peer),
+            )
+        ),
     ),
     "forward": (
         Target("conns_s", "connections/s, × socat", 2, True, forward.SOCAT),
@@ -96,7 +103,7 @@ TARGETS = {
         Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
     ),
 }
-OURS = {"connect": clients.OURS, "tls": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS, "features": features.ALL}
+OURS = {"connect": clients.OURS, "tls": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS, "features": features.USUAL}
 
 # Whose versions stand below the tables.
 TUNNELS = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl")
