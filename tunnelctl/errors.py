@@ -8,6 +8,7 @@
     ├── Refused              69   the proxy answered, and the answer is no
     ├── AuthenticationFailed 77   407, or no usable credentials
     ├── TLSFailed            77   a certificate, or TLS itself
+    │   └── SpeaksTLS        77   a proxy does, and its URL says that it does not
     ├── ListenError          71   a local address cannot be bound
     ├── TunnelBroken         74   an established tunnel, or stdio, failed
     ├── Unreachable          75   no connection
@@ -23,6 +24,10 @@ A fault of our own is no member of this tree: it stays an ordinary Python except
 
 from tunnelctl.status import ExitStatus
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
 
 class TunnelctlError(Exception):
     """A failure that has one line for the user: `tunnelctl: <what>: <cause>`, then optionally `hint: …`.
@@ -32,6 +37,7 @@ class TunnelctlError(Exception):
     hint:   a next step for the user, or ""
     detail: fields for --json; values are str, int or None, never secrets
     on_the_way: it came from a proxy that was to reach the next one, not the target
+    inquire: finds out by the given moment whether it is another error in truth, at the price of a connection: for who gives up
     """
 
     status = ExitStatus.FAULT
@@ -43,6 +49,7 @@ class TunnelctlError(Exception):
         self.hint = hint
         self.detail = detail
         self.on_the_way = False
+        self.inquire: Callable[[float], Awaitable[TunnelctlError | None]] | None = None
 
     def __str__(self) -> str:
         return f"{self.what}: {self.cause}"
@@ -86,6 +93,10 @@ class TLSFailed(TunnelctlError):
     """The two ends of a TLS connection do not agree: on a certificate, mostly."""
 
     status = ExitStatus.AUTHENTICATION
+
+
+class SpeaksTLS(TLSFailed):
+    """A proxy speaks TLS, and is spoken to in the clear."""
 
 
 class ListenError(TunnelctlError):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tunnelctl.client import causes
-from tunnelctl.client.causes import FINDINGS, failure, greeting_of_a_portal, login, portal
-from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TunnelBroken, Unreachable
+from tunnelctl.client.causes import FINDINGS, failure, greeting_of_a_portal, login, portal, tls_wanted
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, SpeaksTLS, TunnelBroken, Unreachable
 
 ROOM = Path(causes.__file__).parent
 ERROR = AuthenticationFailed("proxy p", "407", "a hint")
@@ -65,6 +65,11 @@ def test_an_answer_that_has_no_status(answer):
 )
 def test_a_portal_by_its_page(said, is_one):
     assert (greeting_of_a_portal(said) is not None) == is_one
+
+
+def test_tls_is_wanted_by_one_of_a_chain():
+    error = SpeaksTLS("proxy inner.test:8080, asked for a.test:22", "it speaks TLS", "")
+    assert tls_wanted(error) == ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", "-x https://inner.test:8080")
 
 
 @pytest.mark.parametrize(

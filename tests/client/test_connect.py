@@ -366,12 +366,16 @@ def test_retries_give_up_in_time() -> None:
 
 @pytest.mark.usefixtures("_at_once")
 def test_a_connection_that_breaks_before_the_answer_is_retried() -> None:
+    """And only then is it asked whether it speaks TLS."""
+    asked: list[bool] = []
+
     def script(peer: Conversation) -> None:
-        peer.read_head()
+        asked.append(peer.hears_tls())
         peer.reset()
 
     with ScriptedServer(script) as proxy:
         assert attempts(options(proxy.url, retry=2), Unreachable)[0] == 3
+    assert asked == [False, False, False, True]
 
 
 @pytest.mark.usefixtures("_at_once")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.peers import certificates, socks_proxies
 from tests.peers.certificates import Certificates
-from tests.peers.process import end, path_of, started_on_a_port
+from tests.peers.process import end, path_of, started_on_a_port, wait_until
 from tests.peers.program import MODULE, SOON, Bytes, Forward, Serve, at_end_soon, echoed, read_soon, run, started
 from tests.peers.proxies import PASSWORD, USER, Rules
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
@@ -230,6 +230,29 @@ def test_a_program_below_run(plain: Serve, secure: Serve, files: Certificates, t
         done = run("run", *ways[kind], "--", *MODULE, "connect", server.authority, stdin=DATA)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == hashlib.sha256(DATA).digest() + DATA[::-1]
+
+
+# --- http:// where https:// is meant
+
+
+SPEAKS_TLS = "it speaks TLS, not HTTP in the clear\n"
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["the nearest", "a later one"])
+def test_a_proxy_that_speaks_tls(plain: Serve, secure: Serve, before: bool) -> None:
+    """It answers 400 in the clear, and a ClientHello in TLS."""
+    done = run("connect", *(("-x", plain.url) if before else ()), "-x", secure.url, "target.test", "22")
+    what = f"proxy 127.0.0.1:{secure.port}, asked for target.test:22"
+    text = f"tunnelctl: {what}: {SPEAKS_TLS}hint: https:// is the scheme for that port\n"
+    assert (done.returncode, done.stderr.decode()) == (77, text)
+
+
+def test_a_local_port_says_so_too(secure: Serve) -> None:
+    with (
+        Forward("-L", "0:target.test:22", "-x", secure.url) as forward,
+        socket.create_connection(("127.0.0.1", forward.port), SOON),
+    ):
+        wait_until(lambda: SPEAKS_TLS in forward.log(), SOON, "the reason")
 
 
 # --- TLS to the target

@@ -138,13 +138,11 @@ def test_certificate_that_is_not_good(company: Certificates, echo_target: Script
 
 
 def test_plain_http_on_its_port(proxy: Proxy, echo_target: ScriptedServer) -> None:
-    """http:// where https:// is meant. All of these makers hang up without a word, as a firewall would: it is only a guess."""
-    done = connect(proxy._replace(scheme="http").url, echo_target.authority)
-    assert done.returncode in (75, 76)
-    assert done.stderr.startswith(b"tunnelctl: ")
-    assert b"\nhint: " in done.stderr
-    assert b"https://" in done.stderr
-    assert echo_target.conversations == []
+    """http:// where https:// is meant. These makers hang up without a word, or answer 400 in the clear; to a ClientHello in TLS."""
+    plain = proxy._replace(scheme="http")
+    text = assert_turned_down(plain.url, echo_target)
+    what = f"proxy {plain.url.removeprefix('http://')}, asked for {echo_target.authority}"
+    assert text == f"tunnelctl: {what}: it speaks TLS, not HTTP in the clear\nhint: https:// is the scheme for that port\n"
 
 
 @pytest.mark.parametrize("kind", [proxies.squid, proxies.apache, proxies.ncat], ids=lambda kind: kind.__name__)

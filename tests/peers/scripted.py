@@ -11,6 +11,7 @@ from tests.peers.process import free_port
 
 STEP_SECONDS = 15.0  # the longest that a script waits for its peer in one step
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+CLIENT_HELLO = b"\x16"  # how it begins, as no request does
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
 
 Script = Callable[["Conversation"], None]
@@ -19,6 +20,10 @@ Script = Callable[["Conversation"], None]
 def sample(size: int, seed: int = 1) -> bytes:
     """Bytes in which a lost, doubled or swapped piece cannot go unnoticed."""
     return random.Random(seed).randbytes(size)
+
+
+class HeardTLS(Exception):
+    """A ClientHello where a script reads a head, from who was hung up on and looks for TLS: that is the end of the script."""
 
 
 class Conversation:
@@ -36,7 +41,13 @@ class Conversation:
             if not byte:
                 raise AssertionError(f"the client left inside its request: {self.head!r}")
             self.head += byte
+            if self.head == CLIENT_HELLO:
+                raise HeardTLS
         return self.head
+
+    def hears_tls(self) -> bool:
+        """Whether the client begins with a ClientHello, which stays in the socket: so it looks for TLS where it was hung up on."""
+        return self.sock.recv(1, socket.MSG_PEEK) == CLIENT_HELLO
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -127,6 +138,8 @@ class ScriptedServer:
     def _converse(self, conversation: Conversation) -> None:
         try:
             self._script(conversation)
+        except HeardTLS:
+            pass
         except BaseException as failure:
             self._failures.append(failure)
         finally:

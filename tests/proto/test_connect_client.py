@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.proto.feeding import TRAILING, bounded, cut, feed_all, octets, three_ways
 from tunnelctl import __version__
-from tunnelctl.errors import MalformedAnswer, TLSFailed, UsageProblem
+from tunnelctl.errors import MalformedAnswer, NoAnswer, SpeaksTLS, UsageProblem
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.connect_client import MAX_EXCERPT, ConnectClient, Established, Rejected
 from tunnelctl.proto.proxy_status import ProxyStatus
@@ -150,6 +150,14 @@ class TestInformational:
         with pytest.raises(MalformedAnswer, match="without answering"):
             machine.eof()
 
+    def test_v10_who_says_so_speaks_http(self):
+        """So no hint guesses that it may be TLS."""
+        machine = client()
+        assert machine.feed(b"HTTP/1.1 100 Go\r\n\r\n") is None
+        with pytest.raises(NoAnswer) as caught:
+            machine.eof()
+        assert caught.value.hint == ""
+
 
 class TestRejected:
     HEAD = b"HTTP/1.1 403 Forbidden\r\n"
@@ -182,6 +190,13 @@ class TestRejected:
         assert machine.feed(b"ask the ") is None
         assert machine.feed(b"admin") is None
         assert machine.eof().body == b"ask the admin"
+
+    def test_whether_anything_was_heard(self):
+        for said in (b"H", b"HTTP/1.1 100 Go\r\n\r\n", self.HEAD + b"\r\n"):
+            machine = client()
+            assert not machine.heard
+            assert machine.feed(said) is None
+            assert machine.heard
 
     def test_c9_the_excerpt_is_bounded(self):
         machine = client()
@@ -271,7 +286,7 @@ class TestMalformed:
     @pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x46", b"\x16\x03\x03"])
     def test_tls_is_recognised_at_its_first_octet(self, answer):
         for size in (1, len(answer)):
-            with pytest.raises(TLSFailed) as caught:
+            with pytest.raises(SpeaksTLS) as caught:
                 ConnectClient(TARGET).feed(answer[:size])
             assert "https://" in caught.value.hint
 
@@ -329,8 +344,9 @@ class TestMalformed:
         assert (kind, "more than 262144 octets" in text) == (MalformedAnswer, True)
 
     def test_v10_v35_the_proxy_leaves(self):
-        with pytest.raises(MalformedAnswer, match="closed without answering"):
+        with pytest.raises(NoAnswer, match="closed without answering") as caught:
             client().eof()
+        assert "https://" in caught.value.hint
         machine = client()
         machine.feed(b"HTTP/1.1 200 OK\r\nX: ")
         with pytest.raises(MalformedAnswer, match="closed inside the head"):
@@ -386,7 +402,7 @@ def test_fuzz_documented_exceptions_only(data, patch, at):
     outcome = feed_all(machine, [data])
     if outcome is None and machine.refusing:
         outcome = machine.eof()
-    if outcome is None or outcome[0] in (MalformedAnswer, TLSFailed):
+    if outcome is None or outcome[0] in (MalformedAnswer, SpeaksTLS):
         assert outcome is None or outcome[1].isprintable()
         return
     assert (200 <= outcome.status <= 299) == isinstance(outcome, Established)

@@ -15,7 +15,7 @@ from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable
 from tunnelctl.proto.pin import parse_pin, pin_of
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.tls import Facts, TLSStream, accept_tls, start_tls
+from tunnelctl.stream.tls import Facts, TLSStream, accept_tls, answers_tls, start_tls
 from tunnelctl.stream.tls_failure import tls_error
 from tunnelctl.stream.tls_settings import TLSClient, server_context
 
@@ -416,3 +416,51 @@ def test_a_close_in_the_handshake_is_worth_a_retry(files: certificates.Certifica
     error = answered(b"", files)
     assert isinstance(error, Unreachable)
     assert error.cause == "closed in the tls handshake"
+
+
+@pytest.mark.parametrize(
+    ("early", "answer", "yes"),
+    [
+        (b"", b"\x15\x03\x01\x00\x02\x02\x46", True),
+        (b"", b"\x16\x03\x03", True),
+        (b"\x16", b"\x03", True),
+        (b"", b"", False),
+        (b"", b"\x16", False),
+        (b"", b"\x17\x03\x03", False),
+        (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", False),
+        (b"SSH-2.0-x\r\n", b"", False),
+    ],
+)
+def test_whether_it_speaks_tls_at_all(early: bytes, answer: bytes, yes: bool) -> None:
+    async def main() -> None:
+        one, other = tcp_pair()
+        far, inner = FarSocket(other), SocketStream(one)
+        await far.give(answer)
+        await far.end_output()
+        try:
+            assert await answers_tls(inner, "proxy.test", early) is yes
+            assert (await far.take(5))[:2] == b"\x16\x03"
+        finally:
+            inner.close()
+            far.leave()
+
+    go(main)
+
+
+def test_a_server_speaks_tls_whomever_it_wants_to_see(files: certificates.Certificates) -> None:
+    """It answers the beginning, and learns of nobody."""
+
+    async def main() -> None:
+        one, other = map(SocketStream, tcp_pair())
+
+        async def serve() -> None:
+            with pytest.raises(OSError):
+                await accept_tls(other, serving(files.server, files.authority))
+
+        async with Nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await answers_tls(one, "elsewhere.test")
+            one.close()
+        other.close()
+
+    go(main)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+BAD_REQUEST = 400  # Apache, nginx and our own `serve` say so in the clear to who should speak TLS
+
 # How long the rest of a refusal's body may take; by then its head has said what counts.
 BODY_SECONDS = 2.0
 
@@ -59,14 +61,30 @@ async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchan
         return await _ask_http(question, stream, early, exchange)
     except (MalformedAnswer, TLSFailed) as error:
         error.what = question.what
+        if error.hint == IS_IT_TLS and _speaks_http(exchange):
+            error.hint = ""
         raise
     except OSError as error:
-        raise _broken(question, error) from error
+        raise _broken(question, error, IS_IT_TLS) from error
 
 
-def _broken(question: Question, error: OSError) -> TunnelctlError:
-    """What it comes to that the connection failed while the proxy was asked."""
-    hint = IS_IT_TLS
+def _speaks_http(exchange: Exchange | None) -> bool:
+    """Whether that is known, whatever becomes of this connection: it has wanted a login on the one before."""
+    return exchange is not None and exchange.asked
+
+
+def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) -> bool:
+    """Whether it failed as a proxy does that speaks TLS and is asked in the clear: it leaves without a word, or answers 400.
+
+    Not so with SOCKS, whose greeting is shorter than the header of a TLS record: who speaks TLS waits for the rest of that.
+    """
+    if hop.tls is not None or hop.protocol != "http" or _speaks_http(exchange):
+        return False
+    return error.hint == IS_IT_TLS or error.detail.get("code") == BAD_REQUEST
+
+
+def _broken(question: Question, error: OSError, hint: str) -> TunnelctlError:
+    """What it comes to that the connection failed while the proxy was asked. hint: where it was asked in the clear"""
     if question.hop.tls is not None:
         from tunnelctl.stream.tls_failure import tls_error
 
@@ -85,7 +103,11 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
         keep = exchange is not None and exchange.bound
         machine = ConnectClient(question.stop, fields, keep)
         question.trace("request", head=machine.masked_request())
-        answer = await _converse(question, stream, machine, early, keep)
+        try:
+            answer = await _converse(question, stream, machine, early, keep)
+        except OSError as error:
+            hint = "" if machine.heard or _speaks_http(exchange) else IS_IT_TLS
+            raise _broken(question, error, hint) from error
         question.trace("response", head=_shown(answer, fields), status=answer.status)
         if isinstance(answer, Established):
             if exchange is not None:

@@ -24,8 +24,19 @@ Take = Callable[[Way], Awaitable[Stream | None]]  # a connection to the nearest 
 
 async def open_with_retries(ways: Ways, target: Address, retry: int, trace: Trace, take: Take | None = None) -> Opened:
     """Opens a tunnel, trying again so often: while nothing of the user's has been sent, that repeats nothing."""
-    until, pause = monotonic() + ways.timeout, FIRST_RETRY
-    found = await ways.to(target, trace)
+    until = monotonic() + ways.timeout
+    try:
+        return await _open_again(ways, await ways.to(target, trace), until, retry, trace, take)
+    except TunnelctlError as error:
+        # Only now that nothing is left to try: one that hangs up may be up again in a moment, and the next one may be asked.
+        other = await error.inquire(until) if error.inquire is not None else None
+        if other is None:
+            raise
+        raise other from error
+
+
+async def _open_again(ways: Ways, found: Sequence[Way], until: float, retry: int, trace: Trace, take: Take | None) -> Opened:
+    pause = FIRST_RETRY
     for attempt in range(1, retry + 1):
         try:
             return await _open_any(ways, found, until, trace, take)

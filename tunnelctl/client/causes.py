@@ -6,7 +6,7 @@ Pure functions: whoever has to ask further questions to know a cause is `check` 
 import re
 from typing import NamedTuple
 
-from tunnelctl.errors import TunnelctlError
+from tunnelctl.errors import SpeaksTLS, TunnelctlError
 from tunnelctl.status import ExitStatus
 
 
@@ -69,6 +69,12 @@ def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
     schemes = ", ".join(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered)) or "no scheme named"
     hint = "give --proxy-user NAME with --proxy-password-file FILE or --ask-password"
     return Finding("login-wanted", f"the proxy wants a login ({schemes}), and none was given", hint)
+
+
+def tls_wanted(error: SpeaksTLS) -> Finding:
+    """A proxy that speaks TLS, whichever of a chain it is: the error begins with its name."""
+    proxy = error.what.partition(",")[0]
+    return Finding("tls-wanted", f"{proxy} speaks TLS on that port", f"-x https://{proxy.removeprefix('proxy ')}")
 
 
 def portal(answer: bytes) -> Finding | None:

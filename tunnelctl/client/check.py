@@ -7,7 +7,7 @@ where they go another way than the user asked for, and are bounded by PROBE.
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from tunnelctl.client.causes import Finding, failure, greeting_of_a_portal, login, portal
+from tunnelctl.client.causes import Finding, failure, greeting_of_a_portal, login, portal, tls_wanted
 from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.options import CheckOptions
 from tunnelctl.client.tunnel import open_tunnel
@@ -15,9 +15,8 @@ from tunnelctl.client.walk import Walk, walk
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
-from tunnelctl.errors import NameNotFound, TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
+from tunnelctl.errors import NameNotFound, SpeaksTLS, TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
 from tunnelctl.proto.address import Address, is_ip
-from tunnelctl.proto.connect_client import IS_IT_TLS
 from tunnelctl.proto.pin import parse_pin
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.contract import CHUNK
@@ -185,6 +184,8 @@ class Check:
 
     async def _cause(self, gone: Walk, error: TunnelctlError, way: Way) -> Finding:
         code, watch = error.detail.get("code"), gone.watch
+        if isinstance(error, SpeaksTLS):
+            return tls_wanted(error)
         if code in (401, 407):
             return login(watch.head, watch.answer, error)
         if code is not None and (found := portal(watch.answer)) is not None:
@@ -208,7 +209,7 @@ class Check:
     async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
         """Whether the nearest proxy, which could not be understood, speaks TLS where the URL says no, or the reverse."""
         hop = way.hops[0] if way.hops else None
-        doubtful = isinstance(error, (TLSFailed, Unreachable)) or error.hint == IS_IT_TLS
+        doubtful = isinstance(error, (TLSFailed, Unreachable))
         if hop is None or not doubtful or str(hop.address) not in error.what or not await self._speaks(hop, way, hop.tls is None):
             return None
         if hop.tls is None:

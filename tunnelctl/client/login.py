@@ -195,6 +195,11 @@ class Exchange:
         self._sent = False  # the last request carried credentials
 
     @property
+    def asked(self) -> bool:
+        """Whether the proxy has wanted a login."""
+        return self._legs > 0
+
+    @property
     def bound(self) -> bool:
         """Whether the next request belongs on the same connection."""
         return self._scheme is not None and self._scheme.bound

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 
-from tunnelctl.client.asking import AskAgain, Question, ask, unhurried
+from tunnelctl.client.asking import AskAgain, Question, ask, may_speak_tls, unhurried
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after
 from tunnelctl.engine.resolver import SocketAddress, resolve
@@ -96,6 +96,10 @@ class _Opening:
                     early = await ask(question, stream, early, self._exchanges[place])
                 except TunnelctlError as error:
                     error.on_the_way = place + 1 < len(way.hops)
+                    if may_speak_tls(hop, error, self._exchanges[place]):
+                        from tunnelctl.client.wrong_scheme import inquiry  # not on the way to a tunnel
+
+                        error.inquire = inquiry(way, place, question.what)
                     raise
             if way.tls is not None:
                 stream, early = await self._wrap(stream, f"target {way.target}", way.tls, early), b""

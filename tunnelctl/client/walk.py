@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tunnelctl.client.attempts import open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.way import Ways
-from tunnelctl.errors import TLSFailed, TunnelctlError
+from tunnelctl.errors import SpeaksTLS, TLSFailed, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.contract import CHUNK
 
@@ -92,7 +92,8 @@ class Watch:
         """The walk is over. What failed has not ended by itself; nor has SOCKS, of which no head tells."""
         said_no = self._last == "response" and not self.phases[-1].ok
         if error is not None and not said_no:
-            name = _UNDER_WAY.get(self._last) or ("tls" if isinstance(error, TLSFailed) else "proxy")
+            in_tls = isinstance(error, TLSFailed) and not isinstance(error, SpeaksTLS)
+            name = _UNDER_WAY.get(self._last) or ("tls" if in_tls else "proxy")
             self._end(name, error.cause, False)
 
     def granted(self) -> None:

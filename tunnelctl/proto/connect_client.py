@@ -14,7 +14,7 @@ What only a refusal needs (`body`, `structured`) is imported when there is one: 
 from __future__ import annotations
 
 from tunnelctl import __version__
-from tunnelctl.errors import MalformedAnswer, NoAnswer, TLSFailed, UsageProblem
+from tunnelctl.errors import MalformedAnswer, NoAnswer, SpeaksTLS, UsageProblem
 from tunnelctl.proto import fields as header
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.fields import Fields
@@ -104,6 +104,11 @@ class ConnectClient:
         """Whether the answer is known to be a refusal, of which only the body is missing."""
         return self._refusal is not None
 
+    @property
+    def heard(self) -> bool:
+        """Whether the proxy has said anything."""
+        return self.refusing or self._informational > 0 or bool(self._reader.peek(1))
+
     def feed(self, data: bytes) -> Established | Rejected | None:
         """Takes octets from the proxy; returns the outcome once it is known. Then the machine is done: nothing more is read."""
         if self._done:
@@ -133,13 +138,13 @@ class ConnectClient:
             return self._refusal.result()
         if self._reader.peek(1):
             raise self._malformed("closed inside the head")
-        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", IS_IT_TLS)
+        hint = "" if self.heard else IS_IT_TLS
+        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", hint)
 
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
         if first[:1] in _TLS_RECORDS:
-            hint = "https:// is the scheme for that port"
-            raise TLSFailed(f"answer to CONNECT {self._target}", "it speaks TLS, not HTTP in the clear", hint)
+            raise speaks_tls(f"answer to CONNECT {self._target}")
         if not first.startswith(_PREFIX[: len(first)]):
             raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))
         try:
@@ -190,6 +195,11 @@ class _RefusalReader:
 
         proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
         return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status, self._body.drained)
+
+
+def speaks_tls(what: str) -> SpeaksTLS:
+    """The error that it is when the proxy speaks TLS."""
+    return SpeaksTLS(what, "it speaks TLS, not HTTP in the clear", "https:// is the scheme for that port")
 
 
 def quote(octets: bytes) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps as much.
 FILL = CHUNK
 
+# How records of TLS begin that answer a ClientHello: an alert, or a handshake; of version 3.x, as all have it since SSL 3.
+_RECORDS = (b"\x15\x03", b"\x16\x03")
+
 # Where records are decrypted one behind the other, so that a read brings several of them. Nobody who uses it waits meanwhile.
 _scratch = memoryview(bytearray(CHUNK))
 
@@ -43,6 +46,19 @@ async def accept_tls(inner: Stream, context: ssl.SSLContext) -> TLSStream:
     stream = TLSStream(inner, context)
     await stream.handshake()
     return stream
+
+
+async def answers_tls(inner: Stream, server_name: str, early: bytes = b"") -> bool:
+    """Whether the peer answers the beginning of a handshake in TLS, be it with an alert. Raises OSError; `inner` is the caller's.
+
+    It is told the name that it goes by, and nothing else. early: bytes of the peer that were read already
+    """
+    stream = TLSStream(inner, client_context(TLSClient(server_name, insecure=True)), server_name)
+    stream._shaken()
+    await stream._flush_all()
+    while len(early) < len(_RECORDS[0]) and (data := await inner.receive_some(FILL)):
+        early += data
+    return early.startswith(_RECORDS)
 
 
 class Facts(NamedTuple):

@@ -1,0 +1,249 @@
+"""http:// where https:// is meant: when a proxy is asked once more, in TLS, and what comes of each of its answers."""
+
+import socket
+import threading
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET, Recorder, next_head
+from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, Script, ScriptedServer
+from tunnelctl.client import wrong_scheme as under_test
+from tunnelctl.client.attempts import open_with_retries
+from tunnelctl.client.options import ForwardOptions
+from tunnelctl.client.way import Ways
+from tunnelctl.engine.kernel import run
+from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
+from tunnelctl.status import ExitStatus
+
+ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76"
+PLAIN_400 = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+CHALLENGE = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'
+
+
+def fails(*proxies: str, **options: object) -> TunnelctlError:
+    """The error that a tunnel through them ends with."""
+
+    async def main() -> TunnelctlError:
+        trace = Recorder()
+        ways = Ways(ForwardOptions(proxy=proxies, header=(f"X-Key: {CANARY}",), **options), {}, trace)  # type: ignore[arg-type]
+        with pytest.raises(TunnelctlError) as caught:
+            await open_with_retries(ways, TARGET, 0, trace)
+        return caught.value
+
+    return run(main)
+
+
+def leaves(peer: Conversation) -> None:
+    peer.read_head()
+
+
+def resets(peer: Conversation) -> None:
+    peer.read_head()
+    peer.reset()
+
+
+def answers_400(peer: Conversation) -> None:
+    peer.accept_tunnel(PLAIN_400)
+
+
+class Listener(ScriptedServer):
+    """A proxy with one script for those who speak in the clear, and one for those who say ClientHello, which `hellos` keeps."""
+
+    def __init__(self, in_the_clear: Script, in_tls: Script) -> None:
+        self.hellos: list[bytes] = []
+
+        def script(peer: Conversation) -> None:
+            if peer.hears_tls():
+                header = peer.read_exactly(5)
+                self.hellos.append(header + peer.read_exactly(int.from_bytes(header[3:], "big")))
+                in_tls(peer)
+            else:
+                in_the_clear(peer)
+
+        super().__init__(script)
+
+
+def says(answer: bytes) -> Script:
+    def script(peer: Conversation) -> None:
+        peer.send(answer)
+        peer.end_output()
+        peer.wait_gone()
+
+    return script
+
+
+def never(peer: Conversation) -> None:
+    peer.wait_gone()
+
+
+ways_to_fail = pytest.mark.parametrize(
+    ("in_the_clear", "kind"), [(leaves, NoAnswer), (resets, Unreachable), (answers_400, Refused)], ids=["leaves", "resets", "400"]
+)
+
+
+@ways_to_fail
+@pytest.mark.parametrize("answer", [ALERT, SERVER_HELLO], ids=["alert", "handshake"])
+def test_who_answers_in_tls_speaks_tls(in_the_clear: Script, kind: type[TunnelctlError], answer: bytes) -> None:
+    with Listener(in_the_clear, says(answer)) as proxy:
+        error = fails(f"http://anna:{CANARY}@{proxy.authority}", auth="basic")
+    assert isinstance(error, SpeaksTLS)
+    assert error.status is ExitStatus.AUTHENTICATION
+    assert str(error) == f"proxy {proxy.authority}, asked for {TARGET}: it speaks TLS, not HTTP in the clear"
+    assert error.hint == "https:// is the scheme for that port"
+    assert isinstance(error.__cause__, kind)
+    (hello,) = proxy.hellos
+    for secret in (CANARY, "anna", TARGET.host):
+        assert secret.encode() not in hello
+
+
+def test_an_answer_in_pieces() -> None:
+    with Listener(leaves, lambda peer: peer.dribble(SERVER_HELLO[:2])) as proxy:
+        assert isinstance(fails(proxy.url), SpeaksTLS)
+
+
+@ways_to_fail
+@pytest.mark.parametrize(
+    "in_tls",
+    [
+        pytest.param(says(b""), id="leaves"),
+        pytest.param(Conversation.reset, id="resets"),
+        pytest.param(says(PLAIN_400), id="HTTP"),
+        pytest.param(says(b"\x16"), id="one octet"),
+        pytest.param(says(b"\x15\x02\x00"), id="not TLS"),
+    ],
+)
+def test_else_the_failure_stays_what_it_was(in_the_clear: Script, kind: type[TunnelctlError], in_tls: Script) -> None:
+    with Listener(in_the_clear, in_tls) as proxy:
+        error = fails(proxy.url)
+    assert type(error) is kind
+    assert len(proxy.hellos) == 1
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(0.1, 60.0), (60.0, 0.5)], ids=["its own limit", "the limit on the way"])
+def test_one_that_never_answers_is_waited_for_a_moment_only(
+    seconds: float, timeout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script would fail if nobody left within its STEP_SECONDS."""
+    monkeypatch.setattr(under_test, "SECONDS", seconds)
+    with Listener(leaves, never) as proxy:
+        assert type(fails(proxy.url, timeout=timeout)) is NoAnswer
+    assert len(proxy.hellos) == 1
+
+
+def test_one_that_refuses_the_second_connection() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener:
+            sock, _ = listener.accept()
+        with sock:
+            Conversation(sock).read_head()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    error = fails(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    thread.join(STEP_SECONDS)
+    assert type(error) is NoAnswer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 No\r\n\r\n",
+        b"HTTP/1.1 502 No\r\n\r\n",
+        b"HTTP/1.1 20",
+        b"HTTP/1.1 100 Wait\r\n\r\n",
+        b"SSH-2.0-x\r\n",
+        ALERT,
+    ],
+)
+@pytest.mark.parametrize("end", [Conversation.end_output, Conversation.reset], ids=["leaves", "resets"])
+def test_nobody_asks_where_the_answer_says_enough(answer: bytes, end: Script) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(answer)
+        end(peer)
+
+    with Listener(script, never) as proxy:
+        fails(proxy.url)
+    assert proxy.hellos == []
+
+
+@ways_to_fail
+def test_nor_where_a_login_was_wanted_before(in_the_clear: Script, kind: type[TunnelctlError]) -> None:
+    """So it speaks HTTP, and no hint says otherwise."""
+
+    def script(peer: Conversation) -> None:
+        if len(proxy.conversations) == 1:
+            peer.accept_tunnel(CHALLENGE)
+        else:
+            in_the_clear(peer)
+
+    with Listener(script, never) as proxy:
+        error = fails(f"http://anna:{CANARY}@{proxy.authority}")
+    assert type(error) is kind
+    assert "https://" not in error.hint
+    assert proxy.hellos == []
+
+
+def test_nor_where_tls_is_spoken_already() -> None:
+    with Listener(leaves, says(b"")) as proxy:
+        assert isinstance(fails(proxy.url.replace("http://", "https://")), Unreachable)
+    assert len(proxy.hellos) == 1
+
+
+def test_nor_where_it_is_socks() -> None:
+    with ScriptedServer(lambda peer: None) as proxy:
+        fails(f"socks5://{proxy.authority}")
+    assert len(proxy.conversations) == 1
+
+
+def test_nobody_asks_while_there_is_another_way() -> None:
+    """What is down for a moment mostly looks like that, and the next proxy is not to wait."""
+    with Listener(leaves, says(ALERT)) as first, Listener(leaves, says(ALERT)) as last:
+        error = fails(f"{first.url},{last.url}")
+    assert isinstance(error, SpeaksTLS)
+    assert last.authority in error.what
+    assert (len(first.hellos), len(last.hellos)) == (0, 1)
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(ALERT, SpeaksTLS), (b"", NoAnswer)], ids=["TLS", "leaves"])
+def test_a_later_hop_is_asked_through_those_before_it(answer: bytes, kind: type[TunnelctlError]) -> None:
+    """Whose tunnel is opened anew, with their login and nobody else's."""
+    hellos = []
+
+    def script(peer: Conversation) -> None:
+        """Both hops."""
+        peer.accept_tunnel(ESTABLISHED)
+        if peer.hears_tls():
+            hellos.append(peer.read())
+            peer.send(answer)
+        else:
+            next_head(peer)
+
+    with ScriptedServer(script) as proxy:
+        error = fails(f"http://anna:outer@{proxy.authority}", f"http://otto:{CANARY}@inner.test:8080", auth="basic")
+    assert type(error) is kind
+    assert error.what == f"proxy inner.test:8080, asked for {TARGET}"
+    (hello,) = hellos
+    assert b"inner.test" in hello, "the name that https:// would ask for"
+    assert CANARY.encode() not in hello
+    assert proxy.heads[1].startswith(b"CONNECT inner.test:8080 ")
+    assert b"Proxy-Authorization: Basic YW5uYTpvdXRlcg==" in proxy.heads[1]
+
+
+def test_a_way_that_is_closed_by_now_leaves_the_failure_as_it_was() -> None:
+    connections = []
+
+    def script(peer: Conversation) -> None:
+        connections.append(peer)
+        if len(connections) == 1:
+            peer.accept_tunnel(ESTABLISHED)
+            next_head(peer)
+        else:
+            peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")
+
+    with ScriptedServer(script) as proxy:
+        assert type(fails(proxy.url, "http://inner.test:8080")) is NoAnswer
+    assert len(connections) == 2
