@@ -1,13 +1,21 @@
 """V2: the proxy's own port is no target, however it is spelled and whatever the rules say; two proxies make no endless loop."""
 
+import json
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.peers.process import wait_until
+from tests.peers.process import end, wait_until
+from tests.peers.program import environment
+from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Names, Proxy, connect_request
+from tests.stream.test_systemd import ACTIVATE
 
 EVERYTHING = ("127.0.0.0/8:*", "0.0.0.0:*", "[::1]:*", "[::]:*", "localhost:*", "self.test:*", "[::ffff:127.0.0.1]:*")
 
@@ -37,6 +45,50 @@ def test_ipv6_listeners(listen: str, host: str) -> None:
     with Proxy(*EVERYTHING, listen=(listen,), open_proxy=True) as proxy, Client(("::1", proxy.port)) as client:
         client.send(connect_request(f"{host}:{proxy.port}"))
         assert client.answer().error == "proxy_loop_detected"
+
+
+@pytest.fixture
+def for_both_kinds(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """The port of a proxy with a socket such as systemd makes of ListenStream=PORT, which takes IPv4 and IPv6; and its log."""
+    log = tmp_path / "log"
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        rules = [word for rule in EVERYTHING for word in ("--allow", rule)]
+        options = ["--listen", "fd:db", "--open-proxy", "--max-per-client", "1", "--access-log", str(log), *rules]
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", *options]
+        process = subprocess.Popen(command, pass_fds=[listener.fileno()], env=environment(), stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        try:
+            port = listener.getsockname()[1]
+            assert process.stderr.readline() == f"listening on [::]:{port}\n".encode()
+            yield port, log
+        finally:
+            end(process)
+            process.stderr.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0"])
+def test_a_listener_for_both_kinds_is_every_local_address_of_both(host: str, for_both_kinds: tuple[int, Path]) -> None:
+    port, _ = for_both_kinds
+    with Client(("127.0.0.1", port)) as client:
+        client.send(connect_request(f"{host}:{port}"))
+        assert client.answer().error == "proxy_loop_detected"
+
+
+def test_its_ipv4_clients_are_ipv4_clients(for_both_kinds: tuple[int, Path]) -> None:
+    """By IPv6 networks all of them would be one client, with one share of the caps between them."""
+    port, log = for_both_kinds
+    with (
+        ScriptedServer(echo) as target,
+        Client(("127.0.0.1", port), "127.0.0.1") as one,
+        Client(("127.0.0.1", port), "127.0.0.2") as other,
+        Client(("127.0.0.1", port), "127.0.0.2") as again,
+    ):
+        one.tunnel(target.authority)
+        other.tunnel(target.authority)
+        again.send(connect_request(target.authority))
+        assert again.answer().status == 429
+    wait_until(lambda: log.exists() and log.read_text().count("decision") == 3, SECONDS, "the records")
+    assert {json.loads(line)["client"].rpartition(":")[0] for line in log.read_text().splitlines()} == {"127.0.0.1", "127.0.0.2"}
 
 
 def test_every_listener_counts() -> None:

@@ -42,6 +42,11 @@ def test_v2_what_leads_to_a_listener(listener: str, host: str, contained: bool) 
     assert not own((listener, 3128)).contains(host, 3129)
 
 
+@pytest.mark.parametrize(("host", "contained"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False)])
+def test_v2_a_listener_for_both_kinds(host: str, contained: bool) -> None:
+    assert OwnPorts([ListenAddress("::", 3128, dual=True)]).contains(host, 3128) is contained
+
+
 def test_several_listeners() -> None:
     ports = own(("127.0.0.1", 1), ("127.0.0.2", 1), ("::1", 2))
     for host, port in (("127.0.0.1", 1), ("127.0.0.2", 1), ("::1", 2)):

@@ -41,7 +41,9 @@ def test_found_by_name_or_number(passed: socket.socket, by: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, settings(pid=1), settings(count=""), settings(count="x"), {"LISTEN_FDS": "1"}], ids=range(5)
+    "environ",
+    [{}, settings(pid=1), {"LISTEN_FDS": "1"}, *map(settings, ("", "x", "0", "-1", "²", "99999999999"))],
+    ids=range(9),
 )
 def test_none_was_passed(passed: socket.socket, environ: dict[str, str]) -> None:
     with pytest.raises(ListenError, match="none was passed") as raised:
@@ -52,6 +54,20 @@ def test_none_was_passed(passed: socket.socket, environ: dict[str, str]) -> None
 def test_another_name(passed: socket.socket) -> None:
     with pytest.raises(ListenError, match=f"there is no such one, but {passed.fileno()}, db"):
         inherited_socket("web", settings())
+
+
+def test_one_that_is_not_there_or_is_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manager whose count is wrong, or that closed one on the way."""
+    with open(tmp_path / "file", "w") as file:
+        monkeypatch.setattr(systemd, "FIRST", file.fileno())
+        with pytest.raises(ListenError, match=r"inherited socket 'db': .*socket") as raised:
+            inherited_socket("db", settings())
+        assert raised.value.status == 71
+    gone = os.open(os.devnull, os.O_RDONLY)
+    os.close(gone)
+    monkeypatch.setattr(systemd, "FIRST", gone)
+    with pytest.raises(ListenError, match="inherited socket 'db': bad file descriptor"):
+        inherited_socket("db", settings())
 
 
 def test_one_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import socket
 
-from tunnelctl.stream.listen import ListenAddress
+from tunnelctl.stream.listen import ListenAddress, plain
 
 
 class OwnPorts:
@@ -12,14 +12,14 @@ class OwnPorts:
         self._hosts: dict[int, set[str]] = {}
         for address in listeners:
             if not address.path:
-                self._hosts.setdefault(address.port, set()).add(address.host)
+                self._hosts.setdefault(address.port, set()).update((address.host, "0.0.0.0") if address.dual else (address.host,))
 
     def contains(self, host: str, port: int) -> bool:
         """Whether a connection to this IP address and port would reach one of the listeners."""
         hosts = self._hosts.get(port)
         if hosts is None:  # nearly always: whatever it costs to tell is not spent on ordinary targets
             return False
-        host = host.removeprefix("::ffff:")
+        host = plain(host)
         if host in hosts or host in ("0.0.0.0", "::"):  # the unspecified address connects to this machine
             return True
         wild = "::" if ":" in host else "0.0.0.0"

@@ -14,7 +14,7 @@ from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_ti
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.engine.resolver import with_port
 from tunnelctl.status import ExitStatus
-from tunnelctl.stream.listen import ListenAddress
+from tunnelctl.stream.listen import ListenAddress, plain
 from tunnelctl.trace import Trace
 
 STOP = (signal.SIGTERM, signal.SIGINT)
@@ -151,7 +151,7 @@ class Acceptor:
 
     def _start(self, serve: Serve, accepted: socket.SocketType, peer: tuple[str, int]) -> None:
         accepted.setblocking(False)
-        host, port = peer[0], peer[1]
+        host, port = plain(peer[0]), peer[1]
         self._sessions.start_soon(serve, accepted, host, with_port(host, port))
 
 

@@ -25,6 +25,7 @@ class ListenAddress(NamedTuple):
     port: int
     path: str = ""
     inherited: bool = False  # somebody else has opened it, and may go on to use it
+    dual: bool = False  # IPv6, and IPv4 as well: systemd makes such a socket of ListenStream=PORT
 
     def __str__(self) -> str:
         if self.path:
@@ -75,7 +76,15 @@ def listen(address: ListenAddress, keepalive: float, share: bool = False) -> soc
 def bound_address(listener: socket.socket) -> ListenAddress:
     """Where a listener really listens: with the port that the kernel chose for 0."""
     name = listener.getsockname()
-    return ListenAddress("", 0, name) if isinstance(name, str) else ListenAddress(name[0], name[1])
+    if isinstance(name, str):
+        return ListenAddress("", 0, name)
+    dual = name[0] == "::" and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return ListenAddress(plain(name[0]), name[1], dual=dual)
+
+
+def plain(host: str) -> str:
+    """An address that the kernel has told, as rules and caps know it: IPv4 that came through a socket for both kinds is IPv4."""
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def _listen_tcp(address: ListenAddress, keepalive: float, share: bool) -> socket.socket:

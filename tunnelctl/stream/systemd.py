@@ -6,10 +6,11 @@ import socket
 from collections.abc import Mapping
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 
-from tunnelctl.errors import ListenError
+from tunnelctl.errors import ListenError, reason
 
 INHERITED = "fd:"  # what stands before the number or name of such a socket where an address could stand
 FIRST = 3  # SD_LISTEN_FDS_START
+MOST_DIGITS = 4  # of LISTEN_FDS: what is longer is no number of sockets that anybody opens
 
 
 def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
@@ -20,7 +21,10 @@ def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
         raise ListenError(what, "none was passed (LISTEN_FDS)", "it takes a .socket unit, or systemd-socket-activate")
     if name not in numbers:
         raise ListenError(what, f"there is no such one, but {', '.join(numbers)}")
-    inherited = socket.socket(fileno=numbers[name])
+    try:
+        inherited = socket.socket(fileno=numbers[name])
+    except OSError as error:  # closed on the way, or something else
+        raise ListenError(what, reason(error)) from error
     try:
         if inherited.type != socket.SOCK_STREAM or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ListenError(what, "it does not listen for connections", "Accept=no and ListenStream= in the .socket unit")
@@ -35,7 +39,7 @@ def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
 def _numbers(environ: Mapping[str, str]) -> dict[str, int]:
     """The descriptors that are meant for this process, by number and by name."""
     count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit() and len(count) <= MOST_DIGITS):
         return {}
     found = {str(FIRST + i): FIRST + i for i in range(int(count))}
     names = environ.get("LISTEN_FDNAMES", "").split(":")
