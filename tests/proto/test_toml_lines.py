@@ -114,3 +114,23 @@ def test_property_every_key_has_its_line(values):
         text += f'k{number} = """\n{quoted}\n"""\n' if blanks % 2 else f'k{number} = ["{quoted}"]  # {value}\n'
     tomllib.loads(text)
     assert lines_of(text) == wanted
+
+
+DEEP = "[" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"a = 1\n\nb = {DEEP}{']' * 5000}\n", 3),
+        (f"a = 1\nb = {'{x=' * 5000}1{'}' * 5000}\n", 2),
+        (f"a = 1\nb = 2\nc = [1, {'1' * 5000}]\n", 3),
+        (f"a = 1\nb = {DEEP}\n", 1),  # where it ends cannot be told
+    ],
+    ids=["array", "table", "number", "unclosed"],
+)
+def test_what_is_too_much_for_the_parser_is_an_error_like_others(text, line):
+    """It would end a server that reads its rules again."""
+    with pytest.raises(TomlError, match="nested too deeply, or a number is too long") as caught:
+        read_toml(text)
+    assert caught.value.line == line

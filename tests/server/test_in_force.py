@@ -35,8 +35,12 @@ def failing() -> int:
     raise SettingsError("file x, line 3", "no number", "write one")
 
 
+def gone() -> int:
+    raise OSError("it went")
+
+
 def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
-    reads = iter([lambda: 1, lambda: 2, failing, lambda: 4])
+    reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
     one = InForce("number", lambda: next(reads)())
     told: list[tuple[str, dict[str, object]]] = []
 
@@ -44,13 +48,14 @@ def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
         told.append((event, fields))
 
     seen = [one.now]
-    for _ in range(3):
+    for _ in range(4):
         one.reload(trace)
         seen.append(one.now)
-    assert seen == [1, 2, 2, 4]
+    assert seen == [1, 2, 2, 2, 4]
     assert told == [
         ("reloaded", {"what": "number", "now": "2"}),
         ("warning", {"text": "the old number stays in force: file x, line 3: no number (hint: write one)"}),
+        ("warning", {"text": "the old number stays in force: it went"}),
         ("reloaded", {"what": "number", "now": "4"}),
     ]
 

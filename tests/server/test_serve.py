@@ -336,6 +336,25 @@ def test_a_clock_that_jumps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 0 <= end["seconds"] < SECONDS
 
 
+def test_a_log_that_does_not_open_keeps_no_rule_from_coming_into_force(tmp_path: Path) -> None:
+    """A pipe that nobody reads is as a disk that hangs: to open it takes for ever."""
+    log, policy = tmp_path / "log", tmp_path / "policy.toml"
+    os.mkfifo(log)
+    policy.write_text("")
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    with started("serve", "--listen", "127.0.0.1:0", "--policy", str(policy), "--access-log", str(log)) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"listening on ")
+        os.close(reader)
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            assert process.stderr.readline() == b"tunnelctl: the policy was read again: 1 rule\n"
+            told = f"tunnelctl: warning: access log {log}: it does not open: the old one stays in use until it does\n"
+            assert process.stderr.readline() == told.encode()
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
 def test_a_reload_without_a_thread_to_be_had_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A dead name service may hold all of them when SIGHUP comes."""
 

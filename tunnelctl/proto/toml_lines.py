@@ -30,7 +30,19 @@ def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
         cause, _, place = str(error).rpartition(" (at ")
         found = re.match(r"line (\d+)", place)
         raise TomlError(int(found[1]) if found else text.rstrip().count("\n") + 1, cause[:1].lower() + cause[1:]) from None
+    except (RecursionError, ValueError):
+        raise TomlError(_too_much(text), "brackets are nested too deeply, or a number is too long") from None
     return document, lines_of(text)
+
+
+def _too_much(text: str) -> int:
+    """The line of what tomllib gives up on without saying where: it recurses, and int() takes 4300 digits."""
+    for line, statement in _statements(text):
+        try:
+            tomllib.loads(statement)
+        except (RecursionError, ValueError):
+            return line
+    return 1
 
 
 def lines_of(text: str) -> dict[Path, int]:

@@ -25,8 +25,8 @@ class InForce(Generic[T]):
         """Puts what the files say now in the place of the old one, unless there is a mistake in them."""
         try:
             self.now = self._load()
-        except TunnelctlError as error:
-            hint = f" (hint: {error.hint})" if error.hint else ""
+        except (TunnelctlError, OSError) as error:  # OSError: a file went while it was read
+            hint = f" (hint: {error.hint})" if isinstance(error, TunnelctlError) and error.hint else ""
             trace("warning", text=f"the old {self._what} stays in force: {error}{hint}")
         else:
             trace("reloaded", what=self._what, now=self._describe(self.now))

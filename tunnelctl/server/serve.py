@@ -11,12 +11,12 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.network import Network
 from tunnelctl.proto.policy import Policy
-from tunnelctl.server.access_log import STDOUT, AccessLog, open_log
+from tunnelctl.server.access_log import LAST_SECONDS, STDOUT, AccessLog, open_log
 from tunnelctl.server.account import Books
 from tunnelctl.server.admin import Admin, Pages, parse_admin
 from tunnelctl.server.behind import Balancers, parse_trusted
@@ -332,8 +332,15 @@ class Server:
             except BusyResourceError as error:
                 self._trace("warning", text=f"no file was read again: {error}")
             if self._service.books.log is not None:
-                await self._service.books.log.reopen()
+                await self._reopen(self._service.books.log)
             self._tell("READY=1")
+
+    async def _reopen(self, log: AccessLog) -> None:
+        """A disk that hangs must not keep the next signal from being heard."""
+        with move_on_after(LAST_SECONDS) as scope:
+            await log.reopen()
+        if scope.cancelled_caught:
+            self._trace("warning", text=f"access log {log.path}: it does not open: the old one stays in use until it does")
 
     async def _accept(self) -> int:
         return await self._acceptor.run([(listener, self._session) for listener in self._listeners], self._announce)
