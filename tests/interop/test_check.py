@@ -53,7 +53,19 @@ def apache(_: certificates.Certificates) -> Iterator[str]:
 
 
 @contextmanager
-def envoy(files: certificates.Certificates) -> Iterator[str]:
+def apache_over_tls(files: certificates.Certificates) -> Iterator[str]:
+    with proxies.apache(tls=Tls(files)) as proxy:
+        yield proxy.url
+
+
+@contextmanager
+def envoy(_: certificates.Certificates) -> Iterator[str]:
+    with tls_proxies.envoy() as proxy:
+        yield proxy.url
+
+
+@contextmanager
+def envoy_over_tls(files: certificates.Certificates) -> Iterator[str]:
     with tls_proxies.envoy(Tls(files)) as proxy:
         yield proxy.url
 
@@ -66,7 +78,9 @@ def envoy(files: certificates.Certificates) -> Iterator[str]:
         pytest.param(squid, id="squid", marks=pytest.mark.peer("squid")),
         pytest.param(squid_over_tls, id="squid over TLS", marks=pytest.mark.peer("squid")),
         pytest.param(apache, id="apache", marks=pytest.mark.peer("apache2")),
+        pytest.param(apache_over_tls, id="apache over TLS", marks=pytest.mark.peer("apache2")),
         pytest.param(envoy, id="envoy", marks=pytest.mark.peer("envoy")),
+        pytest.param(envoy_over_tls, id="envoy over TLS", marks=pytest.mark.peer("envoy")),
     ],
 )
 def test_a_way_that_works(start: Start, files: certificates.Certificates) -> None:

@@ -1,4 +1,4 @@
-"""Proxies that are made for TLS: nghttpx in front of squid, and Envoy. For squid and Apache over TLS see proxies.py."""
+"""Proxies that are made for TLS: nghttpx in front of squid, and Envoy, also without it. For squid and Apache see proxies.py."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,18 @@ def _typed(kind: str, **settings: Any) -> dict[str, Any]:
     return {"name": kind.rpartition(".")[2], "typed_config": {"@type": f"{_EXTENSIONS}.{kind}", **settings}}
 
 
-def _envoy(port: int, tls: Tls) -> dict[str, Any]:
+def _envoy_tls(tls: Tls) -> dict[str, Any]:
+    chain, key, authority = ({"filename": str(file)} for file in (*tls.certificates.server, tls.certificates.authority))
+    shown = {"tls_certificates": [{"certificate_chain": chain, "private_key": key}]}
+    asked = {"validation_context": {"trusted_ca": authority}} if tls.of_client else {}
+    return _typed(
+        "transport_sockets.tls.v3.DownstreamTlsContext",
+        require_client_certificate=tls.of_client,
+        common_tls_context={**shown, **asked},
+    )
+
+
+def _envoy(port: int, tls: Tls | None) -> dict[str, Any]:
     """CONNECT to wherever its authority says, as Envoy's dynamic forward proxy does it."""
     names = {"dns_cache_config": {"name": "names", "dns_lookup_family": "V4_ONLY"}}
     upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
@@ -49,17 +60,10 @@ def _envoy(port: int, tls: Tls) -> dict[str, Any]:
             _typed("filters.http.router.v3.Router"),
         ],
     )
-    chain, key, authority = ({"filename": str(file)} for file in (*tls.certificates.server, tls.certificates.authority))
-    shown = {"tls_certificates": [{"certificate_chain": chain, "private_key": key}]}
-    asked = {"validation_context": {"trusted_ca": authority}} if tls.of_client else {}
-    socket = _typed(
-        "transport_sockets.tls.v3.DownstreamTlsContext",
-        require_client_certificate=tls.of_client,
-        common_tls_context={**shown, **asked},
-    )
+    socket = {} if tls is None else {"transport_socket": _envoy_tls(tls)}
     listener = {
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"transport_socket": socket, "filters": [manager]}],
+        "filter_chains": [{**socket, "filters": [manager]}],
     }
     cluster = {
         "name": "anywhere",
@@ -70,7 +74,7 @@ def _envoy(port: int, tls: Tls) -> dict[str, Any]:
 
 
 @contextmanager
-def envoy(tls: Tls) -> Iterator[Proxy]:
+def envoy(tls: Tls | None = None) -> Iterator[Proxy]:
     with scratch_directory() as directory:
 
         def command(port: int) -> list[str]:
@@ -80,4 +84,4 @@ def envoy(tls: Tls) -> Iterator[Proxy]:
             return [path_of("envoy"), "-c", str(file), *words]
 
         with Daemon(command, directory / "log") as daemon:
-            yield Proxy(daemon.port, "https", certificates.HOST)
+            yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)

@@ -23,6 +23,7 @@ class PinMismatch(ssl.SSLError):
 # Hints; {flags} is what the flags for this connection begin with.
 _CLOCK = "is the clock of this machine right?"
 _NAME = "is this the name that the certificate was issued for? The URL has to use it"
+_SCHEME = "are scheme and port right?"
 _TRUST = "{flags}-cacert FILE names the authority to trust"
 _CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
 _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
@@ -31,6 +32,7 @@ _NONE = "a target is shown no certificate of yours: leave TLS to the program tha
 
 # What is said in place of a hint where the target is at fault, which has no URL, and which a proxy's flags do not help.
 _FOR_A_TARGET = {
+    _SCHEME: "is the port right?",
     _NAME: "is this the name that the certificate was issued for? --tls-name wants another",
     **dict.fromkeys((_CERTIFICATE, _OTHER_CERTIFICATE, _PERHAPS_A_CERTIFICATE), _NONE),
 }
@@ -48,7 +50,7 @@ _VERIFY = {
     64: ("its certificate is for another address", _NAME),
 }
 
-_NOT_TLS = ("the peer does not speak TLS", "are scheme and port right?")
+_NOT_TLS = ("the peer does not speak TLS", _SCHEME)
 _WANTED = ("it wants a client certificate", _CERTIFICATE)
 _VERSION = ("no version of TLS that both ends allow", "")
 
