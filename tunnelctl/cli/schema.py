@@ -44,7 +44,7 @@ def schema() -> str:
         json.dumps(
             {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
-                "title": "An object that tunnelctl prints with --json",
+                "title": "An event, as tunnelctl prints it with --json",
                 "type": "object",
                 "properties": {"event": TEXT, "at": NUMBER},
                 "required": ["event"],
