@@ -63,6 +63,7 @@ def test_what_is_answered_here(target: str, details: str) -> None:
         to_origin(request(target))
     assert raised.value.answer.status == 400
     assert "secret" not in raised.value.answer.details
+    assert raised.value.answer.details.isascii(), "what is not is escaped on its way"
 
 
 def test_rfc_9110_7_6_1_hop_by_hop_fields_stay_here() -> None:

@@ -69,7 +69,7 @@ def to_origin(request: h11.Request) -> tuple[Address, h11.Request]:
 
 def _split(target: bytes) -> tuple[bytes, bytes]:
     if target[: len(_SCHEME)].lower() != _SCHEME:
-        details = "this is a proxy: it takes CONNECT, and requests for http://HOST/…"
+        details = "this is a proxy: it takes CONNECT, and requests for http:// URLs"
         raise NotForUs(refusal.bad_request(details))
     rest = target[len(_SCHEME) :]
     end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
