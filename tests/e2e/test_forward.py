@@ -1,19 +1,23 @@
-"""`forward` under load, as the program that people start: a thousand at once, one who never reads, and what a terminal shows."""
+"""`forward` as the program that people start: a thousand at once, one who never reads, what a terminal shows, and its closing."""
 
 import hashlib
 import json
 import re
 import resource
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pexpect
 import pytest
 
 from tests.peers.process import wait_until
-from tests.peers.program import MODULE, Forward, Serve, environment
+from tests.peers.program import MODULE, SOON, Forward, Serve, environment, started
 from tests.peers.scripted import Conversation, ScriptedServer, echo, sample
+from tests.server.harness import Client
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.resolver import resolve
 from tunnelctl.proto.basic import encode_basic
@@ -187,3 +191,29 @@ def test_no_secret_shows_anywhere() -> None:
         assert "407" in forward.log()
         for text in (secret, encoded.removeprefix("Basic ")):
             assert text not in forward.log()
+
+
+@pytest.mark.parametrize("command", ["forward", "serve"])
+def test_a_terminal_that_is_closed_ends_it_at_once_and_leaves_no_socket_behind(command: str, tmp_path: Path) -> None:
+    """SIGHUP, with a tunnel open: nobody would see a drain. What is cut off must not look complete at the target."""
+    path, aborted = tmp_path / "s", threading.Event()
+
+    def script(peer: Conversation) -> None:
+        peer.send(peer.read())
+        try:
+            peer.read()
+        except ConnectionResetError:
+            aborted.set()
+
+    with ScriptedServer(script) as target, ExitStack() as stack:
+        flags = {"forward": ("-x", "direct", "-L", f"{path}:{target.authority}"), "serve": ("--listen", f"unix:{path}")}
+        rules = ("--allow", "127.0.0.1:*") if command == "serve" else ()
+        process = stack.enter_context(started(command, *flags[command], *rules))
+        assert process.stderr.readline() == f"listening on unix:{path}\n".encode()
+        client = stack.enter_context(Client(str(path)))
+        assert (client if command == "forward" else client.tunnel(target.authority)).echoes()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(SOON) == -signal.SIGHUP
+        assert process.stderr.read() == b"tunnelctl: stopped\n"
+        assert not path.exists()
+        assert aborted.wait(SOON)

@@ -159,7 +159,8 @@ class Supervisor:
                 self._ended(pid, self._workers.pop(pid), os.waitstatus_to_exitcode(wait_status))
 
     def _ended(self, pid: int, number: int, status: int) -> None:
-        if -status in self._asked:  # it was told to stop before it had got as far as listening to signals
+        # It was told to stop: before it had got as far as listening to signals, or by one that ends it at once.
+        if -status in self._asked or status == 128 + signal.SIGHUP:
             status = 0
         if status and not self._asked:
             self._crashed(pid, number, status)

@@ -18,6 +18,7 @@ from tunnelctl.stream.listen import ListenAddress, plain
 from tunnelctl.trace import Trace
 
 STOP = (signal.SIGTERM, signal.SIGINT)
+HANGUP = signal.SIGHUP  # the terminal has gone: the end as well, at once, unless it is how files are read again
 
 ACCEPTS_A_TURN = 64  # a flood of new clients must not starve those who are served
 
@@ -65,8 +66,9 @@ class Acceptor:
 
     async def run(self, doors: list[tuple[socket.socket, Serve]], ready: Callable[[], None] = lambda: None) -> int:
         """Serves each listener in its way until told to stop; the exit status. `ready` is called when signals are listened to."""
-        with open_signal_receiver(*STOP) as signals:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)  # a worker starts with them blocked
+        numbers = (*STOP, HANGUP) if signal.getsignal(HANGUP) is signal.SIG_DFL else STOP
+        with open_signal_receiver(*numbers) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # a worker starts with them blocked
             ready()
             async with Nursery() as self._sessions:
                 status = await self._serve(doors, signals)
@@ -86,11 +88,11 @@ class Acceptor:
         async with Nursery() as accepting:
             for listener, serve in doors:
                 accepting.start_soon(self._accept, listener, serve)
-            await anext(signals)
+            number = await anext(signals)
             accepting.cancel_scope.cancel()
         for listener, _ in doors:
             listener.close()  # from now on others may have the port, and clients are refused instead of kept waiting
-        return await self._drained(signals)
+        return 128 + number if number == HANGUP else await self._drained(signals)
 
     async def _drained(self, signals: SignalReceiver) -> int:
         """Lets sessions finish, for as long as `drain` says; a second signal ends that. The exit status."""
