@@ -16,7 +16,7 @@ import sys
 from _thread import allocate_lock
 from collections import deque
 from errno import errorcode
-from functools import lru_cache
+from functools import cache, lru_cache
 from time import time
 
 from tunnelctl.engine.event import Event
@@ -69,11 +69,14 @@ class AccessLog:
 
         Written by hand: json.dumps costs three times as much, and only these texts can hold anything that needs escaping.
         """
-        took = ",".join([f'"{phase}":{seconds:.6f}' for phase, seconds in account.phases])
+        phases: list[object] = []
+        for phase in account.phases:
+            phases += phase
         self._write(
-            f'{{"event":"decision","time":{time():.3f},{_who(account)},"address":"{account.address}","local":"{account.local}",'
-            f'"allowed":{"true" if status == 200 else "false"},"status":{status},"rule":{_text(account.rule)},"error":"{error}",'
-            f'"reports":[{",".join(map(_text, account.reports))}],"phase":"{account.phases[-1][0]}","phases":{{{took}}}}}\n'
+            f'{{"event":"decision","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
+            f'{_what(account.user, account.target)},"address":"{account.address}","local":"{account.local}",'
+            f'{_verdict(status, account.rule, error, account.reports)},"phase":"{account.phases[-1][0]}",'
+            f'"phases":{{{_durations(len(account.phases)) % tuple(phases)}}}}}\n'
         )
 
     def end(
@@ -88,14 +91,16 @@ class AccessLog:
         seen = "" if account.seen is None else _seen(account.seen)
         silent = "null" if idle is None else f"{idle:.3f}"
         self._write(
-            f'{{"event":"end","time":{time():.3f},{_who(account)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
+            f'{{"event":"end","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
+            f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
             f'"received":{account.moved[1]},"idle":{silent},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"{seen}}}\n'
         )
 
     def open(self, account: Account, seconds: float) -> None:
         """A tunnel that goes on: what it has moved so far, lest a crash take the only word of a long one with it."""
         self._write(
-            f'{{"event":"open","time":{time():.3f},{_who(account)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
+            f'{{"event":"open","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
+            f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
             f'"received":{account.moved[1]}}}\n'
         )
 
@@ -216,9 +221,24 @@ def _piece(fd: int) -> int:
     return sys.maxsize if stat.S_ISREG(os.fstat(fd).st_mode) else WHOLE
 
 
-def _who(account: Account) -> str:
-    user, target = _text(account.user), _text(account.target)
-    return f'"id":"{account.id}","client":"{account.client}","user":{user},"target":{target}'
+# The same users, targets and rules come again and again, and so do the pieces of records that are made of them.
+
+
+@lru_cache(4096)
+def _what(user: str, target: str) -> str:
+    return f'"user":{_text(user)},"target":{_text(target)}'
+
+
+@lru_cache(1024)
+def _verdict(status: int, rule: str, error: str, reports: tuple[str, ...]) -> str:
+    allowed, would_refuse = "true" if status == 200 else "false", ",".join(map(_text, reports))
+    return f'"allowed":{allowed},"status":{status},"rule":{_text(rule)},"error":"{error}","reports":[{would_refuse}]'
+
+
+@cache
+def _durations(count: int) -> str:
+    """The pattern for so many phases."""
+    return ",".join(['"%s":%.6f'] * count)
 
 
 def _seen(seen: Seen) -> str:
@@ -227,6 +247,5 @@ def _seen(seen: Seen) -> str:
     return f',"seen":{_text(seen.what)},"sni":{_text(seen.name)},"cut_by":{_text(seen.cut_by)},"reports":[{reports}]'
 
 
-@lru_cache(4096)  # the same users, targets and rules come again and again
 def _text(text: str) -> str:
     return f'"{text}"' if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text else json.dumps(text)
