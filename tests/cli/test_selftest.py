@@ -198,7 +198,7 @@ async def _for_ever(client):
     await sleep(60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_at_once(number):
     """While the proxy runs too, which would otherwise take the signal for its own."""
     code = (

@@ -303,8 +303,8 @@ async def _run(put: Callable[[str, Facts], None], console: Console) -> bool:
     put("start", {"tunnelctl": __version__, "python": python, "system": f"{system.sysname} {system.release}", "proxy": str(bound)})
     try:
         async with Nursery() as nursery:
-            # The server takes these two for its drain, unless they are ignored when it starts; here they end the whole process.
-            with _disposition(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
+            # The server takes these for its own end, unless they are ignored when it starts; here they end the whole process.
+            with _disposition(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 nursery.start_soon(_server(listener, bound, console).run)
                 await checkpoint()
             verdicts = []
