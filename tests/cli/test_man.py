@@ -27,6 +27,7 @@ from tunnelctl.cli.man import (
     roff,
 )
 from tunnelctl.cli.messages import collected
+from tunnelctl.cli.settings import complete
 from tunnelctl.engine.kernel import run
 from tunnelctl.server.access_log import AccessLog, open_log
 from tunnelctl.server.account import Account
@@ -202,6 +203,20 @@ def test_the_form_of_the_users_file_is_that_of_hash_password():
     assert len(hash_password("alice", "x").split(":")) == len(scrypt)
     assert digest == ["NAME", "digest", "REALM", "SHA256", "MD5"]
     assert len(digest_line("alice", "r", "x").split(":")) == len(digest)
+
+
+def test_the_settings_page_names_each_command_that_takes_a_key(tmp_path):
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text("[defaults]\ntimeout = 9\nusers = 'file'")
+    page = PAGES["tunnelctl-config.5"]
+    for key in ("timeout", "users"):
+        listed = re.search(rf"^\\fB{key}\\fR = .*\n(.*)$", page, re.M)[1]
+        readers = [name for name in ("connect", "forward", "run", "serve", "check") if key in settings_of(name, tmp_path)]
+        assert listed.split(", ") == readers
+
+
+def settings_of(command, config):
+    return complete(command, [], {"XDG_CONFIG_HOME": str(config)}).fields()
 
 
 def test_the_policy_page_has_every_key_and_an_example_that_is_a_policy():

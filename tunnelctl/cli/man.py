@@ -319,7 +319,8 @@ def keys() -> str:
     """The keys of the settings file."""
     text = ""
     for name, flag in sorted(KEYS.items()):
-        users = [command for command in READERS if any(f.name == name for f in flags_of(command))]
+        # check goes the way of the others, and takes from the file what it has a flag for.
+        users = [command for command in (*READERS, "check") if any(f.name == name for f in flags_of(command))]
         text += f".TP\n\\fB{roff(name)}\\fR = {value_of(flag)}\n{roff(', '.join(users))}\n"
     return text
 
