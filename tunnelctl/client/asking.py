@@ -83,8 +83,9 @@ def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) ->
     return error.hint == IS_IT_TLS or error.detail.get("code") == BAD_REQUEST
 
 
-def _broken(question: Question, error: OSError, hint: str) -> TunnelctlError:
-    """What it comes to that the connection failed while the proxy was asked. hint: where it was asked in the clear"""
+def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlError:
+    """What it comes to that the connection failed while the proxy was asked. in_the_clear: the hint where it was asked so"""
+    hint = in_the_clear
     if question.hop.tls is not None:
         from tunnelctl.stream.tls_failure import tls_error
 
