@@ -109,6 +109,13 @@ def test_the_usual_codes_have_a_hint(status: int) -> None:
     assert error(f"{status} x").hint
 
 
+def test_a_503_says_what_its_proxy_status_says() -> None:
+    """Without one, it is how Squid, Apache and Envoy say that the target does not answer."""
+    assert error("503 x").hint.startswith("the proxy could not reach the target, or is at one of its limits")
+    limited = error("503 x", "Proxy-Status: p; error=connection_limit_reached\r\n")
+    assert limited.hint == "the proxy is at one of its limits; try again later"
+
+
 def challenge(*values: str) -> str:
     return error("407 No", "".join(f"Proxy-Authenticate: {value}\r\n" for value in values)).hint
 

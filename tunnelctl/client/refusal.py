@@ -26,6 +26,9 @@ _HINTS: dict[int | str, str] = {
     429: "the proxy has a limit on what one client or user may have; end another tunnel, or try again later",
 }
 
+# Squid, Apache and Envoy say 503 where they cannot reach the target; who means a limit says so in Proxy-Status.
+_BARE_503 = "the proxy could not reach the target, or is at one of its limits; are host and port right?"
+
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
 
 
@@ -54,7 +57,8 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
         return TimedOut(what, cause, "the proxy's name service is slow or out of order", **detail)
     if error == "connection_timeout":
         return TimedOut(what, cause, _LATE, **detail)
-    return Refused(what, cause, _HINTS.get(error) or _HINTS.get(answer.status, ""), **detail)
+    hint = _BARE_503 if answer.status == 503 and not error else _HINTS.get(error) or _HINTS.get(answer.status, "")
+    return Refused(what, cause, hint, **detail)
 
 
 def _authentication_hint(answer: Rejected, fields: Fields) -> str:
