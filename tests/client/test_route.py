@@ -57,9 +57,10 @@ def test_no_proxy_never_overrules_flags(name: str) -> None:
     assert proxies("http://a:1", **{name: "*"}) == ["http://a:1"]
 
 
-def test_both_spellings_of_no_proxy_are_read() -> None:
-    environ = {"https_proxy": "http://a:1", "no_proxy": "other.test", "NO_PROXY": "target.test"}
-    assert choose_route(TARGET, (), environ).origin == "NO_PROXY has target.test"
+@pytest.mark.parametrize(("lower", "origin"), [("other.test", "https_proxy"), ("", "NO_PROXY has target.test")])
+def test_of_no_proxy_lower_case_wins(lower: str, origin: str) -> None:
+    environ = {"https_proxy": "http://a:1", "no_proxy": lower, "NO_PROXY": "target.test"}
+    assert choose_route(TARGET, (), environ).origin == origin
 
 
 def test_direct_as_a_flag_overrules_the_variables() -> None:

@@ -173,7 +173,8 @@ VARIABLES = (
     Variable(
         ("no_proxy", "NO_PROXY"),
         "targets reached without a proxy, separated by commas: a name with its subdomains, an address, a network such as "
-        "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x or the settings file",
+        "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x or the settings file; "
+        "lower case wins",
     ),
     Variable(("XDG_CONFIG_HOME",), "where tunnelctl/config.toml is looked for; ~/.config if not set"),
     Variable(

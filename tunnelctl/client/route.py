@@ -58,10 +58,9 @@ def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
 def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
     from tunnelctl.client.no_proxy import exempting_entry
 
-    for no_proxy in ("no_proxy", "NO_PROXY"):
-        entry = target and exempting_entry(target, environ.get(no_proxy, ""))
-        if entry:
-            return Route(STRAIGHT, f"{no_proxy} has {entry}")
+    no_proxy = "no_proxy" if environ.get("no_proxy") else "NO_PROXY"  # one of them, as in curl
+    if target and (entry := exempting_entry(target, environ.get(no_proxy, ""))):
+        return Route(STRAIGHT, f"{no_proxy} has {entry}")
     if environ[name].lower() == DIRECT:
         return Route(STRAIGHT, name)
     try:
