@@ -236,6 +236,14 @@ def test_netrc_has_the_password_of_its_own_user_and_of_no_other(tmp_path: Path) 
         credentials(proxy_user="other", home=tmp_path)
 
 
+def test_a_password_behind_the_user_is_not_shown() -> None:
+    """curl --proxy-user has it there."""
+    with pytest.raises(UsageProblem) as caught:
+        credentials(proxy_user=f"user:{CANARY}")
+    assert caught.value.what == "--proxy-user user:***"
+    assert CANARY not in caught.value.hint
+
+
 def test_netrc_without_a_login_or_a_password(tmp_path: Path) -> None:
     netrc(tmp_path, "machine proxy.test password token\n")
     assert credentials(home=tmp_path) == (None, "token")

@@ -161,6 +161,7 @@ HABITS = {
         "-X": "-X is nc's; a proxy is named by its URL: tunnelctl connect -x http://PROXY:PORT HOST PORT",
         "-w": "-w is nc's; the limit for the whole way to the tunnel is --timeout SECONDS",
         "-P": "-P is nc's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
+        "-U": "-U is curl's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
         "-H": "a proxy, as with connect-proxy, is -x URL; a field, as with curl, is --header 'NAME: VALUE'",
         "-p": "the target's port is a word, as in tunnelctl connect HOST PORT; a proxy, as with proxytunnel, is -x URL",
         "--port": "the target's port is a word: tunnelctl connect HOST PORT; to listen is for tunnelctl serve --listen",

@@ -93,7 +93,10 @@ class CredentialSource:
             return Secret(self._user, "") if self._user is not None else None
         secret = self._from_netrc()
         if secret is None and self._user is not None:
-            what = f"--proxy-user {self._user}" if self._proxy.user is None else f"proxy {self._proxy}"
+            # curl has the password behind a colon there: whoever types that from habit is not to find it in a log.
+            name, colon, _ = self._user.partition(":")
+            shown = f"{name}:***" if colon else name
+            what = f"--proxy-user {shown}" if self._proxy.user is None else f"proxy {self._proxy}"
             hint = f"give --proxy-password-file FILE or --ask-password, or set {PASSWORD_VARIABLE}"
             raise UsageProblem(what, "there is no password for this user", hint)
         return secret
