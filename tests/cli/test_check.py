@@ -139,10 +139,13 @@ def on_terminal(columns: int, *words: str, **env: str) -> str:
     return child.before
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("columns", [40, 65, 66, 80, 200])
 def test_it_is_as_wide_as_the_terminal(columns):
+    """Where there is no room for the bars as well, nothing else is cut."""
     text = re.sub("\x1b\\[[0-9;]*m", "", on_terminal(columns))
-    assert "━" in text
+    assert ("━" in text) == (columns >= 66)
+    assert "…" not in text
+    assert all(word in text for word in ("route", "lookup", "tcp", "-x", "127.0.0.1", "hello"))
     assert max(len(line) for line in text.replace("\r", "").split("\n")) <= columns
     assert "works" in text
 

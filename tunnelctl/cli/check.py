@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Facts = Mapping[str, object]
 
 BAR = 24  # columns of the waterfall
+ROOM_FOR_BAR = 66  # columns of a terminal that has them beside words and times, and leaves some for what is said
 BUCKETS = 8  # rows of the histogram
 
 
@@ -178,10 +179,11 @@ class TerminalReport(TextReport):
         table = Table.grid(padding=(0, 2, 0, 0), expand=False)
         table.add_column(width=8, no_wrap=True)
         table.add_column(width=11, justify="right", no_wrap=True)
-        if picture:
+        drawn = picture and self._rich.width >= ROOM_FOR_BAR
+        if drawn:
             table.add_column(width=BAR, no_wrap=True)
         table.add_column(overflow="fold")
-        cells = [Text(line.word, style), Text(line.time), *([Text(picture, "cyan")] if picture else []), Text(line.text)]
+        cells = [Text(line.word, style), Text(line.time), *([Text(picture, "cyan")] if drawn else []), Text(line.text)]
         table.add_row(*cells)
         self._rich.print(table)
 
