@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.client.forwarding import Forwarding
+from tests.client.forwarding import Forwarding, half_close
 from tests.peers.https import web_server
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
@@ -120,11 +120,42 @@ def test_an_answer_that_ends_with_the_connection(port: Forwarding) -> None:
         assert client.rest().endswith(b"\r\n\r\nto the end")
 
 
-@pytest.mark.parametrize("data", [b"", b"garbage\r\n\r\n", b"SSH-2.0-x\r\n"])
-def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", b"it closed the connection"),
+        (b"HTTP/1.1 20", b"it closed the connection"),
+        (b"garbage\r\n\r\n", b"illegal status line"),
+        (b"SSH-2.0-x\r\n", b""),
+    ],
+)
+def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes, cause: bytes) -> None:
     with ScriptedServer(answering(data)) as server, port.open() as client:
         client.send(get(server))
-        assert parse(client.rest()).status == 502
+        answer = parse(client.rest())
+        assert answer.status == 502
+        assert b"the server broke the connection or the rules of HTTP before it answered: " + cause in answer.body
+
+
+def test_a_body_that_the_client_cuts_short_is_its_own_mistake(port: Forwarding) -> None:
+    """And the server is not to take it for a whole one."""
+    aborted = threading.Event()
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        assert peer.read_exactly(4) == b"half"
+        try:
+            peer.read()
+        except ConnectionResetError:
+            aborted.set()
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server, "Content-Length: 8", method="POST", body=b"half"))
+        half_close(client)
+        answer = parse(client.rest())
+        assert (answer.status, b"malformed request: " in answer.body) == (400, True)
+        assert aborted.wait(20)
+    assert (port.events("ended")[0]["ended_by"], port.events("ended")[0]["cause"]) == ("client", "reset")
 
 
 def test_an_answer_cut_short_is_no_whole_one(port: Forwarding) -> None:

@@ -98,19 +98,22 @@ class _Exchange:
 
     async def _body(self) -> None:
         """The request's body. A server that takes no more of it may still have answered, and that is for `_answer` to read."""
-        while True:
-            event = self._client.next_event()
-            if event is h11.NEED_DATA:
-                data = await self._near.receive_some()
-                self._client.receive_data(data)
-                self._touch()
-                continue
-            if not isinstance(event, h11.Data | h11.EndOfMessage):
-                return
+        while isinstance(event := await self._of_client(), h11.Data | h11.EndOfMessage):
             try:
                 await self._to_server(h11.Data(event.data) if isinstance(event, h11.Data) else h11.EndOfMessage())
             except OSError:
                 return
+
+    async def _of_client(self) -> object:
+        """The next event of the request. What goes wrong here is no fault of the server."""
+        try:
+            while (event := self._client.next_event()) is h11.NEED_DATA:
+                self._client.receive_data(await self._near.receive_some())
+                self._touch()
+        except (h11.RemoteProtocolError, OSError):
+            self._ended_by = "left"
+            raise
+        return event
 
     async def _answer(self) -> None:
         if self._tunnel.early:
@@ -119,6 +122,8 @@ class _Exchange:
             event = self._server.next_event()
             if event is h11.NEED_DATA:
                 data = await self._far.receive_some()
+                if not data and not self._answered:
+                    raise h11.RemoteProtocolError("it closed the connection")  # h11 tells in its own terms
                 self._moved[1] += len(data)
                 self._server.receive_data(data)
                 self._touch()
@@ -157,7 +162,8 @@ class _Exchange:
         if self._answered or self._client.our_state is not h11.SEND_RESPONSE:
             raise ConnectionResetError("the exchange broke") from error
         cause = reason(error) if isinstance(error, OSError) else str(error)
-        raise NotForUs(_bad_gateway(cause)) from error
+        answer = refusal.bad_request(f"malformed request: {cause}") if self._ended_by == "left" else _bad_gateway(cause)
+        raise NotForUs(answer) from error
 
     def _touch(self) -> None:
         self._scope.deadline = current_time() + self._session.idle
