@@ -179,6 +179,14 @@ def test_an_inherited_socket_that_strangers_reach_needs_users_too() -> None:
     assert b"that would be an open proxy" in done.stderr
 
 
+def test_an_inherited_socket_is_named_once() -> None:
+    """By its number and its name it is the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", "--listen", "fd:db", "--listen", "fd:3"]
+        done = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, timeout=20)
+    assert (done.returncode, done.stderr) == (2, b"tunnelctl: --listen: the same inherited socket is named twice\n")
+
+
 def test_an_inherited_unix_socket_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "proxy"
     with socket.socket(socket.AF_UNIX) as listener, Manager(tmp_path) as manager:

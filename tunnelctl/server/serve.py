@@ -64,17 +64,22 @@ def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], 
     proxy; None: straight
     """
     with ExitStack() as stack:
-        planned = [_plan(text, options, environ, stack) for text in options.listen]
+        planned: list[Planned] = []
+        for text in options.listen:
+            planned.append(_plan(text, options, environ, stack, [listener for _, listener in planned if listener is not None]))
         settings = _read([address for address, _ in planned], options)._replace(upstream=upstream)
         if settings.log_fd is not None:
             stack.callback(os.close, settings.log_fd)
         return _serve(options, settings, planned, trace, environ)
 
 
-def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: ExitStack) -> Planned:
+def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: ExitStack, taken: list[socket.socket]) -> Planned:
     if not text.startswith(INHERITED):
         return parse_listen(text), None
     inherited = inherited_socket(text.removeprefix(INHERITED), environ)
+    if inherited.fileno() in [other.fileno() for other in taken]:
+        inherited.detach()  # it is closed once, by the other
+        raise UsageProblem("--listen", "the same inherited socket is named twice")
     stack.callback(inherited.close)
     address = bound_address(inherited)._replace(inherited=True)
     if not address.path:
