@@ -360,6 +360,20 @@ def test_out_of_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch
 # --- its end
 
 
+def test_the_next_one_may_have_the_path_of_one_that_drains(tmp_path: Path) -> None:
+    """And keeps it when the old one ends, which has nothing there any more."""
+    path = tmp_path / "s"
+    with ScriptedServer(echo) as target, socket.socket(socket.AF_UNIX) as new:
+        with Forwarding(f"{path}:{target.authority}", proxy=("direct",), drain=SECONDS) as old:
+            with old.open() as client:
+                assert client.echoes()
+                old.signal()
+                wait_until(lambda: bool(old.events("drain")))
+                new.bind(str(path))
+            assert old.ended() == 0
+        assert path.exists()
+
+
 def test_a_drain_lets_tunnels_finish() -> None:
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), drain=SECONDS) as forwarding:
         with forwarding.open() as client:

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Coroutine, Mapping
 from math import inf
 
-from tunnelctl.client.local import Door, open_doors, parse_dynamic, parse_local
+from tunnelctl.client.local import Door, close_doors, open_doors, parse_dynamic, parse_local
 from tunnelctl.client.local_session import LocalSession, Sessions
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.progress import report
@@ -32,8 +32,7 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     try:
         return run(Forwarder(options, ways, doors, trace).run)
     finally:
-        for door in doors:
-            door.close()
+        close_doors(doors)
 
 
 class Forwarder:
@@ -50,7 +49,7 @@ class Forwarder:
         """Until told to stop; the exit status."""
         async with Nursery() as helpers:
             self.start_helpers(helpers)
-            status = await self.acceptor.run(self.served, self.announce)
+            status = await self.acceptor.run(self.served, self.announce, lambda: close_doors(self._doors))
             helpers.cancel_scope.cancel()
         self._trace("stopped")
         return status

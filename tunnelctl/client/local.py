@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 
 from tunnelctl.errors import AddressError, UsageProblem
 from tunnelctl.proto.address import Address, parse_authority, shown
 from tunnelctl.record import NamedTuple
-from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, listen, parse_listen
+from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, close_listener, listen, parse_listen
 from tunnelctl.stream.systemd import INHERITED, inherited_socket
 
 LOOPBACK = "127.0.0.1"
@@ -30,16 +29,10 @@ class Door(NamedTuple):
     listener: socket.socket
     address: ListenAddress
     target: Address | None
-    inherited: bool
 
     def close(self) -> None:
         """Closes it. A path that we have made goes; an inherited one is its owner's."""
-        self.listener.close()
-        if self.address.path and not self.inherited:
-            try:
-                os.unlink(self.address.path)
-            except OSError:
-                pass
+        close_listener(self.address, self.listener)
 
 
 def parse_local(text: str) -> Local:
@@ -92,10 +85,15 @@ def open_doors(locals_: list[Local], keepalive: float, environ: Mapping[str, str
         for local in locals_:
             doors.append(_open(local, keepalive, environ))
     except BaseException:
-        for door in doors:
-            door.close()
+        close_doors(doors)
         raise
     return doors
+
+
+def close_doors(doors: list[Door]) -> None:
+    """Closes those that are open."""
+    for door in doors:
+        door.close()
 
 
 def _open(local: Local, keepalive: float, environ: Mapping[str, str]) -> Door:
@@ -104,4 +102,4 @@ def _open(local: Local, keepalive: float, environ: Mapping[str, str]) -> Door:
         listener = inherited_socket(local.place.removeprefix(INHERITED), environ)
     else:
         listener = listen(parse_listen(local.place), keepalive)
-    return Door(listener, bound_address(listener), local.target, inherited)
+    return Door(listener, bound_address(listener)._replace(inherited=inherited), local.target)

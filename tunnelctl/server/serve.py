@@ -238,7 +238,12 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     # Of several processes the first one tells what comes of reading files again: it reads the same ones at the same signal.
     reread = partial(reload_all, settings.reread, silent if options.workers > 1 else trace)
     reloads = shared.reloads
-    return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, reread, helpers, admin, tell).run)
+
+    def leave() -> None:
+        if options.workers == 1:  # else it is for the first process to remove what all of them share
+            close_listeners(shared.bound, listeners)
+
+    return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, reread, helpers, admin, tell, leave).run)
 
 
 def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callable[[], None]]:
@@ -291,16 +296,18 @@ class Server:
         helpers: Sequence[Helper] = (),
         admin: tuple[socket.socket, Serve] | None = None,
         tell: Callable[[str], None] = lambda _: None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         """
         drain, echo: see Acceptor
         balancers: the peers that speak for others, if there are any
         reloads: the signals at which files are read or opened anew; reread: reads them, in a thread
         helpers: what runs beside the sessions; admin: a listener that goes on while they drain, and what serves it
-        tell: how the service manager is told of a state
+        tell: how the service manager is told of a state; leave: see Acceptor
         """
         self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
         self._reloads, self._reread, self._helpers, self._admin, self._tell = reloads, reread, helpers, admin, tell
+        self._leave = leave
         self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
         self._count = 0
         self._process = os.urandom(4).hex()  # no process number: in a container that is the same after each restart
@@ -348,7 +355,7 @@ class Server:
             self._trace("warning", text=f"access log {log.path}: it does not open: the old one stays in use until it does")
 
     async def _accept(self) -> int:
-        return await self._acceptor.run([(listener, self._session) for listener in self._listeners], self._announce)
+        return await self._acceptor.run([(listener, self._session) for listener in self._listeners], self._announce, self._leave)
 
     def _speak(self, event: str, /, **fields: object) -> None:
         if event == "drain":

@@ -14,7 +14,7 @@ from time import monotonic
 
 from tunnelctl.server.metrics import RESTARTS, Board
 from tunnelctl.status import ExitStatus
-from tunnelctl.stream.accept import STOP
+from tunnelctl.stream.accept import STOP, close_listeners
 from tunnelctl.stream.listen import ListenAddress, listen
 from tunnelctl.stream.systemd import notify, reloading, watchdog_seconds
 from tunnelctl.trace import Trace
@@ -115,8 +115,7 @@ class Supervisor:
         self._asked.append(number)
         notify("STOPPING=1\nSTATUS=draining", self._environ)
         self._pass_on(number)
-        for listener in self._listeners:  # a unix socket would stay open here while they drain
-            listener.close()
+        close_listeners(self._bound, self._listeners)  # a unix socket would stay open here while they drain
 
     def _pass_on(self, number: int) -> None:
         for pid in self._workers:  # each is a child that was not waited for: its number is still its own

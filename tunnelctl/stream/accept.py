@@ -1,6 +1,5 @@
 """Accepting: the loop over listeners, and the orderly end of what it let in. `serve` and `forward` both live in it."""
 
-import os
 import resource
 import signal
 import socket
@@ -14,7 +13,7 @@ from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_ti
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.engine.resolver import with_port
 from tunnelctl.status import ExitStatus
-from tunnelctl.stream.listen import ListenAddress, plain
+from tunnelctl.stream.listen import ListenAddress, close_listener, plain
 from tunnelctl.trace import Trace
 
 STOP = (signal.SIGTERM, signal.SIGINT)
@@ -64,14 +63,22 @@ class Acceptor:
         self._sessions: Nursery = None  # type: ignore[assignment]
         self._said_exhausted = -inf  # when
 
-    async def run(self, doors: list[tuple[socket.socket, Serve]], ready: Callable[[], None] = lambda: None) -> int:
-        """Serves each listener in its way until told to stop; the exit status. `ready` is called when signals are listened to."""
+    async def run(
+        self,
+        doors: list[tuple[socket.socket, Serve]],
+        ready: Callable[[], None] = lambda: None,
+        leave: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Serves each listener in its way until told to stop; the exit status.
+
+        ready: called when signals are listened to; leave: called when nobody is let in any more, before that is closed
+        """
         numbers = (*STOP, HANGUP) if signal.getsignal(HANGUP) is signal.SIG_DFL else STOP
         with open_signal_receiver(*numbers) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # a worker starts with them blocked
             ready()
             async with Nursery() as self._sessions:
-                status = await self._serve(doors, signals)
+                status = await self._serve(doors, signals, leave)
                 self._sessions.cancel_scope.cancel()
         return status
 
@@ -84,12 +91,15 @@ class Acceptor:
             self._sessions.cancel_scope.cancel()
         return status
 
-    async def _serve(self, doors: list[tuple[socket.socket, Serve]], signals: SignalReceiver) -> int:
+    async def _serve(
+        self, doors: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]
+    ) -> int:
         async with Nursery() as accepting:
             for listener, serve in doors:
                 accepting.start_soon(self._accept, listener, serve)
             number = await anext(signals)
             accepting.cancel_scope.cancel()
+        leave()
         for listener, _ in doors:
             listener.close()  # from now on others may have the port, and clients are refused instead of kept waiting
         return 128 + number if number == HANGUP else await self._drained(signals)
@@ -169,9 +179,4 @@ def raise_descriptor_limit() -> None:
 def close_listeners(bound: list[ListenAddress], listeners: list[socket.socket]) -> None:
     """Closes them, and removes the files of those that have one."""
     for address, listener in zip(bound, listeners, strict=True):
-        listener.close()
-        if address.path and not address.inherited:
-            try:
-                os.unlink(address.path)
-            except OSError:
-                pass
+        close_listener(address, listener)

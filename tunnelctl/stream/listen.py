@@ -73,6 +73,19 @@ def listen(address: ListenAddress, keepalive: float, share: bool = False) -> soc
         raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error)) from error
 
 
+def close_listener(address: ListenAddress, listener: socket.socket) -> None:
+    """Closes it, and removes the file of one that we have made; one that is closed already is left alone.
+
+    The file goes first: as soon as nobody listens there, another process may put its own in the place.
+    """
+    if listener.fileno() >= 0 and address.path and not address.inherited:
+        try:
+            os.unlink(address.path)
+        except OSError:
+            pass
+    listener.close()
+
+
 def bound_address(listener: socket.socket) -> ListenAddress:
     """Where a listener really listens: with the port that the kernel chose for 0."""
     name = listener.getsockname()
