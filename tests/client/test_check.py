@@ -113,6 +113,19 @@ def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
     assert not [head for head in proxy.heads if b"uthorization" in head], "no password to somebody who is not known"
 
 
+def test_what_connect_would_warn_of(tmp_path: Path) -> None:
+    """Once each, whatever is asked besides."""
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    file.chmod(0o644)
+    login = ("--auth", "basic", "--proxy-user", "anna", "--proxy-password-file", str(file))
+    with broken((b"", b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
+        _, found = check("-x", proxy.url, "-x", "https://inner.test:1", "--proxy-insecure", *login)
+    readable, insecure = all_of("warning", "text", found)
+    assert "inner.test:1 is not checked" in insecure
+    assert str(file) in readable
+
+
 def test_no_tls_where_the_url_says_so() -> None:
     def script(peer: Conversation) -> None:
         if peer.hears_tls():

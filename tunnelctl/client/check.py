@@ -51,7 +51,7 @@ class Check:
                 raise UsageProblem("--expect", "there is no TLS to the target", "add --tls")
             parse_pin(options.expect)
         self._target = options.connect.target
-        self._ways = Ways(options.connect, environ, silent)
+        self._ways = Ways(options.connect, environ, self._heed)
 
     async def run(self) -> int:
         """All of it; the exit status."""
@@ -92,6 +92,11 @@ class Check:
                 return gone
             self._report("waiting", cause=str(gone.error))
             await sleep(PAUSE)
+
+    def _heed(self, event: str, /, **fields: object) -> None:
+        """The trace of choosing and of logins: a certificate that is not checked, a password file that others can read."""
+        if event == "warning":
+            self._report(event, **fields)
 
     def _find(self, finding: Finding | None) -> None:
         if finding is not None:
