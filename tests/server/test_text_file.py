@@ -1,5 +1,6 @@
 """Reading what an operator has written."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,17 @@ def test_what_cannot_be_read(name: str, cause: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         read_text(path, "the file", 1 << 20)
     assert (caught.value.what, caught.value.cause) == (f"the file {path}", cause)
+
+
+def test_a_pipe_is_read_once_and_not_empty_the_second_time() -> None:
+    """As a shell makes one of `--policy <(COMMAND)`."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"text")
+        os.close(writer)
+        path = f"/dev/fd/{reader}"
+        assert read_text(path, "the file", 9) == "text"
+        with pytest.raises(SettingsError, match="a pipe can be read once"):
+            read_text(path, "the file", 9)
+    finally:
+        os.close(reader)
