@@ -202,3 +202,18 @@ def test_nor_the_beginning_of_one_where_the_page_is_cut() -> None:
     sent = (("Proxy-Authorization", "Basic dTpwYXNzd29yZDEyMzQ1Njc4"),)
     failure = error("403 No", "Content-Type: text/html\r\n", body, sent=sent)
     assert failure.cause == '403 No: it says "***"'
+
+
+def test_where_a_redirect_leads_is_said_and_followed_by_nobody() -> None:
+    failure = error("302 Found", "Location: http://portal.test/login?from=target\r\nContent-Type: text/html\r\n", b"<p>Moved</p>")
+    assert failure.cause == '302 Found: it says "Location: http://portal.test/login?from=target"'
+    assert "captive portal" in failure.hint
+    assert failure.status is ExitStatus.REFUSED
+
+
+def test_a_redirect_that_repeats_the_login_does_not_show_it() -> None:
+    assert "dTpw" not in error("302 Found", "Location: http://portal.test/?h=Basic%20dTpw&i=dTpw\r\n", sent=SENT).cause
+
+
+def test_a_long_redirect_is_cut() -> None:
+    assert len(error("307 No", f"Location: http://portal.test/{'x' * 5000}\r\n").cause) < 250

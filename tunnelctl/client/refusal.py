@@ -12,9 +12,16 @@ from tunnelctl.proto.fields import Fields, get, get_all
 
 _LATE = "the target did not answer the proxy in time"
 
+_PORTAL = "a captive portal wants you to log in with a browser; or it is a web server, and no proxy"
+
 _HINTS: dict[int | str, str] = {
     "destination_ip_prohibited": "the proxy's rules keep that address from being reached",
     "proxy_loop_detected": "the target is the proxy itself",
+    301: _PORTAL,
+    302: _PORTAL,
+    303: _PORTAL,
+    307: _PORTAL,
+    308: _PORTAL,
     501: "the server does not know CONNECT; is it a proxy?",
     403: "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
     405: "this server takes no CONNECT; is it a proxy?",
@@ -75,10 +82,15 @@ def _authentication_hint(answer: Rejected, fields: Fields) -> str:
 def _excerpt(answer: Rejected, hidden: Callable[[str], str]) -> str:
     """The text of the body on one line: without markup, for most proxies send a page that is meant for a browser.
 
-    Some of them show the request in it, credentials and all (Squid did, CVE-2025-62168).
+    Of a redirect, where it leads. Some show the request in it, credentials and all (Squid did, CVE-2025-62168).
     """
+    if answer.status // 100 == 3 and (location := get(answer.fields, "location")):
+        return _cut(hidden(f"Location: {location}"))
     text = answer.body.decode("utf-8", "backslashreplace")
     if "html" in (get(answer.fields, "content-type") or ""):
         text = unescape(re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text))
-    text = hidden(" ".join(text.split()))
+    return _cut(hidden(" ".join(text.split())))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
