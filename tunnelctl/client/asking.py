@@ -76,7 +76,7 @@ def _speaks_http(exchange: Exchange | None) -> bool:
 def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) -> bool:
     """Whether it failed as a proxy does that speaks TLS and is asked in the clear: it leaves without a word, or answers 400.
 
-    Not so with SOCKS, whose greeting is shorter than the header of a TLS record: who speaks TLS waits for the rest of that.
+    Not so with SOCKS: the greeting of version 5 is shorter than the header of a TLS record, so who speaks TLS waits for the rest.
     """
     if hop.tls is not None or hop.protocol != "http" or _speaks_http(exchange):
         return False
