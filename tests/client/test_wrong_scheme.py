@@ -21,6 +21,12 @@ PLAIN_400 = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 CHALLENGE = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'
 
 
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a loaded machine; the limit has a test of its own."""
+    monkeypatch.setattr(under_test, "SECONDS", STEP_SECONDS)
+
+
 def fails(*proxies: str, **options: object) -> TunnelctlError:
     """The error that a tunnel through them ends with."""
 

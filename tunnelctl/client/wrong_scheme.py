@@ -14,6 +14,7 @@ from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import SpeaksTLS, TunnelctlError
 from tunnelctl.proto.connect_client import speaks_tls
+from tunnelctl.stream.tls import answers_tls
 from tunnelctl.trace import silent
 
 # Who hung up on one connection answers the next one as fast, or hangs up on it too. The rest is for the round trips of a far proxy.
@@ -36,8 +37,6 @@ def inquiry(way: Way, place: int, what: str) -> Callable[[float], Awaitable[Spea
 
 
 async def _answers_tls(way: Way) -> bool:
-    from tunnelctl.stream.tls import answers_tls
-
     try:
         tunnel = await open_tunnel(way, silent)
     except TunnelctlError:
