@@ -22,6 +22,7 @@ TABLE = [
     (refusal.connection_timeout(), 504, "connection_timeout"),
     (refusal.limit_reached(), 503, "connection_limit_reached"),
     (refusal.target_limit_reached(), 503, "connection_limit_reached"),
+    (refusal.stopping(), 503, "connection_limit_reached"),
     (refusal.client_limit_reached(), 429, "connection_limit_reached"),
     (refusal.user_limit_reached(), 429, "connection_limit_reached"),
     (refusal.request_denied(), 403, "http_request_denied"),

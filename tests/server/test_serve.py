@@ -5,17 +5,20 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.peers import certificates
 from tests.peers.process import wait_until
 from tests.peers.program import MODULE, Serve, environment, started
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
-from tunnelctl.engine.kernel import BusyResourceError
+from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
 from tunnelctl.server import access_log, serve, session
 from tunnelctl.server.options import ServeOptions
@@ -164,6 +167,44 @@ def test_the_drain_has_an_end() -> None:
         assert time.monotonic() - begun >= BRIEF
         end = proxy.records()[-1]
     assert (end["event"], end["ended_by"], end["cause"]) == ("end", "proxy", "drained")
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_who_still_waits_for_the_target_when_the_drain_ends_is_told_so(
+    secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialling = threading.Event()
+
+    async def dial(*_: object) -> None:
+        dialling.set()
+        await park()
+
+    monkeypatch.setattr(session, "dial", dial)
+    files = certificates.make(tmp_path)
+    options = {"tls_cert": str(files.server[0]), "tls_key": str(files.server[1])} if secure else {}
+    with Proxy(**options) as proxy, proxy.client() as client:
+        if secure:
+            context = ssl.create_default_context(cafile=files.authority)
+            client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST)
+        client.send(connect_request("127.0.0.1:1"))
+        assert dialling.wait(SECONDS)
+        proxy.signal()
+        answer = client.answer()
+        assert (answer.status, answer.error) == (503, "connection_limit_reached")
+        assert b"this proxy is being stopped" in answer.body
+        assert proxy.ended() == ExitStatus.OK
+        (record,) = proxy.records()
+    told = record["event"], record["target"], record["allowed"], record["status"], record["phase"]
+    assert told == ("decision", "127.0.0.1:1", False, 503, "dial")
+
+
+def test_who_has_asked_for_nothing_when_the_drain_ends_is_not_in_the_log() -> None:
+    with Proxy() as proxy, proxy.client() as client:
+        client.send(b"CONNECT ")
+        wait_until(lambda: accepted(proxy), SECONDS, "the accept")
+        proxy.signal()
+        assert proxy.ended() == ExitStatus.OK
+        assert proxy.records() == []
 
 
 def test_a_second_signal_ends_the_drain() -> None:

@@ -185,6 +185,11 @@ def target_limit_reached() -> Refusal:
     return limit_reached("too many tunnels are open to this target")
 
 
+def stopping() -> Refusal:
+    """The proxy ends while the target is looked up or dialled. Of the error types that we use, a limit of ours comes nearest."""
+    return limit_reached("this proxy is being stopped")
+
+
 def loop_detected() -> Refusal:
     """The target is this proxy itself."""
     return Refusal(502, "proxy_loop_detected", "the request leads back to this proxy")

@@ -12,7 +12,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
+from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, current_time, move_on_after
 from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve, with_port
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
@@ -110,6 +110,9 @@ class Session:
             except _Refused as refused:
                 await self._refuse(refused)
                 return
+            except Cancelled:
+                self._abandon()
+                raise
             if established is not None:
                 target, early, target_early = established
                 if self._demands:
@@ -351,6 +354,15 @@ class Session:
                 if not data:
                     break
                 dropped += len(data)
+
+    def _abandon(self) -> None:
+        """This process ends before who has asked for a tunnel is told anything: what fits is said, for nobody is waited for."""
+        account = self._account
+        if account.target and not account.opened:
+            answer = refusal.stopping()
+            self._service.books.decided(account, answer.status, answer.error)
+            self._stream.send_nowait(render_refusal(answer))
+            self._stream.send_eof()
 
 
 def _dial_refusal(errors: list[int]) -> Refusal:
