@@ -224,6 +224,10 @@ class Proxy:
         """What SIGHUP does."""
         self._hangups.put(1)
 
+    def has_heard(self) -> bool:
+        """Whether every `hang_up` was taken, and every one but the last noted: the next is taken after that."""
+        return self._hangups.empty()
+
     def ended(self) -> int:
         """Waits for the end of the server; its status. Raises what it raised."""
         self._thread.join(SECONDS)

@@ -3,7 +3,9 @@
 import os
 import signal
 import ssl
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,10 @@ from tests.server.test_workers import Workers, workers
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.challenge import parse_challenges
 from tunnelctl.proto.digest import DigestClient, is_stale
+from tunnelctl.proto.policy import Policy
+from tunnelctl.server import serve
 from tunnelctl.server.in_force import InForce, counted, reload_all
+from tunnelctl.server.policy_file import load_policy
 
 # No test asks for more than a status: nothing is behind the target.
 TARGET = "127.0.0.1:1"
@@ -72,6 +77,32 @@ def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users")])
 def test_counted(number: int, text: str) -> None:
     assert counted(number, "user") == text
+
+
+def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long file and a script that sends them without end would keep a core busy for as long as both together."""
+    path = tmp_path / "policy.toml"
+    path.write_text("")
+    go_on = threading.Event()
+    begun: list[object] = []
+
+    def load(*args: Any) -> Policy:
+        begun.append(args)
+        assert len(begun) == 1 or go_on.wait(SECONDS)
+        return load_policy(*args)
+
+    monkeypatch.setattr(serve, "load_policy", load)
+    with Proxy(policy=str(path)) as proxy:
+        proxy.hang_up()
+        wait_until(lambda: len(begun) == 2, SECONDS, "the first reading")
+        for _ in range(20):
+            proxy.hang_up()
+        wait_until(proxy.has_heard, SECONDS, "all signals but the last to be noted")
+        go_on.set()
+        wait_until(lambda: len(proxy.events("reloaded")) >= 2, SECONDS, "the second reading")
+    assert 3 <= len(begun) <= 4
 
 
 # --- the users file

@@ -95,7 +95,7 @@ class ConnectServer:
         if request is None and (head := match_plain_head(data, self._limits)) is not None:
             self._read_request_line(head.start_line)
             request = self._read_fields(head)
-            # What follows a head is no business of the next client, and credentials are kept nowhere.
+            # What follows a head is no business of the next client, and Proxy-Authorization is kept nowhere.
             if request.authorization is None and not request.leftover and len(data) <= _KNOWN_BYTES:
                 if len(known) == _KNOWN_HEADS:
                     known.clear()

@@ -11,6 +11,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.errors import UsageProblem
@@ -308,6 +309,7 @@ class Server:
         self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
         self._reloads, self._reread, self._helpers, self._admin, self._tell = reloads, reread, helpers, admin, tell
         self._leave = leave
+        self._asked = Event()  # to read the files again
         self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
         self._count = 0
         self._process = os.urandom(4).hex()  # no process number: in a container that is the same after each restart
@@ -322,7 +324,8 @@ class Server:
         log = self._service.books.log
         async with Nursery() as helpers:
             if self._reloads:
-                helpers.start_soon(self._reload, hangups)
+                helpers.start_soon(self._hear, hangups)
+                helpers.start_soon(self._reload)
             for helper in self._helpers:
                 helpers.start_soon(helper)
             if self._admin is None:
@@ -335,9 +338,16 @@ class Server:
         self._trace("stopped")
         return status
 
-    async def _reload(self, hangups: SignalReceiver) -> None:
-        """At each signal reads the files again, and opens the log anew."""
+    async def _hear(self, hangups: SignalReceiver) -> None:
+        """Notes that a signal has come. However many come while files are read, one more reading is enough for them all."""
         async for _ in hangups:
+            self._asked.set()
+
+    async def _reload(self) -> None:
+        """After a signal reads the files again, and opens the log anew."""
+        while True:
+            await self._asked.wait()
+            self._asked = Event()
             self._tell(reloading())
             try:
                 await to_thread(self._reread)  # a long file takes a second to read
