@@ -174,3 +174,10 @@ def test_what_comes_round_to_us_is_refused() -> None:
         answer = proxy.refusal(NAME, vias[0].decode() + ", 1.0 other")
     assert (answer.status, answer.error) == (502, "proxy_loop_detected")
     assert len(vias) == 1
+
+
+def test_a_next_proxy_that_speaks_socks_is_warned_of_for_no_field_that_nobody_typed() -> None:
+    """Via is ours, and SOCKS has no fields."""
+    trace = Recorder()
+    upstream(ServeOptions(proxy=("socks5://127.0.0.1:9",)), trace)
+    assert trace.named("warning") == []

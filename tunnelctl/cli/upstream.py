@@ -26,7 +26,8 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     name = f"tunnelctl-{os.urandom(4).hex()}"
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
-    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout, header=(f"Via: 1.1 {name}",)), os.environ, trace)
+    reaching = ForwardOptions(**chosen)._replace(timeout=options.dial_timeout)
+    ways = Ways(reaching, os.environ, trace, own=(("Via", f"1.1 {name}"),))
     _refuse_loop(options)
 
     async def reach(target: Address) -> tuple[Stream, bytes, str]:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 
 from tunnelctl.client.forward import Forwarder
-from tunnelctl.client.local import Local, open_doors, parse_local
+from tunnelctl.client.local import Local, close_doors, open_doors, parse_local
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import Nursery, run
@@ -39,8 +39,7 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
         child = _environment(environ, [door.address.port for door in doors], forwarder.sessions.credentials)
         return run(_Command(options.command, child, forwarder).run)
     finally:
-        for door in doors:
-            door.close()
+        close_doors(doors)
 
 
 def _environment(environ: Mapping[str, str], ports: list[int], credentials: tuple[str, str]) -> dict[str, str]:
