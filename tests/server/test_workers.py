@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -246,8 +247,16 @@ def test_hangup_without_a_log_is_the_end() -> None:
     with workers() as serve:
         pids = serve.pids()
         serve.process.send_signal(signal.SIGHUP)
-        assert serve.process.wait(SECONDS) == 0
+        assert serve.process.wait(SECONDS) == -signal.SIGHUP, "as with one process"
         assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+def test_hangup_of_one_worker_alone_leaves_nobody_out() -> None:
+    with workers() as serve:
+        victim = serve.pids()[0]
+        os.kill(victim, signal.SIGHUP)
+        assert re.search(f"worker {victim} ended with status (129|-1): another takes its place", serve.line())  # -1: very early
+        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "the other")
 
 
 def test_a_worker_that_hangs_is_killed_where_there_is_a_watchdog(tmp_path: Path) -> None:

@@ -62,7 +62,10 @@ class Supervisor:
         self._signals = {signal.SIGCHLD, *(number for number in stopping if signal.getsignal(number) is not signal.SIG_IGN)}
 
     def run(self) -> int:
-        """The gravest of their statuses, in the end. Signals are waited for, never handled: nothing interrupts what we do."""
+        """The gravest of their statuses, in the end, or that of SIGHUP.
+
+        Signals are waited for, never handled: nothing interrupts what we do.
+        """
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as it may be inherited, it would keep their statuses from us
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         # The first takes the listeners that are there, which keeps their ports ours while the others open their own.
@@ -81,7 +84,7 @@ class Supervisor:
             pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
         self._trace("stopped")
-        return self._worst
+        return self._worst or (128 + signal.SIGHUP if self._asked[:1] == [signal.SIGHUP] else 0)
 
     def _turn(self) -> None:
         """Waits for a signal, or for something to be due."""
@@ -159,7 +162,7 @@ class Supervisor:
 
     def _ended(self, pid: int, number: int, status: int) -> None:
         # It was told to stop: before it had got as far as listening to signals, or by one that ends it at once.
-        if -status in self._asked or status == 128 + signal.SIGHUP:
+        if -status in self._asked or (status == 128 + signal.SIGHUP and signal.SIGHUP in self._asked):
             status = 0
         if status and not self._asked:
             self._crashed(pid, number, status)
