@@ -178,6 +178,7 @@ def test_domains_of_git(monkeypatch):
         (("-x", "a", "-x", "u:swordfish@p", "h"), "the URL has a password"),
         (("-x", "http://a,http://u:swordfish@b", "h"), "the URL has a password"),
         (("--pac", "http://u:swordfish@a/proxy.pac", "h"), "the URL has a password"),
+        (("--proxy-user", "u:swordfish", "h"), "--proxy-user has a password"),
         (("--header", "Cookie: swordfish", "h"), "the field Cookie is a secret"),
         (("--header", "proxy-authorization: Basic swordfish", "h"), "the field proxy-authorization is a secret"),
         (("-x", "ftp://p", "h"), "ftp:// is not supported"),

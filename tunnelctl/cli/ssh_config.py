@@ -45,6 +45,9 @@ def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
         if flag.name == "header" and header.parse(text)[0].lower() in header.SECRET:
             cause = f"the field {header.parse(text)[0]} is a secret, which must not stand in a settings file"
             raise UsageProblem("ssh-config", cause)
+        if flag.name == "proxy-user" and ":" in text:  # as with curl
+            cause = "--proxy-user has a password behind the colon, which must not stand in a settings file"
+            raise UsageProblem("ssh-config", cause, "leave it out, and give --proxy-password-file FILE")
 
 
 def can_pass(proxies: Chain) -> bool:
