@@ -1,7 +1,7 @@
 """http:// where https:// is meant, told apart from a proxy that is down.
 
 Spoken to in the clear, most proxies that speak TLS hang up without a word, as what stands in front of a dead one does. So who is
-about to give up opens one more connection and says ClientHello. Neither the target nor a login goes into it.
+about to give up opens one more connection and says ClientHello. It is told neither the target nor a login.
 """
 
 from __future__ import annotations
