@@ -214,6 +214,8 @@ def test_an_inherited_unix_socket_is_not_removed(tmp_path: Path) -> None:
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),
         ({"WATCHDOG_USEC": "soon"}, 0.0),
+        ({"WATCHDOG_USEC": "9" * 400}, 0.0),  # more than a float holds
+        ({"WATCHDOG_USEC": "9" * 5000}, 0.0),  # more than int() takes
     ],
 )
 def test_the_watchdog_is_for_the_process_that_it_names(environ: dict[str, str], seconds: float) -> None:

@@ -11,6 +11,7 @@ from tunnelctl.errors import ListenError, reason
 INHERITED = "fd:"  # what stands before the number or name of such a socket where an address could stand
 FIRST = 3  # SD_LISTEN_FDS_START
 MOST_DIGITS = 4  # of LISTEN_FDS: what is longer is no number of sockets that anybody opens
+MOST_MICROSECONDS = 20  # digits of WATCHDOG_USEC, a number of 64 bits
 
 
 def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
@@ -67,6 +68,6 @@ def reloading() -> str:
 def watchdog_seconds(environ: Mapping[str, str]) -> float:
     """Within what time it wants to hear WATCHDOG=1 again (sd_watchdog_enabled(3)); 0 if it does not."""
     text = environ.get("WATCHDOG_USEC", "")
-    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()) or not (text.isascii() and text.isdigit()):
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
-    return int(text) / 1e6
+    return int(text) / 1e6 if text.isascii() and text.isdigit() and len(text) <= MOST_MICROSECONDS else 0.0
