@@ -52,7 +52,8 @@ def test_beyond_loopback_it_starts_with_users_who_then_have_to_log_in(tmp_path: 
 )
 def test_beyond_loopback_it_starts_where_each_rule_names_its_clients(clients: list[str], starts: bool, tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
-    path.write_text("".join(f'[[allow]]\ntargets = ["*:443"]\n{who and "clients = " + who}\n' for who in clients))
+    allowed = "".join(f'[[allow]]\ntargets = ["*:443"]\n{who and "clients = " + who}\n' for who in clients)
+    path.write_text(f'{allowed}[[deny]]\ntargets = ["evil.test:*"]\n')
     proxy = Proxy(listen=("0.0.0.0:0",), allow=(), policy=str(path))
     if starts:
         with proxy:

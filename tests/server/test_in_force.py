@@ -84,7 +84,7 @@ def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(
 ) -> None:
     """A long file and a script that sends them without end would keep a core busy for as long as both together."""
     path = tmp_path / "policy.toml"
-    path.write_text("")
+    path.write_text("[[allow]]\ntargets = ['*:443']\n")
     go_on = threading.Event()
     begun: list[object] = []
 

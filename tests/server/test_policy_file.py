@@ -76,7 +76,7 @@ def test_it_is_merged_with_the_rules_of_the_command_line(tmp_path: Path) -> None
     assert texts(policy.report) == ["*:22 (old)"]
 
 
-@pytest.mark.parametrize("text", ["", "# none\n", "[[deny]]\ntargets = ['evil.test:*']\n", "[[report]]\ntargets = ['*:*']\n"])
+@pytest.mark.parametrize("text", ["[[deny]]\ntargets = ['evil.test:*']\n", "[[report]]\ntargets = ['*:*']\n"])
 def test_without_an_allow_rule_the_default_stays(text: str, tmp_path: Path) -> None:
     assert load_policy(write(tmp_path, text)).allow == DEFAULT_ALLOW
 
@@ -127,6 +127,14 @@ def test_mistakes(text: str, where: str, cause: str, tmp_path: Path) -> None:
         load_policy(path)
     assert caught.value.what == f"policy file {path}, {where}"
     assert cause in caught.value.cause
+
+
+@pytest.mark.parametrize("text", ["", "# none\n"])
+def test_a_file_without_a_rule(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        load_policy(path)
+    assert str(caught.value) == f"policy file {path}: there is no rule in it"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -381,7 +381,7 @@ def test_a_log_that_does_not_open_keeps_no_rule_from_coming_into_force(tmp_path:
     """A pipe that nobody reads is as a disk that hangs: to open it takes for ever."""
     log, policy = tmp_path / "log", tmp_path / "policy.toml"
     os.mkfifo(log)
-    policy.write_text("")
+    policy.write_text("[[allow]]\ntargets = ['*:443']\n")
     reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
     with started("serve", "--listen", "127.0.0.1:0", "--policy", str(policy), "--access-log", str(log)) as process:
         assert process.stderr is not None
@@ -403,7 +403,7 @@ def test_a_reload_without_a_thread_to_be_had_ends_nothing(monkeypatch: pytest.Mo
         raise BusyResourceError("128 threads are already under way")
 
     policy = tmp_path / "policy.toml"
-    policy.write_text("")
+    policy.write_text("[[allow]]\ntargets = ['*:443']\n")
     monkeypatch.setattr(serve, "to_thread", to_thread)
     with ScriptedServer(echo) as target, Proxy(policy=str(policy)) as proxy, proxy.tunnel(target.authority) as client:
         proxy.hang_up()

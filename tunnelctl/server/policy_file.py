@@ -50,6 +50,8 @@ def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
         document, lines = read_toml(text)
     except TomlError as error:
         raise SettingsError(f"{what}, line {error.line}", f"it is not TOML: {error.cause}") from None
+    if not document:  # one that is written in place is empty for a moment: at SIGHUP that would take its deny rules away
+        raise SettingsError(what, "there is no rule in it")
     return _File(what, lines).rules(document)
 
 
