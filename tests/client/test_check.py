@@ -113,6 +113,21 @@ def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
     assert not [head for head in proxy.heads if b"uthorization" in head], "no password to somebody who is not known"
 
 
+def test_tls_on_a_port_that_was_said_to_be_one_of_socks(tmp_path: Path) -> None:
+    """Three octets of greeting are no record of TLS yet, so it waits for more and says nothing at all."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "127.0.0.1"))
+
+    def script(peer: Conversation) -> None:
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+            peer.sock = secure
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--timeout", "1", "-x", f"socks5://{proxy.authority}")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (75, "tls-wanted", f"-x https://{proxy.authority}")
+
+
 def test_what_connect_would_warn_of(tmp_path: Path) -> None:
     """Once each, whatever is asked besides."""
     file = tmp_path / "password"

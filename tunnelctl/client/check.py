@@ -13,6 +13,7 @@ from tunnelctl.client.options import CheckOptions
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.walk import Walk, walk
 from tunnelctl.client.way import Ways
+from tunnelctl.client.wrong_scheme import inquiry
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
 from tunnelctl.errors import NameNotFound, SpeaksTLS, TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
@@ -214,19 +215,19 @@ class Check:
     async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
         """Whether the nearest proxy, which could not be understood, speaks TLS where the URL says no, or the reverse."""
         hop = way.hops[0] if way.hops else None
-        doubtful = isinstance(error, (TLSFailed, Unreachable))
-        if hop is None or not doubtful or str(hop.address) not in error.what or not await self._speaks(hop, way, hop.tls is None):
+        if hop is None or not isinstance(error, (TLSFailed, Unreachable)) or str(hop.address) not in error.what:
             return None
         if hop.tls is None:
-            return Finding("tls-wanted", f"proxy {hop.address} speaks TLS on that port", f"-x https://{hop.address}")
+            # Who left without a word was asked before the walk was given up; here it is who says nothing at all.
+            other = await inquiry(way, 0, f"proxy {hop.address}")(monotonic() + PROBE) if error.inquire is None else None
+            return None if other is None else tls_wanted(other)
+        if not await self._speaks_http(hop, way):
+            return None
         return Finding("no-tls", f"proxy {hop.address} does not speak TLS on that port", f"-x http://{hop.address}")
 
-    async def _speaks(self, hop: Hop, way: Way, tls: bool) -> bool:
-        """Whether a proxy answers in the other way, with TLS or without. It is shown nothing that is meant for a proxy we trust."""
-        from tunnelctl.stream.tls_settings import TLSClient
-
-        settings = TLSClient(hop.address.host, insecure=True) if tls else None
-        error = await self._fails(way._replace(hops=(Hop(hop.address, tls=settings),), tls=None, exact=False))
+    async def _speaks_http(self, hop: Hop, way: Way) -> bool:
+        """Whether a proxy answers without TLS. It is shown nothing that is meant for a proxy we trust."""
+        error = await self._fails(way._replace(hops=(Hop(hop.address),), tls=None, exact=False))
         return error is None or "code" in error.detail
 
     async def _fails(self, way: Way) -> TunnelctlError | None:
