@@ -14,6 +14,9 @@
  *   load down PORT SIZE STREAMS        SIZE bytes, over so many connections to a local port that leads to that target 4
  *   load echo ADDRESS                  a target that echoes; prints its port, lives until killed
  *   load bulk PORT SIZE                SIZE bytes down one tunnel
+ *   load fair PORT STREAMS SECONDS     keystrokes through one tunnel while STREAMS others carry all they can; PORT 0: no proxy
+ *   load stall PORT COUNT SIZE         COUNT tunnels to a target that pours; reads SIZE bytes of each, prints the number, and then
+ *                                      reads no more until its stdin ends
  *   load leash CMD...                  becomes CMD, which is killed when the parent dies
  */
 #define _GNU_SOURCE
@@ -674,6 +677,157 @@ static void bulk(int proxy_port, long long size)
     kill(child, SIGKILL);
 }
 
+/* ---- fair and stall: targets that pour into whatever takes it, in a process of their own ---- */
+
+static int connect_to(struct sockaddr_in address, int receive_buffer)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (receive_buffer) /* before connect(): the window is announced with the SYN */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address))
+        die("connect: %s", strerror(errno));
+    no_delay(fd);
+    return fd;
+}
+
+/* A tunnel to a target on this machine; proxy port 0 leads straight there. */
+static int tunnel(int proxy_port, int target_port, int receive_buffer)
+{
+    char head[HEAD_MAX + 1];
+    int fd = connect_to(loopback(1, proxy_port ? proxy_port : target_port), receive_buffer);
+    if (proxy_port) {
+        snprintf(head, sizeof head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", target_port, target_port);
+        send_all(fd, head);
+        read_head(fd, head);
+        check_status(head);
+    }
+    return fd;
+}
+
+/* Starts a target in a child process; its port. */
+static int start_target(void (*serve)(int listener))
+{
+    int listener = try_listen(1, 0, SOCK_NONBLOCK);
+    if (listener < 0)
+        die("listen: %s", strerror(errno));
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        serve(listener);
+    }
+    int port = port_of(listener);
+    close(listener);
+    return port;
+}
+
+static void pour_for_ever(int listener)
+{
+    struct epoll_event events[256];
+    static char text[BLOCK];
+    int memory = memfd_create("source", MFD_CLOEXEC);
+    memset(text, 'x', BLOCK);
+    if (memory < 0 || write(memory, text, BLOCK) != BLOCK)
+        die("memfd: %s", strerror(errno));
+    prepare_to_open(0);
+    watch(listener, LISTENER, EPOLLIN);
+    for (;;) {
+        int n = epoll_wait(load.epoll, events, 256, -1);
+        for (int i = 0; i < n; i++) {
+            int fd = events[i].data.fd;
+            off_t offset = 0;
+            if (fd != listener) {
+                if (sendfile(fd, memory, &offset, BLOCK) < 0 && errno != EAGAIN)
+                    drop(fd);
+            } else if ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+                watch(fd, TARGET, EPOLLOUT);
+        }
+    }
+}
+
+static void echo_for_ever(int listener)
+{
+    struct epoll_event events[256];
+    prepare_to_open(0);
+    watch(listener, LISTENER, EPOLLIN);
+    for (;;) {
+        int n = epoll_wait(load.epoll, events, 256, -1);
+        for (int i = 0; i < n; i++)
+            on_event(events[i].data.fd, events[i].events);
+    }
+}
+
+/* Takes all that comes on these tunnels, and counts it where the parent sees it. */
+static void drain_for_ever(const int *fds, long streams, volatile long long *count)
+{
+    struct epoll_event events[256];
+    prepare_to_open(0);
+    for (long i = 0; i < streams; i++)
+        watch(fds[i], ECHO, EPOLLIN);
+    for (;;) {
+        int n = epoll_wait(load.epoll, events, 256, -1);
+        for (int i = 0; i < n; i++) {
+            ssize_t taken = recv(events[i].data.fd, NULL, BLOCK, MSG_TRUNC | MSG_DONTWAIT);
+            if (taken > 0)
+                *count += taken;
+            else if (!taken || errno != EAGAIN)
+                die("a bulk tunnel ended: %s", taken ? strerror(errno) : "end of stream");
+        }
+    }
+}
+
+static int by_size(const void *one, const void *other)
+{
+    double difference = *(const double *)one - *(const double *)other;
+    return (difference > 0) - (difference < 0);
+}
+
+enum { KEYSTROKES = 100000, KEYSTROKE_PAUSE = 5000 /* microseconds */ };
+
+static void fair(int proxy_port, long streams, double duration)
+{
+    static double times[KEYSTROKES];
+    long typed = 0;
+    int poured = start_target(pour_for_ever), echoed = start_target(echo_for_ever), *fds = calloc(streams + 1, sizeof *fds);
+    volatile long long *count = mmap(NULL, sizeof *count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int keys = tunnel(proxy_port, echoed, 0);
+    for (long i = 0; i < streams; i++)
+        fds[i] = tunnel(proxy_port, poured, 0);
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        drain_for_ever(fds, streams, count);
+    }
+    usleep(500000); /* until the windows have grown */
+    long long before = *count;
+    double begun = now();
+    while (now() - begun < duration && typed < KEYSTROKES) {
+        char key = 'k';
+        double pressed = now();
+        if (send(keys, &key, 1, MSG_NOSIGNAL) != 1 || recv(keys, &key, 1, 0) != 1)
+            die("the tunnel for keystrokes ended");
+        times[typed++] = now() - pressed;
+        usleep(KEYSTROKE_PAUSE);
+    }
+    double took = now() - begun;
+    qsort(times, typed, sizeof *times, by_size);
+    printf("{\"bytes\": %lld, \"seconds\": %.6f, \"p50\": %.6f, \"p99\": %.6f, \"worst\": %.6f}\n", *count - before, took,
+           times[typed / 2], times[typed * 99 / 100], times[typed - 1]);
+    fflush(stdout);
+    _exit(0); /* the kernel ends the children */
+}
+
+static void stall(int proxy_port, long count, long long size)
+{
+    char line[8];
+    int poured = start_target(pour_for_ever), *fds = calloc(count, sizeof *fds);
+    for (long i = 0; i < count; i++)
+        fds[i] = tunnel(proxy_port, poured, size ? 0 : 4096);
+    for (long i = 0; i < count; i++)
+        drain(fds[i], size);
+    printf("%ld\n", count);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin))
+        ;
+}
+
 int main(int argc, char **argv)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives the harness */
@@ -698,6 +852,10 @@ int main(int argc, char **argv)
         hold(atoi(argv[2]), atol(argv[3]));
     else if (argc == 4 && !strcmp(argv[1], "bulk"))
         bulk(atoi(argv[2]), atoll(argv[3]));
+    else if (argc == 5 && !strcmp(argv[1], "fair"))
+        fair(atoi(argv[2]), atol(argv[3]), atof(argv[4]));
+    else if (argc == 5 && !strcmp(argv[1], "stall"))
+        stall(atoi(argv[2]), atol(argv[3]), atoll(argv[4]));
     else
         die("%s: no such program, or wrong use: see the head of load.c", argc > 2 ? argv[2] : "load");
     return 0;

@@ -12,6 +12,7 @@ from tests.engine.tools import bounded, pipe, settle, turns
 from tunnelctl.engine import kernel
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
+    BULK_SECONDS,
     Cancelled,
     CancelScope,
     Nursery,
@@ -19,6 +20,7 @@ from tunnelctl.engine.kernel import (
     current_kernel,
     current_time,
     fail_after,
+    mark_bulk,
     move_on_after,
     run,
     sleep,
@@ -238,6 +240,69 @@ def test_two_tasks_that_keep_waking_each_other_starve_no_reader() -> None:
                 await turns(5)
                 os.write(ends.writer.fd, b"x")
         assert game.cancelled_caught
+
+    bounded(main)
+
+
+def test_bulk_tasks_share_what_a_turn_leaves_them(clock: Clock) -> None:
+    """Ten that take half a share a step: two of them run in a turn, in rotation, and nobody else waits for more than that."""
+
+    async def main() -> list[int]:
+        ran: list[int] = []
+
+        async def move(number: int) -> None:
+            mark_bulk(True)
+            while True:
+                await checkpoint()
+                clock.now += BULK_SECONDS / 2
+                ran.append(number)
+
+        async with Nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(move, number)
+            await checkpoint()
+            for turn in range(1, 21):
+                await checkpoint()
+                assert len(ran) == 2 * turn
+            nursery.cancel_scope.cancel()
+        return ran[:40]
+
+    assert bounded(main) == 4 * list(range(10))
+
+
+def test_a_bulk_task_that_takes_long_still_runs_once_a_turn(clock: Clock) -> None:
+    async def main() -> None:
+        steps = 0
+
+        async def move() -> None:
+            nonlocal steps
+            mark_bulk(True)
+            while True:
+                await checkpoint()
+                clock.now += 10 * BULK_SECONDS
+                steps += 1
+
+        async with Nursery() as nursery:
+            nursery.start_soon(move)
+            await turns(11)
+            assert steps == 10
+            nursery.cancel_scope.cancel()
+
+    bounded(main)
+
+
+def test_a_bulk_task_can_wait_and_be_cancelled_like_any_other() -> None:
+    async def main() -> None:
+        mark_bulk(True)
+        with pipe() as made:
+            os.write(made.writer.fd, b"x")
+            await made.reader.wait_readable()
+            made.drain()
+            with move_on_after(0.001) as scope:
+                await made.reader.wait_readable()
+            assert scope.cancelled_caught
+        mark_bulk(False)
+        await checkpoint()
 
     bounded(main)
 

@@ -28,7 +28,7 @@ def bounded(fn: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
 async def settle() -> None:
     """Lets the others run until every one of them is parked, and what has become ready has been seen."""
     await checkpoint()
-    while current_kernel().ready:
+    while current_kernel().ready or current_kernel().bulk:
         await checkpoint()
 
 

@@ -1,6 +1,7 @@
 """Moving bytes inside the kernel: when it begins and ends, what becomes of the pipes, and what may not happen to memory."""
 
 import fcntl
+import math
 import os
 import resource
 import socket
@@ -26,10 +27,10 @@ from tests.stream.ends import (
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, tunnel
-from tunnelctl.engine.kernel import Nursery, checkpoint, move_on_after, sleep
+from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on_after, sleep
 from tunnelctl.stream import pump, splice
 from tunnelctl.stream.contract import CHUNK, Stream
-from tunnelctl.stream.pump import ROUNDS_A_TURN, Pump
+from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
 from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe
 
 MIB = 1 << 20
@@ -86,8 +87,8 @@ def test_bulk_is_entered_and_left_and_its_pipe_returned(
                 count.taken = 0
                 for _ in range(20):
                     await both_ways(tun.client, tun.target)
-                # The burst that small pieces meet first still ends bulk; from then on they go their own way.
-                assert count.taken <= 2
+                # The round that small pieces meet first, and the one that finds nothing more, end bulk in each direction.
+                assert count.taken <= 4
                 assert 1 <= len(own_pool) <= 2
                 assert all(empty(pipe) for pipe in own_pool)
 
@@ -482,9 +483,53 @@ def test_splicing_that_never_waits_lets_the_others_run(direct: bool, monkeypatch
             nursery.start_soon(Pump(Spliced(direct), Spliced(False), lambda count: None).run)
             for turn in range(1, 20):
                 await checkpoint()
-                assert calls <= turn * 2 * ROUNDS_A_TURN
-            assert calls >= 10 * ROUNDS_A_TURN
+                assert calls <= turn * 2 * SPLICES_A_TURN
+            assert calls >= 10 * SPLICES_A_TURN
             nursery.cancel_scope.cancel()
+
+    go(main)
+
+
+class Pieces(Stream):
+    """A source of pieces of these sizes, which then waits for ever."""
+
+    __slots__ = ("_sizes", "bulk")
+
+    def __init__(self, *sizes: int) -> None:
+        self._sizes = list(sizes)
+        self.bulk: list[bool] = []  # at each read, whether the task that reads counts as one that moves bulk
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        self.bulk.append(current_kernel().task.bulk)
+        return bytes(self._sizes.pop(0)) if self._sizes else None
+
+    async def wait_readable(self) -> None:
+        await sleep(math.inf)
+
+
+def test_a_direction_counts_as_bulk_while_its_reads_are_large() -> None:
+    async def main() -> None:
+        source = Pieces(1, BULK - 1, BULK, BULK, 1, 1)
+        async with Nursery() as nursery:
+            nursery.start_soon(Pump(source, Endless(0), lambda count: None).run)
+            while len(source.bulk) < 7:
+                await checkpoint()
+            nursery.cancel_scope.cancel()
+        assert source.bulk == [False, False, False, True, True, False, False]
+
+    go(main)
+
+
+def test_a_tunnel_between_two_sockets_counts_as_bulk_while_its_reads_are_large(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            for size, bulk in ((1, False), (BULK, True), (1, False)):
+                await tun.client.give(bytes(size))
+                await tun.target.take(size)
+                await both_ways(tun.client, tun.target) if not bulk else await settled(tun)
+                relaying = tun.relay._scope._task
+                assert relaying is not None
+                assert relaying.bulk == bulk
 
     go(main)
 

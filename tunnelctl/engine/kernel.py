@@ -10,6 +10,8 @@ The rules that everything else relies on:
    A task that has already been woken keeps what woke it; cancellation then meets its next park. Nothing that was read is lost.
 4. Scopes form a chain from each task to the root, through the nursery that the task was started in. Cancelling a scope walks down
    from its task through the nurseries opened inside it; nobody else keeps lists.
+5. A turn runs every task that is ready once. Tasks that move bulk data (`mark_bulk`) come last and share BULK_SECONDS; the rest of
+   them waits for the next turn. So a keystroke waits for one such share, however many bulk transfers there are.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ if TYPE_CHECKING:  # typing costs more to import than this whole engine
 # Seconds. The pollers take milliseconds in a C int and refuse more, so a deadline a month away is waited for in pieces.
 MAX_WAIT = 86400.0
 
+# Seconds that all bulk tasks together get in one turn; at least one of them runs. Long enough that a turn's own cost (epoll_wait,
+# some 10 µs) is less than 1 % of it; a keystroke needs two to four turns to its target and back.
+BULK_SECONDS = 0.002
+
 
 class Cancelled(BaseException):
     """Ends a park in a cancelled scope. It belongs to the kernel: catch it only to clean up, and raise it again."""
@@ -53,7 +59,7 @@ class BusyResourceError(Exception):
 class Task:
     """A coroutine and where it stands."""
 
-    __slots__ = ("cancel", "coro", "joining", "nursery", "parked", "scope")
+    __slots__ = ("bulk", "cancel", "coro", "joining", "nursery", "parked", "scope")
 
     def __init__(self, coro: Coroutine[Any, Any, Any], scope: CancelScope | None, nursery: Nursery | None) -> None:
         self.coro = coro
@@ -62,6 +68,7 @@ class Task:
         self.parked = False
         self.joining = False  # parked at the end of a nursery: only its children end that
         self.cancel = False  # the next step throws Cancelled in
+        self.bulk = False  # it moves bulk data: see rule 5
 
     def cancelled(self, before: float = inf) -> bool:
         """Whether some enclosing scope has been cancelled, earlier than the one with that number."""
@@ -240,6 +247,7 @@ class Kernel:
         self.poller = poller
         self.now = monotonic()
         self.ready: deque[Task] = deque()
+        self.bulk: deque[Task] = deque()  # ready as well, for what a turn leaves them
         self.descriptors: dict[int, Waitable] = {}
         self.cancelled_scopes = 0  # cancelled and not yet left; while it is 0, no park has to look at its scopes
         self._cancellations = 0
@@ -257,7 +265,7 @@ class Kernel:
         if task.parked:
             task.parked = False
             task.cancel = cancel
-            self.ready.append(task)
+            (self.bulk if task.bulk else self.ready).append(task)
 
     def count_cancellation(self) -> int:
         self.cancelled_scopes += 1
@@ -292,9 +300,18 @@ class Kernel:
             # parks for long cannot starve the others.
             for _ in range(len(ready)):
                 step(ready.popleft())
+            if self.bulk:
+                self._run_bulk(monotonic() + BULK_SECONDS)
+
+    def _run_bulk(self, until: float) -> None:
+        """One step of each bulk task, as far as the time goes; the next turn begins with those that are left."""
+        for _ in range(len(self.bulk)):
+            self._step(self.bulk.popleft())
+            if monotonic() >= until:
+                break
 
     def _timeout(self) -> float | None:
-        if self.ready:
+        if self.ready or self.bulk:
             return 0
         return min(max(0.0, self._timers[0][0] - monotonic()), MAX_WAIT) if self._timers else None
 
@@ -328,7 +345,7 @@ class Kernel:
                 task.cancel = True
                 self.ready.append(task)
             elif again:
-                self.ready.append(task)
+                (self.bulk if task.bulk else self.ready).append(task)
             else:
                 task.parked = True
 
@@ -353,6 +370,11 @@ def park() -> Generator[None, None, None]:
 def checkpoint() -> Generator[bool, None, None]:
     """Lets the others run, and cancellation strike; then goes on."""
     yield True
+
+
+def mark_bulk(bulk: bool) -> None:
+    """Counts the running task among those that move bulk data, or no longer: from its next park on, see rule 5."""
+    _kernel.task.bulk = bulk
 
 
 def current_time() -> float:

@@ -9,15 +9,19 @@ import select
 from collections.abc import Callable, Coroutine
 from errno import EPIPE
 
-from tunnelctl.engine.kernel import checkpoint
+from tunnelctl.engine.kernel import checkpoint, mark_bulk
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.splice import CAPACITY, Pipe, enlarge, give_pipe, splice, take_pipe
 
 # Rounds of one direction before the others get their turn: a fast pair of sockets never has to wait, and would keep the loop.
-ROUNDS_A_TURN = 16
+ROUNDS_A_TURN = 4  # of reading and writing, up to 64 KiB each
 
-# A piece of this size between a socket and a pipe of the default capacity (64 KiB, in 16 slots that are seldom full) means that the
-# pipe has become the limit.
+# The same of splice(2), up to 1 MiB each, some 0.4 ms. Several in a row find the socket's buffers still in the processor's caches:
+# beside 100 bulk tunnels, one at a time moved 1.7 GB/s at 0.40 s of CPU a GB, eight 2.8 GB/s at 0.33.
+SPLICES_A_TURN = 8
+
+# A read that brings this much makes its direction a bulk transfer, which yields to keystrokes (engine.kernel, rule 5). Between a
+# socket and a pipe of the default capacity (64 KiB, in 16 slots that are seldom full) it means that the pipe has become the limit.
 BULK = CHUNK // 4
 
 
@@ -63,7 +67,7 @@ class Pump:
 
     async def _copy(self) -> None:
         source, sink = self._source, self._sink
-        rounds = 0
+        rounds, bulk = 0, False
         while True:
             try:
                 data = source.receive_nowait(CHUNK)
@@ -80,6 +84,9 @@ class Pump:
             except OSError as error:
                 raise SinkFailed(error) from error
             self._progress(sent)
+            if bulk != (len(data) >= BULK):
+                bulk = not bulk
+                mark_bulk(bulk)
             if sent < len(data):
                 await self.send(memoryview(data)[sent:])
             if len(data) == CHUNK:
@@ -106,47 +113,47 @@ class Pump:
         self.rest = memoryview(b"")  # an empty piece would keep the whole that it was cut from
 
     async def _bulk(self) -> None:
-        """Splices through a pipe for as long as the traffic is bulk.
+        """Splices through a pipe for as long as the traffic is bulk; the end of the source is not told from here: see _by_hand.
 
-        A pipe is held only while there is something to move, so that idle tunnels hold none.
+        A pipe is held for one round only, so that neither idle tunnels nor those that await their turn hold any.
         """
         source_fd, sink_fd = self._source.socket_fd(), self._sink.socket_fd()
         if source_fd is None or sink_fd is None:
             return
+        burst = rounds = 0  # burst: bytes since the source was last found empty
         while (pipe := take_pipe()) is not None:
-            if not await self._burst(source_fd, pipe, sink_fd):
+            moved = await self._round(source_fd, pipe, sink_fd)
+            if moved:
+                burst += moved
+                rounds += 1
+                if rounds == SPLICES_A_TURN:
+                    rounds = 0
+                    await checkpoint()
+                continue
+            if moved is None:
+                self._source.source_drained()
+            if moved is not None or burst < CHUNK:
                 return
+            burst = rounds = 0
             await self._source.wait_readable()
 
-    async def _burst(self, source_fd: int, pipe: Pipe, sink_fd: int) -> bool:
-        """Splices until the source is empty for now; whether the next burst is likely to be one as well.
-
-        The end of the source is not told from here: see _by_hand.
-        """
-        total = filled = rounds = 0
+    async def _round(self, source_fd: int, pipe: Pipe, sink_fd: int) -> int | None:
+        """Fills a pipe and empties it, however long the sink takes for that; what it moved, as `splice` has it."""
+        filled = 0
         try:
-            while True:
-                try:
-                    moved = splice(source_fd, pipe.writer, CAPACITY)
-                except OSError as error:
-                    raise SourceFailed(error) from error
-                if not moved:
-                    break
-                filled = moved
-                total += moved
-                while filled:
-                    filled -= await self._drain(pipe, sink_fd, filled)
-                rounds += 1
-                if rounds % ROUNDS_A_TURN == 0:
-                    await checkpoint()
+            try:
+                moved = splice(source_fd, pipe.writer, CAPACITY)
+            except OSError as error:
+                raise SourceFailed(error) from error
+            filled = moved or 0
+            while filled:
+                filled -= await self._drain(pipe, sink_fd, filled)
         finally:
             if filled:
                 pipe.close()  # what lies in it must not come out in another tunnel
             else:
                 give_pipe(pipe)
-        if moved is None:
-            self._source.source_drained()
-        return moved is None and total >= CHUNK
+        return moved
 
     async def _drain(self, pipe: Pipe, sink_fd: int, limit: int) -> int:
         try:
@@ -186,7 +193,7 @@ class Pump:
                 bulk = True
                 enlarge(pipe)
             rounds += 1
-            if rounds == ROUNDS_A_TURN:
+            if rounds == SPLICES_A_TURN:
                 rounds = 0
                 await checkpoint()
 

@@ -17,10 +17,10 @@ from errno import EPIPE
 from math import inf
 
 from tunnelctl.engine.descriptor import wait_either_readable
-from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after
+from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, mark_bulk, move_on_after
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
-from tunnelctl.stream.pump import ROUNDS_A_TURN, Pump, SinkFailed, SourceFailed
+from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, Pump, SinkFailed, SourceFailed
 from tunnelctl.stream.socket_stream import SocketStream
 
 
@@ -149,12 +149,16 @@ class Relay:
 
         It ends with both directions, or leaves the rest to the pumps.
         """
-        rounds = 0
+        rounds, bulk, moved = 0, False, 0
         while True:
             if self._open[FORWARD] and left.descriptor.readable and not self._shift(left, right, FORWARD):
                 return
             if self._open[BACKWARD] and right.descriptor.readable and not self._shift(right, left, BACKWARD):
                 return
+            before, moved = moved, self.moved[FORWARD] + self.moved[BACKWARD]
+            if bulk != (moved - before >= BULK):
+                bulk = not bulk
+                mark_bulk(bulk)
             rounds += 1
             if rounds == ROUNDS_A_TURN:
                 rounds = 0
