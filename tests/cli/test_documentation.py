@@ -23,7 +23,7 @@ PAGES = pages()
 PROSE = "\n".join((*PAGES.values(), (ROOT / "README.md").read_text("utf-8"))).replace("\\-", "-")
 
 # Variables that are said or set for others, or that the programs which we run read; and a switch for our own tests.
-KNOWN_ELSEWHERE = {"TUNNELCTL_POLLER"}
+KNOWN_ELSEWHERE = {"TUNNELCTL_POLLER", "LOCALDOMAIN"}
 
 
 def literals(pattern: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.tools import bounded, pipe, turns
 from tunnelctl.engine.descriptor import wait_either_readable
-from tunnelctl.engine.event import Event, Semaphore
+from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     Cancelled,
     CancelScope,
@@ -20,6 +20,7 @@ from tunnelctl.engine.kernel import (
     park,
     sleep,
 )
+from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
 
 Place = Callable[[], Awaitable[object]]

@@ -397,3 +397,62 @@ def test_a_watch_may_cancel() -> None:
         assert scope.cancelled_caught
 
     bounded(main)
+
+
+def test_the_end_of_a_peer_is_seen_behind_what_is_unread() -> None:
+    """And once; nobody has to read for it."""
+
+    async def main() -> None:
+        calls: list[str] = []
+        ended = Event()
+        with connection() as link:
+            link.descriptor.watch_peer(lambda: (calls.append("end"), ended.set()))  # type: ignore[arg-type, return-value]
+            link.far.sendall(b"unread")
+            await link.descriptor.wait_readable()
+            assert not ended.is_set()
+            link.far.shutdown(socket.SHUT_WR)
+            await ended.wait()
+            await settle()
+            assert calls == ["end"]
+            assert not link.descriptor.broken
+            link.descriptor.watch_peer(lambda: calls.append("already"))
+            assert calls == ["end", "already"]
+            assert link.near.recv(9) == b"unread"
+
+    bounded(main)
+
+
+def test_a_reset_is_an_end_too() -> None:
+    async def main() -> None:
+        ended, broken = Event(), Event()
+        with connection() as link:
+            link.descriptor.watch_peer(ended.set)
+            link.descriptor.watch(broken.set)
+            link.reset()
+            await ended.wait()
+            await broken.wait()
+
+    bounded(main)
+
+
+def test_an_urgent_byte_is_no_end() -> None:
+    async def main() -> None:
+        with connection() as link:
+            link.near.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # as a stream has it
+            link.descriptor.watch_peer(lambda: pytest.fail("it has not ended"))
+            link.far.send(b"!", socket.MSG_OOB)
+            await link.descriptor.wait_readable()
+            assert not link.descriptor.peer_closed
+
+    bounded(main)
+
+
+def test_a_watch_of_the_end_ends_with_the_descriptor() -> None:
+    async def main() -> None:
+        with connection() as link:
+            link.descriptor.watch_peer(lambda: pytest.fail("nobody watches"))
+            link.descriptor.forget()
+            link.far.shutdown(socket.SHUT_WR)
+            await settle()
+
+    bounded(main)

@@ -202,6 +202,7 @@ async def watched() -> None:
     """A relay's callback leads, through the relay and its stream, back to the descriptor."""
     with pipe() as ends:
         ends.writer.watch(lambda: ends.writer.forget())
+        ends.reader.watch_peer(lambda: ends.reader.forget())
 
 
 async def event() -> None:

@@ -1,17 +1,19 @@
 """Look-ups: literals without one, names in a thread, and a stuck one abandoned while others go on."""
 
+import errno
 import math
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engine.tools import bounded
-from tunnelctl.engine import outside
-from tunnelctl.engine.kernel import BusyResourceError, Nursery, current_kernel, move_on_after, sleep
+from tunnelctl.engine import outside, resolver
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, QueueFullError, current_kernel, move_on_after, sleep
 from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -171,3 +173,143 @@ def test_too_many_stuck_lookups_are_refused_and_addresses_are_not(monkeypatch: p
         bounded(main)
     finally:
         stuck.set()
+
+
+class Stuck:
+    """A name service in which every name but `good.example` waits for `release`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.release = threading.Event()
+        self.under_way = 0
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: bytes, *_: object) -> Answer:
+        if host != b"good.example":
+            self.under_way += 1
+            assert self.release.wait(5)
+        return answer("192.0.2.1")
+
+
+def test_one_owner_cannot_take_the_lookups_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = Stuck(monkeypatch)
+
+    async def main() -> None:
+        async with Nursery() as nursery:
+            for number in range(3 * resolver.LOOKUPS_OF_ONE):
+                nursery.start_soon(lambda name=f"n{number}.dead.example": resolve(name, 80, owner="greedy"))
+            while stuck.under_way < resolver.LOOKUPS_OF_ONE:
+                await sleep(0.001)
+            for owner in ("other", "another"):
+                assert await resolve("good.example", 80, owner=owner)
+            with move_on_after(0) as waited:
+                await resolve("good.example", 80, owner="greedy")
+            assert waited.cancelled_caught
+            assert stuck.under_way == resolver.LOOKUPS_OF_ONE
+            stuck.release.set()
+
+    try:
+        bounded(main)
+    finally:
+        stuck.release.set()
+
+
+def test_an_abandoned_lookup_still_counts_against_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing ends its thread: whoever leaves at once and comes again would otherwise take them all."""
+    stuck = Stuck(monkeypatch)
+
+    async def main() -> None:
+        for _ in range(3 * resolver.LOOKUPS_OF_ONE):
+            with move_on_after(0.001):
+                await resolve("dead.example", 80, owner="greedy")
+        assert stuck.under_way == resolver.LOOKUPS_OF_ONE
+        assert await resolve("good.example", 80, owner="other")
+        stuck.release.set()
+        assert await resolve("good.example", 80, owner="greedy")
+
+    try:
+        bounded(main)
+    finally:
+        stuck.release.set()
+
+
+def test_the_queue_of_one_owner_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "LOOKUPS_OF_ONE", 1)
+    monkeypatch.setattr(resolver, "WAITING_OF_ONE", 2)
+    stuck = Stuck(monkeypatch)
+
+    async def main() -> None:
+        async with Nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(lambda: resolve("dead.example", 80, owner="greedy"))
+            with move_on_after(0.01):
+                await sleep(math.inf)
+            with pytest.raises(QueueFullError):
+                await resolve("dead.example", 80, owner="greedy")
+            stuck.release.set()
+
+    try:
+        bounded(main)
+    finally:
+        stuck.release.set()
+
+
+@pytest.mark.parametrize("owner", [None, "client"])
+def test_without_a_descriptor_it_is_not_the_name_that_is_at_fault(owner: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """getaddrinfo itself says then that there is no such name."""
+
+    def lookup(*_: object) -> Answer:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    class NoSocket:
+        def __init__(self, *_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with pytest.raises(socket.gaierror):
+        bounded(lambda: resolve("gone.example", 80, owner=owner))
+    monkeypatch.setattr(socket, "socket", NoSocket)
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        bounded(lambda: resolve("gone.example", 80, owner=owner))
+    assert not isinstance(caught.value, socket.gaierror)
+
+
+NAME_SERVER = """
+import os, socket, threading
+from tunnelctl.engine.kernel import run
+from tunnelctl.engine.resolver import complete_names_only, resolve
+
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.77", 53))
+asked = []
+
+def serve():
+    while True:
+        question, client = server.recvfrom(512)
+        labels, at = [], 12
+        while size := question[at]:
+            labels.append(question[at + 1 : at + 1 + size].decode())
+            at += 1 + size
+        asked.append(".".join(labels))
+        server.sendto(question[:2] + b"\\x81\\x83" + question[4:6] + bytes(6) + question[12 : at + 5], client)
+
+threading.Thread(target=serve, daemon=True).start()
+complete_names_only()
+for name in ("secret", "secret.corp", "www.example.com"):
+    try:
+        run(resolve, name, 80)
+    except socket.gaierror:
+        pass
+print(*sorted(set(asked)))
+print(*(address.host for address in run(resolve, "localhost", 80)))
+"""
+
+
+@pytest.mark.peer("unshare")
+def test_a_search_list_completes_no_name(tmp_path: Path) -> None:
+    """Whatever resolv.conf says; and what stands in /etc/hosts is found as ever."""
+    (tmp_path / "resolv.conf").write_text("search corp.test sub.test\noptions ndots:5\nnameserver 127.0.0.77\n")
+    (tmp_path / "program.py").write_text(NAME_SERVER)
+    script = f'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
+    command = ["unshare", "-rmn", "sh", "-c", f"ip link set lo up && {script}", "sh", sys.executable, str(tmp_path / "program.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.stdout.splitlines() == ["secret secret.corp www.example.com", "127.0.0.1"], done.stderr

@@ -427,6 +427,68 @@ def test_on_broken_is_silent_after_close(make: Make, tmp_path: Path) -> None:
 
 
 @having(OWNED)
+@pytest.mark.parametrize("early", [True, False])
+def test_on_peer_closed_tells_of_an_end_behind_bytes_that_nobody_has_read(make: Make, tmp_path: Path, early: bool) -> None:
+    async def body(end: End) -> None:
+        closed, calls = Event(), []
+        await end.far.give(b"unread\n")
+        if early:
+            end.far.leave()
+        end.stream.on_peer_closed(lambda: (calls.append(1), closed.set()))  # type: ignore[arg-type]
+        await checkpoint()
+        end.far.leave()
+        await closed.wait()
+        assert await end.stream.receive_some() == b"unread\n"
+        await checkpoint()
+        assert calls == [1]
+
+    over(make, tmp_path, body)
+
+
+def test_on_peer_closed_tells_of_a_half_close_and_of_a_reset(tmp_path: Path) -> None:
+    async def half_close(end: End) -> None:
+        closed = Event()
+        end.stream.on_peer_closed(closed.set)
+        await end.far.end_output()
+        await closed.wait()
+        await end.stream.send_all(b"a\n")
+        assert await end.far.take(2) == b"a\n"
+
+    async def reset(end: End) -> None:
+        closed = Event()
+        end.stream.on_peer_closed(closed.set)
+        await end.stream.send_all(b"unread")
+        end.far.reset()
+        await closed.wait()
+
+    for name, body in (("half", half_close), ("reset", reset)):
+        (tmp_path / name).mkdir()
+        over(tcp, tmp_path / name, body)
+
+
+@having(OWNED)
+def test_on_peer_closed_is_silent_once_it_is_not_wanted(make: Make, tmp_path: Path) -> None:
+    async def body(end: End) -> None:
+        calls: list[int] = []
+        end.stream.on_peer_closed(lambda: calls.append(1))
+        await checkpoint()
+        end.stream.on_peer_closed(None)
+        end.far.leave()
+        assert await receive_some_or_reset(end) == b""
+        await checkpoint()
+        assert calls == []
+
+    over(make, tmp_path, body)
+
+
+async def receive_some_or_reset(end: End) -> bytes:
+    try:
+        return await end.stream.receive_some()
+    except ConnectionResetError:  # TLS without close_notify
+        return b""
+
+
+@having(OWNED)
 def test_abort_is_seen_as_a_reset(make: Make, tmp_path: Path) -> None:
     """T4: never a clean end."""
 

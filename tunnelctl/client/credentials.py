@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from errno import ENOENT, ENOTDIR
 
-from tunnelctl.engine.event import Semaphore
+from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.proto.proxy_url import ProxyURL
 from tunnelctl.record import NamedTuple

@@ -16,8 +16,8 @@ from pathlib import Path
 from time import monotonic
 
 from tunnelctl.client.pac_source import read
-from tunnelctl.engine.event import Semaphore
 from tunnelctl.engine.kernel import BusyResourceError, TooSlowError, fail_after
+from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.resolver import resolve
 from tunnelctl.errors import AddressError, SettingsError, Unreachable, reason

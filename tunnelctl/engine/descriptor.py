@@ -9,7 +9,8 @@ from tunnelctl.engine.kernel import BusyResourceError, ClosedResourceError, Task
 from tunnelctl.engine.poller import ERR, HUP, IN, OUT, PRI, RDHUP
 
 _BROKEN = ERR | HUP
-_ENDED = _BROKEN | RDHUP | PRI
+_CLOSED = _BROKEN | RDHUP
+_ENDED = _CLOSED | PRI
 _READABLE = _ENDED | IN
 _WRITABLE = _BROKEN | OUT
 
@@ -21,12 +22,13 @@ class Descriptor(Waitable):
     again. `ended` stays set once the peer has sent FIN or worse: from then on a short read no longer means "empty", and the
     next read must be tried. It is set by an urgent byte too, for a read stops in front of it, and no edge tells of what follows.
     `broken` stays set on an error, a vanished reader, or once both directions have ended: a socket that we had half-closed shows
-    it with its last data still unread.
+    it with its last data still unread. `peer_closed` stays set once the peer has ended its direction, or more than that.
     """
 
     __slots__ = (
         "_kernel",
         "_on_broken",
+        "_on_peer_closed",
         "_reader",
         "_registered",
         "_writer",
@@ -34,6 +36,7 @@ class Descriptor(Waitable):
         "closed",
         "ended",
         "fd",
+        "peer_closed",
         "readable",
         "writable",
     )
@@ -41,19 +44,26 @@ class Descriptor(Waitable):
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.readable = self.writable = True
-        self.ended = self.broken = self.closed = self._registered = False
+        self.ended = self.peer_closed = self.broken = self.closed = self._registered = False
         self._kernel = current_kernel()
         self._reader: Task | None = None
         self._writer: Task | None = None
         self._on_broken: Callable[[], None] | None = None
+        self._on_peer_closed: Callable[[], None] | None = None
 
     def wanted(self) -> int:
-        return (IN | RDHUP if self._reader else 0) | (OUT if self._writer else 0) | (ERR if self._on_broken else 0)
+        reading = IN | RDHUP if self._reader else RDHUP if self._on_peer_closed else 0
+        return reading | (OUT if self._writer else 0) | (ERR if self._on_broken else 0)
 
     def on_event(self, bits: int) -> None:
         """Notes what has become ready and wakes who waited for it."""
         if bits & _ENDED:
             self.ended = True
+            if bits & _CLOSED:
+                self.peer_closed = True
+                if self._on_peer_closed is not None:
+                    callback, self._on_peer_closed = self._on_peer_closed, None
+                    callback()
             if bits & _BROKEN:
                 self.broken = True
                 if self._on_broken is not None:
@@ -111,6 +121,15 @@ class Descriptor(Waitable):
             self._on_broken = callback
             self._register()
 
+    def watch_peer(self, callback: Callable[[], None] | None) -> None:
+        """The same as soon as the peer has ended its direction, with what it sent before perhaps still unread; None: no longer."""
+        if callback is not None and self.peer_closed:
+            callback()
+        else:
+            self._on_peer_closed = callback
+            if callback is not None and not self._registered:
+                self._register()
+
     def _register(self) -> None:
         if self.closed:
             raise ClosedResourceError(f"descriptor {self.fd} was closed")
@@ -128,7 +147,7 @@ class Descriptor(Waitable):
         shared: the open file lives on elsewhere (inherited stdio), so epoll must be told; for a file of ours, closing does.
         """
         self.closed = True
-        self._on_broken = None  # it leads back here, through whoever watches
+        self._on_broken = self._on_peer_closed = None  # they lead back here, through whoever watches
         kernel = self._kernel
         if self._registered and kernel.descriptors.get(self.fd) is self:
             del kernel.descriptors[self.fd]

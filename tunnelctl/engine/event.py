@@ -29,24 +29,3 @@ class Event:
                 await park()
         finally:
             del self._waiting[task]
-
-
-class Semaphore:
-    """Lets at most `free` tasks at a time into its block; the others wait in no particular order."""
-
-    __slots__ = ("_changed", "_free")
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-        self._changed = Event()
-
-    async def __aenter__(self) -> None:
-        while self._free == 0:
-            if self._changed.is_set():
-                self._changed = Event()
-            await self._changed.wait()
-        self._free -= 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._free += 1
-        self._changed.set()

@@ -53,7 +53,11 @@ class ClosedResourceError(Exception):
 
 
 class BusyResourceError(Exception):
-    """A second task wants what another one already waits for."""
+    """A second task wants what another one already waits for, or no more of something is to be had."""
+
+
+class QueueFullError(BusyResourceError):
+    """Too many tasks of one owner wait already: that owner is the cause, not the others."""
 
 
 class Task:
@@ -253,6 +257,7 @@ class Kernel:
         self._cancellations = 0
         self.task: Task = None  # type: ignore[assignment]  # the one that runs
         self.doorbell: object = None  # the way in for threads and signals, made by the first that needs it
+        self.lookups: object = None  # the limiter of name lookups, likewise
         self.on_close: list[Callable[[], None]] = []
         self.value: Any = None  # what the main task returned, or raised
         self.error: BaseException | None = None

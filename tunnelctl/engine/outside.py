@@ -7,6 +7,7 @@ import signal
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import FrameType
 
 from tunnelctl.engine.event import Event
@@ -17,20 +18,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
+    from tunnelctl.engine.limiter import FairLimiter
+
     T = TypeVar("T")
 
 # A thread may hang for as long as the C library likes (a name server that never answers), and nothing can end it; so there is a
-# bound on how many may be under way. Stack is virtual until used: 128 of them cost little.
-MAX_THREADS = 128
+# bound on how many may be under way. Stack is virtual until used: 256 of them cost little.
+MAX_THREADS = 256
 
 
 class _Job:
     """A function that runs in a thread, and what came of it."""
 
-    __slots__ = ("done", "error", "task", "value")
+    __slots__ = ("done", "error", "on_done", "task", "value")
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, on_done: Callable[[], None] | None = None) -> None:
         self.task: Task | None = task  # None once it has left
+        self.on_done = on_done  # called in the loop when the thread has finished, whether or not somebody still waits for it
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
@@ -75,6 +79,8 @@ class _Doorbell(Waitable):
             job = self.finished.popleft()
             self.threads -= 1
             job.done = True
+            if job.on_done is not None:
+                job.on_done()
             if job.task is not None:
                 self.kernel.wake(job.task)
         for number in numbers:
@@ -104,22 +110,17 @@ def _doorbell() -> _Doorbell:
     return bell
 
 
-async def to_thread(fn: Callable[..., T], *args: object) -> T:
+async def to_thread(fn: Callable[..., T], *args: object, limiter: FairLimiter | None = None, owner: str = "") -> T:
     """Runs `fn(*args)` in a thread and returns or raises what it does. Cancelled, it leaves the thread to itself.
 
-    Raises BusyResourceError when MAX_THREADS are under way, or the system grants no further one.
+    limiter, owner: a place that is taken for the owner first, and given back when the thread has finished: one that was left to
+    itself still holds it. Raises BusyResourceError when MAX_THREADS are under way, the system grants no further one, or the owner
+    has too much waiting.
     """
-    bell = _doorbell()
-    if bell.threads >= MAX_THREADS:
-        raise BusyResourceError(f"{MAX_THREADS} threads are already under way")
-    job = _Job(current_kernel().task)
-    bell.threads += 1
-    # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a look-up that never ends.
-    try:
-        start_new_thread(_work, (bell, job, fn, args))
-    except RuntimeError as error:
-        bell.threads -= 1
-        raise BusyResourceError(f"no thread to be had: {error}") from error
+    if limiter is not None:
+        await limiter.acquire(owner)
+    job = _Job(current_kernel().task, None if limiter is None else partial(limiter.release, owner))
+    _start(job, fn, args)
     try:
         while not job.done:
             await park()
@@ -131,6 +132,20 @@ async def to_thread(fn: Callable[..., T], *args: object) -> T:
         finally:
             job.error = None  # or it would keep itself alive, through its traceback and this job
     return job.value  # type: ignore[no-any-return]
+
+
+def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
+    bell = _doorbell()
+    try:
+        if bell.threads >= MAX_THREADS:
+            raise BusyResourceError(f"{MAX_THREADS} threads are already under way")
+        # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a look-up that never ends.
+        start_new_thread(_work, (bell, job, fn, args))
+    except (BusyResourceError, RuntimeError) as error:
+        if job.on_done is not None:
+            job.on_done()
+        raise BusyResourceError(f"no thread to be had: {error}") from error
+    bell.threads += 1
 
 
 def _work(bell: _Doorbell, job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:

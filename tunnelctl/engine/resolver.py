@@ -1,11 +1,27 @@
-"""Names to addresses, off the loop. The deadline is the caller's scope; a look-up that overruns it is abandoned."""
+"""Names to addresses, off the loop. The deadline is the caller's scope; a lookup that overruns it is abandoned.
+
+A lookup is the C library's, in a thread, and nothing can end one that waits for a name server which never answers. So a
+program with many clients says for whom each lookup is: a client's dead names then take only that client's share of the threads.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 
+from tunnelctl.engine.kernel import current_kernel
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tunnelctl.engine.limiter import FairLimiter
+
+# Lookups at once for all owners, for one of them, and how many of one may wait. A quarter of MAX_THREADS stays free for whatever
+# else needs a thread: logins, the access log. A lookup that hangs takes 10 s and more (resolv.conf(5): timeout, attempts).
+MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 16, 256
 
 
 class SocketAddress(NamedTuple):
@@ -24,19 +40,61 @@ def with_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC) -> list[SocketAddress]:
+async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: str | None = None) -> list[SocketAddress]:
     """The addresses of a host in the order in which the system prefers them (RFC 6724), without repetition.
 
-    host: an address, or a name in ASCII (A-labels). Raises socket.gaierror, or BusyResourceError when too many look-ups hang.
+    host: an address, or a name in ASCII (A-labels); owner: for whom it is, None where there is nobody else to be considered
+
+    Raises socket.gaierror; OSError where the machine, not the name, is at fault; BusyResourceError when too many lookups hang, and
+    QueueFullError when the owner's share is taken and too many of its lookups wait for it.
     """
     literal = literal_family(host)
     if literal is not None:
         if family not in (socket.AF_UNSPEC, literal):
             raise socket.gaierror(socket.EAI_ADDRFAMILY, "address family for hostname not supported")
         return [SocketAddress(literal, host, port)]
-    # As bytes: for a str, Python encodes to A-labels itself, and importing that codec takes 3 ms where the look-up may take 0.2.
-    found = await to_thread(socket.getaddrinfo, host.encode("ascii"), port, family, socket.SOCK_STREAM)
+    # As bytes: for a str, Python encodes to A-labels itself, and importing that codec takes 3 ms where the lookup may take 0.2.
+    question = host.encode("ascii"), port, family, socket.SOCK_STREAM
+    if owner is None:
+        found = await to_thread(_look_up, *question)
+    else:
+        found = await to_thread(_look_up, *question, limiter=_limiter(), owner=owner)
     return list(dict.fromkeys(SocketAddress(entry[0], str(entry[4][0]), port) for entry in found))
+
+
+def complete_names_only() -> None:
+    """Has this process look up names as they stand, without the search list of resolv.conf(5), from now on.
+
+    To a server a name is complete, as its rules read it: with `search corp.example`, `db` would reach db.corp.example, past a
+    rule on that name. The C library reads the variable in place of the list; a dot at the end of a name would do the same for
+    DNS, and would hide what stands in /etc/hosts.
+    """
+    os.environ["LOCALDOMAIN"] = ""
+
+
+def _limiter() -> FairLimiter:
+    """Of this run."""
+    from tunnelctl.engine.limiter import FairLimiter
+
+    kernel = current_kernel()
+    if kernel.lookups is None:
+        kernel.lookups = FairLimiter(MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE)
+    assert isinstance(kernel.lookups, FairLimiter)
+    return kernel.lookups
+
+
+def _look_up(host: bytes, port: int, family: int, kind: int) -> list[Any]:
+    """In a thread. Raises OSError where no descriptor is left: getaddrinfo says then that there is no such name."""
+    _need_descriptor()
+    try:
+        return socket.getaddrinfo(host, port, family, kind)
+    except socket.gaierror:
+        _need_descriptor()
+        raise
+
+
+def _need_descriptor() -> None:
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close()
 
 
 def literal_family(host: str) -> int | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import NamedTuple
 
-from tunnelctl.engine.event import Semaphore
+from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.digest_server import SALT as NONCE_SALT

@@ -38,6 +38,12 @@ class Stream:
         """Calls `callback` once, when the sink has gone although nobody writes to it."""
         raise NotImplementedError
 
+    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+        """Calls `callback` once, when the peer has ended its direction, be it with bytes before it that nobody has read; None: no
+        longer. It may only have half-closed, or have gone: nothing but a write tells.
+        """
+        raise NotImplementedError
+
     def socket_fd(self) -> int | None:
         """The descriptor, if source and sink are a socket of ours, which can be spliced without ever blocking."""
         return None

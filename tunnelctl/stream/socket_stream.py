@@ -70,6 +70,9 @@ class SocketStream(Stream):
     def on_broken(self, callback: Callable[[], None]) -> None:
         self.descriptor.watch(callback)
 
+    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+        self.descriptor.watch_peer(callback)
+
     def socket_fd(self) -> int | None:
         return self.descriptor.fd
 

@@ -250,6 +250,9 @@ class TLSStream(Stream):
     def on_broken(self, callback: Callable[[], None]) -> None:
         self._inner.on_broken(callback)
 
+    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+        self._inner.on_peer_closed(callback)
+
     # -- ends ------------------------------------------------------------------------------------------------------------------
 
     def send_eof(self) -> None:

@@ -1,0 +1,238 @@
+"""Limiters: never too many at once, in turn, and no owner more than its share."""
+
+import math
+import threading
+
+import pytest
+
+from tests.engine.tools import bounded, settle, turns
+from tunnelctl.engine.kernel import CancelScope, Nursery, QueueFullError, checkpoint, move_on_after, sleep
+from tunnelctl.engine.limiter import FairLimiter, Semaphore
+from tunnelctl.engine.outside import to_thread
+
+
+async def hold(limiter: FairLimiter, owner: str, log: list[str], *, until: CancelScope) -> None:
+    """Takes a place and keeps it until the scope is cancelled."""
+    with until:
+        await limiter.acquire(owner)
+        log.append(owner)
+        try:
+            await sleep(math.inf)
+        finally:
+            limiter.release(owner)
+
+
+def test_one_owner_gets_no_more_than_its_share_and_others_do_not_wait() -> None:
+    async def main() -> None:
+        limiter, log, scopes = FairLimiter(10, 3, 100), [], [CancelScope() for _ in range(9)]
+        async with Nursery() as nursery:
+            for scope in scopes[:8]:
+                nursery.start_soon(lambda scope=scope: hold(limiter, "greedy", log, until=scope))
+            await settle()
+            assert log == ["greedy"] * 3
+            nursery.start_soon(lambda: hold(limiter, "other", log, until=scopes[8]))
+            await settle()
+            assert log == ["greedy"] * 3 + ["other"]
+            scopes[0].cancel()
+            await settle()
+            assert log == ["greedy"] * 3 + ["other", "greedy"]
+            nursery.cancel_scope.cancel()
+
+    bounded(main)
+
+
+def test_free_places_go_to_the_owners_in_turn() -> None:
+    """However long the queue of one of them is."""
+
+    async def main() -> None:
+        limiter, log = FairLimiter(1, 1, 100), []
+
+        async def once(owner: str) -> None:
+            await limiter.acquire(owner)
+            log.append(owner)
+            await checkpoint()
+            limiter.release(owner)
+
+        async with Nursery() as nursery:
+            for owner in ("a", "a", "a", "a", "b", "b", "c"):
+                nursery.start_soon(once, owner)
+        assert log == ["a", "a", "b", "c", "a", "b", "a"]
+
+    bounded(main)
+
+
+def test_the_queue_of_an_owner_is_bounded() -> None:
+    async def main() -> None:
+        limiter = FairLimiter(1, 1, 2)
+        await limiter.acquire("a")
+        async with Nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(limiter.acquire, "a")
+            await settle()
+            with pytest.raises(QueueFullError):
+                await limiter.acquire("a")
+            with move_on_after(0) as scope:  # another owner has a queue of its own
+                await limiter.acquire("b")
+            assert scope.cancelled_caught
+            nursery.cancel_scope.cancel()
+        assert not limiter._queues
+
+    bounded(main)
+
+
+def test_without_a_queue_the_next_one_is_turned_away_at_once() -> None:
+    async def main() -> None:
+        limiter = FairLimiter(1, 1, 0)
+        await limiter.acquire("a")
+        with pytest.raises(QueueFullError):
+            await limiter.acquire("b")
+        limiter.release("a")
+        await limiter.acquire("b")
+
+    bounded(main)
+
+
+def test_who_gives_up_takes_no_place_along() -> None:
+    """Neither while it waits, nor in the turn in which it got the place."""
+
+    async def main() -> None:
+        limiter, log = FairLimiter(1, 1, 10), []
+        gone, late = CancelScope(), CancelScope()
+        async with Nursery() as nursery:
+            await limiter.acquire("a")
+            nursery.start_soon(lambda: hold(limiter, "gone", log, until=gone))
+            nursery.start_soon(lambda: hold(limiter, "late", log, until=late))
+            await settle()
+            gone.cancel()
+            await settle()
+            limiter.release("a")
+            late.cancel()
+            await settle()
+            with move_on_after(0.1) as scope:
+                await limiter.acquire("a")
+            assert not scope.cancelled_caught
+        assert log == ["late"]
+
+    bounded(main)
+
+
+def test_an_abandoned_thread_holds_its_place_until_it_has_finished() -> None:
+    release = threading.Event()
+
+    async def main() -> None:
+        limiter = FairLimiter(2, 1, 0)
+        with move_on_after(0.001) as scope:
+            await to_thread(release.wait, 5, limiter=limiter, owner="a")
+        assert scope.cancelled_caught
+        with pytest.raises(QueueFullError):
+            await to_thread(abs, -1, limiter=limiter, owner="a")
+        assert await to_thread(abs, -1, limiter=limiter, owner="b") == 1
+        release.set()
+        while limiter._held:
+            await sleep(0.001)
+        assert await to_thread(abs, -1, limiter=limiter, owner="a") == 1
+
+    try:
+        bounded(main)
+    finally:
+        release.set()
+
+
+def test_a_thread_that_cannot_be_had_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunnelctl.engine import outside
+    from tunnelctl.engine.kernel import BusyResourceError
+
+    monkeypatch.setattr(outside, "MAX_THREADS", 0)
+
+    async def main() -> None:
+        limiter = FairLimiter(1, 1, 0)
+        for _ in range(3):
+            with pytest.raises(BusyResourceError, match="0 threads"):
+                await to_thread(abs, -1, limiter=limiter, owner="a")
+
+    bounded(main)
+
+
+# --- semaphores
+
+
+def test_a_semaphore_lets_only_so_many_in() -> None:
+    async def main() -> None:
+        inside = most = 0
+        turn = Semaphore(3)
+
+        async def child(number: int) -> None:
+            nonlocal inside, most
+            async with turn:
+                inside += 1
+                most = max(most, inside)
+                await turns(1 + number % 4)
+                inside -= 1
+
+        async with Nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(child, number)
+        assert most == 3
+        assert inside == 0
+
+    bounded(main)
+
+
+def test_a_place_is_free_again_after_an_error_and_a_cancellation() -> None:
+    async def main() -> None:
+        turn = Semaphore(1)
+        with pytest.raises(ValueError, match="mine"):
+            async with turn:
+                raise ValueError("mine")
+        with move_on_after(0) as scope:
+            async with turn:
+                await sleep(math.inf)
+        assert scope.cancelled_caught
+        async with turn:
+            with move_on_after(0) as scope:
+                async with turn:
+                    raise AssertionError
+            assert scope.cancelled_caught
+        async with turn:  # a waiter that gave up took no place with it
+            pass
+
+    bounded(main)
+
+
+def test_a_place_that_is_given_to_a_waiter_that_was_cancelled_goes_to_the_next() -> None:
+    async def main() -> None:
+        turn, got = Semaphore(1), []
+
+        async def waiter(scope: CancelScope, name: str) -> None:
+            with scope:
+                async with turn:
+                    got.append(name)
+                    await checkpoint()
+
+        async with Nursery() as nursery:
+            first = CancelScope()
+            async with turn:
+                nursery.start_soon(waiter, first, "first")
+                nursery.start_soon(waiter, CancelScope(), "second")
+                await settle()
+            first.cancel()
+        assert got == ["first", "second"]
+
+    bounded(main)
+
+
+def test_a_semaphore_is_served_in_the_order_of_arrival() -> None:
+    async def main() -> list[int]:
+        turn, order = Semaphore(1), []
+
+        async def child(number: int) -> None:
+            async with turn:
+                order.append(number)
+                await turns(1 + number % 3)
+
+        async with Nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(child, number)
+        return order
+
+    assert bounded(main) == list(range(20))
