@@ -294,13 +294,14 @@ def serve():
 
 threading.Thread(target=serve, daemon=True).start()
 complete_names_only()
-for name in ("secret", "secret.corp", "www.example.com"):
-    try:
-        run(resolve, name, 80)
-    except socket.gaierror:
-        pass
-print(*sorted(set(asked)))
-print(*(address.host for address in run(resolve, "localhost", 80)))
+for owner in (None, "client"):
+    for name in ("secret", "secret.corp", "www.example.com"):
+        try:
+            run(resolve, name, 80, socket.AF_UNSPEC, owner)
+        except socket.gaierror:
+            pass
+    print(*sorted(set(asked)))
+    print(*(address.host for name in ("localhost", "one-label") for address in run(resolve, name, 80, socket.AF_INET, owner)))
 """
 
 
@@ -308,8 +309,29 @@ print(*(address.host for address in run(resolve, "localhost", 80)))
 def test_a_search_list_completes_no_name(tmp_path: Path) -> None:
     """Whatever resolv.conf says; and what stands in /etc/hosts is found as ever."""
     (tmp_path / "resolv.conf").write_text("search corp.test sub.test\noptions ndots:5\nnameserver 127.0.0.77\n")
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n127.0.0.9 a.b One-Label # comment\n")
     (tmp_path / "program.py").write_text(NAME_SERVER)
-    script = f'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
+    mounts = [f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("resolv.conf", "hosts")]
+    script = f'{" && ".join(mounts)} && exec "$@"'
     command = ["unshare", "-rmn", "sh", "-c", f"ip link set lo up && {script}", "sh", sys.executable, str(tmp_path / "program.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    assert done.stdout.splitlines() == ["secret secret.corp www.example.com", "127.0.0.1"], done.stderr
+    assert done.stdout.splitlines() == 2 * ["secret secret.corp www.example.com", "127.0.0.1 127.0.0.9"], done.stderr
+
+
+def test_a_name_of_one_label_is_looked_up_for_a_client_with_the_dot_of_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is in /etc/hosts, where names have none."""
+    asked: list[bytes] = []
+
+    def lookup(host: bytes, *_: object) -> Answer:
+        asked.append(host)
+        return answer("192.0.2.1")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(resolver, "HOSTS", str(tmp_path / "hosts"))
+    for owner, name in ((None, "db"), ("client", "db"), ("client", "db.example")):
+        bounded(lambda name=name, owner=owner: resolve(name, 80, owner=owner))
+    (tmp_path / "hosts").write_text("# db\n192.0.2.1\tfirst DB\n")
+    bounded(lambda: resolve("db", 80, owner="client"))
+    assert asked == [b"db", b"db.", b"db.example", b"db"]

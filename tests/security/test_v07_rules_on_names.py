@@ -1,5 +1,9 @@
 """V7: a rule on a name holds for every spelling of that name, and for no other name."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,3 +112,49 @@ def test_every_spelling_of_a_name_is_one_name(labels: list[str], random: "object
     for spelling in (f"[{name}]", f"{name}..", f".{name}", f" {name}", f"{name} "):
         with pytest.raises(AddressError):
             parse_authority(f"{spelling}:1")
+
+
+SEARCHED = """
+import socket, sys, threading
+from tests.server.harness import Proxy, Trap
+
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.77", 53))
+known = {"secret.corp.test", "one.example"}
+asked = []
+
+def serve():
+    while True:
+        question, client = server.recvfrom(512)
+        labels, at = [], 12
+        while size := question[at]:
+            labels.append(question[at + 1 : at + 1 + size].decode())
+            at += 1 + size
+        name, kind = ".".join(labels).lower(), question[at + 1 : at + 5]
+        asked.append(name)
+        found = name in known and kind == b"\\0\\1\\0\\1"
+        flags = b"\\x81\\x80" if name in known else b"\\x81\\x83"
+        record = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4\\x7f\\0\\0\\1" if found else b""
+        counts = question[4:6] + (b"\\0\\1" if found else b"\\0\\0") + bytes(4)
+        server.sendto(question[:2] + flags + counts + question[12 : at + 5] + record, client)
+
+threading.Thread(target=serve, daemon=True).start()
+with Trap() as trap, Proxy("127.0.0.0/8:*", "*:*", deny=("*.corp.test:*",)) as proxy:
+    hosts = ("secret.corp.test", "secret", "secret.", "SECRET", "secret.corp")
+    print(*(proxy.refusal(f"{host}:{trap.port}").status for host in hosts))
+    print(*(record["target"].rpartition(":")[0] for record in proxy.wait_for_records(5)))
+print(*sorted(set(asked)))
+"""
+
+
+@pytest.mark.peer("unshare", "ip")
+def test_h5_a_search_list_leads_past_no_rule(tmp_path: Path) -> None:
+    """Hosts get one from DHCP, and pods have three, with ndots:5: a short name would reach what the long one is denied."""
+    (tmp_path / "resolv.conf").write_text("search corp.test test\noptions ndots:5\nnameserver 127.0.0.77\n")
+    script = f'ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
+    command = ["unshare", "-rmn", "sh", "-c", script, "sh", sys.executable, "-c", SEARCHED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    statuses, logged, asked = done.stdout.splitlines()
+    assert statuses == "403 502 502 502 502", done.stderr
+    assert logged == "secret.corp.test secret secret secret secret.corp"
+    assert asked == "secret secret.corp"

@@ -75,7 +75,7 @@ def test_a_request_shows_neither_credentials_nor_payload() -> None:
 def test_a_fault_while_a_password_is_at_hand_shows_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tunnelctl.server import users
 
-    async def broken(self: users.Users, user: str, password: str) -> bool:
+    async def broken(self: users.Users, user: str, password: str, client: str) -> bool:
         raise ValueError("a fault of ours")
 
     path = users_file(tmp_path, alice=CANARY)

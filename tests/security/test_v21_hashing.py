@@ -2,43 +2,82 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import SECONDS, Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
-from tunnelctl.server import users
+from tests.server.harness import (
+    SECONDS,
+    Client,
+    Proxy,
+    basic,
+    cheap_hashes,  # noqa: F401  (a fixture)
+    connect_request,
+    digest_users_file,
+    users_file,
+)
+from tunnelctl.proto.challenge import parse_challenges
+from tunnelctl.proto.digest import DigestClient
+from tunnelctl.server import throttle, users
+
+ATTACKER, ANOTHER = "127.0.0.66", "127.0.0.77"
+NOBODY_LISTENS = "127.0.0.1:1"  # no test asks for more than a login
+
+
+class Hashes:
+    """scrypt as these tests have it: each waits for `release`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[str] = []  # the passwords
+        self.release = threading.Event()
+        self.derive = users._derive
+        monkeypatch.setattr(users, "_derive", self)
+
+    def __call__(self, password: str, *rest: object) -> bytes:
+        self.begun.append(password)
+        assert self.release.wait(SECONDS)  # as scrypt does, it lets go the interpreter's lock
+        return self.derive(password, *rest)  # type: ignore[arg-type]
+
+
+@contextmanager
+def guessing(proxy: Proxy, count: int, source: str = ATTACKER) -> Iterator[list[Client]]:
+    """As many clients, each with a wrong password of its own."""
+    clients = [proxy.client(source) for _ in range(count)]
+    try:
+        for number, client in enumerate(clients):
+            client.send(connect_request(NOBODY_LISTENS, basic("alice", f"guess{number}")))
+        yield clients
+    finally:
+        for client in clients:
+            client.sock.close()
+
+
+def status(proxy: Proxy, user: str, password: str, source: str = "127.0.0.1") -> int:
+    with proxy.client(source) as client:
+        client.send(connect_request(NOBODY_LISTENS, basic(user, password)))
+        return client.answer().status
 
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty at once, of which none ends before a byte has gone there and back."""
+    """None of them ends before a byte has gone there and back."""
     path = users_file(tmp_path, alice="secret")
     right = basic("alice", "secret")
     with ScriptedServer(echo) as target, Proxy(users=path) as proxy, proxy.tunnel(target.authority, right) as live:
-        derive, hashed, release = users._derive, [], threading.Event()
-
-        def slow(*arguments: object) -> bytes:
-            hashed.append(1)
-            assert release.wait(SECONDS)  # as scrypt does, it lets go the interpreter's lock
-            return derive(*arguments)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(users, "_derive", slow)
-        guessers = [proxy.client() for _ in range(20)]
-        for number, guesser in enumerate(guessers):
-            guesser.send(connect_request(target.authority, basic("alice", f"guess{number}")))
-        wait_until(lambda: len(hashed) == users.AT_ONCE, SECONDS, "all that may be under way")
-        for _ in range(20):
-            assert live.echoes(b"x")
-        with proxy.tunnel(target.authority, right):  # who has logged in before does not queue
-            assert len(hashed) == users.AT_ONCE
-        release.set()
-        assert [guesser.answer().status for guesser in guessers] == [407] * 20
-        for guesser in guessers:
-            guesser.sock.close()
-    assert len(hashed) == 20
+        hashes = Hashes(monkeypatch)
+        with guessing(proxy, throttle.BURST) as guessers:
+            wait_until(lambda: len(hashes.begun) == users.AT_ONCE, SECONDS, "all that may be under way")
+            for _ in range(20):
+                assert live.echoes(b"x")
+            with proxy.tunnel(target.authority, right):  # who has logged in before does not queue
+                assert len(hashes.begun) == users.AT_ONCE
+            hashes.release.set()
+            assert [guesser.answer().status for guesser in guessers] == [407] * throttle.BURST
+    assert len(hashes.begun) == throttle.BURST
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -56,11 +95,112 @@ def test_no_more_are_computed_at_once_than_said(tmp_path: Path, monkeypatch: pyt
         return b""
 
     monkeypatch.setattr(users, "_derive", derive)
-    with Proxy(users=path) as proxy:
-        guessers = [proxy.client() for _ in range(20)]
-        for guesser in guessers:
-            guesser.send(connect_request("127.0.0.1:1", basic("alice", "x")))
-        for guesser in guessers:
-            assert guesser.answer().status == 407
-            guesser.sock.close()
+    with Proxy(users=path) as proxy, guessing(proxy, throttle.BURST) as guessers:
+        assert [guesser.answer().status for guesser in guessers] == [407] * throttle.BURST
     assert most[0] == users.AT_ONCE
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_the_queue_of_one_address_is_not_that_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of its logins wait, the next hash is the other's; and what has waited is not computed once it is hopeless."""
+    path = users_file(tmp_path, alice="secret", bob="b-pw")
+    hashes = Hashes(monkeypatch)
+    with Proxy(users=path) as proxy, guessing(proxy, 40) as guessers:
+        wait_until(lambda: len(hashes.begun) == users.AT_ONCE, SECONDS, "all that may be under way")
+        with proxy.client(ANOTHER) as other:
+            other.send(connect_request(NOBODY_LISTENS, basic("bob", "b-pw")))
+            wait_until(lambda: waiting(proxy) >= 41, SECONDS, "all of them")
+            hashes.release.set()
+            assert other.answer().status == 502
+        statuses = [guesser.answer().status for guesser in guessers]
+    assert "b-pw" in hashes.begun[: 2 * users.AT_ONCE]
+    assert set(statuses) == {407, 429}
+    assert len(hashes.begun) <= 1 + throttle.BURST + users.AT_ONCE
+
+
+def waiting(proxy: Proxy) -> int:
+    """How many clients the proxy has."""
+    return sum(f":{proxy.port:04X} " in line.split()[1] + " " and line.split()[3] == "01" for line in tcp())
+
+
+def tcp() -> list[str]:
+    return Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_wrong_logins_are_slowed_down_and_then_refused_for_that_address_alone(tmp_path: Path) -> None:
+    path = users_file(tmp_path, alice="secret", bob="b-pw")
+    with Proxy(users=path) as proxy:
+        begun = time.monotonic()
+        assert [status(proxy, "alice", f"guess{number}", ATTACKER) for number in range(3)] == [407] * 3
+        assert time.monotonic() - begun >= 6 * throttle.FIRST_DELAY
+        with guessing(proxy, throttle.BURST - 3) as rest:
+            assert {client.answer().status for client in rest} == {407}
+        with proxy.client(ATTACKER) as client:
+            client.send(connect_request(NOBODY_LISTENS, basic("alice", "secret")))
+            answer = client.answer()
+        assert (answer.status, answer.error) == (429, "http_request_denied")
+        assert 1 <= int(answer.fields["retry-after"]) <= throttle.REFILL_SECONDS
+        assert "proxy-authenticate" not in answer.fields, "a browser would ask its user for another password"
+        assert status(proxy, "bob", "b-pw", ANOTHER) == 502
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_who_was_in_before_is_let_in_from_that_address_too(tmp_path: Path) -> None:
+    path = users_file(tmp_path, alice="secret")
+    with Proxy(users=path) as proxy:
+        assert status(proxy, "alice", "secret") == 502
+        with guessing(proxy, throttle.BURST) as clients:
+            assert {client.answer().status for client in clients} == {407}
+        assert status(proxy, "alice", "guess", ATTACKER) == 429
+        assert status(proxy, "alice", "secret", ATTACKER) == 502
+
+
+def test_h4_wrong_answers_to_digest_challenges_count_as_well(tmp_path: Path) -> None:
+    with Proxy(users=digest_users_file(tmp_path, alice="secret")) as proxy:
+        challenges = parse_challenges([proxy.ask(connect_request(NOBODY_LISTENS)).fields["proxy-authenticate"]])
+        clients = [proxy.client(ATTACKER) for _ in range(throttle.BURST)]
+        for number, client in enumerate(clients):
+            wrong = DigestClient(challenges[0], "alice", f"guess{number}", "c")
+            client.send(connect_request(NOBODY_LISTENS, f"Proxy-Authorization: {wrong.authorize('CONNECT', NOBODY_LISTENS)}"))
+        assert {client.answer().status for client in clients} == {407}
+        for client in clients:
+            client.sock.close()
+        right = DigestClient(challenges[0], "alice", "secret", "c")
+        for source, expected in ((ATTACKER, 429), (ANOTHER, 502)):
+            with proxy.client(source) as client:
+                client.send(connect_request(NOBODY_LISTENS, f"Proxy-Authorization: {right.authorize('CONNECT', NOBODY_LISTENS)}"))
+                assert client.answer().status == expected
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_who_has_left_is_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = users_file(tmp_path, alice="secret")
+    hashes = Hashes(monkeypatch)
+    with Proxy(users=path) as proxy:
+        with guessing(proxy, throttle.BURST) as clients:
+            wait_until(lambda: len(hashes.begun) == users.AT_ONCE, SECONDS, "all that may be under way")
+            for client in clients:
+                client.reset()
+            proxy.wait_for_records(throttle.BURST)
+        hashes.release.set()
+        assert {record["status"] for record in proxy.records()} == {499}
+        assert status(proxy, "alice", "secret", ANOTHER) == 502
+    assert len(hashes.begun) == users.AT_ONCE + 1
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_a_browser_that_opens_many_tunnels_at_once_costs_few_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first ones are computed; those that waited behind them find the password known."""
+    path = users_file(tmp_path, alice="secret")
+    hashes = Hashes(monkeypatch)
+    with Proxy(users=path) as proxy:
+        clients = [proxy.client() for _ in range(30)]
+        for client in clients:
+            client.send(connect_request(NOBODY_LISTENS, basic("alice", "secret")))
+        wait_until(lambda: waiting(proxy) >= 30 and len(hashes.begun) == users.AT_ONCE, SECONDS, "all of them")
+        hashes.release.set()
+        assert {client.answer().status for client in clients} == {502}
+        for client in clients:
+            client.sock.close()
+    assert len(hashes.begun) == users.AT_ONCE

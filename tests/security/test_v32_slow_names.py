@@ -3,12 +3,24 @@
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import LOOPBACK, SECONDS, Names, Proxy, connect_request
+from tests.server.harness import (
+    LOOPBACK,
+    SECONDS,
+    Names,
+    Proxy,
+    basic,
+    cheap_hashes,  # noqa: F401  (a fixture)
+    connect_request,
+    users_file,
+)
 from tunnelctl.engine import outside
+from tunnelctl.engine.resolver import LOOKUPS_OF_ONE
 
 BRIEF = 0.2
 
@@ -30,21 +42,53 @@ class Slow(Names):
         return super().__call__(host, port, *rest)
 
 
+ATTACKER = "127.0.0.66"
+
+
 def test_slow_names_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Slow(monkeypatch)
     with ScriptedServer(echo) as target, Proxy(LOOPBACK, "*.slow.test:*", "fast.test:*", dial_timeout=SECONDS) as proxy:
-        stuck = [proxy.client() for _ in range(50)]
+        stuck = [proxy.client(ATTACKER) for _ in range(50)]
         for number, client in enumerate(stuck):
             client.send(connect_request(f"n{number}.slow.test:1"))
+        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "all that one address may have")
         begun = time.monotonic()
         for host in ("127.0.0.1", "fast.test"):
             with proxy.tunnel(f"{host}:{target.port}") as client:
                 assert client.echoes()
         assert time.monotonic() - begun < SECONDS / 2
+        assert names.under_way == LOOKUPS_OF_ONE
         names.release.set()
         for client in stuck:
             assert client.answer().error == "dns_error"
             client.sock.close()
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_h3_a_client_that_leaves_at_once_takes_no_thread_from_others(
+    leave: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """140 dead names, each asked for and left: the lookups, the first logins and the log of the others go on."""
+    names = Slow(monkeypatch)
+    rules = (LOOPBACK, "*.slow.test:*", "fast.test:*")
+    users = users_file(tmp_path, alice="secret", bob="b-pw")
+    login = basic("alice", "secret")
+    with ScriptedServer(echo) as target, Proxy(*rules, users=users, dial_timeout=SECONDS) as proxy:
+        with proxy.tunnel(target.authority, login):  # so that the attacker's logins cost nothing
+            pass
+        for number in range(140):
+            client = proxy.client(ATTACKER)
+            client.send(connect_request(f"n{number}.slow.test:1", login))
+            client.reset() if leave == "reset" else client.sock.close()
+        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "all that one address may have")
+        begun = time.monotonic()
+        with proxy.tunnel(f"fast.test:{target.port}", basic("bob", "b-pw")) as client:
+            assert client.echoes()
+        assert time.monotonic() - begun < SECONDS / 2
+        wait_until(lambda: any(record["target"].startswith("fast.test") for record in proxy.records()), SECONDS, "the record")
+        assert names.under_way <= LOOKUPS_OF_ONE
+        names.release.set()
 
 
 def test_the_look_up_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -388,7 +388,7 @@ class Names:
         monkeypatch.setattr(socket, "getaddrinfo", self)
 
     def __call__(self, host: str | bytes, port: int, *_: object) -> list[tuple[object, ...]]:
-        name = host.decode() if isinstance(host, bytes) else host
+        name = (host.decode() if isinstance(host, bytes) else host).removesuffix(".")  # the root's, which changes nothing
         self.asked.append(name)
         answers = self._answers[name]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -28,7 +28,7 @@ from tunnelctl.proto.challenge import parse_challenges
 from tunnelctl.proto.digest import DigestClient, is_stale
 from tunnelctl.proto.policy import Policy
 from tunnelctl.server import serve
-from tunnelctl.server.in_force import InForce, counted, reload_all
+from tunnelctl.server.in_force import InForce, Rereading, counted
 from tunnelctl.server.policy_file import load_policy
 
 # No test asks for more than a status: nothing is behind the target.
@@ -69,7 +69,10 @@ def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
     reads = iter([lambda: 1, failing])
     broken, good = InForce("number", lambda: next(reads)()), InForce("list", list[int])
     before = good.now
-    reload_all((broken, good), lambda *_, **__: None)
+    files = Rereading((broken, good), lambda *_, **__: None)
+    assert files.begin()
+    files.run()
+    assert files.begin()
     assert broken.now == 1
     assert good.now is not before
 
@@ -289,10 +292,10 @@ def test_the_authority_of_clients_is_read_again_as_well(tmp_path: Path) -> None:
 
 
 def statuses(serve: Workers, login: str) -> set[int]:
-    """What enough connections get that each worker has had some."""
+    """What enough connections get that each worker has had some; each from another address, for wrong logins slow one down."""
     found = set()
-    for _ in range(20):
-        with serve.client() as client:
+    for number in range(1, 21):
+        with serve.client(f"127.0.3.{number}") as client:
             client.send(connect_request(TARGET, login))
             found.add(int(client.head()[9:12]))
     return found

@@ -24,10 +24,9 @@ from tests.server.harness import (
     dialled,
     users_file,
 )
-from tunnelctl.engine.kernel import BusyResourceError, sleep
+from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
 from tunnelctl.server import session as under_test
 from tunnelctl.server import users
-from tunnelctl.stream import dial as stream_dial
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -130,13 +129,15 @@ def test_s19_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_s19_look_ups_that_hang_take_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def busy(*_: object) -> None:
-        raise BusyResourceError("no thread")
+    for error, status in ((BusyResourceError("no thread"), 503), (QueueFullError("256 wait already"), 429)):
 
-    monkeypatch.setattr(under_test, "resolve", busy)
-    with Proxy("*:*") as proxy:
-        answer = proxy.refusal("target.test:1")
-    assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
+        async def busy(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(under_test, "resolve", busy)
+        with Proxy("*:*") as proxy:
+            answer = proxy.refusal("target.test:1")
+        assert (answer.status, answer.error, answer.fields["retry-after"]) == (status, "connection_limit_reached", "1")
 
 
 @pytest.mark.parametrize(
@@ -249,28 +250,66 @@ def live(proxy: Proxy) -> int:
     return sum(f":{proxy.port:04X} " in line and " 01 " in line for line in table)
 
 
-def test_a_client_that_resets_in_the_dial_has_both_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever joins decisions with ends must not count it as open for ever."""
-    dialling, go = threading.Event(), threading.Event()
-    original = stream_dial.dial
-
-    async def dial(*arguments: object) -> object:
-        dialling.set()
-        while not go.is_set():
-            await sleep(0.005)
-        return await original(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(under_test, "dial", dial)
-    with ScriptedServer(echo) as target, Proxy() as proxy:
-        client = proxy.client()
-        client.send(connect_request(target.authority))
-        assert dialling.wait(SECONDS)
+def test_l6_a_client_that_resets_in_the_dial_is_given_up_at_once() -> None:
+    """And has one record, for nobody told it anything."""
+    with blackhole() as port, Proxy(dial_timeout=SECONDS) as proxy:
+        before, client = dials(port), proxy.client()
+        client.send(connect_request(f"127.0.0.1:{port}"))
+        wait_until(lambda: dials(port) > before, SECONDS, "the dial")
         client.reset()
-        wait_until(lambda: live(proxy) == 0, SECONDS, "the reset")
-        go.set()
-        decision, end = proxy.wait_for_records(2)
-    assert decision["id"] == end["id"]
-    assert (end["ended_by"], end["cause"], end["sent"], end["received"]) == ("client", "gone", 0, 0)
+        (record,) = proxy.wait_for_records(1)
+        assert dials(port) == before
+    assert (record["event"], record["status"], record["error"], record["rule"]) == ("decision", 499, "", "the client left")
+    assert record["phases"]["dial"] < SECONDS / 2
+
+
+def test_l6_a_client_that_resets_in_a_lookup_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def lookup(*_: object) -> None:
+        asked.set()
+        assert release.wait(SECONDS)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    try:
+        with Proxy("*.test:*", dial_timeout=SECONDS) as proxy:
+            client = proxy.client()
+            client.send(connect_request("target.test:1"))
+            assert asked.wait(SECONDS)
+            client.reset()
+            (record,) = proxy.wait_for_records(1)
+            assert (record["status"], record["phase"]) == (499, "lookup")
+            release.set()
+    finally:
+        release.set()
+
+
+def test_l6_a_client_that_has_only_half_closed_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have sent all that it ever sends: `printf ... | nc -N` does."""
+
+    def script(peer: Conversation) -> None:
+        assert peer.read_to_end() == b"question"
+        peer.send(b"answer")
+
+    with ScriptedServer(script) as target, Proxy() as proxy, proxy.client() as client:
+        client.send(connect_request(target.authority) + b"question")
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest() == b"HTTP/1.1 200 Connection established\r\n\r\nanswer"
+
+
+def test_l6_a_client_that_has_half_closed_or_left_is_not_served_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "HALF_CLOSED_SECONDS", BRIEF)
+    with blackhole() as port, Proxy(dial_timeout=SECONDS) as proxy, proxy.client() as client:
+        client.send(connect_request(f"127.0.0.1:{port}"))
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().error == "connection_timeout"
+        (record,) = proxy.wait_for_records(1)
+    assert sum(record["phases"].values()) < SECONDS / 2
+
+
+def dials(port: int) -> int:
+    """How many wait for an answer to a SYN to that port."""
+    return sum(f"0100007F:{port:04X} 02" in line for line in Path("/proc/self/net/tcp").read_text().splitlines())
 
 
 def test_a_target_that_resets_at_once() -> None:

@@ -1,11 +1,13 @@
 """Reading what an operator has written."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from tunnelctl.errors import SettingsError
+from tunnelctl.server import text_file
 from tunnelctl.server.text_file import read_text
 
 
@@ -32,6 +34,43 @@ def test_what_cannot_be_read(name: str, cause: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         read_text(path, "the file", 1 << 20)
     assert (caught.value.what, caught.value.cause) == (f"the file {path}", cause)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_m6_a_pipe_that_nobody_writes_to_keeps_nobody_waiting(
+    opened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether nobody has its other end, or somebody who is silent."""
+    monkeypatch.setattr(text_file, "PIPE_SECONDS", 0.1)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR) if opened else None
+    try:
+        with pytest.raises(SettingsError, match="pipe"):
+            read_text(str(path), "the file", 9)
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
+def test_what_comes_through_a_pipe_piece_by_piece_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    reading = threading.Event()
+
+    def write() -> None:
+        for piece in (b"one ", b"two ", b"three"):
+            os.write(writer, piece)
+            reading.wait(0.02)
+        os.close(writer)
+
+    other = threading.Thread(target=write)
+    other.start()
+    try:
+        assert read_text(str(path), "the file", 99) == "one two three"
+    finally:
+        other.join()
 
 
 def test_a_pipe_is_read_once_and_not_empty_the_second_time() -> None:

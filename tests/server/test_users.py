@@ -19,7 +19,7 @@ LINE = "alice:scrypt:4:8:1:c2FsdHNhbHQ=:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB
 
 def check(users: Users, *pairs: tuple[str, str]) -> list[bool]:
     async def main() -> list[bool]:
-        return [await users.check(user, password) for user, password in pairs]
+        return [await users.check(user, password, "192.0.2.1") for user, password in pairs]
 
     return run(main)
 
@@ -327,7 +327,7 @@ def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.Mon
             async with Nursery() as logins:
                 nursery.start_soon(turn)
                 for number in range(8):
-                    logins.start_soon(users.check, f"user{number}", "x")
+                    logins.start_soon(users.check, f"user{number}", "x", "192.0.2.1")
             nursery.cancel_scope.cancel()
 
     run(main)
@@ -348,14 +348,14 @@ def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch)
         users = Users({}, {}, None, Kept())
         for _ in range(2 * under_test.AT_ONCE):
             with move_on_after(0.005):
-                await users.check("a", "x")
-        assert await users.check("a", "x") is False
+                await users.check("a", "x", "192.0.2.1")
+        assert await users.check("a", "x", "192.0.2.1") is False
 
     run(main)
 
 
 def test_without_a_thread_left_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def busy(*_: object) -> None:
+    async def busy(*_: object, **__: object) -> None:
         raise BusyResourceError("no thread")
 
     monkeypatch.setattr(under_test, "to_thread", busy)

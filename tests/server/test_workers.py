@@ -10,17 +10,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import ECONNREFUSED, ENOENT
+from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 from pathlib import Path
 
 import pytest
 
 from tests.client.harness import Recorder
+from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, wait_until
 from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import SECONDS, Client
+from tests.server.harness import (
+    SECONDS,
+    Client,
+    cheap_hashes,  # noqa: F401  (a fixture)
+    connect_request,
+    digest_users_file,
+    users_file,
+)
+from tunnelctl.proto.challenge import parse_challenges
+from tunnelctl.proto.digest import DigestClient
 from tunnelctl.server import workers as under_test
 from tunnelctl.server.metrics import Board
 from tunnelctl.server.serve import TICK_SECONDS
@@ -58,8 +68,8 @@ class Workers:
         listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listing.split()]
 
-    def client(self) -> Client:
-        return Client(self.address)
+    def client(self, source: str = "") -> Client:
+        return Client(self.address, source)
 
 
 @contextmanager
@@ -346,3 +356,165 @@ def test_a_port_in_use_by_somebody_who_does_not_share() -> None:
             assert process.wait(SECONDS) == 71
             assert process.stderr is not None
             assert process.stderr.read().decode().startswith(f"tunnelctl: cannot listen on {where}: address already in use\n")
+
+
+# --- the port, while workers die
+
+
+def somebody_else_binds(address: tuple[str, int] | str) -> bool:
+    """Whether another program can have the port: with SO_REUSEADDR, as servers do it."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(address)
+            other.listen()
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+            return False
+        return True
+
+
+def test_l7_the_port_is_never_free_and_nobody_is_refused_although_all_workers_die() -> None:
+    """Clients that come between two of them wait in the queue of the supervisor, and are served by the next one."""
+    with ScriptedServer(echo) as target, workers("--drain", "0") as serve:
+        for _ in range(3):
+            before = serve.pids()
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            for _ in before:
+                assert "another takes its place" in serve.line()
+            with serve.client() as client:  # both were dead when that was said
+                assert not somebody_else_binds(serve.address)
+                assert client.tunnel(target.authority).echoes()
+            wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "two others")  # noqa: B023
+
+
+def test_l7_a_dead_worker_leaves_no_moment_in_which_the_port_is_free() -> None:
+    taken, stop = [], threading.Event()
+
+    def try_to_take(address: tuple[str, int] | str) -> None:
+        while not stop.is_set():
+            taken.append(somebody_else_binds(address))
+
+    with workers("--drain", "0") as serve:
+        thief = threading.Thread(target=try_to_take, args=(serve.address,))
+        thief.start()
+        try:
+            for _ in range(3):
+                before = serve.pids()
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                for _ in before:
+                    serve.line()
+                wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "two others")  # noqa: B023
+        finally:
+            stop.set()
+            thief.join()
+    assert taken
+    assert not any(taken)
+
+
+def test_the_next_one_may_have_the_port_of_one_that_drains() -> None:
+    with ScriptedServer(echo) as target, workers() as old, old.client() as client:
+        client.tunnel(target.authority)
+        old.process.terminate()
+        wait_until(lambda: nobody_listens(old), SECONDS, "the drain")
+        with workers(listen=old.where) as new, new.client() as other:
+            assert other.tunnel(target.authority).echoes()
+            assert client.echoes()
+
+
+# --- what they count together
+
+
+def opened(serve: Workers, target: ScriptedServer, count: int, source: str = "") -> tuple[list[Client], list[int]]:
+    """Asks for as many tunnels; those that were granted, and the status of each answer."""
+    clients, statuses = [], []
+    for _ in range(count):
+        client = serve.client(source)
+        client.send(connect_request(target.authority))
+        statuses.append(int(client.head()[9:12]))
+        if statuses[-1] == 200:
+            clients.append(client)
+        else:
+            client.sock.close()
+    return clients, statuses
+
+
+@pytest.mark.parametrize(("flag", "refusal"), [("--max-tunnels", 503), ("--max-per-client", 429), ("--max-per-target", 503)])
+def test_caps_hold_over_all_workers(flag: str, refusal: int) -> None:
+    """And what a worker held that was killed is free again."""
+    with ScriptedServer(echo) as target, workers("--workers", "3", "--drain", "0", flag, "5") as serve:
+        clients, statuses = opened(serve, target, 20)
+        assert statuses == [200] * 5 + [refusal] * 15
+        clients.pop().sock.close()
+        wait_until(lambda: free(serve, target), SECONDS, "its place")
+        victim = serve.pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        serve.line()
+        left = [client for client in clients if not broken(client)]
+        again, statuses = opened(serve, target, 20)
+        assert len(left) + len(again) == 5
+        assert statuses.count(200) == len(again)
+        for client in (*clients, *again):
+            client.sock.close()
+
+
+def free(serve: Workers, target: ScriptedServer) -> bool:
+    clients, statuses = opened(serve, target, 1)
+    for client in clients:
+        client.sock.close()
+    return statuses == [200]
+
+
+def test_m7_an_answer_to_a_digest_challenge_is_good_once_over_all_workers(tmp_path: Path) -> None:
+    path = digest_users_file(tmp_path, alice="secret")
+    with workers("--workers", "4", "--users", path, "--drain", "0") as serve:
+        with serve.client() as client:
+            client.send(connect_request("127.0.0.1:1"))
+            challenges = parse_challenges([client.answer().fields["proxy-authenticate"]])
+        login = DigestClient(challenges[0], "alice", "secret", "c").authorize("CONNECT", "127.0.0.1:1")
+        statuses = []
+        for _ in range(40):
+            with serve.client() as client:
+                client.send(connect_request("127.0.0.1:1", f"Proxy-Authorization: {login}"))
+                statuses.append(client.answer().status)
+    assert statuses == [502] + [407] * 39
+
+
+# --- files that hang
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+@pytest.mark.parametrize("flag", ["--policy", "--users", "--tls-cert"])
+def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
+    count: str, flag: str, tmp_path: Path, cheap_hashes: None  # noqa: F811
+) -> None:
+    """Opening a FIFO waits for somebody to write to it, for good."""
+    path = tmp_path / "file"
+    flags = [flag, str(path)]
+    if flag == "--policy":
+        path.write_text("[[allow]]\ntargets = ['127.0.0.1:*']\n")
+    elif flag == "--users":
+        Path(users_file(tmp_path, alice="x")).rename(path)
+    else:
+        files = certificates.make(tmp_path)
+        path.write_bytes(Path(files.server[0]).read_bytes())
+        flags += ["--tls-key", str(files.server[1])]
+    with workers("--workers", count, *flags) as serve:
+        before = serve.pids()
+        path.unlink()
+        os.mkfifo(path)
+        for _ in range(2):
+            serve.process.send_signal(signal.SIGHUP)
+            line = serve.line()
+            assert line.startswith("tunnelctl: warning: the old "), line
+            assert f"{path}: " in line
+            assert "pipe" in line
+        if count == "2":
+            os.kill(before[0], signal.SIGKILL)
+            assert "another takes its place" in serve.line()
+            wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
+        serve.process.terminate()
+        assert serve.process.wait(SECONDS) == 0

@@ -16,7 +16,7 @@ from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, checkpoint, current_time, fail_after, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.stream import dial as dial_module
-from tunnelctl.stream.dial import DialError, dial, interleave
+from tunnelctl.stream.dial import MAX_ATTEMPTS, DialError, dial, interleave
 
 LOCAL = "127.0.0.1"
 
@@ -309,6 +309,21 @@ def test_list_of_errors_is_complete_and_in_order(monkeypatch: pytest.MonkeyPatch
             assert tried == [(first, ECONNREFUSED), (third, ECONNREFUSED), (hole, ETIMEDOUT)]
 
     go(main)
+
+
+def test_l1_a_name_with_thousands_of_addresses_is_a_bounded_number_of_attempts() -> None:
+    """Of both families, although there are more than enough of the first."""
+
+    async def main() -> DialError:
+        with refusing() as there:
+            many = [there._replace(host=f"127.{number >> 8}.{number & 255}.1") for number in range(3500)]
+            with pytest.raises(DialError) as caught:
+                await dial([*many, SocketAddress(socket.AF_INET6, "::1", there.port)], 0.0)
+            return caught.value
+
+    error = go(main)
+    assert len(error.attempts) == MAX_ATTEMPTS
+    assert socket.AF_INET6 in {address.family for address, _ in error.attempts}
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 16, 256
 
 
+HOSTS = "/etc/hosts"
+MAX_ADDRESSES = 64  # of a name; an answer of DNS has room for thousands, and each is judged and may be dialled
+
+
 class SocketAddress(NamedTuple):
     """Where a TCP socket can be connected to: AF_INET or AF_INET6, the address in text, and the port."""
 
@@ -43,7 +47,8 @@ def with_port(host: str, port: int) -> str:
 async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: str | None = None) -> list[SocketAddress]:
     """The addresses of a host in the order in which the system prefers them (RFC 6724), without repetition.
 
-    host: an address, or a name in ASCII (A-labels); owner: for whom it is, None where there is nobody else to be considered
+    host: an address, or a name in ASCII (A-labels)
+    owner: for which client it is, whose names are complete (see complete_names_only); None where there are no clients
 
     Raises socket.gaierror; OSError where the machine, not the name, is at fault; BusyResourceError when too many lookups hang, and
     QueueFullError when the owner's share is taken and too many of its lookups wait for it.
@@ -58,18 +63,31 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: s
     if owner is None:
         found = await to_thread(_look_up, *question)
     else:
-        found = await to_thread(_look_up, *question, limiter=_limiter(), owner=owner)
-    return list(dict.fromkeys(SocketAddress(entry[0], str(entry[4][0]), port) for entry in found))
+        found = await to_thread(_look_up_complete, *question, limiter=_limiter(), owner=owner)
+    return list(dict.fromkeys(SocketAddress(entry[0], str(entry[4][0]), port) for entry in found))[:MAX_ADDRESSES]
 
 
 def complete_names_only() -> None:
     """Has this process look up names as they stand, without the search list of resolv.conf(5), from now on.
 
     To a server a name is complete, as its rules read it: with `search corp.example`, `db` would reach db.corp.example, past a
-    rule on that name. The C library reads the variable in place of the list; a dot at the end of a name would do the same for
-    DNS, and would hide what stands in /etc/hosts.
+    rule on that name. The C library reads this variable in place of the list. A dot at the end of a name would do the same for
+    DNS, and would hide what is in /etc/hosts.
     """
     os.environ["LOCALDOMAIN"] = ""
+
+
+def _look_up_complete(host: bytes, port: int, family: int, kind: int) -> list[Any]:
+    """In a thread. systemd-resolved has a search list of its own, for names of one label; a dot at their end turns it off."""
+    return _look_up(host if b"." in host or _is_in_hosts_file(host) else host + b".", port, family, kind)
+
+
+def _is_in_hosts_file(name: bytes) -> bool:
+    try:
+        with open(HOSTS, "rb") as file:
+            return any(name in line.partition(b"#")[0].lower().split()[1:] for line in file)
+    except OSError:
+        return False
 
 
 def _limiter() -> FairLimiter:

@@ -1,15 +1,15 @@
 """The Digest scheme (RFC 7616), the server's half: challenges, and what comes back. `digest` has what both ends compute.
 
-A nonce carries the time it was made and a keyed hash of that, so nothing is kept for one that nobody answers. For one that was
-answered the counts are kept, so that an answer is good once: who has listened to one can otherwise open the same tunnel again
-until the nonce is too old. The memory for it is bounded, and what it had to forget is not taken again.
+A nonce carries the time it was made and a keyed hash of that, so nothing is kept for one that nobody answers. An answer is good
+once: an eavesdropper could otherwise open the same tunnel again until the nonce is too old. Whoever runs the server remembers
+which answers were used (see FirstUse), for all of its processes.
 """
 
 import hmac
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tunnelctl.errors import AddressError
@@ -24,8 +24,6 @@ MAX_REALM = 100  # characters: clients show it when they ask for the password
 
 # Long enough for a browser that reuses it; a client that comes later is told so, and answers anew without asking anybody.
 NONCE_SECONDS = 300.0
-TRACKED = 16384  # nonces whose counts are kept: 2 to 5 MB, for 50 new ones a second in that time
-WINDOW = 1024  # tunnels that a client opens at once on one nonce may arrive in any order, that far apart
 
 SALT = 12  # octets that keep apart the nonces of one moment
 _STAMP, _MAC = 6, 18  # octets: milliseconds of a clock that never turns back, and a hash; with SALT no padding in base64
@@ -100,43 +98,39 @@ def parse_answer(value: str) -> Answer | None:
         return None
 
 
-class Nonces:
-    """Makes nonces, and knows which were answered. One secret for all processes that share the listening addresses."""
+# Whether an answer is used for the first time; False where that is not known any more. It is asked with a number that stands for
+# the answer, with the time when the nonce was made, and with the present time, both in milliseconds.
+FirstUse = Callable[[int, int, int], bool]
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-        self._counts: dict[bytes, _Counts] = {}
-        self._forgotten = 0  # nonces made until then and not in _counts may have been used
+
+class Nonces:
+    """Makes nonces, and knows which answers were used. One for all processes that share the listening addresses."""
+
+    def __init__(self, secret: bytes, first_use: FirstUse) -> None:
+        self._secret, self._first_use = secret, first_use
 
     def make(self, made: int, salt: bytes) -> str:
         """made: now, in milliseconds; salt: SALT random octets"""
         stamp = made.to_bytes(_STAMP, "big") + salt
-        return b2a_base64(stamp + hmac.digest(self._secret, stamp, "sha256")[:_MAC], newline=False).decode("ascii")
+        return b2a_base64(stamp + self._mac(stamp)[:_MAC], newline=False).decode("ascii")
 
     def is_new(self, terms: Terms, now: int) -> bool:
-        """Whether the nonce is ours and not too old, and this count on it is seen for the first time."""
+        """Whether the nonce is ours and not too old, and this count on it is seen for the first time. 0 is no count (3.4)."""
         try:
             octets = a2b_base64(terms.nonce.encode("ascii"), strict_mode=True)
         except (Base64Error, UnicodeEncodeError):
             return False
-        stamp = octets[: _STAMP + SALT]
+        stamp, count = octets[: _STAMP + SALT], int(terms.nc, 16)
         made = int.from_bytes(stamp[:_STAMP], "big")
-        mac = hmac.digest(self._secret, stamp, "sha256")[:_MAC]
-        if not hmac.compare_digest(octets[_STAMP + SALT :], mac) or not made <= now <= made + NONCE_SECONDS * 1000:
+        if not hmac.compare_digest(octets[_STAMP + SALT :], self._mac(stamp)[:_MAC]):
             return False
-        return self._count(stamp, made, int(terms.nc, 16))
+        if not made <= now <= made + NONCE_SECONDS * 1000 or not count:
+            return False
+        number = int.from_bytes(self._mac(stamp + count.to_bytes(4, "big"))[:8], "big")
+        return self._first_use(number, made, now)
 
-    def _count(self, stamp: bytes, made: int, nc: int) -> bool:
-        counts = self._counts.get(stamp)
-        if counts is None:
-            if made <= self._forgotten:
-                return False
-            counts = self._counts[stamp] = _Counts()
-            if len(self._counts) > TRACKED:
-                oldest = next(iter(self._counts))
-                del self._counts[oldest]
-                self._forgotten = max(self._forgotten, int.from_bytes(oldest[:_STAMP], "big"))
-        return counts.take(nc)
+    def _mac(self, octets: bytes) -> bytes:
+        return hmac.digest(self._secret, octets, "sha256")
 
 
 class DigestServer:
@@ -176,28 +170,6 @@ class DigestServer:
         login = self._logins.get(user)
         given = login_hash(digest, wire(user), self.realm, wire(password))
         return hmac.compare_digest(given, _NOBODY if login is None else login.sha_256) and login is not None
-
-
-class _Counts:
-    """The nonce counts seen on one nonce: the highest, and which of the WINDOW below it."""
-
-    __slots__ = ("_highest", "_seen")
-
-    def __init__(self) -> None:
-        self._highest = 0
-        self._seen = 1  # bit i: highest - i has been there; 0 is no count (section 3.4)
-
-    def take(self, nc: int) -> bool:
-        """Whether it is new. One too far below the highest is not: it may have been there."""
-        ahead = nc - self._highest
-        if ahead > 0:
-            self._seen = (self._seen << ahead | 1) & ((1 << WINDOW) - 1) if ahead < WINDOW else 1
-            self._highest = nc
-            return True
-        if -ahead >= WINDOW or self._seen >> -ahead & 1:
-            return False
-        self._seen |= 1 << -ahead
-        return True
 
 
 _NOBODY = "0" * 64  # as long as a hash, and the hash of no password that anybody knows

@@ -175,6 +175,17 @@ def client_limit_reached() -> Refusal:
     return limit_reached("too many tunnels are open from this address")._replace(status=429)
 
 
+def client_busy(details: str) -> Refusal:
+    """Work of the client's network is waiting already, as much of it as may."""
+    return limit_reached(details)._replace(status=429)
+
+
+def too_many_wrong_logins(retry_after: int) -> Refusal:
+    """None of the network's logins is looked at for now; `retry_after` in seconds."""
+    fields = (("Retry-After", str(retry_after)),)
+    return Refusal(429, "http_request_denied", "too many wrong logins from this network", fields)
+
+
 def user_limit_reached() -> Refusal:
     """The same of a user, wherever the tunnels come from."""
     return limit_reached("too many tunnels are open for this user")._replace(status=429)

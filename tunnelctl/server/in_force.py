@@ -12,6 +12,8 @@ from tunnelctl.trace import Trace
 
 T = TypeVar("T")
 
+READ_SECONDS = 10.0  # that reading takes on a busy machine, at most; what takes longer hangs
+
 
 class InForce(Generic[T]):
     """What new sessions go by."""
@@ -37,7 +39,36 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
-def reload_all(several: Iterable[InForce[Any]], trace: Trace) -> None:
-    """Reads each of them again. They are independent: a mistake in one does not keep the others from being taken."""
-    for one in several:
-        one.reload(trace)
+class Rereading:
+    """Reads all of them again, in a thread of the caller's: a file system may hang, and then so does the thread, for good."""
+
+    def __init__(self, several: Iterable[InForce[Any]], trace: Trace) -> None:
+        self._several, self._trace = tuple(several), trace
+        self.busy = False
+
+    def begin(self) -> bool:
+        """To be called before the thread is started, which then has to `run`. False, with a warning, where one still reads."""
+        if self.busy:
+            text = "the files are still being read because of an earlier SIGHUP, and not once more: send another one later"
+            self._trace("warning", text=text)
+            return False
+        self.busy = True
+        return True
+
+    def run(self) -> None:
+        """Reads each of them. They are independent: a mistake in one does not keep the others from being taken."""
+        try:
+            for one in self._several:
+                one.reload(self._trace)
+        finally:
+            self.busy = False
+
+    def give_up(self, why: str) -> None:
+        """No thread was to be had."""
+        self.busy = False
+        self._trace("warning", text=f"no file was read again: {why}")
+
+    def warn_late(self) -> None:
+        """READ_SECONDS have passed, and the thread has not come back."""
+        text = f"reading the files again takes longer than {READ_SECONDS:g} s: what was read before stays in force until it ends"
+        self._trace("warning", text=text)

@@ -1,14 +1,27 @@
-"""How many there are: sessions, dials, tunnels in all and by client, user and target; and the caps on those. A cap of 0 is off."""
+"""How many there are: sessions, dials, tunnels in all and by client, user and target; and the caps on those. A cap of 0 is off.
+
+The caps hold over all workers together: what one of them counts, the others see.
+"""
+
+from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import NamedTuple
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.shared import LockTimeoutError, SharedLock, SharedTable, key_of
 from tunnelctl.stream.accept import Crowd
+
+SLOTS = 1 << 18  # of the table of counts: 131,072 clients, users and targets at once; one more is refused as at its cap
+
+TUNNELS, DIALS = 1, 2  # the keys of the sums; those of names are hashes
+
+_Capped = tuple[int, int, Callable[[], Refusal]]  # a key, its cap, and the answer when that is reached
 
 # Bits of an address that tell one client from another. Whoever has IPv6 has a /64, that is 2^64 addresses to come from.
 PREFIXES = (32, 64)
@@ -24,70 +37,118 @@ class Most(NamedTuple):
     dials: int = 0
     prefixes: tuple[int, int] = PREFIXES  # of a client's network, by version of the address
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a cap at all."""
+        return any((self.tunnels, self.per_client, self.per_user, self.per_target, self.dials))
 
-class _Count:
-    """How many tunnels there are of each key. Keys with none take no memory: there are 2^128 addresses to come from."""
 
-    def __init__(self, most: int, refusal: Callable[[], Refusal]) -> None:
-        self.most, self.refusal = most, refusal
-        self.of: dict[str, int] = {}
+class SharedCaps:
+    """The counts behind the caps, of all workers together. Made before the workers are; one process needs no lock."""
 
-    def take_back(self, key: str) -> None:
-        if self.of[key] == 1:
-            del self.of[key]
-        else:
-            self.of[key] -= 1
+    def __init__(self, workers: int) -> None:
+        self.table = SharedTable(SLOTS, workers)
+        self.lock = SharedLock() if workers > 1 else None
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keeps the others from counting meanwhile. Raises LockTimeoutError."""
+        return nullcontext() if self.lock is None else self.lock.hold()
+
+    def forget(self, worker: int) -> None:
+        """Takes out what a worker held that has ended."""
+        with self.hold():
+            self.table.clear_column(worker)
 
 
 class Caps(Crowd):
-    """Counts what is open. A tunnel counts from its admission, so heads that never end do not use up the cap."""
+    """Counts what is open in this worker, and keeps all of them within the caps.
 
-    def __init__(self, most: Most) -> None:
+    A tunnel counts from its admission, so heads that never end do not use up the cap.
+    """
+
+    def __init__(self, most: Most, shared: SharedCaps | None = None, worker: int = 0) -> None:
+        """shared: None where no cap is set"""
         super().__init__()
-        self._max, self._max_dials, self._prefixes = most.tunnels, most.dials, most.prefixes
+        self._most, self._worker = most, worker
+        self._shared = shared if shared is not None or not most.any else SharedCaps(1)
         self.tunnels = self.dials = 0
-        by_whom = (
-            _Count(most.per_client, refusal.client_limit_reached),
-            _Count(most.per_user, refusal.user_limit_reached),
-            _Count(most.per_target, refusal.target_limit_reached),
-        )
-        self._counts = [(place, count) for place, count in enumerate(by_whom) if count.most]
+
+    def network(self, client: str) -> str:
+        """The network of a client's address."""
+        return network_of(client, self._most.prefixes)
 
     def take(self, client: str, user: str, target: str) -> Refusal | None:
         """Counts one tunnel more; the answer instead where that would pass a cap. An empty text is nobody, and not counted."""
-        if self._max and self.tunnels >= self._max:
-            return refusal.limit_reached()
-        if self._counts:  # not in the usual case
-            counted = self._counted(client, user, target)
-            for count, key in counted:
-                if count.of.get(key, 0) >= count.most:
-                    return count.refusal()
-            for count, key in counted:
-                count.of[key] = count.of.get(key, 0) + 1
+        if self._shared is not None:  # not in the usual case
+            answer = self._add(self._keys(client, user, target))
+            if answer is not None:
+                return answer
         self.tunnels += 1
         return None
 
     def release(self, client: str, user: str, target: str) -> None:
         """Takes one back that was counted with the same words."""
         self.tunnels -= 1
-        if self._counts:
-            for count, key in self._counted(client, user, target):
-                count.take_back(key)
-
-    def _counted(self, client: str, user: str, target: str) -> list[tuple[_Count, str]]:
-        keys = (network_of(client, self._prefixes), user, target)
-        return [(count, keys[place]) for place, count in self._counts if keys[place]]
+        if self._shared is not None:
+            self._remove([key for key, _, _ in self._keys(client, user, target)])
 
     def start_dial(self) -> Refusal | None:
         """Counts one name lookup, with the dial behind it; the answer instead where there are too many."""
-        if self._max_dials and self.dials >= self._max_dials:
-            return refusal.limit_reached("this proxy is opening too many connections just now")
+        if self._most.dials:
+            answer = self._add([(DIALS, self._most.dials, dials_limit_reached)])
+            if answer is not None:
+                return answer
         self.dials += 1
         return None
 
     def end_dial(self) -> None:
         """Takes it back."""
         self.dials -= 1
+        if self._most.dials:
+            self._remove([DIALS])
+
+    def _keys(self, client: str, user: str, target: str) -> list[_Capped]:
+        """What a tunnel counts as, each with its cap and what is said when that is reached."""
+        most, keys = self._most, list[_Capped]()
+        if most.tunnels:
+            keys.append((TUNNELS, most.tunnels, refusal.limit_reached))
+        if most.per_client:
+            keys.append((key_of("client", self.network(client)), most.per_client, refusal.client_limit_reached))
+        if most.per_user and user:
+            keys.append((key_of("user", user), most.per_user, refusal.user_limit_reached))
+        if most.per_target:
+            keys.append((key_of("target", target), most.per_target, refusal.target_limit_reached))
+        return keys
+
+    def _add(self, keys: list[_Capped]) -> Refusal | None:
+        """Counts all of them, or none."""
+        assert self._shared is not None
+        table, added = self._shared.table, list[int]()
+        try:
+            with self._shared.hold():
+                for key, most, reached in keys:
+                    if not table.add(key, self._worker, most):
+                        for other in added:
+                            table.remove(other, self._worker)
+                        return reached()
+                    added.append(key)
+        except LockTimeoutError:
+            return refusal.limit_reached()
+        return None
+
+    def _remove(self, keys: list[int]) -> None:
+        assert self._shared is not None
+        try:
+            with self._shared.hold():
+                for key in keys:
+                    self._shared.table.remove(key, self._worker)
+        except LockTimeoutError:  # counted once too often: rather too few tunnels than too many
+            pass
+
+
+def dials_limit_reached() -> Refusal:
+    """The cap on dials under way."""
+    return refusal.limit_reached("this proxy is opening too many connections just now")
 
 
 @lru_cache(4096)  # the same clients come again and again

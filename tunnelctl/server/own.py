@@ -2,6 +2,7 @@
 
 import socket
 
+from tunnelctl.engine.resolver import literal_family
 from tunnelctl.stream.listen import ListenAddress, plain
 
 
@@ -15,10 +16,12 @@ class OwnPorts:
                 self._hosts.setdefault(address.port, set()).update((address.host, "0.0.0.0") if address.dual else (address.host,))
 
     def contains(self, host: str, port: int) -> bool:
-        """Whether a connection to this IP address and port would reach one of the listeners."""
+        """Whether a connection to this IP address and port would reach one of the listeners. Raises ValueError for a name."""
         hosts = self._hosts.get(port)
         if hosts is None:  # nearly always: whatever it costs to tell is not spent on ordinary targets
             return False
+        if literal_family(host) is None:  # a name would be looked up by the bind(2) below, with the loop waiting
+            raise ValueError(f"no IP address: {host!a}")
         host = plain(host)
         if host in hosts or host in ("0.0.0.0", "::"):  # the unspecified address connects to this machine
             return True

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
+from tunnelctl.engine.resolver import complete_names_only
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.network import Network
 from tunnelctl.proto.policy import Policy
@@ -21,9 +22,9 @@ from tunnelctl.server.access_log import LAST_SECONDS, STDOUT, AccessLog, open_lo
 from tunnelctl.server.account import Books
 from tunnelctl.server.admin import Admin, Pages, parse_admin
 from tunnelctl.server.behind import Balancers, parse_trusted
-from tunnelctl.server.in_force import InForce, reload_all
+from tunnelctl.server.in_force import READ_SECONDS, InForce, Rereading
 from tunnelctl.server.interim import Interim
-from tunnelctl.server.limits import Caps, Most, parse_prefixes
+from tunnelctl.server.limits import Caps, Most, SharedCaps, parse_prefixes
 from tunnelctl.server.metrics import Board, Metrics
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
@@ -64,6 +65,7 @@ def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], 
     environ: where a service manager may have left sockets, and wants to be told; upstream: how to get to a target through the next
     proxy; None: straight
     """
+    complete_names_only()
     with ExitStack() as stack:
         planned: list[Planned] = []
         for text in options.listen:
@@ -105,7 +107,8 @@ class Settings(NamedTuple):
 
 def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
     policy = InForce("policy", lambda: _load_policy(addresses, options), describe_policy)
-    users, tls = _users(options.users), _tls(options)
+    prefixes = parse_prefixes(options.client_prefix)
+    users, tls = _users(options.users, prefixes), _tls(options)
     of_whom = options.max_per_client, options.max_per_user, options.max_per_target
     tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
     phases = options.head_timeout or inf, options.dial_timeout or inf
@@ -114,7 +117,7 @@ def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
         users=users,
         tls=tls,
         reread=tuple(one for one in (policy if options.policy is not None else None, users, tls) if one is not None),
-        most=Most(options.max_tunnels, *of_whom, options.max_dials, parse_prefixes(options.client_prefix)),
+        most=Most(options.max_tunnels, *of_whom, options.max_dials, prefixes),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
         admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
@@ -133,6 +136,7 @@ class Shared(NamedTuple):
     siblings: Siblings
     trace: Trace
     environ: Mapping[str, str]
+    caps: SharedCaps | None
     tick: float  # seconds between two looks at what goes on
     supervisor: int  # the process that starts the workers
 
@@ -155,14 +159,15 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         siblings = Siblings(options.workers if several and admin is not None else 0)
         stack.callback(siblings.close)
         tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # workers are watched by the same clock
-        shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, trace, environ, tick, os.getpid())
+        caps = SharedCaps(options.workers) if settings.most.any else None
+        shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, trace, environ, caps, tick, os.getpid())
         if not several:
             return work(shared, listeners)
         # Of several processes one speaks for all about coming and going, and to the service manager.
         quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
-        reload = partial(reload_all, settings.reread, trace) if shared.reloads else None
+        files = Rereading(settings.reread, trace) if shared.reloads else None
         share = partial(work, quiet)
-        return Supervisor(listeners, bound, options.keepalive, share, shared.board, trace, reload, environ).run()
+        return Supervisor(listeners, bound, options.keepalive, share, shared.board, trace, files, environ, caps).run()
 
 
 def _load_policy(addresses: list[ListenAddress], options: ServeOptions) -> Policy:
@@ -196,10 +201,10 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
     return listeners, bound
 
 
-def _users(path: str | None) -> InForce[Users] | None:
+def _users(path: str | None, prefixes: tuple[int, int]) -> InForce[Users] | None:
     if path is None:
         return None
-    kept = Kept()  # made before any worker is: a nonce is good at whichever of them the client meets next
+    kept = Kept(prefixes)  # made before any worker is, which share its nonces
     return InForce("users file", lambda: load_users(path, kept), describe_users)
 
 
@@ -216,7 +221,7 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     options, settings, trace = shared.options, shared.settings, shared.trace
     log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
     metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
-    books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most)
+    books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most, shared.caps, number)
     own = OwnPorts([*shared.bound, *([] if shared.admin is None else [bound_address(shared.admin)])])
     service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.upstream)
     balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
@@ -237,14 +242,14 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         admin = shared.admin, Admin(ask.by_path()).session
     echo = ECHO_SECONDS if options.workers > 1 else 0.0
     # Of several processes the first one tells what comes of reading files again: it reads the same ones at the same signal.
-    reread = partial(reload_all, settings.reread, silent if options.workers > 1 else trace)
+    files = Rereading(settings.reread, silent if options.workers > 1 else trace)
     reloads = shared.reloads
 
     def leave() -> None:
         if options.workers == 1:  # else it is for the first process to remove what all of them share
             close_listeners(shared.bound, listeners)
 
-    return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, reread, helpers, admin, tell, leave).run)
+    return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, files, helpers, admin, tell, leave).run)
 
 
 def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callable[[], None]]:
@@ -293,7 +298,7 @@ class Server:
         echo: float = 0.0,
         balancers: Balancers | None = None,
         reloads: tuple[signal.Signals, ...] = (),
-        reread: Callable[[], None] = lambda: None,
+        files: Rereading | None = None,
         helpers: Sequence[Helper] = (),
         admin: tuple[socket.socket, Serve] | None = None,
         tell: Callable[[str], None] = lambda _: None,
@@ -302,12 +307,12 @@ class Server:
         """
         drain, echo: see Acceptor
         balancers: the peers that speak for others, if there are any
-        reloads: the signals at which files are read or opened anew; reread: reads them, in a thread
+        reloads: the signals at which files are read or opened anew; files: those that are read
         helpers: what runs beside the sessions; admin: a listener that goes on while they drain, and what serves it
         tell: how the service manager is told of a state; leave: see Acceptor
         """
         self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
-        self._reloads, self._reread, self._helpers, self._admin, self._tell = reloads, reread, helpers, admin, tell
+        self._reloads, self._files, self._helpers, self._admin, self._tell = reloads, files, helpers, admin, tell
         self._leave = leave
         self._asked = Event()  # to read the files again
         self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
@@ -349,13 +354,23 @@ class Server:
             await self._asked.wait()
             self._asked = Event()
             self._tell(reloading())
-            try:
-                await to_thread(self._reread)  # a long file takes a second to read
-            except BusyResourceError as error:
-                self._trace("warning", text=f"no file was read again: {error}")
+            if self._files is not None:
+                await self._read_again(self._files)
             if self._service.books.log is not None:
                 await self._reopen(self._service.books.log)
             self._tell("READY=1")
+
+    async def _read_again(self, files: Rereading) -> None:
+        """A long file takes a second to read; a file system that hangs must not keep the next signal from being heard."""
+        if not files.begin():
+            return
+        try:
+            with move_on_after(READ_SECONDS) as scope:
+                await to_thread(files.run)
+        except BusyResourceError as error:
+            files.give_up(str(error))
+        if scope.cancelled_caught:
+            files.warn_late()
 
     async def _reopen(self, log: AccessLog) -> None:
         """A disk that hangs must not keep the next signal from being heard."""

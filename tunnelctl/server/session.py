@@ -7,26 +7,28 @@ a rule has not allowed, and only the address that was judged. 2xx is said when t
 from __future__ import annotations
 
 import socket
-from errno import ECONNREFUSED, EHOSTUNREACH, EMFILE, ENETUNREACH, ENFILE, ENOBUFS, ETIMEDOUT
+from collections.abc import Callable
+from errno import ECONNRESET
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, current_time, move_on_after
+from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, current_time, move_on_after
 from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve, with_port
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
-from tunnelctl.proto.address import Address
+from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
-from tunnelctl.proto.digest_server import Answer, DigestServer, is_for, parse_answer
+from tunnelctl.proto.digest_server import Answer, is_for, parse_answer
 from tunnelctl.proto.policy import Decision, Demand, Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.account import CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
 from tunnelctl.server.in_force import InForce
 from tunnelctl.server.inspection import Cut, Inspected
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
+from tunnelctl.server.throttle import TooManyWrongLogins
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.server.users import Users
 from tunnelctl.stream.contract import Stream
@@ -45,9 +47,14 @@ HEAD_CHUNK = 16384  # bytes per read of a request head, with what comes behind i
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
 
-WRONG = "wrong user or password"  # never which of the two
+# A client that ends its direction before it has its answer has left, or has half-closed with everything behind its request that it
+# sends at all (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
+HALF_CLOSED_SECONDS = 4.0
 
-_OUT_OF_RESOURCES = frozenset({EMFILE, ENFILE, ENOBUFS})
+# In records, the status of a request whose client left before it had an answer: none is sent. nginx's number for it.
+CLIENT_LEFT = 499
+
+WRONG = "wrong user or password"  # never which of the two
 
 
 class Timeouts(NamedTuple):
@@ -88,7 +95,7 @@ class _Refused(Exception):
 class Session:
     """One accepted connection."""
 
-    __slots__ = ("_account", "_counted", "_demands", "_host", "_late", "_mute", "_service", "_stream")
+    __slots__ = ("_account", "_counted", "_demands", "_gone", "_half_closed", "_host", "_late", "_mute", "_service", "_stream")
 
     def __init__(self, service: Service, accepted: socket.SocketType, host: str, client: str, session: str) -> None:
         """host: the client's address, for the caps; client: address and port, for the log; session: the id of its records"""
@@ -99,6 +106,7 @@ class Session:
         self._counted = False
         self._demands: tuple[Demand, ...] = ()  # what the tunnel must carry
         self._mute = False  # whether no answer would be understood: TLS does not stand
+        self._half_closed = self._gone = False  # the client, before it had its answer
 
     async def run(self) -> None:
         """Serves the client to its end. A fault of ours ends this session alone, with a warning."""
@@ -162,6 +170,7 @@ class Session:
             request = await self._read_head()
             if request is None:
                 return None
+            self._watch_client(scope)
             account.target = str(request.target)
             if self._service.users is not None:
                 account.enter("login")
@@ -176,8 +185,40 @@ class Session:
                 books.ended(account, GONE)
                 raise
             account.phase = "tunnel"
+            self._stream.on_peer_closed(None)
             return target, request.leftover, early
+        if self._gone:
+            account.rule = "the client left"
+            books.decided(account, CLIENT_LEFT, "")
+            raise ConnectionResetError(ECONNRESET, account.rule)
         raise _Refused(self._late())
+
+    # -- a client that leaves ---------------------------------------------------------------------------------------------------
+
+    def _watch_client(self, scope: CancelScope) -> None:
+        """From now on nobody reads from the client until the tunnel stands: its end is to be noticed all the same.
+
+        Else its lookup, its login or its dial goes on for nobody, and its descriptors stay.
+        """
+
+        def gone() -> None:
+            self._gone = True
+            scope.cancel()
+
+        def half_closed() -> None:
+            self._half_closed = True
+            scope.deadline = min(scope.deadline, current_time() + HALF_CLOSED_SECONDS)
+
+        self._stream.on_broken(gone)
+        self._stream.on_peer_closed(half_closed)
+
+    def _begin(self, phase: str, late: Callable[[], Refusal], scope: CancelScope) -> None:
+        """A phase with the whole of the dial timeout; late: the answer when that is over."""
+        self._account.enter(phase)
+        seconds = self._service.timeouts.dial
+        self._late, scope.deadline = late, current_time() + (min(seconds, HALF_CLOSED_SECONDS) if self._half_closed else seconds)
+
+    # -- who it is --------------------------------------------------------------------------------------------------------------
 
     async def _secure(self, context: ssl.SSLContext) -> None:
         """The handshake, after which the stream is TLS, and the client is known by its certificate if it was asked for one."""
@@ -213,27 +254,33 @@ class Session:
     async def _authenticate(self, users: Users, request: Request) -> None:
         if request.authorization is None:
             raise _Refused(refusal.auth_required(users.challenges()))
-        digest = users.digest
-        if digest is not None and (answer := parse_answer(request.authorization)) is not None:
-            self._account.user = self._check_answer(users, digest, answer, request.target)
-            return
-        credentials = decode_basic(request.authorization)
-        if credentials is None:
-            raise _Refused(refusal.auth_required(users.challenges(), "the credentials are malformed"))
         self._late = refusal.limit_reached  # the head has come; what may take long now is to wait for others' logins
         try:
-            right = await users.check(*credentials)
+            if users.digest is not None and (answer := parse_answer(request.authorization)) is not None:
+                self._account.user = await self._check_answer(users, answer, request.target)
+            else:
+                self._account.user = await self._check_password(users, request.authorization)
+        except TooManyWrongLogins as error:
+            raise _Refused(refusal.too_many_wrong_logins(error.seconds)) from None
+        except QueueFullError:
+            raise _Refused(refusal.client_busy("too many logins from this network wait to be checked")) from None
         except BusyResourceError:
             raise _Refused(refusal.limit_reached()) from None
-        if not right:
-            raise _Refused(refusal.auth_required(users.challenges(), WRONG))
-        self._account.user = credentials[0]
 
-    def _check_answer(self, users: Users, digest: DigestServer, answer: Answer, target: Address) -> str:
+    async def _check_password(self, users: Users, authorization: str) -> str:
+        """The user whose password it is."""
+        credentials = decode_basic(authorization)
+        if credentials is None:
+            raise _Refused(refusal.auth_required(users.challenges(), "the credentials are malformed"))
+        if not await users.check(*credentials, self._host):
+            raise _Refused(refusal.auth_required(users.challenges(), WRONG))
+        return credentials[0]
+
+    async def _check_answer(self, users: Users, answer: Answer, target: Address) -> str:
         """The user whose answer to a Digest challenge it is."""
         if not is_for(answer, target):
             raise _Refused(refusal.bad_request("the credentials are for another target"))
-        verdict = digest.check(answer, monotonic())
+        verdict = await users.check_answer(answer, self._host)
         if verdict.stale:
             raise _Refused(refusal.auth_required(users.challenges(stale=True), "the credentials are too old or used up"))
         if not verdict.user:
@@ -270,10 +317,9 @@ class Session:
             raise _Refused(decision.refusal, decision.rule)
         if upstream.has_seen(request):
             raise _Refused(refusal.loop_detected(), "Via")
-        if self._service.own.contains(target.host, target.port):
+        if is_ip(target.host) and self._service.own.contains(target.host, target.port):
             raise _Refused(refusal.loop_detected(), "own listener")
-        account.enter("dial")
-        self._late, scope.deadline = refusal.connection_timeout, current_time() + self._service.timeouts.dial
+        self._begin("dial", refusal.connection_timeout, scope)
         try:
             stream, early, account.address = await upstream.reach(target)
         except TunnelctlError as error:
@@ -283,12 +329,10 @@ class Session:
 
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
         """A name and a connection; each of the two steps has the whole of its limit."""
-        account, limit = self._account, self._service.timeouts.dial
-        account.enter("lookup")
-        self._late, scope.deadline = refusal.dns_timeout, current_time() + limit
+        account = self._account
+        self._begin("lookup", refusal.dns_timeout, scope)
         judged = await self._addresses(target)
-        account.enter("dial")
-        self._late, scope.deadline = refusal.connection_timeout, current_time() + limit
+        self._begin("dial", refusal.connection_timeout, scope)
         reached = await self._dial([address for address, _ in judged])
         decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
@@ -307,8 +351,11 @@ class Session:
         family = literal_family(target.host)
         if family is not None:
             return self._judge(policy, target, [SocketAddress(family, target.host, target.port)])
+        network = self._service.caps.network(self._host)
         try:
-            return self._judge(policy, target, await resolve(target.host, target.port))
+            return self._judge(policy, target, await resolve(target.host, target.port, owner=network))
+        except QueueFullError:
+            raise _Refused(refusal.client_busy("too many names are being looked up for this network")) from None
         except BusyResourceError:
             raise _Refused(refusal.limit_reached()) from None
         except (socket.gaierror, UnicodeError) as error:
@@ -316,7 +363,7 @@ class Session:
                 raise _Refused(refusal.dns_timeout("the name service does not answer")) from None
             raise _Refused(refusal.dns_error()) from None
         except OSError as error:  # EAI_SYSTEM: the resolver itself failed
-            raise _Refused(refusal.limit_reached() if error.errno in _OUT_OF_RESOURCES else refusal.dns_error()) from None
+            raise _Refused(refusal.limit_reached() if is_our_limit(error) else refusal.dns_error()) from None
 
     def _judge(self, policy: Policy, target: Address, addresses: list[SocketAddress]) -> list[_Judged]:
         """The addresses that may be dialled; each is judged by itself."""
@@ -336,7 +383,7 @@ class Session:
         try:
             return await dial(addresses, self._service.timeouts.keepalive)
         except DialError as error:
-            raise _Refused(_dial_refusal([cause.errno or 0 for _, cause in error.attempts])) from None
+            raise _Refused(dial_refusal(error)) from None
 
     # -- the answer, and after it ----------------------------------------------------------------------------------------------
 
@@ -364,16 +411,3 @@ class Session:
             self._stream.send_nowait(render_refusal(answer))
             self._stream.send_eof()
 
-
-def _dial_refusal(errors: list[int]) -> Refusal:
-    """What several failed attempts come to: the last one speaks, unless we ourselves were at a limit."""
-    if not _OUT_OF_RESOURCES.isdisjoint(errors):
-        return refusal.limit_reached()
-    last = errors[-1]
-    if last == ECONNREFUSED:
-        return refusal.connection_refused()
-    if last == ETIMEDOUT:
-        return refusal.connection_timeout()
-    if last in (ENETUNREACH, EHOSTUNREACH):
-        return refusal.ip_unroutable()
-    return refusal.connection_failed()

@@ -12,17 +12,22 @@ import os
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
-from tunnelctl.engine.limiter import Semaphore
+from tunnelctl.engine.kernel import sleep
+from tunnelctl.engine.limiter import FairLimiter
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.digest_server import SALT as NONCE_SALT
-from tunnelctl.proto.digest_server import DigestServer, Login, Nonces, is_realm, make_login
+from tunnelctl.proto.digest_server import Answer, DigestServer, Login, Nonces, Verdict, is_realm, make_login
 from tunnelctl.proto.refusal import REALM, basic_challenge
 from tunnelctl.server.in_force import counted
+from tunnelctl.server.limits import PREFIXES, network_of
 from tunnelctl.server.text_file import read_text
+from tunnelctl.server.throttle import LoginThrottle
+from tunnelctl.server.used_answers import UsedAnswers
 
 # One of the settings that OWASP's password storage cheat sheet takes as equal: of those the one with the least memory, 16 MiB a
 # check, because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.
@@ -31,7 +36,8 @@ MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # what a line of the file may ask for: me
 MAX_FILE = 16 << 20  # characters, some hundred thousand users; a wrong path may be a device without an end
 SALT, KEY = 16, 32  # bytes
 NOT_OURS = "it is not what `tunnelctl hash-password` prints"
-AT_ONCE = 2  # checks under way: each holds a core and its memory
+AT_ONCE = 2  # hashes under way: each holds a core and its memory
+WAITING = 64  # logins of one client network that wait for one; as many users behind one address may come at once after a restart
 
 REMEMBERED = 4096  # passwords that were right; the bound is memory
 
@@ -76,17 +82,24 @@ def _encode(data: bytes) -> str:
 
 
 class Kept:
-    """What outlives a file that is read again: the nonces, the checks that are under way, and the passwords that were right.
+    """What outlives a file that is read again: nonces, hashes under way, passwords that were right, and wrong logins.
 
-    These are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. Whatever the file says of the user goes
-    into the digest: a password that it has changed, or a user that it no longer has, is not among them.
+    The passwords are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. Whatever the file says of the user
+    goes into the digest: a password that it has changed, or a user that it no longer has, is not among them.
     """
 
-    def __init__(self) -> None:
-        self.nonces = Nonces(os.urandom(KEY))
+    def __init__(self, prefixes: tuple[int, int] = PREFIXES) -> None:
+        """prefixes: bits of an address that make a client network, for IPv4 and IPv6"""
+        self.nonces = Nonces(os.urandom(KEY), UsedAnswers().first_use)
+        self.hashing = FairLimiter(AT_ONCE, AT_ONCE, WAITING)
+        self.throttle = LoginThrottle()
+        self._prefixes = prefixes
         self._secret = os.urandom(KEY)
         self._right: set[bytes] = set()
-        self.turn = Semaphore(AT_ONCE)
+
+    def network(self, client: str) -> str:
+        """The network of a client's address."""
+        return network_of(client, self._prefixes)
 
     def digest(self, *facts: object) -> bytes:
         """Of a user, a password, and what the file says of that user."""
@@ -184,23 +197,48 @@ class Users:
         digest = () if self.digest is None else self.digest.challenges(monotonic(), os.urandom(NONCE_SALT), stale)
         return digest + basic
 
-    async def check(self, user: str, password: str) -> bool:
-        """Whether this is the user's password."""
-        digest = self._kept.digest(user, password, self._passwords.get(user, ()), tuple(self._logins.get(user, ())))
-        if self._kept.has(digest):
+    async def check(self, user: str, password: str, client: str) -> bool:
+        """Whether this is the user's password; a no waits the longer, the more of them the client's network has had.
+
+        client: the address that it comes from. Raises TooManyWrongLogins; QueueFullError where too many logins of its network
+        wait for a hash, and BusyResourceError where there is no thread for one.
+        """
+        kept = self._kept
+        digest = kept.digest(user, password, self._passwords.get(user, ()), tuple(self._logins.get(user, ())))
+        if kept.has(digest):
             return True
-        if not await self._matches(user, password):
+        network = kept.network(client)
+        kept.throttle.admit(network)
+        if not await self._matches(user, password, network, digest):
+            await sleep(kept.throttle.wrong(network))
             return False
-        self._kept.add(digest)
+        kept.add(digest)
         return True
 
-    async def _matches(self, user: str, password: str) -> bool:
+    async def check_answer(self, answer: Answer, client: str) -> Verdict:
+        """Whose answer to a Digest challenge it is, and waiting as above where it is wrong. Raises TooManyWrongLogins."""
+        assert self.digest is not None
+        network = self._kept.network(client)
+        self._kept.throttle.admit(network)
+        verdict = self.digest.check(answer, monotonic())
+        if not verdict.user:
+            await sleep(self._kept.throttle.wrong(network))
+        return verdict
+
+    async def _matches(self, user: str, password: str, network: str, digest: bytes) -> bool:
         """By the scrypt line if there is one, else by the digest line. As far as the file has them both are computed for everybody:
         else the time would tell who has which."""
         stored = self._passwords.get(user)
         right = self.digest is not None and self.digest.verify_password(user, password) and stored is None
         if self._offers_basic:
-            async with self._kept.turn:
-                hashed = await to_thread((stored or self._nobody).matches, password)
+            hashing = partial(self._hash, stored or self._nobody, password, network, digest)
+            hashed = await to_thread(hashing, limiter=self._kept.hashing, owner=network)
             right = right or (stored is not None and hashed)
         return right
+
+    def _hash(self, stored: StoredPassword, password: str, network: str, digest: bytes) -> bool:
+        """In a thread, when the login's turn has come: others of its network may meanwhile have settled the matter."""
+        if self._kept.has(digest):
+            return True
+        self._kept.throttle.admit(network)
+        return stored.matches(password)

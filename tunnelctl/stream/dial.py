@@ -13,6 +13,10 @@ from tunnelctl.stream.socket_stream import SocketStream, tune
 # RFC 8305 section 5: seconds that an attempt is given before the next one starts beside it.
 ATTEMPT_DELAY = 0.25
 
+# Attempts for one target; curl and browsers bound them too, and Squid stops after 25. A name can have thousands of addresses, and
+# would have us connect to each of them.
+MAX_ATTEMPTS = 20
+
 _KIND = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
@@ -36,7 +40,9 @@ def interleave(addresses: list[SocketAddress]) -> list[SocketAddress]:
 
 
 async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float = inf) -> SocketStream:
-    """Connects to the first address that answers. Raises DialError when none does; the enclosing scope bounds it all.
+    """Connects to the first address that answers, of the first MAX_ATTEMPTS. Raises DialError when none does.
+
+    The enclosing scope bounds it all.
 
     keepalive, attempt_timeout: seconds (0: no probes; inf: no limit a single attempt).
     """
@@ -45,7 +51,7 @@ async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout
             return await _attempt(addresses[0], keepalive, attempt_timeout)
         except OSError as error:
             raise DialError([(addresses[0], error)]) from error
-    return await _Race(interleave(addresses), keepalive, attempt_timeout).run()
+    return await _Race(interleave(addresses)[:MAX_ATTEMPTS], keepalive, attempt_timeout).run()
 
 
 async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> SocketStream:

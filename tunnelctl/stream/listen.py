@@ -101,6 +101,17 @@ def plain(host: str) -> str:
 
 
 def _listen_tcp(address: ListenAddress, keepalive: float, share: bool) -> socket.socket:
+    listener = _bind_tcp(address, share)
+    try:
+        tune(listener, keepalive)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind_tcp(address: ListenAddress, share: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -110,13 +121,25 @@ def _listen_tcp(address: ListenAddress, keepalive: float, share: bool) -> socket
         if family == socket.AF_INET6:
             # [::] means IPv6 and nothing else; who wants both asks for both, and rules see no mapped addresses.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        tune(listener, keepalive)
         listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def reserve(address: ListenAddress) -> socket.socket:
+    """Keeps the address of sockets that were made with `share`, while none of them listens. Raises ListenError.
+
+    It is bound and does not listen, so it is dealt no connections. SO_REUSEADDR is taken away again: two sockets that have it and
+    do not listen can be bound to one port, and whoever has the other one could then listen there.
+    """
+    try:
+        keeper = _bind_tcp(address, share=True)
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error)) from error
+    return keeper
 
 
 def _listen_unix(path: str) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 from functools import lru_cache
 
 from tunnelctl.errors import SettingsError, reason
@@ -151,8 +152,13 @@ def _holds_certificate(file: str) -> bool:
 
 
 def _check_readable(flag: str, file: str) -> None:
-    """OpenSSL mixes up which file it could not open."""
+    """OpenSSL mixes up which file it could not open, and waits for ever for somebody to write to a FIFO."""
     try:
-        os.close(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise SettingsError(f"{flag} {file}", reason(error)) from error
+    try:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            raise SettingsError(f"{flag} {file}", "it is a pipe, and is read more than once", "give a file that stays")
+    finally:
+        os.close(fd)

@@ -1,0 +1,148 @@
+"""Counts that several worker processes share, so that a limit over all of them is exact.
+
+A hash table in memory that every process has which is forked afterwards. Each process adds to a column of its own, so that what a
+worker held that was killed can be taken out again. A POSIX record lock makes each step one; the kernel frees it when its holder
+dies. (A worker killed inside a step, which takes a microsecond, may leave a count too many until all workers have ended.)
+"""
+
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+
+MASK = (1 << 64) - 1
+LOCK_SECONDS = 0.2  # that a step may wait for the others: they take microseconds, unless one was stopped (SIGSTOP) inside its own
+
+
+class LockTimeoutError(Exception):
+    """Another process keeps the lock."""
+
+
+class SharedLock:
+    """Excludes other processes, not other tasks of the same one: it is held within one step of the loop only."""
+
+    def __init__(self) -> None:
+        self._file = os.memfd_create("tunnelctl")
+
+    def __del__(self) -> None:
+        os.close(self._file)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Raises LockTimeoutError rather than wait for long: the caller is the loop."""
+        self._acquire()
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def _acquire(self) -> None:
+        until = 0.0
+        while True:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                until = until or monotonic() + LOCK_SECONDS
+                if monotonic() > until:
+                    raise LockTimeoutError from None
+                sleep(0)
+            else:
+                return
+
+
+class SharedTable:
+    """How often each key is held, by process. Not locked by itself: see SharedLock.
+
+    Open addressing with linear probing; a key whose count falls to 0 leaves the table.
+    """
+
+    def __init__(self, slots: int, columns: int) -> None:
+        """slots: a power of 2, twice as many as there can be keys; columns: one for each process. 8 + 4·columns bytes a slot, of
+        which the kernel provides the pages that are used."""
+        self._mask, self._most = slots - 1, slots // 2
+        self._keys = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
+        self._counts = [memoryview(mmap.mmap(-1, 4 * slots)).cast("I") for _ in range(columns)]
+        self._used = memoryview(mmap.mmap(-1, 8)).cast("Q")
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another key."""
+        return self._used[0] >= self._most
+
+    def count(self, key: int) -> int:
+        """How often it is held, over all columns."""
+        return self._total(self._find(key))
+
+    def add(self, key: int, column: int, most: int) -> bool:
+        """Counts it once more in a column, unless it is held `most` times already, or the table is full."""
+        slot = self._find(key)
+        if not self._keys[slot]:
+            if self.full or not most:
+                return False
+            self._keys[slot] = key
+            self._used[0] += 1
+        elif self._total(slot) >= most:
+            return False
+        self._counts[column][slot] += 1
+        return True
+
+    def remove(self, key: int, column: int) -> None:
+        """Takes back one `add`; nothing where the table was cleared meanwhile."""
+        slot = self._find(key)
+        if self._counts[column][slot]:
+            self._counts[column][slot] -= 1
+            if not self._total(slot):
+                self._delete(slot)
+
+    def clear(self) -> None:
+        """Forgets every key."""
+        for column in self._counts:
+            column[:] = memoryview(bytes(column.nbytes)).cast("I")
+        self._keys[:] = memoryview(bytes(self._keys.nbytes)).cast("Q")
+        self._used[0] = 0
+
+    def clear_column(self, column: int) -> None:
+        """Takes out what a process held that has ended."""
+        held = self._counts[column]
+        held[:] = memoryview(bytes(held.nbytes)).cast("I")
+        for slot in [slot for slot, key in enumerate(self._keys.tolist()) if key]:
+            while self._keys[slot] and not self._total(slot):  # deleting moves another key here, perhaps
+                self._delete(slot)
+
+    def _find(self, key: int) -> int:
+        """The slot of the key, or the empty one where it belongs."""
+        keys, slot = self._keys, key & self._mask
+        while keys[slot] != key and keys[slot]:
+            slot = (slot + 1) & self._mask
+        return slot
+
+    def _total(self, slot: int) -> int:
+        return sum(column[slot] for column in self._counts)
+
+    def _delete(self, hole: int) -> None:
+        """Empties a slot, and closes the gap, so that every key is found from its own place on (Knuth, volume 3, 6.4, R)."""
+        keys, mask = self._keys, self._mask
+        slot = hole
+        while True:
+            keys[hole] = 0
+            for column in self._counts:
+                column[hole] = 0
+            while True:
+                slot = (slot + 1) & mask
+                if not keys[slot]:
+                    self._used[0] -= 1
+                    return
+                # A key may move back to the hole unless its own place lies behind that.
+                if (slot - (keys[slot] & mask)) & mask >= (slot - hole) & mask:
+                    break
+            keys[hole] = keys[slot]
+            for column in self._counts:
+                column[hole] = column[slot]
+            hole = slot
+
+
+def key_of(kind: str, name: str) -> int:
+    """A key for a name. Python's hash of texts is keyed with a secret that forked processes share: nobody can aim at a slot."""
+    return hash((kind, name)) & MASK or 1
