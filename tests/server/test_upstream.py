@@ -53,7 +53,7 @@ def test_a_tunnel_through_both_to_a_name_that_only_the_next_one_knows() -> None:
         assert client.exactly(7) == b"banner "
         assert client.echoes()
     assert next_proxy.heads[0].startswith(b"CONNECT inner.test:443 HTTP/1.1\r\n")
-    assert len(re.findall(rb"\r\nVia: 1\.1 tunnelctl-[0-9a-f]{8}\r\n", next_proxy.heads[0])) == 1
+    assert len(re.findall(rb"\r\nVia: 1\.1 tunnelctl-[0-9a-f]{16}\r\n", next_proxy.heads[0])) == 1
     decision, end = proxy.records()
     assert (decision["address"], decision["rule"]) == (next_proxy.authority, "allow *:1-65535")
     assert end["received"] == 7 + 11
@@ -169,7 +169,7 @@ def test_what_comes_round_to_us_is_refused() -> None:
         peer.wait_gone()
 
     with before(script) as (_, proxy):
-        with proxy.tunnel(NAME, "Via: 1.1 tunnelctl-00000000"):  # somebody else, of the same make
+        with proxy.tunnel(NAME, "Via: 1.1 tunnelctl-0000000000000000"):  # somebody else, of the same make
             pass
         answer = proxy.refusal(NAME, vias[0].decode() + ", 1.0 other")
     assert (answer.status, answer.error) == (502, "proxy_loop_detected")

@@ -3,11 +3,12 @@
 import os
 
 from tunnelctl.client.attempts import open_with_retries
+from tunnelctl.client.loop_detector import LoopDetector
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.route import DIRECT, choose_route
 from tunnelctl.client.way import Ways
 from tunnelctl.errors import UsageProblem
-from tunnelctl.proto.address import Address
+from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.upstream import Upstream
@@ -24,17 +25,24 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     """How `serve` reaches targets through the next proxy: as any client of ours would."""
     if DIRECT in (text.lower() for text in options.proxy):  # what is then dialled here would have escaped the rules on addresses
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
-    name = f"tunnelctl-{os.urandom(4).hex()}"
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
-    reaching = ForwardOptions(**chosen)._replace(timeout=options.dial_timeout)
-    ways = Ways(reaching, os.environ, trace, own=(("Via", f"1.1 {name}"),))
+    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
     _refuse_loop(options)
+    detector = LoopDetector()  # before the workers are forked, which share it
 
-    async def reach(target: Address) -> tuple[Stream, bytes, str]:
-        tunnel, way = await open_with_retries(ways, target, 0, _unsaid)
+    async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
+        async with detector.opening(target, probe):
+            tunnel, way = await open_with_retries(ways, target, 0, _unsaid, fields=(detector.via(via),))
         return tunnel.stream, tunnel.early, ", ".join(way.via)
 
-    return Upstream(reach, name)
+    async def probe(target: Address) -> None:
+        tunnel, _ = await open_with_retries(ways, target, 0, _unsaid)
+        tunnel.stream.close()
+
+    def came_round(target: Address, via: tuple[str, ...]) -> bool:
+        return detector.is_probe(target) or detector.has_passed(via)
+
+    return Upstream(reach, came_round)
 
 
 def _refuse_loop(options: ServeOptions) -> None:
@@ -42,7 +50,8 @@ def _refuse_loop(options: ServeOptions) -> None:
     own = OwnPorts([parse_listen(text) for text in options.listen if not text.startswith(INHERITED)])
     for nearest, *_ in choose_route(None, options.proxy, {}).chains:
         host, port = nearest.address
-        if any(own.contains(ip, port) for ip in (LOOPBACK if host == "localhost" else (host,))):
+        addresses = LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()
+        if any(own.contains(ip, port) for ip in addresses):
             raise UsageProblem(f"-x {nearest}", "that is where this server itself listens", "-x names the next proxy on the way")
 
 

@@ -11,6 +11,7 @@ from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.fields import Fields
 from tunnelctl.stream.contract import Stream
 from tunnelctl.trace import Trace
 
@@ -22,11 +23,17 @@ Opened = tuple[Tunnel, Way]
 Take = Callable[[Way], Awaitable[Stream | None]]  # a connection to the nearest proxy of a way that stands already, if there is one
 
 
-async def open_with_retries(ways: Ways, target: Address, retry: int, trace: Trace, take: Take | None = None) -> Opened:
-    """Opens a tunnel, trying again so often: while nothing of the user's has been sent, that repeats nothing."""
+async def open_with_retries(
+    ways: Ways, target: Address, retry: int, trace: Trace, take: Take | None = None, fields: Fields = ()
+) -> Opened:
+    """Opens a tunnel, trying again so often: while nothing of the user's has been sent, that repeats nothing.
+
+    fields: of a request that is led on, for each HTTP proxy
+    """
     until = monotonic() + ways.timeout
     try:
-        return await _open_again(ways, await ways.to(target, trace), until, retry, trace, take)
+        found = [way._replace(fields=fields) for way in await ways.to(target, trace)]
+        return await _open_again(ways, found, until, retry, trace, take)
     except TunnelctlError as error:
         # Only now that nothing is left to try: one that hangs up may be up again in a moment, and the next one may be asked.
         other = await error.inquire(until) if error.inquire is not None else None

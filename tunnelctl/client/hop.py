@@ -42,6 +42,7 @@ class Way(NamedTuple):
     tls: TLSClient | None = None  # what the target itself is spoken to with; None: the bytes as they are
 
     chain: tuple[ProxyURL, ...] = ()  # the URLs that the hops were made from
+    fields: Fields = ()  # of a request that is led on, for each HTTP proxy: Via
 
     @property
     def via(self) -> list[str]:

@@ -91,7 +91,8 @@ class _Opening:
                 stop = self._stops[place + 1]
                 self.phase = f"waiting for proxy {hop.address} to reach {stop}"
                 self._asking = True
-                question = Question(hop, stop, way.exact, self.limit, self._trace)
+                asked = hop._replace(fields=(*way.fields, *hop.fields)) if way.fields and hop.protocol == "http" else hop
+                question = Question(asked, stop, way.exact, self.limit, self._trace)
                 try:
                     early = await ask(question, stream, early, self._exchanges[place])
                 except TunnelctlError as error:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tunnelctl.client.failover import DeadProxies
     from tunnelctl.client.options import ReachOptions
     from tunnelctl.client.pac import Pac
-    from tunnelctl.proto.fields import Fields
     from tunnelctl.stream.tls_settings import TLSClient
 
 _ANYWHERE = Address("localhost", 443)  # a target that a request can be made for, where only its fields are looked at
@@ -38,11 +37,9 @@ _PROTOCOLS = {"http": "http", "https": "http"}  # of a URL's scheme; SOCKS is ca
 class Ways:
     """Finds the ways to any target. Flags, files and passwords are read once, and what is wrong with them is raised at once."""
 
-    def __init__(
-        self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, exact: bool = False, own: Fields = ()
-    ) -> None:
-        """exact: the socket itself is to be handed on; own: fields for the nearest proxy that are not the user's"""
-        self._options, self._environ, self._trace, self._exact, self._own = options, environ, trace, exact, own
+    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, exact: bool = False) -> None:
+        """exact: the socket itself is to be handed on"""
+        self._options, self._environ, self._trace, self._exact = options, environ, trace, exact
         self._extra = tuple(header.parse(text) for text in options.header)
         if self._extra:
             ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
@@ -135,11 +132,10 @@ class Ways:
 
     def _make_hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
         """A proxy and what it is told: its own credentials; and the nearest the user's fields, which may be secrets as well."""
-        fields = (*self._own, *self._extra) if nearest else ()
+        fields = self._extra if nearest else ()
         protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
         if fields and protocol != "http":
-            if self._extra:
-                self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
+            self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
             fields = ()
         typed = header.get(fields, "proxy-authorization") is not None  # then that is what the user wants it to be told
         login = None if typed else self._login(proxy, nearest)

@@ -20,6 +20,7 @@ from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.digest_server import Answer, is_for, parse_answer
+from tunnelctl.proto.fields import get_all
 from tunnelctl.proto.policy import Decision, Demand, Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.account import CUT, DRAINED, GONE, LIFETIME, Account, Books
@@ -311,17 +312,19 @@ class Session:
     async def _reach_through(self, upstream: Upstream, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
         """By way of the next proxy. It looks the names up, so a name is judged as it stands, and an address as ever."""
         account, target = self._account, request.target
+        via = get_all(request.fields, "via")
+        if upstream.came_round(target, via):
+            raise _Refused(refusal.loop_detected(), "came round")
         policy = self._service.policy.now.for_client(account.user, self._host)
         decision = policy.before_lookup(target) or policy.judge_name(target)
         if decision.refusal is not None:
             raise _Refused(decision.refusal, decision.rule)
-        if upstream.has_seen(request):
-            raise _Refused(refusal.loop_detected(), "Via")
+        # Where a name leads is for the next proxy to know; if it is here, that request comes round.
         if is_ip(target.host) and self._service.own.contains(target.host, target.port):
             raise _Refused(refusal.loop_detected(), "own listener")
         self._begin("dial", refusal.connection_timeout, scope)
         try:
-            stream, early, account.address = await upstream.reach(target)
+            stream, early, account.address = await upstream.reach(target, via)
         except TunnelctlError as error:
             raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands

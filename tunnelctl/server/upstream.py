@@ -9,24 +9,20 @@ from typing import NamedTuple
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_server import Request
-from tunnelctl.proto.fields import get_all
 from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.dial_refusal import is_our_limit
 from tunnelctl.stream.contract import Stream
 
-# The stream to the target, bytes of the tunnel that came early, and through whom it leads. Raises TunnelctlError.
-Reach = Callable[[Address], Awaitable[tuple[Stream, bytes, str]]]
+# Opens a tunnel to the target; the values of Via are those that the request for it came with. The stream, bytes of the tunnel that
+# came early, and through whom it leads. Raises TunnelctlError.
+Reach = Callable[[Address, tuple[str, ...]], Awaitable[tuple[Stream, bytes, str]]]
 
 
 class Upstream(NamedTuple):
-    """The way through the next proxy. name: what we are called in Via (RFC 9110 section 7.6.3), unlike any other of us."""
+    """The way through the next proxy. came_round: whether a request has been here before, by its target and its values of Via"""
 
     reach: Reach
-    name: str
-
-    def has_seen(self, request: Request) -> bool:
-        """Whether the request has come through here before: two proxies that lead to each other would open tunnels for ever."""
-        return any(self.name in value.replace(",", " ").split() for value in get_all(request.fields, "via"))
+    came_round: Callable[[Address, tuple[str, ...]], bool]
 
 
 def upstream_refusal(error: TunnelctlError) -> Refusal:
@@ -35,8 +31,14 @@ def upstream_refusal(error: TunnelctlError) -> Refusal:
     Never 407: the login that is wanted there is ours to give, and the client's password is not for that proxy.
     """
     code, kind = error.detail.get("code"), error.detail.get("error")
+    if is_our_limit(error.__cause__):
+        return refusal.limit_reached()
     if isinstance(error, AuthenticationFailed):
         return refusal.connection_failed("the next proxy does not accept this one")
+    if kind == "proxy_loop_detected":
+        return refusal.loop_detected()
+    if kind == "connection_limit_reached" and code is None:
+        return refusal.target_limit_reached()
     if code == 403 or kind == "http_request_denied":
         return refusal.request_denied("the rules of the next proxy do not allow the target")
     if isinstance(error, NameNotFound) and code is not None:

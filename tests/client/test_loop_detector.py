@@ -1,0 +1,178 @@
+"""Whether the proxies lead back here: when that is asked, and what the answer is worth. Real rings: tests/security/test_v36_rings."""
+
+import os
+
+import pytest
+
+from tests.engine.tools import bounded
+from tunnelctl.client import loop_detector as under_test
+from tunnelctl.client.loop_detector import SUSPICIOUS, LoopDetector
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import Nursery, checkpoint
+from tunnelctl.errors import Refused, TimedOut
+from tunnelctl.proto.address import Address
+
+TARGET = Address("pub.example", 443)
+
+
+class Case:
+    """A detector, tunnels that are being opened until `go`, and the probes that were sent."""
+
+    def __init__(self) -> None:
+        self.detector = LoopDetector()
+        self.go = Event()
+        self.probes: list[Address] = []
+        self.opened = 0
+        self.errors: list[str] = []
+
+    async def probe(self, target: Address) -> None:
+        self.probes.append(target)
+        await checkpoint()
+        raise Refused("probe", "no such name", code=502)
+
+    async def open(self, target: Address = TARGET) -> None:
+        try:
+            async with self.detector.opening(target, self.probe):
+                await self.go.wait()
+                self.opened += 1
+        except Refused as error:
+            self.errors.append(str(error.detail["error"]))
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await checkpoint()
+
+
+def test_a_few_tunnels_to_one_target_ask_nothing() -> None:
+    async def main() -> None:
+        case = Case()
+        async with Nursery() as nursery:
+            for _ in range(SUSPICIOUS):
+                nursery.start_soon(case.open)
+                nursery.start_soon(case.open, Address("other.example", 443))
+            await settled()
+            case.go.set()
+        assert (case.probes, case.opened) == ([], 2 * SUSPICIOUS)
+
+    bounded(main)
+
+
+def test_one_question_for_all_that_wait_and_the_answer_counts_for_a_while() -> None:
+    async def main() -> None:
+        case = Case()
+        async with Nursery() as nursery:
+            for _ in range(3 * SUSPICIOUS):
+                nursery.start_soon(case.open)
+            await settled()
+            for _ in range(3):
+                nursery.start_soon(case.open)
+            await settled()
+            case.go.set()
+        assert [probe.port for probe in case.probes] == [443]
+        assert case.probes[0].host.endswith(".invalid")
+        assert case.opened == 3 * SUSPICIOUS + 3
+
+    bounded(main)
+
+
+def test_a_target_that_was_reached_lately_asks_nothing() -> None:
+    async def main() -> None:
+        case = Case()
+        case.go.set()
+        await case.open()
+        case.go = Event()
+        async with Nursery() as nursery:
+            for _ in range(3 * SUSPICIOUS):
+                nursery.start_soon(case.open)
+            await settled()
+            case.go.set()
+        assert case.probes == []
+
+    bounded(main)
+
+
+def test_a_tunnel_that_stands_lets_those_go_on_that_wait_for_the_answer() -> None:
+    """A proxy may take its time to refuse an unknown name."""
+
+    async def main() -> None:
+        case, answered = Case(), Event()
+
+        async def probe(target: Address) -> None:
+            case.probes.append(target)
+            await answered.wait()
+
+        case.probe = probe  # type: ignore[method-assign]
+        async with Nursery() as nursery:
+            for _ in range(SUSPICIOUS + 3):
+                nursery.start_soon(case.open)
+            await settled()
+            case.go.set()
+            await settled()
+            assert case.opened == SUSPICIOUS + 2, "all but the one that asked"
+            answered.set()
+        assert case.opened == SUSPICIOUS + 3
+
+    bounded(main)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_probe_that_comes_round_ends_all_of_them(elsewhere: bool) -> None:
+    """At whichever process it arrives."""
+
+    async def main() -> None:
+        case = Case()
+
+        async def probe(target: Address) -> None:
+            if not elsewhere:
+                assert case.detector.is_probe(target)
+            elif not (pid := os.fork()):
+                os._exit(0 if case.detector.is_probe(target) else 1)
+            else:
+                assert os.waitpid(pid, 0)[1] == 0
+            raise Refused("probe", "it comes round", code=502)
+
+        case.probe = probe  # type: ignore[method-assign]
+
+        async def fail() -> None:
+            try:
+                async with case.detector.opening(TARGET, case.probe):
+                    await case.go.wait()
+                    raise TimedOut("a proxy", "no answer")
+            except Refused as error:
+                case.errors.append(str(error.detail["error"]))
+
+        async with Nursery() as nursery:
+            for _ in range(SUSPICIOUS + 1):
+                nursery.start_soon(fail)
+            await settled()
+            case.go.set()
+        await case.open()
+        assert case.errors == ["proxy_loop_detected"] * (SUSPICIOUS + 2)
+
+    bounded(main)
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "MAX_TARGETS", 3)
+
+    async def main() -> None:
+        case = Case()
+        case.go.set()
+        for number in range(10):
+            await case.open(Address(f"n{number}.example", 443))
+        assert len(case.detector._reached) == 3
+        assert case.detector._opening == case.detector._probes == {}
+
+    bounded(main)
+
+
+def test_names_in_via() -> None:
+    detector, other = LoopDetector(), LoopDetector()
+    field, value = detector.via(("1.0 fred, 1.1 p.example.net", "1.1 x"))
+    assert (field, value) == ("Via", f"1.0 fred, 1.1 p.example.net, 1.1 x, 1.1 {detector.name}")
+    assert detector.has_passed((value,))
+    assert detector.has_passed(("1.1 a", f"1.1 {detector.name} (a comment)"))
+    assert not other.has_passed((value,))
+    assert not detector.has_passed((f"1.1 {detector.name}x", f"1.1 x{detector.name}", ""))
+    assert not other.is_probe(Address(f"{detector.name}.invalid", 443))

@@ -1,0 +1,199 @@
+"""V36: proxies that lead to each other. One request costs a handful of connections, and the client is told what is wrong."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import free_port, wait_until
+from tests.peers.program import Serve
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tests.server.harness import SECONDS, Answer, Client, connect_request
+from tests.server.test_upstream import Leading
+from tunnelctl.client.loop_detector import SUSPICIOUS
+
+TARGET = "pub.example:443"
+RULES = ("pub.example:443", "*.invalid:443")
+
+
+class Ring:
+    """Proxies of ours, each of which leads to the next, and the last to the first."""
+
+    def __init__(self, directory: Path, stack: ExitStack, *schemes: str) -> None:
+        ports = [free_port() for _ in schemes]
+        self.logs = [directory / f"log{number}" for number in range(len(ports))]
+        self.proxies = []
+        for number, scheme in enumerate(schemes):
+            onward = f"{scheme}://127.0.0.1:{ports[(number + 1) % len(ports)]}"
+            flags = ("--listen", f"127.0.0.1:{ports[number]}", "-x", onward, "--access-log", str(self.logs[number]))
+            serve = Serve(*flags, allow=RULES)
+            serve._command.remove("--listen")
+            serve._command.remove("127.0.0.1:0")
+            self.proxies.append(stack.enter_context(serve))
+
+    def ask(self) -> Answer:
+        with Client(("127.0.0.1", self.proxies[0].port)) as client:
+            client.send(connect_request(TARGET))
+            return client.answer()
+
+    def requests(self) -> int:
+        """How many requests all of them together have answered."""
+        return sum(record["event"] == "decision" for log in self.logs for record in map(json.loads, log.read_text().splitlines()))
+
+    def descriptors(self) -> list[int]:
+        return [len(os.listdir(f"/proc/{serve.process.pid}/fd")) for serve in self.proxies]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_h1_a_ring_costs_a_request_to_each_proxy(count: int, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        ring = Ring(tmp_path, stack, *["http"] * count)
+        before = ring.descriptors()
+        answer = ring.ask()
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+        wait_until(lambda: ring.requests() >= count + 1, SECONDS, "the records")
+        assert ring.requests() == count + 1
+        wait_until(lambda: ring.descriptors() == before, SECONDS, "the descriptors")
+
+
+@contextmanager
+def forgetful(port: int) -> Iterator[ScriptedServer]:
+    """A foreign proxy that leads every request on to a proxy on this port, without Via; and answers as that does."""
+
+    def script(peer: Conversation) -> None:
+        target = peer.read_head().split()[1].decode()
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as onward:
+            onward.sendall(connect_request(target))
+            while piece := onward.recv(65536):
+                peer.send(piece)
+
+    with ScriptedServer(script) as server:
+        yield server
+
+
+def test_h1_a_ring_in_which_a_foreign_proxy_drops_via_is_found_by_the_target() -> None:
+    port = free_port()
+    with forgetful(port) as foreign, Leading(foreign.url, listen=(f"127.0.0.1:{port}",), dial_timeout=SECONDS) as proxy:
+        answer = proxy.refusal(TARGET)
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+        assert len(foreign.conversations) <= SUSPICIOUS + 2
+        records = proxy.wait_for_records(SUSPICIOUS + 2)
+        assert len(records) == SUSPICIOUS + 2
+        assert {record["error"] for record in records} == {"proxy_loop_detected"}
+        again = proxy.refusal(TARGET)
+        assert again.error == "proxy_loop_detected"
+        assert len(proxy.wait_for_records(SUSPICIOUS + 3)) == SUSPICIOUS + 3, "it is remembered for a while"
+
+
+def test_h1_a_ring_that_refuses_the_probe_is_bounded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunnelctl.client.loop_detector.MOST", 20)
+    port = free_port()
+
+    def script(peer: Conversation) -> None:
+        target = peer.read_head().split()[1].decode()
+        if target != TARGET:
+            peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            return
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as onward:
+            onward.sendall(connect_request(target))
+            while piece := onward.recv(65536):
+                peer.send(piece)
+
+    with ScriptedServer(script) as foreign:
+        with Leading(foreign.url, listen=(f"127.0.0.1:{port}",), dial_timeout=SECONDS) as proxy:
+            answer = proxy.refusal(TARGET)
+            assert answer.status in (502, 503)
+            assert len(foreign.conversations) <= 20 + 1
+
+
+def test_via_is_kept_and_added_to() -> None:
+    """RFC 9110 section 7.6.3: whoever passes a request on says so behind those who did before."""
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+
+    with ScriptedServer(script) as foreign, Leading(foreign.url) as proxy:
+        with proxy.tunnel(TARGET, "Via: 1.0 fred, 1.1 p.example.net", "Via: 1.1 other (a comment)"):
+            pass
+        (head,) = foreign.heads
+    (via,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"via:")]
+    assert via.startswith(b"Via: 1.0 fred, 1.1 p.example.net, 1.1 other (a comment), 1.1 tunnelctl-")
+
+
+def test_every_http_proxy_of_a_chain_is_told() -> None:
+    """The last one is asked for the client's target: that request may come round, and so may the one for its tunnel."""
+
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        for _ in range(2):
+            heads.append(peer.read_head())
+            peer.head = b""
+            peer.send(ESTABLISHED)
+
+    with ScriptedServer(script) as nearest, Leading(nearest.url, "http://inner.example:3128") as proxy:
+        with proxy.tunnel(TARGET, "Via: 1.0 fred"):
+            pass
+    assert [head.split()[1] for head in heads] == [b"inner.example:3128", TARGET.encode()]
+    assert [head.count(b"Via: 1.0 fred, 1.1 tunnelctl-") for head in heads] == [1, 1]
+
+
+def test_many_clients_of_one_target_that_is_reached_are_no_ring() -> None:
+    """Nobody is asked for another name, nor held up."""
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as foreign, Leading(foreign.url) as proxy:
+        for _ in range(2):
+            clients = [proxy.client() for _ in range(3 * SUSPICIOUS)]
+            for client in clients:
+                client.send(connect_request(TARGET))
+            assert [client.head() for client in clients] == [ESTABLISHED] * len(clients)
+            for client in clients:
+                client.sock.close()
+        asked = [head.split()[1] for head in foreign.heads]
+    # Of the first ones, which may all be under way before one of them stands, one may have been preceded by the question.
+    assert asked.count(TARGET.encode()) == 6 * SUSPICIOUS
+    assert len(asked) <= 6 * SUSPICIOUS + 1
+
+
+def test_a_target_that_takes_long_is_no_ring() -> None:
+    """The probe is refused, as any name is that no name service has, and all of them get their tunnels in the end."""
+    go = threading.Event()
+
+    def script(peer: Conversation) -> None:
+        target = peer.read_head().split()[1]
+        if target.endswith(b".invalid:443"):
+            peer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            return
+        assert go.wait(SECONDS)
+        peer.send(ESTABLISHED)
+        peer.wait_gone()
+
+    with ScriptedServer(script) as foreign, Leading(foreign.url, dial_timeout=SECONDS) as proxy:
+        clients = [proxy.client() for _ in range(2 * SUSPICIOUS)]
+        for client in clients:
+            client.send(connect_request(TARGET))
+        wait_until(lambda: len(foreign.heads) == 2 * SUSPICIOUS + 1, SECONDS, "all of them, and the probe")
+        go.set()
+        assert [client.head() for client in clients] == [ESTABLISHED] * len(clients)
+        for client in clients:
+            client.sock.close()
+
+
+def test_the_probe_of_another_proxy_is_a_name_like_any_other() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    with ScriptedServer(script) as foreign, Leading(foreign.url) as proxy:
+        assert proxy.refusal("tunnelctl-0123456789abcdef.invalid:443").error != "proxy_loop_detected"
+        assert len(foreign.heads) == 1
+
+

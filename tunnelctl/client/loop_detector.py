@@ -1,0 +1,124 @@
+"""Proxies that lead back to this one: one request through such a ring would open connections until no descriptor is left.
+
+Where every proxy on the path keeps Via (RFC 9110 section 7.6.3), a request that comes round carries our name. SOCKS has no such
+field, and some proxies drop it; what does come round unchanged is the target. So where several tunnels to one target are being
+opened and none of them stands yet, as it is in a ring, one more is asked for: to a name that nobody else knows and that no name
+service has. If a request for that name arrives here, the proxies lead back. Where it does not, because some proxy's rules refuse
+the name, the number of those tunnels is bounded all the same.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from tunnelctl.engine.event import Event
+from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.errors import Refused, TunnelctlError
+from tunnelctl.proto.address import Address
+
+# Tunnels to one target that are being opened when the question is asked. Browsers open up to six connections to one host at once.
+SUSPICIOUS = 6
+MOST = 64  # of them, whatever the answer is
+REACHED_SECONDS = 60.0  # a target that was reached within this time is in no ring
+ANSWER_SECONDS = 10.0  # how long an answer is taken for granted
+PROBE_SECONDS = 3.0  # in a ring the answer comes within its round trips; without one, it is the proxy's refusal of the name
+
+MAX_TARGETS = 1000  # that are remembered; the oldest is forgotten
+
+Open = Callable[[Address], Awaitable[None]]
+
+
+class LoopDetector:
+    """For one program with its proxies; processes that are forked from it share what it finds."""
+
+    def __init__(self) -> None:
+        self.name = f"tunnelctl-{os.urandom(8).hex()}"  # in Via, and in the probe; no other program has it
+        self._host = f"{self.name}.invalid"  # RFC 6761 section 6.4: no name service has an address for it
+        self._opening: dict[str, int] = {}  # by target
+        self._reached: dict[str, float] = {}  # when a tunnel to the target stood, last
+        self._asked: dict[str, float] = {}  # until when the answer for a target counts
+        self._looping: dict[str, float] = {}  # the same of those that come round
+        self._probes: dict[str, Event] = {}  # under way; set when there is an answer
+        self._came_round = memoryview(mmap.mmap(-1, 8)).cast("d")  # when a probe last arrived here, at whichever process
+
+    def is_probe(self, target: Address) -> bool:
+        """Whether a request is a probe of ours that has come round: it is to be refused, and has told what it was to tell."""
+        if target.host != self._host:
+            return False
+        self._came_round[0] = monotonic()
+        return True
+
+    def has_passed(self, via: tuple[str, ...]) -> bool:
+        """Whether a request with these values of Via has come through here before."""
+        return any(self.name in value.replace(",", " ").split() for value in via)
+
+    def via(self, before: tuple[str, ...]) -> tuple[str, str]:
+        """The field for a request that is led on, which came with these values."""
+        return "Via", ", ".join((*before, f"1.1 {self.name}"))
+
+    @asynccontextmanager
+    async def opening(self, target: Address, probe: Open) -> AsyncIterator[None]:
+        """The block opens a tunnel to the target. Raises Refused, before or in place of its own error, where the proxies lead back.
+
+        probe: opens a tunnel to the address that it is given, the same way, and ends it
+        """
+        text = str(target)
+        if self._opening.get(text, 0) >= SUSPICIOUS and not self._is_reached(text):
+            await self._ask(Address(self._host, target.port), text, probe)
+            if self._opening.get(text, 0) >= MOST and not self._is_reached(text):
+                raise Refused(f"tunnel to {target}", "too many to this target are being opened", error="connection_limit_reached")
+        self._refuse_loop(text)
+        self._opening[text] = self._opening.get(text, 0) + 1
+        try:
+            yield
+        except TunnelctlError:
+            self._refuse_loop(text)
+            raise
+        else:
+            _remember(self._reached, text, monotonic())
+            if text in self._probes:
+                self._probes[text].set()
+        finally:
+            if self._opening[text] == 1:
+                del self._opening[text]
+            else:
+                self._opening[text] -= 1
+
+    def _is_reached(self, target: str) -> bool:
+        return monotonic() - self._reached.get(target, -REACHED_SECONDS) < REACHED_SECONDS
+
+    def _refuse_loop(self, target: str) -> None:
+        if self._looping.get(target, 0.0) > monotonic():
+            raise Refused(f"tunnel to {target}", "the next proxies lead back to this one", error="proxy_loop_detected")
+
+    async def _ask(self, address: Address, target: str, probe: Open) -> None:
+        """Sends a probe, or waits for what comes of the one that was sent, or of the tunnels."""
+        if target in self._probes:
+            await self._probes[target].wait()
+            return
+        if self._asked.get(target, 0.0) > monotonic():
+            return
+        answered = self._probes[target] = Event()
+        begun = monotonic()
+        try:
+            with move_on_after(PROBE_SECONDS):
+                await probe(address)
+        except TunnelctlError:
+            pass
+        finally:
+            _remember(self._asked, target, monotonic() + ANSWER_SECONDS)
+            if self._came_round[0] >= begun:
+                _remember(self._looping, target, monotonic() + ANSWER_SECONDS)
+            del self._probes[target]
+            answered.set()
+
+
+def _remember(times: dict[str, float], target: str, when: float) -> None:
+    times.pop(target, None)
+    times[target] = when
+    if len(times) > MAX_TARGETS:
+        del times[next(iter(times))]
