@@ -1,4 +1,4 @@
-"""Whether the proxies lead back here: when that is asked, and what the answer is worth. Real rings: tests/security/test_v36_rings."""
+"""Whether the proxies lead back here: when that is asked, and what the answer is worth. Rings: tests/security/test_v36_rings."""
 
 import os
 

@@ -1,21 +1,27 @@
 """What is particular to TLS; what it shares with every stream stands in test_contract.py and test_relay.py. C17."""
 
 import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
 from errno import ECONNABORTED, ECONNRESET
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from tests.peers import certificates
+from tests.peers.process import path_of
+from tests.server.harness import Proxy
 from tests.stream.ends import End, FarSocket, Make, go, kinds, lines, make_end, tcp_pair, tls, tls_1_2, tls_server
-from tunnelctl.engine.kernel import Nursery
+from tunnelctl.engine.kernel import Nursery, checkpoint
 from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable
 from tunnelctl.proto.pin import parse_pin, pin_of
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.tls import Facts, TLSStream, accept_tls, answers_tls, start_tls
+from tunnelctl.stream.tls import FILL, RECORDS_A_TURN, Facts, TLSStream, accept_tls, answers_tls, start_tls
 from tunnelctl.stream.tls_failure import tls_error
 from tunnelctl.stream.tls_settings import TLSClient, server_context
 
@@ -464,3 +470,161 @@ def test_a_server_speaks_tls_whomever_it_wants_to_see(files: certificates.Certif
         other.close()
 
     go(main)
+
+
+# --- records without plaintext
+
+
+def test_m2_records_without_plaintext_give_the_others_their_turn(files: certificates.Certificates) -> None:
+    """A server's tickets are such records, as a client's KeyUpdates are, and it can send a thousand of them at once."""
+    context = serving(files.server)
+    context.num_tickets = tickets = 1000
+
+    async def main() -> tuple[int, bytes]:
+        client, server = await connected(settings(files), context)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await checkpoint()
+                turns += 1
+
+        try:
+            await server.send_all(b"hello")
+            async with Nursery() as nursery:
+                nursery.start_soon(count)
+                data = await client.receive_some()
+                nursery.cancel_scope.cancel()
+            return turns, data
+        finally:
+            client.close()
+            server.close()
+
+    turns, data = go(main)
+    assert data == b"hello"
+    assert turns >= tickets // RECORDS_A_TURN
+
+
+class Pieces(Stream):
+    """An inner stream that has these pieces to read."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self._pieces = [data[at : at + size] for at in range(0, len(data), size)]
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        return self._pieces.pop(0) if self._pieces else None
+
+
+class Silent:
+    """OpenSSL that takes everything and finds no plaintext in it. `given` has what it got, in pieces."""
+
+    def __init__(self) -> None:
+        self.given: list[bytes] = []
+
+    pending = 0
+
+    def write(self, data: bytes) -> int:
+        self.given.append(data)
+        return len(data)
+
+
+def heads(octets: bytes) -> list[int]:
+    """Where records begin."""
+    found, at = [], 0
+    while at < len(octets):
+        found.append(at)
+        at += 5 + int.from_bytes(octets[at + 3 : at + 5], "big")
+    return found
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 22, 300, 16640]), min_size=1, max_size=300), st.sampled_from([1, 3, 5, 27, 1000, FILL]))
+def test_m2_a_turn_has_a_bounded_number_of_records_however_they_are_cut(lengths: list[int], size: int) -> None:
+    octets = b"".join(b"\x17\x03\x03" + length.to_bytes(2, "big") + bytes(length) for length in lengths)
+    if len(octets) > 300 * size:  # a turn each, and little is learned from the rest
+        octets = octets[: 300 * size]
+    stream = TLSStream(Pieces(octets, size), ssl.create_default_context(), "localhost")
+    stream._incoming, begin = Silent(), set(heads(octets))  # type: ignore[assignment]
+    stream.session = NoPlaintext()  # type: ignore[assignment]
+    at = turns = 0
+    while True:
+        stream._incoming.given.clear()  # type: ignore[attr-defined]
+        assert stream.receive_nowait(CHUNK) is None
+        turn = b"".join(stream._incoming.given)  # type: ignore[attr-defined]
+        assert octets.startswith(turn, at)
+        assert len(begin & set(range(at, at + len(turn)))) <= RECORDS_A_TURN
+        at += len(turn)
+        assert not any(start < at < start + 5 for start in begin), "a head of a record is never cut"
+        if stream._dry:
+            break
+        turns += 1
+        assert turns < 10_000
+    assert len(octets) - at < 5
+    assert stream._held == octets[at:]
+
+
+class NoPlaintext:
+    def read(self, *_: object) -> int:
+        raise ssl.SSLWantReadError
+
+    def pending(self) -> int:
+        return 0
+
+
+def test_p1_what_openssl_answers_goes_out_although_nobody_writes(files: certificates.Certificates) -> None:
+    async def main() -> None:
+        client, server = await connected(settings(files), serving(files.server))
+        try:
+            client._outgoing.write(b"an answer")  # type: ignore[attr-defined]
+            await server.send_all(b"x")
+            assert await client.receive_some() == b"x"
+            assert client._outgoing.pending == 0  # type: ignore[attr-defined]
+            assert client._unsent == b""  # type: ignore[attr-defined]
+        finally:
+            client.close()
+            server.close()
+
+    go(main)
+
+
+def test_m2_a_peer_that_reads_no_answers_is_not_answered_for_ever(files: certificates.Certificates) -> None:
+    async def main() -> None:
+        client, server = await connected(settings(files), serving(files.server))
+        try:
+            for _ in range(100):  # more than the sockets between them hold
+                client._outgoing.write(bytes(1 << 18))  # type: ignore[attr-defined]
+                await server.send_all(b"x")
+                try:
+                    assert await client.receive_some() == b"x"
+                except ConnectionAbortedError:
+                    return
+            raise AssertionError("it takes whatever comes")
+        finally:
+            client.abort()
+            server.abort()
+
+    go(main)
+
+
+@pytest.mark.peer("openssl")
+def test_p1_a_client_that_renegotiates_is_answered(files: certificates.Certificates, tmp_path: Path) -> None:
+    """It waits for the answer, which is no: RFC 5246 section 7.2.2, no_renegotiation."""
+    with Proxy(tls_cert=str(files.server[0]), tls_key=str(files.server[1])) as proxy:
+        command = [path_of("openssl"), "s_client", "-tls1_2", "-connect", proxy.authority, "-CAfile", str(files.authority)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
+            assert client.stdin is not None
+            assert client.stderr is not None
+            client.stdin.write(b"R\n")
+            client.stdin.flush()
+            try:
+                assert client.wait(8) != 0
+                assert b"no renegotiation" in client.stderr.read()
+            finally:
+                client.kill()
+
+
+def test_a_server_takes_no_cipher_of_tls_1_2_without_aead(files: certificates.Certificates) -> None:
+    names = {cipher["name"] for cipher in serving(files.server).get_ciphers() if cipher["protocol"] == "TLSv1.2"}
+    assert "ECDHE-RSA-AES128-GCM-SHA256" in names
+    assert all(name.startswith("ECDHE-") and ("GCM" in name or "CHACHA20" in name) for name in names)

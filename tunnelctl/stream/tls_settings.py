@@ -56,6 +56,9 @@ def _client_context(settings: TLSClient) -> ssl.SSLContext:
 def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
     """The context of a listener. client_ca: the authorities whose clients are let in, and no others. Raises SettingsError."""
     context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    # Of TLS 1.2 forward secrecy and AEAD, as Mozilla's intermediate profile has it; TLS 1.3 has nothing else. As a client we take
+    # what OpenSSL takes by default: a company's gateway may be old.
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     _identify(context, ("--tls-cert", cert), ("--tls-key", key or cert))
     if client_ca is not None:
         _trust(context, "--client-ca", client_ca)
