@@ -25,6 +25,7 @@ git git
 openssl openssl
 mandoc mandoc
 ip iproute2
+ss iproute2
 zsh zsh
 fish fish
 psql postgresql-client

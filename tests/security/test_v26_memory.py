@@ -1,10 +1,14 @@
-"""V26: who does not read is not read for. What one side sends does not gather in the proxy."""
+"""V26: who does not read is not read for. What one side sends does not gather in the proxy, nor in the kernel for it."""
 
 import re
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
+from tests.peers.process import path_of, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import SECONDS, Client
@@ -51,3 +55,51 @@ def test_targets_and_clients_that_send_without_end() -> None:
             client.reset()
     assert min(pushed) > BOUND
     assert grown < TUNNELS * BOUND
+
+
+KERNEL_BOUND = 2 << 20  # bytes of the kernel's memory for one tunnel whose reader has stalled
+
+
+def queued(process: int) -> int:
+    """Bytes of the kernel's memory in the queues of all TCP sockets of a process, as ss(8) tells them, in both directions."""
+    listing = subprocess.run([path_of("ss"), "-tmnpHO"], capture_output=True, text=True, check=True).stdout
+    ours = [line for line in listing.splitlines() if f"pid={process}," in line]
+    assert ours
+    sizes = [re.search(r"skmem:\(r(\d+),.*?,w(\d+),", line) for line in ours]
+    return sum(int(found[1]) + int(found[2]) for found in sizes if found)
+
+
+@pytest.mark.peer("ss")
+@pytest.mark.parametrize("read", [0, 32 << 20], ids=["from the beginning", "after it has read fast"])
+def test_m4_a_reader_that_stalls_holds_a_bounded_share_of_the_kernels_memory(read: int) -> None:
+    """The queues grow while data flows, and all that they have grown to is filled when it stops."""
+    stop = threading.Event()
+
+    def pour(peer: Conversation) -> None:
+        peer.sock.settimeout(0.1)
+        block = bytes(1 << 20)
+        while not stop.is_set():
+            try:
+                peer.sock.send(block)
+            except TimeoutError:
+                continue
+            except ConnectionResetError:  # the client has seen enough
+                return
+
+    with ScriptedServer(pour) as target, Serve() as proxy:
+        clients = [Client(("127.0.0.1", proxy.port)).tunnel(target.authority) for _ in range(TUNNELS)]
+        for client in clients:
+            client.exactly(read)
+        before = -1
+
+        def settled() -> bool:
+            nonlocal before
+            previous, before = before, queued(proxy.process.pid)
+            return before == previous > 0
+
+        wait_until(settled, SECONDS, "the end of all movement")
+        held = queued(proxy.process.pid)
+        stop.set()
+        for client in clients:
+            client.reset()
+    assert held < TUNNELS * KERNEL_BOUND

@@ -31,6 +31,7 @@ from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on
 from tunnelctl.stream import pump, splice
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
+from tunnelctl.stream.socket_stream import BULK_RATE, MIN_QUEUE, SocketStream, _rmem_max, receive_queue_for
 from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe
 
 MIB = 1 << 20
@@ -415,6 +416,36 @@ def test_nobody_is_read_for_who_does_not_read(tmp_path: Path) -> None:
                 tracemalloc.stop()
             assert given < 64 * MIB
             assert peak < MIB
+
+    go(main)
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "most", "size"),
+    [
+        (0.0, 4 << 20, MIN_QUEUE),  # loopback
+        (0.001, 4 << 20, MIN_QUEUE),
+        (0.02, 4 << 20, int(0.02 * BULK_RATE)),
+        (0.1, 4 << 20, 0),  # the path needs more than may be had so: the kernel goes on growing the queue
+        (0.0, 212_992, 212_992),  # the limit of many systems
+        (0.001, 212_992, 212_992),
+        (0.01, 212_992, 0),
+        (0.0, 0, 0),  # it is not known
+    ],
+)
+def test_m4_a_queue_has_what_the_path_needs(round_trip: float, most: int, size: int) -> None:
+    assert receive_queue_for(round_trip, most) == size
+
+
+def test_m4_the_queue_of_a_bulk_source_stops_growing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tunnel(tmp_path) as tun:
+            source = tun.relay._left
+            assert isinstance(source, SocketStream)
+            await both_ways(tun.client, tun.target)
+            await through(tun.client, tun.target, lines(8 * MIB))
+            wanted = receive_queue_for(0.0, _rmem_max())
+            assert source.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * wanted  # socket(7): doubled for overhead
 
     go(main)
 

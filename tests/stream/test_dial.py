@@ -17,6 +17,7 @@ from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, checkpoi
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.stream import dial as dial_module
 from tunnelctl.stream.dial import MAX_ATTEMPTS, DialError, dial, interleave
+from tunnelctl.stream.socket_stream import MAX_UNSENT
 
 LOCAL = "127.0.0.1"
 
@@ -149,8 +150,10 @@ def test_dialled_sockets_are_tuned(keepalive: float, on: int) -> None:
             assert new.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
             assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert new.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
+            assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
             if on:
                 assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+                assert new.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * (30 + 9 * 7)
             stream.close()
 
     go(main)

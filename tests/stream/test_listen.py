@@ -9,6 +9,7 @@ import pytest
 
 from tunnelctl.errors import AddressError, ListenError
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
+from tunnelctl.stream.socket_stream import MAX_UNSENT
 
 
 @pytest.fixture(autouse=True)
@@ -188,9 +189,11 @@ def test_accepted_sockets_have_what_the_listener_was_given(
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
-        if on:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
+        if idle is not None and interval is not None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == interval
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * (idle + 9 * interval)
 
 
 # --- unix

@@ -112,6 +112,9 @@ class Inspected(Stream):
         """Not before the outcome is known: what is spliced is not seen."""
         return None if self._reader is not None or self._held else self._client.socket_fd()
 
+    def expect_bulk(self) -> None:
+        self._client.expect_bulk()
+
     def source_drained(self) -> None:
         self._client.source_drained()
 

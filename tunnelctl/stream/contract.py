@@ -56,6 +56,9 @@ class Stream:
         """The sink's descriptor, if it is a pipe."""
         return None
 
+    def expect_bulk(self) -> None:
+        """The source has begun to bring as much as a read can hold: bounds what the kernel queues for a sink that stalls."""
+
     def source_drained(self) -> None:
         """Splicing has found the source empty: `wait_readable` is to wait for more."""
         raise NotImplementedError

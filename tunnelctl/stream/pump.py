@@ -67,7 +67,7 @@ class Pump:
 
     async def _copy(self) -> None:
         source, sink = self._source, self._sink
-        rounds, bulk = 0, False
+        rounds, bulk, expected = 0, False, False
         while True:
             try:
                 data = source.receive_nowait(CHUNK)
@@ -90,6 +90,9 @@ class Pump:
             if sent < len(data):
                 await self.send(memoryview(data)[sent:])
             if len(data) == CHUNK:
+                if not expected:
+                    expected = True
+                    source.expect_bulk()
                 data = None  # a tunnel that idles later on, within _bulk, is not to keep the last chunk
                 await self._bulk()
             rounds += 1

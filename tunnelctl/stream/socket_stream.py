@@ -4,6 +4,7 @@ import select
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import cache
 from math import inf
 
 from tunnelctl.engine.descriptor import Descriptor
@@ -17,6 +18,16 @@ SIOCOUTQ = 0x5411  # linux/sockios.h: bytes handed over that the peer has not ac
 # How long an abort waits for the peer to acknowledge a byte more of what was handed over before it. A slow line may take long for
 # the whole of a full send queue; a peer whose program does not read acknowledges nothing, and is not waited for.
 DELIVERY_SECONDS = 1.0
+
+PROBES = 9  # net.ipv4.tcp_keepalive_probes, after which a silent peer is given up
+
+# Bytes that are handed over and not yet sent, at which a socket counts as full (TCP_NOTSENT_LOWAT). What is under way comes on top,
+# so it costs no throughput; without it a reader that stalls leaves as much in the send queue as tcp_wmem allows, 4 MiB.
+MAX_UNSENT = 128 << 10
+
+# For the queue of what was received and waits for the sink: see receive_queue_for.
+BULK_RATE, MIN_QUEUE = 128 << 20, 512 << 10  # bytes a second, bytes
+_RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a number of 32 bits
 
 
 class SocketStream(Stream):
@@ -83,6 +94,19 @@ class SocketStream(Stream):
     def sink_filled(self) -> None:
         self.descriptor.writable = False
 
+    def expect_bulk(self) -> None:
+        round_trip = self._round_trip()
+        if round_trip is not None and (size := receive_queue_for(round_trip, _rmem_max())):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def _round_trip(self) -> float | None:
+        """Seconds, as TCP has measured it; None for what is no TCP."""
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT + 4)
+        except OSError:
+            return None
+        return int.from_bytes(info[_RTT:], sys.byteorder) / 1e6
+
     def send_eof(self) -> None:
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -129,6 +153,27 @@ class SocketStream(Stream):
             return 0
 
 
+def receive_queue_for(round_trip: float, most: int) -> int:
+    """Bytes for SO_RCVBUF, which ends the kernel's own growing of the queue; 0 to leave that alone.
+
+    The kernel lets it grow to tcp_rmem's 6 or 32 MiB while data flows, whether or not the path needs so much; when the reader then
+    stalls, all of it is filled. 1 Gbit/s is what a path is given.
+
+    round_trip: seconds; most: what the system allows
+    """
+    needed = int(round_trip * BULK_RATE)
+    return 0 if needed > most else max(needed, min(MIN_QUEUE, most))
+
+
+@cache
+def _rmem_max() -> int:
+    try:
+        with open("/proc/sys/net/core/rmem_max", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
 def _has_input(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -141,10 +186,15 @@ def tune(new: socket.SocketType, keepalive: float) -> None:
     keepalive: seconds of silence before the first probe; 0 leaves probes off.
     """
     new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a keystroke must not wait for the last one's acknowledgement
+    new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
     # RFC 6093 section 6: what is sent as urgent is a part of the stream, and would otherwise be missing from it.
     new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if keepalive:
         seconds = max(1, min(32767, round(keepalive)))
         new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 4))
+        interval = max(1, seconds // 4)
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+        # A peer that vanished with data under way is not probed, but sent that data again for some 15 minutes. It gets the time
+        # that probes would have (RFC 5482).
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * (seconds + PROBES * interval))

@@ -303,6 +303,9 @@ class TLSStream(Stream):
     def on_broken(self, callback: Callable[[], None]) -> None:
         self._inner.on_broken(callback)
 
+    def expect_bulk(self) -> None:
+        self._inner.expect_bulk()
+
     def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
         self._inner.on_peer_closed(callback)
 
