@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.gitserver import git, make_repository
 from tests.peers.openssh import HOST, Sshd, sshd
 from tests.peers.process import path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, environment
-from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.app import parse
-from tunnelctl.cli.ssh_config import git_quote, program, quote, ssh_config
+from tunnelctl.cli.ssh_config import HEADING, program, quote, ssh_config
 from tunnelctl.errors import UsageProblem
 from tunnelctl.server.users import hash_password
+from tunnelctl.trace import silent
 
 # A name that ssh_config, the shell and git would each read differently if it were not quoted for all of them.
 AWKWARD = 'it\'s 50%h "of" $HOME `a\\b` #x'
@@ -45,7 +44,7 @@ def printed(*words: str) -> str:
 
 
 def text(*words: str) -> str:
-    return ssh_config(parse(["ssh-config", *words]))
+    return ssh_config(parse(["ssh-config", *words]), silent)
 
 
 # --- used by the programs
@@ -65,29 +64,44 @@ def test_ssh_with_the_block(server: Sshd, login: list[str], tmp_path: Path, shel
     assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
 
 
-@pytest.mark.peer("git", "ssh", "sshd", "ssh-keygen")
-def test_git_with_its_lines(server: Sshd, login: list[str], tmp_path: Path) -> None:
-    make_repository(tmp_path, b"content")
-    settings = tmp_path / "gitconfig"
-    settings.write_text(printed("--git", *login, HOST))
-    settings.write_text(settings.read_text().replace('"ssh -o', f'"{path_of("ssh")} -F {server.settings} -o'))
-    url = f"ssh://{HOST}{tmp_path}/repo.git"
-    assert git("ls-remote", url, "main", GIT_CONFIG_GLOBAL=str(settings)).endswith("\trefs/heads/main\n")
+# --- appended to what is there
 
 
-@pytest.mark.peer("git")
-def test_git_asks_the_proxy_for_a_domain(tmp_path: Path) -> None:
-    def refuse(peer: Conversation) -> None:
-        peer.read_head()
-        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+@pytest.mark.peer("ssh")
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "\n",
+        "Host b\n    User bob\n",
+        "Host b\n    User bob",
+        "Host b\r\n    User bob\r\n",
+        "Host b\r\n    User bob",
+        "Host b\n    User bob\n# the end",
+        "Host b\n    User bob\n    ProxyCommand none",
+    ],
+)
+def test_appended_to_a_file_of_ssh(tmp_path: Path, before: str) -> None:
+    """What was there means what it meant, and the block what it says: after one call and after another for a second host."""
+    file = tmp_path / "config"
+    file.write_bytes(before.encode())
+    for host in ("a", "c", "a"):
+        with file.open("ab") as end:
+            end.write(printed("-x", f"http://proxy-{host}:3128", host).encode())
+    for host in ("a", "c"):
+        understood = settings_of(file, host)
+        assert understood["proxycommand"] == f"{SCRIPT} connect --fdpass -x http://proxy-{host}:3128 %h %p"
+        assert understood["proxyusefdpass"] == "yes"
+    assert ("bob" in before) == (settings_of(file, "b")["user"] == "bob")
+    assert settings_of(file, "b").get("proxycommand", "none") == "none"
 
-    settings = tmp_path / "gitconfig"
-    settings.write_text(printed("--git", "-x", "http://proxy", "*.example.test"))
-    with ScriptedServer(refuse) as proxy:
-        env = {"GIT_CONFIG_GLOBAL": str(settings), "TUNNELCTL_PROXY": proxy.url}
-        with pytest.raises(AssertionError, match=r"tunnelctl: .*403"):
-            git("ls-remote", "git://git.example.test/repo.git", **env)
-    assert proxy.heads[0].startswith(b"CONNECT git.example.test:9418 HTTP/1.1\r\n")
+
+def settings_of(file: Path, host: str) -> dict[str, str]:
+    """What ssh makes of its settings for a host. It refuses every host for one line that it does not understand."""
+    command = [path_of("ssh"), "-T", "-G", "-F", str(file), host]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 
 
 # --- what stands in it
@@ -95,7 +109,7 @@ def test_git_asks_the_proxy_for_a_domain(tmp_path: Path) -> None:
 
 def test_a_block(monkeypatch):
     monkeypatch.setattr(sys, "argv", [SCRIPT])
-    assert text("-x", "proxy:3128", "-4", "--retry", "2", "*.example.com", "!a.example.com") == (
+    assert text("-x", "proxy:3128", "-4", "--retry", "2", "*.example.com", "!a.example.com") == HEADING + (
         "Host *.example.com !a.example.com\n"
         f"    ProxyCommand {SCRIPT} connect --fdpass -x proxy:3128 -4 --retry 2 %h %p\n"
         "    ProxyUseFdpass yes\n"
@@ -157,13 +171,6 @@ def test_the_program_is_this_one(monkeypatch, tmp_path):
     assert program() == [SCRIPT]
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert program() == ["/nowhere/python", "-m", "tunnelctl"]
-    assert "gitProxy" not in text("--git", "h"), "git starts one program without words of its own"
-
-
-def test_domains_of_git(monkeypatch):
-    monkeypatch.setattr(sys, "argv", [SCRIPT])
-    lines = text("--git", "a.example", "*.b.example", "*").splitlines()
-    assert lines[2:] == [f'\tgitProxy = "{SCRIPT}{which}"' for which in (" for a.example", " for b.example", "")]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +190,8 @@ def test_domains_of_git(monkeypatch):
         (("--header", "proxy-authorization: Basic swordfish", "h"), "the field proxy-authorization is a secret"),
         (("-x", "ftp://p", "h"), "ftp:// is not supported"),
         (("--timeout", "x", "h"), "`x` is not a number"),
-        (("--git", "a?c"), "git has no pattern like"),
+        (("--proxy-password-file", "/a\nb", "h"), "a path or a value has a line break"),
+        (("--password-command", "a\rb", "h"), "a path or a value has a line break"),
     ],
 )
 def test_what_is_refused(words, cause):
@@ -197,7 +205,3 @@ def test_what_is_refused(words, cause):
 )
 def test_quoting(word, quoted):
     assert quote(word) == quoted
-
-
-def test_quoting_for_git():
-    assert git_quote('a "b" \\') == '"a \\"b\\" \\\\"'

@@ -14,7 +14,7 @@ from tests.peers.process import Daemon, path_of, scratch_directory
 HOST = "127.0.0.1"
 
 _SERVER = """\
-ListenAddress 127.0.0.1:{port}
+ListenAddress {address}:{port}
 HostKey {directory}/host_key
 AuthorizedKeysFile {directory}/authorized_keys
 PidFile none
@@ -83,7 +83,7 @@ def gives_terminals() -> bool:
 
 
 @contextmanager
-def sshd() -> Iterator[Sshd]:
+def sshd(address: str = HOST) -> Iterator[Sshd]:
     _prepare_privilege_separation()
     with scratch_directory() as directory:
         host_key = _make_key(directory / "host_key")
@@ -91,7 +91,7 @@ def sshd() -> Iterator[Sshd]:
         (directory / "authorized_keys").write_text(_make_key(directory / "user_key"))
 
         def command(port: int) -> list[str]:
-            (directory / "sshd_config").write_text(_SERVER.format(port=port, directory=directory))
+            (directory / "sshd_config").write_text(_SERVER.format(address=address, port=port, directory=directory))
             # sshd runs itself anew for each connection and so insists on an absolute path, which path_of gives.
             return [path_of("sshd"), "-D", "-e", "-f", str(directory / "sshd_config")]
 

@@ -420,8 +420,10 @@ FLAGS = (
     ),
     Flag(
         "git", "", "", SWITCH, "the lines for ~/.gitconfig instead", ("ssh-config",), "Output",
-        detail="core.sshCommand for ssh:// URLs, and core.gitProxy for git:// URLs of each HOST that name no port. "
-        "git gives the latter no flags: there the proxy comes from the environment.",
+        detail="core.sshCommand for ssh:// URLs and HOST:PATH, and core.gitProxy for git:// URLs without a port. "
+        "Both hold for the HOSTs only. git obeys the last core.sshCommand, so name all HOSTs in one call. "
+        "It gives core.gitProxy no flags: there the proxy comes from the environment or the settings file. "
+        "https:// URLs have a setting of git's own, http.proxy.",
     ),
     Flag(
         "digest", "", "", SWITCH, "a line for Digest logins instead", ("hash-password",), "Output",

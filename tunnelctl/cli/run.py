@@ -98,7 +98,7 @@ def check(call: Call) -> int:
 def ssh_config(call: Call) -> int:
     from tunnelctl.cli import ssh_config
 
-    write_stdout(ssh_config.ssh_config(call))
+    write_stdout(ssh_config.ssh_config(call, Console()))
     return ExitStatus.OK
 
 

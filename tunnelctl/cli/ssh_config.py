@@ -1,6 +1,6 @@
-"""`tunnelctl ssh-config HOST…`: the lines for ~/.ssh/config, or with --git for ~/.gitconfig, with today's flags in them.
+"""`tunnelctl ssh-config HOST…`: lines to append to ~/.ssh/config, or with --git to ~/.gitconfig, with today's flags in them.
 
-Three readers take the command apart, one after the other: ssh_config(5), which expands % and wants its quotes in pairs, the
+Three readers take the command apart, one after the other: ssh_config(5), which expands % and requires its quotes in pairs, the
 shell that ssh starts, and our own parser. git adds a fourth.
 """
 
@@ -15,12 +15,17 @@ from tunnelctl.cli.values import Pair, read_fields
 from tunnelctl.client.route import Chain, choose_route
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import fields as header
+from tunnelctl.trace import Trace
 
 NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
 
+# The last line of the file that this is appended to may lack its end. An empty line comes first, because that line would take in
+# whatever came first, a comment too. The comment is for a last line of ~/.gitconfig that a backslash continues: it ends the value.
+HEADING = "\n# Printed by tunnelctl ssh-config\n"
 
-def ssh_config(call: Call) -> str:
-    """The text to print."""
+
+def ssh_config(call: Call, trace: Trace) -> str:
+    """Return the text to print; `trace` is told what the file cannot express."""
     if not call.words:
         raise UsageProblem("ssh-config", "wants HOST, got nothing", "tunnelctl ssh-config --help")
     for host in call.words:
@@ -31,8 +36,12 @@ def ssh_config(call: Call) -> str:
     chains = choose_route(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
     refuse_secrets(own, chains)
     passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which somebody has to stay for
-    command = proxy_command(own, passes)
-    return git_lines(call.words, command, passes) if given.get("git") else host_block(call.words, command, passes)
+    settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
+    if not given.get("git"):
+        return HEADING + host_block(call.words, settings)
+    from tunnelctl.cli.git_config import git_lines
+
+    return HEADING + git_lines(call.words, settings, program(), list(dict.fromkeys(flag.spellings[0] for flag, _ in own)), trace)
 
 
 def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
@@ -58,6 +67,8 @@ def can_pass(proxies: Chain) -> bool:
 def proxy_command(pairs: list[Pair], passes: bool) -> str:
     """The value of ProxyCommand. ssh puts host and port in place of %h and %p, and a % of ours is written twice."""
     words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
+    if any(set(word) & set("\r\n") for word in words):  # ssh would take the rest for a keyword, and then refuse every host
+        raise UsageProblem("ssh-config", "a path or a value has a line break, which a settings file cannot hold")
     return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
 
 
@@ -81,30 +92,6 @@ def quote(word: str) -> str:
     return '"\\\\"'.join(piece and shlex.quote(piece) for piece in word.split("\\")) or "''"
 
 
-def host_block(hosts: list[str], command: str, passes: bool) -> str:
-    lines = [f"Host {' '.join(hosts)}", f"    ProxyCommand {command}", *(["    ProxyUseFdpass yes"] if passes else [])]
-    return "\n".join(lines) + "\n"
-
-
-def git_lines(hosts: list[str], command: str, passes: bool) -> str:
-    """For ssh:// an ssh with the same settings; for git:// the program alone, for git runs it with host and port and no flags."""
-    settings = [f"ProxyCommand={command}", *(["ProxyUseFdpass=yes"] if passes else [])]
-    ssh = shlex.join(["ssh", *(word for setting in settings for word in ("-o", setting))])
-    lines = ["[core]", f"\tsshCommand = {git_quote(ssh)}"]
-    if len(program()) == 1:
-        lines += [f"\tgitProxy = {git_quote(program()[0] + domain(host))}" for host in hosts]
-    return "\n".join(lines) + "\n"
-
-
-def domain(host: str) -> str:
-    """git knows no patterns: a name there stands for itself and what is below it."""
-    name = host.removeprefix("*.")
-    if name == "*":
-        return ""
-    if set(name) & set("*?!"):
-        raise UsageProblem("ssh-config", f"git has no pattern like {host}", "HOST, *.DOMAIN and * are understood")
-    return f" for {name}"
-
-
-def git_quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def host_block(hosts: list[str], settings: dict[str, str]) -> str:
+    """A section of ssh_config(5) for these hosts."""
+    return "".join([f"Host {' '.join(hosts)}\n", *(f"    {name} {value}\n" for name, value in settings.items())])

@@ -1,0 +1,93 @@
+"""`tunnelctl ssh-config --git HOST…`: lines for ~/.gitconfig that send these hosts, and no others, through a proxy.
+
+core.gitProxy, for git:// URLs, has a condition on the host. core.sshCommand, for ssh:// URLs, has none and holds for every host of
+every repository. So its value is a shell function that looks for the host among the words that git gives to ssh, and adds the
+proxy to those of the hosts that were named.
+"""
+
+import shlex
+import subprocess
+
+from tunnelctl.errors import UsageProblem
+from tunnelctl.trace import Trace
+
+# git itself takes GIT_SSH before `ssh`, and core.sshCommand before both.
+SSH = '"${GIT_SSH:-ssh}"'
+
+GIT_SECONDS = 5.0  # for git to read its own settings, on a slow disk too
+
+
+def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], flags: list[str], trace: Trace) -> str:
+    """Return the lines.
+
+    settings: what ssh is told for these hosts; program: what starts tunnelctl; flags: those that were given, which `settings` has
+    and core.gitProxy cannot have; trace: is told what git cannot express
+    """
+    names = list(map(domain, hosts))
+    command = ssh_command(hosts, settings)
+    if present_command() not in ("", command):
+        text = "git has a core.sshCommand, and obeys only the last: these lines replace it (name the hosts of both in one call)"
+        trace("warning", text=text)
+    lines = ["[core]", f"\tsshCommand = {git_quote(command)}"]
+    if len(program) > 1 or " for " in program[0]:
+        trace("warning", text="git:// URLs stay direct: core.gitProxy takes the path of a program and no words")
+    else:
+        explain_git_proxy(names, flags, trace)
+        lines += [f"\tgitProxy = {git_quote(program[0] + (name and f' for {name}'))}" for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def ssh_command(hosts: list[str], settings: dict[str, str]) -> str:
+    """The value of core.sshCommand. git starts it with the words for ssh behind it: options, [USER@]HOST, the remote command."""
+    patterns = " | ".join(pattern for host in hosts for pattern in shell_patterns(host))
+    options = shlex.join(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))
+    named = f'case $word in {patterns}) exec {SSH} {options} "$@" ;; esac'
+    return f'f() {{ for word; do {named}; done; exec {SSH} "$@"; }}; f'
+
+
+def shell_patterns(host: str) -> list[str]:
+    """What `case` compares with a word that is HOST or USER@HOST. The remote command ends with a quote, and is never like one."""
+    if host.startswith("*"):
+        return ["*" + (host[1:] and shlex.quote(host[1:]))]
+    return [shlex.quote(host), "*" + shlex.quote(f"@{host}")]
+
+
+def domain(host: str) -> str:
+    """The host as core.gitProxy has it; "" for any. git knows no patterns: a name is for itself and what is below it."""
+    if host == "*":
+        return ""
+    name = host.removeprefix("*.")
+    if not name or set(name) & set("*?!"):
+        raise UsageProblem("ssh-config", f"git has no pattern like {host}", "HOST, *.DOMAIN and * are understood")
+    return name
+
+
+def explain_git_proxy(names: list[str], flags: list[str], trace: Trace) -> None:
+    """Tell what core.gitProxy leaves out, and what it takes in."""
+    if flags:
+        trace(
+            "warning",
+            text=f"git:// URLs go without {', '.join(flags)}: git gives no flags to core.gitProxy; "
+            "there TUNNELCTL_PROXY or the settings file names the proxy",
+        )
+    if any(names):
+        trace(
+            "warning",
+            text="git:// URLs with a port stay direct, and those of hosts "
+            f"below {', '.join(filter(None, names))} are rerouted too: core.gitProxy is no more precise",
+        )
+
+
+def present_command() -> str:
+    """The core.sshCommand that git has now, or "". Asked in /, where no repository adds one of its own."""
+    words = ["git", "-C", "/", "config", "core.sshCommand"]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def git_quote(text: str) -> str:
+    """A value as git-config(1) has it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
