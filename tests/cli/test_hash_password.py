@@ -1,6 +1,8 @@
 """`hash-password` with the password from a pipe; with a terminal, see tests/tty/test_hash_password.py."""
 
 import hashlib
+import os
+import subprocess
 import sys
 import types
 
@@ -107,6 +109,40 @@ def test_a_system_that_refuses_md5(hashed, monkeypatch):
     monkeypatch.setattr(sys, "__stdin__", None)
     with pytest.raises(UsageProblem, match="refuses MD5"):
         module.users_line("alice", True)
+
+
+@pytest.mark.parametrize(
+    ("before", "between"),
+    [("", ""), ("bob:scrypt:x\n", ""), ("bob:scrypt:x", "\n"), ("\n", ""), ("# the end", "\n")],
+)
+def test_appended_to_a_file(tmp_path, before, between):
+    """`>>` onto a last line without its end would make one line of two users, and serve would refuse the file."""
+    file = tmp_path / "users"
+    file.write_text(before)
+    with file.open("ab") as end:
+        words = [*MODULE, "hash-password", "alice"]
+        done = subprocess.run(words, input=b"x\n", stdout=end, stderr=subprocess.PIPE, env=environment(), timeout=20)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert file.read_text().startswith(f"{before}{between}alice:scrypt:")
+    assert file.read_text().count("\n") == (before + between).count("\n") + 1
+
+
+def test_written_over_a_file_or_into_it(tmp_path):
+    """Only what is appended has a line before it; a part of a file that is overwritten is the caller's own affair."""
+    file = tmp_path / "users"
+    file.write_text("bob")
+    with file.open("r+b") as start:
+        words = [*MODULE, "hash-password", "alice"]
+        subprocess.run(words, input=b"x\n", stdout=start, check=True, env=environment(), timeout=20)
+    assert file.read_text().startswith("alice:scrypt:")
+
+
+def test_a_file_that_cannot_be_looked_at_gets_an_empty_line(monkeypatch, tmp_path):
+    (tmp_path / "users").write_text("bob\n")
+    with (tmp_path / "users").open("ab") as end:
+        assert module.separator(end.fileno()) == ""
+        monkeypatch.setattr(module, "open", lambda *_: os.open("/nowhere", os.O_RDONLY), raising=False)
+        assert module.separator(end.fileno()) == "\n"
 
 
 def test_control_c_at_the_prompt_leaves_the_terminal_its_echo():

@@ -1,6 +1,9 @@
 """`tunnelctl hash-password USER`: a password in, a line for the users file out. The password never stands on a command line."""
 
+import os
+import stat
 import sys
+from fcntl import F_GETFL, fcntl
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.digest_server import MAX_REALM, is_realm
@@ -10,7 +13,7 @@ MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe should not fil
 
 
 def users_line(user: str, digest: bool = False, realm: str | None = None) -> str:
-    """Ask for the password and return the line, with its newline: a scrypt hash, or what Digest needs for `realm`."""
+    """Ask for the password and return the line, ready to be printed: a scrypt hash, or what Digest needs for `realm`."""
     if not user or ":" in user or not user.isprintable() or user[0] == "#":
         raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
     if realm is not None and not digest:
@@ -26,11 +29,25 @@ def users_line(user: str, digest: bool = False, realm: str | None = None) -> str
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in password):
         raise UsageProblem("hash-password", "the password has control characters")
     if not digest:
-        return hash_password(user, password) + "\n"
+        return separator() + hash_password(user, password) + "\n"
     try:
-        return digest_line(user, realm or REALM, password) + "\n"
+        return separator() + digest_line(user, realm or REALM, password) + "\n"
     except ValueError:
         raise UsageProblem("hash-password", "this system's OpenSSL refuses MD5, which a digest line has too") from None
+
+
+def separator(stdout: int = 1) -> str:
+    """Return what has to stand before a line on stdout: the end of the last line of the file that it is appended to, if that lacks
+    its own. The two would be one line that is no user's, and `serve` would refuse the whole file."""
+    try:
+        there = os.fstat(stdout)
+        if not (stat.S_ISREG(there.st_mode) and there.st_size and fcntl(stdout, F_GETFL) & os.O_APPEND):
+            return ""
+        with open(f"/dev/fd/{stdout}", "rb") as file:  # opened anew: the shell has it for writing only
+            file.seek(-1, os.SEEK_END)
+            return "" if file.read() == b"\n" else "\n"
+    except OSError:
+        return "\n"  # an empty line is skipped
 
 
 def ask(user: str) -> str:
