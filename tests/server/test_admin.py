@@ -214,14 +214,6 @@ def test_v2_it_is_no_target_whatever_the_rules_say() -> None:
         assert proxy.refusal(f"127.0.0.1:{port}").error == "proxy_loop_detected"
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tunnelctl.server.exposition", "prometheus_client"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageProblem) as caught:
-        parse_admin("127.0.0.1:0", forced=False)
-    assert caught.value.hint == "pip install 'tunnelctl[metrics]'"
-
-
 def test_the_library_is_loaded_only_for_it() -> None:
     code = "import sys, tunnelctl.server.serve; assert 'prometheus_client' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)

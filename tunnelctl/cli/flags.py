@@ -348,7 +348,7 @@ FLAGS = (
     Flag(
         "admin", "", "ADDR:PORT", TEXT, "show metrics, health and open tunnels there, or at unix:PATH", ("serve",), "Output",
         detail="HTTP: /metrics is for Prometheus, /healthz answers while it runs, /readyz fails while it drains, /tunnels is a "
-        "list in JSON. It is no target of the proxy. It needs prometheus-client: pip install 'tunnelctl[metrics]'.",
+        "list in JSON. It is no target of the proxy.",
     ),
     Flag(
         "open-admin", "", "", SWITCH, "let --admin listen beyond loopback, to whoever gets there", ("serve",), "Output",

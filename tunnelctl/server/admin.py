@@ -37,10 +37,8 @@ class Page(NamedTuple):
 
 def parse_admin(text: str, forced: bool) -> ListenAddress:
     """The value of --admin. Raises UsageProblem: who reaches it can read who talks to whom."""
-    try:
-        import tunnelctl.server.exposition  # noqa: F401  (here, so that workers share the memory that it takes)
-    except ImportError:
-        raise UsageProblem("--admin", "prometheus-client is not installed", "pip install 'tunnelctl[metrics]'") from None
+    import tunnelctl.server.exposition  # noqa: F401  (here, so that workers share the memory that it takes)
+
     address = parse_listen(text)
     if not (address.private or forced):
         hint = "use 127.0.0.1 or unix:PATH, or say --open-admin if something else keeps strangers out"
