@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 
 from tests.peers.events import checking
-from tests.peers.process import ended_within, missing
+from tests.peers.process import ended_within, give_programs_their_signals, missing
 
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc)$")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once: not repeated on the second poller, because it is slow and about protocols, which know of no poller"
     )
+    give_programs_their_signals()
     # The developer's own proxy settings would otherwise decide where connect, curl, git and httpx go.
     for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
         del os.environ[name]

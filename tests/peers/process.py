@@ -83,6 +83,25 @@ def wait_until(condition: Callable[[], bool], seconds: float = READY_SECONDS, wh
         time.sleep(0.005)
 
 
+# What a program does with these unless it is told otherwise is nothing.
+_WITHOUT_EFFECT = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
+# Python ignores these itself, and subprocess gives them their meaning back in what it starts.
+_OF_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
+
+
+def give_programs_their_signals() -> None:
+    """Let the programs that are started from now on have every signal at its default and none blocked.
+
+    A program inherits which signals are ignored, and a shell's `&` and nohup have some ignored; yet what a signal does to a
+    program is what many tests look at. In place of being ignored, such a signal gets a handler that does nothing: it shields this
+    process as before, and a program that is started does not inherit it.
+    """
+    for number in signal.valid_signals() - _OF_PYTHON:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL if number in _WITHOUT_EFFECT else lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def ended_within(pid: int, seconds: float) -> bool:
     """Wait for a process that need not be a child of ours to end."""
     try:
