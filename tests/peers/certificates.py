@@ -67,10 +67,17 @@ def another_issue(directory: Path, name: str, *names: str) -> tuple[Path, Path]:
     return _write(_other().issue_cert(*names), directory, name)
 
 
-def issue(directory: Path, name: str, *names: str, expired: bool = False) -> tuple[Path, Path]:
+def issue(
+    directory: Path,
+    name: str,
+    *names: str,
+    expired: bool = False,
+    begins: datetime | None = None,
+    ends: datetime | None = None,
+) -> tuple[Path, Path]:
     """The files `name`.pem and `name`.key, for the host names, addresses or mail addresses `names`."""
-    end = datetime.now(UTC) - timedelta(days=1) if expired else None
-    return _write(_authority().issue_cert(*names, not_after=end), directory, name)
+    ends = datetime.now(UTC) - timedelta(days=1) if expired else ends
+    return _write(_authority().issue_cert(*names, not_before=begins, not_after=ends), directory, name)
 
 
 def issue_by_department(directory: Path, name: str, *names: str) -> tuple[Path, Path]:

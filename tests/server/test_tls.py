@@ -7,20 +7,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.peers import certificates
+from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import Conversation, ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Proxy, cheap_hashes, connect_request, parse, users_file  # noqa: F401
 from tunnelctl.errors import SettingsError, UsageProblem
-from tunnelctl.server.tls import name_of
+from tunnelctl.server.tls import describe_certificate, name_of
 
 BRIEF = 0.3  # seconds: a limit that is meant to strike
 BIG = 5_000_000
+SUBJECT = f"trustme v{trustme.__version__}"  # whom our certificates are for
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +271,90 @@ def test_workers_speak_it_too(files: certificates.Certificates) -> None:
 def test_without_it_ssl_is_not_loaded() -> None:
     code = "import sys, tunnelctl.server.serve as s; print('ssl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20).stdout == "False\n"
+
+
+# --- dates of certificates
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def issued(directory: Path, begins: datetime | None, ends: datetime) -> dict[str, str]:
+    chain, key = certificates.issue(directory, "dated", *certificates.NAMES, begins=begins, ends=ends)
+    return {"tls_cert": str(chain), "tls_key": str(key)}
+
+
+def shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def test_an_expired_certificate_is_said_at_the_start_and_after_a_reload(tmp_path: Path, now: datetime) -> None:
+    """Every client refuses it, and its message need not say whose certificate, or why."""
+    ends = now - timedelta(days=1)
+    files = issued(tmp_path, None, ends)
+    expected = f"--tls-cert {files['tls_cert']}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
+    with Proxy(**files) as proxy:  # type: ignore[arg-type]
+        assert proxy.warnings == [expected]
+        proxy.hang_up()
+        wait_until(lambda: len(proxy.warnings) == 2, SECONDS, "the warning after it")
+    assert proxy.warnings == [expected] * 2
+    assert proxy.events("reloaded")[0]["now"] == f"expired at {shown(ends)}"
+
+
+def test_one_that_is_not_valid_yet(tmp_path: Path, now: datetime) -> None:
+    begins = now + timedelta(days=2)
+    files = issued(tmp_path, begins, now + timedelta(days=90))
+    with Proxy(**files) as proxy:  # type: ignore[arg-type]
+        pass
+    expected = f"--tls-cert {files['tls_cert']}: the certificate of {SUBJECT} is not valid yet, but from {shown(begins)} on"
+    assert proxy.warnings == [expected]
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (timedelta(hours=5), ", 0 days left"),
+        (timedelta(days=1, hours=1), ", 1 day left"),
+        (timedelta(days=13, hours=23), ", 13 days left"),
+        (timedelta(days=14, hours=1), ""),
+    ],
+)
+def test_one_that_soon_ends_is_no_warning(tmp_path: Path, now: datetime, left: timedelta, text: str) -> None:
+    files = issued(tmp_path, None, now + left)
+    with Proxy(**files) as proxy:  # type: ignore[arg-type]
+        pass
+    assert proxy.warnings == []
+    assert describe_certificate(files["tls_cert"]) == f"good until {shown(now + left)}{text}"
+
+
+def test_an_authority_below_that_has_expired(tmp_path: Path, now: datetime) -> None:
+    """The chain that is sent has it, and clients refuse it as they refuse the first one."""
+    files = issued(tmp_path, None, now + timedelta(days=90))
+    ends = now - timedelta(days=3)
+    old = certificates.issue(tmp_path, "old", "old.example", ends=ends)[0]
+    with Path(files["tls_cert"]).open("ab") as chain:
+        chain.write(old.read_bytes())
+    with Proxy(**files) as proxy:  # type: ignore[arg-type]
+        pass
+    assert [warning for warning in proxy.warnings if shown(ends) in warning] == proxy.warnings != []
+
+
+def test_the_authority_of_clients(tmp_path: Path, now: datetime) -> None:
+    ends = now - timedelta(days=3)
+    authority = certificates.issue(tmp_path, "old", "old.example", ends=ends)[0]
+    files = issued(tmp_path, None, now + timedelta(days=90))
+    with Proxy(**files, client_ca=str(authority)) as proxy:  # type: ignore[arg-type]
+        pass
+    expected = f"--client-ca {authority}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
+    assert proxy.warnings == [expected]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_one_process_warns(tmp_path: Path, now: datetime, workers: str) -> None:
+    files = issued(tmp_path, None, now - timedelta(days=1))
+    with Serve("--workers", workers, "--tls-cert", files["tls_cert"], "--tls-key", files["tls_key"]) as serve:
+        pass
+    assert serve.log().count("has expired") == 1
+    assert serve.log().startswith("tunnelctl: warning: "), "before clients are let in"

@@ -18,10 +18,23 @@ READ_SECONDS = 10.0  # that reading takes on a busy machine, at most; what takes
 class InForce(Generic[T]):
     """What new sessions go by."""
 
-    def __init__(self, what: str, load: Callable[[], T], describe: Callable[[T], str] = str) -> None:
-        """what: its name in messages; load: reads it, or raises TunnelctlError; describe: what is told of one read again"""
-        self._what, self._load, self._describe = what, load, describe
+    def __init__(
+        self,
+        what: str,
+        load: Callable[[], T],
+        describe: Callable[[T], str] = str,
+        warn: Callable[[Trace], None] = lambda _: None,
+    ) -> None:
+        """
+        what: its name in messages; load: reads it, or raises TunnelctlError; describe: what is told of one read again
+        warn: tells what is wrong with one although it is taken
+        """
+        self._what, self._load, self._describe, self.warn = what, load, describe, warn
         self.now = load()
+
+    def __str__(self) -> str:
+        """What is told of it."""
+        return self._describe(self.now)
 
     def reload(self, trace: Trace) -> None:
         """Puts what the files say now in the place of the old one, unless there is a mistake in them."""
@@ -31,7 +44,8 @@ class InForce(Generic[T]):
             hint = f" (hint: {error.hint})" if isinstance(error, TunnelctlError) and error.hint else ""
             trace("warning", text=f"the old {self._what} stays in force: {error}{hint}")
         else:
-            trace("reloaded", what=self._what, now=self._describe(self.now))
+            trace("reloaded", what=self._what, now=str(self))
+            self.warn(trace)
 
 
 def counted(number: int, thing: str) -> str:

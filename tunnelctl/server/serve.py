@@ -161,6 +161,8 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # workers are watched by the same clock
         caps = SharedCaps(options.workers) if settings.most.any else None
         shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, trace, environ, caps, tick, os.getpid())
+        if settings.tls is not None:
+            settings.tls.warn(trace)
         if not several:
             return work(shared, listeners)
         # Of several processes one speaks for all about coming and going, and to the service manager.
@@ -211,9 +213,12 @@ def _users(path: str | None, prefixes: tuple[int, int]) -> InForce[Users] | None
 def _tls(options: ServeOptions) -> InForce[ssl.SSLContext] | None:
     if not (options.tls_cert or options.tls_key or options.client_ca):
         return None
-    from tunnelctl.server.tls import describe_certificate, listener_context  # loads ssl
+    from tunnelctl.server.tls import describe_certificate, listener_context, warn_of_dates  # loads ssl
 
-    return InForce("certificate", lambda: listener_context(options), lambda _: describe_certificate(options.tls_cert))
+    def describe(_: ssl.SSLContext) -> str:
+        return describe_certificate(options.tls_cert)
+
+    return InForce("certificate", lambda: listener_context(options), describe, partial(warn_of_dates, options))
 
 
 def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int:

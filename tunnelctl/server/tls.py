@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
-from tunnelctl.proto.certificate import decode
+from tunnelctl.proto.certificate import Certificate, decode
 from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.in_force import counted
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.stream.tls_settings import server_context
+from tunnelctl.trace import Trace
 
 # OpenSSL's names for the beginning of an HTTP request where a handshake should be.
 _PLAIN = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
+
+SOON = timedelta(days=14)  # in which a certificate is to be renewed
 
 
 def listener_context(options: ServeOptions) -> ssl.SSLContext:
@@ -25,14 +30,46 @@ def listener_context(options: ServeOptions) -> ssl.SSLContext:
 
 
 def describe_certificate(file: str | None) -> str:
-    """For the line that says that it was read again: until when it is good."""
+    """For the lines that say that it was read: until when it is good, and in how many days it ends where they are few."""
+    certificates = read_certificates(file)
+    if not certificates:
+        return "taken"  # OpenSSL could read it
+    ends = certificates[0].ends
+    left = ends - datetime.now(UTC)
+    if left < timedelta():
+        return f"expired at {at(ends)}"
+    return f"good until {at(ends)}" + (f", {counted(left.days, 'day')} left" if left < SOON else "")
+
+
+def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
+    """Tell which certificates are not good now: peers refuse what depends on them, and see no more than that TLS fails."""
+    now = datetime.now(UTC)
+    for flag, file in (("--tls-cert", options.tls_cert), ("--client-ca", options.client_ca)):
+        for certificate in read_certificates(file):
+            which = f"the certificate of {certificate.subject}" if certificate.subject else "a certificate"
+            if certificate.ends < now:
+                trace("warning", text=f"{flag} {file}: {which} has expired: it was good until {at(certificate.ends)}")
+            elif certificate.begins > now:
+                trace("warning", text=f"{flag} {file}: {which} is not valid yet, but from {at(certificate.begins)} on")
+
+
+def read_certificates(file: str | None) -> list[Certificate]:
+    """Return those of a PEM file that can be read: the one that is shown comes first, and behind it those that vouch for it."""
     try:
         with open(file or "", encoding="latin-1") as pem:
-            _, begin, rest = pem.read().partition(ssl.PEM_HEADER)
-        block, end, _ = rest.partition(ssl.PEM_FOOTER)
-        return f"good until {decode(ssl.PEM_cert_to_DER_cert(begin + block + end)).ends:%Y-%m-%d %H:%M} UTC"
-    except (OSError, ValueError, IndexError):  # OpenSSL has taken it
-        return "taken"
+            text = pem.read()
+        _, *blocks = text.split(ssl.PEM_HEADER)
+        return [
+            decode(ssl.PEM_cert_to_DER_cert(f"{ssl.PEM_HEADER}{block.partition(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}"))
+            for block in blocks
+        ]
+    except (OSError, ValueError, IndexError):  # OpenSSL has taken them
+        return []
+
+
+def at(moment: datetime) -> str:
+    """A moment for a person."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def handshake_refusal(error: ssl.SSLError) -> tuple[Refusal, bool]:
