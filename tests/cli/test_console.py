@@ -322,6 +322,13 @@ def test_notices_need_no_v_and_the_listening_line_is_stable():
     ]
 
 
+def test_a_notice_without_its_fields_is_no_fault():
+    screen = Screen()
+    for event in NOTICES:
+        screen(event)
+    assert len(screen.lines) >= len(NOTICES)
+
+
 def test_an_event_without_a_sentence_is_shown_rather_than_lost():
     screen = Screen(verbose=1)
     screen("accept", client="192.0.2.1\x1b", number=3)

@@ -27,6 +27,9 @@ SOON = 15.0  # bound for what must happen at once; generous, because the machine
 # The stable line, or its event, with a port unless it is a unix socket.
 _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": ")(?:unix:|\S*:(\d+))')
 
+# What serve says of itself after the last of those; how many lines that are depends on its flags.
+_START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin): .*\n")
+
 Bytes = subprocess.CompletedProcess[bytes]
 
 
@@ -44,6 +47,18 @@ def run(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = Non
 def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:
     """`tunnelctl connect -x PROXY OPTIONS TARGET`; `target` may be 'HOST PORT' or 'HOST:PORT'."""
     return run("connect", "-x", proxy, *options, *target.split(), stdin=stdin, env=env)
+
+
+def without_start_lines(text: str) -> str:
+    """What `serve` has said, but for what it says of itself at its start."""
+    return _START_LINE.sub("", text)
+
+
+def next_line(pipe: IO[bytes]) -> str:
+    """The next line that is none of those; "" at the end."""
+    while _START_LINE.fullmatch(line := pipe.readline().decode()):
+        pass
+    return line
 
 
 @contextmanager

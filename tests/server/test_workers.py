@@ -19,7 +19,7 @@ from tests.client.harness import Recorder
 from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, wait_until
-from tests.peers.program import started
+from tests.peers.program import next_line, started, without_start_lines
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
     SECONDS,
@@ -51,12 +51,12 @@ class Workers:
 
     def line(self) -> str:
         assert self.process.stderr is not None
-        return self.process.stderr.readline().decode()
+        return next_line(self.process.stderr)
 
     def rest(self) -> str:
         """What else it says until it ends; to be called when it has been told to."""
         assert self.process.stderr is not None
-        return self.process.stderr.read().decode()
+        return without_start_lines(self.process.stderr.read().decode())
 
     @property
     def address(self) -> tuple[str, int] | str:

@@ -113,7 +113,8 @@ class Console:
         elif event == "progress":
             self._put_live(_progress(fields))
         elif event in NOTICES:
-            self.line(NOTICES[event](fields))
+            for text in NOTICES[event](fields).split("\n"):
+                self.line(text)
         elif self.verbose:
             self._put_stage(event, fields)
         elif event == "end" and self._shown:
@@ -335,8 +336,22 @@ STAGES: dict[str, Render] = {
     ),
 }
 
+
+def _start_lines(event: str) -> Render:
+    """What a server says of itself. It has a module of its own, which `connect` need not load."""
+
+    def render(fields: Mapping[str, object]) -> str:
+        from tunnelctl.cli.start_lines import START_LINES
+
+        return START_LINES[event](fields)
+
+    return render
+
+
 # Printed without -v: what an operator waits for.
 NOTICES: dict[str, Render] = {
+    "serving": _start_lines("serving"),
+    "admin": _start_lines("admin"),
     "drain": _fill("draining: {tunnels} open, {seconds} s at most"),
     "reloaded": _fill("the {what} was read again: {now}"),
     "stopped": _fill("stopped"),

@@ -88,6 +88,29 @@ FORWARD_EVENTS = (
 SERVE_EVENTS = (
     Event("listening", "an address accepts connections", ("address",)),
     Event(
+        "serving",
+        "after the last of those: the number of rules of each kind (`allow` is 0 where none was given, which means port 443 of "
+        "public addresses) and the policy file; who may use it: `reach` is `network`, `machine` or `socket`, `personal` whether "
+        "each allow rule names its clients, `users` null without a users file, `client_ca` the file of the authority; the next "
+        "proxies; how long the certificate is good; and `url` for the settings of clients. What there is not is empty",
+        (
+            "allow",
+            "deny",
+            "report",
+            "policy",
+            "reach",
+            "personal",
+            "users",
+            "client_ca",
+            "proxies",
+            "certificate",
+            "workers",
+            "access_log",
+            "url",
+        ),
+    ),
+    Event("admin", "with --admin: where its pages are, and their paths", ("address", "pages")),
+    Event(
         "decision",
         "a request is answered; the values are those of the access log",
         ("client", "user", "target", "address", "status", "rule", "error", "reports"),

@@ -21,13 +21,14 @@ TRUTH: Schema = {"type": "boolean"}
 TYPES: dict[str, Schema] = {
     **dict.fromkeys(("at", "begin", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
     **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
-    **dict.fromkeys(("size", "status", "tunnels"), WHOLE),
-    **dict.fromkeys(("addresses", "chain", "proxies", "reports", "via"), TEXTS),
-    **dict.fromkeys(("ok", "public", "trusted"), TRUTH),
+    **dict.fromkeys(("allow", "deny", "report", "size", "status", "tunnels", "workers"), WHOLE),
+    **dict.fromkeys(("addresses", "chain", "pages", "proxies", "reports", "via"), TEXTS),
+    **dict.fromkeys(("ok", "personal", "public", "trusted"), TRUTH),
     **dict.fromkeys(("max", "median", "min", "p99"), FIGURE),
     "times": {"type": "array", "items": NUMBER},
     "expected": {"type": ["boolean", "null"]},
     "code": {"type": ["integer", "null"]},
+    "users": {"type": ["integer", "null"]},
     "error": {"type": ["string", "null"]},
 }
 

@@ -27,6 +27,8 @@ AT_ONCE = 16  # more clients are sent away: a scraper or two is normal
 
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 
+PATHS = ("/metrics", "/healthz", "/readyz", "/tunnels")
+
 
 class Page(NamedTuple):
     """What a path shows. The content, with its status, is made when somebody asks."""
@@ -58,12 +60,13 @@ class Pages:
 
     def by_path(self) -> dict[str, Page]:
         """All of them."""
-        return {
-            "/metrics": Page(self._metrics_kind, self._show_metrics),
-            "/healthz": Page(TEXT, self._show_health),
-            "/readyz": Page(TEXT, self._show_readiness),
-            "/tunnels": Page(JSON, self._show_tunnels),
-        }
+        pages = (
+            Page(self._metrics_kind, self._show_metrics),
+            Page(TEXT, self._show_health),
+            Page(TEXT, self._show_readiness),
+            Page(JSON, self._show_tunnels),
+        )
+        return dict(zip(PATHS, pages, strict=True))
 
     def helpers(self) -> list[Callable[[], Coroutine[None, None, None]]]:
         """What has to run for that."""

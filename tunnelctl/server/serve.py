@@ -21,6 +21,7 @@ from tunnelctl.proto.policy import Policy
 from tunnelctl.server.access_log import LAST_SECONDS, STDOUT, AccessLog, open_log
 from tunnelctl.server.account import Books
 from tunnelctl.server.admin import Admin, Pages, parse_admin
+from tunnelctl.server.announcement import Announcement, announcing
 from tunnelctl.server.behind import Balancers, parse_trusted
 from tunnelctl.server.in_force import READ_SECONDS, InForce, Rereading
 from tunnelctl.server.interim import Interim
@@ -159,8 +160,9 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         siblings = Siblings(options.workers if several and admin is not None else 0)
         stack.callback(siblings.close)
         tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # workers are watched by the same clock
+        told = announcing(trace, len(bound), _announcement(options, settings, bound, admin).tell)
         caps = SharedCaps(options.workers) if settings.most.any else None
-        shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, trace, environ, caps, tick, os.getpid())
+        shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, told, environ, caps, tick, os.getpid())
         if settings.tls is not None:
             settings.tls.warn(trace)
         if not several:
@@ -169,7 +171,17 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
         files = Rereading(settings.reread, trace) if shared.reloads else None
         share = partial(work, quiet)
-        return Supervisor(listeners, bound, options.keepalive, share, shared.board, trace, files, environ, caps).run()
+        return Supervisor(listeners, bound, options.keepalive, share, shared.board, told, files, environ, caps).run()
+
+
+def _announcement(
+    options: ServeOptions, settings: Settings, bound: list[ListenAddress], admin: socket.socket | None
+) -> Announcement:
+    """What is told once the listeners accept."""
+    users = None if settings.users is None else settings.users.now.count
+    certificate = "" if settings.tls is None else str(settings.tls)
+    at = None if admin is None else bound_address(admin)
+    return Announcement(options, bound, settings.policy.now, users, certificate, at)
 
 
 def _load_policy(addresses: list[ListenAddress], options: ServeOptions) -> Policy:

@@ -1,0 +1,181 @@
+"""The start lines of `serve`: what a person reads there, and that all of it is what holds."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.peers import certificates
+from tests.peers.process import path_of, wait_until
+from tests.peers.program import RUN_SECONDS, Serve, environment, started
+from tests.server.harness import SECONDS, Client, Proxy, cheap_hashes, users_file  # noqa: F401
+from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy, parse_client, parse_rule
+from tunnelctl.server.announcement import Announcement, announcing
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.stream.listen import ListenAddress
+
+LOOPBACK, ANY = ListenAddress("127.0.0.1", 3128), ListenAddress("0.0.0.0", 3128)
+SOCKET = ListenAddress("", 0, "/run/proxy")
+
+
+def said(*arguments: str, allow: tuple[str, ...] = ()) -> list[str]:
+    """What `serve` says from its listening lines until it is told to stop; the port is 3128 there."""
+    with Serve(*arguments, allow=allow) as serve:
+        port = serve.port
+    lines = serve.log().replace(f":{port}", ":3128").splitlines()
+    assert lines.pop() == "tunnelctl: stopped"
+    return lines
+
+
+# --- what is said
+
+
+def test_a_proxy_that_nobody_has_configured() -> None:
+    assert said() == [
+        "listening on 127.0.0.1:3128",
+        "tunnelctl: targets: port 443 of public addresses",
+        "tunnelctl: clients: anybody on this machine",
+        "tunnelctl: use it: export https_proxy=http://127.0.0.1:3128",
+    ]
+
+
+def test_it_fits_into_80_columns() -> None:
+    assert (
+        max(map(len, said("--deny", "*:22", "--workers", "2", "--access-log", "/var/log/access", "--admin", "127.0.0.1:0"))) <= 80
+    )
+
+
+def test_all_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_hashes: None) -> None:  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    files = certificates.make(tmp_path)
+    users_file(tmp_path, alice="x", bob="y")
+    (tmp_path / "policy.toml").write_text("[[report]]\ntargets = ['*:22']\n")
+    tls = ["--tls-cert", files.chain.name, "--tls-key", files.key.name, "--client-ca", files.authority.name]
+    rules = ["--policy", "policy.toml", "--allow", "*:443", "--allow", "*:22", "--deny", "a.example:443"]
+    rest = ["--users", "users", "--workers", "2", "--access-log", "log", "--admin", "127.0.0.1:0"]
+    *lines, admin = said(*tls, *rules, *rest, "-x", "http://al:pw@one:3128,two", "-x", "socks5://three")
+    assert lines == [
+        "listening on 127.0.0.1:3128",
+        "tunnelctl: targets: 2 allow rules, 1 deny rule, 1 report rule (policy.toml)",
+        "tunnelctl: clients: 2 users with a certificate by authority.pem",
+        "tunnelctl: use it: export https_proxy=https://127.0.0.1:3128",
+        "tunnelctl: next proxy: http://al:***@one:3128, http://two:80, then socks5://three:1080",
+        "tunnelctl: TLS: certificate good until 3000-01-01 00:00 UTC",
+        "tunnelctl: workers: 2",
+        "tunnelctl: access log: log",
+    ]
+    assert admin.startswith("tunnelctl: admin: http://127.0.0.1:")
+
+
+def test_it_comes_after_the_last_of_the_listening_lines(tmp_path: Path) -> None:
+    """By then every address accepts."""
+    lines = said("--listen", f"unix:{tmp_path}/proxy")
+    assert lines[1:3] == [f"listening on unix:{tmp_path}/proxy", "tunnelctl: targets: port 443 of public addresses"]
+
+
+def test_q_keeps_it_quiet(tmp_path: Path) -> None:
+    path = tmp_path / "proxy"
+    with started("serve", "-q", "--listen", f"unix:{path}", "--admin", "127.0.0.1:0") as process:
+        wait_until(path.exists, SECONDS, "the socket")
+        with Client(str(path)) as client:
+            client.send(b"NONSENSE\r\n\r\n")
+            assert client.answer().status == 400
+        process.terminate()
+        assert process.communicate(timeout=SECONDS)[1] == b""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_facts_as_json(workers: str) -> None:
+    with Serve("--json", "--workers", workers, "--admin", "127.0.0.1:0") as serve:
+        pass
+    events = [json.loads(line) for line in serve.log().splitlines()]
+    assert [event["event"] for event in events] == ["listening", "serving", "admin", "stopped"], "one process speaks for all"
+    facts = {name: value for name, value in events[1].items() if name not in ("event", "at", "url")}
+    assert facts == {
+        "allow": 1, "deny": 0, "report": 0, "policy": "", "reach": "machine", "personal": False, "users": None, "client_ca": "",
+        "proxies": [], "certificate": "", "workers": int(workers), "access_log": "",
+    }  # fmt: skip
+    assert events[1]["url"] == serve.url
+
+
+# --- the admin pages
+
+
+@pytest.mark.peer("curl")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_admin_line_leads_to_a_page(workers: str) -> None:
+    """With port 0 nothing else says which port it is."""
+    with Serve("--admin", "127.0.0.1:0", "--workers", workers) as serve:
+        line = admin_line(serve)
+        url, *others = line.split(", ")
+        base = url.removesuffix("/metrics")
+        assert others == ["/healthz", "/readyz", "/tunnels"]
+        for page in (url, *(base + other for other in others)):
+            assert curl(page)
+
+
+@pytest.mark.peer("curl")
+def test_the_command_for_a_unix_socket_works_as_it_stands(tmp_path: Path) -> None:
+    with Serve("--admin", f"unix:{tmp_path}/the admin") as serve:
+        command = admin_line(serve)
+        assert command == f"curl --unix-socket '{tmp_path}/the admin' http://localhost/metrics"
+        done = subprocess.run(["/bin/sh", "-c", f"exec {command}"], capture_output=True, timeout=RUN_SECONDS, env=environment())
+    assert b"tunnelctl_sessions" in done.stdout
+
+
+def admin_line(serve: Serve) -> str:
+    """What stands in it."""
+    wait_until(lambda: "\n" in serve.log().partition("tunnelctl: admin: ")[2], SECONDS, "the line")
+    return serve.log().partition("tunnelctl: admin: ")[2].partition("\n")[0]
+
+
+def curl(url: str) -> bytes:
+    command = [path_of("curl"), "-sSf", url]
+    return subprocess.run(command, capture_output=True, timeout=RUN_SECONDS, env=environment(), check=True).stdout
+
+
+# --- the facts
+
+
+def facts(*bound: ListenAddress, policy: Policy | None = None, users: int | None = None, **options: object) -> dict[str, object]:
+    told: dict[str, dict[str, object]] = {}
+    given = ServeOptions(**options)  # type: ignore[arg-type]
+    announcement = Announcement(given, bound, policy or Policy(), users, "good until then" if given.tls_cert else "", None)
+    announcement.tell(lambda event, **fields: told.update({event: fields}))
+    return told["serving"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "reach", "url"),
+    [
+        ((LOOPBACK,), "machine", "http://127.0.0.1:3128"),
+        ((SOCKET,), "socket", ""),
+        ((SOCKET, LOOPBACK), "machine", "http://127.0.0.1:3128"),
+        ((ANY,), "network", ""),
+        ((ANY, LOOPBACK), "network", "http://127.0.0.1:3128"),
+        ((ListenAddress("::", 1), ListenAddress("2001:db8::1", 2)), "network", "http://[2001:db8::1]:2"),
+    ],
+)
+def test_where_clients_can_be(bound: tuple[ListenAddress, ...], reach: str, url: str) -> None:
+    found = facts(*bound)
+    assert (found["reach"], found["url"]) == (reach, url)
+
+
+def test_no_rule_is_told_from_the_rule_that_means_the_same() -> None:
+    assert facts(LOOPBACK)["allow"] == 0
+    assert facts(LOOPBACK, policy=Policy((parse_rule("*:443"),)))["allow"] == 1
+
+
+def test_rules_for_some_clients() -> None:
+    rule = parse_rule("*:443")._replace(clients=(parse_client("192.0.2.0/24"),))
+    assert facts(ANY, policy=Policy((rule,)))["personal"] is True
+    assert facts(ANY, policy=Policy((rule, *DEFAULT_ALLOW)))["personal"] is False
+
+
+def test_told_once_when_the_last_one_listens() -> None:
+    seen: list[str] = []
+    trace = announcing(lambda event, **_: seen.append(event), 2, lambda trace: trace("serving"))
+    for event in ("warning", "listening", "warning", "listening", "warning", "listening"):
+        trace(event)
+    assert seen == ["warning", "listening", "warning", "listening", "serving", "warning", "listening"]

@@ -1,0 +1,77 @@
+"""What `serve` says of itself once it accepts: what may be reached, by whom, through which proxy, and where its admin pages are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy
+from tunnelctl.proto.proxy_url import parse_proxy_list
+from tunnelctl.server.admin import PATHS
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.stream.listen import ListenAddress
+from tunnelctl.trace import Trace
+
+ANY_ADDRESS = ("0.0.0.0", "::")
+
+
+class Announcement(NamedTuple):
+    """What is in force at the start, and where."""
+
+    options: ServeOptions
+    bound: Sequence[ListenAddress]
+    policy: Policy
+    users: int | None  # how many; None: nobody logs in
+    certificate: str  # how long it is good; "" without TLS
+    admin: ListenAddress | None
+
+    def tell(self, trace: Trace) -> None:
+        """Tell all of it."""
+        options, policy = self.options, self.policy
+        trace(
+            "serving",
+            allow=0 if policy.allow is DEFAULT_ALLOW else len(policy.allow),
+            deny=len(policy.deny),
+            report=len(policy.report),
+            policy=options.policy or "",
+            reach=reach(self.bound),
+            personal=policy.is_personal,
+            users=self.users,
+            client_ca=options.client_ca or "",
+            proxies=[", ".join(map(str, parse_proxy_list(text))) for text in options.proxy],
+            certificate=self.certificate,
+            workers=options.workers,
+            access_log=options.access_log or "",
+            url=url(self.bound, "https" if self.certificate else "http"),
+        )
+        if self.admin is not None:
+            trace("admin", address=str(self.admin), pages=list(PATHS))
+
+
+def reach(bound: Sequence[ListenAddress]) -> str:
+    """Where clients can be: at a unix socket, on this machine, or in the network."""
+    if all(address.path for address in bound):
+        return "socket"
+    return "machine" if all(address.private for address in bound) else "network"
+
+
+def url(bound: Sequence[ListenAddress], scheme: str) -> str:
+    """The URL of this proxy for the settings of a client, or "" where none of its addresses can be in one."""
+    usable = (address for address in bound if not address.path and address.host not in ANY_ADDRESS)
+    first = next(usable, None)
+    return "" if first is None else f"{scheme}://{first}"
+
+
+def announcing(trace: Trace, listeners: int, tell: Callable[[Trace], None]) -> Trace:
+    """Return a trace that calls `tell` after the last of the listeners was told of: by then all of them accept."""
+    left = listeners
+
+    def told(event: str, /, **fields: object) -> None:
+        nonlocal left
+        trace(event, **fields)
+        if event == "listening":
+            left -= 1
+            if left == 0:
+                tell(trace)
+
+    return told
