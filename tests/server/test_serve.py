@@ -339,6 +339,16 @@ def test_nothing_is_said_of_tunnels() -> None:
         assert without_start_lines(serve.log()) == f"listening on 127.0.0.1:{serve.port}\n"
 
 
+@pytest.mark.parametrize("flag", ["listen", "admin"])
+def test_a_port_in_use_and_the_flag_that_names_another(flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        options = {"listen": (address,)} if flag == "listen" else {"admin": address}
+        with pytest.raises(ListenError) as raised, Proxy(**options):
+            raise AssertionError("it started")
+    assert raised.value.hint == f"--{flag} 127.0.0.1:0 takes a port that is free"
+
+
 def test_the_defaults_are_safe() -> None:
     options = ServeOptions()
     assert options.listen == ("127.0.0.1:3128",)

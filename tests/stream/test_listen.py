@@ -154,6 +154,26 @@ def test_port_in_use() -> None:
     assert raised.value.status == 71
 
 
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [("127.0.0.1", "--listen 127.0.0.1:0 takes a port that is free"), ("::1", "--admin [::1]:0 takes a port that is free")],
+)
+def test_the_hint_names_the_flag_and_can_be_typed_as_it_stands(host: str, hint: str) -> None:
+    with listen(ListenAddress(host, 0), 0) as listener, pytest.raises(ListenError) as raised:
+        listen(bound_address(listener), 0, flag=hint.split()[0])
+    assert raised.value.hint == hint
+    listen(parse_listen(hint.split()[1]), 0).close()
+
+
+def test_a_unix_socket_in_use(tmp_path: Path) -> None:
+    address = ListenAddress("", 0, str(tmp_path / "proxy"))
+    with listen(address, 0):
+        for flag, hint in (("", "choose another path"), ("--listen", "--listen unix:PATH names another one")):
+            with pytest.raises(ListenError) as raised:
+                listen(address, 0, flag=flag)
+            assert raised.value.hint == hint
+
+
 def test_port_in_use_by_ourselves_can_be_shared_if_all_agree() -> None:
     with listen(ListenAddress("127.0.0.1", 0), 0, share=True) as first:
         listen(bound_address(first), 0, share=True).close()

@@ -26,6 +26,7 @@ Given = dict[str, tuple["Scope", ast.expr]]
 
 # What stands for an expression where its own last name would say too little.
 WORDS = {
+    "address._replace(port=0)": "ADDRESS:0",
     "argv[0]": "WORD",
     "cert[0]": "FLAG",
     "cert[1]": "FILE",

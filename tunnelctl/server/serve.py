@@ -154,7 +154,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         stack.callback(close_listeners, bound, listeners)
         admin = None
         if settings.admin is not None:
-            admin = listen(settings.admin, options.keepalive)
+            admin = listen(settings.admin, options.keepalive, flag="--admin")
             stack.callback(close_listeners, [bound_address(admin)], [admin])
         several = options.workers > 1
         siblings = Siblings(options.workers if several and admin is not None else 0)
@@ -207,7 +207,7 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
     bound: list[ListenAddress] = []
     try:
         for address, inherited in planned:
-            listeners.append(inherited or listen(address, options.keepalive, share=options.workers > 1))
+            listeners.append(inherited or listen(address, options.keepalive, options.workers > 1, "--listen"))
             bound.append(address if inherited else bound_address(listeners[-1]))
     except BaseException:
         close_listeners(bound, listeners)

@@ -61,16 +61,17 @@ def parse_listen(text: str) -> ListenAddress:
     return ListenAddress(parsed, 0 if port == "0" else parse_port(port))
 
 
-def listen(address: ListenAddress, keepalive: float, share: bool = False) -> socket.socket:
+def listen(address: ListenAddress, keepalive: float, share: bool = False, flag: str = "") -> socket.socket:
     """A bound, listening, non-blocking socket. Raises ListenError.
 
     keepalive: as for `tune`, which holds for what is accepted
     share: SO_REUSEPORT, so that several processes can each have a listener of their own there
+    flag: what named the address, for a hint
     """
     try:
         return _listen_unix(address.path) if address.path else _listen_tcp(address, keepalive, share)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error)) from error
+        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error, flag)) from error
 
 
 def close_listener(address: ListenAddress, listener: socket.socket) -> None:
@@ -138,7 +139,7 @@ def reserve(address: ListenAddress) -> socket.socket:
         keeper = _bind_tcp(address, share=True)
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error)) from error
+        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error, "")) from error
     return keeper
 
 
@@ -177,9 +178,11 @@ def _remove_stale(path: str) -> None:
         probe.close()
 
 
-def _hint(address: ListenAddress, error: OSError) -> str:
+def _hint(address: ListenAddress, error: OSError, flag: str) -> str:
     if isinstance(error, PermissionError) and not address.path:
         return "ports below 1024 need a privilege; choose a higher one"
-    if error.errno == EADDRINUSE:
-        return "choose another path" if address.path else "port 0 takes one that is free"
-    return ""
+    if error.errno != EADDRINUSE:
+        return ""
+    if address.path:
+        return f"{flag} unix:PATH names another one" if flag else "choose another path"
+    return f"{flag} {address._replace(port=0)} takes a port that is free" if flag else "port 0 takes one that is free"
