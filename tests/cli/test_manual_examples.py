@@ -28,7 +28,7 @@ from tunnelctl.client.local import parse_local
 from tunnelctl.server.options import ServeOptions
 
 PROXY = "http://proxy:3128"
-WANTS_LOGIN = b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n"
+WANTS_LOGIN = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'
 needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
 
 
@@ -44,7 +44,7 @@ SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
-RULES, USERS, OVER_TLS, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
+RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
@@ -174,15 +174,16 @@ def units(*examples: str) -> list[configparser.ConfigParser]:
 def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
     sections = units(SOCKET, SERVICE)
     name = sections[0]["Socket"]["FileDescriptorName"]
-    call = parse(shlex.split(sections[1]["Service"]["ExecStart"])[2:])
+    call = parse(shlex.split(sections[1]["Service"]["ExecStart"])[1:])
     given = {flag.name: text for flag, text in call.pairs}
     assert (call.command, parse_local(given["local"]).place) == ("forward", f"fd:{name}")
     assert sections[1]["Service"]["Type"] == "notify"
+    assert sections[1]["Service"]["Restart"] == "on-failure"
 
 
 def test_the_units_of_a_proxy_too() -> None:
     socket_, service = units(PROXY_SOCKET, PROXY_SERVICE)
-    call = parse(shlex.split(service["Service"]["ExecStart"])[2:])
+    call = parse(shlex.split(service["Service"]["ExecStart"])[1:])
     options = ServeOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
     assert options.listen == (f"fd:{socket_['Socket']['FileDescriptorName']}",)
     assert options.drain < float(service["Service"]["TimeoutStopSec"])
@@ -196,18 +197,85 @@ def test_a_fleet_behind_a_balancer_that_it_trusts() -> None:
     assert f"server one {options.listen[0]}\n" in BALANCER
 
 
+INSTALLED = {"/opt/tunnelctl/bin/tunnelctl": SCRIPT, "%h/.local/bin/tunnelctl": SCRIPT}
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of a service, systemd.exec(5)
+
+
+def here(unit: str) -> str:
+    """A unit with this tunnelctl in place of an installed one."""
+    for path, ours in INSTALLED.items():
+        unit = unit.replace(path, ours)
+    return unit
+
+
+def test_the_installation_puts_the_program_where_the_unit_has_it() -> None:
+    """.ci/run installs the wheel in the same way, and starts it without the path of a shell."""
+    make, install = INSTALLATION.splitlines()
+    (service,) = units(PROXY_SERVICE)
+    directory = make.removeprefix("python3 -m venv ")
+    assert install == f"{directory}/bin/pip install ."
+    assert service["Service"]["ExecStart"].split()[0] == f"{directory}/bin/tunnelctl"
+
+
+@pytest.mark.parametrize(("service", "name"), [(SERVICE, "db"), (PROXY_SERVICE, "proxy")], ids=["forward", "serve"])
+def test_a_service_starts_in_the_environment_that_systemd_gives_it(service: str, name: str, tmp_path: Path) -> None:
+    """Neither the shell's path nor a home directory is there."""
+    (unit,) = units(here(service).replace("/var/log/tunnelctl", str(tmp_path)).replace("/run/tunnelctl", str(tmp_path)))
+    words = shlex.split(unit["Service"]["ExecStart"])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # The number of the process is known only to itself, and the first socket that is passed has the number 3.
+        script = f'exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec "$@"'
+        command = ["/bin/sh", "-c", script, "sh", *words]
+        env = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8"}
+        child = subprocess.Popen(command, env=env, stdin=listener, cwd="/", stderr=subprocess.PIPE)
+        watchdog = threading.Timer(RUN_SECONDS, child.kill)
+        watchdog.start()
+        try:
+            assert child.stderr is not None
+            assert child.stderr.readline() == f"listening on 127.0.0.1:{listener.getsockname()[1]}\n".encode()
+        finally:
+            watchdog.cancel()
+            end(child)
+            child.communicate(timeout=RUN_SECONDS)
+    assert child.returncode == 0
+
+
+def complaints(directory: Path, *words: str, env: Mapping[str, str] | None = None, **files: str) -> list[str]:
+    """What systemd has to say of these units."""
+    paths = [directory / name.replace("_", ".") for name in files]
+    for path, text in zip(paths, files.values(), strict=True):
+        path.write_text(text)
+    command = [path_of("systemd-analyze"), "verify", "--man=no", *words, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, env=env)
+    names = [str(directory), *(path.name for path in paths)]
+    return [line for line in done.stderr.splitlines() if any(name in line for name in names)]
+
+
 @pytest.mark.peer("systemd-analyze")
 def test_systemd_has_no_complaint_and_finds_it_well_protected(tmp_path: Path) -> None:
-    files = [tmp_path / "tunnelctl.socket", tmp_path / "tunnelctl.service"]
-    for file, text in zip(files, (PROXY_SOCKET, PROXY_SERVICE), strict=True):
-        file.write_text(text)
-    analyze = path_of("systemd-analyze")
-    command = [analyze, "verify", "--man=no", *files]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
-    assert [line for line in done.stderr.splitlines() if str(tmp_path) in line or "tunnelctl" in line] == []
-    command = [analyze, "security", "--offline=true", "--threshold=20", files[1]]  # of 100; 0 is as protected as can be
+    assert complaints(tmp_path, tunnelctl_socket=PROXY_SOCKET, tunnelctl_service=here(PROXY_SERVICE)) == []
+    analyze, service = path_of("systemd-analyze"), tmp_path / "tunnelctl.service"
+    command = [analyze, "security", "--offline=true", "--threshold=20", service]  # of 100; 0 is as protected as can be
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.peer("systemd-analyze")
+def test_systemd_has_no_complaint_about_the_units_of_a_user(tmp_path: Path) -> None:
+    """%h is the home directory, where pipx and uv make a link."""
+    home = tmp_path / "home"
+    (home / ".local/bin").mkdir(parents=True)
+    (home / ".local/bin/tunnelctl").symlink_to(SCRIPT)
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    env = environment({"HOME": str(home), "XDG_RUNTIME_DIR": str(tmp_path / "runtime")})
+    assert complaints(tmp_path, "--user", env=env, db_socket=SOCKET, db_service=SERVICE) == []
+
+
+@pytest.mark.peer("systemd-analyze")
+def test_systemd_would_complain_of_a_program_that_is_not_there(tmp_path: Path) -> None:
+    """The check above is able to fail."""
+    wrong = PROXY_SERVICE.replace("/opt/tunnelctl/bin/tunnelctl", "/nowhere/tunnelctl")
+    assert "/nowhere/tunnelctl" in "".join(complaints(tmp_path, tunnelctl_socket=PROXY_SOCKET, tunnelctl_service=wrong))
 
 
 # --- git
