@@ -294,14 +294,16 @@ def test_signal_while_nobody_reads_stdout(sent: signal.Signals, status: int) -> 
 
 @pytest.mark.parametrize(("sent", "status"), SIGNALS)
 def test_signal_while_the_target_does_not_read(sent: signal.Signals, status: int) -> None:
-    stalled = threading.Event()
+    accepted, stalled = threading.Event(), threading.Event()
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
+        accepted.set()
         assert stalled.wait(SOON)
         peer.wait_gone()
 
     with ScriptedServer(script) as proxy, started("connect", "-x", proxy.url, *TARGET) as process:
+        assert accepted.wait(SOON)  # a pipe that stays full may also mean that the interpreter is still starting
         os.set_blocking(process.stdin.fileno(), False)
         while select.select([], [process.stdin], [], 0.2)[1]:
             process.stdin.write(bytes(65536))
