@@ -1,6 +1,6 @@
 """The benchmark: `connect`, `serve` and `forward`, each beside its peers, in the same run on the same machine.
 
-    python -m tests.bench [connect|tls|serve|features|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+    python -m tests.bench [connect|tls|serve|features|fairness|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
 from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
 target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
@@ -24,6 +24,9 @@ serve     tunnels/s CONNECT, one byte echoed, close, --at-once of them under way
           GiB/s     from the target to the client through one tunnel
           RSS       growth of the resident size for each idle tunnel, in a fresh proxy after a warm-up of 200 tunnels
 features  tunnels/s and CPU as with serve, with one feature at a time and with all; ratios are to the bare run of the same round
+fairness  keystroke one byte to an echo and back, every few ms, while 100 tunnels beside it carry all that they can
+          kernel    what lies in the proxy's sockets (ss -m, with its overhead) and pipes for a client that asks for much and does
+                    not read: from the start, or after 64 MiB; what a proxy keeps in its own memory is not counted
 
 forward   set-up    from connecting to the local port to the first byte that came back through it; with a delay: the round trip
                     to the proxy takes so long, by way of a relay that waits
@@ -38,17 +41,18 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, features, forward, proxies, report, tls
+from tests.bench import clients, fairness, features, forward, proxies, report, tls
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
 QUICK = Plan(rounds=2, idle_rounds=1, starts=8, stream=512 << 20, tunnels=5_000, bulk=1 << 30)
 ROOT = Path(__file__).parents[2]
+CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "all")
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("connect", "tls", "serve", "features", "forward", "all"), default="all")
+    parser.add_argument("what", nargs="?", choices=CHOICES, default="all")
     parser.add_argument("--quick", action="store_true", help="two rounds of small samples")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of everything, instead of the plan's own number")
     parser.add_argument("--at-once", type=int, metavar="N", default=32, help="tunnels under way at once (default 32)")
@@ -78,6 +82,8 @@ def main() -> int:
             proxies.measure(workshop, result.plan, result.table("serve"))
         if arguments.what in ("features", "all"):
             features.measure(workshop, result.plan, result.table("features"))
+        if arguments.what in ("fairness", "all"):
+            fairness.measure(workshop, result.plan, result.table("fairness"))
         if arguments.what in ("forward", "all"):
             forward.measure(workshop, result.plan, result.table("forward"))
     result.machine["load average after"] = report.load_average()

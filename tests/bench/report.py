@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import clients, features, forward, proxies
+from tests.bench import clients, fairness, features, forward, proxies
 from tests.bench.workshop import Plan, Table
 
 Medians = dict[str, dict[str, float]]
@@ -57,6 +57,14 @@ COLUMNS = {
         Column("tunnel_us", "CPU µs a tunnel", 0),
         Column("tunnel_us_ratio", "× bare", 2),
     ),
+    "fairness": (
+        Column("p50", f"keystroke beside {fairness.BULK_TUNNELS} bulk tunnels, p50, ms", 1),
+        Column("p99", "p99", 1),
+        Column("beside_gibs", "GiB/s meanwhile", 2),
+        Column("beside_cpu", "CPU s/GiB", 2),
+        Column("stalled_at_once", "kernel MiB a reader that never reads", 2),
+        Column("stalled_later", "that stops reading", 2),
+    ),
     "forward": (
         Column("conns_s", "connections/s", 0),
         Column("conn_us", "CPU µs a connection", 0),
@@ -97,13 +105,26 @@ TARGETS = {
             )
         ),
     ),
+    "fairness": (
+        Target("p50", f"p50 of a keystroke beside {fairness.BULK_TUNNELS} bulk tunnels, ms", 30, False, "number"),
+        Target("p99", f"p99 of a keystroke beside {fairness.BULK_TUNNELS} bulk tunnels, ms", 60, False, "number"),
+        Target("stalled_at_once", "kernel MiB of a reader that never reads", 2, False, "number"),
+        Target("stalled_later", "kernel MiB of a reader that stops reading", 2, False, "number"),
+    ),
     "forward": (
         Target("conns_s", "connections/s, × socat", 2, True, forward.SOCAT),
         Target("one_gibs", "GiB/s of one stream, × socat", 2, True, forward.SOCAT),
         Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
     ),
 }
-OURS = {"connect": clients.OURS, "tls": clients.OURS, "serve": proxies.OURS, "forward": forward.OURS, "features": features.USUAL}
+OURS = {
+    "connect": clients.OURS,
+    "tls": clients.OURS,
+    "serve": proxies.OURS,
+    "features": features.USUAL,
+    "fairness": proxies.OURS,
+    "forward": forward.OURS,
+}
 
 # Whose versions stand below the tables.
 TUNNELS = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl")

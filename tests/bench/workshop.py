@@ -108,7 +108,7 @@ class Workshop:
             say("installing tunnelctl")
             environment = script.parents[1]
             self._install([sys.executable, "-m", "venv", str(environment)])
-            self._install([str(environment / "bin" / "pip"), "install", f"{self.root}[metrics]"])
+            self._install([str(environment / "bin" / "pip"), "install", str(self.root)])
         return script
 
     def pproxy(self) -> Path:
