@@ -25,11 +25,11 @@ from tests.bench.workshop import Workshop, raise_descriptor_limit
 from tests.peers.process import end, ended_within, wait_until
 from tests.peers.program import MODULE, environment
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import Client, blackhole, connect_request
+from tests.server.harness import Client, basic, blackhole, connect_request, users_file
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
-SLOW_HEADS, IDLE, VANISHING = 5_000, 9_000, 1_000
+SLOW_HEADS, IDLE, VANISHING, OTHERS = 5_000, 9_000, 1_000, 5
 
 
 class Serve:
@@ -69,8 +69,8 @@ class Serve:
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def client(self) -> Client:
-        return Client(("127.0.0.1", self.port))
+    def client(self, source: str = "") -> Client:
+        return Client(("127.0.0.1", self.port), source)
 
     def children(self) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
@@ -119,13 +119,19 @@ def descriptors(workshop: Workshop) -> str:
         return f"CPU {cpu:.0%} of a core while at the limit; {warned} warning; a tunnel {time.monotonic() - begun:.2f} s after it"
 
 
-def resolver(workshop: Workshop) -> str:
-    """A name server that never answers: lookups end at their limit, further ones are refused, addresses go on."""
-    with measured(workshop) as (directory, target), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
+@contextmanager
+def dead_name_server(directory: Path) -> Iterator[tuple[str, ...]]:
+    """The words in front of a command that has a name server which takes all questions and answers none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
         dead.bind(("127.0.0.77", 53))
         (directory / "resolv.conf").write_text("nameserver 127.0.0.77\n")
         script = f"mount --bind {directory}/resolv.conf /etc/resolv.conf && exec \"$@\""
-        before = ("unshare", "-m", "sh", "-c", script, "sh")
+        yield "unshare", "-m", "sh", "-c", script, "sh"
+
+
+def resolver(workshop: Workshop) -> str:
+    """A name server that never answers: lookups end at their limit, further ones are refused, addresses go on."""
+    with measured(workshop) as (directory, target), dead_name_server(directory) as before:
         with Serve("--dial-timeout", "3", before=before, rules=("*.test:*",)) as serve, ExitStack() as stack:
             base = latencies(serve, target.authority, 50)
             asking = [stack.enter_context(serve.client()) for _ in range(400)]
@@ -142,6 +148,82 @@ def resolver(workshop: Workshop) -> str:
             f"{timed_out} lookups timed out, {busy} refused at once with 503, all within {seconds:.1f} s; "
             f"a good client meanwhile: {shown(during)} (before: {shown(base)})"
         )
+
+
+def dead_names(workshop: Workshop) -> str:
+    """One client asks for such names and leaves, 140 at once and 20 more a second: others have their names, logins and records."""
+    with measured(workshop) as (directory, target), dead_name_server(directory) as before, ExitStack() as stack:
+        log, users = directory / "log", users_file(directory, **{f"user{number}": "secret" for number in range(OTHERS)})
+        options = ("--users", users, "--access-log", str(log))
+        serve = stack.enter_context(Serve(*options, before=before, rules=("*.test:*", "localhost:*")))
+        serve.client("127.0.0.9").tunnel(target.authority, basic("user0", "secret")).sock.close()  # it asks as one who is known
+
+        def ask(number: int) -> None:
+            with serve.client("127.0.0.9") as client:
+                client.send(connect_request(f"n{number}.test:443", basic("user0", "secret")))
+
+        for number in range(140):
+            ask(number)
+        with repeated(ask, 20):
+            times = first_logins(serve, f"localhost:{target.port}")
+        wait_until(lambda: log.read_text().count(f'"localhost:{target.port}"') >= OTHERS, SECONDS, "the records")
+        return f"first logins of {OTHERS} others, to a name: {shown(times)}; all their records are written"
+
+
+def login_flood(workshop: Workshop) -> str:
+    """Wrong logins from one address, with scrypt as it is: others log in for the first time."""
+    told = []
+    for rate in (30, 300):
+        with measured(workshop) as (directory, target), ExitStack() as stack:
+            users = users_file(directory, **{f"user{number}": "secret" for number in range(OTHERS)})
+            serve = stack.enter_context(Serve("--users", users))
+            alone = first_logins(serve, target.authority, 1)
+
+            def ask(number: int, serve: Serve = serve) -> None:
+                with serve.client("127.0.0.9") as client:
+                    client.send(connect_request("127.0.0.1:1", basic("user1", f"wrong{number}")))
+
+            with repeated(ask, rate):
+                time.sleep(3.0)  # until the flood has taken what it can get
+                before, begun = cpu_seconds(serve.pid), time.monotonic()
+                times = first_logins(serve, target.authority, OTHERS)
+                cpu = (cpu_seconds(serve.pid) - before) / (time.monotonic() - begun)
+            told.append(f"{rate}/s: first logins of others: {shown(times)} (one alone: {alone[0]:.0f} ms); CPU {cpu:.0%} of a core")
+    return "; ".join(told)
+
+
+@contextmanager
+def repeated(ask: Callable[[int], None], rate: int) -> Iterator[None]:
+    """Calls it so many times a second, in a thread of its own, until the end of the body."""
+    over = threading.Event()
+
+    def run() -> None:
+        begun, number = time.monotonic(), 1000
+        while not over.is_set():
+            ask(number)
+            number += 1
+            over.wait(max(0.0, begun + (number - 1000) / rate - time.monotonic()))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(SECONDS)
+
+
+def first_logins(serve: Serve, target: str, count: int = 0) -> list[float]:
+    """Milliseconds until each of the users has a tunnel, each from an address of its own, a second apart; in order of size."""
+    found = []
+    for number in range(count or OTHERS):
+        begun = time.perf_counter()
+        with serve.client(f"127.0.1.{number + 1}") as client:
+            assert client.tunnel(target, basic(f"user{number}", "secret")).echoes(b"x")
+        found.append((time.perf_counter() - begun) * 1000)
+        time.sleep(1.0)
+    assert max(found) <= 2000, f"the worst took {max(found):.0f} ms"
+    return sorted(found)
 
 
 def black_hole(workshop: Workshop) -> str:
@@ -305,6 +387,8 @@ def orphans(workshop: Workshop) -> str:
 FAULTS: dict[str, Callable[[Workshop], str]] = {
     "descriptors": descriptors,
     "resolver": resolver,
+    "dead-names": dead_names,
+    "login-flood": login_flood,
     "black-hole": black_hole,
     "full-disk": full_disk,
     "worker": worker,
