@@ -1,5 +1,6 @@
-"""`serve` used by other people's clients: nc, ncat, socat, corkscrew, connect-proxy, proxytunnel, curl, httpx."""
+"""`serve` used by other people's clients: nc, ncat, socat, corkscrew, connect-proxy, proxytunnel, cntlm, curl, httpx."""
 
+import base64
 import hashlib
 import json
 import os
@@ -18,17 +19,19 @@ import pexpect
 import pytest
 
 from tests.peers.https import make_certificate, web_server
-from tests.peers.process import end, path_of
+from tests.peers.process import end, free_port, path_of, wait_until
 from tests.peers.program import MODULE, Serve, environment, run
 from tests.peers.scripted import RESET, Conversation, ScriptedServer, sample
 
 pytestmark = pytest.mark.peer(
-    "nc.openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl", "openssl"
+    "nc.openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "cntlm", "curl", "openssl"
 )
 USER, PASSWORD = "anna", "S3cret.word"
 ODD_USER = 'Jäsøn "Doe"'
 DATA = sample(512 << 10)
 SECONDS = 20
+# How a client is told where the proxy is: not by the name of the target, for some of them mix the two up.
+PROXY, TARGET = "localhost", "127.0.0.1"
 
 
 class Way(NamedTuple):
@@ -46,41 +49,41 @@ class Client(NamedTuple):
 
 
 def nc(way: Way) -> Client:
-    return Client(["nc.openbsd", "-N", "-X", "connect", "-x", f"127.0.0.1:{way.proxy}", "127.0.0.1", str(way.target)])
+    return Client(["nc.openbsd", "-N", "-X", "connect", "-x", f"{PROXY}:{way.proxy}", TARGET, str(way.target)])
 
 
 def ncat(way: Way) -> Client:
-    words = ["--proxy", f"127.0.0.1:{way.proxy}", "--proxy-type", "http", "127.0.0.1", str(way.target)]
+    words = ["--proxy", f"{PROXY}:{way.proxy}", "--proxy-type", "http", TARGET, str(way.target)]
     return Client(["ncat", *words], {"NCAT_PROXY_AUTH": f"{USER}:{way.password}"} if way.password else {})
 
 
 def socat(way: Way) -> Client:
     password = f",proxyauth={USER}:{way.password}" if way.password else ""
-    return Client(["socat", "-", f"PROXY:127.0.0.1:127.0.0.1:{way.target},proxyport={way.proxy}{password}"])
+    return Client(["socat", "-", f"PROXY:{PROXY}:{TARGET}:{way.target},proxyport={way.proxy}{password}"])
 
 
 def corkscrew(way: Way) -> Client:
     file = way.directory / "corkscrew"
     file.write_text(f"{USER}:{way.password}\n")
-    words = ["127.0.0.1", str(way.proxy), "127.0.0.1", str(way.target)]
+    words = [PROXY, str(way.proxy), TARGET, str(way.target)]
     return Client(["corkscrew", *words, *([str(file)] if way.password else [])])
 
 
 def connect_proxy(way: Way) -> Client:
     user = f"{USER}@" if way.password else ""
-    words = ["-H", f"{user}127.0.0.1:{way.proxy}", "127.0.0.1", str(way.target)]
+    words = ["-H", f"{user}{PROXY}:{way.proxy}", TARGET, str(way.target)]
     return Client(["connect-proxy", *words], {"HTTP_PROXY_PASSWORD": way.password} if way.password else {})
 
 
 def proxytunnel(way: Way) -> Client:
-    words = ["-q", "-p", f"127.0.0.1:{way.proxy}", "-d", f"127.0.0.1:{way.target}"]
+    words = ["-q", "-p", f"{PROXY}:{way.proxy}", "-d", f"{TARGET}:{way.target}"]
     return Client(["proxytunnel", *words, *(["-P", f"{USER}:{way.password}"] if way.password else [])])
 
 
 def tunnelctl(way: Way) -> Client:
-    words = ["-x", f"http://127.0.0.1:{way.proxy}", *(["--proxy-user", USER] if way.password else [])]
+    words = ["-x", f"http://{PROXY}:{way.proxy}", *(["--proxy-user", USER] if way.password else [])]
     variables = {"TUNNELCTL_PROXY_PASSWORD": way.password} if way.password else {}
-    return Client([*MODULE, "connect", *words, "127.0.0.1", str(way.target)], variables)
+    return Client([*MODULE, "connect", *words, TARGET, str(way.target)], variables)
 
 
 CLIENTS = [nc, ncat, socat, corkscrew, connect_proxy, proxytunnel, tunnelctl]
@@ -192,7 +195,7 @@ def test_nc_asks_for_its_password_on_the_terminal(guarded: Serve) -> None:
         peer.wait_gone()
 
     with ScriptedServer(greet) as target:
-        words = ["-X", "connect", "-x", f"127.0.0.1:{guarded.port}", "-P", USER, "127.0.0.1", str(target.port)]
+        words = ["-X", "connect", "-x", f"{PROXY}:{guarded.port}", "-P", USER, TARGET, str(target.port)]
         session = pexpect.spawn(path_of("nc.openbsd"), words, timeout=SECONDS, env=environment())
         try:
             session.expect("(?i)password")
@@ -200,6 +203,99 @@ def test_nc_asks_for_its_password_on_the_terminal(guarded: Serve) -> None:
             session.expect("welcome")
         finally:
             session.close(force=True)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_cntlm_at_a_local_port(serve: Serve, echo_target: ScriptedServer, tmp_path: Path, version: str) -> None:
+    """With -L it sends HTTP/1.1 without Host; with -l what its client sent. It logs in with NTLM alone, which `serve` has not."""
+    settings = tmp_path / "cntlm.conf"
+    settings.write_text("")
+    ports = [free_port(), free_port()]
+    words = ["-c", str(settings), "-f", "-u", USER, "-p", PASSWORD, "-l", str(ports[0])]
+    words += ["-L", f"{ports[1]}:{TARGET}:{echo_target.port}", PROXY, str(serve.port)]
+    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([path_of("cntlm"), *words], env=environment(), **silent)
+    try:
+        wait_until(lambda: all(map(is_open, ports)), SECONDS, "the ports of cntlm")
+        for port, head in zip(ports, (f"CONNECT {echo_target.authority} HTTP/{version}\r\n\r\n".encode(), b""), strict=True):
+            with socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
+                sock.sendall(head)
+                if head:
+                    assert read_head(sock).startswith(b"HTTP/1.1 200 ")
+                sock.sendall(b"typed")
+                assert read_exactly(sock, 5) == b"typed"
+    finally:
+        end(process)
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+# The heads of versions that Debian does not have, caught from the programs; each as it is without a login and with one.
+LOGIN = b"Proxy-Authorization: Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode())
+OTHER_VERSIONS = [
+    # bryanpkc/corkscrew e351bda, which is 2.0 and later: where it logs in, a lone LF ends the request line.
+    pytest.param(b"CONNECT %b HTTP/1.0\r\n\r\n", b"CONNECT %b HTTP/1.0\n" + LOGIN + b"\r\n\r\n", id="corkscrew"),
+    # gotoh/ssh-connect 1.106, the connect-proxy of Debian
+    pytest.param(b"CONNECT %b HTTP/1.0\r\n\r\n", b"CONNECT %b HTTP/1.0\r\n" + LOGIN + b"\r\n\r\n", id="connect"),
+    # proxytunnel 1.9.0 and before
+    pytest.param(
+        b"CONNECT %b HTTP/1.0\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        b"CONNECT %b HTTP/1.0\r\n" + LOGIN + b"\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        id="proxytunnel 1.9",
+    ),
+    # proxytunnel 1.10.20200507 to 1.12.3: Host is the proxy, without its port, and IPv6 without its brackets
+    pytest.param(
+        b"CONNECT %b HTTP/1.1\r\nHost: ::1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        b"CONNECT %b HTTP/1.1\r\nHost: proxy.example\r\n" + LOGIN + b"\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        id="proxytunnel 1.12",
+    ),
+    # proxytunnel 2.0
+    pytest.param(
+        b"CONNECT %b HTTP/1.1\r\nHost: %b\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" + LOGIN + b"\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        id="proxytunnel 2.0",
+    ),
+    # versat/cntlm 0.94.0, and 0.92 of Debian, with -L
+    pytest.param(
+        b"CONNECT %b HTTP/1.1\r\nProxy-Connection: keep-alive\r\n"
+        b"Proxy-Authorization: NTLM TlRMTVNTUAABAAAABbIIogAAAAAiAAAAAgACACAAAABWTQ==\r\nContent-Length: 0\r\n\r\n",
+        None,
+        id="cntlm -L",
+    ),
+]
+
+
+@pytest.mark.parametrize(("plain", "login"), OTHER_VERSIONS)
+def test_other_versions(plain: bytes, login: bytes | None, serve: Serve, guarded: Serve, echo_target: ScriptedServer) -> None:
+    for head, proxy in ((plain, serve), (login, guarded)):
+        if head is not None:
+            with socket.create_connection(("127.0.0.1", proxy.port), SECONDS) as sock:
+                sock.sendall(head.replace(b"%b", echo_target.authority.encode()))
+                assert read_head(sock) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+                sock.sendall(b"typed")
+                assert read_exactly(sock, 5) == b"typed"
+
+
+def read_head(sock: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        octet = sock.recv(1)
+        assert octet, head
+        head += octet
+    return head
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := sock.recv(size - len(data))):
+        data += piece
+    return data
 
 
 def test_client_that_resets_at_its_refusal_takes_nobody_with_it(strict: Serve) -> None:

@@ -81,7 +81,9 @@ LINES = st.sampled_from(
         *(
             b"Host: example.com:443\r\n",
             b"Host: example.com:443\n",
+            b"Host: proxy\r\n",
             b"X: y\r\n",
+            b"X: y\n",
             b"X : y\r\n",
             b"X:\r\n",
             b"X: \xe4 \r\n",
@@ -91,7 +93,7 @@ LINES = st.sampled_from(
     ]
 )
 HEADS = st.builds(
-    lambda line, lines: line + b"".join(lines) + b"\r\n",
+    lambda line, lines, end: line + b"".join(lines) + end,
     st.sampled_from(
         [
             *(
@@ -100,9 +102,11 @@ HEADS = st.builds(
                 b"CONNECT  example.com:443 HTTP/1.1\r\n",
             ),
             *(b"CONNECT\texample.com:443 HTTP/1.1\r\n", b"CONNECT example.com:443\r\n", b"CONNECT example.com:443 HTTP/1.1\n"),
+            *(b"CONNECT example.com:443 HTTP/1.0\n", b"CONNECT example.com:443 HTTP/1.0\n", b"CONNECT example.com:443 HTTP/1.0 \n"),
         ]
     ),
     st.lists(LINES, max_size=4),
+    st.sampled_from([b"\r\n", b"\n"]),
 )
 
 

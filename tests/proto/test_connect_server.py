@@ -167,12 +167,12 @@ class TestHost:
     def test_s13_host_of_an_ipv6_target(self):
         assert serve(connect(target=b"[2001:db8::1]:443", host=b"[2001:DB8:0::1]")).target.host == "2001:db8::1"
 
-    @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
     @pytest.mark.parametrize(
         "host",
         [
             *(
                 b"",
+                b"example.org",
                 b"example.org:443",
                 b"example.com:80",
                 b"example.com:",
@@ -189,32 +189,72 @@ class TestHost:
             ),
         ],
     )
-    def test_s13_v16_a_host_that_differs(self, host, version):
-        assert "differs" in refused(connect(host=host, version=version))
+    def test_s13_v16_a_host_that_differs(self, host):
+        assert "differs" in refused(connect(host=host))
+        assert serve(connect(host=host, version=b"HTTP/1.0")).target == TARGET, "HTTP/1.0 has no Host"
+
+    @pytest.mark.parametrize("host", [b"proxy.example.net", b"192.0.2.1", b"[::1]", b"proxy"])
+    def test_the_name_of_the_proxy(self, host):
+        """As proxytunnel 1.10 to 1.12 send it: without a port, and with Proxy-Connection."""
+        assert serve(connect(b"proxy-connection: Keep-Alive", host=host)).target == TARGET
+        assert "differs" in refused(connect(host=host))
+        assert "differs" in refused(connect(b"Proxy-Connection: Keep-Alive", host=host + b":3128"))
+        assert "more than one" in refused(connect(b"Proxy-Connection: Keep-Alive", b"Host: example.com", host=host))
+
+    def test_the_address_of_a_proxy_without_its_brackets(self):
+        assert serve(connect(b"Proxy-Connection: Keep-Alive", host=b"::1")).target == TARGET
+
+    @pytest.mark.parametrize("host", [b"", b"a, b", b"user@proxy", b"[proxy]", b"127.1", b"\xe4", b"proxy/"])
+    def test_what_is_no_name_of_a_proxy(self, host):
+        assert "differs" in refused(connect(b"Proxy-Connection: Keep-Alive", host=host))
+
+    def test_ntlm_without_a_host(self):
+        """As cntlm sends it for -L."""
+        request = serve(connect(b"Proxy-Authorization: NTLM TlRMTVNTUAAB", b"Content-Length: 0", host=None))
+        assert (request.target, request.authorization) == (TARGET, "NTLM TlRMTVNTUAAB")
+        assert "missing" in refused(connect(b"Proxy-Authorization: Basic eDp5", host=None))
+
+
+malformed = pytest.mark.parametrize(
+    "field",
+    [
+        b"X : y",
+        b"X\t: y",
+        b"X: y\r\n folded",
+        b"X: a\rb",
+        b"X: a\nY: b",
+        b"X: \0",
+        b"X: \x1b",
+        b": y",
+        b"X",
+        b"X Y: z",
+        b"\xe4: y",
+    ],
+)
 
 
 class TestFields:
-    @pytest.mark.parametrize(
-        "field",
-        [
-            b"X : y",
-            b"X\t: y",
-            b"X: y\r\n folded",
-            b"X: a\rb",
-            b"X: a\nY: b",
-            b"X: \0",
-            b"X: \x1b",
-            b": y",
-            b"X",
-            b"X Y: z",
-            b"\xe4: y",
-        ],
-    )
+    @malformed
     def test_s5_s6_s7_v15_the_strict_grammar(self, field):
         assert "malformed head" in refused(connect(field))
 
+    @malformed
+    def test_s5_s6_v15_the_same_in_http_1_0(self, field):
+        """All but the lone LF, which ends a line there."""
+        outcome = serve(connect(field, version=b"HTTP/1.0"))
+        if field == b"X: a\nY: b":
+            assert outcome.fields[1:] == (("X", "a"), ("Y", "b"))
+        else:
+            assert "malformed head" in refused(connect(field, version=b"HTTP/1.0"))
+
     def test_s7_lone_lf_everywhere(self):
         assert "lone LF" in refused(connect().replace(b"\r\n", b"\n"))
+        assert serve(connect(version=b"HTTP/1.0").replace(b"\r\n", b"\n")).target == TARGET
+
+    def test_the_head_of_corkscrew_with_a_login(self):
+        """Its request line ends with a lone LF, and the rest does not: corkscrew.c, unchanged in upstream since 2.0."""
+        request = serve(b"CONNECT example.com:443 HTTP/1.0\nProxy-Authorization: Basic eDp5\r\n\r\n")
+        assert request == Request(TARGET, (), "Basic eDp5", b"")
 
     @pytest.mark.parametrize(
         "framing",
@@ -330,7 +370,7 @@ REQUESTS = st.builds(
     ),
     st.sampled_from([b"CONNECT", b"GET", b"connect", b"\x16", b""]),
     st.sampled_from([b"example.com:443", b"[::1]:443", b"/", b"a@b:1", b"0x7f.1:1"]),
-    st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"x"]),
+    st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.0\n", b"HTTP/2.0", b"x"]),
     st.lists(
         st.sampled_from(
             [
@@ -341,6 +381,7 @@ REQUESTS = st.builds(
                 b"X : y\r\n",
                 b" fold\r\n",
                 b"X: y\n",
+                b"\n",
                 b"Content-Length: 1\r\n",
                 b"Transfer-Encoding: x\r\n",
                 b"Proxy-Authorization: x\r\n",

@@ -12,7 +12,10 @@ SMALL = Limits(max_bytes=64, max_fields=3, max_line=20)
 HOSTILE = st.lists(
     st.one_of(
         st.sampled_from(
-            [b"\r\n", b"\r\n\r\n", b"\n", b"\n\n", b"\r", b"\0", b" ", b"\t", b":", b"A: b", b"GET / HTTP/1.1", b"\x7f", b"\xe4"]
+            [
+                *(b"\r\n", b"\r\n\r\n", b"\n", b"\n\n", b"\r", b"\0", b" ", b"\t", b":", b"A: b", b"\x7f", b"\xe4"),
+                *(b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"GET / HTTP/1.0\n", b"A: b\n"),
+            ]
         ),
         st.binary(max_size=6),
     ),
@@ -92,6 +95,64 @@ def test_s7_strict_refuses_at_the_octet_that_shows_it(data):
     reader = strict()
     assert feed_all(reader, octets(data[:-1])) is None
     assert feed_all(reader, [data[-1:]])[0] is HeadError
+
+
+OLD = b"CONNECT a:1 HTTP/1.0"
+
+
+class TestOldVersion:
+    """In a head that says HTTP/1.0 a lone LF ends a line as well; all the rest is as strict as ever."""
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+    @pytest.mark.parametrize("field", [b"\n", b"\r\n"])
+    @pytest.mark.parametrize("empty", [b"\n", b"\r\n"])
+    def test_each_line_may_end_with_a_lone_lf(self, end, field, empty):
+        data = OLD + end + b"A: b" + field + b"C:\t d " + field + empty
+        assert three_ways(strict, data) == Head(OLD, (("A", "b"), ("C", "d")), data, b"")
+        assert three_ways(strict, OLD + end + empty) == Head(OLD, (), OLD + end + empty, b"")
+
+    def test_the_head_ends_at_the_first_empty_line(self):
+        assert strict().feed(OLD + b"\n\n\r\n\r\n").leftover == b"\r\n\r\n"
+        assert strict().feed(OLD + b"\r\n\n\0").leftover == b"\0"
+        assert strict().feed(b"\r\n" + OLD + b"\n\n\n").leftover == b"\n"
+
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            (b"\n" + OLD + b"\n\n", "a lone LF"),  # before the version is known
+            (b"A HTTP/1.1\n", "a lone LF"),
+            (b"A HTTP/1.0 \n", "a lone LF"),
+            (b"A HTTP/1.00\n", "a lone LF"),
+            (b"A http/1.0\n", "a lone LF"),
+            (b"HTTP/1.0\n", "a lone LF"),
+            (b"A\tHTTP/1.0\n", "a lone LF"),
+            (b"A HTTP/1.1\r\nX: HTTP/1.0\n", "a lone LF"),
+            (OLD + b"\r\r\n", "a bare CR"),
+            (OLD + b"\rX: y\n\n", "a bare CR"),
+            (OLD + b"\nX: a\rb\n\n", "a bare CR"),
+            (OLD + b"\nX: a\n\rb\n", "a bare CR"),
+            (OLD + b"\nX: \0", "the control character 0x00"),
+            (b"A\0 HTTP/1.0\n\n", "the control character 0x00"),
+            (OLD + b"\nX: a\n b\n\n", "a folded header line"),
+            (OLD + b"\n X: a\n\n", "a folded header line"),
+            (OLD + b"\nX : a\n\n", "a blank before the colon of a header line"),
+            (OLD + b"\nX\n\n", "a header line without a colon"),
+            (OLD + b"\n: a\n\n", "a header line with an invalid name"),
+        ],
+    )
+    def test_all_else_is_strict(self, data, text):
+        assert three_ways(strict, data) == raised(HeadError, text)
+
+    def test_limits(self):
+        line, make = b"x" * 11 + b" HTTP/1.0", lambda: strict(SMALL)
+        assert three_ways(make, line + b"\n\n").start_line == line
+        assert three_ways(make, b"x" + line + b"\n\n")[0] is LineTooLong
+        assert three_ways(make, b"x" + line + b"\r\n\n")[0] is LineTooLong
+        fits = line + b"\nX: " + b"x" * (64 - 20 - 1 - 3 - 2) + b"\n\n"
+        assert len(fits) == 64
+        assert three_ways(make, fits).raw == fits
+        assert three_ways(make, fits.replace(b": ", b":  "))[0] is HeadTooLarge
+        assert three_ways(make, line + b"\n" + b"X: y\n" * 4 + b"\n") == raised(HeadTooLarge, "more than 3 fields")
 
 
 def test_s1_one_leading_empty_line_is_skipped():
@@ -190,6 +251,7 @@ class TestLimits:
 def test_octet_by_octet_costs_no_more_than_linear():
     """The largest heads in single octets: 0.3 s as it is, minutes if every octet meant another look at all before it."""
     assert three_ways(strict, b"A B\r\n" + b"X: %s\r\n" % (b"x" * 175) * 89, trailing=b"") is None
+    assert three_ways(strict, OLD + b"\n" + b"X: %s\n" % (b"x" * 175) * 89, trailing=b"") is None
     assert three_ways(liberal, b"HTTP/1.1 200 OK\r\n" + b"x" * 200_000, trailing=b"") is None
 
 

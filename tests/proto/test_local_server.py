@@ -27,6 +27,7 @@ REQUESTS = [
     (connect(), None, LocalRequest("connect", TARGET, b""), b""),
     (b"\r\n" + connect(), None, LocalRequest("connect", TARGET, b""), b""),
     (connect(BASIC), LOGIN, LocalRequest("connect", TARGET, b""), b""),
+    (b"CONNECT host.test:443 HTTP/1.0\n" + BASIC + b"\r\n", LOGIN, LocalRequest("connect", TARGET, b""), b""),  # corkscrew
 ]
 
 

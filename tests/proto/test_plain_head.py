@@ -14,7 +14,22 @@ SMALL = Limits(max_bytes=200, max_fields=3, max_line=60)
 
 # Pieces that make heads, broken heads and what lies near them.
 pieces = st.sampled_from(
-    [b"CONNECT h:1 HTTP/1.1", b"Host: h:1", b"X:", b" ", b"\t", b":", b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"\0", b"\x7f", b"\xff"]
+    [
+        b"CONNECT h:1 HTTP/1.1",
+        b"CONNECT h:1 HTTP/1.0",
+        b"Host: h:1",
+        b"X:",
+        b" ",
+        b"\t",
+        b":",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\r",
+        b"\n",
+        b"\0",
+        b"\x7f",
+        b"\xff",
+    ]
 )
 names, values = st.sampled_from(["Host", "a-b", "X_1"]), st.text("a \t\xff!:", max_size=5)
 streams = st.lists(pieces, max_size=14).map(b"".join) | st.binary(max_size=60)

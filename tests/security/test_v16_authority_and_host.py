@@ -1,4 +1,4 @@
-"""V16: the target decides. A Host that says something else is refused; S3, S4, S13."""
+"""V16: the target decides. A Host that says something else is refused, but for HTTP/1.0, which has none; S3, S4, S13."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def ask(target: str, host: str) -> bytes:
     ["other.test:{p}", "127.0.0.2:{p}", "127.0.0.1:1", "127.0.0.1:{p},other.test", "127.0.0.1:{p}, 127.0.0.1:{p}", "127.0.0.1:{p}/",
      "user@127.0.0.1:{p}", "http://127.0.0.1:{p}", "127.0.0.1:0{p}", "[127.0.0.1]:{p}", "127.1:{p}", "", "{p}", ":{p}",
      "127.0.0.1:",
-     "[::ffff:127.0.0.1]:{p}", "127.0.0.1\xa0:{p}"],
+     "[::ffff:127.0.0.1]:{p}", "127.0.0.1\xa0:{p}", "other.test", "localhost"],
 )  # fmt: skip
 def test_a_host_that_differs(host: str) -> None:
     with Trap() as trap, Proxy() as proxy:
@@ -42,5 +42,9 @@ def test_no_second_authority_in_the_first(target: str) -> None:
 def test_policy_and_log_go_by_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     with Proxy("good.test:443") as proxy:
         assert proxy.ask(ask("bad.test:443", "good.test:443")).status == 400
-        assert proxy.ask(b"CONNECT bad.test:443 HTTP/1.0\r\nX-Host: good.test:443\r\n\r\n").status == 403
-        assert [record["target"] for record in proxy.wait_for_records(2)] == ["", "bad.test:443"]
+        for old in (b"HTTP/1.0\r\nX-Host: good.test:443", b"HTTP/1.0\r\nHost: good.test:443", b"HTTP/1.0\nHost: good.test"):
+            assert proxy.ask(b"CONNECT bad.test:443 " + old + b"\r\n\r\n").status == 403
+        # proxytunnel 1.10 sends the name of its proxy as Host: it counts for nothing.
+        named = b"HTTP/1.1\r\nHost: good.test\r\nProxy-Connection: Keep-Alive\r\n\r\n"
+        assert proxy.ask(b"CONNECT bad.test:443 " + named).status == 403
+        assert [record["target"] for record in proxy.wait_for_records(5)] == ["", *["bad.test:443"] * 4]

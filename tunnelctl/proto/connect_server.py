@@ -2,6 +2,10 @@
 target may be reached is `policy`, and whether it can be is the dialler's to find out.
 
 There is one request to a connection (RFC 9931): behind a Request come tunnel bytes, behind a Refusal nothing is read.
+
+Host decides nothing: a CONNECT has its target in the request line. HTTP/1.1 demands the field all the same, and a value that
+differs from the target is refused, because a neighbour might go by it. HTTP/1.0 has no Host, so there it is ignored. Two old
+programs that many people still have break the rule of HTTP/1.1, and are served: see `_names_its_proxy` and `_NTLM`.
 """
 
 from functools import lru_cache
@@ -9,7 +13,7 @@ from typing import NamedTuple
 
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
-from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.address import Address, parse_authority, parse_host
 from tunnelctl.proto.fields import Fields, is_token
 from tunnelctl.proto.head import SERVER_LIMITS, Head, HeadError, HeadReader, HeadTooLarge, Limits, LineTooLong
 from tunnelctl.proto.plain_head import match_plain_head
@@ -22,6 +26,9 @@ _VERSIONS_1 = frozenset(b"HTTP/1.%d" % minor for minor in range(10))
 _VERSIONS = frozenset(b"HTTP/%d.%d" % divmod(version, 10) for version in range(100))
 # Two of these contradict each other or will do so to somebody (RFC 9112 sections 3.2 and 6.3); none of them is a list here.
 _SINGLE = frozenset({"host", "proxy-authorization", "content-length", "transfer-encoding"})
+# cntlm, in all versions up to 0.94, sends no Host field for a local port (-L). It is recognised by its scheme of authentication:
+# it offers NTLM unasked, and nothing else comes here with that.
+_NTLM = "NTLM "
 _NOWHERE = Address("", 0)
 _TLS_HANDSHAKE = b"\x16"  # the first octet of a ClientHello record; never the first of an HTTP request
 
@@ -59,7 +66,7 @@ class _Refused(Exception):
 class ConnectServer:
     """Reads one CONNECT request from one connection."""
 
-    __slots__ = ("_authority", "_done", "_host_optional", "_limits", "_reader", "_target")
+    __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target")
 
     def __init__(self, limits: Limits = SERVER_LIMITS) -> None:
         self._limits = limits
@@ -67,7 +74,7 @@ class ConnectServer:
         self._done = False
         self._authority = ""
         self._target = _NOWHERE
-        self._host_optional = False
+        self._http_1_0 = False
 
     def feed(self, data: bytes) -> Request | Refusal | None:
         """Takes octets from the client; returns the outcome once it is known. Then the machine is done: nothing more is read."""
@@ -117,7 +124,7 @@ class ConnectServer:
         return refusal.bad_request("the request ended inside its head") if self._reader and self._reader.peek(1) else None
 
     def _read_request_line(self, line: bytes) -> None:
-        self._authority, self._target, self._host_optional = _parse_request_line(line)
+        self._authority, self._target, self._http_1_0 = _parse_request_line(line)
 
     def _read_fields(self, head: Head) -> Request:
         seen: dict[str, str] = {}
@@ -127,7 +134,8 @@ class ConnectServer:
                 if key in seen:
                     raise _Refused(refusal.bad_request(f"more than one {name} field"))
                 seen[key] = value
-        self._check_host(seen.get("host"))
+        if not self._http_1_0:
+            self._check_host(seen, head.fields)
         _check_framing(seen)
         authorization = seen.get("proxy-authorization")
         if authorization is None:
@@ -135,12 +143,13 @@ class ConnectServer:
         fields = tuple(field for field in head.fields if field[0].lower() != "proxy-authorization")
         return Request(self._target, fields, authorization, head.leftover)
 
-    def _check_host(self, host: str | None) -> None:
-        """Host says nothing that the target does not say; where it says something else, somebody is being led astray."""
+    def _check_host(self, seen: dict[str, str], fields: Fields) -> None:
+        """Raises _Refused where Host is missing, or says something that the target does not say."""
+        host = seen.get("host")
         if host is None:
-            if not self._host_optional:
+            if not seen.get("proxy-authorization", "").startswith(_NTLM):
                 raise _Refused(refusal.bad_request("the Host field is missing"))
-        elif host != self._authority and not self._is_target(host):
+        elif host != self._authority and not self._is_target(host) and not _names_its_proxy(host, fields):
             raise _Refused(refusal.bad_request("the Host field differs from the target"))
 
     def _is_target(self, host: str) -> bool:
@@ -151,9 +160,23 @@ class ConnectServer:
             return False
 
 
+def _names_its_proxy(host: str, fields: Fields) -> bool:
+    """Whether Host may be the name by which the client knows us, as proxytunnel 1.10 to 1.12 send it: Debian has 1.10.
+
+    It comes without a port, and with Proxy-Connection, a field that RFC 9112 appendix C.2.2 has given up.
+    """
+    if not host.isascii() or all(name.lower() != "proxy-connection" for name, _ in fields):
+        return False
+    try:
+        parse_host(host)
+    except AddressError:
+        return False
+    return True
+
+
 @lru_cache(1024)  # the same few targets come again and again
 def _parse_request_line(line: bytes) -> tuple[str, Address, bool]:
-    """The target as sent and as understood, and whether the Host field may be missing. Raises _Refused."""
+    """The target as sent and as understood, and whether the version is HTTP/1.0. Raises _Refused."""
     method, target, version = _split(line)
     if method != b"CONNECT":
         raise _Refused(_refuse_method(method.decode("latin-1")))
