@@ -94,6 +94,27 @@ class TestRequestLine:
         outcome = serve(method + b" http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n")
         assert (outcome.status, outcome.fields) == (405, (("Allow", "CONNECT"),))
 
+    @pytest.mark.parametrize(
+        ("data", "status", "to_head"),
+        [
+            (b"HEAD http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n", 405, True),
+            (b"HEAD / HTTP/1.0\n\n", 405, True),
+            (b"\r\nHEAD / HTTP/1.1\r\nX : y\r\n\r\n", 405, True),
+            (b"HEAD / HTTP/2.0\r\n\r\n", 505, True),
+            (b"HEADER / HTTP/1.1\r\n\r\n", 501, False),
+            (b"head / HTTP/1.1\r\n\r\n", 501, False),
+            (b"GET / HTTP/1.1\r\n\r\n", 405, False),
+            (b"HEAD /\0", 400, False),
+            (b"HEAD " + b"x" * 9000, 414, False),
+            (connect(host=None), 400, False),
+        ],
+    )
+    def test_whether_a_refusal_answers_head(self, data, status, to_head):
+        for pieces in ([data], octets(data)):
+            machine = ConnectServer()
+            assert feed_all(machine, pieces).status == status
+            assert machine.to_head is to_head
+
     @pytest.mark.parametrize("method", [b"BREW", b"connect", b"Connect", b"get", b"CONNECTX", b"PRI", b"X" * 2000])
     def test_s8_s9_unknown_methods_501(self, method):
         """S8; S9: methods are case-sensitive, so that lower case is another method, and one nobody knows."""

@@ -39,6 +39,18 @@ TABLE = [
 ]
 
 
+def read_head_answer(octets):
+    """What h11 reads of the answer to HEAD, which must end behind its head."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="HEAD", target="/", headers=[("Host", "example.com")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(octets)
+    response, end = client.next_event(), client.next_event()
+    assert isinstance(end, h11.EndOfMessage)
+    assert client.trailing_data[0] == b""
+    return response
+
+
 def read(answer):
     """What a client makes of the octets: ours, and h11 as a second opinion. The response must be complete and then close."""
     rejected = ConnectClient(Address("example.com", 443)).feed(answer)
@@ -67,6 +79,14 @@ def test_s18_s19_status_error_type_and_close(answer, status, error):
     assert rejected.body == f"tunnelctl: {status} {REASONS[status]}: {answer.details}\n".encode()
     if error == "http_request_error":
         assert member.params == (("status-code", status),)
+
+
+@pytest.mark.parametrize("answer", [row[0] for row in TABLE], ids=[f"{row[1]}-{row[0].details[:30]}" for row in TABLE])
+def test_an_answer_to_head_has_the_fields_and_no_content(answer):
+    """RFC 9110 section 9.3.2; section 8.6: Content-Length is that of the answer with content."""
+    octets, complete = render_refusal(answer, to_head=True), render_refusal(answer)
+    assert complete == octets + read(complete).body
+    assert read_head_answer(octets).status_code == answer.status
 
 
 def test_every_status_has_a_row():

@@ -195,6 +195,18 @@ def test_s18_the_connection_is_closed_and_nothing_more_is_read_as_a_request() ->
     assert len(proxy.records()) == 1
 
 
+@pytest.mark.parametrize("sent", ["HEAD http://h.test/ HTTP/1.1\r\nHost: h.test\r\n\r\n", "HEAD / HTTP/1.0\n\n"])
+def test_the_answer_to_head_has_no_content(sent: str) -> None:
+    """RFC 9110 section 9.3.2: but the Content-Length that it would have."""
+    with Proxy() as proxy, proxy.client() as client, proxy.client() as other:
+        client.send(sent.encode())
+        other.send(sent.replace("HEAD", "POST").encode())
+        head, answer = client.rest(), other.answer()
+    assert head.startswith(b"HTTP/1.1 405 ")
+    assert head == answer.raw.removesuffix(answer.body).replace(b"POST", b"HEAD")
+    assert answer.body
+
+
 def test_s18_the_answer_is_not_lost_to_a_reset() -> None:
     """The client is still sending when it is refused: closing at once would reset the connection, and the answer with it."""
     with Proxy() as proxy, proxy.client() as client:

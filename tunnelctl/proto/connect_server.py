@@ -64,9 +64,12 @@ class _Refused(Exception):
 
 
 class ConnectServer:
-    """Reads one CONNECT request from one connection."""
+    """Reads one CONNECT request from one connection.
 
-    __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target")
+    to_head: whether a Refusal answers HEAD; where the method was not known yet it does not
+    """
+
+    __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target", "to_head")
 
     def __init__(self, limits: Limits = SERVER_LIMITS) -> None:
         self._limits = limits
@@ -75,6 +78,7 @@ class ConnectServer:
         self._authority = ""
         self._target = _NOWHERE
         self._http_1_0 = False
+        self.to_head = False
 
     def feed(self, data: bytes) -> Request | Refusal | None:
         """Takes octets from the client; returns the outcome once it is known. Then the machine is done: nothing more is read."""
@@ -124,7 +128,11 @@ class ConnectServer:
         return refusal.bad_request("the request ended inside its head") if self._reader and self._reader.peek(1) else None
 
     def _read_request_line(self, line: bytes) -> None:
-        self._authority, self._target, self._http_1_0 = _parse_request_line(line)
+        try:
+            self._authority, self._target, self._http_1_0 = _parse_request_line(line)
+        except _Refused:
+            self.to_head = line.startswith(b"HEAD ")
+            raise
 
     def _read_fields(self, head: Head) -> Request:
         seen: dict[str, str] = {}

@@ -51,8 +51,12 @@ class Refusal(NamedTuple):
     params: tuple[Parameter, ...] = ()
 
 
-def render_refusal(refusal: Refusal, proxy: str = "tunnelctl") -> bytes:
-    """The complete response. `proxy` is a token that names this deployment in Proxy-Status."""
+def render_refusal(refusal: Refusal, proxy: str = "tunnelctl", to_head: bool = False) -> bytes:
+    """The complete response.
+
+    proxy: a token that names this deployment in Proxy-Status
+    to_head: whether it answers HEAD: then it has no content, but the fields of one that has (RFC 9110 sections 8.6 and 9.3.2)
+    """
     reason = REASONS[refusal.status]
     body = f"{proxy}: {refusal.status} {reason}: {printable(refusal.details)}\n".encode("ascii")
     status = ProxyStatus(proxy, refusal.error, refusal.details, refusal.params)
@@ -63,7 +67,7 @@ def render_refusal(refusal: Refusal, proxy: str = "tunnelctl") -> bytes:
         ("Content-Length", str(len(body))),
         *refusal.fields,
     )
-    return f"HTTP/1.1 {refusal.status} {reason}\r\n".encode("ascii") + header.render(fields) + b"\r\n" + body
+    return f"HTTP/1.1 {refusal.status} {reason}\r\n".encode("ascii") + header.render(fields) + b"\r\n" + (b"" if to_head else body)
 
 
 def _request_error(status: int, details: str, fields: Fields = ()) -> Refusal:

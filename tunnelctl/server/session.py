@@ -86,11 +86,10 @@ _Judged = tuple[SocketAddress, Decision]
 
 
 class _Refused(Exception):
-    """The session ends with this refusal. `rule` is what decided, for the log."""
+    """The session ends with this refusal. rule: what decided, for the log; to_head: whether the request was HEAD"""
 
-    def __init__(self, answer: Refusal, rule: str = "") -> None:
-        self.answer = answer
-        self.rule = rule
+    def __init__(self, answer: Refusal, rule: str = "", to_head: bool = False) -> None:
+        self.answer, self.rule, self.to_head = answer, rule, to_head
 
 
 class Session:
@@ -248,7 +247,7 @@ class Session:
             if isinstance(answer, Request):
                 return answer
             if answer is not None:
-                raise _Refused(answer)
+                raise _Refused(answer, to_head=machine.to_head)
             if not data:
                 return None
 
@@ -396,7 +395,7 @@ class Session:
         self._service.books.decided(self._account, refused.answer.status, refused.answer.error)
         with move_on_after(LINGER_SECONDS):
             if not self._mute:
-                await self._stream.send_all(render_refusal(refused.answer))
+                await self._stream.send_all(render_refusal(refused.answer, to_head=refused.to_head))
             self._stream.send_eof()
             dropped = 0
             while dropped < LINGER_BYTES:
