@@ -247,12 +247,14 @@ SERVED = [
         "client [::1]:5: tunnel to h:443 open, at 192.0.2.1:443 (allow *:443)",
     ),
     (
-        {"client": "c:5", "user": "alice", "target": "h:22", "status": 403, "rule": "deny h:*", "error": "http_request_denied"},
-        "client c:5 (alice): tunnel to h:22 refused: 403 http_request_denied (deny h:*)",
+        {"client": "c:5", "user": "alice", "target": "h:22", "status": 403, "rule": "deny h:*", "error": "http_request_denied"}
+        | {"details": "the rules do not allow it"},
+        "client c:5 (alice): tunnel to h:22 refused: 403 http_request_denied: the rules do not allow it (deny h:*)",
     ),
     (
-        {"client": "c:5", "user": "", "target": "", "status": 400, "rule": "", "error": "http_request_error"},
-        "client c:5: request refused: 400 http_request_error",
+        {"client": "c:5", "user": "", "target": "", "status": 400, "rule": "", "error": "http_request_error"}
+        | {"details": "malformed head: {a} \x1b[2J"},
+        r"client c:5: request refused: 400 http_request_error: malformed head: {a} \x1b[2J",
     ),
     (
         {"client": "c:5", "user": "{a}\x1b", "target": "h:22", "status": 502, "rule": "", "error": "connection_refused"},

@@ -156,7 +156,19 @@ class TestRequestLine:
     def test_s10_a_tls_client_hello_gets_a_named_error(self, hello):
         assert "TLS ClientHello" in refused(hello)
 
-    @pytest.mark.parametrize("data", [b"\x05\x01\x00", b"\x80\x2e\x01\x00", b"\0", b"\x04\x01"])
+    @pytest.mark.parametrize(
+        ("data", "name"),
+        [
+            (b"\x05\x01\x00", "SOCKS5 greeting"),
+            (b"\x05\x03\x00\x01\x02", "SOCKS5 greeting"),
+            (b"\x04\x01\x01\xbb\x00\x00\x00\x01\0host.test\0", "SOCKS4 request"),
+            (b"\x04", "SOCKS4 request"),
+        ],
+    )
+    def test_s10_socks_gets_a_named_error(self, data, name):
+        assert refused(data) == f"this is a {name}, and this port speaks HTTP"
+
+    @pytest.mark.parametrize("data", [b"\x06\x01\x00", b"\x80\x2e\x01\x00", b"\0", b"X\x05"])
     def test_s10_other_binary_garbage_400(self, data):
         assert "malformed head" in refused(data)
 

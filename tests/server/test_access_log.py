@@ -26,7 +26,7 @@ from tunnelctl.server.inspection import Seen
 from tunnelctl.status import ExitStatus
 
 KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
-KEYS += ["reports", "phase", "phases"]
+KEYS += ["reports", "details", "phase", "phases"]
 END_KEYS = [
     "event", "time", "id", "client", "user", "target", "seconds", "sent", "received", "idle", "ended_by", "cause", "error", "phase",
 ]  # fmt: skip
@@ -77,7 +77,15 @@ def test_a_decision() -> None:
     assert line.endswith(b"\n")
     assert list(record) == KEYS
     assert isinstance(record.pop("time"), float)
-    expected = {"event": "decision", "id": "1-2", "client": "192.0.2.1:5", "allowed": True, "status": 200, "error": ""}
+    expected = {
+        "event": "decision",
+        "id": "1-2",
+        "client": "192.0.2.1:5",
+        "allowed": True,
+        "status": 200,
+        "error": "",
+        "details": "",
+    }
     expected |= {**known, "reports": list(reports), "rule": "allow *:443", "phase": "dial", "phases": {"head": 0.25, "dial": 0.5}}
     assert record == expected
 
@@ -109,14 +117,14 @@ def test_one_that_goes_on() -> None:
     assert [record[key] for key in ("event", "seconds", "sent", "received")] == ["open", 1.5, 10, 20]
 
 
-@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-def test_v17_no_text_breaks_out_of_its_string(user: str, target: str, rule: str) -> None:
-    line = written(lambda log: log.decision(account(user=user, target=target, rule=rule), 403, "e"))
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_v17_no_text_breaks_out_of_its_string(user: str, target: str, rule: str, details: str) -> None:
+    line = written(lambda log: log.decision(account(user=user, target=target, rule=rule), 403, "e", details))
     assert line.count(b"\n") == 1
     assert line.isascii()
     assert all(octet >= 0x20 for octet in line[:-1])
     record = json.loads(line)
-    assert (record["user"], record["target"], record["rule"]) == (user, target, rule)
+    assert (record["user"], record["target"], record["rule"], record["details"]) == (user, target, rule, details)
 
 
 CONTROL = "\x1b[2J"

@@ -35,8 +35,15 @@ def test_verbose_tells_both() -> None:
     account.moved = (3, 4)
     books.ended(account, DRAINED)
     (decision,), (closed,) = trace.named("decision"), trace.named("closed")
-    assert (decision["client"], decision["target"], decision["status"]) == ("c", "t:1", 200)
+    assert (decision["client"], decision["target"], decision["status"], decision["details"]) == ("c", "t:1", 200, "")
     assert (closed["sent"], closed["received"], closed["ended_by"], closed["cause"]) == (3, 4, "proxy", "drained")
+
+
+def test_verbose_tells_why_a_request_was_refused() -> None:
+    trace = Recorder()
+    Books(None, trace, verbose=True).decided(Account("1", "c"), 400, "http_request_error", "malformed head: a lone LF")
+    (decision,) = trace.named("decision")
+    assert (decision["error"], decision["details"]) == ("http_request_error", "malformed head: a lone LF")
 
 
 def test_verbose_tells_what_a_tunnel_carried() -> None:

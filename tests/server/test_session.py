@@ -59,6 +59,35 @@ def test_the_answer_names_the_cause_for_people_and_programs() -> None:
     assert answer.body.startswith(b"tunnelctl: 403 Forbidden: ")
 
 
+@pytest.mark.parametrize(
+    ("sent", "details"),
+    [
+        (b"CONNECT h.test:443 HTTP/1.1\n\n", "malformed head: a lone LF"),
+        (b"\5\1\0", "this is a SOCKS5 greeting, and this port speaks HTTP"),
+        (b"\x16\3\1", "this is a TLS ClientHello, and this port speaks HTTP in the clear"),
+        (b"POST / HTTP/1.1\r\n", "POST is not served here, only CONNECT"),
+        (connect_request("a\x1b:443"), "malformed head: the control character 0x1b"),
+        (connect_request("a\xff:443"), "the target has non-ASCII characters: names are sent as A-labels"),
+        (connect_request("10.0.0.1:1"), "the rules of this proxy do not allow the address of the target"),
+        (connect_request("127.0.0.1:1"), "the target refused the connection"),
+    ],
+)
+def test_the_operator_is_told_what_the_client_is_told(sent: bytes, details: str) -> None:
+    with Proxy(verbose=1) as proxy, proxy.client() as client:
+        client.send(sent)
+        answer = client.answer()
+        (record,) = proxy.wait_for_records(1)
+        (told,) = proxy.events("decision")
+    assert f'details="{details}"' in answer.fields["proxy-status"]
+    assert record["details"] == told["details"] == details
+
+
+def test_a_tunnel_that_is_granted_has_no_details() -> None:
+    with ScriptedServer(echo) as target, Proxy() as proxy, proxy.tunnel(target.authority):
+        (record,) = proxy.wait_for_records(1)
+    assert record["details"] == ""
+
+
 def test_http_1_0_without_host() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
         client.send(f"CONNECT {target.authority} HTTP/1.0\r\n\r\n".encode())

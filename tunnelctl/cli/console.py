@@ -279,7 +279,7 @@ def _decision(fields: Mapping[str, object]) -> str:
     if fields.get("status") == 200:
         but = "; {reports}" if fields.get("reports") else ""
         return _fill(f"{who}: {what} open, at {{address}} ({{rule}}{but})")(fields)
-    why = " ({rule})" if fields.get("rule") else ""
+    why = (": {details}" if fields.get("details") else "") + (" ({rule})" if fields.get("rule") else "")
     return _fill(f"{who}: {what} refused: {{status}} {{error}}{why}")(fields)
 
 

@@ -113,7 +113,7 @@ SERVE_EVENTS = (
     Event(
         "decision",
         "a request is answered; the values are those of the access log",
-        ("client", "user", "target", "address", "status", "rule", "error", "reports"),
+        ("client", "user", "target", "address", "status", "rule", "error", "details", "reports"),
     ),
     Event(
         "inspected",
@@ -208,6 +208,7 @@ LOG_KEYS = (
             ("status", "the status code of the answer, 200 if it was opened; nobody is told that of a failed TLS handshake"),
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
+            ("details", "the reason that the client was told, in words, or empty"),
             ("reports", "a list of the `report` rules that would have refused what was allowed"),
             ("phases", "an object: the seconds of each phase, of `tls`, `head`, `login`, `lookup` and `dial` those there were"),
             ("phase", "the last of those: where it was decided"),

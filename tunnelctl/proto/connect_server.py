@@ -30,7 +30,12 @@ _SINGLE = frozenset({"host", "proxy-authorization", "content-length", "transfer-
 # it offers NTLM unasked, and nothing else comes here with that.
 _NTLM = "NTLM "
 _NOWHERE = Address("", 0)
-_TLS_HANDSHAKE = b"\x16"  # the first octet of a ClientHello record; never the first of an HTTP request
+# The first octets of other protocols, none of which can be the first of an HTTP request.
+_FOREIGN = {
+    b"\x04": "this is a SOCKS4 request, and this port speaks HTTP",
+    b"\x05": "this is a SOCKS5 greeting, and this port speaks HTTP",
+    b"\x16": "this is a TLS ClientHello, and this port speaks HTTP in the clear",
+}
 
 
 class Request(NamedTuple):
@@ -202,8 +207,8 @@ def _refuse_head(error: HeadError, first: bytes) -> Refusal:
         return refusal.uri_too_long()
     if isinstance(error, HeadTooLarge):
         return refusal.head_too_large()
-    if first == _TLS_HANDSHAKE:
-        return refusal.bad_request("this is a TLS ClientHello, and this port speaks HTTP in the clear")
+    if first in _FOREIGN:
+        return refusal.bad_request(_FOREIGN[first])
     return refusal.bad_request(f"malformed head: {error}")
 
 

@@ -38,6 +38,7 @@ MAX_WAITING = 8 << 20  # characters of records that wait for a write that takes 
 # A pipe takes a piece of this size at once or not at all (pipe(7), PIPE_BUF), so that the lines of several workers do not mix.
 WHOLE = 4096
 _LINE_END, RECORD_END = ord("\n"), b"}\n"
+_EMPTY = '""'
 
 
 def open_log(path: str) -> int:
@@ -64,8 +65,10 @@ class AccessLog:
         self._failed = False
         self.dropped = 0
 
-    def decision(self, account: Account, status: int, error: str) -> None:
-        """The answer to a request. status: what the client is told; error: the RFC 9209 type, "" for an open tunnel.
+    def decision(self, account: Account, status: int, error: str, details: str = "") -> None:
+        """The answer to a request.
+
+        status: what the client is told; error, details: the type and the words of a refusal as in RFC 9209, "" for an open tunnel
 
         Written by hand: json.dumps costs three times as much, and only these texts can hold anything that needs escaping.
         """
@@ -75,13 +78,12 @@ class AccessLog:
         self._write(
             f'{{"event":"decision","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
             f'{_what(account.user, account.target)},"address":"{account.address}","local":"{account.local}",'
-            f'{_verdict(status, account.rule, error, account.reports)},"phase":"{account.phases[-1][0]}",'
+            f'{_verdict(status, account.rule, error, account.reports)},"details":{_text(details) if details else _EMPTY},'
+            f'"phase":"{account.phases[-1][0]}",'
             f'"phases":{{{_durations(len(account.phases)) % tuple(phases)}}}}}\n'
         )
 
-    def end(
-        self, account: Account, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None
-    ) -> None:
+    def end(self, account: Account, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None) -> None:
         """The end of a tunnel.
 
         idle: seconds since its last byte, None where that is not known

@@ -61,19 +61,19 @@ class Books:
         self.log, self.metrics, self._trace, self._verbose = log, metrics, trace, verbose
         self.open: dict[str, Account] = {}  # the tunnels that are open now, by id
 
-    def decided(self, account: Account, status: int, error: str) -> None:
-        """The answer to a request: 200, or the status and error type of a refusal."""
+    def decided(self, account: Account, status: int, error: str, details: str = "") -> None:
+        """Enters the answer to a request: 200, or the status, error type and details of a refusal."""
         account.enter("answer")
         if status == 200:
             account.opened = account.since
             self.open[account.id] = account
         if self.log is not None:
-            self.log.decision(account, status, error)
+            self.log.decision(account, status, error, details)
         if self.metrics is not None:
             self.metrics.decided(account, status, error)
         if self._verbose:
             who = {"client": account.client, "user": account.user, "target": account.target}
-            said = {"address": account.address, "status": status, "rule": account.rule, "error": error}
+            said = {"address": account.address, "status": status, "rule": account.rule, "error": error, "details": details}
             self._trace("decision", **who, **said, reports=list(account.reports))
         if status == 200:  # told, and of no more use: what is kept is kept for each of thousands
             account.phases.clear()

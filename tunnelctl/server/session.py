@@ -391,11 +391,12 @@ class Session:
 
     async def _refuse(self, refused: _Refused) -> None:
         """Says no and closes in stages, so that the answer is not lost. Nothing that the client sends is taken as a request."""
-        self._account.rule = refused.rule
-        self._service.books.decided(self._account, refused.answer.status, refused.answer.error)
+        account, answer = self._account, refused.answer
+        account.rule = refused.rule
+        self._service.books.decided(account, answer.status, answer.error, answer.details)
         with move_on_after(LINGER_SECONDS):
             if not self._mute:
-                await self._stream.send_all(render_refusal(refused.answer, to_head=refused.to_head))
+                await self._stream.send_all(render_refusal(answer, to_head=refused.to_head))
             self._stream.send_eof()
             dropped = 0
             while dropped < LINGER_BYTES:
@@ -409,7 +410,7 @@ class Session:
         account = self._account
         if account.target and not account.opened:
             answer = refusal.stopping()
-            self._service.books.decided(account, answer.status, answer.error)
+            self._service.books.decided(account, answer.status, answer.error, answer.details)
             self._stream.send_nowait(render_refusal(answer))
             self._stream.send_eof()
 
