@@ -13,6 +13,7 @@ from tunnelctl.proto.network import (
     Network,
     is_internal,
     is_internal_network,
+    is_local_name,
     parse_network,
     unwrap,
 )
@@ -187,3 +188,31 @@ def test_property_agrees_with_a_plain_search_of_the_table(address):
         address.version == 6 and (int(address) >> 32) & 0xFFFFFFFF in (0x5EFE, 0x2005EFE)
     ) and judged not in ipaddress.ip_network("64:ff9b::/96"):
         assert is_internal(str(address)) == any(judged in network for network in table if network.version == judged.version)
+
+
+# The names of the hosts files that systems come with, and of what resolves without one. A second list, not taken from the code.
+HOSTS_FILES = {
+    "Debian": "localhost ip6-localhost ip6-loopback ip6-localnet ip6-mcastprefix ip6-allnodes ip6-allrouters",
+    "Fedora": "localhost localhost.localdomain localhost4 localhost4.localdomain4 localhost6 localhost6.localdomain6",
+    "Alpine": "localhost localhost.localdomain",
+    "SUSE": "localhost ipv6-localhost ipv6-loopback ipv6-localnet ipv6-mcastprefix ipv6-allnodes ipv6-allrouters",
+    "FreeBSD": "localhost localhost.my.domain",
+    "macOS": "localhost broadcasthost kubernetes.docker.internal",
+    "Windows": "localhost loopback",
+    "AIX and Solaris": "loopback loghost",
+    "systemd": "localhost.localdomain a.localhost a.localhost.localdomain _gateway _outbound _localdnsstub _localdnsproxy",
+    "RFC 6761": "localhost a.localhost a.b.localhost",
+    "an installer of Red Hat": "myhost.localdomain",
+}
+
+
+@pytest.mark.parametrize("names", HOSTS_FILES.values(), ids=HOSTS_FILES)
+def test_v1_names_of_loopback(names):
+    assert [name for name in names.split() if not is_local_name(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost.example.com", "notlocalhost", "localhosts", "example.com", "localdomain", "localdomain.example", "gateway"]
+)
+def test_other_names_are_anybodys(name):
+    assert not is_local_name(name)

@@ -519,10 +519,13 @@ def test_fuzz_rules_or_address_errors(text):
         ("203.0.113.0.example.com:443", "allow *.example.com:443"),
         ("10.1.2.3:22", "allow 10.0.0.0/8:22"),
         ("localhost:8080", "allow localhost:8080"),
+        ("ip6-localhost:8080", "allow ip6-localhost:8080"),
+        ("localhost.example.com:443", "allow *.example.com:443"),
+        ("notlocalhost:9", "allow *:9"),
     ],
 )
 def test_a_name_that_is_looked_up_elsewhere_is_allowed_by_name(target: str, rule: str) -> None:
-    rules = ("*.example.com:443", "db.corp.test:5432", "10.0.0.0/8:22", "localhost:8080", "*:9")
+    rules = ("*.example.com:443", "db.corp.test:5432", "10.0.0.0/8:22", "localhost:8080", "ip6-localhost:8080", "*:9")
     decision = Policy(tuple(map(parse_rule, rules))).judge_name(parse_authority(target))
     assert (decision.allowed, decision.rule) == (True, rule)
 
@@ -535,11 +538,14 @@ def test_a_name_that_is_looked_up_elsewhere_is_allowed_by_name(target: str, rule
         ("a.example.com:444", "no allow rule"),
         ("localhost:9", "internal address"),
         ("db.localhost:9", "internal address"),
+        ("LocalHost.LocalDomain.:9", "internal address"),
+        ("ip6-loopback:9", "internal address"),
+        ("machine.localdomain:9", "internal address"),
         ("10.1.2.3:9", "internal address"),
         ("127.0.0.1:9", "internal address"),
     ],
 )
 def test_a_name_that_is_looked_up_elsewhere_is_refused_by_name(target: str, rule: str) -> None:
-    allow = map(parse_rule, ("*.example.com:443", "10.0.0.0/8:22", "*:9"))
+    allow = map(parse_rule, ("*.example.com:443", "10.0.0.0/8:22", "*:9", "*.localdomain:*"))
     decision = Policy(tuple(allow), (parse_rule("secret.example.com:*"),)).judge_name(parse_authority(target))
     assert (decision.allowed, decision.rule) == (False, rule)

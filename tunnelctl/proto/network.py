@@ -1,4 +1,4 @@
-"""Which addresses are internal: not for a stranger to reach through us, whoever they turn out to be.
+"""Which addresses and names are internal: not for a stranger to reach through us, whoever they turn out to be.
 
 A table of our own, because `ipaddress.is_global` is wrong where it matters (NAT64, 6to4, translated and compatible IPv4, site
 local, multicast: all global in 3.11) and changes with the patch level. Sources: the IANA special-purpose address registries
@@ -48,6 +48,27 @@ IPV6_INTERNAL = (
 # Judged by the IPv4 address in their last 32 bits, because that is where a packet to them arrives.
 IPV4_MAPPED = int(ipaddress.IPv6Address("::ffff:0:0"))
 NAT64 = int(ipaddress.IPv6Address("64:ff9b::"))
+
+# Names that lead to loopback, or to another address above, on the machine that looks them up: for where that is not this one.
+LOCAL_NAMES = frozenset(
+    {
+        "localhost",  # RFC 6761 section 6.3
+        # The hosts files of Debian, SUSE, Fedora (which has its names below localdomain4 and localdomain6 too), FreeBSD and macOS;
+        # of AIX, Solaris and old Windows; and what Docker Desktop adds.
+        *("ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters"),
+        *("ipv6-localhost", "ipv6-loopback", "ipv6-localnet", "ipv6-mcastprefix", "ipv6-allnodes", "ipv6-allrouters"),
+        *("localhost4", "localhost6"),
+        "localhost.my.domain",
+        "broadcasthost",
+        *("loopback", "loghost"),
+        "kubernetes.docker.internal",
+        *("_localdnsstub", "_localdnsproxy"),  # systemd-resolved(8)
+        *("_gateway", "_outbound"),  # nss-myhostname(8): the router, and the machine's own address
+    }
+)
+# What is below localhost is loopback as well (RFC 6761). localdomain is no public domain: hosts files of Fedora, Alpine and
+# nss-myhostname(8) have localhost in it, and installers put the machine's own name there.
+LOCAL_DOMAINS = (".localhost", ".localdomain", ".localdomain4", ".localdomain6")
 
 _LOW_32 = 0xFFFFFFFF
 _ISATAP = (0x00005EFE, 0x02005EFE)  # the third 32 bits (RFC 5214 section 6.1), the IPv4 address behind them
@@ -100,6 +121,11 @@ def is_internal(host_ip: str) -> bool:
         and address.first >> 32 & _LOW_32 in _ISATAP
         and _lies_internal(Network(4, address.first & _LOW_32, address.first & _LOW_32))
     )
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a canonical name means the machine that looks it up, or another internal address, whichever machine that is."""
+    return host in LOCAL_NAMES or host.endswith(LOCAL_DOMAINS)
 
 
 def is_internal_network(network: Network) -> bool:

@@ -19,7 +19,7 @@ from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import MAX_PORT, Address, is_ip, parse_host, parse_port, shown
 from tunnelctl.proto.client_hello import ClientHello, NoClientHello
-from tunnelctl.proto.network import IPV4_MAPPED, Network, is_internal, is_internal_network, parse_network, unwrap
+from tunnelctl.proto.network import IPV4_MAPPED, Network, is_internal, is_internal_network, is_local_name, parse_network, unwrap
 from tunnelctl.proto.refusal import Refusal
 
 _CACHED = 4096  # decisions kept; the questions come from clients, so the number is bounded
@@ -174,11 +174,11 @@ class Policy:
     def judge_name(self, target: Address) -> Decision:
         """The verdict on a target whose name somebody else will look up, so that no rule on networks can speak of a name.
 
-        `localhost` is theirs then; as internal as it is here, it is reached only where a rule names it.
+        `localhost` and the other names of loopback are theirs then; they are reached only where a rule names them.
         """
         if is_ip(target.host):
             return self.judge(target, target.host)
-        return self._decide(target, (), f".{target.host}".endswith(".localhost"))
+        return self._decide(target, (), is_local_name(target.host))
 
     def _select(self, user: str, host: str) -> "Policy":
         client = client_network(host)
