@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -142,9 +142,9 @@ def test_a_query_is_no_part_of_the_path() -> None:
         (b"NONSENSE\r\n\r\n", b"400"),
         (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),  # no Host
         (b"GET /" + b"x" * under_test.MAX_HEAD + b" HTTP/1.1\r\n", b"431"),
-        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\r\n\r\n", b"400"),
-        (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"404"),
     ],
 )
 def test_what_is_no_good_request(data: bytes, status: bytes) -> None:
@@ -156,7 +156,7 @@ def test_what_is_no_good_request(data: bytes, status: bytes) -> None:
 
 def test_only_one_request_is_answered() -> None:
     with administered() as (_, port), Client(("127.0.0.1", port)) as client:
-        client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
         client.sock.shutdown(socket.SHUT_WR)
         assert client.rest().count(b"HTTP/1.1") == 1
 
@@ -217,6 +217,37 @@ def test_v2_it_is_no_target_whatever_the_rules_say() -> None:
 def test_the_library_is_loaded_only_for_it() -> None:
     code = "import sys, tunnelctl.server.serve; assert 'prometheus_client' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
+
+
+# --- a fault in a request
+
+
+def raising(fault: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise fault
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("Pages._mine", json.JSONDecodeError("Unterminated string", "[", 1)),
+        ("Pages._mine", OSError(24, "Too many open files")),
+        ("Pages._mine", MemoryError("no more")),
+    ],
+)
+def test_m5_a_fault_ends_its_request_alone(place: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(echo) as target, pytest.raises(AssertionError, match="fault in an admin request"):
+        with administered() as (proxy, port), proxy.tunnel(target.authority) as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(under_test.Pages, place.partition(".")[2], raising(fault))
+                answer = Answer(port, "/tunnels")
+            assert (answer.status, answer.body) == (500, b"internal error: standard error of tunnelctl has more\n")
+            assert Answer(port, "/healthz").status == 200
+            assert len(Answer(port, "/tunnels").json["tunnels"]) == 1
+            assert client.echoes()
+            assert proxy.warnings == [f"fault in an admin request: {type(fault).__name__}: {fault}"]
 
 
 # --- several workers

@@ -1,6 +1,7 @@
 """`--admin`: a listener of its own for those who look after the proxy: /metrics, /healthz, /readyz, /tunnels.
 
-It only ever reads. A request is bounded in size, time and number, and is the last of its connection.
+It only ever reads. A request is bounded in size, time and number, and is the last of its connection. A fault in one ends that one
+alone: the tunnels of the process have nothing to do with it.
 """
 
 import json
@@ -20,6 +21,7 @@ from tunnelctl.server.siblings import Siblings
 from tunnelctl.stream.accept import Crowd
 from tunnelctl.stream.listen import ListenAddress, parse_listen
 from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace
 
 MAX_HEAD = 8192  # bytes
 SECONDS = 10.0  # for a whole request and its answer
@@ -51,9 +53,9 @@ def parse_admin(text: str, forced: bool) -> ListenAddress:
 class Pages:
     """What there is to see. With several workers, whichever is asked shows the sum."""
 
-    def __init__(self, board: Board, metrics: Metrics, caps: Caps, books: Books, siblings: Siblings, me: int) -> None:
+    def __init__(self, board: Board, metrics: Metrics, caps: Caps, books: Books, siblings: Siblings, me: int, trace: Trace) -> None:
         self._board, self._metrics, self._caps, self._books = board, metrics, caps, books
-        self._siblings, self._me = siblings, me
+        self._siblings, self._me, self._trace = siblings, me, trace
         from tunnelctl.server.exposition import CONTENT_TYPE, render
 
         self._metrics_kind, self._render = CONTENT_TYPE, render
@@ -70,7 +72,9 @@ class Pages:
 
     def helpers(self) -> list[Callable[[], Coroutine[None, None, None]]]:
         """What has to run for that."""
-        return [lambda: self._siblings.answer(self._me, lambda: _dumped(self._mine()))] if self._siblings.count else []
+        if not self._siblings.count:
+            return []
+        return [lambda: self._siblings.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
 
     async def _show_metrics(self) -> tuple[int, bytes]:
         self._metrics.refresh(self._caps, self._books)
@@ -109,8 +113,8 @@ def _dumped(content: object) -> bytes:
 class Admin:
     """Answers requests for its pages."""
 
-    def __init__(self, pages: dict[str, Page]) -> None:
-        self._pages = pages
+    def __init__(self, pages: dict[str, Page], trace: Trace) -> None:
+        self._pages, self._trace = pages, trace
         self.crowd = Crowd()
 
     async def session(self, accepted: socket.SocketType, _: str, __: str) -> None:
@@ -123,6 +127,8 @@ class Admin:
                     await self._converse(stream)
         except OSError:  # it has gone
             pass
+        except Exception as fault:
+            self._warn(fault)
         finally:
             self.crowd.leave()
             stream.close()
@@ -144,8 +150,15 @@ class Admin:
             return 404, TEXT, f"there are {', '.join(self._pages)}\n".encode()
         if request.method not in (b"GET", b"HEAD"):
             return 405, TEXT, b"only GET and HEAD\n"
-        status, content = await page.content()
+        try:
+            status, content = await page.content()
+        except Exception as fault:
+            self._warn(fault)
+            return 500, TEXT, b"internal error: standard error of tunnelctl has more\n"
         return status, page.kind, content
+
+    def _warn(self, fault: Exception) -> None:
+        self._trace("warning", text=f"fault in an admin request: {type(fault).__name__}: {fault}")
 
 
 async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind: str, content: bytes, head: bool = False) -> None:
@@ -153,7 +166,8 @@ async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind
         return
     length, allow = str(len(content)), [("Allow", "GET, HEAD")] if status == 405 else []
     fields = [("Content-Type", kind), ("Content-Length", length), ("Cache-Control", "no-store"), ("Connection", "close"), *allow]
-    events = [h11.Response(status_code=status, headers=fields), *([] if head else [h11.Data(data=content)]), h11.EndOfMessage()]
+    response = h11.Response(status_code=status, headers=fields)
+    events = [response, *([] if head else [h11.Data(data=content)]), h11.EndOfMessage()]
     await stream.send_all(b"".join(machine.send(event) or b"" for event in events))
     stream.send_eof()
     # Closing with unread bytes would send a reset, and that can overtake the answer (RFC 9112 section 9.6).

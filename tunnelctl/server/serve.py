@@ -254,9 +254,9 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         helpers.append(lambda: _tick(looks, shared.tick))
     admin = None
     if shared.admin is not None and metrics is not None:
-        ask = Pages(shared.board, metrics, caps, books, shared.siblings, number)
+        ask = Pages(shared.board, metrics, caps, books, shared.siblings, number, trace)
         helpers += ask.helpers()
-        admin = shared.admin, Admin(ask.by_path()).session
+        admin = shared.admin, Admin(ask.by_path(), trace).session
     echo = ECHO_SECONDS if options.workers > 1 else 0.0
     # Of several processes the first one tells what comes of reading files again: it reads the same ones at the same signal.
     files = Rereading(settings.reread, silent if options.workers > 1 else trace)
@@ -420,6 +420,8 @@ class Server:
         source = None
         try:
             source = await balancers.source(accepted, host, client)
+        except Exception as fault:  # it ends this connection alone, as in Session.run
+            self._trace("warning", text=f"fault in a PROXY header: {type(fault).__name__}: {fault}")
         finally:
             if source is None:
                 crowd.leave()

@@ -1,7 +1,8 @@
 """Workers ask each other what they have open, so that whichever of them answers `--admin` answers for all.
 
-A question is a datagram with a socket in it, which the answer comes back on. The ends for it are made before the first worker and
-outlive each: whoever takes the place of a dead one finds the questions that were put to that.
+A question is a datagram with a socket in it, which the answer comes back on, behind its length: a worker that dies in the middle
+of an answer, or is too slow, counts as one that has given none. The socket pairs are created before the first worker and outlive
+each; a replacement finds the questions that were put to its predecessor.
 """
 
 import os
@@ -11,11 +12,13 @@ from collections.abc import Callable
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, move_on_after
 from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace
 
 ANSWER_SECONDS = 1.0  # a worker that has died, or hangs, is waited for no longer
 MAX_ANSWER = 64 << 20
 
 _QUESTION = b"?"
+_LENGTH = 8  # octets
 
 
 class Siblings:
@@ -31,8 +34,8 @@ class Siblings:
             for end in pair:
                 end.close()
 
-    async def answer(self, me: int, content: Callable[[], bytes]) -> None:
-        """Answers the others with what `content` makes, for ever."""
+    async def answer(self, me: int, content: Callable[[], bytes], trace: Trace) -> None:
+        """Answers the others with what `content` makes, for ever; a fault in making it is a warning."""
         hearing = self._pairs[me][1]
         descriptor = Descriptor(hearing.fileno())
         try:
@@ -45,7 +48,7 @@ class Siblings:
                         descriptor.readable = False
                         continue
                     for fd in fds:
-                        answers.start_soon(_reply, fd, content())
+                        answers.start_soon(_reply, fd, content, trace)
         finally:
             descriptor.forget(shared=True)
 
@@ -63,7 +66,10 @@ class Siblings:
         return answers
 
     async def _ask(self, number: int) -> bytes | None:
-        mine, theirs = socket.socketpair()
+        try:
+            mine, theirs = socket.socketpair()
+        except OSError:  # no descriptor is left
+            return None
         with theirs:
             mine.setblocking(False)
             theirs.setblocking(False)
@@ -84,21 +90,26 @@ class Siblings:
 
 
 async def _read(stream: SocketStream) -> bytes | None:
+    """The answer; None if its end is missing, or if it is too long."""
     data = bytearray()
     while piece := await stream.receive_some():
         data += piece
-        if len(data) > MAX_ANSWER:
+        if len(data) > _LENGTH + MAX_ANSWER:
             return None
-    return bytes(data)
+    length, answer = data[:_LENGTH], bytes(data[_LENGTH:])
+    return answer if len(length) == _LENGTH and int.from_bytes(length, "big") == len(answer) else None
 
 
-async def _reply(fd: int, content: bytes) -> None:
+async def _reply(fd: int, content: Callable[[], bytes], trace: Trace) -> None:
     os.set_blocking(fd, False)
     stream = SocketStream(socket.socket(fileno=fd))
     try:
         with move_on_after(ANSWER_SECONDS):
-            await stream.send_all(content)
+            answer = content()
+            await stream.send_all(len(answer).to_bytes(_LENGTH, "big") + answer)
     except OSError:  # who asked has given up
         pass
+    except Exception as fault:
+        trace("warning", text=f"fault in an answer to another worker: {type(fault).__name__}: {fault}")
     finally:
         stream.close()
