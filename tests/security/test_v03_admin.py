@@ -23,7 +23,7 @@ def test_the_admin_port_is_no_target_however_it_is_spelled(host: str, monkeypatc
         answer = proxy.refusal(f"{host}:{port}")
         assert (answer.status, answer.error) == (502, "proxy_loop_detected")
         with Client(("127.0.0.1", port)) as straight:
-            straight.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            straight.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert straight.head().startswith(b"HTTP/1.1 200 ")
 
 

@@ -131,6 +131,22 @@ def test_anything_else(method: str, path: str, status: int) -> None:
         assert answer.fields.get("allow") == ("GET, HEAD" if status == 405 else None)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "line"),
+    [
+        ("GET", "/healthz", b"HTTP/1.1 200 OK"),
+        ("GET", "/", b"HTTP/1.1 404 Not Found"),
+        ("PUT", "/healthz", b"HTTP/1.1 405 Method Not Allowed"),
+        ("GET x", "/healthz", b"HTTP/1.1 400 Bad Request"),
+        ("GET", "/" + "x" * 2 * under_test.MAX_HEAD, b"HTTP/1.1 431 Request Header Fields Too Large"),
+    ],
+)
+def test_every_answer_has_a_reason_phrase(method: str, path: str, line: bytes) -> None:
+    with administered() as (_, port), Client(("127.0.0.1", port)) as client:
+        client.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert client.head().partition(b"\r\n")[0].strip() == line
+
+
 def test_a_query_is_no_part_of_the_path() -> None:
     with administered() as (_, port):
         assert Answer(port, "/healthz?verbose=1").status == 200
@@ -187,6 +203,54 @@ def let_in(port: int) -> bool:
 
 
 # --- who gets there
+
+
+def asked(address: tuple[str, int] | str, host: str | None, *fields: str, version: str = "1.1") -> tuple[int, bytes]:
+    """The status and the content of the answer to a request for /tunnels."""
+    lines = [f"GET /tunnels HTTP/{version}", *([] if host is None else [f"Host: {host}"]), *fields, "", ""]
+    with Client(address) as client:
+        client.send("\r\n".join(lines).encode())
+        client.sock.shutdown(socket.SHUT_WR)
+        head, _, content = client.rest().partition(b"\r\n\r\n")
+        return int(head.split(b" ")[1]), content
+
+
+def test_m8_a_private_one_is_asked_by_address_or_as_localhost() -> None:
+    """A page whose name has come to lead here (DNS rebinding) is not to read who talks to whom."""
+    with ScriptedServer(echo) as target, administered() as (proxy, port), proxy.tunnel(target.authority):
+        for host in ("127.0.0.1", f"127.0.0.1:{port}", "localhost", "LOCALHOST.:1", "[::1]:9", "192.0.2.7"):
+            assert asked(("127.0.0.1", port), host)[0] == 200, host
+        for host in ("attacker.example", f"attacker.example:{port}", "localhost.attacker.example"):
+            status, content = asked(("127.0.0.1", port), host, "Origin: http://attacker.example")
+            assert (status, content) == (421, b"this listener is private: ask for it by address or as localhost\n")
+        assert asked(("127.0.0.1", port), None)[0] == 400
+        assert asked(("127.0.0.1", port), "127.0.0.1:0")[0] == 400
+        assert asked(("127.0.0.1", port), None, version="1.0")[0] == 200
+        assert asked(("127.0.0.1", port), "attacker.example", version="1.0")[0] == 421
+        assert asked(("127.0.0.1", port), "127.0.0.1", "Sec-Fetch-Site: cross-site")[0] == 403
+
+
+def test_m8_a_unix_socket_is_asked_by_any_name(tmp_path: Path) -> None:
+    """No browser gets there, and programs send what they like: curl the host of the URL, others nothing."""
+    path = tmp_path / "admin"
+    with Proxy(admin=f"unix:{path}"):
+        for host in ("localhost", "docker", "attacker.example", ""):
+            assert asked(str(path), host)[0] == 200, host
+
+
+def test_m8_one_that_was_opened_is_asked_by_any_name_but_by_no_other_site() -> None:
+    port = free_port()
+    with Proxy(admin=f"0.0.0.0:{port}", open_admin=True):
+        for host in ("proxy.example.net", f"proxy.example.net:{port}", "127.0.0.1"):
+            assert asked(("127.0.0.1", port), host)[0] == 200, host
+        assert asked(("127.0.0.1", port), "proxy.example.net", "Origin: http://attacker.example")[0] == 403
+        assert asked(("127.0.0.1", port), "proxy.example.net", "Sec-Fetch-Site: cross-site")[0] == 403
+
+
+def test_m8_to_force_it_makes_no_loopback_address_less_private() -> None:
+    port = free_port()
+    with Proxy(admin=f"127.0.0.1:{port}", open_admin=True):
+        assert asked(("127.0.0.1", port), "attacker.example")[0] == 421
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:9000", "192.0.2.1:9000", "[::]:9000"])
@@ -248,6 +312,16 @@ def test_m5_a_fault_ends_its_request_alone(place: str, fault: Exception, monkeyp
             assert len(Answer(port, "/tunnels").json["tunnels"]) == 1
             assert client.echoes()
             assert proxy.warnings == [f"fault in an admin request: {type(fault).__name__}: {fault}"]
+
+
+def test_m5_a_fault_outside_of_a_page_ends_its_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssertionError, match="fault in an admin request"):
+        with administered() as (_, port):
+            with monkeypatch.context() as patch, Client(("127.0.0.1", port)) as client:
+                patch.setattr(under_test.private_http, "deny", raising(ZeroDivisionError("a fault of ours")))
+                client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert client.rest() == b""
+            assert Answer(port, "/healthz").status == 200
 
 
 # --- several workers

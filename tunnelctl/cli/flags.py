@@ -352,6 +352,7 @@ FLAGS = (
     ),
     Flag(
         "open-admin", "", "", SWITCH, "let --admin listen beyond loopback, to whoever gets there", ("serve",), "Output",
+        detail="Beyond loopback it may be asked by any host name.",
     ),
     Flag(
         "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "serve"), "Settings",

@@ -7,6 +7,7 @@ alone: the tunnels of the process have nothing to do with it.
 import json
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
 from time import monotonic
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import h11
 
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import private_http
 from tunnelctl.server.account import Account, Books
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.metrics import Board, Metrics
@@ -113,8 +115,10 @@ def _dumped(content: object) -> bytes:
 class Admin:
     """Answers requests for its pages."""
 
-    def __init__(self, pages: dict[str, Page], trace: Trace) -> None:
+    def __init__(self, pages: dict[str, Page], address: ListenAddress, trace: Trace) -> None:
+        """address: where it listens, which decides by what names it may be asked"""
         self._pages, self._trace = pages, trace
+        self._any_host = bool(address.path) or not address.private
         self.crowd = Crowd()
 
     async def session(self, accepted: socket.SocketType, _: str, __: str) -> None:
@@ -145,6 +149,9 @@ class Admin:
             await _send(machine, stream, status, kind, content, head=event.method == b"HEAD")
 
     async def _answer(self, request: h11.Request) -> tuple[int, str, bytes]:
+        denial = private_http.deny(request.headers, self._any_host)
+        if denial is not None:
+            return denial.status, TEXT, f"{denial.text}\n".encode()
         page = self._pages.get(request.target.partition(b"?")[0].decode("latin-1"))
         if page is None:
             return 404, TEXT, f"there are {', '.join(self._pages)}\n".encode()
@@ -166,7 +173,7 @@ async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind
         return
     length, allow = str(len(content)), [("Allow", "GET, HEAD")] if status == 405 else []
     fields = [("Content-Type", kind), ("Content-Length", length), ("Cache-Control", "no-store"), ("Connection", "close"), *allow]
-    response = h11.Response(status_code=status, headers=fields)
+    response = h11.Response(status_code=status, headers=fields, reason=HTTPStatus(status).phrase)
     events = [response, *([] if head else [h11.Data(data=content)]), h11.EndOfMessage()]
     await stream.send_all(b"".join(machine.send(event) or b"" for event in events))
     stream.send_eof()

@@ -256,7 +256,7 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     if shared.admin is not None and metrics is not None:
         ask = Pages(shared.board, metrics, caps, books, shared.siblings, number, trace)
         helpers += ask.helpers()
-        admin = shared.admin, Admin(ask.by_path(), trace).session
+        admin = shared.admin, Admin(ask.by_path(), bound_address(shared.admin), trace).session
     echo = ECHO_SECONDS if options.workers > 1 else 0.0
     # Of several processes the first one tells what comes of reading files again: it reads the same ones at the same signal.
     files = Rereading(settings.reread, silent if options.workers > 1 else trace)
