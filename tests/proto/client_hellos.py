@@ -1,5 +1,6 @@
 """ClientHellos for tests: made octet by octet, by OpenSSL, and one that Chromium 156 sent to www.example.com."""
 
+import hashlib
 import ssl
 from pathlib import Path
 
@@ -54,3 +55,16 @@ def of_openssl(name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_
     except ssl.SSLWantReadError:
         pass
     return sent.read()
+
+
+CHANGE_CIPHER_SPEC = b"\x14\x03\x03\0\1\1"
+RETRY_RANDOM = hashlib.sha256(b"HelloRetryRequest").digest()  # RFC 8446 section 4.1.3
+
+
+def application_data(size: int = 40) -> bytes:
+    return records(bytes(size), kind=23, version=b"\x03\x03")
+
+
+def server_hello(random: bytes = bytes(32), kind: int = 2, size: int = 1 << 14) -> bytes:
+    """A ServerHello; with RETRY_RANDOM a HelloRetryRequest."""
+    return records(message(b"\x03\x03" + random + b"\0\x13\x01\0" + vector(2, b""), kind), size, version=b"\x03\x03")

@@ -20,7 +20,6 @@ from tests.proto.client_hellos import (
 )
 from tests.proto.feeding import bounded, cut, feed_all, octets, three_ways
 from tunnelctl.proto.client_hello import (
-    ENDED,
     MALFORMED,
     MAX_HELLO,
     NO_TLS,
@@ -166,13 +165,6 @@ def test_many_small_records_count_with_their_heads():
             break
     assert (outcome, fed) == (NoClientHello(TOO_LONG), MAX_HELLO)
     assert ClientHelloReader().feed(data) == outcome
-
-
-@pytest.mark.parametrize("size", [0, 1, 5, 9, 40])
-def test_the_end_before_it_is_complete(size):
-    reader = ClientHelloReader()
-    assert reader.feed(named("a.example")[:size]) is None
-    assert reader.eof() == NoClientHello(ENDED)
 
 
 @bounded

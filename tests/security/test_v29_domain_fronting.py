@@ -7,9 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.scripted import ScriptedServer, echo
-from tests.proto.client_hellos import CHROMIUM, extension, hello, named, records, server_name
-from tests.server.inspecting import NAME, end_of, is_cut, names, proxy_with, silent  # noqa: F401  (an automatic fixture)
+from tests.peers import certificates
+from tests.peers.scripted import Conversation, ScriptedServer, echo
+from tests.proto.client_hellos import (
+    CHANGE_CIPHER_SPEC,
+    CHROMIUM,
+    application_data,
+    extension,
+    hello,
+    named,
+    records,
+    server_name,
+)
+from tests.server.harness import Client
+from tests.server.inspecting import (  # names: an automatic fixture
+    NAME,
+    Retrying,
+    client_tls,
+    end_of,
+    is_cut,
+    names,  # noqa: F401
+    proxy_with,
+    silent,
+)
 from tunnelctl.proto.client_hello import MALFORMED, NO_TLS
 
 SAME = [named(NAME), named("WWW.EXAMPLE.COM."), CHROMIUM, named(NAME, size=3)]
@@ -78,3 +98,118 @@ def test_the_reverse_an_allowed_host_is_asked_for_and_another_named_on_its_addre
         assert is_cut(client, named(NAME))
 
 
+# --- a second hello (RFC 8446 section 4.1.4): the server asks for it, and goes by it
+
+OTHER = "bad.example.org"  # as long as NAME: in a hello it takes its place without a change of any length
+assert len(OTHER) == len(NAME)
+
+
+@pytest.fixture
+def retrying(tmp_path: Path) -> Retrying:
+    return Retrying(certificates.make(tmp_path).server)
+
+
+def two_hellos(client: Client) -> tuple[bytes, bytes]:
+    """Sends the first hello to a server that asks for another, and returns both; the second has ChangeCipherSpec before it."""
+    sent: list[bytes] = []
+    tls = client_tls(sent.append)
+    tls.take(b"")
+    client.send(sent[0])
+    while len(sent) == 1:
+        tls.take(client.sock.recv(65536))
+    return sent[0], sent[1]
+
+
+def test_the_server_goes_by_the_second_hello(retrying: Retrying) -> None:
+    """Without a proxy: this is what there is to be kept from."""
+    with ScriptedServer(retrying) as target, Client(("127.0.0.1", target.port)) as client:
+        _, second = two_hellos(client)
+        client.send(second.replace(NAME.encode(), OTHER.encode()))
+        assert client.sock.recv(1)
+    assert retrying.names == [NAME, OTHER]
+
+
+@pytest.mark.parametrize("kind", ["sni", "deny"])
+@pytest.mark.parametrize("size", [1, 5, 6, 100, 10_000])
+def test_a_second_hello_with_another_name_is_cut(tmp_path: Path, retrying: Retrying, kind: str, size: int) -> None:
+    with ScriptedServer(retrying) as target, proxy_with(tmp_path, kind) as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            first, second = two_hellos(client)
+            second = second.replace(NAME.encode(), OTHER.encode())
+            with pytest.raises(ConnectionError):
+                for at in range(0, len(second), size):
+                    client.send(second[at : at + size])
+                while client.sock.recv(65536):
+                    pass
+        end = end_of(proxy)
+    assert retrying.names == [NAME], "the server has not seen it"
+    assert (end["seen"], end["sni"], end["cause"], end["ended_by"]) == ("TLS", OTHER, "cut", "proxy")
+    assert str(end["cut_by"]).endswith("(web)")
+    assert len(first) <= end["sent"] <= len(first + CHANGE_CIPHER_SPEC)
+
+
+@pytest.mark.parametrize("between", [b"", CHANGE_CIPHER_SPEC, application_data(), records(b"\1\x5a", kind=21)])
+@pytest.mark.parametrize("kind", ["sni", "deny"])
+def test_a_client_that_does_not_wait_to_be_asked_is_cut(tmp_path: Path, kind: str, between: bytes) -> None:
+    """It knows that the server will ask; what a server skips may stand between the two."""
+    first = named(NAME)
+
+    def first_only(peer: Conversation) -> None:
+        assert (first + between).startswith(peer.wait_gone())
+
+    with ScriptedServer(first_only) as target, proxy_with(tmp_path, kind) as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert is_cut(client, first + between + named(OTHER))
+        end = end_of(proxy)
+    assert (end["seen"], end["sni"], end["cause"]) == ("TLS", OTHER, "cut")
+
+
+def test_a_second_hello_without_a_name_is_cut(tmp_path: Path) -> None:
+    with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "sni") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert is_cut(client, named(NAME) + hello())
+        assert (end_of(proxy)["seen"], end_of(proxy)["sni"]) == ("TLS", "")
+
+
+@pytest.mark.parametrize("kind", ["tls", "sni", "deny", "report"])
+def test_a_second_hello_with_the_same_name_passes(tmp_path: Path, retrying: Retrying, kind: str) -> None:
+    with ScriptedServer(retrying) as target, proxy_with(tmp_path, kind) as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            tls = client_tls(client.send)
+            tls.take(b"")
+            while not tls.is_open:
+                tls.take(client.sock.recv(65536))
+            tls.write(b"hello" * 50_000)
+            while len(tls.plaintext) < 250_000:
+                tls.take(client.sock.recv(65536))
+            assert tls.plaintext == b"hello" * 50_000
+        end = end_of(proxy)
+    assert retrying.names == [NAME, NAME]
+    assert (end["seen"], end["sni"], end["cut_by"], end["reports"]) == ("TLS", NAME, "", [])
+
+
+def test_a_report_rule_tells_of_the_second_hello(tmp_path: Path, retrying: Retrying) -> None:
+    with ScriptedServer(retrying) as target, proxy_with(tmp_path, "report") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            _, second = two_hellos(client)
+            client.send(second.replace(NAME.encode(), OTHER.encode()))
+            assert client.sock.recv(1), "nothing is cut"
+        end = end_of(proxy)
+    assert retrying.names == [NAME, OTHER]
+    assert (end["sni"], end["cut_by"], end["reports"]) == (OTHER, "", ["report *:* (soon)"])
+
+
+def test_where_tls_is_required_a_second_hello_may_name_anything(tmp_path: Path, retrying: Retrying) -> None:
+    with ScriptedServer(retrying) as target, proxy_with(tmp_path, "tls") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            _, second = two_hellos(client)
+            client.send(second.replace(NAME.encode(), OTHER.encode()))
+            assert client.sock.recv(1)
+        assert (end_of(proxy)["sni"], end_of(proxy)["cut_by"]) == (OTHER, "")
+
+
+def test_a_second_hello_that_is_none_is_cut(tmp_path: Path) -> None:
+    with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "tls") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert is_cut(client, named(NAME) + records(b"\1\0\0\4junk"))
+        assert end_of(proxy)["seen"] == MALFORMED

@@ -1,5 +1,7 @@
 """A proxy with rules on what its tunnels carry, and what its tests look at: for test_inspection, and tests/security/test_v29."""
 
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,66 @@ def is_cut(client: Client, data: bytes) -> bool:
 def silent(peer: Conversation) -> None:
     """A target that must not get a single octet."""
     assert peer.wait_gone() == b""
+
+
+class Retrying:
+    """The script of a server of OpenSSL that has P-384 alone: a client that shows a share of X25519 is asked for a second hello.
+
+    names: the server names that it was told, one for each hello
+    """
+
+    def __init__(self, certificate: tuple[Path, Path]) -> None:
+        self.names: list[str | None] = []
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*certificate)
+        self._context.set_ecdh_curve("secp384r1")
+        self._context.sni_callback = lambda _, name, __: self.names.append(name)
+
+    def __call__(self, peer: Conversation) -> None:
+        tls = Bytes(self._context, peer.send, server_side=True)
+        try:
+            while data := peer.read():
+                tls.take(data)
+                if tls.plaintext:
+                    tls.write(tls.plaintext)
+                    tls.plaintext = b""
+        except (ConnectionError, ssl.SSLError):  # it was cut, or a second hello was not what the first one had said
+            pass
+
+
+class Bytes:
+    """One end of TLS, fed with bytes; `plaintext` has what has come so far."""
+
+    def __init__(self, context: ssl.SSLContext, send: Callable[[bytes], object], name: str = "", server_side: bool = False) -> None:
+        self._incoming, self._outgoing, self._send = ssl.MemoryBIO(), ssl.MemoryBIO(), send
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname=name or None)
+        self.plaintext, self.is_open = b"", False
+
+    def take(self, data: bytes) -> None:
+        """Takes what the other end has sent, and sends what it has to be told."""
+        self._incoming.write(data)
+        try:
+            if not self.is_open:
+                self._tls.do_handshake()
+                self.is_open = True
+            while piece := self._tls.read(65536):
+                self.plaintext += piece
+        except ssl.SSLWantReadError:
+            pass
+        finally:
+            self._flush()
+
+    def write(self, data: bytes) -> None:
+        self._tls.write(data)
+        self._flush()
+
+    def _flush(self) -> None:
+        if data := self._outgoing.read():
+            self._send(data)
+
+
+def client_tls(send: Callable[[bytes], object], name: str = NAME) -> Bytes:
+    """A client that shows a share of X25519, and takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return Bytes(context, send, name)

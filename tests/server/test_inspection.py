@@ -7,7 +7,9 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,25 @@ import pytest
 from tests.peers import browser, certificates
 from tests.peers.https import make_certificate, web_server
 from tests.peers.openssh import sshd
-from tests.peers.process import path_of
+from tests.peers.process import end, path_of, started_on_a_port, wait_until
 from tests.peers.program import Serve, proxy_command
 from tests.peers.scripted import Conversation, ScriptedServer, echo, sample
-from tests.proto.client_hellos import CHROMIUM, hello, message, named, of_openssl, records
+from tests.proto.client_hellos import (
+    CHANGE_CIPHER_SPEC,
+    CHROMIUM,
+    RETRY_RANDOM,
+    application_data,
+    hello,
+    message,
+    named,
+    of_openssl,
+    records,
+    server_hello,
+)
 from tests.server.harness import SECONDS, Client, Proxy, connect_request
 from tests.server.inspecting import NAME, end_of, is_cut, names, proxy_with, rules, silent  # noqa: F401  (an automatic fixture)
 from tunnelctl.proto.client_hello import ENDED, MAX_HELLO, TOO_LONG
+from tunnelctl.proto.policy import Demand
 from tunnelctl.server import inspection
 from tunnelctl.stream.contract import Stream
 
@@ -113,6 +127,45 @@ def test_a_client_that_resets_before_it_leaves_no_trace_of_a_rule(tmp_path: Path
     assert "seen" not in end
 
 
+def test_a_second_hello_that_is_begun_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.2)
+    first = named(NAME)
+
+    def first_only(peer: Conversation) -> None:
+        assert peer.wait_gone() == first
+
+    with ScriptedServer(first_only) as target, proxy_with(tmp_path, "sni") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            assert is_cut(client, first + named(NAME)[:50])
+        end = end_of(proxy)
+    assert (end["seen"], end["cause"]) == ("no ClientHello in time", "cut")
+
+
+def test_who_ends_inside_a_second_hello_is_cut(tmp_path: Path) -> None:
+    with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "sni") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            client.send(named(NAME) + named(NAME)[:50])
+            client.sock.shutdown(socket.SHUT_WR)
+            with pytest.raises(ConnectionResetError):
+                client.rest()
+        assert end_of(proxy)["seen"] == ENDED
+
+
+@pytest.mark.parametrize("kind", ["sni", "report"])
+def test_who_ends_behind_the_first_hello_ends_cleanly(tmp_path: Path, kind: str) -> None:
+    def take_all(peer: Conversation) -> None:
+        assert peer.read_to_end() == named(NAME) + CHANGE_CIPHER_SPEC
+        peer.send(b"bye")
+
+    with ScriptedServer(take_all) as target, proxy_with(tmp_path, kind) as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            client.send(named(NAME) + CHANGE_CIPHER_SPEC)
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.rest() == b"bye"
+        end = end_of(proxy)
+    assert (end["cause"], end["cut_by"], end["reports"]) == ("eof", "", [])
+
+
 def test_a_server_that_speaks_first_is_heard_and_the_client_is_cut_by_what_it_says(tmp_path: Path) -> None:
     def banner(peer: Conversation) -> None:
         peer.send(b"220 mail.example.com\r\n")
@@ -121,6 +174,97 @@ def test_a_server_that_speaks_first_is_heard_and_the_client_is_cut_by_what_it_sa
     with ScriptedServer(banner) as target, proxy_with(tmp_path, "tls") as proxy, proxy.tunnel(f"{NAME}:{target.port}") as client:
         assert client.exactly(22) == b"220 mail.example.com\r\n"
         assert is_cut(client, b"EHLO x\r\n")
+
+
+def test_the_server_may_take_its_time_to_ask_for_a_second_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is held while it does, so no limit of a hello strikes."""
+    monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.1)
+
+    def slow(peer: Conversation) -> None:
+        peer.read_exactly(len(named(NAME)))
+        time.sleep(0.3)
+        peer.send(server_hello(RETRY_RANDOM))
+        peer.read_exactly(len(named(NAME)))
+        peer.send(b"done")
+
+    with ScriptedServer(slow) as target, proxy_with(tmp_path, "sni") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client:
+            client.send(named(NAME))
+            assert client.exactly(len(server_hello(RETRY_RANDOM))) == server_hello(RETRY_RANDOM)
+            time.sleep(0.3)
+            client.send(named(NAME))
+            assert client.rest() == b"done"
+        assert end_of(proxy)["cut_by"] == ""
+
+
+class Wire(Stream):
+    """A client by hand: what it has sent, and what it was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.told = b""
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        return self.sent.pop(0) if self.sent else None
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        taken = bytes(data[:7])  # a sink that takes a few octets at a time
+        self.told += taken
+        return len(taken)
+
+    def socket_fd(self) -> int | None:
+        return 99
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a stream that is used without a kernel: it asks for the time and waits for nothing."""
+    monkeypatch.setattr(inspection, "current_time", time.monotonic)
+
+
+def inspected(*demands: Demand) -> tuple[Wire, inspection.Inspected]:
+    wire = Wire()
+    return wire, inspection.Inspected(wire, b"", demands, f"{NAME}:443")
+
+
+CUT, REPORT = Demand("allow web", True, True), Demand("report soon", True, False)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("demand", [CUT, REPORT])
+def test_the_tunnel_is_left_alone_with_the_answer_of_the_server(demand: Demand) -> None:
+    """From then on its bytes can be spliced."""
+    wire, client = inspected(demand)
+    first, early, answer = named(NAME), CHANGE_CIPHER_SPEC + application_data(100), server_hello()
+    wire.sent = [first + early[:50], early[50:]]
+    assert client.receive_nowait(65536) == first + early[:50]
+    assert client.receive_nowait(65536) == early[50:]
+    assert client.receive_nowait(65536) is None
+    assert client.socket_fd() is None
+    while wire.told != answer:
+        assert client.send_nowait(answer[len(wire.told) :])
+    assert client.socket_fd() == 99
+    assert client.seen == inspection.Seen("TLS", NAME, "", ())
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_is_not_of_a_hello_is_not_held() -> None:
+    wire, client = inspected(CUT)
+    first, second = named(NAME), named(NAME)
+    wire.sent = [first + application_data() + second[:20], second[20:] + b"tunnel"]
+    assert client.receive_nowait(40) == first[:40]
+    assert client.receive_nowait(65536) == (first + application_data())[40:]
+    assert client.receive_nowait(65536) == second + b"tunnel"
+    assert client.socket_fd() == 99
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_rule_that_only_reports_holds_nothing_of_a_second_hello() -> None:
+    wire, client = inspected(REPORT)
+    wire.sent = [named(NAME) + named("bad.example.org")[:20], named("bad.example.org")[20:]]
+    assert client.receive_nowait(65536) == named(NAME) + named("bad.example.org")[:20]
+    assert client.receive_nowait(65536) == named("bad.example.org")[20:]
+    assert client.seen == inspection.Seen("TLS", "bad.example.org", "", ("report soon",))
 
 
 # --- what is only reported
@@ -212,6 +356,7 @@ def test_curl_to_the_host_it_names_and_to_another(certificate: tuple[Path, Path]
         (["-noservername"], False),
         (["-servername", "localhost", "-tls1_2"], True),
         (["-servername", "localhost", "-groups", "P-521:X25519:P-384"], True),
+        (["-servername", "localhost", "-groups", "X448:P-256"], True),  # the server asks for a second hello
     ],
 )
 def test_openssl_with_a_name(certificate: tuple[Path, Path], served: str, tmp_path: Path, words: list[str], passes: bool) -> None:
@@ -219,6 +364,62 @@ def test_openssl_with_a_name(certificate: tuple[Path, Path], served: str, tmp_pa
         command = [path_of("openssl"), "s_client", "-proxy", served.removeprefix("http://"), "-connect", f"localhost:{port}"]
         done = subprocess.run([*command, *words], input=b"", capture_output=True, timeout=30)
     assert (b"Verify return code" in done.stdout and b"Cipher is (NONE)" not in done.stdout) is passes, done.stdout
+
+
+def s_client(port: int, proxy: str, done: Callable[[Path], bool], output: Path, *words: str) -> bytes:
+    """What `openssl s_client` prints until it has done something, after which it is told to go."""
+    command = [path_of("openssl"), "s_client", "-proxy", proxy.removeprefix("http://"), "-connect", f"localhost:{port}", *words]
+    with output.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
+    try:
+        wait_until(lambda: done(output) or process.poll() is not None, SECONDS, "s_client")
+        with suppress(BrokenPipeError):  # it may have failed
+            process.communicate(b"Q\n", SECONDS)  # a clean end: after any other the server forgets the session
+    finally:
+        end(process)
+    return output.read_bytes()
+
+
+@contextmanager
+def s_server(certificate: tuple[Path, Path], log: Path, *words: str) -> Iterator[int]:
+    """`openssl s_server`, which writes to `log`."""
+
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        command = [path_of("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-cert", str(certificate[0])]
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [*command, "-key", str(certificate[1]), *words], stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
+
+    process, port = started_on_a_port(start)
+    try:
+        yield port
+    finally:
+        end(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.mark.peer("openssl")
+def test_early_data_of_openssl(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
+    """TLS 1.3 sends data right behind the first hello (0-RTT), be it that a second one follows, or not."""
+    (tmp_path / "early").write_bytes(b"EARLY-BYTES\n")
+    name, session = ["-servername", "localhost"], tmp_path / "session"
+    early = [*name, "-sess_in", str(session), "-early_data", str(tmp_path / "early")]
+    output, log = tmp_path / "output", tmp_path / "log"
+
+    def told(file: Path) -> bool:
+        return b"Early data was" in file.read_bytes()
+
+    with s_server(certificate, log, "-early_data") as port:
+        s_client(port, served, lambda _: session.exists(), output, *name, "-sess_out", str(session))
+        assert b"Early data was accepted" in s_client(port, served, told, output, *early)
+        wait_until(lambda: b"EARLY-BYTES" in log.read_bytes(), SECONDS, "the early data")
+    with s_server(certificate, log, "-early_data", "-groups", "P-384", "-msg") as port:
+        done = s_client(port, served, told, output, *early, "-groups", "X25519:P-384")
+        assert b"Early data was rejected" in done
+        assert b"Cipher is TLS" in done
+        wait_until(lambda: log.read_bytes().count(b"ClientHello") == 2, SECONDS, "two hellos")
 
 
 @pytest.mark.peer("ssh", "sshd", "ssh-keygen")

@@ -240,7 +240,7 @@ LOG_KEYS = (
         "Where a rule asked what the tunnel carries, and that came to be known, an end has also",
         (
             ("seen", "`TLS`, `TLS with ECH` (the extension was there), or what was there instead"),
-            ("sni", "the server name that the client named in the clear, or empty"),
+            ("sni", "the server name that the client named in the clear, in the last ClientHello that was judged; or empty"),
             ("cut_by", "the rule that ended the tunnel, or empty"),
             ("reports", "a list of the `report` rules that would have ended it"),
         ),

@@ -21,9 +21,9 @@ MALFORMED = "a malformed ClientHello"
 TOO_LONG = f"a ClientHello longer than {MAX_HELLO >> 10} KiB"
 ENDED = "the end before a ClientHello"
 
-_HANDSHAKE, _CLIENT_HELLO = 22, 1
+HANDSHAKE, CLIENT_HELLO = 22, 1  # the types of the record, and of the message in it
+RECORD_HEAD, MESSAGE_HEAD = 5, 4  # octets
 _MAX_RECORD = 1 << 14
-_RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 _SERVER_NAME, _ECH = 0, 0xFE0D
 
 
@@ -41,71 +41,72 @@ class NoClientHello(NamedTuple):
 
 
 class ClientHelloReader:
-    """Reads the octets of one client up to the end of its ClientHello; whoever feeds it keeps them."""
+    """Reads the octets of one client up to the end of its ClientHello; whoever feeds it keeps them.
+
+    taken: octets that were read; left: those of the record's content that have not been read
+    """
 
     def __init__(self) -> None:
         self._head = bytearray()  # of a record, as far as it has come
-        self._left = 0  # octets of the record's content that have not been read
         self._message = bytearray()
-        self._taken = 0
+        self.left = self.taken = 0
 
     def feed(self, data: bytes) -> ClientHello | NoClientHello | None:
         """The outcome, or None as long as more is needed. Not to be called again after that."""
         rest = memoryview(data)
         while rest:
-            size = min(len(rest), self._wanted(), MAX_HELLO - self._taken)
+            size = min(len(rest), self._wanted(), MAX_HELLO - self.taken)
             piece, rest = rest[:size], rest[size:]
-            self._taken += size
-            outcome = self._record_head(piece) if not self._left else self._content(piece)
+            self.taken += size
+            outcome = self._record_head(piece) if not self.left else self._content(piece)
             if outcome is not None:
                 return outcome
-            if self._taken == MAX_HELLO:
+            if self.taken == MAX_HELLO:
                 return NoClientHello(TOO_LONG)
         return None
 
-    def eof(self) -> NoClientHello:
-        """The client has ended."""
-        return NoClientHello(ENDED)
-
     def _wanted(self) -> int:
         """How many octets can be taken before something is to be decided."""
-        if not self._left:
-            return 1 if len(self._head) < 2 else _RECORD_HEAD - len(self._head)
-        return min(self._left, self._length() - len(self._message))
+        if not self.left:
+            return 1 if len(self._head) < 2 else RECORD_HEAD - len(self._head)
+        return min(self.left, self._length() - len(self._message))
 
     def _length(self) -> int:
         """Of the message with its head, as far as that is known."""
-        if len(self._message) < _MESSAGE_HEAD:
-            return _MESSAGE_HEAD
-        return _MESSAGE_HEAD + int.from_bytes(self._message[1:_MESSAGE_HEAD], "big")
+        if len(self._message) < MESSAGE_HEAD:
+            return MESSAGE_HEAD
+        return MESSAGE_HEAD + int.from_bytes(self._message[1:MESSAGE_HEAD], "big")
 
     def _record_head(self, piece: memoryview) -> NoClientHello | None:
         head = self._head
         head += piece
         # The minor version means nothing (RFC 8446 section 5.1). A hello of SSL 2 begins with a length, and is no TLS.
-        if head[0] != _HANDSHAKE or (len(head) > 1 and head[1] != 3):
+        if head[0] != HANDSHAKE or (len(head) > 1 and head[1] != 3):
             return NoClientHello(MALFORMED if self._message else NO_TLS)
-        if len(head) == _RECORD_HEAD:
-            self._left = int.from_bytes(head[3:], "big")
-            if not 0 < self._left <= _MAX_RECORD:
+        if len(head) == RECORD_HEAD:
+            self.left = int.from_bytes(head[3:], "big")
+            if not 0 < self.left <= _MAX_RECORD:
                 return NoClientHello(MALFORMED if self._message else NO_TLS)
             head.clear()
         return None
 
     def _content(self, piece: memoryview) -> ClientHello | NoClientHello | None:
-        self._left -= len(piece)
+        self.left -= len(piece)
         message = self._message
         message += piece
-        if message[0] != _CLIENT_HELLO:
+        if message[0] != CLIENT_HELLO:
             return NoClientHello(MALFORMED)
         if self._length() > MAX_HELLO:
             return NoClientHello(TOO_LONG)
-        if len(message) < self._length():
-            return None
-        try:
-            return _parse(_Octets(bytes(message[_MESSAGE_HEAD:])))
-        except _Broken:
-            return NoClientHello(MALFORMED)
+        return None if len(message) < self._length() else parse_hello(bytes(message[MESSAGE_HEAD:]))
+
+
+def parse_hello(content: bytes) -> ClientHello | NoClientHello:
+    """The ClientHello of that content: the message without its head."""
+    try:
+        return _parse(_Octets(content))
+    except _Broken:
+        return NoClientHello(MALFORMED)
 
 
 class _Broken(Exception):
