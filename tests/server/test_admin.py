@@ -222,7 +222,7 @@ def test_m8_a_private_one_is_asked_by_address_or_as_localhost() -> None:
             assert asked(("127.0.0.1", port), host)[0] == 200, host
         for host in ("attacker.example", f"attacker.example:{port}", "localhost.attacker.example"):
             status, content = asked(("127.0.0.1", port), host, "Origin: http://attacker.example")
-            assert (status, content) == (421, b"this listener is private: ask for it by address or as localhost\n")
+            assert (status, content) == (421, b"this listener is private: ask it by its address, or as localhost\n")
         assert asked(("127.0.0.1", port), None)[0] == 400
         assert asked(("127.0.0.1", port), "127.0.0.1:0")[0] == 400
         assert asked(("127.0.0.1", port), None, version="1.0")[0] == 200

@@ -23,7 +23,7 @@ class Denial(NamedTuple):
 
 
 MALFORMED = Denial(400, "the Host field is malformed")
-MISDIRECTED = Denial(421, "this listener is private: ask for it by address or as localhost")
+MISDIRECTED = Denial(421, "this listener is private: ask it by its address, or as localhost")
 FOREIGN = Denial(403, "this is a request of another site")
 
 
