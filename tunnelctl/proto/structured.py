@@ -51,8 +51,7 @@ class _Parser:
             key = self._take(_KEY)
             if not key or key[0] in _NOT_FIRST_IN_KEY:
                 raise MalformedField("no key behind ;")
-            params.pop(key, None)  # section 4.2.3.2: the last one counts, and in its place
-            params[key] = self._value()
+            params[key] = self._value()  # section 4.2.3.2: a repeated key keeps its place and takes the last value
         return params
 
     def _value(self) -> Bare:
@@ -83,9 +82,14 @@ class _Parser:
         return text
 
     def _octets(self) -> str:
+        """Section 4.2.7. Padding may be missing; where there is any, it stands at the end and is complete."""
         self._at += 1
         text = self._take(_BASE64)
         self._expect(":")
+        content = text.rstrip("=")
+        missing = -len(content) % 4
+        if "=" in content or missing == 3 or len(text) - len(content) not in (0, missing):
+            raise MalformedField("not base64")
         return text
 
     def _boolean(self) -> str:
