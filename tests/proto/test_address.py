@@ -225,7 +225,7 @@ def test_errors_name_the_text_escaped_cut_and_without_user_information():
     assert shown("a\x1bb\u202e") == r"'a\x1bb\u202e'"
     assert shown("user:secret@host\n") == r"'***@host\n'"
     assert shown("x" * 80) == "'" + "x" * 80 + "'"
-    assert shown("x" * 5000) == "'" + "x" * 80 + "'…"
+    assert shown("x" * 5000) == "'" + "x" * 80 + "'..."
     for text in ("user:secret@host", "user:secret@host:1", "secret@[::1", "user:secret@host:99999"):
         with pytest.raises(AddressError) as caught:
             parse_authority(text)

@@ -46,6 +46,7 @@ def test_render():
         ("plain", "plain"),
         ("a\r\nX: y\0\x1b\x7f", "a%0D%0AX: y%00%1B%7F"),
         ("ü€", "%C3%BC%E2%82%AC"),
+        ("cut…", "cut..."),
         ("\ud800", "%ED%A0%80"),
         ("x" * MAX_STRING, "x" * MAX_STRING),
         ("x" * 4096, "x" * MAX_STRING + "..."),

@@ -1,5 +1,9 @@
 """Refusals on the wire. S8, S16-S20, S23 of the checklist; the table of section 4.3; V17, V22 as far as a response shows them."""
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
 import h11
 import pytest
 from hypothesis import given
@@ -9,6 +13,7 @@ from tests.proto.feeding import bounded
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import ConnectClient, Rejected
+from tunnelctl.proto.connect_server import ConnectServer
 from tunnelctl.proto.proxy_status import printable
 from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, basic_challenge, render_refusal
 
@@ -138,6 +143,34 @@ def test_v17_hostile_text_stays_inside_its_field(details, realm):
         assert body.count(b"\n") == 1
         rejected = read(octets)
         assert rejected.proxy_status[0].details == printable(details)
+
+
+PACKAGE = Path(refusal.__file__).parents[1]
+NO_TEXTS = {"fields.py": ["\xff"], "proxy_status.py": ["…"]}  # a bound, and what is taken out of texts from elsewhere
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """Every string of a module that is no docstring."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
+    docstrings = {id(node.body[0].value) for node in nodes if ast.get_docstring(node) is not None}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", [*PACKAGE.glob("proto/**/*.py"), *PACKAGE.glob("server/**/*.py")], ids=lambda path: path.stem)
+def test_every_text_that_may_become_a_detail_is_ascii(path):
+    """The details of Proxy-Status are a String, and that is ASCII (RFC 9651 section 3.3.3)."""
+    wrong = [text for text in texts(ast.parse(path.read_text("utf-8"))) if not text.isascii()]
+    assert wrong == NO_TEXTS.get(path.name, [])
+
+
+def test_the_details_of_a_target_with_a_scope_id_can_be_read():
+    answer = ConnectServer().feed(b"CONNECT [fe80::1%25lo]:22 HTTP/1.1\r\nHost: [fe80::1%25lo]:22\r\n\r\n")
+    assert isinstance(answer, Refusal)
+    cause = "the target must be HOST:PORT: it has a scope id (after %), which has a meaning on one machine only"
+    assert read(render_refusal(answer)).proxy_status[0].details == answer.details == cause
 
 
 def test_a_refusal_is_a_plain_record():

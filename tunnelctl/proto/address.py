@@ -45,10 +45,10 @@ def is_ip(host: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """`text` quoted for an error message: escaped, cut to length, and without what stands before an `@`."""
+    """`text` quoted for an error message: in ASCII, cut to length, and without what stands before an `@`."""
     _, at, rest = text.rpartition("@")
     rest = f"***@{rest}" if at else rest
-    return ascii(rest) if len(rest) <= _SHOWN else ascii(rest[:_SHOWN]) + "…"
+    return ascii(rest) if len(rest) <= _SHOWN else ascii(rest[:_SHOWN]) + "..."
 
 
 def parse_port(text: str) -> int:
@@ -122,7 +122,7 @@ def _ipv6(name: str) -> str:
             raise AddressError(f"host {shown(name)}", "brackets belong round an IPv6 address, and only there")
         name = name[1:-1]
     if "%" in name:
-        raise AddressError(f"host {shown(name)}", "a scope id (%…) means something on this machine only")
+        raise AddressError(f"host {shown(name)}", "it has a scope id (after %), which has a meaning on one machine only")
     import ipaddress  # 2 ms, and names and IPv4 do without
 
     try:

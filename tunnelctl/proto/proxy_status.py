@@ -54,6 +54,7 @@ def quote(text: str) -> str:
 
 def printable(text: str) -> str:
     """`text` cut to length, all but printable ASCII percent-encoded. For people: nobody is meant to decode it."""
+    text = text.replace("…", "...")  # the mark of a cut made elsewhere
     cut = text if len(text) <= MAX_STRING else text[:MAX_STRING] + "..."
     octets = cut.encode("utf-8", "surrogatepass")
     return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"%{octet:02X}" for octet in octets)
