@@ -40,8 +40,22 @@ def test_http_proxy_is_not_for_tunnels() -> None:
     assert proxies(http_proxy="http://a:1", HTTP_PROXY="http://a:1") == []
 
 
-def test_an_empty_variable_counts_as_unset() -> None:
-    assert proxies(TUNNELCTL_PROXY="", https_proxy="", all_proxy="http://a:1") == ["http://a:1"]
+@pytest.mark.parametrize("empty", ["", " ", "\r\n"])
+def test_an_empty_variable_counts_as_unset(empty: str) -> None:
+    assert proxies(TUNNELCTL_PROXY=empty, https_proxy=empty, all_proxy="http://a:1") == ["http://a:1"]
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_white_space_round_a_value_is_cut_off(variable: str) -> None:
+    assert proxies(**{variable: " http://a:1\r\n"}) == ["http://a:1"]
+    assert proxies(**{variable: " direct\n", "ALL_PROXY": "http://b:1" if variable != "ALL_PROXY" else " direct "}) == []
+    assert proxies(" http://a:1 ", " b:2") == ["http://a:1", "http://b:2"]
+    assert proxies(" Direct ", https_proxy="http://a:1") == []
+
+
+def test_the_variable_that_a_desktop_sets() -> None:
+    """GNOME sets it for every program of the session, and means SOCKS 5."""
+    assert proxies(all_proxy="socks://127.0.0.1:7897/") == ["socks5://127.0.0.1:7897"]
 
 
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
@@ -78,14 +92,14 @@ def test_direct_in_capitals(word: str) -> None:
     assert choose_route(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
 
 
-@pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1,direct",), ("DIRECT,http://a:1",)])
+@pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1, direct ",), ("DIRECT,http://a:1",)])
 def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
     with pytest.raises(UsageProblem, match="chain"):
         proxies(*flags)
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "socks9://a:1", " http://a:1", "http://a:1\n"]
+    "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "socks9://a:1", " http://a b:1", "http://http://a:1"]
 )
 def test_a_wrong_url_in_a_variable_is_an_error_that_names_it(url: str) -> None:
     """Going without the proxy that was meant could send to the wrong network."""

@@ -157,7 +157,7 @@ def test_proxy_urls(url: str, fails: Fails) -> None:
     assert "p@" not in fails(USAGE, "connect", "-x", url, "host.test", "22").replace("***@", "")
 
 
-@pytest.mark.parametrize("url", [url for url in URLS if url])
+@pytest.mark.parametrize("url", [url for url in URLS if url.strip()])
 @pytest.mark.parametrize("name", ["TUNNELCTL_PROXY", "https_proxy", "ALL_PROXY"])
 def test_proxy_urls_in_the_environment(name: str, url: str, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, url)

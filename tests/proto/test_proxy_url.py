@@ -25,6 +25,10 @@ HOST = Address("proxy.example", 3128)
         ("HTTPS://u:p@proxy.example:3128/", ProxyURL("https", HOST, "u", "p")),
         ("socks5://u:p@proxy.example", ProxyURL("socks5", Address("proxy.example", 1080), "u", "p")),
         ("socks5h://proxy.example", ProxyURL("socks5", Address("proxy.example", 1080), None, None)),
+        ("socks://u:p@proxy.example", ProxyURL("socks5", Address("proxy.example", 1080), "u", "p")),
+        ("Socks://proxy.example:3128/", ProxyURL("socks5", HOST, None, None)),
+        (" http://proxy.example:3128\r\n", ProxyURL("http", HOST, None, None)),
+        ("\tu:p@proxy.example:3128/ ", ProxyURL("http", HOST, "u", "p")),
         ("socks4a://proxy.example:3128", ProxyURL("socks4a", HOST, None, None)),
         ("socks4://proxy.example", ProxyURL("socks4a", Address("proxy.example", 1080), None, None)),
         ("http://[::1]:3128", ProxyURL("http", Address("::1", 3128), None, None)),
@@ -51,7 +55,8 @@ def test_urls(text, url):
     ("text", "cause"),
     [
         ("ftp://proxy.example", "ftp:// is not supported"),
-        ("socks://u:secret@proxy.example", "socks:// is not supported"),
+        ("socks6://u:secret@proxy.example", "socks6:// is not supported"),
+        (" ", "empty"),
         ("", "missing|empty"),
         ("http://", "empty"),
         ("http://u:secret@", "empty"),
@@ -84,7 +89,7 @@ def test_errors_name_the_cause_and_no_user_information(text, cause):
 def test_a_scheme_that_is_not_supported_gets_the_list_of_those_that_are():
     with pytest.raises(AddressError) as caught:
         parse_proxy_url("ftp://proxy.example")
-    assert caught.value.hint == "http, https, socks5, socks5h, socks4a and socks4 are"
+    assert caught.value.hint == "http, https, socks5, socks5h, socks, socks4a and socks4 are"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,7 @@ def test_a_scheme_that_is_not_supported_gets_the_list_of_those_that_are():
         ("http://u:a%2Cb@a,http://u:p@b/", ["http://u:***@a:80", "http://u:***@b:80"]),
         ("u:p@a,u:p@b", ["http://u:***@a:80", "http://u:***@b:80"]),
         ("a,http://u@b", ["http://a:80", "http://u@b:80"]),
+        (" a , b:3128\n", ["http://a:80", "http://b:3128"]),
     ],
 )
 def test_lists(text, urls):
@@ -112,6 +118,8 @@ def test_lists(text, urls):
         "http://u:sec,r,et@proxy.example",
         "sec://ret,u@proxy.example",
         "sec ret,http://u@proxy.example",
+        "u:80, secret@proxy.example",
+        "u:sec, ret@proxy.example",
     ],
 )
 def test_v18_a_comma_in_a_password_makes_no_two_proxies_and_shows_nothing(text):
@@ -123,7 +131,7 @@ def test_v18_a_comma_in_a_password_makes_no_two_proxies_and_shows_nothing(text):
     assert "%2C" in caught.value.hint
 
 
-@pytest.mark.parametrize(("text", "cause"), [("a,", "empty"), (",a", "empty"), ("a, b", "blank"), ("http://u@a,ftp://b", "ftp")])
+@pytest.mark.parametrize(("text", "cause"), [("a,", "empty"), (",a", "empty"), ("a b", "blank"), ("http://u@a,ftp://b", "ftp")])
 def test_lists_that_are_none(text, cause):
     with pytest.raises(AddressError, match=cause):
         parse_proxy_list(text)

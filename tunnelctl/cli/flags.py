@@ -84,8 +84,8 @@ FLAGS = (
         "proxy to ask for the tunnel; repeated: a chain, nearest first; `direct`: none",
         REACH, "Proxy",
         detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (meant without one as well; its port is 80), "
-        "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h and socks4 as other names: the proxy looks names "
-        "up in any case. Commas separate proxies that stand for each other: the next is asked where one cannot be reached. "
+        "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as other names: the proxy looks "
+        "names up in any case. Commas separate proxies that stand for each other: the next is asked where one cannot be reached. "
         "An explicit proxy is never overruled by NO_PROXY. "
         "A password in the URL can be seen by every user of the machine in the list of processes: "
         "prefer a file or TUNNELCTL_PROXY_PASSWORD.",

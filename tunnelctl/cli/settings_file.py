@@ -261,7 +261,7 @@ def _parser_of(name: str) -> Callable[[str], object]:
 
 def variable_of(flag: Flag, environ: Mapping[str, str], before_file: bool) -> str:
     """The first set variable that stands for a flag, of ours (`before_file`) or of everybody's; "" if there is none."""
-    return next((name for name in flag.env if name.startswith("TUNNELCTL_") == before_file and environ.get(name)), "")
+    return next((name for name in flag.env if name.startswith("TUNNELCTL_") == before_file and environ.get(name, "").strip()), "")
 
 
 def origins(command: str, typed: list[Pair], settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

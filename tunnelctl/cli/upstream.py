@@ -23,7 +23,8 @@ _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - 
 
 def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     """How `serve` reaches targets through the next proxy: as any client of ours would."""
-    if DIRECT in (text.lower() for text in options.proxy):  # what is then dialled here would have escaped the rules on addresses
+    # What is then dialled here would have escaped the rules on addresses.
+    if DIRECT in (text.strip().lower() for text in options.proxy):
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
     ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)

@@ -35,20 +35,20 @@ def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mappin
     if proxy:
         return Route(_from_flags(proxy), "-x")
     for name in VARIABLES:
-        if environ.get(name):
+        if environ.get(name, "").strip():
             return _from_environment(target, name, environ)
     return Route(STRAIGHT, "no proxy is configured")
 
 
 def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
-    return STRAIGHT if [text.lower() for text in proxy] == [DIRECT] else _chains(proxy)
+    return STRAIGHT if [text.strip().lower() for text in proxy] == [DIRECT] else _chains(proxy)
 
 
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     """Every way through: each place of the chain may have several proxies, of which one is taken."""
     chains: tuple[Chain, ...] = ((),)
     for text in proxy:
-        if DIRECT in text.lower().split(","):  # who wants a proxy is not to go without one because that is down
+        if DIRECT in map(str.strip, text.lower().split(",")):  # who wants a proxy is not to go without one because that is down
             raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
         either = parse_proxy_list(text)
         chains = tuple((*chain, hop) for chain in chains for hop in either)
@@ -61,7 +61,7 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
     no_proxy = "no_proxy" if environ.get("no_proxy") else "NO_PROXY"  # one of them, as in curl
     if target and (entry := exempting_entry(target, environ.get(no_proxy, ""))):
         return Route(STRAIGHT, f"{no_proxy} has {entry}")
-    if environ[name].lower() == DIRECT:
+    if environ[name].strip().lower() == DIRECT:
         return Route(STRAIGHT, name)
     try:
         return Route(_chains((environ[name],)), name)

@@ -1,7 +1,8 @@
 """Proxy URLs, as they stand in `-x` and in the environment. They carry passwords: no error and no repr shows one.
 
 What is asked of a SOCKS proxy is always a name, where the target is one: the lookup is the proxy's. curl's socks5:// looks names up
-itself and its socks5h:// does not; here they are the same, and so are socks4:// and socks4a://.
+itself and its socks5h:// does not; here they are the same, and so are socks4:// and socks4a://. socks:// is version 5, as GNOME
+means it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from tunnelctl.record import NamedTuple
 # RFC 9110 section 4.2; the port of SOCKS is IANA's.
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks4a": 1080}
 
-_OTHER_NAMES = {"socks5h": "socks5", "socks4": "socks4a"}
-_SUPPORTED = "http, https, socks5, socks5h, socks4a and socks4 are"
+_OTHER_NAMES = {"socks5h": "socks5", "socks": "socks5", "socks4": "socks4a"}
+_SUPPORTED = "http, https, socks5, socks5h, socks, socks4a and socks4 are"
 
 _SCHEME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -42,7 +43,20 @@ class ProxyURL(NamedTuple):
 
 
 def parse_proxy_url(text: str) -> ProxyURL:
-    """[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/]. Raises AddressError, whose text shows nothing of what stands before an `@`."""
+    """[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/], with white space round it or not.
+
+    Raises AddressError, whose text shows nothing of what stands before an `@`.
+    """
+    text = text.strip()
+    try:
+        return _parse(text)
+    except AddressError as error:
+        from tunnelctl.proto.proxy_url_fault import explained  # not on the path to a tunnel
+
+        raise explained(text, error) from None
+
+
+def _parse(text: str) -> ProxyURL:
     scheme, rest = _split_scheme(text)
     if scheme not in DEFAULT_PORTS:
         raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", hint=_SUPPORTED)

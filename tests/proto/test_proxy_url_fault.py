@@ -1,0 +1,117 @@
+"""What is said of a proxy URL that none is: the true fault, and nothing of a password. V18"""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tunnelctl.errors import AddressError
+from tunnelctl.proto.proxy_url import parse_proxy_list, parse_proxy_url
+
+
+def error_for(text: str) -> AddressError:
+    with pytest.raises(AddressError) as caught:
+        parse_proxy_list(text)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ('"http://proxy.example:3128"', "it has quotation marks round it"),
+        ("'proxy.example:3128'", "it has quotation marks round it"),
+        ('"', "it has quotation marks round it"),
+        ('""', "it has quotation marks round it"),
+        ('"http://a:1,http://b:2"', "it has quotation marks round it"),
+        ("\u201chttp://proxy.example:3128\u201d", "it has quotation marks round it"),
+        ("http://http://proxy.example:3128", "it has two schemes"),
+        ("http://HTTPS://proxy.example:3128", "it has two schemes"),
+        ("socks5://http://proxy.example:3128", "it has two schemes"),
+        ("http:/proxy.example:3128", "its scheme does not end in ://"),
+        ("HTTP:/proxy.example:3128", "its scheme does not end in ://"),
+        ("https:///proxy.example:3128", "its scheme does not end in ://"),
+        ("http//proxy.example:3128", "its scheme does not end in ://"),
+        ("http:\\\\proxy.example:3128", "its scheme does not end in ://"),
+        ("socks5h:proxy.example:3128", "its scheme does not end in ://"),
+        ("http=proxy.example:3128;https=proxy.example:3128", "it is a list of proxies by scheme, as Windows has it"),
+        ("socks=proxy.example:3128", "it is a list of proxies by scheme, as Windows has it"),
+        ("https_proxy=http://proxy.example:3128", "it begins with the name of a variable"),
+        ("export HTTPS_PROXY=proxy.example:3128", "it begins with the name of a variable"),
+        ("a:1;b:2", "a semicolon separates nothing here"),
+        ("http://proxy.example:3128 # at work", "a comment stands behind it"),
+        ("http://$PROXY:3128", "it has the name of a variable in it, which nothing has replaced"),
+        ("http://${PROXY}", "it has the name of a variable in it, which nothing has replaced"),
+        ("http://%PROXY%:3128", "it has the name of a variable in it, which nothing has replaced"),
+    ],
+)
+def test_the_true_fault_is_named(text: str, cause: str) -> None:
+    error = error_for(text)
+    assert error.cause == cause
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://wpad.example/proxy.pac",
+        "http://wpad.example/wpad.dat",
+        "https://u:p@wpad.example:8443/a/PROXY.PAC?v=1#x",
+        "wpad.example/proxy.pac",
+        "http://wpad.example/pac?user=1",
+        "file:///etc/proxy.pac",
+        "/etc/proxy.pac",
+        "./proxy.pac",
+    ],
+)
+def test_a_pac_file_gets_its_flag(text: str) -> None:
+    error = error_for(text)
+    assert error.cause == "it names a PAC file, not a proxy"
+    assert error.hint == "connect, forward, run and check take a PAC file with --pac"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("http://proxy.example/a", "a path, query or fragment has no place in it"),
+        ("http://proxy.example/pacific", "a path, query or fragment has no place in it"),
+        ("http://u:http://x@proxy.example", "a path, query or fragment has no place in it"),
+        ("http.example:x", "port 'x' is not a number from 1 to 65535"),
+        ("http:99999", "port '99999' is not a number from 1 to 65535"),
+        ("http://$:1", "a character in it that no host name has"),
+        ("", "empty"),
+        ("http:/", "the port is missing"),
+    ],
+)
+def test_other_texts_keep_the_words_of_the_parser(text: str, cause: str) -> None:
+    assert error_for(text).cause == cause
+
+
+@pytest.mark.parametrize("text", ["socks5:3128", "httpd:1", "http:8080", "pac", "wpad.dat"])
+def test_what_can_be_a_proxy_is_one(text: str) -> None:
+    assert parse_proxy_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"http://u:secret@proxy.example:3128"',
+        "http=u:secret@proxy.example;https=u:secret@proxy.example:x",
+        "http://u:secret@http://proxy.example",
+        "http:/u:secret@proxy.example:1",
+        "https_proxy=http://u:secret@proxy.example:1",
+        "http://u:secret@proxy.example/x.pac",
+        "http://u:$ecret;% #secret%@proxy.example:x",
+    ],
+)
+def test_v18_nothing_is_shown_of_a_password(text: str) -> None:
+    error = error_for(text)
+    assert "ecret" not in f"{error} {error.hint} {error!r}"
+
+
+@bounded
+@given(st.text("\"'htps:/\\=;#$%{ab1.@ \t", max_size=24))
+def test_fuzz_no_explanation_fails(text: str) -> None:
+    with suppress(AddressError):
+        parse_proxy_url(text)

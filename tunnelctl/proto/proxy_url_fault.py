@@ -1,0 +1,67 @@
+"""Why a text is no proxy URL, in terms of where it was written: for a shell, in an .env or unit file, by Windows, by hand.
+
+Only a failure needs it, so `proxy_url` imports it then. No text here repeats any of the URL: it may hold a password.
+"""
+
+from __future__ import annotations
+
+from tunnelctl.errors import AddressError
+from tunnelctl.proto.address import shown
+
+_SCHEMES = ("https", "http", "socks5h", "socks5", "socks4a", "socks4", "socks")  # the longer of two that begin alike comes first
+_KINDS = ("http", "https", "ftp", "socks")  # what Windows writes before the = of an entry
+_QUOTES = ('"', "'", "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}")
+_PAC_ENDINGS = (".pac", ".dat")
+_PAC_NAMES = ("pac", "wpad")
+
+
+def explained(text: str, error: AddressError) -> AddressError:
+    """The error for `text`, which could not be parsed; error: what the parser says of it"""
+    cause, hint = _fault(text) or (error.cause, error.hint)
+    return AddressError(f"proxy URL {shown(text)}", cause, hint)
+
+
+def _fault(text: str) -> tuple[str, str] | None:
+    """Cause and hint of a common mistake; None where the parser's own words are the best."""
+    rest = text.rpartition("@")[2]  # without what may be a password
+    before_equals = text.partition("=")[0].lower()
+    if text.startswith(_QUOTES) or text.endswith(_QUOTES):
+        return "it has quotation marks round it", "quotes are for a shell: where none reads the value, leave them out"
+    if before_equals in _KINDS:
+        return "it is a list of proxies by scheme, as Windows has it", "give one proxy, such as the one behind https="
+    if before_equals.endswith("_proxy"):
+        return "it begins with the name of a variable", "the value is what stands behind the ="
+    if _names_pac_file(rest):
+        return "it names a PAC file, not a proxy", "connect, forward, run and check take a PAC file with --pac"
+    if _has_variable(rest):
+        return "it has the name of a variable in it, which nothing has replaced", "write the value itself"
+    if " #" in rest or "\t#" in rest:
+        return "a comment stands behind it", "what reads the value knows no comments: leave it out"
+    if ";" in rest:
+        return "a semicolon separates nothing here", "commas separate alternatives; a chain is -x, repeated"
+    if text.partition("://")[2].lower().startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
+        return "it has two schemes", "leave one of them out"
+    if _is_misspelled(text.lower()):
+        return "its scheme does not end in ://", "a URL begins with its scheme and ://, as in http://HOST:PORT"
+    return None
+
+
+def _names_pac_file(rest: str) -> bool:
+    path = rest.partition("://")[2] or rest
+    _, slash, path = path.partition("/")
+    name = path.partition("?")[0].partition("#")[0].rpartition("/")[2].lower()
+    return bool(slash) and (name.endswith(_PAC_ENDINGS) or name in _PAC_NAMES)
+
+
+def _has_variable(rest: str) -> bool:
+    """Whether there is a $NAME, ${NAME} or %NAME%; a single % may begin a scope id."""
+    _, dollar, name = rest.partition("$")
+    return bool(dollar and (name[:1] == "{" or name[:1].isalpha())) or rest.count("%") > 1
+
+
+def _is_misspelled(text: str) -> bool:
+    """Whether it has another thing where `://` belongs: `http:/h`, `http//h`, `http:///h`, `http:\\\\h`, `http:h:1`."""
+    scheme = next((scheme for scheme in _SCHEMES if text.startswith(scheme)), "")
+    rest = text.removeprefix(scheme)
+    host = rest.lstrip(":/\\")
+    return bool(scheme) and rest[: len(rest) - len(host)] not in ("", "://") and host[:1] != "" and not host[0].isdigit()
