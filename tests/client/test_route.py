@@ -21,6 +21,13 @@ def test_flags_make_a_chain_in_their_order() -> None:
     assert proxies("http://a:1", "b:2", "http://[::1]:3/") == ["http://a:1", "http://b:2", "http://[::1]:3"]
 
 
+def test_only_the_nearest_proxy_may_have_a_scope_id() -> None:
+    assert proxies("[fe80::1%25lo]:1", "[fe80::1]:2") == ["http://[fe80::1%25lo]:1", "http://[fe80::1]:2"]
+    assert proxies(https_proxy="[fe80::1%lo]:1") == ["http://[fe80::1%25lo]:1"]
+    with pytest.raises(AddressError, match="on one machine only"):
+        proxies("http://a:1", "[fe80::1%25lo]:2")
+
+
 def test_without_flags_and_variables_there_is_no_proxy() -> None:
     route = choose_route(TARGET, (), {})
     assert route.chains == ((),)

@@ -164,6 +164,15 @@ def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -
     assert "https://" in caught.value.hint
 
 
+def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
+    way = Ways(ConnectOptions(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, Recorder()).default()
+    assert way is not None
+    hop = way.hops[0]
+    assert hop.address == Address("fe80::1%lo", 3128)
+    assert hop.tls is not None
+    assert hop.tls.server_name == "fe80::1"
+
+
 # --- wrong use
 
 

@@ -50,6 +50,27 @@ def test_an_address_needs_no_thread(host: str, family: int) -> None:
 
 
 @pytest.mark.usefixtures("no_lookup")
+@pytest.mark.parametrize("scope", ["lo", str(socket.if_nametoindex("lo"))])
+def test_a_scope_id_is_the_number_of_an_interface(scope: str) -> None:
+    assert bounded(resolve, f"fe80::1%{scope}", 80) == [SocketAddress(V6, "fe80::1", 80, socket.if_nametoindex("lo"))]
+
+
+@pytest.mark.usefixtures("no_lookup")
+def test_a_scope_id_of_no_interface() -> None:
+    with pytest.raises(OSError, match="there is no such network interface") as caught:
+        bounded(resolve, "fe80::1%nope", 80)
+    assert caught.value.errno == errno.ENODEV
+
+
+def test_the_scope_of_a_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a neighbour's name, from mDNS or /etc/hosts: without it, a link-local address cannot be connected to."""
+    found = [(V6, socket.SOCK_STREAM, 6, "", ("fe80::1", 80, 0, 7)), *answer("2001:db8::1", "192.0.2.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+    expected = [SocketAddress(V6, "fe80::1", 80, 7), SocketAddress(V6, "2001:db8::1", 80), SocketAddress(V4, "192.0.2.1", 80)]
+    assert bounded(resolve, "neighbour.local", 80) == expected
+
+
+@pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", V6), ("::1", V4)])
 def test_an_address_of_the_other_family_is_no_answer(host: str, family: int) -> None:
     with pytest.raises(socket.gaierror, match="address family"):

@@ -33,6 +33,10 @@ HOST = Address("proxy.example", 3128)
         ("socks4://proxy.example", ProxyURL("socks4a", Address("proxy.example", 1080), None, None)),
         ("http://[::1]:3128", ProxyURL("http", Address("::1", 3128), None, None)),
         ("[::1]", ProxyURL("http", Address("::1", 80), None, None)),
+        ("http://[fe80::1%25eth0]:3128", ProxyURL("http", Address("fe80::1%eth0", 3128), None, None)),
+        ("http://[FE80:0::1%eth0.7]", ProxyURL("http", Address("fe80::1%eth0.7", 80), None, None)),
+        ("u:p@[fe80::1%25]:3128/", ProxyURL("http", Address("fe80::1%25", 3128), "u", "p")),
+        ("socks5://[fe80::1%252]", ProxyURL("socks5", Address("fe80::1%2", 1080), None, None)),
         ("http://u@proxy.example:3128", ProxyURL("http", HOST, "u", None)),
         ("http://u:@proxy.example:3128", ProxyURL("http", HOST, "u", "")),
         ("http://u:p@proxy.example:3128", ProxyURL("http", HOST, "u", "p")),
@@ -74,6 +78,13 @@ def test_urls(text, url):
         ("http://::1", "brackets"),
         ("http://a b", "blank"),
         ("http://2130706433:80", "dotted quad"),
+        ("http://[fe80::1%]:3128", "no name or number of an interface"),
+        ("http://[fe80::1%25a b]", "no name or number of an interface"),
+        ("http://[fe80::1%25a%25b]", "no name or number of an interface"),
+        ("http://fe80::1%25eth0", "brackets"),
+        ("http://[fe80::1]%25eth0", "after ]"),
+        ("http://[proxy.example%25eth0]", "brackets"),
+        ("http://127.0.0.1%25eth0", "a character"),
     ],
 )
 def test_errors_name_the_cause_and_no_user_information(text, cause):
@@ -137,6 +148,13 @@ def test_lists_that_are_none(text, cause):
         parse_proxy_list(text)
 
 
+def test_a_scope_id_is_for_a_proxy_that_is_dialled_from_here():
+    assert [url.address.host for url in parse_proxy_list("[fe80::1%a],[fe80::2%25b]")] == ["fe80::1%a", "fe80::2%b"]
+    for text in ("http://[fe80::1%25a]", "http://[fe80::1%a]"):
+        with pytest.raises(AddressError, match="on one machine only"):
+            parse_proxy_url(text, nearest=False)
+
+
 def test_a_slash_in_a_password_gets_a_hint():
     with pytest.raises(AddressError) as caught:
         parse_proxy_url("http://u:a/b@proxy.example")
@@ -151,6 +169,7 @@ def test_a_slash_in_a_password_gets_a_hint():
     [
         (ProxyURL("http", HOST, None, None), "http://proxy.example:3128"),
         (ProxyURL("http", HOST, "u", None), "http://u@proxy.example:3128"),
+        (ProxyURL("http", Address("fe80::1%25", 1), "u", None), "http://u@[fe80::1%2525]:1"),
         (ProxyURL("http", HOST, "u", "secret"), "http://u:***@proxy.example:3128"),
         (ProxyURL("http", HOST, "u", ""), "http://u:***@proxy.example:3128"),
         (ProxyURL("http", HOST, "a@\x1b:ü\udcff", "secret"), "http://a%40%1B%3A%C3%BC%FF:***@proxy.example:3128"),

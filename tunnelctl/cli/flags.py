@@ -86,6 +86,7 @@ FLAGS = (
         detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (meant without one as well; its port is 80), "
         "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as other names: the proxy looks "
         "names up in any case. Commas separate proxies that stand for each other: the next is asked where one cannot be reached. "
+        "The nearest proxy may have a link-local address with its interface, as in http://[fe80::1%25eth0]:3128. "
         "An explicit proxy is never overruled by NO_PROXY. "
         "A password in the URL can be seen by every user of the machine in the list of processes: "
         "prefer a file or TUNNELCTL_PROXY_PASSWORD.",

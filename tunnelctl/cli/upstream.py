@@ -8,7 +8,7 @@ from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.route import DIRECT, choose_route
 from tunnelctl.client.way import Ways
 from tunnelctl.errors import UsageProblem
-from tunnelctl.proto.address import Address, is_ip
+from tunnelctl.proto.address import Address, is_ip, without_scope
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.upstream import Upstream
@@ -50,7 +50,7 @@ def _refuse_loop(options: ServeOptions) -> None:
     """One tunnel through ourselves would open another, until no descriptor is left."""
     own = OwnPorts([parse_listen(text) for text in options.listen if not text.startswith(INHERITED)])
     for nearest, *_ in choose_route(None, options.proxy, {}).chains:
-        host, port = nearest.address
+        host, port = without_scope(nearest.address.host), nearest.address.port
         addresses = LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()
         if any(own.contains(ip, port) for ip in addresses):
             raise UsageProblem(f"-x {nearest}", "that is where this server itself listens", "-x names the next proxy on the way")

@@ -12,6 +12,7 @@ from errno import ENOENT, ENOTDIR
 
 from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.errors import SettingsError, UsageProblem, reason
+from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.proxy_url import ProxyURL
 from tunnelctl.record import NamedTuple
 from tunnelctl.trace import Trace
@@ -146,7 +147,7 @@ class CredentialSource:
         path = self._environ.get("NETRC") or (home and os.path.join(home, ".netrc"))
         if not path:
             return None
-        login, password = _netrc_entry(path, self._proxy.address.host, self._trace)
+        login, password = _netrc_entry(path, without_scope(self._proxy.address.host), self._trace)
         if not password or (self._user is not None and login not in ("", self._user)):
             return None
         return Secret(self._user or login or None, password)

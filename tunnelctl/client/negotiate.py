@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunnelctl.client.login import NEGOTIATE, NTLM, Scheme
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import AuthenticationFailed
-from tunnelctl.proto.address import Address
+from tunnelctl.proto.address import Address, without_scope
 
 if TYPE_CHECKING:
     from tunnelctl.client.credentials import Secret
@@ -71,7 +71,7 @@ class _Bound(Scheme):
         import spnego
 
         user, password = (self._secret.user, self._secret.password) if self._secret is not None else (None, None)
-        return spnego.client(user, password, hostname=self._proxy.host, service="HTTP", protocol=self.name)
+        return spnego.client(user, password, hostname=without_scope(self._proxy.host), service="HTTP", protocol=self.name)
 
     async def _try(self, step: Any, *args: object) -> Any:
         """Whatever fails in there is a reason why this scheme cannot work; its text names mechanisms, never secrets."""

@@ -47,10 +47,10 @@ def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     """Every way through: each place of the chain may have several proxies, of which one is taken."""
     chains: tuple[Chain, ...] = ((),)
-    for text in proxy:
+    for place, text in enumerate(proxy):
         if DIRECT in map(str.strip, text.lower().split(",")):  # who wants a proxy is not to go without one because that is down
             raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
-        either = parse_proxy_list(text)
+        either = parse_proxy_list(text, nearest=place == 0)
         chains = tuple((*chain, hop) for chain in chains for hop in either)
     return chains
 

@@ -14,7 +14,7 @@ from tunnelctl.client.route import Chain, Route, choose_route
 from tunnelctl.engine.kernel import TooSlowError, fail_after, run
 from tunnelctl.errors import TimedOut, UsageProblem
 from tunnelctl.proto import fields as header
-from tunnelctl.proto.address import Address, parse_host
+from tunnelctl.proto.address import Address, parse_host, without_scope
 from tunnelctl.proto.connect_client import ConnectClient
 from tunnelctl.proto.proxy_url import ProxyURL
 from tunnelctl.trace import Trace
@@ -148,7 +148,7 @@ class Ways:
         from tunnelctl.proto.pin import parse_pin
         from tunnelctl.stream.tls_settings import TLSClient, client_context
 
-        options, settings = self._options, TLSClient(proxy.address.host)
+        options, settings = self._options, TLSClient(without_scope(proxy.address.host))
         settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
         if first_tls:
             if options.proxy_key is not None and options.proxy_cert is None:

@@ -13,6 +13,7 @@ from tunnelctl.client.hop import Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import SpeaksTLS, TunnelctlError
+from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.connect_client import speaks_tls
 from tunnelctl.stream.tls import answers_tls
 from tunnelctl.trace import silent
@@ -42,7 +43,7 @@ async def _answers_tls(way: Way) -> bool:
     except TunnelctlError:
         return False
     try:
-        return await answers_tls(tunnel.stream, way.target.host, tunnel.early)
+        return await answers_tls(tunnel.stream, without_scope(way.target.host), tunnel.early)
     except OSError:
         return False
     finally:

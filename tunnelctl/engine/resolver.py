@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from errno import ENODEV
 
 from tunnelctl.engine.kernel import current_kernel
 from tunnelctl.engine.outside import to_thread
@@ -29,11 +30,15 @@ MAX_ADDRESSES = 64  # of a name; an answer of DNS has room for thousands, and ea
 
 
 class SocketAddress(NamedTuple):
-    """Where a TCP socket can be connected to: AF_INET or AF_INET6, the address in text, and the port."""
+    """Where a TCP socket can be connected to: AF_INET or AF_INET6, the address in text, and the port.
+
+    scope: the index of the interface that a link-local IPv6 address is on, else 0
+    """
 
     family: int
     host: str
     port: int
+    scope: int = 0
 
     def __str__(self) -> str:
         return with_port(self.host, self.port)
@@ -47,24 +52,26 @@ def with_port(host: str, port: int) -> str:
 async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: str | None = None) -> list[SocketAddress]:
     """The addresses of a host in the order in which the system prefers them (RFC 6724), without repetition.
 
-    host: an address, or a name in ASCII (A-labels)
+    host: an address, which may have a scope id (`fe80::1%eth0`), or a name in ASCII (A-labels)
     owner: for which client it is, whose names are complete (see complete_names_only); None where there are no clients
 
-    Raises socket.gaierror; OSError where the machine, not the name, is at fault; BusyResourceError when too many lookups hang, and
-    QueueFullError when the owner's share is taken and too many of its lookups wait for it.
+    Raises socket.gaierror; OSError where the machine, not the name, is at fault, and for a scope id that names no interface;
+    BusyResourceError when too many lookups hang, and QueueFullError when the owner's share is taken and too many of its lookups
+    wait for it.
     """
-    literal = literal_family(host)
+    address, _, scope = host.partition("%")
+    literal = literal_family(address)
     if literal is not None:
         if family not in (socket.AF_UNSPEC, literal):
             raise socket.gaierror(socket.EAI_ADDRFAMILY, "address family for hostname not supported")
-        return [SocketAddress(literal, host, port)]
+        return [SocketAddress(literal, address, port, interface_index(scope) if scope else 0)]
     # As bytes: for a str, Python encodes to A-labels itself, and importing that codec takes 3 ms where the lookup may take 0.2.
     question = host.encode("ascii"), port, family, socket.SOCK_STREAM
     if owner is None:
         found = await to_thread(_look_up, *question)
     else:
         found = await to_thread(_look_up_complete, *question, limiter=_limiter(), owner=owner)
-    return list(dict.fromkeys(SocketAddress(entry[0], str(entry[4][0]), port) for entry in found))[:MAX_ADDRESSES]
+    return list(dict.fromkeys(SocketAddress(kind, str(at[0]), port, *map(int, at[3:])) for kind, *_, at in found))[:MAX_ADDRESSES]
 
 
 def complete_names_only() -> None:
@@ -113,6 +120,14 @@ def _look_up(host: bytes, port: int, family: int, kind: int) -> list[Any]:
 
 def _need_descriptor() -> None:
     socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close()
+
+
+def interface_index(scope: str) -> int:
+    """The number of a network interface, which a scope id gives by name or as it is. Raises OSError where there is none."""
+    try:
+        return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+    except OSError:
+        raise OSError(ENODEV, "there is no such network interface") from None
 
 
 def literal_family(host: str) -> int | None:

@@ -29,7 +29,8 @@ _SHOWN = 80  # characters of a refused text that an error message repeats
 class Address(NamedTuple):
     """A canonical host and a port from 1 to 65535; `str` gives the authority form, with IPv6 in brackets.
 
-    host: a dotted quad, compressed lower-case IPv6 without brackets, or a lower-case name of A-labels without trailing dot
+    host: a dotted quad, compressed lower-case IPv6 without brackets, or a lower-case name of A-labels without trailing dot. Of the
+        proxy that is dialled from this machine, an IPv6 address may have a scope id behind it: `fe80::1%eth0`
     """
 
     host: str
@@ -37,6 +38,11 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def without_scope(host: str) -> str:
+    """The host as others know it: a scope id (RFC 4007) has a meaning on this machine only, so no peer is told one."""
+    return host.partition("%")[0]
 
 
 def is_ip(host: str) -> bool:

@@ -34,29 +34,34 @@ class ProxyURL(NamedTuple):
 
     def __str__(self) -> str:
         if self.user is None:
-            return f"{self.scheme}://{self.address}"
+            return f"{self.scheme}://{self._authority}"
         password = "" if self.password is None else ":***"
-        return f"{self.scheme}://{_encode(self.user)}{password}@{self.address}"
+        return f"{self.scheme}://{_encode(self.user)}{password}@{self._authority}"
+
+    @property
+    def _authority(self) -> str:
+        return str(self.address).replace("%", "%25")  # RFC 6874; only a scope id has a %
 
     def __repr__(self) -> str:
         return f"ProxyURL({str(self)!r})"
 
 
-def parse_proxy_url(text: str) -> ProxyURL:
+def parse_proxy_url(text: str, nearest: bool = True) -> ProxyURL:
     """[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/], with white space round it or not.
 
-    Raises AddressError, whose text shows nothing of what stands before an `@`.
+    nearest: this machine dials it, so its address may have a scope id. Raises AddressError, whose text shows nothing of what stands
+    before an `@`.
     """
     text = text.strip()
     try:
-        return _parse(text)
+        return _parse(text, nearest)
     except AddressError as error:
         from tunnelctl.proto.proxy_url_fault import explained  # not on the path to a tunnel
 
         raise explained(text, error) from None
 
 
-def _parse(text: str) -> ProxyURL:
+def _parse(text: str, nearest: bool) -> ProxyURL:
     scheme, rest = _split_scheme(text)
     if scheme not in DEFAULT_PORTS:
         raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", hint=_SUPPORTED)
@@ -67,14 +72,17 @@ def _parse(text: str) -> ProxyURL:
     userinfo, at, hostport = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
     try:
+        hostport, scope = _split_scope(hostport) if nearest else (hostport, "")
         address = parse_authority(hostport, DEFAULT_PORTS[scheme])
+        if scope:
+            address = address._replace(host=f"{address.host}%{scope}")
     except AddressError as error:
         cause = f"{error.what} is {error.cause}" if error.what.startswith("port ") else error.cause
         raise AddressError(f"proxy URL {shown(text)}", cause, error.hint) from None
     return ProxyURL(scheme, address, _decode(user) if at else None, _decode(password) if colon else None)
 
 
-def parse_proxy_list(text: str) -> tuple[ProxyURL, ...]:
+def parse_proxy_list(text: str, nearest: bool = True) -> tuple[ProxyURL, ...]:
     """Proxies that stand for each other, with commas between them. Raises AddressError as above.
 
     A comma in a password would make two proxies of one. So nothing is shown of a part that may lie before an `@`, and a part that
@@ -85,7 +93,7 @@ def parse_proxy_list(text: str) -> tuple[ProxyURL, ...]:
     for place, part in enumerate(parts):
         behind = parts[place + 1 :]
         try:
-            proxies.append(parse_proxy_url(part))
+            proxies.append(parse_proxy_url(part, nearest))
         except AddressError:
             if not any("@" in other for other in behind):
                 raise
@@ -106,6 +114,21 @@ def _split_scheme(text: str) -> tuple[str, str]:
     if not separator or not scheme or scheme.strip(_SCHEME_CHARACTERS):
         return "http", text
     return _OTHER_NAMES.get(scheme, scheme), rest
+
+
+def _split_scope(hostport: str) -> tuple[str, str]:
+    """[ADDRESS%SCOPE]:PORT without its scope id, and the scope id or "".
+
+    RFC 6874 has %25 for the % in a URL, and curl takes both: `%25` with something behind it, or else `%`.
+    """
+    address, percent, rest = hostport.partition("%")
+    scope, bracket, port = rest.partition("]")
+    if not (percent and bracket and address[:1] == "["):
+        return hostport, ""
+    scope = scope[2:] if scope[:2] == "25" and len(scope) > 2 else scope
+    if not scope or not _UNRESERVED.issuperset(scope):
+        raise AddressError(f"scope id {shown(scope)}", "it is no name or number of an interface")
+    return f"{address}]{port}", scope
 
 
 def _decode(text: str) -> str:

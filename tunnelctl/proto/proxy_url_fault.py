@@ -54,9 +54,9 @@ def _names_pac_file(rest: str) -> bool:
 
 
 def _has_variable(rest: str) -> bool:
-    """Whether there is a $NAME, ${NAME} or %NAME%; a single % may begin a scope id."""
+    """Whether there is a $NAME, ${NAME} or %NAME%; in brackets, a % begins a scope id."""
     _, dollar, name = rest.partition("$")
-    return bool(dollar and (name[:1] == "{" or name[:1].isalpha())) or rest.count("%") > 1
+    return bool(dollar and (name[:1] == "{" or name[:1].isalpha())) or ("[" not in rest and rest.count("%") > 1)
 
 
 def _is_misspelled(text: str) -> bool:

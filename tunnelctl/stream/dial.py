@@ -59,7 +59,8 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
     stream = SocketStream(new, str(address))
     try:
         tune(new, keepalive)
-        error = new.connect_ex((address.host, address.port))
+        at = (address.host, address.port, 0, address.scope) if address.scope else (address.host, address.port)
+        error = new.connect_ex(at)
         if error == EINPROGRESS:
             error = await _connected(stream, timeout)
         if error:
