@@ -18,6 +18,7 @@ from tunnelctl.errors import UsageProblem
 HOSTILE = "red \x1b[31m\u202e"
 FACTS = {
     "setting": {"name": "--proxy", "origin": "flag"},
+    "ignored": {"variable": "no_proxy", "entry": HOSTILE, "cause": "empty"},
     "waiting": {"cause": HOSTILE},
     "warning": {"text": HOSTILE},
     "phase": {"name": "tcp", "detail": HOSTILE, "begin": 0.001, "seconds": 0.002, "ok": True, "chain": (HOSTILE,)},

@@ -75,6 +75,10 @@ def _warning(facts: Facts) -> Line:
     return Line("warning", "", show(facts["text"]))
 
 
+def _ignored(facts: Facts) -> Line:
+    return Line("ignored", "", f"{show(facts['entry'])} in {show(facts['variable'])}: {show(facts['cause'])}")
+
+
 def _setting(facts: Facts) -> Line:
     return Line("setting", "", f"{show(facts['name'])}: {show(facts['origin'])}")
 
@@ -104,6 +108,7 @@ LINES = {
     "waiting": _waiting,
     "warning": _warning,
     "setting": _setting,
+    "ignored": _ignored,
     "failure": _failure,
     "finding": _finding,
     "verdict": _verdict,

@@ -172,9 +172,10 @@ VARIABLES = (
     Variable(("all_proxy", "ALL_PROXY"), "consulted last"),
     Variable(
         ("no_proxy", "NO_PROXY"),
-        "targets reached without a proxy, separated by commas: a name with its subdomains, an address, a network such as "
-        "10.0.0.0/8, each with :PORT if wanted, or *. It overrules the variables above, never -x or the settings file; "
-        "lower case wins",
+        "targets reached without a proxy, separated by commas, blanks, ; or |: a name with its subdomains, an address, a network "
+        "such as 10.0.0.0/8, a range FIRST-LAST of addresses, a pattern with * or ? such as 10.* or *.corp.*, each with :PORT if "
+        "wanted; <local>, which is every name without a dot; or *. It overrules the variables above, never -x or the settings "
+        "file; lower case wins. With -v, connect, forward, run and check name the entries that have no meaning here",
     ),
     Variable(("XDG_CONFIG_HOME",), "where tunnelctl/config.toml is looked for; ~/.config if not set"),
     Variable(

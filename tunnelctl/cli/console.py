@@ -311,6 +311,7 @@ FAILED = _fill("client {client}: {what}: {cause}")
 
 STAGES: dict[str, Render] = {
     "settings": _settings,
+    "ignored": _fill("ignored: {entry} in {variable}: {cause}"),
     "route": _route,
     "alert": _fill("the PAC file says: {text}"),
     "lookup": _fill("looking up {host}"),

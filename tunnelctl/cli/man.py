@@ -32,7 +32,10 @@ class Event(NamedTuple):
     keys: tuple[str, ...]
 
 
+IGNORED = Event("ignored", "an entry of no_proxy has no meaning, and is passed over", ("variable", "entry", "cause"))
+
 CONNECT_EVENTS = (
+    IGNORED,
     Event("alert", "with --pac: what the script says to people", ("text",)),
     Event("route", "the way is chosen: the proxies, and where they were named", ("proxies", "origin")),
     Event("lookup", "a name is looked up", ("host",)),
@@ -64,6 +67,7 @@ CONNECT_EVENTS = (
 )
 
 FORWARD_EVENTS = (
+    IGNORED,
     Event("listening", "a local port is open; `target` is where it leads, empty for a dynamic port", ("address", "target")),
     Event("opened", "a local connection has its tunnel", ("connection", "client", "target", "via", "elapsed")),
     Event(
@@ -157,6 +161,7 @@ SELFTEST_EVENTS = (
 )
 
 CHECK_EVENTS = (
+    IGNORED,
     Event("setting", "with -v: a flag that something has set, and what did", ("name", "origin")),
     Event("waiting", "a try of --wait has failed, and another one follows", ("cause",)),
     Event(

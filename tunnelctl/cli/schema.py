@@ -62,5 +62,6 @@ def rule(name: str, events: list[Event]) -> Schema:
     keys = list(dict.fromkeys(key for event in events for key in event.keys))
     required = [key for key in keys if all(key in event.keys for event in events) and (name, key) not in SOMETIMES]
     properties = {key: TYPES.get(key, TEXT) for key in keys}
-    then: Schema = {"description": "; or ".join(event.meaning for event in events), "properties": properties, "required": required}
+    description = "; or ".join(dict.fromkeys(event.meaning for event in events))
+    then: Schema = {"description": description, "properties": properties, "required": required}
     return {"if": {"properties": {"event": {"const": name}}}, "then": then}

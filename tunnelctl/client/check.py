@@ -95,8 +95,8 @@ class Check:
             await sleep(PAUSE)
 
     def _heed(self, event: str, /, **fields: object) -> None:
-        """The trace of choosing and of logins: a certificate that is not checked, a password file that others can read."""
-        if event == "warning":
+        """The trace of choosing and of logins: a certificate that is not checked, an entry of NO_PROXY that has no meaning."""
+        if event in ("warning", "ignored"):
             self._report(event, **fields)
 
     def _find(self, finding: Finding | None) -> None:

@@ -1,48 +1,177 @@
 """NO_PROXY: which targets the environment's proxies are not for.
 
-The variable has no standard. This is what curl does, with `*.` and ports as Go has them: a comma or blank separates entries; a
-name matches itself and what lies below it, with or without a leading dot or `*.`; an address matches however it is spelled; a
-network takes CIDR form; `*` is everything; and an entry with a port is for that port only.
+The variable has no standard, and people copy its value from the settings of other programs. What curl defines is obeyed as curl
+does it: a comma or blank separates entries, a name matches itself and what lies below it, with or without a leading dot, an
+address matches however it is spelled, and a network takes CIDR form. The other forms are those in which such lists are found:
+
+    `;` and `|` between entries, `*` for every target      Windows, Java
+    `*.DOMAIN`, and :PORT behind a host                    Go
+    `*` and `?` anywhere: `10.*`, `*.corp.*`               cntlm, px, Java, Windows
+    ADDRESS-ADDRESS                                        px
+    `<local>`, for names without a dot                     Windows
+    `169.254/16`, [NETWORK], ADDRESS/NETMASK               macOS, and people
+    quotes round an entry or the list                      .env files, which keep them
+
+No name is looked up: a name is compared with names, an address with addresses. What has no meaning is passed over, for the variable
+belongs to other programs as well. `unusable_entries` tells which those are, for -v.
 """
 
+from __future__ import annotations
+
 from tunnelctl.errors import AddressError
-from tunnelctl.proto.address import Address, is_ip, parse_authority, parse_host
+from tunnelctl.proto.address import MAX_NAME, Address, is_ip, parse_host, parse_port, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ipaddress import IPv4Address, IPv6Address
+
+_SEPARATORS = str.maketrans(",;|", "   ")
+_QUOTES = "\"'"
+_WILDCARDS = frozenset("*?")
+_HEX_DIGITS = "0123456789abcdef"
+_IPV6_PATTERN = _HEX_DIGITS + ":.*?"
+_PATTERN = "abcdefghijklmnopqrstuvwxyz0123456789-_.*?"
 
 
 def exempting_entry(target: Address, no_proxy: str) -> str:
     """The entry that exempts the target, or ""."""
-    for entry in no_proxy.replace(",", " ").split():
-        if entry == "*" or _matches(target, entry):
+    for entry in _split(no_proxy):
+        # Networks are passed over for names: to read one costs an import.
+        if (is_ip(target.host) or not _is_network(entry)) and _matches(target, entry):
             return entry
     return ""
 
 
+def unusable_entries(no_proxy: str) -> list[tuple[str, str]]:
+    """The entries that have no meaning, each with the reason."""
+    found = []
+    for entry in _split(no_proxy):
+        try:
+            parse_entry(entry)
+        except AddressError as error:
+            found.append((entry, error.cause))
+    return found
+
+
+def parse_entry(entry: str) -> Callable[[Address], bool]:
+    """Whether a target is meant, as a function. Raises AddressError for what has no meaning."""
+    if entry == "*":
+        return lambda target: True
+    if entry[0] == "<":
+        return _parse_word(entry)
+    if "://" in entry:
+        raise AddressError(f"entry {shown(entry)}", "it is a URL: an entry is a host, without a scheme")
+    host, port = _split_port(entry)
+    includes = _parse_network(host) if _is_network(host) else _parse_names(host)
+    return lambda target: port in (0, target.port) and includes(target.host)
+
+
+def _split(no_proxy: str) -> list[str]:
+    return [entry for text in no_proxy.translate(_SEPARATORS).split() if (entry := text.strip(_QUOTES))]
+
+
 def _matches(target: Address, entry: str) -> bool:
-    if "/" in entry:
-        return is_ip(target.host) and _in_network(target.host, entry)
-    host, port = _split(entry.removeprefix("*").lstrip("."))
-    if port not in (None, target.port):
+    try:
+        return parse_entry(entry)(target)
+    except AddressError:
         return False
-    return target.host == host or (not is_ip(target.host) and target.host.endswith(f".{host}"))
 
 
-def _split(entry: str) -> tuple[str, int | None]:
-    """Host and port of an entry. One that cannot be parsed matches nothing: the variable belongs to other programs as well."""
-    try:
-        return parse_host(entry), None
-    except AddressError:
-        pass
-    try:
-        address = parse_authority(entry)
-    except AddressError:
-        return "", 0
-    return address.host, address.port
+def _parse_word(entry: str) -> Callable[[Address], bool]:
+    if entry.lower() != "<local>":
+        raise AddressError(f"entry {shown(entry)}", "<local> is the only word in angle brackets that has a meaning here")
+    return lambda target: "." not in target.host and not is_ip(target.host)
 
 
-def _in_network(host: str, entry: str) -> bool:
+def _split_port(entry: str) -> tuple[str, int]:
+    """Host and port of an entry, 0 for every port. IPv6 may stand without brackets, and has no port then."""
+    host, colon, port = entry.rpartition(":")
+    in_ipv6 = ":" in host and not ("]" in host and host.count("[") == host.count("]"))
+    if not colon or in_ipv6 or (port == "*" and not host.lower().strip(_HEX_DIGITS)):  # the last is a pattern, as fd00:*
+        return entry, 0
+    return host, 0 if port == "*" else parse_port(port)
+
+
+def _parse_names(text: str) -> Callable[[str], bool]:
+    """A domain, an address, or a pattern."""
+    domain = text.removeprefix("*.").lstrip(".")
+    if not _WILDCARDS.isdisjoint(domain):
+        pattern = _parse_pattern(text)
+        # 10.* means addresses: a name like 10.example is anybody's to register.
+        numeric = pattern[0].isdigit() and not pattern.strip("0123456789.*?")
+        return lambda host: (is_ip(host) or not numeric) and matches_pattern(host, pattern)
+    same = parse_host(domain)
+    below = f".{same}"
+    return lambda host: host == same or (not is_ip(host) and host.endswith(below))
+
+
+def _parse_pattern(text: str) -> str:
+    pattern = text.lower().strip("[]").removesuffix(".")
+    characters = _IPV6_PATTERN if ":" in pattern else _PATTERN
+    if len(pattern) > MAX_NAME or pattern.strip(characters):
+        cause = "it is too long, or has a character that neither names in ASCII nor addresses have"
+        raise AddressError(f"pattern {shown(text)}", cause)
+    return f"*{pattern}" if pattern[0] == "." else pattern
+
+
+def matches_pattern(text: str, pattern: str) -> bool:
+    """Whether the whole text fits: `*` stands for any number of characters, `?` for one.
+
+    Only the last `*` is ever tried again, so the time is bounded by the product of the lengths. (A regular expression made of the
+    pattern could take exponential time.)
+    """
+    at = place = resume = 0
+    star = -1
+    while at < len(text):
+        if place < len(pattern) and pattern[place] == "*":
+            star, resume, place = place, at, place + 1
+        elif place < len(pattern) and pattern[place] in ("?", text[at]):
+            at, place = at + 1, place + 1
+        elif star >= 0:
+            resume += 1
+            at, place = resume, star + 1
+        else:
+            return False
+    return not pattern[place:].strip("*")
+
+
+def _is_network(text: str) -> bool:
+    """Whether it is to be a network or a range of addresses: host names have hyphens too, but not behind an address."""
+    first, dash, _ = text.partition("-")
+    return "/" in text or bool(dash and (":" in first or (first.count(".") == 3 and first.replace(".", "").isdigit())))
+
+
+def _parse_network(text: str) -> Callable[[str], bool]:
     from ipaddress import ip_address, ip_network
 
     try:
-        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
+        if "/" in text:
+            network = ip_network(_complete(_without_brackets(text)), strict=False)
+            first, last = network[0], network[-1]
+        else:
+            first, last = (ip_address(_without_brackets(end)) for end in text.split("-"))
+        if first.version != last.version or int(first) > int(last):
+            raise ValueError(text)
     except ValueError:
-        return False
+        cause = "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"
+        raise AddressError(f"network {shown(text)}", cause) from None
+
+    def includes(host: str) -> bool:
+        address: IPv4Address | IPv6Address | None = ip_address(host) if is_ip(host) else None
+        return address is not None and address.version == first.version and int(first) <= int(address) <= int(last)
+
+    return includes
+
+
+def _without_brackets(text: str) -> str:
+    """[ADDRESS/BITS], [ADDRESS]/BITS and [ADDRESS]."""
+    if text[:1] == "[" and text.count("]") == 1 and (text[-1] == "]" or "]/" in text):
+        return text[1:].replace("]", "")
+    return text
+
+
+def _complete(text: str) -> str:
+    """macOS writes 169.254/16 for 169.254.0.0/16."""
+    address, slash, bits = text.partition("/")
+    return text if ":" in address else address + ".0" * (3 - address.count(".")) + slash + bits

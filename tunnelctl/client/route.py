@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
@@ -56,11 +56,12 @@ def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
 
 
 def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
-    from tunnelctl.client.no_proxy import exempting_entry
+    no_proxy = _no_proxy(environ)
+    if target and environ.get(no_proxy):
+        from tunnelctl.client.no_proxy import exempting_entry
 
-    no_proxy = "no_proxy" if environ.get("no_proxy") else "NO_PROXY"  # one of them, as in curl
-    if target and (entry := exempting_entry(target, environ.get(no_proxy, ""))):
-        return Route(STRAIGHT, f"{no_proxy} has {entry}")
+        if entry := exempting_entry(target, environ[no_proxy]):
+            return Route(STRAIGHT, f"{no_proxy} has {entry}")
     if environ[name].strip().lower() == DIRECT:
         return Route(STRAIGHT, name)
     try:
@@ -68,3 +69,17 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
     except UsageProblem as problem:
         problem.what = f"{name}: {problem.what}"
         raise
+
+
+def _no_proxy(environ: Mapping[str, str]) -> str:
+    """The name of the variable that counts: one of the two, as in curl."""
+    return "no_proxy" if environ.get("no_proxy") else "NO_PROXY"
+
+
+def ignored_entries(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The entries of NO_PROXY that have no meaning here: the variable, the entry, the reason."""
+    from tunnelctl.client.no_proxy import unusable_entries
+
+    name = _no_proxy(environ)
+    for entry, cause in unusable_entries(environ.get(name, "")):
+        yield name, entry, cause

@@ -10,7 +10,7 @@ from time import monotonic
 from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.login import Login
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.route import Chain, Route, choose_route
+from tunnelctl.client.route import VARIABLES, Chain, Route, choose_route, ignored_entries
 from tunnelctl.engine.kernel import TooSlowError, fail_after, run
 from tunnelctl.errors import TimedOut, UsageProblem
 from tunnelctl.proto import fields as header
@@ -55,10 +55,19 @@ class Ways:
 
             self._pac = Pac(options.pac, trace)
         else:
-            self._default = choose_route(None, options.proxy, environ).chains
+            self._default = self._choose_default()
         for chain in self._default:
             self._hops_of(chain)
         self._check_pin()
+
+    def _choose_default(self) -> tuple[Chain, ...]:
+        """The chains for the targets that NO_PROXY does not name. Where that is asked for, it is told what NO_PROXY has in vain."""
+        options = self._options
+        route = choose_route(None, options.proxy, self._environ)
+        if (options.verbose or options.json) and route.origin in VARIABLES:
+            for variable, entry, cause in ignored_entries(self._environ):
+                self._trace("ignored", variable=variable, entry=entry, cause=cause)
+        return route.chains
 
     def _check_pin(self) -> None:
         proxies = [proxy for chain in self._default for proxy in chain]
