@@ -112,6 +112,9 @@ def test_contradictions_are_refused(one, other, turn):
         (["::1", "22"], Address("::1", 22)),
         (["[::1]", "22"], Address("::1", 22)),
         (["HOST.", "22"], Address("host", 22)),
+        (["[h.example]:22"], Address("h.example", 22)),
+        (["[h.example]", "22"], Address("h.example", 22)),
+        (["[192.0.2.1]:22"], Address("192.0.2.1", 22)),
     ],
 )
 def test_targets(words, target):
@@ -119,8 +122,10 @@ def test_targets(words, target):
 
 
 @pytest.mark.parametrize(
-    "words", [["host"], ["::1:22"], ["host", "0"], ["host", "65536"], ["host", "ssh"], ["", "22"], ["a b", "22"]]
-)
+    "words",
+    [["[h]22"], ["[h]x", "22"], ["[h]:1", "22"], ["[]", "22"], ["[h", "22"], ["h]", "22"], ["[[h]]", "22"], ["[127.1]:22"],
+     ["host"], ["::1:22"], ["host", "0"], ["host", "65536"], ["host", "ssh"], ["", "22"], ["a b", "22"]],
+)  # fmt: skip
 def test_no_targets(words):
     with pytest.raises(AddressError):
         read_target(words)

@@ -22,6 +22,8 @@ DB = Address("db.example.com", 5432)
         ("192.0.2.1:8022:db.example.com:5432", Local("192.0.2.1:8022", DB)),
         ("*:8022:db.example.com:5432", Local("0.0.0.0:8022", DB)),
         ("[::1]:8022:db.example.com:5432", Local("[::1]:8022", DB)),
+        ("8022:[db.example.com]:5432", Local("127.0.0.1:8022", DB)),
+        ("/run/db.sock:[db.example.com]:5432", Local("unix:/run/db.sock", DB)),
         ("8022:[2001:db8::1]:22", Local("127.0.0.1:8022", Address("2001:db8::1", 22))),
         ("[::1]:8022:[2001:db8::1]:22", Local("[::1]:8022", Address("2001:db8::1", 22))),
         ("/run/db.sock:db.example.com:5432", Local("unix:/run/db.sock", DB)),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
 from tunnelctl.errors import AddressError
-from tunnelctl.proto.address import Address, is_ip, parse_authority, parse_host, parse_port, shown
+from tunnelctl.proto.address import Address, is_ip, parse_authority, parse_host, parse_port, shown, unbracketed, without_scope
 
 NAMES = st.lists(st.text("abcxyz019_", min_size=1, max_size=10), min_size=1, max_size=4).map(
     lambda labels: ".".join([*labels, "test"])
@@ -221,6 +221,24 @@ def test_v16_what_is_no_authority(text, cause):
         parse_authority(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("[h.example]:22", "h.example:22"),
+        ("[h.example]", "h.example"),
+        ("[::1]:22", "[::1]:22"),
+        ("[h]22", "[h]22"),
+        ("[h", "[h"),
+        ("h]", "h]"),
+        ("[]", ""),
+        ("", ""),
+        ("h:22", "h:22"),
+    ],
+)
+def test_brackets_round_a_name(text, host):
+    assert unbracketed(text) == host
+
+
 def test_errors_name_the_text_escaped_cut_and_without_user_information():
     assert shown("a\x1bb\u202e") == r"'a\x1bb\u202e'"
     assert shown("user:secret@host\n") == r"'***@host\n'"
@@ -292,3 +310,8 @@ def test_v4_no_name_of_ours_is_an_address_to_the_resolver(text):
     if not is_ip(host):
         with pytest.raises(socket.gaierror):
             socket.getaddrinfo(host, 1, flags=socket.AI_NUMERICHOST)
+
+
+@pytest.mark.parametrize(("host", "known"), [("fe80::1%eth0", "fe80::1"), ("::1", "::1"), ("h.example", "h.example")])
+def test_peers_are_told_no_scope_id(host, known):
+    assert without_scope(host) == known

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from tunnelctl.cli.flags import CHOICE, CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import UsageProblem
-from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_port
+from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_port, unbracketed
 
 Pair = tuple[Flag, str]  # the text is "" for kinds without a value
 
@@ -87,11 +87,11 @@ def several(value: object) -> tuple[object, ...]:
 
 
 def read_target(words: list[str], command: str = "connect") -> Address:
-    """HOST PORT, HOST:PORT or [V6]:PORT."""
+    """HOST PORT, HOST:PORT or [V6]:PORT; a name may stand in brackets as well."""
     if len(words) == 1:
-        return parse_authority(words[0])
+        return parse_authority(unbracketed(words[0]))
     if len(words) == 2:
-        return Address(parse_host(words[0]), parse_port(words[1]))
+        return Address(parse_host(unbracketed(words[0])), parse_port(words[1]))
     if not words:
         raise UsageProblem(command, "no target given", f"tunnelctl {command} HOST PORT")
     raise UsageProblem(command, f"wants HOST PORT, got {len(words)} words", corkscrew_hint(words))

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 
 from tunnelctl.errors import AddressError, UsageProblem
-from tunnelctl.proto.address import Address, parse_authority, shown
+from tunnelctl.proto.address import Address, parse_authority, shown, unbracketed
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, close_listener, listen, parse_listen
 from tunnelctl.stream.systemd import INHERITED, inherited_socket
@@ -41,7 +41,7 @@ def parse_local(text: str) -> Local:
     if not place:
         raise AddressError(f"-L {shown(text)}", "the local port or the target is missing", LOCAL_HINT)
     try:
-        return Local(_place(place), parse_authority(target))
+        return Local(_place(place), parse_authority(unbracketed(target)))
     except AddressError as error:
         raise AddressError(f"-L {shown(text)}", f"{error.what}: {error.cause}", error.hint or LOCAL_HINT) from None
 

@@ -85,6 +85,15 @@ def parse_authority(text: str, default_port: int | None = None) -> Address:
     return Address(parse_host(host), default_port)
 
 
+def unbracketed(text: str) -> str:
+    """`[NAME]` and `[NAME]:PORT` without the brackets, which people write beside ssh's -W '[%h]:%p'; anything else as it is.
+
+    For what a user types. On the wire, brackets belong round an IPv6 address alone (RFC 3986 section 3.2.2).
+    """
+    name, bracket, rest = text[1:].partition("]")
+    return name + rest if text[:1] == "[" and bracket and ":" not in name and rest[:1] in ("", ":") else text
+
+
 @lru_cache(maxsize=1024)
 def parse_host(text: str) -> str:
     """The canonical form of a host: IPv4, IPv6 with or without brackets, or a name. Cached: clients ask for the same few hosts."""
