@@ -20,12 +20,13 @@ MAY_IMPORT = {
     "status": set(),
     "errors": {"status"},
     "trace": {"status", "errors"},
+    "files": {"status", "errors"},
     "engine": set(),
     "proto": {"tunnelctl", "status", "errors"},
     "stream": {"tunnelctl", "status", "errors", "trace", "engine", "proto"},
-    "client": {"tunnelctl", "status", "errors", "trace", "engine", "proto", "stream"},
-    "server": {"tunnelctl", "status", "errors", "trace", "engine", "proto", "stream"},
-    "cli": {"tunnelctl", "status", "errors", "trace", "engine", "proto", "stream", "client", "server"},
+    "client": {"tunnelctl", "status", "errors", "trace", "files", "engine", "proto", "stream"},
+    "server": {"tunnelctl", "status", "errors", "trace", "files", "engine", "proto", "stream"},
+    "cli": {"tunnelctl", "status", "errors", "trace", "files", "engine", "proto", "stream", "client", "server"},
     "__main__": {"cli"},
 }
 

@@ -9,6 +9,7 @@ import types
 import pexpect
 import pytest
 
+from tests.client.harness import descriptor_is
 from tests.peers.program import MODULE, environment, run
 from tunnelctl.cli import hash_password as module
 from tunnelctl.errors import UsageProblem
@@ -27,6 +28,17 @@ def hashed(monkeypatch):
 def piped(monkeypatch, text: str | None) -> None:
     if text is not None:
         monkeypatch.setattr(module, "read_line", lambda: text)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_password():
+    reader, writer = os.pipe()
+    os.write(writer, b"\xef\xbb\xbfsecret\n")
+    os.close(writer)
+    try:
+        with descriptor_is(0, reader):
+            assert module.read_line() == "secret"
+    finally:
+        os.close(reader)
 
 
 def test_a_line_for_the_users_file(hashed, monkeypatch):

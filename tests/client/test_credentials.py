@@ -244,6 +244,31 @@ def test_a_password_behind_the_user_is_not_shown() -> None:
     assert CANARY not in caught.value.hint
 
 
+def test_netrc_in_capitals_and_with_a_domain(tmp_path: Path) -> None:
+    """As curl reads it: words of the format count in any case, and a backslash is one."""
+    netrc(tmp_path, f"MACHINE Proxy.Test LOGIN CORP\\user PASSWORD {CANARY}\n")
+    assert credentials(home=tmp_path) == ("CORP\\user", CANARY)
+
+
+def test_netrc_with_two_users_of_a_host(tmp_path: Path) -> None:
+    netrc(tmp_path, "machine proxy.test login a password 1\nmachine proxy.test login b password 2\n")
+    assert credentials(home=tmp_path) == ("a", "1")
+    assert credentials("http://b@proxy.test", home=tmp_path) == ("b", "2")
+
+
+def test_a_byte_order_mark_is_no_part_of_what_a_file_says(tmp_path: Path) -> None:
+    path = secret_file(tmp_path, b"\xef\xbb\xbfsecret\r\n")
+    assert credentials(proxy_user="user", proxy_password_file=path) == ("user", "secret")
+    assert credentials(proxy_user="user", password_command=f"cat {path}") == ("user", "secret")
+    path = secret_file(tmp_path, b"\xef\xbb\xbfuser:secret\r\n")
+    assert credentials(proxy_auth_file=path) == ("user", "secret")
+    netrc(tmp_path, "\ufeffmachine proxy.test login user password secret\n")
+    assert credentials(home=tmp_path) == ("user", "secret")
+    path = secret_file(tmp_path, b"\xef\xbb\xbf\n")
+    with pytest.raises(SettingsError, match="its first line is empty"):
+        credentials(proxy_user="user", proxy_password_file=path)
+
+
 def test_netrc_without_a_login_or_a_password(tmp_path: Path) -> None:
     netrc(tmp_path, "machine proxy.test password token\n")
     assert credentials(home=tmp_path) == (None, "token")
@@ -257,19 +282,19 @@ def test_no_netrc_is_no_mistake(home: str) -> None:
     assert credentials(home=home) is None
 
 
-@pytest.mark.parametrize(("text", "line"), [(f"machine proxy.test\n{CANARY}\n", ", line 3"), (f"{CANARY} x", ", line 1")])
+@pytest.mark.parametrize(("text", "line"), [(f"machine proxy.test\n{CANARY}\n", ", line 2"), (f"{CANARY} x", ", line 1")])
 def test_a_malformed_netrc_is_named_and_not_quoted(tmp_path: Path, text: str, line: str) -> None:
     path = netrc(tmp_path, text)
     with pytest.raises(SettingsError) as caught:
         credentials(home=tmp_path)
     error = caught.value
-    assert error.what.startswith(f"netrc file {path}, line ")
+    assert error.what == f"netrc file {path}{line}"
     assert CANARY not in f"{error!r} {error} {error.hint} {error.__cause__}"
 
 
 def test_a_netrc_that_is_no_text(tmp_path: Path) -> None:
     netrc(tmp_path, "").write_bytes(b"machine proxy.test password \xff\xfe\n")
-    with pytest.raises(SettingsError, match="it is malformed"):
+    with pytest.raises(SettingsError, match="it is not UTF-8"):
         credentials(home=tmp_path)
 
 

@@ -14,7 +14,13 @@ from tunnelctl.server.text_file import read_text
 def test_a_text(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("naïve\n", "utf-8")
-    assert read_text(str(path), "file", 6) == "naïve\n"
+    assert read_text(str(path), "file", 7) == "naïve\n"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"\xef\xbb\xbftext")
+    assert read_text(str(path), "file", 7) == "text"
 
 
 @pytest.mark.parametrize(

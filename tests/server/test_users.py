@@ -151,6 +151,10 @@ def test_a_user_twice(tmp_path: Path) -> None:
     assert damaged(tmp_path, f"{LINE}\n{LINE}\n").startswith(", line 2: ")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    assert check(load_users(write(tmp_path, f"\ufeff{DIGEST}\n")), ("alice", "x")) == [True]
+
+
 def test_not_utf_8(tmp_path: Path) -> None:
     assert "UTF-8" in damaged(tmp_path, b"\xff" + LINE.encode())
 

@@ -65,7 +65,7 @@ def read_line() -> str:
     try:
         with open(0, "rb", closefd=False) as stdin:
             line = stdin.readline(MAX_PASSWORD + 2)
-        return fit(line.removesuffix(b"\n").removesuffix(b"\r")).decode("utf-8")
+        return fit(line.removesuffix(b"\n").removesuffix(b"\r")).decode("utf-8-sig")
     except OSError as error:
         raise UsageProblem("hash-password", f"stdin cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

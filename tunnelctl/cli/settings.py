@@ -1,4 +1,4 @@
-"""The settings file: looked for here, at the price of one open(2), and read in cli.settings_file, if there is one.
+"""The settings file: looked for here, at the price of one stat(2), and read in cli.settings_file, if there is one.
 
 What it says becomes pairs of a flag and a text, as if it had been typed, so that nothing behind this knows of the file.
 """
@@ -15,6 +15,7 @@ from tunnelctl.record import NamedTuple
 from tunnelctl.trace import Trace
 
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
+MAX_FILE = 1 << 20  # bytes
 
 # Who types one means TLS, and without --tls all would go in the clear. In a file they may stand for when there is.
 _ABOUT_TLS = ("tls-name", "tls-cacert", "tls-alpn")
@@ -86,13 +87,16 @@ def _with_file(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> S
 
 def _read(path: str) -> tuple[bytes, int] | None:
     """Content and mode; None where there is no file."""
+    what = f"settings file {path}"
     try:
-        with open(path, "rb") as file:
-            return file.read(), os.fstat(file.fileno()).st_mode
+        os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise SettingsError(f"settings file {path}", reason(error)) from error
+        raise SettingsError(what, reason(error)) from error
+    from tunnelctl.files import read_file
+
+    return read_file(path, what, MAX_FILE)
 
 
 def _no_file(origin: str, profile: str, path: str) -> SettingsError:

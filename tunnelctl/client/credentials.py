@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from errno import ENOENT, ENOTDIR
 
 from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.errors import SettingsError, UsageProblem, reason
+from tunnelctl.files import decode, read_file, read_first_line
 from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.proxy_url import ProxyURL
 from tunnelctl.record import NamedTuple
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.options import ReachOptions
 
 MAX_FILE = 4096  # bytes; a password file is one line, and a wrong path may be a disk
+MAX_NETRC = 1 << 20  # bytes
 PASSWORD_VARIABLE = "TUNNELCTL_PROXY_PASSWORD"
 
 
@@ -147,30 +148,29 @@ class CredentialSource:
         path = self._environ.get("NETRC") or (home and os.path.join(home, ".netrc"))
         if not path:
             return None
-        login, password = _netrc_entry(path, without_scope(self._proxy.address.host), self._trace)
-        if not password or (self._user is not None and login not in ("", self._user)):
-            return None
-        return Secret(self._user or login or None, password)
+        login, password = _netrc_login(path, without_scope(self._proxy.address.host), self._user, self._trace)
+        return Secret(self._user or login or None, password) if password else None
 
 
-def _netrc_entry(path: str, host: str, trace: Trace) -> tuple[str, str]:
-    """Login and password for a host, "" where there is none."""
-    import netrc
+def _netrc_login(path: str, host: str, user: str | None, trace: Trace) -> tuple[str, str]:
+    """Login and password for a host, and for a user if there is one; "" where there is none."""
+    from tunnelctl.proto.netrc import MalformedNetrc, find_entry
 
+    what = f"netrc file {path}"
     try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-        login, _, password = netrc.netrc(path).hosts.get(host, ("", "", ""))
-    except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # whose text quotes the word that is wrong, and that may be it
-        place = f", line {error.lineno}" if isinstance(error, netrc.NetrcParseError) and error.lineno else ""
-        raise SettingsError(f"netrc file {path}{place}", "it is malformed") from None
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "", ""
     except OSError as error:
-        if error.errno in (ENOENT, ENOTDIR):
-            return "", ""
-        raise SettingsError(f"netrc file {path}", reason(error)) from error
+        raise SettingsError(what, reason(error)) from error
+    octets, mode = read_file(path, what, MAX_NETRC)
+    try:
+        _, login, password = find_entry(decode(octets, what), host, user)
+    except MalformedNetrc as error:
+        raise SettingsError(f"{what}, line {error.line}", "it is malformed") from None
     if password:
-        _warn_if_shared(f"netrc file {path}", mode, trace)
-    return login, password or ""
+        _warn_if_shared(what, mode, trace)
+    return login, password
 
 
 def _from_auth_file(path: str, trace: Trace) -> Secret:
@@ -183,26 +183,19 @@ def _from_auth_file(path: str, trace: Trace) -> Secret:
 def _read_file(path: str, flag: str, trace: Trace) -> str:
     """The whole first line, blanks included: passwords have them."""
     what = f"{flag} {path}"
-    try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            line = file.readline(MAX_FILE + 1)
-    except OSError as error:
-        raise SettingsError(what, reason(error)) from error
+    line, mode = read_first_line(path, what, MAX_FILE)
     text = _secret_text(line, what)
     _warn_if_shared(what, mode, trace)
     return text
 
 
 def _secret_text(line: bytes, what: str) -> str:
-    if len(line) > MAX_FILE:
+    if len(line) > MAX_FILE:  # of a command; a file is read no further
         raise SettingsError(what, f"its first line is longer than {MAX_FILE} bytes")
-    if not line.strip(b"\r\n"):  # whatever was to fill it has failed; who means an empty password has the URL for it
+    text = decode(line, what).rstrip("\r\n")
+    if not text:  # whatever was to fill it has failed; who means an empty password has the URL for it
         raise SettingsError(what, "its first line is empty")
-    try:
-        return line.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise SettingsError(what, "its first line is not UTF-8") from None
+    return text
 
 
 def _not_empty(password: str) -> str:

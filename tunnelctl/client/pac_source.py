@@ -5,7 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from urllib.parse import unquote, urlsplit
 
-from tunnelctl.errors import SettingsError, reason
+from tunnelctl.errors import SettingsError
+from tunnelctl.files import read_file
 from tunnelctl.proto.address import shown
 
 # The bounds of Chromium (net/docs/proxy.md, "Downloading PAC scripts").
@@ -23,7 +24,8 @@ def read(source: str) -> str:
     if separator and scheme.lower() in ("http", "https"):
         octets, charset = _fetch(source)
     else:
-        octets, charset = _read_file(_path(source)), None
+        path = _path(source)
+        octets, charset = read_file(path, f"PAC file {shown(path)}", MAX_OCTETS).octets, None
     return _decode(octets, charset)
 
 
@@ -35,15 +37,6 @@ def _path(source: str) -> str:
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
         raise _wrong(source, "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes")
     return unquote(url.path)
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            octets = file.read(MAX_OCTETS + 1)
-    except (OSError, ValueError) as error:
-        raise _wrong(path, reason(error) if isinstance(error, OSError) else str(error)) from error
-    return _bounded(octets, path)
 
 
 def _fetch(url: str) -> tuple[bytes, str | None]:

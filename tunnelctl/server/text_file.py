@@ -1,4 +1,4 @@
-"""Files that an operator writes: UTF-8, and not without end."""
+"""Files that an operator writes: UTF-8, with a byte order mark before it or not, and not without end."""
 
 import os
 import select
@@ -9,27 +9,28 @@ from errno import ETIMEDOUT
 from time import monotonic
 
 from tunnelctl.errors import SettingsError, reason
+from tunnelctl.files import decode
 
 PIPE_SECONDS = 10.0  # for what writes to a pipe, as of <(COMMAND)
 
 
-def read_text(path: str, what: str, most: int) -> str:
-    """The whole text. Raises SettingsError, also for more than `most` characters: a wrong path may be a device without an end.
+def read_text(path: str, kind: str, most: int) -> str:
+    """The whole text. Raises SettingsError, also for more than `most` bytes: a wrong path may be a device without an end.
 
-    A pipe that nobody writes to does not keep it waiting.
+    kind: what file it is, for the errors. A pipe that nobody writes to does not keep it waiting.
     """
+    what = f"{kind} {path}"
     try:
         with _opened(path) as fd:
             piped = stat.S_ISFIFO(os.fstat(fd).st_mode)
-            text = b"".join(_pieces(fd, 4 * most + 4)).decode("utf-8")
-            spent = piped and not text
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{what} {path}", reason(error) if isinstance(error, OSError) else "it is not UTF-8") from error
-    if spent:  # by the first reading, as of <(COMMAND); to take it for a file without rules would open what they had closed
-        raise SettingsError(f"{what} {path}", "a pipe can be read once, and nothing is left in it", "give a file that stays")
-    if len(text) > most:
-        raise SettingsError(f"{what} {path}", f"it is longer than {most >> 20} MiB")
-    return text
+            octets = b"".join(_pieces(fd, most + 1))
+    except OSError as error:
+        raise SettingsError(what, reason(error)) from error
+    if piped and not octets:  # taken by the first reading, as of <(COMMAND); without any rule, what they had closed would be open
+        raise SettingsError(what, "a pipe can be read once, and nothing is left in it", "give a file that stays")
+    if len(octets) > most:
+        raise SettingsError(what, f"it is longer than {most >> 20} MiB")
+    return decode(octets, what)
 
 
 @contextmanager
