@@ -284,6 +284,10 @@ MISTAKES = [
     ("[defaults]\nheader = ['A: b', 'none']", 2, "`header`: ", ""),
     ("[defaults]\na = 1\na = 2", 3, "cannot overwrite a value", ""),
     ("[defaults]\ntimeout = ", 2, "invalid value", ""),
+    ('[defaults]\nproxy-user = "CORP\\user"', 2, "invalid hex value", "in double quotes a backslash is written"),
+    ('[defaults]\nproxy-user = "CORP\\alice"', 2, "unescaped '\\' in a string", "in double quotes a backslash is written"),
+    ('[defaults]\nproxy-user = "CORP\\bob"', 2, "`proxy-user`: a control character in it", "in double quotes a backslash is"),
+    ('[defaults]\nproxy-password-file = "~\\new"', 2, "`proxy-password-file`: a control", "in double quotes a backslash is"),
     ("nonsense", 1, "", ""),
 ]
 
@@ -313,6 +317,22 @@ def test_what_is_no_text_and_what_ends_too_early() -> None:
     with pytest.raises(SettingsError, match=f"settings file {PATH}.*: ") as caught:
         parse(b'[defaults]\nproxy = ["a"', PATH)
     assert "(at" not in caught.value.cause
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    assert fields(tmp_path, "\ufeff[defaults]\ntimeout = 5\n") == {"timeout": 5.0}
+    with pytest.raises(SettingsError, match="it is UTF-16, and has to be UTF-8"):
+        parse("[defaults]\n".encode("utf-16"), PATH)
+
+
+def test_a_backslash_and_a_script_of_several_lines(tmp_path: Path) -> None:
+    text = """[defaults]
+proxy-user = 'CORP\\bob'
+password-command = \"\"\"
+a
+b\\tc\"\"\"
+"""
+    assert fields(tmp_path, text) == {"proxy_user": "CORP\\bob", "password_command": "a\nb\tc"}
 
 
 def test_no_mistake_shows_a_password(tmp_path: Path) -> None:

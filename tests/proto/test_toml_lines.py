@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
-from tunnelctl.proto.toml_lines import TomlError, line_of, lines_of, read_toml
+from tunnelctl.proto.toml_lines import BACKSLASH_HINT, TomlError, has_control, line_of, lines_of, read_toml
 
 TEXT = '''# a comment with [brackets] and "quotes
 title = "a # is no comment, nor is [this] a table"
@@ -89,6 +89,41 @@ def test_what_is_no_toml(text, line, cause):
     with pytest.raises(TomlError) as caught:
         read_toml(text)
     assert (caught.value.line, caught.value.cause) == (line, cause)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ('"CORP\\user"', BACKSLASH_HINT),
+        ('"CORP\\Users"', BACKSLASH_HINT),
+        ('"CORP\\alice"', BACKSLASH_HINT),
+        ('"C:\\"', BACKSLASH_HINT),
+        ('"\\ud800"', BACKSLASH_HINT),
+        ('"""a\\ b"""', BACKSLASH_HINT),
+        ('"a\\\\" b', ""),
+        ('"a\\\\"\ny = "a\\\\"', ""),
+        ("CORP\\user", ""),
+    ],
+)
+def test_a_backslash_in_double_quotes_is_explained(value, hint):
+    with pytest.raises(TomlError) as caught:
+        read_toml(f"x = 1\ny = {value}\n")
+    assert caught.value.hint == hint
+    assert caught.value.line == (3 if "\n" in value else 2)
+
+
+def test_the_hint_is_right():
+    assert BACKSLASH_HINT == r"in double quotes a backslash is written \\; in single quotes it stands for itself"
+    document, _ = read_toml("x = \"CORP\\\\user\"\ny = 'CORP\\user'\n")
+    assert document == {"x": "CORP\\user", "y": "CORP\\user"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("a", False), ("a b\n", False), ("a\tb", True), ("CORP\bob", True), ("a\x7fb", True), ("\u00a0\u0085x", False)],
+)
+def test_control_characters(text, found):
+    assert has_control(text) is found
 
 
 def test_what_is():

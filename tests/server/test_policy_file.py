@@ -13,6 +13,7 @@ from tests.server.harness import SECONDS, Client, Proxy, basic, cheap_hashes, co
 from tests.server.test_workers import workers
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.proto.policy import DEFAULT_ALLOW, Rule, parse_client, parse_rule
+from tunnelctl.proto.toml_lines import BACKSLASH_HINT
 from tunnelctl.server import policy_file as under_test
 from tunnelctl.server.policy_file import load_policy, parse_policy
 from tunnelctl.status import ExitStatus
@@ -119,6 +120,7 @@ def test_without_a_file() -> None:
         ("[[allow]]\ntargets = ['*:1'", "line 2", "it is not TOML: "),
         ("[[allow]]\ntargets = ['*:1']\ntargets = ['*:2']", "line 3", "it is not TOML: cannot overwrite a value"),
         ("x = 1\n = 2\n", "line 2", "it is not TOML: invalid statement"),
+        ('[[deny]]\ntargets = ["*:1"]\nusers = ["CORP\\bob"]', "line 3, key 'users'", "a control character in it"),
     ],
 )  # fmt: skip
 def test_mistakes(text: str, where: str, cause: str, tmp_path: Path) -> None:
@@ -127,6 +129,18 @@ def test_mistakes(text: str, where: str, cause: str, tmp_path: Path) -> None:
         load_policy(path)
     assert caught.value.what == f"policy file {path}, {where}"
     assert cause in caught.value.cause
+
+
+@pytest.mark.parametrize("user", ["CORP\\user", "CORP\\alice", "CORP\\bob"])
+def test_a_backslash_in_double_quotes_is_explained(user: str, tmp_path: Path) -> None:
+    """Taken for a control character, it would make a rule for a user that there is not."""
+    with pytest.raises(SettingsError) as caught:
+        load_policy(write(tmp_path, f'[[deny]]\ntargets = ["*:1"]\nusers = ["{user}"]\n'))
+    assert caught.value.hint == BACKSLASH_HINT
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    assert load_policy(write(tmp_path, "\ufeff[[allow]]\ntargets = ['a.test:1']\n")).allow[0].text.startswith("a.test:1")
 
 
 @pytest.mark.parametrize("text", ["", "# none\n"])

@@ -13,7 +13,8 @@ from tunnelctl.cli.flags import CONFLICTS, COUNT, FILE, FLAGS, LEVEL, SECONDS, S
 from tunnelctl.cli.settings import Settings
 from tunnelctl.cli.values import Pair, read_value
 from tunnelctl.errors import SettingsError, UsageProblem
-from tunnelctl.proto.toml_lines import Path, TomlError, read_toml
+from tunnelctl.files import decode
+from tunnelctl.proto.toml_lines import BACKSLASH_HINT, Path, TomlError, has_control, read_toml
 
 COMMANDS = ("connect", "forward", "run", "serve")  # that read it
 KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
@@ -30,6 +31,8 @@ OVERRULED = {
     "verbose": ("quiet",),
     "quiet": ("verbose",),
 }
+
+MAY_HAVE_CONTROLS = ("password-command", "header")  # a script of several lines; a tab in a value
 
 WAYS = ("proxy", "pac")  # what names the proxies
 
@@ -64,17 +67,12 @@ class File(NamedTuple):
 
 def parse(content: bytes, path: str) -> File:
     """Raises SettingsError, which names file and line."""
+    text = decode(content, f"settings file {path}")
     try:
-        found, lines = read_toml(content.decode())
-    except UnicodeDecodeError:
-        raise SettingsError(f"settings file {path}", "it is not UTF-8") from None
+        found, lines = read_toml(text)
     except TomlError as error:
-        raise _at(path, error.line, error.cause) from None
+        raise SettingsError(f"settings file {path}, line {error.line}", error.cause, error.hint) from None
     return _Reader(path, lines).read(found)
-
-
-def _at(path: str, line: str | int, reason: str) -> SettingsError:
-    return SettingsError(f"settings file {path}, line {line}", reason)
 
 
 class _Reader:
@@ -130,6 +128,8 @@ class _Reader:
         try:
             for text in texts if flag.takes_value else ():
                 read_value(flag, text)
+                if has_control(text) and flag.name not in MAY_HAVE_CONTROLS:
+                    raise UsageProblem(flag.name, "a control character in it", BACKSLASH_HINT)
         except UsageProblem as problem:
             raise SettingsError(self._place(name), f"`{flag.name}`: {problem.cause}", problem.hint) from None
         return texts

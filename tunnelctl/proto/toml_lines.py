@@ -12,13 +12,17 @@ _TOKEN = re.compile(
 
 Path = tuple[str | int, ...]
 
+# People write CORP\user. TOML refuses most characters behind a backslash, and makes a control character of some of the others.
+BACKSLASH_HINT = r"in double quotes a backslash is written \\; in single quotes it stands for itself"
+_ESCAPE_FAULTS = ("unescaped", "invalid hex value", "escaped character")  # how tomllib's messages about an escape begin
+
 
 class TomlError(Exception):
-    """It is not TOML: on which line, and why."""
+    """It is not TOML: on which line, why, and what to do about it or ""."""
 
-    def __init__(self, line: int, cause: str) -> None:
-        super().__init__(line, cause)
-        self.line, self.cause = line, cause
+    def __init__(self, line: int, cause: str, hint: str = "") -> None:
+        super().__init__(line, cause, hint)
+        self.line, self.cause, self.hint = line, cause, hint
 
 
 def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
@@ -29,10 +33,23 @@ def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
         # Its message ends with `(at line 3, column 5)` or `(at end of document)`.
         cause, _, place = str(error).rpartition(" (at ")
         found = re.match(r"line (\d+)", place)
-        raise TomlError(int(found[1]) if found else text.rstrip().count("\n") + 1, cause[:1].lower() + cause[1:]) from None
+        line = int(found[1]) if found else text.rstrip().count("\n") + 1
+        cause = cause[:1].lower() + cause[1:]
+        raise TomlError(line, cause, BACKSLASH_HINT if _is_escape(cause, text, line) else "") from None
     except (RecursionError, ValueError):
         raise TomlError(_too_much(text), "brackets are nested too deeply, or a number is too long") from None
     return document, lines_of(text)
+
+
+def has_control(text: str) -> bool:
+    """Whether a control character is in it, white space round it aside: what a backslash is taken for where none was meant."""
+    return any(c < " " or c == "\x7f" for c in text.strip())
+
+
+def _is_escape(cause: str, text: str, line: int) -> bool:
+    """Whether a backslash is at fault; one at the end of a string escapes the quote that was to close it."""
+    unclosed = cause.startswith("illegal character") and text.split("\n")[line - 1].rstrip().endswith('\\"')
+    return unclosed or cause.startswith(_ESCAPE_FAULTS)
 
 
 def _too_much(text: str) -> int:

@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 from tunnelctl.errors import AddressError, SettingsError
 from tunnelctl.proto.address import shown
 from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy, Rule, parse_client, parse_rule
-from tunnelctl.proto.toml_lines import Path, TomlError, line_of, read_toml
+from tunnelctl.proto.toml_lines import BACKSLASH_HINT, Path, TomlError, has_control, line_of, read_toml
 from tunnelctl.server.in_force import counted
 from tunnelctl.server.text_file import read_text
 
@@ -49,7 +49,7 @@ def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
     try:
         document, lines = read_toml(text)
     except TomlError as error:
-        raise SettingsError(f"{what}, line {error.line}", f"it is not TOML: {error.cause}") from None
+        raise SettingsError(f"{what}, line {error.line}", f"it is not TOML: {error.cause}", error.hint) from None
     if not document:  # one that is written in place is empty for a moment: at SIGHUP that would take its deny rules away
         raise SettingsError(what, "there is no rule in it")
     return _File(what, lines).rules(document)
@@ -113,6 +113,8 @@ class _File:
             return []
         if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
             self._wrong(path, 'it is not a list of texts, as ["this"]')
+        if any(map(has_control, value)):
+            self._wrong(path, "a control character in it", BACKSLASH_HINT)
         if not value:
             self._wrong(path, "the list is empty", "leave out the key where it is for all")
         return value
