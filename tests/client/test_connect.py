@@ -191,7 +191,7 @@ def test_auth_file(tmp_path: Path) -> None:
     [
         {"header": ("no colon",)},
         {"header": ("A: b\r\nC: d",)},
-        {"header": ("Host: x",)},
+        {"header": ("Host: x", "Host: y")},
         {"header": ("Content-Length: 1",)},
         {"proxy_user": "u"},
     ],
@@ -558,6 +558,38 @@ def test_a_field_that_a_socks_proxy_cannot_be_told_is_warned_of_and_told_nobody_
     assert b"X-Team" not in proxy.heads[0]
     (warning,) = ended.trace.named("warning")
     assert warning == {"text": f"proxy {proxy.authority} is told no --header: SOCKS has no fields"}
+
+
+HOST = "--header: the nearest proxy is told Host 'edge.example' in place of the target; RFC 9112 has the two alike"
+
+
+def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> None:
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        for _ in range(3):
+            heads.append(next_head(peer))
+            peer.send(ESTABLISHED)
+
+    with ScriptedServer(script) as proxy:
+        chain = (proxy.url, "http://b.test:1", "http://c.test:2")
+        ended = connect(options(*chain, header=("Host: edge.example",)))
+    hosts = [[line for line in head.split(b"\r\n") if line.lower().startswith(b"host:")] for head in heads]
+    assert hosts == [[b"Host: edge.example"], [b"Host: c.test:2"], [b"Host: target.test:22"]]
+    assert ended.trace.named("warning") == [{"text": HOST}]
+
+
+def test_a_host_is_warned_of_once_and_only_where_it_is_sent() -> None:
+    for proxies, count in ((("http://a.test,http://b.test", "http://c.test"), 1), (("socks5://a.test",), 0), (("direct",), 0)):
+        trace = Recorder()
+        Ways(options(*proxies, header=("Host: edge.example",)), {}, trace)
+        assert [fields["text"] for fields in trace.named("warning")].count(HOST) == count
+
+
+def test_a_field_goes_out_in_the_octets_that_were_typed() -> None:
+    with ScriptedServer(echoes) as proxy:
+        program.connect(proxy.url, "target.test:22", "--header", "X-Name: Jürgen", "--header", "X-Raw: \udcfc")
+    assert "\r\nX-Name: Jürgen\r\nX-Raw: ".encode() + b"\xfc\r\n" in proxy.heads[0]
 
 
 @pytest.mark.parametrize("proxies", [("http://127.0.0.1:9",), ("socks5://127.0.0.1:9", "http://b.test,http://c.test")])

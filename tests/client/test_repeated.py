@@ -21,6 +21,8 @@ BASIC = "Basic dTpwYXNzd29yZA=="
         ("Cookie", "sid=s3cr3t; lang=de", "sid is s3cr3t", "sid is ***"),
         ("X-Other", "s3cr3t", "s3cr3t", "s3cr3t"),
         ("Cookie", "", "text", "text"),
+        ("Proxy-Authorization", "Bearer J\xc3\xbcrgen", "J\xc3\xbcrgen", "***"),
+        ("Proxy-Authorization", "Bearer J\xc3\xbcrgen", "are you Jürgen?", "are you ***?"),
     ],
 )
 def test_no_secret_of_the_request_is_shown(name: str, value: str, repeated: str, hidden: str) -> None:

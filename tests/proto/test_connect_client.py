@@ -60,10 +60,19 @@ class TestRequest:
         request = ConnectClient(TARGET, (("user-agent", "curl/8"),)).request()
         assert request.endswith(b"\r\nHost: example.com:22\r\nuser-agent: curl/8\r\n\r\n")
 
-    @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding", "HOST"])
+    @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
     def test_c2_c4_fields_that_are_not_the_users_to_set(self, name):
         with pytest.raises(UsageProblem, match=name):
             ConnectClient(TARGET, ((name, "0"),))
+
+    @pytest.mark.parametrize("name", ["Host", "HOST"])
+    def test_a_host_of_the_users_takes_the_place_of_the_targets_and_comes_first(self, name):
+        request = ConnectClient(TARGET, (("X", "1"), (name, "edge.example"), ("User-Agent", "a"))).request()
+        assert request == b"CONNECT example.com:22 HTTP/1.1\r\nHost: edge.example\r\nX: 1\r\nUser-Agent: a\r\n\r\n"
+
+    def test_a_request_has_one_host(self):
+        with pytest.raises(UsageProblem, match="header Host: a request has one"):
+            ConnectClient(TARGET, (("Host", "a"), ("host", "a")))
 
     @pytest.mark.parametrize("field", [("X", "a\r\nY: b"), ("X\n", "a"), ("", "a"), ("X", "€")])
     def test_v17_fields_that_cannot_be_sent(self, field):

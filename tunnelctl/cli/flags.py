@@ -173,8 +173,9 @@ FLAGS = (
     Flag(
         "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", REACH, "Proxy",
         repeat=True,
-        detail="With several proxies it goes to the nearest one; where that speaks SOCKS, to none. A field of the name User-Agent "
-        "replaces ours.",
+        detail="With several proxies it goes to the nearest one; where that speaks SOCKS, to none. A value is sent as "
+        "it was typed, in UTF-8. A field of the name User-Agent replaces ours. So does Host, with a warning: some proxies are "
+        "name-based virtual hosts and need their own name there; others refuse a Host that is not the target.",
     ),
     Flag(
         "timeout", "", "SECONDS", SECONDS, "limit for the whole way to the tunnel; 0 is none", REACH, "Time limits",

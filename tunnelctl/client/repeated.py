@@ -16,7 +16,8 @@ class Repeated:
 
     def __init__(self, sent: Fields) -> None:
         # The longest first: one may be a part of another.
-        self._secrets = sorted({secret for name, value in sent if name.lower() in SECRET for secret in _secrets(value)}, key=_order)
+        secrets = (secret for name, value in sent if name.lower() in SECRET for secret in _secrets(value))
+        self._secrets = sorted({form for secret in secrets for form in _forms(secret)}, key=_order)
 
     def hidden(self, text: str) -> str:
         """The text without them, nor the beginning of one where it was cut."""
@@ -27,6 +28,11 @@ class Repeated:
     def hidden_in_head(self, head: bytes) -> bytes:
         """The head of an answer, without what is secret in it."""
         return self.hidden(_SECRET_LINE.sub(rb"\1***", head).decode("latin-1")).encode("latin-1")
+
+
+def _forms(secret: str) -> tuple[str, str]:
+    """A secret as a field has it, octet for octet, and as a page in UTF-8 does."""
+    return secret, secret.encode("latin-1").decode("utf-8", "backslashreplace")
 
 
 def _order(secret: str) -> tuple[int, str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.failover import DeadProxies
     from tunnelctl.client.options import ReachOptions
     from tunnelctl.client.pac import Pac
+    from tunnelctl.proto.fields import Fields
     from tunnelctl.stream.tls_settings import TLSClient
 
 _ANYWHERE = Address("localhost", 443)  # a target that a request can be made for, where only its fields are looked at
@@ -44,6 +45,7 @@ class Ways:
         if self._extra:
             ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
         self.timeout = options.timeout or inf  # seconds for the whole way, whichever it is
+        self._warned_of_host = False
         self._hops: dict[Chain, tuple[Hop, ...]] = {}
         self._hop = cache(self._make_hop)  # chains share proxies: each is logged in to, and warned of, as one
         self._target_tls = self._tls_to_target()
@@ -146,9 +148,18 @@ class Ways:
         if fields and protocol != "http":
             self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
             fields = ()
+        self._warn_of_host(fields)
         typed = header.get(fields, "proxy-authorization") is not None  # then that is what the user wants it to be told
         login = None if typed else self._login(proxy, nearest)
         return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login)
+
+    def _warn_of_host(self, fields: Fields) -> None:
+        """Warns once of a Host that is the user's: most proxies refuse a request whose Host is not its target."""
+        host = header.get(fields, "host")
+        if host is not None and not self._warned_of_host:
+            self._warned_of_host = True
+            text = f"--header: the nearest proxy is told Host {host!a} in place of the target; RFC 9112 has the two alike"
+            self._trace("warning", text=text)
 
     def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
         """How TLS is spoken to a proxy. A certificate of ours, and a pin, are for one of them: the first."""

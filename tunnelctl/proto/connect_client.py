@@ -29,8 +29,8 @@ MAX_INFORMATIONAL = 20  # 1xx answers skipped: more are no news but a stall
 MAX_EXCERPT = 4096  # octets of the body of a refusal: a screen of text
 SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
 
-# These decide where the request ends and for whom it is; a CONNECT has no content (RFC 9110 section 9.3.6).
-_OURS = frozenset({"host", "content-length", "transfer-encoding"})
+# These decide where the request ends; a CONNECT has no content (RFC 9110 section 9.3.6).
+_OURS = frozenset({"content-length", "transfer-encoding"})
 # A TLS server that is spoken to in the clear mostly closes, and says nothing.
 IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
 
@@ -71,6 +71,9 @@ class ConnectClient:
     def __init__(self, target: Address, fields: Fields = (), keep: bool = False) -> None:
         """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or is not the user's to set.
 
+        A Host among them takes the place of the target's, which RFC 9112 section 3.2 does not allow: it is for proxies that are
+        name-based virtual hosts, chosen by that field. The request line has the target all the same.
+
         keep: after a 407 the connection is wanted for the next request (NTLM and Negotiate authenticate a connection), so the
         body of a 407 is read to its end
         """
@@ -81,7 +84,7 @@ class ConnectClient:
         if header.get(fields, "user-agent") is None:
             fields = (("User-Agent", f"tunnelctl/{__version__}"), *fields)
         self._target = target
-        self._fields = (("Host", str(target)), *fields)
+        self._fields = _with_host(fields, str(target))
         self._reader = HeadReader(CLIENT_LIMITS, strict=False)
         self._informational = 0
         self._done = False
@@ -172,6 +175,16 @@ class ConnectClient:
 
     def _malformed(self, cause: str, hint: str = "") -> MalformedAnswer:
         return MalformedAnswer(f"answer to CONNECT {self._target}", cause, hint)
+
+
+def _with_host(fields: Fields, target: str) -> Fields:
+    """The fields with one Host before all others (RFC 9110 section 7.2)."""
+    given = header.get_all(fields, "host")
+    if not given:
+        return (("Host", target), *fields)
+    if len(given) > 1:
+        raise UsageProblem("header Host", "a request has one, and here are several")
+    return (("Host", given[0]), *(field for field in fields if field[0].lower() != "host"))
 
 
 class _RefusalReader:

@@ -46,11 +46,17 @@ def check(name: str, value: str) -> None:
 
 
 def parse(text: str) -> Field:
-    """A field as the user types it: 'Name: value'. Raises UsageProblem; the value may be a secret and is not repeated."""
+    """A field as the user types it: 'Name: value'. Raises UsageProblem; the value may be a secret and is not repeated.
+
+    The value goes out in the octets that were typed, as curl sends it: UTF-8, or what was none and came as surrogate escapes.
+    """
     name, colon, value = text.partition(":")
     if not colon:
         raise UsageProblem("--header", "no colon in it", hint="write it as 'Name: value'")
-    value = value.strip(BLANKS)
+    try:
+        value = value.strip(BLANKS).encode("utf-8", "surrogateescape").decode("latin-1")
+    except UnicodeEncodeError:
+        raise UsageProblem(f"--header {name!a}", "half a character in its value") from None
     check(name, value)
     return name, value
 
