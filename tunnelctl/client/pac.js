@@ -1,5 +1,5 @@
 // The functions that a PAC file may call, written from the Netscape specification of 1996, its description on MDN, and Microsoft's
-// page on the IPv6 extension ("Ex"). No name is looked up here: the addresses that are known stand in a table, and for a name that is
+// page on the IPv6 extension ("Ex"); and what else the helper code of Firefox and Chromium defines, for scripts use that too. No name is looked up here: the addresses that are known stand in a table, and for a name that is
 // not in it the script is stopped, and run again when it is.
 
 const tunnelctl = (() => {
@@ -67,6 +67,11 @@ const tunnelctl = (() => {
       if (!head || tail === null) return null;
       if (halves.length === 1) return head.length === 16 ? head : null;
       return head.length + tail.length <= 14 ? [...head, ...Array(16 - head.length - tail.length).fill(0), ...tail] : null;
+    },
+
+    // IPv4 as IPv6 has it, ::ffff:0:0/96.
+    mapped(octets) {
+      return octets.length === 4 ? [...Array(10).fill(0), 255, 255, ...octets] : octets;
     },
 
     startAlike(first, second, bits) {
@@ -159,6 +164,16 @@ function isInNet(host, pattern, mask) {
   return Boolean(network && bits && address) && bits.every((octet, place) => (network[place] & octet) === (address[place] & octet));
 }
 
+function isValidIpAddress(text) {
+  return tunnelctl.octets4(text) !== null;
+}
+
+// The address as a number of 32 bits with a sign, for & and |.
+function convert_addr(text) {
+  const octets = String(text).split(".");
+  return [0, 1, 2, 3].reduce((number, place) => (number << 8) | (octets[place] & 255), 0);
+}
+
 function myIpAddress() {
   return tunnelctl.own().find(tunnelctl.octets4) || tunnelctl.own()[0] || "127.0.0.1";
 }
@@ -179,7 +194,9 @@ function isInNetEx(host, prefix) {
   const [base, length] = String(prefix).split("/");
   const network = tunnelctl.octets(base);
   if (!network || !/^\d{1,3}$/.test(length) || Number(length) > 8 * network.length) return false;
-  return tunnelctl.addresses(host).some((address) => tunnelctl.startAlike(tunnelctl.octets(address), network, Number(length)));
+  // Chromium compares addresses of both kinds, IPv4 by its IPv4-mapped form.
+  const bits = Number(length) + 8 * (16 - network.length), wide = tunnelctl.mapped(network);
+  return tunnelctl.addresses(host).some((address) => tunnelctl.startAlike(tunnelctl.mapped(tunnelctl.octets(address)), wide, bits));
 }
 
 // IPv6 before IPv4, each in the order of its numbers.
@@ -198,6 +215,10 @@ function getClientVersion() {
 function alert(text) {
   tunnelctl.alert(text);
 }
+
+// As var, so that a script may have variables of these names.
+var wdays = { SUN: 0, MON: 1, TUE: 2, WED: 3, THU: 4, FRI: 5, SAT: 6 };
+var months = { JAN: 0, FEB: 1, MAR: 2, APR: 3, MAY: 4, JUN: 5, JUL: 6, AUG: 7, SEP: 8, OCT: 9, NOV: 10, DEC: 11 };
 
 function weekdayRange(...given) {
   const [args, get] = tunnelctl.timed(given);

@@ -40,6 +40,9 @@ PROCESS_SECONDS = 20.0  # for its process, with starting on a busy machine
 # Only the route to them is asked for; nothing is sent. They are nobody's (RFC 5737, RFC 3849), so the default route counts.
 _ANYWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
+# What V8 prints when it aborts for want of memory.
+_TOO_LARGE = (b"out of memory", b"invalid size", b"invalid array length", b"invalid table size")
+
 _HERE = Path(__file__).parent
 
 
@@ -140,18 +143,19 @@ class Pac:
 def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
     """What pac_worker reports. -P, because the directory of its file holds modules of ours that it must not import."""
     command = [sys.executable, "-P", str(_HERE / "pac_worker.py")]
-    slow, dead = f"no answer within {SCRIPT_SECONDS} s", "it brought the JavaScript engine down"
+    slow = f"no answer within {SCRIPT_SECONDS} s"
     try:
         octets = json.dumps({**task, "helpers": (_HERE / "pac.js").read_text("utf-8")}).encode()
-        ended = subprocess.run(
-            command, input=octets, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PROCESS_SECONDS, check=False
-        )
+        ended = subprocess.run(command, input=octets, capture_output=True, timeout=PROCESS_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return _failure(slow)
     except OSError as error:  # no descriptor left, or no memory
         return _failure(f"its process cannot be started: {reason(error)}")
+    if ended.returncode == -signal.SIGALRM:
+        return _failure(slow)
     if ended.returncode:
-        return _failure(slow if ended.returncode == -signal.SIGALRM else dead)
+        large = any(text in ended.stderr for text in _TOO_LARGE)
+        return _failure(f"it brought the JavaScript engine down{': it wants too much memory' if large else ''}")
     return {**_failure(""), **json.loads(ended.stdout)}
 
 

@@ -1,7 +1,12 @@
-"""Runs a PAC script once. A program of its own: V8 aborts its process when memory runs out in the wrong moment
-(`new Array(2 ** 28).fill(1)` is enough), and prints its stack.
+"""Runs a PAC script once, within bounds of time and memory. A program of its own, because V8 keeps neither bound by itself:
 
-One JSON object in at stdin, one out at stdout. It is started as a file and imports nothing of ours.
+- It aborts its process when memory runs out in the wrong moment, and prints its stack.
+- Its limit is on its heap. The content of typed arrays, of WebAssembly and of large strings lies outside, and one allocation may
+  overshoot it.
+- It is interrupted between the steps of a script. `new Array(2 ** 28).fill(1)` is one step and takes half a minute.
+
+So a thread beside V8 looks at the clock and at the memory of the process, and ends it with a report. One JSON object comes in at
+stdin, one goes out at stdout. It is started as a file and imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -11,30 +16,46 @@ import os
 import resource
 import signal
 import sys
+from threading import Lock, Thread
+from time import monotonic, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
-# What V8 may keep, and what the process may have in all: V8 overshoots its own limit by what one allocation can be, and reserves
-# half a GiB to begin with.
-HEAP, PROCESS = 64 << 20, 2 << 30
+MIB = 1 << 20
+HEAP = 64 * MIB  # what V8 may keep
+PROCESS = 128 * MIB  # what the process may have more than at the start of the script; garbage that is not yet collected counts
+# What it may allocate, touched or not. Only where the thread does not get its turn is this what ends a script.
+DATA = 512 * MIB
+
+TICK = 0.01  # seconds between two looks; a script that fills memory gets through some 30 MiB meanwhile
+LATE = 0.25  # seconds that V8 has for its own interrupt, which can tell the line, or for a report
 
 # Characters of an answer and of a name, alerts that are kept, and characters of each: as in pac.js.
 MAX_ANSWER, MAX_NAME, MAX_ALERTS, MAX_ALERT = 4096, 255, 20, 200
+
+# How V8 tells a script that an array buffer, or memory of WebAssembly, is not to be had.
+_NO_MEMORY = ("Array buffer allocation failed", "Out of memory", "could not allocate memory")
+
+_ending = Lock()  # whoever has it ends the process
 
 
 def main() -> None:
     task = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (PROCESS, PROCESS))
-    signal.alarm(2 * task["seconds"])  # nobody may be left who would end us
-    status = 1
+    signal.alarm(3 * task["seconds"])  # nobody may be left who would end us
     try:
-        os.write(1, json.dumps(_evaluate(task)).encode())
-        status = 0
+        _end(_evaluate(task))
     finally:
-        os._exit(status)  # not by way of V8, whose threads may be waited for without end
+        os._exit(1)  # not by way of V8, whose threads may be waited for without end
+
+
+def _end(report: dict[str, Any]) -> NoReturn:
+    """The first report counts. The lock is kept."""
+    _ending.acquire()
+    os.write(1, json.dumps(report).encode())
+    os._exit(0)
 
 
 def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
@@ -45,19 +66,65 @@ def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # no package, or none for this machine: the loader, ctypes and the package each raise their own
         return {"absent": str(error) or type(error).__name__}
     engine.set_hard_memory_limit(HEAP)
+    engine.eval(f"{task['helpers']}\ntunnelctl.begin(...{_literal([task['known'], task['own'], task['room']])})")
+    until = monotonic() + task["seconds"]
+    _limit_data()
+    slow = {"failure": f"no answer within {task['seconds']} s"}
+    Thread(target=_watch, args=(until + LATE, resident() + PROCESS, slow), daemon=True).start()
+
+    def run(code: str) -> object:
+        return engine.eval(code, timeout_sec=max(0.001, until - monotonic()))
+
     failure = ""
     try:
-        engine.eval(f"{task['helpers']}\ntunnelctl.begin(...{_literal([task['known'], task['own'], task['room']])})")
-        engine.eval(f"{task['script']}\n//# sourceURL=script", timeout_sec=task["seconds"])
-        engine.eval(f"tunnelctl.run(...{_literal([task['url'], task['host']])})", timeout_sec=task["seconds"])
+        try:
+            run(f"{task['script']}\n//# sourceURL=script")
+            run(f"tunnelctl.run(...{_literal([task['url'], task['host']])})")
+        except (JSTimeoutException, JSOOMException):  # which are of the next kind as well
+            raise
+        except JSEvalException as error:
+            failure = str(error).partition("\n")[0].replace("<anonymous>", "script")
+            if any(text in failure for text in _NO_MEMORY):
+                return too_large(DATA)
+        return _checked(json.loads(str(run("tunnelctl.report()"))), failure, task["room"])
     except JSTimeoutException:
-        return {"failure": f"no answer within {task['seconds']} s"}
+        return slow
     except JSOOMException:
-        return {"failure": f"it wants more than {HEAP >> 20} MiB of memory"}
-    except JSEvalException as error:
-        failure = str(error).partition("\n")[0].replace("<anonymous>", "script")
-    report = json.loads(str(engine.eval("tunnelctl.report()", timeout_sec=task["seconds"])))
-    return _checked(report, failure, task["room"])
+        return too_large(HEAP)
+
+
+def _watch(until: float, most: int, slow: dict[str, Any]) -> None:
+    """Ends the process when its time is up, or when more than `most` bytes of memory are its own."""
+    while monotonic() < until:
+        if resident() > most:
+            _end(too_large(PROCESS))
+        sleep(TICK)
+    _end(slow)
+
+
+def too_large(limit: int) -> dict[str, Any]:
+    """The report of a script that exceeds one of the limits on memory."""
+    return {"failure": f"it takes more than {limit // MIB} MiB of memory"}
+
+
+def resident() -> int:
+    """The memory of this process, in bytes. Without /proc it is the most that there ever was."""
+    try:
+        with open("/proc/self/statm") as numbers:
+            return int(numbers.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _limit_data() -> None:
+    """Only now: V8 reserves half a GiB when it starts."""
+    try:
+        with open("/proc/self/statm") as numbers:
+            data = int(numbers.read().split()[5]) * resource.getpagesize()
+    except OSError:
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (data + DATA, data + DATA))
 
 
 def _literal(value: object) -> str:
