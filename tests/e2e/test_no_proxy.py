@@ -39,8 +39,9 @@ def test_connect_tells_with_v_and_only_then() -> None:
     assert {event["variable"] for event in events} == {"no_proxy"}
 
 
-def test_without_a_proxy_no_entry_matters() -> None:
-    done = run("connect", "-v", "127.0.0.1", "9", env={"no_proxy": ENVIRON["no_proxy"]})
+@pytest.mark.parametrize("proxy", [{}, {"TUNNELCTL_PROXY": "direct"}])
+def test_without_a_proxy_no_entry_matters(proxy: dict[str, str]) -> None:
+    done = run("connect", "-v", "127.0.0.1", "9", env={"no_proxy": ENVIRON["no_proxy"], **proxy})
     assert ignored(done.stderr) == []
 
 

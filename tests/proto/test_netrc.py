@@ -22,7 +22,7 @@ SECRET = "canary-7f3a"
         ("machine h user u password p", [Entry("h", "u", "p")]),
         ("machine h login password password login", [Entry("h", "password", "login")]),
         ("machine h\nmachine i login u\ndefault password p", [Entry("h"), Entry("i", "u"), Entry("", "", "p")]),
-        ("machine h login CORP\\user password a\\b#c\"d", [Entry("h", "CORP\\user", 'a\\b#c"d')]),
+        ('machine h login CORP\\user password a\\b#c"d', [Entry("h", "CORP\\user", 'a\\b#c"d')]),
         ('machine h login "two words" password "a\\"b\\\\c\\n\\t\\r\\x"', [Entry("h", "two words", 'a"b\\c\n\t\rx')]),
         ('machine h password "" login u', [Entry("h", "u", "")]),
         ("# machine g\nmachine h #x password q\n#\npassword p", [Entry("h", "", "p")]),

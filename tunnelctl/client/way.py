@@ -66,7 +66,7 @@ class Ways:
         """The chains for the targets that NO_PROXY does not name. Where that is asked for, it is told what NO_PROXY has in vain."""
         options = self._options
         route = choose_route(None, options.proxy, self._environ)
-        if (options.verbose or options.json) and route.origin in VARIABLES:
+        if (options.verbose or options.json) and route.origin in VARIABLES and any(route.chains):
             for variable, entry, cause in ignored_entries(self._environ):
                 self._trace("ignored", variable=variable, entry=entry, cause=cause)
         return route.chains
