@@ -40,6 +40,11 @@ class Forwarding(Proxy):
         wait_until(lambda: len(self.events("failed")) >= count, what=f"{count} failures")
         return self.events("failed")
 
+    def ended_tunnels(self, count: int = 1) -> list[dict[str, object]]:
+        """The tunnels that have ended, once there are so many."""
+        wait_until(lambda: len(self.events("ended")) >= count, what=f"{count} ends")
+        return self.events("ended")
+
 
 def spec(target: ScriptedServer, place: str = "0") -> str:
     return f"{place}:{target.authority}"

@@ -295,6 +295,29 @@ def test_a_client_that_leaves_while_the_proxy_is_silent_is_let_go() -> None:
     assert forwarding.events("failed") == []
 
 
+@pytest.mark.parametrize("dynamic", [False, True], ids=["-L", "-D"])
+def test_a_client_that_ends_its_side_while_the_proxy_is_silent_is_let_go(dynamic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where --timeout sets no limit; and the drain does not wait for it."""
+    monkeypatch.setattr(local_session, "HALF_CLOSED_SECONDS", BRIEF)
+
+    def silent(peer: Conversation) -> None:
+        peer.read_head()
+        peer.wait_gone()
+
+    ports: dict[str, tuple[str, ...]] = {"dynamic": ("0",)} if dynamic else {}
+    local = () if dynamic else ("0:host.test:22",)
+    with ScriptedServer(silent) as proxy:
+        with Forwarding(*local, **ports, proxy=via(proxy), timeout=0.0, drain=600.0) as forwarding, forwarding.open() as client:
+            if dynamic:
+                client.send(b"CONNECT host.test:22 HTTP/1.1\r\nHost: host.test:22\r\n\r\n")
+            wait_until(lambda: bool(proxy.heads and proxy.heads[0]))
+            half_close(client)
+            assert is_reset(client)
+            forwarding.signal()
+            assert forwarding.ended() == 0
+    assert forwarding.events("failed") == []
+
+
 def test_what_a_unix_client_sent_before_it_closed_arrives(tmp_path: Path) -> None:
     """The kernel tells of its end before the tunnel stands; a TCP client that closes is not even noticed then."""
     got, may_answer = [], threading.Event()
@@ -351,7 +374,7 @@ def test_out_of_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(accept, "EXHAUSTED_PAUSE", 0.01)
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(socket.socket, "_accept", limited, raising=False)
+            patch.setattr(socket.socket, "_accept", limited)
             with forwarding.open() as client:
                 assert client.echoes()
         assert forwarding.warnings == ["no new connections: Too many open files; 0 are open, and go on"]

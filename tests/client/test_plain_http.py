@@ -1,6 +1,7 @@
 """Plain http requests at a dynamic port, through a proxy that knows CONNECT only, to a real web server and to scripted ones."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from tests.client.forwarding import Forwarding, half_close
 from tests.peers.https import web_server
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
-from tests.peers.scripted import Conversation, ScriptedServer, refusing_port, sample
+from tests.peers.scripted import Conversation, Script, ScriptedServer, refusing_port, sample
 from tests.server.harness import Client, parse
+from tunnelctl.client import local_session, plain_http
 
 DATA = sample(700_000)
+BRIEF = 0.3
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -222,6 +225,133 @@ def test_silence_ends_it() -> None:
             assert client.answer().status == 502
             wait_until(lambda: bool(forwarding.events("ended")))
     assert forwarding.events("ended")[0]["cause"] == "idle"
+
+
+# --- a client that leaves: each of these answers would never come, and nothing else ends the wait
+
+
+def silent(peer: Conversation) -> None:
+    """Takes all, and says nothing more than it has said."""
+    peer.read_head()
+    peer.wait_gone()
+
+
+def half_a_head(peer: Conversation) -> None:
+    peer.read_head()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-")
+    peer.wait_gone()
+
+
+def half_a_body(peer: Conversation) -> None:
+    peer.read_head()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+    peer.wait_gone()
+
+
+WAITS = {
+    "for the head": (silent, ()),
+    "inside the head": (half_a_head, ()),
+    "inside the body": (half_a_body, ()),
+    "for 100": (silent, ("Content-Length: 4", "Expect: 100-continue")),
+    "for the rest of the request": (silent, ("Content-Length: 4",)),
+}
+waits = pytest.mark.parametrize(("script", "fields"), WAITS.values(), ids=WAITS)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit on half-closed clients that a test can wait for."""
+    monkeypatch.setattr(plain_http, "HALF_CLOSED_SECONDS", BRIEF)
+    monkeypatch.setattr(local_session, "HALF_CLOSED_SECONDS", BRIEF)
+
+
+@waits
+@pytest.mark.usefixtures("brief")
+def test_a_client_that_ends_its_side_is_not_waited_for_without_end(script: Script, fields: tuple[str, ...]) -> None:
+    """The drain would wait for it as well: it is longer than the test may take."""
+    with ScriptedServer(script) as server, Forwarding(dynamic=("0",), proxy=("direct",), drain=600.0) as forwarding:
+        with forwarding.open() as client:
+            client.send(get(server, *fields))
+            wait_until(lambda: bool(server.heads and server.heads[0].endswith(b"\r\n\r\n")))
+        (ended,) = forwarding.ended_tunnels()
+        assert ended["ended_by"] == "client"
+        forwarding.signal()
+        assert forwarding.ended() == 0
+
+
+@waits
+def test_a_client_that_resets_is_let_go_at_once(script: Script, fields: tuple[str, ...]) -> None:
+    with ScriptedServer(script) as server, Forwarding(dynamic=("0",), proxy=("direct",), drain=600.0) as forwarding:
+        with forwarding.open() as client:
+            client.send(get(server, *fields))
+            wait_until(lambda: bool(server.heads and server.heads[0].endswith(b"\r\n\r\n")))
+            client.reset()
+        (ended,) = forwarding.ended_tunnels()
+        assert (ended["ended_by"], ended["cause"]) == ("client", "reset")
+    assert forwarding.events("failed") == []
+
+
+def test_a_client_that_ends_its_side_has_its_answer_still(port: Forwarding) -> None:
+    """RFC 9112 section 9.6: it may have nothing more to ask, and wait."""
+    ended = threading.Event()
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        assert ended.wait(20)
+        peer.send(OK)
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server) + get(server))
+        half_close(client)
+        ended.set()
+        for _ in range(2):
+            assert client.head().startswith(b"HTTP/1.1 200")
+            assert client.exactly(2) == b"ok"
+
+
+def test_the_limit_begins_anew_with_each_byte(port: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, paces = 1.0, 15
+    monkeypatch.setattr(plain_http, "HALF_CLOSED_SECONDS", limit)
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % paces)
+        for _ in range(paces):
+            time.sleep(limit / 10)  # a slow server is what is tested
+            peer.send(b"x")
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server))
+        half_close(client)
+        client.head()
+        assert client.exactly(paces) == b"x" * paces
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_client_that_waits_behind_its_end_is_told(port: Forwarding) -> None:
+    with ScriptedServer(silent) as server, port.open() as client:
+        client.send(get(server))
+        half_close(client)
+        assert client.answer().status == 502
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_client_of_a_unix_socket_that_has_left(tmp_path: Path) -> None:
+    """The kernel tells of its end as of a reset; what it sent is the server's all the same."""
+    taken = threading.Event()
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        assert peer.read_exactly(4) == b"body"
+        taken.set()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as server, Forwarding(dynamic=(f"{tmp_path}/s",), proxy=("direct",)) as forwarding:
+        with forwarding.open() as client:
+            client.send(get(server, "Content-Length: 4", method="POST", body=b"body"))
+        (ended,) = forwarding.ended_tunnels()
+        assert (ended["ended_by"], ended["cause"]) == ("client", "half-closed")
+    assert taken.is_set()
 
 
 def test_a_client_that_does_not_read_holds_the_server_back(port: Forwarding) -> None:

@@ -4,14 +4,15 @@ It fails alone, and visibly: the program at the other end sees an error of its o
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import TypeVar
 
 from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.kernel import CancelScope, move_on_after
+from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.local_server import PLAIN, Credentials, LocalRefusal, LocalRequest, LocalServer, granted, refused
@@ -21,7 +22,13 @@ from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
 
+T = TypeVar("T")
+
 REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; one that never does holds a descriptor
+
+# A client that has ended its side may wait for its answer still (RFC 9112 section 9.6), or it may be gone: a FIN does not tell. So
+# it is given this long without a byte, which is what --half-close-timeout of `serve` is unless it is set.
+HALF_CLOSED_SECONDS = 60.0
 
 # After a refusal, the rest of what the client sends is read for a moment: closing with unread bytes would send a reset, which can
 # overtake the answer (RFC 9112 section 9.6).
@@ -158,15 +165,34 @@ class LocalSession:
 
     async def _open_watching(self, target: Address) -> Tunnel | None:
         begun = monotonic()
+        opened = await self._attended(self._open(target))
+        if opened is None:
+            return None
+        tunnel, way = opened
+        who = {"connection": self._number, "client": self._client}
+        self._shared.trace("opened", **who, target=str(target), via=way.via, elapsed=monotonic() - begun)
+        return tunnel
+
+    async def _attended(self, work: Awaitable[T]) -> T | None:
+        """What comes of `work`; None if the client has gone, or ended its side HALF_CLOSED_SECONDS ago."""
+
+        def hasten() -> None:
+            scope.deadline = current_time() + HALF_CLOSED_SECONDS
+
         with CancelScope() as scope:
-            # A client of a unix socket that has sent all it wants and closed looks the same, and what it sent is to be delivered.
-            if self.stream.socket.family != socket.AF_UNIX:
-                self.stream.on_broken(scope.cancel)
-            tunnel, way = await self._open(target)
-            who = {"connection": self._number, "client": self._client}
-            self._shared.trace("opened", **who, target=str(target), via=way.via, elapsed=monotonic() - begun)
-            return tunnel
+            self.watch(hasten, scope.cancel)
+            return await work
         return None
+
+    def watch(self, ended: Callable[[], None], gone: Callable[[], None]) -> None:
+        """Watches the client while something else is waited for. Each is called once, in no task.
+
+        ended: called when the client sends nothing more; gone: called when it hears nothing more
+        """
+        self.stream.on_peer_closed(ended)
+        # A client of a unix socket that has sent all it wants and closed looks gone, and what it sent is to be delivered.
+        if self.stream.socket.family != socket.AF_UNIX:
+            self.stream.on_broken(gone)
 
     async def _open(self, target: Address) -> Opened:
         shared = self._shared

@@ -5,7 +5,7 @@ from errno import ETIMEDOUT
 import h11
 
 from tunnelctl.client.hop import Tunnel
-from tunnelctl.client.local_session import REQUEST_SECONDS, LocalSession
+from tunnelctl.client.local_session import HALF_CLOSED_SECONDS, REQUEST_SECONDS, LocalSession
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after
 from tunnelctl.errors import TunnelctlError, reason
 from tunnelctl.proto import refusal
@@ -67,6 +67,8 @@ class _Exchange:
         self._server = h11.Connection(h11.CLIENT)
         self._scope = CancelScope()
         self._answered = False
+        self._limit = session.idle  # seconds without a byte
+        self._client_ended = self._client_gone = False
         self._ended_by = "right"
         self._moved = [0, 0]
 
@@ -75,12 +77,15 @@ class _Exchange:
         try:
             with self._scope:
                 self._touch()
+                self._session.watch(self._hasten, self._leave)
                 await self._to_server(request)
                 await self._both()
                 cause = "eof"
+            if self._client_gone:
+                raise ConnectionResetError("the client has gone")
             if self._scope.cancelled_caught:
-                cause, self._ended_by = "idle", ""
-                raise TimeoutError(ETIMEDOUT, f"no byte moved for {self._session.idle:g} s")
+                cause, self._ended_by = ("half-closed", "left") if self._client_ended else ("idle", "")
+                raise TimeoutError(ETIMEDOUT, f"no byte moved for {self._limit:g} s")
         except (h11.ProtocolError, OSError) as error:
             self._broken(error)
         finally:
@@ -159,14 +164,26 @@ class _Exchange:
 
     def _broken(self, error: Exception) -> None:
         """Tells the client while it can be told; behind the head of an answer, only a reset says that it is not whole."""
-        if self._answered or self._client.our_state is not h11.SEND_RESPONSE:
+        if self._answered or self._client_gone or self._client.our_state is not h11.SEND_RESPONSE:
             raise ConnectionResetError("the exchange broke") from error
         cause = reason(error) if isinstance(error, OSError) else str(error)
-        answer = refusal.bad_request(f"malformed request: {cause}") if self._ended_by == "left" else _bad_gateway(cause)
+        malformed = self._ended_by == "left" and not isinstance(error, TimeoutError)
+        answer = refusal.bad_request(f"malformed request: {cause}") if malformed else _bad_gateway(cause)
         raise NotForUs(answer) from error
 
+    def _hasten(self) -> None:
+        """The client sends nothing more: it waits for its answer, or it has gone."""
+        self._client_ended = True
+        self._limit = min(self._limit, HALF_CLOSED_SECONDS)
+        self._touch()
+
+    def _leave(self) -> None:
+        """The client has gone, and nobody waits for the answer."""
+        self._client_gone, self._ended_by = True, "left"
+        self._scope.cancel()
+
     def _touch(self) -> None:
-        self._scope.deadline = current_time() + self._session.idle
+        self._scope.deadline = current_time() + self._limit
 
 
 def _bad_gateway(cause: str) -> Refusal:
