@@ -1,5 +1,6 @@
 """Plain http requests at a dynamic port, through a proxy that knows CONNECT only, to a real web server and to scripted ones."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -8,13 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.client.forwarding import Forwarding, half_close
+from tests.client.forwarding import Forwarding, half_close, is_reset
 from tests.peers.https import web_server
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import Conversation, Script, ScriptedServer, refusing_port, sample
 from tests.server.harness import Client, parse
 from tunnelctl.client import local_session, plain_http
+from tunnelctl.proto.proxy_status import parse as proxy_status
 
 DATA = sample(700_000)
 BRIEF = 0.3
@@ -57,9 +59,24 @@ def test_what_the_server_sees(port: Forwarding) -> None:
         client.send(get(server, "Proxy-Connection: keep-alive", "Accept: */*"))
         head = client.head()
         assert client.exactly(2) == b"ok"
-        expected = f"GET /x HTTP/1.1\r\nHost: {server.authority}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-        assert server.heads == [expected.encode()]
-    assert b"HTTP/1.1 200 OK\r\n" in head
+        (via,) = re.findall(rb"\r\nVia: 1\.1 tunnelctl-[0-9a-f]{8}(?=\r\n)", head)
+        expected = f"GET /x HTTP/1.1\r\nHost: {server.authority}\r\nAccept: */*".encode() + via + b"\r\nConnection: close\r\n\r\n"
+        assert server.heads == [expected]
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_request_that_comes_round_is_refused(port: Forwarding) -> None:
+    """RFC 9110 section 7.6.3. The name is learnt as a loop would learn it: from the request that was forwarded."""
+    with ScriptedServer(answering(OK)) as server, port.open() as client:
+        client.send(get(server, "Via: 1.0 other"))
+        client.head()
+        assert client.exactly(2) == b"ok"
+        assert server.heads[0].count(b"\r\nVia: ") == 2
+        (name,) = re.findall(rb"tunnelctl-[0-9a-f]{8}", server.heads[0])
+        client.send(get(server, f"Via: 1.0 other, 1.1 {name.decode()}"))
+        answer = client.answer()
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+    assert len(server.heads) == 1
 
 
 def test_requests_for_several_hosts_on_one_connection(port: Forwarding) -> None:
@@ -124,20 +141,50 @@ def test_an_answer_that_ends_with_the_connection(port: Forwarding) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "cause"),
+    ("data", "cause", "error"),
     [
-        (b"", b"it closed the connection"),
-        (b"HTTP/1.1 20", b"it closed the connection"),
-        (b"garbage\r\n\r\n", b"illegal status line"),
-        (b"SSH-2.0-x\r\n", b""),
+        (b"", "closed without answering", "http_response_incomplete"),
+        (b"HTTP/1.1 20", "closed inside the head", "http_response_incomplete"),
+        (b"HELLO\r\n\r\n", "not HTTP: it starts with 'HELLO\\r\\n\\r\\n'", "http_protocol_error"),
+        (b"SSH-2.0-x\r\n", "not HTTP: it starts with 'SSH-2.0-x\\r\\n'", "http_protocol_error"),
+        (b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", "malformed head: the control character 0x00", "http_protocol_error"),
+        (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "malformed head: a bare CR", "http_protocol_error"),
+        (b"HTTP/1.1 200 OK\r\nX: a\x07b\r\n\r\n", "malformed head: the control character 0x07", "http_protocol_error"),
     ],
 )
-def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes, cause: bytes) -> None:
+def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes, cause: str, error: str) -> None:
+    """In the page, in Proxy-Status and in what the user reads, the words are ours."""
     with ScriptedServer(answering(data)) as server, port.open() as client:
         client.send(get(server))
-        answer = parse(client.rest())
-        assert answer.status == 502
-        assert b"the server broke the connection or the rules of HTTP before it answered: " + cause in answer.body
+        answer = client.answer()
+        said = f"target {server.authority}: {cause}"
+        assert (answer.status, answer.error) == (502, error)
+        assert answer.body.decode() == f"tunnelctl: 502 Bad Gateway: {said}\n"
+        assert proxy_status(answer.fields["proxy-status"])[0].details == said
+    (failure,) = port.failures()
+    assert (failure["what"], failure["cause"]) == (f"target {server.authority}", cause)
+
+
+def test_a_server_that_stays_is_not_waited_for_once_it_is_no_http(port: Forwarding) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"SSH-2.0-x\r\n")
+        peer.wait_gone()
+
+    with ScriptedServer(script) as server, port.open() as client:
+        client.send(get(server))
+        assert client.answer().status == 502
+
+
+def test_a_body_that_breaks_the_rules_is_said_and_reset(port: Forwarding) -> None:
+    with (
+        ScriptedServer(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")) as server,
+        port.open() as client,
+    ):
+        client.send(get(server))
+        client.head()
+        assert is_reset(client)
+    assert [failure["cause"] for failure in port.failures()] == ["malformed body: no chunk where one has to begin"]
 
 
 def test_a_body_that_the_client_cuts_short_is_its_own_mistake(port: Forwarding) -> None:
@@ -156,7 +203,7 @@ def test_a_body_that_the_client_cuts_short_is_its_own_mistake(port: Forwarding) 
         client.send(get(server, "Content-Length: 8", method="POST", body=b"half"))
         half_close(client)
         answer = parse(client.rest())
-        assert (answer.status, b"malformed request: " in answer.body) == (400, True)
+        assert (answer.status, b"400 Bad Request: the request ended inside its body\n" in answer.body) == (400, True)
         assert aborted.wait(20)
     assert (port.events("ended")[0]["ended_by"], port.events("ended")[0]["cause"]) == ("client", "reset")
 
@@ -203,19 +250,32 @@ def test_nobody_listens(port: Forwarding) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "details"),
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://h/ HTTP/1.1\r\n bad\r\n\r\n",
-        b"nonsense\r\n\r\n",
-        b"GET http://u:p@h/ HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST http://h/ HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "this is a proxy: it takes CONNECT, and requests for http:// URLs"),
+        (b"GET http://h/ HTTP/1.1\r\n bad\r\n\r\n", "malformed head: a folded header line"),
+        (b"nonsense\r\n\r\n", "not a request line: METHOD TARGET VERSION with one space between"),
+        (b"GET http://u:p@h/ HTTP/1.1\r\nHost: x\r\n\r\n", "user information has no place in the request target"),
+        (b"POST http://h/ HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", "malformed head: Content-Length is no number"),
+        (b"GET http://h/ HTTP/1.1\r\nHost: x\r\nX: a\x07b\r\n\r\n", "malformed head: the control character 0x07"),
     ],
 )
-def test_a_bad_request_is_answered(port: Forwarding, data: bytes) -> None:
+def test_a_bad_request_is_answered(port: Forwarding, data: bytes, details: str) -> None:
     with port.open() as client:
         client.send(data)
-        assert client.answer().status == 400
+        answer = client.answer()
+        assert (answer.status, answer.body.decode()) == (400, f"tunnelctl: 400 Bad Request: {details}\n")
+    (failure,) = port.failures()
+    assert (failure["what"], failure["cause"]) == ("request to the local port", f"400 Bad Request: {details}")
+
+
+@pytest.mark.parametrize(
+    ("field", "status"), [("Transfer-Encoding: gzip\r\n\r\n", 501), (f"X: {'x' * 20000}", 431)], ids=["coding", "length"]
+)
+def test_a_request_that_is_beyond_us_is_answered_with_its_own_status(port: Forwarding, field: str, status: int) -> None:
+    with port.open() as client:
+        client.send(f"GET http://h/ HTTP/1.1\r\nHost: h\r\n{field}".encode())
+        assert client.answer().status == status
 
 
 def test_silence_ends_it() -> None:

@@ -5,6 +5,7 @@ It fails alone, and visibly: the program at the other end sees an error of its o
 
 import socket
 from collections.abc import Awaitable, Callable
+from os import urandom
 from time import monotonic
 from typing import TypeVar
 
@@ -45,6 +46,7 @@ class Sessions(Crowd):
         """
         super().__init__()
         self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
+        self.name = f"tunnelctl-{urandom(4).hex()}"  # in Via (RFC 9110 section 7.6.3): our address is nobody's business
         self.credentials: Credentials | None = None  # that a client of a dynamic port has to log in with
         self.warm: WarmPools | None = None
         self.relays: set[Relay] = set()
@@ -75,6 +77,11 @@ class LocalSession:
         self._number = shared.count
 
     @property
+    def name(self) -> str:
+        """What this proxy is called in Via."""
+        return self._shared.name
+
+    @property
     def idle(self) -> float:
         """Seconds that a tunnel may be silent."""
         return self._shared.limits.idle
@@ -88,7 +95,7 @@ class LocalSession:
                 raise Refused("too many connections", f"--max-connections is {shared.most}")
             await self._serve()
         except TunnelctlError as error:
-            self._report(error)
+            self.report(error)
         except OSError:  # the client has gone: there is nobody to answer
             pass
         except Exception as fault:
@@ -128,16 +135,17 @@ class LocalSession:
                 if isinstance(answer, LocalRequest):
                     return answer
                 if isinstance(answer, LocalRefusal):
-                    await self._turn_away(answer)
+                    await self.turn_away(answer)
                     return None
                 if not data:  # it came and went without a word
                     self.clean = True
                     return None
         raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
 
-    async def _turn_away(self, refusal: LocalRefusal) -> None:
+    async def turn_away(self, refusal: LocalRefusal) -> None:
+        """Refuses a request, and says so where that is worth a word."""
         if refusal.cause:
-            self._report(Refused("request to the local port", refusal.cause))
+            self.report(Refused("request to the local port", refusal.cause))
         if refusal.answer:
             await self.farewell(refusal.answer)
 
@@ -160,7 +168,7 @@ class LocalSession:
         try:
             return await self._open_watching(target)
         except TunnelctlError as error:
-            self._report(error)
+            self.report(error)
             return error
 
     async def _open_watching(self, target: Address) -> Tunnel | None:
@@ -232,7 +240,8 @@ class LocalSession:
         what = {"sent": sent, "received": received, "seconds": seconds, "ended_by": side, "cause": cause}
         self._shared.trace("ended", connection=self._number, client=self._client, target=str(self._target), **what)
 
-    def _report(self, error: TunnelctlError) -> None:
+    def report(self, error: TunnelctlError) -> None:
+        """Tells the user what has failed."""
         target = str(self._target) if self._target else ""
         detail = {"code": error.detail.get("code"), "error": error.detail.get("error")}
         facts = {"status": int(error.status), "what": error.what, "cause": error.cause, "hint": error.hint}

@@ -7,11 +7,13 @@ import h11
 from tunnelctl.client.hop import Tunnel
 from tunnelctl.client.local_session import HALF_CLOSED_SECONDS, REQUEST_SECONDS, LocalSession
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after
-from tunnelctl.errors import TunnelctlError, reason
+from tunnelctl.errors import MalformedAnswer, TunnelBroken, TunnelctlError, reason
 from tunnelctl.proto import refusal
-from tunnelctl.proto.local_server import Credentials, admitted, refusal_for
-from tunnelctl.proto.plain_http import NotForUs, authorization, end_to_end, to_origin
-from tunnelctl.proto.refusal import Refusal, render_refusal
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.http_messages import Incomplete, MessageError, Messages
+from tunnelctl.proto.local_server import Credentials, LocalRefusal, admitted, refusal_for
+from tunnelctl.proto.plain_http import NotForUs, authorization, onward, to_origin
+from tunnelctl.proto.refusal import render_refusal
 
 
 class PlainHTTP:
@@ -20,26 +22,26 @@ class PlainHTTP:
     def __init__(self, credentials: Credentials | None, session: LocalSession) -> None:
         self._credentials, self._session = credentials, session
         self._stream = session.stream
-        self._client = h11.Connection(h11.SERVER)
+        self._client = Messages(h11.SERVER)
 
     async def run(self, first: bytes) -> None:
         """Serves them until one side has had enough."""
-        self._client.receive_data(first)
-        answer = b""
+        self._client.receive(first)
         try:
             while (request := await self._next_request()) is not None and await self._serve(request):
-                self._client.start_next_cycle()
+                pass
         except NotForUs as no:
-            answer = render_refusal(no.answer)
-        await self._session.farewell(answer)
+            await self._session.turn_away(LocalRefusal(render_refusal(no.answer), no.cause))
+        else:
+            await self._session.farewell(b"")
 
     async def _next_request(self) -> h11.Request | None:
         with move_on_after(REQUEST_SECONDS):
             try:
                 while (event := self._client.next_event()) is h11.NEED_DATA:
-                    self._client.receive_data(await self._stream.receive_some())
-            except h11.RemoteProtocolError as error:
-                raise NotForUs(refusal.bad_request(f"malformed request: {error}")) from None
+                    self._client.receive(await self._stream.receive_some())
+            except MessageError as error:
+                raise NotForUs(refusal.bad_request(error.cause, error.status)) from None
             return event if isinstance(event, h11.Request) else None
         return None
 
@@ -47,24 +49,23 @@ class PlainHTTP:
         """One request to the end of its answer; whether another one may follow on the connection."""
         if not admitted(authorization(request), self._credentials):
             raise NotForUs(refusal.auth_required())
-        target, forwarded = to_origin(request)
+        target, forwarded = to_origin(request, self._session.name)
         tunnel = await self._session.open_or_report(target)
         if isinstance(tunnel, TunnelctlError):
-            raise NotForUs(refusal_for(tunnel))
+            raise NotForUs(refusal_for(tunnel), "")
         if tunnel is None:
             return False
-        exchange = _Exchange(self._client, self._session, tunnel)
-        await exchange.run(forwarded)
-        return self._client.our_state is h11.DONE and self._client.their_state is h11.DONE
+        await _Exchange(self._client, self._session, tunnel, target).run(forwarded)
+        return self._client.next_cycle()
 
 
 class _Exchange:
     """One request and its answer, through one tunnel."""
 
-    def __init__(self, client: h11.Connection, session: LocalSession, tunnel: Tunnel) -> None:
-        self._client, self._session, self._tunnel = client, session, tunnel
+    def __init__(self, client: Messages, session: LocalSession, tunnel: Tunnel, target: Address) -> None:
+        self._client, self._session, self._tunnel, self._target = client, session, tunnel, target
         self._near, self._far = session.stream, tunnel.stream
-        self._server = h11.Connection(h11.CLIENT)
+        self._server = Messages(h11.CLIENT)
         self._scope = CancelScope()
         self._answered = False
         self._limit = session.idle  # seconds without a byte
@@ -86,7 +87,7 @@ class _Exchange:
             if self._scope.cancelled_caught:
                 cause, self._ended_by = ("half-closed", "left") if self._client_ended else ("idle", "")
                 raise TimeoutError(ETIMEDOUT, f"no byte moved for {self._limit:g} s")
-        except (h11.ProtocolError, OSError) as error:
+        except (MessageError, OSError) as error:
             self._broken(error)
         finally:
             if cause == "eof":
@@ -113,37 +114,36 @@ class _Exchange:
         """The next event of the request. What goes wrong here is no fault of the server."""
         try:
             while (event := self._client.next_event()) is h11.NEED_DATA:
-                self._client.receive_data(await self._near.receive_some())
+                self._client.receive(await self._near.receive_some())
                 self._touch()
-        except (h11.RemoteProtocolError, OSError):
+        except (MessageError, OSError):
             self._ended_by = "left"
             raise
         return event
 
     async def _answer(self) -> None:
         if self._tunnel.early:
-            self._server.receive_data(self._tunnel.early)
-        while True:
-            event = self._server.next_event()
-            if event is h11.NEED_DATA:
-                data = await self._far.receive_some()
-                if not data and not self._answered:
-                    raise h11.RemoteProtocolError("it closed the connection")  # h11 tells in its own terms
-                self._moved[1] += len(data)
-                self._server.receive_data(data)
-                self._touch()
-            elif isinstance(event, h11.InformationalResponse):
-                await self._to_client(h11.InformationalResponse(status_code=event.status_code, headers=end_to_end(event.headers)))
+            self._server.receive(self._tunnel.early)
+        while not isinstance(event := await self._of_server(), h11.EndOfMessage):
+            if isinstance(event, h11.InformationalResponse):
+                fields = onward(event, self._session.name)
+                await self._to_client(h11.InformationalResponse(status_code=event.status_code, headers=fields))
             elif isinstance(event, h11.Response):
                 self._answered = True
-                await self._to_client(
-                    h11.Response(status_code=event.status_code, headers=end_to_end(event.headers), reason=event.reason)
-                )
+                fields = onward(event, self._session.name)
+                await self._to_client(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
             elif isinstance(event, h11.Data):
                 await self._to_client(h11.Data(event.data))
-            else:
-                await self._to_client(h11.EndOfMessage())
-                return
+        await self._to_client(h11.EndOfMessage())
+
+    async def _of_server(self) -> object:
+        """The next event of the answer."""
+        while (event := self._server.next_event()) is h11.NEED_DATA:
+            data = await self._far.receive_some()
+            self._moved[1] += len(data)
+            self._server.receive(data)
+            self._touch()
+        return event
 
     async def _to_server(self, event: h11.Event) -> None:
         data = self._server.send(event)
@@ -162,14 +162,26 @@ class _Exchange:
                 raise
             self._touch()
 
-    def _broken(self, error: Exception) -> None:
+    def _broken(self, error: MessageError | OSError) -> None:
         """Tells the client while it can be told; behind the head of an answer, only a reset says that it is not whole."""
-        if self._answered or self._client_gone or self._client.our_state is not h11.SEND_RESPONSE:
-            raise ConnectionResetError("the exchange broke") from error
-        cause = reason(error) if isinstance(error, OSError) else str(error)
-        malformed = self._ended_by == "left" and not isinstance(error, TimeoutError)
-        answer = refusal.bad_request(f"malformed request: {cause}") if malformed else _bad_gateway(cause)
-        raise NotForUs(answer) from error
+        may_tell = self._client.may_answer and not (self._answered or self._client_gone)
+        if self._ended_by == "left" and not isinstance(error, TimeoutError):
+            if may_tell and isinstance(error, MessageError):
+                raise NotForUs(refusal.bad_request(error.cause, error.status)) from error
+            raise ConnectionResetError("the client has gone") from error
+        failure = self._failure(error)
+        if isinstance(error, MessageError) or (may_tell and not self._client_ended):
+            self._session.report(failure)
+        if may_tell:
+            raise NotForUs(refusal_for(failure), "") from error
+        raise ConnectionResetError("the exchange broke") from error
+
+    def _failure(self, error: MessageError | OSError) -> TunnelctlError:
+        """What the server, or the tunnel to it, has done."""
+        if isinstance(error, OSError):
+            return TunnelBroken(f"target {self._target}", reason(error), error="connection_terminated")
+        kind = "http_response_incomplete" if isinstance(error, Incomplete) else "http_protocol_error"
+        return MalformedAnswer(f"target {self._target}", error.cause, error=kind)
 
     def _hasten(self) -> None:
         """The client sends nothing more: it waits for its answer, or it has gone."""
@@ -184,7 +196,3 @@ class _Exchange:
 
     def _touch(self) -> None:
         self._scope.deadline = current_time() + self._limit
-
-
-def _bad_gateway(cause: str) -> Refusal:
-    return refusal.connection_failed(f"the server broke the connection or the rules of HTTP before it answered: {cause}")

@@ -6,7 +6,7 @@ import h11
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, parse_authority
-from tunnelctl.proto.refusal import Refusal
+from tunnelctl.proto.refusal import REASONS, Refusal
 
 Headers = list[tuple[bytes, bytes]]
 Received = h11._headers.Headers  # as h11 hands them out: names in lower case, with the original spelling kept beside
@@ -29,13 +29,17 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
+# Not Connection's to name: a message cannot do without them, and a loop is seen by nothing but Via (RFC 9110 section 7.6.3).
+_INDISPENSABLE = frozenset({b"host", b"content-length", b"via"})
+
 
 class NotForUs(Exception):
-    """A request that is answered here, with `answer`."""
+    """A request that is answered here, with `answer`. cause: a few words for us, "" where nothing is left to be said."""
 
-    def __init__(self, answer: Refusal) -> None:
+    def __init__(self, answer: Refusal, cause: str | None = None) -> None:
         super().__init__(answer.details)
         self.answer = answer
+        self.cause = f"{answer.status} {REASONS[answer.status]}: {answer.details}" if cause is None else cause
 
 
 def authorization(request: h11.Request) -> str | None:
@@ -43,12 +47,16 @@ def authorization(request: h11.Request) -> str | None:
     return next((value.decode("latin-1") for name, value in request.headers if name == b"proxy-authorization"), None)
 
 
-def to_origin(request: h11.Request) -> tuple[Address, h11.Request]:
+def to_origin(request: h11.Request, name: str) -> tuple[Address, h11.Request]:
     """Where an absolute-form request goes, and what is sent there. Raises NotForUs.
+
+    name: of this proxy in Via, unlike that of any other
 
     One request to a tunnel: `Connection: close` makes the end of the answer unmistakable, and the next request may be for another
     host.
     """
+    if _has_passed(request.headers, name):
+        raise NotForUs(refusal.loop_detected())
     authority, path = _split(request.target)
     if not path:  # RFC 9112 section 3.2.4
         path = b"*" if request.method == b"OPTIONS" else b"/"
@@ -60,7 +68,7 @@ def to_origin(request: h11.Request) -> tuple[Address, h11.Request]:
     except (AddressError, UnicodeDecodeError):
         raise NotForUs(refusal.bad_request("the host in the request target is malformed")) from None
     host = str(address) if address.port != DEFAULT_PORT else str(address)[: -len(":80")]
-    headers = [(b"Host", host.encode("ascii")), *(pair for pair in end_to_end(request.headers) if pair[0].lower() != b"host")]
+    headers = [(b"Host", host.encode("ascii")), *(pair for pair in onward(request, name) if pair[0].lower() != b"host")]
     if _chunked(request.headers):
         headers.append((b"Transfer-Encoding", b"chunked"))
     headers.append((b"Connection", b"close"))
@@ -77,10 +85,20 @@ def _split(target: bytes) -> tuple[bytes, bytes]:
     return rest[:end], b"/" + path if path.startswith(b"?") else path
 
 
+def _has_passed(headers: "Received", name: str) -> bool:
+    """Whether Via names this proxy: then the request has come round."""
+    return any(name.encode() in value.replace(b",", b" ").split() for key, value in headers if key == b"via")
+
+
+def onward(message: h11.Request | h11.Response | h11.InformationalResponse, name: str) -> Headers:
+    """The fields of a message that is forwarded: those that travel on, and Via behind what others have said in theirs."""
+    return [*end_to_end(message.headers), (b"Via", message.http_version + b" " + name.encode())]
+
+
 def end_to_end(headers: "Received") -> Headers:
     """The fields that travel on, in their own spelling: neither hop-by-hop nor named by Connection."""
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
-    dropped = _HOP_BY_HOP | named - {b"host", b"content-length"}  # what a message cannot do without is not Connection's to name
+    dropped = _HOP_BY_HOP | named - _INDISPENSABLE
     if _chunked(headers):
         # RFC 9112 section 6.3: of the two the chunks count, and the length must not travel on: the next reader may believe it.
         dropped |= {b"content-length"}

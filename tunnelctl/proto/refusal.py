@@ -74,9 +74,9 @@ def _request_error(status: int, details: str, fields: Fields = ()) -> Refusal:
     return Refusal(status, "http_request_error", details, fields, (("status-code", status),))
 
 
-def bad_request(details: str) -> Refusal:
+def bad_request(details: str, status: int = 400) -> Refusal:
     """The request breaks the grammar."""
-    return _request_error(400, details)
+    return _request_error(status, details)
 
 
 def method_not_allowed(method: str) -> Refusal:
