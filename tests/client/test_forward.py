@@ -1,5 +1,7 @@
 """`forward`: local ports over real sockets, through our own proxy and through scripted ones."""
 
+import errno
+import os
 import signal
 import socket
 import stat
@@ -13,9 +15,12 @@ from tests.client.forwarding import Forwarding, half_close, is_reset, is_turned_
 from tests.peers.process import end, free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
-from tunnelctl.client import local_session
+from tests.server.harness import Names
+from tunnelctl.client import local_session, tunnel
+from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.stream import accept
+from tunnelctl.stream.dial import DialError
 
 SECONDS = 10.0
 BRIEF = 0.2
@@ -192,6 +197,49 @@ def test_each_protocol_hears_in_its_own_words(answer: bytes, reply: int, status:
     assert all(str(failure["what"]).startswith(("proxy ", "answer ")) for failure in failures)
 
 
+DIRECT = [
+    (errno.ECONNREFUSED, 5, 502, "connection_refused"),
+    (errno.EHOSTUNREACH, 4, 502, "destination_unavailable"),
+    (errno.ENETUNREACH, 3, 502, "destination_ip_unroutable"),
+    (errno.ETIMEDOUT, 6, 504, "connection_timeout"),
+    (errno.EPERM, 2, 403, "destination_ip_prohibited"),
+    (errno.EMFILE, 1, 502, "destination_unavailable"),
+]
+
+
+@pytest.mark.parametrize(("number", "reply", "status", "error"), DIRECT)
+def test_without_a_proxy_each_protocol_hears_why_as_well(
+    number: int, reply: int, status: int, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dial(addresses: list[SocketAddress], *_: object) -> None:
+        raise DialError([(addresses[0], OSError(number, os.strerror(number)))])
+
+    monkeypatch.setattr(tunnel, "dial", dial)
+    with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding:
+        with forwarding.open() as client:
+            assert socks5(client, "127.0.0.1", 22) == reply
+        with forwarding.open() as client:
+            assert socks4a(client, "127.0.0.1", 22) == 91
+        for request in (
+            b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+            b"GET http://127.0.0.1:22/ HTTP/1.0\r\n\r\n",
+        ):
+            with forwarding.open() as client:
+                client.send(request)
+                answer = client.answer()
+                assert (answer.status, answer.error) == (status, error)
+        forwarding.failures(4)
+
+
+def test_without_a_proxy_a_name_that_does_not_exist_is_told_from_one_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, none_test=[socket.gaierror(socket.EAI_NONAME, "x")], dead_test=[socket.gaierror(socket.EAI_AGAIN, "x")])
+    with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding:
+        for name, reply in (("none.test", 4), ("dead.test", 6)):
+            with forwarding.open() as client:
+                assert socks5(client, name, 22) == reply
+        forwarding.failures(2)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -269,9 +317,11 @@ def test_a_proxy_restarted_in_the_middle() -> None:
 
 def test_a_retry_bridges_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     held, port = refusing_port()
-    with ScriptedServer(echo) as target, Forwarding(
-        spec(target), proxy=(f"http://127.0.0.1:{port}",), retry=20, verbose=2
-    ) as forwarding, forwarding.open() as client:
+    with (
+        ScriptedServer(echo) as target,
+        Forwarding(spec(target), proxy=(f"http://127.0.0.1:{port}",), retry=20, verbose=2) as forwarding,
+        forwarding.open() as client,
+    ):
         client.send(b"x")
         wait_until(lambda: bool(forwarding.events("retry")))
         held.close()

@@ -1,5 +1,7 @@
 """The way to a target: look up, dial, CONNECT hop by hop, and every error on it."""
 
+import errno
+import os
 import socket
 import threading
 import time
@@ -315,6 +317,46 @@ def test_nothing_listens() -> None:
         assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
         assert "right" in error.hint
         assert failed(Way(Address("127.0.0.1", port), ()), Unreachable).what == f"cannot connect to target 127.0.0.1:{port}"
+
+
+TYPES = [
+    ([errno.ECONNREFUSED], "connection_refused"),
+    ([errno.ETIMEDOUT], "connection_timeout"),
+    ([errno.EHOSTUNREACH], "destination_unavailable"),
+    ([errno.ENETUNREACH], "destination_ip_unroutable"),
+    ([errno.EPERM], "destination_ip_prohibited"),
+    ([errno.EACCES], "destination_ip_prohibited"),
+    ([errno.ECONNREFUSED, errno.ENETUNREACH], "connection_refused"),  # no IPv6 here: that is no news of the target
+    ([errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT], "connection_timeout"),
+    ([errno.EMFILE], None),  # a limit of ours
+]
+
+
+@pytest.mark.parametrize(("numbers", "kind"), TYPES, ids=range(len(TYPES)))
+def test_why_a_target_is_not_reached_is_told_in_a_word_of_rfc_9209(
+    monkeypatch: pytest.MonkeyPatch, numbers: list[int], kind: str | None
+) -> None:
+    """A proxy that is not reached tells nothing of the target."""
+
+    async def dial(addresses: list[SocketAddress], *_: object) -> None:
+        raise DialError([(addresses[0], OSError(number, os.strerror(number))) for number in numbers])
+
+    monkeypatch.setattr(under_test, "dial", dial)
+    assert failed(Way(Address("127.0.0.1", 9), ()), Unreachable).detail.get("error") == kind
+    assert failed(way("127.0.0.1:9"), Unreachable).detail == {}
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [(socket.gaierror(socket.EAI_NONAME, "x"), "dns_error"), (socket.gaierror(socket.EAI_AGAIN, "x"), "dns_timeout")],
+)
+def test_why_a_target_has_no_address_too(monkeypatch: pytest.MonkeyPatch, raised: OSError, kind: str) -> None:
+    def look_up(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert failed(Way(Address("host.test", 9), ()), TunnelctlError).detail == {"error": kind}
+    assert failed(way("proxy.test:9"), TunnelctlError).detail == {}
 
 
 def test_all_addresses_fail_and_each_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,14 @@ ERRORS: list[tuple[TunnelctlError, int, str]] = [
     (TimedOut("p", "c"), 504, "connection_timeout"),
     (TimedOut("p", "c", code=504, error="dns_timeout"), 504, "dns_timeout"),
     (Unreachable("p", "c"), 502, "destination_unavailable"),
+    (Unreachable("p", "c", error="connection_refused"), 502, "connection_refused"),
+    (Unreachable("p", "c", error="destination_ip_unroutable"), 502, "destination_ip_unroutable"),
+    (Unreachable("p", "c", error="connection_timeout"), 504, "connection_timeout"),
+    (Unreachable("p", "c", error="dns_timeout"), 504, "dns_timeout"),
+    (Unreachable("p", "c", error="destination_ip_prohibited"), 403, "destination_ip_prohibited"),
+    (Refused("p", "c", code=2, error="http_request_denied"), 403, "http_request_denied"),  # of a SOCKS proxy
+    (Refused("p", "c", code=5, error="connection_refused"), 502, "connection_refused"),
+    (Refused("p", "c", code=502, error="destination_ip_prohibited"), 502, "destination_ip_prohibited"),
     (MalformedAnswer("p", "c"), 502, "destination_unavailable"),
 ]
 

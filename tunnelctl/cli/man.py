@@ -144,7 +144,7 @@ BOTH_EVENTS = (
     Event(
         "error",
         "the last object before a status that is not 0; where a proxy refused, `code` is what it answered, and `error` the "
-        "type of RFC 9209 that it named",
+        "type of RFC 9209 that it named; without a proxy `error` is the type for what kept the target from being reached",
         ("status", "what", "cause", "hint", "code", "error"),
     ),
 )

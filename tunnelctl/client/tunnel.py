@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPERM, ETIMEDOUT
 
 from tunnelctl.client.asking import AskAgain, Question, ask, may_speak_tls, unhurried
 from tunnelctl.client.hop import Tunnel, Way
@@ -141,7 +142,8 @@ class _Opening:
         try:
             stream = await dial(addresses, self._way.keepalive, self._way.attempt_timeout)
         except DialError as error:
-            raise Unreachable(f"cannot connect to {role} {address}", _attempts(error), _hint(error, role)) from error
+            what = f"cannot connect to {role} {address}"
+            raise Unreachable(what, _attempts(error), _hint(error, role), **_detail(role, _error_type(error))) from error
         self._trace("connected", to=str(address), address=stream.peer)
         return stream
 
@@ -154,11 +156,34 @@ class _Opening:
             raise Unreachable(what, "too many look-ups hang") from error
         except (socket.gaierror, UnicodeError) as error:
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-                raise Unreachable(what, "the name service does not answer") from error
+                raise Unreachable(what, "the name service does not answer", **_detail(role, "dns_timeout")) from error
             suffix = f" in IPv{self._way.family}" if self._way.family else ""
-            raise NameNotFound(what, f"it has no address{suffix}") from error
+            raise NameNotFound(what, f"it has no address{suffix}", **_detail(role, "dns_error")) from error
         except OSError as error:  # EAI_SYSTEM: the resolver has no descriptor left, or no memory
             raise Unreachable(what, reason(error)) from error
+
+
+# The RFC 9209 type of what the system says of an attempt. Of several attempts the first in this order speaks: who refuses is there,
+# and a family without a route says the least.
+_ERROR_TYPES = {
+    ECONNREFUSED: "connection_refused",
+    EACCES: "destination_ip_prohibited",  # by this machine's packet filter
+    EPERM: "destination_ip_prohibited",
+    ETIMEDOUT: "connection_timeout",
+    EHOSTUNREACH: "destination_unavailable",
+    ENETUNREACH: "destination_ip_unroutable",
+}
+
+
+def _error_type(error: DialError) -> str:
+    """Why the target could not be connected to; "" where the attempts failed at a limit of ours, or in another way."""
+    seen = {cause.errno for _, cause in error.attempts}
+    return next((kind for number, kind in _ERROR_TYPES.items() if number in seen), "")
+
+
+def _detail(role: str, kind: str) -> dict[str, str]:
+    """What an error tells of the target, for an answer in another protocol; of a proxy that failed it tells nothing."""
+    return {"error": kind} if role == "target" and kind else {}
 
 
 def _attempts(error: DialError) -> str:

@@ -129,6 +129,15 @@ def refused(protocol: str, error: TunnelctlError) -> bytes:
     return socks.refused(_version(protocol), error)
 
 
+# The status of an RFC 9209 type to which no proxy has given one (section 2.3; `refusal` has why a rule's is 403); of others, 502.
+_STATUSES = {
+    "connection_timeout": 504,
+    "dns_timeout": 504,
+    "http_request_denied": 403,
+    "destination_ip_prohibited": 403,
+}
+
+
 def refusal_for(error: TunnelctlError) -> Refusal:
     """The answer of an HTTP proxy to what went wrong further on. Never 407: the login at the next proxy is not the client's."""
     if isinstance(error, AuthenticationFailed):
@@ -139,7 +148,10 @@ def refusal_for(error: TunnelctlError) -> Refusal:
         return Refusal(504, kind if said else "connection_timeout", str(error))
     if isinstance(error, NameNotFound):
         return Refusal(502, "dns_error", str(error))
-    status = code if isinstance(code, int) and code in REASONS and code >= 500 else 403 if code == 403 else 502
+    if isinstance(code, int) and code in REASONS:
+        status = code if code >= 500 else 403 if code == 403 else 502
+    else:  # it was not HTTP that told
+        status = _STATUSES.get(kind, 502)
     return Refusal(status, kind if said else "http_request_denied" if status == 403 else "destination_unavailable", str(error))
 
 

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 _BOUND_NOWHERE = bytes((0, IPV4, 0, 0, 0, 0, 0, 0))  # there is no local address that would mean something to the client
 
-# Status codes, where the proxy has named no type. Not 407: there it is our login that failed, and not the client's request.
-_CODES = {403: NOT_ALLOWED, 504: EXPIRED}
+# Status codes, where the proxy has named no type. Not 407: there it is our login that failed, and not the client's request. And the
+# reply of a SOCKS proxy that no type fits.
+_CODES = {403: NOT_ALLOWED, 504: EXPIRED, NO_ADDRESS_TYPE: NO_ADDRESS_TYPE}
 
 
 class SocksRequest(NamedTuple):
