@@ -10,7 +10,18 @@ from tests.proto.feeding import bounded
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import encode_basic
-from tunnelctl.proto.local_server import LocalRefusal, LocalRequest, LocalServer, admitted, granted, refusal_for, refused
+from tunnelctl.proto.local_server import (
+    LocalLogin,
+    LocalRefusal,
+    LocalRequest,
+    LocalServer,
+    Outcome,
+    granted,
+    read_login,
+    refusal_for,
+    refused,
+)
+from tunnelctl.proto.refusal import Refusal, auth_required, limit_reached
 
 LOGIN = ("anna", "s3cret")
 TARGET = Address("host.test", 443)
@@ -26,19 +37,33 @@ REQUESTS = [
     (b"\x04\x01\x01\xbb\x00\x00\x00\x01\0host.test\0", None, LocalRequest("socks4", TARGET, b""), b""),
     (connect(), None, LocalRequest("connect", TARGET, b""), b""),
     (b"\r\n" + connect(), None, LocalRequest("connect", TARGET, b""), b""),
+    (connect(BASIC), None, LocalRequest("connect", TARGET, b""), b""),
     (connect(BASIC), LOGIN, LocalRequest("connect", TARGET, b""), b""),
     (b"CONNECT host.test:443 HTTP/1.0\n" + BASIC + b"\r\n", LOGIN, LocalRequest("connect", TARGET, b""), b""),  # corkscrew
+    (
+        b"\x05\x01\x02\x01\x04anna\x06s3cret\x05\x01\x00\x03\x09host.test\x01\xbb",
+        LOGIN,
+        LocalRequest("socks5", TARGET, b""),
+        b"\x05\x02\x01\x00",
+    ),
 ]
+
+
+def judged(server: LocalServer, outcome: Outcome, login: tuple[str, str] | None) -> Outcome:
+    """The outcome behind a login, which is right if it is `login`."""
+    if isinstance(outcome, LocalLogin):
+        return server.go_on(None if tuple(outcome) == login else auth_required(details="wrong user or password"))
+    return outcome
 
 
 @pytest.mark.parametrize(("data", "login", "request_", "said"), REQUESTS, ids=range(len(REQUESTS)))
 def test_told_apart_however_they_are_cut(data, login, request_, said) -> None:
-    server = LocalServer(login)
-    assert server.feed(data + b"more") == request_._replace(leftover=b"more")
+    server = LocalServer(login is not None)
+    assert judged(server, server.feed(data + b"more"), login) == request_._replace(leftover=b"more")
     assert server.take_output() == said
-    server, heard = LocalServer(login), b""
+    server, heard = LocalServer(login is not None), b""
     for place in range(len(data)):
-        outcome = server.feed(data[place : place + 1])
+        outcome = judged(server, server.feed(data[place : place + 1]), login)
         heard += server.take_output()
     assert (outcome, heard) == (request_, said)
 
@@ -78,24 +103,44 @@ def test_an_end_before_anything_is_no_news() -> None:
     ],
 )
 def test_refused_in_http(data: bytes, status: bytes) -> None:
-    outcome = LocalServer(LOGIN).feed(data)
+    server = LocalServer(login=True)
+    outcome = judged(server, server.feed(data), LOGIN)
     assert isinstance(outcome, LocalRefusal)
     assert outcome.answer.startswith(b"HTTP/1.1 " + status)
     assert outcome.cause.startswith(status.decode()) or data == connect()  # to be asked for a password is no failure
 
 
 def test_refused_in_socks() -> None:
-    assert LocalServer(LOGIN).feed(b"\x05\x01\x00") == LocalRefusal(b"\x05\xff", "it offers no way to log in")
+    assert LocalServer(login=True).feed(b"\x05\x01\x00") == LocalRefusal(b"\x05\xff", "it offers no way to log in")
     server = LocalServer()
     server.feed(connect()[:20])
     assert server.take_output() == b""
 
 
-def test_admitted() -> None:
-    assert admitted(None, None)
-    assert admitted(encode_basic(*LOGIN), LOGIN)
-    assert not admitted(None, LOGIN)
-    assert not admitted(encode_basic("anna", "S3cret"), LOGIN)
+def test_a_login_that_is_refused_is_told_why_in_its_own_protocol() -> None:
+    answer = limit_reached("too many wrong logins")._replace(status=429)
+    server = LocalServer(login=True)
+    assert server.feed(connect(BASIC)) == LocalLogin(*LOGIN)
+    no = server.go_on(answer)
+    assert isinstance(no, LocalRefusal)
+    assert no.answer.startswith(b"HTTP/1.1 429 ")
+    assert no.cause == "429 Too Many Requests: too many wrong logins"
+    server = LocalServer(login=True)
+    assert server.feed(b"\x05\x01\x02\x01\x04anna\x06s3cret") == LocalLogin(*LOGIN)
+    assert server.go_on(answer) == LocalRefusal(b"\x01\x01", "too many wrong logins")
+
+
+def test_no_password_shows() -> None:
+    server = LocalServer(login=True)
+    assert "s3cret" not in repr(server.feed(connect(BASIC))) + repr(server)
+
+
+def test_the_login_of_a_request() -> None:
+    assert read_login(encode_basic("anna", "s3cret")) == LocalLogin("anna", "s3cret")
+    for nothing, details in ((None, "credentials are required"), ("Bearer x", "the credentials are malformed")):
+        answer = read_login(nothing)
+        assert isinstance(answer, Refusal)
+        assert (answer.status, answer.details) == (407, details)
 
 
 def test_granted() -> None:
@@ -141,5 +186,5 @@ def test_what_went_wrong_further_on(error: TunnelctlError, status: int, kind: st
 @bounded
 @given(st.binary(min_size=1, max_size=200), st.booleans())
 def test_any_octets_have_an_outcome_or_wait(data: bytes, login: bool) -> None:
-    outcome = LocalServer(LOGIN if login else None).feed(data)
-    assert outcome is None or isinstance(outcome, LocalRequest | LocalRefusal)
+    outcome = LocalServer(login).feed(data)
+    assert outcome is None or isinstance(outcome, LocalRequest | LocalLogin | LocalRefusal)

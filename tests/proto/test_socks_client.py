@@ -8,7 +8,7 @@ from tests.proto.feeding import TRAILING, bounded, cut, feed_all, octets, three_
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.socks_client import SOCKS4A, SOCKS5, Granted, SocksClient
-from tunnelctl.proto.socks_server import SocksRefusal, SocksRequest, SocksServer, granted, refused
+from tunnelctl.proto.socks_server import SocksLogin, SocksRefusal, SocksRequest, SocksServer, granted, refused
 
 TARGET = Address("host.test", 443)
 LOGIN = ("anna", "s3cret")
@@ -244,12 +244,17 @@ def test_no_secret_shows():
     assert "s3cret" not in str(machine)
 
 
-def converse(client, server, answer):
-    """Lets the two talk octet by octet until the client knows; what the server made of it, and what the client."""
+def converse(client, server, answer, login=None):
+    """Lets the two talk octet by octet until the client knows; what the server made of it, and what the client.
+
+    login: the one that is right
+    """
     heard, said = None, client.request()
     for _ in range(10):
         for octet in octets(said):
             heard = heard or server.feed(octet)
+            if isinstance(heard, SocksLogin):
+                heard = server.go_on("" if tuple(heard) == login else "wrong user or password")
         reply = server.take_output()
         if isinstance(heard, SocksRefusal):
             reply += heard.answer
@@ -274,7 +279,8 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 @bounded
 @given(TARGETS, st.none() | st.tuples(TEXTS, TEXTS), st.booleans())
 def test_property_our_server_understands_version_5(target, credentials, closed):
-    heard, outcome = converse(SocksClient(target, SOCKS5, credentials), SocksServer(credentials if closed else None), granted(5))
+    server = SocksServer(login=closed and credentials is not None)
+    heard, outcome = converse(SocksClient(target, SOCKS5, credentials), server, granted(5), credentials)
     assert heard == SocksRequest(5, target, b"")
     assert outcome == Granted(b"")
 
@@ -290,7 +296,7 @@ def test_property_our_server_understands_version_4a(target, user):
 @pytest.mark.parametrize("version", [SOCKS5, SOCKS4A])
 def test_our_server_and_a_wrong_login(version):
     credentials = ("anna", "wrong") if version == SOCKS5 else ("anna", "")
-    heard, outcome = converse(SocksClient(TARGET, version, credentials), SocksServer(LOGIN), b"")
+    heard, outcome = converse(SocksClient(TARGET, version, credentials), SocksServer(login=True), b"", LOGIN)
     assert isinstance(heard, SocksRefusal)
     assert outcome[0] is AuthenticationFailed
     assert "wrong" in outcome[1] or "user" in outcome[1]

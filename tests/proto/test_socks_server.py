@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.proto.feeding import bounded
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.socks_server import SocksRefusal, SocksRequest, SocksServer, granted, refused
+from tunnelctl.proto.socks_server import SocksLogin, SocksRefusal, SocksRequest, SocksServer, granted, refused
 
 LOGIN = ("anna", "s3cret")
 NO_LOGIN = b"\x05\x01\x00"
@@ -21,18 +21,27 @@ FOUR = b"\x04\x01\x00\x16\xc0\x00\x02\x01"
 FOUR_A = b"\x04\x01\x00\x16\x00\x00\x00\x01user\0host.test\0"
 
 Outcome = SocksRequest | SocksRefusal | None
+Login = tuple[str, str] | None
 
 
-def whole(data: bytes, login: tuple[str, str] | None) -> tuple[Outcome, bytes]:
-    server = SocksServer(login)
-    return server.feed(data), server.take_output()
+def judged(server: SocksServer, outcome: SocksLogin | Outcome, login: Login) -> Outcome:
+    """The outcome behind a login, which is right if it is `login`."""
+    if isinstance(outcome, SocksLogin):
+        return server.go_on("" if tuple(outcome) == login else "wrong user or password")
+    return outcome
 
 
-def octets(data: bytes, login: tuple[str, str] | None) -> tuple[Outcome, bytes]:
-    server, said, outcome = SocksServer(login), b"", None
+def whole(data: bytes, login: Login) -> tuple[Outcome, bytes]:
+    server = SocksServer(login is not None)
+    outcome = judged(server, server.feed(data), login)
+    return outcome, server.take_output()
+
+
+def octets(data: bytes, login: Login) -> tuple[Outcome, bytes]:
+    server, said, outcome = SocksServer(login is not None), b"", None
     for place in range(len(data)):
         assert outcome is None, f"decided {len(data) - place} octets early"
-        outcome = server.feed(data[place : place + 1])
+        outcome = judged(server, server.feed(data[place : place + 1]), login)
         said += server.take_output()
         assert server.take_output() == b"", "an octet is handed out once"
     return outcome, said
@@ -47,6 +56,7 @@ GOOD = [
     (b"\x05\x03\x01\x02\x00" + TO_NAME, None, b"\x05\x00", 5, Address("host.test", 443)),
     (b"\x05\x01\x02\x01\x01x\x01y" + TO_NAME, None, b"\x05\x02\x01\x00", 5, Address("host.test", 443)),
     (b"\x05\x01\x02\x01\x00\x00" + TO_NAME, None, b"\x05\x02\x01\x00", 5, Address("host.test", 443)),
+    (b"\x05\x01\x02\x01\x01\xff\x01y" + TO_NAME, None, b"\x05\x02\x01\x00", 5, Address("host.test", 443)),
     (PASSWORD + TO_NAME, LOGIN, b"\x05\x02\x01\x00", 5, Address("host.test", 443)),
     (NO_LOGIN + b"\x05\x01\x00\x03\x09192.0.2.1\x00\x16", None, b"\x05\x00", 5, Address("192.0.2.1", 22)),
     (NO_LOGIN + b"\x05\x01\x00\x03\x09B\xc3\xbccher.x\x00\x16", None, b"\x05\x00", 5, Address("xn--bcher-kva.x", 22)),
@@ -84,7 +94,10 @@ BAD = [
     # RFC 1929 section 2
     (b"\x05\x01\x02\x01\x04anna\x05wrong", LOGIN, b"\x01\x01", "wrong user or password"),
     (b"\x05\x01\x02\x01\x03ann\x06s3cret", LOGIN, b"\x01\x01", "wrong user or password"),
-    (b"\x05\x01\x02\x05\x04anna\x06s3cret", LOGIN, b"\x01\x01", "wrong user or password"),
+    (b"\x05\x01\x02\x01\x00\x00", LOGIN, b"\x01\x01", "wrong user or password"),
+    (b"\x05\x01\x02\x05\x04anna\x06s3cret", LOGIN, b"\x01\x01", "not of version 1"),
+    (b"\x05\x01\x02\x05\x04anna\x06s3cret", None, b"\x01\x01", "not of version 1"),
+    (b"\x05\x01\x02\x01\x02\xff\xfe\x01x", LOGIN, b"\x01\x01", "no UTF-8"),
     # RFC 1928 section 6: 07 command, 08 kind of address, 01 all else
     (NO_LOGIN + b"\x05\x02\x00\x01", None, five(7), "another command"),
     (NO_LOGIN + b"\x05\x03\x00\x01", None, five(7), "another command"),
@@ -123,10 +136,27 @@ def test_the_end_inside_a_request() -> None:
     assert isinstance(server.eof(), SocksRefusal)
 
 
-def test_no_password_shows() -> None:
-    server = SocksServer(LOGIN)
+def test_a_login_is_for_others_to_judge() -> None:
+    """And nothing is said before they have."""
+    server = SocksServer(login=True)
+    login = server.feed(PASSWORD + TO_NAME + b"more")
+    assert login == SocksLogin("anna", "s3cret")
+    assert server.take_output() == b"\x05\x02"
+    assert server.go_on("") == SocksRequest(5, Address("host.test", 443), b"more")
+    assert server.take_output() == b"\x01\x00"
+
+
+def test_a_login_that_is_refused_says_why() -> None:
+    server = SocksServer(login=True)
     server.feed(PASSWORD)
-    assert "s3cret" not in repr(server)
+    assert server.go_on("too many wrong logins") == SocksRefusal(b"\x01\x01", "too many wrong logins")
+
+
+def test_no_password_shows() -> None:
+    server = SocksServer(login=True)
+    login = server.feed(PASSWORD)
+    assert "s3cret" not in repr(server) + repr(login)
+    assert "anna" in repr(login)
 
 
 def test_granted() -> None:
@@ -179,11 +209,12 @@ def test_the_reply_that_fits(error: TunnelctlError, reply: int) -> None:
 @bounded
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6), st.booleans())
 def test_any_octets_however_they_are_cut_come_to_the_same(data: bytes, cuts: list[int], login: bool) -> None:
-    expected, said = whole(data, LOGIN if login else None) if data else (None, b"")
-    server, heard, outcome = SocksServer(LOGIN if login else None), b"", None
+    right = LOGIN if login else None
+    expected, said = whole(data, right) if data else (None, b"")
+    server, heard, outcome = SocksServer(login), b"", None
     for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), len(data)], strict=True):
         if outcome is None and data[start:stop]:
-            outcome = server.feed(data[start:stop])
+            outcome = judged(server, server.feed(data[start:stop]), right)
             heard += server.take_output()
     assert heard == said
     if isinstance(expected, SocksRequest):

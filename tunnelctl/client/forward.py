@@ -74,8 +74,8 @@ class Forwarder:
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 
     def _serve(self, target: Address | None) -> Serve:
-        def session(accepted: socket.SocketType, _: str, client: str) -> Coroutine[None, None, None]:
-            return LocalSession(self.sessions, accepted, client, target).run()
+        def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
+            return LocalSession(self.sessions, accepted, host, client, target).run()
 
         return session
 

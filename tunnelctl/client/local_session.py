@@ -13,10 +13,11 @@ from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
+from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.local_server import PLAIN, Credentials, LocalRefusal, LocalRequest, LocalServer, granted, refused
+from tunnelctl.proto.local_server import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
+from tunnelctl.proto.refusal import Refusal, auth_required, limit_reached
 from tunnelctl.stream.accept import Crowd
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.relay import Limits, Relay
@@ -24,6 +25,10 @@ from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
 
 T = TypeVar("T")
+
+# Tells whether a user and a password are right, which a client of that address has given. Raises BusyResourceError when too many
+# logins are being checked, and Refused when that address has given too many wrong ones.
+Check = Callable[[str, str, str], Awaitable[bool]]
 
 REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; one that never does holds a descriptor
 
@@ -47,7 +52,7 @@ class Sessions(Crowd):
         super().__init__()
         self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
         self.name = f"tunnelctl-{urandom(4).hex()}"  # in Via (RFC 9110 section 7.6.3): our address is nobody's business
-        self.credentials: Credentials | None = None  # that a client of a dynamic port has to log in with
+        self.check: Check | None = None  # of the logins that a dynamic port requires; None: it requires none
         self.warm: WarmPools | None = None
         self.relays: set[Relay] = set()
         self.past = [0, 0]  # bytes each way of the tunnels that have ended
@@ -69,12 +74,18 @@ class Sessions(Crowd):
 class LocalSession:
     """One accepted connection. `target` is None at a dynamic port."""
 
-    def __init__(self, shared: Sessions, accepted: socket.SocketType, client: str, target: Address | None) -> None:
-        self._shared, self._client, self._target = shared, client, target
+    def __init__(self, shared: Sessions, accepted: socket.SocketType, host: str, client: str, target: Address | None) -> None:
+        """host: the client's address; client: with its port, for people"""
+        self._shared, self._host, self._client, self._target = shared, host, client, target
         self.stream = SocketStream(accepted)
         self.clean = False  # end it in good order, and not with a reset
         shared.count += 1
         self._number = shared.count
+
+    @property
+    def login(self) -> bool:
+        """Whether a client has to log in."""
+        return self._shared.check is not None
 
     @property
     def name(self) -> str:
@@ -117,7 +128,7 @@ class LocalSession:
         if request.protocol == PLAIN:
             from tunnelctl.client.plain_http import PlainHTTP  # h11 is loaded by those who need it
 
-            await PlainHTTP(self._shared.credentials, self).run(request.leftover)
+            await PlainHTTP(self).run(request.leftover)
         else:
             assert request.target is not None
             protocol = request.protocol
@@ -125,22 +136,41 @@ class LocalSession:
 
     async def _read_request(self) -> LocalRequest | None:
         """The request; None if there was none, or one that was refused."""
-        server = LocalServer(self._shared.credentials)
+        server = LocalServer(login=self.login)
         with move_on_after(REQUEST_SECONDS):
             while True:
                 data = await self.stream.receive_some()
-                answer = server.feed(data) if data else server.eof()
-                if output := server.take_output():
-                    await self.stream.send_all(output)
-                if isinstance(answer, LocalRequest):
-                    return answer
-                if isinstance(answer, LocalRefusal):
-                    await self.turn_away(answer)
+                outcome = server.feed(data) if data else server.eof()
+                await self._say(server)
+                if isinstance(outcome, LocalLogin):
+                    outcome = server.go_on(await self.judge(outcome))
+                    await self._say(server)
+                if isinstance(outcome, LocalRequest):
+                    return outcome
+                if isinstance(outcome, LocalRefusal):
+                    await self.turn_away(outcome)
                     return None
                 if not data:  # it came and went without a word
                     self.clean = True
                     return None
         raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
+
+    async def _say(self, server: LocalServer) -> None:
+        if output := server.take_output():
+            await self.stream.send_all(output)
+
+    async def judge(self, login: LocalLogin) -> Refusal | None:
+        """Why a login is refused; None if it is right. Raises OSError when the client has left meanwhile."""
+        assert self._shared.check is not None
+        try:
+            right = await self._attended(self._shared.check(login.user, login.password, self._host))
+        except BusyResourceError:
+            return limit_reached("too many logins are being checked")
+        except Refused as error:
+            return limit_reached(str(error))._replace(status=429)
+        if right is None:
+            raise ConnectionResetError("the client has gone")
+        return None if right else auth_required(details="wrong user or password")
 
     async def turn_away(self, refusal: LocalRefusal) -> None:
         """Refuses a request, and says so where that is worth a word."""

@@ -11,16 +11,16 @@ from tunnelctl.errors import MalformedAnswer, TunnelBroken, TunnelctlError, reas
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http_messages import Incomplete, MessageError, Messages
-from tunnelctl.proto.local_server import Credentials, LocalRefusal, admitted, refusal_for
+from tunnelctl.proto.local_server import LocalRefusal, read_login, refusal_for
 from tunnelctl.proto.plain_http import NotForUs, authorization, onward, to_origin
-from tunnelctl.proto.refusal import render_refusal
+from tunnelctl.proto.refusal import Refusal, render_refusal
 
 
 class PlainHTTP:
     """One client connection and its requests, one after the other."""
 
-    def __init__(self, credentials: Credentials | None, session: LocalSession) -> None:
-        self._credentials, self._session = credentials, session
+    def __init__(self, session: LocalSession) -> None:
+        self._session = session
         self._stream = session.stream
         self._client = Messages(h11.SERVER)
 
@@ -47,8 +47,8 @@ class PlainHTTP:
 
     async def _serve(self, request: h11.Request) -> bool:
         """One request to the end of its answer; whether another one may follow on the connection."""
-        if not admitted(authorization(request), self._credentials):
-            raise NotForUs(refusal.auth_required())
+        if self._session.login:
+            await self._admit(authorization(request))
         target, forwarded = to_origin(request, self._session.name)
         tunnel = await self._session.open_or_report(target)
         if isinstance(tunnel, TunnelctlError):
@@ -57,6 +57,13 @@ class PlainHTTP:
             return False
         await _Exchange(self._client, self._session, tunnel, target).run(forwarded)
         return self._client.next_cycle()
+
+    async def _admit(self, given: str | None) -> None:
+        """Raises NotForUs for a request without a login, or with a wrong one. given: its Proxy-Authorization"""
+        login = read_login(given)
+        answer = login if isinstance(login, Refusal) else await self._session.judge(login)
+        if answer is not None:
+            raise NotForUs(answer, "" if given is None else None)  # most clients log in when they are asked to, and not before
 
 
 class _Exchange:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tunnelctl.client.forward import Forwarder
 from tunnelctl.client.local import Local, close_doors, open_doors, parse_local
+from tunnelctl.client.local_session import Check
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import Nursery, run
@@ -35,17 +36,27 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     doors = open_doors(locals_, options.keepalive, environ)
     try:
         forwarder = Forwarder(options, ways, doors, trace)
-        forwarder.sessions.credentials = USER, secrets.token_urlsafe(PASSWORD_BYTES)
-        child = _environment(environ, [door.address.port for door in doors], forwarder.sessions.credentials)
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        forwarder.sessions.check = _only(USER, password)
+        child = _environment(environ, [door.address.port for door in doors], USER, password)
         return run(_Command(options.command, child, forwarder).run)
     finally:
         close_doors(doors)
 
 
-def _environment(environ: Mapping[str, str], ports: list[int], credentials: tuple[str, str]) -> dict[str, str]:
+def _only(user: str, password: str) -> Check:
+    """Lets nobody else in. It takes the same time whatever is tried."""
+
+    async def check(given_user: str, given_password: str, _: str) -> bool:
+        return secrets.compare_digest(f"{given_user}:{given_password}".encode(), f"{user}:{password}".encode())
+
+    return check
+
+
+def _environment(environ: Mapping[str, str], ports: list[int], user: str, password: str) -> dict[str, str]:
     """Ours, with the private proxy in it. What it says to us alone about the next proxy, password included, stays with us."""
     child = {name: value for name, value in environ.items() if name not in ("TUNNELCTL_PROXY", "TUNNELCTL_PROXY_PASSWORD")}
-    url = f"http://{credentials[0]}:{credentials[1]}@127.0.0.1:{ports[0]}"
+    url = f"http://{user}:{password}@127.0.0.1:{ports[0]}"
     child.update((spelling, url) for name in VARIABLES for spelling in (name, name.upper()))
     child[PORT_VARIABLE] = str(ports[0])
     # A unix socket has none.

@@ -5,8 +5,6 @@ No SOCKS version number is the first byte of an HTTP request, so one look decide
 
 from __future__ import annotations
 
-from hmac import compare_digest
-
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto import socks_server as socks
@@ -15,8 +13,6 @@ from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
 from tunnelctl.record import NamedTuple
-
-Credentials = tuple[str, str]  # user and password
 
 SOCKS5, SOCKS4, CONNECT, PLAIN = "socks5", "socks4", "connect", "http"
 
@@ -37,6 +33,16 @@ class LocalRequest(NamedTuple):
     leftover: bytes
 
 
+class LocalLogin(NamedTuple):
+    """A client has logged in, and whether it is let in is for others to say: see `LocalServer.go_on`."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"LocalLogin({self.user!r})"
+
+
 class LocalRefusal(NamedTuple):
     """The client is turned away. answer: what it is to be told; cause: a few words for us, "" where all goes as it should."""
 
@@ -44,18 +50,25 @@ class LocalRefusal(NamedTuple):
     cause: str
 
 
+Outcome = LocalRequest | LocalLogin | LocalRefusal | None
+
+
 class LocalServer:
-    """Reads one request. With `credentials`, clients have to log in with them."""
+    """Reads one request. With `login`, clients have to log in: there is a LocalLogin before the LocalRequest.
 
-    __slots__ = ("_buffer", "_connect", "_credentials", "_socks")
+    Plain http is an exception: there each request has a login of its own, which `read_login` finds.
+    """
 
-    def __init__(self, credentials: Credentials | None = None) -> None:
-        self._credentials = credentials
+    __slots__ = ("_buffer", "_connect", "_login", "_request", "_socks")
+
+    def __init__(self, login: bool = False) -> None:
+        self._login = login
         self._buffer = b""
         self._socks: socks.SocksServer | None = None
         self._connect: ConnectServer | None = None
+        self._request: LocalRequest | None = None  # of who has to be let in first
 
-    def feed(self, data: bytes) -> LocalRequest | LocalRefusal | None:
+    def feed(self, data: bytes) -> Outcome:
         """Takes octets from the client; returns the outcome once it is known."""
         if self._socks is not None:
             return self._from_socks(self._socks.feed(data))
@@ -64,9 +77,9 @@ class LocalServer:
         self._buffer += data
         return self._choose(self._buffer)
 
-    def _choose(self, first: bytes) -> LocalRequest | LocalRefusal | None:
+    def _choose(self, first: bytes) -> Outcome:
         if first[0] in _SOCKS:
-            self._socks = socks.SocksServer(self._credentials)
+            self._socks = socks.SocksServer(self._login)
             return self._from_socks(self._socks.feed(first))
         start = first[2:] if first[:2] == b"\r\n" else first  # RFC 9112 section 2.2: an empty line before the request
         if start.startswith(_METHOD) or first[0] == _TLS_HANDSHAKE:
@@ -75,6 +88,12 @@ class LocalServer:
         if _METHOD.startswith(start) or first == b"\r":
             return None
         return LocalRequest(PLAIN, None, first)
+
+    def go_on(self, answer: Refusal | None) -> Outcome:
+        """Goes on behind a LocalLogin. answer: to who is not let in; None lets the client in."""
+        if self._socks is not None:
+            return self._from_socks(self._socks.go_on("" if answer is None else answer.details))
+        return self._request if answer is None else _no(answer)
 
     def eof(self) -> LocalRefusal | None:
         """The client ended its side before its request was complete. None: it sent nothing, and wants no answer."""
@@ -90,31 +109,34 @@ class LocalServer:
         """What is to be sent now, before anything else: SOCKS5 has a dialogue before its request."""
         return b"" if self._socks is None else self._socks.take_output()
 
-    def _from_socks(self, outcome: socks.SocksRequest | socks.SocksRefusal | None) -> LocalRequest | LocalRefusal | None:
-        if outcome is None:
-            return None
+    def _from_socks(self, outcome: socks.SocksRequest | socks.SocksLogin | socks.SocksRefusal | None) -> Outcome:
+        if isinstance(outcome, socks.SocksLogin):
+            return LocalLogin(*outcome)
         if isinstance(outcome, socks.SocksRefusal):
             return LocalRefusal(*outcome)
-        return LocalRequest(_SOCKS[outcome.version], outcome.target, outcome.leftover)
+        return None if outcome is None else LocalRequest(_SOCKS[outcome.version], outcome.target, outcome.leftover)
 
-    def _from_connect(self, outcome: Request | Refusal | None) -> LocalRequest | LocalRefusal | None:
+    def _from_connect(self, outcome: Request | Refusal | None) -> Outcome:
         if outcome is None:
             return None
         if isinstance(outcome, Refusal):
             return _no(outcome)
-        if not admitted(outcome.authorization, self._credentials):
-            # Many a client (git, for one) shows its credentials only when it is asked for them.
-            no = _no(refusal.auth_required())
-            return no if outcome.authorization else no._replace(cause="")
-        return LocalRequest(CONNECT, outcome.target, outcome.leftover)
+        request = LocalRequest(CONNECT, outcome.target, outcome.leftover)
+        if not self._login:
+            return request
+        self._request, login = request, read_login(outcome.authorization)
+        if isinstance(login, LocalLogin):
+            return login
+        # Many a client (git, for one) shows its credentials only when it is asked for them.
+        return _no(login) if outcome.authorization is not None else _no(login)._replace(cause="")
 
 
-def admitted(authorization: str | None, credentials: Credentials | None) -> bool:
-    """Whether a Proxy-Authorization value is the one that is wanted; compared in the same time whatever it is."""
-    if credentials is None:
-        return True
-    given = decode_basic(authorization or "")
-    return given is not None and compare_digest(":".join(given).encode(), ":".join(credentials).encode())
+def read_login(authorization: str | None) -> LocalLogin | Refusal:
+    """The login in a Proxy-Authorization value, or the answer that asks for one."""
+    if authorization is None:
+        return refusal.auth_required()
+    given = decode_basic(authorization)
+    return refusal.auth_required(details="the credentials are malformed") if given is None else LocalLogin(*given)
 
 
 def granted(protocol: str) -> bytes:

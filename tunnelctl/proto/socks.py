@@ -55,6 +55,10 @@ class Speaker:
 
     def __init__(self, dialogue: Dialogue[object]) -> None:
         self._buffer = self._output = b""
+        self._begin(dialogue)
+
+    def _begin(self, dialogue: Dialogue[object]) -> None:
+        """Begins a dialogue with what is in the buffer."""
         self._dialogue = dialogue
         self._wanted = next(dialogue)
 

@@ -5,8 +5,6 @@ CONNECT only: a tunnel through an HTTP proxy carries no datagrams, and nobody ca
 
 from __future__ import annotations
 
-from hmac import compare_digest
-
 from tunnelctl.errors import AddressError, NameNotFound, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address, parse_host
 from tunnelctl.proto.socks import (
@@ -55,6 +53,16 @@ class SocksRequest(NamedTuple):
     leftover: bytes
 
 
+class SocksLogin(NamedTuple):
+    """A client has logged in, and whether it is let in is for others to say: see `SocksServer.go_on`."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"SocksLogin({self.user!r})"
+
+
 class SocksRefusal(NamedTuple):
     """A client is turned away. answer: what it is sent before the connection is closed; cause: why, in a few words of ours."""
 
@@ -69,26 +77,44 @@ class _Refused(Exception):
 
 
 class SocksServer(Speaker):
-    """Reads one request, with what goes before it. With `credentials`, a client has to log in with them, which version 4 cannot."""
+    """Reads one request, with what goes before it. With `login`, a client has to log in, which version 4 cannot.
 
-    __slots__ = ("_begun", "_credentials")
+    version 5 ── methods ── no login ─▶ request ─▶ SocksRequest
+                         ── password ─▶ SocksLogin ── go_on ─▶ request ─▶ SocksRequest
+    version 4 ── request ─▶ SocksRequest
+    what is not that, or not let in ─▶ SocksRefusal
+    """
 
-    def __init__(self, credentials: tuple[str, str] | None = None) -> None:
+    __slots__ = ("_begun", "_login")
+
+    def __init__(self, login: bool = False) -> None:
         super().__init__(self._converse())
-        self._credentials = credentials
+        self._login = login
         self._begun = False
 
-    def feed(self, data: bytes) -> SocksRequest | SocksRefusal | None:
-        """Takes octets from the client; returns the outcome once it is known. Then the machine is done."""
+    def feed(self, data: bytes) -> SocksRequest | SocksLogin | SocksRefusal | None:
+        """Takes octets from the client; returns the outcome once it is known. Then the machine is done, but for a login."""
         self._begun = True
         try:
             self._advance(data)
         except StopIteration as end:
+            if isinstance(end.value, SocksLogin):
+                return end.value
             version, target = end.value
             return SocksRequest(version, target, self._buffer)
         except _Refused as refused:
             return refused.refusal
         return None
+
+    def go_on(self, cause: str) -> SocksRequest | SocksRefusal | None:
+        """Goes on behind a login. cause: why it is refused; "" lets the client in."""
+        if cause:
+            return SocksRefusal(bytes((LOGIN_VERSION, 1)), cause)
+        self._output += bytes((LOGIN_VERSION, 0))
+        self._begin(self._request_5())
+        outcome = self.feed(b"")
+        assert not isinstance(outcome, SocksLogin)
+        return outcome
 
     def eof(self) -> SocksRefusal | None:
         """The client ended its side before its request was complete. None: it had sent nothing."""
@@ -96,16 +122,41 @@ class SocksServer(Speaker):
 
     # Each of these yields how many octets it needs next, and is sent them.
 
-    def _converse(self) -> Dialogue[tuple[int, Address]]:
+    def _converse(self) -> Dialogue[tuple[int, Address] | SocksLogin]:
         version = (yield 1)[0]
         if version == VERSION_5:
-            return VERSION_5, (yield from self._version_5())
+            given = yield from self._choose_method()
+            return _login(*given) if given is not None and self._login else (yield from self._request_5())
         if version == VERSION_4:
             return VERSION_4, (yield from self._version_4())
         raise _Refused(b"", "it does not speak SOCKS")
 
-    def _version_5(self) -> Dialogue[Address]:
-        yield from self._log_in()
+    def _choose_method(self) -> Dialogue[tuple[bytes, bytes] | None]:
+        """RFC 1928 section 3, and RFC 1929 where it comes to that."""
+        count = (yield 1)[0]
+        offered = (yield count) if count else b""
+        if not self._login and NO_LOGIN in offered:
+            self._output += bytes((VERSION_5, NO_LOGIN))
+            return None
+        if PASSWORD not in offered:
+            cause = "it offers no way to log in" if self._login else "it insists on a way to log in that is not known here"
+            raise _Refused(bytes((VERSION_5, NONE_ACCEPTABLE)), cause)
+        self._output += bytes((VERSION_5, PASSWORD))
+        given = yield from self._read_password()
+        if not self._login:  # nobody has to log in, so anybody may: some clients insist
+            self._output += bytes((LOGIN_VERSION, 0))
+        return given
+
+    def _read_password(self) -> Dialogue[tuple[bytes, bytes]]:
+        version, user_length = yield 2
+        user = (yield user_length) if user_length else b""
+        password_length = (yield 1)[0]
+        password = (yield password_length) if password_length else b""
+        if version != LOGIN_VERSION:
+            raise _Refused(bytes((LOGIN_VERSION, 1)), "its login is not of version 1")
+        return user, password
+
+    def _request_5(self) -> Dialogue[tuple[int, Address]]:
         version, command, _, kind = yield 4
         if version != VERSION_5:
             raise _Refused(_reply_5(FAILED), "its request is not of SOCKS version 5")
@@ -115,36 +166,7 @@ class SocksServer(Speaker):
             raise _Refused(_reply_5(NO_ADDRESS_TYPE), "it names its target in an unknown way")
         length = {IPV4: 4, IPV6: 16}.get(kind) or (yield 1)[0]
         octets = yield length + 2
-        return _target(octets[:-2], kind, octets[-2:], _reply_5(FAILED))
-
-    def _log_in(self) -> Dialogue[None]:
-        """RFC 1928 section 3, and RFC 1929 where it comes to that."""
-        count = (yield 1)[0]
-        offered = (yield count) if count else b""
-        if self._credentials is None and NO_LOGIN in offered:
-            self._output += bytes((VERSION_5, NO_LOGIN))
-        elif PASSWORD in offered:  # where nobody has to log in, anybody may: some clients insist
-            self._output += bytes((VERSION_5, PASSWORD))
-            yield from self._check_password()
-        else:
-            cause = "it offers no way to log in" if self._credentials else "it insists on a way to log in that is not known here"
-            raise _Refused(bytes((VERSION_5, NONE_ACCEPTABLE)), cause)
-
-    def _check_password(self) -> Dialogue[None]:
-        version, user_length = yield 2
-        user = (yield user_length) if user_length else b""
-        password_length = (yield 1)[0]
-        password = (yield password_length) if password_length else b""
-        if version != LOGIN_VERSION or not self._right(user, password):
-            raise _Refused(bytes((LOGIN_VERSION, 1)), "wrong user or password")
-        self._output += bytes((LOGIN_VERSION, 0))
-
-    def _right(self, user: bytes, password: bytes) -> bool:
-        """Compared in the same time whatever they are."""
-        if self._credentials is None:
-            return True
-        right_user, right_password = (text.encode() for text in self._credentials)
-        return compare_digest(user, right_user) & compare_digest(password, right_password)
+        return VERSION_5, _target(octets[:-2], kind, octets[-2:], _reply_5(FAILED))
 
     def _version_4(self) -> Dialogue[Address]:
         octets = yield 7
@@ -154,11 +176,18 @@ class SocksServer(Speaker):
         name = (yield from _text()) if named else b""
         if command != CONNECT:
             raise _Refused(_reply_4(FAILED_4), "it wants another command than CONNECT")
-        if self._credentials is not None:
+        if self._login:
             raise _Refused(_reply_4(WRONG_USER_4), "it cannot log in: SOCKS version 4 has no password")
         if host == bytes(4):
             raise _Refused(_reply_4(FAILED_4), "the target has no address")
         return _target(name or host, NAME if named else IPV4, port, _reply_4(FAILED_4))
+
+
+def _login(user: bytes, password: bytes) -> SocksLogin:
+    try:
+        return SocksLogin(user.decode(), password.decode())
+    except UnicodeDecodeError:  # nobody's, for a users file is UTF-8
+        raise _Refused(bytes((LOGIN_VERSION, 1)), "its user or password is no UTF-8") from None
 
 
 def _text() -> Dialogue[bytes]:
