@@ -31,6 +31,16 @@ def test_serve(fake):
     assert seen == [(ServeOptions(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
 
 
+def test_forward(fake):
+    """The logins are checked by what the users file says, and by nothing without one."""
+    calls = []
+    fake("tunnelctl.client.forward", "run_forward", lambda options, _, trace, *check: calls.append((options.users, check)) or 71)
+    fake("tunnelctl.cli.local_logins", "local_logins", lambda options, trace: f"check by {options.users}")
+    for flags in ([], ["--users", "file"]):
+        assert run_call(parse(["forward", "-D", "0", *flags])) == 71
+    assert calls == [(None, ()), ("file", ("check by file",))]
+
+
 def test_connect(fake):
     fake("tunnelctl.client.connect", "run_connect", lambda options, environ, trace: options.retry)
     assert run_call(parse(["connect", "-4v", "--retry", "3", "h", "22"])) == 3

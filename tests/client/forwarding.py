@@ -9,19 +9,28 @@ from tests.peers.program import Serve
 from tests.peers.scripted import ScriptedServer
 from tests.server.harness import Client, Proxy
 from tunnelctl.client import forward
+from tunnelctl.client.local_session import Check
 from tunnelctl.client.options import ForwardOptions
 
 
 class Forwarding(Proxy):
     """`run_forward` in a thread. Its options are given as they are typed; `ports` are in the order of the command line."""
 
-    def __init__(self, *local: str, dynamic: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        *local: str,
+        dynamic: tuple[str, ...] = (),
+        check: Check | None = None,
+        environ: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
+        self._check, self._environ = check, environ or {}
         self._given = ForwardOptions(local=local, dynamic=dynamic, **{"drain": 0.0, **options})
         self._expected = len(local) + len(dynamic)
 
     def _serve(self) -> int:
-        return forward.run_forward(self._given, {}, self)
+        return forward.run_forward(self._given, self._environ, self, self._check)
 
     @property
     def ports(self) -> list[int]:

@@ -15,10 +15,12 @@ from tests.client.forwarding import Forwarding, half_close, is_reset, is_turned_
 from tests.peers.process import end, free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
-from tests.server.harness import Names
+from tests.server.harness import Client, Names, basic, connect_request
 from tunnelctl.client import local_session, tunnel
+from tunnelctl.client.local_session import Check
+from tunnelctl.engine.kernel import BusyResourceError, checkpoint, sleep
 from tunnelctl.engine.resolver import SocketAddress
-from tunnelctl.errors import ListenError, UsageProblem
+from tunnelctl.errors import ListenError, Refused, UsageProblem
 from tunnelctl.stream import accept
 from tunnelctl.stream.dial import DialError
 
@@ -107,8 +109,10 @@ def test_a_reset_of_the_target_is_a_reset_here() -> None:
             assert is_reset(client)
 
 
-def test_a_wider_port_is_said_plainly() -> None:
-    with ScriptedServer(echo) as target, Forwarding(spec(target, "*:0"), proxy=("direct",)) as forwarding:
+@pytest.mark.parametrize("dynamic", [False, True], ids=["-L", "-D"])
+def test_a_wider_port_is_said_plainly(dynamic: bool) -> None:
+    local, ports = ((), ("*:0",)) if dynamic else (("*:0:host.test:22",), ())
+    with Forwarding(*local, dynamic=ports, proxy=("direct",), open_proxy=True) as forwarding:
         assert forwarding.addresses[0].startswith("0.0.0.0:")
     assert "can be reached from other machines" in forwarding.warnings[0]
 
@@ -275,6 +279,186 @@ def test_one_that_connects_and_leaves_is_no_news(dynamic: Dynamic) -> None:
     with forwarding.open() as client:
         assert client.tunnel(target.authority).echoes()
     assert forwarding.events("failed") == []
+
+
+# --- logins
+
+
+async def anna(user: str, password: str, _: str) -> bool:
+    """Lets one user in."""
+    await checkpoint()
+    return (user, password) == ("anna", "s3cret")
+
+
+ANNA: Check = anna
+
+
+def socks5_login(client: Client, user: bytes, password: bytes) -> bytes:
+    """Logs in as RFC 1929 has it; the answer to that."""
+    client.send(b"\x05\x02\x00\x02")
+    assert client.exactly(2) == b"\x05\x02"
+    client.send(bytes((1, len(user))) + user + bytes((len(password),)) + password)
+    return client.exactly(2)
+
+
+def to_ipv4(port: int) -> bytes:
+    return b"\x05\x01\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big")
+
+
+Logins = tuple[ScriptedServer, Forwarding]
+
+
+@pytest.fixture
+def logins() -> Iterator[Logins]:
+    with ScriptedServer(echo) as target, Forwarding(dynamic=("0",), proxy=("direct",), check=ANNA) as forwarding:
+        yield target, forwarding
+
+
+def test_who_logs_in_is_let_in_by_each_protocol_that_can(logins: Logins) -> None:
+    target, forwarding = logins
+    with forwarding.open() as client:
+        assert client.tunnel(target.authority, basic("anna", "s3cret")).echoes()
+    with forwarding.open() as client:
+        assert socks5_login(client, b"anna", b"s3cret") == b"\x01\x00"
+        client.send(to_ipv4(target.port))
+        assert client.exactly(10)[:2] == b"\x05\x00"
+        assert client.echoes()
+
+
+def test_the_request_may_come_together_with_the_login(logins: Logins) -> None:
+    target, forwarding = logins
+    with forwarding.open() as client:
+        client.send(b"\x05\x01\x02\x01\x04anna\x06s3cret" + to_ipv4(target.port) + b"early")
+        assert client.exactly(2 + 2 + 10 + 5)[-5:] == b"early"
+
+
+def test_nobody_else_is_let_in(logins: Logins) -> None:
+    target, forwarding = logins
+    heads = [
+        connect_request(target.authority),
+        connect_request(target.authority, basic("anna", "wrong")),
+        connect_request(target.authority, "Proxy-Authorization: Basic !"),
+        connect_request(target.authority, "Proxy-Authorization: Bearer x"),
+        f"GET {target.url}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        f"GET {target.url}/ HTTP/1.1\r\nHost: x\r\n{basic('eve', 's3cret')}\r\n\r\n".encode(),
+    ]
+    for head in heads:
+        with forwarding.open() as client:
+            client.send(head)
+            answer = client.answer()
+            assert (answer.status, answer.fields["proxy-authenticate"]) == (407, 'Basic realm="tunnelctl", charset="UTF-8"')
+    with forwarding.open() as client:
+        assert socks5_login(client, b"anna", b"wrong") == b"\x01\x01"
+        assert client.rest() == b""
+    with forwarding.open() as client:
+        client.send(b"\x05\x01\x00")
+        assert client.rest() == b"\x05\xff"
+    with forwarding.open() as client:
+        client.send(b"\x04\x01\x00\x16\x7f\x00\x00\x01\x00")
+        assert client.rest()[1] == 93
+    assert not target.conversations
+    causes = [str(failure["cause"]) for failure in forwarding.failures(7)]
+    assert len(causes) == 7, "to be asked for a login is no failure"
+    assert all("s3cret" not in cause and "wrong" not in cause.replace("wrong user", "") for cause in causes)
+
+
+def test_a_login_is_no_matter_of_a_fixed_port() -> None:
+    with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), check=ANNA) as forwarding:
+        with forwarding.open() as client:
+            assert client.echoes()
+
+
+def test_a_login_that_cannot_be_checked_now_is_told_so() -> None:
+    async def busy(*_: str) -> bool:
+        raise BusyResourceError("full")
+
+    async def slowed_down(*_: str) -> bool:
+        raise Refused("login", "too many wrong ones from 127.0.0.1")
+
+    for check, status in ((busy, 503), (slowed_down, 429)):
+        with Forwarding(dynamic=("0",), proxy=("direct",), check=check) as forwarding:
+            for head in (
+                connect_request("h.test:1", basic("a", "b")),
+                f"GET http://h.test/ HTTP/1.1\r\nHost: h\r\n{basic('a', 'b')}\r\n\r\n",
+            ):
+                with forwarding.open() as client:
+                    client.send(head if isinstance(head, bytes) else head.encode())
+                    assert client.answer().status == status
+            with forwarding.open() as client:
+                assert socks5_login(client, b"a", b"b") == b"\x01\x01"
+            forwarding.failures(3)
+
+
+def test_the_check_is_told_whose_login_it_is() -> None:
+    told: list[tuple[str, str, str]] = []
+
+    async def check(*facts: str) -> bool:
+        told.append(facts)  # type: ignore[arg-type]
+        return False
+
+    with Forwarding(dynamic=("0",), proxy=("direct",), check=check) as forwarding, forwarding.open() as client:
+        client.send(connect_request("h.test:1", basic("anna", "a:b")))
+        assert client.answer().status == 407
+    assert told == [("anna", "a:b", "127.0.0.1")]
+
+
+def test_a_client_that_leaves_is_not_checked_any_longer() -> None:
+    """What takes so long is a password hash, or the queue for one."""
+    waiting, left = threading.Event(), threading.Event()
+
+    async def check(*_: str) -> bool:
+        waiting.set()
+        try:
+            await sleep(600)
+        finally:
+            left.set()
+        return True
+
+    for request in (
+        connect_request("h.test:1", basic("a", "b")),
+        b"GET http://h.test/ HTTP/1.1\r\nHost: h\r\n" + basic("a", "b").encode() + b"\r\n\r\n",
+    ):
+        waiting.clear(), left.clear()
+        with Forwarding(dynamic=("0",), proxy=("direct",), check=check) as forwarding, forwarding.open() as client:
+            client.send(request)
+            assert waiting.wait(SECONDS)
+            client.reset()
+            assert left.wait(SECONDS)
+        assert forwarding.events("failed") == []
+
+
+# --- strangers
+
+
+OPEN_PROXY = "that would be an open proxy: no login is required"
+
+
+@pytest.mark.parametrize("place", ["*:0", "[::]:0"])
+def test_a_port_that_strangers_reach_needs_a_login(place: str) -> None:
+    with pytest.raises(UsageProblem, match=OPEN_PROXY) as raised, Forwarding(dynamic=(place,), proxy=("direct",)):
+        pass
+    assert raised.value.hint == "give --users FILE, listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
+    with Forwarding(dynamic=(place,), proxy=("direct",), check=ANNA) as forwarding:
+        assert len(forwarding.addresses) == 1
+    assert forwarding.warnings == []
+
+
+def test_a_fixed_port_that_strangers_reach_cannot_require_one() -> None:
+    with pytest.raises(UsageProblem, match="a port of -L cannot require a login") as raised:
+        with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA):
+            pass
+    assert "--users" not in raised.value.hint
+    with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA, open_proxy=True) as forwarding:
+        pass
+    assert len(forwarding.warnings) == 1, "of the one that requires a login there is nothing to say"
+
+
+def test_what_only_this_machine_reaches_needs_none(tmp_path: Path) -> None:
+    with Forwarding(
+        f"{tmp_path}/a:h:1", "[::1]:0:h:1", dynamic=("0", "127.0.0.2:0", f"{tmp_path}/b"), proxy=("direct",)
+    ) as forwarding:
+        assert len(forwarding.addresses) == 5
+    assert forwarding.warnings == []
 
 
 # --- each fails alone

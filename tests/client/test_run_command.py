@@ -124,6 +124,15 @@ def test_a_missing_command_and_one_that_cannot_run(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr) == (126, f"tunnelctl: cannot run {text}: permission denied\n".encode())
 
 
+def test_a_port_of_run_is_not_for_other_machines_unless_told_so() -> None:
+    done = run_python("", "-L", "*:0:h.test:1")
+    assert done.returncode == 2
+    assert b"a port of -L cannot require a login" in done.stderr
+    done = run_python("", "-L", "*:0:h.test:1", "--open-proxy")
+    assert done.returncode == 0
+    assert b"can be reached from other machines" in done.stderr
+
+
 def test_no_command() -> None:
     done = run("run", "-x", "direct")
     assert done.returncode == 2

@@ -77,7 +77,7 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (["connect", "a", "1", "--fdpass=yes"], "--fdpass: takes no value"),
         (["connect", "a", "1", "-4", "-6"], "-4 and -6 contradict each other"),
         (["connect", "a", "1", "-v", "-q"], "contradict"),
-        (["connect", "a", "1", "--users", "f"], "--users is a flag of serve"),
+        (["connect", "a", "1", "--users", "f"], "--users is a flag of forward and serve"),
         (["serve", "word"], "takes no words"),
         (["serve", "-x", "ftp://a:1"], "ftp:// is not supported"),
         (["serve", "--header", "A: b"], "--header is a flag of"),

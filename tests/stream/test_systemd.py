@@ -170,10 +170,11 @@ def test_a_proxy_started_by_a_manager(tmp_path: Path, workers: str) -> None:
     assert f"listening on {address}\n".encode() in said
 
 
-def test_an_inherited_socket_that_strangers_reach_needs_users_too() -> None:
+@pytest.mark.parametrize("words", ["serve --listen fd:db", "forward -x direct -D fd:db"])
+def test_an_inherited_socket_that_strangers_reach_needs_users_too(words: str) -> None:
     """What it is bound to is seen when it is there."""
     with socket.create_server(("0.0.0.0", 0)) as listener:
-        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", "--listen", "fd:db"]
+        command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), *words.split()]
         done = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, timeout=20)
     assert done.returncode == 2
     assert b"that would be an open proxy" in done.stderr

@@ -80,6 +80,15 @@ FLAGS = (
         repeat=True,
     ),
     Flag(
+        "users", "", "FILE", FILE, "users who may use -D, a line each from `hash-password`", ("forward",), "Local ports",
+        detail="Each client of a -D port then has to log in: with Basic over HTTP, with user and password over SOCKS5. SOCKS4 has "
+        "no password and is refused. A -L port cannot ask for a login. The file is the one of tunnelctl-serve(1).",
+    ),
+    Flag(
+        "open-proxy", "", "", SWITCH, "let other machines use a port without a login", LOCAL, "Local ports",
+        detail="Without it, a -D port beyond loopback needs --users, and a -L port there is refused.",
+    ),
+    Flag(
         "proxy", "x", "URL", TEXT,
         "proxy to ask for the tunnel; repeated: a chain, nearest first; `direct`: none",
         REACH, "Proxy",

@@ -39,7 +39,11 @@ def forward(call: Call) -> int:
     options = ForwardOptions(**settings.fields())  # type: ignore[arg-type]
     console = Console(options.verbose, options.quiet, options.json)
     settings.announce(console)
-    return int(run_forward(options, os.environ, console))
+    if options.users is None:
+        return int(run_forward(options, os.environ, console))
+    from tunnelctl.cli.local_logins import local_logins
+
+    return int(run_forward(options, os.environ, console, local_logins(options, console)))
 
 
 def run(call: Call) -> int:

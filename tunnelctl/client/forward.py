@@ -5,8 +5,8 @@ import socket
 from collections.abc import Coroutine, Mapping
 from math import inf
 
-from tunnelctl.client.local import Door, close_doors, open_doors, parse_dynamic, parse_local
-from tunnelctl.client.local_session import LocalSession, Sessions
+from tunnelctl.client.local import Door, close_doors, open_doors, parse_dynamic, parse_local, refuse_strangers
+from tunnelctl.client.local_session import Check, LocalSession, Sessions
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.progress import report
 from tunnelctl.client.tunnel import connect_nearest
@@ -21,8 +21,11 @@ from tunnelctl.stream.systemd import notify
 from tunnelctl.trace import Trace, silent
 
 
-def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
-    """Forwards until a signal ends it; the exit status. Raises the TunnelctlError that fits before anything is accepted."""
+def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace, check: Check | None = None) -> int:
+    """Forwards until a signal ends it; the exit status. Raises the TunnelctlError that fits before anything is accepted.
+
+    check: of the logins that a dynamic port requires; None: it requires none
+    """
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
     if not locals_:
         raise UsageProblem("forward", "no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any")
@@ -30,7 +33,8 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     raise_descriptor_limit()
     doors = open_doors(locals_, options.keepalive, environ)
     try:
-        return run(Forwarder(options, ways, doors, trace).run)
+        refuse_strangers(doors, check is not None, options.open_proxy)
+        return run(Forwarder(options, ways, doors, trace, check).run)
     finally:
         close_doors(doors)
 
@@ -38,10 +42,12 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
 class Forwarder:
     """The open local ports, and what they share."""
 
-    def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace) -> None:
+    def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace, check: Check | None = None) -> None:
+        """check: see `run_forward`"""
         self._options, self._ways, self._doors, self._trace = options, ways, doors, trace
         stages = trace if options.verbose > 1 else silent
         self.sessions = Sessions(ways, options.retry, Limits(options.idle_timeout or inf), options.max_connections, trace, stages)
+        self.sessions.check = check
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
         self.served: list[tuple[socket.socket, Serve]] = [(door.listener, self._serve(door.target)) for door in doors]
 
@@ -65,13 +71,18 @@ class Forwarder:
 
     def announce(self) -> None:
         """Says where the ports are, and that they are open."""
+        self.warn_of_strangers()
         for door in self._doors:
-            if not door.address.private:
-                text = f"{door.address} can be reached from other machines, and whoever reaches it uses your way through the proxy"
-                self._trace("warning", text=text)
             self._trace("listening", address=str(door.address), target=str(door.target) if door.target else "")
         ports = ", ".join(str(door.address) for door in self._doors)
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
+
+    def warn_of_strangers(self) -> None:
+        """Says which ports other machines can use without a login."""
+        for door in self._doors:
+            if not door.address.private and (self.sessions.check is None or door.target is not None):
+                text = f"{door.address} can be reached from other machines, which then use the proxy with your login there"
+                self._trace("warning", text=text)
 
     def _serve(self, target: Address | None) -> Serve:
         def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:

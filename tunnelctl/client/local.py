@@ -90,6 +90,21 @@ def open_doors(locals_: list[Local], keepalive: float, environ: Mapping[str, str
     return doors
 
 
+def refuse_strangers(doors: list[Door], login: bool, open_proxy: bool) -> None:
+    """Raises UsageProblem where other machines would reach a port without a login: they would use the proxy with ours.
+
+    login: whether a dynamic port requires one
+    """
+    for door in doors:
+        if door.address.private or open_proxy or (login and door.target is None):
+            continue
+        ways_out = "listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
+        what = f"listening on {door.address}"
+        if door.target is None:
+            raise UsageProblem(what, "that would be an open proxy: no login is required", f"give --users FILE, {ways_out}")
+        raise UsageProblem(what, "it would be open to other machines: a port of -L cannot require a login", ways_out)
+
+
 def close_doors(doors: list[Door]) -> None:
     """Closes those that are open."""
     for door in doors:

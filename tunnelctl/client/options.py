@@ -53,6 +53,8 @@ class ForwardOptions(NamedTuple):
     local: tuple[str, ...] = ()  # -L as typed
     dynamic: tuple[str, ...] = ()  # -D as typed
     command: tuple[str, ...] = ()  # of `run`
+    users: str | None = None  # a file of those who may log in at -D; None: nobody has to
+    open_proxy: bool = False  # whether other machines may use a port without a login
     proxy: tuple[str, ...] = ()  # from here on as in ConnectOptions
     proxy_origin: str = "-x"
     pac: str | None = None

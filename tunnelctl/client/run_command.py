@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 
 from tunnelctl.client.forward import Forwarder
-from tunnelctl.client.local import Local, close_doors, open_doors, parse_local
+from tunnelctl.client.local import Local, close_doors, open_doors, parse_local, refuse_strangers
 from tunnelctl.client.local_session import Check
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.way import Ways
@@ -35,9 +35,10 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     ways = Ways(options, environ, trace)
     doors = open_doors(locals_, options.keepalive, environ)
     try:
-        forwarder = Forwarder(options, ways, doors, trace)
+        refuse_strangers(doors, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
-        forwarder.sessions.check = _only(USER, password)
+        forwarder = Forwarder(options, ways, doors, trace, _only(USER, password))
+        forwarder.warn_of_strangers()
         child = _environment(environ, [door.address.port for door in doors], USER, password)
         return run(_Command(options.command, child, forwarder).run)
     finally:

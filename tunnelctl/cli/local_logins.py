@@ -1,0 +1,19 @@
+"""`forward --users`: brings the users file of `serve` to the logins at a local port, since neither room knows the other."""
+
+from tunnelctl.client.local_session import Check
+from tunnelctl.client.options import ForwardOptions
+from tunnelctl.server.users import load_users
+from tunnelctl.trace import Trace
+
+
+def local_logins(options: ForwardOptions, trace: Trace) -> Check:
+    """The check of a login by the users file. Raises SettingsError for a file that is wrong."""
+    assert options.users is not None
+    users = load_users(options.users)
+    if not options.dynamic:
+        trace("warning", text="--users has no effect: a port of -L cannot require a login")
+
+    async def check(user: str, password: str, client: str) -> bool:
+        return await users.check(user, password, client)
+
+    return check
