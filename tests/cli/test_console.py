@@ -331,6 +331,35 @@ def test_a_notice_without_its_fields_is_no_fault():
     assert len(screen.lines) >= len(NOTICES)
 
 
+LISTENING = [
+    ({}, ""),
+    ({"target": "db:5432", "via": ["http://proxy:3128"], "origin": "-x"}, " -> db:5432 via proxy http://proxy:3128"),
+    (
+        {"target": "db:5432", "via": ["http://a:1,http://b:1", "socks5://c:2"], "origin": "-x"},
+        " -> db:5432 via proxies http://a:1 or http://b:1, socks5://c:2",
+    ),
+    ({"target": "db:5432", "via": [], "origin": "no_proxy has db"}, " -> db:5432, directly: no_proxy has db"),
+    ({"target": "db:5432", "via": [], "origin": "-x"}, " -> db:5432, directly (-x)"),
+    ({"target": "db:5432", "via": [], "origin": "--pac"}, " -> db:5432 via the proxies of the PAC file"),
+    (
+        {"target": "", "via": [], "origin": "no proxy is configured", "login": False},
+        " -> any target (SOCKS and HTTP), directly: no proxy is configured",
+    ),
+    (
+        {"target": "", "via": ["http://anna:secret@proxy:3128"], "origin": "https_proxy", "login": True},
+        " -> any target (SOCKS and HTTP) via proxy http://anna:***@proxy:3128, login required",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "rest"), LISTENING, ids=range(len(LISTENING)))
+def test_the_listening_line_says_where_it_leads(fields, rest):
+    """Behind a blank, so that whoever takes the third word has the address."""
+    screen = Screen()
+    screen("listening", address="127.0.0.1:1080", **fields)
+    assert screen.lines == [f"listening on 127.0.0.1:1080{rest}"]
+
+
 def test_an_event_without_a_sentence_is_shown_rather_than_lost():
     screen = Screen(verbose=1)
     screen("accept", client="192.0.2.1\x1b", number=3)

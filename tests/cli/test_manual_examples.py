@@ -138,7 +138,10 @@ def test_local_ports_open(tmp_path: Path) -> None:
     process = subprocess.Popen(["/bin/sh", "-c", f"exec {lines}"], stderr=subprocess.PIPE, env=with_program(), cwd=tmp_path)
     assert process.stderr is not None
     try:
-        assert [process.stderr.readline().rpartition(b":")[0] for _ in range(2)] == [b"listening on 127.0.0.1"] * 2
+        fixed, any_target = (process.stderr.readline().partition(b" ->") for _ in range(2))
+        assert fixed[0].rpartition(b":")[0] == any_target[0].rpartition(b":")[0] == b"listening on 127.0.0.1"
+        assert fixed[2] == b" db.example.com:5432 via proxy http://proxy:3128\n"
+        assert any_target[2] == b" any target (SOCKS and HTTP) via proxy http://proxy:3128\n"
     finally:
         end(process)
         process.stderr.close()

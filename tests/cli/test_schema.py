@@ -33,7 +33,7 @@ def test_no_type_and_no_exception_without_a_key():
 
 def test_an_event_of_two_commands_requires_what_both_have():
     assert RULES["listening"]["required"] == ["address"]
-    assert set(RULES["listening"]["properties"]) == {"address", "target"}
+    assert set(RULES["listening"]["properties"]) >= {"address", "target", "via", "origin", "login"}
 
 
 def test_what_it_takes():

@@ -682,6 +682,33 @@ def test_what_is_wrong_with_the_proxy_is_said_at_the_start() -> None:
 # --- what else it tells
 
 
+def test_where_each_port_leads() -> None:
+    local, chain = "0:db.test:5432", ("http://a.test:1,http://b.test:2", "socks5://anna:s3cret@c.test:3")
+    with Forwarding(local, dynamic=("0",), proxy=chain, check=ANNA) as forwarding:
+        fixed, any_target = forwarding.events("listening")
+    leads = {"via": ["http://a.test:1,http://b.test:2", "socks5://anna:***@c.test:3"], "origin": "-x"}
+    assert fixed == {"address": forwarding.addresses[0], "target": "db.test:5432", **leads, "login": False}
+    assert any_target == {"address": forwarding.addresses[1], "target": "", **leads, "login": True}
+
+
+def test_that_a_port_leads_out_directly_is_said() -> None:
+    environ = {"https_proxy": "http://proxy.test:3128", "no_proxy": "db.test"}
+    with Forwarding(dynamic=("0",)) as forwarding:
+        assert [(fields["via"], fields["origin"]) for fields in forwarding.events("listening")] == [([], "no proxy is configured")]
+    with Forwarding("0:db.test:1", "0:other.test:1", environ=environ) as forwarding:
+        exempt, other = forwarding.events("listening")
+    assert (exempt["via"], exempt["origin"]) == ([], "no_proxy has db.test")
+    assert (other["via"], other["origin"]) == (["http://proxy.test:3128"], "https_proxy")
+
+
+def test_that_a_pac_file_decides_is_said(tmp_path: Path) -> None:
+    pac = tmp_path / "proxy.pac"
+    pac.write_text("function FindProxyForURL() { return 'DIRECT' }")
+    with Forwarding("0:db.test:1", pac=str(pac)) as forwarding:
+        (fields,) = forwarding.events("listening")
+    assert (fields["via"], fields["origin"]) == ([], "--pac")
+
+
 def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnelctl.client.progress.SECONDS", 0.02)
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), progress=True) as forwarding:

@@ -28,6 +28,19 @@ def test_only_the_nearest_proxy_may_have_a_scope_id() -> None:
         proxies("http://a:1", "[fe80::1%25lo]:2")
 
 
+@pytest.mark.parametrize(
+    ("flags", "places"),
+    [
+        (("direct",), []),
+        (("http://a:1",), ["http://a:1"]),
+        (("http://anna:s3cret@a:1", "b:2"), ["http://anna:***@a:1", "http://b:2"]),
+        (("a:1,b:2", "c:3,d:4"), ["http://a:1,http://b:2", "http://c:3,http://d:4"]),
+    ],
+)
+def test_the_proxies_by_their_place(flags: tuple[str, ...], places: list[str]) -> None:
+    assert choose_route(TARGET, flags, {}).proxies == places
+
+
 def test_without_flags_and_variables_there_is_no_proxy() -> None:
     route = choose_route(TARGET, (), {})
     assert route.chains == ((),)

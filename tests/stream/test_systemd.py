@@ -113,7 +113,8 @@ def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
         manager.bind(notified)
         manager.settimeout(20)
         target.settimeout(20)
-        spec = f"fd:db:127.0.0.1:{target.getsockname()[1]}"
+        target_port = target.getsockname()[1]
+        spec = f"fd:db:127.0.0.1:{target_port}"
         command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "forward", "-x", "direct", "-L", spec]
         child = subprocess.Popen(
             command, pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": notified}, stderr=subprocess.PIPE
@@ -133,7 +134,7 @@ def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
         finally:
             child.kill()
             _, said = child.communicate(timeout=20)
-    assert f"listening on {address}\n".encode() in said
+    assert f"listening on {address} -> 127.0.0.1:{target_port}, directly (-x)\n".encode() in said
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

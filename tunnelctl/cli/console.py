@@ -107,7 +107,7 @@ class Console:
         elif event == "warning":
             self.line(f"warning: {show(fields.get('text', '?'))}")
         elif event == "listening":
-            self._put(f"listening on {show(fields.get('address', ''))}")  # stable, and without our name: scripts wait for it
+            self._put(_listening(fields))
         elif event == "failed":
             self.line(FAILED(fields))  # one line: there may be many of them
         elif event == "progress":
@@ -290,6 +290,30 @@ def _inspected(fields: Mapping[str, object]) -> str:
     return _fill(f"client {{client}}: tunnel to {{target}} carries {{seen}}{name}{cut}{reports}")(fields)
 
 
+def _listening(fields: Mapping[str, object]) -> str:
+    """The words up to the address are stable and without our name, for scripts wait for them; what follows is for people."""
+    words = [f"listening on {show(fields.get('address', ''))}"]
+    words += [render(fields) for key, render in LISTENING.items() if key in fields]
+    return " ".join(words)
+
+
+def _leads(fields: Mapping[str, object]) -> str:
+    """Where a local port leads, through what, and who may use it."""
+    where = "-> {target}" if fields.get("target") else "-> any target (SOCKS and HTTP)"
+    login = ", login required" if fields.get("login") else ""
+    return _fill(where)(fields) + _through(fields) + login
+
+
+def _through(fields: Mapping[str, object]) -> str:
+    via = fields.get("via")
+    if isinstance(via, (list, tuple)) and via:
+        proxies = show([str(either).replace(",", " or ") for either in via])
+        return f" via {'proxy' if len(via) == 1 else 'proxies'} {proxies}"
+    if fields.get("origin") == "--pac":
+        return " via the proxies of the PAC file"
+    return _fill(", directly: {origin}" if " " in str(fields.get("origin", "")) else ", directly ({origin})")(fields)
+
+
 def size(count: object) -> str:
     """Bytes for a person: 1536 is 1.5 KiB."""
     number = float(count) if isinstance(count, (int, float)) else 0.0
@@ -348,6 +372,9 @@ def _start_lines(event: str) -> Render:
 
     return render
 
+
+# What follows the address where something listens, by a key that the event then has.
+LISTENING: dict[str, Render] = {"target": _leads}
 
 # Printed without -v: what an operator waits for.
 NOTICES: dict[str, Render] = {

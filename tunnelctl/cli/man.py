@@ -68,7 +68,13 @@ CONNECT_EVENTS = (
 
 FORWARD_EVENTS = (
     IGNORED,
-    Event("listening", "a local port is open; `target` is where it leads, empty for a dynamic port", ("address", "target")),
+    Event(
+        "listening",
+        "a local port is open. `target` is where it leads, empty for a dynamic port; `via` has the proxies, with commas between "
+        "those that stand for each other, and is empty without a proxy and with --pac; `origin` is where they were named; `login` "
+        "tells whether clients have to log in",
+        ("address", "target", "via", "origin", "login"),
+    ),
     Event("opened", "a local connection has its tunnel", ("connection", "client", "target", "via", "elapsed")),
     Event(
         "failed",

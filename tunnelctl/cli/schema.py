@@ -23,7 +23,7 @@ TYPES: dict[str, Schema] = {
     **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
     **dict.fromkeys(("allow", "deny", "report", "size", "status", "tunnels", "workers"), WHOLE),
     **dict.fromkeys(("addresses", "chain", "pages", "proxies", "reports", "via"), TEXTS),
-    **dict.fromkeys(("ok", "personal", "public", "trusted"), TRUTH),
+    **dict.fromkeys(("login", "ok", "personal", "public", "trusted"), TRUTH),
     **dict.fromkeys(("max", "median", "min", "p99"), FIGURE),
     "times": {"type": "array", "items": NUMBER},
     "expected": {"type": ["boolean", "null"]},

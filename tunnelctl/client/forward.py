@@ -70,10 +70,13 @@ class Forwarder:
             helpers.start_soon(report, self._trace, lambda: self.sessions.sessions, lambda: self.sessions.moved)
 
     def announce(self) -> None:
-        """Says where the ports are, and that they are open."""
+        """Says where the ports are and where they lead, and that they are open."""
         self.warn_of_strangers()
+        login = self.sessions.check is not None
         for door in self._doors:
-            self._trace("listening", address=str(door.address), target=str(door.target) if door.target else "")
+            route = self._ways.outlook(door.target)
+            leads = {"target": str(door.target) if door.target else "", "via": route.proxies, "origin": route.origin}
+            self._trace("listening", address=str(door.address), **leads, login=login and door.target is None)
         ports = ", ".join(str(door.address) for door in self._doors)
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 

@@ -23,6 +23,11 @@ class Route(NamedTuple):
     chains: tuple[Chain, ...]
     origin: str
 
+    @property
+    def proxies(self) -> list[str]:
+        """The proxies by their place on the way, nearest first; commas separate those that stand for each other."""
+        return [",".join(dict.fromkeys(map(str, either))) for either in zip(*self.chains, strict=True)]
+
 
 STRAIGHT: tuple[Chain, ...] = ((),)
 

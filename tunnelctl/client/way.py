@@ -76,6 +76,13 @@ class Ways:
         if self._options.proxy_pin is not None and proxies and all(proxy.scheme != "https" for proxy in proxies):
             raise UsageProblem("--proxy-pin", "no proxy on the way speaks TLS", "the URL of one that does begins with https://")
 
+    def outlook(self, target: Address | None) -> Route:
+        """The route to a target, or to those that NO_PROXY does not name, as far as it is known beforehand."""
+        if self._pac is not None:
+            return Route((), "--pac")
+        route = choose_route(target, self._options.proxy, self._environ)
+        return route._replace(origin=self._options.proxy_origin) if self._options.proxy else route
+
     def default(self) -> Way | None:
         """The first way to all targets but those that NO_PROXY names; None where each has its own."""
         return self._way(_ANYWHERE, self._default[0]) if self._default else None
