@@ -42,7 +42,7 @@ def blocks(page: str) -> list[str]:
 EXAMPLES = {name.rpartition(".")[0].removeprefix("tunnelctl-"): blocks(page) for name, page in pages().items()}
 SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
-PORTS, SOCKET, SERVICE = EXAMPLES["forward"]
+PORTS, STRANGERS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
 RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
@@ -146,6 +146,23 @@ def test_local_ports_open(tmp_path: Path) -> None:
         end(process)
         process.stderr.close()
     assert process.returncode == 0
+
+
+def test_a_local_port_for_users(tmp_path: Path) -> None:
+    """192.0.2.1 is nobody's; on loopback users are asked to log in all the same."""
+    hashing, forward = STRANGERS.split("\n", 1)
+
+    def refuse(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    with ScriptedServer(refuse) as proxy:
+        lines = f"{hashing}\nexec {forward.rstrip()}".replace("192.0.2.1:1080", "127.0.0.1:0").replace(PROXY, proxy.url)
+        with serving(lines, tmp_path, b"swordfish\n", at=2) as url:
+            assert connect(url, "www.example.com 443").returncode == 77
+            assert not proxy.conversations
+            assert connect(url.replace("//", "//alice:swordfish@"), "www.example.com 443").returncode == 69
+            assert len(proxy.conversations) == 1
 
 
 @pytest.mark.peer("git")
@@ -417,8 +434,8 @@ def test_questions_about_a_way(example: str, said: bytes, tmp_path: Path) -> Non
 
 
 @contextmanager
-def serving(lines: str, cwd: Path, stdin: bytes = b"") -> Iterator[str]:
-    """What the lines start, a proxy with its last word in the shell; its URL."""
+def serving(lines: str, cwd: Path, stdin: bytes = b"", at: int = -1) -> Iterator[str]:
+    """What the lines start, a proxy with its last word in the shell; its URL, from the word of the listening line that it is."""
     command, env = ["/bin/sh", "-c", lines], with_program()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=cwd) as process:
         assert process.stdin is not None
@@ -430,7 +447,7 @@ def serving(lines: str, cwd: Path, stdin: bytes = b"") -> Iterator[str]:
             process.stdin.close()
             line = process.stderr.readline().decode()
             assert line.startswith("listening on 127.0.0.1:"), line
-            yield f"http://{line.split()[-1]}"
+            yield f"http://{line.split()[at]}"
         finally:
             watchdog.cancel()
             end(process)

@@ -105,7 +105,7 @@ COMMANDS = (
     ),
     Command(
         "hash-password", "USER",
-        "make a line for the users file of `serve`",
+        "make a line for the users file of `serve` and `forward`",
         "Print a users-file line with the scrypt hash of a password, or with what Digest needs. "
         "The password is asked for on the terminal, or read as one line from stdin when that is no terminal.",
         (

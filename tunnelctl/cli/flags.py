@@ -82,7 +82,7 @@ FLAGS = (
     Flag(
         "users", "", "FILE", FILE, "users who may use -D, a line each from `hash-password`", ("forward",), "Local ports",
         detail="Each client of a -D port then has to log in: with Basic over HTTP, with user and password over SOCKS5. SOCKS4 has "
-        "no password and is refused. A -L port cannot ask for a login. The file is the one of tunnelctl-serve(1).",
+        "no password and is refused. A -L port cannot ask for a login. The file is as for serve, and read once, at the start.",
     ),
     Flag(
         "open-proxy", "", "", SWITCH, "let other machines use a port without a login", LOCAL, "Local ports",
