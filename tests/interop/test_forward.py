@@ -13,7 +13,8 @@ from tests.peers.https import make_certificate, web_server
 from tests.peers.process import path_of
 from tests.peers.program import Forward
 from tests.peers.proxies import Proxy
-from tests.peers.scripted import sample
+from tests.peers.scripted import refusing_port, sample
+from tunnelctl.server.users import hash_password
 
 DATA = sample(3 << 20)
 
@@ -118,3 +119,65 @@ def test_git(dynamic: Forward, scheme: str, tmp_path: Path) -> None:
 def test_a_browser(dynamic: Forward, https_port: int, scheme: str, tmp_path: Path) -> None:
     shown = browser.page(f"https://127.0.0.1:{https_port}/page.html", f"{scheme}://127.0.0.1:{dynamic.port}", tmp_path / "profile")
     assert '<p id="p">made here</p>' in shown
+
+
+# --- a login
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forward]:
+    """Without a proxy, for squid ends a tunnel as soon as ncat has sent all."""
+    users = tmp_path_factory.mktemp("users") / "users"
+    users.write_text(hash_password("anna", "s3cret") + "\n")
+    with Forward("-x", "direct", "-D", "0", "--users", str(users)) as forward:
+        yield forward
+
+
+@pytest.mark.peer("curl")
+@pytest.mark.parametrize("scheme", ["socks5h", "http", "http -p", "http --proxy-anyauth"])
+def test_curl_logs_in(guarded: Forward, http_port: int, scheme: str) -> None:
+    scheme, *words = scheme.split()
+    url = f"http://127.0.0.1:{http_port}/file"
+    for login, right in (("anna:s3cret", True), ("anna:wrong", False), ("", False)):
+        proxy = f"{scheme}://{login}{'@' if login else ''}127.0.0.1:{guarded.port}"
+        curl = (path_of("curl"), "-sS", "-f", "--noproxy", "", "-x", proxy, *words, "--max-time", "30", url)
+        done = subprocess.run(curl, capture_output=True, timeout=60)
+        assert (done.stdout == DATA) is right, done.stderr
+
+
+@pytest.mark.peer("curl")
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a"])
+def test_curl_cannot_log_in_with_socks4(guarded: Forward, http_port: int, scheme: str) -> None:
+    curl = (
+        path_of("curl"),
+        "-sS",
+        "-x",
+        f"{scheme}://anna@127.0.0.1:{guarded.port}",
+        "--noproxy",
+        "",
+        f"http://127.0.0.1:{http_port}/",
+    )
+    done = subprocess.run(curl, capture_output=True, timeout=60)
+    assert done.returncode == 97
+    assert b"(93)" in done.stderr
+
+
+@pytest.mark.peer("ncat")
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_ncat_logs_in(guarded: Forward, http_port: int, kind: str) -> None:
+    request = b"HEAD /file HTTP/1.0\r\n\r\n"
+    for password, right in (("s3cret", True), ("wrong", False)):
+        ncat = (path_of("ncat"), "--proxy", f"127.0.0.1:{guarded.port}", "--proxy-type", kind, "127.0.0.1", str(http_port))
+        env = {**os.environ, "NCAT_PROXY_AUTH": f"anna:{password}"}
+        done = subprocess.run(ncat, input=request, capture_output=True, timeout=60, env=env)
+        assert done.stdout.startswith(b"HTTP/1.1 200") is right, done.stderr
+
+
+@pytest.mark.peer("curl")
+def test_curl_is_told_why_without_a_proxy() -> None:
+    held, port = refusing_port()
+    with held, Forward("-x", "direct", "-D", "0") as forward:
+        curl = (path_of("curl"), "-sS", "-x", f"socks5h://127.0.0.1:{forward.port}", "--noproxy", "", f"http://127.0.0.1:{port}/")
+        done = subprocess.run(curl, capture_output=True, timeout=60)
+    assert done.returncode == 97
+    assert b"(5)" in done.stderr
