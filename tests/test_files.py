@@ -52,7 +52,7 @@ def test_a_pipe_is_not_waited_for_beyond_its_first_line(tmp_path: Path) -> None:
         writer.join(20)
 
 
-@pytest.mark.parametrize(("path", "cause"), [("/nonexistent", "no such file"), ("/", "is a directory"), ("a\0b", "null byte")])
+@pytest.mark.parametrize(("path", "cause"), [("/nonexistent", "no such file"), ("/", "is a directory"), ("a\0b", "NUL in it")])
 def test_what_cannot_be_read(path: str, cause: str) -> None:
     for read in (read_file, read_first_line):
         with pytest.raises(SettingsError, match=f"^it: .*{cause}") as caught:

@@ -47,8 +47,8 @@ def _read(path: str, what: str, take: Callable[[BufferedReader], bytes]) -> Cont
             return Content(take(file), os.fstat(file.fileno()).st_mode)
     except OSError as error:
         raise SettingsError(what, reason(error)) from error
-    except ValueError as error:  # a NUL in the path
-        raise SettingsError(what, str(error)) from error
+    except ValueError as error:
+        raise SettingsError(what, "its name has a NUL in it") from error
 
 
 def decode(octets: bytes, what: str) -> str:

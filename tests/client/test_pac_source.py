@@ -65,7 +65,7 @@ def test_no_proxy_of_the_environment_is_asked(server: str, monkeypatch: pytest.M
 
 def test_redirects_are_followed_so_often(server: str) -> None:
     assert read(f"{server}/hop{MAX_REDIRECTS - 1}") == "return 'ä'"
-    assert "redirects" in fails(f"{server}/hop{MAX_REDIRECTS}").cause
+    assert fails(f"{server}/hop{MAX_REDIRECTS}").cause == "it cannot be fetched: too many redirects"
 
 
 def test_what_a_server_may_say_instead(server: str) -> None:
@@ -103,7 +103,7 @@ def test_files(tmp_path: Path) -> None:
     assert read(f"FILE://localhost{tmp_path}/a%20b.pac") == "ü"
     assert fails(str(tmp_path / "none")).cause == "no such file or directory"
     assert fails(str(tmp_path)).cause == "is a directory"
-    assert "null" in fails("a\0b").cause
+    assert fails("a\0b").cause == "its name has a NUL in it"
     file.write_bytes(b"x" * (MAX_OCTETS + 1))
     assert "larger" in fails(str(file)).cause
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded, octets
-from tunnelctl.proto.http_messages import Incomplete, MessageError, Messages
+from tunnelctl.proto.http_messages import Incomplete, MessageError, Messages, words_for
 
 HEAD = b"GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -195,6 +195,25 @@ def test_the_next_request_is_behind_the_first() -> None:
     messages.send(h11.EndOfMessage())
     assert messages.next_cycle()
     assert isinstance(messages.next_event(), h11.Request)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"HELLO\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 20", "closed inside the head"),
+        (OK + b"Content-Length: x\r\n\r\n", "malformed head: Content-Length is no number"),
+        (OK + b"X\r\n\r\n", "malformed head"),
+    ],
+)
+def test_an_error_of_h11_alone_has_words_too(data: bytes, words: str) -> None:
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "h.test")]))
+    connection.receive_data(data)
+    connection.receive_data(END)
+    with pytest.raises(h11.RemoteProtocolError) as raised:
+        connection.next_event()
+    assert words_for(raised.value) == words
 
 
 def test_a_text_that_h11_may_have_one_day_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ Given = dict[str, tuple["Scope", ast.expr]]
 WORDS = {
     "address._replace(port=0)": "ADDRESS:0",
     "argv[0]": "WORD",
+    "cause_of": "CAUSE",
     "cert[0]": "FLAG",
     "cert[1]": "FILE",
     "command or 'wrong use'": "COMMAND",

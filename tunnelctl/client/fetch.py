@@ -77,7 +77,9 @@ def _get(url: str, path: str, name: str, authorities: str | None) -> Reply:
                 if size > MOST:
                     break
     except httpx.HTTPError as error:
-        return Reply(False, cause=str(error) or type(error).__name__)
+        from tunnelctl.client.httpx_failure import cause_of
+
+        return Reply(False, cause=cause_of(error))
     line = f"{answer.http_version} {answer.status_code} {answer.reason_phrase}".strip()
     return Reply(True, answer.status_code, line, size)
 

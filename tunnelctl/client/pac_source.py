@@ -66,8 +66,9 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
     except (httpx.InvalidURL, UnicodeError) as error:  # their text has a piece of the URL, which may be of its password
         raise _wrong(url, "its URL cannot be one") from error
     except (httpx.HTTPError, httpx.StreamError) as error:
-        cause = (str(error) or type(error).__name__).rpartition("] ")[2].lower()  # without "[Errno 111] "
-        raise _wrong(url, f"it cannot be fetched: {cause}") from error
+        from tunnelctl.client.httpx_failure import cause_of
+
+        raise _wrong(url, f"it cannot be fetched: {cause_of(error)}") from error
 
 
 def _wrong(source: str, cause: str, hint: str = "") -> SettingsError:

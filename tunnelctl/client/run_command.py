@@ -98,8 +98,8 @@ def _start(words: tuple[str, ...], environ: dict[str, str]) -> "subprocess.Popen
     except OSError as error:
         kind = CommandNotFound if isinstance(error, FileNotFoundError) else CannotRun
         raise kind(f"cannot run {words[0]}", reason(error)) from error
-    except ValueError as error:  # a NUL in a word
-        raise CannotRun(f"cannot run {words[0]!a}", str(error)) from error
+    except ValueError as error:
+        raise CannotRun(f"cannot run {words[0]!a}", "a word of it has a NUL") from error
 
 
 async def _pass_on(signals: SignalReceiver, child: "subprocess.Popen[bytes]") -> None:

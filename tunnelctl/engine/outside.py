@@ -135,17 +135,19 @@ async def to_thread(fn: Callable[..., T], *args: object, limiter: FairLimiter | 
 
 
 def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
-    bell = _doorbell()
-    try:
-        if bell.threads >= MAX_THREADS:
-            raise BusyResourceError(f"{MAX_THREADS} threads are already under way")
-        # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a look-up that never ends.
-        start_new_thread(_work, (bell, job, fn, args))
-    except (BusyResourceError, RuntimeError) as error:
-        if job.on_done is not None:
-            job.on_done()
-        raise BusyResourceError(f"no thread to be had: {error}") from error
-    bell.threads += 1
+    bell, why = _doorbell(), f"{MAX_THREADS} threads are already under way"
+    if bell.threads < MAX_THREADS:
+        try:
+            # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a lookup that never ends.
+            start_new_thread(_work, (bell, job, fn, args))
+        except RuntimeError:
+            why = "the system grants no further thread"
+        else:
+            bell.threads += 1
+            return
+    if job.on_done is not None:
+        job.on_done()
+    raise BusyResourceError(why)
 
 
 def _work(bell: _Doorbell, job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:

@@ -109,6 +109,14 @@ class Messages:
         return MessageError(_beginning(_WORDS, text) or f"malformed head: {_fault_of(head)}", error.error_status_hint)
 
 
+def words_for(error: h11.RemoteProtocolError) -> str:
+    """What is wrong with an answer, where somebody else has it read by h11."""
+    text = str(error)
+    if text.startswith("illegal status line"):
+        return "not HTTP"
+    return _beginning(_ENDED, text) or _beginning(_WORDS, text) or "malformed head"
+
+
 def _beginning(table: dict[str, str], text: str) -> str:
     return next((words for start, words in table.items() if text.startswith(start)), "")
 
