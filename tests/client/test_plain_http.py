@@ -13,7 +13,7 @@ from tests.client.forwarding import Forwarding, half_close, is_reset
 from tests.peers.https import web_server
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
-from tests.peers.scripted import Conversation, Script, ScriptedServer, refusing_port, sample
+from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, refusing_port, sample
 from tests.server.harness import Client, parse
 from tunnelctl.client import local_session, plain_http
 from tunnelctl.proto.proxy_status import parse as proxy_status
@@ -77,6 +77,20 @@ def test_a_request_that_comes_round_is_refused(port: Forwarding) -> None:
         answer = client.answer()
         assert (answer.status, answer.error) == (502, "proxy_loop_detected")
     assert len(server.heads) == 1
+
+
+def test_an_answer_that_comes_with_the_head_of_the_proxy_is_counted() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel(ESTABLISHED + OK)
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy, Forwarding(dynamic=("0",), proxy=(proxy.url,)) as forwarding:
+        with forwarding.open() as client:
+            client.send(b"GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n\r\n")
+            client.head()
+            assert client.exactly(2) == b"ok"
+        (ended,) = forwarding.ended_tunnels()
+    assert (ended["received"], ended["cause"]) == (len(OK), "eof")
 
 
 def test_requests_for_several_hosts_on_one_connection(port: Forwarding) -> None:

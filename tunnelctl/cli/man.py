@@ -78,7 +78,8 @@ FORWARD_EVENTS = (
     Event("opened", "a local connection has its tunnel", ("connection", "client", "target", "via", "elapsed")),
     Event(
         "failed",
-        "a local connection was turned away; the keys of `error` say why, and `target` is there where it is known",
+        "a local connection was turned away, or the server of a plain http request has failed it; the keys of `error` say why, and "
+        "`target` is there where it is known",
         ("connection", "client", "target", "status", "what", "cause", "hint", "code", "error"),
     ),
     Event(

@@ -130,6 +130,7 @@ class _Exchange:
 
     async def _answer(self) -> None:
         if self._tunnel.early:
+            self._moved[1] += len(self._tunnel.early)
             self._server.receive(self._tunnel.early)
         while not isinstance(event := await self._of_server(), h11.EndOfMessage):
             if isinstance(event, h11.InformationalResponse):
