@@ -84,8 +84,7 @@ class Forwarder:
         """Says which ports other machines can use without a login."""
         for door in self._doors:
             if not door.address.private and (self.sessions.check is None or door.target is not None):
-                text = f"{door.address} can be reached from other machines, which then use the proxy with your login there"
-                self._trace("warning", text=text)
+                self._trace("warning", text=f"{door.address} can be reached from other machines, and they need no login to use it")
 
     def _serve(self, target: Address | None) -> Serve:
         def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
