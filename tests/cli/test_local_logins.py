@@ -10,6 +10,8 @@ from tunnelctl.cli.local_logins import local_logins
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import SettingsError
+from tunnelctl.proto.refusal import Refusal, too_many_wrong_logins
+from tunnelctl.server import throttle
 
 LOGINS = [("anna", "s3cret", True), ("anna", "wrong", False), ("eve", "s3cret", False), ("", "", False)]
 
@@ -36,3 +38,18 @@ def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
     trace = Recorder()
     local_logins(ForwardOptions(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
     assert trace.named("warning") == [{"text": "--users has no effect: a port of -L cannot require a login"}]
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_who_guesses_is_refused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
+    check = local_logins(ForwardOptions(dynamic=("0",), users=users_file(tmp_path, anna="s3cret")), Recorder())
+
+    async def guess(host: str) -> list[bool | Refusal]:
+        return [await check("anna", f"wrong {number}", host) for number in range(throttle.BURST + 1)]
+
+    *wrong, last = run(lambda: guess("192.0.2.1"))
+    assert wrong == [False] * throttle.BURST
+    assert last == too_many_wrong_logins(6)
+    assert run(lambda: check("anna", "s3cret", "192.0.2.1")) == last
+    assert run(lambda: check("anna", "s3cret", "198.51.100.1")) is True

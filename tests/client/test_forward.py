@@ -18,9 +18,10 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
 from tests.server.harness import Client, Names, basic, connect_request
 from tunnelctl.client import local_session, tunnel
 from tunnelctl.client.local_session import Check
-from tunnelctl.engine.kernel import BusyResourceError, checkpoint, sleep
+from tunnelctl.engine.kernel import checkpoint, sleep
 from tunnelctl.engine.resolver import SocketAddress
-from tunnelctl.errors import ListenError, Refused, UsageProblem
+from tunnelctl.errors import ListenError, UsageProblem
+from tunnelctl.proto.refusal import Refusal, limit_reached, too_many_wrong_logins
 from tunnelctl.stream import accept
 from tunnelctl.stream.dial import DialError
 
@@ -369,13 +370,11 @@ def test_a_login_is_no_matter_of_a_fixed_port() -> None:
 
 
 def test_a_login_that_cannot_be_checked_now_is_told_so() -> None:
-    async def busy(*_: str) -> bool:
-        raise BusyResourceError("full")
+    for refusal, status in ((limit_reached(), 503), (too_many_wrong_logins(6), 429)):
 
-    async def slowed_down(*_: str) -> bool:
-        raise Refused("login", "too many wrong ones from 127.0.0.1")
+        async def check(*_: str, refusal: Refusal = refusal) -> Refusal:
+            return refusal
 
-    for check, status in ((busy, 503), (slowed_down, 429)):
         with Forwarding(dynamic=("0",), proxy=("direct",), check=check) as forwarding:
             for head in (
                 connect_request("h.test:1", basic("a", "b")),

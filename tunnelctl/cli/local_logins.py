@@ -2,7 +2,8 @@
 
 from tunnelctl.client.local_session import Check
 from tunnelctl.client.options import ForwardOptions
-from tunnelctl.server.users import load_users
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.users import UNCHECKED, load_users, refuse_unchecked
 from tunnelctl.trace import Trace
 
 
@@ -13,7 +14,10 @@ def local_logins(options: ForwardOptions, trace: Trace) -> Check:
     if not options.dynamic:
         trace("warning", text="--users has no effect: a port of -L cannot require a login")
 
-    async def check(user: str, password: str, client: str) -> bool:
-        return await users.check(user, password, client)
+    async def check(user: str, password: str, client: str) -> bool | Refusal:
+        try:
+            return await users.check(user, password, client)
+        except UNCHECKED as error:
+            return refuse_unchecked(error)
 
     return check

@@ -13,11 +13,11 @@ from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.kernel import BusyResourceError, CancelScope, current_time, move_on_after
+from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.local_server import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
-from tunnelctl.proto.refusal import Refusal, auth_required, limit_reached
+from tunnelctl.proto.refusal import Refusal, auth_required
 from tunnelctl.stream.accept import Crowd
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.relay import Limits, Relay
@@ -26,9 +26,9 @@ from tunnelctl.trace import Trace
 
 T = TypeVar("T")
 
-# Tells whether a user and a password are right, which a client of that address has given. Raises BusyResourceError when too many
-# logins are being checked, and Refused when that address has given too many wrong ones.
-Check = Callable[[str, str, str], Awaitable[bool]]
+# Tells whether a user and a password are right, which a client of that address has given; or what the client is told where they
+# are not looked at, because too many logins are being checked, or too many from there were wrong.
+Check = Callable[[str, str, str], Awaitable[bool | Refusal]]
 
 REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; one that never does holds a descriptor
 
@@ -162,15 +162,12 @@ class LocalSession:
     async def judge(self, login: LocalLogin) -> Refusal | None:
         """Why a login is refused; None if it is right. Raises OSError when the client has left meanwhile."""
         assert self._shared.check is not None
-        try:
-            right = await self._attended(self._shared.check(login.user, login.password, self._host))
-        except BusyResourceError:
-            return limit_reached("too many logins are being checked")
-        except Refused as error:
-            return limit_reached(str(error))._replace(status=429)
-        if right is None:
+        verdict = await self._attended(self._shared.check(login.user, login.password, self._host))
+        if verdict is None:
             raise ConnectionResetError("the client has gone")
-        return None if right else auth_required(details="wrong user or password")
+        if isinstance(verdict, Refusal):
+            return verdict
+        return None if verdict else auth_required(details="wrong user or password")
 
     async def turn_away(self, refusal: LocalRefusal) -> None:
         """Refuses a request, and says so where that is worth a word."""

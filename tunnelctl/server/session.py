@@ -29,9 +29,8 @@ from tunnelctl.server.in_force import InForce
 from tunnelctl.server.inspection import Cut, Inspected
 from tunnelctl.server.limits import Caps
 from tunnelctl.server.own import OwnPorts
-from tunnelctl.server.throttle import TooManyWrongLogins
 from tunnelctl.server.upstream import Upstream, upstream_refusal
-from tunnelctl.server.users import Users
+from tunnelctl.server.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.stream.relay import Limits, Relay
@@ -260,12 +259,8 @@ class Session:
                 self._account.user = await self._check_answer(users, answer, request.target)
             else:
                 self._account.user = await self._check_password(users, request.authorization)
-        except TooManyWrongLogins as error:
-            raise _Refused(refusal.too_many_wrong_logins(error.seconds)) from None
-        except QueueFullError:
-            raise _Refused(refusal.client_busy("too many logins from this network wait to be checked")) from None
-        except BusyResourceError:
-            raise _Refused(refusal.limit_reached()) from None
+        except UNCHECKED as error:
+            raise _Refused(refuse_unchecked(error)) from None
 
     async def _check_password(self, users: Users, authorization: str) -> str:
         """The user whose password it is."""

@@ -16,24 +16,24 @@ from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
-from tunnelctl.engine.kernel import sleep
+from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
 from tunnelctl.engine.limiter import FairLimiter
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.digest_server import SALT as NONCE_SALT
 from tunnelctl.proto.digest_server import Answer, DigestServer, Login, Nonces, Verdict, is_realm, make_login
-from tunnelctl.proto.refusal import REALM, basic_challenge
+from tunnelctl.proto.refusal import REALM, Refusal, basic_challenge, client_busy, limit_reached, too_many_wrong_logins
 from tunnelctl.server.in_force import counted
 from tunnelctl.server.limits import PREFIXES, network_of
 from tunnelctl.server.text_file import read_text
-from tunnelctl.server.throttle import LoginThrottle
+from tunnelctl.server.throttle import LoginThrottle, TooManyWrongLogins
 from tunnelctl.server.used_answers import UsedAnswers
 
 # One of the settings that OWASP's password storage cheat sheet takes as equal: of those the one with the least memory, 16 MiB a
 # check, because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.
 COST_N, COST_R, COST_P = 1 << 14, 8, 5
 MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # what a line of the file may ask for: memory is 128·N·r bytes
-MAX_FILE = 16 << 20  # characters, some hundred thousand users; a wrong path may be a device without an end
+MAX_FILE = 16 << 20  # bytes, some hundred thousand users; a wrong path may be a device without an end
 SALT, KEY = 16, 32  # bytes
 NOT_OURS = "it is not what `tunnelctl hash-password` prints"
 AT_ONCE = 2  # hashes under way: each holds a core and its memory
@@ -174,6 +174,18 @@ def _affordable(n: int, r: int, p: int) -> bool:
     if not (1 < n <= MAX_N and n & (n - 1) == 0 and 0 < r <= MAX_R and 0 < p <= MAX_P):
         return False
     return n < 1 << 16 * r and _memory(n, r) < 1 << 31  # RFC 7914 section 2; the limit on memory is an int
+
+
+UNCHECKED = (TooManyWrongLogins, BusyResourceError)  # raised where a login is not looked at
+
+
+def refuse_unchecked(error: Exception) -> Refusal:
+    """What a client is told whose login was not looked at. error: one of UNCHECKED"""
+    if isinstance(error, TooManyWrongLogins):
+        return too_many_wrong_logins(error.seconds)
+    if isinstance(error, QueueFullError):
+        return client_busy("too many logins from this network wait to be checked")
+    return limit_reached()
 
 
 class Users:
