@@ -19,14 +19,15 @@ MAY_IMPORT = {
     "record": set(),  # a faster typing.NamedTuple: like a part of the standard library
     "status": set(),
     "errors": {"status"},
+    "packages": set(),
     "trace": {"status", "errors"},
     "files": {"status", "errors"},
     "engine": set(),
     "proto": {"tunnelctl", "status", "errors"},
     "stream": {"tunnelctl", "status", "errors", "trace", "engine", "proto"},
-    "client": {"tunnelctl", "status", "errors", "trace", "files", "engine", "proto", "stream"},
-    "server": {"tunnelctl", "status", "errors", "trace", "files", "engine", "proto", "stream"},
-    "cli": {"tunnelctl", "status", "errors", "trace", "files", "engine", "proto", "stream", "client", "server"},
+    "client": {"tunnelctl", "status", "errors", "trace", "files", "packages", "engine", "proto", "stream"},
+    "server": {"tunnelctl", "status", "errors", "trace", "files", "packages", "engine", "proto", "stream"},
+    "cli": {"tunnelctl", "status", "errors", "trace", "files", "packages", "engine", "proto", "stream", "client", "server"},
     "__main__": {"cli"},
 }
 

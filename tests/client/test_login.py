@@ -14,6 +14,7 @@ from tunnelctl.client.login import ANY, BASIC, BEARER, DIGEST, MOST_LEGS, NEGOTI
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import AuthenticationFailed, TunnelctlError
+from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import encode_basic
 from tunnelctl.status import ExitStatus
@@ -362,4 +363,24 @@ def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> Non
         proxy.open(proxy.login())
         assert proxy.values == ["", RIGHT]
         error = proxy.fails(proxy.login(NTLM))
-    assert "pip install 'tunnelctl[negotiate]'" in error.hint
+        bare = proxy.fails(proxy.login(NTLM, secret=None))
+    assert error.hint == f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
+    assert bare.hint == negotiate.NO_CREDENTIALS
+
+
+def test_one_hint_says_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a user who gives a password is told only then that a package is missing too."""
+    monkeypatch.setattr(negotiate, "_installed", lambda _: False)
+    with Asking(lambda _: refusal("NTLM")) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+    needed = f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
+    assert error.hint == f"{negotiate.NO_CREDENTIALS}; {needed}"
+
+
+def test_a_ticket_is_of_no_use_without_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyspnego alone speaks NTLM."""
+    pytest.importorskip("spnego")
+    monkeypatch.setattr(negotiate, "_installed", lambda module: module == "spnego")
+    with Asking(lambda _: refusal("Negotiate")) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+    assert error.hint == f"Negotiate needs the package pyspnego: {install_command('pyspnego[kerberos]')}"

@@ -17,6 +17,7 @@ from tunnelctl.client.pac import Pac
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import SettingsError, Unreachable
+from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address, parse_authority, shown
 from tunnelctl.status import ExitStatus
 
@@ -439,7 +440,7 @@ def test_without_the_engine_one_line_says_how_to_get_it(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="wrong ELF class") as caught:
         run(main)
-    assert "pip install 'tunnelctl[pac]'" in caught.value.hint
+    assert caught.value.hint == f"PAC files need the package mini-racer: {install_command('mini-racer')}"
 
 
 def test_a_machine_that_has_nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ FLAGS = (
         "pac", "", "FILE|URL", FILE, "ask a PAC file for the proxies to each target", REACH, "Proxy",
         detail="A path, or a URL with http, https or file, which is fetched without a proxy. Neither the variables that name a "
         "proxy nor NO_PROXY count then; -x does, before it. The script is asked for https://HOST:PORT/, and has bounds on "
-        "time, memory and names looked up. It needs the extra tunnelctl[pac].",
+        "time, memory and names looked up. It needs the package mini-racer, which `pip install '.[pac]'` in the sources brings.",
     ),
     Flag(
         "proxy", "x", "URL", TEXT, "lead every tunnel on through this proxy; repeated: a chain, nearest first", ("serve",), "Proxy",
@@ -143,8 +143,8 @@ FLAGS = (
         "auth", "", "SCHEME", CHOICE, "how to log in: any, basic, digest, bearer, ntlm or negotiate", UPSTREAM, "Proxy",
         detail="With `any` the proxy is asked without a login first, and then gets the strongest that it offers and that can work: "
         "negotiate, digest, ntlm, bearer, basic. A scheme that is named is used at once (digest has to be asked for), and no other "
-        "is. The token of bearer comes from where the password would. Negotiate takes a Kerberos ticket, or user and password; "
-        "it and ntlm need the extra `negotiate` of the package.",
+        "is. The token of bearer comes from where the password would. Negotiate takes a Kerberos ticket, or user and password. "
+        "It needs the package pyspnego[kerberos], and ntlm pyspnego; `pip install '.[negotiate]'` in the sources brings both.",
         default="any", choices=("any", "basic", "digest", "bearer", "ntlm", "negotiate"),
     ),
     Flag(

@@ -40,6 +40,7 @@ WORDS = {
     "header.parse(text)[0]": "NAME",
     "hop.address": "PROXY",
     "idle_timeout": "N",
+    "install_command": "COMMAND",
     "join": "LIST",
     "key[0]": "FLAG",
     "key[1]": "FILE",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and its password"
 NO_CREDENTIALS = "give --proxy-user NAME and --proxy-password-file FILE"
-INSTALL = "pip install 'tunnelctl[negotiate]' brings what it takes"
+# Kerberos takes libraries of its own, which have to be compiled on most systems; NTLM does without.
+_PACKAGES = {NTLM: "pyspnego", NEGOTIATE: "pyspnego[kerberos]"}
 
 
 async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Scheme:
@@ -27,7 +28,8 @@ async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Sche
     """
     login = secret if secret is not None and secret.user is not None else None
     if name == NTLM and login is None:
-        raise AuthenticationFailed(f"NTLM login to proxy {proxy}", "there is no user and password for it", NO_CREDENTIALS)
+        hint = NO_CREDENTIALS if _installed("spnego") else f"{NO_CREDENTIALS}; {_to_install(NTLM)}"
+        raise AuthenticationFailed(f"NTLM login to proxy {proxy}", "there is no user and password for it", hint)
     scheme = _Bound(name, proxy, login)
     await scheme.begin()
     return scheme
@@ -78,9 +80,9 @@ class _Bound(Scheme):
         try:
             return await to_thread(step, *args)
         except ImportError:
-            raise AuthenticationFailed(self._what, "the package pyspnego is not installed", INSTALL) from None
+            raise AuthenticationFailed(self._what, "the package pyspnego is not installed", _to_install(self.name)) from None
         except Exception as error:
-            hint = TICKET if self.name == NEGOTIATE and self._secret is None else ""
+            hint = _ticket_hint() if self.name == NEGOTIATE and self._secret is None else ""
             raise AuthenticationFailed(self._what, _cause(error), hint) from None
 
     @property
@@ -89,6 +91,23 @@ class _Bound(Scheme):
 
 
 _SPELLED = {NTLM: "NTLM", NEGOTIATE: "Negotiate"}
+
+
+def _to_install(name: str) -> str:
+    from tunnelctl.packages import install_command
+
+    return f"{_SPELLED[name]} needs the package pyspnego: {install_command(_PACKAGES[name])}"
+
+
+def _ticket_hint() -> str:
+    """pyspnego alone speaks NTLM only: there is no use for a ticket without the libraries of Kerberos."""
+    return TICKET if _installed("gssapi") and _installed("krb5") else _to_install(NEGOTIATE)
+
+
+def _installed(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
 
 
 def _cause(error: Exception) -> str:

@@ -160,7 +160,9 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_engine(cause: str) -> SettingsError:
-    hint = "pip install 'tunnelctl[pac]' brings the JavaScript engine that PAC files need"
+    from tunnelctl.packages import install_command
+
+    hint = f"PAC files need the package mini-racer: {install_command('mini-racer')}"
     return SettingsError("--pac", f"there is no JavaScript engine: {cause}", hint)
 
 
