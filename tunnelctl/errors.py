@@ -24,10 +24,6 @@ A fault of our own is no member of this tree: it stays an ordinary Python except
 
 from tunnelctl.status import ExitStatus
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
 
 class TunnelctlError(Exception):
     """A failure that has one line for the user: `tunnelctl: <what>: <cause>`, then optionally `hint: …`.
@@ -36,8 +32,8 @@ class TunnelctlError(Exception):
     cause:  why; text from a peer stands here as it came, and whoever prints it escapes it (see cli.console)
     hint:   a next step for the user, or ""
     detail: fields for --json; values are str, int or None, never secrets
-    on_the_way: it came from a proxy that was to reach the next one, not the target
-    inquire: finds out by the given moment whether it is another error in truth, at the price of a connection: for who gives up
+    hop: which proxy of the chain was being asked for a tunnel, counted from 0; None where none was
+    may_speak_tls: that proxy failed as one does that speaks TLS and is asked in the clear; a connection more would tell
     """
 
     status = ExitStatus.FAULT
@@ -48,8 +44,8 @@ class TunnelctlError(Exception):
         self.cause = cause
         self.hint = hint
         self.detail = detail
-        self.on_the_way = False
-        self.inquire: Callable[[float], Awaitable[TunnelctlError | None]] | None = None
+        self.hop: int | None = None
+        self.may_speak_tls = False
 
     def __str__(self) -> str:
         return f"{self.what}: {self.cause}"

@@ -1,7 +1,12 @@
-"""http:// where https:// is meant: when a proxy is asked once more, in TLS, and what comes of each of its answers."""
+"""http:// where https:// is meant: when a proxy is asked once more, in TLS, and what comes of each of its answers.
+
+What a process with many tunnels does stands at the end; test_forward and server/test_upstream have it on the wire.
+"""
 
 import socket
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +16,7 @@ from tunnelctl.client import wrong_scheme as under_test
 from tunnelctl.client.attempts import open_with_retries
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.kernel import run
+from tunnelctl.engine.kernel import Nursery, fail_after, run, sleep
 from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
 from tunnelctl.status import ExitStatus
 
@@ -96,7 +101,7 @@ def test_who_answers_in_tls_speaks_tls(in_the_clear: Script, kind: type[Tunnelct
     assert isinstance(error, SpeaksTLS)
     assert error.status is ExitStatus.AUTHENTICATION
     assert str(error) == f"proxy {proxy.authority}, asked for {TARGET}: it speaks TLS, not HTTP in the clear"
-    assert error.hint == "https:// is the scheme for that port"
+    assert error.hint == f"its URL is https://{proxy.authority}"
     assert isinstance(error.__cause__, kind)
     (hello,) = proxy.hellos
     for secret in (CANARY, "anna", TARGET.host):
@@ -253,3 +258,79 @@ def test_a_way_that_is_closed_by_now_leaves_the_failure_as_it_was() -> None:
     with ScriptedServer(script) as proxy:
         assert type(fails(proxy.url, "http://inner.test:8080")) is NoAnswer
     assert len(connections) == 2
+
+
+# --- in a process with many tunnels
+
+
+def suspected(*proxies: ScriptedServer, times: int = 1, warnings: int = 0) -> list[object]:
+    """What a BackgroundProbe warns of, where tunnels through each of the proxies failed so many times."""
+    trace = Recorder()
+
+    async def main() -> None:
+        probe = under_test.BackgroundProbe(trace)
+        async with Nursery() as nursery:
+            nursery.start_soon(probe.run)
+            for proxy in proxies * times:
+                ways = Ways(ForwardOptions(proxy=(proxy.url,)), {}, trace)
+                with pytest.raises(NoAnswer):
+                    await open_with_retries(ways, TARGET, 0, trace, suspect=probe.suspect)
+            await until(lambda: asked(*proxies) and len(trace.named("warning")) == warnings)
+            nursery.cancel_scope.cancel()
+
+    run(main)
+    return [fields["text"] for fields in trace.named("warning")]
+
+
+def asked(*proxies: ScriptedServer) -> bool:
+    return all(proxy.hellos for proxy in proxies if isinstance(proxy, Listener))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with fail_after(STEP_SECONDS):
+        while not holds():
+            await sleep(0.01)
+
+
+def test_beside_the_tunnels_a_proxy_is_asked_once() -> None:
+    with Listener(leaves, says(ALERT)) as proxy:
+        (warning,) = suspected(proxy, times=5, warnings=1)
+    assert warning == f"proxy {proxy.authority} speaks TLS, not HTTP in the clear: its URL is https://{proxy.authority}"
+    assert len(proxy.hellos) == 1
+
+
+def test_each_proxy_is_asked() -> None:
+    with Listener(leaves, says(ALERT)) as one, Listener(leaves, says(b"")) as other:
+        (warning,) = suspected(one, other, times=2, warnings=1)
+    assert one.authority in str(warning)
+    assert (len(one.hellos), len(other.hellos)) == (1, 1)
+
+
+def test_no_tunnel_waits_for_an_answer() -> None:
+    """The limit on the question is that of a script's step here: who waited for it would not be done in time."""
+    begun = time.monotonic()
+    with Listener(leaves, never) as proxy:
+        assert suspected(proxy, times=5) == []
+    assert len(proxy.hellos) == 1
+    assert time.monotonic() - begun < STEP_SECONDS
+
+
+def test_after_a_while_it_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been set up anew."""
+    monkeypatch.setattr(under_test, "AGAIN", 0.0)
+    with Listener(leaves, says(ALERT)) as proxy:
+        assert len(suspected(proxy, times=2, warnings=2)) == 2
+    assert len(proxy.hellos) == 2
+
+
+def test_a_proxy_that_answers_is_not_suspected() -> None:
+    def suspect(way: object, place: int) -> None:
+        raise AssertionError("it was asked")
+
+    async def main() -> None:
+        trace = Recorder()
+        with pytest.raises(Refused):
+            await open_with_retries(Ways(ForwardOptions(proxy=(proxy.url,)), {}, trace), TARGET, 0, trace, suspect=suspect)
+
+    with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
+        run(main)

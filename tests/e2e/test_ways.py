@@ -243,7 +243,7 @@ def test_a_proxy_that_speaks_tls(plain: Serve, secure: Serve, before: bool) -> N
     """It answers 400 in the clear, and a ClientHello in TLS."""
     done = run("connect", *(("-x", plain.url) if before else ()), "-x", secure.url, "target.test", "22")
     what = f"proxy 127.0.0.1:{secure.port}, asked for target.test:22"
-    text = f"tunnelctl: {what}: {SPEAKS_TLS}hint: https:// is the scheme for that port\n"
+    text = f"tunnelctl: {what}: {SPEAKS_TLS}hint: its URL is https://127.0.0.1:{secure.port}\n"
     assert (done.returncode, done.stderr.decode()) == (77, text)
 
 
@@ -252,7 +252,8 @@ def test_a_local_port_says_so_too(secure: Serve) -> None:
         Forward("-L", "0:target.test:22", "-x", secure.url) as forward,
         socket.create_connection(("127.0.0.1", forward.port), SOON),
     ):
-        wait_until(lambda: SPEAKS_TLS in forward.log(), SOON, "the reason")
+        text = f"warning: proxy 127.0.0.1:{secure.port} speaks TLS, not HTTP in the clear: its URL is https://127.0.0.1:{secure.port}\n"
+        wait_until(lambda: text in forward.log(), SOON, "the reason")
 
 
 # --- TLS to the target

@@ -142,7 +142,7 @@ def test_plain_http_on_its_port(proxy: Proxy, echo_target: ScriptedServer) -> No
     plain = proxy._replace(scheme="http")
     text = assert_turned_down(plain.url, echo_target)
     what = f"proxy {plain.url.removeprefix('http://')}, asked for {echo_target.authority}"
-    assert text == f"tunnelctl: {what}: it speaks TLS, not HTTP in the clear\nhint: https:// is the scheme for that port\n"
+    assert text == f"tunnelctl: {what}: it speaks TLS, not HTTP in the clear\nhint: its URL is {proxy.url}\n"
 
 
 @pytest.mark.parametrize("kind", [proxies.squid, proxies.apache, proxies.ncat], ids=lambda kind: kind.__name__)

@@ -295,9 +295,8 @@ class TestMalformed:
     @pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x46", b"\x16\x03\x03"])
     def test_tls_is_recognised_at_its_first_octet(self, answer):
         for size in (1, len(answer)):
-            with pytest.raises(SpeaksTLS) as caught:
+            with pytest.raises(SpeaksTLS, match="it speaks TLS, not HTTP in the clear"):
                 ConnectClient(TARGET).feed(answer[:size])
-            assert "https://" in caught.value.hint
 
     @pytest.mark.parametrize(
         ("data", "shown", "hint"),

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import Recorder
+from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
 from tunnelctl.cli.upstream import upstream
+from tunnelctl.client import wrong_scheme
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.server import serve
 from tunnelctl.server.options import ServeOptions
@@ -182,3 +184,36 @@ def test_a_next_proxy_that_speaks_socks_is_warned_of_for_no_field_that_nobody_ty
     trace = Recorder()
     upstream(ServeOptions(proxy=("socks5://127.0.0.1:9",)), trace)
     assert trace.named("warning") == []
+
+
+def test_a_next_one_that_hangs_up_costs_a_client_no_time_and_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may speak TLS, and is asked that beside the sessions: once, and no refusal waits for its answer, which never comes."""
+    monkeypatch.setattr(wrong_scheme, "SECONDS", 60.0)
+
+    def script(peer: Conversation) -> None:
+        if peer.hears_tls():
+            peer.wait_gone()
+        else:
+            peer.read_head()
+
+    with before(script) as (next_proxy, proxy):
+        for _ in range(5):
+            assert proxy.refusal(NAME).status == 502
+        wait_until(lambda: len(next_proxy.conversations) == 6, what="the question")
+    assert len(next_proxy.conversations) == 6
+    assert proxy.warnings == []
+
+
+def test_a_next_one_that_speaks_tls_is_warned_of() -> None:
+    def script(peer: Conversation) -> None:
+        if peer.hears_tls():
+            peer.send(b"\x15\x03\x01\x00\x02\x02\x46")
+        else:
+            peer.read_head()
+
+    with before(script) as (next_proxy, proxy):
+        assert proxy.refusal(NAME).status == 502
+        wait_until(lambda: proxy.warnings, what="a warning")
+    assert proxy.warnings == [
+        f"proxy {next_proxy.authority} speaks TLS, not HTTP in the clear: its URL is https://{next_proxy.authority}"
+    ]

@@ -7,6 +7,7 @@ from tunnelctl.client.loop_detector import LoopDetector
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.route import DIRECT, choose_route
 from tunnelctl.client.way import Ways
+from tunnelctl.client.wrong_scheme import BackgroundProbe
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address, is_ip, without_scope
 from tunnelctl.server.options import ServeOptions
@@ -30,20 +31,22 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
     _refuse_loop(options)
     detector = LoopDetector()  # before the workers are forked, which share it
+    scheme_probe = BackgroundProbe(trace)
 
     async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
         async with detector.opening(target, probe):
-            tunnel, way = await open_with_retries(ways, target, 0, _unsaid, fields=(detector.via(via),))
+            fields = (detector.via(via),)
+            tunnel, way = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect, fields=fields)
         return tunnel.stream, tunnel.early, ", ".join(way.via)
 
     async def probe(target: Address) -> None:
-        tunnel, _ = await open_with_retries(ways, target, 0, _unsaid)
+        tunnel, _ = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect)
         tunnel.stream.close()
 
     def came_round(target: Address, via: tuple[str, ...]) -> bool:
         return detector.is_probe(target) or detector.has_passed(via)
 
-    return Upstream(reach, came_round)
+    return Upstream(reach, came_round, scheme_probe.run)
 
 
 def _refuse_loop(options: ServeOptions) -> None:

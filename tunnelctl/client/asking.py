@@ -7,9 +7,9 @@ from time import monotonic
 
 from tunnelctl.client.hop import Hop
 from tunnelctl.engine.kernel import CancelScope, move_on_after
-from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, TLSFailed, TunnelctlError, Unreachable, reason
+from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, SpeaksTLS, TLSFailed, TunnelctlError, Unreachable, reason
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import IS_IT_TLS, ConnectClient, Established, Rejected
+from tunnelctl.proto.connect_client import IS_IT_TLS, SPEAKS_TLS, ConnectClient, Established, Rejected
 from tunnelctl.proto.fields import SECRET, Fields, get, get_all
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
@@ -59,6 +59,8 @@ async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchan
         if question.hop.protocol != "http":
             return await _ask_socks(question, stream, early)
         return await _ask_http(question, stream, early, exchange)
+    except SpeaksTLS as error:
+        raise speaks_tls(question.what, question.hop) from error
     except (MalformedAnswer, TLSFailed) as error:
         error.what = question.what
         if error.hint == IS_IT_TLS and _speaks_http(exchange):
@@ -66,6 +68,11 @@ async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchan
         raise
     except OSError as error:
         raise _broken(question, error, IS_IT_TLS) from error
+
+
+def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
+    """The error that it is when a proxy whose URL says http:// speaks TLS."""
+    return SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
 
 
 def _speaks_http(exchange: Exchange | None) -> bool:

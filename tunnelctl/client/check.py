@@ -7,13 +7,14 @@ where they go another way than the user asked for, and are bounded by PROBE.
 from collections.abc import Callable, Mapping
 from time import monotonic
 
+from tunnelctl.client.asking import speaks_tls
 from tunnelctl.client.causes import Finding, failure, greeting_of_a_portal, login, portal, tls_wanted
 from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.options import CheckOptions
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.walk import Walk, walk
 from tunnelctl.client.way import Ways
-from tunnelctl.client.wrong_scheme import inquiry
+from tunnelctl.client.wrong_scheme import speaks_tls_there
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
 from tunnelctl.errors import NameNotFound, SpeaksTLS, TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
@@ -219,8 +220,8 @@ class Check:
             return None
         if hop.tls is None:
             # Who left without a word was asked before the walk was given up; here it is who says nothing at all.
-            other = await inquiry(way, 0, f"proxy {hop.address}")(monotonic() + PROBE) if error.inquire is None else None
-            return None if other is None else tls_wanted(other)
+            asked = error.may_speak_tls or not await speaks_tls_there(way, 0, monotonic() + PROBE)
+            return None if asked else tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
         if not await self._speaks_http(hop, way):
             return None
         return Finding("no-tls", f"proxy {hop.address} does not speak TLS on that port", f"-x http://{hop.address}")

@@ -49,6 +49,11 @@ class Way(NamedTuple):
         """The proxies, for people and scripts."""
         return [str(hop.address) for hop in self.hops]
 
+    def request(self, place: int) -> str:
+        """What the proxy at that place is asked for, in the words of an error."""
+        stops = [*(hop.address for hop in self.hops), self.target]
+        return f"proxy {stops[place]}, asked for {stops[place + 1]}"
+
 
 class Tunnel(NamedTuple):
     """An established tunnel: its stream, and the bytes of it that came together with the last head."""

@@ -13,6 +13,7 @@ from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
+from tunnelctl.client.wrong_scheme import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
@@ -54,6 +55,7 @@ class Sessions(Crowd):
         self.name = f"tunnelctl-{urandom(4).hex()}"  # in Via (RFC 9110 section 7.6.3): our address is nobody's business
         self.check: Check | None = None  # of the logins that a dynamic port requires; None: it requires none
         self.warm: WarmPools | None = None
+        self.probe = BackgroundProbe(trace)
         self.relays: set[Relay] = set()
         self.past = [0, 0]  # bytes each way of the tunnels that have ended
         self.count = 0
@@ -235,7 +237,7 @@ class LocalSession:
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        tunnel, way = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready)
+        tunnel, way = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready, shared.probe.suspect)
         if shared.warm is not None:
             shared.warm.keep(way)
         return tunnel, way

@@ -97,11 +97,7 @@ class _Opening:
                 try:
                     early = await ask(question, stream, early, self._exchanges[place])
                 except TunnelctlError as error:
-                    error.on_the_way = place + 1 < len(way.hops)
-                    if may_speak_tls(hop, error, self._exchanges[place]):
-                        from tunnelctl.client.wrong_scheme import inquiry  # not on the way to a tunnel
-
-                        error.inquire = inquiry(way, place, question.what)
+                    error.hop, error.may_speak_tls = place, may_speak_tls(hop, error, self._exchanges[place])
                     raise
             if way.tls is not None:
                 stream, early = await self._wrap(stream, f"target {way.target}", way.tls, early), b""

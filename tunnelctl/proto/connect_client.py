@@ -33,6 +33,7 @@ SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
 _OURS = frozenset({"content-length", "transfer-encoding"})
 # A TLS server that is spoken to in the clear mostly closes, and says nothing.
 IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
+SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
 
 _PREFIX = b"HTTP/"
 _TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP
@@ -147,7 +148,7 @@ class ConnectClient:
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
         if first[:1] in _TLS_RECORDS:
-            raise speaks_tls(f"answer to CONNECT {self._target}")
+            raise SpeaksTLS(f"answer to CONNECT {self._target}", SPEAKS_TLS)
         if not first.startswith(_PREFIX[: len(first)]):
             raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))
         try:
@@ -208,11 +209,6 @@ class _RefusalReader:
 
         proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
         return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status, self._body.drained)
-
-
-def speaks_tls(what: str) -> SpeaksTLS:
-    """The error that it is when the proxy speaks TLS."""
-    return SpeaksTLS(what, "it speaks TLS, not HTTP in the clear", "https:// is the scheme for that port")
 
 
 def quote(octets: bytes) -> str:

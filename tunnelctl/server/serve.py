@@ -249,6 +249,8 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     helpers: list[Helper] = []
     if log is not None:
         helpers.append(log.run)
+    if settings.upstream is not None:
+        helpers.append(settings.upstream.helper)
     looks = _looks(shared, number, books, caps)
     if looks:
         helpers.append(lambda: _tick(looks, shared.tick))

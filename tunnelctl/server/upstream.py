@@ -3,7 +3,7 @@
 Who opens them is not our business: the asking end is another room, and the command line brings the two together.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import NamedTuple
 
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
@@ -19,10 +19,15 @@ Reach = Callable[[Address, tuple[str, ...]], Awaitable[tuple[Stream, bytes, str]
 
 
 class Upstream(NamedTuple):
-    """The way through the next proxy. came_round: whether a request has been here before, by its target and its values of Via"""
+    """The way through the next proxy.
+
+    came_round: whether a request has been here before, by its target and its values of Via
+    helper: runs beside the sessions
+    """
 
     reach: Reach
     came_round: Callable[[Address, tuple[str, ...]], bool]
+    helper: Callable[[], Coroutine[None, None, None]]
 
 
 def upstream_refusal(error: TunnelctlError) -> Refusal:
