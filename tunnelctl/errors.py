@@ -8,7 +8,8 @@
     ├── Refused              69   the proxy answered, and the answer is no
     ├── AuthenticationFailed 77   407, or no usable credentials
     ├── TLSFailed            77   a certificate, or TLS itself
-    │   └── SpeaksTLS        77   a proxy does, and its URL says that it does not
+    │   ├── SpeaksTLS        77   a proxy does, and its URL says that it does not
+    │   └── NotTLS           77   the peer does not, and it was to
     ├── ListenError          71   a local address cannot be bound
     ├── TunnelBroken         74   an established tunnel, or stdio, failed
     ├── Unreachable          75   no connection
@@ -93,6 +94,10 @@ class TLSFailed(TunnelctlError):
 
 class SpeaksTLS(TLSFailed):
     """A proxy speaks TLS, and is spoken to in the clear."""
+
+
+class NotTLS(TLSFailed):
+    """The peer answered a ClientHello with something else than TLS."""
 
 
 class ListenError(TunnelctlError):

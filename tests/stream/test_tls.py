@@ -22,7 +22,7 @@ from tunnelctl.proto.pin import parse_pin, pin_of
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.tls import FILL, RECORDS_A_TURN, Facts, TLSStream, accept_tls, answers_tls, start_tls
-from tunnelctl.stream.tls_failure import tls_error
+from tunnelctl.stream.tls_failure import Untrusted, tls_error
 from tunnelctl.stream.tls_settings import TLSClient, server_context
 
 TLS_KINDS = [make for make in kinds() if make in (tls, tls_1_2, tls_server)]
@@ -294,6 +294,22 @@ def test_the_system_trusts_nobody_here(files: certificates.Certificates) -> None
     error = failure(settings(files, cacert=None), serving(files.server))
     assert error.status == 77
     assert "authority" in error.cause
+
+
+@pytest.mark.parametrize("trust", [True, False], ids=["expired", "unknown issuer"])
+def test_a_certificate_that_is_not_accepted_tells_its_pin(files: certificates.Certificates, trust: bool, tmp_path: Path) -> None:
+    """The one that --proxy-pin would take."""
+    shown = certificates.issue(tmp_path, "old", certificates.HOST, expired=True) if trust else files.server
+    client = settings(files) if trust else settings(files, cacert=None)
+
+    async def main() -> str:
+        with pytest.raises(Untrusted) as caught:
+            await connected(client, serving(shown))
+        return caught.value.seen
+
+    pin = go(main)
+    assert pin == pin_of(der(shown[0]))
+    accepted(settings(files, cacert=None, pin=parse_pin(pin)), serving(shown))
 
 
 def test_insecure_takes_anything(files: certificates.Certificates) -> None:

@@ -50,8 +50,11 @@ WORDS = {
     "lower": "REASON",
     "min": "N",
     "next": "FLAG",
+    "peer": "PROXY",
     "reason": "REASON",
+    "replace": "REASON",
     "round": "N",
+    "seen": "SHA256",
     "rpartition": "CAUSE",
     "sessions": "N",
     "status.waitstatus_to_exitcode": "STATUS",
@@ -213,12 +216,17 @@ class Scope:
         scopes = [self]
         for target, value in self._taken_apart:
             for place, pair in self._tuples(value):
-                if not all(isinstance(e, ast.Constant | ast.JoinedStr) or ast.unparse(e) in self._module.values for e in pair.elts):
+                if not all(map(self._is_written_down, pair.elts)):
                     continue  # what is worked out stays a word in capitals
                 names = [word.id if isinstance(word, ast.Name) else "" for word in target.elts]
                 given = {**(self._given or {}), **{name: (place, text) for name, text in zip(names, pair.elts, strict=False)}}
                 scopes.append(Scope(self._module, self._function, self._depth, given))
         return scopes[1:] or scopes
+
+    def _is_written_down(self, node: ast.expr) -> bool:
+        """Whether it is a text, the name of one, or what a function of this module returns."""
+        own = isinstance(node, ast.Call) and any(function.name == callee(node) for function in self._module.functions)
+        return own or isinstance(node, ast.Constant | ast.JoinedStr) or ast.unparse(node) in self._module.values
 
     def _tuples(self, node: ast.expr) -> "list[tuple[Scope, ast.Tuple]]":
         """The tuples that an expression may be, each with the scope that its names are of."""
@@ -229,6 +237,13 @@ class Scope:
                 parts = [one, other]
             case ast.BoolOp(values=values):
                 parts = values
+            case ast.Attribute(value=ast.Name(id="self"), attr=name) if self._depth < DEPTH:
+                set_by = self._module.attributes.get(name, [])
+                return [
+                    pair
+                    for function, value in set_by
+                    for pair in Scope(self._module, function, self._depth + 1)._tuples(value)
+                ]
             case ast.Call(func=ast.Attribute(value=table, attr="get"), args=[_, *default]):
                 parts = [*self._table(table), *default]
             case ast.Call():

@@ -96,7 +96,7 @@ def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlE
     if question.hop.tls is not None:
         from tunnelctl.stream.tls_failure import tls_error
 
-        failure = tls_error(question.what, error, question.hop.tls.flags)
+        failure = tls_error(question.what, error, question.hop.tls, question.hop.address)
         if isinstance(failure, TLSFailed):  # in TLS 1.3 a client certificate that is missing is missed only now
             return failure
         hint = f"it may want a client certificate ({question.hop.tls.flags}-cert)" if question.hop.tls.cert is None else ""

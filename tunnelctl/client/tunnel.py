@@ -69,7 +69,7 @@ class _Opening:
         """The first stretch, up to where the nearest proxy can be asked."""
         hops = self._way.hops
         stream: Stream = await self._dial(self._stops[0], "proxy" if hops else "target")
-        return await self._wrap(stream, f"proxy {hops[0].address}", hops[0].tls, b"") if hops else stream
+        return await self._wrap(stream, "proxy", hops[0].address, hops[0].tls, b"") if hops else stream
 
     async def run(self, ready: Stream | None) -> Tunnel:
         """All of it. Each login that is wanted on the way costs a connection: what was refused is of no more use."""
@@ -88,7 +88,7 @@ class _Opening:
         try:
             for place, hop in enumerate(way.hops):
                 if place:
-                    stream, early = await self._wrap(stream, f"proxy {hop.address}", hop.tls, early), b"" if hop.tls else early
+                    stream, early = await self._wrap(stream, "proxy", hop.address, hop.tls, early), b"" if hop.tls else early
                 stop = self._stops[place + 1]
                 self.phase = f"waiting for proxy {hop.address} to reach {stop}"
                 self._asking = True
@@ -100,16 +100,17 @@ class _Opening:
                     error.hop, error.may_speak_tls = place, may_speak_tls(hop, error, self._exchanges[place])
                     raise
             if way.tls is not None:
-                stream, early = await self._wrap(stream, f"target {way.target}", way.tls, early), b""
+                stream, early = await self._wrap(stream, "target", way.target, way.tls, early), b""
         except BaseException:
             stream.close()
             raise
         return Tunnel(stream, early)
 
-    async def _wrap(self, stream: Stream, peer: str, settings: TLSClient | None, early: bytes) -> Stream:
+    async def _wrap(self, stream: Stream, role: str, address: Address, settings: TLSClient | None, early: bytes) -> Stream:
         """TLS with a peer at the other end of a stream, where that is wanted."""
         if settings is None:
             return stream
+        peer = f"{role} {address}"
         from tunnelctl.stream.tls import start_tls
         from tunnelctl.stream.tls_failure import tls_error
 
@@ -119,7 +120,7 @@ class _Opening:
         except OSError as error:
             stream.close()
             what = f"TLS with {peer}"
-            raise tls_error(what, error, settings.flags) from error
+            raise tls_error(what, error, settings, address) from error
         except BaseException:
             stream.close()
             raise

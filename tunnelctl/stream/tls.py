@@ -14,7 +14,7 @@ from errno import ECONNABORTED, ECONNRESET
 from tunnelctl.engine.kernel import checkpoint
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
-from tunnelctl.stream.tls_failure import PlainHTTP, cause_of
+from tunnelctl.stream.tls_failure import PlainHTTP, Untrusted, cause_of
 from tunnelctl.stream.tls_settings import TLSClient, check_pin, client_context
 
 TYPE_CHECKING = False
@@ -139,6 +139,8 @@ class TLSStream(Stream):
             self._flush_quietly()  # the alert that says why
             if early.startswith(b"HTTP/"):
                 raise PlainHTTP from error
+            if isinstance(error, ssl.SSLCertVerificationError) and not self.session.server_side:
+                raise Untrusted(error, _shown_pin(self.session)) from error
             raise
         await self._flush_all()
 
@@ -360,12 +362,28 @@ def _authority(name: Any) -> str:
 
 
 def _chain(session: ssl.SSLObject) -> tuple[str, ...]:
-    """SSLObject.get_verified_chain came with Python 3.13. What it asks is there since 3.10, but private: a Python that lacks it
-    shows no chain.
+    found = [certificate.get_info() for certificate in _verified(session)]
+    return tuple(_subject(info) or _authority(info.get("subject", ())) for info in found)
+
+
+def _shown_pin(session: ssl.SSLObject) -> str:
+    """The pin of a certificate that was not accepted; getpeercert() has none before the handshake is done. "" if it is unknown."""
+    from _ssl import ENCODING_DER
+
+    from tunnelctl.proto.pin import pin_of
+
+    shown = _verified(session)[:1]
+    return pin_of(shown[0].public_bytes(ENCODING_DER)) if shown else ""
+
+
+def _verified(session: ssl.SSLObject) -> list[Any]:
+    """The certificates from the peer's on that OpenSSL looked at, whether it accepted them or not.
+
+    SSLObject.get_verified_chain came with Python 3.13. What it asks is there since 3.10, but private: a Python that lacks it knows
+    none.
     """
     verified: Any = getattr(getattr(session, "_sslobj", None), "get_verified_chain", None)
-    found = [certificate.get_info() for certificate in (verified() if verified is not None else None) or ()]
-    return tuple(_subject(info) or _authority(info.get("subject", ())) for info in found)
+    return list((verified() if verified is not None else None) or ())
 
 
 def _broken(error: ssl.SSLError) -> OSError:

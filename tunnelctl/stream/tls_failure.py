@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ssl
 
-from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable, reason
+from tunnelctl.errors import NotTLS, TLSFailed, TunnelctlError, Unreachable, reason
+from tunnelctl.proto.address import Address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.stream.tls_settings import TLSClient
 
 
 class PlainHTTP(ssl.SSLError):
@@ -20,22 +25,40 @@ class PinMismatch(ssl.SSLError):
         self.seen = seen
 
 
-# Hints; {flags} is what the flags for this connection begin with.
+class Untrusted(ssl.SSLCertVerificationError):
+    """The certificate of a server was not accepted."""
+
+    def __init__(self, error: ssl.SSLCertVerificationError, seen: str) -> None:
+        """seen: the pin that it has, "" where that is not known"""
+        super().__init__(error.errno, error.strerror)
+        self.verify_code, self.verify_message, self.seen = error.verify_code, error.verify_message, seen
+        self.reason = "CERTIFICATE_VERIFY_FAILED"  # which OpenSSL gives, and a constructor does not
+
+
+# Hints; {flags} is what the flags for this connection begin with, {peer} its address, {seen} the pin of the certificate.
 _CLOCK = "is the clock of this machine right?"
 _NAME = "is this the name that the certificate was issued for? The URL has to use it"
 _SCHEME = "are scheme and port right?"
-_TRUST = "{flags}-cacert FILE names the authority to trust"
+_PLAIN = "for a proxy that is meant to be without TLS, the URL is http://{peer}"
+_HUNG_UP = "it hangs up on a TLS greeting: if it is a proxy without TLS, its URL is http://{peer}"
+_TRUST = "{flags}-cacert FILE names the authority to trust; or --proxy-pin {seen}, if a trusted source has the same"
 _CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
 _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
 _PERHAPS_A_CERTIFICATE = "it may want a client certificate: {flags}-cert"
 _NONE = "a target is shown no certificate of yours: leave TLS to the program that uses the tunnel"
 
-# What is said in place of a hint where the target is at fault, which has no URL, and which a proxy's flags do not help.
+# What is said in place of a hint where the target is at fault, which has no URL, and which a proxy's flags do not help;
+# where no pin is known; and where the user has given what the hint would ask for.
+_AUTHORITY = "{flags}-cacert FILE names the authority to trust"
+_WITHOUT_PIN = {_TRUST: _AUTHORITY}
 _FOR_A_TARGET = {
-    _SCHEME: "is the port right?",
+    **dict.fromkeys((_SCHEME, _PLAIN, _HUNG_UP), "is the port right?"),
+    **_WITHOUT_PIN,
     _NAME: "is this the name that the certificate was issued for? --tls-name wants another",
     **dict.fromkeys((_CERTIFICATE, _OTHER_CERTIFICATE, _PERHAPS_A_CERTIFICATE), _NONE),
 }
+_WITH_AUTHORITIES = {_TRUST: "none of the authorities of {flags}-cacert has issued it"}
+_WITH_CERTIFICATE = dict.fromkeys((_CERTIFICATE, _PERHAPS_A_CERTIFICATE), _OTHER_CERTIFICATE)
 
 # By the codes of X509_STORE_CTX_get_error(3).
 _VERIFY = {
@@ -50,6 +73,7 @@ _VERIFY = {
     64: ("its certificate is for another address", _NAME),
 }
 
+_PLAIN_HTTP = ("it answers in plain HTTP, not in TLS", _PLAIN)
 _NOT_TLS = ("the peer does not speak TLS", _SCHEME)
 _WANTED = ("it wants a client certificate", _CERTIFICATE)
 _VERSION = ("no version of TLS that both ends allow", "")
@@ -83,25 +107,40 @@ def cause_of(error: ssl.SSLError) -> str:
     return _explained(error)[0]
 
 
-def tls_error(what: str, error: OSError, flags: str = "--proxy") -> TunnelctlError:
+def tls_error(what: str, error: OSError, settings: TLSClient | None = None, peer: Address | None = None) -> TunnelctlError:
     """The error to show for a failed handshake, or for a TLS stream that broke.
 
-    flags: what the names of the flags for this connection begin with
+    settings: how the peer was spoken to; peer: where it is
     """
     source = error if isinstance(error, ssl.SSLError) else error.__cause__
+    seen = source.seen if isinstance(source, Untrusted) else ""
+    instead = _instead(settings, seen)
     if not isinstance(source, ssl.SSLError):
-        return Unreachable(what, reason(error))
+        return Unreachable(what, reason(error), instead.get(_HUNG_UP) or _HUNG_UP.format(peer=peer))
     cause, hint = _explained(source)
-    if flags == "--tls" and hint in _FOR_A_TARGET:
-        return TLSFailed(what, cause, _FOR_A_TARGET[hint])
-    return TLSFailed(what, cause, hint.format(flags=flags))
+    kind = NotTLS if (cause, hint) in (_NOT_TLS, _PLAIN_HTTP) else TLSFailed
+    flags = settings.flags if settings is not None else "--proxy"
+    if hint in instead:
+        return kind(what, cause, instead[hint].format(flags=flags))
+    return kind(what, cause, hint.format(flags=flags, peer=peer, seen=seen))
+
+
+def _instead(settings: TLSClient | None, seen: str) -> dict[str, str]:
+    """What is said in place of some hints to somebody who has given these settings, and saw this pin."""
+    instead = {} if seen else _WITHOUT_PIN
+    if settings is None:
+        return instead
+    if settings.flags == "--tls":
+        instead = _FOR_A_TARGET
+    given = {**(_WITH_CERTIFICATE if settings.cert else {}), **(_WITH_AUTHORITIES if settings.cacert else {})}
+    return {**instead, **given}
 
 
 def _explained(error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, PlainHTTP):
-        return "it answers in plain HTTP, not in TLS", "http:// is the scheme for that port"
+        return _PLAIN_HTTP
     if isinstance(error, PinMismatch):
-        return f"its certificate is not the pinned one, but {error.seen}", "if that is the right one, {flags}-pin wants it"
+        return f"its certificate is not the pinned one, but {error.seen}", "if that is the right one, {flags}-pin takes it"
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFY.get(error.verify_code) or (f"its certificate is not accepted: {error.verify_message.lower()}", "")
     return _REASONS.get(error.reason or "") or (_words(error), "")
