@@ -103,6 +103,15 @@ def test_an_error_is_a_line_and_a_hint():
     assert screen.lines == ["tunnelctl: proxy p:3128 refused h:22: 403 Forbidden", "hint: ask for port 22"]
 
 
+def test_a_hint_is_shown_once_for_connections_that_fail_alike():
+    """A browser opens dozens of them; what helps one helps all."""
+    screen = Screen()
+    for hint in ("a", "a", "", "a", "b\n"):
+        screen("failed", client="c", what="w", cause="x", hint=hint)
+    failed = "tunnelctl: client c: w: x"
+    assert screen.lines == [failed, "hint: a", failed, failed, failed, "hint: a", failed, r"hint: b\x0a"]
+
+
 def test_hostile_text_in_an_error_stays_one_line():
     screen = Screen()
     screen.error(UsageProblem("a\nb", "\x1b[2J\r", "h\n"))

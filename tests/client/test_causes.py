@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tunnelctl.client import causes
-from tunnelctl.client.causes import FINDINGS, failure, greeting_of_a_portal, login, portal, tls_wanted
+from tunnelctl.client.causes import FINDINGS, failure, greeting_of_a_portal, login, no_tls, other_protocol, portal, tls_wanted
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, SpeaksTLS, TunnelBroken, Unreachable
+from tunnelctl.proto.address import Address
 
 ROOM = Path(causes.__file__).parent
 ERROR = AuthenticationFailed("proxy p", "407", "a hint")
@@ -68,8 +69,24 @@ def test_a_portal_by_its_page(said, is_one):
 
 
 def test_tls_is_wanted_by_one_of_a_chain():
-    error = SpeaksTLS("proxy inner.test:8080, asked for a.test:22", "it speaks TLS", "")
-    assert tls_wanted(error) == ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", "-x https://inner.test:8080")
+    error = SpeaksTLS("proxy inner.test:8080, asked for a.test:22", "it speaks TLS", "its URL is https://inner.test:8080")
+    assert tls_wanted(error) == ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", error.hint)
+
+
+def test_leaving_tls_out_is_never_advised_without_its_price():
+    hint = no_tls(Address("p.test", 8080)).hint
+    assert hint.startswith("for a proxy that is meant to be without TLS, the URL is http://p.test:8080: others ")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "finding"),
+    [
+        ("http", ("other-protocol", "proxy p.test:1080 speaks HTTP on that port", "its URL is http://p.test:1080")),
+        ("socks5", ("other-protocol", "proxy p.test:1080 speaks SOCKS on that port", "its URL is socks5://p.test:1080")),
+    ],
+)
+def test_another_protocol(protocol, finding):
+    assert other_protocol(Address("p.test", 1080), protocol) == finding
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
         status, found = check("-x", f"http://anna:secret@{proxy.authority}")
     assert (status, only("finding", found)["name"]) == (77, "tls-wanted")
     assert all_of("phase", "name", found)[-1] == "proxy"
-    assert only("finding", found)["hint"] == f"-x https://{proxy.authority}"
+    assert only("finding", found)["hint"] == f"its URL is https://{proxy.authority}"
     assert not [head for head in proxy.heads if b"uthorization" in head], "no password to somebody who is not known"
 
 
@@ -125,7 +126,7 @@ def test_tls_on_a_port_that_was_said_to_be_one_of_socks(tmp_path: Path) -> None:
     with ScriptedServer(script) as proxy:
         status, found = check("--timeout", "1", "-x", f"socks5://{proxy.authority}")
     finding = only("finding", found)
-    assert (status, finding["name"], finding["hint"]) == (75, "tls-wanted", f"-x https://{proxy.authority}")
+    assert (status, finding["name"], finding["hint"]) == (75, "tls-wanted", f"its URL is https://{proxy.authority}")
 
 
 def test_what_connect_would_warn_of(tmp_path: Path) -> None:
@@ -153,8 +154,110 @@ def test_no_tls_where_the_url_says_so() -> None:
     with ScriptedServer(script) as proxy:
         status, found = check("-x", f"https://anna:secret@{proxy.authority}")
     finding = only("finding", found)
-    assert (status, finding["name"], finding["hint"]) == (77, "no-tls", f"-x http://{proxy.authority}")
+    assert (status, finding["name"]) == (77, "no-tls")
+    assert finding["hint"].startswith(f"for a proxy that is meant to be without TLS, the URL is http://{proxy.authority}: ")
     assert not [head for head in proxy.heads if b"uthorization" in head], "no password in the clear"
+
+
+# What Go's net/http answers to a request in the clear on a port for TLS.
+GO_400 = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+
+
+def tls_proxy(files: tuple[Path, Path]) -> ScriptedServer:
+    """A proxy that speaks TLS with that certificate, and says so to whoever does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+
+    def script(peer: Conversation) -> None:
+        if not peer.hears_tls():
+            peer.accept_tunnel(GO_400)
+            return
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+            peer.sock = secure
+            peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")
+
+    return ScriptedServer(script)
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """A certificate that has issued itself, and its key."""
+    chain, key = directory / "self.pem", directory / "self.key"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", *subject]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True, timeout=30)
+    return chain, key
+
+
+def bad_certificate(kind: str, directory: Path) -> tuple[tuple[Path, Path], tuple[str, ...]]:
+    """A certificate that is not accepted, with its key, and the flags that leave just that reason."""
+    trusted = ("--proxy-cacert", str(certificates.authority(directory)))
+    match kind:
+        case "self-signed":
+            return self_signed(directory), ()
+        case "unknown issuer":
+            return certificates.issue(directory, "proxy", "localhost"), ()
+        case "issuer not among those named":
+            return certificates.another_issue(directory, "proxy", "localhost"), trusted
+        case "wrong name":
+            return certificates.issue(directory, "proxy", "other.test"), trusted
+        case "expired":
+            return certificates.issue(directory, "proxy", "localhost", expired=True), trusted
+    raise AssertionError(kind)
+
+
+BAD = {
+    "self-signed": "its certificate is self-signed",
+    "unknown issuer": "its certificate was issued by an authority that is not known here",
+    "issuer not among those named": "its certificate was issued by an authority that is not known here",
+    "wrong name": "its certificate is for another name",
+    "expired": "its certificate has expired",
+}
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["serve", "as Go answers"])
+@pytest.mark.parametrize("kind", BAD)
+def test_a_certificate_that_is_not_accepted_is_no_reason_to_leave_tls_out(kind: str, ours: bool, tmp_path: Path) -> None:
+    """The same error, and the same hint, as connect has."""
+    files, flags = bad_certificate(kind, tmp_path)
+    with Serve("--tls-cert", str(files[0]), "--tls-key", str(files[1])) if ours else tls_proxy(files) as proxy:
+        words = ("-4", *flags, "-x", f"https://localhost:{proxy.port}")
+        status, found = check(*words)
+        told = run("connect", *words, *TARGET).stderr.decode().splitlines()
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "not-trusted")
+    assert finding["text"].endswith(f": {BAD[kind]}")
+    assert told == [f"tunnelctl: {finding['text']}", f"hint: {finding['hint']}"]
+    assert "http://" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("url", ["https", "socks5", "socks4a"])
+def test_a_proxy_that_speaks_http_and_waits_for_the_end_of_the_line(url: str) -> None:
+    """As tinyproxy and squid do, with a greeting of TLS or of SOCKS that never has one."""
+
+    def script(peer: Conversation) -> None:
+        if peer.sock.recv(1, socket.MSG_PEEK) == b"C":
+            peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--timeout", "1", "-x", f"{url}://{proxy.authority}")
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (75, "no-tls" if url == "https" else "other-protocol")
+    assert f"URL is http://{proxy.authority}" in finding["hint"]
+
+
+def test_a_proxy_that_speaks_socks_where_the_url_says_http() -> None:
+    """It leaves, or waits for a greeting of its own."""
+
+    def script(peer: Conversation) -> None:
+        if peer.read(2)[:1] == b"\x05":
+            peer.send(b"\x05\xff")
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", proxy.url)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (75, "other-protocol")
+    assert finding["hint"] == f"its URL is socks5://{proxy.authority}"
 
 
 @pytest.mark.parametrize(
@@ -218,6 +321,30 @@ def test_no_proxy_is_in_the_way() -> None:
     finding = only("finding", found)
     assert (status, finding["name"], finding["hint"]) == (75, "no-proxy", "-x URL overrules NO_PROXY")
     assert "no_proxy has 127.0.0.0/8" in finding["text"]
+
+
+NO_VARIABLES = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "TUNNELCTL_PROXY", "http_proxy"), "")
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
+def test_only_a_variable_that_is_not_looked_at_names_a_proxy(name: str) -> None:
+    sock, port = refusing_port()
+    with sock:
+        env = {**NO_VARIABLES, name: "http://proxy.test:3128"}
+        status, found = check(target=("127.0.0.1", str(port)), **env)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (75, "unused-proxy")
+    assert finding["hint"] == f"{name} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    assert f"({NOT_LOOKED_AT.format(name)})" in all_of("phase", "detail", found)[0]
+
+
+NOT_LOOKED_AT = "no proxy is configured: {} is set, but not looked at"
+
+
+def test_nobody_has_named_a_proxy() -> None:
+    status, found = check(target=("name.invalid", "22"), **NO_VARIABLES)
+    assert (status, only("finding", found)["name"]) == (68, "name-not-found")
+    assert only("finding", found)["hint"] == "this was without a proxy (no proxy is configured); -x URL names one"
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,20 @@ def test_no_proxy_leads_past_it() -> None:
     assert ended.trace.named("tunnel")[0]["via"] == []
 
 
+def test_only_a_variable_that_is_not_looked_at_names_a_proxy() -> None:
+    """The failure says so, and so does -v, which has the route."""
+    held, port = refusing_port()
+    with held:
+        words = ("connect", "-v", "127.0.0.1", str(port))
+        unset = dict.fromkeys(("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"), "")
+        done = program.run(*words, env={**unset, "http_proxy": "http://proxy.test:3128"})
+    route, *_, error, hint = done.stderr.decode().splitlines()
+    assert route.endswith(" route: no proxy (no proxy is configured: http_proxy is set, but not looked at)")
+    assert error == f"tunnelctl: cannot connect to target 127.0.0.1:{port}: connection refused"
+    assert hint == "hint: http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    assert done.returncode == 75
+
+
 # --- secrets: to whom they go
 
 

@@ -60,6 +60,21 @@ def test_http_proxy_is_not_for_tunnels() -> None:
     assert proxies(http_proxy="http://a:1", HTTP_PROXY="http://a:1") == []
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
+def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
+    route = choose_route(TARGET, (), {name: "http://a:1", "no_proxy": "other.test"})
+    assert (route.origin, route.unused) == (f"no proxy is configured: {name} is set, but not looked at", name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ"),
+    [(("direct",), {}), (("http://b:1",), {}), ((), {"https_proxy": "http://b:1"}), ((), {"TUNNELCTL_PROXY": "direct"})],
+)
+def test_not_where_something_else_decides(flags: tuple[str, ...], environ: dict[str, str]) -> None:
+    route = choose_route(TARGET, flags, {"http_proxy": "http://a:1", **environ})
+    assert (route.unused, "http_proxy" in route.origin) == ("", False)
+
+
 @pytest.mark.parametrize("empty", ["", " ", "\r\n"])
 def test_an_empty_variable_counts_as_unset(empty: str) -> None:
     assert proxies(TUNNELCTL_PROXY=empty, https_proxy=empty, all_proxy="http://a:1") == ["http://a:1"]

@@ -15,15 +15,18 @@ from tests.client.harness import CANARY, TARGET, Recorder, next_head, way
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
 from tunnelctl.client import asking
 from tunnelctl.client import tunnel as under_test
+from tunnelctl.client.credentials import Secret
 from tunnelctl.client.hop import Hop, Tunnel, Way
+from tunnelctl.client.login import Login
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.resolver import SocketAddress
-from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
+from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.dial import DialError
 from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.stream.tls_settings import TLSClient
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
 AMPLE = 10.0  # seconds: a limit that is not
@@ -416,6 +419,124 @@ def test_an_address_of_the_other_family_is_not_used(family: int, host: str) -> N
 def test_ipv6_only() -> None:
     with ScriptedServer(answers(ESTABLISHED), host="::1") as first:
         opened(way(first.authority, family=6))
+
+
+# --- what may help
+
+
+def straight(address: Address = TARGET, origin: str = "no proxy is configured", **others: object) -> Way:
+    """A way without a proxy."""
+    return Way(address, (), origin=origin, **others)  # type: ignore[arg-type]
+
+
+NONE_NAMED = "this was without a proxy (no proxy is configured); -x URL names one"
+NOT_LOOKED_AT = "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "hint"),
+    [
+        (straight(), NONE_NAMED),
+        (straight(origin="no_proxy has .test"), "this was without a proxy (no_proxy has .test); -x URL names one"),
+        (straight(unused="http_proxy"), NOT_LOOKED_AT),
+        (straight(origin="-x"), ""),
+    ],
+    ids=["none named", "no_proxy", "http_proxy", "-x direct"],
+)
+def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch, chosen: Way, hint: str) -> None:
+    """However it fails: behind a company's firewall names are unknown, or packets are dropped or rejected."""
+    for raised in (socket.EAI_NONAME, socket.EAI_AGAIN):
+        with monkeypatch.context() as patch:
+            script_lookup(patch, error=socket.gaierror(raised, "x"))
+            assert failed(chosen).hint == hint
+    held, port = refusing_port()
+    listener, waiting = full_backlog()
+    with held, listener:
+        assert failed(chosen._replace(target=Address("127.0.0.1", port))).hint == hint
+        slow = chosen._replace(target=Address(*listener.getsockname()), timeout=BRIEF)
+        assert failed(slow, TimedOut).hint == (hint or "--timeout sets how long the whole way may take")
+    for sock in waiting:
+        sock.close()
+
+
+def test_a_proxy_whose_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
+    known = "is it spelled right? Some names are known inside a company's network or VPN only"
+    assert failed(way("proxy.test:1")).hint == known
+    assert failed(way("proxy.test:1", family=4)).hint == "does it have one in IPv6? Then leave -4 out"
+    assert failed(way("proxy.test:1", family=6)).hint == "does it have one in IPv4? Then leave -6 out"
+
+
+def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The hint where nobody listens at the port of a proxy, which is one of a real machine's services."""
+
+    async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float) -> SocketStream:
+        raise DialError([(addresses[0], ConnectionRefusedError(111, "Connection refused"))])
+
+    monkeypatch.setattr(under_test, "dial", dial)
+    return failed(Way(TARGET, (hop,))).hint
+
+
+@pytest.mark.parametrize(("port", "tls"), [(80, None), (443, TLSClient("127.0.0.1"))], ids=["http", "https"])
+def test_a_proxy_on_the_port_that_a_url_without_one_means(
+    port: int, tls: TLSClient | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hop = Hop(Address("127.0.0.1", port), tls=tls)
+    hint = f"without a port, its URL means {port}: most proxies listen on 3128 or 8080"
+    assert refused_at(hop, monkeypatch) == hint
+    usual = "nothing listens there; is the port right?"
+    assert refused_at(hop._replace(address=Address("127.0.0.1", 3128)), monkeypatch) == usual
+    assert refused_at(hop._replace(protocol="socks5", tls=None), monkeypatch) == usual
+
+
+BEYOND = "the target may be out of its reach"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "hint"),
+    [
+        ("http", f"{BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{{}}, or socks5:// for SOCKS"),
+        ("socks5", f"{BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{}}, or https:// with TLS"),
+        ("socks4a", f"{BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{}}, or https:// with TLS"),
+    ],
+)
+def test_a_proxy_that_says_nothing_may_wait_for_another_protocol(protocol: str, hint: str) -> None:
+    with ScriptedServer(Conversation.wait_gone) as first:  # type: ignore[arg-type]
+        hop = Hop(Address(first.host, first.port), protocol=protocol)
+        assert failed(Way(TARGET, (hop,), timeout=BRIEF), Unanswered).hint == hint.format(first.authority)
+
+
+def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
+    """A proxy in the clear that waits for the end of the line. That TLS goes is said with its condition."""
+    with ScriptedServer(Conversation.wait_gone) as peer:  # type: ignore[arg-type]
+        address = Address(peer.host, peer.port)
+        settings = TLSClient(peer.host, insecure=True)
+        error = failed(Way(TARGET, (Hop(address, tls=settings),), timeout=BRIEF), TimedOut)
+        assert error.what == f"waiting for TLS with proxy {peer.authority}"
+        hint = "it has said nothing to a TLS greeting: if it is a proxy without TLS, its URL is"
+        assert error.hint == f"{hint} http://{peer.authority}"
+        target = failed(Way(address, (), timeout=BRIEF, tls=settings._replace(flags="--tls")), TimedOut)
+        assert target.hint == "it has said nothing to a TLS greeting; is the port right?"
+
+
+def test_a_proxy_that_has_wanted_a_login_speaks_http() -> None:
+    """It is the target that it waits for."""
+
+    def script(peer: Conversation) -> None:
+        if len(first.conversations) == 1:
+            peer.accept_tunnel(b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
+        else:
+            peer.read_head()
+            peer.wait_gone()
+
+    async def find() -> Secret:
+        return Secret("u", "p")
+
+    with ScriptedServer(script) as first:
+        address = Address(first.host, first.port)
+        hop = Hop(address, login=Login(address, "any", find))
+        error = failed(Way(TARGET, (hop,), timeout=1.0), Unanswered)
+    assert error.hint == f"{BEYOND}; --timeout sets how long the whole way may take"
 
 
 # --- time limits

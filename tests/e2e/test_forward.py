@@ -16,7 +16,7 @@ import pytest
 
 from tests.peers.process import wait_until
 from tests.peers.program import MODULE, SOON, Forward, Serve, environment, started, without_start_lines
-from tests.peers.scripted import Conversation, ScriptedServer, echo, sample
+from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port, sample
 from tests.server.harness import Client
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.resolver import resolve
@@ -217,3 +217,24 @@ def test_a_terminal_that_is_closed_ends_it_at_once_and_leaves_no_socket_behind(c
         assert without_start_lines(process.stderr.read().decode()) == "tunnelctl: stopped\n"
         assert not path.exists()
         assert aborted.wait(SOON)
+
+
+# --- no proxy
+
+
+UNSET = dict.fromkeys(("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"), "")
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_only_a_variable_that_is_not_looked_at_names_a_proxy(verbose: bool) -> None:
+    """The failure says so, once; with -v the start as well."""
+    held, port = refusing_port()
+    words = ("-L", f"0:127.0.0.1:{port}", *(["-v"] if verbose else []))
+    with held, Forward(*words, env={**UNSET, "HTTP_PROXY": "http://proxy.test:3128"}) as forward:
+        for count in (1, 2):
+            socket.create_connection(("127.0.0.1", forward.port), SOON).close()
+            wait_until(lambda count=count: forward.log().count("connection refused") == count, SOON, "a failure")
+    hint = "hint: HTTP_PROXY is set, and tunnelctl does not look at it: set https_proxy, or give -x URL\n"
+    assert forward.log().count(hint) == 1
+    route = "route: no proxy (no proxy is configured: HTTP_PROXY is set, but not looked at)\n"
+    assert forward.log().count(route) == (1 if verbose else 0)

@@ -171,6 +171,11 @@ VARIABLES = (
     ),
     Variable(("all_proxy", "ALL_PROXY"), "consulted last"),
     Variable(
+        ("http_proxy", "HTTP_PROXY"),
+        "not looked at: it is for web pages, and need not name a proxy that opens tunnels. What fails without a proxy says so "
+        "where it is set",
+    ),
+    Variable(
         ("no_proxy", "NO_PROXY"),
         "targets reached without a proxy, separated by commas, blanks, ; or |: a name with its subdomains, an address, a network "
         "such as 10.0.0.0/8, a range FIRST-LAST of addresses, a pattern with * or ? such as 10.* or *.corp.*, each with :PORT if "

@@ -97,6 +97,7 @@ class Console:
         self._start = clock() if start is None else start
         self._live: bool | None = None  # whether stderr is a terminal; None: not asked yet
         self._shown = False  # a live line stands there
+        self._hint = ""  # the last one that a failed connection was shown with
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Trace: one stage. Prints what the verbosity asks for; what failed is an error, and shown even with -q."""
@@ -109,7 +110,7 @@ class Console:
         elif event == "listening":
             self._put(_listening(fields))
         elif event == "failed":
-            self.line(FAILED(fields))  # one line: there may be many of them
+            self._put_failed(fields)
         elif event == "progress":
             self._put_live(_progress(fields))
         elif event in NOTICES:
@@ -157,6 +158,14 @@ class Console:
         record = {"event": event, "at": round(self._clock() - self._start, DIGITS)}
         record.update((name, plain(value)) for name, value in fields.items() if name not in record)
         self._put(json.dumps(record))
+
+    def _put_failed(self, fields: Mapping[str, object]) -> None:
+        """One line, for there may be many of them; the hint only where it is another than that of the failure before."""
+        self.line(FAILED(fields))
+        hint = show(fields.get("hint", ""))
+        if hint and hint != self._hint:
+            self._put(f"hint: {hint}")
+        self._hint = hint
 
     def _put_stage(self, event: str, fields: Mapping[str, object]) -> None:
         words = STAGES[event](fields) if event in STAGES else describe_unknown(event, fields)

@@ -68,6 +68,7 @@ CONNECT_EVENTS = (
 
 FORWARD_EVENTS = (
     IGNORED,
+    Event("route", "with -v, once: the proxies, but for targets of NO_PROXY, and where they were named", ("proxies", "origin")),
     Event(
         "listening",
         "a local port is open. `target` is where it leads, empty for a dynamic port; `via` has the proxies, with commas between "

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from tunnelctl.errors import SpeaksTLS, TunnelctlError
+from tunnelctl.proto.address import Address
 from tunnelctl.status import ExitStatus
 
 
@@ -27,11 +28,14 @@ FINDINGS = {
     "captive-portal": "a page for browsers comes in place of the proxy's answer, or out of the tunnel",
     "tls-wanted": "the URL of the proxy says http://, and it speaks TLS there",
     "no-tls": "the URL of the proxy says https://, and it speaks HTTP in the clear there",
+    "other-protocol": "the URL of the proxy says http://, and it speaks SOCKS there, or the reverse",
     "not-a-proxy": "what answers does not speak the protocol of a proxy",
     "not-trusted": "TLS failed, mostly for a certificate",
     "name-not-found": "a name has no address",
     "unreachable": "no connection, or no answer in time",
     "no-proxy": "NO_PROXY has this target, so no proxy was asked, and it cannot be reached without one",
+    "unused-proxy": "only http_proxy names a proxy, which is not looked at, so none was asked, and the target cannot be reached "
+    "without one",
     "answers-everything": "the proxy opens a tunnel to a name that cannot exist, so its 200 says nothing",
     "target-left": "the tunnel was ended or broken as soon as it stood",
     "idle-cut": "a silent tunnel was cut off",
@@ -73,8 +77,19 @@ def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
 
 def tls_wanted(error: SpeaksTLS) -> Finding:
     """A proxy that speaks TLS, whichever of a chain it is: the error begins with its name."""
-    proxy = error.what.partition(",")[0]
-    return Finding("tls-wanted", f"{proxy} speaks TLS on that port", f"-x https://{proxy.removeprefix('proxy ')}")
+    return Finding("tls-wanted", f"{error.what.partition(',')[0]} speaks TLS on that port", error.hint)
+
+
+def no_tls(proxy: Address) -> Finding:
+    """The reverse. Who leaves TLS out is to know what that costs."""
+    hint = f"for a proxy that is meant to be without TLS, the URL is http://{proxy}: others on its network can then read a login"
+    return Finding("no-tls", f"proxy {proxy} does not speak TLS on that port", hint)
+
+
+def other_protocol(proxy: Address, protocol: str) -> Finding:
+    """A proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
+    name = "HTTP" if protocol == "http" else "SOCKS"
+    return Finding("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
 
 
 def portal(answer: bytes) -> Finding | None:

@@ -7,8 +7,8 @@ where they go another way than the user asked for, and are bounded by PROBE.
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from tunnelctl.client.asking import speaks_tls
-from tunnelctl.client.causes import Finding, failure, greeting_of_a_portal, login, portal, tls_wanted
+from tunnelctl.client.asking import BAD_REQUEST, speaks_tls
+from tunnelctl.client.causes import Finding, failure, greeting_of_a_portal, login, no_tls, other_protocol, portal, tls_wanted
 from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.options import CheckOptions
 from tunnelctl.client.tunnel import open_tunnel
@@ -17,7 +17,17 @@ from tunnelctl.client.way import Ways
 from tunnelctl.client.wrong_scheme import speaks_tls_there
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
-from tunnelctl.errors import NameNotFound, SpeaksTLS, TLSFailed, TunnelctlError, Unreachable, UsageProblem, reason
+from tunnelctl.errors import (
+    AuthenticationFailed,
+    NameNotFound,
+    NoAnswer,
+    NotTLS,
+    SpeaksTLS,
+    TunnelctlError,
+    Unreachable,
+    UsageProblem,
+    reason,
+)
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.pin import parse_pin
 from tunnelctl.status import ExitStatus
@@ -204,6 +214,8 @@ class Check:
             return found
         if not way.hops and "no_proxy" in watch.origin.lower():
             return Finding("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
+        if way.unused and isinstance(error, (Unreachable, NameNotFound)):
+            return Finding("unused-proxy", f"{way.unused} is set, but not looked at, so no proxy was asked: {error}", error.hint)
         return failure(error)
 
     async def _passes_https(self, way: Way) -> bool:
@@ -214,22 +226,29 @@ class Check:
         return error is None or error.detail.get("code") not in (None, 403)
 
     async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
-        """Whether the nearest proxy, which could not be understood, speaks TLS where the URL says no, or the reverse."""
-        hop = way.hops[0] if way.hops else None
-        if hop is None or not isinstance(error, (TLSFailed, Unreachable)) or str(hop.address) not in error.what:
-            return None
-        if hop.tls is None:
-            # Who left without a word was asked before the walk was given up; here it is who says nothing at all.
-            asked = error.may_speak_tls or not await speaks_tls_there(way, 0, monotonic() + PROBE)
-            return None if asked else tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
-        if not await self._speaks_http(hop, way):
-            return None
-        return Finding("no-tls", f"proxy {hop.address} does not speak TLS on that port", f"-x http://{hop.address}")
+        """Whether the nearest proxy, which could not be understood, speaks another protocol than its URL says.
 
-    async def _speaks_http(self, hop: Hop, way: Way) -> bool:
-        """Whether a proxy answers without TLS. It is shown nothing that is meant for a proxy we trust."""
-        error = await self._fails(way._replace(hops=(Hop(hop.address),), tls=None, exact=False))
-        return error is None or "code" in error.detail
+        A certificate that is not accepted is no reason to ask: it says that TLS is spoken there.
+        """
+        hop = way.hops[0] if way.hops else None
+        if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)) or str(hop.address) not in error.what:
+            return None
+        if hop.tls is not None:
+            return no_tls(hop.address) if await self._speaks(Hop(hop.address), way) else None
+        if not error.may_speak_tls and await speaks_tls_there(way, 0, monotonic() + PROBE):
+            return tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
+        other = Hop(hop.address, protocol="http" if hop.protocol != "http" else "socks5")
+        return other_protocol(hop.address, other.protocol) if await self._speaks(other, way) else None
+
+    async def _speaks(self, hop: Hop, way: Way) -> bool:
+        """Whether a proxy answers in that protocol, without TLS. It is shown nothing that is meant for a proxy we trust.
+
+        400 does not count: with that, a server that speaks TLS answers a request in the clear.
+        """
+        error = await self._fails(way._replace(hops=(hop,), tls=None, exact=False))
+        if error is None or isinstance(error, AuthenticationFailed):
+            return True
+        return error.detail.get("code") not in (None, BAD_REQUEST)
 
     async def _fails(self, way: Way) -> TunnelctlError | None:
         """Why a tunnel cannot be opened that way; None if it can."""

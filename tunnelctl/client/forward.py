@@ -63,6 +63,8 @@ class Forwarder:
     def start_helpers(self, helpers: Nursery) -> None:
         """What runs beside the sessions."""
         helpers.start_soon(self.sessions.probe.run)
+        if self._options.verbose:
+            self._ways.announce(self._trace)
         if self._options.warm:
             self.sessions.warm = WarmPools(helpers, lambda way: connect_nearest(way, silent), self._options.warm)
             if (way := self._ways.default()) is not None:

@@ -43,6 +43,8 @@ class Way(NamedTuple):
 
     chain: tuple[ProxyURL, ...] = ()  # the URLs that the hops were made from
     fields: Fields = ()  # of a request that is led on, for each HTTP proxy: Via
+    origin: str = "-x"  # what named them, or why there are none, for people
+    unused: str = ""  # a variable that names a proxy, and is not looked at
 
     @property
     def via(self) -> list[str]:

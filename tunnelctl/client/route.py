@@ -14,14 +14,21 @@ DIRECT = "direct"
 # In this order. A tunnel is what https_proxy is for; lower case wins, as in curl.
 VARIABLES = ("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
+# For web pages: curl, wget and browsers have a proxy for them there, which need not open tunnels. So it is not looked at.
+UNUSED = ("http_proxy", "HTTP_PROXY")
+
 Chain = tuple[ProxyURL, ...]  # nearest first; empty: straight to the target
 
 
 class Route(NamedTuple):
-    """The chains that lead there, in the order in which they are to be tried, and what decided so."""
+    """The chains that lead there, in the order in which they are to be tried, and what decided so.
+
+    unused: a variable that is set and would have decided otherwise, if it were looked at
+    """
 
     chains: tuple[Chain, ...]
     origin: str
+    unused: str = ""
 
     @property
     def proxies(self) -> list[str]:
@@ -42,6 +49,9 @@ def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mappin
     for name in VARIABLES:
         if environ.get(name, "").strip():
             return _from_environment(target, name, environ)
+    for name in UNUSED:
+        if environ.get(name):
+            return Route(STRAIGHT, f"no proxy is configured: {name} is set, but not looked at", name)
     return Route(STRAIGHT, "no proxy is configured")
 
 

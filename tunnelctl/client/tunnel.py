@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from tunnelctl.client.hop import Hop
     from tunnelctl.client.login import Exchange
     from tunnelctl.stream.tls_settings import TLSClient
 
@@ -41,12 +42,16 @@ async def connect_nearest(way: Way, trace: Trace) -> Stream:
     return await opening.within(opening.connect)
 
 
+_BEYOND = "the target may be out of its reach"
+_LONGER = "--timeout sets how long the whole way may take"
+
+
 class _Opening:
-    """One attempt; `phase` says what it waits for, in the words of an error."""
+    """One attempt."""
 
     def __init__(self, way: Way, trace: Trace) -> None:
         self._way, self._trace = way, trace
-        self.phase = ""
+        self._awaited = "", _LONGER  # what it waits for, in the words of an error, and a hint for whom the time is up
         self._asking = False  # a proxy, which has been reached
         self.limit = CancelScope()  # on the whole way
         self._stops = [*(hop.address for hop in way.hops), way.target]
@@ -61,9 +66,9 @@ class _Opening:
             with fail_after(self._way.timeout) as self.limit:
                 return await work()
         except TooSlowError as error:
-            hint = "--timeout sets how long the whole way may take"
             kind = Unanswered if self._asking else TimedOut
-            raise kind(self.phase, f"no answer within {round(self._way.timeout, 1):g} s", hint) from error
+            what, hint = self._awaited
+            raise kind(what, f"no answer within {round(self._way.timeout, 1):g} s", hint) from error
 
     async def connect(self) -> Stream:
         """The first stretch, up to where the nearest proxy can be asked."""
@@ -75,7 +80,7 @@ class _Opening:
         """All of it. Each login that is wanted on the way costs a connection: what was refused is of no more use."""
         for hop, exchange in zip(self._way.hops, self._exchanges, strict=True):
             if hop.login is not None:  # before there is a connection: a person may take longer than a proxy waits
-                self.phase = f"preparing the login to proxy {hop.address}"
+                self._awaited = f"preparing the login to proxy {hop.address}", _LONGER
                 await unhurried(hop, self.limit, exchange.prepare() if exchange is not None else hop.login.secret())
         while True:
             try:
@@ -90,7 +95,7 @@ class _Opening:
                 if place:
                     stream, early = await self._wrap(stream, "proxy", hop.address, hop.tls, early), b"" if hop.tls else early
                 stop = self._stops[place + 1]
-                self.phase = f"waiting for proxy {hop.address} to reach {stop}"
+                self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _silence(hop, self._exchanges[place])
                 self._asking = True
                 asked = hop._replace(fields=(*way.fields, *hop.fields)) if way.fields and hop.protocol == "http" else hop
                 question = Question(asked, stop, way.exact, self.limit, self._trace)
@@ -114,7 +119,7 @@ class _Opening:
         from tunnelctl.stream.tls import start_tls
         from tunnelctl.stream.tls_failure import tls_error
 
-        self.phase = f"waiting for TLS with {peer}"
+        self._awaited = f"waiting for TLS with {peer}", _silence_in_tls(role, address)
         try:
             wrapped = await start_tls(stream, settings, early)
         except OSError as error:
@@ -131,16 +136,16 @@ class _Opening:
 
     async def _dial(self, address: Address, role: str) -> Stream:
         self._asking = False
-        self.phase = f"looking up {role} {address.host}"
+        self._awaited = f"looking up {role} {address.host}", _unreached(self._way)
         self._trace("lookup", host=address.host)
         addresses = await self._resolve(address, role)
-        self.phase = f"connecting to {role} {address}"
+        self._awaited = f"connecting to {role} {address}", _unreached(self._way)
         self._trace("dial", to=str(address), addresses=[entry.host for entry in addresses])
         try:
             stream = await dial(addresses, self._way.keepalive, self._way.attempt_timeout)
         except DialError as error:
-            what = f"cannot connect to {role} {address}"
-            raise Unreachable(what, _attempts(error), _hint(error, role), **_detail(role, _error_type(error))) from error
+            what, hint = f"cannot connect to {role} {address}", _not_connected(error, self._way)
+            raise Unreachable(what, _attempts(error), hint, **_detail(role, _error_type(error))) from error
         self._trace("connected", to=str(address), address=stream.peer)
         return stream
 
@@ -153,9 +158,10 @@ class _Opening:
             raise Unreachable(what, "too many look-ups hang") from error
         except (socket.gaierror, UnicodeError) as error:
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-                raise Unreachable(what, "the name service does not answer", **_detail(role, "dns_timeout")) from error
+                cause, hint = "the name service does not answer", _direct(self._way)
+                raise Unreachable(what, cause, hint, **_detail(role, "dns_timeout")) from error
             suffix = f" in IPv{self._way.family}" if self._way.family else ""
-            raise NameNotFound(what, f"it has no address{suffix}", **_detail(role, "dns_error")) from error
+            raise NameNotFound(what, f"it has no address{suffix}", _unknown(self._way), **_detail(role, "dns_error")) from error
         except OSError as error:  # EAI_SYSTEM: the resolver has no descriptor left, or no memory
             raise Unreachable(what, reason(error)) from error
 
@@ -190,9 +196,53 @@ def _attempts(error: DialError) -> str:
     return ", ".join(f"{host}: {cause}" for host, cause in causes)
 
 
-def _hint(error: DialError, role: str) -> str:
-    if role == "target":
-        return "this was without a proxy; -x URL names one"
+def _direct(way: Way) -> str:
+    """What may help where a target could not be reached without a proxy; "" where there is one, or the user wants none."""
+    if way.hops or way.origin == "-x":
+        return ""
+    if way.unused:
+        return f"{way.unused} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    return f"this was without a proxy ({way.origin}); -x URL names one"
+
+
+def _unreached(way: Way) -> str:
+    """For a lookup or a connection that took too long."""
+    return _direct(way) or (_port(way.hops[0]) if way.hops else "") or _LONGER
+
+
+def _not_connected(error: DialError, way: Way) -> str:
+    if not way.hops:
+        return _direct(way)
     if all(isinstance(cause, ConnectionRefusedError) for _, cause in error.attempts):
-        return "nothing listens there; is the port right?"
-    return ""
+        return _port(way.hops[0]) or "nothing listens there; is the port right?"
+    return _port(way.hops[0])
+
+
+def _port(hop: Hop) -> str:
+    """For a proxy on the port of web servers, which its URL has where nobody wrote one."""
+    web = 80 if hop.tls is None else 443
+    usual = hop.protocol == "http" and hop.address.port == web
+    return f"without a port, its URL means {web}: most proxies listen on 3128 or 8080" if usual else ""
+
+
+def _unknown(way: Way) -> str:
+    if not way.hops:
+        return _direct(way)
+    if way.family:
+        return f"does it have one in IPv{10 - way.family}? Then leave -{way.family} out"
+    return "is it spelled right? Some names are known inside a company's network or VPN only"
+
+
+def _silence(hop: Hop, exchange: Exchange | None) -> str:
+    """For a proxy that took a request and has not answered it: it waits for the target, or it speaks another protocol."""
+    if hop.protocol != "http":
+        return f"{_BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{hop.address}, or https:// with TLS"
+    if hop.tls is None and not (exchange is not None and exchange.asked):
+        return f"{_BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{hop.address}, or socks5:// for SOCKS"
+    return f"{_BEYOND}; {_LONGER}"
+
+
+def _silence_in_tls(role: str, address: Address) -> str:
+    if role == "target":
+        return "it has said nothing to a TLS greeting; is the port right?"
+    return f"it has said nothing to a TLS greeting: if it is a proxy without TLS, its URL is http://{address}"

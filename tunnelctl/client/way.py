@@ -87,15 +87,25 @@ class Ways:
         """The first way to all targets but those that NO_PROXY names; None where each has its own."""
         return self._way(_ANYWHERE, self._default[0]) if self._default else None
 
+    def announce(self, trace: Trace) -> None:
+        """Tells which proxies lead to all targets but those that NO_PROXY names, where that is known."""
+        if self._pac is None:
+            self._tell(choose_route(None, self._options.proxy, self._environ), trace)
+
     async def to(self, target: Address, trace: Trace) -> list[Way]:
         """The ways to one target, in the order in which they are to be tried."""
         route = await self._route(target)
         chains = list(route.chains)
         if len(chains) > 1:
             chains = self._living().order(chains)
+        origin = self._tell(route._replace(chains=tuple(chains)), trace)
+        return [self._way(target, chain)._replace(origin=origin, unused=route.unused) for chain in chains]
+
+    def _tell(self, route: Route, trace: Trace) -> str:
+        """Traces a route; what named its proxies, or why there are none."""
         origin = self._options.proxy_origin if self._options.proxy else route.origin
-        trace("route", proxies=[str(proxy) for proxy in chains[0]], origin=origin)
-        return [self._way(target, chain) for chain in chains]
+        trace("route", proxies=[str(proxy) for proxy in route.chains[0]], origin=origin)
+        return origin
 
     def failed(self, way: Way) -> None:
         """Its proxies could not be reached: for a while it is tried after the others."""
