@@ -14,7 +14,9 @@ from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServ
 from tunnelctl.client import attempts as tries
 from tunnelctl.client import connect as under_test
 from tunnelctl.client.attempts import open_with_retries
+from tunnelctl.client.login import MISSING, MISSING_LATER, MISSING_USER
 from tunnelctl.client.options import ConnectOptions, ForwardOptions
+from tunnelctl.client.refusal import NO_LOGIN
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import (
@@ -542,6 +544,38 @@ def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
         with pytest.raises(AuthenticationFailed):
             run(open_with_retries, ways, TARGET, 0, trace)
     assert len(trace.named("warning")) == 1
+
+
+@pytest.mark.parametrize(
+    ("proxies", "environ", "reason"),
+    [
+        (["http://FIRST"], {}, MISSING),
+        (["http://FIRST"], {"TUNNELCTL_PROXY_PASSWORD": CANARY}, MISSING_USER),
+        (["http://FIRST", "http://b.test:1"], {"TUNNELCTL_PROXY_PASSWORD": CANARY}, MISSING_LATER),
+        (["socks5://FIRST"], {}, MISSING),
+        (["socks5://FIRST"], {"TUNNELCTL_PROXY_PASSWORD": CANARY}, MISSING_USER),
+        (["http://FIRST", "socks5://b.test:1"], {}, MISSING_LATER),
+    ],
+)
+def test_what_a_proxy_that_requires_a_login_is_to_be_given(
+    proxies: list[str], environ: dict[str, str], reason: str
+) -> None:
+    """The last of them requires one. Flags are for the nearest, and a password without a user is nobody's."""
+
+    def script(peer: Conversation) -> None:
+        for url in proxies:
+            last = url == proxies[-1]
+            if url.startswith("socks5"):
+                peer.read_exactly(3)
+                peer.send(b"\x05\xff")
+            else:
+                next_head(peer)
+                peer.send(b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=x\r\n\r\n" if last else ESTABLISHED)
+
+    with ScriptedServer(script) as proxy, pytest.raises(AuthenticationFailed) as caught:
+        connect(options(*(url.replace("FIRST", proxy.authority) for url in proxies)), environ)
+    assert caught.value.hint == NO_LOGIN[reason]
+    assert CANARY not in f"{caught.value} {caught.value.hint}"
 
 
 def socks_and_then_http(peer: Conversation) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,24 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client import negotiate
 from tunnelctl.client.credentials import Secret
 from tunnelctl.client.hop import Hop, Way
-from tunnelctl.client.login import ANY, BASIC, BEARER, DIGEST, MOST_LEGS, NEGOTIATE, NTLM, Login
+from tunnelctl.client.login import (
+    ANY,
+    BASIC,
+    BEARER,
+    DIGEST,
+    MISSING,
+    MISSING_LATER,
+    MOST_LEGS,
+    NEGOTIATE,
+    NO_CHALLENGE,
+    NO_SCHEME,
+    NTLM,
+    OTHER_SCHEME,
+    TOKEN_WANTED,
+    UNKNOWN,
+    Login,
+)
+from tunnelctl.client.refusal import NO_LOGIN
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import AuthenticationFailed, TunnelctlError
@@ -32,6 +50,35 @@ def refusal(*challenges: str, fields: str = "", body: bytes = b"") -> bytes:
     offers = "".join(f"Proxy-Authenticate: {challenge}\r\n" for challenge in challenges)
     head = f"HTTP/1.1 407 Login\r\n{offers}{fields}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
+
+
+def login_to(proxy: ScriptedServer, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> Login:
+    """A login with credentials that the user has given, if there are any."""
+
+    async def find() -> Secret | None:
+        return secret
+
+    return Login(Address(proxy.host, proxy.port), scheme, find, **{"given": secret is not None, **others})
+
+
+def opened(proxy: ScriptedServer, login: Login | None, times: int = 1) -> Recorder:
+    """Opens tunnels one after the other."""
+    trace = Recorder()
+
+    async def main() -> None:
+        for _ in range(times):
+            tunnel = await open_tunnel(Way(TARGET, (Hop(Address(proxy.host, proxy.port), login=login),), timeout=10), trace)
+            tunnel.stream.close()
+
+    run(main)
+    return trace
+
+
+def failed(proxy: ScriptedServer, login: Login | None) -> TunnelctlError:
+    with pytest.raises(TunnelctlError) as caught:
+        opened(proxy, login)
+    assert CANARY not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
+    return caught.value
 
 
 class Asking:
@@ -71,29 +118,14 @@ class Asking:
     def __exit__(self, *failure: object) -> None:
         self.server.__exit__(*failure)  # type: ignore[arg-type]
 
-    def login(self, scheme: str = ANY, secret: Secret | None = USER) -> Login:
-        async def find() -> Secret | None:
-            return secret
-
-        return Login(self.address, scheme, find)
+    def login(self, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> Login:
+        return login_to(self.server, scheme, secret, **others)
 
     def open(self, login: Login | None, times: int = 1) -> Recorder:
-        """Opens tunnels one after the other."""
-        trace = Recorder()
-
-        async def main() -> None:
-            for _ in range(times):
-                tunnel = await open_tunnel(Way(TARGET, (Hop(self.address, login=login),), timeout=10), trace)
-                tunnel.stream.close()
-
-        run(main)
-        return trace
+        return opened(self.server, login, times)
 
     def fails(self, login: Login | None) -> TunnelctlError:
-        with pytest.raises(TunnelctlError) as caught:
-            self.open(login)
-        assert CANARY not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
-        return caught.value
+        return failed(self.server, login)
 
 
 def wants(value: str, *challenges: str) -> Callable[[str], bytes]:
@@ -301,6 +333,81 @@ def test_a_proxy_that_closes_between_the_legs(fields: str) -> None:
 
 
 @pytest.mark.usefixtures("contexts")
+def test_a_proxy_that_closes_between_the_legs_without_a_word() -> None:
+    """It says that the connection stays, and then it is a broken one: the same situation, and the same status."""
+
+    def script(peer: Conversation) -> None:
+        head = peer.read_head()
+        begun = base64.b64encode(b"one") in head
+        peer.send(refusal(f"NTLM {base64.b64encode(b'two').decode()}" if begun else "NTLM"))
+        if begun:
+            peer.head = b""
+            peer.read_head()
+            peer.reset()
+
+    with ScriptedServer(script) as proxy:
+        error = failed(proxy, login_to(proxy))
+    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.cause == "it closed the connection in the middle of the login, which is bound to it"
+    assert "stays open" in error.hint
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize(
+    ("scheme", "secret", "others", "asks"),
+    [
+        (ANY, USER, {}, True),
+        (NTLM, USER, {}, True),
+        (NEGOTIATE, USER, {}, True),
+        (NEGOTIATE, None, {}, True),
+        (ANY, USER, {"given": False}, False),
+        (ANY, None, {}, False),
+        (BASIC, USER, {}, False),
+        (DIGEST, USER, {}, False),
+        (BEARER, TOKEN, {}, False),
+    ],
+)
+def test_the_connection_is_to_be_kept_where_the_login_may_be_bound_to_it(
+    scheme: str, secret: Secret | None, others: dict[str, bool], asks: bool
+) -> None:
+    """The first request says so already, for one who is nothing but a proxy in front of the other may look at that."""
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        proxy.open(proxy.login(scheme, secret, **others))
+    (head,) = proxy.server.heads
+    assert (b"\r\nProxy-Connection: keep-alive\r\n" in head) == asks
+
+
+@pytest.mark.usefixtures("contexts")
+def test_every_leg_asks_to_keep_the_connection_once_and_no_other_scheme_does() -> None:
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        while True:
+            peer.head = b""
+            try:
+                heads.append(peer.read_head())
+            except (AssertionError, ConnectionError):
+                return
+            peer.send(refusal("Negotiate", BASIC_OFFER) if RIGHT.encode() not in heads[-1] else ESTABLISHED)
+
+    with ScriptedServer(script) as proxy:
+        opened(proxy, login_to(proxy), times=2)
+    asked = [head.count(b"Proxy-Connection: keep-alive\r\n") for head in heads]
+    assert asked == [1, 1, 0, 0], "at first, Negotiate, Basic, and Basic at once"
+
+
+def test_what_the_user_says_of_the_connection_stands() -> None:
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        hop = Hop(proxy.address, (("Proxy-Connection", "close"),), login=proxy.login())
+
+        async def main() -> None:
+            (await open_tunnel(Way(TARGET, (hop,), timeout=10), Recorder())).stream.close()
+
+        run(main)
+    assert proxy.server.heads[0].count(b"Proxy-Connection") == 1
+
+
+@pytest.mark.usefixtures("contexts")
 def test_the_last_leg_is_a_no() -> None:
     with ntlm(b"one") as proxy:
         error = proxy.fails(proxy.login())
@@ -337,6 +444,64 @@ def test_not_so_where_the_user_wants_that_one() -> None:
         error = proxy.fails(proxy.login(NEGOTIATE))
     assert [value.partition(" ")[0] for value in proxy.values] == ["Negotiate"]
     assert error.status is ExitStatus.AUTHENTICATION
+
+
+UNKNOWN_DIGEST = NONCE.format("n").replace("SHA-256", "X")
+
+
+@pytest.mark.parametrize(
+    ("offers", "scheme", "secret", "reason"),
+    [
+        ((), ANY, USER, NO_SCHEME),
+        ((), DIGEST, USER, NO_CHALLENGE),
+        ((), ANY, None, MISSING),
+        ((BASIC_OFFER,), ANY, None, MISSING),
+        (("Foo", "Bar"), ANY, USER, UNKNOWN),
+        (("Foo", "Bar"), ANY, None, UNKNOWN),
+        (("Foo", BASIC_OFFER), ANY, None, MISSING),
+        ((UNKNOWN_DIGEST,), ANY, USER, UNKNOWN),
+        (("Bearer realm=x",), ANY, USER, TOKEN_WANTED),
+        (("Bearer realm=x",), ANY, None, TOKEN_WANTED),
+        ((BASIC_OFFER,), DIGEST, USER, OTHER_SCHEME),
+        (("Foo",), DIGEST, USER, UNKNOWN),
+    ],
+)
+def test_why_there_is_no_login(offers: tuple[str, ...], scheme: str, secret: Secret | None, reason: str) -> None:
+    """What the user has given is looked at; and credentials that nobody wanted were sent to nobody."""
+    with Asking(lambda _: refusal(*offers)) as proxy:
+        error = proxy.fails(proxy.login(scheme, secret))
+    offered = " or ".join(dict.fromkeys(offer.split()[0].lower() for offer in offers))
+    kind = f"this kind of {offered}" if offered == "digest" and reason == UNKNOWN else offered
+    assert error.hint == NO_LOGIN[reason].format(offered=kind, scheme=scheme)
+    assert proxy.values == [""]
+
+
+def test_credentials_in_netrc_are_at_hand_as_well() -> None:
+    with Asking(lambda _: refusal()) as proxy:
+        error = proxy.fails(proxy.login(given=False))
+    assert error.hint == NO_LOGIN[NO_SCHEME]
+
+
+@pytest.mark.parametrize("offers", [("NTLM",), (BASIC_OFFER,), ()])
+def test_a_later_proxy_has_no_flags(offers: tuple[str, ...]) -> None:
+    with Asking(lambda _: refusal(*offers)) as proxy:
+        error = proxy.fails(proxy.login(secret=None, missing=MISSING_LATER))
+    assert error.hint == NO_LOGIN[MISSING_LATER]
+    assert "--" not in error.hint
+
+
+def test_basic_that_was_sent_unasked_to_one_that_names_no_scheme_is_wrong() -> None:
+    with Asking(lambda _: refusal()) as proxy:
+        error = proxy.fails(proxy.login(BASIC))
+    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert proxy.values == [RIGHT]
+
+
+def test_401_that_names_no_scheme_for_a_server_is_no_invitation() -> None:
+    with Asking(lambda _: b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == NO_LOGIN[NO_SCHEME]
+    assert proxy.values == [""]
 
 
 def test_a_scheme_that_is_named_and_not_offered() -> None:

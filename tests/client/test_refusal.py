@@ -2,6 +2,17 @@
 
 import pytest
 
+from tunnelctl.client.login import (
+    MISSING,
+    MISSING_LATER,
+    MISSING_USER,
+    NO_CHALLENGE,
+    NO_SCHEME,
+    OTHER_SCHEME,
+    TOKEN_WANTED,
+    UNKNOWN,
+    NoLogin,
+)
 from tunnelctl.client.refusal import refused
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address
@@ -54,7 +65,8 @@ def cause(body: bytes, content_type: str = "text/html; charset=utf-8") -> str:
 def test_status_by_code(status: str, expected: ExitStatus) -> None:
     failure = error(status)
     assert failure.status is expected
-    assert failure.what == "proxy proxy.test:3128 refused a tunnel to target.test:22"
+    said = "requires a login for" if expected is ExitStatus.AUTHENTICATION else "refused"
+    assert failure.what == f"proxy proxy.test:3128 {said} a tunnel to target.test:22"
     assert failure.cause == status
     assert failure.detail == {"code": int(status[:3])}
 
@@ -116,32 +128,47 @@ def test_a_503_says_what_its_proxy_status_says() -> None:
     assert limited.hint == "the proxy is at one of its limits; try again later"
 
 
-def challenge(*values: str) -> str:
-    return error("407 No", "".join(f"Proxy-Authenticate: {value}\r\n" for value in values)).hint
+def login(why: NoLogin | None = None, sent: Fields = (), status: str = "407 No") -> TunnelctlError:
+    return refused(answer(status), PROXY, sent, TARGET, why)
 
 
-def test_credentials_that_were_sent_are_wrong() -> None:
-    assert "did not accept" in error("407 No", 'Proxy-Authenticate: Basic realm="x"\r\n', sent=SENT).hint
+@pytest.mark.parametrize("status", ["407 No", "401 No"])
+def test_credentials_that_were_sent_are_wrong(status: str) -> None:
+    failure = login(sent=SENT, status=status)
+    assert failure.what == "proxy proxy.test:3128 did not accept the login for a tunnel to target.test:22"
+    assert failure.hint == "it did not accept these credentials: wrong user or password?"
+    assert login(sent=(("Proxy-Authorization", "Bearer x"),)).hint.endswith(": wrong token?")
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("why", "hint"),
     [
-        (),
-        ('Basic realm="x"',),
-        ('bAsIc realm="x"',),
-        ("Negotiate", 'Basic realm="x"'),
-        ('Negotiate, Basic realm="x"',),
-        ('Digest realm="a, b", nonce="c", Basic realm="x"',),
+        (None, "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"),
+        (NoLogin(MISSING, "basic"), "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"),
+        (NoLogin(MISSING_USER), "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is"),
+        (
+            NoLogin(MISSING_LATER, "basic"),
+            "the flags are for the nearest proxy; for this one, ~/.netrc may have a login, or its URL USER:PASSWORD@",
+        ),
+        (
+            NoLogin(NO_SCHEME),
+            "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
+        ),
+        (NoLogin(NO_CHALLENGE, "", "digest"), "it names no scheme to log in with, and digest answers a challenge"),
+        (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it wants ntlm authentication, not basic: leave --auth out"),
+        (NoLogin(UNKNOWN, "foo or bar"), "it wants foo or bar authentication, which is not known here"),
+        (NoLogin(TOKEN_WANTED), "it wants a token: give --auth bearer and --proxy-password-file FILE, without a user"),
+        (NoLogin("", "ntlm", "any", "install it"), "install it"),
     ],
 )
-def test_credentials_are_wanted(values: tuple[str, ...]) -> None:
-    assert "--proxy-user" in challenge(*values)
+def test_why_there_is_no_login(why: NoLogin | None, hint: str) -> None:
+    failure = login(why)
+    assert failure.what == "proxy proxy.test:3128 requires a login for a tunnel to target.test:22"
+    assert failure.hint == hint
 
 
-def test_credentials_of_a_kind_that_we_cannot_give() -> None:
-    assert challenge("Foo", "Bar") == "it wants foo or bar authentication"
-    assert challenge('HOBA max-age=1, Foo realm="a, basic b"') == "it wants hoba or foo authentication"
+def test_a_scheme_that_was_sent_and_is_not_the_one_is_no_wrong_password() -> None:
+    assert login(NoLogin(OTHER_SCHEME, "ntlm", "basic"), SENT).hint.startswith("it wants ntlm authentication, not basic")
 
 
 # --- the excerpt

@@ -225,7 +225,7 @@ def test_refusal_by_a_hop_names_that_hop_and_what_it_was_asked_for() -> None:
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as first:
         error = failed(way(first.authority, "b.test:1", "c.test:2"))
     assert error.status is ExitStatus.AUTHENTICATION
-    assert error.what == "proxy b.test:1 refused a tunnel to c.test:2"
+    assert error.what == "proxy b.test:1 requires a login for a tunnel to c.test:2"
 
 
 def test_v10_nothing_is_sent_after_a_refusal() -> None:

@@ -10,12 +10,14 @@ from tests.peers.authenticating import (
     closes_after_407,
     huge_body,
     keeps_the_connection,
+    knows_basic,
     never_done_with_ntlm,
+    ntlm_over_http_1_0,
     six_in_one_line,
 )
 from tests.peers.program import connect
 from tests.peers.proxies import PASSWORD, USER
-from tests.peers.scripted import Script, ScriptedServer
+from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo
 
 MOST = 8  # connections that a proxy may see before we take its no for a no
 BASIC = {"closes": closes_after_407, "keeps": keeps_the_connection, "huge": huge_body, "endless": lambda: huge_body(promised=False)}
@@ -102,3 +104,38 @@ def test_ntlm_that_leads_nowhere(close: bool) -> None:
     assert (status, out) == (77, b"")
     assert err.startswith("tunnelctl: ")
     assert len(heads) <= MOST
+
+
+@pytest.mark.peer("pyspnego-parse")
+def test_a_proxy_of_http_1_0_keeps_the_connection_for_ntlm_where_it_is_asked_to() -> None:
+    """It looks at Proxy-Connection alone, as curl found out (curl#954)."""
+    status, out, err, heads = logged_in(ntlm_over_http_1_0())
+    assert (status, out, err) == (0, b"hello", "")
+    assert authorization(heads[-1]).startswith("NTLM ")
+
+
+@pytest.mark.peer("pyspnego-parse")
+@pytest.mark.parametrize("silently", [True, False], ids=["without a word", "and says so"])
+def test_a_proxy_that_closes_in_the_middle_of_ntlm(silently: bool) -> None:
+    status, out, err, heads = logged_in(ntlm_over_http_1_0(keeps=False, silently=silently))
+    assert (status, out) == (77, b"")
+    said, hint = err.splitlines()
+    assert said.endswith(": it closed the connection in the middle of the login, which is bound to it")
+    assert hint.startswith("hint: NTLM and Negotiate need a connection that stays open: ")
+    assert len(heads) == 2, "nothing is tried again, which could lock the account"
+
+
+def test_401_means_407() -> None:
+    """It is for servers; some proxies say it all the same."""
+
+    def script(peer: Conversation) -> None:
+        if knows_basic(peer.read_head()):
+            peer.send(ESTABLISHED)
+            echo(peer)
+        else:
+            peer.send(b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
+
+    status, out, err, heads = logged_in(script)
+    assert (status, out, err) == (0, b"hello", "")
+    assert [bool(authorization(head)) for head in heads] == [False, True]
+    assert not [head for head in heads if b"\r\nAuthorization:" in head], "the target gets none of it"

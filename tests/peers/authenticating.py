@@ -164,3 +164,31 @@ def never_done_with_ntlm(close: bool) -> Script:
             conversation.head = first
 
     return script
+
+
+def ntlm_over_http_1_0(keeps: bool = True, silently: bool = False) -> Script:
+    """A proxy that speaks HTTP/1.0, as squid 2.7 and ISA do: it keeps a connection that it is asked to keep by Proxy-Connection.
+
+    keeps: else it closes behind each answer, and says so unless it does that `silently`
+    """
+
+    def script(conversation: Conversation) -> None:
+        while True:
+            conversation.head = b""
+            with suppress(AssertionError, ConnectionError):  # a client may leave between two requests
+                conversation.read_head()
+            if not conversation.head:
+                return
+            said = base64.b64decode(authorization(conversation.head).removeprefix("NTLM "))
+            if said[8:9] == b"\3":
+                _serve(conversation)
+                return
+            asked = bool(re.search(rb"(?im)^proxy-connection: keep-alive\r$", conversation.head))
+            kept = b"Proxy-Connection: keep-alive\r\n" if asked and (keeps or silently) else b""
+            offer = ntlm_challenge() if said else b"NTLM"
+            answer = b"HTTP/1.0 407 Login\r\nProxy-Authenticate: %b\r\n%bContent-Length: 0\r\n\r\n" % (offer, kept)
+            conversation.send(answer)
+            if not (asked and keeps):
+                return
+
+    return script

@@ -7,9 +7,18 @@ from time import monotonic
 
 from tunnelctl.client.hop import Hop
 from tunnelctl.engine.kernel import CancelScope, move_on_after
-from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, SpeaksTLS, TLSFailed, TunnelctlError, Unreachable, reason
+from tunnelctl.errors import (
+    AuthenticationFailed,
+    MalformedAnswer,
+    NoAnswer,
+    SpeaksTLS,
+    TLSFailed,
+    TunnelctlError,
+    Unreachable,
+    reason,
+)
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import IS_IT_TLS, SPEAKS_TLS, ConnectClient, Established, Rejected
+from tunnelctl.proto.connect_client import IS_IT_TLS, LOGIN_WANTED, SPEAKS_TLS, ConnectClient, Established, Rejected
 from tunnelctl.proto.fields import SECRET, Fields, get, get_all
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
@@ -106,14 +115,17 @@ def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlE
 async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
     fresh = True
     while True:
-        value = await exchange.value(fresh) if exchange is not None else None
-        fields = (("Proxy-Authorization", value), *question.hop.fields) if value is not None else question.hop.fields
+        fields = await _fields(question.hop, exchange, fresh)
         keep = exchange is not None and exchange.bound
         machine = ConnectClient(question.stop, fields, keep)
         question.trace("request", head=machine.masked_request())
         try:
             answer = await _converse(question, stream, machine, early, keep)
-        except OSError as error:
+        except (OSError, NoAnswer) as error:
+            if not fresh and not machine.heard:
+                raise _cut_off(question) from error
+            if isinstance(error, NoAnswer):
+                raise
             hint = "" if machine.heard or _speaks_http(exchange) else IS_IT_TLS
             raise _broken(question, error, hint) from error
         question.trace("response", head=_shown(answer, fields), status=answer.status)
@@ -124,8 +136,21 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
         if not await _goes_on(question, answer, exchange):
             from tunnelctl.client.refusal import refused  # not on the way to a tunnel, and it loads re
 
-            raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else "")
+            raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else None)
         fresh, early = False, b""
+
+
+async def _fields(hop: Hop, exchange: Exchange | None, fresh: bool) -> Fields:
+    """The fields of the next request."""
+    if exchange is None:
+        return hop.fields
+    fields = hop.fields
+    # A proxy that speaks HTTP/1.0, as Squid 2.7 and ISA do, keeps the connection for the next leg only if it is asked to, and this
+    # is the field that it looks at. RFC 9112 Appendix C.2.2 warns of it, for a proxy that passes it on; a CONNECT is not passed on.
+    if exchange.keeps and get(fields, "proxy-connection") is None:
+        fields = (("Proxy-Connection", "keep-alive"), *fields)
+    value = await exchange.value(fresh)
+    return (("Proxy-Authorization", value), *fields) if value is not None else fields
 
 
 def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
@@ -139,7 +164,7 @@ def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
 
 async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | None) -> bool:
     """Whether the next request has an answer to this refusal, and goes on the same connection. Raises AskAgain for a new one."""
-    if exchange is None or answer.status != 407:
+    if exchange is None or answer.status not in LOGIN_WANTED:
         return False
     if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
         return False
@@ -147,8 +172,14 @@ async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | No
         raise AskAgain
     if answer.reusable:
         return True
+    raise _cut_off(question)
+
+
+def _cut_off(question: Question) -> AuthenticationFailed:
+    """The error for a proxy that ends the connection between two legs of a login, whether it has announced that or not."""
     cause = "it closed the connection in the middle of the login, which is bound to it"
-    raise AuthenticationFailed(question.what, cause, code=answer.status)
+    hint = "NTLM and Negotiate need a connection that stays open: is there a load balancer, or another proxy, that ends it?"
+    return AuthenticationFailed(question.what, cause, hint)
 
 
 async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
@@ -165,7 +196,9 @@ async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
 def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
     from tunnelctl.proto.challenge import parse_challenges
 
-    return parse_challenges(get_all(answer.fields, "proxy-authenticate"))
+    # 401 is for servers, and comes from some proxies in place of 407; the credentials are the proxy's in any case.
+    names = ("proxy-authenticate", "www-authenticate") if answer.status == 401 else ("proxy-authenticate",)
+    return parse_challenges(value for name in names for value in get_all(answer.fields, name))
 
 
 async def _converse(
@@ -237,5 +270,9 @@ async def _ask_socks(question: Question, stream: Stream, early: bytes) -> bytes:
             outcome = machine.feed(data)
     except TunnelctlError as error:
         error.what = question.what
+        if isinstance(error, AuthenticationFailed) and secret is None and login is not None and question.hop.protocol == "socks5":
+            from tunnelctl.client.refusal import NO_LOGIN
+
+            error.hint = NO_LOGIN[login.missing]
         raise
     return outcome.leftover

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.proto.address import Address
+from tunnelctl.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,24 @@ SCHEMES = (BASIC, DIGEST, BEARER, NTLM, NEGOTIATE)
 # asking would otherwise keep us for as long as it likes.
 MOST_LEGS = 6
 CNONCE_BYTES = 16
+
+# Why there is no login, for NoLogin.
+MISSING, MISSING_USER, MISSING_LATER = "missing", "missing user", "missing later"
+NO_SCHEME, NO_CHALLENGE, OTHER_SCHEME, UNKNOWN, TOKEN_WANTED = "no scheme", "no challenge", "other", "unknown", "token"
+
+
+class NoLogin(NamedTuple):
+    """Why a proxy that requires a login gets none.
+
+    reason: one of the above, or "" where `problem` says it
+    offered: the schemes that the proxy offers, in words; scheme: the one that the user has named
+    problem: a hint about a scheme that would have served
+    """
+
+    reason: str
+    offered: str = ""
+    scheme: str = ""
+    problem: str = ""
 
 
 class Scheme:
@@ -101,15 +120,20 @@ def _digest_client(challenge: Challenge, secret: Secret) -> DigestClient:
 class Login:
     """What one proxy may be told, and what it is known to want; shared by all tunnels through it."""
 
-    def __init__(self, proxy: Address, scheme: str, find: Find, patient: bool = False) -> None:
+    def __init__(
+        self, proxy: Address, scheme: str, find: Find, patient: bool = False, given: bool = False, missing: str = MISSING
+    ) -> None:
         """scheme: the only one, or ANY; find: the credentials, asked for when they are wanted, and None without any
 
         patient: `find` may ask a person, who is not to be hurried by a limit
+        given: the user has named credentials for this proxy; else there may be some in netrc
+        missing: the reason for NoLogin where there are none
         """
-        self.patient = patient
+        self.patient, self.missing = patient, missing
         self._proxy, self._scheme, self._find = proxy, scheme, find
+        self._at_hand = self._given = given
         self._known: Scheme | None = None  # that has worked
-        self.problem = ""  # why a scheme that was offered cannot be used, and what helps
+        self._problem = ""  # why a scheme that was offered cannot be used, and what helps
 
     def __repr__(self) -> str:
         return f"Login({self._proxy})"
@@ -121,6 +145,11 @@ class Login:
     def exchange(self, target: Address) -> Exchange:
         """For one tunnel."""
         return Exchange(self, target)
+
+    @property
+    def may_be_bound(self) -> bool:
+        """Whether it may turn out to be one that is bound to its connection."""
+        return self._scheme in (NTLM, NEGOTIATE) or (self._scheme == ANY and self._given and self._known is None)
 
     async def unasked(self, target: Address) -> Scheme | None:
         """What may be sent before the proxy has asked: what it has taken before, or what the user said it takes."""
@@ -134,7 +163,8 @@ class Login:
         """The strongest of what the proxy offers and we can give. without: schemes that are of no use"""
         from tunnelctl.proto.challenge import strongest
 
-        self.problem = ""
+        self._problem = ""
+        self._at_hand = self._given or await self._find() is not None  # netrc: nobody is asked for it
         left = ({*SCHEMES} if self._scheme == ANY else {self._scheme}) - without
         while (challenge := strongest(challenges, left)) is not None:
             scheme = await self._make(challenge.scheme, challenge, target)
@@ -153,7 +183,7 @@ class Login:
             except AuthenticationFailed as error:
                 if self._scheme == name:
                     raise
-                self.problem = error.hint or error.cause
+                self._problem = error.hint or error.cause
                 return None
         if secret is None or (secret.user is None) != (name == BEARER):
             return None
@@ -176,11 +206,26 @@ class Login:
         """It works no more."""
         self._known = None
 
-    def why_not(self, offered: tuple[str, ...]) -> str:
-        """What stands in the way of a login with one of the schemes that are offered; "" where that is not known."""
-        if self._scheme != ANY and offered and self._scheme not in offered:
-            return f"it wants {' or '.join(offered)} authentication, not {self._scheme}: leave --auth out"
-        return self.problem
+    def why_not(self, challenges: tuple[Challenge, ...]) -> NoLogin:
+        """Why none of the challenges has an answer; of a proxy that was told nothing yet."""
+        schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
+        known = [scheme for scheme in schemes if scheme in SCHEMES]
+        offered = " or ".join(schemes)
+        if self._scheme != ANY and known and self._scheme not in known:
+            return NoLogin(OTHER_SCHEME, offered, self._scheme)
+        if self.missing == MISSING_LATER and not self._at_hand:
+            return NoLogin(MISSING_LATER, offered)
+        if self._problem:
+            return NoLogin("", offered, self._scheme, self._problem)
+        if schemes and not known:
+            return NoLogin(UNKNOWN, offered)
+        if known == [BEARER]:
+            return NoLogin(TOKEN_WANTED, offered)
+        if not self._at_hand:
+            return NoLogin(self.missing, offered)
+        if not schemes:
+            return NoLogin(NO_SCHEME if self._scheme == ANY else NO_CHALLENGE, scheme=self._scheme)
+        return NoLogin(UNKNOWN, f"this kind of {offered}")  # Digest by an algorithm that we have not
 
 
 class Exchange:
@@ -191,7 +236,7 @@ class Exchange:
         self._scheme: Scheme | None = None
         self._legs = 0
         self._useless: set[str] = set()  # schemes that were refused before anything was told
-        self.why = ""  # there is no answer
+        self.why: NoLogin | None = None  # there is no answer
         self._sent = False  # the last request carried credentials
 
     @property
@@ -203,6 +248,11 @@ class Exchange:
     def bound(self) -> bool:
         """Whether the next request belongs on the same connection."""
         return self._scheme is not None and self._scheme.bound
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the next request carries, or may have to carry, a login that is bound to its connection."""
+        return self._scheme.bound if self._scheme is not None else self._login.may_be_bound
 
     @property
     def midway(self) -> bool:
@@ -220,7 +270,7 @@ class Exchange:
         return value
 
     async def answer(self, challenges: tuple[Challenge, ...]) -> bool:
-        """Whether the next request has an answer to these challenges of a 407."""
+        """Whether the next request has an answer to these challenges of a 407, or of a 401 that means the same."""
         self._legs += 1
         if self._legs > MOST_LEGS:
             return False
@@ -235,7 +285,7 @@ class Exchange:
                 return False
         self._scheme = await self._login.choose(challenges, self._target, self._useless)
         if self._scheme is None:
-            self.why = self._login.why_not(tuple(dict.fromkeys(challenge.scheme for challenge in challenges)))
+            self.why = None if self._sent and not challenges else self._login.why_not(challenges)
         return self._scheme is not None
 
     def _may_choose_again(self, refused: Scheme, still_offered: bool) -> bool:

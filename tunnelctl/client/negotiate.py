@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.credentials import Secret
     from tunnelctl.proto.challenge import Challenge
 
-TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and its password"
+TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE"
 NO_CREDENTIALS = "give --proxy-user NAME and --proxy-password-file FILE"
 # Kerberos takes libraries of its own, which have to be compiled on most systems; NTLM does without.
 _PACKAGES = {NTLM: "pyspnego", NEGOTIATE: "pyspnego[kerberos]"}

@@ -4,11 +4,22 @@ import re
 from collections.abc import Callable
 from html import unescape
 
+from tunnelctl.client.login import (
+    MISSING,
+    MISSING_LATER,
+    MISSING_USER,
+    NO_CHALLENGE,
+    NO_SCHEME,
+    OTHER_SCHEME,
+    TOKEN_WANTED,
+    UNKNOWN,
+    NoLogin,
+)
 from tunnelctl.client.repeated import Repeated
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import Rejected
-from tunnelctl.proto.fields import Fields, get, get_all
+from tunnelctl.proto.fields import Fields, get
 
 _LATE = "the target did not answer the proxy in time"
 
@@ -36,13 +47,24 @@ _HINTS: dict[int | str, str] = {
 # Squid, Apache and Envoy say 503 where they cannot reach the target; who means a limit says so in Proxy-Status.
 _BARE_503 = "the proxy could not reach the target, or is at one of its limits; are host and port right?"
 
+NO_LOGIN = {
+    MISSING: "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file",
+    MISSING_USER: "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is",
+    MISSING_LATER: "the flags are for the nearest proxy; for this one, ~/.netrc may have a login, or its URL USER:PASSWORD@",
+    NO_SCHEME: "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
+    NO_CHALLENGE: "it names no scheme to log in with, and {scheme} answers a challenge",
+    OTHER_SCHEME: "it wants {offered} authentication, not {scheme}: leave --auth out",
+    UNKNOWN: "it wants {offered} authentication, which is not known here",
+    TOKEN_WANTED: "it wants a token: give --auth bearer and --proxy-password-file FILE, without a user",
+}
+
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
 
 
-def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, login: str = "") -> TunnelctlError:
+def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, why: NoLogin | None = None) -> TunnelctlError:
     """The error for a refusal by `proxy`, which was asked for a tunnel to `target` with `fields`.
 
-    login: why there was no answer to a 407, and what can be done about it, where that is known
+    why: there was no answer to a 407
     """
     hidden = Repeated(fields).hidden
     answer = answer._replace(reason=hidden(answer.reason))
@@ -53,7 +75,7 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
     what = f"proxy {proxy} refused a tunnel to {target}"
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
-        return AuthenticationFailed(what, cause, login or _authentication_hint(answer, fields), code=answer.status)
+        return _no_login(cause, proxy, fields, target, why, answer.status)
     # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
@@ -68,15 +90,22 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, l
     return Refused(what, cause, hint, **detail)
 
 
-def _authentication_hint(answer: Rejected, fields: Fields) -> str:
-    if get(fields, "proxy-authorization") is not None:
-        return "it did not accept these credentials: wrong user or password?"
-    from tunnelctl.proto.challenge import STRONGEST_FIRST, parse_challenges
-
-    offered = [challenge.scheme for challenge in parse_challenges(get_all(answer.fields, "proxy-authenticate"))]
-    if offered and not set(offered) & set(STRONGEST_FIRST):
-        return f"it wants {' or '.join(dict.fromkeys(offered))} authentication"
-    return "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"
+def _no_login(
+    cause: str, proxy: Address, fields: Fields, target: Address, why: NoLogin | None, code: int
+) -> AuthenticationFailed:
+    """For a proxy that accepted no login, or was shown none."""
+    sent = get(fields, "proxy-authorization")
+    if sent is not None and why is None:
+        what = f"proxy {proxy} did not accept the login for a tunnel to {target}"
+        wrong = "wrong token?" if sent[:7].lower() == "bearer " else "wrong user or password?"
+        return AuthenticationFailed(what, cause, f"it did not accept these credentials: {wrong}", code=code)
+    what = f"proxy {proxy} requires a login for a tunnel to {target}"
+    if why is None:
+        return AuthenticationFailed(what, cause, NO_LOGIN[MISSING], code=code)
+    if why.problem:
+        return AuthenticationFailed(what, cause, why.problem, code=code)
+    hint = NO_LOGIN.get(why.reason, "").format(offered=why.offered, scheme=why.scheme)
+    return AuthenticationFailed(what, cause, hint, code=code)
 
 
 def _excerpt(answer: Rejected, hidden: Callable[[str], str]) -> str:

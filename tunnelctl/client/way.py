@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 
 from tunnelctl.client.hop import Hop, Way
-from tunnelctl.client.login import Login
+from tunnelctl.client.login import MISSING, MISSING_LATER, MISSING_USER, Login
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route import VARIABLES, Chain, Route, choose_route, ignored_entries
 from tunnelctl.engine.kernel import TooSlowError, fail_after, run
@@ -222,10 +222,17 @@ class Ways:
             return CredentialSource(proxy, nearest, options, self._environ, self._trace)
 
         if proxy.user is None and not (nearest and any(getattr(options, name) for name in _LOGIN_FLAGS)):
-            return Login(proxy.address, options.auth, lambda: source().find())  # netrc, which nobody has named
+            # netrc, which nobody has named
+            return Login(proxy.address, options.auth, lambda: source().find(), missing=self._missing(nearest))
         ours = source()
         ours.prepare()
         if options.ask_password and self._pac is None and not isinstance(options, ConnectOptions):
             run(ours.find)  # once, before there are others who want the terminal, or a tunnel at once
         waits = options.ask_password or options.password_command is not None
-        return Login(proxy.address, options.auth, ours.find, patient=nearest and waits)
+        return Login(proxy.address, options.auth, ours.find, patient=nearest and waits, given=True)
+
+    def _missing(self, nearest: bool) -> str:
+        """What a proxy that requires a login is to be given."""
+        if not nearest:
+            return MISSING_LATER
+        return MISSING_USER if "TUNNELCTL_PROXY_PASSWORD" in self._environ else MISSING

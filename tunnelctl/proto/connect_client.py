@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_INFORMATIONAL = 20  # 1xx answers skipped: more are no news but a stall
 MAX_EXCERPT = 4096  # octets of the body of a refusal: a screen of text
+LOGIN_WANTED = (401, 407)  # statuses; 401 is for servers, and some proxies say it where 407 is meant
 SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
 
 # These decide where the request ends; a CONNECT has no content (RFC 9110 section 9.3.6).
@@ -130,7 +131,7 @@ class ConnectClient:
             if 200 <= status <= 299:
                 return Established(status, reason, head.fields, head.raw, head.leftover)
             if status >= 200:
-                self._refusal = _RefusalReader(status, reason, head, self._keep and status == 407)
+                self._refusal = _RefusalReader(status, reason, head, self._keep and status in LOGIN_WANTED)
             else:
                 self._skip_informational(status)
             data = head.leftover
