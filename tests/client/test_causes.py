@@ -30,13 +30,13 @@ def test_every_finding_has_its_place_in_the_manual_and_no_other():
         (b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", "(NTLM, Basic)"),
         (b"HTTP/1.1 407 No\nproxy-authenticate:Digest a=b\n\n", "(Digest)"),
         (b"HTTP/1.1 407 No\r\nProxy-Authenticate: \x1b[31m\r\n\r\n", "(no scheme named)"),
+        (b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=x\r\n\r\n", "(Basic)"),
         (b"HTTP/1.1 407 No\r\n\r\n", "(no scheme named)"),
     ],
 )
 def test_a_login_that_is_wanted(answer, offered):
     finding = login(ASKED, answer, ERROR)
-    assert finding.name == "login-wanted"
-    assert offered in finding.text
+    assert finding == ("login-wanted", f"the proxy requires a login {offered}", "a hint")
 
 
 def test_a_login_that_was_tried():
@@ -91,7 +91,13 @@ def test_another_protocol(protocol, finding):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(Refused, "refused"), (NameNotFound, "name-not-found"), (Unreachable, "unreachable"), (TunnelBroken, "failed")],
+    [
+        (AuthenticationFailed, "login-failed"),
+        (Refused, "refused"),
+        (NameNotFound, "name-not-found"),
+        (Unreachable, "unreachable"),
+        (TunnelBroken, "failed"),
+    ],
 )
 def test_an_error_of_connect(kind, name):
     assert failure(kind("what", "cause", "hint")) == (name, "what: cause", "hint")

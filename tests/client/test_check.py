@@ -20,6 +20,7 @@ from tunnelctl.client.walk import Watch
 from tunnelctl.engine.kernel import run as run_engine
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
+from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address
 
 TARGET = ("target.test", "22")
@@ -72,6 +73,29 @@ def test_a_login_is_wanted() -> None:
     assert "(Negotiate, Basic)" in finding["text"]
     assert "--proxy-password-file" in finding["hint"]
     assert all_of("phase", "ok", found) == [True, True, True, False]
+
+
+@pytest.fixture
+def without_spnego(tmp_path: Path) -> dict[str, str]:
+    """The environment of a Python that finds another module of that name first, one that cannot be loaded."""
+    (tmp_path / "spnego.py").write_text("raise ImportError('spnego')")
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+@pytest.mark.parametrize("scheme", ["NTLM", "Negotiate"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_login_that_a_package_is_missing_for(scheme: str, named: bool, without_spnego: dict[str, str]) -> None:
+    """One was given, so nobody is told to give one: it says what connect says."""
+    package = "pyspnego" if scheme == "NTLM" else "pyspnego[kerberos]"
+    with broken((b"", b"HTTP/1.1 407 Login\r\nProxy-Authenticate: %b\r\n\r\n" % scheme.encode())) as proxy:
+        words = ("-x", proxy.url.replace("//", "//anna:secret@"), *(["--auth", scheme.lower()] if named else []))
+        status, found = check(*words, **without_spnego)
+        told = run("connect", *words, *TARGET, env=without_spnego).stderr.decode().splitlines()[1]
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "login-failed" if named else "login-wanted")
+    assert finding["hint"] == f"{scheme} needs the package pyspnego: {install_command(package)}"
+    assert told == f"hint: {finding['hint']}"
+    assert "none was given" not in finding["text"]
 
 
 def test_a_login_is_refused() -> None:

@@ -6,7 +6,7 @@ Pure functions: whoever has to ask further questions to know a cause is `check` 
 import re
 from typing import NamedTuple
 
-from tunnelctl.errors import SpeaksTLS, TunnelctlError
+from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.status import ExitStatus
 
@@ -21,8 +21,10 @@ class Finding(NamedTuple):
 
 # Every name, and what it means; for the manual.
 FINDINGS = {
-    "login-wanted": "the proxy asks for a login, and none was given",
+    "login-wanted": "the proxy requires a login, and was sent none: none was given, or it cannot be used",
     "login-refused": "the proxy did not accept the login",
+    "login-failed": "the login could not be done: a package or a ticket is missing, or the connection did not last; "
+    "or a SOCKS proxy did not accept it",
     "refused": "the proxy refuses the target",
     "port-refused": "the proxy refuses this port of the target, and lets 443 pass",
     "captive-portal": "a page for browsers comes in place of the proxy's answer, or out of the tunnel",
@@ -62,17 +64,18 @@ _PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|HTTP/1\.[01] )", re.IGNOREC
 
 def failure(error: TunnelctlError) -> Finding:
     """An error of connect as it is."""
+    if isinstance(error, AuthenticationFailed):  # before the proxy was asked, or between the legs, or by SOCKS
+        return Finding("login-failed", str(error), error.hint)
     return Finding(_KINDS.get(error.status, "failed"), str(error), error.hint)
 
 
 def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
-    """A proxy that wants to know who asks."""
+    """A proxy that requires a login; what connect says of it looks at what the user has given."""
     if b"\nproxy-authorization:" in request.lower():
         return Finding("login-refused", "the proxy did not accept the login", error.hint)
-    offered = re.findall(rb"(?im)^proxy-authenticate:[ \t]*([!-~]+)", answer)
+    offered = re.findall(rb"(?im)^(?:proxy|www)-authenticate:[ \t]*([!-~]+)", answer)
     schemes = ", ".join(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered)) or "no scheme named"
-    hint = "give --proxy-user NAME with --proxy-password-file FILE or --ask-password"
-    return Finding("login-wanted", f"the proxy wants a login ({schemes}), and none was given", hint)
+    return Finding("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
 
 
 def tls_wanted(error: SpeaksTLS) -> Finding:
