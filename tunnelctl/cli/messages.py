@@ -50,10 +50,12 @@ WORDS = {
     "lower": "REASON",
     "min": "N",
     "next": "FLAG",
+    "offered": "SCHEMES",
     "peer": "PROXY",
     "reason": "REASON",
     "replace": "REASON",
     "round": "N",
+    "scheme": "SCHEME",
     "seen": "SHA256",
     "rpartition": "CAUSE",
     "sessions": "N",
@@ -61,6 +63,7 @@ WORDS = {
     "stop": "TARGET",
     "stops": "TARGET",
     "timeout": "N",
+    "_to_install": "COMMAND",
     "wait": "STATUS",
     "way.hops[0].address": "PROXY",
 }
@@ -240,9 +243,7 @@ class Scope:
             case ast.Attribute(value=ast.Name(id="self"), attr=name) if self._depth < DEPTH:
                 set_by = self._module.attributes.get(name, [])
                 return [
-                    pair
-                    for function, value in set_by
-                    for pair in Scope(self._module, function, self._depth + 1)._tuples(value)
+                    pair for function, value in set_by for pair in Scope(self._module, function, self._depth + 1)._tuples(value)
                 ]
             case ast.Call(func=ast.Attribute(value=table, attr="get"), args=[_, *default]):
                 parts = [*self._table(table), *default]

@@ -75,7 +75,10 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, w
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
     what = f"proxy {proxy} refused a tunnel to {target}"
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
-        return _no_login(cause, proxy, fields, target, why, answer.status)
+        sent = get(fields, "proxy-authorization")
+        if sent is not None and why is None:
+            return _not_accepted(cause, proxy, sent, target, answer.status)
+        return _no_login(cause, proxy, why or NoLogin(MISSING), target, answer.status)
     # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
@@ -90,21 +93,15 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, w
     return Refused(what, cause, hint, **detail)
 
 
-def _no_login(
-    cause: str, proxy: Address, fields: Fields, target: Address, why: NoLogin | None, code: int
-) -> AuthenticationFailed:
-    """For a proxy that accepted no login, or was shown none."""
-    sent = get(fields, "proxy-authorization")
-    if sent is not None and why is None:
-        what = f"proxy {proxy} did not accept the login for a tunnel to {target}"
-        wrong = "wrong token?" if sent[:7].lower() == "bearer " else "wrong user or password?"
-        return AuthenticationFailed(what, cause, f"it did not accept these credentials: {wrong}", code=code)
+def _not_accepted(cause: str, proxy: Address, sent: str, target: Address, code: int) -> AuthenticationFailed:
+    wrong = "wrong token?" if sent[:7].lower() == "bearer " else "wrong user or password?"
+    what = f"proxy {proxy} did not accept the login for a tunnel to {target}"
+    return AuthenticationFailed(what, cause, f"it did not accept these credentials: {wrong}", code=code)
+
+
+def _no_login(cause: str, proxy: Address, why: NoLogin, target: Address, code: int) -> AuthenticationFailed:
     what = f"proxy {proxy} requires a login for a tunnel to {target}"
-    if why is None:
-        return AuthenticationFailed(what, cause, NO_LOGIN[MISSING], code=code)
-    if why.problem:
-        return AuthenticationFailed(what, cause, why.problem, code=code)
-    hint = NO_LOGIN.get(why.reason, "").format(offered=why.offered, scheme=why.scheme)
+    hint = why.problem or NO_LOGIN.get(why.reason, "").format(offered=why.offered, scheme=why.scheme)
     return AuthenticationFailed(what, cause, hint, code=code)
 
 
