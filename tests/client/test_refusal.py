@@ -1,5 +1,7 @@
 """A proxy's refusal as the error that the user sees."""
 
+import gzip
+
 import pytest
 
 from tunnelctl.client.login import (
@@ -171,6 +173,49 @@ def test_a_scheme_that_was_sent_and_is_not_the_one_is_no_wrong_password() -> Non
     assert login(NoLogin(OTHER_SCHEME, "ntlm", "basic"), SENT).hint.startswith("it wants ntlm authentication, not basic")
 
 
+@pytest.mark.parametrize("status", [302, 511])
+def test_a_portal(status: int) -> None:
+    assert "captive portal" in error(f"{status} x").hint
+
+
+@pytest.mark.parametrize(
+    ("value", "when"),
+    [
+        ("120", "in 120 s"),
+        ("0", "in 0 s"),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "after 2015-10-21 07:28:00 UTC"),
+        ("Wednesday, 21-Oct-15 07:28:00 GMT", "after 2015-10-21 07:28:00 UTC"),
+        ("Wed Oct 21 07:28:00 2015", "after 2015-10-21 07:28:00 UTC"),
+        ("Wed, 21 Oct 2015 09:28:00 +0200", "after 2015-10-21 07:28:00 UTC"),
+    ],
+)
+def test_when_to_try_again(value: str, when: str) -> None:
+    limited = error("429 x", f"Retry-After: {value}\r\n").hint
+    assert limited == f"the proxy has a limit on what one client or user may have; it says: try again {when}"
+    busy = error("503 x", f"Retry-After: {value}\r\nProxy-Status: p; error=connection_limit_reached\r\n").hint
+    assert busy == f"the proxy is busy, or could not reach the target; it says: try again {when}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "-1", "1.5", "soon", "12345678", "٣", "9" * 5000, "Wed, 21 Oct 99999 07:28:00 GMT", f"{'9' * 30} Jan 2000 0:0:0 GMT"],
+)
+def test_a_time_that_is_none_is_not_shown(value: str) -> None:
+    encoded = value.encode("utf-8").decode("latin-1")
+    assert error("429 x", f"Retry-After: {encoded}\r\n").hint == error("429 x").hint
+
+
+@pytest.mark.parametrize("status", [301, 403, 502])
+def test_a_time_that_means_something_else(status: int) -> None:
+    assert "try again" not in error(f"{status} x", "Retry-After: 5\r\n").hint
+
+
+def test_who_asked_for_443_is_not_told_that_443_is_let_pass() -> None:
+    asked = refused(answer("403 No"), PROXY, (), TARGET._replace(port=443))
+    assert asked.hint == "the proxy's rules decide which hosts may be reached"
+    assert error("403 No").hint == "the proxy's rules decide which hosts and ports may be reached; many allow only port 443"
+
+
 # --- the excerpt
 
 
@@ -213,6 +258,19 @@ def test_a_binary_body_is_text_in_the_end() -> None:
     text.encode("utf-8")  # no surrogates
     assert "\\xff" in text or "\\x80" in text
     assert "\n" not in text
+
+
+def test_a_page_that_is_compressed() -> None:
+    """No Accept-Encoding was sent, which allows any coding (RFC 9110 section 12.5.3)."""
+    page = gzip.compress(b"<h1>Access denied</h1>")
+    assert error("403 No", "Content-Type: text/html\r\nContent-Encoding: gzip\r\n", page).cause == '403 No: it says "Access denied"'
+    assert error("403 No", "Content-Encoding: br\r\n", page).cause == "403 No"
+
+
+def test_a_compressed_page_that_repeats_the_request_shows_no_secret_of_it() -> None:
+    body = gzip.compress("you sent Basic dTpw+/c3N3".encode("utf-16"))
+    sent = (("Proxy-Authorization", "Basic dTpw+/c3N3"),)
+    assert error("403 No", "Content-Encoding: gzip\r\n", body, sent).cause == '403 No: it says "you sent Basic ***"'
 
 
 def test_a_page_that_repeats_the_request_shows_no_secret_of_it() -> None:

@@ -1,8 +1,6 @@
 """A proxy's refusal as the error that the user sees: status, what Proxy-Status says, an excerpt of the body, and a next step."""
 
-import re
 from collections.abc import Callable
-from html import unescape
 
 from tunnelctl.client.login import (
     MISSING,
@@ -20,6 +18,7 @@ from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedO
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.connect_client import Rejected
 from tunnelctl.proto.fields import Fields, get
+from tunnelctl.proto.page import text_of
 
 _LATE = "the target did not answer the proxy in time"
 
@@ -33,6 +32,7 @@ _HINTS: dict[int | str, str] = {
     303: _PORTAL,
     307: _PORTAL,
     308: _PORTAL,
+    511: _PORTAL,
     501: "the server does not know CONNECT; is it a proxy?",
     403: "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
     405: "this server takes no CONNECT; is it a proxy?",
@@ -43,6 +43,9 @@ _HINTS: dict[int | str, str] = {
     503: "the proxy is at one of its limits; try again later",
     429: "the proxy has a limit on what one client or user may have; end another tunnel, or try again later",
 }
+
+# The same where the proxy says for how long. Of 503 that need not be a limit: see below.
+_LATER = {429: "the proxy has a limit on what one client or user may have", 503: "the proxy is busy, or could not reach the target"}
 
 # Squid, Apache and Envoy say 503 where they cannot reach the target; who means a limit says so in Proxy-Status.
 _BARE_503 = "the proxy could not reach the target, or is at one of its limits; are host and port right?"
@@ -58,6 +61,9 @@ NO_LOGIN = {
     TOKEN_WANTED: "it wants a token: give --auth bearer and --proxy-password-file FILE, without a user",
 }
 
+HTTPS = 443
+_MOST_DIGITS = 7  # of seconds: four months
+_LONGEST_DATE = 40  # characters; an HTTP-date has 29
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
 
 
@@ -89,8 +95,35 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, w
         return TimedOut(what, cause, "the proxy's name service is slow or out of order", **detail)
     if error == "connection_timeout":
         return TimedOut(what, cause, _LATE, **detail)
-    hint = _BARE_503 if answer.status == 503 and not error else _HINTS.get(error) or _HINTS.get(answer.status, "")
-    return Refused(what, cause, hint, **detail)
+    if answer.status in _LATER and (when := _retry_after(answer)):
+        return Refused(what, cause, f"{_LATER[answer.status]}; it says: try again {when}", **detail)
+    if answer.status == 503 and not error:
+        return Refused(what, cause, _BARE_503, **detail)
+    if answer.status == 403 and target.port == HTTPS and error not in _HINTS:
+        return Refused(what, cause, "the proxy's rules decide which hosts may be reached", **detail)
+    return Refused(what, cause, _HINTS.get(error) or _HINTS.get(answer.status, ""), **detail)
+
+
+def _retry_after(answer: Rejected) -> str:
+    """When the proxy can be asked again, by its own words (RFC 9110 section 10.2.3); "" where it does not say, or oddly."""
+    value = get(answer.fields, "retry-after")
+    if value is None:
+        return ""
+    if value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
+        return f"in {int(value)} s"
+    return f"after {date}" if (date := _http_date(value[:_LONGEST_DATE])) else ""
+
+
+def _http_date(text: str) -> str:
+    """A date in any of its three forms (RFC 9110 section 5.6.7), which are all UTC; "" for what is none."""
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(text)
+        return f"{date.astimezone(UTC) if date.tzinfo else date:%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return ""
 
 
 def _not_accepted(cause: str, proxy: Address, sent: str, target: Address, code: int) -> AuthenticationFailed:
@@ -106,16 +139,13 @@ def _no_login(cause: str, proxy: Address, why: NoLogin, target: Address, code: i
 
 
 def _excerpt(answer: Rejected, hidden: Callable[[str], str]) -> str:
-    """The text of the body on one line: without markup, for most proxies send a page that is meant for a browser.
+    """The text of the page that came with it, cut to a line; of a redirect, where it leads.
 
-    Of a redirect, where it leads. Some show the request in it, credentials and all (Squid did, CVE-2025-62168).
+    Some show the request in it, credentials and all (Squid did, CVE-2025-62168).
     """
     if answer.status // 100 == 3 and (location := get(answer.fields, "location")):
         return _cut(hidden(f"Location: {location}"))
-    text = answer.body.decode("utf-8", "backslashreplace")
-    if "html" in (get(answer.fields, "content-type") or ""):
-        text = unescape(re.sub(r"(?is)<(head|style|script)\b.*?(</\1>|\Z)|<[^>]*(>|\Z)", " ", text))
-    return _cut(hidden(" ".join(text.split())))
+    return _cut(hidden(text_of(answer.fields, answer.body)))
 
 
 def _cut(text: str) -> str:
