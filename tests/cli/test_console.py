@@ -282,6 +282,26 @@ def test_a_decision_of_serve_is_a_line(fields, line):
     assert quiet.lines == []
 
 
+@pytest.mark.parametrize(
+    ("received", "ended_by", "advice"),
+    [
+        (0, "target", ": `tunnelctl check` tells more, and many proxies let only TLS through"),
+        (1, "target", ""),
+        (0, "client", ""),
+        (0, "tunnelctl", ""),
+    ],
+)
+def test_an_end_of_forward_is_a_line_with_advice_where_it_brought_nothing(received, ended_by, advice):
+    screen = Screen(verbose=1)
+    fields = {"client": "c:5", "target": "h:22", "sent": 1, "received": received, "seconds": 0.5, "cause": "eof"}
+    screen("ended", connection=3, ended_by=ended_by, **fields)
+    line = f"client c:5: tunnel to h:22 ended by the {ended_by} (eof) after 0.5 s; sent 1 B, received {received} B{advice}"
+    assert screen.lines == [f"tunnelctl: [0.012s] #3 {line}"]
+    quiet = Screen()
+    quiet("ended", connection=3, ended_by=ended_by, **fields)
+    assert quiet.lines == []
+
+
 def test_an_end_of_serve_is_a_line():
     screen = Screen(verbose=1)
     screen("closed", client="c:5", target="h:22", sent=1, received=2, seconds=0.5, ended_by="target", cause="eof")

@@ -1,6 +1,8 @@
 """`connect` from its options to its exit status, inside this process; and, as a process, what it never shows."""
 
+import json
 import os
+import re
 import signal
 import threading
 import time
@@ -267,6 +269,152 @@ def test_a_reset_is_a_broken_tunnel() -> None:
     with ScriptedServer(script) as proxy, pytest.raises(TunnelBroken, match="connection reset by peer") as caught:
         connect(options(proxy.url), stdin=b"x")
     assert caught.value.what == f"tunnel to {TARGET} via proxy {proxy.authority}"
+
+
+# --- tunnels that come to nothing
+
+
+NOTHING = (
+    "tunnelctl: warning: tunnel to target.test:22 via proxy {}: ended by the proxy or the target after {} s, 0 bytes received: "
+    "many proxies let only TLS through, and some open a tunnel before they reach the target; `tunnelctl check` tells more"
+)
+
+
+def leaves_at_once(peer: Conversation) -> None:
+    """As proxies do that say 200 before they have connected, and find then that they cannot."""
+    peer.accept_tunnel()
+    peer.end_output()
+    peer.wait_gone()
+
+
+def socks_and_leaves(peer: Conversation) -> None:
+    peer.read_exactly(3)
+    peer.send(b"\x05\x00")
+    peer.read_exactly(4 + 1 + len("target.test") + 2)
+    peer.send(b"\x05\x00\x00\x01" + bytes(6))
+    peer.end_output()
+    peer.wait_gone()
+
+
+def ended(script: Script, *options: str, scheme: str = "http", target: str = "target.test:22") -> tuple[str, int, str]:
+    """Where the proxy is, and status and stderr of a connect whose stdin stays open until its stdout has ended, as ssh's does."""
+    with ScriptedServer(script) as proxy:
+        with program.started("connect", "-x", f"{scheme}://{proxy.authority}", *options, target) as process:
+            assert program.at_end_soon(process.stdout)
+            process.stdin.close()
+            return proxy.authority, process.wait(program.SOON), process.stderr.read().decode()
+
+
+@pytest.mark.parametrize(("scheme", "script"), [("http", leaves_at_once), ("socks5", socks_and_leaves)], ids=["HTTP", "SOCKS"])
+def test_a_tunnel_that_is_ended_at_once_is_told(scheme: str, script: Script) -> None:
+    """It is lawful, so the status stays 0; and it is the whole of what a user of ssh learns."""
+    proxy, status, said = ended(script, scheme=scheme)
+    assert status == 0
+    assert re.fullmatch(re.escape(NOTHING).replace(r"\{\}", "{}").format(re.escape(proxy), r"\d+\.\d{3}") + r"\n", said), said
+
+
+def test_what_is_told_of_it_in_json() -> None:
+    proxy, status, said = ended(leaves_at_once, "--json")
+    *_, end, warning = map(json.loads, said.splitlines())
+    assert (status, end["event"], end["reason"], end["received"]) == (0, "end", "eof", 0)
+    assert warning["event"] == "warning"
+    assert f"tunnel to target.test:22 via proxy {proxy}: ended by the proxy or the target after " in warning["text"]
+
+
+def test_nothing_is_told_of_it_with_q() -> None:
+    assert ended(leaves_at_once, "-q")[1:] == (0, "")
+
+
+def test_without_a_proxy_it_is_the_target() -> None:
+    def script(peer: Conversation) -> None:
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as target:
+        with program.started("connect", "-x", "direct", target.authority) as process:
+            assert program.at_end_soon(process.stdout)
+            process.stdin.close()
+            status, said = process.wait(program.SOON), process.stderr.read().decode()
+    assert status == 0
+    assert said.startswith(f"tunnelctl: warning: tunnel to {target.authority}: ended by the target after ")
+    assert said.endswith(" s, 0 bytes received: does it let this client in? `tunnelctl check` tells more\n")
+
+
+def test_a_file_that_was_sent_whole_expects_no_answer() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        assert peer.read_to_end() == b"a file"
+
+    with ScriptedServer(script) as proxy:
+        done = program.connect(proxy.url, "target.test:22", stdin=b"a file")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_tunnel_that_brought_a_byte_is_none_of_those(early: bool) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED + b"x" if early else ESTABLISHED)
+        if not early:
+            peer.send(b"x")
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy, program.started("connect", "-x", proxy.url, "target.test:22") as process:
+        assert program.read_soon(process.stdout, 2) == b"x"
+        process.stdin.close()
+        assert (process.wait(program.SOON), process.stderr.read()) == (0, b"")
+
+
+def test_when_ssh_hangs_up_it_is_told_all_the_same() -> None:
+    """It closes its pipes and sends SIGHUP as soon as it reads the end."""
+    with ScriptedServer(leaves_at_once) as proxy, program.started("connect", "-x", proxy.url, "target.test:22") as process:
+        assert program.at_end_soon(process.stdout)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(program.SOON) == 0
+        assert b"0 bytes received" in process.stderr.read()
+
+
+def test_after_a_while_it_is_silence_that_the_proxy_does_not_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "AT_ONCE", 0.0)
+    reader, writer = os.pipe()
+    try:
+        with ScriptedServer(leaves_at_once) as proxy:
+            monkeypatch.setattr(under_test, "FAREWELL", 0.0)
+            (warning,) = connect_with_stdin(options(proxy.url), reader).trace.named("warning")
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert str(warning["text"]).endswith("`tunnelctl check --idle` tells how long a tunnel may be silent")
+
+
+DROPPED = "many proxies let only TLS through, and some open a tunnel before they reach the target; `tunnelctl check` tells more"
+PAGED = "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"
+
+
+@pytest.mark.parametrize(
+    ("early", "hint"), [(b"", DROPPED), (b"<!DOCTYPE html>", PAGED), (b"HTTP/1.1 403 No\r\n\r\n", PAGED), (b"SSH-2.0-x\r\n", "")]
+)
+def test_a_tunnel_that_is_reset_at_once(early: bytes, hint: str) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(ESTABLISHED + early)
+        peer.read()
+        peer.reset()
+
+    with ScriptedServer(script) as proxy, pytest.raises(TunnelBroken, match="connection reset by peer") as caught:
+        connect(options(proxy.url), stdin=b"x")
+    assert caught.value.hint == hint
+
+
+def test_what_goes_straight_for_want_of_a_proxy_that_is_looked_at_says_so() -> None:
+    def script(peer: Conversation) -> None:
+        peer.read()
+        peer.reset()
+
+    with ScriptedServer(script) as target, pytest.raises(TunnelBroken) as caught:
+        connect(ConnectOptions(Address(target.host, target.port)), {"http_proxy": "http://a:1"}, stdin=b"x")
+    assert caught.value.hint == "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
@@ -557,9 +705,7 @@ def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
         (["http://FIRST", "socks5://b.test:1"], {}, MISSING_LATER),
     ],
 )
-def test_what_a_proxy_that_requires_a_login_is_to_be_given(
-    proxies: list[str], environ: dict[str, str], reason: str
-) -> None:
+def test_what_a_proxy_that_requires_a_login_is_to_be_given(proxies: list[str], environ: dict[str, str], reason: str) -> None:
     """The last of them requires one. Flags are for the nearest, and a password without a user is nobody's."""
 
     def script(peer: Conversation) -> None:

@@ -10,7 +10,7 @@ from tests.peers.openssh import HOST, Sshd
 from tests.peers.process import path_of
 from tests.peers.program import Serve, environment, proxy_command
 from tests.peers.proxies import Proxy
-from tests.peers.scripted import sample
+from tests.peers.scripted import Conversation, ScriptedServer, sample
 
 pytestmark = pytest.mark.peer("ssh", "scp", "sshd", "ssh-keygen", "squid")
 
@@ -81,3 +81,20 @@ def test_refusal_is_what_the_user_of_ssh_reads(sshd: Sshd, fdpass: tuple[str, ..
     assert len(ours) == 1
     assert "403" in ours[0]
     assert f"{HOST}:{sshd.port}" in ours[0]
+
+
+def test_a_tunnel_that_dies_at_once_is_told_where_ssh_has_nothing_to_say(sshd: Sshd) -> None:
+    """ "Connection closed by UNKNOWN port 65535" is all that ssh says of it (corkscrew#19 and dozens like that)."""
+
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        done = run([*sshd.client("ssh", f"ProxyCommand {proxy_command(proxy.url)}"), HOST, "true"])
+    assert done.returncode == 255
+    said = [line for line in done.stderr.decode().splitlines() if line.startswith("tunnelctl: ")]
+    assert len(said) == 1
+    assert f"via proxy {proxy.authority}: ended by the proxy or the target after " in said[0]
+    assert "the target; `tunnelctl check` tells more" in said[0]

@@ -292,6 +292,14 @@ def _decision(fields: Mapping[str, object]) -> str:
     return _fill(f"{who}: {what} refused: {{status}} {{error}}{why}")(fields)
 
 
+def _ended(fields: Mapping[str, object]) -> str:
+    """With advice where the far end left before it had said anything."""
+    died = fields.get("received") == 0 and fields.get("ended_by") == "target"
+    advice = ": `tunnelctl check` tells more, and many proxies let only TLS through" if died else ""
+    who = "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s"
+    return _fill(f"{who}; sent {{sent}} B, received {{received}} B{advice}")(fields)
+
+
 def _inspected(fields: Mapping[str, object]) -> str:
     name = ", server name {sni}" if fields.get("sni") else ""
     cut = "; cut by {cut_by}" if fields.get("cut_by") else ""
@@ -358,10 +366,7 @@ STAGES: dict[str, Render] = {
     "tunnel": _tunnel,
     "end": _fill("tunnel ended: {reason}; sent {sent} B, received {received} B"),
     "opened": _fill("client {client}: tunnel to {target} open after {elapsed} s"),
-    "ended": _fill(
-        "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s; "
-        "sent {sent} B, received {received} B"
-    ),
+    "ended": _ended,
     "decision": _decision,
     "inspected": _inspected,
     "closed": _fill(

@@ -23,6 +23,9 @@ from tunnelctl.trace import Trace
 # what comes; one that is gone cannot be told apart from it until something is sent.
 FAREWELL = 5.0
 
+# A tunnel that ends this soon without a byte was most likely never let through to the target.
+AT_ONCE = 30.0
+
 
 def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trace) -> int:
     """Runs `connect` to its end and returns the exit status: 128+n after signal n. Raises the TunnelctlError that fits.
@@ -74,8 +77,17 @@ class _Bridge:
             assert isinstance(tunnel.stream, SocketStream)  # Ways has refused all others
             pass_descriptor(tunnel.stream)
             return
+        opened = monotonic()
         outcome = await self._run_relay(tunnel, begun)
-        _judge(outcome, self._options, way)
+        assert self._relay is not None
+        # What comes after the end of the far side is our wait for stdin.
+        seconds = monotonic() - opened - (self._relay.idle or 0.0)
+        if outcome.cause in _CLEAN and _came_to_nothing(outcome):
+            # Lawful on the wire, so the status is 0; to the user it is a failure, and ssh says no more than that it is closed.
+            what, who = _name(way), "the proxy or the target" if way.hops else "the target"
+            text = f"{what}: ended by {who} after {seconds:.3f} s, 0 bytes received: {_advice(way, seconds)}"
+            self._trace("warning", text=text)
+        _judge(outcome, self._options, way, tunnel.early, seconds)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
         stdio = Stdio()
@@ -96,16 +108,46 @@ class _Bridge:
         return outcome
 
 
-def _judge(outcome: Outcome, options: ConnectOptions, way: Way) -> None:
-    """Raises for an end that is no clean one."""
-    if outcome.cause in ("eof", "hangup"):
+_CLEAN = ("eof", "hangup")
+
+
+def _name(way: Way) -> str:
+    return f"tunnel to {way.target}" + (f" via proxy {way.hops[0].address}" if way.hops else "")
+
+
+def _judge(outcome: Outcome, options: ConnectOptions, way: Way, early: bytes, seconds: float) -> None:
+    """Raises for an end that is no clean one. early: what came with the proxy's answer; seconds: since the tunnel was opened"""
+    if outcome.cause in _CLEAN:
         return
-    what = f"tunnel to {way.target}" + (f" via proxy {way.hops[0].address}" if way.hops else "")
     if outcome.cause in ("idle", "half-closed"):
-        raise TimedOut(what, f"no byte moved for {options.idle_timeout:g} s", "--idle-timeout sets the limit")
+        raise TimedOut(_name(way), f"no byte moved for {options.idle_timeout:g} s", "--idle-timeout sets the limit")
     assert outcome.error is not None
     cause = reason(outcome.error)
     if outcome.ended_by == "right":
-        raise TunnelBroken(what, cause)
+        raise TunnelBroken(_name(way), cause, _broken_hint(outcome, way, early, seconds))
     if outcome.error.errno != EPIPE:  # the reader of stdout may leave when it has enough; a full disk is another matter
         raise TunnelBroken("stdin" if outcome.cause == "reset" else "stdout", cause)
+
+
+def _came_to_nothing(outcome: Outcome) -> bool:
+    """Whether the far end ended it before it sent a byte, and before we had said all: who sends a file whole expects no answer."""
+    return outcome.ended_by == "right" and outcome.backward == 0
+
+
+def _broken_hint(outcome: Outcome, way: Way, early: bytes, seconds: float) -> str:
+    from tunnelctl.client.causes import greeting_of_a_portal
+
+    if greeting_of_a_portal(early) is not None:
+        return "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"
+    return _advice(way, seconds) if _came_to_nothing(outcome) else ""
+
+
+def _advice(way: Way, seconds: float) -> str:
+    """For a tunnel that brought nothing."""
+    from tunnelctl.client.tunnel import direct_hint
+
+    if not way.hops:
+        return direct_hint(way) or "does it let this client in? `tunnelctl check` tells more"
+    if seconds > AT_ONCE:
+        return "`tunnelctl check --idle` tells how long a tunnel may be silent"
+    return "many proxies let only TLS through, and some open a tunnel before they reach the target; `tunnelctl check` tells more"

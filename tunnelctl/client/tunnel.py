@@ -158,7 +158,7 @@ class _Opening:
             raise Unreachable(what, "too many look-ups hang") from error
         except (socket.gaierror, UnicodeError) as error:
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-                cause, hint = "the name service does not answer", _direct(self._way)
+                cause, hint = "the name service does not answer", direct_hint(self._way)
                 raise Unreachable(what, cause, hint, **_detail(role, "dns_timeout")) from error
             suffix = f" in IPv{self._way.family}" if self._way.family else ""
             raise NameNotFound(what, f"it has no address{suffix}", _unknown(self._way), **_detail(role, "dns_error")) from error
@@ -196,7 +196,7 @@ def _attempts(error: DialError) -> str:
     return ", ".join(f"{host}: {cause}" for host, cause in causes)
 
 
-def _direct(way: Way) -> str:
+def direct_hint(way: Way) -> str:
     """What may help where a target could not be reached without a proxy; "" where there is one, or the user wants none."""
     if way.hops or way.origin == "-x":
         return ""
@@ -207,12 +207,12 @@ def _direct(way: Way) -> str:
 
 def _unreached(way: Way) -> str:
     """For a lookup or a connection that took too long."""
-    return _direct(way) or (_port(way.hops[0]) if way.hops else "") or _LONGER
+    return direct_hint(way) or (_port(way.hops[0]) if way.hops else "") or _LONGER
 
 
 def _not_connected(error: DialError, way: Way) -> str:
     if not way.hops:
-        return _direct(way)
+        return direct_hint(way)
     if all(isinstance(cause, ConnectionRefusedError) for _, cause in error.attempts):
         return _port(way.hops[0]) or "nothing listens there; is the port right?"
     return _port(way.hops[0])
@@ -227,7 +227,7 @@ def _port(hop: Hop) -> str:
 
 def _unknown(way: Way) -> str:
     if not way.hops:
-        return _direct(way)
+        return direct_hint(way)
     if way.family:
         return f"does it have one in IPv{10 - way.family}? Then leave -{way.family} out"
     return "is it spelled right? Some names are known inside a company's network or VPN only"
