@@ -402,6 +402,10 @@ def test_a_target_that_leaves_at_once() -> None:
     with ScriptedServer(script) as proxy:
         status, found = check("-x", proxy.url)
     assert (status, all_of("finding", "name", found)) == (0, ["target-left"])
+    assert "`tunnelctl check --tls HOST 443`" in only("finding", found)["hint"]
+    with ScriptedServer(lambda peer: None) as target:
+        _, found = check("-x", "direct", target=(target.authority,))
+    assert only("finding", found)["hint"] == "does the target let this client in?"
 
 
 def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from tests.client.test_check import all_of, check, greet, only
 from tests.client.test_interception import tls_server
 from tests.peers import certificates, proxies, tls_proxies
 from tests.peers.process import Daemon, path_of
-from tests.peers.program import Serve
-from tests.peers.proxies import Rules, Tls
+from tests.peers.program import Serve, connect
+from tests.peers.proxies import Proxy, Rules, Tls
 from tests.peers.scripted import ScriptedServer
 
 Start = Callable[[certificates.Certificates], AbstractContextManager[str]]
@@ -91,6 +91,55 @@ def test_a_way_that_works(start: Start, files: certificates.Certificates) -> Non
     assert (status, names) == (0, ["route", "lookup", "tcp", *(["tls"] if url.startswith("https") else []), "proxy"])
     assert only("greeting", found)["head"] == "220 this target speaks first\r\n"
     assert all_of("finding", "name", found) == []
+
+
+@contextmanager
+def nghttpx_over_tls(files: certificates.Certificates) -> Iterator[str]:
+    with tls_proxies.nghttpx(Tls(files)) as proxy:
+        yield proxy.url
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(ours_over_tls, id="ours"),
+        pytest.param(squid_over_tls, id="squid", marks=pytest.mark.peer("squid")),
+        pytest.param(apache_over_tls, id="apache", marks=pytest.mark.peer("apache2")),
+        pytest.param(nghttpx_over_tls, id="nghttpx", marks=pytest.mark.peer("nghttpx", "squid")),
+        pytest.param(envoy_over_tls, id="envoy", marks=pytest.mark.peer("envoy")),
+    ],
+)
+def test_an_issuer_that_is_not_known_is_no_reason_to_leave_tls_out(start: Start, files: certificates.Certificates) -> None:
+    """Whatever each maker answers to a request in the clear: 400, or nothing. The pin that is shown would do."""
+    with start(files) as url:
+        status, found = check("-4", "-x", url)
+        finding = only("finding", found)
+        assert (status, finding["name"]) == (77, "not-trusted")
+        assert "http://" not in str(found)
+        pin = finding["hint"].partition("--proxy-pin ")[2].partition(",")[0]
+        with ScriptedServer(greet) as target:
+            status, found = check("-4", "-x", url, "--proxy-pin", pin, target=(target.authority,))
+        assert (status, only("verdict", found)["ok"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(proxies.squid, id="squid", marks=pytest.mark.peer("squid")),
+        pytest.param(proxies.tinyproxy, id="tinyproxy", marks=pytest.mark.peer("tinyproxy")),
+        pytest.param(proxies.apache, id="apache", marks=pytest.mark.peer("apache2")),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["https", "socks5", "socks4a"])
+def test_the_scheme_that_a_proxy_speaks_is_found(start: Callable[[], AbstractContextManager[Proxy]], scheme: str) -> None:
+    """Some answer a greeting of TLS or SOCKS in HTTP, others leave, and tinyproxy waits for the end of the line."""
+    with start() as proxy, ScriptedServer(greet) as target:
+        status, found = check("--timeout", "2", "-x", proxy._replace(scheme=scheme).url, target=(target.authority,))
+        told = connect(proxy._replace(scheme=scheme).url, target.authority, "--timeout", "2")
+    finding = only("finding", found)
+    assert status == told.returncode != 0
+    assert "http" in finding["hint"]
+    assert b"http" in told.stderr.splitlines()[1]
 
 
 @pytest.mark.peer("squid", "basic_ncsa_auth")

@@ -302,6 +302,8 @@ class TestMalformed:
         ("data", "shown", "hint"),
         [
             (b"SSH-2.0-OpenSSH_9.2\r\n", "'SSH-2.0-OpenSSH_9.2\\r\\n'", "SSH server"),
+            (b"\x05\xff", "'\\x05\\xff'", "socks5://"),
+            (b"\0\x5b", "'\\x00['", "socks4a://"),
             (b"<html>", "'<html>'", ""),
             (b"HTTPS/1.1 200", "'HTTPS/1.1 200'", ""),
             (b"http/1.1 200 OK\r\n\r\n", "'http/1.1 200 OK\\r\\n\\r\\n'", ""),

@@ -156,10 +156,10 @@ class Check:
             try:
                 said = await gone.greeting()
             except OSError as error:
-                self._find(Finding("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", ""))
+                self._find(Finding("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", _left_hint(gone.way)))
                 return ExitStatus.BROKEN
         if said == b"":
-            self._find(Finding("target-left", "the tunnel was ended as soon as it stood", "does the target let this client in?"))
+            self._find(Finding("target-left", "the tunnel was ended as soon as it stood", _left_hint(gone.way)))
             return ExitStatus.OK
         if said is not None:
             self._report("greeting", head=said[:SHOWN], seconds=monotonic() - begun)
@@ -302,6 +302,12 @@ class Check:
             else:
                 failed += 1
         self._report("series", count=self._options.times, failed=failed, times=times, **spread(times))
+
+
+def _left_hint(way: Way | None) -> str:
+    if way is None or not way.hops:
+        return "does the target let this client in?"
+    return "does the target let this client in, and the proxy anything but TLS? `tunnelctl check --tls HOST 443` tells of TLS"
 
 
 def spread(times: list[float]) -> dict[str, float | None]:

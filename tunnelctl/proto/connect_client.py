@@ -220,4 +220,8 @@ def quote(octets: bytes) -> str:
 def _guess(first: bytes) -> str:
     if first.startswith(b"SSH-"):
         return "an SSH server answers there, not a proxy: check the proxy's host and port"
+    if first[:1] == b"\x05":  # the version, with which each answer of SOCKS 5 begins
+        return "that looks like SOCKS version 5: the scheme is socks5://"
+    if first[:1] == b"\x00":
+        return "that looks like SOCKS version 4: the scheme is socks4a://"
     return ""
