@@ -176,3 +176,10 @@ def test_names_in_via() -> None:
     assert not other.has_passed((value,))
     assert not detector.has_passed((f"1.1 {detector.name}x", f"1.1 x{detector.name}", ""))
     assert not other.is_probe(Address(f"{detector.name}.invalid", 443))
+
+
+def test_what_came_round_is_known_by_either() -> None:
+    detector = LoopDetector()
+    assert detector.came_round(TARGET, (f"1.1 {detector.name}",))
+    assert detector.came_round(Address(f"{detector.name}.invalid", 443), ())
+    assert not detector.came_round(TARGET, ("1.1 another",))

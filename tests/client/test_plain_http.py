@@ -59,7 +59,7 @@ def test_what_the_server_sees(port: Forwarding) -> None:
         client.send(get(server, "Proxy-Connection: keep-alive", "Accept: */*"))
         head = client.head()
         assert client.exactly(2) == b"ok"
-        (via,) = re.findall(rb"\r\nVia: 1\.1 tunnelctl-[0-9a-f]{8}(?=\r\n)", head)
+        (via,) = re.findall(rb"\r\nVia: 1\.1 tunnelctl-[0-9a-f]{16}(?=\r\n)", head)
         expected = f"GET /x HTTP/1.1\r\nHost: {server.authority}\r\nAccept: */*".encode() + via + b"\r\nConnection: close\r\n\r\n"
         assert server.heads == [expected]
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -72,7 +72,7 @@ def test_a_request_that_comes_round_is_refused(port: Forwarding) -> None:
         client.head()
         assert client.exactly(2) == b"ok"
         assert server.heads[0].count(b"\r\nVia: ") == 2
-        (name,) = re.findall(rb"tunnelctl-[0-9a-f]{8}", server.heads[0])
+        (name,) = re.findall(rb"tunnelctl-[0-9a-f]{16}", server.heads[0])
         client.send(get(server, f"Via: 1.0 other, 1.1 {name.decode()}"))
         answer = client.answer()
         assert (answer.status, answer.error) == (502, "proxy_loop_detected")

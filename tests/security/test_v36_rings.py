@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.process import free_port, wait_until
-from tests.peers.program import Serve
+from tests.peers.program import Forward, Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tests.server.harness import SECONDS, Answer, Client, connect_request
 from tests.server.test_upstream import Leading
@@ -59,6 +59,69 @@ def test_h1_a_ring_costs_a_request_to_each_proxy(count: int, tmp_path: Path) -> 
         wait_until(lambda: ring.requests() >= count + 1, SECONDS, "the records")
         assert ring.requests() == count + 1
         wait_until(lambda: ring.descriptors() == before, SECONDS, "the descriptors")
+
+
+def onward(scheme: str, port: int) -> tuple[str, str]:
+    return "-x", f"{scheme}://127.0.0.1:{port}"
+
+
+def through_socks(port: int) -> bytes:
+    """The answer of a dynamic port to SOCKS5, behind the greeting."""
+    host, _, target_port = TARGET.partition(":")
+    with Client(("127.0.0.1", port)) as client:
+        client.send(b"\x05\x01\x00\x05\x01\x00\x03" + bytes([len(host)]) + host.encode() + int(target_port).to_bytes(2, "big"))
+        return client.rest()[2:]
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks4a"])
+def test_h1_a_ring_of_serve_and_forward(scheme: str, tmp_path: Path) -> None:
+    """SOCKS has no Via: what comes round there is the probe. Over HTTP, forward keeps what serve has said, and adds to it."""
+    log, ours, theirs = tmp_path / "log", free_port(), free_port()
+    flags = ("--listen", f"127.0.0.1:{ours}", *onward(scheme, theirs), "--access-log", str(log))
+    with Serve(*flags, allow=RULES) as serve, Forward("-D", str(theirs), *onward("http", ours)) as forward:
+        with Client(("127.0.0.1", ours)) as client:
+            client.send(connect_request(TARGET))
+            answer = client.answer()
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+        requests = log.read_text().count('"decision"')
+        assert requests <= (2 if scheme == "http" else SUSPICIOUS + 2)
+        assert len(through_socks(forward.port)) == 10
+        assert through_socks(forward.port)[1] != 0
+        assert log.read_text().count('"decision"') <= requests + 2 * (SUSPICIOUS + 2)
+        assert "proxy_loop_detected" in forward.log()
+        assert serve.process.poll() is None
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_h1_a_ring_of_dynamic_ports(scheme: str) -> None:
+    one, other = free_port(), free_port()
+    with Forward("-D", str(one), *onward(scheme, other)) as first, Forward("-D", str(other), *onward(scheme, one)) as second:
+        with Client(("127.0.0.1", one)) as client:
+            client.send(connect_request(TARGET))
+            answer = client.answer()
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+        connections = sum(proxy.log().count("connection ") for proxy in (first, second))
+        assert connections <= (3 if scheme == "http" else 2 * (SUSPICIOUS + 3))
+
+
+def test_h1_plain_http_that_comes_round_is_refused() -> None:
+    one, other = free_port(), free_port()
+    with Forward("-D", str(one), *onward("http", other)) as first, Forward("-D", str(other), *onward("http", one)) as second:
+        with Client(("127.0.0.1", one)) as client:
+            client.send(b"GET http://pub.example/ HTTP/1.1\r\nHost: pub.example\r\n\r\n")
+            answer = client.answer()
+        assert (answer.status, answer.error) == (502, "proxy_loop_detected")
+        assert first.log().count("lead back") + second.log().count("lead back") <= 3
+
+
+@pytest.mark.parametrize("words", [("-D", "{}"), ("-L", "{}:pub.example:443")], ids=["D", "L"])
+@pytest.mark.parametrize("named", ["flag", "variable"])
+def test_h1_a_local_port_is_not_its_own_next_proxy(words: tuple[str, str], named: str) -> None:
+    url = f"http://localhost:{free_port()}"
+    flags, env = (("-x", url), None) if named == "flag" else ((), {"https_proxy": url})
+    done = run("forward", words[0], words[1].format(url.rpartition(":")[2]), *flags, env=env)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"tunnelctl: proxy {url}: that is where this program itself listens\nhint: ")
 
 
 @contextmanager

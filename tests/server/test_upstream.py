@@ -138,7 +138,7 @@ def test_straight_ahead_is_no_proxy(proxy: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "localhost:3128,http://a.test", "http://0.0.0.0:3128"])
 def test_itself_is_no_proxy(proxy: str) -> None:
     """Each tunnel would open another one to the same place."""
-    with pytest.raises(UsageProblem, match="where this server itself listens"):
+    with pytest.raises(UsageProblem, match="where this program itself listens"):
         upstream(ServeOptions(proxy=(proxy,)), Recorder())
 
 

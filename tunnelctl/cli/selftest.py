@@ -30,7 +30,6 @@ from tunnelctl.proto.refusal import ESTABLISHED
 from tunnelctl.server.account import Books
 from tunnelctl.server.in_force import InForce
 from tunnelctl.server.limits import Caps, Most
-from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import load_policy
 from tunnelctl.server.serve import Server
 from tunnelctl.server.session import Service, Timeouts
@@ -38,6 +37,7 @@ from tunnelctl.status import ExitStatus
 from tunnelctl.stream.contract import CHUNK
 from tunnelctl.stream.dial import dial
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
+from tunnelctl.stream.own_ports import OwnPorts
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 

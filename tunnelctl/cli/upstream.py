@@ -3,22 +3,20 @@
 import os
 
 from tunnelctl.client.attempts import open_with_retries
-from tunnelctl.client.loop_detector import LoopDetector
+from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.route import DIRECT, choose_route
 from tunnelctl.client.way import Ways
 from tunnelctl.client.wrong_scheme import BackgroundProbe
 from tunnelctl.errors import UsageProblem
-from tunnelctl.proto.address import Address, is_ip, without_scope
+from tunnelctl.proto.address import Address
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.listen import parse_listen
 from tunnelctl.stream.systemd import INHERITED
 from tunnelctl.trace import Trace
 
-LOOPBACK = "127.0.0.1", "::1"
 _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - {"verbose", "quiet", "json"}
 
 
@@ -29,7 +27,8 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
     ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
-    _refuse_loop(options)
+    listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
+    refuse_own_ports(choose_route(None, options.proxy, {}).chains, listeners)
     detector = LoopDetector()  # before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
 
@@ -43,20 +42,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         tunnel, _ = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect)
         tunnel.stream.close()
 
-    def came_round(target: Address, via: tuple[str, ...]) -> bool:
-        return detector.is_probe(target) or detector.has_passed(via)
-
-    return Upstream(reach, came_round, scheme_probe.run)
-
-
-def _refuse_loop(options: ServeOptions) -> None:
-    """One tunnel through ourselves would open another, until no descriptor is left."""
-    own = OwnPorts([parse_listen(text) for text in options.listen if not text.startswith(INHERITED)])
-    for nearest, *_ in choose_route(None, options.proxy, {}).chains:
-        host, port = without_scope(nearest.address.host), nearest.address.port
-        addresses = LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()
-        if any(own.contains(ip, port) for ip in addresses):
-            raise UsageProblem(f"-x {nearest}", "that is where this server itself listens", "-x names the next proxy on the way")
+    return Upstream(reach, detector.came_round, scheme_probe.run)
 
 
 def _unsaid(event: str, /, **fields: object) -> None:

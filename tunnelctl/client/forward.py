@@ -7,6 +7,7 @@ from math import inf
 
 from tunnelctl.client.local import Door, close_doors, open_doors, parse_dynamic, parse_local, refuse_strangers
 from tunnelctl.client.local_session import Check, LocalSession, Sessions
+from tunnelctl.client.loop_detector import refuse_own_ports
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.progress import report
 from tunnelctl.client.tunnel import connect_nearest
@@ -43,7 +44,8 @@ class Forwarder:
     """The open local ports, and what they share."""
 
     def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace, check: Check | None = None) -> None:
-        """check: see `run_forward`"""
+        """check: see `run_forward`. Raises UsageProblem where the way leads to one of the doors."""
+        refuse_own_ports(ways.outlook(None).chains, (door.address for door in doors))
         self._options, self._ways, self._doors, self._trace = options, ways, doors, trace
         stages = trace if options.verbose > 1 else silent
         self.sessions = Sessions(ways, options.retry, Limits(options.idle_timeout or inf), options.max_connections, trace, stages)

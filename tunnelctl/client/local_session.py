@@ -5,27 +5,30 @@ It fails alone, and visibly: the program at the other end sees an error of its o
 
 import socket
 from collections.abc import Awaitable, Callable
-from os import urandom
 from time import monotonic
 from typing import TypeVar
 
 from tunnelctl.client.attempts import Opened, open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
+from tunnelctl.client.loop_detector import LoopDetector, loop
 from tunnelctl.client.warm import WarmPools
 from tunnelctl.client.way import Ways
 from tunnelctl.client.wrong_scheme import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.fields import Fields
 from tunnelctl.proto.local_server import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.proto.refusal import Refusal, auth_required
 from tunnelctl.stream.accept import Crowd
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import Trace
+from tunnelctl.trace import Trace, silent
 
 T = TypeVar("T")
+
+Via = tuple[str, ...]  # the values of that field in a request
 
 # Tells whether a user and a password are right, which a client of that address has given; or what the client is told where they
 # are not looked at, because too many logins are being checked, or too many from there were wrong.
@@ -52,7 +55,7 @@ class Sessions(Crowd):
         """
         super().__init__()
         self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
-        self.name = f"tunnelctl-{urandom(4).hex()}"  # in Via (RFC 9110 section 7.6.3): our address is nobody's business
+        self.detector = LoopDetector()
         self.check: Check | None = None  # of the logins that a dynamic port requires; None: it requires none
         self.warm: WarmPools | None = None
         self.probe = BackgroundProbe(trace)
@@ -79,6 +82,7 @@ class LocalSession:
     def __init__(self, shared: Sessions, accepted: socket.SocketType, host: str, client: str, target: Address | None) -> None:
         """host: the client's address; client: with its port, for people"""
         self._shared, self._host, self._client, self._target = shared, host, client, target
+        self._dynamic = target is None
         self.stream = SocketStream(accepted)
         self.clean = False  # end it in good order, and not with a reset
         shared.count += 1
@@ -92,7 +96,7 @@ class LocalSession:
     @property
     def name(self) -> str:
         """What this proxy is called in Via."""
-        return self._shared.name
+        return self._shared.detector.name
 
     @property
     def idle(self) -> float:
@@ -134,7 +138,8 @@ class LocalSession:
         else:
             assert request.target is not None
             protocol = request.protocol
-            await self.tunnel(request.target, request.leftover, granted(protocol), lambda error: refused(protocol, error))
+            granting, refusing = granted(protocol), lambda error: refused(protocol, error)
+            await self.tunnel(request.target, request.leftover, granting, refusing, request.via)
 
     async def _read_request(self) -> LocalRequest | None:
         """The request; None if there was none, or one that was refused."""
@@ -178,31 +183,33 @@ class LocalSession:
         if refusal.answer:
             await self.farewell(refusal.answer)
 
-    async def tunnel(self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes]) -> None:
+    async def tunnel(
+        self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes], via: Via = ()
+    ) -> None:
         """The tunnel from its opening to its end.
 
         leftover: bytes of the client that belong to it; greeting: what the client is told when it stands
-        refuse: what the client is told when it cannot be opened
+        refuse: what the client is told when it cannot be opened; via: who has passed the request on before
         """
-        tunnel = await self.open_or_report(target)
+        tunnel = await self.open_or_report(target, via)
         if isinstance(tunnel, TunnelctlError):
             if answer := refuse(tunnel):  # at a fixed port there is none: the reset says it
                 await self.farewell(answer)
         elif tunnel is not None:
             await self._relay(tunnel, leftover, greeting)
 
-    async def open_or_report(self, target: Address) -> Tunnel | TunnelctlError | None:
+    async def open_or_report(self, target: Address, via: Via) -> Tunnel | TunnelctlError | None:
         """The tunnel; why there is none, which has been said to the user; or None when the client has left meanwhile."""
         self._target = target
         try:
-            return await self._open_watching(target)
+            return await self._open_watching(target, via)
         except TunnelctlError as error:
             self.report(error)
             return error
 
-    async def _open_watching(self, target: Address) -> Tunnel | None:
+    async def _open_watching(self, target: Address, via: Via) -> Tunnel | None:
         begun = monotonic()
-        opened = await self._attended(self._open(target))
+        opened = await self._attended(self._open_for_others(target, via) if self._dynamic else self._open(target, ()))
         if opened is None:
             return None
         tunnel, way = opened
@@ -231,16 +238,31 @@ class LocalSession:
         if self.stream.socket.family != socket.AF_UNIX:
             self.stream.on_broken(gone)
 
-    async def _open(self, target: Address) -> Opened:
+    async def _open_for_others(self, target: Address, via: Via) -> Opened:
+        """A dynamic port is a proxy, whose next proxies may lead back to it. Raises TunnelctlError."""
+        detector = self._shared.detector
+        if detector.came_round(target, via):
+            raise loop(str(target))
+        if not self._shared.ways.may_have_proxies(target):
+            return await self._open(target, ())
+        async with detector.opening(target, self._probe):
+            return await self._open(target, (detector.via(via),))
+
+    async def _open(self, target: Address, fields: Fields) -> Opened:
+        """fields: for each HTTP proxy on the way"""
         shared = self._shared
 
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        tunnel, way = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready, shared.probe.suspect)
+        opened = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready, shared.probe.suspect, fields)
         if shared.warm is not None:
-            shared.warm.keep(way)
-        return tunnel, way
+            shared.warm.keep(opened[1])
+        return opened
+
+    async def _probe(self, target: Address) -> None:
+        tunnel, _ = await open_with_retries(self._shared.ways, target, 0, silent, suspect=self._shared.probe.suspect)
+        tunnel.stream.close()
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
         shared = self._shared

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from time import monotonic
 
+from tunnelctl.client.route import Chain
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import move_on_after
-from tunnelctl.errors import Refused, TunnelctlError
-from tunnelctl.proto.address import Address
+from tunnelctl.errors import Refused, TunnelctlError, UsageProblem
+from tunnelctl.proto.address import Address, is_ip, without_scope
+from tunnelctl.stream.listen import ListenAddress
+from tunnelctl.stream.own_ports import OwnPorts
 
 # Tunnels to one target that are being opened when the question is asked. Browsers open up to six connections to one host at once.
 SUSPICIOUS = 6
@@ -28,6 +31,8 @@ ANSWER_SECONDS = 10.0  # how long an answer is taken for granted
 PROBE_SECONDS = 3.0  # in a ring the answer comes within its round trips; without one, it is the proxy's refusal of the name
 
 MAX_TARGETS = 1000  # that are remembered; the oldest is forgotten
+
+_LOOPBACK = "127.0.0.1", "::1"
 
 Open = Callable[[Address], Awaitable[None]]
 
@@ -55,6 +60,10 @@ class LoopDetector:
     def has_passed(self, via: tuple[str, ...]) -> bool:
         """Whether a request with these values of Via has come through here before."""
         return any(self.name in value.replace(",", " ").split() for value in via)
+
+    def came_round(self, target: Address, via: tuple[str, ...]) -> bool:
+        """Whether a request has been here before, by its target and its values of Via."""
+        return self.is_probe(target) or self.has_passed(via)
 
     def via(self, before: tuple[str, ...]) -> tuple[str, str]:
         """The field for a request that is led on, which came with these values."""
@@ -93,7 +102,7 @@ class LoopDetector:
 
     def _refuse_loop(self, target: str) -> None:
         if self._looping.get(target, 0.0) > monotonic():
-            raise Refused(f"tunnel to {target}", "the next proxies lead back to this one", error="proxy_loop_detected")
+            raise loop(target)
 
     async def _ask(self, address: Address, target: str, probe: Open) -> None:
         """Sends a probe, or waits for what comes of the one that was sent, or of the tunnels."""
@@ -115,6 +124,22 @@ class LoopDetector:
                 _remember(self._looping, target, monotonic() + ANSWER_SECONDS)
             del self._probes[target]
             answered.set()
+
+
+def loop(target: str) -> Refused:
+    """The error of a tunnel whose request has come round."""
+    return Refused(f"tunnel to {target}", "the next proxies lead back to this one", error="proxy_loop_detected")
+
+
+def refuse_own_ports(chains: Iterable[Chain], listeners: Iterable[ListenAddress]) -> None:
+    """Raises UsageProblem where the nearest proxy is one of the listeners: each tunnel would open another, without end."""
+    own = OwnPorts(list(listeners))
+    for nearest, *_ in filter(None, chains):
+        host, port = without_scope(nearest.address.host), nearest.address.port
+        addresses = _LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()
+        if any(own.contains(ip, port) for ip in addresses):
+            hint = "name the proxy that is the next one on the way"
+            raise UsageProblem(f"proxy {nearest}", "that is where this program itself listens", hint)
 
 
 def _remember(times: dict[str, float], target: str, when: float) -> None:

@@ -12,7 +12,7 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http_messages import Incomplete, MessageError, Messages
 from tunnelctl.proto.local_server import LocalRefusal, read_login, refusal_for
-from tunnelctl.proto.plain_http import NotForUs, authorization, onward, to_origin
+from tunnelctl.proto.plain_http import NotForUs, authorization, onward, to_origin, via
 from tunnelctl.proto.refusal import Refusal, render_refusal
 
 
@@ -50,7 +50,7 @@ class PlainHTTP:
         if self._session.login:
             await self._admit(authorization(request))
         target, forwarded = to_origin(request, self._session.name)
-        tunnel = await self._session.open_or_report(target)
+        tunnel = await self._session.open_or_report(target, via(request))
         if isinstance(tunnel, TunnelctlError):
             raise NotForUs(refusal_for(tunnel), "")
         if tunnel is None:

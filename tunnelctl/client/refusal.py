@@ -26,7 +26,7 @@ _PORTAL = "a captive portal wants you to log in with a browser; or it is a web s
 
 _HINTS: dict[int | str, str] = {
     "destination_ip_prohibited": "the proxy's rules keep that address from being reached",
-    "proxy_loop_detected": "the target is the proxy itself",
+    "proxy_loop_detected": "the target is the proxy itself, or its next proxy leads back to it",
     301: _PORTAL,
     302: _PORTAL,
     303: _PORTAL,

@@ -83,6 +83,10 @@ class Ways:
         route = choose_route(target, self._options.proxy, self._environ)
         return route._replace(origin=self._options.proxy_origin) if self._options.proxy else route
 
+    def may_have_proxies(self, target: Address) -> bool:
+        """Whether the way to a target may lead through proxies; what a PAC file will say is not known."""
+        return self._pac is not None or any(choose_route(target, self._options.proxy, self._environ).chains)
+
     def default(self) -> Way | None:
         """The first way to all targets but those that NO_PROXY names; None where each has its own."""
         return self._way(_ANYWHERE, self._default[0]) if self._default else None

@@ -11,6 +11,7 @@ from tunnelctl.proto import socks_server as socks
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.basic import decode_basic
 from tunnelctl.proto.connect_server import ConnectServer, Request
+from tunnelctl.proto.fields import get_all
 from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
 from tunnelctl.record import NamedTuple
 
@@ -26,11 +27,13 @@ class LocalRequest(NamedTuple):
 
     target: None for plain http, where each request on the connection has its own
     leftover: what came behind the request; for plain http all that has come
+    via: the values of Via in a CONNECT request
     """
 
     protocol: str
     target: Address | None
     leftover: bytes
+    via: tuple[str, ...] = ()
 
 
 class LocalLogin(NamedTuple):
@@ -121,7 +124,7 @@ class LocalServer:
             return None
         if isinstance(outcome, Refusal):
             return _no(outcome)
-        request = LocalRequest(CONNECT, outcome.target, outcome.leftover)
+        request = LocalRequest(CONNECT, outcome.target, outcome.leftover, get_all(outcome.fields, "via"))
         if not self._login:
             return request
         self._request, login = request, read_login(outcome.authorization)

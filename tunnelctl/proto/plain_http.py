@@ -47,6 +47,11 @@ def authorization(request: h11.Request) -> str | None:
     return next((value.decode("latin-1") for name, value in request.headers if name == b"proxy-authorization"), None)
 
 
+def via(request: h11.Request) -> tuple[str, ...]:
+    """The values of Via: who has passed the request on before."""
+    return tuple(value.decode("latin-1") for name, value in request.headers if name == b"via")
+
+
 def to_origin(request: h11.Request, name: str) -> tuple[Address, h11.Request]:
     """Where an absolute-form request goes, and what is sent there. Raises NotForUs.
 
@@ -55,8 +60,6 @@ def to_origin(request: h11.Request, name: str) -> tuple[Address, h11.Request]:
     One request to a tunnel: `Connection: close` makes the end of the answer unmistakable, and the next request may be for another
     host.
     """
-    if _has_passed(request.headers, name):
-        raise NotForUs(refusal.loop_detected())
     authority, path = _split(request.target)
     if not path:  # RFC 9112 section 3.2.4
         path = b"*" if request.method == b"OPTIONS" else b"/"
@@ -83,11 +86,6 @@ def _split(target: bytes) -> tuple[bytes, bytes]:
     end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     path = rest[end:]
     return rest[:end], b"/" + path if path.startswith(b"?") else path
-
-
-def _has_passed(headers: "Received", name: str) -> bool:
-    """Whether Via names this proxy: then the request has come round."""
-    return any(name.encode() in value.replace(b",", b" ").split() for key, value in headers if key == b"via")
 
 
 def onward(message: h11.Request | h11.Response | h11.InformationalResponse, name: str) -> Headers:

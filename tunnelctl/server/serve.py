@@ -28,7 +28,6 @@ from tunnelctl.server.interim import Interim
 from tunnelctl.server.limits import Caps, Most, SharedCaps, parse_prefixes
 from tunnelctl.server.metrics import Board, Metrics
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.policy_file import describe_policy, load_policy
 from tunnelctl.server.session import Service, Session, Timeouts
 from tunnelctl.server.siblings import Siblings
@@ -37,6 +36,7 @@ from tunnelctl.server.users import Kept, Users, describe_users, load_users
 from tunnelctl.server.workers import RELOAD, Supervisor
 from tunnelctl.stream.accept import Acceptor, Crowd, Serve, close_listeners, raise_descriptor_limit
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
+from tunnelctl.stream.own_ports import OwnPorts
 from tunnelctl.stream.relay import Limits
 from tunnelctl.stream.socket_stream import tune
 from tunnelctl.stream.systemd import INHERITED, inherited_socket, notify, reloading, watchdog_seconds

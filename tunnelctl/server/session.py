@@ -28,11 +28,11 @@ from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
 from tunnelctl.server.in_force import InForce
 from tunnelctl.server.inspection import Cut, Inspected
 from tunnelctl.server.limits import Caps
-from tunnelctl.server.own import OwnPorts
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.server.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
+from tunnelctl.stream.own_ports import OwnPorts
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from tunnelctl.server.own import OwnPorts
 from tunnelctl.stream.listen import ListenAddress
+from tunnelctl.stream.own_ports import OwnPorts
 
 
 def own(*listeners: tuple[str, int]) -> OwnPorts:

@@ -1,4 +1,5 @@
-"""The proxy's own ports, which are never targets: a tunnel to itself is a loop, and a way round the rules for clients."""
+"""The ports that this program listens on, which must be nobody's target and no next proxy: a tunnel to itself is a loop, and a way
+round the rules for clients."""
 
 import socket
 
