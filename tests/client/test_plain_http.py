@@ -48,6 +48,23 @@ def test_a_browser_like_client(tmp_path: Path) -> None:
     assert proxy.log().count(f"tunnel to 127.0.0.1:{port} open") == 12  # each request a CONNECT of its own
 
 
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_refused_head_has_no_content(port: Forwarding, method: str) -> None:
+    """RFC 9110 section 9.3.2, for each request of a connection by itself: refused here, and where no server is reached."""
+    held, closed = refusing_port()
+    with held, ScriptedServer(answering(OK)) as server:
+        for line in (f"{method} / HTTP/1.1", f"{method} http://127.0.0.1:{closed}/ HTTP/1.1"):
+            with port.open() as client:
+                client.send(get(server))
+                client.head()
+                assert client.exactly(2) == b"ok"
+                client.send(f"{line}\r\nHost: h\r\n\r\n".encode())
+                head, content = client.head(), client.rest()
+                size = int(re.search(rb"\r\nContent-Length: (\d+)\r\n", head)[1])  # type: ignore[index]
+                assert size > 0
+                assert len(content) == (0 if method == "HEAD" else size)
+
+
 @pytest.fixture
 def port():
     with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding:

@@ -23,6 +23,7 @@ class PlainHTTP:
         self._session = session
         self._stream = session.stream
         self._client = Messages(h11.SERVER)
+        self._to_head = False  # whether what is answered now is HEAD, so that the answer has no content
 
     async def run(self, first: bytes) -> None:
         """Serves them until one side has had enough."""
@@ -31,18 +32,21 @@ class PlainHTTP:
             while (request := await self._next_request()) is not None and await self._serve(request):
                 pass
         except NotForUs as no:
-            await self._session.turn_away(LocalRefusal(render_refusal(no.answer), no.cause))
+            await self._session.turn_away(LocalRefusal(render_refusal(no.answer, to_head=self._to_head), no.cause))
         else:
             await self._session.farewell(b"")
 
     async def _next_request(self) -> h11.Request | None:
+        self._to_head = False
         with move_on_after(REQUEST_SECONDS):
             try:
                 while (event := self._client.next_event()) is h11.NEED_DATA:
                     self._client.receive(await self._stream.receive_some())
             except MessageError as error:
                 raise NotForUs(refusal.bad_request(error.cause, error.status)) from None
-            return event if isinstance(event, h11.Request) else None
+            if isinstance(event, h11.Request):
+                self._to_head = event.method == b"HEAD"
+                return event
         return None
 
     async def _serve(self, request: h11.Request) -> bool:
