@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
 from tunnelctl.errors import AuthenticationFailed
-from tunnelctl.proto.basic import decode_basic, encode_basic
+from tunnelctl.proto.basic import decode_basic, encode_basic, wrong_with
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 
@@ -82,3 +82,13 @@ def test_property_there_and_back(user, password):
 def test_fuzz_a_pair_or_none(text):
     decoded = decode_basic(text)
     assert decoded is None or decode_basic(encode_basic(*decoded)) == decoded
+
+
+@pytest.mark.parametrize(("scheme", "named"), [("NTLM", "NTLM"), ("ntlm", "NTLM"), ("BEARER", "Bearer")])
+def test_a_scheme_that_is_not_offered_is_named(scheme, named):
+    assert wrong_with(f"{scheme} c2VjcmV0") == f"{named} is no login that this proxy offers"
+
+
+@pytest.mark.parametrize("value", ["Basic !", "c2VjcmV0", "c2VjcmV0 x", "", "Digest x"])
+def test_nothing_of_a_secret_is_shown(value):
+    assert wrong_with(value) == "the credentials are malformed"

@@ -6,6 +6,8 @@ Always UTF-8: the server says so in its challenge, and a proxy that says nothing
 from tunnelctl.errors import AuthenticationFailed
 
 _SCHEME = "basic"
+# Schemes that clients use and we do not offer. No other word is shown: a client may have left the scheme out, and sent a secret.
+_NOT_OFFERED = {"bearer": "Bearer", "negotiate": "Negotiate", "ntlm": "NTLM"}
 
 
 def encode_basic(user: str, password: str) -> str:
@@ -42,6 +44,12 @@ def decode_basic(value: str) -> tuple[str, str] | None:
         return None
     user, colon, password = text.partition(":")
     return None if not colon or _has_control(text) else (user, password)
+
+
+def wrong_with(value: str) -> str:
+    """What is wrong with a field value that has no credentials to be checked; nothing of a secret is in it."""
+    scheme = _NOT_OFFERED.get(value.partition(" ")[0].lower())
+    return "the credentials are malformed" if scheme is None else f"{scheme} is no login that this proxy offers"
 
 
 def _has_control(text: str) -> bool:

@@ -9,7 +9,7 @@ from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, Tunne
 from tunnelctl.proto import refusal
 from tunnelctl.proto import socks_server as socks
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.basic import decode_basic
+from tunnelctl.proto.basic import decode_basic, wrong_with
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.fields import get_all
 from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
@@ -139,7 +139,7 @@ def read_login(authorization: str | None) -> LocalLogin | Refusal:
     if authorization is None:
         return refusal.auth_required()
     given = decode_basic(authorization)
-    return refusal.auth_required(details="the credentials are malformed") if given is None else LocalLogin(*given)
+    return refusal.auth_required(details=wrong_with(authorization)) if given is None else LocalLogin(*given)
 
 
 def granted(protocol: str) -> bytes:

@@ -17,7 +17,7 @@ from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve, wi
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, is_ip
-from tunnelctl.proto.basic import decode_basic
+from tunnelctl.proto.basic import decode_basic, wrong_with
 from tunnelctl.proto.connect_server import ConnectServer, Request
 from tunnelctl.proto.digest_server import Answer, is_for, parse_answer
 from tunnelctl.proto.fields import get_all
@@ -266,7 +266,7 @@ class Session:
         """The user whose password it is."""
         credentials = decode_basic(authorization)
         if credentials is None:
-            raise _Refused(refusal.auth_required(users.challenges(), "the credentials are malformed"))
+            raise _Refused(refusal.auth_required(users.challenges(), wrong_with(authorization)))
         if not await users.check(*credentials, self._host):
             raise _Refused(refusal.auth_required(users.challenges(), WRONG))
         return credentials[0]
