@@ -68,7 +68,13 @@ def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "environ"),
-    [(("direct",), {}), (("http://b:1",), {}), ((), {"https_proxy": "http://b:1"}), ((), {"TUNNELCTL_PROXY": "direct"})],
+    [
+        (("direct",), {}),
+        (("http://b:1",), {}),
+        ((), {"https_proxy": "http://b:1"}),
+        ((), {"TUNNELCTL_PROXY": "direct"}),
+        ((), {"http_proxy": " "}),
+    ],
 )
 def test_not_where_something_else_decides(flags: tuple[str, ...], environ: dict[str, str]) -> None:
     route = choose_route(TARGET, flags, {"http_proxy": "http://a:1", **environ})

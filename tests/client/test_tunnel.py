@@ -489,6 +489,13 @@ def test_a_proxy_on_the_port_that_a_url_without_one_means(
     assert refused_at(hop._replace(protocol="socks5", tls=None), monkeypatch) == usual
 
 
+def test_a_link_local_proxy_without_its_interface() -> None:
+    """The kernel does not know where to send it."""
+    error = failed(Way(TARGET, (Hop(Address("fe80::1", 3128)),)))
+    hint = "a link-local address is complete with its interface: [fe80::1%25eth0], for example"
+    assert (error.cause, error.hint) == ("invalid argument", hint)
+
+
 BEYOND = "the target may be out of its reach"
 
 

@@ -50,7 +50,7 @@ def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mappin
         if environ.get(name, "").strip():
             return _from_environment(target, name, environ)
     for name in UNUSED:
-        if environ.get(name):
+        if environ.get(name, "").strip():
             return Route(STRAIGHT, f"no proxy is configured: {name} is set, but not looked at", name)
     return Route(STRAIGHT, "no proxy is configured")
 

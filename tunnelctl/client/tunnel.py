@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPERM, ETIMEDOUT
+from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM, ETIMEDOUT
 
 from tunnelctl.client.asking import AskAgain, Question, ask, may_speak_tls, unhurried
 from tunnelctl.client.hop import Tunnel, Way
@@ -213,6 +213,8 @@ def _unreached(way: Way) -> str:
 def _not_connected(error: DialError, way: Way) -> str:
     if not way.hops:
         return direct_hint(way)
+    if any(cause.errno == EINVAL and address.host.startswith("fe80:") for address, cause in error.attempts):
+        return f"a link-local address is complete with its interface: [{way.hops[0].address.host}%25eth0], for example"
     if all(isinstance(cause, ConnectionRefusedError) for _, cause in error.attempts):
         return _port(way.hops[0]) or "nothing listens there; is the port right?"
     return _port(way.hops[0])
