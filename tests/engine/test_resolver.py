@@ -14,7 +14,7 @@ import pytest
 from tests.engine.tools import bounded
 from tunnelctl.engine import outside, resolver
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, QueueFullError, current_kernel, move_on_after, sleep
-from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve
+from tunnelctl.engine.resolver import SocketAddress, complete_names_only, literal_family, resolve
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -339,8 +339,9 @@ def test_a_search_list_completes_no_name(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == 2 * ["secret secret.corp www.example.com", "127.0.0.1 127.0.0.9"], done.stderr
 
 
-def test_a_name_of_one_label_is_looked_up_for_a_client_with_the_dot_of_the_root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("owner", [None, "client"])
+def test_a_complete_name_of_one_label_is_looked_up_with_the_dot_of_the_root(
+    owner: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless it is in /etc/hosts, where names have none."""
     asked: list[bytes] = []
@@ -351,8 +352,12 @@ def test_a_name_of_one_label_is_looked_up_for_a_client_with_the_dot_of_the_root(
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     monkeypatch.setattr(resolver, "HOSTS", str(tmp_path / "hosts"))
-    for owner, name in ((None, "db"), ("client", "db"), ("client", "db.example")):
-        bounded(lambda name=name, owner=owner: resolve(name, 80, owner=owner))
+    monkeypatch.delenv("LOCALDOMAIN", raising=False)
+    bounded(lambda: resolve("db", 80, owner=owner))
+    monkeypatch.setenv("LOCALDOMAIN", "")  # so that it is as it was when this is over
+    complete_names_only()
+    for name in ("db", "db.example"):
+        bounded(lambda name=name: resolve(name, 80, owner=owner))
     (tmp_path / "hosts").write_text("# db\n192.0.2.1\tfirst DB\n")
-    bounded(lambda: resolve("db", 80, owner="client"))
+    bounded(lambda: resolve("db", 80, owner=owner))
     assert asked == [b"db", b"db.", b"db.example", b"db"]

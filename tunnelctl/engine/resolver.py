@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 16, 256
 
 
+_SEARCH_LIST = "LOCALDOMAIN"  # resolv.conf(5); what this variable has counts in place of the file
 HOSTS = "/etc/hosts"
 MAX_ADDRESSES = 64  # of a name; an answer of DNS has room for thousands, and each is judged and may be dialled
 
@@ -53,7 +54,7 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: s
     """The addresses of a host in the order in which the system prefers them (RFC 6724), without repetition.
 
     host: an address, which may have a scope id (`fe80::1%eth0`), or a name in ASCII (A-labels)
-    owner: for which client it is, whose names are complete (see complete_names_only); None where there are no clients
+    owner: for which client it is, whose share of the lookups counts; None where there are no clients
 
     Raises socket.gaierror; OSError where the machine, not the name, is at fault, and for a scope id that names no interface;
     BusyResourceError when too many lookups hang, and QueueFullError when the owner's share is taken and too many of its lookups
@@ -67,10 +68,11 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: s
         return [SocketAddress(literal, address, port, interface_index(scope) if scope else 0)]
     # As bytes: for a str, Python encodes to A-labels itself, and importing that codec takes 3 ms where the lookup may take 0.2.
     question = host.encode("ascii"), port, family, socket.SOCK_STREAM
+    look_up = _look_up_complete if os.environ.get(_SEARCH_LIST) == "" else _look_up
     if owner is None:
-        found = await to_thread(_look_up, *question)
+        found = await to_thread(look_up, *question)
     else:
-        found = await to_thread(_look_up_complete, *question, limiter=_limiter(), owner=owner)
+        found = await to_thread(look_up, *question, limiter=_limiter(), owner=owner)
     return list(dict.fromkeys(SocketAddress(kind, str(at[0]), port, *map(int, at[3:])) for kind, *_, at in found))[:MAX_ADDRESSES]
 
 
@@ -81,7 +83,7 @@ def complete_names_only() -> None:
     rule on that name. The C library reads this variable in place of the list. A dot at the end of a name would do the same for
     DNS, and would hide what is in /etc/hosts.
     """
-    os.environ["LOCALDOMAIN"] = ""
+    os.environ[_SEARCH_LIST] = ""
 
 
 def _look_up_complete(host: bytes, port: int, family: int, kind: int) -> list[Any]:
