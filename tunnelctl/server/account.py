@@ -52,6 +52,9 @@ LIFETIME = DRAINED._replace(cause="lifetime")
 CUT = DRAINED._replace(cause="cut")  # a rule ended it
 GONE = DRAINED._replace(ended_by="left", cause="gone")  # the client left before it had its answer
 
+# In records and metrics, the status of a request whose client left before anything was decided: it is sent none. nginx's number.
+CLIENT_LEFT = 499
+
 
 class Books:
     """Where each decision and each end is entered, once."""

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.proto.refusal import REASONS
-from tunnelctl.server.account import SIDES, Account, Books
+from tunnelctl.server.account import CLIENT_LEFT, SIDES, Account, Books
 from tunnelctl.server.limits import Caps
 from tunnelctl.stream.relay import Outcome
 
@@ -29,7 +29,7 @@ ERRORS = (
     "http_upgrade_failed", "proxy_internal_error", "proxy_internal_response", "proxy_configuration_error", "proxy_loop_detected",
     OTHER,
 )  # fmt: skip
-STATUSES = ("200", *map(str, REASONS), OTHER)
+STATUSES = ("200", *map(str, REASONS), str(CLIENT_LEFT), OTHER)
 ENDED_BY = tuple(SIDES.values())
 CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "lifetime", "cut", "drained", OTHER)
 PHASES = ("tls", "head", "login", "lookup", "dial", OTHER)

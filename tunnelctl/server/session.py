@@ -23,7 +23,7 @@ from tunnelctl.proto.digest_server import Answer, is_for, parse_answer
 from tunnelctl.proto.fields import get_all
 from tunnelctl.proto.policy import Decision, Demand, Policy
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
-from tunnelctl.server.account import CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.account import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, Account, Books
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
 from tunnelctl.server.in_force import InForce
 from tunnelctl.server.inspection import Cut, Inspected
@@ -50,9 +50,6 @@ LINGER_BYTES = 1 << 20
 # A client that ends its direction before it has its answer has left, or has half-closed with everything behind its request that it
 # sends at all (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
 HALF_CLOSED_SECONDS = 4.0
-
-# In records, the status of a request whose client left before it had an answer: none is sent. nginx's number for it.
-CLIENT_LEFT = 499
 
 WRONG = "wrong user or password"  # never which of the two
 
