@@ -61,6 +61,10 @@ UPSTREAM = (*REACH, "serve")  # and serve, where it leads on through another pro
 ALL = ("connect", *LOCAL, "serve")
 JUDGING = ("serve", "check-policy")  # what has rules on targets
 
+KEEPALIVE = (
+    "Nine probes follow, a quarter of that apart; then the connection is given up. It is given up as well when data has not been "
+    "acknowledged for as long as all of that takes."
+)
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
 
 FLAGS = (
@@ -114,7 +118,7 @@ FLAGS = (
         detail="A URL as for connect, and commas between proxies that stand for each other. "
         "The environment's proxies are not asked. Names are then looked up by that proxy, so rules on networks hold for "
         "targets that are addresses, and rules on names for the others. It is logged in to with what is given here, never with "
-        "what a client sent. What is asked of it carries Via with a name of this server alone, and what comes round is refused.",
+        "what a client sent. A request keeps its Via, which gets a name of this server alone; one that comes round is refused.",
         repeat=True,
         choices=("http://", "https://", "socks5://"),
     ),
@@ -209,6 +213,7 @@ FLAGS = (
     Flag(
         "keepalive", "", "SECONDS", SECONDS, "TCP keepalive probes after so much silence; 0 is off", REACH, "Connection",
         default="60",
+        detail=KEEPALIVE,
     ),
     Flag(
         "retry", "", "N", COUNT, "try again so often while the proxy cannot be reached", TUNNELS, "Connection",
@@ -299,12 +304,12 @@ FLAGS = (
     Flag(
         "max-tunnels", "", "N", COUNT, "tunnels at once; 0 is as many as descriptors allow", ("serve",), "Limits",
         default="0",
-        detail="With --workers, of each process; a tunnel takes two descriptors.",
+        detail="Each process has its own descriptors, of which a tunnel takes two; the cap is on all --workers together.",
     ),
     Flag(
         "max-per-client", "", "N", COUNT, "tunnels at once from one client network; 0 is no cap", ("serve",), "Limits",
         default="0",
-        detail="One more is answered 429. With --workers, of each process.",
+        detail="One more is answered 429.",
     ),
     Flag(
         "client-prefix", "", "V4,V6", TEXT, "bits of an address that make a client network", ("serve",), "Limits",
@@ -313,17 +318,17 @@ FLAGS = (
     Flag(
         "max-per-user", "", "N", COUNT, "tunnels at once of one user; 0 is no cap", ("serve",), "Limits",
         default="0",
-        detail="One more is answered 429. With --workers, of each process.",
+        detail="One more is answered 429.",
     ),
     Flag(
         "max-per-target", "", "N", COUNT, "tunnels at once to one host and port; 0 is no cap", ("serve",), "Limits",
         default="0",
-        detail="One more is answered 503. With --workers, of each process.",
+        detail="One more is answered 503.",
     ),
     Flag(
         "max-dials", "", "N", COUNT, "name lookups and connects under way at once; 0 is no cap", ("serve",), "Limits",
         default="0",
-        detail="One more is answered 503. With --workers, of each process.",
+        detail="One more is answered 503.",
     ),
     Flag(
         "max-lifetime", "", "SECONDS", SECONDS, "end a tunnel of this age, busy or not; 0 is never", ("serve",), "Limits",
@@ -342,6 +347,7 @@ FLAGS = (
     Flag(
         "keepalive", "", "SECONDS", SECONDS, "TCP keepalive probes after so much silence; 0 is off", ("serve",), "Limits",
         default="60",
+        detail=KEEPALIVE,
     ),
     Flag(
         "access-log", "", "FILE", FILE, "write a JSON record for each decision and each end; - is stdout", ("serve",), "Output",

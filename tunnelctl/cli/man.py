@@ -218,7 +218,11 @@ LOG_KEYS = (
             ("address", "address and port that the tunnel was connected to; empty if it was refused"),
             ("local", "address and port that it was connected from; empty if it was refused, or leads on through another proxy"),
             ("allowed", "whether the tunnel was opened"),
-            ("status", "the status code of the answer, 200 if it was opened; nobody is told that of a failed TLS handshake"),
+            (
+                "status",
+                "the status code of the answer, 200 if it was opened; nobody is told that of a failed TLS handshake, nor 499, "
+                "which is for a client that had left before",
+            ),
             ("rule", "what decided: `allow` or `deny` and the rule, or what stood in its place; empty where no rule was asked"),
             ("error", "the error type of RFC 9209 that the client was told, or empty"),
             ("details", "the reason that the client was told, in words, or empty"),
