@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.client.harness import CANARY, TARGET, Recorder
+from tunnelctl.client import credentials as credentials_module
 from tunnelctl.client.credentials import MAX_FILE, PASSWORD_VARIABLE, CredentialSource, Secret
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run
 from tunnelctl.errors import SettingsError, TunnelctlError, UsageProblem
 from tunnelctl.proto.proxy_url import parse_proxy_url
 
@@ -465,3 +466,32 @@ def test_a_fifo_is_not_warned_about(tmp_path: Path) -> None:
         assert warnings(str(path)) == []
     finally:
         os.close(writer)
+
+
+def test_a_file_that_hangs_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    """As in a home directory whose server has gone: `serve -x` and `forward` look when a proxy first wants a login."""
+    path = tmp_path / ".netrc"
+    os.mkfifo(path)
+    asked = source(home=tmp_path)
+
+    async def main() -> bool:
+        with move_on_after(0.1) as scope:
+            await asked.find()
+        return scope.cancelled_caught
+
+    try:
+        assert run(main)
+    finally:
+        os.close(os.open(path, os.O_RDWR))  # lets the thread go on
+    path.unlink()
+    netrc(tmp_path, ENTRY)
+    assert run(asked.find) == Secret("user", CANARY)
+
+
+def test_without_a_thread_the_login_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_thread(*_: object) -> None:
+        raise BusyResourceError("the system grants no further thread")
+
+    monkeypatch.setattr(credentials_module, "to_thread", no_thread)
+    with pytest.raises(SettingsError, match="the system grants no further thread"):
+        run(source().find)

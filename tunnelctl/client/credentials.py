@@ -9,7 +9,9 @@ import os
 import stat
 from collections.abc import Mapping
 
+from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.limiter import Semaphore
+from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.files import decode, read_file, read_first_line
 from tunnelctl.proto.address import without_scope
@@ -79,9 +81,16 @@ class CredentialSource:
         """
         async with self._asking:
             if not self._known:
-                self._secret = Secret(self._user, await self._wait()) if self._waits else self._look()
+                self._secret = Secret(self._user, await self._wait()) if self._waits else await self._look_in_a_thread()
                 self._known = True
         return self._secret
+
+    async def _look_in_a_thread(self) -> Secret | None:
+        """A home directory may be on a file system that hangs, and others have their tunnels meanwhile."""
+        try:
+            return await to_thread(self._look)
+        except BusyResourceError as error:
+            raise SettingsError(f"login at proxy {self._proxy}", str(error)) from error
 
     def _look(self) -> Secret | None:
         if self._user is not None and self._proxy.password is not None:
