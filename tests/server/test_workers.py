@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tests.client.harness import Recorder
 from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, wait_until
-from tests.peers.program import next_line, started, without_start_lines
+from tests.peers.program import environment, next_line, started, without_start_lines
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
     SECONDS,
@@ -518,3 +519,42 @@ def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
             wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
         serve.process.terminate()
         assert serve.process.wait(SECONDS) == 0
+
+
+IMPATIENT = """
+import sys
+from tunnelctl.server import in_force, serve, text_file, workers
+in_force.READ_SECONDS = serve.READ_SECONDS = workers.READ_SECONDS = 0.2
+text_file.PIPE_SECONDS = 3.0
+from tunnelctl.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_m6_a_file_that_hangs_is_told_after_a_while_and_taken_when_it_comes(count: str, tmp_path: Path) -> None:
+    """Clients are served meanwhile, and a signal finds somebody who hears it."""
+    path = tmp_path / "policy"
+    path.write_text("[[allow]]\ntargets = ['127.0.0.1:*']\n")
+    words = ["serve", "--listen", "127.0.0.1:0", "--workers", count, "--policy", str(path)]
+    with subprocess.Popen([sys.executable, "-c", IMPATIENT, *words], stderr=subprocess.PIPE, env=environment()) as process:
+        try:
+            serve = Workers(process)
+            path.unlink()
+            os.mkfifo(path)
+            writer = os.open(path, os.O_RDWR)
+            process.send_signal(signal.SIGHUP)
+            late = "reading the files again takes longer than 0.2 s: what was read before stays in force until it ends"
+            assert serve.line() == f"tunnelctl: warning: {late}\n"
+            with ScriptedServer(echo) as target, serve.client() as client:
+                assert client.tunnel(target.authority).echoes()
+            process.send_signal(signal.SIGHUP)
+            assert "still being read because of an earlier SIGHUP" in serve.line()
+            os.write(writer, b"[[allow]]\ntargets = ['127.0.0.1:*', '*:22']\n")
+            os.close(writer)
+            # With two workers three of them read, and what comes through a pipe is for one.
+            assert re.match("tunnelctl: (the policy was read again: |warning: the old policy stays in force: )", serve.line())
+            process.terminate()
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()

@@ -142,8 +142,8 @@ class Supervisor:
         notify(reloading(), self._environ)
         try:
             start_new_thread(_read, (files,))
-        except RuntimeError as error:
-            files.give_up(str(error))
+        except RuntimeError:
+            files.give_up("the system grants no further thread")
             notify("READY=1", self._environ)
         else:
             self._read_until = monotonic() + READ_SECONDS
