@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
-from tunnelctl.server import users
+from tunnelctl.server import throttle, users
 
 TARGET = "10.0.0.1:1"
 WRONG = [("alice", "wrong"), ("alice", ""), ("alice", "secre"), ("alice", "secrets"), ("nobody", "secret"), ("ALICE", "secret")]
@@ -22,6 +22,7 @@ def test_every_wrong_login_is_hashed_once_and_answered_alike(tmp_path: Path, mon
 
     path = users_file(tmp_path, alice="secret", bob="other")
     monkeypatch.setattr(users, "_derive", noted)
+    monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
     with Proxy(users=path) as proxy:
         answers = {proxy.refusal(TARGET, basic(user, password)).raw for user, password in WRONG}
         assert len(answers) == 1
