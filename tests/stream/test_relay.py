@@ -196,6 +196,24 @@ def test_reset_from_the_right_comes_after_what_was_sent_before_it(left: Make, si
     over(tmp_path, body, left=left)
 
 
+@lefts(tcp, tls)
+@pytest.mark.parametrize("right", [tcp, tls, tls_1_2, tls_server])
+def test_reset_that_a_write_meets_first_is_no_end_either(left: Make, right: Make, tmp_path: Path) -> None:
+    """The kernel tells of a reset once, here to who writes; who reads after that finds an end, which must not be passed on."""
+
+    async def body(tun: Tunnel) -> None:
+        await both_ways(tun.client, tun.target)
+        await tun.target.give(b"not taken")
+        tun.client.reset()
+        with pytest.raises(ConnectionResetError):
+            await tun.target.take(1)
+        outcome = await tun.outcome()
+        assert outcome.ended_by == "left"
+        assert outcome.cause in ("reset", "gone")
+
+    over(tmp_path, body, left=left, right=right)
+
+
 @lefts(tcp, stdio_pipes)
 def test_reset_after_the_other_side_has_ended(left: Make, tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:

@@ -91,9 +91,7 @@ class Acceptor:
             self._sessions.cancel_scope.cancel()
         return status
 
-    async def _serve(
-        self, doors: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]
-    ) -> int:
+    async def _serve(self, doors: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]) -> int:
         async with Nursery() as accepting:
             for listener, serve in doors:
                 accepting.start_soon(self._accept, listener, serve)

@@ -217,7 +217,8 @@ class Relay:
             self._failed(sink, way, "gone", failed.error)
         else:
             self._eof(source, sink, way)
-            await sink.flush_eof()
+            if self._cause in ("", "eof"):  # else the other direction has failed; over TLS, close_notify would hide that
+                await sink.flush_eof()
 
     # -- how a direction ends ----------------------------------------------------------------------------------------------------
 
