@@ -125,7 +125,7 @@ def dead_name_server(directory: Path) -> Iterator[tuple[str, ...]]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
         dead.bind(("127.0.0.77", 53))
         (directory / "resolv.conf").write_text("nameserver 127.0.0.77\n")
-        script = f"mount --bind {directory}/resolv.conf /etc/resolv.conf && exec \"$@\""
+        script = f'mount --bind {directory}/resolv.conf /etc/resolv.conf && exec "$@"'
         yield "unshare", "-m", "sh", "-c", script, "sh"
 
 

@@ -195,9 +195,6 @@ def test_a_closed_stdout_is_no_traceback():
     with ScriptedServer(greet) as target:
         line = f'"$@" check -x direct {target.authority} >&-'
 
-
         done = subprocess.run(["sh", "-c", line, "sh", *MODULE], capture_output=True, env=environment(), timeout=20)
     assert done.returncode == 74
     assert done.stderr == b"tunnelctl: stdout: it is closed\n"
-
-

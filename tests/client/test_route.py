@@ -133,7 +133,9 @@ def test_direct_in_capitals(word: str) -> None:
     assert choose_route(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
 
 
-@pytest.mark.parametrize("flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1, direct ",), ("DIRECT,http://a:1",)])
+@pytest.mark.parametrize(
+    "flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1, direct ",), ("DIRECT,http://a:1",)]
+)
 def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
     with pytest.raises(UsageProblem, match="chain"):
         proxies(*flags)

@@ -459,9 +459,7 @@ def way_of_the_secret(way: str, directory: Path) -> tuple[list[str], dict[str, s
 
 @pytest.mark.parametrize("way", ["password file", "corkscrew file", "password variable"])
 @pytest.mark.parametrize("output", [["-vv"], ["--json"]])
-def test_secret_is_sent_but_neither_in_the_process_list_nor_in_any_output(
-    way: str, output: list[str], tmp_path: Path
-) -> None:
+def test_secret_is_sent_but_neither_in_the_process_list_nor_in_any_output(way: str, output: list[str], tmp_path: Path) -> None:
     options, extra = way_of_the_secret(way, tmp_path)
 
     def script(peer: Conversation) -> None:

@@ -350,9 +350,7 @@ def test_curl_reports_our_refusal(strict: Serve, https_port: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["--proxy-basic", "--proxy-anyauth"])
-def test_curl_with_a_password(
-    guarded: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str
-) -> None:
+def test_curl_with_a_password(guarded: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str) -> None:
     """With --proxy-anyauth it asks first, is refused with 407 and a closed connection, and comes back."""
     words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
     done = curl(*words, proxy=guarded, credentials=f"{USER}:{PASSWORD}")
@@ -378,9 +376,7 @@ def digesting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 @pytest.mark.parametrize("scheme", ["--proxy-digest", "--proxy-anyauth", "--proxy-basic"])
 @pytest.mark.parametrize("user", [USER, ODD_USER], ids=["plain", "odd"])
-def test_curl_with_digest(
-    digesting: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str, user: str
-) -> None:
+def test_curl_with_digest(digesting: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str, user: str) -> None:
     words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
     done = curl(*words, proxy=digesting, credentials=f"{user}:{PASSWORD}")
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
@@ -417,9 +413,7 @@ def test_httpx_with_a_password(guarded: Serve, https_port: int, certificate: tup
 
 
 @pytest.mark.parametrize(("credentials", "code"), [("", "407"), (f"{USER}:wrong@", "407")])
-def test_httpx_reports_407(
-    guarded: Serve, https_port: int, certificate: tuple[Path, Path], credentials: str, code: str
-) -> None:
+def test_httpx_reports_407(guarded: Serve, https_port: int, certificate: tuple[Path, Path], credentials: str, code: str) -> None:
     with browse(guarded, certificate, credentials) as client, pytest.raises(httpx.ProxyError, match=code):
         client.get(f"https://127.0.0.1:{https_port}/file")
 

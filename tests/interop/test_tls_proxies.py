@@ -100,9 +100,7 @@ def test_without_a_client_certificate(guarded: Proxy, company: Certificates, ech
     assert "--proxy-cert" in text
 
 
-def test_with_a_client_certificate_of_somebody_else(
-    guarded: Proxy, company: Certificates, echo_target: ScriptedServer
-) -> None:
+def test_with_a_client_certificate_of_somebody_else(guarded: Proxy, company: Certificates, echo_target: ScriptedServer) -> None:
     with scratch_directory() as directory:
         _, (chain, key) = certificates.another_authority(directory)
         shown = ("--proxy-cert", str(chain), "--proxy-key", str(key))

@@ -170,7 +170,7 @@ def tinyproxy(rules: Rules = ANYTHING) -> Iterator[Proxy]:
         lines = ["Listen 127.0.0.1", "Timeout 60", "MaxClients 100", "LogLevel Notice", "Allow 127.0.0.1"]
         lines += [f"ConnectPort {port}" for port in rules.ports]
         if rules.password:
-            lines.append(f'BasicAuth {USER} {PASSWORD}')
+            lines.append(f"BasicAuth {USER} {PASSWORD}")
 
         def settings(port: int) -> str:
             return "\n".join([f"Port {port}", *lines, ""])

@@ -69,9 +69,7 @@ def test_v19_an_answer_is_for_one_target(proxy: Proxy, target: ScriptedServer) -
     assert target.conversations == []
 
 
-def test_v20_a_refusal_does_not_tell_what_was_wrong(
-    proxy: Proxy, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_v20_a_refusal_does_not_tell_what_was_wrong(proxy: Proxy, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known user with a wrong password, unknown user, with the hash of the name or without: the same but for the nonce."""
     monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
     answers = set()

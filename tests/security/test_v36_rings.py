@@ -266,5 +266,3 @@ def test_the_probe_of_another_proxy_is_a_name_like_any_other() -> None:
     with ScriptedServer(script) as foreign, Leading(foreign.url) as proxy:
         assert proxy.refusal("tunnelctl-0123456789abcdef.invalid:443").error != "proxy_loop_detected"
         assert len(foreign.heads) == 1
-
-

@@ -82,9 +82,7 @@ def test_counted(number: int, text: str) -> None:
     assert counted(number, "user") == text
 
 
-def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long file and a script that sends them without end would keep a core busy for as long as both together."""
     path = tmp_path / "policy.toml"
     path.write_text("[[allow]]\ntargets = ['*:443']\n")
@@ -255,9 +253,7 @@ def test_a_certificate_without_its_key_changes_nothing(tmp_path: Path) -> None:
         proxy.hang_up()
         wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
         cert, key = tmp_path / "proxy.pem", tmp_path / "proxy.key"
-        assert proxy.warnings == [
-            f"the old certificate stays in force: --tls-key {key}: not the key of the certificate in {cert}"
-        ]
+        assert proxy.warnings == [f"the old certificate stays in force: --tls-key {key}: not the key of the certificate in {cert}"]
         assert serial(proxy.port, files.authority) == before
         own(renewed, tmp_path)
         read_again(proxy)

@@ -215,8 +215,9 @@ def test_rules_for_clients_make_no_open_proxy(tmp_path: Path) -> None:
     with Proxy(listen=("0.0.0.0:0",), policy=write(tmp_path, personal), allow=()) as proxy:
         assert proxy.addresses
     for more in ('[[allow]]\ntargets = ["*:22"]\n', '[[allow]]\ntargets = ["*:22"]\nclients = ["0.0.0.0/0"]\n'):
-        with pytest.raises(UsageProblem, match="open proxy"), Proxy(
-            listen=("0.0.0.0:0",), policy=write(tmp_path, personal + more), allow=()
+        with (
+            pytest.raises(UsageProblem, match="open proxy"),
+            Proxy(listen=("0.0.0.0:0",), policy=write(tmp_path, personal + more), allow=()),
         ):
             raise AssertionError("it started")
 

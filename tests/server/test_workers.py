@@ -490,7 +490,10 @@ def test_m7_an_answer_to_a_digest_challenge_is_good_once_over_all_workers(tmp_pa
 @pytest.mark.parametrize("count", ["1", "2"])
 @pytest.mark.parametrize("flag", ["--policy", "--users", "--tls-cert"])
 def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
-    count: str, flag: str, tmp_path: Path, cheap_hashes: None  # noqa: F811
+    count: str,
+    flag: str,
+    tmp_path: Path,
+    cheap_hashes: None,  # noqa: F811
 ) -> None:
     """Opening a FIFO waits for somebody to write to it, for good."""
     path = tmp_path / "file"

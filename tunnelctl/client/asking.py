@@ -201,9 +201,7 @@ def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
     return parse_challenges(value for name in names for value in get_all(answer.fields, name))
 
 
-async def _converse(
-    question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool
-) -> Established | Rejected:
+async def _converse(question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool) -> Established | Rejected:
     """keep: the connection is wanted after a 407, and its body, however long that takes"""
     answer = machine.feed(early) if early else None
     try:

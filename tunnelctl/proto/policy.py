@@ -140,9 +140,7 @@ DEFAULT_ALLOW = (Rule("*:443", low=443, high=443),)
 class Policy:
     """The rules of one server; immutable, so that decisions can be cached."""
 
-    def __init__(
-        self, allow: tuple[Rule, ...] = DEFAULT_ALLOW, deny: tuple[Rule, ...] = (), report: tuple[Rule, ...] = ()
-    ) -> None:
+    def __init__(self, allow: tuple[Rule, ...] = DEFAULT_ALLOW, deny: tuple[Rule, ...] = (), report: tuple[Rule, ...] = ()) -> None:
         self.allow, self.deny, self.report = allow, deny, report
         self._personal = tuple(rule for rule in (*allow, *deny, *report) if rule.users or rule.clients)
         # The same targets come again and again: 0.3 µs for both questions instead of 3.

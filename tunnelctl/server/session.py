@@ -405,4 +405,3 @@ class Session:
             self._service.books.decided(account, answer.status, answer.error, answer.details)
             self._stream.send_nowait(render_refusal(answer))
             self._stream.send_eof()
-
