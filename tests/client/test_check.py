@@ -183,6 +183,31 @@ def test_no_tls_where_the_url_says_so() -> None:
     assert not [head for head in proxy.heads if b"uthorization" in head], "no password in the clear"
 
 
+@pytest.mark.parametrize("spoken", [True, False])
+@pytest.mark.parametrize("status", [b"301 Moved", b"404 Not Found", b"421 Misdirected"])
+def test_a_proxy_that_hangs_up_is_not_said_to_be_without_tls(spoken: bool, status: bytes, tmp_path: Path) -> None:
+    """Whatever a web server on the same port says in the clear: who believed that would send a login unprotected."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "localhost"))
+
+    def script(peer: Conversation) -> None:
+        if not peer.hears_tls():
+            peer.accept_tunnel(b"HTTP/1.1 %b\r\nLocation: https://localhost/\r\nContent-Length: 0\r\n\r\n" % status)
+        elif spoken:
+            with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+                peer.sock = secure
+                peer.read_head()
+        else:
+            peer.reset()
+
+    with ScriptedServer(script) as proxy:
+        trusted = str(certificates.authority(tmp_path))
+        _, found = check("-x", f"https://localhost:{proxy.port}", "--proxy-cacert", trusted)
+    finding = only("finding", found)
+    assert finding["name"] != "no-tls"
+    assert ("http://" in finding["hint"]) <= ("others on its network can then read a login" in finding["hint"])
+
+
 # What Go's net/http answers to a request in the clear on a port for TLS.
 GO_400 = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 

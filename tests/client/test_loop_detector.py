@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.tools import bounded
 from tunnelctl.client import loop_detector as under_test
-from tunnelctl.client.loop_detector import SUSPICIOUS, LoopDetector
+from tunnelctl.client.loop_detector import MOST, SUSPICIOUS, LoopDetector
 from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import Nursery, checkpoint
 from tunnelctl.errors import Refused, TimedOut
@@ -112,6 +112,36 @@ def test_a_tunnel_that_stands_lets_those_go_on_that_wait_for_the_answer() -> Non
             assert case.opened == SUSPICIOUS + 2, "all but the one that asked"
             answered.set()
         assert case.opened == SUSPICIOUS + 3
+
+    bounded(main)
+
+
+def test_a_bound_on_the_tunnels_to_one_target_makes_the_others_wait() -> None:
+    async def main() -> None:
+        case = Case()
+        async with Nursery() as nursery:
+            for _ in range(MOST + 40):
+                nursery.start_soon(case.open)
+            await settled()
+            assert case.detector._opening == {str(TARGET): MOST}
+            case.go.set()
+        assert (case.opened, case.errors, case.detector._turns) == (MOST + 40, [], {})
+
+    bounded(main)
+
+
+def test_who_waits_for_a_turn_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "TURN_SECONDS", 0.02)
+
+    async def main() -> None:
+        case = Case()
+        async with Nursery() as nursery:
+            for _ in range(MOST):
+                nursery.start_soon(case.open)
+            await settled()
+            await case.open()
+            assert (case.opened, case.errors) == (0, ["connection_limit_reached"])
+            case.go.set()
 
     bounded(main)
 

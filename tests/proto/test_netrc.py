@@ -29,6 +29,9 @@ SECRET = "canary-7f3a"
         ("machine h password #p", [Entry("h", "", "#p")]),
         ("macdef init\nmachine g\npassword q\n\nmachine h password p", [Entry("h", "", "p")]),
         ("machine h password p\nMACDEF init\ncd /", [Entry("h", "", "p")]),
+        ("macdef init\r\ncd /\r\n\r\nmachine h\r\npassword p\r\n", [Entry("h", "", "p")]),
+        ("macdef init\ncd /\n \t\nmachine h password p", [Entry("h", "", "p")]),
+        ("machine h password a\u00a0b\u3000c\u0085d\x1ce", [Entry("h", "", "a\u00a0b\u3000c\u0085d\x1ce")]),
         ("machine h login", [Entry("h")]),
         ("machine", [Entry("")]),
     ],
@@ -72,6 +75,12 @@ TWO = "machine p login a password 1 machine p login b password 2 machine q passw
 def test_the_first_entry_that_fits_counts(host: str, user: str | None, found: tuple[str, str]) -> None:
     entry = find_entry(TWO, host, user)
     assert (entry.login, entry.password) == found
+
+
+@pytest.mark.parametrize("incomplete", ["machine p", "machine p login b"])
+def test_an_entry_with_a_password_goes_before_one_without(incomplete: str) -> None:
+    entry = find_entry(f"{incomplete}\nmachine p login b password 2", "p")
+    assert (entry.login, entry.password) == ("b", "2")
 
 
 @bounded

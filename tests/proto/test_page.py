@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.proto.feeding import bounded
 from tunnelctl.proto.page import MAX_DECODED, text_of
 
 TEXT = "Zugriff verweigert: Gerät 7"
@@ -82,6 +83,21 @@ def test_a_bomb_goes_off_within_bounds(codings):
 # --- characters
 
 
+ENCODINGS = (
+    "utf-8",
+    "utf-16",
+    "utf-16le",
+    "iso-8859-8",
+    "windows-1252",
+    "koi8-u",
+    "shift_jis",
+    "euc-jp",
+    "iso-2022-kr",
+    "gbk",
+    "big5",
+)
+
+
 @pytest.mark.parametrize(
     ("encoding", "charset"),
     [
@@ -93,6 +109,7 @@ def test_a_bomb_goes_off_within_bounds(codings):
         ("iso-8859-15", "ISO-8859-15"),
         ("utf-16-le", "utf-16le"),
         ("utf-16-be", "UTF-16BE"),
+        ("utf-16-le", "utf-16"),
         ("gb18030", "gb18030"),
     ],
 )
@@ -119,6 +136,18 @@ def test_a_page_that_names_it_itself(quote):
     assert shown(page, "text/html") == "доступ закрыт"
     page = b'<meta http-equiv="Content-Type" content="text/html; charset=koi8-r">' + "закрыт".encode("koi8-r")
     assert shown(page, "text/html") == "закрыт"
+
+
+def test_a_page_that_names_itself_utf_16_in_ascii_is_not_that():
+    assert shown("<meta charset=utf-16>Gerät".encode(), "text/html") == "Gerät"
+
+
+@pytest.mark.parametrize("charset", [*ENCODINGS, ""])
+@bounded
+@given(body=st.binary(max_size=60))
+def test_fuzz_no_page_is_a_fault(charset, body):
+    shown(body, f"text/html; charset={charset}")
+    shown(f"<meta charset={charset}>".encode() + body, "text/html")
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def _decision(fields: Mapping[str, object]) -> str:
 def _ended(fields: Mapping[str, object]) -> str:
     """With advice where the far end left before it had said anything."""
     died = fields.get("received") == 0 and fields.get("ended_by") == "target"
-    advice = ": `tunnelctl check` tells more, and many proxies let only TLS through" if died else ""
+    advice = ": `tunnelctl check {target}` tells more, and many proxies let only TLS through" if died else ""
     who = "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s"
     return _fill(f"{who}; sent {{sent}} B, received {{received}} B{advice}")(fields)
 

@@ -27,7 +27,7 @@ HEADING = "\n# Printed by tunnelctl ssh-config\n"
 def ssh_config(call: Call, trace: Trace) -> str:
     """Return the text to print; `trace` is told what the file cannot express."""
     if not call.words:
-        raise UsageProblem("ssh-config", "wants HOST, got nothing", "tunnelctl ssh-config --help")
+        raise UsageProblem("ssh-config", "missing argument HOST", "tunnelctl ssh-config --help")
     for host in call.words:
         if not host.isprintable() or set(host) & set(" \"'#=\\"):
             raise UsageProblem("ssh-config", NO_PATTERN)

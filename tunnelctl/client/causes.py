@@ -6,8 +6,10 @@ Pure functions: whoever has to ask further questions to know a cause is `check` 
 import re
 from typing import NamedTuple
 
+from tunnelctl.client.login import either
 from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import WITHOUT_TLS
 from tunnelctl.status import ExitStatus
 
 
@@ -74,7 +76,7 @@ def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
     if b"\nproxy-authorization:" in request.lower():
         return Finding("login-refused", "the proxy did not accept the login", error.hint)
     offered = re.findall(rb"(?im)^(?:proxy|www)-authenticate:[ \t]*([!-~]+)", answer)
-    schemes = ", ".join(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered)) or "no scheme named"
+    schemes = either(list(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered))) or "no scheme named"
     return Finding("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
 
 
@@ -84,9 +86,8 @@ def tls_wanted(error: SpeaksTLS) -> Finding:
 
 
 def no_tls(proxy: Address) -> Finding:
-    """The reverse. Who leaves TLS out is to know what that costs."""
-    hint = f"for a proxy that is meant to be without TLS, the URL is http://{proxy}: others on its network can then read a login"
-    return Finding("no-tls", f"proxy {proxy} does not speak TLS on that port", hint)
+    """The reverse."""
+    return Finding("no-tls", f"proxy {proxy} does not speak TLS on that port", WITHOUT_TLS.format(peer=proxy))
 
 
 def other_protocol(proxy: Address, protocol: str) -> Finding:

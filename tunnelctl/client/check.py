@@ -43,6 +43,7 @@ PROBE = 5.0  # seconds for each further question
 PAUSE = 1.0  # seconds between the tries of --wait
 NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): who can reach that, reaches anything
 HTTPS = 443
+PROXY_LOGIN = 407
 
 
 def run_check(options: CheckOptions, environ: Mapping[str, str], report: Report) -> int:
@@ -210,7 +211,9 @@ class Check:
         if code == 403 and await self._passes_https(way):
             hint = f"let the target listen on {HTTPS} too, or have the proxy's rules changed"
             return Finding("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass", hint)
-        if code is None and watch.phases[-1].name != "tcp" and (found := await self._wrong_scheme(error, way)) is not None:
+        unreached = watch.phases[-1].name == "tcp"
+        spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
+        if code is None and not unreached and not spoke_tls and (found := await self._wrong_scheme(error, way)) is not None:
             return found
         if not way.hops and "no_proxy" in watch.origin.lower():
             return Finding("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
@@ -234,21 +237,26 @@ class Check:
         if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)) or str(hop.address) not in error.what:
             return None
         if hop.tls is not None:
-            return no_tls(hop.address) if await self._speaks(Hop(hop.address), way) else None
+            surely = not isinstance(error, NotTLS)  # it hung up, as a proxy that speaks TLS may do at any time
+            return no_tls(hop.address) if await self._speaks(Hop(hop.address), way, surely) else None
         if not error.may_speak_tls and await speaks_tls_there(way, 0, monotonic() + PROBE):
             return tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
         other = Hop(hop.address, protocol="http" if hop.protocol != "http" else "socks5")
         return other_protocol(hop.address, other.protocol) if await self._speaks(other, way) else None
 
-    async def _speaks(self, hop: Hop, way: Way) -> bool:
+    async def _speaks(self, hop: Hop, way: Way, surely: bool = False) -> bool:
         """Whether a proxy answers in that protocol, without TLS. It is shown nothing that is meant for a proxy we trust.
 
-        400 does not count: with that, a server that speaks TLS answers a request in the clear.
+        400 does not count: with that, a server that speaks TLS answers a request in the clear. Others redirect it to https://.
+        surely: only what proxies alone say counts
         """
         error = await self._fails(way._replace(hops=(hop,), tls=None, exact=False))
-        if error is None or isinstance(error, AuthenticationFailed):
+        if error is None:
             return True
-        return error.detail.get("code") not in (None, BAD_REQUEST)
+        code = error.detail.get("code")
+        if surely:
+            return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # Proxy-Status had that
+        return isinstance(error, AuthenticationFailed) or code not in (None, BAD_REQUEST)
 
     async def _fails(self, way: Way) -> TunnelctlError | None:
         """Why a tunnel cannot be opened that way; None if it can."""

@@ -146,8 +146,13 @@ def _advice(way: Way, seconds: float) -> str:
     """For a tunnel that brought nothing."""
     from tunnelctl.client.tunnel import direct_hint
 
+    target = f"{way.target.host} {way.target.port}"
     if not way.hops:
-        return direct_hint(way) or "does it let this client in? `tunnelctl check` tells more"
+        return direct_hint(way) or f"does it let this client in? `tunnelctl check {target}` tells more"
     if seconds > AT_ONCE:
-        return "`tunnelctl check --idle` tells how long a tunnel may be silent"
-    return "many proxies let only TLS through, and some open a tunnel before they reach the target; `tunnelctl check` tells more"
+        idle = max(1, round(seconds))
+        return f"`tunnelctl check --idle {idle} {target}`, with the same flags for the proxy, tells how long a tunnel may be silent"
+    return (
+        "many proxies let only TLS through, and some open a tunnel before they reach the target; "
+        f"`tunnelctl check {target}`, with the same flags for the proxy, tells more"
+    )

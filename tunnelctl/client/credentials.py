@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
-from tunnelctl.errors import SettingsError, UsageProblem, reason
+from tunnelctl.errors import SettingsError, Unreachable, UsageProblem, reason
 from tunnelctl.files import decode, read_file, read_first_line
 from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.proxy_url import ProxyURL
@@ -77,7 +77,8 @@ class CredentialSource:
     async def find(self) -> Secret | None:
         """The credentials, None where there are none. It may wait for a person, who cannot be hurried, or for a command.
 
-        Raises SettingsError or UsageProblem; asked again after that, it looks again.
+        Raises SettingsError or UsageProblem, or Unreachable where no thread is left to look with. Asked again after that, it looks
+        again.
         """
         async with self._asking:
             if not self._known:
@@ -90,7 +91,7 @@ class CredentialSource:
         try:
             return await to_thread(self._look)
         except BusyResourceError as error:
-            raise SettingsError(f"login at proxy {self._proxy}", str(error)) from error
+            raise Unreachable(f"login at proxy {self._proxy}", str(error)) from error
 
     def _look(self) -> Secret | None:
         if self._user is not None and self._proxy.password is not None:

@@ -7,7 +7,7 @@ connection itself (NTLM, Negotiate): their legs follow each other on one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.proto.address import Address
@@ -32,6 +32,9 @@ CNONCE_BYTES = 16
 # Why there is no login, for NoLogin.
 MISSING, MISSING_USER, MISSING_LATER = "missing", "missing user", "missing later"
 NO_SCHEME, NO_CHALLENGE, OTHER_SCHEME, UNKNOWN, TOKEN_WANTED = "no scheme", "no challenge", "other", "unknown", "token"
+ONLY_BASIC, FIRST_STEP = "only basic", "first step"
+
+MOST_SHOWN = 3  # schemes that a hint lists
 
 
 class NoLogin(NamedTuple):
@@ -206,13 +209,13 @@ class Login:
         """It works no more."""
         self._known = None
 
-    def why_not(self, challenges: tuple[Challenge, ...]) -> NoLogin:
-        """Why none of the challenges has an answer; of a proxy that was told nothing yet."""
+    def why_not(self, challenges: tuple[Challenge, ...], without: set[str]) -> NoLogin:
+        """Why none of the challenges has an answer; of a proxy that was told no password yet. without: as in `choose`"""
         schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
         known = [scheme for scheme in schemes if scheme in SCHEMES]
-        offered = " or ".join(schemes)
+        offered = either(schemes)
         if self._scheme != ANY and known and self._scheme not in known:
-            return NoLogin(OTHER_SCHEME, offered, self._scheme)
+            return NoLogin(ONLY_BASIC if known == [BASIC] else OTHER_SCHEME, offered, self._scheme)
         if self.missing == MISSING_LATER and not self._at_hand:
             return NoLogin(MISSING_LATER, offered)
         if self._problem:
@@ -225,7 +228,15 @@ class Login:
             return NoLogin(self.missing, offered)
         if not schemes:
             return NoLogin(NO_SCHEME if self._scheme == ANY else NO_CHALLENGE, scheme=self._scheme)
+        if refused := [scheme for scheme in schemes if scheme in without]:
+            return NoLogin(FIRST_STEP, either(refused))
         return NoLogin(UNKNOWN, f"this kind of {offered}")  # Digest by an algorithm that we have not
+
+
+def either(schemes: Sequence[str]) -> str:
+    """Schemes that a proxy offers, in words; of many the first ones."""
+    others = ("others",) if len(schemes) > MOST_SHOWN else ()
+    return " or ".join((*schemes[:MOST_SHOWN], *others))
 
 
 class Exchange:
@@ -285,7 +296,7 @@ class Exchange:
                 return False
         self._scheme = await self._login.choose(challenges, self._target, self._useless)
         if self._scheme is None:
-            self.why = None if self._sent and not challenges else self._login.why_not(challenges)
+            self.why = None if self._sent and not challenges else self._login.why_not(challenges, self._useless)
         return self._scheme is not None
 
     def _may_choose_again(self, refused: Scheme, still_offered: bool) -> bool:

@@ -25,7 +25,8 @@ from tunnelctl.stream.own_ports import OwnPorts
 
 # Tunnels to one target that are being opened when the question is asked. Browsers open up to six connections to one host at once.
 SUSPICIOUS = 6
-MOST = 64  # of them, whatever the answer is
+MOST = 64  # of them, whatever the answer is; the next one waits its turn
+TURN_SECONDS = 10.0  # for that long
 REACHED_SECONDS = 60.0  # a target that was reached within this time is in no ring
 ANSWER_SECONDS = 10.0  # how long an answer is taken for granted
 PROBE_SECONDS = 3.0  # in a ring the answer comes within its round trips; without one, it is the proxy's refusal of the name
@@ -48,6 +49,7 @@ class LoopDetector:
         self._asked: dict[str, float] = {}  # until when the answer for a target counts
         self._looping: dict[str, float] = {}  # the same of those that come round
         self._probes: dict[str, Event] = {}  # under way; set when there is an answer
+        self._turns: dict[str, Event] = {}  # for those that wait: set when one of MOST has ended
         self._came_round = memoryview(mmap.mmap(-1, 8)).cast("d")  # when a probe last arrived here, at whichever process
 
     def is_probe(self, target: Address) -> bool:
@@ -78,8 +80,7 @@ class LoopDetector:
         text = str(target)
         if self._opening.get(text, 0) >= SUSPICIOUS and not self._is_reached(text):
             await self._ask(Address(self._host, target.port), text, probe)
-            if self._opening.get(text, 0) >= MOST and not self._is_reached(text):
-                raise Refused(f"tunnel to {target}", "too many to this target are being opened", error="connection_limit_reached")
+            await self._wait_for_turn(text)
         self._refuse_loop(text)
         self._opening[text] = self._opening.get(text, 0) + 1
         try:
@@ -96,6 +97,15 @@ class LoopDetector:
                 del self._opening[text]
             else:
                 self._opening[text] -= 1
+            if text in self._turns:
+                self._turns.pop(text).set()
+
+    async def _wait_for_turn(self, target: str) -> None:
+        with move_on_after(TURN_SECONDS):
+            while self._opening.get(target, 0) >= MOST and not self._is_reached(target):
+                await self._turns.setdefault(target, Event()).wait()
+            return
+        raise Refused(f"tunnel to {target}", "too many to this target are being opened", error="connection_limit_reached")
 
     def _is_reached(self, target: str) -> bool:
         return monotonic() - self._reached.get(target, -REACHED_SECONDS) < REACHED_SECONDS

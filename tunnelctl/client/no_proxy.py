@@ -44,14 +44,21 @@ def exempting_entry(target: Address, no_proxy: str) -> str:
 
 
 def unusable_entries(no_proxy: str) -> list[tuple[str, str]]:
-    """The entries that have no meaning, each with the reason."""
+    """The entries that have no meaning, each as it may be printed and with the reason."""
     found = []
     for entry in _split(no_proxy):
         try:
             parse_entry(entry)
         except AddressError as error:
-            found.append((entry, error.cause))
+            found.append((_without_secrets(entry), error.cause))
     return found
+
+
+def _without_secrets(entry: str) -> str:
+    """The URL of a proxy may have a password in it, which `;` or `|` has cut in two."""
+    if "://" in entry:
+        return entry.partition("://")[0] + "://***"
+    return "***" + entry[entry.rindex("@") :] if "@" in entry else entry
 
 
 def parse_entry(entry: str) -> Callable[[Address], bool]:
@@ -88,7 +95,8 @@ def _split_port(entry: str) -> tuple[str, int]:
     """Host and port of an entry, 0 for every port. IPv6 may stand without brackets, and has no port then."""
     host, colon, port = entry.rpartition(":")
     in_ipv6 = ":" in host and not ("]" in host and host.count("[") == host.count("]"))
-    if not colon or in_ipv6 or (port == "*" and not host.lower().strip(_HEX_DIGITS)):  # the last is a pattern, as fd00:*
+    ipv6_pattern = port == "*" and not host.lower().strip(_HEX_DIGITS) and not host.isalpha()  # as fd00:*, not as db:*
+    if not colon or in_ipv6 or ipv6_pattern:
         return entry, 0
     return host, 0 if port == "*" else parse_port(port)
 

@@ -1,6 +1,7 @@
-// The functions that a PAC file may call, written from the Netscape specification of 1996, its description on MDN, and Microsoft's
-// page on the IPv6 extension ("Ex"); and what else the helper code of Firefox and Chromium defines, for scripts use that too. No name is looked up here: the addresses that are known stand in a table, and for a name that is
-// not in it the script is stopped, and run again when it is.
+// The functions that a PAC file may call, written from the Netscape specification of 1996, its description on MDN, and
+// Microsoft's page on the IPv6 extension ("Ex"); and what else the helper code of Firefox and Chromium defines, for scripts
+// use that too. No name is looked up here: the addresses that are known stand in a table, and for a name that is not in it the
+// script is stopped, and run again when it is.
 
 const tunnelctl = (() => {
   const MAX_ANSWER = 4096, MAX_ALERTS = 20, MAX_ALERT = 200, MAX_NAME = 255;

@@ -33,7 +33,10 @@ def _path(source: str) -> str:
     scheme, separator, _ = source.partition("://")
     if not separator:
         return source
-    url = urlsplit(source)
+    try:
+        url = urlsplit(source)
+    except ValueError:  # its text quotes the URL
+        raise _wrong(source, "its URL cannot be one") from None
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
         raise _wrong(source, "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes")
     return unquote(url.path)

@@ -43,6 +43,7 @@ class PlainHTTP:
                 while (event := self._client.next_event()) is h11.NEED_DATA:
                     self._client.receive(await self._stream.receive_some())
             except MessageError as error:
+                self._to_head = error.to_head
                 raise NotForUs(refusal.bad_request(error.cause, error.status)) from None
             if isinstance(event, h11.Request):
                 self._to_head = event.method == b"HEAD"
@@ -138,6 +139,8 @@ class _Exchange:
             self._server.receive(self._tunnel.early)
         while not isinstance(event := await self._of_server(), h11.EndOfMessage):
             if isinstance(event, h11.InformationalResponse):
+                if self._client.peer_version < b"1.1":  # it would take that for the answer (RFC 9110 section 15.2)
+                    continue
                 fields = onward(event, self._session.name)
                 await self._to_client(h11.InformationalResponse(status_code=event.status_code, headers=fields))
             elif isinstance(event, h11.Response):

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from tunnelctl.client.login import (
+    FIRST_STEP,
     MISSING,
     MISSING_LATER,
     MISSING_USER,
     NO_CHALLENGE,
     NO_SCHEME,
+    ONLY_BASIC,
     OTHER_SCHEME,
     TOKEN_WANTED,
     UNKNOWN,
@@ -56,9 +58,11 @@ NO_LOGIN = {
     MISSING_LATER: "the flags are for the nearest proxy; for this one, ~/.netrc may have a login, or its URL USER:PASSWORD@",
     NO_SCHEME: "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
     NO_CHALLENGE: "it names no scheme to log in with, and {scheme} answers a challenge",
-    OTHER_SCHEME: "it wants {offered} authentication, not {scheme}: leave --auth out",
-    UNKNOWN: "it wants {offered} authentication, which is not known here",
-    TOKEN_WANTED: "it wants a token: give --auth bearer and --proxy-password-file FILE, without a user",
+    OTHER_SCHEME: "it requires {offered} authentication, not {scheme}: leave --auth out",
+    ONLY_BASIC: "it offers basic alone, not {scheme}: --auth basic sends the password as it is, unprotected without https://",
+    FIRST_STEP: "it refused {offered} at the first step: perhaps it takes Kerberos tickets alone, or the connection is not kept",
+    UNKNOWN: "it requires {offered} authentication, which tunnelctl does not have",
+    TOKEN_WANTED: "it requires a token: give --auth bearer and --proxy-password-file FILE, without a user",
 }
 
 HTTPS = 443

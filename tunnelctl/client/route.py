@@ -51,6 +51,8 @@ def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mappin
             return _from_environment(target, name, environ)
     for name in UNUSED:
         if environ.get(name, "").strip():
+            if exempt := _exemption(target, environ):
+                return Route(STRAIGHT, exempt)
             return Route(STRAIGHT, f"no proxy is configured: {name} is set, but not looked at", name)
     return Route(STRAIGHT, "no proxy is configured")
 
@@ -71,12 +73,8 @@ def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
 
 
 def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
-    no_proxy = _no_proxy(environ)
-    if target and environ.get(no_proxy):
-        from tunnelctl.client.no_proxy import exempting_entry
-
-        if entry := exempting_entry(target, environ[no_proxy]):
-            return Route(STRAIGHT, f"{no_proxy} has {entry}")
+    if exempt := _exemption(target, environ):
+        return Route(STRAIGHT, exempt)
     if environ[name].strip().lower() == DIRECT:
         return Route(STRAIGHT, name)
     try:
@@ -84,6 +82,17 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
     except UsageProblem as problem:
         problem.what = f"{name}: {problem.what}"
         raise
+
+
+def _exemption(target: Address | None, environ: Mapping[str, str]) -> str:
+    """What in NO_PROXY exempts the target, as the origin of a route; "" for none."""
+    no_proxy = _no_proxy(environ)
+    if target is None or not environ.get(no_proxy):
+        return ""
+    from tunnelctl.client.no_proxy import exempting_entry
+
+    entry = exempting_entry(target, environ[no_proxy])
+    return f"{no_proxy} has {entry}" if entry else ""
 
 
 def _no_proxy(environ: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError
 from tunnelctl.engine.resolver import SocketAddress, resolve
 from tunnelctl.errors import NameNotFound, TimedOut, TunnelctlError, Unanswered, Unreachable, reason
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import WITHOUT_TLS
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.trace import Trace
@@ -247,4 +248,4 @@ def _silence(hop: Hop, exchange: Exchange | None) -> str:
 def _silence_in_tls(role: str, address: Address) -> str:
     if role == "target":
         return "it has said nothing to a TLS greeting; is the port right?"
-    return f"it has said nothing to a TLS greeting: if it is a proxy without TLS, its URL is http://{address}"
+    return f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=address)}"

@@ -179,7 +179,7 @@ class Ways:
         host = header.get(fields, "host")
         if host is not None and not self._warned_of_host:
             self._warned_of_host = True
-            text = f"--header: the nearest proxy is told Host {host!a} in place of the target; RFC 9112 has the two alike"
+            text = f"--header: Host is {host!a} for the nearest proxy, and not the target, which RFC 9112 requires"
             self._trace("warning", text=text)
 
     def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:

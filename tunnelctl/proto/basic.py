@@ -49,7 +49,7 @@ def decode_basic(value: str) -> tuple[str, str] | None:
 def wrong_with(value: str) -> str:
     """What is wrong with a field value that has no credentials to be checked; nothing of a secret is in it."""
     scheme = _NOT_OFFERED.get(value.partition(" ")[0].lower())
-    return "the credentials are malformed" if scheme is None else f"{scheme} is no login that this proxy offers"
+    return "the credentials are malformed" if scheme is None else f"this proxy does not offer {scheme} authentication"
 
 
 def _has_control(text: str) -> bool:

@@ -35,6 +35,8 @@ _OURS = frozenset({"content-length", "transfer-encoding"})
 # A TLS server that is spoken to in the clear mostly closes, and says nothing.
 IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
 SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
+# Who leaves TLS out is to know what that costs: an attacker on the way can make a handshake fail.
+WITHOUT_TLS = "for a proxy that is meant to be without TLS, the URL is http://{peer}: others on its network can then read a login"
 
 _PREFIX = b"HTTP/"
 _TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP

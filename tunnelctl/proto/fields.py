@@ -56,7 +56,7 @@ def parse(text: str) -> Field:
     try:
         value = value.strip(BLANKS).encode("utf-8", "surrogateescape").decode("latin-1")
     except UnicodeEncodeError:
-        raise UsageProblem(f"--header {name!a}", "half a character in its value") from None
+        raise UsageProblem(f"--header {name!a}", "an unpaired surrogate in its value") from None
     check(name, value)
     return name, value
 

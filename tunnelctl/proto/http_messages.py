@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import h11
 
-from tunnelctl.proto.connect_client import SHOWN, quote
+from tunnelctl.proto.connect_client import SHOWN, SPEAKS_TLS, quote
 from tunnelctl.proto.head import HeadError, HeadReader, Limits
 
 MAX_HEAD = 16384  # octets, as at `serve`
@@ -17,7 +17,8 @@ Role: TypeAlias = type[h11.CLIENT] | type[h11.SERVER]
 
 _ANSWER = b"HTTP/"
 _TLS_RECORDS = (0x15, 0x16)  # the first octet of an alert and of a handshake
-# RFC 9110 section 5.5. h11 leaves out NUL, CR and LF alone, and what another reader makes of the others is anybody's guess.
+# RFC 9110 section 5.5. h11 refuses NUL, CR and LF alone, and what a server makes of the others is anybody's guess. Those in its
+# answers are the client's affair.
 _TEXT = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t"
 
 # By the beginnings of h11's texts; where there is none, the strict reader of heads has a word for it.
@@ -51,9 +52,10 @@ _ENDED_REQUEST = {
 class MessageError(Exception):
     """A message that is malformed, or not whole. cause: what is wrong with it; status: of the answer, if it is a request."""
 
-    def __init__(self, cause: str, status: int = 400) -> None:
+    def __init__(self, cause: str, status: int = 400, to_head: bool = False) -> None:
+        """to_head: it is a HEAD, so the answer has no content"""
         super().__init__(cause)
-        self.cause, self.status = cause, status
+        self.cause, self.status, self.to_head = cause, status, to_head
 
 
 class Incomplete(MessageError):
@@ -71,6 +73,11 @@ class Messages:
     def may_answer(self) -> bool:
         """Whether nothing of the answer to the request has been written."""
         return self._http.our_state is h11.SEND_RESPONSE
+
+    @property
+    def peer_version(self) -> bytes:
+        """Of HTTP, in the last message of the peer."""
+        return self._http.their_http_version or b""
 
     def next_cycle(self) -> bool:
         """Whether another request may follow on the connection; if so, it can be read now."""
@@ -96,17 +103,16 @@ class Messages:
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
             raise self._explained(error, head) from None
-        if isinstance(event, h11.InformationalResponse | h11.Response):
-            _check_text([event.reason, *(value for _, value in event.headers)])
-        elif isinstance(event, h11.Request):
-            _check_text([value for _, value in event.headers])
+        if isinstance(event, h11.Request) and (wrong := b"".join(value for _, value in event.headers).translate(None, _TEXT)):
+            raise MessageError(f"malformed head: the control character 0x{wrong[0]:02x}", to_head=_is_head(head))
         return event
 
     def _explained(self, error: h11.RemoteProtocolError, head: bytes) -> MessageError:
         text = str(error)
         if ended := _beginning(_ENDED if self._reads_answers else _ENDED_REQUEST, text):
             return Incomplete(ended)
-        return MessageError(_beginning(_WORDS, text) or f"malformed head: {_fault_of(head)}", error.error_status_hint)
+        cause = _beginning(_WORDS, text) or f"malformed head: {_fault_of(head)}"
+        return MessageError(cause, error.error_status_hint, _is_head(head))
 
 
 def words_for(error: h11.RemoteProtocolError) -> str:
@@ -122,13 +128,11 @@ def _beginning(table: dict[str, str], text: str) -> str:
 
 
 def _not_http(head: bytes) -> str:
-    return "it speaks TLS, not HTTP in the clear" if head[0] in _TLS_RECORDS else f"not HTTP: it starts with {quote(head[:SHOWN])}"
+    return SPEAKS_TLS if head[0] in _TLS_RECORDS else f"not HTTP: it starts with {quote(head[:SHOWN])}"
 
 
-def _check_text(values: list[bytes]) -> None:
-    for value in values:
-        if wrong := value.translate(None, _TEXT):
-            raise MessageError(f"malformed head: the control character 0x{wrong[0]:02x}")
+def _is_head(request: bytes) -> bool:
+    return request.startswith(b"HEAD ")
 
 
 def _fault_of(head: bytes) -> str:

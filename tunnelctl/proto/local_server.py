@@ -160,6 +160,7 @@ _STATUSES = {
     "dns_timeout": 504,
     "http_request_denied": 403,
     "destination_ip_prohibited": 403,
+    "connection_limit_reached": 503,
 }
 
 

@@ -6,6 +6,8 @@ says. Unlike in curl, a word out of place is an error, and what follows a # in p
 
 from __future__ import annotations
 
+import re
+
 from tunnelctl.record import NamedTuple
 
 TYPE_CHECKING = False
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIELDS = {"login": "login", "user": "login", "password": "password", "account": ""}  # keywords with a value, and what they fill
+_BLANKS = " \t\r\n\v\f"  # isspace() of C; a password may have a no-break space
+_END_OF_LINE = re.compile(r"\n")
+_END_OF_MACRO = re.compile(r"\n[ \t]*\r?\n")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}  # any other character behind a backslash stands for itself
 
 
@@ -36,9 +41,9 @@ class Entry(NamedTuple):
 
 
 def find_entry(text: str, host: str, user: str | None = None) -> Entry:
-    """The first entry for a host, and where there is a user, the first that is not another's. Raises MalformedNetrc."""
-    found = (entry for entry in read_entries(text) if entry.host == host.lower() and (user is None or entry.login in ("", user)))
-    return next(found, Entry(host))
+    """The first entry for a host that has a password, else the first; of a user, where there is one. Raises MalformedNetrc."""
+    found = [entry for entry in read_entries(text) if entry.host == host.lower() and (user is None or entry.login in ("", user))]
+    return next((entry for entry in found if entry.password), next(iter(found), Entry(host)))
 
 
 def read_entries(text: str) -> list[Entry]:
@@ -75,7 +80,7 @@ class _Words:
         """Each next word, in lower case, where a keyword is expected; comments are passed over."""
         while (word := self._next()) is not None:
             if word[:1] == "#":
-                self._skip_to("\n")
+                self._skip_to(_END_OF_LINE)
             else:
                 yield word.lower()
 
@@ -85,14 +90,14 @@ class _Words:
 
     def skip_macro(self) -> None:
         """A macro ends with an empty line."""
-        self._skip_to("\n\n")
+        self._skip_to(_END_OF_MACRO)
 
-    def _skip_to(self, end: str) -> None:
-        found = self._text.find(end, self._at)
-        self._at = len(self._text) if found < 0 else found
+    def _skip_to(self, end: re.Pattern[str]) -> None:
+        found = end.search(self._text, self._at)
+        self._at = found.start() if found else len(self._text)
 
     def _next(self) -> str | None:
-        while self._text[self._at : self._at + 1].isspace():
+        while self._at < len(self._text) and self._text[self._at] in _BLANKS:
             self._at += 1
         if self._at == len(self._text):
             return None
@@ -100,7 +105,7 @@ class _Words:
 
     def _plain(self) -> str:
         begin = self._at
-        while self._at < len(self._text) and not self._text[self._at].isspace():
+        while self._at < len(self._text) and self._text[self._at] not in _BLANKS:
             self._at += 1
         return self._text[begin : self._at]
 

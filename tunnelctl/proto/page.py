@@ -18,7 +18,8 @@ _CHARSET = re.compile(
     r"|gb18030|big5",
     re.IGNORECASE,
 )
-_WESTERN = ("us-ascii", "iso-8859-1")  # which are windows-1252 there, and on the web
+# What some of them are there, and on the web. (Python's utf-16 has to begin with a byte order mark.)
+_ON_THE_WEB = {"us-ascii": "windows-1252", "iso-8859-1": "windows-1252", "utf-16": "utf-16-le"}
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _DECLARED = re.compile(r"""(?i)charset\s*=\s*["']?([^\s;"'>]+)""")  # in Content-Type, or in a page's <meta>
 _META = 1024  # octets within which a page declares its encoding
@@ -74,11 +75,12 @@ def _decode(content: bytes, kind: str) -> str:
 
 def _declared(content: bytes, kind: str) -> str:
     """The encoding that Content-Type names, or the page itself; UTF-8 for want of one that is known."""
-    found = _DECLARED.search(kind) or _DECLARED.search(content[:_META].decode("latin-1"))
+    told = _DECLARED.search(kind)
+    found = told or _DECLARED.search(content[:_META].decode("latin-1"))
     name = found[1].lower() if found else ""
-    if not _CHARSET.fullmatch(name):
+    if not _CHARSET.fullmatch(name) or (told is None and name.startswith("utf-16")):  # a page whose ASCII was read is not UTF-16
         return "utf-8"
     try:
-        return codecs.lookup("windows-1252" if name in _WESTERN else name).name
+        return codecs.lookup(_ON_THE_WEB.get(name, name)).name
     except LookupError:  # ISO 8859 has no part 12
         return "utf-8"

@@ -36,7 +36,7 @@ def _fault(text: str) -> tuple[str, str] | None:
     if _has_variable(rest):
         return "it has the name of a variable in it, which nothing has replaced", "write the value itself"
     if " #" in rest or "\t#" in rest:
-        return "a comment stands behind it", "what reads the value knows no comments: leave it out"
+        return "a comment stands behind it", "comments are not allowed in the value: leave it out"
     if ";" in rest:
         return "a semicolon separates nothing here", "commas separate alternatives; a chain is -x, repeated"
     if text.partition("://")[2].lower().startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):

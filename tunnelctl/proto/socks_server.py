@@ -187,7 +187,7 @@ def _login(user: bytes, password: bytes) -> SocksLogin:
     try:
         return SocksLogin(user.decode(), password.decode())
     except UnicodeDecodeError:  # nobody's, for a users file is UTF-8
-        raise _Refused(bytes((LOGIN_VERSION, 1)), "its user or password is no UTF-8") from None
+        raise _Refused(bytes((LOGIN_VERSION, 1)), "its user or password is not valid UTF-8") from None
 
 
 def _text() -> Dialogue[bytes]:

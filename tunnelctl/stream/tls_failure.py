@@ -6,6 +6,7 @@ import ssl
 
 from tunnelctl.errors import NotTLS, TLSFailed, TunnelctlError, Unreachable, reason
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import WITHOUT_TLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Untrusted(ssl.SSLCertVerificationError):
 _CLOCK = "is the clock of this machine right?"
 _NAME = "is this the name that the certificate was issued for? The URL has to use it"
 _SCHEME = "are scheme and port right?"
-_PLAIN = "for a proxy that is meant to be without TLS, the URL is http://{peer}"
-_HUNG_UP = "it hangs up on a TLS greeting: if it is a proxy without TLS, its URL is http://{peer}"
+_PLAIN = WITHOUT_TLS
+_HUNG_UP = f"it hangs up on a TLS greeting; {WITHOUT_TLS}"
 _TRUST = "{flags}-cacert FILE names the authority to trust; or --proxy-pin {seen}, if a trusted source has the same"
 _CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
 _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
