@@ -285,7 +285,7 @@ def test_a_decision_of_serve_is_a_line(fields, line):
 @pytest.mark.parametrize(
     ("received", "ended_by", "advice"),
     [
-        (0, "target", ": `tunnelctl check` tells more, and many proxies let only TLS through"),
+        (0, "target", ": `tunnelctl check h:22` tells more, and many proxies let only TLS through"),
         (1, "target", ""),
         (0, "client", ""),
         (0, "tunnelctl", ""),

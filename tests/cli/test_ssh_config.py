@@ -176,7 +176,7 @@ def test_the_program_is_this_one(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "cause"),
     [
-        ((), "wants HOST, got nothing"),
+        ((), "missing argument HOST"),
         (("a b",), "a host or a pattern such as"),
         (('a"b',), "a host or a pattern such as"),
         (("a\nb",), "a host or a pattern such as"),

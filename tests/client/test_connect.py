@@ -276,7 +276,8 @@ def test_a_reset_is_a_broken_tunnel() -> None:
 
 NOTHING = (
     "tunnelctl: warning: tunnel to target.test:22 via proxy {}: ended by the proxy or the target after {} s, 0 bytes received: "
-    "many proxies let only TLS through, and some open a tunnel before they reach the target; `tunnelctl check` tells more"
+    "many proxies let only TLS through, and some open a tunnel before they reach the target; "
+    "`tunnelctl check target.test 22`, with the same flags for the proxy, tells more"
 )
 
 
@@ -337,7 +338,8 @@ def test_without_a_proxy_it_is_the_target() -> None:
             status, said = process.wait(program.SOON), process.stderr.read().decode()
     assert status == 0
     assert said.startswith(f"tunnelctl: warning: tunnel to {target.authority}: ended by the target after ")
-    assert said.endswith(" s, 0 bytes received: does it let this client in? `tunnelctl check` tells more\n")
+    hint = f"does it let this client in? `tunnelctl check {target.host} {target.port}` tells more"
+    assert said.endswith(f" s, 0 bytes received: {hint}\n")
 
 
 def test_a_file_that_was_sent_whole_expects_no_answer() -> None:
@@ -385,10 +387,11 @@ def test_after_a_while_it_is_silence_that_the_proxy_does_not_let_pass(monkeypatc
     finally:
         os.close(reader)
         os.close(writer)
-    assert str(warning["text"]).endswith("`tunnelctl check --idle` tells how long a tunnel may be silent")
+    hint = "`tunnelctl check --idle 1 target.test 22`, with the same flags for the proxy, tells how long a tunnel may be silent"
+    assert str(warning["text"]).endswith(f": {hint}")
 
 
-DROPPED = "many proxies let only TLS through, and some open a tunnel before they reach the target; `tunnelctl check` tells more"
+DROPPED = NOTHING.rpartition("received: ")[2]
 PAGED = "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"
 
 
@@ -754,7 +757,7 @@ def test_a_field_that_a_socks_proxy_cannot_be_told_is_warned_of_and_told_nobody_
     assert warning == {"text": f"proxy {proxy.authority} is told no --header: SOCKS has no fields"}
 
 
-HOST = "--header: the nearest proxy is told Host 'edge.example' in place of the target; RFC 9112 has the two alike"
+HOST = "--header: Host is 'edge.example' for the nearest proxy, and not the target, which RFC 9112 requires"
 
 
 def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> None:

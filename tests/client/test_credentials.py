@@ -12,7 +12,7 @@ from tunnelctl.client import credentials as credentials_module
 from tunnelctl.client.credentials import MAX_FILE, PASSWORD_VARIABLE, CredentialSource, Secret
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run
-from tunnelctl.errors import SettingsError, TunnelctlError, UsageProblem
+from tunnelctl.errors import SettingsError, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.proto.proxy_url import parse_proxy_url
 
 PLAIN = "http://proxy.test:3128"
@@ -493,5 +493,5 @@ def test_without_a_thread_the_login_is_at_fault(monkeypatch: pytest.MonkeyPatch)
         raise BusyResourceError("the system grants no further thread")
 
     monkeypatch.setattr(credentials_module, "to_thread", no_thread)
-    with pytest.raises(SettingsError, match="the system grants no further thread"):
+    with pytest.raises(Unreachable, match="the system grants no further thread"):
         run(source().find)

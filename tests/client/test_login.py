@@ -16,6 +16,7 @@ from tunnelctl.client.login import (
     BASIC,
     BEARER,
     DIGEST,
+    FIRST_STEP,
     MISSING,
     MISSING_LATER,
     MOST_LEGS,
@@ -23,6 +24,7 @@ from tunnelctl.client.login import (
     NO_CHALLENGE,
     NO_SCHEME,
     NTLM,
+    ONLY_BASIC,
     OTHER_SCHEME,
     TOKEN_WANTED,
     UNKNOWN,
@@ -408,6 +410,20 @@ def test_what_the_user_says_of_the_connection_stands() -> None:
 
 
 @pytest.mark.usefixtures("contexts")
+def test_a_first_leg_that_is_refused_is_not_called_an_unknown_scheme() -> None:
+    """A proxy that takes Kerberos alone; or a load balancer before it gives each request to another one."""
+    with Asking(wants("none", "NTLM"), keeps=True) as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == NO_LOGIN[FIRST_STEP].format(offered="ntlm")
+
+
+def test_of_many_schemes_the_first_are_named() -> None:
+    with Asking(lambda _: refusal(*(f"S{number}" for number in range(300)))) as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == NO_LOGIN[UNKNOWN].format(offered="s0 or s1 or s2 or others")
+
+
+@pytest.mark.usefixtures("contexts")
 def test_the_last_leg_is_a_no() -> None:
     with ntlm(b"one") as proxy:
         error = proxy.fails(proxy.login())
@@ -462,7 +478,8 @@ UNKNOWN_DIGEST = NONCE.format("n").replace("SHA-256", "X")
         ((UNKNOWN_DIGEST,), ANY, USER, UNKNOWN),
         (("Bearer realm=x",), ANY, USER, TOKEN_WANTED),
         (("Bearer realm=x",), ANY, None, TOKEN_WANTED),
-        ((BASIC_OFFER,), DIGEST, USER, OTHER_SCHEME),
+        ((BASIC_OFFER,), DIGEST, USER, ONLY_BASIC),
+        ((BASIC_OFFER, "NTLM"), DIGEST, USER, OTHER_SCHEME),
         (("Foo",), DIGEST, USER, UNKNOWN),
     ],
 )
@@ -507,7 +524,7 @@ def test_401_that_names_no_scheme_for_a_server_is_no_invitation() -> None:
 def test_a_scheme_that_is_named_and_not_offered() -> None:
     with Asking(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
         error = proxy.fails(proxy.login(BASIC))
-    assert error.hint == "it wants digest or negotiate authentication, not basic: leave --auth out"
+    assert error.hint == "it requires digest or negotiate authentication, not basic: leave --auth out"
 
 
 def test_without_a_ticket_it_says_how_to_get_one() -> None:

@@ -208,6 +208,23 @@ def test_names_in_via() -> None:
     assert not other.is_probe(Address(f"{detector.name}.invalid", 443))
 
 
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("tunnelctl-0123456789abcdef.invalid", True),
+        ("tunnelctl-0123456789abcde.invalid", False),
+        ("tunnelctl-0123456789abcdeg.invalid", False),
+        ("tunnelctl-0123456789abcdef.example", False),
+        ("a.tunnelctl-0123456789abcdef.invalid", False),
+        ("x-0123456789abcdef.invalid", False),
+        ("invalid", False),
+    ],
+)
+def test_a_probe_of_another_proxy_is_known_by_its_form(host: str, is_one: bool) -> None:
+    assert LoopDetector().is_any_probe(Address(host, 443)) is is_one
+    assert LoopDetector().is_any_probe(Address(f"{LoopDetector().name}.invalid", 443))
+
+
 def test_what_came_round_is_known_by_either() -> None:
     detector = LoopDetector()
     assert detector.came_round(TARGET, (f"1.1 {detector.name}",))

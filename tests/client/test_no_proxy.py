@@ -182,9 +182,20 @@ def test_whatever_has_a_meaning_is_not_told(no_proxy: str) -> None:
     ],
 )
 def test_what_has_no_meaning_is_told_once_and_obeyed_by_nobody(entry: str, cause: str) -> None:
-    assert unusable_entries(f"a.test,{entry};b.test") == [(entry, cause)]
+    shown = "http://***" if "://" in entry else entry
+    assert unusable_entries(f"a.test,{entry};b.test") == [(shown, cause)]
     for host in ("proxy.test", "10.0.0.5", "2001:db8::1"):
         assert exempting_entry(Address(host, 22), entry) == ""
+
+
+def test_a_password_in_it_is_not_shown_though_a_separator_has_cut_it_in_two() -> None:
+    shown = [entry for entry, _ in unusable_entries("http://u:can;ary@proxy.test:3128")]
+    assert shown == ["http://***", "***@proxy.test:3128"]
+
+
+@pytest.mark.parametrize(("entry", "target"), [("db:*", "db:22"), ("cafe:*", "cafe:443"), ("fd00:*", "[fd00::1]:22")])
+def test_a_name_of_hexadecimal_letters_is_no_address(entry: str, target: str) -> None:
+    assert exempting_entry(parse_authority(target), entry) == entry
 
 
 def test_a_name_is_judged_without_reading_a_network() -> None:
@@ -257,5 +268,5 @@ def test_no_text_raises(no_proxy: str) -> None:
     for host in ("target.test", "192.0.2.1", "2001:db8::1"):
         assert exempting_entry(Address(host, 22), no_proxy) in no_proxy
     for entry, cause in unusable_entries(no_proxy):
-        assert entry in no_proxy
+        assert entry.replace("***", "") in no_proxy
         assert cause

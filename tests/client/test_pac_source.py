@@ -86,6 +86,8 @@ def test_a_server_that_takes_too_long(server: str, monkeypatch: pytest.MonkeyPat
         ("http://127.0.0.1:1/", "it cannot be fetched: connection refused"),
         ("http://", "it cannot be fetched"),
         ("http://a:99999/", "it cannot be fetched"),
+        ("file://[x", "its URL cannot be one"),
+        ("ftp://[x/y", "its URL cannot be one"),
         ("http://a\x00b/", "its URL cannot be one"),
         ("ftp://a/b", "it can be a path, or a URL with http, https or file"),
         ("file://other.test/a", "it can be a path, or a URL with http, https or file"),

@@ -157,9 +157,9 @@ def test_credentials_that_were_sent_are_wrong(status: str) -> None:
             "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
         ),
         (NoLogin(NO_CHALLENGE, "", "digest"), "it names no scheme to log in with, and digest answers a challenge"),
-        (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it wants ntlm authentication, not basic: leave --auth out"),
-        (NoLogin(UNKNOWN, "foo or bar"), "it wants foo or bar authentication, which is not known here"),
-        (NoLogin(TOKEN_WANTED), "it wants a token: give --auth bearer and --proxy-password-file FILE, without a user"),
+        (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it requires ntlm authentication, not basic: leave --auth out"),
+        (NoLogin(UNKNOWN, "foo or bar"), "it requires foo or bar authentication, which tunnelctl does not have"),
+        (NoLogin(TOKEN_WANTED), "it requires a token: give --auth bearer and --proxy-password-file FILE, without a user"),
         (NoLogin("", "ntlm", "any", "install it"), "install it"),
     ],
 )
@@ -170,7 +170,7 @@ def test_why_there_is_no_login(why: NoLogin | None, hint: str) -> None:
 
 
 def test_a_scheme_that_was_sent_and_is_not_the_one_is_no_wrong_password() -> None:
-    assert login(NoLogin(OTHER_SCHEME, "ntlm", "basic"), SENT).hint.startswith("it wants ntlm authentication, not basic")
+    assert login(NoLogin(OTHER_SCHEME, "ntlm", "basic"), SENT).hint.startswith("it requires ntlm authentication, not basic")
 
 
 @pytest.mark.parametrize("status", [302, 511])

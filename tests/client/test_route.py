@@ -81,6 +81,11 @@ def test_not_where_something_else_decides(flags: tuple[str, ...], environ: dict[
     assert (route.unused, "http_proxy" in route.origin) == ("", False)
 
 
+def test_nor_where_no_proxy_would_have_exempted_the_target() -> None:
+    route = choose_route(TARGET, (), {"http_proxy": "http://a:1", "no_proxy": ".test"})
+    assert (route.chains, route.origin, route.unused) == (((),), "no_proxy has .test", "")
+
+
 @pytest.mark.parametrize("empty", ["", " ", "\r\n"])
 def test_an_empty_variable_counts_as_unset(empty: str) -> None:
     assert proxies(TUNNELCTL_PROXY=empty, https_proxy=empty, all_proxy="http://a:1") == ["http://a:1"]

@@ -23,6 +23,7 @@ from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import WITHOUT_TLS
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.dial import DialError
 from tunnelctl.stream.socket_stream import SocketStream
@@ -520,8 +521,7 @@ def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
         settings = TLSClient(peer.host, insecure=True)
         error = failed(Way(TARGET, (Hop(address, tls=settings),), timeout=BRIEF), TimedOut)
         assert error.what == f"waiting for TLS with proxy {peer.authority}"
-        hint = "it has said nothing to a TLS greeting: if it is a proxy without TLS, its URL is"
-        assert error.hint == f"{hint} http://{peer.authority}"
+        assert error.hint == f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=peer.authority)}"
         target = failed(Way(address, (), timeout=BRIEF, tls=settings._replace(flags="--tls")), TimedOut)
         assert target.hint == "it has said nothing to a TLS greeting; is the port right?"
 

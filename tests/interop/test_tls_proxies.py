@@ -11,6 +11,7 @@ from tests.peers.process import scratch_directory
 from tests.peers.program import Bytes, connect, echoed, started
 from tests.peers.proxies import Proxy, Tls
 from tests.peers.scripted import Conversation, ScriptedServer, sample
+from tunnelctl.proto.connect_client import WITHOUT_TLS
 
 Start = Callable[[Tls], AbstractContextManager[Proxy]]
 
@@ -158,7 +159,7 @@ def test_tls_on_a_port_where_nobody_answers_it(echo_target: ScriptedServer) -> N
     with proxies.tinyproxy() as plain:
         done = connect(plain._replace(scheme="https").url, echo_target.authority, "--timeout", "1")
     assert (done.returncode, done.stdout) == (75, b"")
-    said = f"it has said nothing to a TLS greeting: if it is a proxy without TLS, its URL is {plain.url}"
+    said = f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=plain.authority)}"
     assert done.stderr.decode().splitlines()[1] == f"hint: {said}"
 
 

@@ -86,7 +86,7 @@ def test_fuzz_a_pair_or_none(text):
 
 @pytest.mark.parametrize(("scheme", "named"), [("NTLM", "NTLM"), ("ntlm", "NTLM"), ("BEARER", "Bearer")])
 def test_a_scheme_that_is_not_offered_is_named(scheme, named):
-    assert wrong_with(f"{scheme} c2VjcmV0") == f"{named} is no login that this proxy offers"
+    assert wrong_with(f"{scheme} c2VjcmV0") == f"this proxy does not offer {named} authentication"
 
 
 @pytest.mark.parametrize("value", ["Basic !", "c2VjcmV0", "c2VjcmV0 x", "", "Digest x"])

@@ -53,7 +53,7 @@ def test_a_field_as_typed(text, field):
         ("X: a\0", "control"),
         ("X: \x1b[2J", "control"),
         ("X: \x7f", "control"),
-        ("X: \ud83d", "half a character"),
+        ("X: \ud83d", "an unpaired surrogate"),
     ],
 )
 def test_v17_a_field_that_cannot_be_sent(text, message):

@@ -137,7 +137,7 @@ def test_no_password_shows() -> None:
 
 def test_the_login_of_a_request() -> None:
     assert read_login(encode_basic("anna", "s3cret")) == LocalLogin("anna", "s3cret")
-    for nothing, details in ((None, "credentials are required"), ("Bearer x", "Bearer is no login that this proxy offers")):
+    for nothing, details in ((None, "credentials are required"), ("Bearer x", "this proxy does not offer Bearer authentication")):
         answer = read_login(nothing)
         assert isinstance(answer, Refusal)
         assert (answer.status, answer.details) == (407, details)

@@ -97,7 +97,7 @@ BAD = [
     (b"\x05\x01\x02\x01\x00\x00", LOGIN, b"\x01\x01", "wrong user or password"),
     (b"\x05\x01\x02\x05\x04anna\x06s3cret", LOGIN, b"\x01\x01", "not of version 1"),
     (b"\x05\x01\x02\x05\x04anna\x06s3cret", None, b"\x01\x01", "not of version 1"),
-    (b"\x05\x01\x02\x01\x02\xff\xfe\x01x", LOGIN, b"\x01\x01", "no UTF-8"),
+    (b"\x05\x01\x02\x01\x02\xff\xfe\x01x", LOGIN, b"\x01\x01", "not valid UTF-8"),
     # RFC 1928 section 6: 07 command, 08 kind of address, 01 all else
     (NO_LOGIN + b"\x05\x02\x00\x01", None, five(7), "another command"),
     (NO_LOGIN + b"\x05\x03\x00\x01", None, five(7), "another command"),

@@ -8,6 +8,7 @@ import pytest
 from tunnelctl.cli.flags import flags_of
 from tunnelctl.errors import NotTLS, TLSFailed, Unreachable
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import WITHOUT_TLS
 from tunnelctl.stream.tls_failure import _REASONS, _VERIFY, PlainHTTP, Untrusted, tls_error
 from tunnelctl.stream.tls_settings import TLSClient
 
@@ -105,6 +106,6 @@ def test_a_certificate_that_is_not_accepted_is_tls_all_the_same(error: ssl.SSLEr
 
 def test_leaving_tls_out_is_for_a_proxy_that_is_meant_to_be_without() -> None:
     answered = tls_error("proxy p:1", PlainHTTP(), PROXY, PEER)
-    assert answered.hint == "for a proxy that is meant to be without TLS, the URL is http://p:1"
+    assert answered.hint == WITHOUT_TLS.format(peer="p:1")
     left = tls_error("proxy p:1", ConnectionResetError(104, "Connection reset by peer"), PROXY, PEER)
-    assert left.hint == "it hangs up on a TLS greeting: if it is a proxy without TLS, its URL is http://p:1"
+    assert left.hint == f"it hangs up on a TLS greeting; {WITHOUT_TLS.format(peer='p:1')}"

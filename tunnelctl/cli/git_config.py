@@ -48,13 +48,8 @@ def ssh_command(hosts: list[str], settings: dict[str, str]) -> str:
 def shell_patterns(host: str) -> list[str]:
     """What `case` compares with a word that is HOST or USER@HOST. The remote command ends with a quote, and is never like one."""
     if host.startswith("*"):
-        return [f"*{_in_any_case(host[1:])}"]
-    return [_in_any_case(host), f"*{_in_any_case('@' + host)}"]
-
-
-def _in_any_case(text: str) -> str:
-    """A pattern of the shell for the text, as ssh compares names of hosts: without case."""
-    return "".join(f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else shlex.quote(char) for char in text)
+        return ["*" + (host[1:] and shlex.quote(host[1:]))]
+    return [shlex.quote(host), "*" + shlex.quote(f"@{host}")]
 
 
 def domain(host: str) -> str:

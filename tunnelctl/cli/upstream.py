@@ -42,7 +42,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         tunnel, _ = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect)
         tunnel.stream.close()
 
-    return Upstream(reach, detector.came_round, scheme_probe.run)
+    return Upstream(reach, detector.came_round, detector.is_any_probe, scheme_probe.run)
 
 
 def _unsaid(event: str, /, **fields: object) -> None:

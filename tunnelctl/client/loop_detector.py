@@ -33,6 +33,8 @@ PROBE_SECONDS = 3.0  # in a ring the answer comes within its round trips; withou
 
 MAX_TARGETS = 1000  # that are remembered; the oldest is forgotten
 
+_PREFIX, _BYTES, _HEX_DIGITS = "tunnelctl-", 8, "0123456789abcdef"  # of our name, and of the random number behind it
+
 _LOOPBACK = "127.0.0.1", "::1"
 
 Open = Callable[[Address], Awaitable[None]]
@@ -42,7 +44,7 @@ class LoopDetector:
     """For one program with its proxies; processes that are forked from it share what it finds."""
 
     def __init__(self) -> None:
-        self.name = f"tunnelctl-{os.urandom(8).hex()}"  # in Via, and in the probe; no other program has it
+        self.name = f"{_PREFIX}{os.urandom(_BYTES).hex()}"  # in Via, and in the probe; no other program has it
         self._host = f"{self.name}.invalid"  # RFC 6761 section 6.4: no name service has an address for it
         self._opening: dict[str, int] = {}  # by target
         self._reached: dict[str, float] = {}  # when a tunnel to the target stood, last
@@ -62,6 +64,13 @@ class LoopDetector:
     def has_passed(self, via: tuple[str, ...]) -> bool:
         """Whether a request with these values of Via has come through here before."""
         return any(self.name in value.replace(",", " ").split() for value in via)
+
+    @staticmethod
+    def is_any_probe(target: Address) -> bool:
+        """Whether it is a probe, of whichever proxy of this kind. It leads nowhere, so it goes on whatever the rules are."""
+        name, _, domain = target.host.rpartition(".")
+        start, dash, number = name.partition("-")
+        return domain == "invalid" and start + dash == _PREFIX and len(number) == 2 * _BYTES and not number.strip(_HEX_DIGITS)
 
     def came_round(self, target: Address, via: tuple[str, ...]) -> bool:
         """Whether a request has been here before, by its target and its values of Via."""

@@ -51,6 +51,9 @@ LINGER_BYTES = 1 << 20
 # sends at all (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
 HALF_CLOSED_SECONDS = 4.0
 
+# Rules do not keep back the question whether proxies lead to each other: a ring is found only where each of them passes it on.
+PROBE = Decision("probe for a ring of proxies")
+
 WRONG = "wrong user or password"  # never which of the two
 
 
@@ -307,7 +310,8 @@ class Session:
         if upstream.came_round(target, via):
             raise _Refused(refusal.loop_detected(), "came round")
         policy = self._service.policy.now.for_client(account.user, self._host)
-        decision = policy.before_lookup(target) or policy.judge_name(target)
+        probe = upstream.is_probe(target)
+        decision = PROBE if probe else policy.before_lookup(target) or policy.judge_name(target)
         if decision.refusal is not None:
             raise _Refused(decision.refusal, decision.rule)
         # Where a name leads is for the next proxy to know; if it is here, that request comes round.
@@ -318,6 +322,9 @@ class Session:
             stream, early, account.address = await upstream.reach(target, via)
         except TunnelctlError as error:
             raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
+        if probe:  # a name service that answers with an address of its own for every name makes no target of it
+            stream.close()
+            raise _Refused(refusal.dns_error(), PROBE.rule)
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
         return stream, early
 

@@ -22,11 +22,13 @@ class Upstream(NamedTuple):
     """The way through the next proxy.
 
     came_round: whether a request has been here before, by its target and its values of Via
+    is_probe: whether a target is no target, but asks whether the proxies of a ring lead to each other
     helper: runs beside the sessions
     """
 
     reach: Reach
     came_round: Callable[[Address, tuple[str, ...]], bool]
+    is_probe: Callable[[Address], bool]
     helper: Callable[[], Coroutine[None, None, None]]
 
 
