@@ -42,6 +42,14 @@ def test_command_lines_are_understood(line):
             parse_rule(text)
 
 
+def test_no_command_fetches_a_package_of_our_name_from_an_index():
+    """Whatever is there under that name is not ours."""
+    pages = (README, *(path.read_text() for path in (ROOT / "man").iterdir() if path.suffix in (".1", ".5", ".7")))
+    assert not [
+        line for text in pages for line in re.findall(r".*\b(?:install|download) tunnelctl\b.*", text) if "install ." not in line
+    ]
+
+
 def test_links():
     targets = re.findall(r"\]\(([^)#]+)\)", README)
     assert targets

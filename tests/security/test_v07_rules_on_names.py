@@ -115,7 +115,7 @@ def test_every_spelling_of_a_name_is_one_name(labels: list[str], random: "object
 
 
 SEARCHED = """
-import socket, sys, threading
+import socket, subprocess, sys, threading
 from tests.server.harness import Proxy, Trap
 
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -143,6 +143,11 @@ with Trap() as trap, Proxy("127.0.0.0/8:*", "*:*", deny=("*.corp.test:*",)) as p
     hosts = ("secret.corp.test", "secret", "secret.", "SECRET", "secret.corp")
     print(*(proxy.refusal(f"{host}:{trap.port}").status for host in hosts))
     print(*(record["target"].rpartition(":")[0] for record in proxy.wait_for_records(5)))
+policy = sys.argv[1]
+for name in ("secret.corp.test", "secret", "one.example"):
+    done = subprocess.run([sys.executable, "-m", "tunnelctl", "check-policy", policy, name, "443"], capture_output=True, timeout=20)
+    print(done.returncode, end=" ")
+print()
 print(*sorted(set(asked)))
 """
 
@@ -152,9 +157,11 @@ def test_h5_a_search_list_leads_past_no_rule(tmp_path: Path) -> None:
     """Hosts get one from DHCP, and pods have three, with ndots:5: a short name would reach what the long one is denied."""
     (tmp_path / "resolv.conf").write_text("search corp.test test\noptions ndots:5\nnameserver 127.0.0.77\n")
     script = f'ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
-    command = ["unshare", "-rmn", "sh", "-c", script, "sh", sys.executable, "-c", SEARCHED]
+    (tmp_path / "policy.toml").write_text('[[allow]]\ntargets = ["127.0.0.0/8:*"]\n[[deny]]\ntargets = ["*.corp.test:*"]\n')
+    command = ["unshare", "-rmn", "sh", "-c", script, "sh", sys.executable, "-c", SEARCHED, str(tmp_path / "policy.toml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
-    statuses, logged, asked = done.stdout.splitlines()
+    statuses, logged, judged, asked = done.stdout.splitlines()
     assert statuses == "403 502 502 502 502", done.stderr
     assert logged == "secret.corp.test secret secret secret secret.corp"
-    assert asked == "secret secret.corp"
+    assert judged == "69 68 0 ", "check-policy looks names up as serve does"
+    assert asked == "one.example secret secret.corp"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import Recorder
-from tests.peers.process import wait_until
+from tests.peers.process import free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
@@ -103,6 +103,17 @@ def test_what_the_next_one_says_is_told_in_our_words(answer: bytes, status: int,
         assert "proxy-authenticate" not in str(told.fields).lower()
         (record,) = proxy.wait_for_records(1)
         assert record["rule"].startswith("next proxy: ")
+
+
+def test_h2_a_name_at_our_own_port_is_for_the_next_one_to_look_up() -> None:
+    port = free_port()
+    with before(lambda peer: (peer.accept_tunnel(), echo(peer)), listen=(f"0.0.0.0:{port}",), open_proxy=True) as (
+        next_proxy,
+        proxy,
+    ):
+        with proxy.tunnel(f"inner.test:{port}") as client:
+            assert client.echoes()
+        assert len(next_proxy.heads) == 1
 
 
 def test_a_next_one_that_is_down() -> None:

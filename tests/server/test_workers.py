@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
     SECONDS,
     Client,
+    basic,
+    blackhole,
     cheap_hashes,  # noqa: F401  (a fixture)
     connect_request,
     digest_users_file,
@@ -376,8 +378,11 @@ def somebody_else_binds(address: tuple[str, int] | str) -> bool:
         return True
 
 
-def test_l7_the_port_is_never_free_and_nobody_is_refused_although_all_workers_die() -> None:
-    """Clients that come between two of them wait in the queue of the supervisor, and are served by the next one."""
+def test_l7_the_port_is_never_free_and_who_comes_is_served_although_all_workers_die() -> None:
+    """Clients that come between two of them wait in the queue of the supervisor, and are served by the next one.
+
+    Not those of the few milliseconds before it listens: they lay in the queue of the one that died.
+    """
     with ScriptedServer(echo) as target, workers("--drain", "0") as serve:
         for _ in range(3):
             before = serve.pids()
@@ -429,12 +434,12 @@ def test_the_next_one_may_have_the_port_of_one_that_drains() -> None:
 # --- what they count together
 
 
-def opened(serve: Workers, target: ScriptedServer, count: int, source: str = "") -> tuple[list[Client], list[int]]:
+def opened(serve: Workers, target: ScriptedServer, count: int, *fields: str) -> tuple[list[Client], list[int]]:
     """Asks for as many tunnels; those that were granted, and the status of each answer."""
     clients, statuses = [], []
     for _ in range(count):
-        client = serve.client(source)
-        client.send(connect_request(target.authority))
+        client = serve.client()
+        client.send(connect_request(target.authority, *fields))
         statuses.append(int(client.head()[9:12]))
         if statuses[-1] == 200:
             clients.append(client)
@@ -460,6 +465,27 @@ def test_caps_hold_over_all_workers(flag: str, refusal: int) -> None:
         assert statuses.count(200) == len(again)
         for client in (*clients, *again):
             client.sock.close()
+
+
+def test_a_cap_on_a_user_holds_over_all_workers(tmp_path: Path) -> None:
+    flags = ("--max-per-user", "3", "--users", users_file(tmp_path, alice="a-pw", bob="b-pw"))
+    with ScriptedServer(echo) as target, workers("--workers", "3", "--drain", "0", *flags) as serve:
+        alices, statuses = opened(serve, target, 12, basic("alice", "a-pw"))
+        assert statuses == [200] * 3 + [429] * 9
+        bobs, statuses = opened(serve, target, 4, basic("bob", "b-pw"))
+        assert statuses == [200] * 3 + [429]
+        for client in (*alices, *bobs):
+            client.sock.close()
+
+
+def test_a_cap_on_dials_holds_over_all_workers() -> None:
+    with ScriptedServer(echo) as target, blackhole() as port, ExitStack() as stack:
+        serve = stack.enter_context(workers("--workers", "3", "--drain", "0", "--max-dials", "2"))
+        for _ in range(2):
+            client = serve.client()
+            stack.callback(client.sock.close)
+            client.send(connect_request(f"127.0.0.1:{port}"))
+        wait_until(lambda: opened(serve, target, 12)[1] == [503] * 12, SECONDS, "both dials")
 
 
 def free(serve: Workers, target: ScriptedServer) -> bool:

@@ -12,6 +12,12 @@ def own(*listeners: tuple[str, int]) -> OwnPorts:
     return OwnPorts([ListenAddress(*listener) for listener in listeners])
 
 
+def test_h2_a_name_is_no_question_for_it() -> None:
+    """bind(2) is asked about addresses; the C library would look a name up first, with the whole program waiting."""
+    with pytest.raises(ValueError, match="no IP address"):
+        own(("0.0.0.0", 443)).contains("name.example", 443)
+
+
 @pytest.mark.parametrize(
     ("listener", "host", "contained"),
     [

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from errno import ECONNABORTED, ECONNRESET
 from pathlib import Path
+from socket import AF_INET
 from typing import Any
 
 import pytest
@@ -13,13 +14,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.peers import certificates
-from tests.peers.process import path_of
+from tests.peers.process import end, path_of, started_on_a_port
 from tests.server.harness import Proxy
 from tests.stream.ends import End, FarSocket, Make, go, kinds, lines, make_end, tcp_pair, tls, tls_1_2, tls_server
-from tunnelctl.engine.kernel import Nursery, checkpoint
+from tunnelctl.engine.kernel import Nursery, checkpoint, fail_after
+from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable
 from tunnelctl.proto.pin import parse_pin, pin_of
 from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.dial import dial
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.tls import FILL, RECORDS_A_TURN, Facts, TLSStream, accept_tls, answers_tls, start_tls
 from tunnelctl.stream.tls_failure import Untrusted, tls_error
@@ -326,8 +329,8 @@ def test_the_chain_up_to_the_authority_is_told_where_it_was_verified(
     chain = (certificates.HOST, "a department", "tunnelctl's tests")
     assert stream.facts().chain == (chain if verified else ())
     assert stream.facts()._replace(chain=()) == OlderPython(stream).facts()
-    for end in ends:
-        end.close()
+    for each_end in ends:
+        each_end.close()
 
 
 class OlderPython:
@@ -638,6 +641,35 @@ def test_p1_a_client_that_renegotiates_is_answered(files: certificates.Certifica
                 assert b"no renegotiation" in client.stderr.read()
             finally:
                 client.kill()
+
+
+@pytest.mark.peer("openssl")
+def test_p1_a_server_that_renegotiates_is_answered_and_said_to_do_so(files: certificates.Certificates) -> None:
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        words = ["s_server", "-tls1_2", "-accept", f"127.0.0.1:{port}", "-cert", str(files.server[0]), "-key", str(files.server[1])]
+        return subprocess.Popen(
+            [path_of("openssl"), *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    server, port = started_on_a_port(start)
+
+    async def main() -> None:
+        stream = await start_tls(await dial([SocketAddress(AF_INET, "127.0.0.1", port)], 0.0, 8.0), settings(files))
+        try:
+            assert server.stdin is not None
+            server.stdin.write(b"r\n")
+            server.stdin.flush()
+            with fail_after(8.0), pytest.raises(ConnectionAbortedError, match="it requires a renegotiation"):
+                await stream.receive_some()
+        finally:
+            stream.close()
+
+    try:
+        go(main)
+    finally:
+        end(server)
+        assert server.stdin is not None
+        server.stdin.close()
 
 
 def test_a_server_takes_no_cipher_of_tls_1_2_without_aead(files: certificates.Certificates) -> None:

@@ -1,11 +1,12 @@
 """`tunnelctl check-policy`: what `serve` would decide, and why; the decision itself is proto.policy's."""
 
 import json
-import socket
 from typing import NamedTuple
 
 from tunnelctl.cli.console import write_stdout
 from tunnelctl.cli.values import read_target
+from tunnelctl.engine.kernel import run
+from tunnelctl.engine.resolver import complete_names_only, resolve
 from tunnelctl.errors import AddressError, NameNotFound, UsageProblem
 from tunnelctl.proto.address import Address, is_ip, parse_host
 from tunnelctl.proto.policy import Decision, Policy, client_network, explain
@@ -65,11 +66,12 @@ def _judge(policy: Policy, options: CheckOptions, target: Address) -> list[Verdi
 
 
 def _look_up(target: Address) -> list[str]:
+    complete_names_only()
     try:
-        found = socket.getaddrinfo(target.host.encode("ascii"), target.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        found = run(lambda: resolve(target.host, target.port))
     except (OSError, UnicodeError) as error:
         raise NameNotFound(f"name {target.host}", "it has no address", "give an address to judge by that") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return [address.host for address in found]
 
 
 def _demands(decision: Decision) -> list[str]:

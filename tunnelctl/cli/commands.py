@@ -55,7 +55,7 @@ COMMANDS = (
         "So a program that cannot log in to a proxy works behind one that demands it.",
         (
             ("tunnelctl run -x http://proxy:3128 --proxy-user me -- curl https://example.com", "the login is ours"),
-            ("tunnelctl run -- pip download tunnelctl", "through the proxy of the environment"),
+            ("tunnelctl run -- git clone https://git.example.com/project", "through the proxy of the environment"),
             ("tunnelctl run -L 5432:db.example.com:5432 -- psql -h 127.0.0.1", "with a port of its own"),
         ),
     ),

@@ -14,7 +14,7 @@ from errno import ECONNABORTED, ECONNRESET
 from tunnelctl.engine.kernel import checkpoint
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
-from tunnelctl.stream.tls_failure import PlainHTTP, Untrusted, cause_of
+from tunnelctl.stream.tls_failure import PlainHTTP, Renegotiation, Untrusted, cause_of
 from tunnelctl.stream.tls_settings import TLSClient, check_pin, client_context
 
 TYPE_CHECKING = False
@@ -387,7 +387,9 @@ def _verified(session: ssl.SSLObject) -> list[Any]:
 
 
 def _broken(error: ssl.SSLError) -> OSError:
-    """As the contract has it, and without OpenSSL's own way to put things."""
+    """As the contract has it, and without OpenSSL's own way to put things. Of a session whose handshake is done."""
+    if error.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+        error = Renegotiation(*error.args)
     broken = ConnectionAbortedError(ECONNABORTED, cause_of(error))
     broken.__cause__ = error
     return broken

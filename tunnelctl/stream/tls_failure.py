@@ -26,6 +26,10 @@ class PinMismatch(ssl.SSLError):
         self.seen = seen
 
 
+class Renegotiation(ssl.SSLError):
+    """The peer asked for a new handshake (HelloRequest of TLS 1.2), was told no, and ended it with handshake_failure."""
+
+
 class Untrusted(ssl.SSLCertVerificationError):
     """The certificate of a server was not accepted."""
 
@@ -140,6 +144,8 @@ def _instead(settings: TLSClient | None, seen: str) -> dict[str, str]:
 def _explained(error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, PlainHTTP):
         return _PLAIN_HTTP
+    if isinstance(error, Renegotiation):
+        return "it requires a renegotiation, which tunnelctl does not do", "TLS 1.3 has none: can the peer speak that?"
     if isinstance(error, PinMismatch):
         return f"its certificate is not the pinned one, but {error.seen}", "if that is the right one, {flags}-pin takes it"
     if isinstance(error, ssl.SSLCertVerificationError):
