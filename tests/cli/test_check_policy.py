@@ -60,10 +60,10 @@ def test_what_is_allowed(policy, said):
         "8.8.8.8: allowed by: allow *:443 (web)\n"
         "  allow *:443 (web): must carry TLS, or it is cut\n"
         "  report *:443 (later): must carry TLS with the target as its server name, or it is recorded\n"
-        "  not deny evil.test:* (evil): another host\n"
-        "  not deny 198.51.100.0/24:* (evil): another address\n"
-        "  not allow *.example.test:22 (ssh): another port\n"
-        "  not report 8.8.4.0/24:* (line 17): another address\n"
+        "  no match: deny evil.test:* (evil): another host\n"
+        "  no match: deny 198.51.100.0/24:* (evil): another address\n"
+        "  no match: allow *.example.test:22 (ssh): another port\n"
+        "  no match: report 8.8.4.0/24:* (line 17): another address\n"
     ]
 
 
@@ -84,8 +84,8 @@ def test_who_asks(policy, said, monkeypatch):
     first, second, *_ = said[0].splitlines()
     assert first == "allowed: alice at 192.0.2.7 to a.example.test:22"
     assert second == "8.8.8.8: allowed by: allow *.example.test:22 (ssh)"
-    assert "  not allow *.example.test:22 (ssh): another client\n" in said[2]
-    assert "  not allow *.example.test:22 (ssh): nobody is logged in\n" in said[3]
+    assert "  no match: allow *.example.test:22 (ssh): another client\n" in said[2]
+    assert "  no match: allow *.example.test:22 (ssh): nobody is logged in\n" in said[3]
 
 
 def test_each_address_of_a_name_is_judged(policy, said, monkeypatch):

@@ -90,7 +90,7 @@ def _text(options: CheckOptions, target: Address, allowed: bool, verdicts: list[
         decision = verdict.decision
         lines.append(f"{verdict.ip or target.host}: {'allowed' if decision.allowed else 'refused'} by: {decision.rule}")
         lines += [f"  {told}" for told in (*decision.reports, *_demands(decision))]
-        lines += [f"  not {rule}: {reason}" for rule, reason in verdict.reasons]
+        lines += [f"  no match: {rule}: {reason}" for rule, reason in verdict.reasons]
     return "\n".join(lines) + "\n"
 
 
