@@ -10,6 +10,7 @@ from tests.proto.client_hellos import (
     RETRY_RANDOM,
     application_data,
     body,
+    extension,
     hello,
     message,
     named,
@@ -19,12 +20,13 @@ from tests.proto.client_hellos import (
 )
 from tests.proto.feeding import bounded, cut, octets
 from tunnelctl.proto.client_hello import ENDED, MALFORMED, MAX_HELLO, NO_TLS, TOO_LONG, ClientHello, NoClientHello
-from tunnelctl.proto.hello_watch import HelloWatch
+from tunnelctl.proto.hello_watch import MAX_SKIPPED, TOO_MANY, HelloWatch
 
 FIRST, SECOND = named("a.example"), named("b.example")
 A, B = ClientHello("a.example"), ClientHello("b.example")
 RETRY, ANSWER = server_hello(RETRY_RANDOM), server_hello()
 ALERT = records(b"\x01\x5a", kind=21)  # user_canceled, a warning
+EMPTY, EMPTY_DATA = b"\x16\x03\x03\0\0", b"\x17\x03\x03\0\0"  # records without content
 FINISH = records(message(bytes(60), kind=16))  # ClientKeyExchange, with which TLS 1.2 goes on
 
 
@@ -126,6 +128,9 @@ def test_there_is_no_third() -> None:
         (named("b.example", size=30)[:35] + application_data(), NoClientHello(MALFORMED)),
         (named("b.example", size=30)[:35] + b"junk", NoClientHello(MALFORMED)),
         (records(b"\1" + (MAX_HELLO + 1).to_bytes(3, "big")), NoClientHello(TOO_LONG)),
+        (EMPTY, NoClientHello(MALFORMED)),  # some servers skip it, and would take a hello behind it
+        (EMPTY + SECOND, NoClientHello(MALFORMED)),
+        (CHANGE_CIPHER_SPEC + records(b"\1") + EMPTY, NoClientHello(MALFORMED)),
     ],
 )
 def test_what_begins_as_a_second_one_and_is_none(second: bytes, found: NoClientHello) -> None:
@@ -133,6 +138,29 @@ def test_what_begins_as_a_second_one_and_is_none(second: bytes, found: NoClientH
         heard, watch = watched(*pieces)
         assert heard == [A, found]
         assert (watch.over, watch.pending) == (True, 0)
+
+
+def test_a_second_one_is_measured_like_the_first_with_the_heads_of_its_records() -> None:
+    """So what is pending, and held, is bounded, however small the records are."""
+    content = message(body(extension(21, bytes(20000))))
+    at_most = len(FIRST) + MAX_HELLO
+    for size, outcome in ((1, NoClientHello(TOO_LONG)), (2, NoClientHello(TOO_LONG)), (3, ClientHello(""))):
+        data = FIRST + records(content, size)
+        assert (len(data) > at_most) is (size < 3)
+        found, watch = watched(*cut(data, range(0, len(data), 1000)))
+        assert found == [A, outcome]
+        found, watch = watched(data[:at_most])
+        assert watch.pending <= MAX_HELLO
+        assert watch.over
+
+
+@pytest.mark.parametrize("record", [EMPTY_DATA, application_data(1), CHANGE_CIPHER_SPEC, ALERT])
+def test_a_second_one_is_looked_for_behind_so_many_records_and_no_more(record: bytes) -> None:
+    """It would cost the others their turns. And to look no further is not to let anything pass, for a server might take it."""
+    assert watched(FIRST + MAX_SKIPPED * record + SECOND)[0] == [A, B]
+    for pieces in ([FIRST, (MAX_SKIPPED + 1) * record + SECOND], octets(FIRST + (MAX_SKIPPED + 1) * record + SECOND)):
+        found, watch = watched(*pieces)
+        assert (found, watch.over, watch.pending) == ([A, NoClientHello(TOO_MANY)], True, 0)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +231,15 @@ def test_an_answer_that_is_not_complete_decides_nothing(answer: bytes) -> None:
     assert not watch.over
 
 
+@pytest.mark.parametrize("record", [EMPTY, EMPTY_DATA, ALERT])
+def test_no_server_says_so_much_before_it_answers(record: bytes) -> None:
+    watch = first_seen()
+    watch.feed_server(MAX_SKIPPED * record)
+    assert not watch.over
+    watch.feed_server(record)
+    assert watch.over
+
+
 def test_what_the_server_says_before_the_first_hello_is_no_answer_to_it() -> None:
     watch = HelloWatch()
     watch.feed_server(b"220 mail.example.com\r\n")
@@ -240,6 +277,7 @@ PIECES = st.sampled_from(
         b"junk",
         named("b.example", size=5),
         b"\x16",
+        EMPTY,
         b"",
     ]
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.tools import bounded
 from tests.peers import browser, certificates
 from tests.peers.https import make_certificate, web_server
 from tests.peers.openssh import sshd
@@ -25,6 +26,8 @@ from tests.proto.client_hellos import (
     CHROMIUM,
     RETRY_RANDOM,
     application_data,
+    body,
+    extension,
     hello,
     message,
     named,
@@ -34,7 +37,9 @@ from tests.proto.client_hellos import (
 )
 from tests.server.harness import SECONDS, Client, Proxy, connect_request
 from tests.server.inspecting import NAME, end_of, is_cut, names, proxy_with, rules, silent  # noqa: F401  (an automatic fixture)
-from tunnelctl.proto.client_hello import ENDED, MAX_HELLO, TOO_LONG
+from tunnelctl.engine.kernel import Nursery, checkpoint
+from tunnelctl.proto.client_hello import ENDED, MALFORMED, MAX_HELLO, TOO_LONG
+from tunnelctl.proto.hello_watch import TOO_MANY
 from tunnelctl.proto.policy import Demand
 from tunnelctl.server import inspection
 from tunnelctl.stream.contract import Stream
@@ -166,6 +171,23 @@ def test_who_ends_behind_the_first_hello_ends_cleanly(tmp_path: Path, kind: str)
     assert (end["cause"], end["cut_by"], end["reports"]) == ("eof", "", [])
 
 
+@pytest.mark.parametrize(
+    ("flood", "seen"),
+    [
+        (b"\x16\x03\x03\0\1\1" + b"\x16\x03\x03\0\0" * 100_000, MALFORMED),
+        (records(message(body(extension(21, bytes(60_000)))), size=1), TOO_LONG),
+        (b"\x17\x03\x03\0\0" * 100_000, TOO_MANY),
+    ],
+    ids=["empty", "small", "data"],
+)
+def test_who_pours_records_behind_the_first_hello_is_cut(tmp_path: Path, flood: bytes, seen: str) -> None:
+    with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "sni") as proxy:
+        with proxy.tunnel(f"{NAME}:{target.port}") as client, pytest.raises(ConnectionError):
+            client.send(named(NAME) + flood)
+            client.rest()
+        assert end_of(proxy)["seen"] == seen
+
+
 def test_a_server_that_speaks_first_is_heard_and_the_client_is_cut_by_what_it_says(tmp_path: Path) -> None:
     def banner(peer: Conversation) -> None:
         peer.send(b"220 mail.example.com\r\n")
@@ -203,8 +225,13 @@ class Wire(Stream):
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.told = b""
+        self.most = 0  # asked for at once
+
+    async def wait_readable(self) -> None:
+        pass
 
     def receive_nowait(self, limit: int) -> bytes | None:
+        self.most = max(self.most, limit)
         return self.sent.pop(0) if self.sent else None
 
     def send_nowait(self, data: bytes | memoryview) -> int:
@@ -256,6 +283,39 @@ def test_what_is_not_of_a_hello_is_not_held() -> None:
     assert client.receive_nowait(65536) == (first + application_data())[40:]
     assert client.receive_nowait(65536) == second + b"tunnel"
     assert client.socket_fd() == 99
+
+
+def test_the_others_have_their_turns_while_a_hello_comes_piece_by_piece() -> None:
+    """Each of them is there at once, so nothing has to be waited for."""
+
+    async def main() -> int:
+        wire, client = inspected(CUT)
+        data, turns = named(NAME), 0
+        wire.sent = [data[at : at + 1] for at in range(len(data))]
+
+        async def other() -> None:
+            nonlocal turns
+            while wire.sent:
+                turns += 1
+                await checkpoint()
+
+        async with Nursery() as nursery:
+            nursery.start_soon(other)
+            assert await client.receive_some() == data
+        return turns
+
+    assert bounded(main) >= len(named(NAME)) - 2
+
+
+@pytest.mark.usefixtures("clock")
+def test_as_long_as_it_looks_it_reads_small_pieces() -> None:
+    wire, client = inspected(CUT)
+    wire.sent = [named(NAME), server_hello(), b"x"]
+    assert client.receive_nowait(65536) == named(NAME)
+    assert wire.most == inspection.PIECE
+    assert client.receive_nowait(65536) == server_hello()  # no client says that: it is left alone
+    assert client.receive_nowait(65536) == b"x"
+    assert wire.most == 65536
 
 
 @pytest.mark.usefixtures("clock")

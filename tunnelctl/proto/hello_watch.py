@@ -8,6 +8,9 @@ another.
 A client need not wait for the HelloRetryRequest, and may send records of other types between its hellos, which servers skip:
 ChangeCipherSpec, early data (section 4.2.10), alerts. So a second hello is looked for until the server has answered with something
 else, or a record has come that no server would skip: then it would take a hello for an error, as it would a third one.
+
+No client needs many records before it has an answer. One that sends more than MAX_SKIPPED is taken for one that hides a second
+hello behind them: where the search ended without a verdict, that hello would pass unread.
 """
 
 from collections.abc import Iterator
@@ -34,6 +37,11 @@ _KINDS = _SKIPPED | {HANDSHAKE}
 _MAX_RECORD = (1 << 14) + 2048  # of ciphertext in TLS 1.2 (RFC 5246 section 6.2.3); TLS 1.3 has less
 _NO_RECORD = -1
 
+# Records that either side may send before the answer. OpenSSL and BoringSSL skip 32 empty ones in a row, and 16 KiB of early data
+# unless told otherwise: this allows for that much in pieces of 16 octets. All of them are looked at in a few milliseconds.
+MAX_SKIPPED = 1024
+TOO_MANY = f"more than {MAX_SKIPPED} records after a ClientHello"
+
 _SERVER_HELLO = 2
 _RANDOM = slice(MESSAGE_HEAD + 2, MESSAGE_HEAD + 2 + 32)  # in a ServerHello, behind its head and the version
 # A HelloRetryRequest is a ServerHello with this random: SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3).
@@ -51,6 +59,7 @@ class HelloWatch:
         self._first: ClientHelloReader | None = ClientHelloReader()
         self._records = _Records()
         self._message = bytearray()  # a second hello, as far as it has come
+        self._heads = self._skipped = 0  # records that a second hello may be in, and others, behind the first
         self._answer = _ServerAnswer()
         self._fed = self._cleared = 0  # octets of the client; of them those before any hello that is not complete
         self.over = False
@@ -110,24 +119,37 @@ class HelloWatch:
                 self._stop()
             else:
                 self._cleared = base + self._records.taken
+                yield from self._skip(piece)
             if self.over:
                 return
         if not self._message and self._records.may_be_skipped:
             self._cleared = self._fed
 
+    def _skip(self, piece: memoryview) -> Iterator[Hello]:
+        """Takes a piece of a record that holds no hello."""
+        if not piece:  # the head of the record
+            self._skipped += 1
+            if self._skipped > MAX_SKIPPED:
+                yield NoClientHello(TOO_MANY)
+                self._stop()
+
     def _handshake(self, piece: memoryview) -> Iterator[Hello]:
-        """Takes content of a handshake record."""
+        """Takes a piece of a handshake record."""
+        if not piece:  # the head of the record
+            self._heads += 1
+            if not self._records.left:  # RFC 8446 section 5.1: none is empty
+                yield NoClientHello(MALFORMED)
+                self._stop()
+            return
         message = self._message
         message += piece
-        if not message:  # the head of the record
-            return
-        length = MESSAGE_HEAD + int.from_bytes(message[1:MESSAGE_HEAD], "big")
+        length = MESSAGE_HEAD + int.from_bytes(message[1:MESSAGE_HEAD], "big") if len(message) >= MESSAGE_HEAD else MESSAGE_HEAD
         if message[0] != CLIENT_HELLO:
             self._stop()
-        elif len(message) >= MESSAGE_HEAD and length > MAX_HELLO:
+        elif length + self._heads * RECORD_HEAD > MAX_HELLO:  # the first one is measured with the heads of its records, too
             yield NoClientHello(TOO_LONG)
             self._stop()
-        elif len(message) >= max(length, MESSAGE_HEAD):
+        elif len(message) >= length:
             yield parse_hello(bytes(message[MESSAGE_HEAD:length]))
             self._stop()
 
@@ -146,14 +168,14 @@ class _Records:
 
     def __init__(self, kind: int = 0, left: int = 0) -> None:
         """kind, left: type of the record that octets begin in the middle of, and how many of it are to come"""
-        self._kind, self._left = kind, left
+        self._kind, self.left = kind, left
         self._head = bytearray()  # of the next one, as far as it has come
         self.taken = 0
 
     @property
     def may_be_skipped(self) -> bool:
         """Whether the record that has begun is of a type that holds no hello. True between two records."""
-        kind = self._head[0] if self._head else self._kind if self._left else 0
+        kind = self._head[0] if self._head else self._kind if self.left else 0
         return kind != HANDSHAKE
 
     def feed(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -162,11 +184,11 @@ class _Records:
         Behind _NO_RECORD there is nothing to be had.
         """
         while data:
-            size = min(len(data), self._left or RECORD_HEAD - len(self._head))
+            size = min(len(data), self.left or RECORD_HEAD - len(self._head))
             piece, data = data[:size], data[size:]
             self.taken += size
-            if self._left:
-                self._left -= size
+            if self.left:
+                self.left -= size
                 yield self._kind, piece
             elif not self._take_head(piece):
                 yield _NO_RECORD, data[:0]
@@ -180,9 +202,9 @@ class _Records:
         if head[0] not in _KINDS or (len(head) > 1 and head[1] != 3):
             return False
         if len(head) == RECORD_HEAD:
-            self._kind, self._left = head[0], int.from_bytes(head[3:], "big")
+            self._kind, self.left = head[0], int.from_bytes(head[3:], "big")
             head.clear()
-        return self._left <= _MAX_RECORD
+        return self.left <= _MAX_RECORD
 
 
 class _ServerAnswer:
@@ -191,6 +213,7 @@ class _ServerAnswer:
     def __init__(self) -> None:
         self._records = _Records()
         self._message = bytearray()
+        self._heads = 0  # of records, which no server sends many of before it answers
         self.is_retry: bool | None = None
 
     def feed(self, data: memoryview) -> None:
@@ -200,7 +223,8 @@ class _ServerAnswer:
                 self._message += piece
             elif kind == _NO_RECORD or self._message:
                 self.is_retry = False
-            if self._message and self._message[0] != _SERVER_HELLO:
+            self._heads += not piece
+            if self._heads > MAX_SKIPPED or (self._message and self._message[0] != _SERVER_HELLO):
                 self.is_retry = False
             elif len(self._message) >= _RANDOM.stop:
                 self.is_retry = self._message[_RANDOM] == _RETRY

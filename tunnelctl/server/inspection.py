@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from errno import ECONNABORTED
 from typing import NamedTuple
 
-from tunnelctl.engine.kernel import CancelScope, current_time
+from tunnelctl.engine.kernel import CancelScope, checkpoint, current_time
 from tunnelctl.proto.address import parse_authority
 from tunnelctl.proto.client_hello import NoClientHello
 from tunnelctl.proto.hello_watch import Hello, HelloWatch
@@ -22,6 +22,10 @@ from tunnelctl.stream.contract import Stream
 # at once, and it is less than one of their timeouts; as long as a request head may take. How long the server takes to ask for the
 # second does not count: nothing is held meanwhile.
 HELLO_SECONDS = 10.0
+
+# Bytes per read while hellos are looked for, so that one that takes long to look at is read in several turns: in records of one
+# octet this much takes about a millisecond. Few hellos have more.
+PIECE = 2048
 
 LATE = NoClientHello("no ClientHello in time")
 
@@ -76,7 +80,7 @@ class Inspected(Stream):
         if self._late:
             data, found, self._watch = b"", [LATE], None
         else:
-            data, self._early = self._early or self._client.receive_nowait(limit), b""
+            data, self._early = self._early or self._client.receive_nowait(min(limit, PIECE)), b""
             if data is None:
                 return False
             begun = watch.begun
@@ -115,6 +119,8 @@ class Inspected(Stream):
 
     async def _wait_for_hello(self) -> None:
         with CancelScope(self._deadline) as scope:
+            if self._held:  # there may be more at once, and whoever reads that piece by piece without end keeps others waiting
+                await checkpoint()
             await self._client.wait_readable()
         self._late = scope.cancelled_caught
 
