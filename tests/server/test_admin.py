@@ -185,6 +185,14 @@ def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         assert half.rest() == b""
 
 
+def test_who_pours_after_the_answer_is_left() -> None:
+    with administered() as (_, port), Client(("127.0.0.1", port)) as client:
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(10_000):
+                client.send(b"x" * 65536)
+
+
 def test_too_many_at_once_are_sent_away() -> None:
     with administered() as (_, port):
         idle = [Client(("127.0.0.1", port)) for _ in range(under_test.AT_ONCE)]

@@ -27,6 +27,7 @@ from tests.server.harness import (
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
 from tunnelctl.server import session as under_test
 from tunnelctl.server import users
+from tunnelctl.stream import linger
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -244,7 +245,7 @@ def test_s18_the_answer_is_not_lost_to_a_reset() -> None:
 
 
 def test_a_client_that_goes_on_sending_after_a_refusal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "LINGER_BYTES", 100_000)
+    monkeypatch.setattr(linger, "LINGER_BYTES", 100_000)
     with Proxy() as proxy, proxy.client() as client, pytest.raises(ConnectionError):
         client.send(connect_request("127.0.0.1:0"))
         for _ in range(10_000):

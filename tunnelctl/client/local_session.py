@@ -22,6 +22,7 @@ from tunnelctl.proto.local_server import PLAIN, LocalLogin, LocalRefusal, LocalR
 from tunnelctl.proto.refusal import Refusal, auth_required
 from tunnelctl.stream.accept import Crowd
 from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace, silent
@@ -39,10 +40,6 @@ REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; on
 # A client that has ended its side may wait for its answer still (RFC 9112 section 9.6), or it may be gone: a FIN does not tell. So
 # it is given this long without a byte, which is what --half-close-timeout of `serve` is unless it is set.
 HALF_CLOSED_SECONDS = 60.0
-
-# After a refusal, the rest of what the client sends is read for a moment: closing with unread bytes would send a reset, which can
-# overtake the answer (RFC 9112 section 9.6).
-LINGER_SECONDS = 1.0
 
 
 class Sessions(Crowd):
@@ -303,6 +300,4 @@ class LocalSession:
         with move_on_after(LINGER_SECONDS):
             await self.stream.send_all(answer)
             self.clean = True
-            self.stream.send_eof()
-            while await self.stream.receive_some():
-                pass
+            await linger(self.stream)

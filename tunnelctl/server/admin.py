@@ -21,6 +21,7 @@ from tunnelctl.server.limits import Caps
 from tunnelctl.server.metrics import Board, Metrics
 from tunnelctl.server.siblings import Siblings
 from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.linger import linger
 from tunnelctl.stream.listen import ListenAddress, parse_listen
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
@@ -176,7 +177,4 @@ async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind
     response = h11.Response(status_code=status, headers=fields, reason=HTTPStatus(status).phrase)
     events = [response, *([] if head else [h11.Data(data=content)]), h11.EndOfMessage()]
     await stream.send_all(b"".join(machine.send(event) or b"" for event in events))
-    stream.send_eof()
-    # Closing with unread bytes would send a reset, and that can overtake the answer (RFC 9112 section 9.6).
-    while await stream.receive_some(MAX_HEAD):
-        pass
+    await linger(stream)

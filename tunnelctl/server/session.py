@@ -32,6 +32,7 @@ from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.server.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.stream.contract import Stream
 from tunnelctl.stream.dial import DialError, dial
+from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.own_ports import OwnPorts
 from tunnelctl.stream.relay import Limits, Relay
 from tunnelctl.stream.socket_stream import SocketStream
@@ -41,11 +42,6 @@ if TYPE_CHECKING:
     import ssl
 
 HEAD_CHUNK = 16384  # bytes per read of a request head, with what comes behind it
-
-# After a refusal the rest of what the client sends is read and dropped for a moment: closing with unread bytes would send a reset,
-# and that can overtake the answer (RFC 9112 section 9.6).
-LINGER_SECONDS = 1.0
-LINGER_BYTES = 1 << 20
 
 # A client that ends its direction before it has its answer has left, or has half-closed with everything behind its request that it
 # sends at all (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
@@ -396,13 +392,7 @@ class Session:
         with move_on_after(LINGER_SECONDS):
             if not self._mute:
                 await self._stream.send_all(render_refusal(answer, to_head=refused.to_head))
-            self._stream.send_eof()
-            dropped = 0
-            while dropped < LINGER_BYTES:
-                data = await self._stream.receive_some()
-                if not data:
-                    break
-                dropped += len(data)
+            await linger(self._stream)
 
     def _abandon(self) -> None:
         """This process ends before who has asked for a tunnel is told anything: what fits is said, for nobody is waited for."""
