@@ -47,6 +47,7 @@ def test_m6_a_pipe_that_nobody_writes_to_keeps_nobody_waiting(
     opened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether nobody has its other end, or somebody who is silent."""
+    monkeypatch.setattr(text_file, "OPEN_SECONDS", 0.1)
     monkeypatch.setattr(text_file, "PIPE_SECONDS", 0.1)
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -79,6 +80,39 @@ def test_what_comes_through_a_pipe_piece_by_piece_is_read_to_its_end(tmp_path: P
         other.join()
 
 
+def test_who_writes_to_a_named_pipe_may_open_it_after_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `make-rules > rules & tunnelctl serve --policy rules`."""
+    monkeypatch.setattr(text_file, "OPEN_SECONDS", 10.0)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    other = threading.Thread(target=lambda: path.write_text("text"))  # open(2) waits until we have opened it
+    patched = text_file._await_writer
+
+    def start_and_wait(fd: int) -> None:
+        assert os.read(fd, 1) == b"", "somebody writes already"
+        other.start()
+        patched(fd)
+
+    monkeypatch.setattr(text_file, "_await_writer", start_and_wait)
+    assert read_text(str(path), "the file", 9) == "text"
+    other.join()
+
+
+def test_a_writer_that_has_opened_a_pipe_and_left_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "OPEN_SECONDS", 60.0)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    patched = text_file._await_writer
+
+    def open_and_wait(fd: int) -> None:
+        os.close(os.open(path, os.O_WRONLY))
+        patched(fd)
+
+    monkeypatch.setattr(text_file, "_await_writer", open_and_wait)
+    with pytest.raises(SettingsError, match="nobody writes to it"):
+        read_text(str(path), "the file", 9)
+
+
 def test_a_pipe_is_read_once_and_not_empty_the_second_time() -> None:
     """As a shell makes one of `--policy <(COMMAND)`."""
     reader, writer = os.pipe()
@@ -87,7 +121,9 @@ def test_a_pipe_is_read_once_and_not_empty_the_second_time() -> None:
         os.close(writer)
         path = f"/dev/fd/{reader}"
         assert read_text(path, "the file", 9) == "text"
-        with pytest.raises(SettingsError, match="a pipe can be read once"):
+        with pytest.raises(SettingsError) as caught:
             read_text(path, "the file", 9)
+        assert caught.value.cause == "nothing is in the pipe, and nobody writes to it"
+        assert caught.value.hint == "give a file: a pipe can be read only once"
     finally:
         os.close(reader)

@@ -11,23 +11,27 @@ from time import monotonic
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.files import decode
 
+OPEN_SECONDS = 1.0  # for who writes to a named pipe to open it, where both were started at one moment
 PIPE_SECONDS = 10.0  # for what writes to a pipe, as of <(COMMAND)
 
 
 def read_text(path: str, kind: str, most: int) -> str:
     """The whole text. Raises SettingsError, also for more than `most` bytes: a wrong path may be a device without an end.
 
-    kind: what file it is, for the errors. A pipe that nobody writes to does not keep it waiting.
+    kind: what file it is, for the errors. A pipe that nobody writes to keeps it waiting for OPEN_SECONDS.
     """
     what = f"{kind} {path}"
     try:
         with _opened(path) as fd:
             piped = stat.S_ISFIFO(os.fstat(fd).st_mode)
+            if piped:
+                _await_writer(fd)
             octets = b"".join(_pieces(fd, most + 1))
     except OSError as error:
         raise SettingsError(what, reason(error)) from error
-    if piped and not octets:  # taken by the first reading, as of <(COMMAND); without any rule, what they had closed would be open
-        raise SettingsError(what, "a pipe can be read once, and nothing is left in it", "give a file that stays")
+    # Taken by the first reading, as of <(COMMAND), or nobody's: without any rule, what they had closed would be open.
+    if piped and not octets:
+        raise SettingsError(what, "nothing is in the pipe, and nobody writes to it", "give a file: a pipe can be read only once")
     if len(octets) > most:
         raise SettingsError(what, f"it is longer than {most >> 20} MiB")
     return decode(octets, what)
@@ -41,6 +45,13 @@ def _opened(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _await_writer(fd: int) -> None:
+    """Waits for the first writer of a named pipe, not for long. Without one read(2) tells of an end, which poll(2) does not."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(OPEN_SECONDS * 1000)
 
 
 def _pieces(fd: int, most: int) -> Iterator[bytes]:
