@@ -8,7 +8,7 @@ from tests.engine.tools import bounded
 from tunnelctl.client import loop_detector as under_test
 from tunnelctl.client.loop_detector import MOST, SUSPICIOUS, LoopDetector
 from tunnelctl.engine.event import Event
-from tunnelctl.engine.kernel import Nursery, checkpoint
+from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint
 from tunnelctl.errors import Refused, TimedOut
 from tunnelctl.proto.address import Address
 
@@ -24,6 +24,7 @@ class Case:
         self.probes: list[Address] = []
         self.opened = 0
         self.errors: list[str] = []
+        self.leaving = CancelScope()
 
     async def probe(self, target: Address) -> None:
         self.probes.append(target)
@@ -37,6 +38,11 @@ class Case:
                 self.opened += 1
         except Refused as error:
             self.errors.append(str(error.detail["error"]))
+
+    async def open_and_leave(self) -> None:
+        """Opens until the client leaves."""
+        with self.leaving:
+            await self.open()
 
 
 async def settled() -> None:
@@ -112,6 +118,72 @@ def test_a_tunnel_that_stands_lets_those_go_on_that_wait_for_the_answer() -> Non
             assert case.opened == SUSPICIOUS + 2, "all but the one that asked"
             answered.set()
         assert case.opened == SUSPICIOUS + 3
+
+    bounded(main)
+
+
+def test_a_probe_whose_client_leaves_is_no_answer() -> None:
+    """The next of those that wait asks, and the others wait for that."""
+
+    async def main() -> None:
+        case = Case()
+
+        async def probe(target: Address) -> None:
+            case.probes.append(target)
+            await Event().wait()
+
+        case.probe, answering = probe, case.probe  # type: ignore[method-assign]
+        async with Nursery() as nursery:
+            for _ in range(SUSPICIOUS):
+                nursery.start_soon(case.open)
+            await settled()
+            nursery.start_soon(case.open_and_leave)
+            await settled()
+            assert len(case.probes) == 1
+            case.probe = answering  # type: ignore[method-assign]
+            for _ in range(3):
+                nursery.start_soon(case.open)
+            await settled()
+            case.leaving.cancel()
+            await settled()
+            assert len(case.probes) == 2
+            case.go.set()
+        assert (case.opened, case.detector._probes) == (SUSPICIOUS + 3, {})
+
+    bounded(main)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_ring_is_found_though_the_first_to_ask_leaves(waits: bool) -> None:
+    """waits: whether the next one is there already"""
+
+    async def main() -> None:
+        case = Case()
+
+        async def probe(target: Address) -> None:
+            case.probes.append(target)
+            if len(case.probes) == 1:
+                await Event().wait()
+            assert case.detector.is_probe(target)
+            raise Refused("probe", "it comes round", code=502)
+
+        case.probe = probe  # type: ignore[method-assign]
+        async with Nursery() as nursery:
+            for _ in range(SUSPICIOUS):
+                nursery.start_soon(case.open)
+            await settled()
+            nursery.start_soon(case.open_and_leave)
+            await settled()
+            if waits:
+                nursery.start_soon(case.open)
+                await settled()
+            case.leaving.cancel()
+            await settled()
+            if not waits:
+                nursery.start_soon(case.open)
+                await settled()
+            assert case.errors == ["proxy_loop_detected"]
+            case.go.set()
 
     bounded(main)
 

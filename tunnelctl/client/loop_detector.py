@@ -2,7 +2,7 @@
 
 Where every proxy on the path keeps Via (RFC 9110 section 7.6.3), a request that comes round carries our name. SOCKS has no such
 field, and some proxies drop it; what does come round unchanged is the target. So where several tunnels to one target are being
-opened and none of them stands yet, as it is in a ring, one more is asked for: to a name that nobody else knows and that no name
+opened and none is established yet, as it is in a ring, one more is asked for: to a name that nobody else knows and that no name
 service has. If a request for that name arrives here, the proxies lead back. Where it does not, because some proxy's rules refuse
 the name, the number of those tunnels is bounded all the same.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 from tunnelctl.client.route import Chain
@@ -41,7 +41,10 @@ Open = Callable[[Address], Awaitable[None]]
 
 
 class LoopDetector:
-    """For one program with its proxies; processes that are forked from it share what it finds."""
+    """For one program with its proxies.
+
+    Of processes that are forked from it each suspects, asks and remembers by itself; a probe may come round to any of them.
+    """
 
     def __init__(self) -> None:
         self.name = f"{_PREFIX}{os.urandom(_BYTES).hex()}"  # in Via, and in the probe; no other program has it
@@ -124,21 +127,24 @@ class LoopDetector:
             raise loop(target)
 
     async def _ask(self, address: Address, target: str, probe: Open) -> None:
-        """Sends a probe, or waits for what comes of the one that was sent, or of the tunnels."""
-        if target in self._probes:
-            await self._probes[target].wait()
-            return
-        if self._asked.get(target, 0.0) > monotonic():
-            return
+        """Waits for what comes of a probe, or of the tunnels. Sends one, unless the answer is known or to come."""
+        while self._asked.get(target, 0.0) <= monotonic():
+            answered = self._probes.get(target)
+            if answered is None:
+                await self._probe(address, target, probe)
+                break
+            await answered.wait()
+            if self._probes.get(target) is answered:  # a tunnel has been established meanwhile
+                break
+
+    async def _probe(self, address: Address, target: str, probe: Open) -> None:
         answered = self._probes[target] = Event()
         begun = monotonic()
         try:
-            with move_on_after(PROBE_SECONDS):
+            with move_on_after(PROBE_SECONDS), suppress(TunnelctlError):
                 await probe(address)
-        except TunnelctlError:
-            pass
+            _remember(self._asked, target, monotonic() + ANSWER_SECONDS)  # not if the probe's client left: then nobody knows
         finally:
-            _remember(self._asked, target, monotonic() + ANSWER_SECONDS)
             if self._came_round[0] >= begun:
                 _remember(self._looping, target, monotonic() + ANSWER_SECONDS)
             del self._probes[target]

@@ -53,7 +53,7 @@ class SharedLock:
 
 
 class SharedTable:
-    """How often each key is held, by process. Not locked by itself: see SharedLock.
+    """How many holders each key has, by process. Not locked by itself: see SharedLock.
 
     Open addressing with linear probing; a key whose count falls to 0 leaves the table.
     """
@@ -72,7 +72,7 @@ class SharedTable:
         return self._used[0] >= self._most
 
     def count(self, key: int) -> int:
-        """How often it is held, over all columns."""
+        """How many holders it has, over all columns."""
         return self._total(self._find(key))
 
     def add(self, key: int, column: int, most: int) -> bool:

@@ -228,7 +228,7 @@ class Users:
         return True
 
     async def check_answer(self, answer: Answer, client: str) -> Verdict:
-        """Whose answer to a Digest challenge it is, and waiting as above where it is wrong. Raises TooManyWrongLogins."""
+        """Returns whose answer it is; a wrong one is delayed as in `check`. Raises TooManyWrongLogins."""
         assert self.digest is not None
         network = self._kept.network(client)
         self._kept.throttle.admit(network)

@@ -184,7 +184,7 @@ class Supervisor:
             if not address.shared:
                 listener.close()
 
-    def _stand_in(self) -> None:
+    def _listen_meanwhile(self) -> None:
         """All workers have died: listens for them, so that clients wait, until the next one takes these listeners."""
         try:
             self._listeners = self._own_listeners()
@@ -248,7 +248,7 @@ class Supervisor:
         pause = min(FIRST_PAUSE * 2 ** (len(self._crashes) - 1), LONGEST_PAUSE)
         self._due[number] = now + pause
         if not self._workers:
-            self._stand_in()
+            self._listen_meanwhile()
         self._trace("warning", text=f"{what}: another takes its place in {pause:.1f} s")
 
     def _kill_the_stuck(self) -> None:
