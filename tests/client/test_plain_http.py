@@ -4,19 +4,27 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 
+import h11
 import httpx
 import pytest
 
 from tests.client.forwarding import Forwarding, half_close, is_reset
+from tests.engine.tools import bounded
 from tests.peers.https import web_server
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, refusing_port, sample
 from tests.server.harness import Client, parse
 from tunnelctl.client import local_session, plain_http
+from tunnelctl.engine.kernel import Nursery, checkpoint
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.http_messages import Messages
 from tunnelctl.proto.proxy_status import parse as proxy_status
+from tunnelctl.stream.contract import Stream
 
 DATA = sample(700_000)
 BRIEF = 0.3
@@ -482,3 +490,51 @@ def test_a_client_that_does_not_read_holds_the_server_back(port: Forwarding) -> 
         assert stuck.wait(20)
         assert isinstance(client, Client)
         client.reset()
+
+
+class Ready(Stream):
+    """A peer that has said everything, and takes everything at once."""
+
+    def __init__(self, said: bytes = b"") -> None:
+        self.said, self.told = said, b""
+
+    def receive_nowait(self, limit: int) -> bytes:
+        data, self.said = self.said[:limit], self.said[limit:]
+        return data
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self.told += data
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_others_have_their_turns_while_a_fast_server_sends_small_chunks() -> None:
+    """They come with one read, and the client takes each of them at once, so nothing has to be waited for."""
+    chunks = 2000
+    far = Ready(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+    near = Ready(b"GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n\r\n")
+
+    async def main() -> int:
+        client, turns = Messages(h11.SERVER), 0
+        client.receive(near.receive_nowait(1000))
+        request = client.next_event()
+        nothing = lambda *_: None  # noqa: E731
+        session = SimpleNamespace(stream=near, idle=inf, name="p", watch=nothing, ended=nothing)
+        tunnel = SimpleNamespace(stream=far, early=b"")
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await checkpoint()
+
+        async with Nursery() as nursery:
+            nursery.start_soon(other)
+            await plain_http._Exchange(client, session, tunnel, Address("h.test", 80)).run(request)  # type: ignore[arg-type]
+            nursery.cancel_scope.cancel()
+        return turns
+
+    assert bounded(main) >= chunks
+    assert near.told.count(b"1\r\nx\r\n") == chunks

@@ -6,7 +6,7 @@ import h11
 
 from tunnelctl.client.hop import Tunnel
 from tunnelctl.client.local_session import HALF_CLOSED_SECONDS, REQUEST_SECONDS, LocalSession
-from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after
+from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after
 from tunnelctl.errors import MalformedAnswer, TunnelBroken, TunnelctlError, reason
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
@@ -124,6 +124,7 @@ class _Exchange:
 
     async def _of_client(self) -> object:
         """The next event of the request. What goes wrong here is no fault of the server."""
+        await checkpoint()
         try:
             while (event := self._client.next_event()) is h11.NEED_DATA:
                 self._client.receive(await self._near.receive_some())
@@ -152,7 +153,11 @@ class _Exchange:
         await self._to_client(h11.EndOfMessage())
 
     async def _of_server(self) -> object:
-        """The next event of the answer."""
+        """The next event of the answer.
+
+        Between two of them the others have their turn: many small ones come with one read, and a fast pair never has to wait.
+        """
+        await checkpoint()
         while (event := self._server.next_event()) is h11.NEED_DATA:
             data = await self._far.receive_some()
             self._moved[1] += len(data)
