@@ -37,7 +37,7 @@ def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
 def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
     trace = Recorder()
     local_logins(ForwardOptions(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
-    assert trace.named("warning") == [{"text": "--users has no effect: a port of -L cannot require a login"}]
+    assert trace.named("warning") == [{"text": "--users has no effect: a -L port cannot require a login"}]
 
 
 @pytest.mark.usefixtures("cheap_hashes")

@@ -429,7 +429,7 @@ def test_a_client_that_leaves_is_not_checked_any_longer() -> None:
 # --- strangers
 
 
-OPEN_PROXY = "that would be an open proxy: no login is required"
+OPEN_PROXY = "no login is required there, so it would be an open proxy"
 
 
 @pytest.mark.parametrize("place", ["*:0", "[::]:0"])
@@ -443,7 +443,7 @@ def test_a_port_that_strangers_reach_needs_a_login(place: str) -> None:
 
 
 def test_a_fixed_port_that_strangers_reach_cannot_require_one() -> None:
-    with pytest.raises(UsageProblem, match="a port of -L cannot require a login") as raised:
+    with pytest.raises(UsageProblem, match="other machines could use it, and a -L port cannot require a login") as raised:
         with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA):
             pass
     assert "--users" not in raised.value.hint

@@ -246,6 +246,7 @@ def test_listening_addresses(listen: str, fails: Fails) -> None:
 def test_an_open_proxy(listen: str, fails: Fails) -> None:
     said = fails(USAGE, "serve", "--listen", listen)
     assert "open proxy" in said
+    assert "listening on" not in said, "the words that say that it accepts"
     assert "hint: " in said
     assert "--users" in said
 

@@ -99,10 +99,11 @@ def refuse_strangers(doors: list[Door], login: bool, open_proxy: bool) -> None:
         if door.address.private or open_proxy or (login and door.target is None):
             continue
         ways_out = "listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
-        what = f"listening on {door.address}"
+        what = f"cannot listen on {door.address}"
         if door.target is None:
-            raise UsageProblem(what, "that would be an open proxy: no login is required", f"give --users FILE, {ways_out}")
-        raise UsageProblem(what, "it would be open to other machines: a port of -L cannot require a login", ways_out)
+            cause = "no login is required there, so it would be an open proxy"
+            raise UsageProblem(what, cause, f"give --users FILE, {ways_out}")
+        raise UsageProblem(what, "other machines could use it, and a -L port cannot require a login", ways_out)
 
 
 def close_doors(doors: list[Door]) -> None:

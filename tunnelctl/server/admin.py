@@ -48,7 +48,7 @@ def parse_admin(text: str, forced: bool) -> ListenAddress:
 
     address = parse_listen(text)
     if not (address.private or forced):
-        hint = "use 127.0.0.1 or unix:PATH, or say --open-admin if something else keeps strangers out"
+        hint = "use 127.0.0.1 or unix:PATH, or give --open-admin if something else keeps strangers out"
         raise UsageProblem(f"--admin {text}", "others could read who talks to whom", hint)
     return address
 

@@ -196,9 +196,10 @@ def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, po
         if not (address.private or options.users or options.client_ca or options.open_proxy or policy.is_personal):
             hint = (
                 "give --users FILE, --client-ca FILE, or clients in each allow rule of --policy FILE, listen on 127.0.0.1, "
-                "or say --open-proxy if something else keeps strangers out"
+                "or give --open-proxy if something else keeps strangers out"
             )
-            raise UsageProblem(f"listening on {address}", "that would be an open proxy: no credentials are wanted", hint)
+            cause = "no login is required there, so it would be an open proxy"
+            raise UsageProblem(f"cannot listen on {address}", cause, hint)
 
 
 def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.socket], list[ListenAddress]]:
