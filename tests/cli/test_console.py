@@ -365,7 +365,7 @@ LISTENING = [
     ({"target": "db:5432", "via": ["http://proxy:3128"], "origin": "-x"}, " -> db:5432 via proxy http://proxy:3128"),
     (
         {"target": "db:5432", "via": ["http://a:1,http://b:1", "socks5://c:2"], "origin": "-x"},
-        " -> db:5432 via proxies http://a:1 or http://b:1, socks5://c:2",
+        " -> db:5432 via proxies http://a:1 or http://b:1, then socks5://c:2",
     ),
     ({"target": "db:5432", "via": [], "origin": "no_proxy has db"}, " -> db:5432, directly: no_proxy has db"),
     ({"target": "db:5432", "via": [], "origin": "-x"}, " -> db:5432, directly (-x)"),

@@ -5,7 +5,7 @@ It writes to the descriptor itself: Python's text stream keeps what it could not
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from errno import EBADF
 from time import monotonic
 
@@ -324,11 +324,15 @@ def _leads(fields: Mapping[str, object]) -> str:
 def _through(fields: Mapping[str, object]) -> str:
     via = fields.get("via")
     if isinstance(via, (list, tuple)) and via:
-        proxies = show([str(either).replace(",", " or ") for either in via])
-        return f" via {'proxy' if len(via) == 1 else 'proxies'} {proxies}"
+        return f" via {'proxy' if len(via) == 1 else 'proxies'} {chain(via)}"
     if fields.get("origin") == "--pac":
         return " via the proxies of the PAC file"
     return _fill(", directly: {origin}" if " " in str(fields.get("origin", "")) else ", directly ({origin})")(fields)
+
+
+def chain(proxies: Iterable[object]) -> str:
+    """The proxies in their order; of those that stand for each other, which commas separate, one is taken."""
+    return ", then ".join(show(str(either).replace(",", " or ")) for either in proxies)
 
 
 def size(count: object) -> str:

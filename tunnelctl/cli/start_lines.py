@@ -3,19 +3,19 @@
 from collections.abc import Callable, Mapping
 from shlex import quote
 
-from tunnelctl.cli.console import show
+from tunnelctl.cli.console import chain, show
 
 ANYBODY = {"socket": "whoever may open the socket", "machine": "anybody on this machine", "network": "anybody who reaches it"}
 
 
 def serving(fields: Mapping[str, object]) -> str:
     """The facts that there are."""
-    url, log, proxies = show(fields.get("url", "")), show(fields.get("access_log", "")), fields.get("proxies")
+    log, proxies = show(fields.get("access_log", "")), fields.get("proxies")
     lines = {
         "targets": targets(fields),
         "clients": clients(fields),
-        "use it": f"export https_proxy={url}" if url else "",
-        "next proxy": ", then ".join(map(show, proxies)) if isinstance(proxies, list) else "",
+        "use it": f"export https_proxy={url(fields)}" if fields.get("url") else "",
+        "next proxy": chain(proxies) if isinstance(proxies, list) else "",
         "TLS": f"certificate {show(fields['certificate'])}" if fields.get("certificate") else "",
         "workers": show(fields["workers"]) if fields.get("workers", 1) != 1 else "",
         "access log": "stdout" if log == "-" else log,
@@ -38,6 +38,12 @@ def clients(fields: Mapping[str, object]) -> str:
         return "those whom the rules name" if fields.get("personal") else ANYBODY.get(show(fields.get("reach")), "?")
     who = "anybody" if users is None else f"{show(users)} user{'s' * (users != 1)}"
     return f"{who} with a certificate by {show(authority)}" if authority else who
+
+
+def url(fields: Mapping[str, object]) -> str:
+    """What a client is told, with a gap for the login where one is required."""
+    text = show(fields.get("url"))
+    return text if fields.get("users") is None else text.replace("://", "://USER:PASSWORD@", 1)
 
 
 def admin(fields: Mapping[str, object]) -> str:
