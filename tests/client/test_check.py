@@ -310,6 +310,31 @@ def test_a_proxy_that_speaks_socks_where_the_url_says_http() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "answer", "scheme"),
+    [
+        ("http", b"\x05\xff", "socks5"),
+        ("socks", b"HTTP/1.1 400 Bad Request\r\n\r\n", "http"),
+        ("socks4a", b"HTTP/1.0 501 No\r\n\r\n", "http"),
+    ],
+)
+@pytest.mark.parametrize("place", ["alone", "second"])
+def test_an_answer_in_another_protocol_than_the_url_says(url: str, answer: bytes, scheme: str, place: str) -> None:
+    def script(peer: Conversation) -> None:
+        if place == "second":
+            peer.accept_tunnel()
+        peer.read(8)
+        peer.send(answer)
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        named = proxy.authority if place == "alone" else "inner.test:1080"
+        chain = ("-x", proxy.url) if place == "second" else ()
+        status, found = check(*chain, "-x", f"{url}://{named}")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (76, "other-protocol", f"its URL is {scheme}://{named}")
+
+
+@pytest.mark.parametrize(
     ("answer", "status"),
     [
         (b"HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n<html>", 69),

@@ -18,6 +18,7 @@ from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import Nursery, fail_after, run, sleep
 from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
+from tunnelctl.proto.connect_client import IS_IT_TLS, NO_TLS_EITHER
 from tunnelctl.status import ExitStatus
 
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
@@ -129,6 +130,9 @@ def test_else_the_failure_stays_what_it_was(in_the_clear: Script, kind: type[Tun
         error = fails(proxy.url)
     assert type(error) is kind
     assert len(proxy.hellos) == 1
+    # What has just been found out is no question any more.
+    assert (error.hint == NO_TLS_EITHER) == (in_the_clear is not answers_400)
+    assert IS_IT_TLS not in error.hint
 
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(1.0, 60.0), (60.0, 2.0)], ids=["its own limit", "the limit on the way"])

@@ -12,6 +12,7 @@ from tunnelctl.client.way import Ways
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.connect_client import IS_IT_TLS, NO_TLS_EITHER
 from tunnelctl.proto.fields import Fields
 from tunnelctl.stream.contract import Stream
 from tunnelctl.trace import Trace
@@ -54,6 +55,8 @@ async def open_with_retries(
         from tunnelctl.client.wrong_scheme import speaks_tls_there  # not on the way to a tunnel
 
         if not await speaks_tls_there(attempts.way, error.hop, until):
+            if error.hint == IS_IT_TLS:
+                error.hint = NO_TLS_EITHER
             raise
         raise speaks_tls(attempts.way.request(error.hop), attempts.way.hops[error.hop]) from error
 

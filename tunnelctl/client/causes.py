@@ -9,7 +9,8 @@ from typing import NamedTuple
 from tunnelctl.client.login import either
 from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import WITHOUT_TLS
+from tunnelctl.proto.connect_client import LOOKS_LIKE_SOCKS5, WITHOUT_TLS
+from tunnelctl.proto.socks_client import LOOKS_LIKE_HTTP
 from tunnelctl.status import ExitStatus
 
 
@@ -58,6 +59,9 @@ _KINDS = {
     ExitStatus.MALFORMED: "not-a-proxy",
     ExitStatus.AUTHENTICATION: "not-trusted",
 }
+
+# Hints of an answer that could be told, with the scheme that such a proxy has.
+RECOGNISED = {LOOKS_LIKE_SOCKS5: "socks5", LOOKS_LIKE_HTTP: "http"}
 
 PORTAL = "log in to the network with a browser, and try again"
 _REDIRECTIONS = (301, 302, 303, 307, 308, 511)  # 511 is for just that (RFC 6585 section 6)

@@ -8,7 +8,17 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from tunnelctl.client.asking import BAD_REQUEST, speaks_tls
-from tunnelctl.client.causes import Finding, failure, greeting_of_a_portal, login, no_tls, other_protocol, portal, tls_wanted
+from tunnelctl.client.causes import (
+    RECOGNISED,
+    Finding,
+    failure,
+    greeting_of_a_portal,
+    login,
+    no_tls,
+    other_protocol,
+    portal,
+    tls_wanted,
+)
 from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.options import CheckOptions
 from tunnelctl.client.tunnel import open_tunnel
@@ -204,6 +214,8 @@ class Check:
         code, watch = error.detail.get("code"), gone.watch
         if isinstance(error, SpeaksTLS):
             return tls_wanted(error)
+        if error.hint in RECOGNISED and (found := _recognised(error, way)) is not None:
+            return found
         if code in (401, 407):
             return login(watch.head, watch.answer, error)
         if code is not None and (found := portal(watch.answer)) is not None:
@@ -310,6 +322,12 @@ class Check:
             else:
                 failed += 1
         self._report("series", count=self._options.times, failed=failed, times=times, **spread(times))
+
+
+def _recognised(error: TunnelctlError, way: Way) -> Finding | None:
+    """A proxy whose answer is in another protocol than its URL says, whichever of a chain it is. In TLS no scheme would fit it."""
+    hop = next((hop for hop in way.hops if error.what.startswith(f"proxy {hop.address},")), None)
+    return other_protocol(hop.address, RECOGNISED[error.hint]) if hop is not None and hop.tls is None else None
 
 
 def _left_hint(way: Way | None) -> str:

@@ -34,6 +34,8 @@ SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
 _OURS = frozenset({"content-length", "transfer-encoding"})
 # A TLS server that is spoken to in the clear mostly closes, and says nothing.
 IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
+NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"  # once it has been asked
+LOOKS_LIKE_SOCKS5 = "that looks like SOCKS version 5: the scheme is socks5://"
 SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
 # Who leaves TLS out is to know what that costs: an attacker on the way can make a handshake fail.
 WITHOUT_TLS = "for a proxy that is meant to be without TLS, the URL is http://{peer}: others on its network can then read a login"
@@ -187,7 +189,7 @@ def _with_host(fields: Fields, target: str) -> Fields:
     if not given:
         return (("Host", target), *fields)
     if len(given) > 1:
-        raise UsageProblem("header Host", "a request has one, and here are several")
+        raise UsageProblem("header Host", "given more than once")
     return (("Host", given[0]), *(field for field in fields if field[0].lower() != "host"))
 
 
@@ -223,7 +225,7 @@ def _guess(first: bytes) -> str:
     if first.startswith(b"SSH-"):
         return "an SSH server answers there, not a proxy: check the proxy's host and port"
     if first[:1] == b"\x05":  # the version, with which each answer of SOCKS 5 begins
-        return "that looks like SOCKS version 5: the scheme is socks5://"
+        return LOOKS_LIKE_SOCKS5
     if first[:1] == b"\x00":
         return "that looks like SOCKS version 4: the scheme is socks4a://"
     return ""

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 SOCKS5, SOCKS4A = "socks5", "socks4a"
 
+LOOKS_LIKE_HTTP = "that looks like HTTP: is it an HTTP proxy? http:// in place of the SOCKS scheme"
+
 Credentials = tuple[str, str]  # user and password
 
 # RFC 1928 section 6, and what the user can do about it.
@@ -240,7 +242,7 @@ def _quad(host: str) -> bytes:
 
 def _guess(first: bytes) -> str:
     if first[:1] == b"H":
-        return "that looks like HTTP: is it an HTTP proxy? http:// in place of the SOCKS scheme"
+        return LOOKS_LIKE_HTTP
     if first[:1] == b"S":
         return "that looks like an SSH server, not a proxy: check the proxy's host and port"
     if first[0] in (0, VERSION_4):
