@@ -483,7 +483,7 @@ def test_a_proxy_on_the_port_that_a_url_without_one_means(
     port: int, tls: TLSClient | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hop = Hop(Address("127.0.0.1", port), tls=tls)
-    hint = f"without a port, its URL means {port}: most proxies listen on 3128 or 8080"
+    hint = f"{port} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080"
     assert refused_at(hop, monkeypatch) == hint
     usual = "nothing listens there; is the port right?"
     assert refused_at(hop._replace(address=Address("127.0.0.1", 3128)), monkeypatch) == usual
@@ -493,7 +493,7 @@ def test_a_proxy_on_the_port_that_a_url_without_one_means(
 def test_a_link_local_proxy_without_its_interface() -> None:
     """The kernel does not know where to send it."""
     error = failed(Way(TARGET, (Hop(Address("fe80::1", 3128)),)))
-    hint = "a link-local address is complete with its interface: [fe80::1%25eth0], for example"
+    hint = "a link-local address needs its interface, as in [fe80::1%25eth0]"
     assert (error.cause, error.hint) == ("invalid argument", hint)
 
 
@@ -512,6 +512,30 @@ def test_a_proxy_that_says_nothing_may_wait_for_another_protocol(protocol: str, 
     with ScriptedServer(Conversation.wait_gone) as first:  # type: ignore[arg-type]
         hop = Hop(Address(first.host, first.port), protocol=protocol)
         assert failed(Way(TARGET, (hop,), timeout=BRIEF), Unanswered).hint == hint.format(first.authority)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer", "hint"),
+    [
+        ("http", b"HTTP/1.1 502 No\r\n\r\n", "the proxy could not reach the next proxy; are host and port in its URL right?"),
+        ("http", b"HTTP/1.1 504 No\r\n\r\n", "the next proxy did not answer the proxy in time"),
+        ("socks5", b"\5\0\5\3", "the proxy has no route to the next proxy"),
+        ("socks4a", b"\0\x5b", "version 4 says no more: the rules of the proxy, or the next proxy"),
+        ("http", b"", "the next proxy may be out of its reach; or it is no HTTP proxy"),
+    ],
+)
+def test_what_an_outer_proxy_does_not_reach_is_the_next_proxy(protocol: str, answer: bytes, hint: str) -> None:
+    def script(peer: Conversation) -> None:
+        peer.read(1)
+        peer.send(answer)
+        peer.wait_gone()
+
+    with ScriptedServer(script) as outer:
+        hop = Hop(Address(outer.host, outer.port), protocol=protocol)
+        chain = (hop, Hop(Address("inner.test", 1080), protocol="socks5"))
+        error = failed(Way(TARGET, chain, timeout=BRIEF if not answer else AMPLE))
+        assert error.hint.startswith(hint)
+        assert "next proxy" not in failed(Way(TARGET, (hop,), timeout=BRIEF if not answer else AMPLE)).hint
 
 
 def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:

@@ -96,7 +96,9 @@ class _Opening:
                 if place:
                     stream, early = await self._wrap(stream, "proxy", hop.address, hop.tls, early), b"" if hop.tls else early
                 stop = self._stops[place + 1]
-                self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _silence(hop, self._exchanges[place])
+                inner = place + 1 < len(way.hops)  # what the proxy is to reach is another proxy
+                hint = _silence(hop, self._exchanges[place])
+                self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _of_a_proxy(hint) if inner else hint
                 self._asking = True
                 asked = hop._replace(fields=(*way.fields, *hop.fields)) if way.fields and hop.protocol == "http" else hop
                 question = Question(asked, stop, way.exact, self.limit, self._trace)
@@ -104,6 +106,7 @@ class _Opening:
                     early = await ask(question, stream, early, self._exchanges[place])
                 except TunnelctlError as error:
                     error.hop, error.may_speak_tls = place, may_speak_tls(hop, error, self._exchanges[place])
+                    error.hint = _of_a_proxy(error.hint) if inner else error.hint
                     raise
             if way.tls is not None:
                 stream, early = await self._wrap(stream, "target", way.target, way.tls, early), b""
@@ -215,7 +218,7 @@ def _not_connected(error: DialError, way: Way) -> str:
     if not way.hops:
         return direct_hint(way)
     if any(cause.errno == EINVAL and address.host.startswith("fe80:") for address, cause in error.attempts):
-        return f"a link-local address is complete with its interface: [{way.hops[0].address.host}%25eth0], for example"
+        return f"a link-local address needs its interface, as in [{way.hops[0].address.host}%25eth0]"
     if all(isinstance(cause, ConnectionRefusedError) for _, cause in error.attempts):
         return _port(way.hops[0]) or "nothing listens there; is the port right?"
     return _port(way.hops[0])
@@ -225,7 +228,7 @@ def _port(hop: Hop) -> str:
     """For a proxy on the port of web servers, which its URL has where nobody wrote one."""
     web = 80 if hop.tls is None else 443
     usual = hop.protocol == "http" and hop.address.port == web
-    return f"without a port, its URL means {web}: most proxies listen on 3128 or 8080" if usual else ""
+    return f"{web} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080" if usual else ""
 
 
 def _unknown(way: Way) -> str:
@@ -243,6 +246,11 @@ def _silence(hop: Hop, exchange: Exchange | None) -> str:
     if hop.tls is None and not (exchange is not None and exchange.asked):
         return f"{_BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{hop.address}, or socks5:// for SOCKS"
     return f"{_BEYOND}; {_LONGER}"
+
+
+def _of_a_proxy(hint: str) -> str:
+    """A hint about the target, for a proxy that was asked for the next one of the chain."""
+    return hint.replace("the target", "the next proxy").replace("are host and port right?", "are host and port in its URL right?")
 
 
 def _silence_in_tls(role: str, address: Address) -> str:
