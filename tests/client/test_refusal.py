@@ -150,7 +150,7 @@ def test_credentials_that_were_sent_are_wrong(status: str) -> None:
         (NoLogin(MISSING_USER), "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is"),
         (
             NoLogin(MISSING_LATER, "basic"),
-            "the flags are for the nearest proxy; for this one, ~/.netrc may have a login, or its URL USER:PASSWORD@",
+            "the flags are for the nearest proxy; give this one its login in its own URL or in ~/.netrc",
         ),
         (
             NoLogin(NO_SCHEME),

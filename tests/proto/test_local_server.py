@@ -111,7 +111,9 @@ def test_refused_in_http(data: bytes, status: bytes) -> None:
 
 
 def test_refused_in_socks() -> None:
-    assert LocalServer(login=True).feed(b"\x05\x01\x00") == LocalRefusal(b"\x05\xff", "it offers no way to log in")
+    assert LocalServer(login=True).feed(b"\x05\x01\x00") == LocalRefusal(
+        b"\x05\xff", "the client offers no login, which this port requires"
+    )
     server = LocalServer()
     server.feed(connect()[:20])
     assert server.take_output() == b""

@@ -20,12 +20,12 @@ def error_for(text: str) -> AddressError:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ('"http://proxy.example:3128"', "it has quotation marks round it"),
-        ("'proxy.example:3128'", "it has quotation marks round it"),
-        ('"', "it has quotation marks round it"),
-        ('""', "it has quotation marks round it"),
-        ('"http://a:1,http://b:2"', "it has quotation marks round it"),
-        ("\u201chttp://proxy.example:3128\u201d", "it has quotation marks round it"),
+        ('"http://proxy.example:3128"', "it is in quotation marks"),
+        ("'proxy.example:3128'", "it is in quotation marks"),
+        ('"', "it is in quotation marks"),
+        ('""', "it is in quotation marks"),
+        ('"http://a:1,http://b:2"', "it is in quotation marks"),
+        ("\u201chttp://proxy.example:3128\u201d", "it is in quotation marks"),
         ("http://http://proxy.example:3128", "it has two schemes"),
         ("http://HTTPS://proxy.example:3128", "it has two schemes"),
         ("socks5://http://proxy.example:3128", "it has two schemes"),
@@ -40,10 +40,10 @@ def error_for(text: str) -> AddressError:
         ("https_proxy=http://proxy.example:3128", "it begins with the name of a variable"),
         ("export HTTPS_PROXY=proxy.example:3128", "it begins with the name of a variable"),
         ("a:1;b:2", "a semicolon separates nothing here"),
-        ("http://proxy.example:3128 # at work", "a comment stands behind it"),
-        ("http://$PROXY:3128", "it has the name of a variable in it, which nothing has replaced"),
-        ("http://${PROXY}", "it has the name of a variable in it, which nothing has replaced"),
-        ("http://%PROXY%:3128", "it has the name of a variable in it, which nothing has replaced"),
+        ("http://proxy.example:3128 # at work", "a comment follows it"),
+        ("http://$PROXY:3128", "it contains a variable that was not expanded"),
+        ("http://${PROXY}", "it contains a variable that was not expanded"),
+        ("http://%PROXY%:3128", "it contains a variable that was not expanded"),
     ],
 )
 def test_the_true_fault_is_named(text: str, cause: str) -> None:

@@ -90,7 +90,7 @@ BAD = [
     # RFC 1928 section 3: no acceptable method
     (b"\x05\x00", None, b"\x05\xff", "insists"),
     (b"\x05\x01\x01", None, b"\x05\xff", "insists"),
-    (b"\x05\x01\x00", LOGIN, b"\x05\xff", "no way to log in"),
+    (b"\x05\x01\x00", LOGIN, b"\x05\xff", "the client offers no login, which this port requires"),
     # RFC 1929 section 2
     (b"\x05\x01\x02\x01\x04anna\x05wrong", LOGIN, b"\x01\x01", "wrong user or password"),
     (b"\x05\x01\x02\x01\x03ann\x06s3cret", LOGIN, b"\x01\x01", "wrong user or password"),

@@ -74,7 +74,7 @@ def test_an_unknown_issuer_is_told_with_the_pin_to_compare(code: int) -> None:
     """As it stands, --proxy-pin takes it; but whoever sits on the way would show one as well."""
     error = tls_error("proxy p:1", rejected(code, "sha256//abc="), PROXY, PEER)
     wanted = "--proxy-cacert FILE names the authority to trust"
-    assert error.hint == f"{wanted}; or --proxy-pin sha256//abc=, if a trusted source has the same"
+    assert error.hint == f"{wanted}; or, if somebody you trust confirms that this is the right one, --proxy-pin sha256//abc="
     assert tls_error("proxy p:1", rejected(code, ""), PROXY, PEER).hint == wanted
     assert tls_error("TLS with h:1", rejected(code), TARGET, PEER).hint == "--tls-cacert FILE names the authority to trust"
 

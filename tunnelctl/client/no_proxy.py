@@ -98,7 +98,10 @@ def _split_port(entry: str) -> tuple[str, int]:
     ipv6_pattern = port == "*" and not host.lower().strip(_HEX_DIGITS) and not host.isalpha()  # as fd00:*, not as db:*
     if not colon or in_ipv6 or ipv6_pattern:
         return entry, 0
-    return host, 0 if port == "*" else parse_port(port)
+    try:
+        return host, 0 if port == "*" else parse_port(port)
+    except AddressError as error:  # of an entry the cause alone is shown, so it says what it is about
+        raise AddressError(f"entry {shown(entry)}", f"port {port} is {error.cause}") from None
 
 
 def _parse_names(text: str) -> Callable[[str], bool]:

@@ -55,7 +55,7 @@ _BARE_503 = "the proxy could not reach the target, or is at one of its limits; a
 NO_LOGIN = {
     MISSING: "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file",
     MISSING_USER: "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is",
-    MISSING_LATER: "the flags are for the nearest proxy; for this one, ~/.netrc may have a login, or its URL USER:PASSWORD@",
+    MISSING_LATER: "the flags are for the nearest proxy; give this one its login in its own URL or in ~/.netrc",
     NO_SCHEME: "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
     NO_CHALLENGE: "it names no scheme to log in with, and {scheme} answers a challenge",
     OTHER_SCHEME: "it requires {offered} authentication, not {scheme}: leave --auth out",

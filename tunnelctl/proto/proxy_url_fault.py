@@ -26,17 +26,17 @@ def _fault(text: str) -> tuple[str, str] | None:
     rest = text.rpartition("@")[2]  # without what may be a password
     before_equals = text.partition("=")[0].lower()
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
-        return "it has quotation marks round it", "quotes are for a shell: where none reads the value, leave them out"
+        return "it is in quotation marks", "quotes are for a shell: where none reads the value, leave them out"
     if before_equals in _KINDS:
-        return "it is a list of proxies by scheme, as Windows has it", "give one proxy, such as the one behind https="
+        return "it is a list of proxies by scheme, as Windows has it", "give one proxy, such as the one after https="
     if before_equals.endswith("_proxy"):
-        return "it begins with the name of a variable", "the value is what stands behind the ="
+        return "it begins with the name of a variable", "the value is what comes after the ="
     if _names_pac_file(rest):
         return "it names a PAC file, not a proxy", "connect, forward, run and check take a PAC file with --pac"
     if _has_variable(rest):
-        return "it has the name of a variable in it, which nothing has replaced", "write the value itself"
+        return "it contains a variable that was not expanded", "write the value itself"
     if " #" in rest or "\t#" in rest:
-        return "a comment stands behind it", "comments are not allowed in the value: leave it out"
+        return "a comment follows it", "comments are not allowed in the value: leave it out"
     if ";" in rest:
         return "a semicolon separates nothing here", "commas separate alternatives; a chain is -x, repeated"
     if text.partition("://")[2].lower().startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):

@@ -139,7 +139,11 @@ class SocksServer(Speaker):
             self._output += bytes((VERSION_5, NO_LOGIN))
             return None
         if PASSWORD not in offered:
-            cause = "it offers no way to log in" if self._login else "it insists on a way to log in that is not known here"
+            cause = (
+                "the client offers no login, which this port requires"
+                if self._login
+                else "it insists on a way to log in that is not known here"
+            )
             raise _Refused(bytes((VERSION_5, NONE_ACCEPTABLE)), cause)
         self._output += bytes((VERSION_5, PASSWORD))
         given = yield from self._read_password()

@@ -46,7 +46,7 @@ _NAME = "is this the name that the certificate was issued for? The URL has to us
 _SCHEME = "are scheme and port right?"
 _PLAIN = WITHOUT_TLS
 _HUNG_UP = f"it hangs up on a TLS greeting; {WITHOUT_TLS}"
-_TRUST = "{flags}-cacert FILE names the authority to trust; or --proxy-pin {seen}, if a trusted source has the same"
+_TRUST = "{flags}-cacert FILE names the authority to trust; or, if somebody you trust confirms that this is the right one, --proxy-pin {seen}"
 _CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
 _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
 _PERHAPS_A_CERTIFICATE = "it may want a client certificate: {flags}-cert"
@@ -59,7 +59,7 @@ _WITHOUT_PIN = {_TRUST: _AUTHORITY}
 _FOR_A_TARGET = {
     **dict.fromkeys((_SCHEME, _PLAIN, _HUNG_UP), "is the port right?"),
     **_WITHOUT_PIN,
-    _NAME: "is this the name that the certificate was issued for? --tls-name wants another",
+    _NAME: "is this the name that the certificate was issued for? --tls-name NAME expects another",
     **dict.fromkeys((_CERTIFICATE, _OTHER_CERTIFICATE, _PERHAPS_A_CERTIFICATE), _NONE),
 }
 _WITH_AUTHORITIES = {_TRUST: "none of the authorities of {flags}-cacert has issued it"}
