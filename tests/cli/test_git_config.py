@@ -198,8 +198,8 @@ def test_it_says_which_flags_git_proxy_drops(started_as_a_script: None) -> None:
     """stdout goes into the file, so that stderr is where it is seen."""
     flags, precision = said("-x", "http://a", "-x", "http://b", "--retry", "2", "a.example", "b.example")
     assert flags == (
-        "git:// URLs go without -x, --retry: git gives no flags to core.gitProxy; "
-        "there TUNNELCTL_PROXY or the settings file names the proxy"
+        "git:// URLs go without -x, --retry: git gives core.gitProxy no flags; "
+        "there the environment or the settings file has the proxy and its login"
     )
     assert precision == (
         "git:// URLs with a port stay direct, and those of hosts below a.example, b.example are rerouted too: "
@@ -208,12 +208,45 @@ def test_it_says_which_flags_git_proxy_drops(started_as_a_script: None) -> None:
     assert said("*") == []
 
 
+@pytest.mark.parametrize(
+    ("hosts", "others"),
+    [
+        (("a.example",), ", and those of hosts below a.example are rerouted too"),
+        (("*.a.example",), ", and those of a.example itself are rerouted too"),
+        (("*.a.example", "b.example"), ", and those of a.example itself and hosts below b.example are rerouted too"),
+        (("*.a.example", "a.example"), ""),
+        (("192.0.2.1", "::1"), ""),
+    ],
+)
+def test_it_says_what_else_is_rerouted(started_as_a_script: None, hosts: tuple[str, ...], others: str) -> None:
+    assert said(*hosts) == [f"git:// URLs with a port stay direct{others}: core.gitProxy is no more precise"]
+    assert said("*", *hosts) == []
+
+
+@pytest.mark.peer("git")
+@pytest.mark.parametrize("named", ["a.example.test", "*.a.example.test"])
+@pytest.mark.parametrize("host", ["a.example.test", "sub.a.example.test", "other.test"])
+def test_git_does_not_tell_a_domain_from_what_is_below_it(settings: Path, named: str, host: str) -> None:
+    """That is what the warning is about."""
+
+    def refuse(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    append(settings, named)
+    with ScriptedServer(refuse) as proxy:
+        env = {"GIT_CONFIG_GLOBAL": str(settings), "TUNNELCTL_PROXY": proxy.url}
+        with pytest.raises(AssertionError):
+            git("ls-remote", f"git://{host}/repo.git", **env)
+        assert len(proxy.heads) == (host != "other.test")
+
+
 def test_it_says_so_on_stderr(settings: Path) -> None:
     lines, errors = printed(settings, "-x", "http://proxy", "*")
     assert "warning" not in lines
     assert errors == (
-        "tunnelctl: warning: git:// URLs go without -x: git gives no flags to core.gitProxy; "
-        "there TUNNELCTL_PROXY or the settings file names the proxy\n"
+        "tunnelctl: warning: git:// URLs go without -x: git gives core.gitProxy no flags; "
+        "there the environment or the settings file has the proxy and its login\n"
     )
 
 

@@ -1,14 +1,15 @@
-"""`tunnelctl ssh-config --git HOST…`: lines for ~/.gitconfig that send these hosts, and no others, through a proxy.
+"""`tunnelctl ssh-config --git HOST…`: lines for ~/.gitconfig that send these hosts through a proxy.
 
-core.gitProxy, for git:// URLs, has a condition on the host. core.sshCommand, for ssh:// URLs, has none and holds for every host of
-every repository. So its value is a shell function that looks for the host among the words that git gives to ssh, and adds the
-proxy to those of the hosts that were named.
+core.gitProxy, for git:// URLs, has a condition on the host, which is for all that is below it too. core.sshCommand, for ssh://
+URLs, has none and holds for every host of every repository. So its value is a shell function that looks for the host among the
+words that git gives to ssh, and adds the proxy to those of the hosts that were named, and no others.
 """
 
 import shlex
 import subprocess
 
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.address import is_ip
 from tunnelctl.trace import Trace
 
 # git itself takes GIT_SSH before `ssh`, and core.sshCommand before both.
@@ -32,7 +33,7 @@ def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], fl
     if len(program) > 1 or " for " in program[0]:
         trace("warning", text="git:// URLs stay direct: core.gitProxy takes the path of a program and no words")
     else:
-        explain_git_proxy(names, flags, trace)
+        explain_git_proxy(hosts, flags, trace)
         lines += [f"\tgitProxy = {git_quote(program[0] + (name and f' for {name}'))}" for name in names]
     return "\n".join(lines) + "\n"
 
@@ -62,20 +63,27 @@ def domain(host: str) -> str:
     return name
 
 
-def explain_git_proxy(names: list[str], flags: list[str], trace: Trace) -> None:
+def explain_git_proxy(hosts: list[str], flags: list[str], trace: Trace) -> None:
     """Tell what core.gitProxy leaves out, and what it takes in."""
     if flags:
         trace(
             "warning",
-            text=f"git:// URLs go without {', '.join(flags)}: git gives no flags to core.gitProxy; "
-            "there TUNNELCTL_PROXY or the settings file names the proxy",
+            text=f"git:// URLs go without {', '.join(flags)}: git gives core.gitProxy no flags; "
+            "there the environment or the settings file has the proxy and its login",
         )
-    if any(names):
-        trace(
-            "warning",
-            text="git:// URLs with a port stay direct, and those of hosts "
-            f"below {', '.join(filter(None, names))} are rerouted too: core.gitProxy is no more precise",
-        )
+    if "*" not in hosts:  # which is for all of them
+        others = " and ".join(taken_in(hosts))
+        also = f", and those of {others} are rerouted too" if others else ""
+        trace("warning", text=f"git:// URLs with a port stay direct{also}: core.gitProxy is no more precise")
+
+
+def taken_in(hosts: list[str]) -> list[str]:
+    """What core.gitProxy reroutes that was not asked for, in words: it does not tell a domain from what is below it."""
+    domains = [domain(host) for host in hosts if host.startswith("*.")]
+    names = [host for host in hosts if not host.startswith("*.")]
+    below = [name for name in names if name not in domains and not is_ip(name)]
+    themselves = [f"{name} itself" for name in domains if name not in names]
+    return [*themselves, *([f"hosts below {', '.join(below)}"] if below else [])]
 
 
 def present_command() -> str:
