@@ -67,13 +67,20 @@ KEEPALIVE = (
 )
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
 
+LOCAL_PORT = "local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT"
+BIND = "BIND is an address, 127.0.0.1 unless given, or * for all; IPv6 stands in brackets."
+PATH = "A path in place of [BIND:]PORT is a unix socket, of mode 0600. fd:NAME in its place is a socket that systemd passed."
+
 FLAGS = (
     Flag(
-        "local", "L", "SPEC", TEXT,
-        "local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT", LOCAL, "Local ports",
-        detail="BIND is an address, 127.0.0.1 unless given, or * for all; IPv6 stands in brackets. PORT 0 takes a free one, "
-        "and `listening on ADDR:PORT` tells which. A path in place of [BIND:]PORT is a unix socket, of mode 0600. "
-        "fd:NAME in its place is a socket that systemd passed.",
+        "local", "L", "SPEC", TEXT, LOCAL_PORT, ("forward",), "Local ports",
+        detail=f"{BIND} PORT 0 takes a free one, and `listening on ADDR:PORT` tells which. {PATH}",
+        repeat=True,
+    ),
+    Flag(
+        "local", "L", "SPEC", TEXT, LOCAL_PORT, ("run",), "Local ports",
+        detail=f"{BIND} PORT 0 takes a free one; the command finds it in TUNNELCTL_PORT_1, that of the second -L in "
+        f"TUNNELCTL_PORT_2, and so on. {PATH}",
         repeat=True,
     ),
     Flag(
@@ -89,8 +96,12 @@ FLAGS = (
         "no password and is refused. A -L port cannot ask for a login. The file is as for serve, and read once, at the start.",
     ),
     Flag(
-        "open-proxy", "", "", SWITCH, "let other machines use a port without a login", LOCAL, "Local ports",
+        "open-proxy", "", "", SWITCH, "let other machines use a port without a login", ("forward",), "Local ports",
         detail="Without it, a -D port beyond loopback needs --users, and a -L port there is refused.",
+    ),
+    Flag(
+        "open-proxy", "", "", SWITCH, "let other machines use a port without a login", ("run",), "Local ports",
+        detail="Without it, a -L port beyond loopback is refused.",
     ),
     Flag(
         "proxy", "x", "URL", TEXT,
@@ -439,7 +450,8 @@ FLAGS = (
     Flag(
         "git", "", "", SWITCH, "the lines for ~/.gitconfig instead", ("ssh-config",), "Output",
         detail="core.sshCommand for ssh:// URLs and HOST:PATH, and core.gitProxy for git:// URLs without a port. "
-        "Both hold for the HOSTs only. git obeys the last core.sshCommand, so name all HOSTs in one call. "
+        "core.sshCommand holds for the HOSTs only; core.gitProxy also for the hosts below each, and with *.DOMAIN for DOMAIN "
+        "itself. git obeys the last core.sshCommand, so name all HOSTs in one call. "
         "It gives core.gitProxy no flags: there the proxy comes from the environment or the settings file. "
         "https:// URLs have a setting of git's own, http.proxy.",
     ),
