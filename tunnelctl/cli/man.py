@@ -104,8 +104,8 @@ SERVE_EVENTS = (
         "after the last of those: the number of rules of each kind (`allow` is 0 where none was given, which means port 443 of "
         "public addresses) and the policy file; who may use it: `reach` is `network`, `machine` or `socket`, `personal` whether "
         "each allow rule names its clients, `users` null without a users file, `client_ca` the file of the authority; the next "
-        "proxies, with commas between those that stand for each other; how long the certificate is good; and `url` for the settings "
-        "of clients. What there is not is empty",
+        "proxies, with commas between those that stand for each other; how long the certificate is good; and `url` for the "
+        "settings of clients. What there is not is empty",
         (
             "allow",
             "deny",

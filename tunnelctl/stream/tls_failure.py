@@ -46,7 +46,10 @@ _NAME = "is this the name that the certificate was issued for? The URL has to us
 _SCHEME = "are scheme and port right?"
 _PLAIN = WITHOUT_TLS
 _HUNG_UP = f"it hangs up on a TLS greeting; {WITHOUT_TLS}"
-_TRUST = "{flags}-cacert FILE names the authority to trust; or, if somebody you trust confirms that this is the right one, --proxy-pin {seen}"
+_TRUST = (
+    "{flags}-cacert FILE names the authority to trust; "
+    "or, if somebody you trust confirms that this is the right one, --proxy-pin {seen}"
+)
 _CERTIFICATE = "{flags}-cert FILE and {flags}-key FILE give one"
 _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {flags}-cert"
 _PERHAPS_A_CERTIFICATE = "it may want a client certificate: {flags}-cert"
