@@ -119,9 +119,16 @@ def test_a_name_without_an_address(policy, monkeypatch):
         run_check(CheckOptions(), [policy, "gone.test:443"])
 
 
-@pytest.mark.parametrize("words", [[], ["f"], ["f", "a", "1", "x"]])
-def test_wrong_words(words):
-    with pytest.raises(UsageProblem, match="wants FILE HOST PORT"):
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ([], "missing arguments FILE HOST PORT"),
+        (["f"], "missing arguments HOST PORT"),
+        (["f", "a", "1", "x"], "takes FILE HOST PORT, got 4 words"),
+    ],
+)
+def test_wrong_words(words, cause):
+    with pytest.raises(UsageProblem, match=cause):
         run_check(CheckOptions(), words)
 
 

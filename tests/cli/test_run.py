@@ -70,9 +70,9 @@ def test_hash_password(fake, capfd):
     [
         ("serve x", "serve: takes no words, got 1"),
         ("selftest a b", "selftest: takes no words, got 2"),
-        ("hash-password", "hash-password: wants USER, got nothing"),
-        ("hash-password a b", "hash-password: wants USER, got 2 words"),
-        ("completion", "completion: wants bash, zsh or fish, got nothing"),
+        ("hash-password", "hash-password: missing argument USER"),
+        ("hash-password a b", "hash-password: takes USER, got 2 words"),
+        ("completion", "completion: missing argument {bash|zsh|fish}"),
         ("completion csh", "completion: unknown shell `csh`"),
     ],
 )

@@ -149,5 +149,5 @@ def test_wrong_numbers_of_words(words, hint):
 
 
 def test_a_wrong_target_is_told_before_a_wrong_flag():
-    with pytest.raises(UsageProblem, match="no target given"):
+    with pytest.raises(UsageProblem, match="connect: missing arguments HOST PORT"):
         connect_options(pairs("connect", ("--retry", "x")), [])

@@ -136,7 +136,7 @@ def test_a_port_of_run_is_not_for_other_machines_unless_told_so() -> None:
 def test_no_command() -> None:
     done = run("run", "-x", "direct")
     assert done.returncode == 2
-    assert done.stderr.startswith(b"tunnelctl: run: no command is named\n")
+    assert done.stderr.startswith(b"tunnelctl: run: missing argument COMMAND\n")
 
 
 def test_flags_behind_the_command_are_the_commands() -> None:

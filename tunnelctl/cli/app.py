@@ -142,7 +142,7 @@ def explain(error: typer.TyperException, argv: list[str]) -> UsageProblem:
         return unknown_flag(mask_word(flag), command, list(error.possibilities or ()), argv)
     if flag is not None:
         name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as cli.values calls it
-        return UsageProblem(name, "takes no value" if "not take" in error.message else "wants a value", see(command))
+        return UsageProblem(name, "takes no value" if "not take" in error.message else "the value is missing", see(command))
     if not command and argv:
         return unknown_command(argv)
     return UsageProblem(command or "wrong use", error.format_message().rstrip("."), see(command))

@@ -4,7 +4,7 @@ import json
 from typing import NamedTuple
 
 from tunnelctl.cli.console import write_stdout
-from tunnelctl.cli.values import read_target
+from tunnelctl.cli.values import read_target, wrong_words
 from tunnelctl.engine.kernel import run
 from tunnelctl.engine.resolver import complete_names_only, resolve
 from tunnelctl.errors import AddressError, NameNotFound, UsageProblem
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 def run_check(options: CheckOptions, words: list[str]) -> ExitStatus:
     """Prints the answer. Raises TunnelctlError where there is none."""
     if len(words) not in (2, 3):
-        raise UsageProblem("check-policy", f"wants FILE HOST PORT, got {len(words)} words", "tunnelctl check-policy --help")
+        raise wrong_words("check-policy", "FILE HOST PORT", words, "tunnelctl check-policy --help")
     policy = load_policy(words[0], options.allow, options.deny)
     target = read_target(words[1:])
     if client_network(_client(options.client)) is None:

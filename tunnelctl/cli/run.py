@@ -6,7 +6,7 @@ from tunnelctl.cli.app import Call
 from tunnelctl.cli.commands import COMMANDS, SHELLS
 from tunnelctl.cli.console import Console, write_stdout
 from tunnelctl.cli.settings import complete, connect_line
-from tunnelctl.cli.values import read_fields, read_target
+from tunnelctl.cli.values import read_fields, read_target, wrong_words
 from tunnelctl.errors import UsageProblem
 from tunnelctl.status import ExitStatus
 
@@ -122,7 +122,7 @@ def hash_password(call: Call) -> int:
 def completion(call: Call) -> int:
     from tunnelctl.cli.shells import SCRIPTS
 
-    shell = only_word(call, "bash, zsh or fish")
+    shell = only_word(call, "{bash|zsh|fish}")
     if shell not in SHELLS:
         raise UsageProblem("completion", f"unknown shell `{shell}`", "bash, zsh and fish are known")
     write_stdout(SCRIPTS[shell]())
@@ -139,8 +139,7 @@ def selftest(call: Call) -> int:
 def only_word(call: Call, wanted: str) -> str:
     """The one positional argument of a command."""
     if len(call.words) != 1:
-        got = f"{len(call.words)} words" if call.words else "nothing"
-        raise UsageProblem(call.command, f"wants {wanted}, got {got}", f"tunnelctl {call.command} --help")
+        raise wrong_words(call.command, wanted, call.words, f"tunnelctl {call.command} --help")
     return call.words[0]
 
 

@@ -92,9 +92,15 @@ def read_target(words: list[str], command: str = "connect") -> Address:
         return parse_authority(unbracketed(words[0]))
     if len(words) == 2:
         return Address(parse_host(unbracketed(words[0])), parse_port(words[1]))
-    if not words:
-        raise UsageProblem(command, "no target given", f"tunnelctl {command} HOST PORT")
-    raise UsageProblem(command, f"wants HOST PORT, got {len(words)} words", corkscrew_hint(words))
+    raise wrong_words(command, "HOST PORT", words, corkscrew_hint(words) if words else f"tunnelctl {command} HOST PORT")
+
+
+def wrong_words(command: str, usage: str, words: list[str], hint: str) -> UsageProblem:
+    """The error where words are missing, or there are too many. usage: what the command takes, a word for each"""
+    missing = usage.split()[len(words) :]
+    if missing:
+        return UsageProblem(command, f"missing argument{'s' * (len(missing) > 1)} {' '.join(missing)}", hint)
+    return UsageProblem(command, f"takes {usage}, got {len(words)} words", hint)
 
 
 def corkscrew_hint(words: list[str]) -> str:

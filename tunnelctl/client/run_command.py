@@ -30,7 +30,7 @@ _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
     """Runs the command to its end; its exit status, 128+n if signal n ended it. Raises the TunnelctlError that fits."""
     if not options.command:
-        raise UsageProblem("run", "no command is named", "tunnelctl run -x URL -- COMMAND ARGS")
+        raise UsageProblem("run", "missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS")
     locals_ = [Local("127.0.0.1:0", None), *map(parse_local, options.local)]
     ways = Ways(options, environ, trace)
     doors = open_doors(locals_, options.keepalive, environ)
