@@ -255,6 +255,7 @@ MISTAKES = [
     ("[defaults]\ntimeot = 1", 2, "unknown key `timeot`", "did you mean timeout?"),
     ("[defaults]\n\n# x\nproxy_user = 'a'", 4, "unknown key `proxy_user`", "did you mean proxy-user?"),
     ("[profiles.a]\ntimeout = 1\n[profiles.b]\npasword = 'a'", 4, "unknown key `pasword`", ""),
+    ("[defaults]\nretry = 1\n[[profile]]", 3, "`profile` is not known here", "there are [defaults] and [profiles.NAME]"),
     ("[defaults]\nzzz = 1", 2, "unknown key `zzz`", "the keys are the long flags, such as proxy or timeout"),
     ("[defaults]\nprofile = 'a'", 2, "unknown key `profile`", ""),
     ("[defaults]\n'timeot' = 1", 2, "unknown key `timeot`", "did you mean timeout?"),

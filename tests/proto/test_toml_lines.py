@@ -70,6 +70,11 @@ def test_what_has_no_line_has_that_of_what_it_stands_in():
     assert line_of({}, ()) == 1
 
 
+def test_an_array_of_tables_has_the_line_of_the_first():
+    assert line_of(lines_of("a = 1\n[[x]]\nb = 1\n[[x]]\n"), ("x",)) == 2
+    assert line_of(lines_of("a = 1\n[x]\n[[x.y]]\nb = 1\n"), ("x", "y")) == 3
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n# end"])
 def test_the_last_line_needs_no_end(end):
     assert lines_of(f"a = 1\r\nb = 2{end}") == {("a",): 1, ("b",): 2}

@@ -94,6 +94,7 @@ def test_without_a_file() -> None:
     ("text", "where", "cause"),
     [
         ("[[alow]]\ntargets = []", "line 1, key 'alow'", "unknown key"),
+        ("[[deny]]\ntargets = ['*:25']\n\n[[alow]]\ntargets = []\n[[alow]]", "line 4, key 'alow'", "unknown key"),
         ("\n\nallow = 1", "line 3, key 'allow'", "it is not a list of rules"),
         ("[allow]\ntargets = ['*:1']", "line 1, key 'allow'", "it is not a list of rules"),
         ("allow = [1]", "line 1, key 'allow'", "it is not a list of rules"),

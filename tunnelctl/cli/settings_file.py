@@ -14,7 +14,7 @@ from tunnelctl.cli.settings import Settings
 from tunnelctl.cli.values import Pair, read_value
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files import decode
-from tunnelctl.proto.toml_lines import BACKSLASH_HINT, Path, TomlError, has_control, read_toml
+from tunnelctl.proto.toml_lines import BACKSLASH_HINT, Path, TomlError, has_control, line_of, read_toml
 
 COMMANDS = ("connect", "forward", "run", "serve")  # that read it
 KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
@@ -95,8 +95,8 @@ class _Reader:
 
     def _place(self, name: tuple[str, ...]) -> str:
         """Where a key or a table stands, or at least the table that it stands in."""
-        line = [self._lines[name[:n]] for n in range(len(name), 0, -1) if name[:n] in self._lines]
-        return f"settings file {self._path}, line {line[0]}" if line else f"settings file {self._path}"
+        line = line_of(self._lines, name, 0)
+        return f"settings file {self._path}, line {line}" if line else f"settings file {self._path}"
 
     def _refuse_top(self, name: str) -> NoReturn:
         if name in KEYS:

@@ -79,11 +79,11 @@ def lines_of(text: str) -> dict[Path, int]:
     return lines
 
 
-def line_of(lines: dict[Path, int], path: Path) -> int:
-    """The line of the nearest thing that has one; 1 where nothing has."""
-    while path and path not in lines:
+def line_of(lines: dict[Path, int], path: Path, none: int = 1) -> int:
+    """The line of the nearest thing that has one; `none` where nothing has. An array of tables begins with the first of them."""
+    while path and path not in lines and (*path, 0) not in lines:
         path = path[:-1]
-    return lines.get(path, 1)
+    return lines.get(path) or lines.get((*path, 0), none)
 
 
 def _statements(text: str) -> list[tuple[int, str]]:
