@@ -138,14 +138,29 @@ def test_a_file_without_a_certificate(files: certificates.Certificates) -> None:
 
 
 def test_a_file_without_a_key(files: certificates.Certificates) -> None:
+    """It is the flag that was given that is told of."""
     error = refused(TLSClient("p.test", cert=str(files.client_chain)))
-    assert (error.what, error.cause) == (f"--proxy-key {files.client_chain}", "no private key in it")
+    assert (error.what, error.cause) == (f"--proxy-cert {files.client_chain}", "no private key in it")
+    assert error.hint == "--proxy-key FILE names its key"
+    error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.authority)))
+    assert (error.what, error.cause) == (f"--proxy-key {files.authority}", "no private key in it")
+    assert error.hint == "it has to be in PEM"
+    with pytest.raises(SettingsError, match="no private key in it") as caught:
+        server_context(str(files.client_chain), None, None)
+    assert (caught.value.what, caught.value.hint) == (f"--tls-cert {files.client_chain}", "--tls-key FILE names its key")
 
 
 def test_the_key_of_another_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.key)))
     assert error.what == f"--proxy-key {files.key}"
     assert "not the key" in error.cause
+
+
+def test_a_file_with_a_certificate_and_the_key_of_another(files: certificates.Certificates, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(files.key.read_bytes() + files.client_chain.read_bytes())
+    error = refused(TLSClient("p.test", cert=str(both)))
+    assert (error.what, error.cause) == (f"--proxy-cert {both}", "the key in it is not that of its certificate")
 
 
 def test_an_encrypted_key_asks_nobody(files: certificates.Certificates, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def _client_context(settings: TLSClient) -> ssl.SSLContext:
     else:
         _trust(context, f"{flags}-cacert", settings.cacert)
     if settings.cert is not None:
-        _identify(context, (f"{flags}-cert", settings.cert), (f"{flags}-key", settings.key or settings.cert))
+        _identify(context, (f"{flags}-cert", settings.cert), (f"{flags}-key", settings.key))
     if settings.alpn:
         context.set_alpn_protocols(list(settings.alpn))
     return context
@@ -59,7 +59,7 @@ def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSL
     # Of TLS 1.2 forward secrecy and AEAD, as Mozilla's intermediate profile has it; TLS 1.3 has nothing else. As a client we take
     # what OpenSSL takes by default: a company's gateway may be old.
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    _identify(context, ("--tls-cert", cert), ("--tls-key", key or cert))
+    _identify(context, ("--tls-cert", cert), ("--tls-key", key))
     if client_ca is not None:
         _trust(context, "--client-ca", client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -120,10 +120,12 @@ def _trust(context: ssl.SSLContext, flag: str, file: str) -> None:
         raise SettingsError(f"{flag} {file}", "no certificate in it", "it has to be in PEM") from None
 
 
-def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str]) -> None:
-    """Loads a certificate and its key, each given as flag and file."""
-    for flag, file in (cert, key):
-        _check_readable(flag, file)
+def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str | None]) -> None:
+    """Loads a certificate and its key, each given as flag and file; without one for the key it is in that of the certificate."""
+    together = key[1] is None
+    flag, file = (cert[0] if together else key[0]), key[1] or cert[1]
+    _check_readable(*cert)
+    _check_readable(flag, file)
     encrypted = False
 
     def ask() -> bytes:
@@ -131,19 +133,22 @@ def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, st
         encrypted = True
         return b""
 
-    what = f"{key[0]} {key[1]}"
+    what = f"{flag} {file}"
     try:
-        context.load_cert_chain(cert[1], key[1], password=ask)
+        context.load_cert_chain(cert[1], file, password=ask)
     except ssl.SSLError as error:
         if encrypted:
             hint = "openssl pkey -in FILE -out FILE writes it without; only its owner should be able to read that"
             raise SettingsError(what, "the key is encrypted, and nobody is asked for its password", hint) from None
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise SettingsError(what, f"not the key of the certificate in {cert[1]}") from None
+            apart, beside = f"not the key of the certificate in {cert[1]}", "the key in it is not that of its certificate"
+            cause = beside if together else apart
+            raise SettingsError(what, cause) from None
         # OpenSSL does not say which of the two files it is about.
         if not _holds_certificate(cert[1]):
             raise SettingsError(f"{cert[0]} {cert[1]}", "no certificate in it", "it has to be in PEM") from None
-        raise SettingsError(what, "no private key in it", "it has to be in PEM") from None
+        hint = f"{key[0]} FILE names its key" if together else "it has to be in PEM"
+        raise SettingsError(what, "no private key in it", hint) from None
 
 
 def _holds_certificate(file: str) -> bool:
