@@ -9,7 +9,7 @@ import pytest
 
 from tests.peers.program import run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
-from tunnelctl.cli.messages import CLASSES, Message, Module, collected
+from tunnelctl.cli.messages import CLASSES, PASSED_OVER, Message, Module, collected
 from tunnelctl.client.password_command import FLAG
 from tunnelctl.errors import SettingsError, UsageProblem
 
@@ -114,7 +114,7 @@ def written() -> list[tuple[str, str]]:
         for path in sorted(PACKAGE.rglob("*.py"))
         for call in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in CLASSES
-        for argument in call.args[:3]
+        for argument in call.args[path.name == PASSED_OVER : 3]  # of an entry that is passed over the cause alone is shown
         for piece in literals(argument)
     ]
 
@@ -174,6 +174,19 @@ def refuse(answer: bytes):
         peer.accept_tunnel(answer)
 
     return script
+
+
+def test_no_name_of_the_source_stands_for_what_a_message_names():
+    texts = [text for message in collected() for text in (message.text, *message.hints)]
+    assert [text for text in texts if re.search("MONOTONIC|FORMAT|UNUSED|Host is GET|--get GET|hint: N|^N (needs|;)", text)] == []
+    assert "NTLM needs the package pyspnego: COMMAND" in texts
+    assert "the proxy is busy, or could not reach the target; it says: try again WHEN" in texts
+
+
+def test_an_entry_that_is_passed_over_ends_nothing():
+    entry = "ignored: ENTRY in VARIABLE: it is a URL: an entry is a host, without a scheme"
+    assert Message(None, entry, ()) in collected()
+    assert [message for message in collected() if message.status and message.text.startswith(("entry ", "pattern "))] == []
 
 
 def test_what_the_program_says_is_listed():

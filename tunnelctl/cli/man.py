@@ -421,7 +421,16 @@ def messages() -> str:
 
 
 def warnings() -> str:
-    return "".join(said(message) for message in collected() if message.status is None)
+    return unending("warning: ")
+
+
+def ignored() -> str:
+    return unending("ignored: ")
+
+
+def unending(start: str) -> str:
+    """The messages that begin so, and lead to no exit status."""
+    return "".join(said(message) for message in collected() if message.status is None and message.text.startswith(start))
 
 
 def said(message: Message) -> str:
@@ -476,5 +485,6 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "ACCESS_LOG": lambda *_: access_log(),
     "MESSAGES": lambda *_: messages(),
     "WARNINGS": lambda *_: warnings(),
+    "IGNORED": lambda *_: ignored(),
     "SEE_ALSO": lambda *_: see_also(),
 }

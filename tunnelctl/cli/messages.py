@@ -17,6 +17,7 @@ from itertools import product
 from typing import NamedTuple
 
 from tunnelctl import errors
+from tunnelctl.proto.connect_client import IS_IT_TLS, NO_TLS_EITHER
 
 MOST = 40  # texts that one place may make; more would be a mistake of ours
 DEPTH = 3  # functions that a text is followed through
@@ -28,6 +29,7 @@ Given = dict[str, tuple["Scope", ast.expr]]
 WORDS = {
     "address._replace(port=0)": "ADDRESS:0",
     "argv[0]": "WORD",
+    "at": "TIME",
     "cause_of": "CAUSE",
     "cert[0]": "FLAG",
     "cert[1]": "FILE",
@@ -37,6 +39,7 @@ WORDS = {
     "error.strerror": "REASON",
     "error": "REASON",
     "flags": "--proxy",  # what a flag for TLS begins with
+    "header.get(fields, 'host')": "HOST",
     "header.parse(text)[0]": "NAME",
     "hop.address": "PROXY",
     "idle_timeout": "N",
@@ -48,12 +51,17 @@ WORDS = {
     "len": "N",
     "line_of": "LINE",
     "lower": "REASON",
+    "max": "N",
     "min": "N",
+    "monotonic": "N",
+    "nearest": "PROXY",
     "next": "FLAG",
     "offered": "SCHEMES",
+    "options.get": "PATH",
     "peer": "PROXY",
     "reason": "REASON",
     "replace": "REASON",
+    "report": "CAUSE",
     "round": "N",
     "scheme": "SCHEME",
     "seen": "SHA256",
@@ -65,7 +73,11 @@ WORDS = {
     "timeout": "N",
     "_to_install": "COMMAND",
     "wait": "STATUS",
+    "way.family": "N",
     "way.hops[0].address": "PROXY",
+    "way.unused": "VARIABLE",
+    "way.via[place]": "PROXY",
+    "words[0]": "COMMAND",
 }
 THROUGH = (
     "shown",
@@ -78,13 +90,18 @@ THROUGH = (
     "sorted",
 )  # what is done to a text, not what it is
 
+LATER = {IS_IT_TLS: NO_TLS_EITHER}  # what takes the place of a hint once more is known
+
+# The module whose errors end nothing: what no_proxy has and has no meaning is passed over, and -v tells the cause.
+PASSED_OVER = "no_proxy.py"
+
 CLASSES: dict[str, type[errors.TunnelctlError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.TunnelctlError)
 }
 
 
 class Message(NamedTuple):
-    """One message, `what: cause`, with the hints that may follow; a warning has no status."""
+    """One message, `what: cause`, with the hints that may follow; a warning has no status, nor has a line of -v."""
 
     status: int | None
     text: str
@@ -97,9 +114,11 @@ def collected() -> tuple[Message, ...]:
     hints: dict[tuple[int | None, str], dict[str, None]] = {}
     for path in modules(files("tunnelctl")):
         for status, text, hint in Module(ast.parse(path.read_text("utf-8"))).messages():
+            if path.name == PASSED_OVER:
+                status, text = None, f"ignored: ENTRY in VARIABLE: {text.partition(': ')[2]}"
             found = hints.setdefault((status, text), {})
             if hint and not re.fullmatch("[A-Z-]+", hint):  # that of another error, which stands there itself
-                found[hint] = None
+                found.update(dict.fromkeys((hint, LATER.get(hint, hint))))
     return tuple(Message(*key, tuple(sorted(hints[key]))) for key in sorted(hints, key=lambda key: key[1].lower()))
 
 
@@ -290,6 +309,8 @@ class Scope:
                 found = [text for value in values for text in self.texts(value)]
             case ast.Name(id=name):
                 found = self._named(name, node)
+            case ast.Subscript(value=table) if values := self._table(table):
+                found = [text for value in values for text in self.texts(value)]
             case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in self._module.attributes:
                 found = [text for function, value in self._module.attributes[name] for text in self._in(function, value)]
             case ast.Call():
@@ -307,7 +328,7 @@ class Scope:
         name = node.id if isinstance(node, ast.Name) else ""
         written = isinstance(self._module.values.get(name), ast.Constant) and not name.startswith("MAX")
         apart = name in (self._given or {}) and name not in self._parameters
-        near = isinstance(node, ast.IfExp) or name in self._locals or written or apart
+        near = isinstance(node, ast.IfExp | ast.Subscript) or name in self._locals or written or apart
         found = self.texts(node) if near else []
         return found if found and len(found) <= 2 else [word(node)]
 

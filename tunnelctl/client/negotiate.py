@@ -28,7 +28,8 @@ async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Sche
     """
     login = secret if secret is not None and secret.user is not None else None
     if name == NTLM and login is None:
-        hint = NO_CREDENTIALS if _installed("spnego") else f"{NO_CREDENTIALS}; {_to_install(NTLM)}"
+        package = _to_install(NTLM)
+        hint = NO_CREDENTIALS if _installed("spnego") else f"{NO_CREDENTIALS}; {package}"
         raise AuthenticationFailed(f"NTLM login to proxy {proxy}", "there is no user and password for it", hint)
     scheme = _Bound(name, proxy, login)
     await scheme.begin()

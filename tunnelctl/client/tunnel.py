@@ -256,4 +256,5 @@ def _of_a_proxy(hint: str) -> str:
 def _silence_in_tls(role: str, address: Address) -> str:
     if role == "target":
         return "it has said nothing to a TLS greeting; is the port right?"
-    return f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=address)}"
+    without = WITHOUT_TLS.format(peer=address)
+    return f"it has said nothing to a TLS greeting; {without}"
