@@ -83,7 +83,7 @@ def test_one_that_cannot_be_read(home: Path) -> None:
 
 def test_what_is_wrong_on_the_command_line_comes_first(home: Path) -> None:
     environ = write(home, "nonsense")
-    with pytest.raises(UsageProblem, match="no target"):
+    with pytest.raises(UsageProblem, match="missing arguments HOST PORT"):
         by_typer("connect", environ)
     with pytest.raises(SettingsError):
         by_typer("connect host 22", environ)
