@@ -170,8 +170,8 @@ def test_whatever_has_a_meaning_is_not_told(no_proxy: str) -> None:
         ("10.0.0.1-2001:db8::1", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
         ("10.0.0.1-20", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
         ("corp.test/24", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
-        ("corp.test:ssh", "port ssh is not a number from 1 to 65535"),
-        ("corp.test:99999", "port 99999 is not a number from 1 to 65535"),
+        ("corp.test:ssh", "port 'ssh' is not a number from 1 to 65535"),
+        ("corp.test:99999", "port '99999' is not a number from 1 to 65535"),
         ("b\u00fc*.test", "it is too long, or has a character that neither names in ASCII nor addresses have"),
         ("*" * 254, "it is too long, or has a character that neither names in ASCII nor addresses have"),
         ("dev*:x:y", "it is too long, or has a character that neither names in ASCII nor addresses have"),
@@ -196,6 +196,11 @@ def test_a_password_in_it_is_not_shown_though_a_separator_has_cut_it_in_two() ->
 @pytest.mark.parametrize(("entry", "target"), [("db:*", "db:22"), ("cafe:*", "cafe:443"), ("fd00:*", "[fd00::1]:22")])
 def test_a_name_of_hexadecimal_letters_is_no_address(entry: str, target: str) -> None:
     assert exempting_entry(parse_authority(target), entry) == entry
+
+
+def test_a_port_that_is_the_end_of_a_password_is_not_told() -> None:
+    told = dict(unusable_entries("socks5://anna:two;words:of-it@proxy"))
+    assert told["***@proxy"] == "port '***@proxy' is not a number from 1 to 65535"
 
 
 def test_a_name_is_judged_without_reading_a_network() -> None:

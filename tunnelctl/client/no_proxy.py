@@ -100,8 +100,8 @@ def _split_port(entry: str) -> tuple[str, int]:
         return entry, 0
     try:
         return host, 0 if port == "*" else parse_port(port)
-    except AddressError as error:  # of an entry the cause alone is shown, so it says what it is about
-        raise AddressError(f"entry {shown(entry)}", f"port {port} is {error.cause}") from None
+    except AddressError:  # of an entry the cause alone is shown, so it says what it is about
+        raise AddressError(f"entry {shown(entry)}", f"port {shown(port)} is not a number from 1 to 65535") from None
 
 
 def _parse_names(text: str) -> Callable[[str], bool]:
