@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import end, wait_until
+from tests.peers.process import end, tcp_rows, wait_until
 from tests.peers.program import MODULE, SOON, at_end_soon, connect, environment, read_soon, run, started
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, sample
 
@@ -530,8 +530,7 @@ def test_keepalive_follows_its_option(seconds: str, on: int, idle: int | None) -
 
 def has_keepalive_timer(local_port: int) -> bool:
     """Whether the kernel shows a keepalive timer (kind 02) on the connection from `local_port`."""
-    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    timers = [row.split()[5] for row in rows if row.split()[1].endswith(f":{local_port:04X}") and row.split()[3] == "01"]
+    timers = [row[5] for row in tcp_rows() if row[1].endswith(f":{local_port:04X}") and row[3] == "01"]
     assert len(timers) == 1
     return timers[0].startswith("02:")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import end, wait_until
+from tests.peers.process import end, tcp_rows, wait_until
 from tests.peers.program import MODULE, RUN_SECONDS, SOON, environment, started
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, sample
 
@@ -235,8 +235,7 @@ def connecting_to(port: int, pid: int) -> bool:
     for number in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             inodes.add(os.readlink(number))
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(row[2].endswith(f":{port:04X}") and row[3] == "02" and f"socket:[{row[9]}]" in inodes for row in rows)
+    return any(row[2].endswith(f":{port:04X}") and row[3] == "02" and f"socket:[{row[9]}]" in inodes for row in tcp_rows())
 
 
 def ends_at_once(process: "subprocess.Popen[bytes]", sent: signal.Signals, status: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.peers.events import check_record, check_told
-from tests.peers.process import wait_until
+from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tunnelctl.client import forward
 from tunnelctl.engine.outside import to_thread
@@ -313,8 +313,7 @@ class Proxy:
 
 def accepted(proxy: Proxy) -> bool:
     """Whether the server has taken its connection out of the queue: the kernel tells what is left in that."""
-    table = Path("/proc/self/net/tcp").read_text().splitlines()
-    queue = [line.split()[4] for line in table if f"0100007F:{proxy.port:04X} 00000000:0000 0A" in line]
+    queue = [row[4] for row in tcp_rows() if row[1:4] == [f"0100007F:{proxy.port:04X}", "00000000:0000", "0A"]]
     return queue == ["00000000:00000000"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import wait_until
+from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import (
     SECONDS,
@@ -286,12 +286,6 @@ def test_idle_limit() -> None:
 # --- the other end leaves (and V24 in tests/security)
 
 
-def live(proxy: Proxy) -> int:
-    """Established connections at the proxy's port."""
-    table = Path("/proc/self/net/tcp").read_text().splitlines()
-    return sum(f":{proxy.port:04X} " in line and " 01 " in line for line in table)
-
-
 def test_l6_a_client_that_resets_in_the_dial_is_given_up_at_once() -> None:
     """And has one record, for nobody told it anything."""
     with blackhole() as port, Proxy(dial_timeout=SECONDS) as proxy:
@@ -351,7 +345,7 @@ def test_l6_a_client_that_has_half_closed_or_left_is_not_served_for_long(monkeyp
 
 def dials(port: int) -> int:
     """How many wait for an answer to a SYN to that port."""
-    return sum(f"0100007F:{port:04X} 02" in line for line in Path("/proc/self/net/tcp").read_text().splitlines())
+    return sum(row[2:4] == [f"0100007F:{port:04X}", "02"] for row in tcp_rows())
 
 
 def test_a_target_that_resets_at_once() -> None:
@@ -560,7 +554,7 @@ def test_a_client_on_a_unix_socket(tmp_path: Path) -> None:
     assert not os.path.exists(path)
 
 
-def test_all_clients_of_a_unix_socket_are_one_for_the_cap(tmp_path: Path) -> None:
+def test_all_clients_of_one_user_at_a_unix_socket_are_one_for_the_cap(tmp_path: Path) -> None:
     path = str(tmp_path / "proxy")
     with ScriptedServer(echo) as target, Proxy(listen=(f"unix:{path}",), max_per_client=1), Client(path) as first:
         first.tunnel(target.authority)
