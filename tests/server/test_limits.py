@@ -2,9 +2,11 @@
 
 import pytest
 
+from tests.server.test_shared import held
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
-from tunnelctl.server.limits import Caps, Most, network_of, parse_prefixes
+from tunnelctl.server import shared as shared_memory
+from tunnelctl.server.limits import Caps, Most, SharedCaps, network_of, parse_prefixes
 
 NOBODY = ("", "")
 
@@ -95,6 +97,25 @@ def test_clients_that_have_gone_take_no_memory(most: Most) -> None:
 )
 def test_networks(client: str, prefixes: tuple[int, int], network: str) -> None:
     assert network_of(client, prefixes) == network
+
+
+def test_h4_a_release_that_cannot_have_the_lock_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker that is stopped inside its step for a moment leaves places taken for good."""
+    monkeypatch.setattr(shared_memory, "LOCK_SECONDS", 0.01)
+    shared = SharedCaps(2)
+    assert shared.lock is not None
+    caps = Caps(Most(tunnels=3, per_client=3, dials=2), shared)
+    for _ in range(2):
+        assert not caps.start_dial()
+    for _ in range(3):
+        assert not caps.take("a", "", "t")
+    with held(shared.lock):
+        for _ in range(3):
+            caps.release("a", "", "t")
+        caps.end_dial()
+        assert caps.take("a", "", "t") == refusal.limit_reached()
+    assert [caps.take("a", "", "t") for _ in range(4)] == [None, None, None, refusal.limit_reached()]
+    assert [caps.start_dial() is None for _ in range(2)] == [True, False]
 
 
 def test_prefixes() -> None:

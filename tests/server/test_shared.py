@@ -3,7 +3,8 @@
 import os
 import signal
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.peers.process import wait_until
 from tests.server.harness import SECONDS
+from tunnelctl.server import shared
 from tunnelctl.server.shared import LockTimeoutError, SharedLock, SharedTable, key_of
 
 SLOTS = 16
@@ -126,6 +128,46 @@ def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up_for_long(number
         os.waitpid(pid, 0)
         os.close(reader)
         os.close(writer)
+
+
+@contextmanager
+def held(lock: SharedLock) -> Iterator[None]:
+    """Another process has the lock."""
+    (asked, told), (ending, end) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(end)
+        with suppress(BaseException), lock.hold():
+            os.write(told, b"x")
+            os.read(ending, 1)
+        os._exit(0)
+    try:
+        assert os.read(asked, 1) == b"x"
+        yield
+    finally:
+        os.close(end)
+        os.waitpid(pid, 0)
+        for fd in (asked, told, ending):
+            os.close(fd)
+
+
+def test_after_a_wait_in_vain_it_does_not_wait_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that waits at each step for a process that is stopped serves nobody."""
+    lock, waits = SharedLock(), list[float]()
+    monkeypatch.setattr(shared, "sleep", waits.append)
+    with held(lock):
+        for _ in range(2):
+            with pytest.raises(LockTimeoutError), lock.hold():
+                pass
+            assert waits
+            waits.clear()
+            for _ in range(3):
+                with pytest.raises(LockTimeoutError), lock.hold():
+                    pass
+            assert not waits
+            lock._impatient_until = 0.0  # the while is over
+    with lock.hold():
+        pass
 
 
 def in_a_child(check: object) -> bool:

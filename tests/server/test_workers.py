@@ -32,9 +32,11 @@ from tests.server.harness import (
     digest_users_file,
     users_file,
 )
+from tests.server.test_shared import held
 from tunnelctl.proto.challenge import parse_challenges
 from tunnelctl.proto.digest import DigestClient
 from tunnelctl.server import workers as under_test
+from tunnelctl.server.limits import SharedCaps
 from tunnelctl.server.metrics import Board
 from tunnelctl.server.serve import TICK_SECONDS
 from tunnelctl.server.workers import Supervisor
@@ -198,6 +200,25 @@ def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         pauses.append(supervisor._due[0] - supervisor._crashes[-1])
     assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
     assert max(pauses) == pytest.approx(under_test.LONGEST_PAUSE)
+
+
+def test_h4_what_a_dead_worker_counted_is_forgotten_before_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a third one keeps the lock."""
+    started, shared = list[int](), SharedCaps(2)
+    assert shared.lock is not None
+    supervisor = Supervisor([], [], 0.0, lambda *_: 0, Board(2), Recorder(), None, {}, shared)
+    monkeypatch.setattr(supervisor, "_start", started.append)
+    monkeypatch.setattr(under_test, "FORGET_SECONDS", 0.01)
+    monkeypatch.setattr(under_test, "FIRST_PAUSE", 0.0)
+    assert shared.table.add(1, 1, 5)
+    with held(shared.lock):
+        supervisor._ended(4711, 1, 1)
+        for _ in range(3):
+            supervisor._turn()
+        assert (started, shared.table.count(1)) == ([], 1)
+    while not started:
+        supervisor._turn()
+    assert (started, shared.table.count(1)) == ([1], 0)
 
 
 def test_a_supervisor_that_is_killed_takes_its_workers_with_it() -> None:

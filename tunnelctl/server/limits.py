@@ -72,6 +72,7 @@ class Caps(Crowd):
         self._most, self._worker = most, worker
         self._shared = shared if shared is not None or not most.any else SharedCaps(1)
         self.tunnels = self.dials = 0
+        self._owed: list[int] = []  # keys that count once too often, because the lock was not to be had when they were released
 
     def network(self, client: str) -> str:
         """The network of a client's address."""
@@ -126,6 +127,7 @@ class Caps(Crowd):
         table, added = self._shared.table, list[int]()
         try:
             with self._shared.hold():
+                self._settle()
                 for key, most, reached in keys:
                     if not table.add(key, self._worker, most):
                         for other in added:
@@ -137,13 +139,20 @@ class Caps(Crowd):
         return None
 
     def _remove(self, keys: list[int]) -> None:
+        """Takes each back; those that cannot be now, when the next step is done: meanwhile rather too few tunnels than too many."""
         assert self._shared is not None
+        self._owed += keys
         try:
             with self._shared.hold():
-                for key in keys:
-                    self._shared.table.remove(key, self._worker)
-        except LockTimeoutError:  # counted once too often: rather too few tunnels than too many
+                self._settle()
+        except LockTimeoutError:
             pass
+
+    def _settle(self) -> None:
+        """With the lock held."""
+        assert self._shared is not None
+        while self._owed:
+            self._shared.table.remove(self._owed.pop(), self._worker)
 
 
 def dials_limit_reached() -> Refusal:

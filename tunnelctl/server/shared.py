@@ -14,6 +14,8 @@ from time import monotonic, sleep
 
 MASK = (1 << 64) - 1
 LOCK_SECONDS = 0.2  # that a step may wait for the others: they take microseconds, unless one was stopped (SIGSTOP) inside its own
+# After a wait in vain, steps do not wait for as long: each would block the loop, for a process that may be stopped for good.
+IMPATIENT_SECONDS = 5.0
 
 
 class LockTimeoutError(Exception):
@@ -25,6 +27,7 @@ class SharedLock:
 
     def __init__(self) -> None:
         self._file = os.memfd_create("tunnelctl")
+        self._impatient_until = 0.0
 
     def __del__(self) -> None:
         os.close(self._file)
@@ -44,11 +47,16 @@ class SharedLock:
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                until = until or monotonic() + LOCK_SECONDS
-                if monotonic() > until:
+                now = monotonic()
+                until = until or now + LOCK_SECONDS
+                if now < self._impatient_until:
+                    raise LockTimeoutError from None
+                if now > until:
+                    self._impatient_until = now + IMPATIENT_SECONDS
                     raise LockTimeoutError from None
                 sleep(0)
             else:
+                self._impatient_until = 0.0
                 return
 
 

@@ -35,6 +35,8 @@ from tunnelctl.trace import Trace
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CRASH_WINDOW, MOST_CRASHES = 60.0, 10
 
+FORGET_SECONDS = 1.0  # between two attempts to take out what a worker counted that has ended
+
 RELOAD = (signal.SIGHUP,)
 
 # Starts a process's share of the work, with its listeners and its number; the exit status.
@@ -72,6 +74,7 @@ class Supervisor:
         self._due: dict[int, float] = {}  # when to start another, by number
         self._crashes: list[float] = []  # when, within the window
         self._asked: list[int] = []  # the signals that have told us to stop
+        self._still_counted: set[int] = set()  # numbers of workers that have ended, and whose tunnels still count
         self._worst = 0
         self._watchdog = watchdog_seconds(environ)
         # One that was ignored when we were started stays so: that is how nohup, and a shell's `&`, shield a process.
@@ -101,10 +104,12 @@ class Supervisor:
 
     def _turn(self) -> None:
         """Waits for a signal, or for something to be due."""
-        due = min(self._due.values(), default=inf) if self._read_until == inf else self._read_until
+        due = min(self._replacements().values(), default=inf) if self._read_until == inf else self._read_until
         wait = due - monotonic()
         if self._watchdog:
             wait = min(wait, self._watchdog / 2)
+        if self._still_counted:
+            wait = min(wait, FORGET_SECONDS)
         if wait == inf:
             self._signalled(signal.sigwaitinfo(self._signals).si_signo)
         elif (arrived := signal.sigtimedwait(self._signals, max(wait, 0.0))) is not None:
@@ -114,11 +119,16 @@ class Supervisor:
             notify("WATCHDOG=1", self._environ)
         if self._read_until <= monotonic():
             self._reading_ended(late=True)
+        self._forget_counts()
         if self._read_until == inf and not self._asked:  # a child that is forked while a thread reads may inherit a lock of that
-            for number in [number for number, when in self._due.items() if when <= monotonic()]:
+            for number in [number for number, when in self._replacements().items() if when <= monotonic()]:
                 del self._due[number]
                 self._board.rows[number][RESTARTS] += 1
                 self._start(number)
+
+    def _replacements(self) -> dict[int, float]:
+        """Those that are due, but for the ones under whose number a predecessor still counts."""
+        return {number: when for number, when in self._due.items() if number not in self._still_counted}
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -220,7 +230,8 @@ class Supervisor:
                 self._ended(pid, self._workers.pop(pid), os.waitstatus_to_exitcode(wait_status))
 
     def _ended(self, pid: int, number: int, status: int) -> None:
-        self._forget_counts(number)
+        if self._caps is not None:
+            self._still_counted.add(number)
         # It was told to stop: before it had got as far as listening to signals, or by one that ends it at once.
         if -status in self._asked or (status == 128 + signal.SIGHUP and signal.SIGHUP in self._asked):
             status = 0
@@ -229,12 +240,16 @@ class Supervisor:
         else:
             self._worst = max(self._worst, _grave(status))
 
-    def _forget_counts(self, number: int) -> None:
-        if self._caps is not None:
+    def _forget_counts(self) -> None:
+        """Takes out what workers held that have ended. Where another one keeps the lock, that is tried again later, and before that
+        nobody takes the place of the one that has ended: what it held is counted under its number."""
+        while self._still_counted and self._caps is not None:
+            number = min(self._still_counted)
             try:
                 self._caps.forget(number)
             except LockTimeoutError:
-                self._trace("warning", text="the tunnels of a worker that has ended still count, until another one ends")
+                return
+            self._still_counted.remove(number)
 
     def _crashed(self, pid: int, number: int, status: int) -> None:
         now = monotonic()
