@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.peers.process import wait_until
 from tests.server.harness import SECONDS
 from tunnelctl.server import shared
-from tunnelctl.server.shared import LockTimeoutError, SharedLock, SharedTable, key_of
+from tunnelctl.server.shared import WAYS, LockTimeoutError, SharedLock, SharedTable, SharedTimes, key_of
 
 SLOTS = 16
 # Few keys, many of which want the same slots, at the end of the table too: so that gaps are closed round the corner.
@@ -128,6 +128,24 @@ def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up_for_long(number
         os.waitpid(pid, 0)
         os.close(reader)
         os.close(writer)
+
+
+def test_times_are_seen_by_the_other_process_and_the_earliest_is_forgotten() -> None:
+    times = SharedTimes(4 * WAYS)
+    keys = [number * 4 * WAYS + 1 for number in range(WAYS + 1)]  # all of them have the same places
+    for when, key in enumerate(keys[:-1], 1):
+        times.set(key, when)
+    times.set(keys[0], 99.0)
+    assert [times.get(key) for key in keys] == [99.0, *range(2, WAYS + 1), 0.0]
+
+    def other() -> bool:
+        times.set(keys[-1], 50.0)
+        return times.get(keys[0]) == 99.0
+
+    assert in_a_child(other)
+    assert [times.get(key) for key in keys] == [99.0, 0.0, *range(3, WAYS + 1), 50.0]
+    times.set(WAYS + 1, 5.0)  # this one has others
+    assert times.get(keys[0]) == 99.0
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Counts that several worker processes share, so that a limit over all of them is exact.
+"""Counts that several worker processes share, so that a limit over all of them is exact, and times, which are only remembered.
 
-A hash table in memory that every process has which is forked afterwards. Each process adds to a column of its own, so that what a
-worker held that was killed can be taken out again. A POSIX record lock makes each step one; the kernel frees it when its holder
-dies. (A worker killed inside a step, which takes a microsecond, may leave a count too many until all workers have ended.)
+The counts are a hash table in memory that every process has which is forked afterwards. Each process adds to a column of its own,
+so that what a worker held that was killed can be taken out again. A POSIX record lock makes each step one; the kernel frees it when
+its holder dies. (A worker killed inside a step, which takes a microsecond, may leave a count too many until all workers have
+ended.)
 """
 
 import fcntl
@@ -16,6 +17,7 @@ MASK = (1 << 64) - 1
 LOCK_SECONDS = 0.2  # that a step may wait for the others: they take microseconds, unless one was stopped (SIGSTOP) inside its own
 # After a wait in vain, steps do not wait for as long: each would block the loop, for a process that may be stopped for good.
 IMPATIENT_SECONDS = 5.0
+WAYS = 8  # places of a table of times where a key may be
 
 
 class LockTimeoutError(Exception):
@@ -149,6 +151,42 @@ class SharedTable:
             for column in self._counts:
                 column[hole] = column[slot]
             hole = slot
+
+
+class SharedTimes:
+    """A time for each key, of which a bounded number is kept: where there is no room for another, the earliest is forgotten.
+
+    A key has WAYS places, and nothing is ever moved, so there is no lock: of two times that processes set at the same moment, one
+    may be lost.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """slots: a power of 2, at least WAYS. 16 bytes each, of which the kernel provides the pages that are used"""
+        self._mask = slots - WAYS
+        self._keys = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
+        self._times = memoryview(mmap.mmap(-1, 8 * slots)).cast("d")
+
+    def get(self, key: int) -> float:
+        """The time of the key, 0 for one that is not known."""
+        slot = self._find(key)
+        return 0.0 if slot is None else self._times[slot]
+
+    def set(self, key: int, time: float) -> None:
+        """Keeps a time in place of the one that the key had."""
+        slot = self._find(key)
+        if slot is None:
+            slot = min(self._places(key), key=self._times.__getitem__)
+            self._keys[slot] = key
+        self._times[slot] = time
+
+    def _find(self, key: int) -> int | None:
+        places = self._places(key)
+        keys = self._keys[places.start : places.stop].tolist()
+        return places[keys.index(key)] if key in keys else None
+
+    def _places(self, key: int) -> range:
+        first = key & self._mask
+        return range(first, first + WAYS)
 
 
 def key_of(kind: str, name: str) -> int:
