@@ -6,16 +6,19 @@ import threading
 import pytest
 
 from tests.engine.tools import bounded, settle, turns
-from tunnelctl.engine.kernel import CancelScope, Nursery, QueueFullError, checkpoint, move_on_after, sleep
-from tunnelctl.engine.limiter import FairLimiter, Semaphore
+from tunnelctl.engine.kernel import BusyResourceError, CancelScope, Nursery, QueueFullError, checkpoint, move_on_after, sleep
+from tunnelctl.engine.limiter import FairLimiter, Owner, Semaphore
 from tunnelctl.engine.outside import to_thread
 
+A, B = Owner("a", "a"), Owner("b", "b")
 
-async def hold(limiter: FairLimiter, owner: str, log: list[str], *, until: CancelScope) -> None:
+
+async def hold(limiter: FairLimiter, name: str, log: list[str], *, until: CancelScope, group: str = "") -> None:
     """Takes a place and keeps it until the scope is cancelled."""
+    owner = Owner(group or name, name)
     with until:
         await limiter.acquire(owner)
-        log.append(owner)
+        log.append(name)
         try:
             await sleep(math.inf)
         finally:
@@ -47,11 +50,11 @@ def test_free_places_go_to_the_owners_in_turn() -> None:
     async def main() -> None:
         limiter, log = FairLimiter(1, 1, 100), []
 
-        async def once(owner: str) -> None:
-            await limiter.acquire(owner)
-            log.append(owner)
+        async def once(name: str) -> None:
+            await limiter.acquire(Owner(name, name))
+            log.append(name)
             await checkpoint()
-            limiter.release(owner)
+            limiter.release(Owner(name, name))
 
         async with Nursery() as nursery:
             for owner in ("a", "a", "a", "a", "b", "b", "c"):
@@ -61,21 +64,94 @@ def test_free_places_go_to_the_owners_in_turn() -> None:
     bounded(main)
 
 
+def test_free_places_go_to_the_groups_in_turn_and_in_a_group_to_its_owners() -> None:
+    """However many owners one of them has."""
+
+    async def main() -> None:
+        limiter, log = FairLimiter(1, 1, 100), []
+
+        async def once(group: str, name: str) -> None:
+            await limiter.acquire(Owner(group, name))
+            log.append(name)
+            await checkpoint()
+            limiter.release(Owner(group, name))
+
+        async with Nursery() as nursery:
+            for name in ("a1", "a1", "a2", "a3", "a2", "b1", "b1", "c1"):
+                nursery.start_soon(once, name[0], name)
+        assert log == ["a1", "a1", "b1", "c1", "a2", "b1", "a3", "a2"]
+        assert not any((limiter._groups, limiter._queued, limiter._held))
+
+    bounded(main)
+
+
+def test_h4_a_group_gets_no_more_than_its_share() -> None:
+    """Twelve networks of sixteen places each had all 192."""
+
+    async def main() -> None:
+        limiter, log, scope = FairLimiter(10, 2, 100, per_group=3), [], CancelScope()
+        async with Nursery() as nursery:
+            for name in ("g1", "g1", "g2", "g2", "g3"):
+                nursery.start_soon(lambda name=name: hold(limiter, name, log, until=CancelScope(), group="g"))
+            await settle()
+            assert log == ["g1", "g1", "g2"]
+            assert limiter.has_its_share(Owner("g", "g4"))
+            assert not limiter.has_its_share(A)
+            nursery.start_soon(lambda: hold(limiter, "other", log, until=scope))
+            await settle()
+            assert log == ["g1", "g1", "g2", "other"]
+            nursery.cancel_scope.cancel()
+        assert not any((limiter._groups, limiter._queued, limiter._held))
+
+    bounded(main)
+
+
+def test_h4_the_whole_queue_is_bounded_and_who_fills_it_is_turned_away() -> None:
+    """A newcomer has the place of the last one of the longest queue, and none where that is its own."""
+
+    async def main() -> None:
+        limiter, turned_away = FairLimiter(1, 1, 100, in_all=4), []
+        await limiter.acquire(A)
+
+        async def wait(group: str, name: str) -> None:
+            try:
+                await limiter.acquire(Owner(group, name))
+            except QueueFullError:
+                raise
+            except BusyResourceError:
+                turned_away.append(name)
+
+        async with Nursery() as nursery:
+            for name, gone in (("g1", []), ("g2", []), ("g2", []), ("g2", []), ("g3", ["g3"]), ("b", ["g3", "g2"])):
+                nursery.start_soon(wait, name[0], name)
+                await settle()
+                assert turned_away == gone
+            for name in ("c", "d", "e"):
+                nursery.start_soon(wait, name, name)
+                await settle()
+            assert turned_away[2:] == ["g2", "g1", "e"], "where each has one, who comes last is turned away"
+            assert limiter._queued.total() == 4
+            nursery.cancel_scope.cancel()
+        assert not any((limiter._groups, limiter._queued))
+
+    bounded(main)
+
+
 def test_the_queue_of_an_owner_is_bounded() -> None:
     async def main() -> None:
         limiter = FairLimiter(1, 1, 2)
-        await limiter.acquire("a")
+        await limiter.acquire(A)
         async with Nursery() as nursery:
             for _ in range(2):
-                nursery.start_soon(limiter.acquire, "a")
+                nursery.start_soon(limiter.acquire, A)
             await settle()
             with pytest.raises(QueueFullError):
-                await limiter.acquire("a")
+                await limiter.acquire(A)
             with move_on_after(0) as scope:  # another owner has a queue of its own
-                await limiter.acquire("b")
+                await limiter.acquire(B)
             assert scope.cancelled_caught
             nursery.cancel_scope.cancel()
-        assert not limiter._queues
+        assert not limiter._groups
 
     bounded(main)
 
@@ -83,11 +159,11 @@ def test_the_queue_of_an_owner_is_bounded() -> None:
 def test_without_a_queue_the_next_one_is_turned_away_at_once() -> None:
     async def main() -> None:
         limiter = FairLimiter(1, 1, 0)
-        await limiter.acquire("a")
+        await limiter.acquire(A)
         with pytest.raises(QueueFullError):
-            await limiter.acquire("b")
-        limiter.release("a")
-        await limiter.acquire("b")
+            await limiter.acquire(B)
+        limiter.release(A)
+        await limiter.acquire(B)
 
     bounded(main)
 
@@ -99,17 +175,17 @@ def test_who_gives_up_takes_no_place_along() -> None:
         limiter, log = FairLimiter(1, 1, 10), []
         gone, late = CancelScope(), CancelScope()
         async with Nursery() as nursery:
-            await limiter.acquire("a")
+            await limiter.acquire(A)
             nursery.start_soon(lambda: hold(limiter, "gone", log, until=gone))
             nursery.start_soon(lambda: hold(limiter, "late", log, until=late))
             await settle()
             gone.cancel()
             await settle()
-            limiter.release("a")
+            limiter.release(A)
             late.cancel()
             await settle()
             with move_on_after(0.1) as scope:
-                await limiter.acquire("a")
+                await limiter.acquire(A)
             assert not scope.cancelled_caught
         assert log == ["late"]
 
@@ -122,15 +198,15 @@ def test_an_abandoned_thread_holds_its_place_until_it_has_finished() -> None:
     async def main() -> None:
         limiter = FairLimiter(2, 1, 0)
         with move_on_after(0.001) as scope:
-            await to_thread(release.wait, 5, limiter=limiter, owner="a")
+            await to_thread(release.wait, 5, limiter=limiter, owner=A)
         assert scope.cancelled_caught
         with pytest.raises(QueueFullError):
-            await to_thread(abs, -1, limiter=limiter, owner="a")
-        assert await to_thread(abs, -1, limiter=limiter, owner="b") == 1
+            await to_thread(abs, -1, limiter=limiter, owner=A)
+        assert await to_thread(abs, -1, limiter=limiter, owner=B) == 1
         release.set()
         while limiter._held:
             await sleep(0.001)
-        assert await to_thread(abs, -1, limiter=limiter, owner="a") == 1
+        assert await to_thread(abs, -1, limiter=limiter, owner=A) == 1
 
     try:
         bounded(main)
@@ -140,7 +216,6 @@ def test_an_abandoned_thread_holds_its_place_until_it_has_finished() -> None:
 
 def test_a_thread_that_cannot_be_had_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     from tunnelctl.engine import outside
-    from tunnelctl.engine.kernel import BusyResourceError
 
     monkeypatch.setattr(outside, "MAX_THREADS", 0)
 
@@ -148,7 +223,7 @@ def test_a_thread_that_cannot_be_had_gives_its_place_back(monkeypatch: pytest.Mo
         limiter = FairLimiter(1, 1, 0)
         for _ in range(3):
             with pytest.raises(BusyResourceError, match="0 threads"):
-                await to_thread(abs, -1, limiter=limiter, owner="a")
+                await to_thread(abs, -1, limiter=limiter, owner=A)
 
     bounded(main)
 

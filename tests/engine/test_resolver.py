@@ -14,9 +14,11 @@ import pytest
 from tests.engine.tools import bounded
 from tunnelctl.engine import outside, resolver
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, QueueFullError, current_kernel, move_on_after, sleep
+from tunnelctl.engine.limiter import Owner
 from tunnelctl.engine.resolver import SocketAddress, complete_names_only, literal_family, resolve
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
+GREEDY, OTHER, ANOTHER = (Owner(name, name) for name in ("greedy", "other", "another"))
 
 Answer = list[tuple[int, int, int, str, tuple[Any, ...]]]
 
@@ -217,16 +219,61 @@ def test_one_owner_cannot_take_the_lookups_of_another(monkeypatch: pytest.Monkey
     async def main() -> None:
         async with Nursery() as nursery:
             for number in range(3 * resolver.LOOKUPS_OF_ONE):
-                nursery.start_soon(lambda name=f"n{number}.dead.example": resolve(name, 80, owner="greedy"))
+                nursery.start_soon(lambda name=f"n{number}.dead.example": resolve(name, 80, owner=GREEDY))
             while stuck.under_way < resolver.LOOKUPS_OF_ONE:
                 await sleep(0.001)
-            for owner in ("other", "another"):
+            for owner in (OTHER, ANOTHER):
                 assert await resolve("good.example", 80, owner=owner)
             with move_on_after(0) as waited:
-                await resolve("good.example", 80, owner="greedy")
+                await resolve("good.example", 80, owner=GREEDY)
             assert waited.cancelled_caught
             assert stuck.under_way == resolver.LOOKUPS_OF_ONE
             stuck.release.set()
+
+    try:
+        bounded(main)
+    finally:
+        stuck.release.set()
+
+
+def test_h4_the_networks_of_one_site_cannot_take_the_lookups_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has an IPv6 /48 has 65,536 networks to ask from."""
+    stuck = Stuck(monkeypatch)
+
+    async def main() -> None:
+        async with Nursery() as nursery:
+            for number in range(resolver.MAX_LOOKUPS):
+                owner = Owner("2001:db8::/48", f"2001:db8:0:{number // resolver.LOOKUPS_OF_ONE:x}::/64")
+                nursery.start_soon(lambda owner=owner: resolve("dead.example", 80, owner=owner))
+            while stuck.under_way < resolver.LOOKUPS_OF_A_GROUP:
+                await sleep(0.001)
+            assert await resolve("good.example", 80, owner=OTHER)
+            assert stuck.under_way == resolver.LOOKUPS_OF_A_GROUP
+            assert resolver.has_its_share(owner)
+            assert not resolver.has_its_share(OTHER)
+            nursery.cancel_scope.cancel()
+            stuck.release.set()
+
+    try:
+        bounded(main)
+    finally:
+        stuck.release.set()
+
+
+def test_it_tells_when_a_lookup_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is not when it is asked for, where the owner's share is taken."""
+    monkeypatch.setattr(resolver, "LOOKUPS_OF_ONE", 1)
+    stuck, begun = Stuck(monkeypatch), list[str]()
+
+    async def main() -> None:
+        async with Nursery() as nursery:
+            for name in ("dead.example", "good.example"):
+                nursery.start_soon(lambda name=name: resolve(name, 80, owner=GREEDY, begun=lambda: begun.append(name)))
+            while not stuck.under_way:
+                await sleep(0.001)
+            assert begun == ["dead.example"]
+            stuck.release.set()
+        assert begun == ["dead.example", "good.example"]
 
     try:
         bounded(main)
@@ -241,11 +288,11 @@ def test_an_abandoned_lookup_still_counts_against_its_owner(monkeypatch: pytest.
     async def main() -> None:
         for _ in range(3 * resolver.LOOKUPS_OF_ONE):
             with move_on_after(0.001):
-                await resolve("dead.example", 80, owner="greedy")
+                await resolve("dead.example", 80, owner=GREEDY)
         assert stuck.under_way == resolver.LOOKUPS_OF_ONE
-        assert await resolve("good.example", 80, owner="other")
+        assert await resolve("good.example", 80, owner=OTHER)
         stuck.release.set()
-        assert await resolve("good.example", 80, owner="greedy")
+        assert await resolve("good.example", 80, owner=GREEDY)
 
     try:
         bounded(main)
@@ -261,11 +308,11 @@ def test_the_queue_of_one_owner_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     async def main() -> None:
         async with Nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(lambda: resolve("dead.example", 80, owner="greedy"))
+                nursery.start_soon(lambda: resolve("dead.example", 80, owner=GREEDY))
             with move_on_after(0.01):
                 await sleep(math.inf)
             with pytest.raises(QueueFullError):
-                await resolve("dead.example", 80, owner="greedy")
+                await resolve("dead.example", 80, owner=GREEDY)
             stuck.release.set()
 
     try:
@@ -274,8 +321,8 @@ def test_the_queue_of_one_owner_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         stuck.release.set()
 
 
-@pytest.mark.parametrize("owner", [None, "client"])
-def test_without_a_descriptor_it_is_not_the_name_that_is_at_fault(owner: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("owner", [None, OTHER])
+def test_without_a_descriptor_it_is_not_the_name_that_is_at_fault(owner: Owner | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """getaddrinfo itself says then that there is no such name."""
 
     def lookup(*_: object) -> Answer:
@@ -297,6 +344,7 @@ def test_without_a_descriptor_it_is_not_the_name_that_is_at_fault(owner: str | N
 NAME_SERVER = """
 import os, socket, threading
 from tunnelctl.engine.kernel import run
+from tunnelctl.engine.limiter import Owner
 from tunnelctl.engine.resolver import complete_names_only, resolve
 
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -315,7 +363,7 @@ def serve():
 
 threading.Thread(target=serve, daemon=True).start()
 complete_names_only()
-for owner in (None, "client"):
+for owner in (None, Owner("client", "client")):
     for name in ("secret", "secret.corp", "www.example.com"):
         try:
             run(resolve, name, 80, socket.AF_UNSPEC, owner)
@@ -339,9 +387,9 @@ def test_a_search_list_completes_no_name(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == 2 * ["secret secret.corp www.example.com", "127.0.0.1 127.0.0.9"], done.stderr
 
 
-@pytest.mark.parametrize("owner", [None, "client"])
+@pytest.mark.parametrize("owner", [None, OTHER])
 def test_a_complete_name_of_one_label_is_looked_up_with_the_dot_of_the_root(
-    owner: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Owner | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless it is in /etc/hosts, where names have none."""
     asked: list[bytes] = []

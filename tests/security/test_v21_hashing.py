@@ -12,6 +12,7 @@ from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
     SECONDS,
+    Answer,
     Client,
     Proxy,
     basic,
@@ -22,25 +23,35 @@ from tests.server.harness import (
 )
 from tunnelctl.proto.challenge import parse_challenges
 from tunnelctl.proto.digest import DigestClient
-from tunnelctl.server import throttle, users
+from tunnelctl.server import serve, throttle, users
 
 ATTACKER, ANOTHER = "127.0.0.66", "127.0.0.77"
 NOBODY_LISTENS = "127.0.0.1:1"  # no test asks for more than a login
 
 
 class Hashes:
-    """scrypt as these tests have it: each waits for `release`."""
+    """scrypt as these tests have it: each waits for `finish`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[str] = []  # the passwords
-        self.release = threading.Event()
+        self.kept = users.Kept()
+        monkeypatch.setattr(serve, "Kept", lambda: self.kept)
+        self._finish = threading.Semaphore(0)
         self.derive = users._derive
         monkeypatch.setattr(users, "_derive", self)
 
     def __call__(self, password: str, *rest: object) -> bytes:
         self.begun.append(password)
-        assert self.release.wait(SECONDS)  # as scrypt does, it lets go the interpreter's lock
+        assert self._finish.acquire(timeout=SECONDS)  # as scrypt does, it lets go the interpreter's lock
         return self.derive(password, *rest)  # type: ignore[arg-type]
+
+    def finish(self, count: int = 1000) -> None:
+        """Lets as many end, now or when they come."""
+        self._finish.release(count)
+
+    def waiting(self, source: str) -> int:
+        """How many logins from an address wait for a hash."""
+        return self.kept.hashing._queued[f"{source}/32"]
 
 
 @contextmanager
@@ -75,7 +86,7 @@ def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.
                 assert live.echoes(b"x")
             with proxy.tunnel(target.authority, right):  # who has logged in before does not queue
                 assert len(hashes.begun) == users.AT_ONCE
-            hashes.release.set()
+            hashes.finish()
             assert [guesser.answer().status for guesser in guessers] == [407] * throttle.BURST
     assert len(hashes.begun) == throttle.BURST
 
@@ -106,25 +117,19 @@ def test_h4_the_queue_of_one_address_is_not_that_of_another(tmp_path: Path, monk
     path = users_file(tmp_path, alice="secret", bob="b-pw")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy, guessing(proxy, 40) as guessers:
-        wait_until(lambda: len(hashes.begun) == users.AT_ONCE, SECONDS, "all that may be under way")
+        wait_until(lambda: hashes.waiting(ATTACKER) == 40 - users.AT_ONCE, SECONDS, "all that wait")
         with proxy.client(ANOTHER) as other:
             other.send(connect_request(NOBODY_LISTENS, basic("bob", "b-pw")))
-            wait_until(lambda: waiting(proxy) >= 41, SECONDS, "all of them")
-            hashes.release.set()
+            wait_until(lambda: hashes.waiting(ANOTHER) == 1, SECONDS, "the other one")
+            for begun in range(users.AT_ONCE + 1, users.AT_ONCE + 3):
+                hashes.finish(1)
+                wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "the next one")
+            assert "b-pw" in hashes.begun
+            hashes.finish()
             assert other.answer().status == 502
         statuses = [guesser.answer().status for guesser in guessers]
-    assert "b-pw" in hashes.begun[: 2 * users.AT_ONCE]
     assert set(statuses) == {407, 429}
     assert len(hashes.begun) <= 1 + throttle.BURST + users.AT_ONCE
-
-
-def waiting(proxy: Proxy) -> int:
-    """How many clients the proxy has."""
-    return sum(f":{proxy.port:04X} " in line.split()[1] + " " and line.split()[3] == "01" for line in tcp())
-
-
-def tcp() -> list[str]:
-    return Path("/proc/self/net/tcp").read_text().splitlines()[1:]
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -173,6 +178,57 @@ def test_h4_wrong_answers_to_digest_challenges_count_as_well(tmp_path: Path) -> 
                 assert client.answer().status == expected
 
 
+def answered(proxy: Proxy, client: DigestClient, source: str) -> Answer:
+    """What comes of the client's next answer to its challenge."""
+    with proxy.client(source) as connection:
+        login = client.authorize("CONNECT", NOBODY_LISTENS)
+        connection.send(connect_request(NOBODY_LISTENS, f"Proxy-Authorization: {login}"))
+        return connection.answer()
+
+
+def test_h4_who_has_answered_a_challenge_is_let_in_from_that_address_too(tmp_path: Path) -> None:
+    """And goes on with the next one, when that has grown old; no other user does."""
+    with Proxy(users=digest_users_file(tmp_path, alice="secret", bob="b-pw")) as proxy:
+        (challenge, _) = parse_challenges([proxy.ask(connect_request(NOBODY_LISTENS)).fields["proxy-authenticate"]])
+        alice = DigestClient(challenge, "alice", "secret", "c")
+        assert answered(proxy, alice, ATTACKER).status == 502
+        wrong = [proxy.client(ATTACKER) for _ in range(throttle.BURST)]
+        for number, client in enumerate(wrong):
+            login = DigestClient(challenge, "bob", f"guess{number}", "c").authorize("CONNECT", NOBODY_LISTENS)
+            client.send(connect_request(NOBODY_LISTENS, f"Proxy-Authorization: {login}"))
+        for client in wrong:
+            assert client.answer().status == 407
+            client.sock.close()
+        assert answered(proxy, DigestClient(challenge, "bob", "b-pw", "c"), ATTACKER).status == 429
+        assert answered(proxy, alice, ATTACKER).status == 502
+        stale = answered(proxy, DigestClient(challenge, "alice", "secret", "c"), ATTACKER)  # its count was used before
+        assert (stale.status, "stale=true" in stale.fields["proxy-authenticate"]) == (407, True)
+        (challenge, _) = parse_challenges([stale.fields["proxy-authenticate"]])
+        assert answered(proxy, DigestClient(challenge, "bob", "b-pw", "c"), ATTACKER).status == 429
+        assert answered(proxy, DigestClient(challenge, "alice", "secret", "c"), ATTACKER).status == 502
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever resets at once may guess as fast as we hash."""
+    path = users_file(tmp_path, alice="secret")
+    hashes = Hashes(monkeypatch)
+    with Proxy(users=path) as proxy:
+        for begun in range(users.AT_ONCE, throttle.BURST + 1, users.AT_ONCE):
+            with guessing(proxy, users.AT_ONCE) as clients:
+                wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "all that may be under way")
+                for client in clients:
+                    client.reset()
+                proxy.wait_for_records(begun)
+            hashes.finish(users.AT_ONCE)
+            wait_until(lambda: not hashes.kept.hashing._held, SECONDS, "their end")
+        assert {record["status"] for record in proxy.records()} == {499}
+        hashes.finish()
+        assert status(proxy, "alice", "guess", ATTACKER) == 429
+        assert status(proxy, "alice", "secret", ANOTHER) == 502
+    assert len(hashes.begun) == throttle.BURST + 1
+
+
 @pytest.mark.usefixtures("cheap_hashes")
 def test_h4_who_has_left_is_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = users_file(tmp_path, alice="secret")
@@ -183,7 +239,7 @@ def test_h4_who_has_left_is_not_hashed(tmp_path: Path, monkeypatch: pytest.Monke
             for client in clients:
                 client.reset()
             proxy.wait_for_records(throttle.BURST)
-        hashes.release.set()
+        hashes.finish()
         assert {record["status"] for record in proxy.records()} == {499}
         assert status(proxy, "alice", "secret", ANOTHER) == 502
     assert len(hashes.begun) == users.AT_ONCE + 1
@@ -198,8 +254,8 @@ def test_a_browser_that_opens_many_tunnels_at_once_costs_few_hashes(tmp_path: Pa
         clients = [proxy.client() for _ in range(30)]
         for client in clients:
             client.send(connect_request(NOBODY_LISTENS, basic("alice", "secret")))
-        wait_until(lambda: waiting(proxy) >= 30 and len(hashes.begun) == users.AT_ONCE, SECONDS, "all of them")
-        hashes.release.set()
+        wait_until(lambda: hashes.waiting("127.0.0.1") == 30 - users.AT_ONCE, SECONDS, "all that wait")
+        hashes.finish()
         assert {client.answer().status for client in clients} == {502}
         for client in clients:
             client.sock.close()

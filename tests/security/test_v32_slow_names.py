@@ -100,6 +100,25 @@ def test_the_look_up_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         names.release.set()
 
 
+def test_a_name_whose_turn_does_not_come_is_not_the_fault_of_the_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lookups that hang have all the places of that network: the next one has waited behind them, and was never asked for."""
+    names = Slow(monkeypatch)
+    rules = "*.slow.test:*", "fast.test:*"
+    with ScriptedServer(echo) as target, Proxy(LOOPBACK, *rules, dial_timeout=BRIEF) as proxy:
+        stuck = [proxy.client(ATTACKER) for _ in range(LOOKUPS_OF_ONE)]
+        for number, client in enumerate(stuck):
+            client.send(connect_request(f"n{number}.slow.test:1"))
+        for client in stuck:
+            assert client.answer().error == "dns_timeout"
+            client.sock.close()
+        answer = proxy.ask(connect_request("fast.test:1"), ATTACKER)
+        assert (answer.status, answer.error) == (429, "connection_limit_reached")
+        assert b"for this network" in answer.body
+        with proxy.tunnel(f"fast.test:{target.port}") as client:
+            assert client.echoes()
+        names.release.set()
+
+
 def test_when_all_threads_hang_it_says_so_at_once_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "MAX_THREADS", 5)  # one is the harness's own
     names = Slow(monkeypatch)

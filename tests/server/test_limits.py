@@ -1,12 +1,16 @@
 """The counts and the caps."""
 
+import os
+import socket
+import struct
+
 import pytest
 
 from tests.server.test_shared import held
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.server import shared as shared_memory
-from tunnelctl.server.limits import Caps, Most, SharedCaps, network_of, parse_prefixes
+from tunnelctl.server.limits import Caps, Most, SharedCaps, owner_of, owner_of_peer, parse_prefixes
 
 NOBODY = ("", "")
 
@@ -84,19 +88,32 @@ def test_clients_that_have_gone_take_no_memory(most: Most) -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "prefixes", "network"),
+    ("client", "prefixes", "site", "network"),
     [
-        ("192.0.2.1", (32, 64), "192.0.2.1/32"),
-        ("192.0.2.200", (24, 64), "192.0.2.0/24"),
-        ("2001:db8::1:2:3:4", (32, 64), "2001:db8::/64"),
-        ("2001:db8:0:1::1", (32, 56), "2001:db8::/56"),
-        ("fe80::1%lo", (32, 64), "fe80::/64"),
-        ("192.0.2.1", (0, 0), "0.0.0.0/0"),
-        ("unix", (32, 64), "unix"),
+        ("192.0.2.1", (32, 64), "192.0.2.1/32", "192.0.2.1/32"),
+        ("192.0.2.200", (24, 64), "192.0.2.0/24", "192.0.2.0/24"),
+        ("2001:db8::1:2:3:4", (32, 64), "2001:db8::/48", "2001:db8::/64"),
+        ("2001:db8:0:1::1", (32, 56), "2001:db8::/48", "2001:db8::/56"),
+        ("2001:db8:0:1::1", (32, 40), "2001:db8::/40", "2001:db8::/40"),
+        ("fe80::1%lo", (32, 64), "fe80::/48", "fe80::/64"),
+        ("192.0.2.1", (0, 0), "0.0.0.0/0", "0.0.0.0/0"),
+        ("unix", (32, 64), "unix", "unix"),
     ],
 )
-def test_networks(client: str, prefixes: tuple[int, int], network: str) -> None:
-    assert network_of(client, prefixes) == network
+def test_owners(client: str, prefixes: tuple[int, int], site: str, network: str) -> None:
+    assert owner_of(client, prefixes) == (site, network)
+
+
+def test_h4_who_comes_through_a_unix_socket_is_told_by_user() -> None:
+    class OfAnother(socket.socket):
+        def getsockopt(self, *_: int) -> bytes:  # type: ignore[override]
+            return struct.pack("iII", 4711, 65534, 65533)
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, OfAnother(socket.AF_UNIX) as another:
+        assert owner_of_peer(ours, "unix", (32, 64)).name == f"unix:{os.getuid()}"
+        assert owner_of_peer(another, "unix", (32, 64)).name == "unix:65534"
+        assert owner_of_peer(another, "192.0.2.1", (32, 64)).name == "192.0.2.1/32"
 
 
 def test_h4_a_release_that_cannot_have_the_lock_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The users file: its lines, what a check costs, and that it never blocks the loop."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +10,20 @@ import pytest
 
 from tests.server.harness import SECONDS, basic, cheap_hashes  # noqa: F401  (a fixture)
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
+from tunnelctl.engine.limiter import Owner
 from tunnelctl.errors import SettingsError
 from tunnelctl.server import users as under_test
-from tunnelctl.server.users import Kept, Users, digest_line, hash_password, load_users
+from tunnelctl.server.shared import WAYS
+from tunnelctl.server.users import Kept, Users, digest_line, hash_password, load_users, refuse_unchecked
 
+CLIENT = Owner("192.0.2.1/32", "192.0.2.1/32")
 DIGEST = digest_line("alice", "our proxy", "x")
 LINE = "alice:scrypt:4:8:1:c2FsdHNhbHQ=:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 
 
 def check(users: Users, *pairs: tuple[str, str]) -> list[bool]:
     async def main() -> list[bool]:
-        return [await users.check(user, password, "192.0.2.1") for user, password in pairs]
+        return [await users.check(user, password, CLIENT) for user, password in pairs]
 
     return run(main)
 
@@ -293,12 +297,13 @@ def test_what_is_remembered_belongs_to_one_user_and_one_password(tmp_path: Path)
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_memory_is_bounded_and_holds_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "REMEMBERED", 2)
-    lines = [hash_password(f"user{number}", "canary") + "\n" for number in range(5)]
+    monkeypatch.setattr(under_test, "REMEMBERED", WAYS)
+    lines = [hash_password(f"user{number}", "canary") + "\n" for number in range(WAYS + 3)]
     users = load_users(write(tmp_path, "".join(lines)))
-    assert check(users, *[(f"user{number}", "canary") for number in range(5)]) == [True] * 5
-    assert len(users._kept._right) <= 2
-    assert b"canary" not in b"".join(users._kept._right)
+    assert check(users, *[(f"user{number}", "canary") for number in range(WAYS + 3)]) == [True] * (WAYS + 3)
+    known = users._kept.passwords._keys
+    assert len([key for key in known.tolist() if key]) == WAYS
+    assert b"canary" not in known.tobytes()
     assert "canary" not in repr(users) + repr(vars(users))
 
 
@@ -331,12 +336,63 @@ def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.Mon
             async with Nursery() as logins:
                 nursery.start_soon(turn)
                 for number in range(8):
-                    logins.start_soon(users.check, f"user{number}", "x", "192.0.2.1")
+                    logins.start_soon(users.check, f"user{number}", "x", CLIENT)
             nursery.cancel_scope.cancel()
 
     run(main)
     assert most[0] == under_test.AT_ONCE
     assert turns[0] > 8
+
+
+def test_h4_the_networks_of_one_site_do_not_all_have_their_turn_before_another_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has an IPv6 /48 comes from as many networks as it likes: at 0.2 s a hash, 100 of them would take ten seconds."""
+    begun, finish = list[str](), threading.Semaphore(0)
+
+    def derive(password: str, *_: object) -> bytes:
+        begun.append(password)
+        assert finish.acquire(timeout=SECONDS)
+        return b""
+
+    monkeypatch.setattr(under_test, "_derive", derive)
+
+    async def main() -> None:
+        users = Users({}, {}, None, Kept())
+        async with Nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(users.check, "alice", "guess", Owner("2001:db8::/48", f"2001:db8:0:{number:x}::/64"))
+            nursery.start_soon(users.check, "bob", "b-pw", CLIENT)
+            while users._kept.hashing._queued.total() < 101 - under_test.AT_ONCE:
+                await sleep(0.001)
+            for count in (1, 2):
+                finish.release()
+                while len(begun) < under_test.AT_ONCE + count:
+                    await sleep(0.001)
+            nursery.cancel_scope.cancel()
+        finish.release(1000)
+
+    run(main)
+    assert "b-pw" in begun
+
+
+def test_h4_no_more_logins_wait_than_can_be_checked_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is told so at once, if it has come last."""
+    release = threading.Event()
+    monkeypatch.setattr(under_test, "_derive", lambda *_: release.wait(SECONDS) and b"")
+
+    async def main() -> None:
+        users = Users({}, {}, None, Kept())
+        async with Nursery() as nursery:
+            for number in range(under_test.AT_ONCE + under_test.WAITING_IN_ALL):
+                nursery.start_soon(users.check, "alice", "guess", Owner(f"g{number}", f"n{number}"))
+            while users._kept.hashing._queued.total() < under_test.WAITING_IN_ALL:
+                await sleep(0.001)
+            with pytest.raises(BusyResourceError) as caught:
+                await users.check("bob", "b-pw", CLIENT)
+            assert refuse_unchecked(caught.value).status == 503
+            nursery.cancel_scope.cancel()
+        release.set()
+
+    run(main)
 
 
 def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,8 +408,8 @@ def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch)
         users = Users({}, {}, None, Kept())
         for _ in range(2 * under_test.AT_ONCE):
             with move_on_after(0.005):
-                await users.check("a", "x", "192.0.2.1")
-        assert await users.check("a", "x", "192.0.2.1") is False
+                await users.check("a", "x", CLIENT)
+        assert await users.check("a", "x", CLIENT) is False
 
     run(main)
 

@@ -39,6 +39,8 @@ from tunnelctl.server import workers as under_test
 from tunnelctl.server.limits import SharedCaps
 from tunnelctl.server.metrics import Board
 from tunnelctl.server.serve import TICK_SECONDS
+from tunnelctl.server.throttle import BURST
+from tunnelctl.server.users import AT_ONCE
 from tunnelctl.server.workers import Supervisor
 
 SERVE = ("serve", "--workers", "2")
@@ -529,6 +531,27 @@ def test_m7_an_answer_to_a_digest_challenge_is_good_once_over_all_workers(tmp_pa
                 client.send(connect_request("127.0.0.1:1", f"Proxy-Authorization: {login}"))
                 statuses.append(client.answer().status)
     assert statuses == [502] + [407] * 39
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_wrong_logins_count_over_all_workers_and_who_was_in_is_let_in_by_each(tmp_path: Path) -> None:
+    path = users_file(tmp_path, alice="secret")
+
+    def ask(password: str, count: int) -> list[int]:
+        clients = [serve.client() for _ in range(count)]
+        for client in clients:
+            client.send(connect_request("127.0.0.1:1", basic("alice", password)))
+        statuses = [client.answer().status for client in clients]
+        for client in clients:
+            client.sock.close()
+        return statuses
+
+    with workers("--workers", "4", "--users", path, "--drain", "0") as serve:
+        assert ask("secret", 1) == [502]
+        statuses = ask("wrong", 60)
+        assert set(statuses) == {407, 429}
+        assert BURST <= statuses.count(407) < BURST + 4 * AT_ONCE
+        assert ask("secret", 20) == [502] * 20
 
 
 # --- files that hang

@@ -3,6 +3,7 @@
 from tunnelctl.client.local_session import Check
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.limits import owner_of
 from tunnelctl.server.users import UNCHECKED, load_users, refuse_unchecked
 from tunnelctl.trace import Trace
 
@@ -16,7 +17,7 @@ def local_logins(options: ForwardOptions, trace: Trace) -> Check:
 
     async def check(user: str, password: str, client: str) -> bool | Refusal:
         try:
-            return await users.check(user, password, client)
+            return await users.check(user, password, owner_of(client))
         except UNCHECKED as error:
             return refuse_unchecked(error)
 

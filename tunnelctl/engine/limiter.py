@@ -1,90 +1,157 @@
 """Places that tasks wait for, dealt out so that no owner can take them from the others.
 
 An owner is whoever the work is for: a client network, mostly. Each owner holds a bounded number of places and has a bounded
-queue of its own; a place that becomes free goes to the owners with a queue in turn.
+queue of its own; a place that becomes free goes to the owners with a queue in turn. Owners come in groups, which have their
+turns in the same way, and within a group its owners: who has a thousand networks of one provider has one turn, not a thousand.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from math import inf
 
-from tunnelctl.engine.kernel import QueueFullError, Task, current_kernel, park
+from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, Task, current_kernel, park
+from tunnelctl.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Owner(NamedTuple):
+    """Whom work is for. An owner that belongs to no larger group is one by itself."""
+
+    group: str
+    name: str
 
 
 class _Waiter:
     """A task in a queue."""
 
-    __slots__ = ("granted", "task")
+    __slots__ = ("granted", "owner", "refused", "task")
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.granted = False
+    def __init__(self, task: Task, owner: Owner) -> None:
+        self.task, self.owner = task, owner
+        self.granted = self.refused = False
+
+
+_Queues = dict[Owner, deque[_Waiter]]  # of the owners with somebody waiting; the next one to be served first
 
 
 class FairLimiter:
-    """At most `places` are held at once, `per_owner` of them by one owner, for whom at most `waiting` tasks queue."""
+    """At most `places` are held at once, `per_owner` of them by one owner, for whom at most `waiting` tasks queue.
 
-    __slots__ = ("_free", "_held", "_per_owner", "_queues", "_waiting")
+    One group holds at most `per_group` places. At most `in_all` tasks queue: one more takes the place of the last one of the
+    longest group.
+    """
 
-    def __init__(self, places: int, per_owner: int, waiting: float) -> None:
-        self._free, self._per_owner, self._waiting = places, per_owner, waiting
-        self._held: dict[str, int] = {}
-        self._queues: dict[str, deque[_Waiter]] = {}  # of owners with somebody waiting; the next one to be served first
+    __slots__ = ("_free", "_groups", "_held", "_in_all", "_per_group", "_per_owner", "_queued", "_waiting")
 
-    async def acquire(self, owner: str) -> None:
-        """Takes a place, waiting in turn for it. Raises QueueFullError where the owner's queue is full."""
-        if self._free and owner not in self._queues and self._held.get(owner, 0) < self._per_owner:
+    def __init__(self, places: int, per_owner: int, waiting: float, per_group: float = inf, in_all: float = inf) -> None:
+        self._free, self._per_owner, self._waiting, self._per_group, self._in_all = places, per_owner, waiting, per_group, in_all
+        self._held = Counter[Owner | str]()  # by owner, and by group
+        self._groups: dict[str, _Queues] = {}  # those with somebody waiting; the next one to be served first
+        self._queued = Counter[str]()  # by group
+
+    async def acquire(self, owner: Owner) -> None:
+        """Takes a place, waiting in turn for it.
+
+        Raises QueueFullError where the owner's queue is full, and BusyResourceError where too many wait in all.
+        """
+        queue = self._groups.get(owner.group, {}).get(owner, ())
+        if self._free and not queue and not self.has_its_share(owner):
             self._grant(owner)
             return
-        if len(self._queues.get(owner, ())) >= self._waiting:
+        if len(queue) >= self._waiting:
             raise QueueFullError(f"{self._waiting} wait already")
-        waiter = _Waiter(current_kernel().task)
-        self._queues.setdefault(owner, deque()).append(waiter)
+        if self._queued.total() >= self._in_all:
+            self._make_room(owner)
+        waiter = _Waiter(current_kernel().task, owner)
+        self._groups.setdefault(owner.group, {}).setdefault(owner, deque()).append(waiter)
+        self._queued[owner.group] += 1
         try:
             while not waiter.granted:
+                if waiter.refused:
+                    raise BusyResourceError("too many wait in all")
                 await park()
         except BaseException:
-            self._leave(owner, waiter)
+            if waiter.granted:
+                self.release(owner)
+            elif not waiter.refused:
+                self._leave(waiter)
             raise
 
-    def release(self, owner: str) -> None:
+    def release(self, owner: Owner) -> None:
         """Gives a place back; the next in turn gets it."""
         self._free += 1
-        if self._held[owner] == 1:
-            del self._held[owner]
-        else:
-            self._held[owner] -= 1
+        for holder in owner, owner.group:
+            _decrease(self._held, holder)
         self._deal()
 
-    def _grant(self, owner: str) -> None:
-        self._free -= 1
-        self._held[owner] = self._held.get(owner, 0) + 1
+    def has_its_share(self, owner: Owner) -> bool:
+        """Whether the owner, or its group, holds all the places that it may."""
+        return self._held[owner] >= self._per_owner or self._held[owner.group] >= self._per_group
 
-    def _leave(self, owner: str, waiter: _Waiter) -> None:
-        """A task gives up waiting."""
-        if waiter.granted:
-            self.release(owner)
-            return
-        queue = self._queues[owner]
-        queue.remove(waiter)
-        if not queue:
-            del self._queues[owner]
+    def _grant(self, owner: Owner) -> None:
+        self._free -= 1
+        self._held[owner] += 1
+        self._held[owner.group] += 1
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Takes it out of its queue."""
+        owner = waiter.owner
+        queues = self._groups[owner.group]
+        queues[owner].remove(waiter)
+        if not queues[owner]:
+            del queues[owner]
+        if not queues:
+            del self._groups[owner.group]
+        _decrease(self._queued, owner.group)
+
+    def _make_room(self, owner: Owner) -> None:
+        """Turns the last one of the longest queue away. Raises BusyResourceError where that group is the newcomer's own.
+
+        So a group that fills the queue is in its own way alone, and where every group has one waiting, the newcomer has come last.
+        """
+        longest, length = self._queued.most_common(1)[0]
+        if length <= self._queued[owner.group] + 1:
+            raise BusyResourceError("too many wait in all")
+        last = max(self._groups[longest].values(), key=len)[-1]
+        self._leave(last)
+        last.refused = True
+        current_kernel().wake(last.task)
 
     def _deal(self) -> None:
-        """Hands free places to those who wait, an owner at a time."""
+        """Hands free places to those who wait, a group at a time, and within a group an owner at a time."""
         while self._free and (owner := self._next()) is not None:
-            queue = self._queues.pop(owner)
-            waiter = queue.popleft()
-            if queue:
-                self._queues[owner] = queue  # behind the others
+            queues = self._groups.pop(owner.group)
+            queue = queues.pop(owner)
+            waiter = queue[0]
+            queues[owner] = queue  # behind the others
+            self._groups[owner.group] = queues
+            self._leave(waiter)
             self._grant(owner)
             waiter.granted = True
             current_kernel().wake(waiter.task)
 
-    def _next(self) -> str | None:
+    def _next(self) -> Owner | None:
         """The owner whose turn it is. Those that hold all they may are passed over, and there are few: they hold the places."""
-        return next((owner for owner in self._queues if self._held.get(owner, 0) < self._per_owner), None)
+        for group, queues in self._groups.items():
+            if self._held[group] < self._per_group:
+                for owner in queues:
+                    if self._held[owner] < self._per_owner:
+                        return owner
+        return None
+
+
+def _decrease(counter: Counter[Any], key: object) -> None:
+    """By one; what is 0 takes no memory."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+_ANYBODY = Owner("", "")
 
 
 class Semaphore:
@@ -96,7 +163,7 @@ class Semaphore:
         self._limiter = FairLimiter(places, places, inf)
 
     async def __aenter__(self) -> None:
-        await self._limiter.acquire("")
+        await self._limiter.acquire(_ANYBODY)
 
     async def __aexit__(self, *_: object) -> None:
-        self._limiter.release("")
+        self._limiter.release(_ANYBODY)

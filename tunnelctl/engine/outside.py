@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
-    from tunnelctl.engine.limiter import FairLimiter
+    from tunnelctl.engine.limiter import FairLimiter, Owner
 
     T = TypeVar("T")
 
@@ -110,17 +110,27 @@ def _doorbell() -> _Doorbell:
     return bell
 
 
-async def to_thread(fn: Callable[..., T], *args: object, limiter: FairLimiter | None = None, owner: str = "") -> T:
+async def to_thread(
+    fn: Callable[..., T],
+    *args: object,
+    limiter: FairLimiter | None = None,
+    owner: Owner | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> T:
     """Runs `fn(*args)` in a thread and returns or raises what it does. Cancelled, it leaves the thread to itself.
 
     limiter, owner: a place that is taken for the owner first, and given back when the thread has finished: one that was left to
-    itself still holds it. Raises BusyResourceError when MAX_THREADS are under way, the system grants no further one, or the owner
-    has too much waiting.
+    itself still holds it. begun: called when it has that place, and the thread is there
+
+    Raises BusyResourceError when MAX_THREADS are under way, the system grants no further one, or too much is waiting.
     """
-    if limiter is not None:
+    release = None
+    if limiter is not None and owner is not None:
         await limiter.acquire(owner)
-    job = _Job(current_kernel().task, None if limiter is None else partial(limiter.release, owner))
+        release = partial(limiter.release, owner)
+    job = _Job(current_kernel().task, release)
     _start(job, fn, args)
+    begun()
     try:
         while not job.done:
             await park()

@@ -16,13 +16,15 @@ from tunnelctl.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from tunnelctl.engine.limiter import FairLimiter
+    from tunnelctl.engine.limiter import FairLimiter, Owner
 
-# Lookups at once for all owners, for one of them, and how many of one may wait. A quarter of MAX_THREADS stays free for whatever
-# else needs a thread: logins, the access log. A lookup that hangs takes 10 s and more (resolv.conf(5): timeout, attempts).
-MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 16, 256
+# Lookups at once for all owners, for a group of them, for one, and how many of one may wait. A quarter of MAX_THREADS stays free
+# for whatever else needs a thread: logins, the access log. A lookup that hangs takes 10 s and more (resolv.conf(5): timeout,
+# attempts).
+MAX_LOOKUPS, LOOKUPS_OF_A_GROUP, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 48, 16, 256
 
 
 _SEARCH_LIST = "LOCALDOMAIN"  # resolv.conf(5); what this variable has counts in place of the file
@@ -50,11 +52,18 @@ def with_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: str | None = None) -> list[SocketAddress]:
+async def resolve(
+    host: str,
+    port: int,
+    family: int = socket.AF_UNSPEC,
+    owner: Owner | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> list[SocketAddress]:
     """The addresses of a host in the order in which the system prefers them (RFC 6724), without repetition.
 
     host: an address, which may have a scope id (`fe80::1%eth0`), or a name in ASCII (A-labels)
     owner: for which client it is, whose share of the lookups counts; None where there are no clients
+    begun: called when the name is looked up: the owner's share may be taken, and then it waits before that
 
     Raises socket.gaierror; OSError where the machine, not the name, is at fault, and for a scope id that names no interface;
     BusyResourceError when too many lookups hang, and QueueFullError when the owner's share is taken and too many of its lookups
@@ -72,7 +81,7 @@ async def resolve(host: str, port: int, family: int = socket.AF_UNSPEC, owner: s
     if owner is None:
         found = await to_thread(look_up, *question)
     else:
-        found = await to_thread(look_up, *question, limiter=_limiter(), owner=owner)
+        found = await to_thread(look_up, *question, limiter=_limiter(), owner=owner, begun=begun)
     return list(dict.fromkeys(SocketAddress(kind, str(at[0]), port, *map(int, at[3:])) for kind, *_, at in found))[:MAX_ADDRESSES]
 
 
@@ -99,13 +108,18 @@ def _is_in_hosts_file(name: bytes) -> bool:
         return False
 
 
+def has_its_share(owner: Owner) -> bool:
+    """Whether as many lookups are under way for the owner, or for its group, as may be."""
+    return _limiter().has_its_share(owner)
+
+
 def _limiter() -> FairLimiter:
     """Of this run."""
     from tunnelctl.engine.limiter import FairLimiter
 
     kernel = current_kernel()
     if kernel.lookups is None:
-        kernel.lookups = FairLimiter(MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE)
+        kernel.lookups = FairLimiter(MAX_LOOKUPS, LOOKUPS_OF_ONE, WAITING_OF_ONE, LOOKUPS_OF_A_GROUP)
     assert isinstance(kernel.lookups, FairLimiter)
     return kernel.lookups
 

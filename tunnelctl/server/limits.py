@@ -6,11 +6,14 @@ The caps hold over all workers together: what one of them counts, the others see
 from __future__ import annotations
 
 import ipaddress
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import NamedTuple
 
+from tunnelctl.engine.limiter import Owner
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
@@ -21,10 +24,13 @@ SLOTS = 1 << 18  # of the table of counts: 131,072 clients, users and targets at
 
 TUNNELS, DIALS = 1, 2  # the keys of the sums; those of names are hashes
 
+_UCRED = struct.Struct("iII")  # struct ucred of unix(7): process, user, group
+
 _Capped = tuple[int, int, Callable[[], Refusal]]  # a key, its cap, and the answer when that is reached
 
 # Bits of an address that tell one client from another. Whoever has IPv6 has a /64, that is 2^64 addresses to come from.
 PREFIXES = (32, 64)
+SITE = 48  # bits of an IPv6 address: who has more than a /64 mostly has no more than that (RFC 6177), 65,536 of them
 
 
 class Most(NamedTuple):
@@ -35,7 +41,6 @@ class Most(NamedTuple):
     per_user: int = 0
     per_target: int = 0  # host and port, as asked for
     dials: int = 0
-    prefixes: tuple[int, int] = PREFIXES  # of a client's network, by version of the address
 
     @property
     def any(self) -> bool:
@@ -74,24 +79,23 @@ class Caps(Crowd):
         self.tunnels = self.dials = 0
         self._owed: list[int] = []  # keys that count once too often, because the lock was not to be had when they were released
 
-    def network(self, client: str) -> str:
-        """The network of a client's address."""
-        return network_of(client, self._most.prefixes)
+    def take(self, network: str, user: str, target: str) -> Refusal | None:
+        """Counts one tunnel more; the answer instead where that would pass a cap. An empty text is nobody, and not counted.
 
-    def take(self, client: str, user: str, target: str) -> Refusal | None:
-        """Counts one tunnel more; the answer instead where that would pass a cap. An empty text is nobody, and not counted."""
+        network: that of the client
+        """
         if self._shared is not None:  # not in the usual case
-            answer = self._add(self._keys(client, user, target))
+            answer = self._add(self._keys(network, user, target))
             if answer is not None:
                 return answer
         self.tunnels += 1
         return None
 
-    def release(self, client: str, user: str, target: str) -> None:
+    def release(self, network: str, user: str, target: str) -> None:
         """Takes one back that was counted with the same words."""
         self.tunnels -= 1
         if self._shared is not None:
-            self._remove([key for key, _, _ in self._keys(client, user, target)])
+            self._remove([key for key, _, _ in self._keys(network, user, target)])
 
     def start_dial(self) -> Refusal | None:
         """Counts one name lookup, with the dial behind it; the answer instead where there are too many."""
@@ -108,13 +112,13 @@ class Caps(Crowd):
         if self._most.dials:
             self._remove([DIALS])
 
-    def _keys(self, client: str, user: str, target: str) -> list[_Capped]:
+    def _keys(self, network: str, user: str, target: str) -> list[_Capped]:
         """What a tunnel counts as, each with its cap and what is said when that is reached."""
         most, keys = self._most, list[_Capped]()
         if most.tunnels:
             keys.append((TUNNELS, most.tunnels, refusal.limit_reached))
         if most.per_client:
-            keys.append((key_of("client", self.network(client)), most.per_client, refusal.client_limit_reached))
+            keys.append((key_of("client", network), most.per_client, refusal.client_limit_reached))
         if most.per_user and user:
             keys.append((key_of("user", user), most.per_user, refusal.user_limit_reached))
         if most.per_target:
@@ -161,13 +165,31 @@ def dials_limit_reached() -> Refusal:
 
 
 @lru_cache(4096)  # the same clients come again and again
-def network_of(client: str, prefixes: tuple[int, int]) -> str:
-    """What an address counts as: its network. What is none, the client of a unix socket, is itself."""
+def owner_of(client: str, prefixes: tuple[int, int] = PREFIXES) -> Owner:
+    """What an address counts as: its network, and with IPv6 the site that has it. What is none, a user of this machine, is itself.
+
+    prefixes: bits of an address that make a client network, for IPv4 and IPv6
+    """
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
-        return client
-    return str(ipaddress.ip_network((address, prefixes[address.version == 6]), strict=False))
+        return Owner(client, client)
+    bits = prefixes[address.version == 6]
+    site = bits if address.version == 4 else min(bits, SITE)
+    return Owner(*(str(ipaddress.ip_network((address, length), strict=False)) for length in (site, bits)))
+
+
+def owner_of_peer(accepted: socket.SocketType, host: str, prefixes: tuple[int, int]) -> Owner:
+    """The same of a connection. Everybody who comes through a unix socket has the same address: there it is by user.
+
+    host: the client's address
+    """
+    if host == "unix" and hasattr(socket, "SO_PEERCRED"):
+        try:
+            host = f"unix:{_UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]}"
+        except OSError:  # it has left already, perhaps
+            pass
+    return owner_of(host, prefixes)
 
 
 def parse_prefixes(text: str) -> tuple[int, int]:

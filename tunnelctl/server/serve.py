@@ -99,6 +99,7 @@ class Settings(NamedTuple):
     tls: InForce[ssl.SSLContext] | None
     reread: tuple[InForce[Any], ...]  # those of them that come from files
     most: Most
+    prefixes: tuple[int, int]  # bits of an address that make a client network, for IPv4 and IPv6
     trusted: tuple[Network, ...]
     timeouts: Timeouts
     admin: ListenAddress | None
@@ -108,8 +109,7 @@ class Settings(NamedTuple):
 
 def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
     policy = InForce("policy", lambda: _load_policy(addresses, options), describe_policy)
-    prefixes = parse_prefixes(options.client_prefix)
-    users, tls = _users(options.users, prefixes), _tls(options)
+    users, tls = _users(options.users), _tls(options)
     of_whom = options.max_per_client, options.max_per_user, options.max_per_target
     tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
     phases = options.head_timeout or inf, options.dial_timeout or inf
@@ -118,7 +118,8 @@ def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
         users=users,
         tls=tls,
         reread=tuple(one for one in (policy if options.policy is not None else None, users, tls) if one is not None),
-        most=Most(options.max_tunnels, *of_whom, options.max_dials, prefixes),
+        most=Most(options.max_tunnels, *of_whom, options.max_dials),
+        prefixes=parse_prefixes(options.client_prefix),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
         admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
@@ -216,10 +217,10 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
     return listeners, bound
 
 
-def _users(path: str | None, prefixes: tuple[int, int]) -> InForce[Users] | None:
+def _users(path: str | None) -> InForce[Users] | None:
     if path is None:
         return None
-    kept = Kept(prefixes)  # made before any worker is, which share its nonces
+    kept = Kept()  # made before any worker is, which share it
     return InForce("users file", lambda: load_users(path, kept), describe_users)
 
 
@@ -241,7 +242,8 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
     books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most, shared.caps, number)
     own = OwnPorts([*shared.bound, *([] if shared.admin is None else [bound_address(shared.admin)])])
-    service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, settings.tls, settings.upstream)
+    ways = settings.tls, settings.upstream
+    service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, *ways, settings.prefixes)
     balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
 
     def tell(state: str) -> None:

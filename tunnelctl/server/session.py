@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, current_time, move_on_after
-from tunnelctl.engine.resolver import SocketAddress, literal_family, resolve, with_port
+from tunnelctl.engine.resolver import SocketAddress, has_its_share, literal_family, resolve, with_port
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, is_ip
@@ -27,7 +27,7 @@ from tunnelctl.server.account import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, 
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
 from tunnelctl.server.in_force import InForce
 from tunnelctl.server.inspection import Cut, Inspected
-from tunnelctl.server.limits import Caps
+from tunnelctl.server.limits import PREFIXES, Caps, owner_of_peer
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.server.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.stream.contract import Stream
@@ -75,6 +75,7 @@ class Service(NamedTuple):
     trace: Trace
     tls: InForce[ssl.SSLContext] | None = None
     upstream: Upstream | None = None  # through the next proxy; None: straight to the targets
+    prefixes: tuple[int, int] = PREFIXES  # bits of an address that make a client network, for IPv4 and IPv6
 
 
 _Judged = tuple[SocketAddress, Decision]
@@ -90,13 +91,26 @@ class _Refused(Exception):
 class Session:
     """One accepted connection."""
 
-    __slots__ = ("_account", "_counted", "_demands", "_gone", "_half_closed", "_host", "_late", "_mute", "_service", "_stream")
+    __slots__ = (
+        "_account",
+        "_counted",
+        "_demands",
+        "_gone",
+        "_half_closed",
+        "_host",
+        "_late",
+        "_mute",
+        "_owner",
+        "_service",
+        "_stream",
+    )
 
     def __init__(self, service: Service, accepted: socket.SocketType, host: str, client: str, session: str) -> None:
-        """host: the client's address, for the caps; client: address and port, for the log; session: the id of its records"""
+        """host: the client's address; client: address and port, for the log; session: the id of its records"""
         self._service = service
         self._stream: Stream = SocketStream(accepted)
         self._host, self._account = host, Account(session, client)
+        self._owner = owner_of_peer(accepted, host, service.prefixes)
         self._late = refusal.head_timeout  # the answer when the deadline strikes: there is one clock, set anew for each phase
         self._counted = False
         self._demands: tuple[Demand, ...] = ()  # what the tunnel must carry
@@ -130,7 +144,7 @@ class Session:
         finally:
             self._stream.close()
             if self._counted:
-                caps.release(self._host, self._account.user, self._account.target)
+                caps.release(self._owner.name, self._account.user, self._account.target)
             caps.leave()
 
     async def _relay(self, relay: Relay) -> None:
@@ -208,8 +222,12 @@ class Session:
         self._stream.on_peer_closed(half_closed)
 
     def _begin(self, phase: str, late: Callable[[], Refusal], scope: CancelScope) -> None:
-        """A phase with the whole of the dial timeout; late: the answer when that is over."""
+        """A phase with a limit of its own."""
         self._account.enter(phase)
+        self._limit(late, scope)
+
+    def _limit(self, late: Callable[[], Refusal], scope: CancelScope) -> None:
+        """From now on the whole of the dial timeout; late: the answer when that is over."""
         seconds = self._service.timeouts.dial
         self._late, scope.deadline = late, current_time() + (min(seconds, HALF_CLOSED_SECONDS) if self._half_closed else seconds)
 
@@ -263,7 +281,7 @@ class Session:
         credentials = decode_basic(authorization)
         if credentials is None:
             raise _Refused(refusal.auth_required(users.challenges(), wrong_with(authorization)))
-        if not await users.check(*credentials, self._host):
+        if not await users.check(*credentials, self._owner):
             raise _Refused(refusal.auth_required(users.challenges(), WRONG))
         return credentials[0]
 
@@ -271,15 +289,15 @@ class Session:
         """The user whose answer to a Digest challenge it is."""
         if not is_for(answer, target):
             raise _Refused(refusal.bad_request("the credentials are for another target"))
-        verdict = await users.check_answer(answer, self._host)
+        verdict = await users.check_answer(answer, self._owner)
         if verdict.stale:
-            raise _Refused(refusal.auth_required(users.challenges(stale=True), "the credentials are too old or used up"))
+            raise _Refused(refusal.auth_required(users.challenges(answer), "the credentials are too old or used up"))
         if not verdict.user:
             raise _Refused(refusal.auth_required(users.challenges(), WRONG))
         return verdict.user
 
     def _admit(self) -> None:
-        answer = self._service.caps.take(self._host, self._account.user, self._account.target)
+        answer = self._service.caps.take(self._owner.name, self._account.user, self._account.target)
         if answer is not None:
             raise _Refused(answer)
         self._counted = True
@@ -327,8 +345,8 @@ class Session:
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
         """A name and a connection; each of the two steps has the whole of its limit."""
         account = self._account
-        self._begin("lookup", refusal.dns_timeout, scope)
-        judged = await self._addresses(target)
+        self._begin("lookup", self._too_many_lookups, scope)
+        judged = await self._addresses(target, scope)
         self._begin("dial", refusal.connection_timeout, scope)
         reached = await self._dial([address for address, _ in judged])
         decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
@@ -338,7 +356,13 @@ class Session:
             account.local = with_port(*reached.socket.getsockname()[:2])
         return reached
 
-    async def _addresses(self, target: Address) -> list[_Judged]:
+    def _too_many_lookups(self) -> Refusal:
+        """The answer where the name's turn to be looked up has not come."""
+        if has_its_share(self._owner):
+            return refusal.client_busy("too many names are being looked up for this network")
+        return refusal.limit_reached("too many names are being looked up")
+
+    async def _addresses(self, target: Address, scope: CancelScope) -> list[_Judged]:
         """The addresses that may be dialled, each with the decision that allows it."""
         policy = self._service.policy.now.for_client(self._account.user, self._host)
         decision = policy.before_lookup(target)
@@ -348,9 +372,12 @@ class Session:
         family = literal_family(target.host)
         if family is not None:
             return self._judge(policy, target, [SocketAddress(family, target.host, target.port)])
-        network = self._service.caps.network(self._host)
+
+        def begun() -> None:
+            self._limit(refusal.dns_timeout, scope)
+
         try:
-            return self._judge(policy, target, await resolve(target.host, target.port, owner=network))
+            return self._judge(policy, target, await resolve(target.host, target.port, owner=self._owner, begun=begun))
         except QueueFullError:
             raise _Refused(refusal.client_busy("too many names are being looked up for this network")) from None
         except BusyResourceError:

@@ -17,14 +17,14 @@ from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
-from tunnelctl.engine.limiter import FairLimiter
+from tunnelctl.engine.limiter import FairLimiter, Owner
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.digest_server import SALT as NONCE_SALT
 from tunnelctl.proto.digest_server import Answer, DigestServer, Login, Nonces, Verdict, is_realm, make_login
 from tunnelctl.proto.refusal import REALM, Refusal, basic_challenge, client_busy, limit_reached, too_many_wrong_logins
 from tunnelctl.server.in_force import counted
-from tunnelctl.server.limits import PREFIXES, network_of
+from tunnelctl.server.shared import MASK, SharedTimes
 from tunnelctl.server.text_file import read_text
 from tunnelctl.server.throttle import LoginThrottle, TooManyWrongLogins
 from tunnelctl.server.used_answers import UsedAnswers
@@ -39,7 +39,9 @@ NOT_OURS = "it is not what `tunnelctl hash-password` prints"
 AT_ONCE = 2  # hashes under way: each holds a core and its memory
 WAITING = 64  # logins of one client network that wait for one; as many users behind one address may come at once after a restart
 
-REMEMBERED = 4096  # passwords that were right; the bound is memory
+WAITING_IN_ALL = 100  # logins of all networks that wait in one process: more cannot be hashed within the 10 s of --head-timeout
+
+REMEMBERED = 1 << 13  # passwords that were right, and challenges that were answered rightly; the bound is memory
 
 
 class StoredPassword(NamedTuple):
@@ -85,35 +87,22 @@ class Kept:
     """What outlives a file that is read again: nonces, hashes under way, passwords that were right, and wrong logins.
 
     The passwords are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. Whatever the file says of the user
-    goes into the digest: a password that it has changed, or a user that it no longer has, is not among them.
+    goes into the digest: a password that it has changed, or a user that it no longer has, is not among them. Of Digest, the nonces
+    are kept that were answered rightly, each with the user.
+
+    Workers that are forked afterwards share all of it but the places for hashes, of which each has its own.
     """
 
-    def __init__(self, prefixes: tuple[int, int] = PREFIXES) -> None:
-        """prefixes: bits of an address that make a client network, for IPv4 and IPv6"""
+    def __init__(self) -> None:
         self.nonces = Nonces(os.urandom(KEY), UsedAnswers().first_use)
-        self.hashing = FairLimiter(AT_ONCE, AT_ONCE, WAITING)
+        self.hashing = FairLimiter(AT_ONCE, AT_ONCE, WAITING, in_all=WAITING_IN_ALL)
         self.throttle = LoginThrottle()
-        self._prefixes = prefixes
         self._secret = os.urandom(KEY)
-        self._right: set[bytes] = set()
+        self.passwords, self.answered = SharedTimes(REMEMBERED), SharedTimes(REMEMBERED)
 
-    def network(self, client: str) -> str:
-        """The network of a client's address."""
-        return network_of(client, self._prefixes)
-
-    def digest(self, *facts: object) -> bytes:
-        """Of a user, a password, and what the file says of that user."""
-        return hmac.digest(self._secret, repr(facts).encode(), "sha256")
-
-    def has(self, digest: bytes) -> bool:
-        """Whether it was right before."""
-        return digest in self._right
-
-    def add(self, digest: bytes) -> None:
-        """It was right."""
-        if len(self._right) >= REMEMBERED:
-            self._right.pop()
-        self._right.add(digest)
+    def digest(self, *facts: object) -> int:
+        """A key for them: 64 bits that only this program, with its workers, can compute."""
+        return int.from_bytes(hmac.digest(self._secret, repr(facts).encode(), "sha256")[:8], "big") & MASK or 1
 
 
 def load_users(path: str, kept: Kept | None = None) -> "Users":
@@ -203,54 +192,77 @@ class Users:
         self._nobody = costs._replace(salt=os.urandom(SALT), key=b"\0" * KEY)
         self.count = len(passwords.keys() | logins.keys())
 
-    def challenges(self, stale: bool = False) -> tuple[str, ...]:
-        """What a client may log in with, the strongest first. stale: see RFC 7616 section 3.3"""
+    def challenges(self, stale: Answer | None = None) -> tuple[str, ...]:
+        """What a client may log in with, the strongest first. stale: an answer that was right and came too late, whose user goes on
+        with the new nonce (RFC 7616 section 3.3)"""
         basic = (basic_challenge(REALM if self.digest is None else self.digest.realm),) if self._offers_basic else ()
-        digest = () if self.digest is None else self.digest.challenges(monotonic(), os.urandom(NONCE_SALT), stale)
-        return digest + basic
+        if self.digest is None:
+            return basic
+        now, salt = monotonic(), os.urandom(NONCE_SALT)
+        if stale is not None:
+            self._kept.answered.set(self._of(stale, self._kept.nonces.make(int(now * 1000), salt)), now)
+        return self.digest.challenges(now, salt, stale is not None) + basic
 
-    async def check(self, user: str, password: str, client: str) -> bool:
+    async def check(self, user: str, password: str, owner: Owner) -> bool:
         """Whether this is the user's password; a no waits the longer, the more of them the client's network has had.
 
-        client: the address that it comes from. Raises TooManyWrongLogins; QueueFullError where too many logins of its network
-        wait for a hash, and BusyResourceError where there is no thread for one.
+        owner: the network that it comes from. Raises TooManyWrongLogins; QueueFullError where too many logins of that wait for a
+        hash, and BusyResourceError where too many wait in all, or there is no thread for one.
         """
         kept = self._kept
-        digest = kept.digest(user, password, self._passwords.get(user, ()), tuple(self._logins.get(user, ())))
-        if kept.has(digest):
+        known = kept.digest("password", user, password, self._passwords.get(user, ()), tuple(self._logins.get(user, ())))
+        if kept.passwords.get(known):
             return True
-        network = kept.network(client)
-        kept.throttle.admit(network)
-        if not await self._matches(user, password, network, digest):
-            await sleep(kept.throttle.wrong(network))
-            return False
-        kept.add(digest)
-        return True
+        kept.throttle.admit(owner)
+        judge = partial(self._judge, user, password, owner, known)
+        delay = await to_thread(judge, limiter=kept.hashing, owner=owner) if self._offers_basic else judge()
+        if delay is not None:
+            await sleep(delay)
+        return delay is None
 
-    async def check_answer(self, answer: Answer, client: str) -> Verdict:
-        """Returns whose answer it is; a wrong one is delayed as in `check`. Raises TooManyWrongLogins."""
-        assert self.digest is not None
-        network = self._kept.network(client)
-        self._kept.throttle.admit(network)
-        verdict = self.digest.check(answer, monotonic())
-        if not verdict.user:
-            await sleep(self._kept.throttle.wrong(network))
-        return verdict
+    def _judge(self, user: str, password: str, owner: Owner, known: int) -> float | None:
+        """In a thread, when the login's turn has come: None if it is right, else for how long the answer is to wait.
 
-    async def _matches(self, user: str, password: str, network: str, digest: bytes) -> bool:
+        What comes of it counts here, for whoever has asked may have left: else those who leave could guess as fast as we hash.
+        Others of the network may meanwhile have settled the matter.
+        """
+        kept = self._kept
+        if kept.passwords.get(known):
+            return None
+        kept.throttle.admit(owner)
+        if not self._matches(user, password):
+            return kept.throttle.wrong(owner)
+        kept.passwords.set(known, monotonic())
+        return None
+
+    def _matches(self, user: str, password: str) -> bool:
         """By the scrypt line if there is one, else by the digest line. As far as the file has them both are computed for everybody:
         else the time would tell who has which."""
         stored = self._passwords.get(user)
         right = self.digest is not None and self.digest.verify_password(user, password) and stored is None
         if self._offers_basic:
-            hashing = partial(self._hash, stored or self._nobody, password, network, digest)
-            hashed = await to_thread(hashing, limiter=self._kept.hashing, owner=network)
+            hashed = (stored or self._nobody).matches(password)
             right = right or (stored is not None and hashed)
         return right
 
-    def _hash(self, stored: StoredPassword, password: str, network: str, digest: bytes) -> bool:
-        """In a thread, when the login's turn has come: others of its network may meanwhile have settled the matter."""
-        if self._kept.has(digest):
-            return True
-        self._kept.throttle.admit(network)
-        return stored.matches(password)
+    async def check_answer(self, answer: Answer, owner: Owner) -> Verdict:
+        """Whose answer to a Digest challenge it is, and waiting as above where it is wrong. Raises TooManyWrongLogins.
+
+        Who has answered the challenge rightly before is not kept out by the others of the network.
+        """
+        assert self.digest is not None
+        kept = self._kept
+        known = self._of(answer, answer.terms.nonce)
+        was_right = bool(kept.answered.get(known))
+        if not was_right:
+            kept.throttle.admit(owner)
+        verdict = self.digest.check(answer, monotonic())
+        if not verdict.user:
+            await sleep(kept.throttle.wrong(owner))
+        elif not was_right:
+            kept.answered.set(known, monotonic())
+        return verdict
+
+    def _of(self, answer: Answer, nonce: str) -> int:
+        """The key of the nonce with the user of the answer, as the client gives it."""
+        return self._kept.digest("nonce", nonce, answer.user, answer.user_is_hash)
