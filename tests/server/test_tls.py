@@ -218,6 +218,13 @@ def test_anything_else_is_closed_with_an_alert_at_most(files: certificates.Certi
         assert proxy.wait_for_records(1)[0]["rule"] == "the peer does not speak TLS"
 
 
+def test_a_handshake_in_too_many_records_is_closed(files: certificates.Certificates) -> None:
+    with speaking_tls(files) as proxy, proxy.client() as client:
+        client.send(b"\x16\x03\x01\x00\x04\x01\x00\x10\x00" + b"\x16\x03\x01\x00\x01\x00" * 300)
+        assert client.rest() == b""
+        assert proxy.wait_for_records(1)[0]["rule"] == "its handshake is cut into too many records"
+
+
 def test_who_only_looks_whether_the_port_is_open_makes_no_noise(files: certificates.Certificates) -> None:
     with speaking_tls(files) as proxy:
         assert proxy.ask_nothing() == b""

@@ -1,9 +1,11 @@
 """What is particular to TLS; what it shares with every stream stands in test_contract.py and test_relay.py. C17."""
 
+import socket
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
 from errno import ECONNABORTED, ECONNRESET
+from itertools import pairwise
 from pathlib import Path
 from socket import AF_INET
 from typing import Any
@@ -24,8 +26,8 @@ from tunnelctl.proto.pin import parse_pin, pin_of
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.dial import dial
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.tls import FILL, RECORDS_A_TURN, Facts, TLSStream, accept_tls, answers_tls, start_tls
-from tunnelctl.stream.tls_failure import Untrusted, tls_error
+from tunnelctl.stream.tls import FILL, MAX_HANDSHAKE_RECORDS, RECORDS_A_TURN, Facts, TLSStream, accept_tls, answers_tls, start_tls
+from tunnelctl.stream.tls_failure import Shredded, Untrusted, cause_of, tls_error
 from tunnelctl.stream.tls_settings import TLSClient, server_context
 
 TLS_KINDS = [make for make in kinds() if make in (tls, tls_1_2, tls_server)]
@@ -230,6 +232,59 @@ def test_what_was_read_before_the_handshake_belongs_to_it(files: certificates.Ce
         server.close()
 
     go(main)
+
+
+def in_records(message: bytes, count: int) -> bytes:
+    """A message of the handshake in so many records."""
+    size = len(message) // count
+    pieces = [message[begin:end] for begin, end in pairwise([*range(0, count * size, size), len(message)])]
+    return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+
+
+def long_hello() -> bytes:
+    """A ClientHello of more than a thousand octets, the message without the head of its record."""
+    context, outgoing = ssl._create_unverified_context(), ssl.MemoryBIO()
+    context.set_alpn_protocols(["x" * 250] * 4)
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=certificates.HOST).do_handshake()
+    return outgoing.read()[5:]
+
+
+@pytest.mark.parametrize(
+    ("records", "accepted"), [(1, True), (RECORDS_A_TURN, True), (MAX_HANDSHAKE_RECORDS, True), (MAX_HANDSHAKE_RECORDS + 1, False)]
+)
+def test_a_handshake_in_many_records_lets_the_others_run_and_has_a_bound(
+    records: int, accepted: bool, files: certificates.Certificates
+) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    async def main() -> bytes:
+        one, other = tcp_pair()
+        one.sendall(in_records(long_hello(), records))
+        one.shutdown(socket.SHUT_WR)
+        stream = SocketStream(other)
+        async with Nursery() as nursery:
+            nursery.start_soon(count)
+            with pytest.raises(ConnectionResetError if accepted else Shredded):  # it hears no more than the hello
+                await accept_tls(stream, serving(files.server))
+            nursery.cancel_scope.cancel()
+        stream.close()
+        with one:
+            return one.recv(3)
+
+    answer = go(main)
+    assert answer.startswith(b"\x16") == accepted
+    assert turns >= min(records, MAX_HANDSHAKE_RECORDS) // RECORDS_A_TURN - 1
+
+
+def test_a_handshake_in_too_many_records_is_told_so() -> None:
+    assert cause_of(Shredded()) == "its handshake is cut into too many records"
 
 
 # --- whom we speak to

@@ -14,7 +14,7 @@ from errno import ECONNABORTED, ECONNRESET
 from tunnelctl.engine.kernel import checkpoint
 from tunnelctl.record import NamedTuple
 from tunnelctl.stream.contract import CHUNK, Stream
-from tunnelctl.stream.tls_failure import PlainHTTP, Renegotiation, Untrusted, cause_of
+from tunnelctl.stream.tls_failure import PlainHTTP, Renegotiation, Shredded, Untrusted, cause_of
 from tunnelctl.stream.tls_settings import TLSClient, check_pin, client_context
 
 TYPE_CHECKING = False
@@ -29,7 +29,11 @@ FILL = CHUNK
 RECORDS_A_TURN = 64
 _RECORD_HEAD = 5  # type, version, length (RFC 8446 section 5.1)
 
-# Of what OpenSSL has to say by itself, answers to KeyUpdates or to a renegotiation, as much may wait for the peer to read it.
+# Records in which a peer may say its part of a handshake. A few are usual, some dozens where a hello is cut up to hide it from
+# filters; OpenSSL would take 131,072 octets of a hello in as many records.
+MAX_HANDSHAKE_RECORDS = 256
+
+# Bytes of OpenSSL's own messages (answers to KeyUpdate or to a renegotiation, alerts) that may be queued for the peer.
 MAX_OWED = 1 << 18
 
 # How records of TLS begin that answer a ClientHello: an alert, or a handshake; of version 3.x, as all have it since SSL 3.
@@ -124,10 +128,13 @@ class TLSStream(Stream):
 
     async def handshake(self, early: bytes = b"") -> None:
         """To be done first. early: what the peer has said already, if anything"""
+        records = 0
         try:
             while not self._shaken():
                 await self._flush_all()
-                if len(self._held) < _RECORD_HEAD:
+                if len(self._held) >= _RECORD_HEAD:
+                    await checkpoint()  # this turn's records are through
+                else:
                     data = await self._inner.receive_some(FILL)
                     if not data:
                         raise ConnectionResetError(ECONNRESET, "closed in the TLS handshake")
@@ -135,6 +142,9 @@ class TLSStream(Stream):
                     early = early or data
                 self._records = 0
                 self._give(self._held)
+                records += self._records - 1  # of which one is for the piece, and pieces are the network's doing
+                if records > MAX_HANDSHAKE_RECORDS:
+                    raise Shredded
         except ssl.SSLError as error:
             self._flush_quietly()  # the alert that says why
             if early.startswith(b"HTTP/"):

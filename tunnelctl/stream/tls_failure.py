@@ -17,6 +17,12 @@ class PlainHTTP(ssl.SSLError):
     """The answer to the handshake was HTTP in the clear."""
 
 
+class Shredded(ssl.SSLError):
+    """The handshake came in more records than are taken."""
+
+    reason = ""  # OpenSSL's name for it, which a constructor does not give
+
+
 class PinMismatch(ssl.SSLError):
     """The certificate is not the one that was pinned."""
 
@@ -149,6 +155,8 @@ def _explained(error: ssl.SSLError) -> tuple[str, str]:
         return _PLAIN_HTTP
     if isinstance(error, Renegotiation):
         return "it requires a renegotiation, which tunnelctl does not do", "TLS 1.3 has none: can the peer speak that?"
+    if isinstance(error, Shredded):
+        return "its handshake is cut into too many records", ""
     if isinstance(error, PinMismatch):
         return f"its certificate is not the pinned one, but {error.seen}", "if that is the right one, {flags}-pin takes it"
     if isinstance(error, ssl.SSLCertVerificationError):
