@@ -17,7 +17,10 @@ class OwnPorts:
                 self._hosts.setdefault(address.port, set()).update((address.host, "0.0.0.0") if address.dual else (address.host,))
 
     def contains(self, host: str, port: int) -> bool:
-        """Whether a connection to this IP address and port would reach one of the listeners. Raises ValueError for a name."""
+        """Whether a connection to this IP address and port would reach one of the listeners.
+
+        Raises ValueError for a name, provided that the port is one of theirs: else the host is not looked at.
+        """
         hosts = self._hosts.get(port)
         if hosts is None:  # nearly always: whatever it costs to tell is not spent on ordinary targets
             return False
