@@ -87,11 +87,13 @@ class Relay:
                 self._touch()
                 if isinstance(left, SocketStream) and isinstance(right, SocketStream) and self._early == [b"", b""]:
                     await self._exchange(left, right)
+                    mark_bulk(False)  # a pump marks the task by itself, and does not know of this
                 if any(self._open):
                     await self._pump_both()
             if not self._cause:
                 self._struck()
         finally:
+            mark_bulk(False)  # wherever that stopped: nothing that this task does later is bulk
             await self._close()
         return Outcome(self.moved[FORWARD], self.moved[BACKWARD], self._ended_by, self._cause, self._error)
 
