@@ -30,6 +30,12 @@ _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": "
 # What serve says of itself after the last of those; how many lines that are depends on its flags.
 _START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin): .*\n")
 
+
+def patched(changes: str) -> Sequence[str]:
+    """The command for a tunnelctl in which Python statements have changed something: a limit, or what the system tells it."""
+    return sys.executable, "-c", f"import sys\nfrom tunnelctl.cli.main import main\n{changes}\nsys.exit(main())"
+
+
 Bytes = subprocess.CompletedProcess[bytes]
 
 
@@ -62,10 +68,12 @@ def next_line(pipe: IO[bytes]) -> str:
 
 
 @contextmanager
-def started(*arguments: str, env: Mapping[str, str] | None = None, **streams: int) -> Iterator["subprocess.Popen[bytes]"]:
+def started(
+    *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] = MODULE, **streams: int
+) -> Iterator["subprocess.Popen[bytes]"]:
     """tunnelctl running, with pipes unless `streams` says otherwise; ended and its pipes closed at the end of the body."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    process = subprocess.Popen([*MODULE, *arguments], env=environment(env), bufsize=0, **pipes)
+    process = subprocess.Popen([*program, *arguments], env=environment(env), bufsize=0, **pipes)
     if process.stderr is not None:
         process.stderr = _Heard(process.stderr)
     # A body that waits on a pipe of a process which hangs: this ends the process, and with it the wait.
@@ -165,9 +173,15 @@ def proxy_command(*proxies: str, options: str = "") -> str:
 class Serve:
     """`tunnelctl serve` on a port of its choice; loopback targets are allowed unless the caller brings own rules."""
 
-    def __init__(self, *arguments: str, allow: tuple[str, ...] = ("127.0.0.1:*",), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        allow: tuple[str, ...] = ("127.0.0.1:*",),
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = MODULE,
+    ) -> None:
         rules = [word for rule in allow for word in ("--allow", rule)]
-        self._command = [*MODULE, "serve", "--listen", "127.0.0.1:0", *rules, *arguments]
+        self._command = [*program, "serve", "--listen", "127.0.0.1:0", *rules, *arguments]
         self._env = environment(env)
         self._listening = threading.Event()
         self._lines: list[str] = []
@@ -237,7 +251,7 @@ class Serve:
 class Forward(Serve):
     """`tunnelctl forward` with the local ports that its arguments ask for; `ports` are in their order."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] = MODULE) -> None:
         super().__init__(env=env)
-        self._command = [*MODULE, "forward", *arguments]
+        self._command = [*program, "forward", *arguments]
         self._expected = sum(word in ("-L", "-D") for word in arguments)

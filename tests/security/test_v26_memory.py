@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.process import path_of, wait_until
-from tests.peers.program import Serve
+from tests.peers.program import Serve, patched
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import SECONDS, Client
 
@@ -57,6 +57,7 @@ def test_targets_and_clients_that_send_without_end() -> None:
     assert grown < TUNNELS * BOUND
 
 
+RMEM_MAX = 212_992  # of many systems: what SO_RCVBUF takes
 KERNEL_BOUND = 2 << 20  # bytes of the kernel's memory for one tunnel whose reader has stalled
 
 
@@ -71,8 +72,14 @@ def queued(process: int) -> int:
 
 @pytest.mark.peer("ss")
 @pytest.mark.parametrize("read", [0, 32 << 20], ids=["from the beginning", "after it has read fast"])
-def test_m4_a_reader_that_stalls_holds_a_bounded_share_of_the_kernels_memory(read: int) -> None:
-    """The queues grow while data flows, and all that they have grown to is filled when it stops."""
+@pytest.mark.parametrize(
+    ("round_trip", "rmem_max"), [(0.0, 0), (0.0, RMEM_MAX), (0.0016, RMEM_MAX), (0.004, RMEM_MAX), (0.004, 4 << 20)]
+)
+def test_m4_a_reader_that_stalls_holds_a_bounded_share_of_the_kernels_memory(round_trip: float, rmem_max: int, read: int) -> None:
+    """The queues grow while data flows, and all that they have grown to is filled when it stops.
+
+    rmem_max, round_trip: what the proxy takes its system and the paths for; 0 for what they are
+    """
     stop = threading.Event()
 
     def pour(peer: Conversation) -> None:
@@ -86,7 +93,13 @@ def test_m4_a_reader_that_stalls_holds_a_bounded_share_of_the_kernels_memory(rea
             except ConnectionResetError:  # the client has seen enough
                 return
 
-    with ScriptedServer(pour) as target, Serve() as proxy:
+    changes = f"""
+from tunnelctl.stream import socket_stream
+if {rmem_max}:
+    socket_stream._rmem_max = lambda: {rmem_max}
+    socket_stream.SocketStream._round_trip = lambda self: {round_trip}
+"""
+    with ScriptedServer(pour) as target, Serve(program=patched(changes)) as proxy:
         clients = [Client(("127.0.0.1", proxy.port)).tunnel(target.authority) for _ in range(TUNNELS)]
         for client in clients:
             client.exactly(read)

@@ -24,14 +24,15 @@ from tests.stream.ends import (
     stdio_socket,
     stdio_terminal,
     tcp,
+    tcp_pair,
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on_after, sleep
-from tunnelctl.stream import pump, splice
+from tunnelctl.stream import pump, socket_stream, splice
 from tunnelctl.stream.contract import CHUNK, Stream
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
-from tunnelctl.stream.socket_stream import BULK_RATE, MIN_QUEUE, SocketStream, _rmem_max, receive_queue_for
+from tunnelctl.stream.socket_stream import BULK_RATE, MIN_QUEUE, SocketStream
 from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe
 
 MIB = 1 << 20
@@ -420,32 +421,67 @@ def test_nobody_is_read_for_who_does_not_read(tmp_path: Path) -> None:
     go(main)
 
 
+RMEM_MAX = 212_992  # of many systems
+
+
+@pytest.mark.parametrize("lockable", [True, False])
 @pytest.mark.parametrize(
-    ("round_trip", "most", "size"),
+    ("round_trip", "rmem_max", "tcp_rmem", "locked", "unlocked"),
     [
-        (0.0, 4 << 20, MIN_QUEUE),  # loopback
-        (0.001, 4 << 20, MIN_QUEUE),
-        (0.02, 4 << 20, int(0.02 * BULK_RATE)),
-        (0.1, 4 << 20, 0),  # the path needs more than may be had so: the kernel goes on growing the queue
-        (0.0, 212_992, 212_992),  # the limit of many systems
-        (0.001, 212_992, 212_992),
-        (0.01, 212_992, 0),
-        (0.0, 0, 0),  # it is not known
+        (0.0, MIB, 6 * MIB, MIN_QUEUE, MIN_QUEUE),  # loopback
+        (0.001, MIB, 6 * MIB, MIN_QUEUE, MIN_QUEUE),
+        (0.006, MIB, 6 * MIB, int(0.006 * BULK_RATE), int(0.006 * BULK_RATE)),
+        (0.02, MIB, 6 * MIB, int(0.02 * BULK_RATE), None),
+        (0.1, MIB, 6 * MIB, None, None),  # the kernel's own growing ends before
+        (0.0, RMEM_MAX, 6 * MIB, MIN_QUEUE, RMEM_MAX),
+        (0.0016, RMEM_MAX, 6 * MIB, MIN_QUEUE, None),
+        (0.01, RMEM_MAX, 6 * MIB, int(0.01 * BULK_RATE), None),
+        (0.0, RMEM_MAX, RMEM_MAX, RMEM_MAX, RMEM_MAX),
+        (0.0, 0, 0, None, None),  # they are not known
     ],
 )
-def test_m4_a_queue_has_what_the_path_needs(round_trip: float, most: int, size: int) -> None:
-    assert receive_queue_for(round_trip, most) == size
+def test_m4_the_queue_of_a_bulk_source_is_what_the_path_needs_and_no_more(
+    round_trip: float,
+    rmem_max: int,
+    tcp_rmem: int,
+    locked: int | None,
+    unlocked: int | None,
+    lockable: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """lockable: whether the system has SO_BUF_LOCK; sizes of None are left to it"""
+    monkeypatch.setattr(SocketStream, "_round_trip", lambda self: round_trip)
+    monkeypatch.setattr(socket_stream, "_rmem_max", lambda: rmem_max)
+    monkeypatch.setattr(socket_stream, "_tcp_rmem_max", lambda: tcp_rmem)
+    if not lockable:
+        monkeypatch.setattr(socket_stream, "SO_BUF_LOCK", 9999)
+    wanted = locked if lockable else unlocked
+
+    async def main() -> None:
+        near, far = tcp_pair()
+        source = SocketStream(near)
+        source.expect_bulk()
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+        assert bool(near.getsockopt(socket.SOL_SOCKET, socket_stream.SO_BUF_LOCK if lockable else 72)) == (wanted is not None)
+        if wanted is not None:  # for overhead, SO_RCVBUF takes twice as much (socket(7)), and TCP what it has seen to be needed
+            assert wanted <= near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2.2 * wanted
+        source.close()
+        far.close()
+
+    go(main)
 
 
-def test_m4_the_queue_of_a_bulk_source_stops_growing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rmem_max", [4 * MIB, RMEM_MAX])
+def test_m4_the_queue_of_a_bulk_source_stops_growing(rmem_max: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_stream, "_rmem_max", lambda: min(rmem_max, 4 * MIB))
+
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
             source = tun.relay._left
             assert isinstance(source, SocketStream)
             await both_ways(tun.client, tun.target)
             await through(tun.client, tun.target, lines(8 * MIB))
-            wanted = receive_queue_for(0.0, _rmem_max())
-            assert source.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * wanted  # socket(7): doubled for overhead
+            assert source.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * MIN_QUEUE
 
     go(main)
 
@@ -561,6 +597,36 @@ def test_a_tunnel_between_two_sockets_counts_as_bulk_while_its_reads_are_large(t
                 relaying = tun.relay._scope._task
                 assert relaying is not None
                 assert relaying.bulk == bulk
+
+    go(main)
+
+
+class Noting(SocketStream):
+    """Notes at each read whether the task that reads counts as one that moves bulk."""
+
+    __slots__ = ("bulk",)
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        self.bulk = current_kernel().task.bulk
+        return super().receive_nowait(limit)
+
+
+def test_keystrokes_after_bulk_back_are_no_bulk(tmp_path: Path) -> None:
+    """The one task of both directions becomes that of a single one; what it was marked for is the other's business then."""
+
+    def noting(directory: Path) -> End:
+        near, far = tcp_pair()
+        return End(Noting(near), FarSocket(far))
+
+    async def main() -> None:
+        async with tunnel(tmp_path, left=noting) as tun:
+            await through(tun.target, tun.client, bytes(BULK))
+            await settled(tun)
+            await through(tun.target, tun.client, lines(MIB))  # too large for a single read: now there are two tasks
+            for _ in range(3):
+                await both_ways(tun.client, tun.target)
+            assert isinstance(tun.relay._left, Noting)
+            assert not tun.relay._left.bulk
 
     go(main)
 

@@ -28,6 +28,7 @@ MAX_UNSENT = 128 << 10
 # For the queue of what was received and waits for the sink: see receive_queue_for.
 BULK_RATE, MIN_QUEUE = 128 << 20, 512 << 10  # bytes a second, bytes
 _RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a number of 32 bits
+SO_BUF_LOCK, SOCK_RCVBUF_LOCK = 72, 2  # asm-generic/socket.h, linux/socket.h: who may change the sizes of the queues
 
 
 class SocketStream(Stream):
@@ -96,8 +97,33 @@ class SocketStream(Stream):
 
     def expect_bulk(self) -> None:
         round_trip = self._round_trip()
-        if round_trip is not None and (size := receive_queue_for(round_trip, _rmem_max())):
+        if round_trip is None:
+            return
+        needed, size, most = int(round_trip * BULK_RATE), receive_queue_for(round_trip), _rmem_max()
+        if size > most:
+            if self._fix_queue(size) or needed > most:
+                return
+            size = most
+        if size:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def _fix_queue(self, size: int) -> bool:
+        """Makes the receive queue so large, and ends the kernel's own growing of it: SO_RCVBUF without the limit of rmem_max.
+
+        The kernel makes room for as much as a reader waits for. TCP_WINDOW_CLAMP would not do: it bounds what the peer may send at
+        a time, and the queue goes on growing. False where there is no need (the kernel itself stops before), or no way.
+        """
+        if size > _tcp_rmem_max() // 2:  # SO_RCVLOWAT stops there, where the kernel's growing may still go on
+            return False
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, SOCK_RCVBUF_LOCK)
+        except OSError:  # before Linux 5.15
+            return False
+        finally:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self.descriptor.readable = True  # no edge told of what came in between
+        return True
 
     def _round_trip(self) -> float | None:
         """Seconds, as TCP has measured it; None for what is no TCP."""
@@ -153,24 +179,33 @@ class SocketStream(Stream):
             return 0
 
 
-def receive_queue_for(round_trip: float, most: int) -> int:
-    """Bytes for SO_RCVBUF, which ends the kernel's own growing of the queue; 0 to leave that alone.
+def receive_queue_for(round_trip: float) -> int:
+    """Bytes for the queue of a bulk source on a path of so many seconds.
 
     The kernel lets it grow to tcp_rmem's 6 or 32 MiB while data flows, whether or not the path needs so much; when the reader then
     stalls, all of it is filled. 1 Gbit/s is what a path is given.
 
-    round_trip: seconds; most: what the system allows
     """
-    needed = int(round_trip * BULK_RATE)
-    return 0 if needed > most else max(needed, min(MIN_QUEUE, most))
+    return max(int(round_trip * BULK_RATE), MIN_QUEUE)
 
 
 @cache
 def _rmem_max() -> int:
+    """What SO_RCVBUF takes; 0 if it is not known."""
+    return _last_number("/proc/sys/net/core/rmem_max")
+
+
+@cache
+def _tcp_rmem_max() -> int:
+    """How far the kernel itself lets a receive queue grow; 0 if it is not known."""
+    return _last_number("/proc/sys/net/ipv4/tcp_rmem")
+
+
+def _last_number(path: str) -> int:
     try:
-        with open("/proc/sys/net/core/rmem_max", "rb") as file:
-            return int(file.read())
-    except (OSError, ValueError):
+        with open(path, "rb") as file:
+            return int(file.read().split()[-1])
+    except (OSError, ValueError, IndexError):
         return 0
 
 
