@@ -62,8 +62,9 @@ ALL = ("connect", *LOCAL, "serve")
 JUDGING = ("serve", "check-policy")  # what has rules on targets
 
 KEEPALIVE = (
-    "Nine probes follow, a quarter of that apart; then the connection is given up. It is given up as well when data has not been "
-    "acknowledged for as long as all of that takes."
+    "Nine probes follow, a quarter of that apart; then the connection is given up. So is one whose peer has left data "
+    "unacknowledged for as long as all of that takes and does not answer. A peer that answers, and merely does not read, keeps its "
+    "connection; should such a one vanish, that can take some minutes to show, because the kernel asks it at growing intervals."
 )
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 stands in brackets, as in [2001:db8::/32]:443."
 

@@ -10,7 +10,7 @@ from tunnelctl.client.attempts import open_with_retries
 from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.way import Ways
-from tunnelctl.engine.kernel import CancelScope, Nursery, run
+from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
 from tunnelctl.status import ExitStatus
@@ -22,6 +22,9 @@ from tunnelctl.trace import Trace
 # Seconds that stdin may be silent after the target has ended, before that ends it all. A target that only half-closed still gets
 # what comes; one that is gone cannot be told apart from it until something is sent.
 FAREWELL = 5.0
+
+# Seconds of a tunnel before it is watched for a peer that vanishes: its first bytes do not wait for that code to be loaded.
+WATCHED_AFTER = 1.0
 
 # A tunnel that ends this soon without a byte was most likely never let through to the target.
 AT_ONCE = 30.0
@@ -98,6 +101,8 @@ class _Bridge:
             from tunnelctl.client.progress import report
 
             self._helpers.start_soon(report, self._trace, lambda: 1, lambda: relay.moved)
+        if self._options.keepalive:
+            self._helpers.start_soon(_watch, self._options.keepalive)
         reason = "signal"
         try:
             outcome = await relay.run()
@@ -106,6 +111,13 @@ class _Bridge:
             sent, received = relay.moved
             self._trace("end", sent=sent, received=received, elapsed=monotonic() - begun, reason=reason)
         return outcome
+
+
+async def _watch(keepalive: float) -> None:
+    await sleep(WATCHED_AFTER)
+    from tunnelctl.stream.vanished import watch_for_vanished_peers
+
+    await watch_for_vanished_peers(keepalive)
 
 
 _CLEAN = ("eof", "hangup")

@@ -19,6 +19,7 @@ from tunnelctl.proto.address import Address
 from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
 from tunnelctl.stream.relay import Limits
 from tunnelctl.stream.systemd import notify
+from tunnelctl.stream.vanished import watch_for_vanished_peers
 from tunnelctl.trace import Trace, silent
 
 
@@ -65,6 +66,8 @@ class Forwarder:
     def start_helpers(self, helpers: Nursery) -> None:
         """What runs beside the sessions."""
         helpers.start_soon(self.sessions.probe.run)
+        if self._options.keepalive:
+            helpers.start_soon(watch_for_vanished_peers, self._options.keepalive)
         if self._options.verbose:
             self._ways.announce(self._trace)
         if self._options.warm:

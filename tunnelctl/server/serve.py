@@ -40,6 +40,7 @@ from tunnelctl.stream.own_ports import OwnPorts
 from tunnelctl.stream.relay import Limits
 from tunnelctl.stream.socket_stream import tune
 from tunnelctl.stream.systemd import INHERITED, inherited_socket, notify, reloading, watchdog_seconds
+from tunnelctl.stream.vanished import watch_for_vanished_peers
 from tunnelctl.trace import Trace, silent
 
 if TYPE_CHECKING:
@@ -254,6 +255,8 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         helpers.append(log.run)
     if settings.upstream is not None:
         helpers.append(settings.upstream.helper)
+    if options.keepalive:
+        helpers.append(lambda: watch_for_vanished_peers(options.keepalive))
     looks = _looks(shared, number, books, caps)
     if looks:
         helpers.append(lambda: _tick(looks, shared.tick))

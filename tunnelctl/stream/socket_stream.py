@@ -19,7 +19,7 @@ SIOCOUTQ = 0x5411  # linux/sockios.h: bytes handed over that the peer has not ac
 # the whole of a full send queue; a peer whose program does not read acknowledges nothing, and is not waited for.
 DELIVERY_SECONDS = 1.0
 
-PROBES = 9  # net.ipv4.tcp_keepalive_probes, after which a silent peer is given up
+PROBES = 9  # after which a silent peer is given up
 
 # Bytes that are handed over and not yet sent, at which a socket counts as full (TCP_NOTSENT_LOWAT). What is under way comes on top,
 # so it costs no throughput; without it a reader that stalls leaves as much in the send queue as tcp_wmem allows, 4 MiB.
@@ -225,11 +225,20 @@ def tune(new: socket.SocketType, keepalive: float) -> None:
     # RFC 6093 section 6: what is sent as urgent is a part of the stream, and would otherwise be missing from it.
     new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if keepalive:
-        seconds = max(1, min(32767, round(keepalive)))
+        idle, interval = _probing(keepalive)
         new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-        interval = max(1, seconds // 4)
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
         new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-        # A peer that vanished with data under way is not probed, but sent that data again for some 15 minutes. It gets the time
-        # that probes would have (RFC 5482).
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * (seconds + PROBES * interval))
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+
+
+def patience(keepalive: float) -> int:
+    """Seconds after which a peer that answers nothing is given up."""
+    idle, interval = _probing(keepalive)
+    return idle + PROBES * interval
+
+
+def _probing(keepalive: float) -> tuple[int, int]:
+    """Seconds until the first probe, and between two of them."""
+    idle = max(1, min(32767, round(keepalive)))
+    return idle, max(1, idle // 4)

@@ -1,0 +1,78 @@
+"""L4 in whole programs: each of them watches for peers that vanish with data under way. --keepalive 0 switches that off."""
+
+import socket
+import threading
+
+import pytest
+
+from tests.peers.deaf import make_deaf
+from tests.peers.program import SOON, Forward, Serve, patched, started
+from tests.peers.scripted import Conversation, ScriptedServer
+from tests.server.harness import Client
+
+# So the limit is two seconds, where the keepalive is one.
+SHORT = """
+from tunnelctl.client import connect
+from tunnelctl.stream import socket_stream
+socket_stream.PROBES, connect.WATCHED_AFTER = 1, 0.1
+"""
+
+
+class Vanishing:
+    """A script that hears one byte of the tunnel, and then no more; `gone` is set from then on."""
+
+    def __init__(self, proxy: bool = False) -> None:
+        self._proxy = proxy
+        self.gone, self.over = threading.Event(), threading.Event()
+
+    def __call__(self, peer: Conversation) -> None:
+        if self._proxy:
+            peer.accept_tunnel()
+        assert peer.sock.recv(1)
+        make_deaf(peer.sock)
+        self.gone.set()
+        assert self.over.wait(2 * SOON)
+
+
+def is_reset(sock: socket.socket, script: Vanishing) -> None:
+    sock.settimeout(SOON)
+    sock.sendall(b"1")
+    assert script.gone.wait(SOON)
+    sock.sendall(b"2")
+    try:
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    finally:
+        script.over.set()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve(workers: str) -> None:
+    script = Vanishing()
+    serve = Serve("--keepalive", "1", "--workers", workers, program=patched(SHORT))
+    with ScriptedServer(script) as target, serve as proxy, Client(("127.0.0.1", proxy.port)).tunnel(target.authority) as client:
+        is_reset(client.sock, script)
+
+
+def test_forward() -> None:
+    script = Vanishing(proxy=True)
+    with ScriptedServer(script) as proxy:
+        url = f"http://{proxy.authority}"
+        words = ("-x", url, "--keepalive", "1", "-L", "0:a.test:22")
+        with Forward(*words, program=patched(SHORT)) as forward, socket.create_connection(("127.0.0.1", forward.port)) as client:
+            is_reset(client, script)
+
+
+def test_connect() -> None:
+    script = Vanishing(proxy=True)
+    with ScriptedServer(script) as proxy:
+        words = ("connect", "-x", f"http://{proxy.authority}", "--keepalive", "1", "a.test:22")
+        with started(*words, program=patched(SHORT)) as process:
+            assert process.stdin is not None
+            process.stdin.write(b"1")
+            assert script.gone.wait(SOON)
+            process.stdin.write(b"2")
+            try:
+                assert process.wait(SOON) != 0
+            finally:
+                script.over.set()

@@ -1,0 +1,181 @@
+"""Peers that vanish with data under way, and those that only do not read. L4."""
+
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from errno import ETIMEDOUT
+
+import pytest
+
+from tests.peers.deaf import let_hear, make_deaf
+from tests.stream.ends import FarSocket, go, lines, tcp_pair
+from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, current_time, sleep
+from tunnelctl.stream import socket_stream, vanished
+from tunnelctl.stream.socket_stream import SocketStream, tune
+from tunnelctl.stream.vanished import watch_for_vanished_peers
+
+KEEPALIVE, LIMIT = 1.0, 2.0  # seconds, with one probe
+SOON = 6.0  # the bound for what takes the limit, the kernel's next question, and a busy machine
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_stream, "PROBES", 1)
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[tuple[SocketStream, socket.socket]]:
+    """A stream that is watched, and its far end."""
+    near, far = tcp_pair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    stream = SocketStream(near)
+    assert stream.receive_nowait(1) is None
+    stream.on_broken(lambda: None)
+    try:
+        async with Nursery() as nursery:
+            nursery.start_soon(watch_for_vanished_peers, KEEPALIVE)
+            yield stream, far
+            nursery.cancel_scope.cancel()
+    finally:
+        stream.close()
+        far.close()
+
+
+def fill(stream: SocketStream) -> bytes:
+    """Sends until no more is taken; what that was."""
+    data = lines(16 * MIB)
+    sent = 0
+    while count := stream.send_nowait(data[sent : sent + MIB]):
+        sent += count
+    assert 0 < sent < len(data)
+    return data[:sent]
+
+
+async def seconds_to_the_end(stream: SocketStream) -> float:
+    begun = current_time()
+    with pytest.raises(OSError) as raised:
+        await stream.receive_some()
+    assert raised.value.errno == ETIMEDOUT
+    return current_time() - begun
+
+
+def test_l4_a_peer_that_vanishes_with_data_under_way_is_given_up() -> None:
+    async def main() -> None:
+        async with watched() as (stream, far):
+            make_deaf(far)
+            stream.send_nowait(b"x")
+            assert LIMIT / 2 < await seconds_to_the_end(stream) < SOON
+
+    go(main)
+
+
+def test_l4_a_peer_that_did_not_read_and_then_vanishes_is_given_up() -> None:
+    async def main() -> None:
+        async with watched() as (stream, far):
+            fill(stream)
+            await sleep(0.1)  # the kernel's queue has to drain into the far one: then nothing is under way, and it asks for room
+            make_deaf(far)
+            assert LIMIT / 2 < await seconds_to_the_end(stream) < SOON
+
+    go(main)
+
+
+def test_a_peer_that_does_not_read_for_longer_than_the_limit_loses_nothing() -> None:
+    async def main() -> None:
+        async with watched() as (stream, far):
+            tune(stream.socket, KEEPALIVE)
+            sent = fill(stream)
+            stream.send_eof()
+            await sleep(2 * LIMIT)
+            assert await FarSocket(far).take_rest() == sent
+
+    go(main)
+
+
+def user_timeout(stream: SocketStream) -> int:
+    return stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+
+def test_a_peer_that_answers_again_has_no_limit_any_more() -> None:
+    async def main() -> None:
+        near, far = tcp_pair()
+        stream, hurried = SocketStream(near), set[int]()
+        stream.on_broken(lambda: None)
+        make_deaf(far)
+        stream.send_nowait(b"x")
+        while not user_timeout(stream):
+            await vanished._look_at_all(60_000, hurried)
+        assert (user_timeout(stream), hurried) == (60_000, {near.fileno()})
+        let_hear(far)
+        assert await FarSocket(far).take(1) == b"x"
+        while user_timeout(stream):
+            await vanished._look_at_all(60_000, hurried)
+        assert not hurried
+        stream.close()
+        far.close()
+
+    go(main)
+
+
+def test_what_is_no_connection_is_left_alone() -> None:
+    async def main() -> None:
+        pipe, pair = os.pipe(), socket.socketpair()
+        with socket.create_server(("127.0.0.1", 0)) as listener, pair[0], pair[1]:
+            descriptors = [Descriptor(number) for number in (*pipe, pair[0].fileno(), listener.fileno())]
+            for descriptor in descriptors:
+                descriptor.watch(lambda: None)
+            hurried = {*pipe, pair[0].fileno(), 12345}  # of connections that had the numbers before
+            await vanished._look_at_all(1000, hurried)
+            assert 12345 not in hurried
+            assert pair[0].send(b"x") == os.write(pipe[1], b"x") == 1  # nothing was closed
+            for descriptor in descriptors:
+                descriptor.forget()
+        for number in pipe:
+            os.close(number)
+
+    go(main)
+
+
+def test_many_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(vanished, "PORTION", 10)
+    monkeypatch.setattr(vanished, "_look_at", lambda number, *_: seen.append(number))
+
+    async def main() -> None:
+        descriptors = current_kernel().descriptors
+        numbers = range(1000, 1095)
+        descriptors.update((number, Descriptor(number)) for number in numbers)
+        async with Nursery() as nursery:
+            nursery.start_soon(vanished._look_at_all, 1000, set())
+            for turn in range(1, 12):
+                await checkpoint()
+                assert len(seen) <= turn * 10
+                descriptors.pop(1094, None)  # closed before its turn comes
+        assert seen == [*numbers][:-1]
+        descriptors.clear()
+
+    go(main)
+
+
+@pytest.mark.parametrize(
+    ("state", "retransmits", "probes", "sent", "acknowledged", "silent"),
+    [
+        (1, 0, 0, 5000, 5000, False),  # idle
+        (1, 0, 0, 1, 5000, False),  # just sent, after a long silence
+        (1, 1, 0, 100, 300, True),
+        (8, 3, 0, 100, 300, True),  # after its FIN
+        (2, 3, 0, 100, 300, False),  # it has not been reached yet
+        (1, 3, 0, 2000, 2000, False),  # sent again and answered, but it has no room
+        (1, 0, 1, 9000, 1100, False),  # asked once
+        (1, 0, 2, 9000, 900, False),
+        (1, 0, 2, 9000, 1100, True),
+    ],
+)
+def test_which_peers_are_silent(state: int, retransmits: int, probes: int, sent: int, acknowledged: int, silent: bool) -> None:
+    """As struct tcp_info has it."""
+    info = struct.pack("4B40xIIII", state, 0, retransmits, probes, sent, 0, 0, acknowledged)
+    assert vanished._silent(info, 1000) == silent
