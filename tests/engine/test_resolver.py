@@ -177,7 +177,7 @@ def test_too_many_stuck_lookups_are_refused_and_addresses_are_not(monkeypatch: p
         assert stuck.wait(5)
         return answer("192.0.2.1")
 
-    monkeypatch.setattr(outside, "MAX_THREADS", 4)
+    monkeypatch.setattr(resolver, "MAX_LOOKUPS", 4)
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
 
     async def main() -> None:
@@ -188,6 +188,7 @@ def test_too_many_stuck_lookups_are_refused_and_addresses_are_not(monkeypatch: p
                 await sleep(math.inf)
             with pytest.raises(BusyResourceError):
                 await resolve("name.example", 80)
+            assert await outside.to_thread(int, "7") == 7, "a login still has a thread"
             assert await resolve("127.0.0.1", 80)
             stuck.set()
         assert (await resolve("name.example", 80))[0].host == "192.0.2.1"

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from tests.server.harness import (
     connect_request,
     users_file,
 )
+from tests.server.test_upstream import Leading
 from tunnelctl.engine import outside
-from tunnelctl.engine.resolver import LOOKUPS_OF_ONE
+from tunnelctl.engine.resolver import LOOKUPS_OF_ONE, MAX_LOOKUPS
 
 BRIEF = 0.2
 
@@ -34,7 +36,7 @@ class Slow(Names):
         self.under_way = 0
 
     def __call__(self, host: str | bytes, port: int, *rest: object) -> list[tuple[object, ...]]:
-        name = host.decode() if isinstance(host, bytes) else host
+        name = (host.decode() if isinstance(host, bytes) else host).removesuffix(".")
         if name.endswith("slow.test"):
             self.under_way += 1
             assert self.release.wait(SECONDS)
@@ -88,6 +90,30 @@ def test_h3_a_client_that_leaves_at_once_takes_no_thread_from_others(
         assert time.monotonic() - begun < SECONDS / 2
         wait_until(lambda: any(record["target"].startswith("fast.test") for record in proxy.records()), SECONDS, "the record")
         assert names.under_way <= LOOKUPS_OF_ONE
+        names.release.set()
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h3_a_next_proxy_whose_name_is_dead_leaves_logins_and_the_log_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its lookups are nobody's, and all clients ask for them."""
+    names = Slow(monkeypatch)
+    users = users_file(tmp_path, alice="secret", bob="b-pw")
+    with Leading("http://proxy.slow.test:3128", users=users, dial_timeout=SECONDS) as proxy:
+        with ExitStack() as stack:
+            for number in range(MAX_LOOKUPS + 80):
+                client = proxy.client(ATTACKER)
+                stack.callback(client.sock.close)
+                client.send(connect_request(f"n{number}.example:443", basic("alice", "secret")))
+                if number == 0:
+                    wait_until(lambda: names.under_way == 1, SECONDS, "a login that is remembered")
+            wait_until(lambda: len(proxy.records()) >= 80, SECONDS, "those for which there is no thread")
+            assert names.under_way <= MAX_LOOKUPS
+            with proxy.client() as other:
+                other.send(connect_request("pub.example:443", basic("bob", "wrong")))
+                assert other.answer().status == 407
+            wait_until(lambda: any(record["status"] == 407 for record in proxy.records()), SECONDS, "the record")
         names.release.set()
 
 

@@ -116,20 +116,22 @@ async def to_thread(
     limiter: FairLimiter | None = None,
     owner: Owner | None = None,
     begun: Callable[[], None] = lambda: None,
+    most: int | None = None,
 ) -> T:
     """Runs `fn(*args)` in a thread and returns or raises what it does. Cancelled, it leaves the thread to itself.
 
     limiter, owner: a place that is taken for the owner first, and given back when the thread has finished: one that was left to
     itself still holds it. begun: called when it has that place, and the thread is there
+    most: threads of all kinds beside which this one is not started; None: MAX_THREADS
 
-    Raises BusyResourceError when MAX_THREADS are under way, the system grants no further one, or too much is waiting.
+    Raises BusyResourceError when so many are under way, the system grants no further one, or too much is waiting.
     """
     release = None
     if limiter is not None and owner is not None:
         await limiter.acquire(owner)
         release = partial(limiter.release, owner)
     job = _Job(current_kernel().task, release)
-    _start(job, fn, args)
+    _start(job, fn, args, MAX_THREADS if most is None else most)
     begun()
     try:
         while not job.done:
@@ -144,9 +146,9 @@ async def to_thread(
     return job.value  # type: ignore[no-any-return]
 
 
-def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
-    bell, why = _doorbell(), f"{MAX_THREADS} threads are already under way"
-    if bell.threads < MAX_THREADS:
+def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...], most: int) -> None:
+    bell, why = _doorbell(), f"{most} threads are already under way"
+    if bell.threads < most:
         try:
             # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a lookup that never ends.
             start_new_thread(_work, (bell, job, fn, args))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from tunnelctl.engine.limiter import FairLimiter, Owner
 
-# Lookups at once for all owners, for a group of them, for one, and how many of one may wait. A quarter of MAX_THREADS stays free
-# for whatever else needs a thread: logins, the access log. A lookup that hangs takes 10 s and more (resolv.conf(5): timeout,
-# attempts).
+# Lookups at once for all owners, or without any, for a group of owners, for one of them, and how many of one may wait. A quarter of
+# MAX_THREADS stays free for whatever else needs a thread: logins, the access log. A lookup that hangs takes 10 s and more
+# (resolv.conf(5): timeout, attempts).
 MAX_LOOKUPS, LOOKUPS_OF_A_GROUP, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 48, 16, 256
 
 
@@ -79,7 +79,7 @@ async def resolve(
     question = host.encode("ascii"), port, family, socket.SOCK_STREAM
     look_up = _look_up_complete if os.environ.get(_SEARCH_LIST) == "" else _look_up
     if owner is None:
-        found = await to_thread(look_up, *question)
+        found = await to_thread(look_up, *question, most=MAX_LOOKUPS)
     else:
         found = await to_thread(look_up, *question, limiter=_limiter(), owner=owner, begun=begun)
     return list(dict.fromkeys(SocketAddress(kind, str(at[0]), port, *map(int, at[3:])) for kind, *_, at in found))[:MAX_ADDRESSES]
