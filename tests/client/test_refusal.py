@@ -216,6 +216,21 @@ def test_who_asked_for_443_is_not_told_that_443_is_let_pass() -> None:
     assert error("403 No").hint == "the proxy's rules decide which hosts and ports may be reached; many allow only port 443"
 
 
+@pytest.mark.parametrize(
+    ("status", "host", "is_told"),
+    [
+        ("tunnelctl; error=http_request_denied", "target.test", True),
+        ("tunnelctl; error=destination_ip_prohibited", "127.0.0.1", True),
+        ("tunnelctl; error=destination_ip_prohibited", "target.test", False),  # a rule on the name would not do
+        ("other; error=http_request_denied", "target.test", False),
+        ("other; error=http_request_denied, tunnelctl", "target.test", False),
+    ],
+)
+def test_the_rules_of_our_own_proxy_have_a_flag(status: str, host: str, is_told: bool) -> None:
+    said = refused(answer("403 No", f"Proxy-Status: {status}\r\n"), PROXY, (), TARGET._replace(host=host)).hint
+    assert (f"tunnelctl serve --allow '{host}:22'" in said) is is_told
+
+
 # --- the excerpt
 
 

@@ -17,7 +17,7 @@ from tunnelctl.client.login import (
 )
 from tunnelctl.client.repeated import Repeated
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
-from tunnelctl.proto.address import Address
+from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.connect_client import Rejected
 from tunnelctl.proto.fields import Fields, get
 from tunnelctl.proto.page import text_of
@@ -103,9 +103,16 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, w
         return Refused(what, cause, f"{_LATER[answer.status]}; it says: try again {when}", **detail)
     if answer.status == 503 and not error:
         return Refused(what, cause, _BARE_503, **detail)
+    if answer.status == 403 and _is_ours(answer) and (error == "http_request_denied" or is_ip(target.host)):
+        return Refused(what, cause, f"its operator can allow it: tunnelctl serve --allow '{target}'", **detail)
     if answer.status == 403 and target.port == HTTPS and error not in _HINTS:
         return Refused(what, cause, "the proxy's rules decide which hosts may be reached", **detail)
     return Refused(what, cause, _HINTS.get(error) or _HINTS.get(answer.status, ""), **detail)
+
+
+def _is_ours(answer: Rejected) -> bool:
+    """Whether `tunnelctl serve` has decided, by the name that it gives itself in Proxy-Status."""
+    return next((status.proxy for status in answer.proxy_status if status.error), "") == "tunnelctl"
 
 
 def _retry_after(answer: Rejected) -> str:
