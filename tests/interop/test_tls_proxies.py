@@ -159,7 +159,7 @@ def test_tls_on_a_port_where_nobody_answers_it(echo_target: ScriptedServer) -> N
     with proxies.tinyproxy() as plain:
         done = connect(plain._replace(scheme="https").url, echo_target.authority, "--timeout", "1")
     assert (done.returncode, done.stdout) == (75, b"")
-    said = f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=plain.authority)}"
+    said = f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=f'{plain.host}:{plain.port}')}"
     assert done.stderr.decode().splitlines()[1] == f"hint: {said}"
 
 

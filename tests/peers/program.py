@@ -69,11 +69,11 @@ def next_line(pipe: IO[bytes]) -> str:
 
 @contextmanager
 def started(
-    *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] = MODULE, **streams: int
+    *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] | None = None, **streams: int
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """tunnelctl running, with pipes unless `streams` says otherwise; ended and its pipes closed at the end of the body."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    process = subprocess.Popen([*program, *arguments], env=environment(env), bufsize=0, **pipes)
+    process = subprocess.Popen([*(program or MODULE), *arguments], env=environment(env), bufsize=0, **pipes)
     if process.stderr is not None:
         process.stderr = _Heard(process.stderr)
     # A body that waits on a pipe of a process which hangs: this ends the process, and with it the wait.
@@ -178,10 +178,10 @@ class Serve:
         *arguments: str,
         allow: tuple[str, ...] = ("127.0.0.1:*",),
         env: Mapping[str, str] | None = None,
-        program: Sequence[str] = MODULE,
+        program: Sequence[str] | None = None,
     ) -> None:
         rules = [word for rule in allow for word in ("--allow", rule)]
-        self._command = [*program, "serve", "--listen", "127.0.0.1:0", *rules, *arguments]
+        self._command = [*(program or MODULE), "serve", "--listen", "127.0.0.1:0", *rules, *arguments]
         self._env = environment(env)
         self._listening = threading.Event()
         self._lines: list[str] = []
@@ -251,7 +251,7 @@ class Serve:
 class Forward(Serve):
     """`tunnelctl forward` with the local ports that its arguments ask for; `ports` are in their order."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] = MODULE) -> None:
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] | None = None) -> None:
         super().__init__(env=env)
-        self._command = [*program, "forward", *arguments]
+        self._command = [*(program or MODULE), "forward", *arguments]
         self._expected = sum(word in ("-L", "-D") for word in arguments)
