@@ -49,6 +49,11 @@ def tcp_rows() -> list[list[str]]:
     return [row.split() for row in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
 
 
+def opening(port: int) -> int:
+    """How many sockets wait for an answer to a SYN to that port on loopback."""
+    return sum(row[2:4] == [f"0100007F:{port:04X}", "02"] for row in tcp_rows())
+
+
 def _never_given_away() -> Sequence[int]:
     """The ports that the kernel takes for no outgoing connection, or all where the machine leaves none."""
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())

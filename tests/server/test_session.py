@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import tcp_rows, wait_until
+from tests.peers.process import opening, wait_until
 from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import (
     SECONDS,
@@ -289,12 +289,12 @@ def test_idle_limit() -> None:
 def test_l6_a_client_that_resets_in_the_dial_is_given_up_at_once() -> None:
     """And has one record, for nobody told it anything."""
     with blackhole() as port, Proxy(dial_timeout=SECONDS) as proxy:
-        before, client = dials(port), proxy.client()
+        before, client = opening(port), proxy.client()
         client.send(connect_request(f"127.0.0.1:{port}"))
-        wait_until(lambda: dials(port) > before, SECONDS, "the dial")
+        wait_until(lambda: opening(port) > before, SECONDS, "the dial")
         client.reset()
         (record,) = proxy.wait_for_records(1)
-        assert dials(port) == before
+        assert opening(port) == before
     assert (record["event"], record["status"], record["error"], record["rule"]) == ("decision", 499, "", "the client left")
     assert record["phases"]["dial"] < SECONDS / 2
 
@@ -341,11 +341,6 @@ def test_l6_a_client_that_has_half_closed_or_left_is_not_served_for_long(monkeyp
         assert client.answer().error == "connection_timeout"
         (record,) = proxy.wait_for_records(1)
     assert sum(record["phases"].values()) < SECONDS / 2
-
-
-def dials(port: int) -> int:
-    """How many wait for an answer to a SYN to that port."""
-    return sum(row[2:4] == [f"0100007F:{port:04X}", "02"] for row in tcp_rows())
 
 
 def test_a_target_that_resets_at_once() -> None:

@@ -19,7 +19,7 @@ import pytest
 from tests.client.harness import Recorder
 from tests.peers import certificates
 from tests.peers.manager import Manager
-from tests.peers.process import ended_within, wait_until
+from tests.peers.process import ended_within, opening, wait_until
 from tests.peers.program import environment, next_line, started, without_start_lines
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
@@ -504,11 +504,13 @@ def test_a_cap_on_a_user_holds_over_all_workers(tmp_path: Path) -> None:
 def test_a_cap_on_dials_holds_over_all_workers() -> None:
     with ScriptedServer(echo) as target, blackhole() as port, ExitStack() as stack:
         serve = stack.enter_context(workers("--workers", "3", "--drain", "0", "--max-dials", "2"))
+        before = opening(port)
         for _ in range(2):
             client = serve.client()
             stack.callback(client.sock.close)
             client.send(connect_request(f"127.0.0.1:{port}"))
-        wait_until(lambda: opened(serve, target, 12)[1] == [503] * 12, SECONDS, "both dials")
+        wait_until(lambda: opening(port) == before + 2, SECONDS, "both dials")
+        assert opened(serve, target, 12)[1] == [503] * 12
 
 
 def free(serve: Workers, target: ScriptedServer) -> bool:
