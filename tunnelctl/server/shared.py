@@ -9,7 +9,7 @@ ended.)
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
 
@@ -75,6 +75,8 @@ class SharedTable:
         self._keys = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
         self._counts = [memoryview(mmap.mmap(-1, 4 * slots)).cast("I") for _ in range(columns)]
         self._used = memoryview(mmap.mmap(-1, 8)).cast("Q")
+        # How often the key in a slot is held. Of one column that is the number itself, at a tenth of the cost of a sum.
+        self._total: Callable[[int], int] = self._counts[0].__getitem__ if columns == 1 else self._sum
 
     @property
     def full(self) -> bool:
@@ -128,7 +130,7 @@ class SharedTable:
             slot = (slot + 1) & self._mask
         return slot
 
-    def _total(self, slot: int) -> int:
+    def _sum(self, slot: int) -> int:
         return sum(column[slot] for column in self._counts)
 
     def _delete(self, hole: int) -> None:
