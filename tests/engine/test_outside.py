@@ -14,6 +14,7 @@ from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     BusyResourceError,
     Cancelled,
+    CancelScope,
     Nursery,
     checkpoint,
     current_kernel,
@@ -255,5 +256,64 @@ def test_a_bell_that_is_full_still_rings() -> None:
         while not job.done:
             await checkpoint()
         assert await to_thread(abs, -7) == 7
+
+    bounded(main)
+
+
+def test_those_that_wait_for_a_thread_have_it_in_their_order() -> None:
+    async def main() -> None:
+        order: list[str] = []
+
+        async def work(name: str, scope: CancelScope) -> None:
+            with scope:
+                await to_thread(order.append, name, most=1)
+
+        with held_threads() as release:
+            async with Nursery() as nursery:
+                nursery.start_soon(to_thread, release.wait, 5)
+                scopes = {name: CancelScope() for name in "abcd"}
+                await settle()
+                for name, scope in scopes.items():
+                    nursery.start_soon(work, name, scope)
+                await settle()
+                scopes["a"].cancel()
+                await settle()
+                assert not order
+                release.set()
+        assert order == ["b", "c", "d"]
+        assert bell().promised == 0
+
+    bounded(main)
+
+
+def test_a_turn_that_is_not_taken_goes_to_the_next() -> None:
+    """Cancelled in the same turn of the loop in which its turn came."""
+
+    async def main() -> None:
+        done: list[str] = []
+
+        async def work(name: str, scope: CancelScope) -> None:
+            with scope:
+                await to_thread(done.append, name, most=1)
+
+        with held_threads() as release:
+            async with Nursery() as nursery:
+                nursery.start_soon(to_thread, release.wait, 5)
+                await settle()
+                first = CancelScope()
+                nursery.start_soon(work, "first", first)
+                nursery.start_soon(work, "second", CancelScope())
+                await settle()
+                deal = bell().deal
+
+                def deal_and_cancel() -> None:
+                    deal()
+                    if bell().promised:
+                        first.cancel()
+
+                bell().deal = deal_and_cancel  # type: ignore[method-assign]
+                release.set()
+        assert "second" in done
+        assert bell().promised == 0
 
     bounded(main)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.tools import bounded
+from tests.engine.tools import bounded, settle
 from tunnelctl.engine import outside, resolver
-from tunnelctl.engine.kernel import BusyResourceError, Nursery, QueueFullError, current_kernel, move_on_after, sleep
+from tunnelctl.engine.kernel import Nursery, QueueFullError, current_kernel, move_on_after, sleep
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.engine.resolver import SocketAddress, complete_names_only, literal_family, resolve
 
@@ -170,10 +170,12 @@ def test_a_stuck_lookup_is_abandoned_at_the_deadline_and_others_go_on(monkeypatc
         stuck.set()
 
 
-def test_too_many_stuck_lookups_are_refused_and_addresses_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookups_of_nobody_wait_for_a_thread_and_leave_some_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = threading.Event()
+    asked = []
 
-    def lookup(*_: object) -> Answer:
+    def lookup(host: bytes, *_: object) -> Answer:
+        asked.append(host)
         assert stuck.wait(5)
         return answer("192.0.2.1")
 
@@ -181,22 +183,46 @@ def test_too_many_stuck_lookups_are_refused_and_addresses_are_not(monkeypatch: p
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
 
     async def main() -> None:
+        found = []
+
+        async def ask() -> None:
+            found.append((await resolve("name.example", 80))[0].host)
+
         async with Nursery() as nursery:
-            for _ in range(4):
-                nursery.start_soon(resolve, "stuck.example", 80)
-            with move_on_after(0):
-                await sleep(math.inf)
-            with pytest.raises(BusyResourceError):
-                await resolve("name.example", 80)
+            for _ in range(20):
+                nursery.start_soon(ask)
+            await settle()
+            with move_on_after(0) as scope:
+                await resolve("left.example", 80)
+            assert scope.cancelled_caught
+            assert len(asked) <= 4
             assert await outside.to_thread(int, "7") == 7, "a login still has a thread"
             assert await resolve("127.0.0.1", 80)
             stuck.set()
-        assert (await resolve("name.example", 80))[0].host == "192.0.2.1"
+        assert found == ["192.0.2.1"] * 20
+        assert b"left.example" not in asked
 
     try:
         bounded(main)
     finally:
         stuck.set()
+
+
+def test_more_lookups_at_once_than_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of connections at `forward`, each of which looks up its proxy."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answer("192.0.2.1"))
+    found = []
+
+    async def ask() -> None:
+        found.append((await resolve("proxy.example", 3128))[0].host)
+
+    async def main() -> None:
+        async with Nursery() as nursery:
+            for _ in range(3 * outside.MAX_THREADS):
+                nursery.start_soon(ask)
+
+    bounded(main)
+    assert found == ["192.0.2.1"] * 3 * outside.MAX_THREADS
 
 
 class Stuck:

@@ -40,6 +40,15 @@ class _Job:
         self.error: BaseException | None = None
 
 
+class _Turn:
+    """Of a task that waits until fewer than `most` threads are under way."""
+
+    __slots__ = ("come", "most")
+
+    def __init__(self, most: int) -> None:
+        self.come, self.most = Event(), most
+
+
 class _Doorbell(Waitable):
     """The pipe. Its bytes are signal numbers, or 0 for "a thread has finished"."""
 
@@ -52,6 +61,8 @@ class _Doorbell(Waitable):
         self.open = True
         self.finished: deque[_Job] = deque()
         self.threads = 0
+        self.waiting: deque[_Turn] = deque()  # for a thread, in the order in which they came
+        self.promised = 0  # turns that have come and are not taken yet
         self.receivers: dict[int, SignalReceiver] = {}
         self.wakeup: int | None = None  # where the interpreter reported signals before, once it does so here
         self.fd = self.reader
@@ -83,9 +94,33 @@ class _Doorbell(Waitable):
                 job.on_done()
             if job.task is not None:
                 self.kernel.wake(job.task)
+        self.deal()
         for number in numbers:
             if number in self.receivers:
                 self.receivers[number].deliver(number)
+
+    def deal(self) -> None:
+        """Promises free threads to those that wait for one."""
+        while self.waiting and self.threads + self.promised < self.waiting[0].most:
+            self.promised += 1
+            self.waiting.popleft().come.set()
+
+    async def turn(self, most: int) -> None:
+        """Waits until fewer than `most` threads are under way, behind those that wait already. The caller starts one at once."""
+        if not self.waiting and self.threads + self.promised < most:
+            return
+        turn = _Turn(most)
+        self.waiting.append(turn)
+        try:
+            await turn.come.wait()
+        except BaseException:
+            if turn.come.is_set():
+                self.promised -= 1
+            else:
+                self.waiting.remove(turn)
+            self.deal()  # what was promised to it, and what it stood in front of
+            raise
+        self.promised -= 1
 
     def listen(self) -> None:
         """Has signals reported to the pipe for the rest of the run, for receivers come and go in any order."""
@@ -122,16 +157,18 @@ async def to_thread(
 
     limiter, owner: a place that is taken for the owner first, and given back when the thread has finished: one that was left to
     itself still holds it. begun: called when it has that place, and the thread is there
-    most: threads of all kinds beside which this one is not started; None: MAX_THREADS
+    most: threads of all kinds beside which this one is not started: it waits its turn. None: it does not wait
 
-    Raises BusyResourceError when so many are under way, the system grants no further one, or too much is waiting.
+    Raises BusyResourceError when MAX_THREADS are under way, the system grants no further one, or too much is waiting.
     """
+    if most is not None:
+        await _doorbell().turn(most)
     release = None
     if limiter is not None and owner is not None:
         await limiter.acquire(owner)
         release = partial(limiter.release, owner)
     job = _Job(current_kernel().task, release)
-    _start(job, fn, args, MAX_THREADS if most is None else most)
+    _start(job, fn, args)
     begun()
     try:
         while not job.done:
@@ -146,9 +183,9 @@ async def to_thread(
     return job.value  # type: ignore[no-any-return]
 
 
-def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...], most: int) -> None:
-    bell, why = _doorbell(), f"{most} threads are already under way"
-    if bell.threads < most:
+def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
+    bell, why = _doorbell(), f"{MAX_THREADS} threads are already under way"
+    if bell.threads < MAX_THREADS:
         try:
             # Not threading.Thread: the import costs 2 ms, and the interpreter would wait at exit for a lookup that never ends.
             start_new_thread(_work, (bell, job, fn, args))
@@ -159,6 +196,7 @@ def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...], most: int)
             return
     if job.on_done is not None:
         job.on_done()
+    bell.deal()
     raise BusyResourceError(why)
 
 

@@ -66,8 +66,8 @@ async def resolve(
     begun: called when the name is looked up: the owner's share may be taken, and then it waits before that
 
     Raises socket.gaierror; OSError where the machine, not the name, is at fault, and for a scope id that names no interface;
-    BusyResourceError when too many lookups hang, and QueueFullError when the owner's share is taken and too many of its lookups
-    wait for it.
+    BusyResourceError when too many threads hang, and QueueFullError when the owner's share is taken and too many of its lookups
+    wait for it. Without an owner, it waits until fewer than MAX_LOOKUPS threads are under way.
     """
     address, _, scope = host.partition("%")
     literal = literal_family(address)
