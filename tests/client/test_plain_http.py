@@ -265,14 +265,13 @@ def test_a_server_that_answers_early_does_not_get_the_rest(port: Forwarding) -> 
 
 
 def test_a_server_that_answers_and_is_gone_before_the_body(port: Forwarding) -> None:
-    """Writing to it fails; its answer lies in our queue, and arrives."""
+    """What comes of the body cannot be written to it; its answer lies in our queue, and arrives."""
 
     def script(peer: Conversation) -> None:
         peer.read_head()
+        peer.read_exactly(1)
         peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
-        peer.end_output()
-        assert peer.read(1) == b"x"
-        peer.sock.close()
+        peer.sock.close()  # at once: a half-close first would race with the forwarder's leaving
 
     with ScriptedServer(script) as server, port.open() as client:
         client.send(get(server, "Content-Length: 1000000", method="POST", body=b"x"))
