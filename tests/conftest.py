@@ -16,7 +16,7 @@ import pytest
 from tests.peers.events import checking
 from tests.peers.process import ended_within, give_programs_their_signals, missing
 
-_FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc)$")
+_FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc|columns|lines)$")
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_SECONDS = 15.0
 

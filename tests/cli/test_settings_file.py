@@ -99,8 +99,8 @@ def test_an_empty_file_and_an_empty_table(tmp_path: Path) -> None:
 LEVELS = ("flag", "variable", "profile", "defaults")
 
 
-@pytest.mark.parametrize("present", [set(p) for n in range(5) for p in itertools.combinations(LEVELS, n)], ids=str)
-def test_flag_before_variable_before_profile_before_defaults(tmp_path: Path, present: set[str]) -> None:
+@pytest.mark.parametrize("present", [p for n in range(5) for p in itertools.combinations(LEVELS, n)], ids="-".join)
+def test_flag_before_variable_before_profile_before_defaults(tmp_path: Path, present: tuple[str, ...]) -> None:
     """All sixteen cases, for a proxy: only it has a variable of ours for its value."""
     profile = 'proxy = "http://profile:1"' if "profile" in present else ""
     defaults = 'proxy = "http://defaults:1"' if "defaults" in present else ""

@@ -62,7 +62,7 @@ def fails(directory: Path, script: str) -> str:
     with pytest.raises(SettingsError) as caught:
         find(directory, script)
     assert caught.value.status == ExitStatus.SETTINGS
-    assert str(directory / "proxy.pac") in caught.value.what
+    assert shown(str(directory / "proxy.pac")) in caught.value.what
     return caught.value.cause
 
 
