@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from errno import ENOTCONN
 
 from tests.peers.process import free_port
 
@@ -81,7 +82,12 @@ class Conversation:
         return bytes(data)
 
     def end_output(self) -> None:
-        self.sock.shutdown(socket.SHUT_WR)
+        """Half-close. A peer that has had enough may have reset the connection already: then there is no output left to end."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != ENOTCONN:
+                raise
 
     def reset(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
