@@ -39,7 +39,7 @@ def test_however_it_was_started(state):
     """With tests whose programs are told something by signals, and one of the test process itself."""
     tests = [
         "tests/test_harness.py::test_a_program_has_every_signal_at_its_default",
-        "tests/client/test_run_command.py::test_signals_reach_the_command",
+        "tests/client/forward/test_run_command.py::test_signals_reach_the_command",
         "tests/engine/test_signals.py::test_ctrl_c_is_no_exception_meanwhile",
     ]
     start = f"import os, signal, sys; {STATES[state]}; os.execv(sys.executable, [sys.executable, '-m', 'pytest', *sys.argv[1:]])"

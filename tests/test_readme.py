@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tunnelctl import __version__
-from tunnelctl.cli.app import parse
-from tunnelctl.cli.values import connect_options
-from tunnelctl.proto.policy import parse_rule
+from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.cli.parse.values import connect_options
 from tunnelctl.proto.proxy_url import parse_proxy_list
+from tunnelctl.server.policy.rules import parse_rule
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

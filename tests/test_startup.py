@@ -65,8 +65,8 @@ def test_nothing_heavy_is_loaded_when_connect_dials(proxy, line):
     assert "tunnelctl.client.connect" in modules
     assert "socket" in modules or "_socket" in modules
     assert modules & HEAVY == set()
-    assert not {"tunnelctl.cli.app", "tunnelctl.cli.commands", "tunnelctl.cli.usage"} & modules
-    assert ("tunnelctl.cli.console" in modules) == ("-vv" in line), "loaded only where something may be printed"
+    assert not {"tunnelctl.cli.parse.typer_app", "tunnelctl.cli.spec.commands", "tunnelctl.cli.render.help"} & modules
+    assert ("tunnelctl.cli.render.console" in modules) == ("-vv" in line), "loaded only where something may be printed"
 
 
 def test_nor_with_the_proxy_from_the_environment_and_the_short_form(proxy):
@@ -77,7 +77,7 @@ def test_nor_with_the_proxy_from_the_environment_and_the_short_form(proxy):
 def test_where_there_might_be_settings_they_are_looked_for_and_that_is_all(proxy, tmp_path):
     modules = loaded(["connect", "-x", proxy, "host", "22"], env={"HOME": str(tmp_path)})
     assert modules & HEAVY == set()
-    assert not {"tunnelctl.cli.settings_file", "pathlib", "difflib"} & modules
+    assert not {"tunnelctl.cli.parse.settings_file", "pathlib", "difflib"} & modules
 
 
 def test_tomllib_is_loaded_for_a_file_and_typer_is_not(proxy, tmp_path):
@@ -85,7 +85,7 @@ def test_tomllib_is_loaded_for_a_file_and_typer_is_not(proxy, tmp_path):
     (tmp_path / "tunnelctl/config.toml").write_text(f'[defaults]\nproxy = "{proxy}"\n')
     modules = loaded(["connect", "host", "22"], env={"XDG_CONFIG_HOME": str(tmp_path)})
     assert "tomllib" in modules
-    assert not {"typer", "pydantic", "ssl", "asyncio", "json", "tunnelctl.cli.app"} & modules
+    assert not {"typer", "pydantic", "ssl", "asyncio", "json", "tunnelctl.cli.parse.typer_app"} & modules
 
 
 def test_nor_with_credentials_in_the_url(proxy):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.peers.program import run
-from tunnelctl.cli.app import build
-from tunnelctl.cli.commands import COMMANDS, VARIABLES
-from tunnelctl.cli.flags import FLAGS
 from tunnelctl.cli.man import pages
+from tunnelctl.cli.parse.typer_app import build
+from tunnelctl.cli.spec.commands import COMMANDS, VARIABLES
+from tunnelctl.cli.spec.flags import FLAGS
 from tunnelctl.status import ExitStatus
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import pytest
 from tests.peers.events import check_event
 from tests.peers.program import MODULE, environment, read_soon, run
 from tests.peers.scripted import ScriptedServer
-from tunnelctl.cli.console import Console
 from tunnelctl.cli.main import main, trace_for
+from tunnelctl.cli.render.console import Console
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import Refused
 from tunnelctl.proto.address import Address

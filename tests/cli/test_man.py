@@ -12,8 +12,6 @@ import pytest
 
 from tests.peers.events import check_record
 from tests.peers.process import path_of
-from tunnelctl.cli.commands import COMMANDS, OTHERS, VARIABLES
-from tunnelctl.cli.flags import flags_of
 from tunnelctl.cli.man import (
     BOTH_EVENTS,
     CONNECT_EVENTS,
@@ -27,13 +25,15 @@ from tunnelctl.cli.man import (
     roff,
 )
 from tunnelctl.cli.messages import collected
-from tunnelctl.cli.settings import complete
+from tunnelctl.cli.parse.settings import complete
+from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES
+from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.engine.kernel import run
-from tunnelctl.server.access_log import AccessLog, open_log
-from tunnelctl.server.account import Account
-from tunnelctl.server.inspection import Seen
-from tunnelctl.server.policy_file import KEYS, KINDS, parse_policy
-from tunnelctl.server.users import digest_line, hash_password
+from tunnelctl.server.access.users import digest_line, hash_password
+from tunnelctl.server.observe.access_log import AccessLog, open_log
+from tunnelctl.server.observe.record import Account
+from tunnelctl.server.policy.file import KEYS, KINDS, parse_policy
+from tunnelctl.server.policy.inspection import Seen
 from tunnelctl.status import ExitStatus
 
 PACKAGE = Path(__file__).parents[2] / "tunnelctl"
@@ -143,7 +143,7 @@ def test_every_message_of_the_program_is_there():
 
 def traced(room: str) -> Iterator[Event]:
     """The events that the modules of a room report, with the names of their fields."""
-    for path in sorted((PACKAGE / room).glob("*.py")):
+    for path in sorted((PACKAGE / room).rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         # A field may come by way of a dictionary that is written out before the call.
         spelled = {

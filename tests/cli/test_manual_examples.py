@@ -18,13 +18,13 @@ from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
-from tunnelctl.cli.app import parse
-from tunnelctl.cli.commands import COMMANDS
-from tunnelctl.cli.direct import parse_connect
 from tunnelctl.cli.man import pages
-from tunnelctl.cli.settings import complete
-from tunnelctl.cli.values import read_fields
-from tunnelctl.client.local import parse_local
+from tunnelctl.cli.parse.fast import parse_connect
+from tunnelctl.cli.parse.settings import complete
+from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.cli.parse.values import read_fields
+from tunnelctl.cli.spec.commands import COMMANDS
+from tunnelctl.client.forward.listeners import parse_local
 from tunnelctl.server.options import ServeOptions
 
 PROXY = "http://proxy:3128"
@@ -357,7 +357,7 @@ def test_a_file_through_a_chain(tmp_path: Path) -> None:
 
 @pytest.mark.peer("ssh")
 def test_lines_appended_to_the_settings_of_ssh(tmp_path: Path) -> None:
-    """ssh itself says what it understood; tests/cli/test_ssh_config.py connects."""
+    """ssh itself says what it understood; tests/cli/commands/test_ssh_config.py connects."""
     (tmp_path / ".ssh").mkdir(mode=0o700)
     env = with_program(HOME=str(tmp_path))
     assert shell(BLOCK, env, tmp_path).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 from tests.peers.program import run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.messages import CLASSES, PASSED_OVER, Message, Module, collected
-from tunnelctl.client.password_command import FLAG
+from tunnelctl.client.auth.password_command import FLAG
 from tunnelctl.errors import SettingsError, UsageProblem
 
 PACKAGE = Path(__file__).parents[2] / "tunnelctl"
@@ -84,7 +84,7 @@ def explained(key):
 
 
 def test_a_text_from_another_module():
-    source = "from tunnelctl.client.password_command import FLAG\ndef f():\n raise UsageProblem(FLAG, 'b')"
+    source = "from tunnelctl.client.auth.password_command import FLAG\ndef f():\n raise UsageProblem(FLAG, 'b')"
     assert found(source) == {(int(UsageProblem.status), f"{FLAG}: b", "")}
 
 

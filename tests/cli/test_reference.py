@@ -6,7 +6,7 @@ import pytest
 
 from tunnelctl.cli.man import pages
 from tunnelctl.cli.reference import COMPLETIONS, ROOT, SCHEMA, files, fill, main, others, table
-from tunnelctl.cli.shells import SCRIPTS
+from tunnelctl.cli.render.completion import SCRIPTS
 
 
 def test_what_is_committed_is_what_is_generated(capsys):

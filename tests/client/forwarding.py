@@ -8,8 +8,8 @@ from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ScriptedServer
 from tests.server.harness import Client, Proxy
-from tunnelctl.client import forward
-from tunnelctl.client.local_session import Check
+from tunnelctl.client.forward import forwarder as forward
+from tunnelctl.client.forward.session import Check
 from tunnelctl.client.options import ForwardOptions
 
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from tests.peers.events import check_told
 from tests.peers.scripted import Conversation
 from tunnelctl.client.connect import run_connect
-from tunnelctl.client.hop import Hop, Way
 from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.route.route import Hop, Way
 from tunnelctl.proto.address import Address, parse_authority
-from tunnelctl.proto.fields import Fields
+from tunnelctl.proto.headers import Fields
 
 TARGET = Address("target.test", 22)
 CANARY = "canary-7f3a"

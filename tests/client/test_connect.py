@@ -13,13 +13,13 @@ import pytest
 from tests.client.harness import CANARY, TARGET, Ended, Recorder, connect, descriptor_is, next_head
 from tests.peers import program
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
-from tunnelctl.client import attempts as tries
 from tunnelctl.client import connect as under_test
-from tunnelctl.client.attempts import open_with_retries
-from tunnelctl.client.login import MISSING, MISSING_LATER, MISSING_USER
+from tunnelctl.client import retry as tries
+from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER
 from tunnelctl.client.options import ConnectOptions, ForwardOptions
-from tunnelctl.client.refusal import NO_LOGIN
-from tunnelctl.client.way import Ways
+from tunnelctl.client.retry import open_with_retries
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.upstream.error_response import NO_LOGIN
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import (
     AddressError,
@@ -33,7 +33,7 @@ from tunnelctl.errors import (
     UsageProblem,
 )
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.basic import decode_basic, encode_basic
+from tunnelctl.proto.auth.basic import decode_basic, encode_basic
 from tunnelctl.status import ExitStatus
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
@@ -638,7 +638,7 @@ def test_chains_that_share_a_proxy_ask_for_its_password_once(proxy: tuple[str, .
         asked.append(prompt)
         return "secret"
 
-    monkeypatch.setattr("tunnelctl.stream.terminal.ask", ask)
+    monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
     Ways(ForwardOptions(proxy=proxy, proxy_user="u", ask_password=True), {}, Recorder())
     assert len(asked) == 1
 
@@ -653,7 +653,7 @@ def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path
         peer.accept_tunnel()
         peer.end_output()
 
-    monkeypatch.setattr("tunnelctl.stream.terminal.ask", ask)
+    monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
     with ScriptedServer(script) as proxy:
         file = tmp_path / "proxy.pac"
         file.write_text(f'function FindProxyForURL() {{ return "PROXY {proxy.authority}" }}')

@@ -7,8 +7,8 @@ import pytest
 from tests.engine.tools import bounded
 from tunnelctl.client import loop_detector as under_test
 from tunnelctl.client.loop_detector import MOST, SUSPICIOUS, LoopDetector
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint
+from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused, TimedOut
 from tunnelctl.proto.address import Address
 

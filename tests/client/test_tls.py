@@ -10,10 +10,10 @@ from tests.client.harness import TARGET, Ended, Recorder, connect
 from tests.peers.certificates import Certificates, another_authority, issue, make
 from tests.peers.scripted import Conversation, Script, ScriptedServer
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.way import Ways
+from tunnelctl.client.route.planner import Ways
 from tunnelctl.errors import SettingsError, TLSFailed, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.pin import pin_of
+from tunnelctl.proto.tls.pin import pin_of
 from tunnelctl.status import ExitStatus
 
 Wrap = Callable[[Script], Script]

@@ -13,21 +13,21 @@ import pytest
 
 from tests.client.harness import CANARY, TARGET, Recorder, next_head, way
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
-from tunnelctl.client import asking
 from tunnelctl.client import tunnel as under_test
-from tunnelctl.client.credentials import Secret
-from tunnelctl.client.hop import Hop, Tunnel, Way
-from tunnelctl.client.login import Login
+from tunnelctl.client.auth.credentials import Secret
+from tunnelctl.client.auth.exchange import Login
+from tunnelctl.client.route.route import Hop, Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.client.upstream import handshake as asking
 from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import WITHOUT_TLS
+from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.dial import DialError
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.tls_settings import TLSClient
+from tunnelctl.stream.tls.settings import TLSClient
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
 AMPLE = 10.0  # seconds: a limit that is not

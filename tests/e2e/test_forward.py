@@ -20,7 +20,7 @@ from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_po
 from tests.server.harness import Client
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.resolver import resolve
-from tunnelctl.proto.basic import encode_basic
+from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.stream.dial import dial
 
 MANY = 1000

@@ -8,7 +8,6 @@ import pytest
 
 from tests.engine.tools import bounded, pipe, turns
 from tunnelctl.engine.descriptor import wait_either_readable
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     Cancelled,
     CancelScope,
@@ -22,6 +21,7 @@ from tunnelctl.engine.kernel import (
 )
 from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.sync import Event
 
 Place = Callable[[], Awaitable[object]]
 

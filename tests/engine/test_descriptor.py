@@ -9,7 +9,6 @@ import pytest
 
 from tests.engine.tools import borrowed, bounded, close, connection, pipe, settle
 from tunnelctl.engine.descriptor import Descriptor, wait_either_readable
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     BusyResourceError,
     ClosedResourceError,
@@ -18,6 +17,7 @@ from tunnelctl.engine.kernel import (
     move_on_after,
     sleep,
 )
+from tunnelctl.engine.sync import Event
 
 
 def test_what_is_ready_is_not_waited_for() -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.engine.conftest import Clock
 from tests.engine.tools import bounded, pipe, settle, turns
 from tunnelctl.engine import kernel
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     BULK_SECONDS,
     Cancelled,
@@ -27,6 +26,7 @@ from tunnelctl.engine.kernel import (
 )
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.poller import EpollPoller, Poller, PollPoller
+from tunnelctl.engine.sync import Event
 
 
 async def nothing() -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from tests.engine.tools import Pipe, bounded, close, pipe, settle, turns
 from tunnelctl.engine.descriptor import Descriptor
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     CancelScope,
     ClosedResourceError,
@@ -27,6 +26,7 @@ from tunnelctl.engine.kernel import (
     sleep,
 )
 from tunnelctl.engine.outside import open_signal_receiver, to_thread
+from tunnelctl.engine.sync import Event
 
 
 def test_five_thousand_tasks_on_one_event() -> None:

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from tests.engine.tools import bounded, settle
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import Cancelled, CancelScope, Nursery, checkpoint, current_kernel, move_on_after, run, sleep
+from tunnelctl.engine.sync import Event
 
 
 async def forever() -> None:

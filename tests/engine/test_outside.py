@@ -10,7 +10,6 @@ import pytest
 
 from tests.engine.tools import bounded, settle
 from tunnelctl.engine import outside
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     BusyResourceError,
     Cancelled,
@@ -23,6 +22,7 @@ from tunnelctl.engine.kernel import (
     sleep,
 )
 from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.sync import Event
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import pytest
 
 from tests.engine.conftest import Clock
 from tests.engine.tools import bounded, pipe, settle, turns
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import (
     Cancelled,
     CancelScope,
@@ -19,6 +18,7 @@ from tunnelctl.engine.kernel import (
     move_on_after,
     sleep,
 )
+from tunnelctl.engine.sync import Event
 
 
 def test_a_task_that_swallows_it_meets_it_again() -> None:

@@ -9,10 +9,10 @@ from tests.peers import guards
 from tests.peers.proxies import PASSWORD, USER, Proxy
 from tests.peers.scripted import ScriptedServer
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.challenge import parse_challenges, strongest
-from tunnelctl.proto.connect_client import ConnectClient, Established, Rejected
-from tunnelctl.proto.digest import DigestClient, is_stale
-from tunnelctl.proto.fields import get_all
+from tunnelctl.proto.auth.challenge import parse_challenges, strongest
+from tunnelctl.proto.auth.digest import DigestClient, is_stale
+from tunnelctl.proto.headers import get_all
+from tunnelctl.proto.http1.connect_client import ConnectClient, Established, Rejected
 
 pytestmark = pytest.mark.peer("squid", "digest_file_auth")
 SECONDS = 20

@@ -14,7 +14,7 @@ from tests.peers.process import path_of
 from tests.peers.program import Forward
 from tests.peers.proxies import Proxy
 from tests.peers.scripted import refusing_port, sample
-from tunnelctl.server.users import hash_password
+from tunnelctl.server.access.users import hash_password
 
 DATA = sample(3 << 20)
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.peers.scripted import ScriptedServer
-from tunnelctl.client.route import choose_route
+from tunnelctl.client.route.selection import choose_route
 from tunnelctl.proto.address import Address, parse_host
 
 TARGET = "www.example.test"

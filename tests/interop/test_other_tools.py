@@ -16,7 +16,7 @@ import pytest
 from tests.peers.process import end, free_port, path_of, started_on_a_port
 from tests.peers.program import RUN_SECONDS, SCRIPT, environment
 from tests.peers.scripted import Conversation, ScriptedServer
-from tunnelctl.cli.commands import OTHERS
+from tunnelctl.cli.spec.commands import OTHERS
 
 HEAD = re.compile(rb"CONNECT (\S+) HTTP/1\.[01]\r\n")
 LOGIN = re.compile(rb"(?i)\r\nProxy-Authorization: (Basic \S+)\r\n")

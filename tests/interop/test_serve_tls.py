@@ -13,7 +13,7 @@ from tests.peers.https import web_server
 from tests.peers.process import end, path_of
 from tests.peers.program import Serve, environment
 from tests.peers.scripted import ScriptedServer, echo, sample
-from tunnelctl.proto.pin import pin_of
+from tunnelctl.proto.tls.pin import pin_of
 
 pytestmark = pytest.mark.peer("openssl", "curl", "proxytunnel")
 DATA = sample(3_000_000)

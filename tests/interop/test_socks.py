@@ -13,7 +13,7 @@ from tests.peers.scripted import Conversation, ScriptedServer, refusing_port, sa
 from tests.peers.socks_proxies import dante, microsocks, openssh
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, Refused
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.socks_client import SOCKS4A, SOCKS5, Granted, SocksClient
+from tunnelctl.proto.socks.client import SOCKS4A, SOCKS5, Granted, SocksClient
 
 Start = Callable[[Rules], AbstractContextManager[Proxy]]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tunnelctl.cli.console import Console
 from tunnelctl.cli.man import BOTH_EVENTS, EVENTS, LOG_KEYS
 from tunnelctl.cli.reference import ROOT, SCHEMA
+from tunnelctl.cli.render.console import Console
 
 _EVENT = b'{"event": '
 

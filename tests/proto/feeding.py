@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from hypothesis import HealthCheck, settings
 
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.proto.head import HeadError
+from tunnelctl.proto.http1.head import HeadError
 
 # For every property here: bounded, and no deadline a slow machine could miss. No database, so that a run leaves nothing behind.
 bounded = settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

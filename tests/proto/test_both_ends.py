@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded, cut, feed_all
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import ConnectClient, Established, Rejected
-from tunnelctl.proto.connect_server import ConnectServer, Request
+from tunnelctl.proto.http1.connect_client import ConnectClient, Established, Rejected
+from tunnelctl.proto.http1.connect_server import ConnectServer, Request
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 
 HOSTS = st.one_of(

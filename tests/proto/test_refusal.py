@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.proto.feeding import bounded
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import ConnectClient, Rejected
-from tunnelctl.proto.connect_server import ConnectServer
+from tunnelctl.proto.http1.connect_client import ConnectClient, Rejected
+from tunnelctl.proto.http1.connect_server import ConnectServer
 from tunnelctl.proto.proxy_status import printable
 from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, basic_challenge, render_refusal
 
@@ -147,7 +147,7 @@ def test_v17_hostile_text_stays_inside_its_field(details, realm):
 
 PACKAGE = Path(refusal.__file__).parents[1]
 # No messages: a bound, what is taken out of texts from elsewhere, and quotes that are looked for.
-NO_TEXTS = {"fields.py": ["\xff"], "proxy_status.py": ["…"], "proxy_url_fault.py": ["\u201c", "\u201d"]}
+NO_TEXTS = {"headers.py": ["\xff"], "proxy_status.py": ["…"], "proxy_url_fault.py": ["\u201c", "\u201d"]}
 
 
 def texts(tree: ast.Module) -> Iterator[str]:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
-from tunnelctl.proto.basic import encode_basic
-from tunnelctl.proto.connect_server import ConnectServer, Request
+from tunnelctl.proto.auth.basic import encode_basic
+from tunnelctl.proto.http1.connect_server import ConnectServer, Request
 
 CANARY = "canary-7f3a"
 FORMS = (CANARY.encode(), encode_basic("alice", CANARY)[6:].encode(), encode_basic("bob", CANARY)[6:].encode())
@@ -73,7 +73,7 @@ def test_a_request_shows_neither_credentials_nor_payload() -> None:
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_a_fault_while_a_password_is_at_hand_shows_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunnelctl.server import users
+    from tunnelctl.server.access import users
 
     async def broken(self: users.Users, user: str, password: str, client: str) -> bool:
         raise ValueError("a fault of ours")

@@ -8,10 +8,10 @@ import pytest
 
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Answer, Proxy, basic, cheap_hashes, connect_request, digest_users_file  # noqa: F401
-from tunnelctl.proto.challenge import Challenge, parse_challenges
-from tunnelctl.proto.digest import DigestClient, is_stale
-from tunnelctl.server import throttle
-from tunnelctl.server.users import digest_line, hash_password
+from tunnelctl.proto.auth.challenge import Challenge, parse_challenges
+from tunnelctl.proto.auth.digest import DigestClient, is_stale
+from tunnelctl.server.access import throttle
+from tunnelctl.server.access.users import digest_line, hash_password
 
 CANARY = "canary-7f3a"
 

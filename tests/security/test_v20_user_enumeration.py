@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
-from tunnelctl.server import throttle, users
+from tunnelctl.server.access import throttle, users
 
 TARGET = "10.0.0.1:1"
 WRONG = [("alice", "wrong"), ("alice", ""), ("alice", "secre"), ("alice", "secrets"), ("nobody", "secret"), ("ALICE", "secret")]

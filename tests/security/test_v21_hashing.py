@@ -21,9 +21,10 @@ from tests.server.harness import (
     digest_users_file,
     users_file,
 )
-from tunnelctl.proto.challenge import parse_challenges
-from tunnelctl.proto.digest import DigestClient
-from tunnelctl.server import serve, throttle, users
+from tunnelctl.proto.auth.challenge import parse_challenges
+from tunnelctl.proto.auth.digest import DigestClient
+from tunnelctl.server import serve
+from tunnelctl.server.access import throttle, users
 
 ATTACKER, ANOTHER = "127.0.0.66", "127.0.0.77"
 NOBODY_LISTENS = "127.0.0.1:1"  # no test asks for more than a login

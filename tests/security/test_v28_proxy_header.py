@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.peers.scripted import ScriptedServer, echo
+from tests.server.access.test_proxy_header import LOCAL, V2
 from tests.server.harness import Proxy, Trap, connect_request
-from tests.server.test_behind import LOCAL, V2
 from tunnelctl.proto.proxy_protocol import SIGNATURE
 
 RULE = '[[allow]]\nname = "inner"\ntargets = ["127.0.0.1:*"]\nclients = ["192.0.2.0/24"]\n'

@@ -30,7 +30,7 @@ from tests.server.inspecting import (  # names: an automatic fixture
     proxy_with,
     silent,
 )
-from tunnelctl.proto.client_hello import MALFORMED, NO_TLS
+from tunnelctl.proto.tls.client_hello import MALFORMED, NO_TLS
 
 SAME = [named(NAME), named("WWW.EXAMPLE.COM."), CHROMIUM, named(NAME, size=3)]
 

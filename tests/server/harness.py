@@ -20,9 +20,9 @@ import pytest
 from tests.peers.events import check_record, check_told
 from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
-from tunnelctl.client import forward
+from tunnelctl.client.forward import forwarder as forward
 from tunnelctl.engine.outside import to_thread
-from tunnelctl.proto.basic import encode_basic
+from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.server import serve
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
@@ -414,14 +414,14 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords at a thousandth of the cost: what is tested is not scrypt."""
-    from tunnelctl.server import users
+    from tunnelctl.server.access import users
 
     monkeypatch.setattr(users, "COST_N", 4)
     monkeypatch.setattr(users, "COST_P", 1)
 
 
 def users_file(directory: Path, **users: str) -> str:
-    from tunnelctl.server.users import hash_password
+    from tunnelctl.server.access.users import hash_password
 
     path = directory / "users"
     path.write_text("".join(hash_password(user, password) + "\n" for user, password in users.items()))
@@ -429,7 +429,7 @@ def users_file(directory: Path, **users: str) -> str:
 
 
 def digest_users_file(directory: Path, **users: str) -> str:
-    from tunnelctl.server.users import digest_line
+    from tunnelctl.server.access.users import digest_line
 
     path = directory / "users"
     path.write_text("".join(digest_line(user, "tunnelctl", password) + "\n" for user, password in users.items()))

@@ -10,9 +10,9 @@ from tests.peers import certificates
 from tests.peers.process import path_of, wait_until
 from tests.peers.program import RUN_SECONDS, Serve, environment, started
 from tests.server.harness import SECONDS, Client, Proxy, cheap_hashes, users_file  # noqa: F401
-from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy, parse_client, parse_rule
 from tunnelctl.server.announcement import Announcement, announcing
 from tunnelctl.server.options import ServeOptions
+from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, parse_client, parse_rule
 from tunnelctl.stream.listen import ListenAddress
 
 LOOPBACK, ANY = ListenAddress("127.0.0.1", 3128), ListenAddress("0.0.0.0", 3128)

@@ -20,7 +20,8 @@ from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
 from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
-from tunnelctl.server import access_log, serve, session
+from tunnelctl.server import serve, session
+from tunnelctl.server.observe import access_log
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
 

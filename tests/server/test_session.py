@@ -26,7 +26,7 @@ from tests.server.harness import (
 )
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
 from tunnelctl.server import session as under_test
-from tunnelctl.server import users
+from tunnelctl.server.access import users
 from tunnelctl.stream import linger
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike

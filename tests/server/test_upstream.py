@@ -13,8 +13,8 @@ from tests.peers.process import free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
-from tunnelctl.cli.upstream import upstream
-from tunnelctl.client import wrong_scheme
+from tunnelctl.cli.commands.upstream import upstream
+from tunnelctl.client.upstream import tls_probe as wrong_scheme
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.server import serve
 from tunnelctl.server.options import ServeOptions

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple, TypeVar
 from tests.peers import certificates
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, fail_after, run
-from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
-from tunnelctl.stream.tls import accept_tls, start_tls
-from tunnelctl.stream.tls_settings import TLSClient, server_context
+from tunnelctl.stream.tls.settings import TLSClient, server_context
+from tunnelctl.stream.tls.stream import accept_tls, start_tls
 
 SECONDS = 10.0  # bound for everything; nothing here takes a tenth of it
 RESET = struct.pack("ii", 1, 0)

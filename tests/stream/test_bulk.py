@@ -30,7 +30,7 @@ from tests.stream.ends import (
 from tests.stream.tunnels import Tunnel, both_ways, tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, move_on_after, sleep
 from tunnelctl.stream import pump, socket_stream, splice
-from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, SPLICES_A_TURN, Pump
 from tunnelctl.stream.socket_stream import BULK_RATE, MIN_QUEUE, SocketStream
 from tunnelctl.stream.splice import CAPACITY, POOLED, Pipe, enlarge, give_pipe, take_pipe

@@ -26,10 +26,10 @@ from tests.stream.ends import (
     stdio_terminal,
     tcp,
 )
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import ClosedResourceError, Nursery, checkpoint, current_time, move_on_after
+from tunnelctl.engine.sync import Event
 from tunnelctl.stream import socket_stream, stdio
-from tunnelctl.stream.contract import CHUNK
+from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.stdio import Stdio
 
 Body = Callable[[End], Awaitable[None]]

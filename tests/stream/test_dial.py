@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stream.ends import go
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, checkpoint, current_time, fail_after, sleep
 from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.engine.sync import Event
 from tunnelctl.stream import dial as dial_module
 from tunnelctl.stream.dial import MAX_ATTEMPTS, DialError, dial, interleave
 from tunnelctl.stream.socket_stream import MAX_UNSENT

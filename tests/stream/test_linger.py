@@ -2,7 +2,7 @@
 
 from tests.stream.ends import go
 from tunnelctl.engine.kernel import Nursery, checkpoint
-from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.linger import LINGER_BYTES, linger
 
 

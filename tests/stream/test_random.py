@@ -14,7 +14,7 @@ from tests.stream.ends import Make, go, lines, stdio_pipes, stdio_socket, stdio_
 from tests.stream.tunnels import tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, move_on_after
 from tunnelctl.stream import relay, socket_stream
-from tunnelctl.stream.contract import CHUNK
+from tunnelctl.stream.base import CHUNK
 
 # Around what the code tells apart: nothing, a little, one chunk, more than a pipe, more than the sockets' buffers.
 SIZES = st.one_of(

@@ -23,8 +23,8 @@ from tests.stream.ends import (
     unix,
 )
 from tests.stream.tunnels import Tunnel, both_ways, lefts, over, tunnel
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import Nursery, current_time, move_on_after, sleep
+from tunnelctl.engine.sync import Event
 from tunnelctl.stream import relay as relay_module
 from tunnelctl.stream import socket_stream
 from tunnelctl.stream.relay import Limits

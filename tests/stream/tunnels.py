@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.stream.ends import End, Make, go, make_end, tcp
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import Nursery
+from tunnelctl.engine.sync import Event
 from tunnelctl.stream.relay import Limits, Outcome, Relay
 
 

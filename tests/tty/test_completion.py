@@ -10,8 +10,8 @@ import pexpect
 import pytest
 
 from tests.peers.process import path_of
-from tunnelctl.cli.commands import COMMANDS, SHELLS
 from tunnelctl.cli.reference import COMPLETIONS, ROOT
+from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 
 SECONDS = 20
 PROMPT = "ready> "

@@ -15,8 +15,8 @@ COLLECT_AFTER = 10_000
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tunnelctl.cli.console import Console
-    from tunnelctl.cli.settings import ConnectLine
+    from tunnelctl.cli.parse.settings import ConnectLine
+    from tunnelctl.cli.render.console import Console
     from tunnelctl.client.options import ConnectOptions
     from tunnelctl.trace import Trace
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         gc.disable()  # nothing that importing makes is garbage; see `loaded`
         argv = sys.argv[1:]
     if None in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
-        from tunnelctl.cli.console import reserve_standard_descriptors
+        from tunnelctl.cli.render.console import reserve_standard_descriptors
 
         reserve_standard_descriptors()
     status = run(argv)
@@ -52,7 +52,7 @@ def end_at_interrupt() -> None:
 def run(argv: list[str]) -> int:
     """Parse, run, and turn every way to fail into a message and a status."""
     start = monotonic()
-    from tunnelctl.cli.direct import expand_short_form, parse_connect
+    from tunnelctl.cli.parse.fast import expand_short_form, parse_connect
     from tunnelctl.errors import TunnelctlError
     from tunnelctl.status import ExitStatus
 
@@ -72,15 +72,15 @@ def run(argv: list[str]) -> int:
 
 def console_for(argv: list[str], start: float) -> "Console":
     """For a failure. It has the shape that was asked for even where the flags could not be read."""
-    from tunnelctl.cli.console import Console
+    from tunnelctl.cli.render.console import Console
 
     return Console(json="--json" in argv, start=start)
 
 
 def run_unusual(argv: list[str]) -> int:
     """Everything but a plain connect."""
-    from tunnelctl.cli.console import write_stderr, write_stdout
-    from tunnelctl.cli.usage import asked_for, short_help
+    from tunnelctl.cli.render.console import write_stderr, write_stdout
+    from tunnelctl.cli.render.help import asked_for, short_help
     from tunnelctl.status import ExitStatus
 
     if not argv:
@@ -90,8 +90,8 @@ def run_unusual(argv: list[str]) -> int:
     if text is not None:
         write_stdout(text)
         return ExitStatus.OK
-    from tunnelctl.cli.app import parse
-    from tunnelctl.cli.run import run_call
+    from tunnelctl.cli.commands.dispatch import run_call
+    from tunnelctl.cli.parse.typer_app import parse
 
     call = parse(argv)
     loaded()
@@ -123,7 +123,7 @@ def trace_for(options: "ConnectOptions", start: float) -> "Trace":
     """What connect reports to. Where only a warning would be printed, Console (0.3 ms) waits until there is one."""
 
     def console() -> "Console":
-        from tunnelctl.cli.console import Console
+        from tunnelctl.cli.render.console import Console
 
         return Console(options.verbose, options.quiet, options.json, start=start)
 

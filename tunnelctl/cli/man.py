@@ -8,12 +8,12 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from tunnelctl import __version__
-from tunnelctl.cli.commands import COMMANDS, OTHERS, VARIABLES, Command
-from tunnelctl.cli.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.cli.messages import Message, collected
-from tunnelctl.cli.settings_file import COMMANDS as READERS
-from tunnelctl.cli.settings_file import KEYS
-from tunnelctl.client.causes import FINDINGS
+from tunnelctl.cli.parse.settings_file import COMMANDS as READERS
+from tunnelctl.cli.parse.settings_file import KEYS
+from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES, Command
+from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.client.check.diagnosis import FINDINGS
 from tunnelctl.status import ExitStatus
 
 DATE = "2026-11-24"  # of the last change to the prose

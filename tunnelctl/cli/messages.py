@@ -17,7 +17,7 @@ from itertools import product
 from typing import NamedTuple
 
 from tunnelctl import errors
-from tunnelctl.proto.connect_client import IS_IT_TLS, NO_TLS_EITHER
+from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
 
 MOST = 40  # texts that one place may make; more would be a mistake of ours
 DEPTH = 3  # functions that a text is followed through

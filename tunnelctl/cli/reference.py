@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from difflib import unified_diff
 from pathlib import Path
 
-from tunnelctl.cli.commands import OTHERS
-from tunnelctl.cli.flags import flags_of
 from tunnelctl.cli.man import pages
+from tunnelctl.cli.render.completion import SCRIPTS
+from tunnelctl.cli.render.help import left, right
 from tunnelctl.cli.schema import schema
-from tunnelctl.cli.shells import SCRIPTS
-from tunnelctl.cli.usage import left, right
+from tunnelctl.cli.spec.commands import OTHERS
+from tunnelctl.cli.spec.flags import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETIONS = {"bash": "completions/bash/tunnelctl", "zsh": "completions/zsh/_tunnelctl", "fish": "completions/fish/tunnelctl.fish"}

@@ -6,10 +6,10 @@ from errno import EPIPE
 from math import inf
 from time import monotonic
 
-from tunnelctl.client.attempts import open_with_retries
-from tunnelctl.client.hop import Tunnel, Way
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.way import Ways
+from tunnelctl.client.retry import open_with_retries
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.route import Tunnel, Way
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
@@ -147,7 +147,7 @@ def _came_to_nothing(outcome: Outcome) -> bool:
 
 
 def _broken_hint(outcome: Outcome, way: Way, early: bytes, seconds: float) -> str:
-    from tunnelctl.client.causes import greeting_of_a_portal
+    from tunnelctl.client.check.diagnosis import greeting_of_a_portal
 
     if greeting_of_a_portal(early) is not None:
         return "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"

@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
-from tunnelctl.client.route import Chain
-from tunnelctl.engine.event import Event
+from tunnelctl.client.route.selection import Chain
 from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address, is_ip, without_scope
 from tunnelctl.stream.listen import ListenAddress

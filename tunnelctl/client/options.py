@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address
-from tunnelctl.record import NamedTuple
 
 
 class ConnectOptions(NamedTuple):

@@ -6,14 +6,14 @@ import socket
 from collections.abc import Awaitable, Callable
 from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM, ETIMEDOUT
 
-from tunnelctl.client.asking import AskAgain, Question, ask, may_speak_tls, unhurried
-from tunnelctl.client.hop import Tunnel, Way
+from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.upstream.handshake import AskAgain, Question, ask, may_speak_tls, unhurried
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after
 from tunnelctl.engine.resolver import SocketAddress, resolve
 from tunnelctl.errors import NameNotFound, TimedOut, TunnelctlError, Unanswered, Unreachable, reason
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.connect_client import WITHOUT_TLS
-from tunnelctl.stream.contract import Stream
+from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
+from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.trace import Trace
 
@@ -21,9 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from tunnelctl.client.hop import Hop
-    from tunnelctl.client.login import Exchange
-    from tunnelctl.stream.tls_settings import TLSClient
+    from tunnelctl.client.auth.exchange import Exchange
+    from tunnelctl.client.route.route import Hop
+    from tunnelctl.stream.tls.settings import TLSClient
 
     T = TypeVar("T")
 
@@ -120,8 +120,8 @@ class _Opening:
         if settings is None:
             return stream
         peer = f"{role} {address}"
-        from tunnelctl.stream.tls import start_tls
-        from tunnelctl.stream.tls_failure import tls_error
+        from tunnelctl.stream.tls.failure import tls_error
+        from tunnelctl.stream.tls.stream import start_tls
 
         self._awaited = f"waiting for TLS with {peer}", _silence_in_tls(role, address)
         try:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from math import inf
 
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, Task, current_kernel, park
-from tunnelctl.record import NamedTuple
+from tunnelctl.namedtuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import FrameType
 
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import BusyResourceError, Kernel, Task, Waitable, current_kernel, park
 from tunnelctl.engine.poller import IN
+from tunnelctl.engine.sync import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from errno import ENODEV
 
 from tunnelctl.engine.kernel import current_kernel
 from tunnelctl.engine.outside import to_thread
-from tunnelctl.record import NamedTuple
+from tunnelctl.namedtuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tunnelctl.errors import AddressError
-from tunnelctl.record import NamedTuple
+from tunnelctl.namedtuple import NamedTuple
 
 MAX_NAME = 253  # RFC 1035 section 2.3.4: 255 octets on the wire, less the first length octet and the root
 MAX_LABEL = 63

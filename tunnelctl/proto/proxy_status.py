@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.record import NamedTuple
+from tunnelctl.namedtuple import NamedTuple
 
 MAX_STRING = 200  # characters of a string that we render: more is of no use to a reader, and may be of use to an attacker
 

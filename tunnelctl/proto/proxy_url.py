@@ -8,8 +8,8 @@ means it.
 from __future__ import annotations
 
 from tunnelctl.errors import AddressError
+from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address, parse_authority, shown
-from tunnelctl.record import NamedTuple
 
 # RFC 9110 section 4.2; the port of SOCKS is IANA's.
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks4a": 1080}

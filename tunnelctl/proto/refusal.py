@@ -9,8 +9,8 @@ there, so that the proxy is no port scanner.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tunnelctl.proto import fields as header
-from tunnelctl.proto.fields import Fields
+from tunnelctl.proto import headers as header
+from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.proxy_status import Parameter, ProxyStatus, printable, quote
 from tunnelctl.proto.proxy_status import render as render_status
 

@@ -1,6 +1,6 @@
 """Structured fields (RFC 9651), as much as Proxy-Status needs: a List of Tokens or Strings, each with Parameters."""
 
-from tunnelctl.proto.fields import TOKEN
+from tunnelctl.proto.headers import TOKEN
 
 Bare = str | int
 Item = tuple[Bare, dict[str, Bare]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tunnelctl.proto.policy import DEFAULT_ALLOW, Policy
 from tunnelctl.proto.proxy_url import parse_proxy_list
-from tunnelctl.server.admin import PATHS
+from tunnelctl.server.observe.admin import PATHS
 from tunnelctl.server.options import ServeOptions
+from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy
 from tunnelctl.stream.listen import ListenAddress
 from tunnelctl.trace import Trace
 

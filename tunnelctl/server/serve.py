@@ -11,35 +11,35 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.engine.resolver import complete_names_only
+from tunnelctl.engine.sync import Event
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.network import Network
-from tunnelctl.proto.policy import Policy
-from tunnelctl.server.access_log import LAST_SECONDS, STDOUT, AccessLog, open_log
-from tunnelctl.server.account import Books
-from tunnelctl.server.admin import Admin, Pages, parse_admin
+from tunnelctl.server.access.limits import Caps, Most, SharedCaps, parse_prefixes
+from tunnelctl.server.access.proxy_header import Balancers, parse_trusted
+from tunnelctl.server.access.users import Kept, Users, describe_users, load_users
 from tunnelctl.server.announcement import Announcement, announcing
-from tunnelctl.server.behind import Balancers, parse_trusted
-from tunnelctl.server.in_force import READ_SECONDS, InForce, Rereading
-from tunnelctl.server.interim import Interim
-from tunnelctl.server.limits import Caps, Most, SharedCaps, parse_prefixes
-from tunnelctl.server.metrics import Board, Metrics
+from tunnelctl.server.observe.access_log import LAST_SECONDS, STDOUT, AccessLog, open_log
+from tunnelctl.server.observe.admin import Admin, Pages, parse_admin
+from tunnelctl.server.observe.metrics import Board, Metrics
+from tunnelctl.server.observe.open_records import Interim
+from tunnelctl.server.observe.record import Books
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.server.policy_file import describe_policy, load_policy
+from tunnelctl.server.policy.file import describe_policy, load_policy
+from tunnelctl.server.policy.rules import Policy
+from tunnelctl.server.process.worker_ipc import Siblings
+from tunnelctl.server.process.workers import RELOAD, Supervisor
+from tunnelctl.server.reloadable import READ_SECONDS, InForce, Rereading
 from tunnelctl.server.session import Service, Session, Timeouts
-from tunnelctl.server.siblings import Siblings
 from tunnelctl.server.upstream import Upstream
-from tunnelctl.server.users import Kept, Users, describe_users, load_users
-from tunnelctl.server.workers import RELOAD, Supervisor
 from tunnelctl.stream.accept import Acceptor, Crowd, Serve, close_listeners, raise_descriptor_limit
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
 from tunnelctl.stream.own_ports import OwnPorts
 from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.service_manager import INHERITED, inherited_socket, notify, reloading, watchdog_seconds
 from tunnelctl.stream.socket_stream import tune
-from tunnelctl.stream.systemd import INHERITED, inherited_socket, notify, reloading, watchdog_seconds
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 from tunnelctl.trace import Trace, silent
 

@@ -17,20 +17,20 @@ from tunnelctl.engine.resolver import SocketAddress, has_its_share, literal_fami
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, is_ip
-from tunnelctl.proto.basic import decode_basic, wrong_with
-from tunnelctl.proto.connect_server import ConnectServer, Request
-from tunnelctl.proto.digest_server import Answer, is_for, parse_answer
-from tunnelctl.proto.fields import get_all
-from tunnelctl.proto.policy import Decision, Demand, Policy
+from tunnelctl.proto.auth.basic import decode_basic, wrong_with
+from tunnelctl.proto.auth.digest_server import Answer, is_for, parse_answer
+from tunnelctl.proto.headers import get_all
+from tunnelctl.proto.http1.connect_server import ConnectServer, Request
 from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
-from tunnelctl.server.account import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.access.limits import PREFIXES, Caps, owner_of_peer
+from tunnelctl.server.access.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
-from tunnelctl.server.in_force import InForce
-from tunnelctl.server.inspection import Cut, Inspected
-from tunnelctl.server.limits import PREFIXES, Caps, owner_of_peer
+from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.policy.inspection import Cut, Inspected
+from tunnelctl.server.policy.rules import Decision, Demand, Policy
+from tunnelctl.server.reloadable import InForce
 from tunnelctl.server.upstream import Upstream, upstream_refusal
-from tunnelctl.server.users import UNCHECKED, Users, refuse_unchecked
-from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.own_ports import OwnPorts
@@ -238,8 +238,8 @@ class Session:
         from ssl import SSLError
 
         from tunnelctl.server.tls import handshake_refusal, name_of
-        from tunnelctl.stream.tls import accept_tls
-        from tunnelctl.stream.tls_failure import cause_of
+        from tunnelctl.stream.tls.failure import cause_of
+        from tunnelctl.stream.tls.stream import accept_tls
 
         self._account.phase, self._mute = "tls", True
         try:

@@ -9,7 +9,7 @@ from errno import ETIMEDOUT
 from time import monotonic
 
 from tunnelctl.errors import SettingsError, reason
-from tunnelctl.files import decode
+from tunnelctl.files.text import decode
 
 OPEN_SECONDS = 1.0  # for who writes to a named pipe to open it, where both were started at one moment
 PIPE_SECONDS = 10.0  # for what writes to a pipe, as of <(COMMAND)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
-from tunnelctl.proto.certificate import Certificate, decode
 from tunnelctl.proto.refusal import Refusal
-from tunnelctl.server.in_force import counted
+from tunnelctl.proto.tls.certificate import Certificate, decode
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.stream.tls_settings import server_context
+from tunnelctl.server.reloadable import counted
+from tunnelctl.stream.tls.settings import server_context
 from tunnelctl.trace import Trace
 
 # OpenSSL's names for the beginning of an HTTP request where a handshake should be.

@@ -11,7 +11,7 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.dial_refusal import is_our_limit
-from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.base import Stream
 
 # Opens a tunnel to the target; the values of Via are those that the request for it came with. The stream, bytes of the tunnel that
 # came early, and through whom it leads. Raises TunnelctlError.

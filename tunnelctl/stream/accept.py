@@ -8,10 +8,10 @@ from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from math import inf
 
 from tunnelctl.engine.descriptor import Descriptor
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.engine.resolver import with_port
+from tunnelctl.engine.sync import Event
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.listen import ListenAddress, close_listener, plain
 from tunnelctl.trace import Trace

@@ -5,9 +5,9 @@ from errno import EINPROGRESS, ETIMEDOUT
 from math import inf
 from os import strerror
 
-from tunnelctl.engine.event import Event
 from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after, move_on_after
 from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.engine.sync import Event
 from tunnelctl.stream.socket_stream import SocketStream, tune
 
 # RFC 8305 section 5: seconds that an attempt is given before the next one starts beside it.

@@ -1,7 +1,7 @@
 """The end of a connection whose last answer must not be lost."""
 
 from tunnelctl.engine.kernel import checkpoint
-from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.base import Stream
 
 LINGER_SECONDS = 1.0  # for a last answer, and what the peer sends after it
 LINGER_BYTES = 1 << 20

@@ -8,8 +8,8 @@ import stat
 from errno import EADDRINUSE
 
 from tunnelctl.errors import AddressError, ListenError, reason
+from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import parse_host, parse_port
-from tunnelctl.record import NamedTuple
 from tunnelctl.stream.socket_stream import tune
 
 # Connections that the kernel holds until they are accepted. A burst of a few thousand fits; net.core.somaxconn may cut it.

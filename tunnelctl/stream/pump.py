@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from errno import EPIPE
 
 from tunnelctl.engine.kernel import checkpoint, mark_bulk
-from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.splice import CAPACITY, Pipe, enlarge, give_pipe, splice, take_pipe
 
 # Rounds of one direction before the others get their turn: a fast pair of sockets never has to wait, and would keep the loop.

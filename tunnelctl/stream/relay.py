@@ -18,8 +18,8 @@ from math import inf
 
 from tunnelctl.engine.descriptor import wait_either_readable
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, mark_bulk, move_on_after
-from tunnelctl.record import NamedTuple
-from tunnelctl.stream.contract import CHUNK, Stream
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, Pump, SinkFailed, SourceFailed
 from tunnelctl.stream.socket_stream import SocketStream
 

@@ -9,7 +9,7 @@ from math import inf
 
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import current_time, sleep
-from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.base import Stream
 
 # struct linger: on, zero seconds. close() then sends RST and forgets what was not sent.
 ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)

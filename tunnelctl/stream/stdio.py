@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from errno import EBADF, EIO, EPIPE
 
 from tunnelctl.engine.descriptor import Descriptor
-from tunnelctl.stream.contract import Stream
+from tunnelctl.stream.base import Stream
 
 # POLLOUT on a pipe promises room for one page, no more: a longer blocking write could hang the whole loop, signals included. A
 # terminal promises one byte: a newline or a tab becomes several on its way out.

@@ -1,0 +1,200 @@
+"""How the report of `check` looks: in a pipe, on a terminal of any width, with and without colour, as JSON."""
+
+import json
+import re
+import signal
+import subprocess
+
+import pexpect
+import pytest
+
+from tests.peers.events import check_events
+from tests.peers.program import MODULE, environment, run
+from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
+from tunnelctl.cli.commands.check import BAR, LINES, JSONReport, PlainReport, bar, buckets, milliseconds, report_for, series
+from tunnelctl.cli.man import CHECK_EVENTS
+from tunnelctl.errors import UsageProblem
+
+HOSTILE = "red \x1b[31m\u202e"
+FACTS = {
+    "setting": {"name": "--proxy", "origin": "flag"},
+    "ignored": {"variable": "no_proxy", "entry": HOSTILE, "cause": "empty"},
+    "waiting": {"cause": HOSTILE},
+    "warning": {"text": HOSTILE},
+    "phase": {"name": "tcp", "detail": HOSTILE, "begin": 0.001, "seconds": 0.002, "ok": True, "chain": (HOSTILE,)},
+    "greeting": {"head": b"\x1b[31mSSH-2.0\r\nmore", "seconds": 0.1},
+    "idle": {"ok": False, "seconds": 9.0, "cause": HOSTILE},
+    "certificate": {
+        "subject": HOSTILE, "issuer": HOSTILE, "expires": "2027-01-01T00:00:00+00:00", "sha256": "aa", "pin": "p",
+        "trusted": True, "public": False, "direct": "same", "expected": None,
+    },
+    "reply": {"ok": True, "status": 200, "line": HOSTILE, "size": 2048, "seconds": 0.1, "cause": ""},
+    "address": {"address": "::1", "ok": False, "seconds": 0.1, "cause": HOSTILE},
+    "series": {"count": 3, "failed": 1, "times": [0.1, 0.2], "min": 0.1, "median": 0.1, "p99": 0.2, "max": 0.2},
+    "failure": {"status": 69, "what": HOSTILE, "cause": HOSTILE},
+    "finding": {"name": "refused", "text": HOSTILE, "hint": HOSTILE},
+    "verdict": {"ok": False, "status": 69, "target": "h:22", "via": ["p:1"], "seconds": 0.1},
+}  # fmt: skip
+
+
+def test_every_event_is_shown():
+    assert set(FACTS) == {event.name for event in CHECK_EVENTS} | {"warning"}
+    assert {*LINES, "series"} == set(FACTS)
+    for event in CHECK_EVENTS:
+        assert set(FACTS[event.name]) == set(event.keys)
+
+
+def test_in_a_pipe_nothing_is_raw_and_columns_stay(capfd):
+    report = PlainReport()
+    for event, facts in FACTS.items():
+        report(event, **facts)
+    lines = capfd.readouterr().out.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert r"\x1b[31m" in "\n".join(lines)
+    assert "tcp          2.0 ms  red" in "\n".join(lines)
+    assert [line[:8].strip() for line in lines if "SSH" in line] == ["target"]
+    assert any(line.startswith("hint") for line in lines)
+
+
+def test_as_json(capfd):
+    report = JSONReport()
+    for event, facts in FACTS.items():
+        report(event, **facts)
+    out = capfd.readouterr().out
+    assert out.isascii()
+    check_events(out.encode())
+    assert [json.loads(line)["event"] for line in out.splitlines()] == list(FACTS)
+
+
+def test_a_pipe_gets_plain_lines(monkeypatch):
+    assert isinstance(report_for(False, "auto"), PlainReport)
+    assert isinstance(report_for(False, "never"), PlainReport)
+    assert isinstance(report_for(True, "always"), JSONReport)
+    with pytest.raises(UsageProblem):
+        run_usage("--color", "red")
+
+
+def run_usage(*words: str) -> None:
+    done = run("check", *words, "host", "22")
+    assert done.returncode == 2, done.stderr
+    raise UsageProblem("--color", done.stderr.decode())
+
+
+def test_what_was_said_is_not_said_again(capfd):
+    report = PlainReport()
+    report("failure", status=69, what="a", cause="b")
+    report("finding", name="refused", text="a: b", hint="c")
+    report("finding", name="refused", text="d", hint="")
+    lines = capfd.readouterr().out.splitlines()
+    assert [(line[:8].strip(), line[21:]) for line in lines] == [("error", "a: b"), ("hint", "c"), ("finding", "d")]
+
+
+# --- figures
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.0 ms"), (0.0123, "12.3 ms"), (2.5, "2500.0 ms"), (None, "")])
+def test_times(value, text):
+    assert milliseconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("begin", "seconds", "start", "length"),
+    [(0.0, 1.0, 0, BAR), (0.5, 0.5, BAR // 2, BAR // 2), (0.0, 0.0, 0, 1), (1.0, 0.0, BAR - 1, 1), (0.99, 0.01, BAR - 1, 1)],
+)
+def test_bars(begin, seconds, start, length):
+    assert bar({"begin": begin, "seconds": seconds}, 1.0) == " " * start + "━" * length
+
+
+def test_a_bar_of_nothing():
+    assert bar({"begin": 0.0, "seconds": 0.0}, 0.0) == "━"
+
+
+def test_buckets():
+    assert [count for _, count in buckets([1.0, 1.0, 2.0, 9.0])] == [2, 1, 0, 0, 0, 0, 0, 1]
+    assert sum(count for _, count in buckets([5.0, 5.0])) == 2
+
+
+def test_a_series_of_which_nothing_worked():
+    nothing = dict.fromkeys(("min", "median", "p99", "max"))
+    assert series({"count": 2, "failed": 2, "times": [], **nothing}) == ["series        2 run  none worked; 2 failed"]
+
+
+# --- on a terminal
+
+
+def greet(peer: Conversation) -> None:
+    peer.send(b"hello\n")
+    peer.wait_gone()
+
+
+def on_terminal(columns: int, *words: str, **env: str) -> str:
+    """What a person sees who looks at a terminal of that width."""
+    with ScriptedServer(greet) as target:
+        command = [*MODULE[1:], "check", "-x", "direct", *words, target.authority]
+        child = pexpect.spawn(
+            MODULE[0], command, env=environment({"TERM": "xterm", **env}), dimensions=(24, columns), encoding="utf-8", timeout=20
+        )
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.exitstatus == 0, child.before
+    return child.before
+
+
+@pytest.mark.parametrize("columns", [40, 65, 66, 80, 200])
+def test_it_is_as_wide_as_the_terminal(columns):
+    """Where there is no room for the bars as well, nothing else is cut."""
+    text = re.sub("\x1b\\[[0-9;]*m", "", on_terminal(columns))
+    assert ("━" in text) == (columns >= 66)
+    assert "…" not in text
+    assert all(word in text for word in ("route", "lookup", "tcp", "-x", "127.0.0.1", "hello"))
+    assert max(len(line) for line in text.replace("\r", "").split("\n")) <= columns
+    assert "works" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "coloured"),
+    [
+        ((), {}, True),
+        ((), {"NO_COLOR": "1"}, False),
+        (("--color", "never"), {}, False),
+        (("--color", "never"), {"FORCE_COLOR": "1"}, False),
+        (("--color", "always"), {"NO_COLOR": "1"}, True),
+        ((), {"TERM": "dumb"}, False),
+    ],
+    ids=str,
+)
+def test_colour(words, env, coloured):
+    assert ("\x1b[32m" in on_terminal(80, *words, **env)) == coloured
+
+
+@pytest.mark.parametrize("words", [("--color", "always")])
+def test_colour_in_a_pipe_only_when_asked_for(words):
+    with ScriptedServer(greet) as target:
+        plain = run("check", "-x", "direct", target.authority, env={"TERM": "xterm"})
+        asked = run("check", "-x", "direct", *words, target.authority, env={"TERM": "xterm"})
+        forced = run("check", "-x", "direct", target.authority, env={"TERM": "xterm", "FORCE_COLOR": "1"})
+    assert b"\x1b" not in plain.stdout
+    assert b"\x1b[32m" in asked.stdout
+    assert b"\x1b[32m" in forced.stdout
+
+
+def test_control_c_while_it_waits():
+    sock, port = refusing_port()
+    with sock:
+        words = [*MODULE[1:], "check", "--wait", "60", "-x", f"127.0.0.1:{port}", "host", "22"]
+        child = pexpect.spawn(MODULE[0], words, env=environment(), encoding="utf-8", timeout=20)
+        child.expect("waiting")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.signalstatus == signal.SIGINT
+    assert "Traceback" not in child.before
+
+
+def test_a_closed_stdout_is_no_traceback():
+    with ScriptedServer(greet) as target:
+        line = f'"$@" check -x direct {target.authority} >&-'
+
+        done = subprocess.run(["sh", "-c", line, "sh", *MODULE], capture_output=True, env=environment(), timeout=20)
+    assert done.returncode == 74
+    assert done.stderr == b"tunnelctl: stdout: it is closed\n"

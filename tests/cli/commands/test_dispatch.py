@@ -1,0 +1,82 @@
+"""What each command is handed. The bodies have tests of their own."""
+
+import sys
+import types
+
+import pytest
+
+from tunnelctl.cli.commands.dispatch import run_call
+from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.cli.render.completion import SCRIPTS
+from tunnelctl.errors import UsageProblem
+from tunnelctl.server.options import ServeOptions
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Replaces a function of a module that a command imports."""
+
+    def replace(name: str, function: str, body):
+        module = types.ModuleType(name)
+        setattr(module, function, body)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return replace
+
+
+def test_serve(fake):
+    seen = []
+    fake("tunnelctl.server.serve", "run_server", lambda options, report, _: seen.append((options, report.json)) or 71)
+    assert run_call(parse(["serve", "--listen", "[::1]:0", "--allow=*:443", "--allow", "*:22", "--drain", "1.5", "--json"])) == 71
+    assert seen == [(ServeOptions(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
+
+
+def test_forward(fake):
+    """The logins are checked by what the users file says, and by nothing without one."""
+    calls = []
+    fake("tunnelctl.client.forward.forwarder", "run_forward", lambda options, _, trace, *check: calls.append((options.users, check)) or 71)
+    fake("tunnelctl.cli.commands.local_logins", "local_logins", lambda options, trace: f"check by {options.users}")
+    for flags in ([], ["--users", "file"]):
+        assert run_call(parse(["forward", "-D", "0", *flags])) == 71
+    assert calls == [(None, ()), ("file", ("check by file",))]
+
+
+def test_connect(fake):
+    fake("tunnelctl.client.connect", "run_connect", lambda options, environ, trace: options.retry)
+    assert run_call(parse(["connect", "-4v", "--retry", "3", "h", "22"])) == 3
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_selftest(fake, flags):
+    fake("tunnelctl.cli.commands.selftest", "run_selftest", lambda json, console: 10 + 2 * json + console.json)
+    assert run_call(parse(["selftest", *flags])) == (13 if flags else 10)
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_completion(capfd, shell):
+    assert run_call(parse(["completion", shell])) == 0
+    assert capfd.readouterr() == (SCRIPTS[shell](), "")
+
+
+def test_hash_password(fake, capfd):
+    fake("tunnelctl.cli.commands.hash_password", "users_line", lambda user, digest=False, realm="-": f"{user}:{digest}:{realm}\n")
+    assert run_call(parse(["hash-password", "alice"])) == 0
+    assert run_call(parse(["hash-password", "--digest", "--realm", "our proxy", "alice"])) == 0
+    assert capfd.readouterr() == ("alice:False:-\nalice:True:our proxy\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("serve x", "serve: takes no words, got 1"),
+        ("selftest a b", "selftest: takes no words, got 2"),
+        ("hash-password", "hash-password: missing argument USER"),
+        ("hash-password a b", "hash-password: takes USER, got 2 words"),
+        ("completion", "completion: missing argument {bash|zsh|fish}"),
+        ("completion csh", "completion: unknown shell `csh`"),
+    ],
+)
+def test_wrong_words(line, text):
+    with pytest.raises(UsageProblem) as caught:
+        run_call(parse(line.split()))
+    assert str(caught.value) == text

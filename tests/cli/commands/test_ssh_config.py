@@ -1,0 +1,207 @@
+"""`ssh-config`: what it prints is given to the real ssh and git, through the three shells that may run it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.openssh import HOST, Sshd, sshd
+from tests.peers.process import path_of
+from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, environment
+from tunnelctl.cli.commands.ssh_config import HEADING, program, quote, ssh_config
+from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.errors import UsageProblem
+from tunnelctl.server.access.users import hash_password
+from tunnelctl.trace import silent
+
+# A name that ssh_config, the shell and git would each read differently if it were not quoted for all of them.
+AWKWARD = 'it\'s 50%h "of" $HOME `a\\b` #x'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sshd]:
+    with sshd() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The flags that lead through a proxy which wants a password; the file with it has an awkward name."""
+    directory = tmp_path_factory.mktemp("login")
+    (directory / "users").write_text(f"{hash_password('alice', 'x')}\n")
+    (directory / AWKWARD).write_text("alice:x\n")
+    (directory / AWKWARD).chmod(0o600)
+    with Serve("--users", str(directory / "users")) as proxy:
+        yield ["-x", proxy.url, "--proxy-auth-file", str(directory / AWKWARD), "--header", "X-Note: 'a' \"b\" \\ $c %p"]
+
+
+def printed(*words: str) -> str:
+    done = subprocess.run([SCRIPT, "ssh-config", *words], capture_output=True, env=environment(), timeout=RUN_SECONDS, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def text(*words: str) -> str:
+    return ssh_config(parse(["ssh-config", *words]), silent)
+
+
+# --- used by the programs
+
+
+@pytest.mark.peer("ssh", "sshd", "ssh-keygen", "zsh", "fish")
+@pytest.mark.parametrize("shell", ["sh", "zsh", "fish"])
+@pytest.mark.parametrize("extra", [(), ("--idle-timeout", "60")], ids=["passed", "relayed"])
+def test_ssh_with_the_block(server: Sshd, login: list[str], tmp_path: Path, shell: str, extra: tuple[str, ...]) -> None:
+    block = printed(*login, *extra, "127.0.0.*", "other.example.com")
+    assert ("\n    ProxyUseFdpass yes\n" in block, " --fdpass " in block) == (not extra, not extra)
+    settings = tmp_path / "config"
+    settings.write_text(block + server.settings.read_text())
+    command = [path_of("ssh"), "-F", str(settings), HOST, "echo through"]
+    env = environment({"SHELL": path_of(shell), "HOME": str(tmp_path)})
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, cwd=tmp_path, timeout=RUN_SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
+
+
+# --- appended to what is there
+
+
+@pytest.mark.peer("ssh")
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "\n",
+        "Host b\n    User bob\n",
+        "Host b\n    User bob",
+        "Host b\r\n    User bob\r\n",
+        "Host b\r\n    User bob",
+        "Host b\n    User bob\n# the end",
+        "Host b\n    User bob\n    ProxyCommand none",
+    ],
+)
+def test_appended_to_a_file_of_ssh(tmp_path: Path, before: str) -> None:
+    """What was there means what it meant, and the block what it says: after one call and after another for a second host."""
+    file = tmp_path / "config"
+    file.write_bytes(before.encode())
+    for host in ("a", "c", "a"):
+        with file.open("ab") as end:
+            end.write(printed("-x", f"http://proxy-{host}:3128", host).encode())
+    for host in ("a", "c"):
+        understood = settings_of(file, host)
+        assert understood["proxycommand"] == f"{SCRIPT} connect --fdpass -x http://proxy-{host}:3128 %h %p"
+        assert understood["proxyusefdpass"] == "yes"
+    assert ("bob" in before) == (settings_of(file, "b")["user"] == "bob")
+    assert settings_of(file, "b").get("proxycommand", "none") == "none"
+
+
+def settings_of(file: Path, host: str) -> dict[str, str]:
+    """What ssh makes of its settings for a host. It refuses every host for one line that it does not understand."""
+    command = [path_of("ssh"), "-T", "-G", "-F", str(file), host]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
+# --- what stands in it
+
+
+def test_a_block(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [SCRIPT])
+    assert text("-x", "proxy:3128", "-4", "--retry", "2", "*.example.com", "!a.example.com") == HEADING + (
+        "Host *.example.com !a.example.com\n"
+        f"    ProxyCommand {SCRIPT} connect --fdpass -x proxy:3128 -4 --retry 2 %h %p\n"
+        "    ProxyUseFdpass yes\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("h",),
+        ("-x", "direct", "h"),
+        ("-x", "proxy", "--idle-timeout=9", "h"),
+        ("-x", "https://p", "h"),
+        ("-x", "http://p,https://q", "h"),
+        ("-x", "http://p", "-x", "https://q", "h"),
+        ("--pac", "proxy.pac", "h"),
+        ("--profile", "work", "h"),
+    ],
+    ids=" ".join,
+)
+def test_no_socket_is_passed_where_that_may_not_work(words):
+    """Without -x the environment decides later what kind of proxy it is."""
+    assert "assword" not in text(*words)
+    assert "dpass" not in text(*words)
+
+
+def test_paths_are_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert f" --proxy-auth-file {tmp_path}/f %h %p\n" in text("--proxy-auth-file", "f", "h")
+
+
+def test_a_url_is_no_path():
+    assert " --pac http://wpad/wpad.dat " in text("--pac", "http://wpad/wpad.dat", "host")
+
+
+def test_a_url_stays_one():
+    assert " --pac http://wpad/proxy.pac %h %p\n" in text("--pac", "http://wpad/proxy.pac", "h")
+
+
+@pytest.mark.peer("ssh", "sshd", "ssh-keygen")
+def test_a_socket_that_leads_through_socks(server: Sshd, tmp_path: Path) -> None:
+    with Forward("-x", "direct", "-D", "0") as proxy:
+        block = printed("-x", f"socks5://127.0.0.1:{proxy.port}", HOST)
+        assert "ProxyUseFdpass yes" in block
+        settings = tmp_path / "config"
+        settings.write_text(block + server.settings.read_text())
+        command = [path_of("ssh"), "-F", str(settings), HOST, "echo through"]
+        env = environment({"SHELL": "/bin/sh"})
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
+
+
+def test_the_program_is_this_one(monkeypatch, tmp_path):
+    link = tmp_path / "tunnelctl"
+    link.symlink_to(SCRIPT)
+    monkeypatch.setattr(sys, "argv", [str(link)])
+    assert program() == [str(link)], "a link is kept: what it leads to may move"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/tunnelctl/__main__.py"])
+    assert program() == [SCRIPT]
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert program() == ["/nowhere/python", "-m", "tunnelctl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ((), "missing argument HOST"),
+        (("a b",), "a host or a pattern such as"),
+        (('a"b',), "a host or a pattern such as"),
+        (("a\nb",), "a host or a pattern such as"),
+        (("#",), "a host or a pattern such as"),
+        (("-x", "http://u:swordfish@p", "h"), "the URL has a password"),
+        (("-x", "a", "-x", "u:swordfish@p", "h"), "the URL has a password"),
+        (("-x", "http://a,http://u:swordfish@b", "h"), "the URL has a password"),
+        (("--pac", "http://u:swordfish@a/proxy.pac", "h"), "the URL has a password"),
+        (("--proxy-user", "u:swordfish", "h"), "--proxy-user has a password"),
+        (("--header", "Cookie: swordfish", "h"), "the field Cookie is a secret"),
+        (("--header", "proxy-authorization: Basic swordfish", "h"), "the field proxy-authorization is a secret"),
+        (("-x", "ftp://p", "h"), "ftp:// is not supported"),
+        (("--timeout", "x", "h"), "`x` is not a number"),
+        (("--proxy-password-file", "/a\nb", "h"), "a path or a value has a line break"),
+        (("--password-command", "a\rb", "h"), "a path or a value has a line break"),
+    ],
+)
+def test_what_is_refused(words, cause):
+    with pytest.raises(UsageProblem, match=cause) as caught:
+        text(*words)
+    assert "swordfish" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"), [("a", "a"), ("a b", "'a b'"), ("", "''"), ("\\", '"\\\\"'), ("a\\b c", """a"\\\\"'b c'""")]
+)
+def test_quoting(word, quoted):
+    assert quote(word) == quoted

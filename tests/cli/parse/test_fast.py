@@ -1,0 +1,160 @@
+"""The direct parser: it accepts what is plain, steps aside for the rest, and never disagrees with Typer."""
+
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunnelctl.cli.parse.fast import expand_short_form, parse_connect
+from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.cli.parse.values import connect_options
+from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.proto.address import Address
+
+# All but the one that needs a file to choose from: tests/cli/parse/test_settings.py has both parsers with it.
+FLAGS = [flag for flag in flags_of("connect") if flag.name != "profile"]
+
+
+def directly(argv: list[str]) -> ConnectOptions | None:
+    line = parse_connect(argv, {})
+    return None if line is None else line.options
+
+
+def typer_says(argv: list[str]) -> ConnectOptions:
+    call = parse(argv)
+    assert call.command == "connect"
+    return connect_options(call.pairs, call.words)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("connect host 22", {}),
+        ("connect host:22", {}),
+        ("connect -x http://127.0.0.1:3128 host 22", {"proxy": ("http://127.0.0.1:3128",)}),
+        ("connect host 22 --proxy=http://a:1 --proxy http://b:2", {"proxy": ("http://a:1", "http://b:2")}),
+        ("connect host -4 22 -vv --json", {"family": 4, "verbose": 2, "json": True}),
+        ("connect -v -v -v host 22", {"verbose": 3}),
+        ("connect -q -6 host 22", {"quiet": True, "family": 6}),
+        ("connect --timeout 0.5 --retry=3 host 22", {"timeout": 0.5, "retry": 3}),
+        ("connect --header 'A: b=c' host 22", {"header": ("A: b=c",)}),
+        ("connect --header=A:=b host 22", {"header": ("A:=b",)}),
+        ("connect --fdpass --proxy-user=- host 22", {"fdpass": True, "proxy_user": "-"}),
+    ],
+)
+def test_plain_lines_are_read_directly_and_as_typer_reads_them(line, changed):
+    argv = shlex.split(line)
+    expected = ConnectOptions(Address("host", 22))._replace(**changed)
+    assert directly(argv) == expected
+    assert typer_says(argv) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "serve", "--help", "connect", "connect --help", "connect -h host 22", "connect host", "connect host 22 x",
+        "connect -xhttp://p host 22", "connect -4v host 22", "connect -- host 22", "connect --nope host 22",
+        "connect --timeout host 22", "connect --timeout nan host 22", "connect --timeout -1 host 22", "connect --timeout= host 22",
+        "connect host 22 --proxy", "connect host 22 --proxy ''", "connect --proxy-user -x host 22", "connect --json=1 host 22",
+        "connect -x=http://p host 22", "connect -4 -6 host 22", "connect -v -q host 22", "connect - 22", "connect host 0",
+        "connect --header 'a\x1b' host 22", "connect 'a\tb' 22", "connect --proxy-user=\udcff host 22", "connect -vvv host 22",
+    ],
+)  # fmt: skip
+def test_anything_else_is_left_to_typer(line):
+    assert directly(shlex.split(line)) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expanded"),
+    [
+        ("host 22", "connect host 22"),
+        ("::1 22", "connect ::1 22"),
+        ("host 99999", "connect host 99999"),
+        ("connect 22", "connect 22"),
+        ("serve 22", "serve 22"),
+        ("completion 22", "completion 22"),
+        ("host ssh", "host ssh"),
+        ("host", "host"),
+        ("host 22 x", "host 22 x"),
+        ("-x 22", "-x 22"),
+        ("", ""),
+    ],
+)
+def test_the_short_form_is_two_words_the_second_a_number(line, expanded):
+    assert expand_short_form(line.split()) == expanded.split()
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 10**9 - 1).map(str),
+    st.decimals(0, 999, places=3).map(str),
+    st.sampled_from(["nan", "inf", "-1", "+1", "1e3", "1_0", "", " 1", "٣", "1.", "9" * 400]),
+)
+TEXTS = st.one_of(
+    st.text(max_size=8), st.sampled_from(["http://p:1", "direct", "A: b", "x=y", "-", "--", "-v", "--json", "\udcff", "\x1b"])
+)
+WORDS = st.one_of(st.sampled_from(["host", "22", "host:22", "[::1]:22", "::1", "connect", "0", "-", "--", ""]), st.text(max_size=5))
+
+
+def values(flag: Flag) -> st.SearchStrategy[str]:
+    if flag.kind == CHOICE:
+        return st.one_of(st.sampled_from(flag.choices), TEXTS)
+    return NUMBERS if flag.kind in (SECONDS, COUNT) else TEXTS
+
+
+def spelled(flag: Flag) -> st.SearchStrategy[list[str]]:
+    """Every way to write a flag, good or bad."""
+    bare = st.sampled_from(flag.spellings).map(lambda s: [s])
+    attached = st.tuples(st.sampled_from(flag.spellings), st.sampled_from(["", "="]), values(flag)).map(lambda t: ["".join(t)])
+    apart = st.tuples(st.sampled_from(flag.spellings), values(flag)).map(list)
+    return st.one_of(bare, attached, apart)
+
+
+ANYTHING = st.one_of(
+    st.sampled_from(FLAGS).flatmap(spelled),
+    WORDS.map(lambda w: [w]),
+    st.sampled_from([["-vv"], ["-4v"], ["-h"], ["--nope"], ["-vx", "a"]]),
+)
+
+
+@given(st.lists(ANYTHING, max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_what_the_direct_parser_accepts_typer_reads_alike(parts):
+    argv = ["connect", *(word for part in parts for word in part)]
+    direct = directly(argv)
+    if direct is not None:
+        assert typer_says(argv) == direct
+
+
+def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
+    """The plainly valid ways to write a flag."""
+    if not flag.takes_value:
+        return st.sampled_from([[s] for s in flag.spellings] + ([["-vv"]] if flag.kind == LEVEL else []))
+    if flag.kind in (SECONDS, COUNT):
+        texts = st.integers(0, 10**9 - 1).map(str)
+    elif flag.kind == CHOICE:
+        texts = st.sampled_from(flag.choices)
+    else:
+        texts = st.text(min_size=1, max_size=8).filter(lambda t: t.isprintable() and t[0] != "-")
+    apart = st.tuples(st.sampled_from(flag.spellings), texts).map(list)
+    return st.one_of(apart, texts.map(lambda t: [f"--{flag.name}={t}"]))
+
+
+# Flags that contradict each other are left out, and those that want another, so that every such line must be accepted.
+HARMFUL = ("-6", "-q", "--progress", "--tls-name", "--tls-cacert", "--tls-alpn")
+HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in HARMFUL]
+
+
+@given(st.lists(st.sampled_from(HARMLESS).flatmap(plain), max_size=6), st.sampled_from([["host", "22"], ["host:22"]]), st.data())
+@settings(max_examples=200, deadline=None)
+def test_plainly_valid_lines_are_accepted(parts, words, data):
+    shuffled = data.draw(st.permutations([*parts, words]))
+    argv = ["connect", *(word for part in shuffled for word in part)]
+    direct = directly(argv)
+    assert direct is not None
+    assert direct == typer_says(argv)
+
+
+def test_switches_have_no_other_kinds():
+    assert {flag.kind for flag in FLAGS if not flag.takes_value} == {SWITCH, LEVEL}

@@ -1,0 +1,189 @@
+"""What Typer makes of a line: calls, help, and usage errors in our words."""
+
+import os
+
+import pytest
+import typer
+
+from tunnelctl import __version__
+from tunnelctl.cli.parse.typer_app import HABITS, build, parse
+from tunnelctl.cli.render.help import command_help, program_help
+from tunnelctl.cli.spec.commands import COMMANDS
+from tunnelctl.cli.spec.flags import flags_of
+from tunnelctl.errors import UsageProblem
+
+SECRET = "swordfish"
+NAMED = "with flags the command has its name: tunnelctl connect"
+
+
+def problem(*argv: str) -> UsageProblem:
+    with pytest.raises(UsageProblem) as caught:
+        parse(list(argv))
+    return caught.value
+
+
+@pytest.mark.parametrize("form", [["-x", "u"], ["-xu"], ["--proxy", "u"], ["--proxy=u"]])
+def test_forms_of_a_value(form):
+    call = parse(["connect", *form, "host", "22"])
+    assert [(flag.name, text) for flag, text in call.pairs] == [("proxy", "u")]
+    assert call.words == ["host", "22"]
+
+
+def test_grouped_letters_and_counts():
+    call = parse(["connect", "-v4v", "--verbose", "host", "22"])
+    assert sorted(flag.spellings[0] for flag, _ in call.pairs) == ["-4", "-v", "-v", "-v"]
+
+
+def test_words_after_two_dashes_are_words():
+    assert parse(["connect", "-v", "--", "-x", "22"]).words == ["-x", "22"]
+
+
+@pytest.mark.parametrize("name", [c.name for c in COMMANDS])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_of_a_command(name, flag):
+    assert parse([name, flag]).text == command_help(name)
+    assert parse([name, flag, "--json"] if name == "serve" else [name, flag]).command == "print"
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_of_the_program(flag):
+    assert parse([flag]).text == program_help()
+
+
+def test_version():
+    assert parse(["--version"]).text == f"tunnelctl {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "hint"),
+    [
+        ("connect --quie h 22", "connect: unknown flag --quie", "did you mean --quiet?"),
+        ("connect --nonsense", "connect: unknown flag --nonsense", "tunnelctl connect --help"),
+        ("connect -Z h 22", "connect: unknown flag -Z", "tunnelctl connect --help"),
+        ("connect --allow x h 22", "connect: unknown flag --allow", "--allow is a flag of check-policy and serve"),
+        ("serve --retry 3", "serve: unknown flag --retry", "--retry is a flag of connect and forward and run and ssh-config"),
+        ("-x u h 22", "wrong use: unknown flag -x", "-x comes after the command: tunnelctl connect -x …"),
+        ("--nope", "wrong use: unknown flag --nope", "tunnelctl --help"),
+        ("connect h 22 -x", "--proxy: the value is missing", "tunnelctl connect --help"),
+        ("connect h 22 --proxy", "--proxy: the value is missing", "tunnelctl connect --help"),
+        ("connect h 22 --json=1", "--json: takes no value", "tunnelctl connect --help"),
+        ("conect h 22", "wrong use: unknown command `conect`", "did you mean connect?"),
+        ("xyzzy", "wrong use: unknown command `xyzzy`", "tunnelctl --help"),
+        ("host:22", "wrong use: unknown command `host:22`", "tunnelctl connect host:22"),
+        ("serv 1 -x u", "wrong use: unknown command `serv`", f"{NAMED} serv 1 …"),  # a number follows: a host, not a slip
+        ("serv --json", "wrong use: unknown command `serv`", "did you mean serve?"),
+        ("version", "wrong use: unknown command `version`", "tunnelctl --version"),
+        ("connect --version", "connect: unknown flag --version", "tunnelctl --version"),
+        ("serve -V", "serve: unknown flag -V", "tunnelctl --version"),
+        ("a b c", "wrong use: unknown command `a`", "tunnelctl --help"),
+    ],
+)
+def test_usage_errors(line, text, hint):
+    error = problem(*line.split())
+    assert (str(error), error.hint) == (text, hint)
+    assert error.status == 2
+
+
+def test_no_abbreviations():
+    """A script that uses one would break when a flag is added."""
+    assert "unknown flag --time" in str(problem("connect", "--time", "3", "h", "22"))
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("h 22 -x p:1", "h 22"),
+        ("h 22 --proxy=p:1", "h 22"),
+        ("h -x p:1 22", "h"),
+        ("h 22 -w 5", "h 22"),
+        ("::1 22 -v", "::1 22"),
+        ("h:22 -x p:1", "h:22"),
+    ],
+)
+def test_the_short_form_with_flags_is_told_its_command(line, command):
+    assert problem(*line.split()).hint == f"{NAMED} {command} …"
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("connect -w 5 h 22", "--timeout SECONDS"),
+        ("connect -w5 h 22", "--timeout SECONDS"),
+        ("-w 5 h 22", "--timeout SECONDS"),
+        ("connect -P alice h 22", "--proxy-user NAME"),
+        ("connect -H p:3128 h 22", "-x URL"),
+        ("connect -H p:3128 h 22", "--header 'NAME: VALUE'"),
+        ("connect -p 22 h", "tunnelctl connect HOST PORT"),
+        ("connect -p p:3128 h:22", "-x URL"),
+        ("connect --port 22 h", "tunnelctl connect HOST PORT"),
+        ("serve -p 8080", "--listen 127.0.0.1:PORT"),
+        ("serve --port=8080", "--listen 127.0.0.1:PORT"),
+        ("serve -l 8080", "--listen 127.0.0.1:PORT"),
+    ],
+)
+def test_what_fingers_type_from_habit_is_answered_with_ours(line, named):
+    assert named in problem(*line.split()).hint
+
+
+def test_habits_are_no_flags_of_ours():
+    """A flag that we take is never complained about, so its hint would be dead."""
+    for command, habits in HABITS.items():
+        assert not habits.keys() & {s for flag in flags_of(command) for s in flag.spellings}
+
+
+@pytest.mark.parametrize("line", ["connect -X connect -x p:3128 h 22", "-X connect -x p:3128 h 22", "-X 5 -x p:1 h 22"])
+def test_a_user_of_nc_is_told(line):
+    assert problem(*line.split()).hint.endswith("tunnelctl connect -x http://PROXY:PORT HOST PORT")
+
+
+def test_a_user_of_corkscrew_is_told():
+    error = problem("proxy", "8080", "host", "22", "~/.auth")
+    assert error.hint == "in place of corkscrew: tunnelctl connect -x http://proxy:8080 --proxy-auth-file ~/.auth host 22"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [f"http://u:{SECRET}@h:1", "host", "22"],
+        [f"u:{SECRET}@h", "22", "-x", f"http://u:{SECRET}@h:1"],
+        ["h", "22", "-x", f"http://u:{SECRET}@h:1"],
+        ["connect", f"-Pu:{SECRET}", "h", "22"],
+        ["connect", f"--prox=http://u:{SECRET}@h:1", "h", "22"],
+        ["connect", f"--json=http://u:{SECRET}@h:1", "h", "22"],
+        [f"--proxy=http://u:{SECRET}@h:1"],
+        [f"-x=http://u:{SECRET}@h:1", "h", "22"],
+        ["connect", f"-Zhttp://u:{SECRET}@h:1", "h", "22"],
+    ],
+)
+def test_secrets_are_not_echoed(argv):
+    error = problem(*argv)
+    assert SECRET not in f"{error} {error.hint} {error.detail}"
+
+
+def test_a_file_name_that_is_no_utf8_arrives_as_it_is():
+    name = os.fsdecode(b"\xff")
+    ((_, text),) = parse(["connect", "--proxy-auth-file", name, "h", "22"]).pairs
+    assert text == name
+
+
+def test_the_environment_cannot_start_typers_completion(monkeypatch):
+    monkeypatch.setenv("_TUNNELCTL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "tunnelctl ")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert parse(["connect", "h", "22"]).command == "connect"
+
+
+def test_typer_still_has_the_shape_that_we_read():
+    """A new Typer that renames these would silently change messages: see explain()."""
+    command = typer.main.get_command(build(lambda call: None))
+    with pytest.raises(typer.TyperException) as caught:
+        command.main(["connect", "--quie"], standalone_mode=False, complete_var="")
+    assert caught.value.option_name == "--quie"
+    assert list(caught.value.possibilities) == ["--quiet"]
+
+
+def test_typer_declares_just_our_flags():
+    command = typer.main.get_command(build(lambda call: None))
+    for name, sub in command.commands.items():
+        declared = {s for param in sub.params for s in (*param.opts, *param.secondary_opts)} - {"words"}
+        assert declared == {s for flag in flags_of(name) for s in flag.spellings}

@@ -1,0 +1,569 @@
+"""Logging in to a proxy: what is shown to it, when, on which connection, and what is remembered."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET, Recorder
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tunnelctl.client.auth import negotiate
+from tunnelctl.client.auth.credentials import Secret
+from tunnelctl.client.auth.exchange import (
+    ANY,
+    BASIC,
+    BEARER,
+    DIGEST,
+    FIRST_STEP,
+    MISSING,
+    MISSING_LATER,
+    MOST_LEGS,
+    NEGOTIATE,
+    NO_CHALLENGE,
+    NO_SCHEME,
+    NTLM,
+    ONLY_BASIC,
+    OTHER_SCHEME,
+    TOKEN_WANTED,
+    UNKNOWN,
+    Login,
+)
+from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.client.upstream.error_response import NO_LOGIN
+from tunnelctl.engine.kernel import run
+from tunnelctl.errors import AuthenticationFailed, TunnelctlError
+from tunnelctl.packages import install_command
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.auth.basic import encode_basic
+from tunnelctl.status import ExitStatus
+
+USER = Secret("anna", CANARY)
+TOKEN = Secret(None, "token68")
+RIGHT = encode_basic("anna", CANARY)
+BASIC_OFFER = 'Basic realm="x"'
+NONCE = 'Digest realm="x", nonce="{}", qop="auth", algorithm=SHA-256'
+
+Answer = Callable[[str, int], str]
+
+
+def refusal(*challenges: str, fields: str = "", body: bytes = b"") -> bytes:
+    offers = "".join(f"Proxy-Authenticate: {challenge}\r\n" for challenge in challenges)
+    head = f"HTTP/1.1 407 Login\r\n{offers}{fields}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def login_to(proxy: ScriptedServer, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> Login:
+    """A login with credentials that the user has given, if there are any."""
+
+    async def find() -> Secret | None:
+        return secret
+
+    return Login(Address(proxy.host, proxy.port), scheme, find, **{"given": secret is not None, **others})
+
+
+def opened(proxy: ScriptedServer, login: Login | None, times: int = 1) -> Recorder:
+    """Opens tunnels one after the other."""
+    trace = Recorder()
+
+    async def main() -> None:
+        for _ in range(times):
+            tunnel = await open_tunnel(Way(TARGET, (Hop(Address(proxy.host, proxy.port), login=login),), timeout=10), trace)
+            tunnel.stream.close()
+
+    run(main)
+    return trace
+
+
+def failed(proxy: ScriptedServer, login: Login | None) -> TunnelctlError:
+    with pytest.raises(TunnelctlError) as caught:
+        opened(proxy, login)
+    assert CANARY not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
+    return caught.value
+
+
+class Asking:
+    """A proxy that wants a login. `judge` is given the value of Proxy-Authorization and says what to answer; b"" leaves."""
+
+    def __init__(self, judge: Callable[[str], bytes], keeps: bool = False) -> None:
+        self.values: list[str] = []
+        self.connections = 0
+
+        def script(peer: Conversation) -> None:
+            self.connections += 1
+            while True:
+                peer.head = b""
+                try:
+                    head = peer.read_head().decode()
+                except (AssertionError, ConnectionError):  # the client left, which is its right between two requests
+                    return
+                value = next((line[21:] for line in head.split("\r\n") if line.startswith("Proxy-Authorization: ")), "")
+                self.values.append(value)
+                answer = judge(value)
+                try:
+                    peer.send(answer)
+                except ConnectionError:  # it has seen enough of a long page
+                    return
+                if answer.startswith(b"HTTP/1.1 2") or not keeps:
+                    peer.end_output()
+                    peer.wait_gone()
+                    return
+
+        self.server = ScriptedServer(script)
+
+    def __enter__(self) -> "Asking":
+        self.server.__enter__()
+        self.address = Address(self.server.host, self.server.port)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.server.__exit__(*failure)  # type: ignore[arg-type]
+
+    def login(self, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> Login:
+        return login_to(self.server, scheme, secret, **others)
+
+    def open(self, login: Login | None, times: int = 1) -> Recorder:
+        return opened(self.server, login, times)
+
+    def fails(self, login: Login | None) -> TunnelctlError:
+        return failed(self.server, login)
+
+
+def wants(value: str, *challenges: str) -> Callable[[str], bytes]:
+    return lambda given: ESTABLISHED if given == value else refusal(*challenges)
+
+
+# --- when
+
+
+def test_nothing_is_shown_to_a_proxy_that_does_not_ask() -> None:
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        proxy.open(proxy.login())
+    assert proxy.values == [""]
+
+
+def test_asked_it_is_shown_on_a_new_connection() -> None:
+    with Asking(wants(RIGHT, BASIC_OFFER), keeps=True) as proxy:
+        trace = proxy.open(proxy.login())
+    assert proxy.values == ["", RIGHT]
+    assert proxy.connections == 2
+    assert trace.names == ["lookup", "dial", "connected", "request", "response"] * 2
+    assert CANARY not in str(trace.events)
+    assert RIGHT[6:] not in str(trace.events)
+
+
+@pytest.mark.parametrize(("scheme", "secret", "value"), [(BASIC, USER, RIGHT), (BEARER, TOKEN, "Bearer token68")])
+def test_a_scheme_that_is_named_is_shown_at_once(scheme: str, secret: Secret, value: str) -> None:
+    with Asking(wants(value, BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login(scheme, secret))
+    assert proxy.values == [value]
+
+
+def test_what_was_accepted_is_remembered() -> None:
+    with Asking(wants(RIGHT, BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login(), times=3)
+    assert proxy.values == ["", RIGHT, RIGHT, RIGHT]
+
+
+def test_what_is_remembered_may_go_out_of_date() -> None:
+    """The proxy wants another scheme by now: what it said first is forgotten."""
+    offers = [(RIGHT, BASIC_OFFER), ("Bearer x", BASIC_OFFER)]
+
+    def judge(value: str) -> bytes:
+        if value.startswith("Digest"):
+            return ESTABLISHED
+        if len(proxy.values) > 2:
+            return refusal(NONCE.format("n"))
+        return wants(*offers[0])(value)
+
+    with Asking(judge) as proxy:
+        proxy.open(proxy.login(), times=2)
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "Basic", "Basic", "Digest"]
+
+
+# --- what
+
+
+def test_the_strongest_of_what_is_offered_in_one_line() -> None:
+    offers = f'Foo, {BASIC_OFFER}, Bearer realm="b", {NONCE.format("n1")}, {NONCE.format("n2").replace("-256", "-1")}, Bar a=b'
+    with Asking(lambda value: ESTABLISHED if value else refusal(offers)) as proxy:
+        proxy.open(proxy.login())
+    assert proxy.values[1].startswith("Digest ")
+    assert 'nonce="n1"' in proxy.values[1]
+
+
+def test_only_the_scheme_that_is_named() -> None:
+    with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
+        error = proxy.fails(proxy.login(BEARER, USER._replace(user=None, password="a b")))
+    assert proxy.values == []
+    assert error.status is ExitStatus.AUTHENTICATION
+
+
+def test_digest_counts_the_uses_of_a_nonce() -> None:
+    with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
+        proxy.open(proxy.login(DIGEST), times=3)
+    assert [value.partition("nc=")[2][:8] for value in proxy.values] == ["", "00000001", "00000002", "00000003"]
+
+
+def test_a_nonce_that_went_stale_is_replaced() -> None:
+    """One that changes with each answer: what was computed for the last one is too old, and the password is not wrong."""
+    seen: list[str] = []
+
+    def judge(value: str) -> bytes:
+        seen.append(value)
+        if 'nonce="n2"' in value:
+            return ESTABLISHED
+        return refusal(NONCE.format(f"n{len(seen)}") + (", stale=TRUE" if value else ""))
+
+    with Asking(judge) as proxy:
+        proxy.open(proxy.login())
+    assert len(seen) == 3
+
+
+def test_a_proxy_that_has_forgotten_its_nonces_is_no_wrong_password() -> None:
+    """It was started anew, and does not call what it has never given out stale."""
+    restarted = False
+
+    def judge(value: str) -> bytes:
+        nonce = "second" if restarted else "first"
+        return ESTABLISHED if f'nonce="{nonce}"' in value else refusal(NONCE.format(nonce))
+
+    with Asking(judge) as proxy:
+        login = proxy.login()
+        proxy.open(login)
+        restarted = True
+        proxy.open(login)
+    assert [value.partition('nonce="')[2].partition('"')[0] for value in proxy.values] == ["", "first", "first", "second"]
+
+
+def test_a_proxy_that_never_has_enough() -> None:
+    def judge(value: str) -> bytes:
+        return refusal(NONCE.format(f"n{len(proxy.values)}") + ", stale=true")
+
+    with Asking(judge) as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.status is ExitStatus.AUTHENTICATION
+    assert len(proxy.values) == MOST_LEGS + 1
+
+
+@pytest.mark.parametrize("offer", [BASIC_OFFER, NONCE.format("n")])
+def test_a_wrong_password_is_sent_once(offer: str) -> None:
+    with Asking(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
+        error = proxy.fails(proxy.login())
+    assert isinstance(error, AuthenticationFailed)
+    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert len(proxy.values) == 2
+
+
+def test_without_credentials_the_refusal_says_what_is_missing() -> None:
+    with Asking(lambda _: refusal(BASIC_OFFER)) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+    assert error.cause.startswith("407")
+    assert "--proxy-user" in error.hint
+    assert proxy.values == [""]
+
+
+def test_a_scheme_that_is_named_and_nothing_to_say() -> None:
+    """Another proxy of a chain may be meant."""
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        proxy.open(proxy.login(BASIC, None))
+    assert proxy.values == [""]
+
+
+# --- schemes that log in a connection
+
+
+def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: object) -> Asking:
+    """A proxy whose legs are plain text. second: what it says to the first one."""
+
+    def judge(value: str) -> bytes:
+        if not value:
+            return refusal("NTLM", **answer)  # type: ignore[arg-type]
+        if value == f"NTLM {base64.b64encode(first).decode()}":
+            return refusal(f"NTLM {base64.b64encode(b'two').decode()}", **answer)  # type: ignore[arg-type]
+        return ESTABLISHED if second and value == f"NTLM {base64.b64encode(second).decode()}" else refusal("NTLM")
+
+    return Asking(judge, keeps)
+
+
+class Context:
+    """In the place of pyspnego's: tokens that can be read."""
+
+    complete = False
+
+    def step(self, token: bytes | None = None) -> bytes:
+        self.complete = token is not None
+        return b"three" if token == b"two" else b"one"
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[Context]:
+    made: list[Context] = []
+
+    def new(self: object) -> Context:
+        made.append(Context())
+        return made[-1]
+
+    monkeypatch.setattr(negotiate._Bound, "_new_context", new)
+    return made
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize("size", [0, 100, 5 << 20])
+def test_the_legs_go_on_one_connection_whatever_lies_between(size: int) -> None:
+    with ntlm(b"one", second=b"three", body=bytes(size)) as proxy:
+        proxy.open(proxy.login())
+    assert [base64.b64decode(value[5:]) for value in proxy.values] == [b"", b"one", b"three"]
+    assert proxy.connections == 2
+
+
+@pytest.mark.usefixtures("contexts")
+def test_each_tunnel_logs_in_its_connection() -> None:
+    with ntlm(b"one", second=b"three") as proxy:
+        proxy.open(proxy.login(NTLM), times=2)
+    assert [base64.b64decode(value[5:]) for value in proxy.values] == [b"one", b"three"] * 2
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize("fields", ["Connection: close\r\n", "Proxy-Connection: Close\r\n"])
+def test_a_proxy_that_closes_between_the_legs(fields: str) -> None:
+    with ntlm(b"one", second=b"three", fields=fields) as proxy:
+        error = proxy.fails(proxy.login())
+    assert "in the middle of the login" in error.cause
+    assert error.status is ExitStatus.AUTHENTICATION
+
+
+@pytest.mark.usefixtures("contexts")
+def test_a_proxy_that_closes_between_the_legs_without_a_word() -> None:
+    """It says that the connection stays, and then it is a broken one: the same situation, and the same status."""
+
+    def script(peer: Conversation) -> None:
+        head = peer.read_head()
+        begun = base64.b64encode(b"one") in head
+        peer.send(refusal(f"NTLM {base64.b64encode(b'two').decode()}" if begun else "NTLM"))
+        if begun:
+            peer.head = b""
+            peer.read_head()
+            peer.reset()
+
+    with ScriptedServer(script) as proxy:
+        error = failed(proxy, login_to(proxy))
+    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.cause == "it closed the connection in the middle of the login, which is bound to it"
+    assert "stays open" in error.hint
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize(
+    ("scheme", "secret", "others", "asks"),
+    [
+        (ANY, USER, {}, True),
+        (NTLM, USER, {}, True),
+        (NEGOTIATE, USER, {}, True),
+        (NEGOTIATE, None, {}, True),
+        (ANY, USER, {"given": False}, False),
+        (ANY, None, {}, False),
+        (BASIC, USER, {}, False),
+        (DIGEST, USER, {}, False),
+        (BEARER, TOKEN, {}, False),
+    ],
+)
+def test_the_connection_is_to_be_kept_where_the_login_may_be_bound_to_it(
+    scheme: str, secret: Secret | None, others: dict[str, bool], asks: bool
+) -> None:
+    """The first request says so already, for one who is nothing but a proxy in front of the other may look at that."""
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        proxy.open(proxy.login(scheme, secret, **others))
+    (head,) = proxy.server.heads
+    assert (b"\r\nProxy-Connection: keep-alive\r\n" in head) == asks
+
+
+@pytest.mark.usefixtures("contexts")
+def test_every_leg_asks_to_keep_the_connection_once_and_no_other_scheme_does() -> None:
+    heads: list[bytes] = []
+
+    def script(peer: Conversation) -> None:
+        while True:
+            peer.head = b""
+            try:
+                heads.append(peer.read_head())
+            except (AssertionError, ConnectionError):
+                return
+            peer.send(refusal("Negotiate", BASIC_OFFER) if RIGHT.encode() not in heads[-1] else ESTABLISHED)
+
+    with ScriptedServer(script) as proxy:
+        opened(proxy, login_to(proxy), times=2)
+    asked = [head.count(b"Proxy-Connection: keep-alive\r\n") for head in heads]
+    assert asked == [1, 1, 0, 0], "at first, Negotiate, Basic, and Basic at once"
+
+
+def test_what_the_user_says_of_the_connection_stands() -> None:
+    with Asking(lambda _: ESTABLISHED) as proxy:
+        hop = Hop(proxy.address, (("Proxy-Connection", "close"),), login=proxy.login())
+
+        async def main() -> None:
+            (await open_tunnel(Way(TARGET, (hop,), timeout=10), Recorder())).stream.close()
+
+        run(main)
+    assert proxy.server.heads[0].count(b"Proxy-Connection") == 1
+
+
+@pytest.mark.usefixtures("contexts")
+def test_a_first_leg_that_is_refused_is_not_called_an_unknown_scheme() -> None:
+    """A proxy that takes Kerberos alone; or a load balancer before it gives each request to another one."""
+    with Asking(wants("none", "NTLM"), keeps=True) as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == NO_LOGIN[FIRST_STEP].format(offered="ntlm")
+
+
+def test_of_many_schemes_the_first_are_named() -> None:
+    with Asking(lambda _: refusal(*(f"S{number}" for number in range(300)))) as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == NO_LOGIN[UNKNOWN].format(offered="s0 or s1 or s2 or others")
+
+
+@pytest.mark.usefixtures("contexts")
+def test_the_last_leg_is_a_no() -> None:
+    with ntlm(b"one") as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert len(proxy.values) == 3
+
+
+@pytest.mark.usefixtures("contexts")
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_scheme_that_is_refused_at_its_first_word_gives_way_to_the_next(keeps: bool) -> None:
+    """Squid with Kerberos and Basic, and no ticket: Negotiate then begins with NTLM, which its helper does not know.
+
+    Each begins on a new connection, for a proxy may close the old one without saying so."""
+    with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER), keeps) as proxy:
+        proxy.open(proxy.login(), times=2)
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "Negotiate", "NTLM", "Basic", "Basic"]
+    assert proxy.connections == 5
+
+
+@pytest.mark.usefixtures("contexts")
+def test_a_last_leg_that_is_refused_is_followed_by_nothing_weaker() -> None:
+    def judge(value: str) -> bytes:
+        begun = value == f"NTLM {base64.b64encode(b'one').decode()}"
+        return refusal(f"NTLM {base64.b64encode(b'two').decode()}" if begun else "NTLM", BASIC_OFFER)
+
+    with Asking(judge, keeps=True) as proxy:
+        proxy.fails(proxy.login())
+    assert [value.partition(" ")[0] for value in proxy.values] == ["", "NTLM", "NTLM"]
+
+
+@pytest.mark.usefixtures("contexts")
+def test_not_so_where_the_user_wants_that_one() -> None:
+    with Asking(wants(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
+        error = proxy.fails(proxy.login(NEGOTIATE))
+    assert [value.partition(" ")[0] for value in proxy.values] == ["Negotiate"]
+    assert error.status is ExitStatus.AUTHENTICATION
+
+
+UNKNOWN_DIGEST = NONCE.format("n").replace("SHA-256", "X")
+
+
+@pytest.mark.parametrize(
+    ("offers", "scheme", "secret", "reason"),
+    [
+        ((), ANY, USER, NO_SCHEME),
+        ((), DIGEST, USER, NO_CHALLENGE),
+        ((), ANY, None, MISSING),
+        ((BASIC_OFFER,), ANY, None, MISSING),
+        (("Foo", "Bar"), ANY, USER, UNKNOWN),
+        (("Foo", "Bar"), ANY, None, UNKNOWN),
+        (("Foo", BASIC_OFFER), ANY, None, MISSING),
+        ((UNKNOWN_DIGEST,), ANY, USER, UNKNOWN),
+        (("Bearer realm=x",), ANY, USER, TOKEN_WANTED),
+        (("Bearer realm=x",), ANY, None, TOKEN_WANTED),
+        ((BASIC_OFFER,), DIGEST, USER, ONLY_BASIC),
+        ((BASIC_OFFER, "NTLM"), DIGEST, USER, OTHER_SCHEME),
+        (("Foo",), DIGEST, USER, UNKNOWN),
+    ],
+)
+def test_why_there_is_no_login(offers: tuple[str, ...], scheme: str, secret: Secret | None, reason: str) -> None:
+    """What the user has given is looked at; and credentials that nobody wanted were sent to nobody."""
+    with Asking(lambda _: refusal(*offers)) as proxy:
+        error = proxy.fails(proxy.login(scheme, secret))
+    offered = " or ".join(dict.fromkeys(offer.split()[0].lower() for offer in offers))
+    kind = f"this kind of {offered}" if offered == "digest" and reason == UNKNOWN else offered
+    assert error.hint == NO_LOGIN[reason].format(offered=kind, scheme=scheme)
+    assert proxy.values == [""]
+
+
+def test_credentials_in_netrc_are_at_hand_as_well() -> None:
+    with Asking(lambda _: refusal()) as proxy:
+        error = proxy.fails(proxy.login(given=False))
+    assert error.hint == NO_LOGIN[NO_SCHEME]
+
+
+@pytest.mark.parametrize("offers", [("NTLM",), (BASIC_OFFER,), ()])
+def test_a_later_proxy_has_no_flags(offers: tuple[str, ...]) -> None:
+    with Asking(lambda _: refusal(*offers)) as proxy:
+        error = proxy.fails(proxy.login(secret=None, missing=MISSING_LATER))
+    assert error.hint == NO_LOGIN[MISSING_LATER]
+    assert "--" not in error.hint
+
+
+def test_basic_that_was_sent_unasked_to_one_that_names_no_scheme_is_wrong() -> None:
+    with Asking(lambda _: refusal()) as proxy:
+        error = proxy.fails(proxy.login(BASIC))
+    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert proxy.values == [RIGHT]
+
+
+def test_401_that_names_no_scheme_for_a_server_is_no_invitation() -> None:
+    with Asking(lambda _: b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as proxy:
+        error = proxy.fails(proxy.login())
+    assert error.hint == NO_LOGIN[NO_SCHEME]
+    assert proxy.values == [""]
+
+
+def test_a_scheme_that_is_named_and_not_offered() -> None:
+    with Asking(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
+        error = proxy.fails(proxy.login(BASIC))
+    assert error.hint == "it requires digest or negotiate authentication, not basic: leave --auth out"
+
+
+def test_without_a_ticket_it_says_how_to_get_one() -> None:
+    pytest.importorskip("spnego")
+    with Asking(lambda _: refusal("Negotiate")) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+        named = proxy.fails(proxy.login(NEGOTIATE, secret=None))
+    assert error.hint == named.hint == negotiate.TICKET
+    assert named.what == f"Negotiate login to proxy {proxy.address}"
+
+
+def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: object) -> Context:
+        raise ImportError("spnego")
+
+    monkeypatch.setattr(negotiate._Bound, "_new_context", missing)
+    monkeypatch.setattr(negotiate, "_installed", lambda _: True)  # as far as can be seen without the import
+    with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER)) as proxy:
+        proxy.open(proxy.login())
+        assert proxy.values == ["", RIGHT]
+        error = proxy.fails(proxy.login(NTLM))
+        bare = proxy.fails(proxy.login(NTLM, secret=None))
+    assert error.hint == f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
+    assert bare.hint == negotiate.NO_CREDENTIALS
+
+
+def test_one_hint_says_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a user who gives a password is told only then that a package is missing too."""
+    monkeypatch.setattr(negotiate, "_installed", lambda _: False)
+    with Asking(lambda _: refusal("NTLM")) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+    needed = f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
+    assert error.hint == f"{negotiate.NO_CREDENTIALS}; {needed}"
+
+
+def test_a_ticket_is_of_no_use_without_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyspnego alone speaks NTLM."""
+    pytest.importorskip("spnego")
+    monkeypatch.setattr(negotiate, "_installed", lambda module: module == "spnego")
+    with Asking(lambda _: refusal("Negotiate")) as proxy:
+        error = proxy.fails(proxy.login(secret=None))
+    assert error.hint == f"Negotiate needs the package pyspnego: {install_command('pyspnego[kerberos]')}"

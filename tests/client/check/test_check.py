@@ -1,0 +1,655 @@
+"""`check` against proxies that are broken in the ways that people meet, each with its diagnosis, and one that works."""
+
+import json
+import socket
+import ssl
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers import certificates
+from tests.peers.program import Serve, run
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
+from tunnelctl.client.check.check import NOWHERE, Check, spread
+from tunnelctl.client.check.probe import Watch
+from tunnelctl.client.options import CheckOptions, ConnectOptions
+from tunnelctl.client.route.route import Way
+from tunnelctl.engine.kernel import run as run_engine
+from tunnelctl.engine.resolver import SocketAddress
+from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
+from tunnelctl.packages import install_command
+from tunnelctl.proto.address import Address
+
+TARGET = ("target.test", "22")
+
+Found = list[dict[str, Any]]
+
+
+def check(*words: str, target: tuple[str, ...] = TARGET, **env: str) -> tuple[int, Found]:
+    """The exit status and what was found."""
+    done = run("check", "--json", *words, *target, env=env)
+    assert done.stderr == b"", done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def only(event: str, found: Found) -> dict[str, Any]:
+    (record,) = [record for record in found if record["event"] == event]
+    return record
+
+
+def all_of(event: str, key: str, found: Found) -> list[Any]:
+    return [record[key] for record in found if record["event"] == event]
+
+
+def broken(*answers: tuple[bytes, bytes]) -> ScriptedServer:
+    """A proxy that gives the answer behind the first word that is in the request, and leaves."""
+
+    def script(peer: Conversation) -> None:
+        head = peer.read_head()
+        peer.send(next(answer for word, answer in answers if word in head))
+        peer.end_output()
+        peer.wait_gone()
+
+    return ScriptedServer(script)
+
+
+def honest(head: bytes, answer: bytes) -> bytes:
+    """What a proxy says that looks names up before it answers."""
+    return b"HTTP/1.1 502 Bad Gateway\r\n\r\n" if NOWHERE.encode() in head else answer
+
+
+# --- eight broken proxies, and more
+
+
+def test_a_login_is_wanted() -> None:
+    answer = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Foo\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n'
+    with broken((b"", answer)) as proxy:
+        status, found = check("-x", proxy.url)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "login-wanted")
+    assert "(Foo or Basic)" in finding["text"]
+    assert "--proxy-password-file" in finding["hint"]
+    assert all_of("phase", "ok", found) == [True, True, True, False]
+
+
+@pytest.fixture
+def without_spnego(tmp_path: Path) -> dict[str, str]:
+    """The environment of a Python that finds another module of that name first, one that cannot be loaded."""
+    (tmp_path / "spnego.py").write_text("raise ImportError('spnego')")
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+@pytest.mark.parametrize("scheme", ["NTLM", "Negotiate"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_login_that_a_package_is_missing_for(scheme: str, named: bool, without_spnego: dict[str, str]) -> None:
+    """One was given, so nobody is told to give one: it says what connect says."""
+    package = "pyspnego" if scheme == "NTLM" else "pyspnego[kerberos]"
+    with broken((b"", b"HTTP/1.1 407 Login\r\nProxy-Authenticate: %b\r\n\r\n" % scheme.encode())) as proxy:
+        words = ("-x", proxy.url.replace("//", "//anna:secret@"), *(["--auth", scheme.lower()] if named else []))
+        status, found = check(*words, **without_spnego)
+        told = run("connect", *words, *TARGET, env=without_spnego).stderr.decode().splitlines()[1]
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "login-failed" if named else "login-wanted")
+    assert finding["hint"] == f"{scheme} needs the package pyspnego: {install_command(package)}"
+    assert told == f"hint: {finding['hint']}"
+    assert "none was given" not in finding["text"]
+
+
+def test_a_login_is_refused() -> None:
+    with broken((b"", b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n')) as proxy:
+        status, found = check("-x", proxy.url.replace("//", "//anna:secret@"))
+    assert (status, only("finding", found)["name"]) == (77, "login-refused")
+    assert "secret" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("other", [ESTABLISHED, b"HTTP/1.1 502 Bad Gateway\r\n\r\n"], ids=["200", "502"])
+def test_a_port_is_refused(other: bytes) -> None:
+    with broken((b":443 ", other), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+        status, found = check("-x", proxy.url)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (69, "port-refused")
+    assert finding["text"] == "the proxy refuses port 22, and lets 443 pass"
+    assert proxy.heads[1].startswith(b"CONNECT target.test:443 ")
+
+
+def test_a_target_is_refused() -> None:
+    with broken((b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+        status, found = check("-x", proxy.url)
+    assert (status, only("finding", found)["name"]) == (69, "refused")
+
+
+def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "127.0.0.1"))
+
+    def script(peer: Conversation) -> None:
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True, suppress_ragged_eofs=True) as secure:
+            peer.sock = secure
+            peer.send(honest(peer.read_head(), ESTABLISHED))
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", f"http://anna:secret@{proxy.authority}")
+    assert (status, only("finding", found)["name"]) == (77, "tls-wanted")
+    assert all_of("phase", "name", found)[-1] == "proxy"
+    assert only("finding", found)["hint"] == f"its URL is https://{proxy.authority}"
+    assert not [head for head in proxy.heads if b"uthorization" in head], "no password to somebody who is not known"
+
+
+def test_tls_on_a_port_that_was_said_to_be_one_of_socks(tmp_path: Path) -> None:
+    """Three octets of greeting are no record of TLS yet, so it waits for more and says nothing at all."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "127.0.0.1"))
+
+    def script(peer: Conversation) -> None:
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+            peer.sock = secure
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--timeout", "1", "-x", f"socks5://{proxy.authority}")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (75, "tls-wanted", f"its URL is https://{proxy.authority}")
+
+
+def test_what_connect_would_warn_of(tmp_path: Path) -> None:
+    """Once each, whatever is asked besides."""
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    file.chmod(0o644)
+    login = ("--auth", "basic", "--proxy-user", "anna", "--proxy-password-file", str(file))
+    with broken((b"", b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
+        _, found = check("-x", proxy.url, "-x", "https://inner.test:1", "--proxy-insecure", *login)
+    readable, insecure = all_of("warning", "text", found)
+    assert "inner.test:1 is not checked" in insecure
+    assert str(file) in readable
+
+
+def test_no_tls_where_the_url_says_so() -> None:
+    def script(peer: Conversation) -> None:
+        if peer.hears_tls():
+            peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        else:
+            peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", f"https://anna:secret@{proxy.authority}")
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "no-tls")
+    assert finding["hint"].startswith(f"for a proxy that is meant to be without TLS, the URL is http://{proxy.authority}: ")
+    assert not [head for head in proxy.heads if b"uthorization" in head], "no password in the clear"
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+@pytest.mark.parametrize("status", [b"301 Moved", b"404 Not Found", b"421 Misdirected"])
+def test_a_proxy_that_hangs_up_is_not_said_to_be_without_tls(spoken: bool, status: bytes, tmp_path: Path) -> None:
+    """Whatever a web server on the same port says in the clear: who believed that would send a login unprotected."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "localhost"))
+
+    def script(peer: Conversation) -> None:
+        if not peer.hears_tls():
+            peer.accept_tunnel(b"HTTP/1.1 %b\r\nLocation: https://localhost/\r\nContent-Length: 0\r\n\r\n" % status)
+        elif spoken:
+            with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+                peer.sock = secure
+                peer.read_head()
+        else:
+            peer.reset()
+
+    with ScriptedServer(script) as proxy:
+        trusted = str(certificates.authority(tmp_path))
+        _, found = check("-x", f"https://localhost:{proxy.port}", "--proxy-cacert", trusted)
+    finding = only("finding", found)
+    assert finding["name"] != "no-tls"
+    assert ("http://" in finding["hint"]) <= ("others on its network can then read a login" in finding["hint"])
+
+
+# What Go's net/http answers to a request in the clear on a port for TLS.
+GO_400 = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+
+
+def tls_proxy(files: tuple[Path, Path]) -> ScriptedServer:
+    """A proxy that speaks TLS with that certificate, and says so to whoever does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+
+    def script(peer: Conversation) -> None:
+        if not peer.hears_tls():
+            peer.accept_tunnel(GO_400)
+            return
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+            peer.sock = secure
+            peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")
+
+    return ScriptedServer(script)
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """A certificate that has issued itself, and its key."""
+    chain, key = directory / "self.pem", directory / "self.key"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", *subject]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True, timeout=30)
+    return chain, key
+
+
+def bad_certificate(kind: str, directory: Path) -> tuple[tuple[Path, Path], tuple[str, ...]]:
+    """A certificate that is not accepted, with its key, and the flags that leave just that reason."""
+    trusted = ("--proxy-cacert", str(certificates.authority(directory)))
+    match kind:
+        case "self-signed":
+            return self_signed(directory), ()
+        case "unknown issuer":
+            return certificates.issue(directory, "proxy", "localhost"), ()
+        case "issuer not among those named":
+            return certificates.another_issue(directory, "proxy", "localhost"), trusted
+        case "wrong name":
+            return certificates.issue(directory, "proxy", "other.test"), trusted
+        case "expired":
+            return certificates.issue(directory, "proxy", "localhost", expired=True), trusted
+    raise AssertionError(kind)
+
+
+BAD = {
+    "self-signed": "its certificate is self-signed",
+    "unknown issuer": "its certificate was issued by an authority that is not known here",
+    "issuer not among those named": "its certificate was issued by an authority that is not known here",
+    "wrong name": "its certificate is for another name",
+    "expired": "its certificate has expired",
+}
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["serve", "as Go answers"])
+@pytest.mark.parametrize("kind", BAD)
+def test_a_certificate_that_is_not_accepted_is_no_reason_to_leave_tls_out(kind: str, ours: bool, tmp_path: Path) -> None:
+    """The same error, and the same hint, as connect has."""
+    files, flags = bad_certificate(kind, tmp_path)
+    with Serve("--tls-cert", str(files[0]), "--tls-key", str(files[1])) if ours else tls_proxy(files) as proxy:
+        words = ("-4", *flags, "-x", f"https://localhost:{proxy.port}")
+        status, found = check(*words)
+        told = run("connect", *words, *TARGET).stderr.decode().splitlines()
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (77, "not-trusted")
+    assert finding["text"].endswith(f": {BAD[kind]}")
+    assert told == [f"tunnelctl: {finding['text']}", f"hint: {finding['hint']}"]
+    assert "http://" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("url", ["https", "socks5", "socks4a"])
+def test_a_proxy_that_speaks_http_and_waits_for_the_end_of_the_line(url: str) -> None:
+    """As tinyproxy and squid do, with a greeting of TLS or of SOCKS that never has one."""
+
+    def script(peer: Conversation) -> None:
+        if peer.sock.recv(1, socket.MSG_PEEK) == b"C":
+            peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--timeout", "1", "-x", f"{url}://{proxy.authority}")
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (75, "no-tls" if url == "https" else "other-protocol")
+    assert f"URL is http://{proxy.authority}" in finding["hint"]
+
+
+def test_a_proxy_that_speaks_socks_where_the_url_says_http() -> None:
+    """It leaves, or waits for a greeting of its own."""
+
+    def script(peer: Conversation) -> None:
+        if peer.read(2)[:1] == b"\x05":
+            peer.send(b"\x05\xff")
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", proxy.url)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (75, "other-protocol")
+    assert finding["hint"] == f"its URL is socks5://{proxy.authority}"
+
+
+@pytest.mark.parametrize(
+    ("url", "answer", "scheme"),
+    [
+        ("http", b"\x05\xff", "socks5"),
+        ("socks", b"HTTP/1.1 400 Bad Request\r\n\r\n", "http"),
+        ("socks4a", b"HTTP/1.0 501 No\r\n\r\n", "http"),
+    ],
+)
+@pytest.mark.parametrize("place", ["alone", "second"])
+def test_an_answer_in_another_protocol_than_the_url_says(url: str, answer: bytes, scheme: str, place: str) -> None:
+    def script(peer: Conversation) -> None:
+        if place == "second":
+            peer.accept_tunnel()
+        peer.read(8)
+        peer.send(answer)
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        named = proxy.authority if place == "alone" else "inner.test:1080"
+        chain = ("-x", proxy.url) if place == "second" else ()
+        status, found = check(*chain, "-x", f"{url}://{named}")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (76, "other-protocol", f"its URL is {scheme}://{named}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n<html>", 69),
+        (b"HTTP/1.1 511 Network Authentication Required\r\n\r\n<html>", 69),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<!DOCTYPE html><title>Welcome", 76),
+    ],
+    ids=["302", "511", "200"],
+)
+def test_a_captive_portal(answer: bytes, status: int) -> None:
+    with broken((NOWHERE.encode(), b"HTTP/1.1 502 No\r\n\r\n"), (b"", answer)) as proxy:
+        found_status, found = check("-x", proxy.url)
+    assert (found_status, only("finding", found)["name"]) == (status, "captive-portal")
+    assert "browser" in only("finding", found)["hint"]
+
+
+def test_200_to_everything() -> None:
+    def script(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", proxy.url)
+    assert (status, only("finding", found)["name"]) == (0, "answers-everything")
+    assert proxy.heads[1].startswith(f"CONNECT {NOWHERE}:22 ".encode())
+
+
+def test_idle_tunnels_are_cut() -> None:
+    def script(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.sock.settimeout(1.0)
+        with suppress(TimeoutError):
+            peer.read()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--idle", "20", "-x", proxy.url)
+    finding, idle = only("finding", found), only("idle", found)
+    assert (status, finding["name"], idle["ok"]) == (74, "idle-cut", False)
+    assert 0.2 < idle["seconds"] < 15
+    assert "ServerAliveInterval" in finding["hint"]
+
+
+def test_silence_is_borne() -> None:
+    """A target that says something begins the silence anew."""
+
+    def script(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED + b"hello\r\n"))
+        peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--idle", "0.2", "-x", proxy.url)
+    assert (status, only("idle", found)["ok"], all_of("finding", "name", found)) == (0, True, [])
+
+
+def test_no_proxy_is_in_the_way() -> None:
+    sock, port = refusing_port()
+    with sock:
+        status, found = check(target=("127.0.0.1", str(port)), https_proxy="http://proxy.test", no_proxy="127.0.0.0/8")
+    finding = only("finding", found)
+    assert (status, finding["name"], finding["hint"]) == (75, "no-proxy", "-x URL overrules NO_PROXY")
+    assert "no_proxy has 127.0.0.0/8" in finding["text"]
+
+
+NO_VARIABLES = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "TUNNELCTL_PROXY", "http_proxy"), "")
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
+def test_only_a_variable_that_is_not_looked_at_names_a_proxy(name: str) -> None:
+    sock, port = refusing_port()
+    with sock:
+        env = {**NO_VARIABLES, name: "http://proxy.test:3128"}
+        status, found = check(target=("127.0.0.1", str(port)), **env)
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (75, "unused-proxy")
+    assert finding["hint"] == f"{name} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    assert f"({NOT_LOOKED_AT.format(name)})" in all_of("phase", "detail", found)[0]
+
+
+NOT_LOOKED_AT = "no proxy is configured: {} is set, but not looked at"
+
+
+def test_nobody_has_named_a_proxy() -> None:
+    status, found = check(target=("name.invalid", "22"), **NO_VARIABLES)
+    assert (status, only("finding", found)["name"]) == (68, "name-not-found")
+    assert only("finding", found)["hint"] == "this was without a proxy (no proxy is configured); -x URL names one"
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "status"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-a-proxy", 76),
+        (b"HTTP/1.1 504 Gateway Timeout\r\nProxy-Status: p; error=dns_error\r\n\r\n", "name-not-found", 68),
+    ],
+)
+def test_what_connect_says_is_a_finding_too(answer: bytes, name: str, status: int) -> None:
+    with broken((b"", answer)) as proxy:
+        found_status, found = check("-x", proxy.url)
+    assert (found_status, only("finding", found)["name"]) == (status, name)
+    assert only("finding", found)["hint"]
+    failure = only("failure", found)
+    assert only("finding", found)["text"] == f"{failure['what']}: {failure['cause']}"
+
+
+def test_a_proxy_that_nobody_serves() -> None:
+    sock, port = refusing_port()
+    with sock:
+        status, found = check("-x", f"127.0.0.1:{port}")
+    assert (status, only("finding", found)["name"]) == (75, "unreachable")
+    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "lookup", "tcp"]
+
+
+def test_a_target_that_leaves_at_once() -> None:
+    def script(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED))
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("-x", proxy.url)
+    assert (status, all_of("finding", "name", found)) == (0, ["target-left"])
+    assert "`tunnelctl check --tls HOST 443`" in only("finding", found)["hint"]
+    with ScriptedServer(lambda peer: None) as target:
+        _, found = check("-x", "direct", target=(target.authority,))
+    assert only("finding", found)["hint"] == "does the target let this client in?"
+
+
+def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses are those of a name that has both; ::1 has nobody at this port."""
+    found: Found = []
+
+    async def both(host: str, port: int) -> list[SocketAddress]:
+        return [resolved("::1", port), resolved("127.0.0.1", port)]
+
+    def resolved(host: str, port: int) -> SocketAddress:
+        return SocketAddress(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+
+    monkeypatch.setattr("tunnelctl.client.check.check.resolve", both)
+    with ScriptedServer(echo) as server:
+        options = CheckOptions(ConnectOptions(Address("name.test", server.port), ("direct",)))
+        checker = Check(options, {}, lambda event, **facts: found.append({"event": event, **facts}))
+        run_engine(lambda: checker._try_addresses(Way(options.connect.target, ())))
+    assert only("finding", found)["name"] == "ipv6-broken"
+    assert {record["address"]: record["ok"] for record in found if record["event"] == "address"} == {
+        "::1": False,
+        "127.0.0.1": True,
+    }
+
+
+# --- phases, by the events of a walk
+
+
+def watched(*events: tuple[str, dict[str, Any]], error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
+    """Name, seconds and success of each phase, where an event comes every second."""
+    times = iter(range(100))
+    watch = Watch(lambda: float(next(times)))
+    for event, fields in events:
+        watch(event, **fields)
+    watch.finish(error)
+    return [(phase.name, phase.seconds, phase.ok) for phase in watch.phases]
+
+
+ROUTE = ("route", {"proxies": ["http://p"], "origin": "-x"})
+LOOKUP = ("lookup", {"host": "p"})
+DIAL = ("dial", {"to": "p:80", "addresses": ["192.0.2.1"]})
+CONNECTED = ("connected", {"to": "p:80", "address": "192.0.2.1:80"})
+REQUEST = ("request", {"head": b"CONNECT h:1 HTTP/1.1\r\n\r\n"})
+TLS = ("tls", {"to": "proxy p", "version": "TLSv1.3", "cipher": "c", **dict.fromkeys(("alpn", "subject", "issuer", "expires"), "")})
+
+
+def answered(status: bytes) -> tuple[str, dict[str, Any]]:
+    return "response", {"head": b"HTTP/1.1 %s\r\n\r\n" % status, "status": int(status)}
+
+
+STOOD = [("route", 1.0, True), ("lookup", 1.0, True), ("tcp", 1.0, True)]
+UNTIL_TCP = (ROUTE, LOOKUP, DIAL, CONNECTED)
+
+
+def test_each_leg_of_a_login_is_a_phase():
+    again = (LOOKUP, DIAL, CONNECTED, REQUEST, answered(b"200"))
+    found = watched(*UNTIL_TCP, REQUEST, answered(b"407"), *again)
+    assert found == [*STOOD, ("proxy", 1.0, False), ("lookup", 1.0, True), ("tcp", 1.0, True), ("proxy", 1.0, True)]
+
+
+@pytest.mark.parametrize(
+    ("events", "name"),
+    [
+        ((ROUTE,), "lookup"),
+        ((ROUTE, LOOKUP), "lookup"),
+        ((ROUTE, LOOKUP, DIAL), "tcp"),
+        (UNTIL_TCP, "proxy"),
+        ((*UNTIL_TCP, REQUEST, answered(b"407"), LOOKUP, DIAL), "tcp"),
+    ],
+)
+def test_what_fails_is_the_phase_that_was_under_way(events, name):
+    found = watched(*events, error=Unreachable("a", "b"))
+    assert (found[-1][0], found[-1][2]) == (name, False)
+
+
+@pytest.mark.parametrize(
+    ("chain", "shown"), [(("a", "b", "c"), "a by b by c, until x"), (("a",), "a by b, until x"), ((), "a by b, until x")]
+)
+def test_who_vouches_for_a_certificate(chain, shown):
+    watch = Watch()
+    watch("tls", **{**TLS[1], "subject": "a", "issuer": "b", "expires": "x", "chain": chain})
+    assert watch.phases[0].chain == chain
+    assert watch.phases[0].detail.endswith(f"; {shown}")
+
+
+def test_tls_that_fails():
+    assert watched(*UNTIL_TCP, error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
+    assert watched(*UNTIL_TCP, TLS, REQUEST, answered(b"200"), error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
+
+
+def test_an_answer_that_is_no_is_no_further_phase():
+    assert watched(*UNTIL_TCP, REQUEST, answered(b"403"), error=Refused("a", "b")) == [*STOOD, ("proxy", 1.0, False)]
+
+
+# --- a way that works
+
+
+def greet(peer: Conversation) -> None:
+    peer.send(b"220 this target speaks first\r\n")
+    peer.wait_gone()
+
+
+def test_each_phase_and_what_the_target_says() -> None:
+    with ScriptedServer(greet) as target, Serve() as proxy:
+        status, found = check("-x", proxy.url, target=(target.host, str(target.port)))
+    assert status == 0
+    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "lookup", "tcp", "proxy"]
+    assert only("greeting", found)["head"] == "220 this target speaks first\r\n"
+    assert all_of("finding", "name", found) == []
+    assert only("verdict", found)["via"] == [f"127.0.0.1:{proxy.port}"]
+    ends = [phase["begin"] + phase["seconds"] for phase in found if phase["event"] == "phase"]
+    assert ends == sorted(ends)
+    assert ends[-1] == pytest.approx(only("verdict", found)["seconds"], abs=1e-4)
+
+
+def test_without_a_proxy() -> None:
+    with ScriptedServer(greet) as target:
+        status, found = check("-x", "direct", target=(target.authority,))
+    assert (status, only("verdict", found)["via"]) == (0, [])
+
+
+def test_where_each_setting_came_from(tmp_path: Path) -> None:
+    (tmp_path / "tunnelctl").mkdir()
+    (tmp_path / "tunnelctl/config.toml").write_text("[defaults]\ntimeout = 9\n")
+    with ScriptedServer(greet) as target:
+        words = ("-v", "-4")
+        _, found = check(*words, target=(target.authority,), TUNNELCTL_PROXY="direct", XDG_CONFIG_HOME=str(tmp_path))
+    origins = {record["name"]: record["origin"] for record in found if record["event"] == "setting"}
+    assert origins.pop("--timeout") == f"defaults, line 2 of {tmp_path}/tunnelctl/config.toml"
+    assert origins == {"--proxy": "TUNNELCTL_PROXY", "-4": "flag", "--verbose": "flag", "--json": "flag"}
+
+
+def test_waiting_until_it_works() -> None:
+    attempts = []
+
+    def script(peer: Conversation) -> None:
+        head = peer.read_head()  # the question whether it speaks TLS has none, and ends here
+        attempts.append(peer)
+        if len(attempts) == 1:
+            peer.reset()
+        else:
+            peer.send(honest(head, ESTABLISHED + b"hello\n"))
+            peer.wait_gone()
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--wait", "20", "-x", proxy.url)
+    assert (status, len(all_of("waiting", "cause", found))) == (0, 1)
+
+
+def test_a_refusal_is_not_waited_for() -> None:
+    with broken((b"", b"HTTP/1.1 407 Login\r\n\r\n")) as proxy:
+        status, found = check("--wait", "20", "-x", proxy.url)
+    assert (status, all_of("waiting", "cause", found)) == (77, [])
+
+
+def test_a_series() -> None:
+    with ScriptedServer(greet) as target:
+        _, found = check("--count", "4", "--interval", "0", "-x", "direct", target=(target.authority,))
+    record = only("series", found)
+    assert (record["count"], record["failed"], len(record["times"])) == (4, 0, 4)
+    assert 0 < record["min"] <= record["median"] <= record["p99"] <= record["max"]
+
+
+@pytest.mark.parametrize(
+    ("times", "figures"),
+    [
+        ([], (None, None, None, None)),
+        ([2.0], (2.0, 2.0, 2.0, 2.0)),
+        ([3.0, 1.0, 2.0], (1.0, 2.0, 3.0, 3.0)),
+        ([float(number) for number in range(1, 201)], (1.0, 100.0, 198.0, 200.0)),
+    ],
+)
+def test_figures(times, figures):
+    assert tuple(spread(times).values()) == figures
+
+
+# --- HTTP over it
+
+
+def web(peer: Conversation) -> None:
+    with suppress(AssertionError):  # the walk before it brings no request
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+
+
+def test_get_over_the_tunnel() -> None:
+    with ScriptedServer(web) as target, Serve() as proxy:
+        status, found = check("--get", "/path?query", "-x", proxy.url, target=(target.authority,))
+    reply = only("reply", found)
+    assert (status, reply["ok"], reply["status"], reply["size"], reply["line"]) == (0, True, 200, 5, "HTTP/1.1 200 OK")
+    assert target.heads[-1].startswith(b"GET /path?query HTTP/1.1\r\n")
+
+
+def test_get_of_something_that_is_no_web_server() -> None:
+    with ScriptedServer(lambda peer: peer.send(b"SSH-2.0-server\r\n\r\n")) as target:
+        status, found = check("--get", "/", "-x", "direct", target=(target.authority,))
+    assert (status, only("reply", found)["ok"]) == (74, False)
+    assert only("reply", found)["cause"]

@@ -1,0 +1,151 @@
+"""`check --tls` where somebody in the middle replaces the certificate, and where nobody does."""
+
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.client.check.test_check import all_of, check, only
+from tests.peers import certificates
+from tests.peers.program import Serve, run
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tunnelctl.client.check.check import NOWHERE
+from tunnelctl.proto.tls.certificate import decode, fingerprint
+from tunnelctl.proto.tls.pin import pin_of
+
+
+def tls_server(certificate: tuple[Path, Path]) -> ScriptedServer:
+    """A target that speaks TLS, and answers one request."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def script(peer: Conversation) -> None:
+        # A handshake that the client ends is what most of these are about.
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+            peer.sock = secure
+            if secure.recv(4096):
+                secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+                secure.unwrap()
+
+    return ScriptedServer(script)
+
+
+def interceptor(certificate: tuple[Path, Path]) -> ScriptedServer:
+    """A proxy that leads nowhere and plays the target itself, as one that reads along does before it connects."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def script(peer: Conversation) -> None:
+        if NOWHERE.encode() in peer.read_head():
+            peer.send(b"HTTP/1.1 502 No\r\n\r\n")
+            return
+        peer.send(ESTABLISHED)
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
+            peer.sock = secure
+            secure.recv(1)
+
+    return ScriptedServer(script)
+
+
+def der(certificate: tuple[Path, Path]) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(
+        certificate[0].read_text().partition("-----END CERTIFICATE-----\n")[0] + "-----END CERTIFICATE-----\n"
+    )
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> tuple[Path, Path]:
+    """The certificate of the target."""
+    return certificates.issue(tmp_path, "target", "127.0.0.1")
+
+
+@pytest.fixture
+def forged(tmp_path: Path) -> tuple[Path, Path]:
+    """What somebody else has issued for the same name."""
+    return certificates.another_issue(tmp_path, "forged", "127.0.0.1")
+
+
+@pytest.fixture
+def trusting(tmp_path: Path) -> list[str]:
+    return ["--tls", "--tls-cacert", str(certificates.authority(tmp_path))]
+
+
+def test_the_same_certificate_with_and_without_the_proxy(theirs, trusting):
+    with tls_server(theirs) as target, Serve() as proxy:
+        status, found = check(*trusting, "-x", proxy.url, target=(target.authority,))
+    record, expected = only("certificate", found), decode(der(theirs))
+    assert (status, all_of("finding", "name", found)) == (0, [])
+    assert (record["trusted"], record["public"], record["direct"], record["expected"]) == (True, False, "same", None)
+    assert (record["issuer"], record["expires"]) == (expected.issuer, expected.ends.isoformat())
+    assert (record["sha256"], record["pin"]) == (fingerprint(der(theirs)), pin_of(der(theirs)))
+    tls = [phase for phase in found if phase["event"] == "phase"][-1]
+    assert (tls["name"], tls["chain"]) == ("tls", ["127.0.0.1", "tunnelctl's tests"])
+
+
+def test_a_certificate_that_was_replaced_and_is_not_trusted(theirs, forged, trusting):
+    with tls_server(theirs) as target, interceptor(forged) as proxy:
+        status, found = check(*trusting, "-x", proxy.url, target=(target.authority,))
+    names = all_of("finding", "name", found)
+    assert (status, names) == (77, ["not-trusted", "intercepted"])
+    finding = [record for record in found if record["event"] == "finding"][1]
+    assert "somebody in the middle has replaced the certificate" in finding["text"]
+    assert "another company" in finding["text"]
+    assert (only("certificate", found)["trusted"], only("certificate", found)["direct"]) == (False, "other")
+
+
+def test_a_certificate_that_was_replaced_by_an_authority_of_this_machine(theirs, forged, tmp_path):
+    """As a company does: connect is content, and so is every browser there."""
+    authority = certificates.another_authority(tmp_path)[0]
+    with tls_server(theirs) as target, interceptor(forged) as proxy:
+        words = ("--tls", "--tls-cacert", str(authority), "-x", proxy.url)
+        status, found = check(*words, target=(target.authority,))
+    assert (status, only("finding", found)["name"]) == (77, "intercepted")
+    assert (only("certificate", found)["trusted"], only("certificate", found)["public"]) == (True, False)
+
+
+def test_nobody_can_tell_without_a_way_past_the_proxy(forged, tmp_path):
+    authority = certificates.another_authority(tmp_path)[0]
+    with interceptor(forged) as proxy:
+        status, found = check("--tls", "--tls-cacert", str(authority), "-x", proxy.url, target=("127.0.0.1", "1"))
+    assert (status, only("finding", found)["name"]) == (0, "private-issuer")
+    assert only("certificate", found)["direct"] == "unknown"
+
+
+@pytest.mark.parametrize("form", [fingerprint, lambda data: fingerprint(data).upper(), pin_of], ids=["hex", "HEX", "pin"])
+def test_the_expected_certificate(theirs, trusting, form):
+    with tls_server(theirs) as target, Serve() as proxy:
+        status, found = check(*trusting, "--expect", form(der(theirs)), "-x", proxy.url, target=(target.authority,))
+    assert (status, only("certificate", found)["expected"], all_of("finding", "name", found)) == (0, True, [])
+
+
+def test_another_certificate_than_the_expected_one(theirs, forged, trusting):
+    with tls_server(theirs) as target, Serve() as proxy:
+        status, found = check(*trusting, "--expect", fingerprint(der(forged)), "-x", proxy.url, target=(target.authority,))
+    assert (status, only("finding", found)["name"]) == (77, "unexpected-certificate")
+
+
+def test_get_by_https_over_the_tunnel(theirs, trusting):
+    with tls_server(theirs) as target, Serve() as proxy:
+        status, found = check(*trusting, "--get", "/", "-x", proxy.url, target=(target.authority,))
+    assert (status, only("reply", found)["status"]) == (0, 200)
+
+
+def test_get_of_a_server_that_has_another_name(tmp_path):
+    words = ["--tls", "--tls-cacert", str(certificates.authority(tmp_path)), "--tls-name", "name.example"]
+    with tls_server(certificates.issue(tmp_path, "named", "name.example")) as target, Serve() as proxy:
+        status, found = check(*words, "--get", "/", "-x", proxy.url, target=(target.authority,))
+    assert (status, only("reply", found)["status"]) == (0, 200)
+
+
+def test_what_get_wants():
+    done = run("check", "--get", "page", "host", "80")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, b"tunnelctl: --get 'page': it is not a path")
+
+
+def test_what_expect_wants():
+    done = run("check", "--expect", "00", "host", "22")
+    assert (done.returncode, done.stderr) == (2, b"tunnelctl: --expect: there is no TLS to the target\nhint: add --tls\n")
+    done = run("check", "--tls", "--expect", "00", "host", "22")
+    assert done.returncode == 2
+    assert b"not a SHA-256" in done.stderr

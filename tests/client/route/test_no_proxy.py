@@ -1,0 +1,277 @@
+"""NO_PROXY: each form of an entry, and what is no entry at all."""
+
+import fnmatch
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunnelctl.client.route.no_proxy import exempting_entry, matches_pattern, unusable_entries
+from tunnelctl.proto.address import Address, parse_authority
+
+ROOT = Path(__file__).parents[3]
+
+
+def exempt(target: str, no_proxy: str) -> bool:
+    return bool(exempting_entry(parse_authority(target), no_proxy))
+
+
+@pytest.mark.parametrize(
+    ("target", "entry"),
+    [
+        ("example.com:22", "example.com"),
+        ("example.com:22", "EXAMPLE.com"),
+        ("EXAMPLE.COM:22", "example.com"),
+        ("example.com.:22", "example.com"),
+        ("example.com:22", "example.com."),
+        ("www.example.com:22", "example.com"),
+        ("a.b.example.com:22", "example.com"),
+        ("www.example.com:22", ".example.com"),
+        ("www.example.com:22", "*.example.com"),
+        ("example.com:22", ".example.com"),
+        ("bücher.example:22", "xn--bcher-kva.example"),
+        ("xn--bcher-kva.example:22", "BÜCHER.example"),
+        ("localhost:22", "localhost"),
+        ("anything:1", "*"),
+        ("192.0.2.1:1", "*"),
+        ("[2001:db8::1]:1", "*"),
+    ],
+)
+def test_names(target: str, entry: str) -> None:
+    assert exempt(target, entry)
+
+
+@pytest.mark.parametrize(
+    ("target", "entry"),
+    [
+        ("badexample.com:22", "example.com"),
+        ("badexample.com:22", ".example.com"),
+        ("example.com:22", "www.example.com"),
+        ("example.com.evil.test:22", "example.com"),
+        ("com:22", "example.com"),
+        ("example.com:22", "*.exam"),
+        ("192.0.2.1:22", "1"),
+        ("192.0.2.1:22", ".2.1"),
+    ],
+)
+def test_names_match_at_label_boundaries_only(target: str, entry: str) -> None:
+    assert not exempt(target, entry)
+
+
+@pytest.mark.parametrize(
+    ("target", "entry"),
+    [
+        ("192.0.2.1:22", "192.0.2.1"),
+        ("[2001:db8::1]:22", "2001:db8::1"),
+        ("[2001:db8::1]:22", "[2001:db8::1]"),
+        ("[2001:db8::1]:22", "2001:0DB8:0:0:0:0:0:0001"),
+        ("[2001:0db8:0::0:1]:22", "2001:db8::1"),
+        ("[::1]:22", "0:0:0:0:0:0:0:1"),
+        ("192.0.2.77:22", "192.0.2.0/24"),
+        ("192.0.2.77:22", "192.0.2.5/24"),
+        ("10.200.0.1:22", "10.0.0.0/8"),
+        ("192.0.2.1:22", "192.0.2.1/32"),
+        ("192.0.2.1:22", "0.0.0.0/0"),
+        ("[2001:db8:1::5]:22", "2001:db8::/32"),
+        ("[2001:db8:1::5]:22", "[2001:db8::/32]"),
+        ("[fd00::1]:22", "FC00::/7"),
+    ],
+)
+def test_addresses_and_networks_match_however_spelled(target: str, entry: str) -> None:
+    assert exempt(target, entry)
+
+
+@pytest.mark.parametrize(
+    ("target", "entry"),
+    [
+        ("192.0.2.1:22", "192.0.2.10"),
+        ("192.0.3.1:22", "192.0.2.0/24"),
+        ("[2001:db9::1]:22", "2001:db8::/32"),
+        ("[2001:db8::1]:22", "192.0.2.0/24"),
+        ("192.0.2.1:22", "2001:db8::/32"),
+        ("ten.example:22", "10.0.0.0/8"),
+        ("ten.example:22", "0.0.0.0/0"),
+    ],
+)
+def test_other_addresses_do_not_match(target: str, entry: str) -> None:
+    assert not exempt(target, entry)
+
+
+CNTLM = "localhost, 127.0.0.*, 10.*, 192.168.*"  # NoProxy of the cntlm.conf that it comes with
+JAVA = "localhost|127.*|[::1]|*.corp.test"  # http.nonProxyHosts
+WINDOWS = "*.corp.*;10.*;192.168.*;<local>"  # ProxyOverride
+MACOS = "*.local, 169.254/16"  # ExceptionsList
+PX = "10.0.0.1-10.0.0.20, 192.168.*.*, 172.16.0.0/12, .corp.test, <local>"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "entry", "targets"),
+    [
+        (CNTLM, "10.*", ["10.1.2.3:22", "10.255.255.255:22"]),
+        (CNTLM, "127.0.0.*", ["127.0.0.1:22"]),
+        (CNTLM, "", ["127.0.1.1:22", "192.169.1.1:22", "110.1.2.3:22", "[::1]:22", "10.example:22", "a10.1:22"]),
+        (JAVA, "127.*", ["127.0.0.1:22", "127.9.9.9:22"]),
+        (JAVA, "[::1]", ["[::1]:22"]),
+        (JAVA, "*.corp.test", ["a.b.corp.test:22", "corp.test:22"]),
+        (JAVA, "", ["notcorp.test:22"]),
+        (WINDOWS, "*.corp.*", ["www.corp.test:22", "a.b.corp.c.test:22", "WWW.CORP.Test.:22"]),
+        (WINDOWS, "<local>", ["intranet:22", "localhost:22"]),
+        (WINDOWS, "", ["corp.test:22", "[2001:db8::1]:22", "8.8.8.8:22"]),
+        (MACOS, "169.254/16", ["169.254.169.254:80"]),
+        (MACOS, "*.local", ["printer.local:22"]),
+        (PX, "10.0.0.1-10.0.0.20", ["10.0.0.1:22", "10.0.0.9:22", "10.0.0.20:22"]),
+        (PX, "", ["10.0.0.21:22", "10.0.0.0:22", "[::ffff:10.0.0.9]:22"]),
+        (PX, "192.168.*.*", ["192.168.0.1:22"]),
+        ('"localhost,corp.test"', "corp.test", ["www.corp.test:22"]),
+        ("'localhost','corp.test'\r\n", "corp.test", ["www.corp.test:22"]),
+        ("exam*", "exam*", ["example.com:22", "exam:22"]),
+        ("*corp*", "*corp*", ["my.corporation.test:22", "corp:22"]),
+        ("*corp.test", "*corp.test", ["notcorp.test:22", "corp.test:22"]),
+        ("dev-??.corp.test", "dev-??.corp.test", ["dev-01.corp.test:22"]),
+        ("dev-??.corp.test", "", ["dev-1.corp.test:22", "a.dev-01.corp.test:22"]),
+        (".corp.*", ".corp.*", ["www.corp.test:22"]),
+        ("*.corp.*:443", "*.corp.*:443", ["www.corp.test:443"]),
+        ("*.corp.*:443", "", ["www.corp.test:22"]),
+        ("*.corp.test:*,db:*", "*.corp.test:*", ["www.corp.test:22"]),
+        ("fd00:*", "fd00:*", ["[fd00::1]:22", "[fd00:1:2::]:22"]),
+        ("[fe80::*]:22", "[fe80::*]:22", ["[fe80::1]:22"]),
+        ("[fe80::*]:22", "", ["[fe80::1]:23"]),
+        ("10.0.0.0/8:22", "10.0.0.0/8:22", ["10.1.2.3:22"]),
+        ("10.0.0.0/8:22", "", ["10.1.2.3:23"]),
+        ("[2001:db8::/32]:22", "[2001:db8::/32]:22", ["[2001:db8::9]:22"]),
+        ("[2001:db8::]/32", "[2001:db8::]/32", ["[2001:db8::9]:22"]),
+        ("[2001:db8::1]-[2001:db8::9]", "[2001:db8::1]-[2001:db8::9]", ["[2001:db8::5]:22"]),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/255.0.0.0", ["10.1.2.3:22"]),
+        ("10/8", "10/8", ["10.1.2.3:22"]),
+        ("1-2.test,my-host", "my-host", ["my-host:22"]),
+    ],
+)
+def test_lists_as_other_programs_have_them(no_proxy: str, entry: str, targets: list[str]) -> None:
+    assert [exempting_entry(parse_authority(target), no_proxy) for target in targets] == [entry] * len(targets)
+
+
+@pytest.mark.parametrize("no_proxy", [CNTLM, JAVA, WINDOWS, MACOS, PX, "*", "a:22,[::1]:22,2001:db8::1,.a,*.a,<LOCAL>,1.2.3.4"])
+def test_whatever_has_a_meaning_is_not_told(no_proxy: str) -> None:
+    assert unusable_entries(no_proxy) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "cause"),
+    [
+        ("http://proxy.test", "it is a URL: an entry is a host, without a scheme"),
+        ("<-loopback>", "<local> is the only word in angle brackets that has a meaning here"),
+        ("10.0.0.0/33", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
+        ("[2001:db8::/129]", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
+        ("10.0.0.9-10.0.0.1", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
+        ("10.0.0.1-2001:db8::1", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
+        ("10.0.0.1-20", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
+        ("corp.test/24", "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"),
+        ("corp.test:ssh", "port 'ssh' is not a number from 1 to 65535"),
+        ("corp.test:99999", "port '99999' is not a number from 1 to 65535"),
+        ("b\u00fc*.test", "it is too long, or has a character that neither names in ASCII nor addresses have"),
+        ("*" * 254, "it is too long, or has a character that neither names in ASCII nor addresses have"),
+        ("dev*:x:y", "it is too long, or has a character that neither names in ASCII nor addresses have"),
+        ("[dev*]x", "it is too long, or has a character that neither names in ASCII nor addresses have"),
+        ("corp..test", "labels have 1 to 63 characters and do not start with a hyphen"),
+        ("10.1", "a host of numbers must be a plain dotted quad like 192.0.2.1"),
+        (".", "empty"),
+    ],
+)
+def test_what_has_no_meaning_is_told_once_and_obeyed_by_nobody(entry: str, cause: str) -> None:
+    shown = "http://***" if "://" in entry else entry
+    assert unusable_entries(f"a.test,{entry};b.test") == [(shown, cause)]
+    for host in ("proxy.test", "10.0.0.5", "2001:db8::1"):
+        assert exempting_entry(Address(host, 22), entry) == ""
+
+
+def test_a_password_in_it_is_not_shown_though_a_separator_has_cut_it_in_two() -> None:
+    shown = [entry for entry, _ in unusable_entries("http://u:can;ary@proxy.test:3128")]
+    assert shown == ["http://***", "***@proxy.test:3128"]
+
+
+@pytest.mark.parametrize(("entry", "target"), [("db:*", "db:22"), ("cafe:*", "cafe:443"), ("fd00:*", "[fd00::1]:22")])
+def test_a_name_of_hexadecimal_letters_is_no_address(entry: str, target: str) -> None:
+    assert exempting_entry(parse_authority(target), entry) == entry
+
+
+def test_a_port_that_is_the_end_of_a_password_is_not_told() -> None:
+    told = dict(unusable_entries("socks5://anna:two;words:of-it@proxy"))
+    assert told["***@proxy"] == "port '***@proxy' is not a number from 1 to 65535"
+
+
+def test_a_name_is_judged_without_reading_a_network() -> None:
+    """That would import ipaddress, on the path of every ssh."""
+    no_proxy = "10.0.0.0/8,10.0.0.1-10.0.0.9,[2001:db8::]/32,10.*,*.corp.*,<local>"
+    code = f"import sys; from tunnelctl.client.route import no_proxy as n; from tunnelctl.proto.address import Address as A; \
+n.exempting_entry(A('a.test', 22), {no_proxy!r}); print({{'ipaddress', 're', 'fnmatch'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=20, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+@given(st.text("ab", max_size=8), st.text("ab*?", max_size=6))
+def test_patterns_are_those_of_fnmatch(text: str, pattern: str) -> None:
+    assert matches_pattern(text, pattern) == fnmatch.fnmatchcase(text, pattern)
+
+
+def test_a_hostile_pattern_takes_no_time() -> None:
+    """253 characters of it would keep a backtracking matcher for years."""
+    begun = time.monotonic()
+    assert not matches_pattern("a" * 253, "*a" * 120 + "b")
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("target", "entry", "matches"),
+    [
+        ("example.com:22", "example.com:22", True),
+        ("example.com:22", "example.com:443", False),
+        ("www.example.com:22", ".example.com:22", True),
+        ("www.example.com:22", ".example.com:443", False),
+        ("192.0.2.1:22", "192.0.2.1:22", True),
+        ("192.0.2.1:22", "192.0.2.1:23", False),
+        ("[2001:db8::1]:22", "[2001:db8::1]:22", True),
+        ("[2001:db8::1]:22", "[2001:db8::1]:23", False),
+        ("example.com:22", "example.com:0", False),
+        ("example.com:22", "example.com:", False),
+        ("example.com:22", "example.com:ssh", False),
+    ],
+)
+def test_an_entry_with_a_port_is_for_that_port(target: str, entry: str, matches: bool) -> None:
+    assert exempt(target, entry) is matches
+
+
+@pytest.mark.parametrize(
+    "no_proxy",
+    [
+        *("a,target.test", "a, target.test ,b", "a target.test", ",,target.test,,", "\ta\n,target.test\t"),
+        *("a;target.test", "a|target.test|b", ";a; target.test;", 'a "target.test" b'),
+    ],
+)
+def test_what_separates(no_proxy: str) -> None:
+    assert exempting_entry(Address("target.test", 22), no_proxy) == "target.test"
+
+
+@pytest.mark.parametrize(
+    "no_proxy",
+    ["", " ", ",", ".", "..", "/", "/8", "1.2.3.4/", "1.2.3.4/33", "1.2.3.4/8/9", "[", "[]", "[::1", "::1]/128", "a/b", ":22", "@",
+     "%", "http://target.test", "u@target.test", "0x7f.1", "-target.test", "target..test", "\x00", "\udcff", "a" * 300,
+     "ß\u200d", "[target.test]"],
+)  # fmt: skip
+def test_garbage_matches_nothing_and_harms_nobody(no_proxy: str) -> None:
+    """The variable belongs to other programs as well."""
+    for host in ("target.test", "127.0.0.1", "::1"):
+        assert exempting_entry(Address(host, 22), no_proxy) == ""
+    assert exempting_entry(Address("target.test", 22), f"{no_proxy},target.test") == "target.test"
+
+
+@given(st.text(max_size=60))
+def test_no_text_raises(no_proxy: str) -> None:
+    for host in ("target.test", "192.0.2.1", "2001:db8::1"):
+        assert exempting_entry(Address(host, 22), no_proxy) in no_proxy
+    for entry, cause in unusable_entries(no_proxy):
+        assert entry.replace("***", "") in no_proxy
+        assert cause

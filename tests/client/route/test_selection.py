@@ -1,0 +1,182 @@
+"""Which proxies lead to a target."""
+
+import pytest
+
+from tests.client.harness import CANARY, TARGET
+from tunnelctl.client.route.selection import VARIABLES, Chain, Route, choose_route
+from tunnelctl.errors import AddressError, UsageProblem
+
+
+def only(route: Route) -> Chain:
+    """The chain of a route that has no other."""
+    (chain,) = route.chains
+    return chain
+
+
+def proxies(*flags: str, **environ: str) -> list[str]:
+    return [str(proxy) for proxy in only(choose_route(TARGET, flags, environ))]
+
+
+def test_flags_make_a_chain_in_their_order() -> None:
+    assert proxies("http://a:1", "b:2", "http://[::1]:3/") == ["http://a:1", "http://b:2", "http://[::1]:3"]
+
+
+def test_only_the_nearest_proxy_may_have_a_scope_id() -> None:
+    assert proxies("[fe80::1%25lo]:1", "[fe80::1]:2") == ["http://[fe80::1%25lo]:1", "http://[fe80::1]:2"]
+    assert proxies(https_proxy="[fe80::1%lo]:1") == ["http://[fe80::1%25lo]:1"]
+    with pytest.raises(AddressError, match="on one machine only"):
+        proxies("http://a:1", "[fe80::1%25lo]:2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "places"),
+    [
+        (("direct",), []),
+        (("http://a:1",), ["http://a:1"]),
+        (("http://anna:s3cret@a:1", "b:2"), ["http://anna:***@a:1", "http://b:2"]),
+        (("a:1,b:2", "c:3,d:4"), ["http://a:1,http://b:2", "http://c:3,http://d:4"]),
+    ],
+)
+def test_the_proxies_by_their_place(flags: tuple[str, ...], places: list[str]) -> None:
+    assert choose_route(TARGET, flags, {}).proxies == places
+
+
+def test_without_flags_and_variables_there_is_no_proxy() -> None:
+    route = choose_route(TARGET, (), {})
+    assert route.chains == ((),)
+    assert route.origin == "no proxy is configured"
+
+
+@pytest.mark.parametrize("place", range(len(VARIABLES)))
+def test_variables_count_in_their_order(place: int) -> None:
+    """Each overrules those behind it."""
+    environ = {name: f"http://proxy-{name.lower().replace('_', '-')}:1" for name in VARIABLES[place:]}
+    route = choose_route(TARGET, (), environ)
+    assert [str(proxy) for proxy in only(route)] == [environ[VARIABLES[place]]]
+    assert route.origin == VARIABLES[place]
+
+
+def test_http_proxy_is_not_for_tunnels() -> None:
+    assert proxies(http_proxy="http://a:1", HTTP_PROXY="http://a:1") == []
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
+def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
+    route = choose_route(TARGET, (), {name: "http://a:1", "no_proxy": "other.test"})
+    assert (route.origin, route.unused) == (f"no proxy is configured: {name} is set, but not looked at", name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ"),
+    [
+        (("direct",), {}),
+        (("http://b:1",), {}),
+        ((), {"https_proxy": "http://b:1"}),
+        ((), {"TUNNELCTL_PROXY": "direct"}),
+        ((), {"http_proxy": " "}),
+    ],
+)
+def test_not_where_something_else_decides(flags: tuple[str, ...], environ: dict[str, str]) -> None:
+    route = choose_route(TARGET, flags, {"http_proxy": "http://a:1", **environ})
+    assert (route.unused, "http_proxy" in route.origin) == ("", False)
+
+
+def test_nor_where_no_proxy_would_have_exempted_the_target() -> None:
+    route = choose_route(TARGET, (), {"http_proxy": "http://a:1", "no_proxy": ".test"})
+    assert (route.chains, route.origin, route.unused) == (((),), "no_proxy has .test", "")
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\r\n"])
+def test_an_empty_variable_counts_as_unset(empty: str) -> None:
+    assert proxies(TUNNELCTL_PROXY=empty, https_proxy=empty, all_proxy="http://a:1") == ["http://a:1"]
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_white_space_round_a_value_is_cut_off(variable: str) -> None:
+    assert proxies(**{variable: " http://a:1\r\n"}) == ["http://a:1"]
+    assert proxies(**{variable: " direct\n", "ALL_PROXY": "http://b:1" if variable != "ALL_PROXY" else " direct "}) == []
+    assert proxies(" http://a:1 ", " b:2") == ["http://a:1", "http://b:2"]
+    assert proxies(" Direct ", https_proxy="http://a:1") == []
+
+
+def test_the_variable_that_a_desktop_sets() -> None:
+    """GNOME sets it for every program of the session, and means SOCKS 5."""
+    assert proxies(all_proxy="socks://127.0.0.1:7897/") == ["socks5://127.0.0.1:7897"]
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_no_proxy_overrules_every_variable(name: str) -> None:
+    for variable in VARIABLES:
+        route = choose_route(TARGET, (), {variable: "http://a:1", name: "other.test, .test"})
+        assert route.chains == ((),)
+        assert route.origin == f"{name} has .test"
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_no_proxy_never_overrules_flags(name: str) -> None:
+    assert proxies("http://a:1", **{name: "*"}) == ["http://a:1"]
+
+
+@pytest.mark.parametrize(("lower", "origin"), [("other.test", "https_proxy"), ("", "NO_PROXY has target.test")])
+def test_of_no_proxy_lower_case_wins(lower: str, origin: str) -> None:
+    environ = {"https_proxy": "http://a:1", "no_proxy": lower, "NO_PROXY": "target.test"}
+    assert choose_route(TARGET, (), environ).origin == origin
+
+
+def test_direct_as_a_flag_overrules_the_variables() -> None:
+    assert proxies("direct", https_proxy="http://a:1") == []
+
+
+def test_direct_as_a_variable_overrules_those_behind_it() -> None:
+    route = choose_route(TARGET, (), {"TUNNELCTL_PROXY": "direct", "https_proxy": "http://a:1"})
+    assert (route.chains, route.origin) == (((),), "TUNNELCTL_PROXY")
+
+
+@pytest.mark.parametrize("word", ["DIRECT", "Direct"])
+def test_direct_in_capitals(word: str) -> None:
+    assert proxies(word, https_proxy="http://a:1") == []
+    assert choose_route(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
+
+
+@pytest.mark.parametrize(
+    "flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1, direct ",), ("DIRECT,http://a:1",)]
+)
+def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
+    with pytest.raises(UsageProblem, match="chain"):
+        proxies(*flags)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "socks9://a:1", " http://a b:1", "http://http://a:1"]
+)
+def test_a_wrong_url_in_a_variable_is_an_error_that_names_it(url: str) -> None:
+    """Going without the proxy that was meant could send to the wrong network."""
+    with pytest.raises(AddressError, match=r"^https_proxy: "):
+        proxies(https_proxy=url)
+
+
+def test_a_wrong_url_that_no_proxy_makes_irrelevant_is_no_error() -> None:
+    assert proxies(https_proxy="nonsense://", no_proxy="*") == []
+
+
+def test_the_password_of_a_wrong_url_is_not_repeated() -> None:
+    for variable in VARIABLES:
+        with pytest.raises(AddressError) as caught:
+            proxies(**{variable: f"http://u:{CANARY}@proxy:99999"})
+        assert CANARY not in str(caught.value) + caught.value.hint
+
+
+def test_a_route_shows_no_password() -> None:
+    route = choose_route(TARGET, (f"http://u:{CANARY}@a:1", f"http://v:{CANARY}@b:2"), {})
+    assert CANARY not in repr(route) + str(route)
+    assert [proxy.password for proxy in only(route)] == [CANARY, CANARY]
+
+
+def test_each_place_of_a_chain_may_have_several() -> None:
+    route = choose_route(TARGET, ("http://a:1,https://b", "socks5://c"), {})
+    chains = [[str(proxy) for proxy in chain] for chain in route.chains]
+    assert chains == [["http://a:1", "socks5://c:1080"], ["https://b:443", "socks5://c:1080"]]
+
+
+def test_a_variable_may_name_several() -> None:
+    assert len(choose_route(TARGET, (), {"https_proxy": "http://a:1,http://b:2"}).chains) == 2

@@ -1,0 +1,50 @@
+"""What a proxy repeats of our request."""
+
+import pytest
+
+from tunnelctl.client.upstream.redact import Repeated
+
+DIGEST = 'Digest username="u", response="0123456789", nc=00000001'
+BASIC = "Basic dTpwYXNzd29yZA=="
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "repeated", "hidden"),
+    [
+        ("Proxy-Authorization", BASIC, BASIC, "Basic ***=="),
+        ("proxy-authorization", BASIC, "dTpwYXNzd29yZA==", "***=="),
+        ("Proxy-Authorization", BASIC, "dTpwYXNzd29yZA%3D%3D", "***%3D%3D"),
+        ("Proxy-Authorization", "Bearer token-1234", "you are token-1234.", "you are ***."),
+        ("Proxy-Authorization", DIGEST, DIGEST, 'Digest username="u", response="***", nc=00000001'),
+        ("Authorization", "s3cr3t", "s3cr3t", "***"),
+        ("Cookie", "sid=s3cr3t; lang=de", "sid=s3cr3t; lang=de", "***; ***"),
+        ("Cookie", "sid=s3cr3t; lang=de", "sid is s3cr3t", "sid is ***"),
+        ("X-Other", "s3cr3t", "s3cr3t", "s3cr3t"),
+        ("Cookie", "", "text", "text"),
+        ("Proxy-Authorization", "Bearer J\xc3\xbcrgen", "J\xc3\xbcrgen", "***"),
+        ("Proxy-Authorization", "Bearer J\xc3\xbcrgen", "are you Jürgen?", "are you ***?"),
+    ],
+)
+def test_no_secret_of_the_request_is_shown(name: str, value: str, repeated: str, hidden: str) -> None:
+    assert Repeated(((name, value),)).hidden(repeated) == hidden
+
+
+def test_nor_the_beginning_of_one_where_the_text_was_cut() -> None:
+    sent = (("Proxy-Authorization", BASIC),)
+    assert Repeated(sent).hidden("it was dTpwYXNz") == "it was ***"
+    assert Repeated(sent).hidden("it was dTp") == "it was dTp"
+
+
+def test_a_secret_that_is_a_part_of_another() -> None:
+    sent = (("Cookie", "abcd"), ("Authorization", "abcdefgh"))
+    assert Repeated(sent).hidden("abcdefgh abcd") == "*** ***"
+
+
+def test_a_head_without_secrets_of_either_side() -> None:
+    head = (
+        f"HTTP/1.1 200 {BASIC}\r\nProxy-Authentication-Info: rspauth=x\r\n more=y\r\nVia: a\r\n"
+        f"set-cookie : a=b\r\nX-Sent: {BASIC}\r\n\r\n"
+    )
+    assert Repeated((("Proxy-Authorization", BASIC),)).hidden_in_head(head.encode()).decode() == (
+        "HTTP/1.1 200 Basic ***==\r\nProxy-Authentication-Info: ***\r\nVia: a\r\nset-cookie : ***\r\nX-Sent: Basic ***==\r\n\r\n"
+    )

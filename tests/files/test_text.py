@@ -1,0 +1,82 @@
+"""Files that people write: whole or their first line, within a bound, and as text."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from tunnelctl.errors import SettingsError
+from tunnelctl.files.text import decode, read_file, read_first_line
+from tunnelctl.status import ExitStatus
+
+MARK = b"\xef\xbb\xbf"
+
+
+def test_a_file_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a\nb\n")
+    path.chmod(0o640)
+    octets, mode = read_file(str(path), "file", 4)
+    assert octets == b"a\nb\n"
+    assert stat.S_IMODE(mode) == 0o640
+    assert read_first_line(str(path), "file", 4).octets == b"a\n"
+
+
+def test_no_more_than_the_most_is_read() -> None:
+    """A device has no end."""
+    with pytest.raises(SettingsError) as caught:
+        read_file("/dev/zero", "it", 2048)
+    assert (caught.value.what, caught.value.cause) == ("it", "it is larger than 2 KiB")
+    with pytest.raises(SettingsError, match="it: its first line is longer than 7 bytes"):
+        read_first_line("/dev/zero", "it", 7)
+
+
+def test_a_pipe_is_not_waited_for_beyond_its_first_line(tmp_path: Path) -> None:
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    read = threading.Event()
+
+    def write() -> None:
+        with open(path, "wb", buffering=0) as pipe:
+            pipe.write(b"first\n")
+            read.wait(20)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert read_first_line(path, "it", 100).octets == b"first\n"
+    finally:
+        read.set()
+        writer.join(20)
+
+
+@pytest.mark.parametrize(("path", "cause"), [("/nonexistent", "no such file"), ("/", "is a directory"), ("a\0b", "NUL in it")])
+def test_what_cannot_be_read(path: str, cause: str) -> None:
+    for read in (read_file, read_first_line):
+        with pytest.raises(SettingsError, match=f"^it: .*{cause}") as caught:
+            read(path, "it", 1)
+        assert caught.value.status == ExitStatus.SETTINGS
+
+
+@pytest.mark.parametrize("octets", ["pä".encode(), MARK + "pä".encode()])
+def test_a_byte_order_mark_is_no_part_of_the_text(octets: bytes) -> None:
+    assert decode(octets, "it") == "pä"
+    assert decode(MARK, "it") == ""
+    assert decode(MARK + MARK, "it") == "\ufeff", "only the first is one"
+
+
+@pytest.mark.parametrize(
+    ("octets", "cause"),
+    [
+        (b"secret\xff", "it is not UTF-8"),
+        ("secret".encode("utf-16"), "it is UTF-16, and has to be UTF-8"),
+        ("secret".encode("utf-16-be").join([b"\xfe\xff", b""]), "it is UTF-16, and has to be UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_not_shown(octets: bytes, cause: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        decode(octets, "it")
+    assert str(caught.value) == f"it: {cause}"
+    assert caught.value.__cause__ is None

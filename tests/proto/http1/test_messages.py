@@ -1,0 +1,237 @@
+"""HTTP/1.1 messages by h11: what comes of them, and the words for what is wrong, whole and octet by octet."""
+
+from collections.abc import Iterable
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded, octets
+from tunnelctl.proto.http1.messages import Incomplete, MessageError, Messages, words_for
+
+HEAD = b"GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+END = b""  # fed as such, it is the end of the peer
+
+Outcome = list[str] | tuple[type[MessageError], str, int]
+
+
+def outcome(messages: Messages, pieces: Iterable[bytes]) -> Outcome:
+    """The kinds of the events, those of data once; or what is wrong."""
+    kinds: list[str] = []
+    try:
+        for piece in pieces:
+            messages.receive(piece)
+            while (event := messages.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+                kind = type(event).__name__
+                kinds += [kind] if kinds[-1:] != [kind] else []
+                if kind in ("EndOfMessage", "ConnectionClosed"):
+                    return kinds
+    except MessageError as error:
+        return type(error), error.cause, error.status
+    return kinds
+
+
+def answers(method: str = "GET") -> Messages:
+    """A connection on which an answer is awaited."""
+    messages = Messages(h11.CLIENT)
+    assert messages.send(h11.Request(method=method, target="/", headers=[("Host", "h.test")])) == (
+        f"{method} / HTTP/1.1\r\nHost: h.test\r\n\r\n".encode()
+    )
+    assert messages.send(h11.EndOfMessage()) == b""
+    return messages
+
+
+def both(make: object, data: bytes, ended: bool = False) -> Outcome:
+    """What comes of it whole, which has to be the same octet by octet."""
+    assert callable(make)
+    end = [END] if ended else []
+    whole = outcome(make(), [data, *end] if data else end)
+    assert outcome(make(), [*octets(data), *end]) == whole
+    return whole
+
+
+def requests() -> Messages:
+    return Messages(h11.SERVER)
+
+
+LINE = "not a request line: METHOD TARGET VERSION with one space between"
+BAD_REQUESTS = [
+    (b"hello\r\n\r\n", LINE, 400),
+    (b"GET  http://h/ HTTP/1.1\r\n\r\n", LINE, 400),
+    (b"\x00\x01", LINE, 400),
+    (b"\r\n\r\n", LINE, 400),
+    # RFC 9110 section 5.5, and what `serve` says of the same
+    (HEAD + b"X: a\x07b\r\n\r\n", "malformed head: the control character 0x07", 400),
+    (HEAD + b"X: \x1b[1m\r\n\r\n", "malformed head: the control character 0x1b", 400),
+    (HEAD + b"X: a\x7f\r\n\r\n", "malformed head: the control character 0x7f", 400),
+    (HEAD + b"X: a\0b\r\n\r\n", "malformed head: the control character 0x00", 400),
+    (HEAD + b"X: a\rb\r\n\r\n", "malformed head: a bare CR", 400),
+    (HEAD + b"X : b\r\n\r\n", "malformed head: a blank before the colon of a header line", 400),
+    (HEAD + b"X Y: b\r\n\r\n", "malformed head: a header line with an invalid name", 400),
+    (HEAD.replace(b"\r\n", b"\n") + b"X Y: b\n\n", "malformed head: a header line with an invalid name", 400),
+    (HEAD + b"X\r\n\r\n", "malformed head: a header line without a colon", 400),
+    (b"GET http://h/ HTTP/1.1\r\n Host: h\r\n\r\n", "malformed head: a folded header line", 400),
+    (HEAD + b"Content-Length: x\r\n\r\n", "malformed head: Content-Length is no number", 400),
+    (HEAD + b"Content-Length: 1, 2\r\n\r\n", "malformed head: Content-Length says two things", 400),
+    (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", "malformed head: Content-Length says two things", 400),
+    # RFC 9112 section 6.1
+    (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", "malformed head: a Transfer-Encoding other than chunked", 501),
+    (HEAD + CHUNKED.replace(b"\r\n\r\n", b"\r\n") + CHUNKED, "malformed head: several Transfer-Encoding fields", 501),
+    (b"GET http://h/ HTTP/1.1\r\n\r\n", "malformed head: no Host field", 400),
+    (HEAD + b"Host: other\r\n\r\n", "malformed head: several Host fields", 400),
+    (HEAD + b"X: " + b"x" * 16384, "a head or a line of more than 16384 octets", 431),
+    (HEAD + CHUNKED + b"zz\r\n", "malformed body: no chunk where one has to begin", 400),
+    (HEAD + CHUNKED + b"1\r\nabc", "malformed body: a chunk that does not end where it has to", 400),
+]
+
+
+@pytest.mark.parametrize(("data", "cause", "status"), BAD_REQUESTS, ids=range(len(BAD_REQUESTS)))
+def test_what_is_wrong_with_a_request(data: bytes, cause: str, status: int) -> None:
+    assert both(requests, data) == (MessageError, cause, status)
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"GET http://h", "the request ended inside its head"),
+        (HEAD, "the request ended inside its head"),
+        (HEAD + b"Content-Length: 3\r\n\r\nab", "the request ended inside its body"),
+        (HEAD + CHUNKED + b"5\r\nab", "the request ended inside its body"),
+    ],
+)
+def test_a_request_that_is_not_whole(data: bytes, cause: str) -> None:
+    assert both(requests, data, ended=True) == (Incomplete, cause, 400)
+
+
+BAD_ANSWERS = [
+    # In the words of `connect`, and as soon as it is plain.
+    (b"HELLO", "not HTTP: it starts with 'H"),
+    (b"SSH-2.0-x\r\n", "not HTTP: it starts with 'S"),
+    (b"\x1b[31m", "not HTTP: it starts with '\\x1b"),
+    (b"\r\nHTTP/1.1 200 OK\r\n\r\n", "not HTTP: it starts with '\\r"),
+    (b"\x15\x03\x01\x00\x02\x02\x46", "it speaks TLS, not HTTP in the clear"),
+    (b"HTTP/1.1 abc OK\r\n\r\n", "malformed head: no status line at its start"),
+    (b"HTTP/1.1 099 OK\r\n\r\n", "malformed head: a status code below 100"),
+    (b"HTTP/1.1 101 Switch\r\nUpgrade: x\r\n\r\n", "it switches protocols unasked (101)"),
+    (OK + b"X: a\0b\r\n\r\n", "malformed head: the control character 0x00"),
+    (OK + b"X: a\rb\r\n\r\n", "malformed head: a bare CR"),
+    (OK + b"X: " + b"x" * 16384, "a head or a line of more than 16384 octets"),
+    (OK + CHUNKED + b"zz\r\n", "malformed body: no chunk where one has to begin"),
+]
+
+
+@pytest.mark.parametrize(("data", "cause"), BAD_ANSWERS, ids=range(len(BAD_ANSWERS)))
+def test_what_is_wrong_with_an_answer(data: bytes, cause: str) -> None:
+    for pieces in ([data], octets(data)):
+        kind, said, _ = outcome(answers(), pieces)
+        assert kind is MessageError
+        assert said.startswith(cause)
+        assert said.isascii()
+        assert said.isprintable()
+
+
+def test_what_is_no_http_is_shown() -> None:
+    assert outcome(answers(), [b"HELLO\r\n\r\n"]) == (MessageError, "not HTTP: it starts with 'HELLO\\r\\n\\r\\n'", 400)
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", "closed without answering"),
+        (b"HTTP/1.1 20", "closed inside the head"),
+        (OK + b"Content-Length: 3\r\n\r\nab", "closed inside the body"),
+        (OK + CHUNKED + b"5\r\nab", "closed inside the body"),
+        (b"HTTP/1.1 100 Go on\r\n\r\n", "closed without answering"),
+    ],
+)
+def test_an_answer_that_is_not_whole(data: bytes, cause: str) -> None:
+    assert both(answers, data, ended=True) == (Incomplete, cause, 400)
+
+
+@pytest.mark.parametrize(
+    ("data", "ended", "kinds"),
+    [
+        (HEAD + b"X: \x80\xff\ta\r\n\r\n", False, ["Request", "EndOfMessage"]),
+        (HEAD + b"Content-Length: 2\r\n\r\nab", False, ["Request", "Data", "EndOfMessage"]),
+        (HEAD + CHUNKED + b"2;x=y\r\nab\r\n0\r\nT: u\r\n\r\n", False, ["Request", "Data", "EndOfMessage"]),
+        (b"", True, ["ConnectionClosed"]),
+    ],
+)
+def test_requests(data: bytes, ended: bool, kinds: list[str]) -> None:
+    assert both(requests, data, ended) == kinds
+
+
+@pytest.mark.parametrize(
+    ("data", "ended", "kinds"),
+    [
+        (OK + b"Content-Length: 2\r\n\r\nab", False, ["Response", "Data", "EndOfMessage"]),
+        (
+            b"HTTP/1.1 100 Go on\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n",
+            False,
+            ["InformationalResponse", "Response", "EndOfMessage"],
+        ),
+        (b"HTTP/1.0 200\r\n\r\nto the end", True, ["Response", "Data", "EndOfMessage"]),
+    ],
+)
+def test_answers(data: bytes, ended: bool, kinds: list[str]) -> None:
+    assert both(answers, data, ended) == kinds
+    assert both(lambda: answers("HEAD"), data, ended) == [kind for kind in kinds if kind != "Data"]
+
+
+def test_the_next_request_is_behind_the_first() -> None:
+    messages = requests()
+    data = HEAD + b"\r\n"
+    assert outcome(messages, [data + data]) == ["Request", "EndOfMessage"]
+    assert messages.may_answer
+    assert not messages.next_cycle(), "it is not answered"
+    messages.send(h11.Response(status_code=204, headers=[]))
+    assert not messages.may_answer
+    messages.send(h11.EndOfMessage())
+    assert messages.next_cycle()
+    assert isinstance(messages.next_event(), h11.Request)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"HELLO\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 20", "closed inside the head"),
+        (OK + b"Content-Length: x\r\n\r\n", "malformed head: Content-Length is no number"),
+        (OK + b"X\r\n\r\n", "malformed head"),
+    ],
+)
+def test_an_error_of_h11_alone_has_words_too(data: bytes, words: str) -> None:
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "h.test")]))
+    connection.receive_data(data)
+    connection.receive_data(END)
+    with pytest.raises(h11.RemoteProtocolError) as raised:
+        connection.next_event()
+    assert words_for(raised.value) == words
+
+
+def test_a_text_that_h11_may_have_one_day_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: h11.Connection) -> None:
+        raise h11.RemoteProtocolError("unheard of: bytearray(b'x')")
+
+    monkeypatch.setattr(h11.Connection, "next_event", fail)
+    assert outcome(requests(), [HEAD + b"\r\n"]) == (MessageError, "malformed head: it breaks the rules of HTTP", 400)
+
+
+@bounded
+@given(st.binary(max_size=200), st.sampled_from([b"", HEAD, HEAD + b"\r\n", HEAD + CHUNKED]), st.booleans())
+def test_whatever_comes_the_words_are_ours(data: bytes, before: bytes, ended: bool) -> None:
+    said = outcome(requests(), [before + data or b" ", *([END] if ended else [])])
+    if isinstance(said, tuple):
+        assert said[1].startswith(("not a request line", "malformed ", "a head or a line", "the request ended"))
+
+
+@bounded
+@given(st.binary(max_size=200), st.sampled_from([b"", OK, OK + b"\r\n", OK + CHUNKED]), st.booleans())
+def test_whatever_a_server_says_the_words_are_ours(data: bytes, before: bytes, ended: bool) -> None:
+    said = outcome(answers(), [before + data or b" ", *([END] if ended else [])])
+    if isinstance(said, tuple):
+        assert said[1].startswith(("not HTTP", "malformed ", "a head or a line", "closed ", "it speaks TLS", "it switches"))

@@ -1,0 +1,146 @@
+"""The counts and the caps."""
+
+import os
+import socket
+import struct
+
+import pytest
+
+from tests.server.process.test_shared_counters import held
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import refusal
+from tunnelctl.server.access.limits import Caps, Most, SharedCaps, owner_of, owner_of_peer, parse_prefixes
+from tunnelctl.server.process import shared_counters as shared_memory
+
+NOBODY = ("", "")
+
+
+def test_zero_is_off() -> None:
+    caps = Caps(Most())
+    assert not any(caps.take("a", "u", "t") for _ in range(1000))
+    assert not any(caps.start_dial() for _ in range(1000))
+    assert (caps.tunnels, caps.dials) == (1000, 1000)
+
+
+def test_all_tunnels_count_together() -> None:
+    caps = Caps(Most(tunnels=2))
+    assert [caps.take(client, *NOBODY) for client in "abc"] == [None, None, refusal.limit_reached()]
+    caps.release("a", *NOBODY)
+    assert not caps.take("c", *NOBODY)
+    assert caps.take("a", *NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("cap", "place", "answer"),
+    [
+        ("per_client", 0, refusal.client_limit_reached()),
+        ("per_user", 1, refusal.user_limit_reached()),
+        ("per_target", 2, refusal.target_limit_reached()),
+    ],
+)
+def test_each_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -> None:
+    caps = Caps(Most(**{cap: 2}))
+
+    def words(who: str) -> list[str]:
+        return [who if number == place else "same" for number in range(3)]
+
+    assert [caps.take(*words(who)) for who in "aabab"] == [None, None, None, answer, None]
+    caps.release(*words("a"))
+    assert not caps.take(*words("a"))
+
+
+def test_nobody_is_not_counted() -> None:
+    """Where nobody logs in, they are not all one user."""
+    caps = Caps(Most(per_user=1))
+    assert [caps.take("a", "", "t") for _ in range(3)] == [None] * 3
+
+
+@pytest.mark.parametrize("most", [Most(tunnels=1), Most(per_client=1), Most(per_user=1, per_target=1)])
+def test_what_is_refused_is_not_counted(most: Most) -> None:
+    caps = Caps(most)
+    assert not caps.take("a", "u", "t")
+    for _ in range(3):
+        assert caps.take("a", "u", "t")
+    caps.release("a", "u", "t")
+    assert caps.tunnels == 0
+    assert not caps.take("a", "u", "t")
+
+
+def test_dials_count_by_themselves() -> None:
+    caps = Caps(Most(dials=1))
+    assert not caps.start_dial()
+    answer = caps.start_dial()
+    assert answer is not None
+    assert (answer.status, answer.error) == (503, "connection_limit_reached")
+    caps.end_dial()
+    assert not caps.start_dial()
+
+
+@pytest.mark.parametrize("most", [Most(tunnels=10), Most(per_client=10, per_user=10, per_target=10)])
+def test_clients_that_have_gone_take_no_memory(most: Most) -> None:
+    """There are 2^128 addresses to come from."""
+    caps = Caps(most)
+    for number in range(1000):
+        assert not caps.take(f"client {number}", f"user {number}", f"target {number}")
+        caps.release(f"client {number}", f"user {number}", f"target {number}")
+    assert caps._shared is not None
+    assert caps._shared.table._used[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "prefixes", "site", "network"),
+    [
+        ("192.0.2.1", (32, 64), "192.0.2.1/32", "192.0.2.1/32"),
+        ("192.0.2.200", (24, 64), "192.0.2.0/24", "192.0.2.0/24"),
+        ("2001:db8::1:2:3:4", (32, 64), "2001:db8::/48", "2001:db8::/64"),
+        ("2001:db8:0:1::1", (32, 56), "2001:db8::/48", "2001:db8::/56"),
+        ("2001:db8:0:1::1", (32, 40), "2001:db8::/40", "2001:db8::/40"),
+        ("fe80::1%lo", (32, 64), "fe80::/48", "fe80::/64"),
+        ("192.0.2.1", (0, 0), "0.0.0.0/0", "0.0.0.0/0"),
+        ("unix", (32, 64), "unix", "unix"),
+    ],
+)
+def test_owners(client: str, prefixes: tuple[int, int], site: str, network: str) -> None:
+    assert owner_of(client, prefixes) == (site, network)
+
+
+def test_h4_who_comes_through_a_unix_socket_is_told_by_user() -> None:
+    class OfAnother(socket.socket):
+        def getsockopt(self, *_: int) -> bytes:  # type: ignore[override]
+            return struct.pack("iII", 4711, 65534, 65533)
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, OfAnother(socket.AF_UNIX) as another:
+        assert owner_of_peer(ours, "unix", (32, 64)).name == f"unix:{os.getuid()}"
+        assert owner_of_peer(another, "unix", (32, 64)).name == "unix:65534"
+        assert owner_of_peer(another, "192.0.2.1", (32, 64)).name == "192.0.2.1/32"
+
+
+def test_h4_a_release_that_cannot_have_the_lock_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker that is stopped inside its step for a moment leaves places taken for good."""
+    monkeypatch.setattr(shared_memory, "LOCK_SECONDS", 0.01)
+    shared = SharedCaps(2)
+    assert shared.lock is not None
+    caps = Caps(Most(tunnels=3, per_client=3, dials=2), shared)
+    for _ in range(2):
+        assert not caps.start_dial()
+    for _ in range(3):
+        assert not caps.take("a", "", "t")
+    with held(shared.lock):
+        for _ in range(3):
+            caps.release("a", "", "t")
+        caps.end_dial()
+        assert caps.take("a", "", "t") == refusal.limit_reached()
+    assert [caps.take("a", "", "t") for _ in range(4)] == [None, None, None, refusal.limit_reached()]
+    assert [caps.start_dial() is None for _ in range(2)] == [True, False]
+
+
+def test_prefixes() -> None:
+    assert parse_prefixes("24,56") == (24, 56)
+    assert parse_prefixes("0,128") == (0, 128)
+
+
+@pytest.mark.parametrize("text", ["", "32", "33,64", "32,129", "-1,64", "32,64,1", "a,b", "32, 64", "٣٢,64", "1" * 5000 + ",1"])
+def test_what_is_no_prefix(text: str) -> None:
+    with pytest.raises(UsageProblem, match="two numbers of bits"):
+        parse_prefixes(text)

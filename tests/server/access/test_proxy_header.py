@@ -1,0 +1,156 @@
+"""Behind a load balancer: whom it may speak for, and what becomes of those who only claim to."""
+
+import socket
+import struct
+
+import pytest
+
+from tests.peers.process import wait_until
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import SECONDS, Answer, Client, Proxy, Trap, accepted, connect_request, parse
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.proxy_protocol import SIGNATURE
+from tunnelctl.server.access.proxy_header import parse_trusted
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+BALANCER = ("127.0.0.1",)
+V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
+V2 = SIGNATURE + b"\x21\x11" + struct.pack("!H", 12) + bytes([192, 0, 2, 7, 198, 51, 100, 1]) + struct.pack("!HH", 4711, 443)
+LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
+HEADERS = {"v1": V1, "v2": V2, "v2 with a TLV": V2[:14] + b"\x00\x0f" + V2[16:] + b"\x04\x00\x00"}
+
+
+def test_networks_are_read_strictly() -> None:
+    assert parse_trusted("192.0.2.7") == parse_trusted("192.0.2.7/32")
+    for text in ("", "localhost", "192.0.2.7/24", "*", "unix", "10.0.0.0/33"):
+        with pytest.raises(UsageProblem, match="not the network of an address"):
+            parse_trusted(text)
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+@pytest.mark.parametrize("pieces", ["whole", "apart", "octets"])
+def test_the_log_has_the_client_that_the_header_names(header: bytes, pieces: str) -> None:
+    with ScriptedServer(echo) as target, Proxy(proxy_protocol=BALANCER) as proxy, proxy.client() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = header + connect_request(target.authority) + b"early"
+        at = len(header) if pieces == "apart" else 1 if pieces == "octets" else len(data)
+        for start in range(0, len(data), at):
+            client.send(data[start : start + at])
+        assert client.head().startswith(b"HTTP/1.1 200 ")
+        assert client.exactly(5) == b"early"
+        assert client.echoes()
+        client.sock.close()
+        records = proxy.wait_for_records(2)
+    assert {record["client"] for record in records} == {"192.0.2.7:4711"}
+
+
+def test_caps_are_about_the_client_that_the_header_names() -> None:
+    with ScriptedServer(echo) as target, Proxy(proxy_protocol=BALANCER, max_per_client=1) as proxy:
+
+        def ask(host: str) -> Client:
+            client = proxy.client()
+            client.send(f"PROXY TCP4 {host} 198.51.100.1 1 443\r\n".encode() + connect_request(target.authority))
+            return client
+
+        with ask("192.0.2.7") as first, ask("192.0.2.8") as other:
+            assert first.head().startswith(b"HTTP/1.1 200 ")
+            assert other.head().startswith(b"HTTP/1.1 200 ")
+            with ask("192.0.2.7") as second:
+                assert second.answer().status == 429
+
+
+@pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n"])
+def test_a_balancer_that_speaks_for_itself(header: bytes) -> None:
+    with Proxy(proxy_protocol=BALANCER) as proxy:
+        assert proxy.ask(header + connect_request("10.0.0.1:1")).status == 403
+        with proxy.client() as check:  # a health check: it leaves without a request
+            check.send(header)
+            check.sock.shutdown(socket.SHUT_WR)
+            assert check.rest() == b""
+        (record,) = proxy.wait_for_records(1)
+    assert record["client"].startswith("127.0.0.1:")
+    assert proxy.warnings == []
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_v28_a_stranger_with_a_header_is_refused(header: bytes) -> None:
+    with Trap() as trap, Proxy(proxy_protocol=("127.0.0.9",)) as proxy:
+        answer = proxy.ask(header + connect_request(f"127.0.0.1:{trap.port}"))
+        (record,) = proxy.wait_for_records(1)
+    assert answer.status == 400
+    assert record["client"].startswith("127.0.0.1:")
+
+
+def test_v28_a_stranger_without_one_is_served() -> None:
+    with ScriptedServer(echo) as target, Proxy(proxy_protocol=("127.0.0.9", "10.0.0.0/8")) as proxy:
+        with proxy.tunnel(target.authority) as client:
+            assert client.echoes()
+
+
+def test_without_the_flag_nobody_is_believed() -> None:
+    with Trap() as trap, Proxy() as proxy:
+        assert proxy.ask(V1 + connect_request(f"127.0.0.1:{trap.port}")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (connect_request("127.0.0.1:1"), "it does not begin as one"),
+        (b"\x16\x03\x01\x02\x00", "it does not begin as one"),
+        (V1.replace(b"\r\n", b"\n"), "the line does not end in CR LF"),
+        (V1.replace(b"4711", b"04711"), "a port is malformed"),
+        (V2.replace(b"\x21\x11", b"\x21\x12"), "the family or the transport is none that can be here"),
+    ],
+)
+def test_v28_a_balancer_without_a_header_is_cut_off_and_nothing_read(data: bytes, why: str) -> None:
+    with Trap() as trap, Proxy(proxy_protocol=BALANCER) as proxy:
+        with proxy.client() as client:
+            client.send(data + connect_request(f"127.0.0.1:{trap.port}"))
+            with pytest.raises(ConnectionResetError):
+                client.rest()
+        assert proxy.records() == []
+    (warning,) = proxy.warnings
+    assert warning.startswith("no PROXY header from 127.0.0.1:")
+    assert warning.endswith(why)
+
+
+@pytest.mark.parametrize("data", [b"", V1[:20], V2[:20]])
+def test_v28_half_a_header(data: bytes) -> None:
+    """The peer ends in it, or the time that a head may take is over."""
+    for end in (True, False):
+        with Proxy(proxy_protocol=BALANCER, head_timeout=SECONDS if end else BRIEF) as proxy, proxy.client() as client:
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                client.send(data)
+                if end:
+                    client.sock.shutdown(socket.SHUT_WR)
+                client.rest()
+        assert len(proxy.warnings) == 1
+
+
+def test_it_is_said_once_a_minute() -> None:
+    with Proxy(proxy_protocol=BALANCER) as proxy:
+        for _ in range(5):
+            with proxy.client() as client:
+                client.send(b"\x00")
+                with pytest.raises(ConnectionResetError):
+                    client.rest()
+    assert len(proxy.warnings) == 1
+
+
+def test_who_is_about_to_send_one_is_let_finish() -> None:
+    with ScriptedServer(echo) as target, Proxy(proxy_protocol=BALANCER, drain=SECONDS) as proxy, proxy.client() as client:
+        client.send(V1[:10])
+        wait_until(lambda: accepted(proxy), SECONDS, "the accept")
+        proxy.signal()
+        wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
+        assert proxy.events("drain")[0]["tunnels"] == 1
+        client.send(V1[10:] + connect_request(target.authority))
+        assert client.head().startswith(b"HTTP/1.1 200 ")
+        assert client.echoes()
+
+
+def test_the_answer_goes_to_the_client() -> None:
+    with Proxy(proxy_protocol=BALANCER) as proxy, proxy.client() as client:
+        client.send(V2 + connect_request("10.0.0.1:1"))
+        answer: Answer = parse(client.rest())
+    assert (answer.status, answer.error) == (403, "destination_ip_prohibited")

@@ -1,0 +1,155 @@
+"""The numbers: what is counted where, and that no sum falls when a worker dies."""
+
+import pytest
+
+from tests.client.harness import Recorder
+from tunnelctl.proto import refusal
+from tunnelctl.proto.refusal import REASONS, Refusal
+from tunnelctl.server.access.limits import Caps, Most
+from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Board, Family, Metrics
+from tunnelctl.server.observe.record import DRAINED, SIDES, Account, Books
+from tunnelctl.stream.relay import Outcome
+
+FAMILY = {family.name: family for family in FAMILIES}
+
+
+def numbers(board: Board, name: str) -> dict[tuple[str, ...], list[float]]:
+    return dict(board.samples(FAMILY[f"tunnelctl_{name}"]))
+
+
+def counted(board: Board, name: str) -> dict[tuple[str, ...], float]:
+    return {labels: value for labels, (value,) in numbers(board, name).items()}
+
+
+def account(*phases: tuple[str, float], moved: tuple[int, int] = (0, 0), session: str = "1") -> Account:
+    one = Account(session, "c")
+    one.phases, one.moved = list(phases), moved
+    return one
+
+
+def test_decisions_by_status_and_error() -> None:
+    board = Board(1)
+    metrics = Metrics(board.rows[0])
+    for status, error in ((200, ""), (200, ""), (403, "http_request_denied")):
+        metrics.decided(account(), status, error)
+    assert counted(board, "decisions") == {("200", ""): 2, ("403", "http_request_denied"): 1}
+
+
+def test_what_has_no_place_is_counted_too() -> None:
+    board = Board(1)
+    metrics = Metrics(board.rows[0])
+    metrics.decided(account(("unheard of", 1.0)), 299, "unheard of")
+    metrics.ended(account(), DRAINED._replace(cause="unheard of"))
+    assert counted(board, "decisions") == {("other", "other"): 1}
+    assert counted(board, "ends") == {("proxy", "other"): 1}
+    assert list(numbers(board, "setup_seconds")) == [("other", "refused")]
+
+
+def test_every_refusal_has_a_place_of_its_own() -> None:
+    makers = [make for make in vars(refusal).values() if getattr(make, "__annotations__", {}).get("return") is Refusal]
+    made = [make() for make in makers if not taken(make)]
+    assert len(made) > 10
+    board = Board(1)
+    metrics = Metrics(board.rows[0])
+    for answer in made:
+        metrics.decided(account(), answer.status, answer.error)
+    assert not [labels for labels in counted(board, "decisions") if "other" in labels]
+    assert set(map(str, REASONS)) <= set(FAMILY["tunnelctl_decisions"].values[0])
+
+
+def taken(make: object) -> bool:
+    """Whether a maker of refusals wants to be told something."""
+    code, defaults = make.__code__, make.__defaults__ or ()  # type: ignore[attr-defined]
+    return code.co_argcount > len(defaults)
+
+
+def test_ends_by_side_and_cause() -> None:
+    board = Board(1)
+    metrics = Metrics(board.rows[0])
+    for side in SIDES:
+        metrics.ended(account(), Outcome(0, 0, side, "eof", None))
+    assert counted(board, "ends") == {(side, "eof"): 1 for side in ("client", "target", "proxy")}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, "open"), (403, "refused"), (407, "refused"), (502, "failed"), (504, "failed")]
+)
+def test_the_time_of_each_phase(status: int, outcome: str) -> None:
+    board = Board(1)
+    Metrics(board.rows[0]).decided(account(("head", 0.002), ("dial", 100.0)), status, "")
+    found = numbers(board, "setup_seconds")
+    assert set(found) == {("head", outcome), ("dial", outcome)}
+    *counts, rest, total = found["head", outcome]
+    assert counts == [float(bound == 0.0025) for bound in BUCKETS]
+    assert (rest, total) == (0, pytest.approx(0.002))
+    *counts, rest, total = found["dial", outcome]
+    assert (sum(counts), rest, total) == (0, 1, 100)
+
+
+def test_a_bound_belongs_to_its_bucket() -> None:
+    board = Board(1)
+    Metrics(board.rows[0]).decided(account(*(("dial", bound) for bound in BUCKETS)), 200, "")
+    *counts, rest, _ = numbers(board, "setup_seconds")["dial", "open"]
+    assert (counts, rest) == ([1.0] * len(BUCKETS), 0)
+
+
+def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
+    board, books, caps = Board(1), Books(None, Recorder()), Caps(Most())
+    metrics = Metrics(board.rows[0])
+    one = account(moved=(10, 20))
+    books.open["1"] = one
+    for _ in range(3):
+        metrics.refresh(caps, books)
+    assert counted(board, "bytes") == {("sent",): 10, ("received",): 20}
+    one.moved = (11, 22)
+    metrics.ended(one, DRAINED)
+    metrics.ended(account(moved=(100, 200), session="2"), DRAINED)
+    assert counted(board, "bytes") == {("sent",): 111, ("received",): 222}
+    assert metrics._counted == {}
+
+
+def test_gauges_and_lost_records() -> None:
+    board, caps = Board(1), Caps(Most())
+    metrics = Metrics(board.rows[0])
+
+    class Log:
+        dropped = 3
+
+    books = Books(Log(), Recorder())  # type: ignore[arg-type]
+    caps.enter()
+    caps.take("a", "", "")
+    caps.start_dial()
+    for _ in range(2):
+        metrics.refresh(caps, books)
+    gauges = [counted(board, name)[()] for name in ("sessions", "tunnels", "dials", "log_records_lost")]
+    assert gauges == [1, 1, 1, 3]
+
+
+def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() -> None:
+    board, caps = Board(2), Caps(Most())
+    first, second = Metrics(board.rows[0]), Metrics(board.rows[1])
+    caps.enter()
+    for metrics in (first, second):
+        metrics.decided(account(), 200, "")
+        metrics.refresh(caps, Books(None, Recorder()))
+    assert counted(board, "decisions") == {("200", ""): 2}
+    assert counted(board, "sessions") == {(): 2}
+    again = Metrics(board.rows[0])
+    assert counted(board, "decisions") == {("200", ""): 2}, "a sum that falls looks like a restart of all"
+    assert counted(board, "sessions") == {(): 1}, "its clients are gone"
+    again.decided(account(), 200, "")
+    assert counted(board, "decisions") == {("200", ""): 3}
+
+
+def test_only_what_has_happened_is_shown_of_what_has_labels() -> None:
+    board = Board(1)
+    assert counted(board, "decisions") == {}
+    assert counted(board, "sessions") == {(): 0}
+
+
+def test_places_do_not_overlap() -> None:
+    from tunnelctl.server.observe.metrics import BEAT, PLACES
+
+    used = [place + offset for name, places in PLACES.items() for place in places.values() for offset in range(FAMILY[name].width)]
+    assert sorted(used) == list(range(BEAT))
+    assert Family("x", "counter", "").combinations() == [()]

@@ -1,0 +1,72 @@
+"""Records of tunnels that go on."""
+
+from time import monotonic
+
+from tests.peers.process import wait_until
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import SECONDS, Proxy
+from tunnelctl.server.observe.open_records import Interim
+from tunnelctl.server.observe.record import Account
+
+
+class Log:
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def open(self, account: Account, seconds: float) -> None:
+        self.written.append(account.id)
+
+
+def open_since(seconds: float, moved: tuple[int, int] = (0, 0)) -> Account:
+    account = Account("1", "c")
+    account.opened, account.moved = monotonic() - seconds, moved
+    return account
+
+
+def test_after_so_many_seconds_and_then_again() -> None:
+    log, account = Log(), open_since(0.0)
+    interim = Interim(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
+    interim.look()
+    assert log.written == []
+    account.opened -= 61
+    interim = Interim(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
+    for _ in range(3):
+        interim.look()
+    assert log.written == ["1"]
+    interim._noted["1"] = monotonic() - 61, 0
+    interim.look()
+    assert log.written == ["1", "1"]
+
+
+def test_after_so_many_bytes_both_ways_together() -> None:
+    log, account = Log(), open_since(0.0, (60, 39))
+    interim = Interim(log, {"1": account}, 0.0, 100)  # type: ignore[arg-type]
+    interim.look()
+    assert log.written == []
+    account.moved = (60, 40)
+    for _ in range(3):
+        interim.look()
+    assert log.written == ["1"]
+    account.moved = (1000, 0)
+    interim.look()
+    assert log.written == ["1", "1"]
+
+
+def test_those_that_have_ended_are_forgotten() -> None:
+    accounts = {"1": open_since(1.0)}
+    interim = Interim(Log(), accounts, 0.5, 0)  # type: ignore[arg-type]
+    interim.look()
+    del accounts["1"]
+    interim.look()
+    assert interim._noted == {}
+
+
+def test_over_the_wire(monkeypatch) -> None:
+    from tunnelctl.server import serve
+
+    monkeypatch.setattr(serve, "TICK_SECONDS", 0.01)
+    with ScriptedServer(echo) as target, Proxy(log_bytes=1000) as proxy, proxy.tunnel(target.authority) as client:
+        client.echoes(b"x" * 600)
+        wait_until(lambda: len(proxy.records()) == 2, SECONDS, "the record")
+        decision, goes_on = proxy.records()
+        assert (goes_on["event"], goes_on["id"], goes_on["sent"], goes_on["received"]) == ("open", decision["id"], 600, 600)

@@ -1,0 +1,39 @@
+"""The text for Prometheus, as prometheus-client's own parser reads it."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Board, Metrics
+from tunnelctl.server.observe.prometheus import render
+from tunnelctl.server.observe.record import DRAINED, Account
+
+
+def read(board: Board) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
+    families = text_string_to_metric_families(render(board).decode())
+    return {
+        family.name: {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples}
+        for family in families
+    }
+
+
+def test_all_families_are_there_and_have_a_type() -> None:
+    found = {family.name: family.type for family in text_string_to_metric_families(render(Board(1)).decode())}
+    assert found == {family.name: family.kind for family in FAMILIES}
+
+
+def test_counters_and_histograms() -> None:
+    board = Board(2)
+    for row, seconds in zip(board.rows, (0.002, 70.0), strict=True):
+        metrics, account = Metrics(row), Account("1", "c")
+        account.phases, account.moved = [("dial", seconds)], (5, 6)
+        metrics.decided(account, 200, "")
+        metrics.ended(account, DRAINED)
+    found = read(board)
+    assert found["tunnelctl_decisions"] == {("tunnelctl_decisions_total", (("error", ""), ("status", "200"))): 2}
+    assert found["tunnelctl_ends"] == {("tunnelctl_ends_total", (("cause", "drained"), ("ended_by", "proxy"))): 2}
+    assert found["tunnelctl_bytes"]["tunnelctl_bytes_total", (("direction", "received"),)] == 12
+    setup = found["tunnelctl_setup_seconds"]
+    labels = (("outcome", "open"), ("phase", "dial"))
+    assert setup["tunnelctl_setup_seconds_count", labels] == 2
+    assert setup["tunnelctl_setup_seconds_sum", labels] == 70.002
+    reached = [value for (name, _), value in setup.items() if name.endswith("_bucket")]
+    assert reached == [float(bound >= 0.0025) for bound in BUCKETS] + [2]

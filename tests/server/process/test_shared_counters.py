@@ -1,0 +1,199 @@
+"""Counts over several processes: as a dictionary has them, whatever is added and removed in whatever order."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.peers.process import wait_until
+from tests.server.harness import SECONDS
+from tunnelctl.server.process import shared_counters as shared
+from tunnelctl.server.process.shared_counters import WAYS, LockTimeoutError, SharedLock, SharedTable, SharedTimes, key_of
+
+SLOTS = 16
+# Few keys, many of which want the same slots, at the end of the table too: so that gaps are closed round the corner.
+KEYS = st.sampled_from([1, 2, 14, 15, 17, 18, 30, 31, 33, 47, 63, 1 << 63 | 15])
+STEPS = st.lists(st.tuples(st.sampled_from("arrc"), KEYS, st.integers(0, 2)), max_size=60)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS, st.integers(1, 4))
+def test_property_it_counts_as_a_dictionary_does(steps: list[tuple[str, int, int]], most: int) -> None:
+    table, model = SharedTable(SLOTS, 3), Counter[tuple[int, int]]()
+    for step, key, column in steps:
+        total = sum(model[key, other] for other in range(3))
+        if step == "a":
+            full = len({key for key, _ in +model}) >= SLOTS // 2 and not total
+            assert table.add(key, column, most) == (total < most and not full)
+            model[key, column] += total < most and not full
+        elif step == "r":
+            table.remove(key, column)
+            model[key, column] -= model[key, column] > 0
+        else:
+            table.clear_column(column)
+            model = Counter({place: count for place, count in model.items() if place[1] != column})
+        for known in (1, 2, 14, 15, 17, 18, 30, 31, 33, 47, 63, 1 << 63 | 15):
+            assert table.count(known) == sum(model[known, other] for other in range(3))
+        assert table.full == (len({key for key, _ in +model}) >= SLOTS // 2)
+
+
+def test_clearing_forgets_everything() -> None:
+    table = SharedTable(SLOTS, 2)
+    for key in range(1, 9):
+        assert table.add(key, key % 2, 1)
+    assert table.full
+    table.clear()
+    assert not table.full
+    assert all(table.add(key, 0, 1) for key in range(1, 9))
+
+
+def test_a_key_is_the_same_for_a_forked_process_and_never_0() -> None:
+    key = key_of("client", "192.0.2.0/24")
+    assert 0 < key < 1 << 64
+    assert key != key_of("user", "192.0.2.0/24")
+    assert in_a_child(lambda: key_of("client", "192.0.2.0/24") == key)
+
+
+def test_what_one_process_counts_the_other_sees() -> None:
+    table, lock = SharedTable(SLOTS, 2), SharedLock()
+
+    def other() -> bool:
+        with lock.hold():
+            return table.add(7, 1, 2) and not table.add(7, 1, 2)
+
+    with lock.hold():
+        assert table.add(7, 0, 2)
+    assert in_a_child(other)
+    with lock.hold():
+        assert table.count(7) == 2
+        table.clear_column(1)
+        assert table.count(7) == 1
+
+
+def test_counts_of_several_processes_at_once_stay_exact() -> None:
+    """Four add and take away as fast as they can, and never is there more than the cap."""
+    table, lock = SharedTable(1 << 10, 4), SharedLock()
+
+    def work(column: int) -> None:
+        for _ in range(2000):
+            with lock.hold():
+                added = table.add(5, column, 3)
+                assert table.count(5) <= 3
+            if added:
+                with lock.hold():
+                    table.remove(5, column)
+
+    children = []
+    for column in range(4):
+        pid = os.fork()
+        if not pid:
+            status = 1
+            with suppress(BaseException):
+                work(column)
+                status = 0
+            os._exit(status)
+        children.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * 4
+    assert table.count(5) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up_for_long(number: signal.Signals) -> None:
+    """One that is killed holds it no longer."""
+    lock = SharedLock()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        with suppress(BaseException), lock.hold():
+            os.write(writer, b"x")
+            signal.pause()
+        os._exit(1)
+    try:
+        assert os.read(reader, 1) == b"x"
+        os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            with pytest.raises(LockTimeoutError), lock.hold():
+                pass
+        else:
+            wait_until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None, SECONDS, "its end")
+            with lock.hold():
+                pass
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_times_are_seen_by_the_other_process_and_the_earliest_is_forgotten() -> None:
+    times = SharedTimes(4 * WAYS)
+    keys = [number * 4 * WAYS + 1 for number in range(WAYS + 1)]  # all of them have the same places
+    for when, key in enumerate(keys[:-1], 1):
+        times.set(key, when)
+    times.set(keys[0], 99.0)
+    assert [times.get(key) for key in keys] == [99.0, *range(2, WAYS + 1), 0.0]
+
+    def other() -> bool:
+        times.set(keys[-1], 50.0)
+        return times.get(keys[0]) == 99.0
+
+    assert in_a_child(other)
+    assert [times.get(key) for key in keys] == [99.0, 0.0, *range(3, WAYS + 1), 50.0]
+    times.set(WAYS + 1, 5.0)  # this one has others
+    assert times.get(keys[0]) == 99.0
+
+
+@contextmanager
+def held(lock: SharedLock) -> Iterator[None]:
+    """Another process has the lock."""
+    (asked, told), (ending, end) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(end)
+        with suppress(BaseException), lock.hold():
+            os.write(told, b"x")
+            os.read(ending, 1)
+        os._exit(0)
+    try:
+        assert os.read(asked, 1) == b"x"
+        yield
+    finally:
+        os.close(end)
+        os.waitpid(pid, 0)
+        for fd in (asked, told, ending):
+            os.close(fd)
+
+
+def test_after_a_wait_in_vain_it_does_not_wait_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that waits at each step for a process that is stopped serves nobody."""
+    lock, waits = SharedLock(), list[float]()
+    monkeypatch.setattr(shared, "sleep", waits.append)
+    with held(lock):
+        for _ in range(2):
+            with pytest.raises(LockTimeoutError), lock.hold():
+                pass
+            assert waits
+            waits.clear()
+            for _ in range(3):
+                with pytest.raises(LockTimeoutError), lock.hold():
+                    pass
+            assert not waits
+            lock._impatient_until = 0.0  # the while is over
+    with lock.hold():
+        pass
+
+
+def in_a_child(check: object) -> bool:
+    """Whether a forked process finds it so."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        with suppress(BaseException):
+            status = 0 if check() else 1  # type: ignore[operator]
+        os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

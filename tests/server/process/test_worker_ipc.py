@@ -1,0 +1,192 @@
+"""Questions between workers: here they are tasks of one process, and where one dies a process of its own."""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tests.client.harness import Recorder
+from tunnelctl.engine.kernel import Nursery, checkpoint, run
+from tunnelctl.server.process import worker_ipc as under_test
+from tunnelctl.server.process.worker_ipc import Siblings
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import silent
+
+
+def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> list[list[bytes | None]]:
+    """What worker 0 hears, several times over; those that are not alive do not answer."""
+    siblings = Siblings(count)
+
+    async def main() -> list[list[bytes | None]]:
+        async with Nursery() as nursery:
+            for number in alive:
+                nursery.start_soon(siblings.answer, number, lambda number=number: content + str(number).encode(), silent)
+            heard = [await siblings.ask(0) for _ in range(times)]
+            nursery.cancel_scope.cancel()
+        return heard
+
+    try:
+        return run(main)
+    finally:
+        siblings.close()
+
+
+def test_the_others_answer_and_nobody_asks_itself() -> None:
+    (heard,) = asked(3, range(3))
+    assert sorted(heard) == [b"x1", b"x2"]
+    assert asked(1, range(1)) == [[]]
+
+
+def test_long_answers_and_many_questions() -> None:
+    content = bytes(3 << 20)
+    heard = asked(2, range(2), content, times=5)
+    assert heard == [[content + b"1"]] * 5
+
+
+def test_one_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.05)
+    (heard,) = asked(3, range(2))
+    assert sorted(heard, key=str) == [None, b"x1"] or sorted(heard, key=str) == [b"x1", None]
+
+
+def test_questions_to_a_dead_one_do_not_pile_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is full after some: then it is left alone, and nobody blocks."""
+    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.001)
+    assert asked(2, range(0), times=300) == [[None]] * 300
+
+
+def test_whoever_takes_the_place_of_a_dead_one_answers_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.01)
+    siblings = Siblings(2)
+
+    async def main() -> list[bytes | None]:
+        assert await siblings.ask(0) == [None]
+        async with Nursery() as nursery:
+            nursery.start_soon(siblings.answer, 1, lambda: b"here", silent)
+            await checkpoint()
+            monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
+            heard = await siblings.ask(0)
+            nursery.cancel_scope.cancel()
+        return heard
+
+    try:
+        assert run(main) == [b"here"]
+    finally:
+        siblings.close()
+
+
+def test_an_answer_without_an_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "MAX_ANSWER", 10)
+    assert asked(2, range(2), b"x" * 100) == [[None]]
+
+
+def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
+    siblings, trace, faults = Siblings(2), Recorder(), [ZeroDivisionError("a fault of ours")]
+
+    def content() -> bytes:
+        while faults:
+            raise faults.pop()
+        return b"here"
+
+    async def main() -> list[list[bytes | None]]:
+        async with Nursery() as nursery:
+            nursery.start_soon(siblings.answer, 1, content, trace)
+            heard = [await siblings.ask(0) for _ in range(2)]
+            nursery.cancel_scope.cancel()
+        return heard
+
+    try:
+        assert run(main) == [[None], [b"here"]]
+    finally:
+        siblings.close()
+    (warning,) = trace.named("warning")
+    assert warning["text"] == "fault in an answer to another worker: ZeroDivisionError: a fault of ours"
+
+
+# --- an answer that is not whole
+
+SENT = b'[{"id": "1"}, {"id": "2"}]'
+WHOLE = len(SENT).to_bytes(8, "big") + SENT
+
+
+def answered_by(peer: Callable[[socket.socket], None]) -> list[bytes | None]:
+    """What worker 0 hears from a process that answers by hand, and is killed in the end."""
+    siblings = Siblings(2)
+    child = os.fork()
+    if child == 0:
+        try:
+            hearing = siblings._pairs[1][1]
+            hearing.setblocking(True)
+            _, (fd,), *_ = socket.recv_fds(hearing, 1, 1)
+            peer(socket.socket(fileno=fd))
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        return run(siblings.ask, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        siblings.close()
+
+
+def test_a_whole_answer_by_hand() -> None:
+    assert answered_by(lambda sock: (sock.sendall(WHOLE), sock.close())) == [SENT]  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("size", [*range(len(WHOLE)), len(WHOLE) + 1])
+def test_an_answer_that_is_cut_short_or_too_long_is_none(size: int) -> None:
+    sent = (WHOLE + b"]")[:size]
+    assert answered_by(lambda sock: (sock.sendall(sent), sock.close())) == [None]  # type: ignore[func-returns-value]
+
+
+def test_a_worker_that_is_killed_inside_its_answer() -> None:
+    def die(sock: socket.socket) -> None:
+        sock.sendall(WHOLE[:20])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert answered_by(die) == [None]
+
+
+def test_a_worker_that_is_suspended_inside_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.2)
+
+    def stop(sock: socket.socket) -> None:
+        sock.sendall(WHOLE[:20])
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    assert answered_by(stop) == [None]
+
+
+def test_a_worker_that_is_killed_while_its_long_answer_waits_to_be_read() -> None:
+    """As it was found: the answer is longer than what a socket holds."""
+    siblings = Siblings(2)
+    mine, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            run(siblings.answer, 1, lambda: SENT * 100_000, silent)
+        finally:
+            os._exit(1)
+    try:
+        with theirs:
+            socket.send_fds(siblings._pairs[1][0], [b"?"], [theirs.fileno()])
+        assert select.select([mine], [], [], 20.0)[0]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        siblings.close()
+
+    async def read() -> bytes | None:
+        mine.setblocking(False)
+        stream = SocketStream(mine)
+        try:
+            return await under_test._read(stream)
+        finally:
+            stream.close()
+
+    assert run(read) is None

@@ -1,0 +1,637 @@
+"""Several processes behind one address."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from errno import EADDRINUSE, ECONNREFUSED, ENOENT
+from pathlib import Path
+
+import pytest
+
+from tests.client.harness import Recorder
+from tests.peers import certificates
+from tests.peers.manager import Manager
+from tests.peers.process import ended_within, opening, wait_until
+from tests.peers.program import environment, next_line, started, without_start_lines
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import (
+    SECONDS,
+    Client,
+    basic,
+    blackhole,
+    cheap_hashes,  # noqa: F401  (a fixture)
+    connect_request,
+    digest_users_file,
+    users_file,
+)
+from tests.server.process.test_shared_counters import held
+from tunnelctl.proto.auth.challenge import parse_challenges
+from tunnelctl.proto.auth.digest import DigestClient
+from tunnelctl.server.access.limits import SharedCaps
+from tunnelctl.server.access.throttle import BURST
+from tunnelctl.server.access.users import AT_ONCE
+from tunnelctl.server.observe.metrics import Board
+from tunnelctl.server.process import workers as under_test
+from tunnelctl.server.process.workers import Supervisor
+from tunnelctl.server.serve import TICK_SECONDS
+
+SERVE = ("serve", "--workers", "2")
+LOOPBACK = ("--allow", "127.0.0.1:*")
+
+
+class Workers:
+    """A `serve` with two workers."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        line = self.line()
+        assert line.startswith("listening on "), line
+        self.where = line.removeprefix("listening on ").strip()
+
+    def line(self) -> str:
+        assert self.process.stderr is not None
+        return next_line(self.process.stderr)
+
+    def rest(self) -> str:
+        """What else it says until it ends; to be called when it has been told to."""
+        assert self.process.stderr is not None
+        return without_start_lines(self.process.stderr.read().decode())
+
+    @property
+    def address(self) -> tuple[str, int] | str:
+        if self.where.startswith("unix:"):
+            return self.where[5:]
+        return "127.0.0.1", int(self.where.rpartition(":")[2])
+
+    def pids(self) -> list[int]:
+        listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listing.split()]
+
+    def client(self, source: str = "") -> Client:
+        return Client(self.address, source)
+
+
+@contextmanager
+def workers(*arguments: str, listen: str = "127.0.0.1:0", allow: bool = True) -> Iterator[Workers]:
+    with started(*SERVE, *(LOOPBACK if allow else ()), "--listen", listen, *arguments) as process:
+        yield Workers(process)
+
+
+def ids(path: Path) -> set[str]:
+    """The part of the records' ids that names the process."""
+    return {json.loads(line)["id"].partition("-")[0] for line in path.read_text().splitlines()}
+
+
+@pytest.mark.parametrize("kind", ["port", "unix"])
+def test_both_serve_at_one_address(kind: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path / 'proxy'}"
+    with ScriptedServer(echo) as target, workers("--access-log", str(log), listen=listen) as serve:
+        assert len(serve.pids()) == 2
+
+        def both_have() -> bool:
+            for _ in range(20):
+                with serve.client() as client:
+                    assert client.tunnel(target.authority).echoes()
+            return len(ids(log)) == 2
+
+        if kind == "port":  # of a shared unix socket the kernel may wake the same one each time
+            wait_until(both_have, SECONDS, "a tunnel through each")
+        else:
+            both_have()
+        serve.process.terminate()
+        assert serve.rest() == "tunnelctl: stopped\n"
+        assert serve.process.wait(SECONDS) == 0
+    assert not (tmp_path / "proxy").exists()
+
+
+def test_every_record_is_whole_although_two_write(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with workers("--access-log", str(log)) as serve:
+        clients = [serve.client() for _ in range(200)]
+        for client in clients:
+            client.send(b"NONSENSE\r\n\r\n")
+        for client in clients:
+            assert client.answer().status == 400
+            client.sock.close()
+        wait_until(lambda: len(log.read_text().splitlines()) == 200, SECONDS, "the records")
+        assert len({json.loads(line)["id"] for line in log.read_text().splitlines()}) == 200
+
+
+def test_every_record_is_whole_in_a_pipe_as_well() -> None:
+    """Both have more to write at once than a pipe takes in one piece."""
+    with workers("--access-log", "-") as serve:
+        lines: list[bytes] = []
+
+        def read() -> None:
+            assert serve.process.stdout is not None
+            while (piece := serve.process.stdout.read(1 << 20)) and len(b"".join([*lines, piece]).splitlines()) < 1000:
+                lines.append(piece)
+            lines.append(piece or b"")
+
+        reader = threading.Thread(target=read)
+        clients = [serve.client() for _ in range(1000)]
+        for client in clients:
+            client.send(b"NONSENSE\r\n\r\n")
+        for client in clients:
+            assert client.answer().status == 400
+            client.sock.close()
+        reader.start()  # only now: what did not fit has waited
+        reader.join(SECONDS)
+        assert not reader.is_alive()
+    assert len({json.loads(line)["id"] for line in b"".join(lines).splitlines()}) == 1000
+
+
+@pytest.mark.parametrize("kind", ["port", "unix"])
+def test_a_worker_that_dies_is_replaced_and_the_others_go_on(kind: str, tmp_path: Path) -> None:
+    listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path / 'proxy'}"
+    with ScriptedServer(echo) as target, workers("--drain", "0", listen=listen) as serve:
+        clients = [serve.client().tunnel(target.authority) for _ in range(10)]
+        before = serve.pids()
+        os.kill(before[0], signal.SIGKILL)
+        assert f"worker {before[0]} ended with status -9: another takes its place" in serve.line()
+        wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
+        left = [client for client in clients if not broken(client)]
+        assert all(client.echoes() for client in left)
+        for _ in range(10):
+            with serve.client() as client:
+                assert client.tunnel(target.authority).echoes()
+        for client in clients:
+            client.sock.close()
+        serve.process.terminate()
+        assert serve.process.wait(SECONDS) == 0, "what was put right is no failure"
+
+
+def broken(client: Client) -> bool:
+    client.sock.setblocking(False)
+    try:
+        return client.sock.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        client.sock.settimeout(SECONDS)
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_workers_that_die_again_and_again_are_given_up() -> None:
+    with workers("--drain", "0") as serve:
+        seen: set[int] = set()
+        while serve.process.poll() is None and len(seen) <= under_test.MOST_CRASHES:
+            fresh = [pid for pid in serve.pids() if pid not in seen]
+            if fresh:
+                seen.add(fresh[0])
+                os.kill(fresh[0], signal.SIGKILL)
+        assert serve.process.wait(SECONDS) == 70
+        said = serve.rest()
+    assert "as 10 others have in the last minute: stopping" in said
+
+
+def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor([], [], 0.0, lambda *_: 0, Board(1), Recorder(), None, {})
+    pauses = []
+    for _ in range(under_test.MOST_CRASHES):
+        supervisor._crashed(1, 0, 1)
+        pauses.append(supervisor._due[0] - supervisor._crashes[-1])
+    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert max(pauses) == pytest.approx(under_test.LONGEST_PAUSE)
+
+
+def test_h4_what_a_dead_worker_counted_is_forgotten_before_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a third one keeps the lock."""
+    started, shared = list[int](), SharedCaps(2)
+    assert shared.lock is not None
+    supervisor = Supervisor([], [], 0.0, lambda *_: 0, Board(2), Recorder(), None, {}, shared)
+    monkeypatch.setattr(supervisor, "_start", started.append)
+    monkeypatch.setattr(under_test, "FORGET_SECONDS", 0.01)
+    monkeypatch.setattr(under_test, "FIRST_PAUSE", 0.0)
+    assert shared.table.add(1, 1, 5)
+    with held(shared.lock):
+        supervisor._ended(4711, 1, 1)
+        for _ in range(3):
+            supervisor._turn()
+        assert (started, shared.table.count(1)) == ([], 1)
+    while not started:
+        supervisor._turn()
+    assert (started, shared.table.count(1)) == ([1], 0)
+
+
+def test_a_supervisor_that_is_killed_takes_its_workers_with_it() -> None:
+    with workers("--drain", "0") as serve:
+        pids = serve.pids()
+        serve.process.kill()
+        assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+def test_tunnels_outlive_a_supervisor_that_is_killed_by_their_drain() -> None:
+    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+        client.tunnel(target.authority)
+        pids = serve.pids()
+        serve.process.kill()
+        wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
+        deadline = time.monotonic() + 2.5 * TICK_SECONDS  # each tick is a chance to be told again
+        while time.monotonic() < deadline:
+            assert client.echoes()
+            time.sleep(0.05)
+        client.sock.close()
+        assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_the_next_one_may_have_the_path_of_one_that_drains(count: str, tmp_path: Path) -> None:
+    """And keeps it when the old one ends, which has nothing there any more."""
+    path = tmp_path / "proxy"
+    options = {"listen": f"unix:{path}"}
+    with ScriptedServer(echo) as target, workers("--workers", count, **options) as old, old.client() as client:
+        client.tunnel(target.authority)
+        old.process.terminate()
+        wait_until(lambda: not path.exists(), SECONDS, "the drain")
+        with workers("--workers", count, **options) as new:
+            assert client.echoes()
+            client.sock.close()
+            assert old.process.wait(SECONDS) == 0
+            with new.client() as other:
+                assert other.tunnel(target.authority).echoes()
+
+
+def test_hangup_reaches_every_worker(tmp_path: Path) -> None:
+    log, moved = tmp_path / "log", tmp_path / "log.1"
+    with workers("--access-log", str(log)) as serve:
+        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "both")
+
+        def both_have(path: Path) -> bool:
+            for _ in range(20):
+                with serve.client() as client:
+                    client.send(b"NONSENSE\r\n\r\n")
+                    assert client.answer().status == 400
+            return path.exists() and len(ids(path)) == 2
+
+        wait_until(lambda: both_have(log), SECONDS, "a record of each")
+        log.rename(moved)
+        serve.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: both_have(log), SECONDS, "a record of each in the new file")
+
+
+def test_hangup_without_a_log_is_the_end() -> None:
+    with workers() as serve:
+        pids = serve.pids()
+        serve.process.send_signal(signal.SIGHUP)
+        assert serve.process.wait(SECONDS) == -signal.SIGHUP, "as with one process"
+        assert all(ended_within(pid, SECONDS) for pid in pids)
+
+
+def test_hangup_of_one_worker_alone_leaves_nobody_out() -> None:
+    with workers() as serve:
+        victim = serve.pids()[0]
+        wait_until(lambda: catches(victim, signal.SIGHUP), SECONDS, "its start")
+        os.kill(victim, signal.SIGHUP)
+        assert f"worker {victim} ended with status 129: another takes its place" in serve.line()
+        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "the other")
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal (proc_pid_status(5))."""
+    (mask,) = re.findall(r"^SigCgt:\t([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(mask, 16) >> number - 1 & 1)
+
+
+def test_a_worker_that_hangs_is_killed_where_there_is_a_watchdog(tmp_path: Path) -> None:
+    with Manager(tmp_path) as manager:
+        environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
+        with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:
+            serve = Workers(process)
+            assert manager.wait_for("READY=1")[0].startswith("STATUS=serving 127.0.0.1:")
+            manager.wait_for("WATCHDOG=1")
+            victim = serve.pids()[0]
+            os.kill(victim, signal.SIGSTOP)
+            assert f"worker {victim} hangs: it is killed" in serve.line()
+            wait_until(lambda: len(set(serve.pids()) - {victim}) == 2, SECONDS, "another")
+            manager.wait_for("WATCHDOG=1")
+            process.terminate()
+            manager.wait_for("STOPPING=1")
+
+
+def test_drain_and_the_second_signal() -> None:
+    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+        client.tunnel(target.authority)
+        serve.process.terminate()
+        wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
+        assert client.echoes()
+        wait_until(lambda: len(serve.pids()) == 1, SECONDS, "the end of the one that has nothing to wait for")
+        time.sleep(0.6)  # signals that come together are one (see the next test); this one is another
+        serve.process.terminate()
+        assert serve.process.wait(SECONDS) == -signal.SIGTERM
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+
+
+def nobody_listens(serve: Workers) -> bool:
+    family = socket.AF_UNIX if isinstance(serve.address, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(serve.address) in (ECONNREFUSED, ENOENT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_of_them_is_one_signal(number: signal.Signals) -> None:
+    """Ctrl-C goes to the whole group, and so does systemd's SIGTERM; the first process passes it on as well. Still they drain."""
+    with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
+        client.tunnel(target.authority)
+        for pid in serve.pids():
+            os.kill(pid, number)
+        wait_until(lambda: len(serve.pids()) == 1, SECONDS, "the end of the idle worker")
+        serve.process.send_signal(number)
+        for _ in range(5):
+            assert client.echoes()
+            time.sleep(0.02)
+        client.sock.close()
+        assert serve.process.wait(SECONDS) == 0
+
+
+def test_a_unix_socket_refuses_while_they_drain(tmp_path: Path) -> None:
+    path = tmp_path / "proxy"
+    with ScriptedServer(echo) as target, workers("--drain", "60", listen=f"unix:{path}") as serve:
+        with serve.client() as client:
+            client.tunnel(target.authority)
+            serve.process.terminate()
+            wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
+            assert client.echoes()
+        assert serve.process.wait(SECONDS) == 0
+    assert not path.exists()
+
+
+def test_stopped_as_soon_as_started() -> None:
+    """Before they have got as far as listening to signals."""
+    for _ in range(2):
+        with workers() as serve:
+            serve.process.terminate()
+            assert serve.process.wait(SECONDS) == 0
+            assert "warning" not in serve.rest()
+
+
+def test_a_port_in_use_by_somebody_who_does_not_share() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        with started(*SERVE, "--listen", where) as process:
+            assert process.wait(SECONDS) == 71
+            assert process.stderr is not None
+            assert process.stderr.read().decode().startswith(f"tunnelctl: cannot listen on {where}: address already in use\n")
+
+
+# --- the port, while workers die
+
+
+def somebody_else_binds(address: tuple[str, int] | str) -> bool:
+    """Whether another program can have the port: with SO_REUSEADDR, as servers do it."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(address)
+            other.listen()
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+            return False
+        return True
+
+
+def test_l7_the_port_is_never_free_and_who_comes_is_served_although_all_workers_die() -> None:
+    """Clients that come between two of them wait in the queue of the supervisor, and are served by the next one.
+
+    Not those of the few milliseconds before it listens: they lay in the queue of the one that died.
+    """
+    with ScriptedServer(echo) as target, workers("--drain", "0") as serve:
+        for _ in range(3):
+            before = serve.pids()
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            for _ in before:
+                assert "another takes its place" in serve.line()
+            with serve.client() as client:  # both were dead when that was said
+                assert not somebody_else_binds(serve.address)
+                assert client.tunnel(target.authority).echoes()
+            wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "two others")  # noqa: B023
+
+
+def test_l7_a_dead_worker_leaves_no_moment_in_which_the_port_is_free() -> None:
+    taken, stop = [], threading.Event()
+
+    def try_to_take(address: tuple[str, int] | str) -> None:
+        while not stop.is_set():
+            taken.append(somebody_else_binds(address))
+
+    with workers("--drain", "0") as serve:
+        thief = threading.Thread(target=try_to_take, args=(serve.address,))
+        thief.start()
+        try:
+            for _ in range(3):
+                before = serve.pids()
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                for _ in before:
+                    serve.line()
+                wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "two others")  # noqa: B023
+        finally:
+            stop.set()
+            thief.join()
+    assert taken
+    assert not any(taken)
+
+
+def test_the_next_one_may_have_the_port_of_one_that_drains() -> None:
+    with ScriptedServer(echo) as target, workers() as old, old.client() as client:
+        client.tunnel(target.authority)
+        old.process.terminate()
+        wait_until(lambda: nobody_listens(old), SECONDS, "the drain")
+        with workers(listen=old.where) as new, new.client() as other:
+            assert other.tunnel(target.authority).echoes()
+            assert client.echoes()
+
+
+# --- what they count together
+
+
+def opened(serve: Workers, target: ScriptedServer, count: int, *fields: str) -> tuple[list[Client], list[int]]:
+    """Asks for as many tunnels; those that were granted, and the status of each answer."""
+    clients, statuses = [], []
+    for _ in range(count):
+        client = serve.client()
+        client.send(connect_request(target.authority, *fields))
+        statuses.append(int(client.head()[9:12]))
+        if statuses[-1] == 200:
+            clients.append(client)
+        else:
+            client.sock.close()
+    return clients, statuses
+
+
+@pytest.mark.parametrize(("flag", "refusal"), [("--max-tunnels", 503), ("--max-per-client", 429), ("--max-per-target", 503)])
+def test_caps_hold_over_all_workers(flag: str, refusal: int) -> None:
+    """And what a worker held that was killed is free again."""
+    with ScriptedServer(echo) as target, workers("--workers", "3", "--drain", "0", flag, "5") as serve:
+        clients, statuses = opened(serve, target, 20)
+        assert statuses == [200] * 5 + [refusal] * 15
+        clients.pop().sock.close()
+        wait_until(lambda: free(serve, target), SECONDS, "its place")
+        victim = serve.pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        serve.line()
+        left = [client for client in clients if not broken(client)]
+        again, statuses = opened(serve, target, 20)
+        assert len(left) + len(again) == 5
+        assert statuses.count(200) == len(again)
+        for client in (*clients, *again):
+            client.sock.close()
+
+
+def test_a_cap_on_a_user_holds_over_all_workers(tmp_path: Path) -> None:
+    flags = ("--max-per-user", "3", "--users", users_file(tmp_path, alice="a-pw", bob="b-pw"))
+    with ScriptedServer(echo) as target, workers("--workers", "3", "--drain", "0", *flags) as serve:
+        alices, statuses = opened(serve, target, 12, basic("alice", "a-pw"))
+        assert statuses == [200] * 3 + [429] * 9
+        bobs, statuses = opened(serve, target, 4, basic("bob", "b-pw"))
+        assert statuses == [200] * 3 + [429]
+        for client in (*alices, *bobs):
+            client.sock.close()
+
+
+def test_a_cap_on_dials_holds_over_all_workers() -> None:
+    with ScriptedServer(echo) as target, blackhole() as port, ExitStack() as stack:
+        serve = stack.enter_context(workers("--workers", "3", "--drain", "0", "--max-dials", "2"))
+        before = opening(port)
+        for _ in range(2):
+            client = serve.client()
+            stack.callback(client.sock.close)
+            client.send(connect_request(f"127.0.0.1:{port}"))
+        wait_until(lambda: opening(port) == before + 2, SECONDS, "both dials")
+        assert opened(serve, target, 12)[1] == [503] * 12
+
+
+def free(serve: Workers, target: ScriptedServer) -> bool:
+    clients, statuses = opened(serve, target, 1)
+    for client in clients:
+        client.sock.close()
+    return statuses == [200]
+
+
+def test_m7_an_answer_to_a_digest_challenge_is_good_once_over_all_workers(tmp_path: Path) -> None:
+    path = digest_users_file(tmp_path, alice="secret")
+    with workers("--workers", "4", "--users", path, "--drain", "0") as serve:
+        with serve.client() as client:
+            client.send(connect_request("127.0.0.1:1"))
+            challenges = parse_challenges([client.answer().fields["proxy-authenticate"]])
+        login = DigestClient(challenges[0], "alice", "secret", "c").authorize("CONNECT", "127.0.0.1:1")
+        statuses = []
+        for _ in range(40):
+            with serve.client() as client:
+                client.send(connect_request("127.0.0.1:1", f"Proxy-Authorization: {login}"))
+                statuses.append(client.answer().status)
+    assert statuses == [502] + [407] * 39
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_h4_wrong_logins_count_over_all_workers_and_who_was_in_is_let_in_by_each(tmp_path: Path) -> None:
+    path = users_file(tmp_path, alice="secret")
+
+    def ask(password: str, count: int) -> list[int]:
+        clients = [serve.client() for _ in range(count)]
+        for client in clients:
+            client.send(connect_request("127.0.0.1:1", basic("alice", password)))
+        statuses = [client.answer().status for client in clients]
+        for client in clients:
+            client.sock.close()
+        return statuses
+
+    with workers("--workers", "4", "--users", path, "--drain", "0") as serve:
+        assert ask("secret", 1) == [502]
+        statuses = ask("wrong", 60)
+        assert set(statuses) == {407, 429}
+        assert BURST <= statuses.count(407) < BURST + 4 * AT_ONCE
+        assert ask("secret", 20) == [502] * 20
+
+
+# --- files that hang
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+@pytest.mark.parametrize("flag", ["--policy", "--users", "--tls-cert"])
+def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
+    count: str,
+    flag: str,
+    tmp_path: Path,
+    cheap_hashes: None,  # noqa: F811
+) -> None:
+    """Opening a FIFO waits for somebody to write to it, for good."""
+    path = tmp_path / "file"
+    flags = [flag, str(path)]
+    if flag == "--policy":
+        path.write_text("[[allow]]\ntargets = ['127.0.0.1:*']\n")
+    elif flag == "--users":
+        Path(users_file(tmp_path, alice="x")).rename(path)
+    else:
+        files = certificates.make(tmp_path)
+        path.write_bytes(Path(files.server[0]).read_bytes())
+        flags += ["--tls-key", str(files.server[1])]
+    with workers("--workers", count, *flags) as serve:
+        before = serve.pids()
+        path.unlink()
+        os.mkfifo(path)
+        for _ in range(2):
+            serve.process.send_signal(signal.SIGHUP)
+            line = serve.line()
+            assert line.startswith("tunnelctl: warning: the old "), line
+            assert f"{path}: " in line
+            assert "pipe" in line
+        if count == "2":
+            os.kill(before[0], signal.SIGKILL)
+            assert "another takes its place" in serve.line()
+            wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
+        serve.process.terminate()
+        assert serve.process.wait(SECONDS) == 0
+
+
+IMPATIENT = """
+import sys
+from tunnelctl.server import serve, text_file
+from tunnelctl.server import reloadable as in_force
+from tunnelctl.server.process import workers
+in_force.READ_SECONDS = serve.READ_SECONDS = workers.READ_SECONDS = 0.2
+text_file.PIPE_SECONDS = 3.0
+from tunnelctl.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_m6_a_file_that_hangs_is_told_after_a_while_and_taken_when_it_comes(count: str, tmp_path: Path) -> None:
+    """Clients are served meanwhile, and a signal finds somebody who hears it."""
+    path = tmp_path / "policy"
+    path.write_text("[[allow]]\ntargets = ['127.0.0.1:*']\n")
+    words = ["serve", "--listen", "127.0.0.1:0", "--workers", count, "--policy", str(path)]
+    with subprocess.Popen([sys.executable, "-c", IMPATIENT, *words], stderr=subprocess.PIPE, env=environment()) as process:
+        try:
+            serve = Workers(process)
+            path.unlink()
+            os.mkfifo(path)
+            writer = os.open(path, os.O_RDWR)
+            process.send_signal(signal.SIGHUP)
+            late = "reading the files again takes longer than 0.2 s: what was read before stays in force until it ends"
+            assert serve.line() == f"tunnelctl: warning: {late}\n"
+            with ScriptedServer(echo) as target, serve.client() as client:
+                assert client.tunnel(target.authority).echoes()
+            process.send_signal(signal.SIGHUP)
+            assert "still being read because of an earlier SIGHUP" in serve.line()
+            os.write(writer, b"[[allow]]\ntargets = ['127.0.0.1:*', '*:22']\n")
+            os.close(writer)
+            # With two workers three of them read, and what comes through a pipe is for one.
+            assert re.match("tunnelctl: (the policy was read again: |warning: the old policy stays in force: )", serve.line())
+            process.terminate()
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()

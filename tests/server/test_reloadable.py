@@ -1,0 +1,356 @@
+"""Files that are read again on SIGHUP: what the old ones said stays in force until the new ones are whole, and what is told."""
+
+import os
+import signal
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers import certificates
+from tests.peers.process import wait_until
+from tests.peers.scripted import ScriptedServer, echo
+from tests.server.harness import (  # noqa: F401
+    SECONDS,
+    Client,
+    Proxy,
+    basic,
+    cheap_hashes,
+    connect_request,
+    digest_users_file,
+    users_file,
+)
+from tests.server.process.test_workers import Workers, workers
+from tunnelctl.errors import SettingsError
+from tunnelctl.proto.auth.challenge import parse_challenges
+from tunnelctl.proto.auth.digest import DigestClient, is_stale
+from tunnelctl.server import serve
+from tunnelctl.server.policy.file import load_policy
+from tunnelctl.server.policy.rules import Policy
+from tunnelctl.server.reloadable import InForce, Rereading, counted
+
+# No test asks for more than a status: nothing is behind the target.
+TARGET = "127.0.0.1:1"
+REFUSED, LOGIN_WANTED = 502, 407  # the target refuses: the login was good
+
+
+def failing() -> int:
+    raise SettingsError("file x, line 3", "no number", "write one")
+
+
+def gone() -> int:
+    raise OSError("it went")
+
+
+def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
+    reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
+    one = InForce("number", lambda: next(reads)())
+    told: list[tuple[str, dict[str, object]]] = []
+
+    def trace(event: str, /, **fields: object) -> None:
+        told.append((event, fields))
+
+    seen = [one.now]
+    for _ in range(4):
+        one.reload(trace)
+        seen.append(one.now)
+    assert seen == [1, 2, 2, 2, 4]
+    assert told == [
+        ("reloaded", {"what": "number", "now": "2"}),
+        ("warning", {"text": "the old number stays in force: file x, line 3: no number (hint: write one)"}),
+        ("warning", {"text": "the old number stays in force: it went"}),
+        ("reloaded", {"what": "number", "now": "4"}),
+    ]
+
+
+def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
+    reads = iter([lambda: 1, failing])
+    broken, good = InForce("number", lambda: next(reads)()), InForce("list", list[int])
+    before = good.now
+    files = Rereading((broken, good), lambda *_, **__: None)
+    assert files.begin()
+    files.run()
+    assert files.begin()
+    assert broken.now == 1
+    assert good.now is not before
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users")])
+def test_counted(number: int, text: str) -> None:
+    assert counted(number, "user") == text
+
+
+def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file and a script that sends them without end would keep a core busy for as long as both together."""
+    path = tmp_path / "policy.toml"
+    path.write_text("[[allow]]\ntargets = ['*:443']\n")
+    go_on = threading.Event()
+    begun: list[object] = []
+
+    def load(*args: Any) -> Policy:
+        begun.append(args)
+        assert len(begun) == 1 or go_on.wait(SECONDS)
+        return load_policy(*args)
+
+    monkeypatch.setattr(serve, "load_policy", load)
+    with Proxy(policy=str(path)) as proxy:
+        proxy.hang_up()
+        wait_until(lambda: len(begun) == 2, SECONDS, "the first reading")
+        for _ in range(20):
+            proxy.hang_up()
+        wait_until(proxy.has_heard, SECONDS, "all signals but the last to be noted")
+        go_on.set()
+        wait_until(lambda: len(proxy.events("reloaded")) >= 2, SECONDS, "the second reading")
+    assert 3 <= len(begun) <= 4
+
+
+# --- the users file
+
+
+def status(proxy: Proxy, *fields: str) -> int:
+    return proxy.refusal(TARGET, *fields).status
+
+
+def read_again(proxy: Proxy, count: int = 1) -> None:
+    proxy.hang_up()
+    wait_until(lambda: len(proxy.events("reloaded")) == count, SECONDS, "the new file")
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_users_come_and_go_and_change_their_passwords(tmp_path: Path) -> None:
+    """What was remembered of the old file lets nobody in; who is in a tunnel stays there."""
+    path = users_file(tmp_path, alice="one", bob="x", carol="y")
+    with ScriptedServer(echo) as target, Proxy(users=path) as proxy:
+        with proxy.tunnel(target.authority, basic("bob", "x")) as client:
+            assert status(proxy, basic("alice", "one")) == status(proxy, basic("carol", "y")) == REFUSED
+            carol = Path(path).read_text().splitlines()[2]
+            users_file(tmp_path, alice="two", dave="z")
+            with open(path, "a") as file:
+                file.write(carol + "\n")
+            read_again(proxy)
+            assert proxy.events("reloaded") == [{"what": "users file", "now": "3 users"}]
+            assert client.echoes()
+        for user, password in (("alice", "two"), ("dave", "z"), ("carol", "y")):
+            assert status(proxy, basic(user, password)) == REFUSED
+        for user, password in (("alice", "one"), ("bob", "x"), ("carol", "z")):
+            assert status(proxy, basic(user, password)) == LOGIN_WANTED
+
+
+def test_who_has_not_changed_costs_no_new_hash(tmp_path: Path, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Else a file that is read again would make all who are logged in wait for each other."""
+    from tunnelctl.server.access import users
+
+    derivations: list[bytes] = []
+    derive = users._derive
+    with Proxy(users=users_file(tmp_path, alice="x")) as proxy:
+        monkeypatch.setattr(users, "_derive", lambda *args: derivations.append(args[1]) or derive(*args))  # type: ignore[func-returns-value]
+        assert status(proxy, basic("alice", "x")) == REFUSED
+        read_again(proxy)
+        assert status(proxy, basic("alice", "x")) == REFUSED
+        assert len(derivations) == 1
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_a_broken_users_file_changes_nothing(tmp_path: Path) -> None:
+    path = users_file(tmp_path, alice="x")
+    with Proxy(users=path) as proxy:
+        with open(path, "a") as file:
+            file.write("bob:secret\n")
+        proxy.hang_up()
+        wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
+        assert proxy.warnings == [
+            f"the old users file stays in force: users file {path}, line 2: it is not what `tunnelctl hash-password` prints"
+        ]
+        assert status(proxy, basic("alice", "x")) == REFUSED
+        assert status(proxy, basic("bob", "secret")) == LOGIN_WANTED
+        Path(path).unlink()
+        proxy.hang_up()
+        wait_until(lambda: len(proxy.warnings) == 2, SECONDS, "the warning")
+        assert status(proxy, basic("alice", "x")) == REFUSED
+
+
+def digest_login(proxy: Proxy, user: str, password: str) -> DigestClient:
+    answer = proxy.refusal(TARGET)
+    assert answer.status == LOGIN_WANTED
+    return DigestClient(parse_challenges([answer.fields["proxy-authenticate"]])[0], user, password, "c")
+
+
+def field(client: DigestClient) -> str:
+    return "Proxy-Authorization: " + client.authorize("CONNECT", TARGET)
+
+
+def test_v19_an_answer_that_was_used_is_not_good_again_after_the_file_was_read_again(tmp_path: Path) -> None:
+    """And a challenge from before is: a browser with a hundred tunnels need not be asked again."""
+    with Proxy(users=digest_users_file(tmp_path, alice="x")) as proxy:
+        client = digest_login(proxy, "alice", "x")
+        overheard = field(client)
+        assert status(proxy, overheard) == REFUSED
+        read_again(proxy)
+        replayed = proxy.refusal(TARGET, overheard)
+        assert replayed.status == LOGIN_WANTED
+        assert all(map(is_stale, parse_challenges([replayed.fields["proxy-authenticate"]])))
+        assert status(proxy, field(client)) == REFUSED
+        digest_users_file(tmp_path, bob="y")
+        read_again(proxy, 2)
+        assert status(proxy, field(client)) == LOGIN_WANTED
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_digest_is_offered_once_the_file_has_lines_for_it(tmp_path: Path) -> None:
+    with Proxy(users=users_file(tmp_path, alice="x")) as proxy:
+        assert proxy.refusal(TARGET).fields["proxy-authenticate"].startswith("Basic")
+        digest_users_file(tmp_path, alice="x")
+        read_again(proxy)
+        assert status(proxy, field(digest_login(proxy, "alice", "x"))) == REFUSED
+
+
+# --- the certificate
+
+
+def own(pair: tuple[Path, Path], directory: Path) -> dict[str, str]:
+    """The two files under the names that the proxy was told, as who renews certificates puts them there."""
+    names = directory / "proxy.pem", directory / "proxy.key"
+    for source, name in zip(pair, names, strict=True):
+        name.write_bytes(source.read_bytes())
+    return {"tls_cert": str(names[0]), "tls_key": str(names[1])}
+
+
+def serial(port: int, authority: Path) -> str:
+    """Of the certificate that a new connection is shown."""
+    context = ssl.create_default_context(cafile=authority)
+    with Client(("127.0.0.1", port)) as client:
+        client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST)
+        certificate = client.sock.getpeercert()
+        assert certificate is not None
+        return str(certificate["serialNumber"])
+
+
+def test_new_connections_get_the_new_certificate(tmp_path: Path) -> None:
+    files = certificates.make(tmp_path)
+    with ScriptedServer(echo) as target, Proxy(**own(files.server, tmp_path)) as proxy:  # type: ignore[arg-type]
+        context = ssl.create_default_context(cafile=files.authority)
+        with Client(("127.0.0.1", proxy.port)) as client:
+            client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST)
+            client.tunnel(target.authority)
+            before = serial(proxy.port, files.authority)
+            own(certificates.issue(tmp_path, "renewed", *certificates.NAMES), tmp_path)
+            assert serial(proxy.port, files.authority) == before
+            read_again(proxy)
+            assert serial(proxy.port, files.authority) != before
+            assert client.echoes(), "a tunnel that was open stays so"
+        assert proxy.events("reloaded")[0]["now"] == "good until 3000-01-01 00:00 UTC"
+
+
+def test_a_certificate_without_its_key_changes_nothing(tmp_path: Path) -> None:
+    """As between the moments at which who renews them puts the one and the other there."""
+    files = certificates.make(tmp_path)
+    with Proxy(**own(files.server, tmp_path)) as proxy:  # type: ignore[arg-type]
+        before = serial(proxy.port, files.authority)
+        renewed = certificates.issue(tmp_path, "renewed", *certificates.NAMES)
+        own((renewed[0], files.key), tmp_path)
+        proxy.hang_up()
+        wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
+        cert, key = tmp_path / "proxy.pem", tmp_path / "proxy.key"
+        assert proxy.warnings == [f"the old certificate stays in force: --tls-key {key}: not the key of the certificate in {cert}"]
+        assert serial(proxy.port, files.authority) == before
+        own(renewed, tmp_path)
+        read_again(proxy)
+        assert serial(proxy.port, files.authority) != before
+
+
+def test_the_authority_of_clients_is_read_again_as_well(tmp_path: Path) -> None:
+    """Whom the old one let in, with a ticket to come back, is a stranger then."""
+    files = certificates.make(tmp_path)
+    authority = tmp_path / "clients.pem"
+    authority.write_bytes(files.authority.read_bytes())
+    with Proxy(**own(files.server, tmp_path), client_ca=str(authority)) as proxy:  # type: ignore[arg-type]
+        context = ssl.create_default_context(cafile=files.authority)
+        context.load_cert_chain(*files.client)
+
+        def ask(session: ssl.SSLSession | None) -> ssl.SSLSession | None:
+            with Client(("127.0.0.1", proxy.port)) as client:
+                sock = client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST, session=session)
+                client.send(connect_request(TARGET))
+                assert client.answer().status == REFUSED
+                return sock.session
+
+        session = ask(None)
+        assert ask(session) is not None
+        authority.write_bytes(certificates.another_authority(tmp_path)[0].read_bytes())
+        read_again(proxy)
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            ask(session)
+
+
+# --- in processes of their own
+
+
+def statuses(serve: Workers, login: str) -> set[int]:
+    """What enough connections get that each worker has had some; each from another address, for wrong logins slow one down."""
+    found = set()
+    for number in range(1, 21):
+        with serve.client(f"127.0.3.{number}") as client:
+            client.send(connect_request(TARGET, login))
+            found.add(int(client.head()[9:12]))
+    return found
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_sighup_puts_new_users_in_force_in_every_process(count: str, tmp_path: Path, cheap_hashes: None) -> None:  # noqa: F811
+    path = users_file(tmp_path, alice="x")
+    with workers("--workers", count, "--users", path) as serve:
+        pids = serve.pids()
+        assert statuses(serve, basic("bob", "y")) == {LOGIN_WANTED}
+        users_file(tmp_path, bob="y")
+        serve.process.send_signal(signal.SIGHUP)
+        assert serve.line() == "tunnelctl: the users file was read again: 1 user\n"
+        wait_until(lambda: statuses(serve, basic("bob", "y")) == {REFUSED}, SECONDS, "the new user in every process")
+        assert statuses(serve, basic("alice", "x")) == {LOGIN_WANTED}
+        Path(path).write_text("nonsense\n")
+        serve.process.send_signal(signal.SIGHUP)
+        assert serve.line().startswith(f"tunnelctl: warning: the old users file stays in force: users file {path}, line 1: ")
+        assert statuses(serve, basic("bob", "y")) == {REFUSED}
+        assert serve.pids() == pids
+        serve.process.terminate()
+        assert "warning" not in serve.rest(), "one warning, not one of each process"
+
+
+def test_a_worker_that_takes_the_place_of_another_has_what_was_read_last(tmp_path: Path, cheap_hashes: None) -> None:  # noqa: F811
+    path = users_file(tmp_path, alice="x")
+    with workers("--users", path) as serve:
+        users_file(tmp_path, bob="y")
+        serve.process.send_signal(signal.SIGHUP)
+        assert "read again" in serve.line()
+        Path(path).write_text("nonsense\n")
+        before = serve.pids()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+
+        def others_know_the_new_user() -> bool:
+            try:
+                known = statuses(serve, basic("bob", "y"))
+            except (ConnectionError, AssertionError):  # none has come yet, or one has gone
+                return False
+            return len(set(serve.pids()) - set(before)) == 2 and known == {REFUSED}
+
+        wait_until(others_know_the_new_user, SECONDS, "others")
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_sighup_puts_a_new_certificate_in_force_in_every_process(count: str, tmp_path: Path) -> None:
+    files = certificates.make(tmp_path)
+    names = own(files.server, tmp_path)
+    flags = ("--workers", count, "--tls-cert", names["tls_cert"], "--tls-key", names["tls_key"])
+    with workers(*flags) as serve:
+        port = int(serve.where.rpartition(":")[2])
+
+        def shown() -> set[str]:
+            return {serial(port, files.authority) for _ in range(20)}
+
+        before = shown()
+        own(certificates.issue(tmp_path, "renewed", *certificates.NAMES), tmp_path)
+        serve.process.send_signal(signal.SIGHUP)
+        assert serve.line() == "tunnelctl: the certificate was read again: good until 3000-01-01 00:00 UTC\n"
+        wait_until(lambda: not before & shown(), SECONDS, "the new one in every process")

@@ -1,0 +1,191 @@
+"""The files that TLS is given, and what is said of those that will not do."""
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from tests.peers import certificates
+from tests.peers.process import path_of
+from tunnelctl.errors import SettingsError
+from tunnelctl.stream.tls.settings import TLSClient, _client_context, client_context, server_context, stands_for
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+def refused(settings: TLSClient) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        client_context(settings)
+    return caught.value
+
+
+def test_defaults() -> None:
+    context = client_context(TLSClient("p.test"))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+@pytest.fixture
+def hashed(files: certificates.Certificates, tmp_path: Path) -> Path:
+    """A directory with the authority, as OpenSSL wants it."""
+    shutil.copy(files.authority, tmp_path / "authority.pem")
+    subprocess.run([path_of("openssl"), "rehash", str(tmp_path)], check=True, timeout=20)
+    return tmp_path
+
+
+def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
+    """Whether the context takes the certificate of the tests' proxy, which takes a handshake to find out."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_context(*map(str, files.server), None).wrap_bio(to_server, to_client, server_side=True)
+    client = context.wrap_bio(to_client, to_server, server_hostname=certificates.HOST)
+    for _ in range(3):
+        for side in (client, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLCertVerificationError:
+                return False
+    return client.version() is not None
+
+
+def system_has(monkeypatch: pytest.MonkeyPatch, file: Path, directory: Path) -> None:
+    """OpenSSL's own places are compiled into it: Python is told others, OpenSSL nothing."""
+    paths = ssl.get_default_verify_paths()
+    others = paths._replace(openssl_cafile=str(file), openssl_capath=str(directory))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: others)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    _client_context.cache_clear()
+
+
+@pytest.mark.peer("openssl")
+@pytest.mark.parametrize(("variable", "of_file"), [("SSL_CERT_FILE", True), ("SSL_CERT_DIR", False)])
+def test_trusts_what_the_environment_names(
+    variable: str, of_file: bool, files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_has(monkeypatch, hashed / "none.pem", hashed / "none")
+    assert not trusts(client_context(TLSClient(certificates.HOST)), files)
+    monkeypatch.setenv(variable, str(files.authority if of_file else hashed))
+    _client_context.cache_clear()
+    assert trusts(client_context(TLSClient(certificates.HOST)), files)
+
+
+@pytest.mark.peer("openssl")
+def test_trusts_a_hashed_directory_of_the_system_without_its_file(
+    files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_has(monkeypatch, files.authority, hashed)
+    context = client_context(TLSClient(certificates.HOST))
+    assert not context.get_ca_certs()
+    assert trusts(context, files)
+
+
+@pytest.mark.peer("openssl")
+def test_reads_the_file_of_the_system_when_it_has_more_than_the_directory(
+    files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert stands_for(str(hashed), str(files.authority))
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(files.authority.read_bytes() * 2)
+    assert not stands_for(str(hashed), str(bundle))
+    assert not stands_for(str(hashed / "none"), str(bundle))
+    assert not stands_for(str(hashed), str(hashed / "none.pem"))
+    system_has(monkeypatch, bundle, hashed)
+    asked: list[ssl.SSLContext] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda context: asked.append(context))
+    context = client_context(TLSClient(certificates.HOST))
+    assert asked == [context]
+
+
+def test_made_once_for_all_names(files: certificates.Certificates) -> None:
+    one = client_context(TLSClient("one.test", str(files.authority)))
+    assert one is client_context(TLSClient("other.test", str(files.authority)))
+    assert one is not client_context(TLSClient("one.test", str(files.authority), insecure=True))
+
+
+@pytest.mark.parametrize("field", ["cacert", "cert"])
+def test_a_missing_file_is_named_with_its_flag(field: str) -> None:
+    error = refused(TLSClient("p.test", flags="--tls", **{field: "/nowhere.pem"}))
+    assert (error.what, error.cause) == (f"--tls-{field} /nowhere.pem", "no such file or directory")
+
+
+def test_a_missing_key(files: certificates.Certificates) -> None:
+    error = refused(TLSClient("p.test", cert=str(files.client_chain), key="/nowhere.key"))
+    assert error.what == "--proxy-key /nowhere.key"
+
+
+def test_a_file_without_an_authority(files: certificates.Certificates) -> None:
+    error = refused(TLSClient("p.test", cacert=str(files.key)))
+    assert (error.what, error.cause) == (f"--proxy-cacert {files.key}", "no certificate in it")
+
+
+def test_a_file_without_a_certificate(files: certificates.Certificates) -> None:
+    error = refused(TLSClient("p.test", cert=str(files.key), key=str(files.key)))
+    assert (error.what, error.cause) == (f"--proxy-cert {files.key}", "no certificate in it")
+
+
+def test_a_file_without_a_key(files: certificates.Certificates) -> None:
+    """It is the flag that was given that is told of."""
+    error = refused(TLSClient("p.test", cert=str(files.client_chain)))
+    assert (error.what, error.cause) == (f"--proxy-cert {files.client_chain}", "no private key in it")
+    assert error.hint == "--proxy-key FILE names its key"
+    error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.authority)))
+    assert (error.what, error.cause) == (f"--proxy-key {files.authority}", "no private key in it")
+    assert error.hint == "it has to be in PEM"
+    with pytest.raises(SettingsError, match="no private key in it") as caught:
+        server_context(str(files.client_chain), None, None)
+    assert (caught.value.what, caught.value.hint) == (f"--tls-cert {files.client_chain}", "--tls-key FILE names its key")
+
+
+def test_the_key_of_another_certificate(files: certificates.Certificates) -> None:
+    error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.key)))
+    assert error.what == f"--proxy-key {files.key}"
+    assert "not the key" in error.cause
+
+
+def test_a_file_with_a_certificate_and_the_key_of_another(files: certificates.Certificates, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(files.key.read_bytes() + files.client_chain.read_bytes())
+    error = refused(TLSClient("p.test", cert=str(both)))
+    assert (error.what, error.cause) == (f"--proxy-cert {both}", "the key in it is not that of its certificate")
+
+
+def test_an_encrypted_key_asks_nobody(files: certificates.Certificates, tmp_path: Path) -> None:
+    key = load_pem_private_key(files.client_key.read_bytes(), None)
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(locked)))
+    assert error.what == f"--proxy-key {locked}"
+    assert "encrypted" in error.cause
+
+
+def test_certificate_and_key_in_one_file(files: certificates.Certificates, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(files.client_key.read_bytes() + files.client_chain.read_bytes())
+    client_context(TLSClient("p.test", cert=str(both)))
+
+
+def test_a_server_wants_client_certificates_only_if_told_so(files: certificates.Certificates) -> None:
+    chain, key = map(str, files.server)
+    assert server_context(chain, key, None).verify_mode == ssl.CERT_NONE
+    assert server_context(chain, key, str(files.authority)).verify_mode == ssl.CERT_REQUIRED
+
+
+def test_flags_of_a_server(files: certificates.Certificates) -> None:
+    with pytest.raises(SettingsError, match="--client-ca /nowhere"):
+        server_context(*map(str, files.server), "/nowhere")
+    with pytest.raises(SettingsError, match="--tls-cert /nowhere"):
+        server_context("/nowhere", None, None)

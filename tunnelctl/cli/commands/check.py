@@ -1,0 +1,251 @@
+"""`tunnelctl check`: what client.check finds, as a waterfall on a terminal, plain lines in a pipe, or JSON."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tunnelctl.cli.parse.settings import Settings
+from tunnelctl.cli.parse.settings_file import origins
+from tunnelctl.cli.parse.values import Pair
+from tunnelctl.cli.render.console import clean, escape, plain, show, size, write_stdout
+from tunnelctl.client.check.check import Report
+
+if TYPE_CHECKING:
+    from rich.console import Console as Rich
+
+Facts = Mapping[str, object]
+
+BAR = 24  # columns of the waterfall
+ROOM_FOR_BAR = 66  # columns of a terminal that has them beside words and times, and leaves some for what is said
+BUCKETS = 8  # rows of the histogram
+
+
+class Line(NamedTuple):
+    """A row of the report: a word, a time or "", and what is to be said."""
+
+    word: str
+    time: str
+    text: str
+    good: bool | None = None  # None: neither good nor bad
+
+
+def milliseconds(value: object) -> str:
+    """A time for a person."""
+    return f"{float(value) * 1000:.1f} ms" if isinstance(value, (int, float)) else ""
+
+
+def _phase(facts: Facts) -> Line:
+    return Line(str(facts["name"]), milliseconds(facts["seconds"]), clean(str(facts["detail"])), bool(facts["ok"]))
+
+
+def _address(facts: Facts) -> Line:
+    text = f"{show(facts['address'])}: {show(facts['cause']) if facts['cause'] else 'answers'}"
+    return Line("address", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
+
+
+def _greeting(facts: Facts) -> Line:
+    head = facts["head"]
+    first = head.strip().split(b"\n", 1)[0].rstrip() if isinstance(head, bytes) else b""
+    return Line("target", milliseconds(facts["seconds"]), f"it says: {escape(first, 100)}")
+
+
+def _certificate(facts: Facts) -> Line:
+    trust = "publicly trusted" if facts["public"] else "trusted here" if facts["trusted"] else "not trusted"
+    name = f"{show(facts['subject'])} by {show(facts['issuer'])}, until {str(facts['expires'])[:10]}, {trust}"
+    return Line("seen", "", f"{name}; SHA-256 {facts['sha256']}", bool(facts["trusted"]))
+
+
+def _reply(facts: Facts) -> Line:
+    text = f"{show(facts['line'])}, {size(facts['size'])}" if facts["ok"] else show(facts["cause"])
+    return Line("get", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
+
+
+def _idle(facts: Facts) -> Line:
+    text = "silence is borne" if facts["ok"] else f"cut off: {show(facts['cause'])}"
+    return Line("idle", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
+
+
+def _waiting(facts: Facts) -> Line:
+    return Line("waiting", "", show(facts["cause"]))
+
+
+def _warning(facts: Facts) -> Line:
+    return Line("warning", "", show(facts["text"]))
+
+
+def _ignored(facts: Facts) -> Line:
+    return Line("ignored", "", f"{show(facts['entry'])} in {show(facts['variable'])}: {show(facts['cause'])}")
+
+
+def _setting(facts: Facts) -> Line:
+    return Line("setting", "", f"{show(facts['name'])}: {show(facts['origin'])}")
+
+
+def _failure(facts: Facts) -> Line:
+    return Line("error", "", f"{show(facts['what'])}: {show(facts['cause'])}", False)
+
+
+def _finding(facts: Facts) -> Line:
+    return Line("finding", "", show(facts["text"]), False)
+
+
+def _verdict(facts: Facts) -> Line:
+    via = f" via {show(facts['via'])}" if facts["via"] else " without a proxy"
+    if facts["ok"]:
+        return Line("works", milliseconds(facts["seconds"]), f"{show(facts['target'])}{via}", True)
+    return Line("fails", milliseconds(facts["seconds"]), f"{show(facts['target'])}{via}; status {facts['status']}", False)
+
+
+LINES = {
+    "phase": _phase,
+    "address": _address,
+    "greeting": _greeting,
+    "certificate": _certificate,
+    "reply": _reply,
+    "idle": _idle,
+    "waiting": _waiting,
+    "warning": _warning,
+    "setting": _setting,
+    "ignored": _ignored,
+    "failure": _failure,
+    "finding": _finding,
+    "verdict": _verdict,
+}
+
+
+class JSONReport:
+    """An object a line."""
+
+    def __call__(self, event: str, /, **facts: object) -> None:
+        write_stdout(json.dumps({"event": event, **{key: plain(value) for key, value in facts.items()}}) + "\n")
+
+
+class TextReport:
+    """For people: each fact is a line, or some. A finding that says what the error has said adds its hint only."""
+
+    _said = ""
+
+    def __call__(self, event: str, /, **facts: object) -> None:
+        line = LINES[event](facts) if event != "series" else None
+        if line is None:
+            self.put_rows(series(facts))
+        elif event != "finding" or line.text != self._said:
+            self.put(line)
+        if facts.get("hint"):
+            self.put(Line("hint", "", show(facts["hint"])))
+        self._said = line.text if line is not None else ""
+
+    def put(self, line: Line) -> None:
+        """Show one."""
+        raise NotImplementedError
+
+    def put_rows(self, rows: list[str]) -> None:
+        """Show rows that are complete already."""
+        raise NotImplementedError
+
+
+class PlainReport(TextReport):
+    """Columns that stay where they are."""
+
+    def put(self, line: Line) -> None:
+        write_stdout(f"{line.word:<8}{line.time:>11}  {line.text}\n")
+
+    def put_rows(self, rows: list[str]) -> None:
+        write_stdout("".join(f"{row}\n" for row in rows))
+
+
+class TerminalReport(TextReport):
+    """The same with a bar for the time of each phase, as wide as the terminal allows."""
+
+    def __init__(self, rich: "Rich") -> None:
+        self._rich = rich
+        self._phases: list[Facts] = []
+
+    def __call__(self, event: str, /, **facts: object) -> None:
+        if event == "phase":  # how long its bar is, is known when all of them are
+            self._phases.append(facts)
+            return
+        whole = max((end(phase) for phase in self._phases), default=0.0)
+        for phase in self._phases:
+            self.put(_phase(phase), bar(phase, whole))
+        self._phases = []
+        super().__call__(event, **facts)
+
+    def put_rows(self, rows: list[str]) -> None:
+        self._rich.print("\n".join(rows), markup=False, highlight=False)
+
+    def put(self, line: Line, picture: str = "") -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        style = {True: "green", False: "bold red", None: ""}[line.good]
+        table = Table.grid(padding=(0, 2, 0, 0), expand=False)
+        table.add_column(width=8, no_wrap=True)
+        table.add_column(width=11, justify="right", no_wrap=True)
+        drawn = picture and self._rich.width >= ROOM_FOR_BAR
+        if drawn:
+            table.add_column(width=BAR, no_wrap=True)
+        table.add_column(overflow="fold")
+        cells = [Text(line.word, style), Text(line.time), *([Text(picture, "cyan")] if drawn else []), Text(line.text)]
+        table.add_row(*cells)
+        self._rich.print(table)
+
+
+def end(facts: Facts) -> float:
+    """When a phase ended."""
+    return float(str(facts["begin"])) + float(str(facts["seconds"]))
+
+
+def bar(facts: Facts, whole: float) -> str:
+    """A phase as a piece of the whole; the shortest is still seen."""
+    scale = BAR / whole if whole else 0.0
+    start = min(int(float(str(facts["begin"])) * scale), BAR - 1)
+    length = max(1, min(round(float(str(facts["seconds"])) * scale), BAR - start))
+    return " " * start + "━" * length
+
+
+def series(facts: Facts) -> list[str]:
+    """Figures and a histogram of repeated walks."""
+    times = facts["times"]
+    assert isinstance(times, Sequence)
+    names = ("min", "median", "p99", "max")
+    figures = ", ".join(f"{name} {milliseconds(facts[name])}" for name in names) if times else "none worked"
+    rows = [f"{'series':<8}{show(facts['count']):>7} run  {figures}; {show(facts['failed'])} failed"]
+    if len(times) > 1:
+        most = BAR / len(times)
+        rows += [f"{'':<8}{milliseconds(edge):>11}  {'#' * round(count * most):<{BAR}} {count}" for edge, count in buckets(times)]
+    return rows
+
+
+def buckets(times: Sequence[float]) -> list[tuple[float, int]]:
+    """The upper edge of each bucket, and how many times fall into it."""
+    least, width = min(times), (max(times) - min(times)) / BUCKETS
+    counts = [0] * BUCKETS
+    for time in times:
+        counts[min(int((time - least) / width), BUCKETS - 1) if width else 0] += 1
+    return [(least + width * (place + 1), count) for place, count in enumerate(counts)]
+
+
+def report_for(as_json: bool, color: str) -> Report:
+    """In the shape that stdout is for. NO_COLOR and FORCE_COLOR are obeyed, --color above them."""
+    if as_json:
+        return JSONReport()
+    terminal = sys.__stdout__ is not None and os.isatty(1)
+    forced = color == "always" or (color == "auto" and bool(os.environ.get("FORCE_COLOR")))
+    if not terminal and not forced:
+        return PlainReport()
+    from rich.console import Console as Rich
+
+    no_color = {"always": False, "never": True}.get(color)
+    return TerminalReport(Rich(force_terminal=True if forced else None, no_color=no_color))
+
+
+def announce(report: Report, typed: list[Pair], settings: Settings, verbose: int) -> None:
+    """What is to be said about the settings; with -v where each came from that is not as it always is."""
+    settings.announce(lambda event, **facts: report(event, **facts) if event == "warning" else None)
+    if verbose:
+        for name, origin in origins("check", typed, settings, os.environ).items():
+            if origin != "default":
+                report("setting", name=name, origin=origin)

@@ -1,0 +1,157 @@
+"""What each command does with its parsed line. Every heavy import happens inside the command that needs it."""
+
+import os
+
+from tunnelctl.cli.parse.settings import complete, connect_line
+from tunnelctl.cli.parse.typer_app import Call
+from tunnelctl.cli.parse.values import read_fields, read_target, wrong_words
+from tunnelctl.cli.render.console import Console, write_stdout
+from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
+from tunnelctl.errors import UsageProblem
+from tunnelctl.status import ExitStatus
+
+
+def run_call(call: Call) -> int:
+    """Run it and return the exit status."""
+    if call.command == "print":
+        write_stdout(call.text)
+        return ExitStatus.OK
+    if call.words and not any(c.words for c in COMMANDS if c.name == call.command):
+        raise UsageProblem(call.command, f"takes no words, got {len(call.words)}", f"tunnelctl {call.command} --help")
+    return RUN[call.command](call)
+
+
+def connect(call: Call) -> int:
+    from tunnelctl.client.connect import run_connect
+
+    options, settings = connect_line(call.pairs, call.words, os.environ)
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    return int(run_connect(options, os.environ, console))
+
+
+def forward(call: Call) -> int:
+    from tunnelctl.client.forward.forwarder import run_forward
+    from tunnelctl.client.options import ForwardOptions
+
+    tidy_at_interrupt()
+    settings = complete("forward", call.pairs, os.environ)
+    options = ForwardOptions(**settings.fields())  # type: ignore[arg-type]
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    if options.users is None:
+        return int(run_forward(options, os.environ, console))
+    from tunnelctl.cli.commands.local_logins import local_logins
+
+    return int(run_forward(options, os.environ, console, local_logins(options, console)))
+
+
+def run(call: Call) -> int:
+    from tunnelctl.client.forward.run_command import run_command
+    from tunnelctl.client.options import ForwardOptions
+
+    tidy_at_interrupt()
+    settings = complete("run", call.pairs, os.environ)
+    options = ForwardOptions(command=tuple(call.words), **settings.fields())  # type: ignore[arg-type]
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    status = run_command(options, os.environ, console)
+    # As it is: a status above 128 need not stand for a signal here, and that signal would not be ours.
+    raise SystemExit(status)
+
+
+def tidy_at_interrupt() -> None:
+    """Until there is a handler of our own: if Ctrl-C raises, a unix socket that has just been made is removed."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def serve(call: Call) -> int:
+    from tunnelctl.server.options import ServeOptions
+    from tunnelctl.server.serve import run_server
+
+    tidy_at_interrupt()
+    settings = complete("serve", call.pairs, os.environ)
+    options = ServeOptions(**settings.fields())  # type: ignore[arg-type]
+    console = Console(options.verbose, options.quiet, options.json)
+    settings.announce(console)
+    if not options.proxy:
+        return int(run_server(options, console, os.environ))
+    from tunnelctl.cli.commands.upstream import upstream
+
+    return int(run_server(options, console, os.environ, upstream(options, console)))
+
+
+def check(call: Call) -> int:
+    from tunnelctl.cli.commands.check import announce, report_for
+    from tunnelctl.client.check.check import run_check
+    from tunnelctl.client.options import CheckOptions, ConnectOptions
+
+    target = read_target(call.words, "check")
+    settings = complete("check", call.pairs, os.environ)
+    fields = settings.fields()
+    own = {name: fields.pop(name) for name in CheckOptions._fields if name in fields}
+    options = CheckOptions(ConnectOptions(target, **fields), **own)  # type: ignore[arg-type]
+    report = report_for(options.connect.json, options.color)
+    announce(report, call.pairs, settings, options.connect.verbose)
+    return run_check(options, os.environ, report)
+
+
+def ssh_config(call: Call) -> int:
+    from tunnelctl.cli.commands import ssh_config
+
+    write_stdout(ssh_config.ssh_config(call, Console()))
+    return ExitStatus.OK
+
+
+def check_policy(call: Call) -> int:
+    from tunnelctl.cli.commands.check_policy import CheckOptions, run_check
+
+    return int(run_check(CheckOptions(**read_fields(call.pairs)), call.words))  # type: ignore[arg-type]
+
+
+def hash_password(call: Call) -> int:
+    from tunnelctl.cli.commands.hash_password import users_line
+
+    write_stdout(users_line(only_word(call, "USER"), **read_fields(call.pairs)))  # type: ignore[arg-type]
+    return ExitStatus.OK
+
+
+def completion(call: Call) -> int:
+    from tunnelctl.cli.render.completion import SCRIPTS
+
+    shell = only_word(call, "{bash|zsh|fish}")
+    if shell not in SHELLS:
+        raise UsageProblem("completion", f"unknown shell `{shell}`", "bash, zsh and fish are known")
+    write_stdout(SCRIPTS[shell]())
+    return ExitStatus.OK
+
+
+def selftest(call: Call) -> int:
+    from tunnelctl.cli.commands.selftest import run_selftest
+
+    json = bool(read_fields(call.pairs).get("json"))
+    return int(run_selftest(json, Console(json=json)))
+
+
+def only_word(call: Call, wanted: str) -> str:
+    """The one positional argument of a command."""
+    if len(call.words) != 1:
+        raise wrong_words(call.command, wanted, call.words, f"tunnelctl {call.command} --help")
+    return call.words[0]
+
+
+RUN = {
+    "connect": connect,
+    "forward": forward,
+    "run": run,
+    "serve": serve,
+    "check": check,
+    "ssh-config": ssh_config,
+    "check-policy": check_policy,
+    "hash-password": hash_password,
+    "completion": completion,
+    "selftest": selftest,
+}

@@ -1,0 +1,78 @@
+"""`tunnelctl hash-password USER`: a password in, a line for the users file out. The password never stands on a command line."""
+
+import os
+import stat
+import sys
+from fcntl import F_GETFL, fcntl
+
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.auth.digest_server import MAX_REALM, is_realm
+from tunnelctl.proto.refusal import REALM
+
+MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe should not fill the memory
+
+
+def users_line(user: str, digest: bool = False, realm: str | None = None) -> str:
+    """Ask for the password and return the line, ready to be printed: a scrypt hash, or what Digest needs for `realm`."""
+    if not user or ":" in user or not user.isprintable() or user[0] == "#":
+        raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
+    if realm is not None and not digest:
+        raise UsageProblem("--realm", "only a digest line has a realm", "add --digest")
+    if realm is not None and not is_realm(realm):
+        raise UsageProblem("--realm", f"it has at most {MAX_REALM} ASCII characters, no quotes, colons, backslashes or controls")
+    from tunnelctl.server.access.users import digest_line, hash_password
+
+    password = ask(user) if sys.__stdin__ is not None and sys.__stdin__.isatty() else read_line()
+    if not password:
+        raise UsageProblem("hash-password", "the password is empty")
+    # RFC 7617 section 2: user-id and password must not contain controls, so such a password could never be sent.
+    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in password):
+        raise UsageProblem("hash-password", "the password has control characters")
+    if not digest:
+        return separator() + hash_password(user, password) + "\n"
+    try:
+        return separator() + digest_line(user, realm or REALM, password) + "\n"
+    except ValueError:
+        raise UsageProblem("hash-password", "this system's OpenSSL refuses MD5, which a digest line has too") from None
+
+
+def separator(stdout: int = 1) -> str:
+    """Return what has to stand before a line on stdout: the end of the last line of the file that it is appended to, if that lacks
+    its own. The two would be one line that is no user's, and `serve` would refuse the whole file."""
+    try:
+        there = os.fstat(stdout)
+        if not (stat.S_ISREG(there.st_mode) and there.st_size and fcntl(stdout, F_GETFL) & os.O_APPEND):
+            return ""
+        with open(f"/dev/fd/{stdout}", "rb") as file:  # opened anew: the shell has it for writing only
+            file.seek(-1, os.SEEK_END)
+            return "" if file.read() == b"\n" else "\n"
+    except OSError:
+        return "\n"  # an empty line is skipped
+
+
+def ask(user: str) -> str:
+    """Twice, without echo, from the terminal device."""
+    from tunnelctl.stream.tty_prompt import ask_now
+
+    password = ask_now("hash-password", f"password for {user}: ")
+    if ask_now("hash-password", "once more: ") != password:
+        raise UsageProblem("hash-password", "the two passwords differ")
+    return password
+
+
+def read_line() -> str:
+    """The first line of stdin, without its end."""
+    try:
+        with open(0, "rb", closefd=False) as stdin:
+            line = stdin.readline(MAX_PASSWORD + 2)
+        return fit(line.removesuffix(b"\n").removesuffix(b"\r")).decode("utf-8-sig")
+    except OSError as error:
+        raise UsageProblem("hash-password", f"stdin cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageProblem("hash-password", "the password is not UTF-8") from None
+
+
+def fit(line: bytes) -> bytes:
+    if len(line) > MAX_PASSWORD:
+        raise UsageProblem("hash-password", f"the password is longer than {MAX_PASSWORD} bytes")
+    return line

@@ -1,0 +1,97 @@
+"""`tunnelctl ssh-config HOST…`: lines to append to ~/.ssh/config, or with --git to ~/.gitconfig, with today's flags in them.
+
+Three readers take the command apart, one after the other: ssh_config(5), which expands % and requires its quotes in pairs, the
+shell that ssh starts, and our own parser. git adds a fourth.
+"""
+
+import os
+import shlex
+import sys
+
+from tunnelctl.cli.parse.typer_app import Call
+from tunnelctl.cli.parse.values import Pair, read_fields
+from tunnelctl.cli.render.console import mask
+from tunnelctl.cli.spec.flags import FILE, Flag
+from tunnelctl.client.route.selection import Chain, choose_route
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import headers as header
+from tunnelctl.trace import Trace
+
+NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
+
+# The last line of the file that this is appended to may lack its end. An empty line comes first, because that line would take in
+# whatever came first, a comment too. The comment is for a last line of ~/.gitconfig that a backslash continues: it ends the value.
+HEADING = "\n# Printed by tunnelctl ssh-config\n"
+
+
+def ssh_config(call: Call, trace: Trace) -> str:
+    """Return the text to print; `trace` is told what the file cannot express."""
+    if not call.words:
+        raise UsageProblem("ssh-config", "missing argument HOST", "tunnelctl ssh-config --help")
+    for host in call.words:
+        if not host.isprintable() or set(host) & set(" \"'#=\\"):
+            raise UsageProblem("ssh-config", NO_PATTERN)
+    given = read_fields(call.pairs)
+    own = [pair for pair in call.pairs if pair[0].name != "git"]
+    chains = choose_route(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
+    refuse_secrets(own, chains)
+    passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which somebody has to stay for
+    settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
+    if not given.get("git"):
+        return HEADING + host_block(call.words, settings)
+    from tunnelctl.cli.commands.git_config import git_lines
+
+    return HEADING + git_lines(call.words, settings, program(), list(dict.fromkeys(flag.spellings[0] for flag, _ in own)), trace)
+
+
+def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
+    """A line of a settings file is copied around, and shows in the list of processes whenever ssh runs it."""
+    in_url = any(proxy.password is not None for chain in chains for proxy in chain)
+    if in_url or any(flag.name == "pac" and mask(text) != text for flag, text in pairs):
+        hint = "leave it out of the URL, and give --proxy-password-file FILE"
+        raise UsageProblem("ssh-config", "the URL has a password, which must not stand in a settings file", hint)
+    for flag, text in pairs:
+        if flag.name == "header" and header.parse(text)[0].lower() in header.SECRET:
+            cause = f"the field {header.parse(text)[0]} is a secret, which must not stand in a settings file"
+            raise UsageProblem("ssh-config", cause)
+        if flag.name == "proxy-user" and ":" in text:  # as with curl
+            cause = "--proxy-user has a password behind the colon, which must not stand in a settings file"
+            raise UsageProblem("ssh-config", cause, "leave it out, and give --proxy-password-file FILE")
+
+
+def can_pass(proxies: Chain) -> bool:
+    """Whether the socket can be handed to ssh: nothing but the bytes of the tunnel may travel on it, so no TLS."""
+    return bool(proxies) and all(proxy.scheme != "https" for proxy in proxies)
+
+
+def proxy_command(pairs: list[Pair], passes: bool) -> str:
+    """The value of ProxyCommand. ssh puts host and port in place of %h and %p, and a % of ours is written twice."""
+    words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
+    if any(set(word) & set("\r\n") for word in words):  # ssh would take the rest for a keyword, and then refuse every host
+        raise UsageProblem("ssh-config", "a path or a value has a line break, which a settings file cannot hold")
+    return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
+
+
+def program() -> list[str]:
+    """What starts this very tunnelctl from any directory. A symbolic link stays one: pipx moves what is behind its links."""
+    script = os.path.abspath(sys.argv[0])
+    if os.path.basename(script) == "__main__.py":  # python -m tunnelctl
+        script = os.path.join(os.path.dirname(sys.executable), "tunnelctl")
+    return [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "tunnelctl"]
+
+
+def spelled(flag: Flag, text: str) -> list[str]:
+    """A flag as it is typed. ssh runs the command where it was started itself: a file has its whole path, if it is no URL."""
+    if not flag.takes_value:
+        return [flag.spellings[0]]
+    return [flag.spellings[0], os.path.abspath(text) if flag.kind == FILE and "://" not in text else text]
+
+
+def quote(word: str) -> str:
+    """For the shell. A backslash stands in double quotes: in single ones it is an escape for fish and for ssh_config(5)."""
+    return '"\\\\"'.join(piece and shlex.quote(piece) for piece in word.split("\\")) or "''"
+
+
+def host_block(hosts: list[str], settings: dict[str, str]) -> str:
+    """A section of ssh_config(5) for these hosts."""
+    return "".join([f"Host {' '.join(hosts)}\n", *(f"    {name} {value}\n" for name, value in settings.items())])

@@ -1,0 +1,49 @@
+"""`serve -x`: brings the two ends together, since neither room knows the other."""
+
+import os
+
+from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
+from tunnelctl.client.options import ForwardOptions
+from tunnelctl.client.retry import open_with_retries
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.selection import DIRECT, choose_route
+from tunnelctl.client.upstream.tls_probe import BackgroundProbe
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto.address import Address
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.server.upstream import Upstream
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.listen import parse_listen
+from tunnelctl.stream.service_manager import INHERITED
+from tunnelctl.trace import Trace
+
+_SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - {"verbose", "quiet", "json"}
+
+
+def upstream(options: ServeOptions, trace: Trace) -> Upstream:
+    """How `serve` reaches targets through the next proxy: as any client of ours would."""
+    # What is then dialled here would have escaped the rules on addresses.
+    if DIRECT in (text.strip().lower() for text in options.proxy):
+        raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
+    chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
+    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
+    listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
+    refuse_own_ports(choose_route(None, options.proxy, {}).chains, listeners)
+    detector = LoopDetector()  # before the workers are forked, which share it
+    scheme_probe = BackgroundProbe(trace)
+
+    async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
+        async with detector.opening(target, probe):
+            fields = (detector.via(via),)
+            tunnel, way = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect, fields=fields)
+        return tunnel.stream, tunnel.early, ", ".join(way.via)
+
+    async def probe(target: Address) -> None:
+        tunnel, _ = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect)
+        tunnel.stream.close()
+
+    return Upstream(reach, detector.came_round, detector.is_any_probe, scheme_probe.run)
+
+
+def _unsaid(event: str, /, **fields: object) -> None:
+    """The access log has what becomes of each tunnel."""

@@ -1,0 +1,1 @@
+"""From words to options: the fast parser, Typer, values, the settings file."""

@@ -1,0 +1,278 @@
+"""What stands in a settings file: TOML with the flags as keys, [defaults] for every command and [profiles.NAME] to choose from.
+
+Every key in it is checked, also those of other profiles and other commands: a mistake should show when it is made.
+"""
+
+import stat
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple, NoReturn
+
+from tunnelctl.cli.parse.settings import Settings
+from tunnelctl.cli.parse.values import Pair, read_value
+from tunnelctl.cli.render.console import mask
+from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FILE, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.errors import SettingsError, UsageProblem
+from tunnelctl.files.text import decode
+from tunnelctl.files.toml import BACKSLASH_HINT, Path, TomlError, has_control, line_of, read_toml
+
+COMMANDS = ("connect", "forward", "run", "serve")  # that read it
+KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
+MOST_VERBOSE = 9  # beyond 2, nothing more is said
+
+# What cannot hold beside a flag. Where a flag, a variable or the profile has one, those of what stands below are not meant.
+OVERRULED = {
+    "proxy": ("pac",),
+    "pac": ("proxy",),
+    "proxy-password-file": ("password-command", "ask-password"),
+    "password-command": ("proxy-password-file", "ask-password"),
+    "ask-password": ("proxy-password-file", "password-command"),
+    "proxy-auth-file": ("proxy-user", "proxy-password-file", "password-command", "ask-password"),
+    "verbose": ("quiet",),
+    "quiet": ("verbose",),
+}
+
+MAY_HAVE_CONTROLS = ("password-command", "header")  # a script of several lines; a tab in a value
+
+WAYS = ("proxy", "pac")  # what names the proxies
+
+WANTED = {
+    SWITCH: "true or false",
+    LEVEL: f"a number from 0 to {MOST_VERBOSE}",
+    SECONDS: "a number of seconds",
+    COUNT: "a whole number",
+}
+
+
+class Entry(NamedTuple):
+    """A key with its value, as texts such as a command line has; none for a switch that is off, or an empty list."""
+
+    line: int
+    texts: list[str]
+
+
+class Table(NamedTuple):
+    """[defaults] or a profile."""
+
+    name: str
+    entries: dict[str, Entry]
+
+
+class File(NamedTuple):
+    """All of it, known to be right as far as single values go."""
+
+    defaults: Table
+    profiles: dict[str, Table]
+
+
+def parse(content: bytes, path: str) -> File:
+    """Raises SettingsError, which names file and line."""
+    text = decode(content, f"settings file {path}")
+    try:
+        found, lines = read_toml(text)
+    except TomlError as error:
+        raise SettingsError(f"settings file {path}, line {error.line}", error.cause, error.hint) from None
+    return _Reader(path, lines).read(found)
+
+
+class _Reader:
+    """Checks names and kinds."""
+
+    def __init__(self, path: str, lines: dict[Path, int]) -> None:
+        self._path, self._lines = path, lines
+
+    def read(self, found: dict[str, Any]) -> File:
+        for name, value in found.items():
+            if name not in ("defaults", "profiles") or not isinstance(value, dict):
+                self._refuse_top(name)
+        profiles = {}
+        for name, value in found.get("profiles", {}).items():
+            if not isinstance(value, dict):
+                hint = "a profile is a table of its own, [profiles.NAME]"
+                raise SettingsError(self._place(("profiles", name)), f"`{name}` is no profile", hint)
+            profiles[name] = self._table(f"profile {name}", ("profiles", name), value)
+        return File(self._table("defaults", ("defaults",), found.get("defaults", {})), profiles)
+
+    def _place(self, name: tuple[str, ...]) -> str:
+        """Where a key or a table stands, or at least the table that it stands in."""
+        line = line_of(self._lines, name, 0)
+        return f"settings file {self._path}, line {line}" if line else f"settings file {self._path}"
+
+    def _refuse_top(self, name: str) -> NoReturn:
+        if name in KEYS:
+            raise SettingsError(
+                self._place((name,)), f"`{name}` stands in no table", "keys stand below [defaults] or [profiles.NAME]"
+            )
+        raise SettingsError(self._place((name,)), f"`{name}` is not known here", "there are [defaults] and [profiles.NAME]")
+
+    def _table(self, shown: str, name: tuple[str, ...], found: dict[str, Any]) -> Table:
+        entries = {}
+        for key, value in found.items():
+            flag = KEYS.get(key)
+            if flag is None:
+                near = get_close_matches(key, KEYS, 1)
+                hint = f"did you mean {near[0]}?" if near else "the keys are the long flags, such as proxy or timeout"
+                raise SettingsError(self._place((*name, key)), f"unknown key `{key}`", hint)
+            entries[key] = Entry(self._lines.get((*name, key), 0), self._texts((*name, key), flag, value))
+        for one, other in _contradictions():
+            if one in entries and other in entries and entries[one].texts and entries[other].texts:
+                later = max(one, other, key=lambda key: entries[key].line)
+                raise SettingsError(self._place((*name, later)), f"`{one}` and `{other}` contradict each other")
+        return Table(shown, entries)
+
+    def _texts(self, name: tuple[str, ...], flag: Flag, value: object) -> list[str]:
+        texts = texts_of(flag, value)
+        if texts is None:
+            wanted = WANTED.get(flag.kind, "a string or a list of strings" if flag.repeat else "a string")
+            raise SettingsError(self._place(name), f"`{flag.name}` wants {wanted}")
+        try:
+            for text in texts if flag.takes_value else ():
+                read_value(flag, text)
+                if has_control(text) and flag.name not in MAY_HAVE_CONTROLS:
+                    raise UsageProblem(flag.name, "a control character in it", BACKSLASH_HINT)
+        except UsageProblem as problem:
+            raise SettingsError(self._place(name), f"`{flag.name}`: {problem.cause}", problem.hint) from None
+        return texts
+
+
+def _contradictions() -> list[tuple[str, str]]:
+    names = {spelling: name for name, flag in KEYS.items() for spelling in flag.spellings}
+    return [(names[one], names[other]) for one, other in CONFLICTS if one in names and other in names]
+
+
+def texts_of(flag: Flag, value: object) -> list[str] | None:
+    """The texts that a value stands for, None for one of the wrong type."""
+    if flag.kind == SWITCH:
+        return [""] * value if isinstance(value, bool) else None
+    if flag.kind in (LEVEL, COUNT, SECONDS):
+        if isinstance(value, bool) or not isinstance(value, (int, float) if flag.kind == SECONDS else int):
+            return None
+        if flag.kind == LEVEL:
+            return [""] * int(value) if 0 <= value <= MOST_VERBOSE else None
+        return [str(value)]
+    values = value if flag.repeat and isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str)] if all(isinstance(text, str) for text in values) else None
+
+
+def apply(
+    command: str, pairs: list[Pair], environ: Mapping[str, str], file: File, path: str, origin: str, profile: str, mode: int
+) -> Settings:
+    """The pairs of a command line with what the file adds: of the profile what nothing overrules, of the defaults what is left."""
+    tables = [file.defaults]
+    if profile:
+        if profile not in file.profiles:
+            known = " and ".join(file.profiles)
+            hint = f"it has {known}" if known else "it has none; [profiles.NAME] begins one"
+            raise SettingsError(f"{origin} {profile}", f"settings file {path} has no such profile", hint)
+        tables.insert(0, file.profiles[profile])
+    merger = _Merger(command, environ, path)
+    merger.overrule({flag.name for flag, _ in pairs} | merger.variables())
+    for table in tables:
+        merger.add(table)
+    shared = merger.has_password and stat.S_ISREG(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
+    return Settings([*merger.pairs, *pairs], path, profile, merger.places, shared)
+
+
+# The group of flags about the proxies that we go through. A `serve` that led all its clients there because its operator's own
+# programs go that way would be a surprise: what it leads on through is said on its command line.
+_OURS = "Proxy"
+
+
+class _Merger:
+    """Collects from the nearest table to the farthest what has not been decided before."""
+
+    def __init__(self, command: str, environ: Mapping[str, str], path: str) -> None:
+        self._flags = {flag.name: flag for flag in flags_of(command) if not (command == "serve" and flag.group == _OURS)}
+        self._environ, self._path = environ, path
+        self._decided: set[str] = set()
+        self._elsewhere = False  # somebody nearer has named the proxies
+        self.pairs: list[Pair] = []
+        self.places: dict[str, str] = {}
+        self.has_password = False
+
+    def variables(self) -> set[str]:
+        """The flags that an own variable of ours stands for. https_proxy and the like are everybody's, and come after the file."""
+        return {name for name, flag in self._flags.items() if variable_of(flag, self._environ, before_file=True)}
+
+    def overrule(self, names: set[str]) -> None:
+        """These are decided, and with them what cannot hold beside them."""
+        self._elsewhere = self._elsewhere or not names.isdisjoint(WAYS)
+        self._decided |= names | {other for name in names for other in OVERRULED.get(name, ())}
+
+    def add(self, table: Table) -> None:
+        # What stands beside a proxy is meant for it: another proxy must not get its password.
+        foreign = self._elsewhere and not table.entries.keys().isdisjoint(WAYS)
+        wanted = {
+            name: entry
+            for name, entry in table.entries.items()
+            if name in self._flags and name not in self._decided and not (foreign and self._flags[name].group == "Proxy")
+        }
+        for name, entry in wanted.items():
+            self._add(table, name, entry)
+        self.overrule({name for name, entry in wanted.items() if entry.texts})
+        self._decided |= wanted.keys()  # what is switched off is decided too, and stands in nobody's way
+
+    def _add(self, table: Table, name: str, entry: Entry) -> None:
+        flag = self._flags[name]
+        place = f", line {entry.line}" if entry.line else ""
+        try:
+            self._check(name, entry.texts)
+        except UsageProblem as problem:
+            cause = f"`{name}`: {problem.what}: {problem.cause}"
+            raise SettingsError(f"settings file {self._path}{place}", cause, problem.hint) from None
+        self.pairs += [(flag, self._below_home(text) if flag.kind == FILE else text) for text in entry.texts]
+        self.places[name] = f"{table.name}{place} of {self._path}"
+
+    def _below_home(self, text: str) -> str:
+        """There is no shell here to do it."""
+        home = self._environ.get("HOME", "")
+        return f"{home}{text[1:]}" if home and text.startswith("~/") else text
+
+    def _check(self, name: str, texts: list[str]) -> None:
+        """What is otherwise read only when it is used, and would then be complained about without a file and a line."""
+        if name == "proxy":
+            from tunnelctl.client.route.selection import choose_route
+
+            choose_route(None, tuple(texts), {})
+            self.has_password = any(mask(text) != text for text in texts)
+        else:
+            list(map(_parser_of(name), texts))
+
+
+def _parser_of(name: str) -> Callable[[str], object]:
+    if name == "header":
+        from tunnelctl.proto.headers import parse
+
+        return parse
+    if name in ("allow", "deny"):
+        from tunnelctl.server.policy.rules import parse_rule
+
+        return parse_rule
+    if name == "listen":
+        from tunnelctl.stream.listen import parse_listen
+
+        return parse_listen
+    if name in ("local", "dynamic"):
+        from tunnelctl.client.forward.listeners import parse_dynamic, parse_local
+
+        return parse_local if name == "local" else parse_dynamic
+    return str
+
+
+def variable_of(flag: Flag, environ: Mapping[str, str], before_file: bool) -> str:
+    """The first set variable that stands for a flag, of ours (`before_file`) or of everybody's; "" if there is none."""
+    return next((name for name in flag.env if name.startswith("TUNNELCTL_") == before_file and environ.get(name, "").strip()), "")
+
+
+def origins(command: str, typed: list[Pair], settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """For each flag of a command, where its value comes from: `flag`, a variable, a line of the settings file, or `default`."""
+    given = {flag.spellings for flag, _ in typed}
+    return {
+        flag.spellings[-1]: "flag"
+        if flag.spellings in given
+        else variable_of(flag, environ, before_file=True)
+        or settings.places.get(flag.name)
+        or variable_of(flag, environ, before_file=False)
+        or "default"
+        for flag in flags_of(command)
+    }

@@ -1,0 +1,218 @@
+"""The Typer application, generated from cli.flags: help, suggestions, and every command line the direct parser leaves alone.
+
+Typer only parses: a command's function notes what it was called with, and main runs it afterwards. So nothing that a command
+raises, an interrupt or a broken pipe included, passes through Typer's own handling.
+"""
+
+import contextlib
+import inspect
+import io
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from tunnelctl.cli.parse.values import Pair, corkscrew_hint, is_digits
+from tunnelctl.cli.render.console import mask_word
+from tunnelctl.cli.render.help import command_help, program_help
+from tunnelctl.cli.render.help import version as version_text
+from tunnelctl.cli.spec.commands import COMMANDS, Command
+from tunnelctl.cli.spec.flags import FLAGS, LEVEL, SWITCH, Flag, flags_of
+from tunnelctl.errors import UsageProblem
+
+
+class Call(NamedTuple):
+    """What a command line asks for: a command with its flags and words, or a text to print (command "print")."""
+
+    command: str
+    pairs: list[Pair]
+    words: list[str]
+    text: str = ""
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+def parse(argv: list[str]) -> Call:
+    """Parse with Typer; raises UsageProblem."""
+    calls: list[Call] = []
+    printed = io.StringIO()
+    command = typer.main.get_command(build(calls.append))
+    try:
+        with contextlib.redirect_stdout(printed):
+            # The empty name switches off completion by environment variable, which Typer does even with add_completion=False.
+            command.main(argv, prog_name="tunnelctl", complete_var="", standalone_mode=False)
+    except typer.TyperException as error:
+        raise explain(error, argv) from None
+    return calls[-1] if calls else Call("print", [], [], printed.getvalue())
+
+
+def build(note: Callable[[Call], None]) -> typer.Typer:
+    """The application; `note` gets the call of the command that was parsed."""
+    app = typer.Typer(
+        cls=_Group,
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings=CONTEXT,
+    )
+
+    def top(version: bool = typer.Option(False, "--version")) -> None:
+        if version:
+            note(Call("print", [], [], version_text()))
+            raise typer.Exit
+
+    app.callback(invoke_without_command=True)(top)
+    for command in COMMANDS:
+        # Behind the command of `run`, flags are that command's: as with env(1), ssh(1) and sudo(8).
+        settings = {**CONTEXT, "allow_interspersed_args": command.name != "run"}
+        app.command(command.name, cls=_Command, context_settings=settings)(function(command, note))
+    return app
+
+
+class _Command(TyperCommand):
+    """Help from cli.usage: grouped, with examples first, 80 columns whatever the environment says."""
+
+    def get_help(self, ctx: Any) -> str:
+        return command_help(self.name or "").rstrip("\n")
+
+
+class _Group(TyperGroup):
+    def get_help(self, ctx: Any) -> str:
+        return program_help().rstrip("\n")
+
+
+def function(command: Command, note: Callable[[Call], None]) -> Callable[..., None]:
+    """A function whose signature declares the flags of a command, as Typer wants it."""
+    flags = flags_of(command.name)
+
+    def call(words: list[str] | None = None, **values: Any) -> None:
+        pairs = [pair for flag in flags for pair in given(flag, values[parameter(flag)])]
+        note(Call(command.name, pairs, list(words or ())))
+
+    # Words are declared even where a command takes none: Typer's own complaint would quote them.
+    declared = [inspect.Parameter("words", KEYWORD, default=typer.Argument(None), annotation=list[str])]
+    declared += [inspect.Parameter(parameter(flag), KEYWORD, default=option(flag), annotation=kind(flag)) for flag in flags]
+    call.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
+    call.__annotations__ = {}
+    return call
+
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def parameter(flag: Flag) -> str:
+    """The name of a flag's parameter: two flags may share a field, parameters may not share a name."""
+    return f"flag_{(flag.name or flag.short).replace('-', '_')}"
+
+
+def kind(flag: Flag) -> Any:
+    """The annotation. Values stay text: cli.values reads them, for both parsers alike."""
+    if flag.kind == SWITCH:
+        return bool
+    if flag.kind == LEVEL:
+        return int
+    return list[str] if flag.repeat else str
+
+
+def option(flag: Flag) -> Any:
+    """Typer's description of a flag; without the spellings spelled out it would invent a negation for a switch."""
+    if flag.kind == SWITCH:
+        return typer.Option(False, *flag.spellings)
+    if flag.kind == LEVEL:
+        return typer.Option(0, *flag.spellings, count=True)
+    return typer.Option(None, *flag.spellings, metavar=flag.metavar)
+
+
+def given(flag: Flag, value: Any) -> list[Pair]:
+    """The pairs that a value of Typer's stands for."""
+    if flag.kind in (SWITCH, LEVEL):
+        return [(flag, "")] * int(value)
+    if flag.repeat:
+        return [(flag, text) for text in value or ()]
+    return [] if value is None else [(flag, value)]
+
+
+def explain(error: typer.TyperException, argv: list[str]) -> UsageProblem:
+    """Typer's complaint in our shape. Its message may quote what was typed, so only the cases known to be harmless are quoted."""
+    command = next((c.name for c in COMMANDS if argv and c.name == argv[0]), "")
+    flag = getattr(error, "option_name", None)
+    if flag is not None and hasattr(error, "possibilities"):
+        return unknown_flag(mask_word(flag), command, list(error.possibilities or ()), argv)
+    if flag is not None:
+        name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as cli.values calls it
+        return UsageProblem(name, "takes no value" if "not take" in error.message else "the value is missing", see(command))
+    if not command and argv:
+        return unknown_command(argv)
+    return UsageProblem(command or "wrong use", error.format_message().rstrip("."), see(command))
+
+
+def see(command: str) -> str:
+    return f"tunnelctl {command} --help" if command else "tunnelctl --help"
+
+
+VERSION = "tunnelctl --version"
+LISTEN = "where to listen is address and port in one word: tunnelctl serve --listen 127.0.0.1:PORT"
+
+# What the fingers of a user of nc, connect-proxy or curl type, and what it is here.
+HABITS = {
+    "connect": {
+        "-X": "-X is nc's; a proxy is named by its URL: tunnelctl connect -x http://PROXY:PORT HOST PORT",
+        "-w": "-w is nc's; the limit for the whole way to the tunnel is --timeout SECONDS",
+        "-P": "-P is nc's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
+        "-U": "-U is curl's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
+        "-H": "a proxy, as with connect-proxy, is -x URL; a field, as with curl, is --header 'NAME: VALUE'",
+        "-p": "the target's port is a word, as in tunnelctl connect HOST PORT; a proxy, as with proxytunnel, is -x URL",
+        "--port": "the target's port is a word: tunnelctl connect HOST PORT; to listen is for tunnelctl serve --listen",
+    },
+    "forward": {
+        "-R": "a proxy gives no way back in: ports at the far end are for ssh -R, through `tunnelctl connect`",
+        "-p": "the local port is in the SPEC: -L PORT:HOST:HOSTPORT",
+    },
+    "serve": {"-p": LISTEN, "--port": LISTEN, "-l": LISTEN},
+}
+
+
+def unknown_flag(flag: str, command: str, near: list[str], argv: list[str]) -> UsageProblem:
+    """A habit from another program, the command that has it, or the near one."""
+    owners = sorted({name for f in FLAGS for name in f.commands if flag in f.spellings})
+    habit = HABITS.get(command or "connect", {}).get(flag, "")
+    if flag in ("--version", "-V"):
+        hint = VERSION
+    elif habit:
+        hint = habit
+    elif not command and "connect" in owners:
+        hint = f"{flag} comes after the command: tunnelctl connect {flag} …"
+    elif owners:
+        hint = f"{flag} is a flag of {' and '.join(owners)}"
+    elif near:
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        hint = see(command)
+    return UsageProblem(command or "wrong use", f"unknown flag {flag}", hint)
+
+
+def unknown_command(argv: list[str]) -> UsageProblem:
+    """The near one, or what somebody meant who forgot `connect` or comes from corkscrew."""
+    from difflib import get_close_matches
+
+    word = mask_word(argv[0])
+    near = get_close_matches(argv[0], [c.name for c in COMMANDS])
+    if argv[0] == "version":
+        hint = VERSION
+    elif near and not is_digits(argv[1] if len(argv) > 1 else ""):
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        hint = corkscrew_hint(argv) or forgotten_connect(word, argv[1:]) or see("")
+    return UsageProblem("wrong use", f"unknown command `{word}`", hint)
+
+
+def forgotten_connect(word: str, rest: list[str]) -> str:
+    """The short form is for two words and no more. What comes behind them may be a secret, and is not repeated."""
+    if "@" in word:
+        return ""
+    if any(w[:1] == "-" for w in rest):
+        port = f" {rest[0]}" if is_digits(rest[0]) else ""
+        return f"with flags the command has its name: tunnelctl connect {word}{port} …"
+    return f"tunnelctl connect {word}" if ":" in word else ""

@@ -1,0 +1,1 @@
+"""Proxy authentication: where a password comes from, and the exchange with the proxy."""

@@ -1,0 +1,219 @@
+"""What to log in to a proxy with: from its URL, the flags, files, a command, the terminal, netrc. None of it is ever printed.
+
+Nothing is asked for until somebody wants it: most proxies let everybody in, and a prompt or a keyring is for those that do not.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+
+from tunnelctl.engine.kernel import BusyResourceError
+from tunnelctl.engine.limiter import Semaphore
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.errors import SettingsError, Unreachable, UsageProblem, reason
+from tunnelctl.files.text import decode, read_file, read_first_line
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import without_scope
+from tunnelctl.proto.proxy_url import ProxyURL
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.options import ReachOptions
+
+MAX_FILE = 4096  # bytes; a password file is one line, and a wrong path may be a disk
+MAX_NETRC = 1 << 20  # bytes
+PASSWORD_VARIABLE = "TUNNELCTL_PROXY_PASSWORD"
+
+
+class Secret(NamedTuple):
+    """What one proxy is logged in to with. A token has no user."""
+
+    user: str | None
+    password: str
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class CredentialSource:
+    """The credentials for one proxy of the chain, found when they are first asked for and then remembered.
+
+    Flags, files, variables and the prompt are for the nearest proxy only: each hop sees what is meant for it. The others have
+    their URLs, and netrc, which names its hosts.
+    """
+
+    def __init__(self, proxy: ProxyURL, nearest: bool, options: ReachOptions, environ: Mapping[str, str], trace: Trace) -> None:
+        """Raises UsageProblem for flags that cannot be meant."""
+        self._proxy, self._nearest, self._options, self._environ, self._trace = proxy, nearest, options, environ, trace
+        self._asking = Semaphore(1)  # of many tunnels that begin at once, one asks
+        self._known = False
+        self._secret: Secret | None = None
+        self._user = proxy.user
+        if nearest and proxy.user is None:
+            self._user = options.proxy_user
+            self._require_user()
+
+    def __repr__(self) -> str:
+        return f"CredentialSource({self._proxy})"
+
+    def prepare(self) -> None:
+        """Looks wherever nobody has to be waited for, so that what is wrong there is said before the proxy is asked.
+
+        Raises SettingsError or UsageProblem.
+        """
+        if not self._waits:
+            self._secret, self._known = self._look(), True
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a person or a command has the password."""
+        options = self._options
+        asked = options.password_command is not None or options.ask_password
+        return self._nearest and self._proxy.password is None and options.proxy_password_file is None and asked
+
+    async def find(self) -> Secret | None:
+        """The credentials, None where there are none. It may wait for a person, who cannot be hurried, or for a command.
+
+        Raises SettingsError or UsageProblem, or Unreachable where no thread is left to look with. Asked again after that, it looks
+        again.
+        """
+        async with self._asking:
+            if not self._known:
+                self._secret = Secret(self._user, await self._wait()) if self._waits else await self._look_in_a_thread()
+                self._known = True
+        return self._secret
+
+    async def _look_in_a_thread(self) -> Secret | None:
+        """A home directory may be on a file system that hangs, and others have their tunnels meanwhile."""
+        try:
+            return await to_thread(self._look)
+        except BusyResourceError as error:
+            raise Unreachable(f"login at proxy {self._proxy}", str(error)) from error
+
+    def _look(self) -> Secret | None:
+        if self._user is not None and self._proxy.password is not None:
+            return Secret(self._user, self._proxy.password)
+        if self._has_password():
+            return Secret(self._user, self._password())
+        path = self._options.proxy_auth_file
+        if self._nearest and self._proxy.user is None and path is not None:
+            return _from_auth_file(path, self._trace)
+        if self._proxy.scheme == "socks4a":  # which has no passwords
+            return Secret(self._user, "") if self._user is not None else None
+        secret = self._from_netrc()
+        if secret is None and self._user is not None:
+            # curl has the password behind a colon there: whoever types that from habit is not to find it in a log.
+            name, colon, _ = self._user.partition(":")
+            shown = f"{name}:***" if colon else name
+            what = f"--proxy-user {shown}" if self._proxy.user is None else f"proxy {self._proxy}"
+            hint = f"give --proxy-password-file FILE or --ask-password, or set {PASSWORD_VARIABLE}"
+            raise UsageProblem(what, "there is no password for this user", hint)
+        return secret
+
+    def _require_user(self) -> None:
+        if self._user is None and self._options.auth != "bearer":
+            for flag, value in self._password_flags():
+                if value:
+                    hint = "add --proxy-user NAME; a token, which has none, is for --auth bearer"
+                    raise UsageProblem(flag, "whose password it is, is missing", hint)
+
+    def _password_flags(self) -> tuple[tuple[str, object], ...]:
+        options = self._options
+        return (
+            ("--proxy-password-file", options.proxy_password_file),
+            ("--password-command", options.password_command),
+            ("--ask-password", options.ask_password),
+        )
+
+    def _has_password(self) -> bool:
+        """Whether flags or environment know the password, or whom to ask. The variable alone is no reason to log in."""
+        if not self._nearest:
+            return False
+        if any(value for _, value in self._password_flags()):
+            return True
+        return PASSWORD_VARIABLE in self._environ and (self._user is not None or self._options.auth == "bearer")
+
+    def _password(self) -> str:
+        if self._options.proxy_password_file is not None:
+            return _read_file(self._options.proxy_password_file, "--proxy-password-file", self._trace)
+        return self._environ[PASSWORD_VARIABLE]
+
+    async def _wait(self) -> str:
+        options = self._options
+        if options.password_command is not None:
+            from tunnelctl.client.auth.password_command import first_line
+
+            return _secret_text(await first_line(options.password_command, MAX_FILE + 1), "--password-command")
+        from tunnelctl.stream.tty_prompt import ask
+
+        whom = f"{self._user} at " if self._user is not None else ""
+        return _not_empty(await ask("--ask-password", f"password for {whom}proxy {self._proxy.address}: "))
+
+    def _from_netrc(self) -> Secret | None:
+        """Only an entry that names the host: `default` is for whoever asks, and a proxy may be anybody."""
+        home = self._environ.get("HOME")
+        path = self._environ.get("NETRC") or (home and os.path.join(home, ".netrc"))
+        if not path:
+            return None
+        login, password = _netrc_login(path, without_scope(self._proxy.address.host), self._user, self._trace)
+        return Secret(self._user or login or None, password) if password else None
+
+
+def _netrc_login(path: str, host: str, user: str | None, trace: Trace) -> tuple[str, str]:
+    """Login and password for a host, and for a user if there is one; "" where there is none."""
+    from tunnelctl.proto.auth.netrc import MalformedNetrc, find_entry
+
+    what = f"netrc file {path}"
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "", ""
+    except OSError as error:
+        raise SettingsError(what, reason(error)) from error
+    octets, mode = read_file(path, what, MAX_NETRC)
+    try:
+        _, login, password = find_entry(decode(octets, what), host, user)
+    except MalformedNetrc as error:
+        raise SettingsError(f"{what}, line {error.line}", "it is malformed") from None
+    if password:
+        _warn_if_shared(what, mode, trace)
+    return login, password
+
+
+def _from_auth_file(path: str, trace: Trace) -> Secret:
+    user, colon, password = _read_file(path, "--proxy-auth-file", trace).partition(":")
+    if not colon:
+        raise SettingsError(f"--proxy-auth-file {path}", "the first line is not USER:PASSWORD")
+    return Secret(user, password)
+
+
+def _read_file(path: str, flag: str, trace: Trace) -> str:
+    """The whole first line, blanks included: passwords have them."""
+    what = f"{flag} {path}"
+    line, mode = read_first_line(path, what, MAX_FILE)
+    text = _secret_text(line, what)
+    _warn_if_shared(what, mode, trace)
+    return text
+
+
+def _secret_text(line: bytes, what: str) -> str:
+    if len(line) > MAX_FILE:  # of a command; a file is read no further
+        raise SettingsError(what, f"its first line is longer than {MAX_FILE} bytes")
+    text = decode(line, what).rstrip("\r\n")
+    if not text:  # whatever was to fill it has failed; who means an empty password has the URL for it
+        raise SettingsError(what, "its first line is empty")
+    return text
+
+
+def _not_empty(password: str) -> str:
+    if not password:
+        raise UsageProblem("--ask-password", "the password is empty")
+    return password
+
+
+def _warn_if_shared(what: str, mode: int, trace: Trace) -> None:
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        trace("warning", text=f"{what}: others can read it; chmod 600 keeps it to yourself")

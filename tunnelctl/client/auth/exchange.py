@@ -1,0 +1,315 @@
+"""Logging in to one proxy: what it is told, when, and what is remembered for the next tunnel.
+
+Nothing is shown before it is wanted, unless the user named the scheme (`--auth basic`): a proxy that asks for no login, or for a
+stronger one, never sees a password. After a 407 the request goes on a new connection, but for the schemes that log in the
+connection itself (NTLM, Negotiate): their legs follow each other on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from tunnelctl.errors import AuthenticationFailed
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import Address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.auth.credentials import Secret
+    from tunnelctl.proto.auth.challenge import Challenge
+    from tunnelctl.proto.auth.digest import DigestClient
+
+    Find = Callable[[], Awaitable[Secret | None]]
+
+ANY, BASIC, DIGEST, BEARER, NTLM, NEGOTIATE = "any", "basic", "digest", "bearer", "ntlm", "negotiate"
+SCHEMES = (BASIC, DIGEST, BEARER, NTLM, NEGOTIATE)
+
+# Requests with credentials for one tunnel: three legs of NTLM, or a nonce that went stale and once more. A proxy that goes on
+# asking would otherwise keep us for as long as it likes.
+MOST_LEGS = 6
+CNONCE_BYTES = 16
+
+# Why there is no login, for NoLogin.
+MISSING, MISSING_USER, MISSING_LATER = "missing", "missing user", "missing later"
+NO_SCHEME, NO_CHALLENGE, OTHER_SCHEME, UNKNOWN, TOKEN_WANTED = "no scheme", "no challenge", "other", "unknown", "token"
+ONLY_BASIC, FIRST_STEP = "only basic", "first step"
+
+MOST_SHOWN = 3  # schemes that a hint lists
+
+
+class NoLogin(NamedTuple):
+    """Why a proxy that requires a login gets none.
+
+    reason: one of the above, or "" where `problem` says it
+    offered: the schemes that the proxy offers, in words; scheme: the one that the user has named
+    problem: a hint about a scheme that would have served
+    """
+
+    reason: str
+    offered: str = ""
+    scheme: str = ""
+    problem: str = ""
+
+
+class Scheme:
+    """One way to log in, for one tunnel. `bound`: it logs in the connection, so its legs follow each other on one."""
+
+    name = ""
+    bound = False
+    begun_only = False  # nothing has been said yet that could be wrong
+
+    async def value(self, fresh: bool) -> str:
+        """The field value for the next request; `fresh`: the first on its connection. Raises AuthenticationFailed."""
+        raise NotImplementedError
+
+    async def goes_on(self, challenge: Challenge) -> bool:
+        """Whether there is more to say after a 407 to the last value; else that was a no."""
+        return False
+
+    def confirm(self, info: str) -> None:
+        """The proxy has accepted it, and says this about itself. Raises AuthenticationFailed if that is wrong."""
+
+
+class _Fixed(Scheme):
+    """Basic and Bearer: the same words each time."""
+
+    def __init__(self, name: str, words: str) -> None:
+        self.name, self._words = name, words
+
+    async def value(self, fresh: bool) -> str:
+        return self._words
+
+
+class _Digest(Scheme):
+    """Digest. The nonce serves for as many tunnels as the proxy lets it."""
+
+    name = DIGEST
+
+    def __init__(self, secret: Secret, client: DigestClient, target: Address) -> None:
+        self._secret, self._client, self._target = secret, client, target
+        self._sent = ""
+
+    def again(self, target: Address) -> _Digest:
+        """For another tunnel, with the same nonce."""
+        return _Digest(self._secret, self._client, target)
+
+    async def value(self, fresh: bool) -> str:
+        self._sent = self._client.authorize("CONNECT", str(self._target))
+        return self._sent
+
+    def confirm(self, info: str) -> None:
+        if info and not self._client.confirm(self._sent, info):
+            what = f"the login for {self._target}"
+            raise AuthenticationFailed(what, "the proxy took it and does not know the password itself", "somebody may sit between")
+
+    async def goes_on(self, challenge: Challenge) -> bool:
+        """A nonce that is too old, or was for the connection before, is no wrong password."""
+        from tunnelctl.proto.auth.digest import is_stale, rank
+
+        stale = is_stale(challenge) and rank(challenge) is not None
+        if stale:
+            self._client = _digest_client(challenge, self._secret)
+        return stale
+
+
+def _digest_client(challenge: Challenge, secret: Secret) -> DigestClient:
+    from os import urandom
+
+    from tunnelctl.proto.auth.digest import DigestClient
+
+    return DigestClient(challenge, secret.user or "", secret.password, urandom(CNONCE_BYTES).hex())
+
+
+class Login:
+    """What one proxy may be told, and what it is known to want; shared by all tunnels through it."""
+
+    def __init__(
+        self, proxy: Address, scheme: str, find: Find, patient: bool = False, given: bool = False, missing: str = MISSING
+    ) -> None:
+        """scheme: the only one, or ANY; find: the credentials, asked for when they are wanted, and None without any
+
+        patient: `find` may ask a person, who is not to be hurried by a limit
+        given: the user has named credentials for this proxy; else there may be some in netrc
+        missing: the reason for NoLogin where there are none
+        """
+        self.patient, self.missing = patient, missing
+        self._proxy, self._scheme, self._find = proxy, scheme, find
+        self._at_hand = self._given = given
+        self._known: Scheme | None = None  # that has worked
+        self._problem = ""  # why a scheme that was offered cannot be used, and what helps
+
+    def __repr__(self) -> str:
+        return f"Login({self._proxy})"
+
+    async def secret(self) -> Secret | None:
+        """User and password, for a proxy that has no schemes to choose from (SOCKS)."""
+        return await self._find()
+
+    def exchange(self, target: Address) -> Exchange:
+        """For one tunnel."""
+        return Exchange(self, target)
+
+    @property
+    def may_be_bound(self) -> bool:
+        """Whether it may turn out to be one that is bound to its connection."""
+        return self._scheme in (NTLM, NEGOTIATE) or (self._scheme == ANY and self._given and self._known is None)
+
+    async def unasked(self, target: Address) -> Scheme | None:
+        """What may be sent before the proxy has asked: what it has taken before, or what the user said it takes."""
+        if isinstance(self._known, _Digest):
+            return self._known.again(target)
+        if self._known is not None or self._scheme in (ANY, DIGEST):
+            return self._known
+        return await self._make(self._scheme, None, target) if await self._find() is not None else None
+
+    async def choose(self, challenges: tuple[Challenge, ...], target: Address, without: set[str]) -> Scheme | None:
+        """The strongest of what the proxy offers and we can give. without: schemes that are of no use"""
+        from tunnelctl.proto.auth.challenge import strongest
+
+        self._problem = ""
+        self._at_hand = self._given or await self._find() is not None  # netrc: nobody is asked for it
+        left = ({*SCHEMES} if self._scheme == ANY else {self._scheme}) - without
+        while (challenge := strongest(challenges, left)) is not None:
+            scheme = await self._make(challenge.scheme, challenge, target)
+            if scheme is not None:
+                return scheme
+            left.discard(challenge.scheme)
+        return None
+
+    async def _make(self, name: str, challenge: Challenge | None, target: Address) -> Scheme | None:
+        secret = await self._find()
+        if name in (NTLM, NEGOTIATE):
+            from tunnelctl.client.auth.negotiate import bound_scheme
+
+            try:
+                return await bound_scheme(name, self._proxy, secret)
+            except AuthenticationFailed as error:
+                if self._scheme == name:
+                    raise
+                self._problem = error.hint or error.cause
+                return None
+        if secret is None or (secret.user is None) != (name == BEARER):
+            return None
+        if name == BASIC:
+            from tunnelctl.proto.auth.basic import encode_basic
+
+            return _Fixed(BASIC, encode_basic(secret.user or "", secret.password))
+        if name == BEARER:
+            from tunnelctl.proto.auth.bearer import encode_bearer
+
+            return _Fixed(BEARER, encode_bearer(secret.password))
+        return _Digest(secret, _digest_client(challenge, secret), target) if challenge is not None else None
+
+    def remember(self, scheme: Scheme) -> None:
+        """It has worked: the next tunnel need not be refused first."""
+        if not scheme.bound:
+            self._known = scheme
+
+    def forget(self) -> None:
+        """It works no more."""
+        self._known = None
+
+    def why_not(self, challenges: tuple[Challenge, ...], without: set[str]) -> NoLogin:
+        """Why none of the challenges has an answer; of a proxy that was told no password yet. without: as in `choose`"""
+        schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
+        known = [scheme for scheme in schemes if scheme in SCHEMES]
+        offered = either(schemes)
+        if self._scheme != ANY and known and self._scheme not in known:
+            return NoLogin(ONLY_BASIC if known == [BASIC] else OTHER_SCHEME, offered, self._scheme)
+        if self.missing == MISSING_LATER and not self._at_hand:
+            return NoLogin(MISSING_LATER, offered)
+        if self._problem:
+            return NoLogin("", offered, self._scheme, self._problem)
+        if schemes and not known:
+            return NoLogin(UNKNOWN, offered)
+        if known == [BEARER]:
+            return NoLogin(TOKEN_WANTED, offered)
+        if not self._at_hand:
+            return NoLogin(self.missing, offered)
+        if not schemes:
+            return NoLogin(NO_SCHEME if self._scheme == ANY else NO_CHALLENGE, scheme=self._scheme)
+        if refused := [scheme for scheme in schemes if scheme in without]:
+            return NoLogin(FIRST_STEP, either(refused))
+        return NoLogin(UNKNOWN, f"this kind of {offered}")  # Digest by an algorithm that we have not
+
+
+def either(schemes: Sequence[str]) -> str:
+    """Schemes that a proxy offers, in words; of many the first ones."""
+    others = ("others",) if len(schemes) > MOST_SHOWN else ()
+    return " or ".join((*schemes[:MOST_SHOWN], *others))
+
+
+class Exchange:
+    """The login of one tunnel: what each request to the proxy carries, and whether a 407 has an answer."""
+
+    def __init__(self, login: Login, target: Address) -> None:
+        self._login, self._target = login, target
+        self._scheme: Scheme | None = None
+        self._legs = 0
+        self._useless: set[str] = set()  # schemes that were refused before anything was told
+        self.why: NoLogin | None = None  # there is no answer
+        self._sent = False  # the last request carried credentials
+
+    @property
+    def asked(self) -> bool:
+        """Whether the proxy has wanted a login."""
+        return self._legs > 0
+
+    @property
+    def bound(self) -> bool:
+        """Whether the next request belongs on the same connection."""
+        return self._scheme is not None and self._scheme.bound
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the next request carries, or may have to carry, a login that is bound to its connection."""
+        return self._scheme.bound if self._scheme is not None else self._login.may_be_bound
+
+    @property
+    def midway(self) -> bool:
+        """Whether a new connection would lose what has been said so far."""
+        return self._scheme is not None and self._scheme.bound and not self._scheme.begun_only
+
+    async def prepare(self) -> None:
+        """Sees to what the first request may carry."""
+        self._scheme = await self._login.unasked(self._target)
+
+    async def value(self, fresh: bool) -> str | None:
+        """Proxy-Authorization for the next request, None for none; `fresh`: the first on its connection."""
+        value = await self._scheme.value(fresh) if self._scheme is not None else None
+        self._sent = value is not None
+        return value
+
+    async def answer(self, challenges: tuple[Challenge, ...]) -> bool:
+        """Whether the next request has an answer to these challenges of a 407, or of a 401 that means the same."""
+        self._legs += 1
+        if self._legs > MOST_LEGS:
+            return False
+        if self._scheme is not None and self._sent:
+            from tunnelctl.proto.auth.challenge import strongest
+
+            same = strongest(challenges, (self._scheme.name,))
+            if same is not None and await self._scheme.goes_on(same):
+                return True
+            self._login.forget()
+            if not self._may_choose_again(self._scheme, same is not None):
+                return False
+        self._scheme = await self._login.choose(challenges, self._target, self._useless)
+        if self._scheme is None:
+            self.why = None if self._sent and not challenges else self._login.why_not(challenges, self._useless)
+        return self._scheme is not None
+
+    def _may_choose_again(self, refused: Scheme, still_offered: bool) -> bool:
+        """Whether the refusal of this one says nothing about user and password."""
+        if refused.begun_only:
+            # Squid with Kerberos and Basic refuses the NTLM that Negotiate begins with where there is no ticket.
+            self._useless.add(refused.name)
+            return True
+        # It was not asked for: the proxy wants something else by now, or has forgotten the nonce.
+        return self._legs == 1 and (refused.name == DIGEST or not still_offered)
+
+    def accepted(self, info: str | None) -> None:
+        """The tunnel stands. info: Proxy-Authentication-Info, which may tell that this is not the proxy that knows the password."""
+        if self._scheme is not None:
+            self._scheme.confirm(info or "")
+            self._login.remember(self._scheme)

@@ -1,0 +1,117 @@
+"""NTLM and Negotiate (Kerberos, or NTLM inside SPNEGO): the legs of a login that is bound to its connection, by pyspnego."""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from typing import TYPE_CHECKING, Any
+
+from tunnelctl.client.auth.exchange import NEGOTIATE, NTLM, Scheme
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.errors import AuthenticationFailed
+from tunnelctl.proto.address import Address, without_scope
+
+if TYPE_CHECKING:
+    from tunnelctl.client.auth.credentials import Secret
+    from tunnelctl.proto.auth.challenge import Challenge
+
+TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE"
+NO_CREDENTIALS = "give --proxy-user NAME and --proxy-password-file FILE"
+# Kerberos takes libraries of its own, which have to be compiled on most systems; NTLM does without.
+_PACKAGES = {NTLM: "pyspnego", NEGOTIATE: "pyspnego[kerberos]"}
+
+
+async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Scheme:
+    """NTLM or Negotiate with a proxy. Raises AuthenticationFailed where it cannot work.
+
+    Without credentials Negotiate takes the Kerberos tickets of the user; NTLM needs user and password.
+    """
+    login = secret if secret is not None and secret.user is not None else None
+    if name == NTLM and login is None:
+        package = _to_install(NTLM)
+        hint = NO_CREDENTIALS if _installed("spnego") else f"{NO_CREDENTIALS}; {package}"
+        raise AuthenticationFailed(f"NTLM login to proxy {proxy}", "there is no user and password for it", hint)
+    scheme = _Bound(name, proxy, login)
+    await scheme.begin()
+    return scheme
+
+
+class _Bound(Scheme):
+    """The legs on one connection. A step may ask a KDC over the network, so it is taken in a thread."""
+
+    bound = True
+
+    def __init__(self, name: str, proxy: Address, secret: Secret | None) -> None:
+        self.name, self._proxy, self._secret = name, proxy, secret
+        self._context: Any = None
+        self._token = b""  # for the next request
+        self._used = True  # the context has been begun for an earlier connection
+
+    async def begin(self) -> None:
+        """Makes the first token. Raises AuthenticationFailed."""
+        self._context = await self._try(self._new_context)
+        self._token = await self._try(self._context.step) or b""
+        self._used, self.begun_only = False, True
+
+    async def value(self, fresh: bool) -> str:
+        if fresh and self._used:
+            await self.begin()
+        self._used = True
+        return f"{_SPELLED[self.name]} {b2a_base64(self._token, newline=False).decode()}"
+
+    async def goes_on(self, challenge: Challenge) -> bool:
+        if not challenge.token68 or self._context is None or self._context.complete:
+            return False
+        try:
+            token = a2b_base64(challenge.token68)
+        except Base64Error:
+            return False
+        self._token = await self._try(self._context.step, token) or b""
+        self.begun_only = False
+        return bool(self._token)
+
+    def _new_context(self) -> Any:
+        import spnego
+
+        user, password = (self._secret.user, self._secret.password) if self._secret is not None else (None, None)
+        return spnego.client(user, password, hostname=without_scope(self._proxy.host), service="HTTP", protocol=self.name)
+
+    async def _try(self, step: Any, *args: object) -> Any:
+        """Whatever fails in there is a reason why this scheme cannot work; its text names mechanisms, never secrets."""
+        try:
+            return await to_thread(step, *args)
+        except ImportError:
+            raise AuthenticationFailed(self._what, "the package pyspnego is not installed", _to_install(self.name)) from None
+        except Exception as error:
+            hint = _ticket_hint() if self.name == NEGOTIATE and self._secret is None else ""
+            raise AuthenticationFailed(self._what, _cause(error), hint) from None
+
+    @property
+    def _what(self) -> str:
+        return f"{_SPELLED[self.name]} login to proxy {self._proxy}"
+
+
+_SPELLED = {NTLM: "NTLM", NEGOTIATE: "Negotiate"}
+
+
+def _to_install(name: str) -> str:
+    from tunnelctl.packages import install_command
+
+    return f"{_SPELLED[name]} needs the package pyspnego: {install_command(_PACKAGES[name])}"
+
+
+def _ticket_hint() -> str:
+    """pyspnego alone speaks NTLM only: there is no use for a ticket without the libraries of Kerberos."""
+    return TICKET if _installed("gssapi") and _installed("krb5") else _to_install(NEGOTIATE)
+
+
+def _installed(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
+def _cause(error: Exception) -> str:
+    """pyspnego puts the reason behind a number and a class; the last of its contexts is the nearest to it."""
+    text = str(error) or type(error).__name__
+    return text.rpartition("Context: ")[2]

@@ -1,0 +1,1 @@
+"""The `check` command: one tunnel attempt, measured and explained."""

@@ -1,0 +1,343 @@
+"""`check`: the way to a target as `connect` goes it, with the time of each phase, and further questions that tell why it fails.
+
+What is found goes to a report, as report(event, **facts); cli.check shows it. The questions cost a connection each, carry no login
+where they go another way than the user asked for, and are bounded by PROBE.
+"""
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from tunnelctl.client.check.diagnosis import (
+    RECOGNISED,
+    Finding,
+    failure,
+    greeting_of_a_portal,
+    login,
+    no_tls,
+    other_protocol,
+    portal,
+    tls_wanted,
+)
+from tunnelctl.client.check.probe import Walk, walk
+from tunnelctl.client.options import CheckOptions
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.client.upstream.handshake import BAD_REQUEST, speaks_tls
+from tunnelctl.client.upstream.tls_probe import speaks_tls_there
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
+from tunnelctl.engine.resolver import SocketAddress, resolve
+from tunnelctl.errors import (
+    AuthenticationFailed,
+    NameNotFound,
+    NoAnswer,
+    NotTLS,
+    SpeaksTLS,
+    TunnelctlError,
+    Unreachable,
+    UsageProblem,
+    reason,
+)
+from tunnelctl.proto.address import Address, is_ip
+from tunnelctl.proto.tls.pin import parse_pin
+from tunnelctl.status import ExitStatus
+from tunnelctl.stream.base import CHUNK
+from tunnelctl.stream.dial import DialError, dial
+from tunnelctl.trace import silent
+
+Report = Callable[..., None]
+
+GREETING = 1.0  # seconds in which a target that speaks first has spoken; servers that look up their client's name take longer
+SHOWN = 1000  # bytes of what it says
+PROBE = 5.0  # seconds for each further question
+PAUSE = 1.0  # seconds between the tries of --wait
+NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): who can reach that, reaches anything
+HTTPS = 443
+PROXY_LOGIN = 407
+
+
+def run_check(options: CheckOptions, environ: Mapping[str, str], report: Report) -> int:
+    """Checks, and returns the exit status: that of the error which `connect` would end with, or of what was asked for besides."""
+    return run(Check(options, environ, report).run)
+
+
+class Check:
+    """One run of the command."""
+
+    def __init__(self, options: CheckOptions, environ: Mapping[str, str], report: Report) -> None:
+        self._options, self._report = options, report
+        if options.get is not None and options.get[:1] != "/":
+            hint = "a path begins with /; host and port are those of the target"
+            raise UsageProblem(f"--get {options.get!a}", "it is not a path", hint)
+        if options.expect is not None:
+            if not options.connect.tls:
+                raise UsageProblem("--expect", "there is no TLS to the target", "add --tls")
+            parse_pin(options.expect)
+        self._target = options.connect.target
+        self._ways = Ways(options.connect, environ, self._heed)
+
+    async def run(self) -> int:
+        """All of it; the exit status."""
+        gone = await self._first_walk()
+        try:
+            return await self._tell(gone)
+        finally:
+            if gone.tunnel is not None:
+                gone.tunnel.stream.close()
+
+    async def _tell(self, gone: Walk) -> int:
+        for phase in gone.watch.phases:
+            self._report("phase", **phase._asdict())
+        for text in gone.watch.warnings:
+            self._report("warning", text=text)
+        way = gone.way or (await self._ways.to(self._target, silent))[0]
+        status = await (self._explain(gone, gone.error, way) if gone.error is not None else self._use(gone, way))
+        await self._try_addresses(way)
+        if self._options.times > 1:
+            await self._repeat(gone)
+        self._report(
+            "verdict",
+            ok=status == ExitStatus.OK,
+            status=int(status),
+            target=str(self._target),
+            via=way.via,
+            seconds=gone.watch.seconds,
+        )
+        return int(status)
+
+    async def _first_walk(self) -> Walk:
+        """The one that is shown; with --wait, the first that works, or the last."""
+        until = monotonic() + self._options.wait
+        while True:
+            gone = await walk(self._ways, self._target)
+            may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up knows no names
+            if not may_pass or monotonic() + PAUSE > until:
+                return gone
+            self._report("waiting", cause=str(gone.error))
+            await sleep(PAUSE)
+
+    def _heed(self, event: str, /, **fields: object) -> None:
+        """The trace of choosing and of logins: a certificate that is not checked, an entry of NO_PROXY that has no meaning."""
+        if event in ("warning", "ignored"):
+            self._report(event, **fields)
+
+    def _find(self, finding: Finding | None) -> None:
+        if finding is not None:
+            self._report("finding", **finding._asdict())
+
+    # -- a way that works --------------------------------------------------------------------------------------------------------
+
+    async def _use(self, gone: Walk, way: Way) -> ExitStatus:
+        options, statuses = self._options, [ExitStatus.OK]
+        assert gone.tunnel is not None
+        try:
+            if options.idle:
+                statuses.append(await self._bear_silence(gone))
+            elif way.tls is None:
+                statuses.append(await self._greet(gone))
+        finally:
+            gone.tunnel.stream.close()
+        if way.hops and await self._fails(way._replace(target=Address(NOWHERE, self._target.port), tls=None)) is None:
+            what = "the proxy opens a tunnel to a name that cannot exist: it answers before it has reached anybody"
+            self._find(Finding("answers-everything", what, "that it says 200 tells nothing of the target"))
+        statuses.append(await self._look_closer(way, None))
+        return max(statuses)
+
+    async def _look_closer(self, way: Way, error: TunnelctlError | None) -> ExitStatus:
+        """What --tls and --get ask for."""
+        status = ExitStatus.OK
+        if way.tls is not None:
+            from tunnelctl.client.check.interception import judge
+
+            facts, finding, status = await judge(way, self._options.expect, error is None)
+            if facts:
+                self._report("certificate", **facts)
+            self._find(finding)
+        if self._options.get is not None and error is None:
+            from tunnelctl.client.check.fetch import fetch
+
+            reply = await fetch(way, self._options.get)
+            self._report("reply", **reply._asdict())
+            status = max(status, ExitStatus.OK if reply.ok else ExitStatus.BROKEN)
+        return status
+
+    async def _greet(self, gone: Walk) -> ExitStatus:
+        begun, said = monotonic(), None
+        with move_on_after(GREETING):
+            try:
+                said = await gone.greeting()
+            except OSError as error:
+                self._find(Finding("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", _left_hint(gone.way)))
+                return ExitStatus.BROKEN
+        if said == b"":
+            self._find(Finding("target-left", "the tunnel was ended as soon as it stood", _left_hint(gone.way)))
+            return ExitStatus.OK
+        if said is not None:
+            self._report("greeting", head=said[:SHOWN], seconds=monotonic() - begun)
+        finding = greeting_of_a_portal(said or b"")
+        self._find(finding)
+        return ExitStatus.MALFORMED if finding is not None else ExitStatus.OK
+
+    async def _bear_silence(self, gone: Walk) -> ExitStatus:
+        """Whether a tunnel on which nothing moves is still there afterwards. A target that talks by itself begins it anew."""
+        assert gone.tunnel is not None
+        idle, begun, cause = self._options.idle, monotonic(), "ended"
+        with move_on_after(10 * idle):
+            while True:
+                begun = monotonic()
+                with move_on_after(idle) as silence:
+                    try:
+                        if await gone.tunnel.stream.receive_some(CHUNK):
+                            continue
+                    except OSError as error:
+                        cause = reason(error)
+                if silence.cancelled_caught:
+                    self._report("idle", ok=True, seconds=monotonic() - begun, cause="")
+                    return ExitStatus.OK
+                break
+        lasted = monotonic() - begun
+        self._report("idle", ok=False, seconds=lasted, cause=cause)
+        hint = f"something has to be sent more often, as with ServerAliveInterval {max(1, int(lasted / 2))} in ssh_config(5)"
+        self._find(Finding("idle-cut", f"a silent tunnel was cut off after {lasted:.1f} s", hint))
+        return ExitStatus.BROKEN
+
+    # -- one that does not -------------------------------------------------------------------------------------------------------
+
+    async def _explain(self, gone: Walk, error: TunnelctlError, way: Way) -> ExitStatus:
+        self._report("failure", status=int(error.status), what=error.what, cause=error.cause)
+        self._find(await self._cause(gone, error, way))
+        if way.tls is not None and gone.watch.phases[-1].name == "tls" and str(self._target) in error.what:
+            return max(error.status, await self._look_closer(way, error))
+        return error.status
+
+    async def _cause(self, gone: Walk, error: TunnelctlError, way: Way) -> Finding:
+        code, watch = error.detail.get("code"), gone.watch
+        if isinstance(error, SpeaksTLS):
+            return tls_wanted(error)
+        if error.hint in RECOGNISED and (found := _recognised(error, way)) is not None:
+            return found
+        if code in (401, 407):
+            return login(watch.head, watch.answer, error)
+        if code is not None and (found := portal(watch.answer)) is not None:
+            return found
+        if code == 403 and await self._passes_https(way):
+            hint = f"let the target listen on {HTTPS} too, or have the proxy's rules changed"
+            return Finding("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass", hint)
+        unreached = watch.phases[-1].name == "tcp"
+        spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
+        if code is None and not unreached and not spoke_tls and (found := await self._wrong_scheme(error, way)) is not None:
+            return found
+        if not way.hops and "no_proxy" in watch.origin.lower():
+            return Finding("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
+        if way.unused and isinstance(error, (Unreachable, NameNotFound)):
+            return Finding("unused-proxy", f"{way.unused} is set, but not looked at, so no proxy was asked: {error}", error.hint)
+        return failure(error)
+
+    async def _passes_https(self, way: Way) -> bool:
+        """Whether the proxy that refuses a port has nothing against the host: on 443 it tries, whatever comes of that."""
+        if self._target.port == HTTPS:
+            return False
+        error = await self._fails(way._replace(target=Address(self._target.host, HTTPS), tls=None))
+        return error is None or error.detail.get("code") not in (None, 403)
+
+    async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
+        """Whether the nearest proxy, which could not be understood, speaks another protocol than its URL says.
+
+        A certificate that is not accepted is no reason to ask: it says that TLS is spoken there.
+        """
+        hop = way.hops[0] if way.hops else None
+        if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)) or str(hop.address) not in error.what:
+            return None
+        if hop.tls is not None:
+            surely = not isinstance(error, NotTLS)  # it hung up, as a proxy that speaks TLS may do at any time
+            return no_tls(hop.address) if await self._speaks(Hop(hop.address), way, surely) else None
+        if not error.may_speak_tls and await speaks_tls_there(way, 0, monotonic() + PROBE):
+            return tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
+        other = Hop(hop.address, protocol="http" if hop.protocol != "http" else "socks5")
+        return other_protocol(hop.address, other.protocol) if await self._speaks(other, way) else None
+
+    async def _speaks(self, hop: Hop, way: Way, surely: bool = False) -> bool:
+        """Whether a proxy answers in that protocol, without TLS. It is shown nothing that is meant for a proxy we trust.
+
+        400 does not count: with that, a server that speaks TLS answers a request in the clear. Others redirect it to https://.
+        surely: only what proxies alone say counts
+        """
+        error = await self._fails(way._replace(hops=(hop,), tls=None, exact=False))
+        if error is None:
+            return True
+        code = error.detail.get("code")
+        if surely:
+            return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # Proxy-Status had that
+        return isinstance(error, AuthenticationFailed) or code not in (None, BAD_REQUEST)
+
+    async def _fails(self, way: Way) -> TunnelctlError | None:
+        """Why a tunnel cannot be opened that way; None if it can."""
+        try:
+            tunnel = await open_tunnel(way._replace(timeout=min(way.timeout, PROBE)), silent)
+        except TunnelctlError as error:
+            return error
+        tunnel.stream.close()
+        return None
+
+    # -- either ------------------------------------------------------------------------------------------------------------------
+
+    async def _try_addresses(self, way: Way) -> None:
+        """Each address of the first stop by itself: `connect` is content with the one that answers first."""
+        stop = way.hops[0].address if way.hops else way.target
+        if is_ip(stop.host) or way.family:
+            return
+        try:
+            with fail_after(PROBE):
+                addresses = await resolve(stop.host, stop.port)
+        except (OSError, UnicodeError, BusyResourceError, TooSlowError):
+            return
+        if len(addresses) > 1:
+            results: dict[SocketAddress, str] = {}
+            async with Nursery() as nursery:
+                for address in addresses:
+                    nursery.start_soon(self._try_address, address, results)
+            broken = {":" in address.host for address, cause in results.items() if cause}
+            if broken == {True} and not all(results.values()):
+                what = f"{stop.host} has IPv6 addresses, and they cannot be reached from here"
+                self._find(Finding("ipv6-broken", what, "-4 leaves them out"))
+
+    async def _try_address(self, address: SocketAddress, results: dict[SocketAddress, str]) -> None:
+        begun, cause = monotonic(), ""
+        try:
+            (await dial([address], 0.0, PROBE)).close()
+        except DialError as error:
+            cause = reason(error.attempts[0][1])
+        results[address] = cause
+        self._report("address", address=address.host, ok=not cause, seconds=monotonic() - begun, cause=cause)
+
+    async def _repeat(self, first: Walk) -> None:
+        """The same walk again and again, for its times."""
+        times, failed = ([first.watch.seconds], 0) if first.error is None else ([], 1)
+        for _ in range(self._options.times - 1):
+            await sleep(self._options.interval)
+            gone = await walk(self._ways, self._target)
+            if gone.tunnel is not None:
+                gone.tunnel.stream.close()
+                times.append(gone.watch.seconds)
+            else:
+                failed += 1
+        self._report("series", count=self._options.times, failed=failed, times=times, **spread(times))
+
+
+def _recognised(error: TunnelctlError, way: Way) -> Finding | None:
+    """A proxy whose answer is in another protocol than its URL says, whichever of a chain it is. In TLS no scheme would fit it."""
+    hop = next((hop for hop in way.hops if error.what.startswith(f"proxy {hop.address},")), None)
+    return other_protocol(hop.address, RECOGNISED[error.hint]) if hop is not None and hop.tls is None else None
+
+
+def _left_hint(way: Way | None) -> str:
+    if way is None or not way.hops:
+        return "does the target let this client in?"
+    return "does the target let this client in, and the proxy anything but TLS? `tunnelctl check --tls HOST 443` tells of TLS"
+
+
+def spread(times: list[float]) -> dict[str, float | None]:
+    """Minimum, median, 99th percentile (nearest rank) and maximum; None where nothing was measured."""
+    ordered = sorted(times)
+    ranks = {"min": 0, "median": (len(ordered) - 1) // 2, "p99": -(-99 * len(ordered) // 100) - 1, "max": len(ordered) - 1}
+    return {name: ordered[rank] if ordered else None for name, rank in ranks.items()}

@@ -1,0 +1,115 @@
+"""What a failure means, and what to do about it: the causes that people meet, told by what the proxy has said.
+
+Pure functions: whoever has to ask further questions to know a cause is `check` itself.
+"""
+
+import re
+from typing import NamedTuple
+
+from tunnelctl.client.auth.exchange import either
+from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.http1.connect_client import LOOKS_LIKE_SOCKS5, WITHOUT_TLS
+from tunnelctl.proto.socks.client import LOOKS_LIKE_HTTP
+from tunnelctl.status import ExitStatus
+
+
+class Finding(NamedTuple):
+    """A cause: a name for scripts, a sentence, and a next step or ""."""
+
+    name: str
+    text: str
+    hint: str
+
+
+# Every name, and what it means; for the manual.
+FINDINGS = {
+    "login-wanted": "the proxy requires a login, and was sent none: none was given, or it cannot be used",
+    "login-refused": "the proxy did not accept the login",
+    "login-failed": "the login could not be done: a package or a ticket is missing, or the connection did not last; "
+    "or a SOCKS proxy did not accept it",
+    "refused": "the proxy refuses the target",
+    "port-refused": "the proxy refuses this port of the target, and lets 443 pass",
+    "captive-portal": "a page for browsers comes in place of the proxy's answer, or out of the tunnel",
+    "tls-wanted": "the URL of the proxy says http://, and it speaks TLS there",
+    "no-tls": "the URL of the proxy says https://, and it speaks HTTP in the clear there",
+    "other-protocol": "the URL of the proxy says http://, and it speaks SOCKS there, or the reverse",
+    "not-a-proxy": "what answers does not speak the protocol of a proxy",
+    "not-trusted": "TLS failed, mostly for a certificate",
+    "name-not-found": "a name has no address",
+    "unreachable": "no connection, or no answer in time",
+    "no-proxy": "NO_PROXY has this target, so no proxy was asked, and it cannot be reached without one",
+    "unused-proxy": "only http_proxy names a proxy, which is not looked at, so none was asked, and the target cannot be reached "
+    "without one",
+    "answers-everything": "the proxy opens a tunnel to a name that cannot exist, so its 200 says nothing",
+    "target-left": "the tunnel was ended or broken as soon as it stood",
+    "idle-cut": "a silent tunnel was cut off",
+    "ipv6-broken": "the proxy has IPv6 addresses that cannot be reached from here, and others that can",
+    "intercepted": "somebody in the middle has replaced the certificate of the target",
+    "unexpected-certificate": "the certificate is not the one of --expect",
+    "private-issuer": "the issuer of the certificate is not publicly known, and nothing is there to compare it with",
+    "failed": "anything else",
+}
+
+# By exit status, where nothing more exact is known.
+_KINDS = {
+    ExitStatus.NAME_NOT_FOUND: "name-not-found",
+    ExitStatus.REFUSED: "refused",
+    ExitStatus.UNREACHABLE: "unreachable",
+    ExitStatus.MALFORMED: "not-a-proxy",
+    ExitStatus.AUTHENTICATION: "not-trusted",
+}
+
+# Hints of an answer that could be told, with the scheme that such a proxy has.
+RECOGNISED = {LOOKS_LIKE_SOCKS5: "socks5", LOOKS_LIKE_HTTP: "http"}
+
+PORTAL = "log in to the network with a browser, and try again"
+_REDIRECTIONS = (301, 302, 303, 307, 308, 511)  # 511 is for just that (RFC 6585 section 6)
+_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|HTTP/1\.[01] )", re.IGNORECASE)
+
+
+def failure(error: TunnelctlError) -> Finding:
+    """An error of connect as it is."""
+    if isinstance(error, AuthenticationFailed):  # before the proxy was asked, or between the legs, or by SOCKS
+        return Finding("login-failed", str(error), error.hint)
+    return Finding(_KINDS.get(error.status, "failed"), str(error), error.hint)
+
+
+def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
+    """A proxy that requires a login; what connect says of it looks at what the user has given."""
+    if b"\nproxy-authorization:" in request.lower():
+        return Finding("login-refused", "the proxy did not accept the login", error.hint)
+    offered = re.findall(rb"(?im)^(?:proxy|www)-authenticate:[ \t]*([!-~]+)", answer)
+    schemes = either(list(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered))) or "no scheme named"
+    return Finding("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
+
+
+def tls_wanted(error: SpeaksTLS) -> Finding:
+    """A proxy that speaks TLS, whichever of a chain it is: the error begins with its name."""
+    return Finding("tls-wanted", f"{error.what.partition(',')[0]} speaks TLS on that port", error.hint)
+
+
+def no_tls(proxy: Address) -> Finding:
+    """The reverse."""
+    return Finding("no-tls", f"proxy {proxy} does not speak TLS on that port", WITHOUT_TLS.format(peer=proxy))
+
+
+def other_protocol(proxy: Address, protocol: str) -> Finding:
+    """A proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
+    name = "HTTP" if protocol == "http" else "SOCKS"
+    return Finding("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
+
+
+def portal(answer: bytes) -> Finding | None:
+    """A login page in place of a proxy: it sends a browser elsewhere, and a tunnel nowhere."""
+    code = answer.split(b" ", 2)[1:2]
+    if code and code[0][:3].isdigit() and int(code[0][:3]) in _REDIRECTIONS:
+        return Finding("captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?", PORTAL)
+    return None
+
+
+def greeting_of_a_portal(said: bytes) -> Finding | None:
+    """The same, where it opens the tunnel and then shows its page in it."""
+    if _PAGE.match(said):
+        return Finding("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?", PORTAL)
+    return None

@@ -1,0 +1,37 @@
+"""What failures of httpx mean, in words of ours: its own quote h11's buffers, the system's numbers and OpenSSL's sources."""
+
+import ssl
+from collections.abc import Iterator
+
+import h11
+import httpx
+
+from tunnelctl.errors import reason
+from tunnelctl.proto.http1.messages import words_for
+from tunnelctl.stream.tls.failure import cause_of as cause_of_tls
+
+
+def cause_of(error: Exception) -> str:
+    """Why a request had no answer. Nothing of its URL is in it, which may have a password."""
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx.TooManyRedirects):
+        return "too many redirects"
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return "the URL, or one that it leads to, is none of HTTP"
+    for each in _causes(error):
+        if isinstance(each, ssl.SSLError):
+            return cause_of_tls(each)
+        if isinstance(each, h11.RemoteProtocolError):
+            return words_for(each)
+        if isinstance(each, OSError):
+            return reason(each)
+    if isinstance(error, httpx.RemoteProtocolError):  # of httpcore, which has looked before h11 could
+        return "closed without answering"
+    return "the content is malformed" if isinstance(error, httpx.DecodingError) else "the request cannot be sent"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

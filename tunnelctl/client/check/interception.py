@@ -1,0 +1,103 @@
+"""Whether the certificate that is seen through a proxy is the target's own: `check --tls`.
+
+A proxy that reads along shows a certificate that it has made itself, by an authority that the company has put on its machines. So
+it is trusted here and nowhere else, and whoever gets past the proxy sees another one.
+"""
+
+import ssl
+
+from tunnelctl.client.check.diagnosis import Finding
+from tunnelctl.client.route.route import Way
+from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.engine.kernel import TooSlowError, fail_after
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.proto.tls.certificate import Certificate, decode, fingerprint
+from tunnelctl.proto.tls.pin import fits, parse_pin, pin_of
+from tunnelctl.status import ExitStatus
+from tunnelctl.stream.tls.stream import TLSStream
+from tunnelctl.trace import silent
+
+SECONDS = 10.0  # for each of the further handshakes
+
+Facts = dict[str, object]
+
+
+async def judge(way: Way, expect: str | None, trusted: bool) -> tuple[Facts, Finding | None, ExitStatus]:
+    """The certificate of the target, a verdict on it, and a status. No facts where none is to be had.
+
+    expect: the fingerprint or pin that it should have
+    trusted: whether the authorities of this machine, or those that were named, vouch for it
+    """
+    seen = await _shown(way)
+    if seen is None:
+        return {}, None, ExitStatus.OK
+    public = trusted and await _publicly_trusted(way)
+    direct = await _shown(way._replace(hops=(), chain=())) if way.hops else seen
+    certificate = decode(seen)
+    expected = fits(parse_pin(expect), seen) if expect is not None else None
+    facts: Facts = {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "expires": certificate.ends.isoformat(),
+        "sha256": fingerprint(seen),
+        "pin": pin_of(seen),
+        "trusted": trusted,
+        "public": public,
+        "direct": "unknown" if direct is None else "same" if direct == seen else "other",
+        "expected": expected,
+    }
+    finding = _verdict(facts, certificate, decode(direct) if direct is not None else None)
+    replaced = finding is not None and finding.name in ("unexpected-certificate", "intercepted")
+    return facts, finding, ExitStatus.AUTHENTICATION if replaced else ExitStatus.OK
+
+
+def _verdict(facts: Facts, seen: Certificate, direct: Certificate | None) -> Finding | None:
+    if facts["expected"] is False:
+        what = f"the certificate is not the expected one: it is issued by {seen.issuer}, and its fingerprint is {facts['sha256']}"
+        return Finding("unexpected-certificate", f"{what}; somebody in the middle may have replaced it", "")
+    if facts["expected"] or facts["public"]:
+        return None
+    if facts["direct"] == "other" and direct is not None:
+        what = "somebody in the middle has replaced the certificate: through the proxy it is issued by"
+        text = f"{what} {seen.issuer}, without the proxy by {direct.issuer}"
+        return Finding("intercepted", text, "whoever holds the key of that issuer reads and changes everything")
+    if facts["direct"] == "unknown":
+        what = f"the issuer {seen.issuer} is " + ("trusted here, and not publicly" if facts["trusted"] else "not trusted")
+        text = f"{what}: a company's own server, or a proxy that reads along"
+        return Finding("private-issuer", text, "--expect SHA256 with the fingerprint from a safe place tells which")
+    return None
+
+
+async def _shown(way: Way) -> bytes | None:
+    """The certificate that the target shows on this way, whoever has issued it."""
+    assert way.tls is not None
+    settings = way.tls._replace(insecure=True, pin=None, cacert=None)
+    try:
+        tunnel = await open_tunnel(way._replace(tls=settings, timeout=min(way.timeout, SECONDS)), silent)
+    except TunnelctlError:
+        return None
+    assert isinstance(tunnel.stream, TLSStream)
+    certificate = tunnel.stream.session.getpeercert(True)
+    tunnel.stream.close()
+    return certificate
+
+
+async def _publicly_trusted(way: Way) -> bool:
+    """Whether the authorities that browsers know vouch for it. httpx brings their list, whatever this machine trusts besides."""
+    import httpx
+
+    assert way.tls is not None
+    context = httpx.create_ssl_context(trust_env=False)
+    try:
+        tunnel = await open_tunnel(way._replace(tls=None, timeout=min(way.timeout, SECONDS)), silent)
+    except TunnelctlError:
+        return False
+    stream = TLSStream(tunnel.stream, context, way.tls.server_name, tunnel.early)
+    try:
+        with fail_after(SECONDS):
+            await stream.handshake(tunnel.early)
+    except (ssl.SSLError, OSError, TooSlowError):
+        return False
+    finally:
+        stream.close()
+    return True

@@ -1,0 +1,142 @@
+"""One walk to a target as `check` sees it: what the way reports to its trace, cut into phases with their times."""
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import NamedTuple
+
+from tunnelctl.client.retry import open_with_retries
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.errors import SpeaksTLS, TLSFailed, TunnelctlError
+from tunnelctl.proto.address import Address
+from tunnelctl.stream.base import CHUNK
+
+
+class Phase(NamedTuple):
+    """A stretch of the way. `detail` may be the words of a peer."""
+
+    name: str
+    detail: str
+    begin: float  # seconds since the walk began
+    seconds: float
+    ok: bool = True
+    chain: tuple[str, ...] = ()  # of a certificate: see stream.tls.Facts
+
+
+def _tls(fields: Mapping[str, object]) -> str:
+    alpn = f", {fields['alpn']}" if fields["alpn"] else ""
+    chain = _chain(fields)
+    names = " by ".join(chain) if len(chain) > 1 else f"{fields['subject']} by {fields['issuer']}"
+    seen = f"; {names}, until {fields['expires']}" if fields["expires"] else "; not verified"
+    return f"{fields['to']}: {fields['version']}, {fields['cipher']}{alpn}{seen}"
+
+
+def _chain(fields: Mapping[str, object]) -> tuple[str, ...]:
+    chain = fields.get("chain")
+    return chain if isinstance(chain, tuple) else ()
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# What ends a phase: its name, and its detail made from the fields of the event. What begins one is the end of the one before.
+_ENDS: dict[str, tuple[str, Callable[[Mapping[str, object]], str]]] = {
+    "route": ("route", lambda fields: f"{_listed(fields['proxies']) or 'no proxy'} ({fields['origin']})"),
+    "dial": ("lookup", lambda fields: f"{fields['to']}: {_listed(fields['addresses'])}"),
+    "connected": ("tcp", lambda fields: str(fields["address"])),
+    "tls": ("tls", _tls),
+    "response": ("proxy", lambda fields: status_line(fields["head"])),
+}
+
+# What was under way when it failed, by the last event.
+_UNDER_WAY = {"": "route", "route": "lookup", "lookup": "lookup", "dial": "tcp"}
+
+
+def status_line(head: object) -> str:
+    """The first line of a head."""
+    return head.split(b"\n", 1)[0].strip().decode("utf-8", "backslashreplace") if isinstance(head, bytes) else ""
+
+
+class Watch:
+    """The trace of a walk."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._start = self._since = clock()
+        self._last = ""
+        self.phases: list[Phase] = []
+        self.origin = ""  # what named the proxies
+        self.head = b""  # of the last request, secrets masked
+        self.answer = b""  # the head of the last response
+        self.warnings: list[str] = []
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        if event == "warning":
+            self.warnings.append(str(fields["text"]))
+            return
+        if event == "lookup":
+            self._since = self._clock()  # there may have been a pause
+        elif event == "route":
+            self.origin = str(fields["origin"])
+        elif event == "request":
+            self.head = fields["head"] if isinstance(fields["head"], bytes) else b""
+        elif event == "response":
+            self.answer = fields["head"] if isinstance(fields["head"], bytes) else b""
+        if event in _ENDS:
+            name, detail = _ENDS[event]
+            self._end(name, detail(fields), event != "response" or _granted(self.answer), _chain(fields))
+        self._last = event
+
+    def finish(self, error: TunnelctlError | None) -> None:
+        """The walk is over. What failed has not ended by itself; nor has SOCKS, of which no head tells."""
+        said_no = self._last == "response" and not self.phases[-1].ok
+        if error is not None and not said_no:
+            in_tls = isinstance(error, TLSFailed) and not isinstance(error, SpeaksTLS)
+            name = _UNDER_WAY.get(self._last) or ("tls" if in_tls else "proxy")
+            self._end(name, error.cause, False)
+
+    def granted(self) -> None:
+        """A proxy that has no head has opened the tunnel."""
+        self._end("proxy", "granted", True)
+
+    def _end(self, name: str, detail: str, ok: bool, chain: tuple[str, ...] = ()) -> None:
+        now = self._clock()
+        self.phases.append(Phase(name, detail, self._since - self._start, now - self._since, ok, chain))
+        self._since = now
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning to the end of the last phase."""
+        return self._since - self._start
+
+
+def _granted(head: bytes) -> bool:
+    return head.split(b" ", 2)[1:2] != [] and head.split(b" ", 2)[1][:1] == b"2"
+
+
+class Walk(NamedTuple):
+    """How one went: either there is a tunnel, or an error."""
+
+    watch: Watch
+    tunnel: Tunnel | None
+    way: Way | None
+    error: TunnelctlError | None
+
+    async def greeting(self) -> bytes:
+        """What the target has said, or says next; b"" at the end of it."""
+        assert self.tunnel is not None
+        return self.tunnel.early or await self.tunnel.stream.receive_some(CHUNK)
+
+
+async def walk(ways: Ways, target: Address) -> Walk:
+    """Goes the way to a target, as `connect` would, and keeps the tunnel."""
+    watch = Watch()
+    try:
+        tunnel, way = await open_with_retries(ways, target, 0, watch)
+    except TunnelctlError as error:
+        watch.finish(error)
+        return Walk(watch, None, None, error)
+    if way.hops and way.hops[-1].protocol != "http" and way.tls is None:
+        watch.granted()
+    return Walk(watch, tunnel, way, None)

@@ -1,0 +1,1 @@
+"""Local listeners, and what each of their connections does."""

@@ -1,0 +1,122 @@
+"""`run`: a program, and for as long as it runs a private proxy of its own in its environment."""
+
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping
+
+from tunnelctl.client.forward.forwarder import Forwarder
+from tunnelctl.client.forward.listeners import Local, close_doors, open_doors, parse_local, refuse_strangers
+from tunnelctl.client.forward.session import Check
+from tunnelctl.client.options import ForwardOptions
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.engine.kernel import Nursery, run
+from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
+from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
+from tunnelctl.stream.process import wait_ended
+from tunnelctl.trace import Trace
+
+USER = "tunnelctl"
+PASSWORD_BYTES = 18  # of randomness; anybody on this machine may try to guess it at the port
+
+VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # and the same in capitals
+PORT_VARIABLE = "TUNNELCTL_PORT"
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+
+
+def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
+    """Runs the command to its end; its exit status, 128+n if signal n ended it. Raises the TunnelctlError that fits."""
+    if not options.command:
+        raise UsageProblem("run", "missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS")
+    locals_ = [Local("127.0.0.1:0", None), *map(parse_local, options.local)]
+    ways = Ways(options, environ, trace)
+    doors = open_doors(locals_, options.keepalive, environ)
+    try:
+        refuse_strangers(doors, login=True, open_proxy=options.open_proxy)
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        forwarder = Forwarder(options, ways, doors, trace, _only(USER, password))
+        forwarder.warn_of_strangers()
+        child = _environment(environ, [door.address.port for door in doors], USER, password)
+        return run(_Command(options.command, child, forwarder).run)
+    finally:
+        close_doors(doors)
+
+
+def _only(user: str, password: str) -> Check:
+    """Lets nobody else in. It takes the same time whatever is tried."""
+
+    async def check(given_user: str, given_password: str, _: str) -> bool:
+        return secrets.compare_digest(f"{given_user}:{given_password}".encode(), f"{user}:{password}".encode())
+
+    return check
+
+
+def _environment(environ: Mapping[str, str], ports: list[int], user: str, password: str) -> dict[str, str]:
+    """Ours, with the private proxy in it. What it says to us alone about the next proxy, password included, stays with us."""
+    child = {name: value for name, value in environ.items() if name not in ("TUNNELCTL_PROXY", "TUNNELCTL_PROXY_PASSWORD")}
+    url = f"http://{user}:{password}@127.0.0.1:{ports[0]}"
+    child.update((spelling, url) for name in VARIABLES for spelling in (name, name.upper()))
+    child[PORT_VARIABLE] = str(ports[0])
+    # A unix socket has none.
+    child.update((f"{PORT_VARIABLE}_{number}", str(port)) for number, port in enumerate(ports[1:], 1) if port)
+    return child
+
+
+class _Command:
+    """The child process, and what it needs while it lives."""
+
+    def __init__(self, words: tuple[str, ...], environ: dict[str, str], forwarder: Forwarder) -> None:
+        self._words, self._environ, self._forwarder = words, environ, forwarder
+
+    async def run(self) -> int:
+        """Its exit status."""
+        forwarder = self._forwarder
+        with open_signal_receiver(*FORWARDED) as signals:
+            async with Nursery() as helpers:
+                forwarder.start_helpers(helpers)
+                status = await forwarder.acceptor.during(forwarder.served, self._work(helpers, signals))
+                helpers.cancel_scope.cancel()
+        return status
+
+    def _work(self, helpers: Nursery, signals: SignalReceiver) -> Callable[[], Awaitable[int]]:
+        async def work() -> int:
+            child = _start(self._words, self._environ)
+            helpers.start_soon(_pass_on, signals, child)
+            await wait_ended(child.pid)
+            status = child.wait()
+            return status if status >= 0 else 128 - status
+
+        return work
+
+
+def _start(words: tuple[str, ...], environ: dict[str, str]) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(words, env=environ)
+    except OSError as error:
+        kind = CommandNotFound if isinstance(error, FileNotFoundError) else CannotRun
+        raise kind(f"cannot run {words[0]}", reason(error)) from error
+    except ValueError as error:
+        raise CannotRun(f"cannot run {words[0]!a}", "a word of it has a NUL") from error
+
+
+async def _pass_on(signals: SignalReceiver, child: "subprocess.Popen[bytes]") -> None:
+    async for number in signals:
+        if not (number in _FROM_TERMINAL and _in_foreground()):
+            child.send_signal(number)
+
+
+def _in_foreground() -> bool:
+    """Whether a Ctrl-C goes to our whole process group: then the command has it already, and a second one may mean more to it."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -1,0 +1,303 @@
+"""One connection to a local port: what it asks for, the tunnel, the relay, and what is said about it.
+
+It fails alone, and visibly: the program at the other end sees an error of its own protocol or a reset, never an empty answer.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TypeVar
+
+from tunnelctl.client.loop_detector import LoopDetector, loop
+from tunnelctl.client.pool import WarmPools
+from tunnelctl.client.retry import Opened, open_with_retries
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.upstream.tls_probe import BackgroundProbe
+from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
+from tunnelctl.errors import Refused, TimedOut, TunnelctlError
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.headers import Fields
+from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
+from tunnelctl.proto.refusal import Refusal, auth_required
+from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.linger import LINGER_SECONDS, linger
+from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace, silent
+
+T = TypeVar("T")
+
+Via = tuple[str, ...]  # the values of that field in a request
+
+# Tells whether a user and a password are right, which a client of that address has given; or what the client is told where they
+# are not looked at, because too many logins are being checked, or too many from there were wrong.
+Check = Callable[[str, str, str], Awaitable[bool | Refusal]]
+
+REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; one that never does holds a descriptor
+
+# A client that has ended its side may wait for its answer still (RFC 9112 section 9.6), or it may be gone: a FIN does not tell. So
+# it is given this long without a byte, which is what --half-close-timeout of `serve` is unless it is set.
+HALF_CLOSED_SECONDS = 60.0
+
+
+class Sessions(Crowd):
+    """What all connections of one `forward` share."""
+
+    def __init__(self, ways: Ways, retry: int, limits: Limits, most: int, trace: Trace, stages: Trace) -> None:
+        """
+        most: connections at once; 0 is no cap
+        trace: told of connections that were opened, failed and ended; stages: of each step on the way
+        """
+        super().__init__()
+        self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
+        self.detector = LoopDetector()
+        self.check: Check | None = None  # of the logins that a dynamic port requires; None: it requires none
+        self.warm: WarmPools | None = None
+        self.probe = BackgroundProbe(trace)
+        self.relays: set[Relay] = set()
+        self.past = [0, 0]  # bytes each way of the tunnels that have ended
+        self.count = 0
+
+    async def ready(self, way: Way) -> Stream | None:
+        """A connection to the nearest proxy of this way, if one stands ready."""
+        return await self.warm.take(way) if self.warm is not None else None
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes each way, of all tunnels up to now."""
+        return (
+            self.past[0] + sum(relay.moved[0] for relay in self.relays),
+            self.past[1] + sum(relay.moved[1] for relay in self.relays),
+        )
+
+
+class LocalSession:
+    """One accepted connection. `target` is None at a dynamic port."""
+
+    def __init__(self, shared: Sessions, accepted: socket.SocketType, host: str, client: str, target: Address | None) -> None:
+        """host: the client's address; client: with its port, for people"""
+        self._shared, self._host, self._client, self._target = shared, host, client, target
+        self._dynamic = target is None
+        self.stream = SocketStream(accepted)
+        self.clean = False  # end it in good order, and not with a reset
+        shared.count += 1
+        self._number = shared.count
+
+    @property
+    def login(self) -> bool:
+        """Whether a client has to log in."""
+        return self._shared.check is not None
+
+    @property
+    def name(self) -> str:
+        """What this proxy is called in Via."""
+        return self._shared.detector.name
+
+    @property
+    def idle(self) -> float:
+        """Seconds that a tunnel may be silent."""
+        return self._shared.limits.idle
+
+    async def run(self) -> None:
+        """Serves it to its end. A fault of ours ends this connection alone, with a warning."""
+        shared = self._shared
+        shared.enter()
+        try:
+            if shared.most and shared.sessions > shared.most:
+                raise Refused("too many connections", f"--max-connections is {shared.most}")
+            await self._serve()
+        except TunnelctlError as error:
+            self.report(error)
+        except OSError:  # the client has gone: there is nobody to answer
+            pass
+        except Exception as fault:
+            shared.trace("warning", text=f"fault in a connection: {type(fault).__name__}: {fault}")
+        finally:
+            if self.clean:
+                self.stream.close()
+            else:
+                self.stream.abort()
+            shared.leave()
+
+    async def _serve(self) -> None:
+        if self._target is not None:
+            await self.tunnel(self._target, b"", b"", lambda _: b"")
+            return
+        request = await self._read_request()
+        if request is None:
+            return
+        if request.protocol == PLAIN:
+            from tunnelctl.client.forward.http import PlainHTTP  # h11 is loaded by those who need it
+
+            await PlainHTTP(self).run(request.leftover)
+        else:
+            assert request.target is not None
+            protocol = request.protocol
+            granting, refusing = granted(protocol), lambda error: refused(protocol, error)
+            await self.tunnel(request.target, request.leftover, granting, refusing, request.via)
+
+    async def _read_request(self) -> LocalRequest | None:
+        """The request; None if there was none, or one that was refused."""
+        server = LocalServer(login=self.login)
+        with move_on_after(REQUEST_SECONDS):
+            while True:
+                data = await self.stream.receive_some()
+                outcome = server.feed(data) if data else server.eof()
+                await self._say(server)
+                if isinstance(outcome, LocalLogin):
+                    outcome = server.go_on(await self.judge(outcome))
+                    await self._say(server)
+                if isinstance(outcome, LocalRequest):
+                    return outcome
+                if isinstance(outcome, LocalRefusal):
+                    await self.turn_away(outcome)
+                    return None
+                if not data:  # it came and went without a word
+                    self.clean = True
+                    return None
+        raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
+
+    async def _say(self, server: LocalServer) -> None:
+        if output := server.take_output():
+            await self.stream.send_all(output)
+
+    async def judge(self, login: LocalLogin) -> Refusal | None:
+        """Why a login is refused; None if it is right. Raises OSError when the client has left meanwhile."""
+        assert self._shared.check is not None
+        verdict = await self._attended(self._shared.check(login.user, login.password, self._host))
+        if verdict is None:
+            raise ConnectionResetError("the client has gone")
+        if isinstance(verdict, Refusal):
+            return verdict
+        return None if verdict else auth_required(details="wrong user or password")
+
+    async def turn_away(self, refusal: LocalRefusal) -> None:
+        """Refuses a request, and says so where that is worth a word."""
+        if refusal.cause:
+            self.report(Refused("request to the local port", refusal.cause))
+        if refusal.answer:
+            await self.farewell(refusal.answer)
+
+    async def tunnel(
+        self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes], via: Via = ()
+    ) -> None:
+        """The tunnel from its opening to its end.
+
+        leftover: bytes of the client that belong to it; greeting: what the client is told when it stands
+        refuse: what the client is told when it cannot be opened; via: who has passed the request on before
+        """
+        tunnel = await self.open_or_report(target, via)
+        if isinstance(tunnel, TunnelctlError):
+            if answer := refuse(tunnel):  # at a fixed port there is none: the reset says it
+                await self.farewell(answer)
+        elif tunnel is not None:
+            await self._relay(tunnel, leftover, greeting)
+
+    async def open_or_report(self, target: Address, via: Via) -> Tunnel | TunnelctlError | None:
+        """The tunnel; why there is none, which has been said to the user; or None when the client has left meanwhile."""
+        self._target = target
+        try:
+            return await self._open_watching(target, via)
+        except TunnelctlError as error:
+            self.report(error)
+            return error
+
+    async def _open_watching(self, target: Address, via: Via) -> Tunnel | None:
+        begun = monotonic()
+        opened = await self._attended(self._open_for_others(target, via) if self._dynamic else self._open(target, ()))
+        if opened is None:
+            return None
+        tunnel, way = opened
+        who = {"connection": self._number, "client": self._client}
+        self._shared.trace("opened", **who, target=str(target), via=way.via, elapsed=monotonic() - begun)
+        return tunnel
+
+    async def _attended(self, work: Awaitable[T]) -> T | None:
+        """What comes of `work`; None if the client has gone, or ended its side HALF_CLOSED_SECONDS ago."""
+
+        def hasten() -> None:
+            scope.deadline = current_time() + HALF_CLOSED_SECONDS
+
+        with CancelScope() as scope:
+            self.watch(hasten, scope.cancel)
+            return await work
+        return None
+
+    def watch(self, ended: Callable[[], None], gone: Callable[[], None]) -> None:
+        """Watches the client while something else is waited for. Each is called once, in no task.
+
+        ended: called when the client sends nothing more; gone: called when it hears nothing more
+        """
+        self.stream.on_peer_closed(ended)
+        # A client of a unix socket that has sent all it wants and closed looks gone, and what it sent is to be delivered.
+        if self.stream.socket.family != socket.AF_UNIX:
+            self.stream.on_broken(gone)
+
+    async def _open_for_others(self, target: Address, via: Via) -> Opened:
+        """A dynamic port is a proxy, whose next proxies may lead back to it. Raises TunnelctlError."""
+        detector = self._shared.detector
+        if detector.came_round(target, via):
+            raise loop(str(target))
+        if not self._shared.ways.may_have_proxies(target):
+            return await self._open(target, ())
+        async with detector.opening(target, self._probe):
+            return await self._open(target, (detector.via(via),))
+
+    async def _open(self, target: Address, fields: Fields) -> Opened:
+        """fields: for each HTTP proxy on the way"""
+        shared = self._shared
+
+        def stages(event: str, /, **fields: object) -> None:
+            shared.stages(event, connection=self._number, **fields)
+
+        opened = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready, shared.probe.suspect, fields)
+        if shared.warm is not None:
+            shared.warm.keep(opened[1])
+        return opened
+
+    async def _probe(self, target: Address) -> None:
+        tunnel, _ = await open_with_retries(self._shared.ways, target, 0, silent, suspect=self._shared.probe.suspect)
+        tunnel.stream.close()
+
+    async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
+        shared = self._shared
+        try:
+            if greeting:  # at a fixed port there is none, and send(2) of nothing fails where the client has closed its side
+                await self.stream.send_all(greeting)
+        except BaseException:  # the client has gone meanwhile
+            tunnel.stream.abort()
+            raise
+        relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
+        begun, ended_by, cause = monotonic(), "", "drained"
+        shared.relays.add(relay)
+        self.clean = True  # the relay ends both of its streams as they deserve
+        try:
+            outcome = await relay.run()
+            ended_by, cause = outcome.ended_by, outcome.cause
+        finally:
+            shared.relays.discard(relay)
+            self.ended(relay.moved[0], relay.moved[1], monotonic() - begun, ended_by, cause)
+
+    def ended(self, sent: int, received: int, seconds: float, ended_by: str, cause: str) -> None:
+        """Accounts for a tunnel."""
+        self._shared.past[0] += sent
+        self._shared.past[1] += received
+        side = {"left": "client", "right": "target", "": "tunnelctl"}[ended_by]
+        what = {"sent": sent, "received": received, "seconds": seconds, "ended_by": side, "cause": cause}
+        self._shared.trace("ended", connection=self._number, client=self._client, target=str(self._target), **what)
+
+    def report(self, error: TunnelctlError) -> None:
+        """Tells the user what has failed."""
+        target = str(self._target) if self._target else ""
+        detail = {"code": error.detail.get("code"), "error": error.detail.get("error")}
+        facts = {"status": int(error.status), "what": error.what, "cause": error.cause, "hint": error.hint}
+        self._shared.trace("failed", connection=self._number, client=self._client, target=target, **detail, **facts)
+
+    async def farewell(self, answer: bytes) -> None:
+        """A last answer, and an orderly end."""
+        with move_on_after(LINGER_SECONDS):
+            await self.stream.send_all(answer)
+            self.clean = True
+            await linger(self.stream)

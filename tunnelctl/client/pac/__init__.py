@@ -1,0 +1,1 @@
+"""Proxy auto-configuration: a PAC file, evaluated in a process of its own."""

@@ -1,0 +1,62 @@
+"""What a PAC file is asked, and what it answers: FindProxyForURL of the Netscape specification, as Chromium reads it."""
+
+from __future__ import annotations
+
+from tunnelctl.errors import AddressError
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.proxy_url import DEFAULT_PORTS, ProxyURL
+
+DIRECT = None
+
+Choice = ProxyURL | None  # None is DIRECT
+
+# SOCKS without a number is version 4 (net/docs/proxy.md of Chromium); we speak 4a, so that the proxy looks names up.
+_SCHEMES = {
+    "PROXY": "http",
+    "HTTP": "http",
+    "HTTPS": "https",
+    "SOCKS": "socks4a",
+    "SOCKS4": "socks4a",
+    "SOCKS4A": "socks4a",
+    "SOCKS5": "socks5",
+}
+
+
+class Answer(NamedTuple):
+    """The choices in their order, and the entries that mean nothing here. No choice at all: the answer is no such list."""
+
+    choices: tuple[Choice, ...]
+    skipped: tuple[str, ...]
+
+
+def url_of(target: Address) -> str:
+    """The URL that stands for a tunnel to a target.
+
+    A browser asks for https:// when it is going to send a CONNECT, and shows neither path nor the port 443 (net/docs/proxy.md of
+    Chromium, "Arguments passed to FindProxyForURL()"): so files that decide by the URL decide as they do there.
+    """
+    return f"https://{target}/".replace(":443/", "/")
+
+
+def parse_answer(text: str) -> Answer:
+    """`PROXY a:8080; SOCKS5 b; DIRECT`, in any case; empty means DIRECT. As in browsers, what cannot be read is skipped."""
+    entries = [entry for entry in (part.strip() for part in text.split(";")) if entry]
+    choices: dict[Choice, None] = {}
+    skipped = []
+    for entry in entries:
+        try:
+            choices[_choice(entry)] = None
+        except AddressError:
+            skipped.append(entry)
+    return Answer(tuple(choices) if entries else (DIRECT,), tuple(skipped))
+
+
+def _choice(entry: str) -> Choice:
+    kind, *rest = entry.split()
+    if kind.upper() == "DIRECT" and not rest:
+        return DIRECT
+    scheme = _SCHEMES.get(kind.upper())
+    if scheme is None or len(rest) != 1:
+        raise AddressError("entry", "it is none of those that are known")
+    return ProxyURL(scheme, parse_authority(rest[0], DEFAULT_PORTS[scheme]), None, None)

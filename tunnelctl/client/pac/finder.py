@@ -1,0 +1,191 @@
+"""PAC: asks a script for the proxies that lead to a target, within bounds of time and memory.
+
+The script never waits for a name. It runs with a table of the addresses that are known; where it wants another one it is stopped,
+the name is looked up here, and it runs again from the start, which is how Chromium does it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from math import inf
+from pathlib import Path
+from time import monotonic
+
+from tunnelctl.client.pac.answer import Choice, parse_answer, url_of
+from tunnelctl.client.pac.source import read
+from tunnelctl.engine.kernel import BusyResourceError, TooSlowError, fail_after
+from tunnelctl.engine.limiter import Semaphore
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.resolver import resolve
+from tunnelctl.errors import AddressError, SettingsError, Unreachable, reason
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import Address, parse_host, shown
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_NAMES = 20  # different names that one run may ask for, as in Chromium; further ones have no address
+MAX_CACHED = 1000  # targets whose answer is kept
+CACHED_SECONDS = 300.0  # for so long: a script may decide by the hour, and by the network we are in; and as long as the script
+AGAIN_SECONDS = 5.0  # for reading the script again, while connections wait; there is the old one
+SCRIPT_SECONDS = 5  # for what should take milliseconds
+PROCESS_SECONDS = 20.0  # for its process, with starting on a busy machine
+
+# Only the route to them is asked for; nothing is sent. They are nobody's (RFC 5737, RFC 3849), so the default route counts.
+_ANYWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+# What V8 prints when it aborts for want of memory.
+_TOO_LARGE = (b"out of memory", b"invalid size", b"invalid array length", b"invalid table size")
+
+_HERE = Path(__file__).parent
+
+
+class _Cached(NamedTuple):
+    until: float
+    choices: tuple[Choice, ...]
+
+
+class Pac:
+    """A PAC file. It is read when the first target is asked for, and again in time: a `forward` may run for weeks."""
+
+    def __init__(self, source: str, trace: Trace) -> None:
+        """source: a path, or a URL"""
+        self._source, self._trace = source, trace
+        self._script: str | None = None
+        self._read_until = 0.0  # the script is read again after that
+        self._cache: dict[Address, _Cached] = {}
+        # One process of V8 at a time, which has 60 MiB: connections that come together may all want one.
+        self._turn = Semaphore(1)
+
+    async def find(self, target: Address) -> tuple[Choice, ...]:
+        """The proxies to try, in order; None among them is to go without. Raises SettingsError for all that is wrong with the file.
+
+        Look-ups take as long as the name service does: the deadline is the caller's scope.
+        """
+        cached = self._cache.get(target)
+        if cached is None or cached.until <= monotonic():
+            cached = _Cached(monotonic() + CACHED_SECONDS, await self._ask(target))
+            self._cache.pop(target, None)
+            if len(self._cache) >= MAX_CACHED:
+                del self._cache[next(iter(self._cache))]
+            self._cache[target] = cached
+        return cached.choices
+
+    async def _ask(self, target: Address) -> tuple[Choice, ...]:
+        known: dict[str, list[str]] = {}
+        report = await self._run(target, known)
+        while missing := [name for name in report["missing"] if name not in known]:  # MAX_NAMES in all
+            for name in missing:
+                self._trace("lookup", host=name)
+                known[name] = await _look_up(name)
+            report = await self._run(target, known)
+        for text in report["alerts"]:
+            self._trace("alert", text=text)
+        if report["failure"]:
+            raise self._wrong(report["failure"])
+        return self._read(report["answer"])
+
+    def _read(self, text: str) -> tuple[Choice, ...]:
+        answer = parse_answer(text)
+        if not answer.choices:
+            raise self._wrong(f"it names no proxy: {text!a}")
+        for entry in answer.skipped:
+            self._trace("warning", text=f"PAC file {shown(self._source)}: {entry!a} is skipped: it is no proxy that is known here")
+        return answer.choices
+
+    async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
+        """One run of the script, from the start: nothing of an earlier one is left."""
+        try:
+            async with self._turn:
+                if self._script is None or self._read_until <= monotonic():
+                    await self._refresh()
+                report = await to_thread(_in_a_process, self._task(target, known))
+        except BusyResourceError as error:
+            raise Unreachable(f"PAC file {shown(self._source)}", "too many look-ups hang") from error
+        if "absent" in report:
+            raise _no_engine(report["absent"])
+        return report
+
+    async def _refresh(self) -> None:
+        """Reads the script. Where that fails the second time, the first one serves on: the proxies that it names may well be up."""
+        self._read_until = monotonic() + CACHED_SECONDS  # before, for the wait may end outside: none of those behind is to wait too
+        try:
+            with fail_after(AGAIN_SECONDS if self._script is not None else inf):
+                self._script = await to_thread(read, self._source)
+        except (SettingsError, TooSlowError) as error:
+            if self._script is None:
+                raise
+            cause = error.cause if isinstance(error, SettingsError) else f"no answer within {AGAIN_SECONDS:g} s"
+            text = f"PAC file {shown(self._source)} cannot be read again, and is used as it was: {cause}"
+            self._trace("warning", text=text)
+
+    def _task(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
+        return {
+            "script": self._script,
+            "url": url_of(target),
+            "host": target.host,
+            "known": known,
+            "own": _own_addresses(),
+            "room": MAX_NAMES - len(known),
+            "seconds": SCRIPT_SECONDS,
+        }
+
+    def _wrong(self, cause: str) -> SettingsError:
+        return SettingsError(f"PAC file {shown(self._source)}", cause)
+
+
+def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
+    """What the worker reports. -P, because the directory of its file holds modules of ours that it must not import."""
+    command = [sys.executable, "-P", str(_HERE / "worker.py")]
+    slow = f"no answer within {SCRIPT_SECONDS} s"
+    try:
+        octets = json.dumps({**task, "helpers": (_HERE / "helpers.js").read_text("utf-8")}).encode()
+        ended = subprocess.run(command, input=octets, capture_output=True, timeout=PROCESS_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return _failure(slow)
+    except OSError as error:  # no descriptor left, or no memory
+        return _failure(f"its process cannot be started: {reason(error)}")
+    if ended.returncode == -signal.SIGALRM:
+        return _failure(slow)
+    if ended.returncode:
+        large = any(text in ended.stderr for text in _TOO_LARGE)
+        return _failure(f"it brought the JavaScript engine down{': it wants too much memory' if large else ''}")
+    return {**_failure(""), **json.loads(ended.stdout)}
+
+
+def _no_engine(cause: str) -> SettingsError:
+    from tunnelctl.packages import install_command
+
+    hint = f"PAC files need the package mini-racer: {install_command('mini-racer')}"
+    return SettingsError("--pac", f"there is no JavaScript engine: {cause}", hint)
+
+
+def _failure(cause: str) -> dict[str, Any]:
+    return {"missing": [], "alerts": [], "failure": cause}
+
+
+async def _look_up(name: str) -> list[str]:
+    """The addresses of what a script takes for a name; none if there are none."""
+    try:
+        return [entry.host for entry in await resolve(parse_host(name), 0)]
+    except (AddressError, BusyResourceError, OSError, UnicodeError):
+        return []
+
+
+def _own_addresses() -> list[str]:
+    """Those that connections to the internet would come from."""
+    found = []
+    for family, address in _ANYWHERE:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, 9))
+                found.append(str(probe.getsockname()[0]))
+        except OSError:
+            continue
+    return found

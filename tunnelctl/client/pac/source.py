@@ -1,0 +1,93 @@
+"""Where the text of a PAC file comes from: a file, or a server that is asked directly, as browsers do it."""
+
+from __future__ import annotations
+
+from time import monotonic
+from urllib.parse import unquote, urlsplit
+
+from tunnelctl.errors import SettingsError
+from tunnelctl.files.text import read_file
+from tunnelctl.proto.address import shown
+
+# The bounds of Chromium (net/docs/proxy.md, "Downloading PAC scripts").
+MAX_OCTETS = 1 << 20
+SECONDS = 30.0
+
+MAX_REDIRECTS = 5
+
+_CODECS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def read(source: str) -> str:
+    """The text behind a path or a URL (http, https, file). Blocks. Raises SettingsError for whatever keeps it from being read."""
+    scheme, separator, _ = source.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        octets, charset = _fetch(source)
+    else:
+        path = _path(source)
+        octets, charset = read_file(path, f"PAC file {shown(path)}", MAX_OCTETS).octets, None
+    return _decode(octets, charset)
+
+
+def _path(source: str) -> str:
+    scheme, separator, _ = source.partition("://")
+    if not separator:
+        return source
+    try:
+        url = urlsplit(source)
+    except ValueError:  # its text quotes the URL
+        raise _wrong(source, "its URL cannot be one") from None
+    if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
+        raise _wrong(source, "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes")
+    return unquote(url.path)
+
+
+def _fetch(url: str) -> tuple[bytes, str | None]:
+    """No proxy is asked for it, and the certificates that the system trusts count, those of the company among them."""
+    import ssl
+
+    import httpx
+
+    until, octets = monotonic() + SECONDS, b""
+    client = httpx.Client(
+        trust_env=False,
+        verify=ssl.create_default_context(),
+        headers={"Accept-Encoding": "identity"},
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+        timeout=SECONDS,
+    )
+    try:
+        with client, client.stream("GET", url) as answer:
+            if answer.status_code != 200:
+                raise _wrong(url, f"its server answers {answer.status_code} {answer.reason_phrase}".rstrip())
+            for piece in answer.iter_bytes():
+                octets = _bounded(octets + piece, url)
+                if monotonic() > until:
+                    raise _wrong(url, f"it takes more than {SECONDS:g} s")
+            return octets, answer.charset_encoding
+    except (httpx.InvalidURL, UnicodeError) as error:  # their text has a piece of the URL, which may be of its password
+        raise _wrong(url, "its URL cannot be one") from error
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        from tunnelctl.client.check.httpx_failure import cause_of
+
+        raise _wrong(url, f"it cannot be fetched: {cause_of(error)}") from error
+
+
+def _wrong(source: str, cause: str, hint: str = "") -> SettingsError:
+    return SettingsError(f"PAC file {shown(source)}", cause, hint)  # without a password in its URL
+
+
+def _bounded(octets: bytes, source: str) -> bytes:
+    if len(octets) > MAX_OCTETS:
+        raise _wrong(source, f"it is larger than {MAX_OCTETS >> 10} KiB")
+    return octets
+
+
+def _decode(octets: bytes, charset: str | None) -> str:
+    """By what the server says, then by a byte order mark, then as ISO-8859-1, in which every octet is a character."""
+    mark = next((codec for start, codec in _CODECS.items() if octets.startswith(start)), "latin-1")
+    try:
+        return octets.decode(charset or mark, "replace").removeprefix("\ufeff")
+    except LookupError:
+        return octets.decode(mark, "replace")

@@ -1,0 +1,146 @@
+"""Runs a PAC script once, within bounds of time and memory. A program of its own, because V8 keeps neither bound by itself:
+
+- It aborts its process when memory runs out in the wrong moment, and prints its stack.
+- Its limit is on its heap. The content of typed arrays, of WebAssembly and of large strings lies outside, and one allocation may
+  overshoot it.
+- It is interrupted between the steps of a script. `new Array(2 ** 28).fill(1)` is one step and takes half a minute.
+
+So a thread beside V8 looks at the clock and at the memory of the process, and ends it with a report. One JSON object comes in at
+stdin, one goes out at stdout. It is started as a file and imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from threading import Lock, Thread
+from time import monotonic, sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+MIB = 1 << 20
+HEAP = 64 * MIB  # what V8 may keep
+PROCESS = 128 * MIB  # what the process may have more than at the start of the script; garbage that is not yet collected counts
+# What it may allocate, touched or not. Only where the thread does not get its turn is this what ends a script.
+DATA = 512 * MIB
+
+TICK = 0.01  # seconds between two looks; a script that fills memory gets through some 30 MiB meanwhile
+LATE = 0.25  # seconds that V8 has for its own interrupt, which can tell the line, or for a report
+
+# Characters of an answer and of a name, alerts that are kept, and characters of each: as in helpers.js.
+MAX_ANSWER, MAX_NAME, MAX_ALERTS, MAX_ALERT = 4096, 255, 20, 200
+
+# How V8 tells a script that an array buffer, or memory of WebAssembly, is not to be had.
+_NO_MEMORY = ("Array buffer allocation failed", "Out of memory", "could not allocate memory")
+
+_ending = Lock()  # whoever has it ends the process
+
+
+def main() -> None:
+    task = json.load(sys.stdin)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.alarm(3 * task["seconds"])  # nobody may be left who would end us
+    try:
+        _end(_evaluate(task))
+    finally:
+        os._exit(1)  # not by way of V8, whose threads may be waited for without end
+
+
+def _end(report: dict[str, Any]) -> NoReturn:
+    """The first report counts. The lock is kept."""
+    _ending.acquire()
+    os.write(1, json.dumps(report).encode())
+    os._exit(0)
+
+
+def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        from py_mini_racer import JSEvalException, JSOOMException, JSTimeoutException, MiniRacer
+
+        engine = MiniRacer()
+    except Exception as error:  # no package, or none for this machine: the loader, ctypes and the package each raise their own
+        return {"absent": str(error) or type(error).__name__}
+    engine.set_hard_memory_limit(HEAP)
+    engine.eval(f"{task['helpers']}\ntunnelctl.begin(...{_literal([task['known'], task['own'], task['room']])})")
+    until = monotonic() + task["seconds"]
+    _limit_data()
+    slow = {"failure": f"no answer within {task['seconds']} s"}
+    Thread(target=_watch, args=(until + LATE, resident() + PROCESS, slow), daemon=True).start()
+
+    def run(code: str) -> object:
+        return engine.eval(code, timeout_sec=max(0.001, until - monotonic()))
+
+    failure = ""
+    try:
+        try:
+            run(f"{task['script']}\n//# sourceURL=script")
+            run(f"tunnelctl.run(...{_literal([task['url'], task['host']])})")
+        except (JSTimeoutException, JSOOMException):  # which are of the next kind as well
+            raise
+        except JSEvalException as error:
+            failure = str(error).partition("\n")[0].replace("<anonymous>", "script")
+            if any(text in failure for text in _NO_MEMORY):
+                return too_large(DATA)
+        return _checked(json.loads(str(run("tunnelctl.report()"))), failure, task["room"])
+    except JSTimeoutException:
+        return slow
+    except JSOOMException:
+        return too_large(HEAP)
+
+
+def _watch(until: float, most: int, slow: dict[str, Any]) -> None:
+    """Ends the process when its time is up, or when more than `most` bytes of memory are its own."""
+    while monotonic() < until:
+        if resident() > most:
+            _end(too_large(PROCESS))
+        sleep(TICK)
+    _end(slow)
+
+
+def too_large(limit: int) -> dict[str, Any]:
+    """The report of a script that exceeds one of the limits on memory."""
+    return {"failure": f"it takes more than {limit // MIB} MiB of memory"}
+
+
+def resident() -> int:
+    """The memory of this process, in bytes. Without /proc it is the most that there ever was."""
+    try:
+        with open("/proc/self/statm") as numbers:
+            return int(numbers.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _limit_data() -> None:
+    """Only now: V8 reserves half a GiB when it starts."""
+    try:
+        with open("/proc/self/statm") as numbers:
+            data = int(numbers.read().split()[5]) * resource.getpagesize()
+    except OSError:
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (data + DATA, data + DATA))
+
+
+def _literal(value: object) -> str:
+    """A value as JavaScript. Not as it stands: there, unlike in JSON, the key `__proto__` is none."""
+    return f"JSON.parse({json.dumps(json.dumps(value))})"
+
+
+def _checked(report: dict[str, Any], failure: str, room: int) -> dict[str, Any]:
+    """The report in its bounds, which a script can have overthrown: it runs in the same house as the helpers."""
+    return {
+        "missing": [str(name)[:MAX_NAME] for name in report["missing"][:room]],
+        "alerts": [str(text)[:MAX_ALERT] for text in report["alerts"][:MAX_ALERTS]],
+        "answer": str(report.get("answer", ""))[:MAX_ANSWER],
+        "failure": failure or str(report.get("failure", ""))[:MAX_ALERT],
+    }
+
+
+if __name__ == "__main__":
+    main()

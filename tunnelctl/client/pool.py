@@ -1,0 +1,126 @@
+"""Connections to the nearest proxy that are kept ready, so that a new tunnel saves the round trips of getting there."""
+
+from collections.abc import Awaitable, Callable
+
+from tunnelctl.client.retry import FIRST_RETRY, LONGEST_RETRY
+from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
+from tunnelctl.engine.sync import Event
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.stream.base import Stream
+
+PROXIES = 4  # that are kept ready for; more are rarely in use, and each costs its connections
+
+
+class _Ready:
+    """One connection that waits for its use."""
+
+    __slots__ = ("released", "scope", "stream", "taken")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.scope = CancelScope()
+        self.released = Event()  # set when nobody waits on the stream any more
+        self.taken = False
+
+
+class WarmPool:
+    """Keeps `count` connections. One that is used, or closed by the proxy, is replaced."""
+
+    def __init__(self, dial: Callable[[], Awaitable[Stream]], count: int) -> None:
+        """dial: makes one"""
+        self._dial, self._count = dial, count
+        self._ready: list[_Ready] = []
+        self.scope = CancelScope()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        with self.scope:
+            await self._keep_all()
+
+    async def _keep_all(self) -> None:
+        async with Nursery() as nursery:
+            for _ in range(self._count):
+                nursery.start_soon(self._keep)
+
+    async def take(self) -> Stream | None:
+        """A connection that nobody else has, if one is ready. The newest: the proxy is least likely to be about to close it."""
+        if not self._ready:
+            return None
+        ready = self._ready.pop()
+        ready.taken = True
+        ready.scope.cancel()
+        try:
+            await ready.released.wait()
+        except BaseException:
+            ready.stream.close()
+            raise
+        return ready.stream
+
+    async def _keep(self) -> None:
+        pause = FIRST_RETRY
+        while True:
+            begun = current_time()
+            try:
+                taken = await self._hold(await self._dial())
+            except TunnelctlError:  # a tunnel that is asked for will meet the same, and says so
+                taken = False
+            # A proxy that is down, or closes at once what says nothing, is not to be dialled in a loop.
+            if taken or current_time() - begun > LONGEST_RETRY:
+                pause = FIRST_RETRY
+            else:
+                await sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY)
+
+    async def _hold(self, stream: Stream) -> bool:
+        """Offers a connection until it is taken (True) or of no more use."""
+        ready = _Ready(stream)
+        self._ready.append(ready)
+        try:
+            with ready.scope:
+                await _spoiled(stream)
+        finally:
+            ready.released.set()
+            if not ready.taken:
+                self._ready.remove(ready)
+                stream.close()
+        return ready.taken
+
+
+async def _spoiled(stream: Stream) -> None:
+    """Waits until the proxy closes the connection, or says something although it was not asked."""
+    while True:
+        await stream.wait_readable()
+        try:
+            if stream.receive_nowait(1) is None:  # a session ticket of TLS, for one
+                continue
+        except OSError:
+            pass
+        return  # data, the end or an error: with none of them can a tunnel begin
+
+
+class WarmPools:
+    """A pool for each of the nearest proxies that were used last: those of a list, or of a PAC file, take turns."""
+
+    def __init__(self, nursery: Nursery, dial: Callable[[Way], Awaitable[Stream]], count: int) -> None:
+        """nursery: where they run; dial: connects to the nearest proxy of a way; count: connections to each"""
+        self._nursery, self._dial, self._count = nursery, dial, count
+        self._pools: dict[tuple[Hop, ...], WarmPool] = {}
+
+    def keep(self, way: Way) -> None:
+        """The nearest proxy of this way is in use: connections to it are kept ready from now on."""
+        nearest = way.hops[:1]
+        if not nearest:
+            return
+        pool = self._pools.pop(nearest, None)
+        if pool is None:
+            pool = WarmPool(lambda: self._dial(way), self._count)
+            self._nursery.start_soon(pool.run)
+        self._pools[nearest] = pool
+        if len(self._pools) > PROXIES:
+            self._pools.pop(next(iter(self._pools))).scope.cancel()
+
+    async def take(self, way: Way) -> Stream | None:
+        """A connection to the nearest proxy of this way that nobody else has, if one is ready."""
+        pool = self._pools.get(way.hops[:1])
+        return await pool.take() if pool is not None else None

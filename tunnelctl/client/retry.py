@@ -1,0 +1,131 @@
+"""Several tries at one tunnel: the ways that may lead there in turn, and all of them again while the user has patience."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+
+from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.client.upstream.handshake import speaks_tls
+from tunnelctl.engine.kernel import sleep
+from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.headers import Fields
+from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
+from tunnelctl.stream.base import Stream
+from tunnelctl.trace import Trace
+
+FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubled each time, up to the longest
+_NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # of HTTP, and the replies of SOCKS 5 (RFC 1928 section 6)
+LEAST = 0.1  # seconds that every try has, however late it is
+
+Opened = tuple[Tunnel, Way]
+Take = Callable[[Way], Awaitable[Stream | None]]  # a connection to the nearest proxy of a way that stands already, if there is one
+Suspect = Callable[[Way, int], None]  # the way, and the place of the proxy on it
+
+
+async def open_with_retries(
+    ways: Ways,
+    target: Address,
+    retry: int,
+    trace: Trace,
+    take: Take | None = None,
+    suspect: Suspect | None = None,
+    fields: Fields = (),
+) -> Opened:
+    """Opens a tunnel, with up to `retry` retries: while nothing of the user's has been sent, they repeat nothing.
+
+    suspect: is told of a proxy that may speak TLS; without it, that proxy is asked before this gives up
+    fields: of a request that is led on, for each HTTP proxy
+    """
+    until = monotonic() + ways.timeout
+    found = [way._replace(fields=fields) for way in await ways.to(target, trace)]
+    attempts = _Attempts(ways, found, until, trace, take)
+    try:
+        return await attempts.run(retry)
+    except TunnelctlError as error:
+        # Only now that nothing is left to try: one that hangs up may be up again in a moment, and the next one may be asked.
+        if not error.may_speak_tls or error.hop is None:
+            raise
+        if suspect is not None:
+            suspect(attempts.way, error.hop)
+            raise
+        from tunnelctl.client.upstream.tls_probe import speaks_tls_there  # not on the way to a tunnel
+
+        if not await speaks_tls_there(attempts.way, error.hop, until):
+            if error.hint == IS_IT_TLS:
+                error.hint = NO_TLS_EITHER
+            raise
+        raise speaks_tls(attempts.way.request(error.hop), attempts.way.hops[error.hop]) from error
+
+
+class _Attempts:
+    """The attempts at one tunnel; `way` is the one that was tried last."""
+
+    def __init__(self, ways: Ways, found: Sequence[Way], until: float, trace: Trace, take: Take | None) -> None:
+        self._ways, self._found, self._until, self._trace, self._take = ways, found, until, trace, take
+        self.way = found[0]
+
+    async def run(self, retry: int) -> Opened:
+        """Tries all ways, and then again."""
+        pause = FIRST_RETRY
+        for attempt in range(1, retry + 1):
+            try:
+                return await self._open_any()
+            except Unreachable as error:
+                # A proxy that answered has been reached, whatever became of its own attempt.
+                if "code" in error.detail or monotonic() + pause >= self._until:
+                    raise
+                self._trace("retry", attempt=attempt, delay=pause, cause=str(error))
+            await sleep(pause)
+            pause = min(2 * pause, LONGEST_RETRY)
+        return await self._open_any()
+
+    async def _open_any(self) -> Opened:
+        """The first way that works. Only one whose proxies cannot be reached is passed over: a refusal is an answer."""
+        ways, found, until = self._ways, self._found, self._until
+        *others, last = found
+        for place, way in enumerate(others):
+            # One that leads nowhere, because packets are dropped, must leave some time to those behind it.
+            share = (until - monotonic()) / (len(found) - place)
+            try:
+                tunnel = await self._open(way, monotonic() + share)
+            except TunnelctlError as error:
+                if not _is_passed_over(error, way):
+                    raise
+                if not isinstance(error, Unanswered):  # one target that drops packets says nothing of the way to others
+                    ways.failed(way)
+                self._trace("failover", cause=str(error), proxies=found[place + 1].via)
+            else:
+                ways.worked(way)
+                return tunnel, way
+        tunnel = await self._open(last, until)
+        ways.worked(last)
+        return tunnel, last
+
+    async def _open(self, way: Way, until: float) -> Tunnel:
+        self.way = way
+        if self._take is not None and (ready := await self._take(way)) is not None:
+            try:
+                return await open_tunnel(_limited(way, until), self._trace, ready)
+            except TimedOut:
+                raise
+            except (Unreachable, MalformedAnswer) as error:
+                # The proxy closed it in the same moment. Nothing of the user's has been sent, so asking again repeats nothing.
+                if "code" in error.detail:
+                    raise
+        return await open_tunnel(_limited(way, until), self._trace)
+
+
+def _is_passed_over(error: TunnelctlError, way: Way) -> bool:
+    """Whether a proxy could not be reached: from here, or from the one before it, which then answered in its place."""
+    if error.hop is not None and error.hop + 1 < len(way.hops) and error.detail.get("code") in _NOT_REACHED:
+        return True
+    # The name of a proxy at work is mostly unknown at home.
+    return isinstance(error, Unreachable | NameNotFound | NoAnswer) and "code" not in error.detail
+
+
+def _limited(way: Way, until: float) -> Way:
+    return way._replace(timeout=max(LEAST, until - monotonic()))

@@ -1,0 +1,1 @@
+"""Which proxies lead to a target, in which order."""

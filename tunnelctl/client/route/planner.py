@@ -1,0 +1,242 @@
+"""From the options and the environment to the ways to a target: their proxies, and what each of them is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from math import inf
+from time import monotonic
+
+from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER, Login
+from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.route.selection import VARIABLES, Chain, Route, choose_route, ignored_entries
+from tunnelctl.engine.kernel import TooSlowError, fail_after, run
+from tunnelctl.errors import TimedOut, UsageProblem
+from tunnelctl.proto import headers as header
+from tunnelctl.proto.address import Address, parse_host, without_scope
+from tunnelctl.proto.http1.connect_client import ConnectClient
+from tunnelctl.proto.proxy_url import ProxyURL
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.auth.credentials import CredentialSource
+    from tunnelctl.client.options import ReachOptions
+    from tunnelctl.client.pac.finder import Pac
+    from tunnelctl.client.route.failover import DeadProxies
+    from tunnelctl.proto.headers import Fields
+    from tunnelctl.stream.tls.settings import TLSClient
+
+_ANYWHERE = Address("localhost", 443)  # a target that a request can be made for, where only its fields are looked at
+
+_LOGIN_FLAGS = ("proxy_user", "proxy_password_file", "proxy_auth_file", "password_command", "ask_password")
+
+_PROTOCOLS = {"http": "http", "https": "http"}  # of a URL's scheme; SOCKS is called what it is
+
+
+class Ways:
+    """Finds the ways to any target. Flags, files and passwords are read once, and what is wrong with them is raised at once."""
+
+    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, exact: bool = False) -> None:
+        """exact: the socket itself is to be handed on"""
+        self._options, self._environ, self._trace, self._exact = options, environ, trace, exact
+        self._extra = tuple(header.parse(text) for text in options.header)
+        if self._extra:
+            ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
+        self.timeout = options.timeout or inf  # seconds for the whole way, whichever it is
+        self._warned_of_host = False
+        self._hops: dict[Chain, tuple[Hop, ...]] = {}
+        self._hop = cache(self._make_hop)  # chains share proxies: each is logged in to, and warned of, as one
+        self._target_tls = self._tls_to_target()
+        self._dead: DeadProxies[Chain] | None = None
+        self._pac: Pac | None = None
+        self._default: tuple[Chain, ...] = ()
+        if options.pac is not None and not options.proxy:
+            from tunnelctl.client.pac.finder import Pac
+
+            self._pac = Pac(options.pac, trace)
+        else:
+            self._default = self._choose_default()
+        for chain in self._default:
+            self._hops_of(chain)
+        self._check_pin()
+
+    def _choose_default(self) -> tuple[Chain, ...]:
+        """The chains for the targets that NO_PROXY does not name. Where that is asked for, it is told what NO_PROXY has in vain."""
+        options = self._options
+        route = choose_route(None, options.proxy, self._environ)
+        if (options.verbose or options.json) and route.origin in VARIABLES and any(route.chains):
+            for variable, entry, cause in ignored_entries(self._environ):
+                self._trace("ignored", variable=variable, entry=entry, cause=cause)
+        return route.chains
+
+    def _check_pin(self) -> None:
+        proxies = [proxy for chain in self._default for proxy in chain]
+        if self._options.proxy_pin is not None and proxies and all(proxy.scheme != "https" for proxy in proxies):
+            raise UsageProblem("--proxy-pin", "no proxy on the way speaks TLS", "the URL of one that does begins with https://")
+
+    def outlook(self, target: Address | None) -> Route:
+        """The route to a target, or to those that NO_PROXY does not name, as far as it is known beforehand."""
+        if self._pac is not None:
+            return Route((), "--pac")
+        route = choose_route(target, self._options.proxy, self._environ)
+        return route._replace(origin=self._options.proxy_origin) if self._options.proxy else route
+
+    def may_have_proxies(self, target: Address) -> bool:
+        """Whether the way to a target may lead through proxies; what a PAC file will say is not known."""
+        return self._pac is not None or any(choose_route(target, self._options.proxy, self._environ).chains)
+
+    def default(self) -> Way | None:
+        """The first way to all targets but those that NO_PROXY names; None where each has its own."""
+        return self._way(_ANYWHERE, self._default[0]) if self._default else None
+
+    def announce(self, trace: Trace) -> None:
+        """Tells which proxies lead to all targets but those that NO_PROXY names, where that is known."""
+        if self._pac is None:
+            self._tell(choose_route(None, self._options.proxy, self._environ), trace)
+
+    async def to(self, target: Address, trace: Trace) -> list[Way]:
+        """The ways to one target, in the order in which they are to be tried."""
+        route = await self._route(target)
+        chains = list(route.chains)
+        if len(chains) > 1:
+            chains = self._living().order(chains)
+        origin = self._tell(route._replace(chains=tuple(chains)), trace)
+        return [self._way(target, chain)._replace(origin=origin, unused=route.unused) for chain in chains]
+
+    def _tell(self, route: Route, trace: Trace) -> str:
+        """Traces a route; what named its proxies, or why there are none."""
+        origin = self._options.proxy_origin if self._options.proxy else route.origin
+        trace("route", proxies=[str(proxy) for proxy in route.chains[0]], origin=origin)
+        return origin
+
+    def failed(self, way: Way) -> None:
+        """Its proxies could not be reached: for a while it is tried after the others."""
+        self._living().failed(way.chain)
+
+    def worked(self, way: Way) -> None:
+        """They could."""
+        if self._dead is not None:
+            self._dead.worked(way.chain)
+
+    async def _route(self, target: Address) -> Route:
+        if self._pac is None:
+            return choose_route(target, self._options.proxy, self._environ)
+        try:
+            with fail_after(self.timeout):
+                choices = await self._pac.find(target)
+        except TooSlowError as error:
+            cause = f"the PAC file has not answered within {self.timeout:g} s"
+            raise TimedOut(f"choosing the proxies for {target}", cause, "--timeout sets how long the whole way may take") from error
+        return Route(tuple((choice,) if choice is not None else () for choice in choices), "--pac")
+
+    def _living(self) -> DeadProxies[Chain]:
+        if self._dead is None:
+            from tunnelctl.client.route.failover import DeadProxies
+
+            self._dead = DeadProxies(monotonic)
+        return self._dead
+
+    def _way(self, target: Address, chain: Chain) -> Way:
+        options = self._options
+        if self._exact and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
+            raise UsageProblem("--fdpass", "the way leads through TLS, which somebody has to stay for", "leave --fdpass out")
+        return Way(
+            target,
+            self._hops_of(chain),
+            options.family,
+            self.timeout,
+            options.connect_timeout or inf,
+            options.keepalive,
+            self._exact,
+            self._target_tls,
+            chain,
+        )
+
+    def _hops_of(self, chain: Chain) -> tuple[Hop, ...]:
+        hops = self._hops.get(chain)
+        if hops is None:
+            first_tls = next((place for place, proxy in enumerate(chain) if proxy.scheme == "https"), None)
+            hops = tuple(self._hop(proxy, place == 0, place == first_tls) for place, proxy in enumerate(chain))
+            self._hops[chain] = hops
+        return hops
+
+    def _make_hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
+        """A proxy and what it is told: its own credentials; and the nearest the user's fields, which may be secrets as well."""
+        fields = self._extra if nearest else ()
+        protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
+        if fields and protocol != "http":
+            self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
+            fields = ()
+        self._warn_of_host(fields)
+        typed = header.get(fields, "proxy-authorization") is not None  # then that is what the user wants it to be told
+        login = None if typed else self._login(proxy, nearest)
+        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login)
+
+    def _warn_of_host(self, fields: Fields) -> None:
+        """Warns once of a Host that is the user's: most proxies refuse a request whose Host is not its target."""
+        host = header.get(fields, "host")
+        if host is not None and not self._warned_of_host:
+            self._warned_of_host = True
+            text = f"--header: Host is {host!a} for the nearest proxy, and not the target, which RFC 9112 requires"
+            self._trace("warning", text=text)
+
+    def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
+        """How TLS is spoken to a proxy. A certificate of ours, and a pin, are for one of them: the first."""
+        if proxy.scheme != "https":
+            return None
+        from tunnelctl.proto.tls.pin import parse_pin
+        from tunnelctl.stream.tls.settings import TLSClient, client_context
+
+        options, settings = self._options, TLSClient(without_scope(proxy.address.host))
+        settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
+        if first_tls:
+            if options.proxy_key is not None and options.proxy_cert is None:
+                raise UsageProblem("--proxy-key", "the certificate that it is for is missing", "add --proxy-cert FILE")
+            pin = parse_pin(options.proxy_pin) if options.proxy_pin is not None else None
+            settings = settings._replace(cert=options.proxy_cert, key=options.proxy_key, pin=pin)
+        if settings.insecure and settings.pin is None:
+            danger = "whoever sits between can read and change everything"
+            self._trace("warning", text=f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}")
+        client_context(settings)  # raises for a file, before anybody is asked
+        return settings
+
+    def _tls_to_target(self) -> TLSClient | None:
+        options = self._options
+        if not isinstance(options, ConnectOptions):
+            return None
+        if not options.tls:
+            return None
+        from tunnelctl.stream.tls.settings import TLSClient, client_context
+
+        name = parse_host(options.tls_name) if options.tls_name is not None else options.target.host
+        settings = TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, flags="--tls")
+        client_context(settings)
+        return settings
+
+    def _login(self, proxy: ProxyURL, nearest: bool) -> Login:
+        """What it may be told of the user. Files, commands and people are asked when it is wanted."""
+        options = self._options
+
+        @cache
+        def source() -> CredentialSource:
+            from tunnelctl.client.auth.credentials import CredentialSource
+
+            return CredentialSource(proxy, nearest, options, self._environ, self._trace)
+
+        if proxy.user is None and not (nearest and any(getattr(options, name) for name in _LOGIN_FLAGS)):
+            # netrc, which nobody has named
+            return Login(proxy.address, options.auth, lambda: source().find(), missing=self._missing(nearest))
+        ours = source()
+        ours.prepare()
+        if options.ask_password and self._pac is None and not isinstance(options, ConnectOptions):
+            run(ours.find)  # once, before there are others who want the terminal, or a tunnel at once
+        waits = options.ask_password or options.password_command is not None
+        return Login(proxy.address, options.auth, ours.find, patient=nearest and waits, given=True)
+
+    def _missing(self, nearest: bool) -> str:
+        """What a proxy that requires a login is to be given."""
+        if not nearest:
+            return MISSING_LATER
+        return MISSING_USER if "TUNNELCTL_PROXY_PASSWORD" in self._environ else MISSING

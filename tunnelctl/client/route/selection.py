@@ -1,0 +1,109 @@
+"""Which proxies lead to a target: from the flags, else from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tunnelctl.errors import UsageProblem
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
+
+DIRECT = "direct"
+
+# In this order. A tunnel is what https_proxy is for; lower case wins, as in curl.
+VARIABLES = ("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+
+# For web pages: curl, wget and browsers have a proxy for them there, which need not open tunnels. So it is not looked at.
+UNUSED = ("http_proxy", "HTTP_PROXY")
+
+Chain = tuple[ProxyURL, ...]  # nearest first; empty: straight to the target
+
+
+class Route(NamedTuple):
+    """The chains that lead there, in the order in which they are to be tried, and what decided so.
+
+    unused: a variable that is set and would have decided otherwise, if it were looked at
+    """
+
+    chains: tuple[Chain, ...]
+    origin: str
+    unused: str = ""
+
+    @property
+    def proxies(self) -> list[str]:
+        """The proxies by their place on the way, nearest first; commas separate those that stand for each other."""
+        return [",".join(dict.fromkeys(map(str, either))) for either in zip(*self.chains, strict=True)]
+
+
+STRAIGHT: tuple[Chain, ...] = ((),)
+
+
+def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
+    """Flags first; they are never overruled. The variables are, by NO_PROXY. With neither, straight to the target, as curl does.
+
+    Without a target, the route of those that NO_PROXY does not name.
+    """
+    if proxy:
+        return Route(_from_flags(proxy), "-x")
+    for name in VARIABLES:
+        if environ.get(name, "").strip():
+            return _from_environment(target, name, environ)
+    for name in UNUSED:
+        if environ.get(name, "").strip():
+            if exempt := _exemption(target, environ):
+                return Route(STRAIGHT, exempt)
+            return Route(STRAIGHT, f"no proxy is configured: {name} is set, but not looked at", name)
+    return Route(STRAIGHT, "no proxy is configured")
+
+
+def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
+    return STRAIGHT if [text.strip().lower() for text in proxy] == [DIRECT] else _chains(proxy)
+
+
+def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
+    """Every way through: each place of the chain may have several proxies, of which one is taken."""
+    chains: tuple[Chain, ...] = ((),)
+    for place, text in enumerate(proxy):
+        if DIRECT in map(str.strip, text.lower().split(",")):  # who wants a proxy is not to go without one because that is down
+            raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
+        either = parse_proxy_list(text, nearest=place == 0)
+        chains = tuple((*chain, hop) for chain in chains for hop in either)
+    return chains
+
+
+def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
+    if exempt := _exemption(target, environ):
+        return Route(STRAIGHT, exempt)
+    if environ[name].strip().lower() == DIRECT:
+        return Route(STRAIGHT, name)
+    try:
+        return Route(_chains((environ[name],)), name)
+    except UsageProblem as problem:
+        problem.what = f"{name}: {problem.what}"
+        raise
+
+
+def _exemption(target: Address | None, environ: Mapping[str, str]) -> str:
+    """What in NO_PROXY exempts the target, as the origin of a route; "" for none."""
+    no_proxy = _no_proxy(environ)
+    if target is None or not environ.get(no_proxy):
+        return ""
+    from tunnelctl.client.route.no_proxy import exempting_entry
+
+    entry = exempting_entry(target, environ[no_proxy])
+    return f"{no_proxy} has {entry}" if entry else ""
+
+
+def _no_proxy(environ: Mapping[str, str]) -> str:
+    """The name of the variable that counts: one of the two, as in curl."""
+    return "no_proxy" if environ.get("no_proxy") else "NO_PROXY"
+
+
+def ignored_entries(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The entries of NO_PROXY that have no meaning here: the variable, the entry, the reason."""
+    from tunnelctl.client.route.no_proxy import unusable_entries
+
+    name = _no_proxy(environ)
+    for entry, cause in unusable_entries(environ.get(name, "")):
+        yield name, entry, cause

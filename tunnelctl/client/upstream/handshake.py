@@ -1,0 +1,276 @@
+"""Asking one proxy for a tunnel, on a stream that reaches it: CONNECT with as many legs of a login as it takes, or SOCKS."""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+
+from tunnelctl.client.route.route import Hop
+from tunnelctl.engine.kernel import CancelScope, move_on_after
+from tunnelctl.errors import (
+    AuthenticationFailed,
+    MalformedAnswer,
+    NoAnswer,
+    SpeaksTLS,
+    TLSFailed,
+    TunnelctlError,
+    Unreachable,
+    reason,
+)
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.headers import SECRET, Fields, get, get_all
+from tunnelctl.proto.http1.connect_client import IS_IT_TLS, LOGIN_WANTED, SPEAKS_TLS, ConnectClient, Established, Rejected
+from tunnelctl.stream.base import CHUNK, Stream
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import TypeVar
+
+    from tunnelctl.client.auth.exchange import Exchange
+    from tunnelctl.proto.auth.challenge import Challenge
+
+    T = TypeVar("T")
+
+BAD_REQUEST = 400  # Apache, nginx and our own `serve` say so in the clear to who should speak TLS
+
+# How long the rest of a refusal's body may take; by then its head has said what counts.
+BODY_SECONDS = 2.0
+
+
+class AskAgain(Exception):
+    """The proxy wants a login, and gets it on a new connection."""
+
+
+class Question(NamedTuple):
+    """What is asked of whom."""
+
+    hop: Hop
+    stop: Address  # the next proxy, or the target
+    exact: bool  # read no byte beyond the answer: the socket itself is to be handed on
+    limit: CancelScope  # on the whole way
+    trace: Trace
+
+    @property
+    def what(self) -> str:
+        """For errors."""
+        return f"proxy {self.hop.address}, asked for {self.stop}"
+
+
+async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
+    """Opens the tunnel to the next stop; the bytes of it that came behind the answer. Raises TunnelctlError, or AskAgain.
+
+    early: what the proxy has sent already
+    """
+    try:
+        if question.hop.protocol != "http":
+            return await _ask_socks(question, stream, early)
+        return await _ask_http(question, stream, early, exchange)
+    except SpeaksTLS as error:
+        raise speaks_tls(question.what, question.hop) from error
+    except (MalformedAnswer, TLSFailed) as error:
+        error.what = question.what
+        if error.hint == IS_IT_TLS and _speaks_http(exchange):
+            error.hint = ""
+        raise
+    except OSError as error:
+        raise _broken(question, error, IS_IT_TLS) from error
+
+
+def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
+    """The error that it is when a proxy whose URL says http:// speaks TLS."""
+    return SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
+
+
+def _speaks_http(exchange: Exchange | None) -> bool:
+    """Whether that is known, whatever becomes of this connection: it has wanted a login on the one before."""
+    return exchange is not None and exchange.asked
+
+
+def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) -> bool:
+    """Whether it failed as a proxy does that speaks TLS and is asked in the clear: it leaves without a word, or answers 400.
+
+    Not so with SOCKS: the greeting of version 5 is shorter than the header of a TLS record, so who speaks TLS waits for the rest.
+    """
+    if hop.tls is not None or hop.protocol != "http" or _speaks_http(exchange):
+        return False
+    return error.hint == IS_IT_TLS or error.detail.get("code") == BAD_REQUEST
+
+
+def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlError:
+    """What it comes to that the connection failed while the proxy was asked. in_the_clear: the hint where it was asked so"""
+    hint = in_the_clear
+    if question.hop.tls is not None:
+        from tunnelctl.stream.tls.failure import tls_error
+
+        failure = tls_error(question.what, error, question.hop.tls, question.hop.address)
+        if isinstance(failure, TLSFailed):  # in TLS 1.3 a client certificate that is missing is missed only now
+            return failure
+        hint = f"it may want a client certificate ({question.hop.tls.flags}-cert)" if question.hop.tls.cert is None else ""
+    return Unreachable(f"{question.what}, broke the connection before it answered", reason(error), hint)
+
+
+async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
+    fresh = True
+    while True:
+        fields = await _fields(question.hop, exchange, fresh)
+        keep = exchange is not None and exchange.bound
+        machine = ConnectClient(question.stop, fields, keep)
+        question.trace("request", head=machine.masked_request())
+        try:
+            answer = await _converse(question, stream, machine, early, keep)
+        except (OSError, NoAnswer) as error:
+            if not fresh and not machine.heard:
+                raise _cut_off(question) from error
+            if isinstance(error, NoAnswer):
+                raise
+            hint = "" if machine.heard or _speaks_http(exchange) else IS_IT_TLS
+            raise _broken(question, error, hint) from error
+        question.trace("response", head=_shown(answer, fields), status=answer.status)
+        if isinstance(answer, Established):
+            if exchange is not None:
+                exchange.accepted(get(answer.fields, "proxy-authentication-info"))
+            return answer.leftover
+        if not await _goes_on(question, answer, exchange):
+            from tunnelctl.client.upstream.error_response import refused  # not on the way to a tunnel, and it loads re
+
+            raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else None)
+        fresh, early = False, b""
+
+
+async def _fields(hop: Hop, exchange: Exchange | None, fresh: bool) -> Fields:
+    """The fields of the next request."""
+    if exchange is None:
+        return hop.fields
+    fields = hop.fields
+    # A proxy that speaks HTTP/1.0, as Squid 2.7 and ISA do, keeps the connection for the next leg only if it is asked to, and this
+    # is the field that it looks at. RFC 9112 Appendix C.2.2 warns of it, for a proxy that passes it on; a CONNECT is not passed on.
+    if exchange.keeps and get(fields, "proxy-connection") is None:
+        fields = (("Proxy-Connection", "keep-alive"), *fields)
+    value = await exchange.value(fresh)
+    return (("Proxy-Authorization", value), *fields) if value is not None else fields
+
+
+def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
+    """The head of the answer, for people and logs: some proxies repeat in it what they were sent."""
+    if not any(name.lower() in SECRET for name, _ in sent):
+        return answer.head
+    from tunnelctl.client.upstream.redact import Repeated
+
+    return Repeated(sent).hidden_in_head(answer.head)
+
+
+async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | None) -> bool:
+    """Whether the next request has an answer to this refusal, and goes on the same connection. Raises AskAgain for a new one."""
+    if exchange is None or answer.status not in LOGIN_WANTED:
+        return False
+    if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
+        return False
+    if not exchange.midway:
+        raise AskAgain
+    if answer.reusable:
+        return True
+    raise _cut_off(question)
+
+
+def _cut_off(question: Question) -> AuthenticationFailed:
+    """The error for a proxy that ends the connection between two legs of a login, whether it has announced that or not."""
+    cause = "it closed the connection in the middle of the login, which is bound to it"
+    hint = "NTLM and Negotiate need a connection that stays open: is there a load balancer, or another proxy, that ends it?"
+    return AuthenticationFailed(question.what, cause, hint)
+
+
+async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
+    """Does it outside the limit on the whole way, where a person may have to type a password for it."""
+    if hop.login is None or not hop.login.patient:
+        return await work
+    left, limit.deadline = limit.deadline - monotonic(), inf
+    try:
+        return await work
+    finally:
+        limit.deadline = monotonic() + left
+
+
+def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
+    from tunnelctl.proto.auth.challenge import parse_challenges
+
+    # 401 is for servers, and comes from some proxies in place of 407; the credentials are the proxy's in any case.
+    names = ("proxy-authenticate", "www-authenticate") if answer.status == 401 else ("proxy-authenticate",)
+    return parse_challenges(value for name in names for value in get_all(answer.fields, name))
+
+
+async def _converse(question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool) -> Established | Rejected:
+    """keep: the connection is wanted after a 407, and its body, however long that takes"""
+    answer = machine.feed(early) if early else None
+    try:
+        await stream.send_all(machine.request())
+    except OSError:
+        # It closed without reading. Why, it may have said before, and that lies in our queue: a refusal, or an alert of TLS.
+        answer = answer or await _unread(stream, machine)
+        if answer is None:
+            raise
+    while answer is None:
+        if machine.refusing:
+            return await _read_body(question, stream, machine, inf if keep else BODY_SECONDS)
+        answer = await _read(question, stream, machine)
+    return answer
+
+
+async def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+    """Awaited, for after a short read a stream knows of nothing more until it is told; what broke has been told that it did."""
+    answer = None
+    with move_on_after(BODY_SECONDS):
+        while answer is None and (data := await stream.receive_some()):
+            answer = machine.feed(data)
+    return machine.eof() if answer is None and machine.refusing else answer
+
+
+async def _read(question: Question, stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+    data = await stream.receive_some(1 if question.exact else CHUNK)
+    return machine.feed(data) if data else machine.eof()
+
+
+async def _read_body(question: Question, stream: Stream, machine: ConnectClient, most: float) -> Established | Rejected:
+    """The refusal with as much of its body as comes in time. Its head is complete: neither a reset nor a limit hides it."""
+    limit = question.limit
+    left = limit.deadline - monotonic()
+    limit.deadline += BODY_SECONDS  # so that it is this limit which strikes, and not the one that says "timed out"
+    try:
+        with move_on_after(min(most, left)):
+            while data := await stream.receive_some():
+                answer = machine.feed(data)
+                if answer is not None:
+                    return answer
+    except OSError:
+        pass
+    finally:
+        limit.deadline -= BODY_SECONDS  # what comes after a login is under it again
+    return machine.eof()
+
+
+async def _ask_socks(question: Question, stream: Stream, early: bytes) -> bytes:
+    from tunnelctl.proto.socks.client import SocksClient
+
+    login = question.hop.login
+    secret = await unhurried(question.hop, question.limit, login.secret()) if login is not None else None
+    machine = SocksClient(question.stop, question.hop.protocol, (secret.user or "", secret.password) if secret else None)
+    try:
+        await stream.send_all(machine.request())
+        outcome = machine.feed(early) if early else None
+        while outcome is None:
+            if output := machine.take_output():
+                await stream.send_all(output)
+            data = await stream.receive_some(machine.wanted if question.exact else CHUNK)
+            if not data:
+                raise machine.eof()
+            outcome = machine.feed(data)
+    except TunnelctlError as error:
+        error.what = question.what
+        if isinstance(error, AuthenticationFailed) and secret is None and login is not None and question.hop.protocol == "socks5":
+            from tunnelctl.client.upstream.error_response import NO_LOGIN
+
+            error.hint = NO_LOGIN[login.missing]
+        raise
+    return outcome.leftover

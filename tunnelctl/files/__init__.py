@@ -1,0 +1,1 @@
+"""Text files: reading them with one form of error, and the lines of TOML."""

@@ -1,0 +1,132 @@
+"""Proxy-Authenticate: what the proxy would accept, and the best of it that we can give (RFC 9110 section 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.headers import BLANKS, TOKEN, Field
+
+# Strongest first, by what a listener on the way to the proxy would learn:
+# negotiate  a Kerberos ticket that is of use to this proxy alone, and to nobody without its session key
+# digest     a hash to try passwords on, bound to this proxy's nonce and realm and to this target; MD5 is tried faster than the
+#            others, yet what has been found broken about it (collisions) is of no use here
+# ntlm       a hash to try passwords on as well, but of the domain password, and who sits on the way can have it made for
+#            another service that he names (relaying)
+# bearer     a token that can be used as it stands, until it expires
+# basic      the password
+STRONGEST_FIRST = ("negotiate", "digest", "ntlm", "bearer", "basic")
+
+_TOKEN68_ONLY = "/="  # characters of a token68 that are in no token; the others (-._~+) are
+
+
+class Challenge(NamedTuple):
+    """One scheme on offer. scheme and parameter names in lower case; the values are the peer's, unescaped.
+
+    token68: the one blob that some schemes (Negotiate, NTLM) have instead of parameters
+    """
+
+    scheme: str
+    params: tuple[Field, ...] = ()
+    token68: str = ""
+
+    def get(self, name: str) -> str:
+        """The value of a parameter, "" without one."""
+        return next((value for key, value in self.params if key == name), "")
+
+
+def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
+    """The challenges of all Proxy-Authenticate fields, in order. Parts that make no sense are left out, the rest counts.
+
+    The comma separates challenges as well as the parameters of one: `a=b` goes to the challenge before it, while a word with
+    a blank behind it, or alone, starts the next.
+    """
+    found: list[Challenge] = []
+    for value in values:
+        in_this_value = len(found)
+        for item in _split_list(value):
+            name, params, token68 = _read_item(item)
+            if name:
+                found.append(Challenge(name.lower(), params, token68))
+            elif len(found) > in_this_value:  # a parameter belongs to a challenge of the same field
+                found[-1] = found[-1]._replace(params=found[-1].params + params)
+    return tuple(found)
+
+
+def strongest(challenges: Iterable[Challenge], schemes: Container[str] = STRONGEST_FIRST) -> Challenge | None:
+    """The first of the strongest that can be answered with one of `schemes`, None if there is none.
+
+    A Digest challenge of an unknown kind cannot be; of those that can, the hash decides.
+    """
+    usable = [challenge for challenge in challenges if challenge.scheme in schemes and _rank(challenge)]
+    return min(usable, key=_rank, default=None)
+
+
+def _rank(challenge: Challenge) -> tuple[int, ...]:
+    """Place in STRONGEST_FIRST, then among the challenges of that scheme; () for what we cannot answer."""
+    if challenge.scheme not in STRONGEST_FIRST:
+        return ()
+    place = STRONGEST_FIRST.index(challenge.scheme)
+    if challenge.scheme != "digest":
+        return (place,)
+    from tunnelctl.proto.auth.digest import rank  # loads hashlib
+
+    within = rank(challenge)
+    return () if within is None else (place, within)
+
+
+def _read_item(item: str) -> tuple[str, tuple[Field, ...], str]:
+    """(scheme or "", parameters, token68) of one member of the list."""
+    word, rest = _split_word(item)
+    if rest.lstrip(BLANKS)[:1] == "=":  # name=value: more of the challenge before
+        value = _parameter_value(rest)
+        return "", ((word.lower(), value),) if word and value is not None else (), ""
+    if not word or rest[:1] not in ("", " ", "\t"):
+        return "", (), ""
+    rest = rest.strip(BLANKS)
+    name, after = _split_word(rest)
+    value = _parameter_value(after) if name else None
+    if value is not None:
+        return word, ((name.lower(), value),), ""
+    return word, (), rest if not rest.strip(TOKEN + _TOKEN68_ONLY) else ""
+
+
+def _split_word(text: str) -> tuple[str, str]:
+    rest = text.lstrip(TOKEN)
+    return text[: len(text) - len(rest)], rest
+
+
+def _parameter_value(text: str) -> str | None:
+    """The value in ` = token` or ` = "string"`, None if there is neither. Blanks round the = are bad form, and seen."""
+    text = text.strip(BLANKS)
+    if text[:1] != "=":
+        return None
+    value = text[1:].strip(BLANKS)
+    if value[:1] == '"':
+        return _unquote(value)
+    return value if value and not value.strip(TOKEN) else None
+
+
+def _unquote(text: str) -> str | None:
+    inner = iter(text[1:])
+    value = ""
+    for char in inner:
+        if char == '"':
+            return value
+        value += next(inner, "") if char == "\\" else char
+    return None
+
+
+def _split_list(value: str) -> list[str]:
+    """The members of a comma-separated list; commas inside quotes do not separate."""
+    items = [""]
+    quoted = escaped = False
+    for char in value:
+        if char == "," and not quoted:
+            items.append("")
+            continue
+        items[-1] += char
+        if char == '"' and not escaped:
+            quoted = not quoted
+        escaped = quoted and char == "\\" and not escaped
+    return [item.strip(BLANKS) for item in items]

@@ -1,0 +1,231 @@
+"""CONNECT as the client: the request, and what the proxy makes of it.
+
+    request sent ── 1xx ──▶ again, a bounded number of times
+                 ── 2xx ──▶ Established: everything behind the empty line is the tunnel's
+                 ── else ─▶ an excerpt of the body is collected ──▶ Rejected
+                                (on a 407 the whole body is read, if the next request is to go on this connection)
+                 ── not HTTP ──▶ MalformedAnswer, at the first octet that shows it
+
+Payload must not be sent before Established (RFC 9931): octets sent to a proxy that then refuses would be read as a request.
+
+What only a refusal needs (`body`, `structured`) is imported when there is one: an ssh that gets its tunnel does not wait for it.
+"""
+
+from __future__ import annotations
+
+from tunnelctl import __version__
+from tunnelctl.errors import MalformedAnswer, NoAnswer, SpeaksTLS, UsageProblem
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto import headers as header
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.headers import Fields
+from tunnelctl.proto.http1.head import CLIENT_LIMITS, Head, HeadError, HeadReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.proto.proxy_status import ProxyStatus
+
+MAX_INFORMATIONAL = 20  # 1xx answers skipped: more are no news but a stall
+MAX_EXCERPT = 4096  # octets of the body of a refusal: a screen of text
+LOGIN_WANTED = (401, 407)  # statuses; 401 is for servers, and some proxies say it where 407 is meant
+SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
+
+# These decide where the request ends; a CONNECT has no content (RFC 9110 section 9.3.6).
+_OURS = frozenset({"content-length", "transfer-encoding"})
+# A TLS server that is spoken to in the clear mostly closes, and says nothing.
+IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
+NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"  # once it has been asked
+LOOKS_LIKE_SOCKS5 = "that looks like SOCKS version 5: the scheme is socks5://"
+SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
+# Who leaves TLS out is to know what that costs: an attacker on the way can make a handshake fail.
+WITHOUT_TLS = "for a proxy that is meant to be without TLS, the URL is http://{peer}: others on its network can then read a login"
+
+_PREFIX = b"HTTP/"
+_TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP
+_VERSIONS = frozenset(f"HTTP/1.{minor}" for minor in range(10))
+
+
+class Established(NamedTuple):
+    """The tunnel stands. leftover: what came behind the head; it is the target's and must be delivered first."""
+
+    status: int
+    reason: str
+    fields: Fields
+    head: bytes
+    leftover: bytes
+
+
+class Rejected(NamedTuple):
+    """The proxy answered, and not with 2xx. All text in it is the peer's, unescaped.
+
+    body: the decoded content, at most MAX_EXCERPT octets of it
+    reusable: the connection can take the next request; never so unless that was asked for
+    """
+
+    status: int
+    reason: str
+    fields: Fields
+    head: bytes
+    body: bytes
+    proxy_status: tuple[ProxyStatus, ...]
+    reusable: bool = False
+
+
+class ConnectClient:
+    """One CONNECT request on one connection."""
+
+    def __init__(self, target: Address, fields: Fields = (), keep: bool = False) -> None:
+        """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or is not the user's to set.
+
+        A Host among them takes the place of the target's, which RFC 9112 section 3.2 does not allow: it is for proxies that are
+        name-based virtual hosts, chosen by that field. The request line has the target all the same.
+
+        keep: after a 407 the connection is wanted for the next request (NTLM and Negotiate authenticate a connection), so the
+        body of a 407 is read to its end
+        """
+        for name, value in fields:
+            header.check(name, value)
+            if name.lower() in _OURS:
+                raise UsageProblem(f"header {name}", "not to be set in a CONNECT request")
+        if header.get(fields, "user-agent") is None:
+            fields = (("User-Agent", f"tunnelctl/{__version__}"), *fields)
+        self._target = target
+        self._fields = _with_host(fields, str(target))
+        self._reader = HeadReader(CLIENT_LIMITS, strict=False)
+        self._informational = 0
+        self._done = False
+        self._keep = keep
+        self._refusal: _RefusalReader | None = None
+
+    def request(self) -> bytes:
+        """The request head."""
+        return self._render(self._fields)
+
+    def masked_request(self) -> bytes:
+        """The request head for people and logs: without credentials."""
+        return self._render(header.mask(self._fields))
+
+    def _render(self, fields: Fields) -> bytes:
+        return f"CONNECT {self._target} HTTP/1.1\r\n".encode("ascii") + header.render(fields) + b"\r\n"
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the answer is known to be a refusal, of which only the body is missing."""
+        return self._refusal is not None
+
+    @property
+    def heard(self) -> bool:
+        """Whether the proxy has said anything."""
+        return self.refusing or self._informational > 0 or bool(self._reader.peek(1))
+
+    def feed(self, data: bytes) -> Established | Rejected | None:
+        """Takes octets from the proxy; returns the outcome once it is known. Then the machine is done: nothing more is read."""
+        if self._done:
+            raise RuntimeError("the answer is complete: what follows is tunnel bytes, or nothing")
+        outcome = self._outcome(data)
+        self._done = outcome is not None
+        return outcome
+
+    def _outcome(self, data: bytes) -> Established | Rejected | None:
+        while self._refusal is None:
+            head = self._read_head(data)
+            if head is None:
+                return None
+            status, reason = self._read_status(head.start_line)
+            if 200 <= status <= 299:
+                return Established(status, reason, head.fields, head.raw, head.leftover)
+            if status >= 200:
+                self._refusal = _RefusalReader(status, reason, head, self._keep and status in LOGIN_WANTED)
+            else:
+                self._skip_informational(status)
+            data = head.leftover
+        return self._refusal.feed(data)
+
+    def eof(self) -> Rejected:
+        """The proxy has closed, or the time is up: ends the excerpt of a refusal. Raises MalformedAnswer if there is no answer."""
+        if self._refusal is not None:
+            return self._refusal.result()
+        if self._reader.peek(1):
+            raise self._malformed("closed inside the head")
+        hint = "" if self.heard else IS_IT_TLS
+        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", hint)
+
+    def _read_head(self, data: bytes) -> Head | None:
+        first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
+        if first[:1] in _TLS_RECORDS:
+            raise SpeaksTLS(f"answer to CONNECT {self._target}", SPEAKS_TLS)
+        if not first.startswith(_PREFIX[: len(first)]):
+            raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))
+        try:
+            return self._reader.feed(data)
+        except HeadError as error:
+            raise self._malformed(f"malformed head: {error}") from None
+
+    def _read_status(self, line: bytes) -> tuple[int, str]:
+        """Status and reason; the reason may be missing, with or without the blank before it."""
+        version, _, rest = line.decode("latin-1").partition(" ")
+        code, _, reason = rest.strip(header.BLANKS).partition(" ")
+        if version not in _VERSIONS:
+            raise self._malformed(f"not HTTP/1: it starts with {quote(line)}")
+        if not (code.isascii() and code.isdigit() and len(code) == 3 and code[0] != "0"):
+            raise self._malformed(f"no status code in {quote(line)}")
+        return int(code), reason.strip(header.BLANKS)
+
+    def _skip_informational(self, status: int) -> None:
+        if status == 101:  # an upgrade that nobody asked for: what follows is in a protocol we do not know
+            raise self._malformed("it switches protocols unasked (101)")
+        self._informational += 1
+        if self._informational > MAX_INFORMATIONAL:
+            raise self._malformed(f"more than {MAX_INFORMATIONAL} informational answers and no final one")
+        self._reader = HeadReader(CLIENT_LIMITS, strict=False)
+
+    def _malformed(self, cause: str, hint: str = "") -> MalformedAnswer:
+        return MalformedAnswer(f"answer to CONNECT {self._target}", cause, hint)
+
+
+def _with_host(fields: Fields, target: str) -> Fields:
+    """The fields with one Host before all others (RFC 9110 section 7.2)."""
+    given = header.get_all(fields, "host")
+    if not given:
+        return (("Host", target), *fields)
+    if len(given) > 1:
+        raise UsageProblem("header Host", "given more than once")
+    return (("Host", given[0]), *(field for field in fields if field[0].lower() != "host"))
+
+
+class _RefusalReader:
+    """Collects the body behind the head of a refusal."""
+
+    def __init__(self, status: int, reason: str, head: Head, keep: bool) -> None:
+        from tunnelctl.proto.http1.error_body import BodyReader, stays_open
+
+        self._start = status, reason
+        self._head = head
+        drain = keep and stays_open(head.start_line.partition(b" ")[0], head.fields)
+        self._body = BodyReader(head.fields, MAX_EXCERPT, empty=status == 304, drain=drain)  # RFC 9112 section 6.3
+
+    def feed(self, data: bytes) -> Rejected | None:
+        return self.result() if self._body.feed(data) else None
+
+    def result(self) -> Rejected:
+        fields = self._head.fields
+        # One field or several: a list either way (RFC 9110 section 5.3).
+        from tunnelctl.proto.proxy_status import parse as parse_proxy_status  # not on the way to a tunnel
+
+        proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
+        return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status, self._body.drained)
+
+
+def quote(octets: bytes) -> str:
+    """Octets of the peer for a message: escaped and cut to length."""
+    return ascii(octets[:SHOWN].decode("latin-1"))
+
+
+def _guess(first: bytes) -> str:
+    if first.startswith(b"SSH-"):
+        return "an SSH server answers there, not a proxy: check the proxy's host and port"
+    if first[:1] == b"\x05":  # the version, with which each answer of SOCKS 5 begins
+        return LOOKS_LIKE_SOCKS5
+    if first[:1] == b"\x00":
+        return "that looks like SOCKS version 4: the scheme is socks4a://"
+    return ""

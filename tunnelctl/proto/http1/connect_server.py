@@ -1,0 +1,240 @@
+"""CONNECT as the server: octets in, one Request or one Refusal out. It decides on the form of the request alone; whether the
+target may be reached is `policy`, and whether it can be is the dialler's to find out.
+
+There is one request to a connection (RFC 9931): behind a Request come tunnel bytes, behind a Refusal nothing is read.
+
+Host decides nothing: a CONNECT has its target in the request line. HTTP/1.1 demands the field all the same, and a value that
+differs from the target is refused, because a neighbour might go by it. HTTP/1.0 has no Host, so there it is ignored. Two old
+programs that many people still have break the rule of HTTP/1.1, and are served: see `_names_its_proxy` and `_NTLM`.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from tunnelctl.errors import AddressError
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import Address, parse_authority, parse_host
+from tunnelctl.proto.headers import Fields, is_token
+from tunnelctl.proto.http1.fast_head import match_plain_head
+from tunnelctl.proto.http1.head import SERVER_LIMITS, Head, HeadError, HeadReader, HeadTooLarge, Limits, LineTooLong
+from tunnelctl.proto.refusal import Refusal
+
+# Methods that are registered and that a client may mean; anything else is unknown (RFC 9110 section 9.1).
+_KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"})
+# RFC 9110 section 2.5: a higher minor version is read as the highest we know.
+_VERSIONS_1 = frozenset(b"HTTP/1.%d" % minor for minor in range(10))
+_VERSIONS = frozenset(b"HTTP/%d.%d" % divmod(version, 10) for version in range(100))
+# Two of these contradict each other or will do so to somebody (RFC 9112 sections 3.2 and 6.3); none of them is a list here.
+_SINGLE = frozenset({"host", "proxy-authorization", "content-length", "transfer-encoding"})
+# cntlm, in all versions up to 0.94, sends no Host field for a local port (-L). It is recognised by its scheme of authentication:
+# it offers NTLM unasked, and nothing else comes here with that.
+_NTLM = "NTLM "
+_NOWHERE = Address("", 0)
+# The first octets of other protocols, none of which can be the first of an HTTP request.
+_FOREIGN = {
+    b"\x04": "this is a SOCKS4 request, and this port speaks HTTP",
+    b"\x05": "this is a SOCKS5 greeting, and this port speaks HTTP",
+    b"\x16": "this is a TLS ClientHello, and this port speaks HTTP in the clear",
+}
+
+
+class Request(NamedTuple):
+    """A well-formed CONNECT.
+
+    fields: all but Proxy-Authorization, which is for us alone and must not travel on (RFC 9110 section 11.7.2)
+    authorization: the value of Proxy-Authorization, None without one
+    leftover: what came behind the head; it is the target's once that is connected, and nobody's if the request is refused
+    """
+
+    target: Address
+    fields: Fields
+    authorization: str | None
+    leftover: bytes
+
+    def __repr__(self) -> str:
+        """Without credentials and tunnel bytes: a repr ends up in logs."""
+        authorization = None if self.authorization is None else "***"
+        return f"Request(target={self.target}, authorization={authorization}, leftover={len(self.leftover)} bytes)"
+
+
+# Heads that were read before, octet for octet, and what came of them: clients say the same again and again. To find it costs 0.2 µs
+# where to read it costs 2.9.
+_known: dict[bytes, Request] = {}
+_KNOWN_HEADS, _KNOWN_BYTES = 512, 512  # how many, and of what length at most: 7 MiB, were each full of tiny fields
+
+
+class _Refused(Exception):
+    def __init__(self, answer: Refusal) -> None:
+        self.answer = answer
+
+
+class ConnectServer:
+    """Reads one CONNECT request from one connection.
+
+    to_head: whether a Refusal answers HEAD; where the method was not known yet it does not
+    """
+
+    __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target", "to_head")
+
+    def __init__(self, limits: Limits = SERVER_LIMITS) -> None:
+        self._limits = limits
+        self._reader: HeadReader | None = None  # made for what is not plain
+        self._done = False
+        self._authority = ""
+        self._target = _NOWHERE
+        self._http_1_0 = False
+        self.to_head = False
+
+    def feed(self, data: bytes) -> Request | Refusal | None:
+        """Takes octets from the client; returns the outcome once it is known. Then the machine is done: nothing more is read."""
+        if self._done:
+            raise RuntimeError("the request is over: what follows is tunnel bytes, or nothing")
+        outcome = self._outcome(data)
+        self._done = outcome is not None
+        return outcome
+
+    def _outcome(self, data: bytes) -> Request | Refusal | None:
+        try:
+            if self._reader is None:
+                request = self._read_plain(data)
+                if request is not None:
+                    return request
+                self._reader = HeadReader(self._limits, strict=True)
+            return self._read(self._reader, data)
+        except _Refused as refused:
+            return refused.answer
+
+    def _read_plain(self, data: bytes) -> Request | None:
+        """The request, where its head has come whole and has nothing wrong with it."""
+        known = _known if self._limits is SERVER_LIMITS else {}
+        request = known.get(data)
+        if request is None and (head := match_plain_head(data, self._limits)) is not None:
+            self._read_request_line(head.start_line)
+            request = self._read_fields(head)
+            # What follows a head is no business of the next client, and Proxy-Authorization is kept nowhere.
+            if request.authorization is None and not request.leftover and len(data) <= _KNOWN_BYTES:
+                if len(known) == _KNOWN_HEADS:
+                    known.clear()
+                known[data] = request
+        return request
+
+    def _read(self, reader: HeadReader, data: bytes) -> Request | Refusal | None:
+        head, wrong = None, None
+        try:
+            head = reader.feed(data)
+        except HeadError as error:
+            wrong = _refuse_head(error, reader.peek(1))
+        if self._target is _NOWHERE and (line := reader.start_line) is not None:
+            self._read_request_line(line)
+        return wrong if head is None else self._read_fields(head)
+
+    def eof(self) -> Refusal | None:
+        """The client ended its side before the head was complete. None: it sent nothing, and wants no answer."""
+        return refusal.bad_request("the request ended inside its head") if self._reader and self._reader.peek(1) else None
+
+    def _read_request_line(self, line: bytes) -> None:
+        try:
+            self._authority, self._target, self._http_1_0 = _parse_request_line(line)
+        except _Refused:
+            self.to_head = line.startswith(b"HEAD ")
+            raise
+
+    def _read_fields(self, head: Head) -> Request:
+        seen: dict[str, str] = {}
+        for name, value in head.fields:
+            key = name.lower()
+            if key in _SINGLE:
+                if key in seen:
+                    raise _Refused(refusal.bad_request(f"more than one {name} field"))
+                seen[key] = value
+        if not self._http_1_0:
+            self._check_host(seen, head.fields)
+        _check_framing(seen)
+        authorization = seen.get("proxy-authorization")
+        if authorization is None:
+            return Request(self._target, head.fields, None, head.leftover)
+        fields = tuple(field for field in head.fields if field[0].lower() != "proxy-authorization")
+        return Request(self._target, fields, authorization, head.leftover)
+
+    def _check_host(self, seen: dict[str, str], fields: Fields) -> None:
+        """Raises _Refused where Host is missing, or says something that the target does not say."""
+        host = seen.get("host")
+        if host is None:
+            if not seen.get("proxy-authorization", "").startswith(_NTLM):
+                raise _Refused(refusal.bad_request("the Host field is missing"))
+        elif host != self._authority and not self._is_target(host) and not _names_its_proxy(host, fields):
+            raise _Refused(refusal.bad_request("the Host field differs from the target"))
+
+    def _is_target(self, host: str) -> bool:
+        """Whether Host is another spelling of the target. Several clients leave out the port there, which contradicts nothing."""
+        try:
+            return host.isascii() and parse_authority(host, self._target.port) == self._target
+        except AddressError:
+            return False
+
+
+def _names_its_proxy(host: str, fields: Fields) -> bool:
+    """Whether Host may be the name by which the client knows us, as proxytunnel 1.10 to 1.12 send it: Debian has 1.10.
+
+    It comes without a port, and with Proxy-Connection, a field that RFC 9112 appendix C.2.2 has given up.
+    """
+    if not host.isascii() or all(name.lower() != "proxy-connection" for name, _ in fields):
+        return False
+    try:
+        parse_host(host)
+    except AddressError:
+        return False
+    return True
+
+
+@lru_cache(1024)  # the same few targets come again and again
+def _parse_request_line(line: bytes) -> tuple[str, Address, bool]:
+    """The target as sent and as understood, and whether the version is HTTP/1.0. Raises _Refused."""
+    method, target, version = _split(line)
+    if method != b"CONNECT":
+        raise _Refused(_refuse_method(method.decode("latin-1")))
+    if not target.isascii():
+        raise _Refused(refusal.bad_request("the target has non-ASCII characters: names are sent as A-labels"))
+    authority = target.decode("ascii")
+    try:
+        return authority, parse_authority(authority), version == b"HTTP/1.0"
+    except AddressError as error:
+        raise _Refused(refusal.bad_request(f"the target must be HOST:PORT: {error.cause}")) from None
+
+
+def _refuse_head(error: HeadError, first: bytes) -> Refusal:
+    if isinstance(error, LineTooLong):
+        return refusal.uri_too_long()
+    if isinstance(error, HeadTooLarge):
+        return refusal.head_too_large()
+    if first in _FOREIGN:
+        return refusal.bad_request(_FOREIGN[first])
+    return refusal.bad_request(f"malformed head: {error}")
+
+
+def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """Method, target and version. The version is looked at first: another protocol may well have other methods."""
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise _Refused(refusal.bad_request("not a request line: METHOD TARGET VERSION with one space between"))
+    method, target, version = parts
+    if version not in _VERSIONS_1:
+        if version in _VERSIONS:
+            raise _Refused(refusal.version_unsupported())
+        raise _Refused(refusal.bad_request("not a request line: no HTTP version at its end"))
+    return method, target, version
+
+
+def _refuse_method(method: str) -> Refusal:
+    if not is_token(method):
+        return refusal.bad_request("not a request line: no method at its start")
+    return refusal.method_not_allowed(method) if method in _KNOWN_METHODS else refusal.method_unknown()
+
+
+def _check_framing(seen: dict[str, str]) -> None:
+    """A CONNECT has no content (RFC 9110 section 9.3.6): were a length believed, tunnel bytes would be read as a body, by us or
+    by a neighbour. `Content-Length: 0` alone is let pass: it says just that, and HTTP libraries add it by themselves."""
+    if "transfer-encoding" in seen:
+        raise _Refused(refusal.bad_request("a CONNECT request has no Transfer-Encoding"))
+    if seen.get("content-length", "0") != "0":
+        raise _Refused(refusal.bad_request("a CONNECT request has no content"))

@@ -1,0 +1,189 @@
+"""The server of a dynamic local port: SOCKS5, SOCKS4, CONNECT and plain http requests on one port, told apart by their first bytes.
+
+No SOCKS version number is the first byte of an HTTP request, so one look decides.
+"""
+
+from __future__ import annotations
+
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, TimedOut, TunnelctlError
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import Address
+from tunnelctl.proto.auth.basic import decode_basic, wrong_with
+from tunnelctl.proto.headers import get_all
+from tunnelctl.proto.http1.connect_server import ConnectServer, Request
+from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
+from tunnelctl.proto.socks import server as socks
+
+SOCKS5, SOCKS4, CONNECT, PLAIN = "socks5", "socks4", "connect", "http"
+
+_METHOD = b"CONNECT "
+_TLS_HANDSHAKE = 0x16  # a ClientHello: ConnectServer knows how to say that this port has no TLS
+_SOCKS = {4: SOCKS4, 5: SOCKS5}
+
+
+class LocalRequest(NamedTuple):
+    """What a client asks for.
+
+    target: None for plain http, where each request on the connection has its own
+    leftover: what came behind the request; for plain http all that has come
+    via: the values of Via in a CONNECT request
+    """
+
+    protocol: str
+    target: Address | None
+    leftover: bytes
+    via: tuple[str, ...] = ()
+
+
+class LocalLogin(NamedTuple):
+    """A client has logged in, and whether it is let in is for others to say: see `LocalServer.go_on`."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"LocalLogin({self.user!r})"
+
+
+class LocalRefusal(NamedTuple):
+    """The client is turned away. answer: what it is to be told; cause: a few words for us, "" where all goes as it should."""
+
+    answer: bytes
+    cause: str
+
+
+Outcome = LocalRequest | LocalLogin | LocalRefusal | None
+
+
+class LocalServer:
+    """Reads one request. With `login`, clients have to log in: there is a LocalLogin before the LocalRequest.
+
+    Plain http is an exception: there each request has a login of its own, which `read_login` finds.
+    """
+
+    __slots__ = ("_buffer", "_connect", "_login", "_request", "_socks")
+
+    def __init__(self, login: bool = False) -> None:
+        self._login = login
+        self._buffer = b""
+        self._socks: socks.SocksServer | None = None
+        self._connect: ConnectServer | None = None
+        self._request: LocalRequest | None = None  # of who has to be let in first
+
+    def feed(self, data: bytes) -> Outcome:
+        """Takes octets from the client; returns the outcome once it is known."""
+        if self._socks is not None:
+            return self._from_socks(self._socks.feed(data))
+        if self._connect is not None:
+            return self._from_connect(self._connect.feed(data))
+        self._buffer += data
+        return self._choose(self._buffer)
+
+    def _choose(self, first: bytes) -> Outcome:
+        if first[0] in _SOCKS:
+            self._socks = socks.SocksServer(self._login)
+            return self._from_socks(self._socks.feed(first))
+        start = first[2:] if first[:2] == b"\r\n" else first  # RFC 9112 section 2.2: an empty line before the request
+        if start.startswith(_METHOD) or first[0] == _TLS_HANDSHAKE:
+            self._connect = ConnectServer()
+            return self._from_connect(self._connect.feed(first))
+        if _METHOD.startswith(start) or first == b"\r":
+            return None
+        return LocalRequest(PLAIN, None, first)
+
+    def go_on(self, answer: Refusal | None) -> Outcome:
+        """Goes on behind a LocalLogin. answer: to who is not let in; None lets the client in."""
+        if self._socks is not None:
+            return self._from_socks(self._socks.go_on("" if answer is None else answer.details))
+        return self._request if answer is None else _no(answer)
+
+    def eof(self) -> LocalRefusal | None:
+        """The client ended its side before its request was complete. None: it sent nothing, and wants no answer."""
+        if self._socks is not None:
+            gone = self._socks.eof()
+            return None if gone is None else LocalRefusal(*gone)
+        if self._connect is not None:
+            answer = self._connect.eof()
+            return None if answer is None else _no(answer)
+        return LocalRefusal(b"", "it ended inside its request") if self._buffer else None
+
+    def take_output(self) -> bytes:
+        """What is to be sent now, before anything else: SOCKS5 has a dialogue before its request."""
+        return b"" if self._socks is None else self._socks.take_output()
+
+    def _from_socks(self, outcome: socks.SocksRequest | socks.SocksLogin | socks.SocksRefusal | None) -> Outcome:
+        if isinstance(outcome, socks.SocksLogin):
+            return LocalLogin(*outcome)
+        if isinstance(outcome, socks.SocksRefusal):
+            return LocalRefusal(*outcome)
+        return None if outcome is None else LocalRequest(_SOCKS[outcome.version], outcome.target, outcome.leftover)
+
+    def _from_connect(self, outcome: Request | Refusal | None) -> Outcome:
+        if outcome is None:
+            return None
+        if isinstance(outcome, Refusal):
+            return _no(outcome)
+        request = LocalRequest(CONNECT, outcome.target, outcome.leftover, get_all(outcome.fields, "via"))
+        if not self._login:
+            return request
+        self._request, login = request, read_login(outcome.authorization)
+        if isinstance(login, LocalLogin):
+            return login
+        # Many a client (git, for one) shows its credentials only when it is asked for them.
+        return _no(login) if outcome.authorization is not None else _no(login)._replace(cause="")
+
+
+def read_login(authorization: str | None) -> LocalLogin | Refusal:
+    """The login in a Proxy-Authorization value, or the answer that asks for one."""
+    if authorization is None:
+        return refusal.auth_required()
+    given = decode_basic(authorization)
+    return refusal.auth_required(details=wrong_with(authorization)) if given is None else LocalLogin(*given)
+
+
+def granted(protocol: str) -> bytes:
+    """What a client is told when its tunnel stands."""
+    return ESTABLISHED if protocol == CONNECT else socks.granted(_version(protocol))
+
+
+def refused(protocol: str, error: TunnelctlError) -> bytes:
+    """What a client is told when its tunnel could not be opened, in its own protocol."""
+    if protocol in (CONNECT, PLAIN):
+        return render_refusal(refusal_for(error))
+    return socks.refused(_version(protocol), error)
+
+
+# The status of an RFC 9209 type to which no proxy has given one (section 2.3; `refusal` has why a rule's is 403); of others, 502.
+_STATUSES = {
+    "connection_timeout": 504,
+    "dns_timeout": 504,
+    "http_request_denied": 403,
+    "destination_ip_prohibited": 403,
+    "connection_limit_reached": 503,
+}
+
+
+def refusal_for(error: TunnelctlError) -> Refusal:
+    """The answer of an HTTP proxy to what went wrong further on. Never 407: the login at the next proxy is not the client's."""
+    if isinstance(error, AuthenticationFailed):
+        return Refusal(502, "http_request_denied", str(error))
+    said, code = error.detail.get("error"), error.detail.get("code")
+    kind = str(said or "")
+    if isinstance(error, TimedOut):
+        return Refusal(504, kind if said else "connection_timeout", str(error))
+    if isinstance(error, NameNotFound):
+        return Refusal(502, "dns_error", str(error))
+    if isinstance(code, int) and code in REASONS:
+        status = code if code >= 500 else 403 if code == 403 else 502
+    else:  # it was not HTTP that told
+        status = _STATUSES.get(kind, 502)
+    return Refusal(status, kind if said else "http_request_denied" if status == 403 else "destination_unavailable", str(error))
+
+
+def _version(protocol: str) -> int:
+    return 4 if protocol == SOCKS4 else 5
+
+
+def _no(answer: Refusal) -> LocalRefusal:
+    return LocalRefusal(render_refusal(answer), f"{answer.status} {REASONS[answer.status]}: {answer.details}")

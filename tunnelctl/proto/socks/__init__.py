@@ -1,0 +1,1 @@
+"""SOCKS4, SOCKS4a and SOCKS5, both ends."""

@@ -1,0 +1,252 @@
+"""SOCKS as the client: version 5 (RFC 1928) with or without a password (RFC 1929), and 4a. The proxy looks the names up.
+
+    5:   methods offered ── none ─▶ request
+                         ── password ─▶ login ── 0 ─▶ request
+    4a:  request
+    request ── granted ─▶ Granted: everything behind the reply is the tunnel's
+            ── else ────▶ the error that fits
+    not SOCKS ──▶ MalformedAnswer, at the first octet that shows it
+
+Each message waits for the answer to the one before, and payload for the grant: a proxy that wants something else than what we
+guessed would take what comes early for an answer to its own question.
+"""
+
+from __future__ import annotations
+
+from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NoAnswer, Refused, TimedOut, TunnelctlError, UsageProblem
+from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.address import Address, is_ip
+from tunnelctl.proto.http1.connect_client import SHOWN, quote
+from tunnelctl.proto.socks.wire import (
+    CONNECT,
+    EXPIRED,
+    FAILED,
+    FAILED_4,
+    GRANTED,
+    GRANTED_4,
+    IPV4,
+    IPV6,
+    LOGIN_VERSION,
+    MAX_TEXT,
+    NAME,
+    NO_ADDRESS_TYPE,
+    NO_COMMAND,
+    NO_HOST,
+    NO_IDENT_4,
+    NO_LOGIN,
+    NO_NETWORK,
+    NONE_ACCEPTABLE,
+    NOT_ACCEPTED,
+    NOT_ALLOWED,
+    PASSWORD,
+    VERSION_4,
+    VERSION_5,
+    WRONG_USER_4,
+    Speaker,
+    error_type,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.proto.socks.wire import Dialogue
+
+SOCKS5, SOCKS4A = "socks5", "socks4a"
+
+LOOKS_LIKE_HTTP = "that looks like HTTP: is it an HTTP proxy? http:// in place of the SOCKS scheme"
+
+Credentials = tuple[str, str]  # user and password
+
+# RFC 1928 section 6, and what the user can do about it.
+_CAUSES = {
+    FAILED: ("general failure", "the proxy does not say more; are host and port right?"),
+    NOT_ALLOWED: ("not allowed by its rules", ""),
+    NO_NETWORK: ("network unreachable", "the proxy has no route to the target"),
+    NO_HOST: ("host unreachable", "the proxy could not look the host up, or not reach it; is it spelled right?"),
+    NOT_ACCEPTED: ("connection refused", "nothing listens there, seen from the proxy; is the port right?"),
+    NO_COMMAND: ("it does not know CONNECT", ""),
+    NO_ADDRESS_TYPE: ("it does not know that kind of address", "it may do without IPv6, or without names"),
+}
+
+
+class Granted(NamedTuple):
+    """The tunnel stands. leftover: what came behind the reply; it is the target's and must be delivered first."""
+
+    leftover: bytes
+
+
+class SocksClient(Speaker):
+    """One request on one connection."""
+
+    __slots__ = ("_asked", "_credentials", "_done", "_heard", "_request", "_target")
+
+    def __init__(self, target: Address, version: str = SOCKS5, credentials: Credentials | None = None) -> None:
+        """Raises UsageProblem or AuthenticationFailed for what cannot be said in that version.
+
+        credentials: of version 4a the user alone, the password is empty there
+        """
+        self._target = target
+        self._done = self._heard = False
+        self._asked = version != SOCKS5  # whether what has been sent includes the request itself
+        if version == SOCKS5:
+            self._credentials = _login(credentials)
+            methods = (NO_LOGIN, PASSWORD) if credentials else (NO_LOGIN,)
+            self._request = bytes((VERSION_5, len(methods), *methods))
+            super().__init__(self._version_5())
+        else:
+            self._request = _request_4a(target, credentials)
+            super().__init__(self._version_4a())
+
+    def request(self) -> bytes:
+        """What is sent first."""
+        return self._request
+
+    def feed(self, data: bytes) -> Granted | None:
+        """Takes octets from the proxy, after which `take_output` may have some for it. Raises what the proxy's no amounts to."""
+        if self._done:
+            raise RuntimeError("the answer is complete: what follows is tunnel bytes, or nothing")
+        self._heard = self._heard or bool(data)
+        try:
+            self._advance(data)
+        except StopIteration:
+            self._done = True
+            return Granted(self._buffer)
+        except TunnelctlError:
+            self._done = True
+            raise
+        return None
+
+    def eof(self) -> MalformedAnswer:
+        """The error that it is when the proxy closes now."""
+        if self._asked:
+            never = "some, ssh -D among them, do that where they cannot reach the target"
+            return self._malformed("closed before it had answered the request", never)
+        hint = "it may not speak SOCKS, or not this version; is the port right?"
+        if self._heard:
+            return self._malformed("closed inside the answer", hint)
+        return NoAnswer(self._what, "closed without answering", hint)
+
+    # Each of these yields how many octets it needs next, and is sent them.
+
+    def _version_5(self) -> Dialogue[None]:
+        yield from self._first(VERSION_5)
+        yield from self._log_in((yield 1)[0])
+        self._output += _request_5(self._target)
+        self._asked = True
+        # A refusal is judged before the rest of it, which some proxies do not send.
+        version, reply = yield 2
+        if version != VERSION_5:
+            raise self._malformed(f"its reply is of version {version}")
+        if reply != GRANTED:
+            raise self._refused(reply)
+        _, kind = yield 2
+        if kind not in (IPV4, NAME, IPV6):
+            raise self._malformed(f"its reply has an address of the unknown kind {kind}")
+        length = {IPV4: 4, IPV6: 16}.get(kind) or (yield 1)[0]
+        yield length + 2
+
+    def _first(self, *right: int) -> Dialogue[None]:
+        octet = yield 1
+        if octet[0] not in right:
+            first = octet + self._buffer[: SHOWN - 1]
+            raise self._malformed(f"not SOCKS: it starts with {quote(first)}", _guess(first))
+
+    def _log_in(self, method: int) -> Dialogue[None]:
+        if method == NO_LOGIN:
+            return
+        if method == PASSWORD and self._credentials is not None:
+            user, password = (text.encode("utf-8", "surrogateescape") for text in self._credentials)
+            self._output += bytes((LOGIN_VERSION, len(user))) + user + bytes((len(password),)) + password
+            status = (yield 2)[1]  # some proxies put the version of SOCKS before it
+            if status:
+                raise self._login_failed("wrong user or password", "it did not accept these credentials")
+        elif method == PASSWORD:
+            raise self._login_failed("it wants a user and a password", "give --proxy-user NAME and --proxy-password-file FILE")
+        elif method == NONE_ACCEPTABLE:
+            hint = "" if self._credentials else "give --proxy-user NAME and --proxy-password-file FILE"
+            raise self._login_failed("it accepts no way to log in that is known here", hint)
+        else:
+            raise self._malformed(f"it picks a way to log in that was not offered ({method})")
+
+    def _version_4a(self) -> Dialogue[None]:
+        yield from self._first(0, VERSION_4)  # it should be 0; some proxies put the version there
+        reply = (yield 1)[0]
+        if reply in (NO_IDENT_4, WRONG_USER_4):
+            raise self._login_failed(f"it does not let this user in ({reply})", "version 4 has no password; socks5:// has")
+        if reply == FAILED_4:
+            hint = "version 4 says no more: the rules of the proxy, or the target"
+            raise Refused(self._what, "request rejected or failed", hint, code=reply)
+        if reply != GRANTED_4:
+            raise self._malformed(f"it has the unknown reply {reply}")
+        yield 6
+
+    @property
+    def _what(self) -> str:
+        return f"SOCKS request for {self._target}"
+
+    def _malformed(self, cause: str, hint: str = "") -> MalformedAnswer:
+        return MalformedAnswer(self._what, cause, hint)
+
+    def _login_failed(self, cause: str, hint: str) -> AuthenticationFailed:
+        return AuthenticationFailed(self._what, cause, hint)
+
+    def _refused(self, reply: int) -> TunnelctlError:
+        kind = error_type(reply)
+        detail: dict[str, int | str] = {"code": reply, **({"error": kind} if kind else {})}
+        if reply == EXPIRED:
+            return TimedOut(self._what, f"timed out ({reply})", "the target did not answer the proxy in time", **detail)
+        cause, hint = _CAUSES.get(reply, ("unknown reply", ""))
+        return Refused(self._what, f"{cause} ({reply})", hint, **detail)
+
+
+def _login(credentials: Credentials | None) -> Credentials | None:
+    for role, text in zip(("user", "password"), credentials or (), strict=False):
+        length = len(text.encode("utf-8", "surrogateescape"))
+        if not 1 <= length <= MAX_TEXT:
+            raise AuthenticationFailed(f"{role} for a SOCKS proxy", f"{length} octets, and it takes 1 to {MAX_TEXT}")
+    return credentials
+
+
+def _request_5(target: Address) -> bytes:
+    """Names go as they are: the proxy looks them up."""
+    host, port = target
+    if ":" in host:
+        import ipaddress  # 2 ms, and names and IPv4 do without
+
+        octets = bytes((IPV6,)) + ipaddress.IPv6Address(host).packed
+    elif is_ip(host):
+        octets = bytes((IPV4,)) + _quad(host)
+    else:
+        octets = bytes((NAME, len(host))) + host.encode("ascii")
+    return bytes((VERSION_5, CONNECT, 0)) + octets + port.to_bytes(2, "big")
+
+
+def _request_4a(target: Address, credentials: Credentials | None) -> bytes:
+    host, port = target
+    user, password = credentials or ("", "")
+    if password:
+        raise AuthenticationFailed("password for a SOCKS4a proxy", "that version has none", hint="socks5:// has")
+    if ":" in host:
+        raise UsageProblem(f"target {target}", "SOCKS4a carries no IPv6 address", hint="socks5:// does")
+    name = user.encode("utf-8", "surrogateescape")
+    if b"\0" in name or len(name) > MAX_TEXT:
+        raise AuthenticationFailed("user for a SOCKS4a proxy", f"it takes up to {MAX_TEXT} octets without NUL")
+    # An address of the network 0.0.0.0/24 announces a name, so one that is meant goes as a name too.
+    plain = is_ip(host) and not host.startswith("0.0.0.")
+    address, text = (_quad(host), b"") if plain else (b"\0\0\0\1", host.encode("ascii") + b"\0")
+    return bytes((VERSION_4, CONNECT)) + port.to_bytes(2, "big") + address + name + b"\0" + text
+
+
+def _quad(host: str) -> bytes:
+    return bytes(map(int, host.split(".")))
+
+
+def _guess(first: bytes) -> str:
+    if first[:1] == b"H":
+        return LOOKS_LIKE_HTTP
+    if first[:1] == b"S":
+        return "that looks like an SSH server, not a proxy: check the proxy's host and port"
+    if first[0] in (0, VERSION_4):
+        return "that looks like SOCKS version 4: socks4a://"
+    if first[0] == VERSION_5:
+        return "that looks like SOCKS version 5: socks5://"
+    return ""

@@ -1,0 +1,1 @@
+"""TLS seen from outside: ClientHello, certificates, pins."""

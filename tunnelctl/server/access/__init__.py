@@ -1,0 +1,1 @@
+"""Who may use the proxy, and how much: logins, limits, trusted load balancers."""

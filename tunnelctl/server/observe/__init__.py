@@ -1,0 +1,1 @@
+"""What the proxy reports: access log, metrics, admin pages."""

@@ -1,0 +1,253 @@
+"""The access log: a JSON object a line, one when a tunnel is decided and one when it ends, joined by `id`.
+
+A disk may be slow, full or gone, and whoever reads a pipe or a terminal may stop doing so (a pager, Ctrl-S); none of that is a
+reason to stop tunnels. So a thread writes, ten times a second at most and then all that has gathered: at ten thousand tunnels a
+second a write each would cost more than all the rest of the record. What waits for it is bounded; what is lost is counted, and
+said once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import stat
+import sys
+from _thread import allocate_lock
+from collections import deque
+from errno import errorcode
+from functools import cache, lru_cache
+from time import time
+
+from tunnelctl.engine.kernel import BusyResourceError, move_on_after, sleep
+from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.sync import Event
+from tunnelctl.errors import SettingsError, reason
+from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.server.observe.record import Account
+    from tunnelctl.server.policy.inspection import Seen
+
+STDOUT = "-"
+PAUSE_SECONDS = 0.1  # between two writes
+LAST_SECONDS = 2.0  # that the last write may take when the server ends
+MAX_WAITING = 8 << 20  # characters of records that wait for a write that takes long; what comes after those is lost
+
+# A pipe takes a piece of this size at once or not at all (pipe(7), PIPE_BUF), so that the lines of several workers do not mix.
+WHOLE = 4096
+_LINE_END, RECORD_END = ord("\n"), b"}\n"
+_EMPTY = '""'
+
+
+def open_log(path: str) -> int:
+    """The descriptor to append to, for the caller to close. Raises SettingsError."""
+    if path == STDOUT:
+        return os.dup(1)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise SettingsError(f"access log {path}", reason(error)) from error
+
+
+class AccessLog:
+    """Gathers records, and has them written."""
+
+    def __init__(self, fd: int, trace: Trace, path: str = STDOUT) -> None:
+        """fd: what `open_log` gave for that path"""
+        self.path = path
+        self._file = _File(fd)
+        self._trace = trace
+        self._lines: list[str] = []
+        self._waiting = 0  # characters in them
+        self._more = Event()
+        self._failed = False
+        self.dropped = 0
+
+    def decision(self, account: Account, status: int, error: str, details: str = "") -> None:
+        """The answer to a request.
+
+        status: what the client is told; error, details: the type and the words of a refusal as in RFC 9209, "" for an open tunnel
+
+        Written by hand: json.dumps costs three times as much, and only these texts can hold anything that needs escaping.
+        """
+        phases: list[object] = []
+        for phase in account.phases:
+            phases += phase
+        self._write(
+            f'{{"event":"decision","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
+            f'{_what(account.user, account.target)},"address":"{account.address}","local":"{account.local}",'
+            f'{_verdict(status, account.rule, error, account.reports)},"details":{_text(details) if details else _EMPTY},'
+            f'"phase":"{account.phases[-1][0]}",'
+            f'"phases":{{{_durations(len(account.phases)) % tuple(phases)}}}}}\n'
+        )
+
+    def end(self, account: Account, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None) -> None:
+        """The end of a tunnel.
+
+        idle: seconds since its last byte, None where that is not known
+        ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime", "cut"
+        """
+        code = "" if error is None else errorcode.get(error.errno or 0, "")
+        seen = "" if account.seen is None else _seen(account.seen)
+        silent = "null" if idle is None else f"{idle:.3f}"
+        self._write(
+            f'{{"event":"end","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
+            f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
+            f'"received":{account.moved[1]},"idle":{silent},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"{seen}}}\n'
+        )
+
+    def open(self, account: Account, seconds: float) -> None:
+        """A tunnel that goes on: what it has moved so far, lest a crash take the only word of a long one with it."""
+        self._write(
+            f'{{"event":"open","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
+            f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
+            f'"received":{account.moved[1]}}}\n'
+        )
+
+    def _write(self, line: str) -> None:
+        if self._waiting > MAX_WAITING:
+            self._lost(1, "the last write has not come back")
+            return
+        if not self._lines:
+            self._more.set()
+        self._lines.append(line)
+        self._waiting += len(line)
+
+    async def run(self) -> None:
+        """Has written what has gathered, whenever something has; to be cancelled in the end, and followed by `close`."""
+        while True:
+            await self._more.wait()
+            await self._flush()
+            await sleep(PAUSE_SECONDS)
+
+    async def close(self) -> None:
+        """Has the rest written, if that does not take too long."""
+        with move_on_after(LAST_SECONDS) as scope:
+            await self._flush()
+        if scope.cancelled_caught:
+            self._trace("warning", text=f"access log: the last write has not come back: {self._file.left} records may be lost")
+
+    async def reopen(self) -> None:
+        """Opens the file of that name anew, after it was moved away; what has been handed over went to the old one."""
+        if self.path != STDOUT:
+            try:
+                await to_thread(self._file.reopen, self.path)
+            except (SettingsError, BusyResourceError) as error:
+                self._trace("warning", text=f"{error}: the old one stays in use")
+
+    async def _flush(self) -> None:
+        lines, self._lines, self._waiting, self._more = self._lines, [], 0, Event()
+        self._file.queue.append("".join(lines).encode())
+        try:
+            lost, why = await to_thread(self._file.drain)
+        except BusyResourceError:  # name lookups hold all threads: the next turn may find one
+            self._file.queue.pop()
+            self._lines = lines + self._lines
+            self._waiting = sum(map(len, self._lines))
+            self._more.set()
+            return
+        if lost:
+            self._lost(lost, why)
+        else:
+            self._failed = False
+
+    def _lost(self, count: int, why: str) -> None:
+        self.dropped += count
+        if not self._failed:
+            self._failed = True
+            self._trace("warning", text=f"access log: {why}: {self.dropped} records lost so far")
+
+
+class _File:
+    """The file as threads use it, one at a time: all that may have to wait happens here."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._turn = allocate_lock()
+        self._within_line = False  # whether the last byte written was not the end of a line
+        self._piece = _piece(fd)
+        # What was handed over. A thread writes all there is: the one that was started for it may be overtaken by the next, which
+        # must not come back, and let the file be closed, before the lines are out.
+        self.queue: deque[bytes] = deque()
+        self._data = b""
+
+    @property
+    def left(self) -> int:
+        """Records that were handed over and are not known to be written."""
+        return sum(data.count(RECORD_END) for data in (self._data, *self.queue))
+
+    def drain(self) -> tuple[int, str]:
+        """Writes what was handed over; how many records were lost, and why."""
+        with self._turn:
+            lost, why = 0, ""
+            while self.queue:
+                # A line end first, so that what was cut short spoils no other record.
+                self._data = b"\n" * self._within_line + self.queue.popleft()
+                try:
+                    while self._data:
+                        self._data = self._data[self._write(self._next(self._data)) :]
+                except OSError as error:
+                    lost, why = lost + self._data.count(RECORD_END), str(error.strerror)
+                    self._data = b""
+            return lost, why
+
+    def reopen(self, path: str) -> None:
+        """Puts another open file behind the same number. Raises SettingsError, and leaves all as it is."""
+        fresh = open_log(path)
+        with self._turn:
+            os.dup2(fresh, self._fd, inheritable=False)
+            self._piece, self._within_line = _piece(fresh), False
+        os.close(fresh)
+
+    def _write(self, piece: bytes) -> int:
+        try:
+            written = os.write(self._fd, piece)
+        except BlockingIOError:  # somebody who shares the open file has made it so
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            poll.poll()
+            return 0
+        self._within_line = piece[written - 1] != _LINE_END
+        return written
+
+    def _next(self, data: bytes) -> bytes:
+        """As much as may be written at once, in whole lines where that is possible."""
+        if len(data) <= self._piece:
+            return data
+        return data[: data.rfind(b"\n", 0, self._piece) + 1 or self._piece]
+
+
+def _piece(fd: int) -> int:
+    return sys.maxsize if stat.S_ISREG(os.fstat(fd).st_mode) else WHOLE
+
+
+# The same users, targets and rules come again and again, and so do the pieces of records that are made of them.
+
+
+@lru_cache(4096)
+def _what(user: str, target: str) -> str:
+    return f'"user":{_text(user)},"target":{_text(target)}'
+
+
+@lru_cache(1024)
+def _verdict(status: int, rule: str, error: str, reports: tuple[str, ...]) -> str:
+    allowed, would_refuse = "true" if status == 200 else "false", ",".join(map(_text, reports))
+    return f'"allowed":{allowed},"status":{status},"rule":{_text(rule)},"error":"{error}","reports":[{would_refuse}]'
+
+
+@cache
+def _durations(count: int) -> str:
+    """The pattern for so many phases."""
+    return ",".join(['"%s":%.6f'] * count)
+
+
+def _seen(seen: Seen) -> str:
+    """What there is to add where a rule asked for what the tunnel carries."""
+    reports = ",".join(map(_text, seen.reports))
+    return f',"seen":{_text(seen.what)},"sni":{_text(seen.name)},"cut_by":{_text(seen.cut_by)},"reports":[{reports}]'
+
+
+def _text(text: str) -> str:
+    return f'"{text}"' if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text else json.dumps(text)

@@ -1,0 +1,180 @@
+"""`--admin`: a listener of its own for those who look after the proxy: /metrics, /healthz, /readyz, /tunnels.
+
+It only ever reads. A request is bounded in size, time and number, and is the last of its connection. A fault in one ends that one
+alone: the tunnels of the process have nothing to do with it.
+"""
+
+import json
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
+from time import monotonic
+from typing import NamedTuple
+
+import h11
+
+from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import private_http
+from tunnelctl.server.access.limits import Caps
+from tunnelctl.server.observe.metrics import Board, Metrics
+from tunnelctl.server.observe.record import Account, Books
+from tunnelctl.server.process.worker_ipc import Siblings
+from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.linger import linger
+from tunnelctl.stream.listen import ListenAddress, parse_listen
+from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace
+
+MAX_HEAD = 8192  # bytes
+SECONDS = 10.0  # for a whole request and its answer
+AT_ONCE = 16  # more clients are sent away: a scraper or two is normal
+
+TEXT, JSON = "text/plain; charset=utf-8", "application/json"
+
+PATHS = ("/metrics", "/healthz", "/readyz", "/tunnels")
+
+
+class Page(NamedTuple):
+    """What a path shows. The content, with its status, is made when somebody asks."""
+
+    kind: str
+    content: Callable[[], Awaitable[tuple[int, bytes]]]
+
+
+def parse_admin(text: str, forced: bool) -> ListenAddress:
+    """The value of --admin. Raises UsageProblem: who reaches it can read who talks to whom."""
+    import tunnelctl.server.observe.prometheus  # noqa: F401  (here, so that workers share the memory that it takes)
+
+    address = parse_listen(text)
+    if not (address.private or forced):
+        hint = "use 127.0.0.1 or unix:PATH, or give --open-admin if something else keeps strangers out"
+        raise UsageProblem(f"--admin {text}", "others could read who talks to whom", hint)
+    return address
+
+
+class Pages:
+    """What there is to see. With several workers, whichever is asked shows the sum."""
+
+    def __init__(self, board: Board, metrics: Metrics, caps: Caps, books: Books, siblings: Siblings, me: int, trace: Trace) -> None:
+        self._board, self._metrics, self._caps, self._books = board, metrics, caps, books
+        self._siblings, self._me, self._trace = siblings, me, trace
+        from tunnelctl.server.observe.prometheus import CONTENT_TYPE, render
+
+        self._metrics_kind, self._render = CONTENT_TYPE, render
+
+    def by_path(self) -> dict[str, Page]:
+        """All of them."""
+        pages = (
+            Page(self._metrics_kind, self._show_metrics),
+            Page(TEXT, self._show_health),
+            Page(TEXT, self._show_readiness),
+            Page(JSON, self._show_tunnels),
+        )
+        return dict(zip(PATHS, pages, strict=True))
+
+    def helpers(self) -> list[Callable[[], Coroutine[None, None, None]]]:
+        """What has to run for that."""
+        if not self._siblings.count:
+            return []
+        return [lambda: self._siblings.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
+
+    async def _show_metrics(self) -> tuple[int, bytes]:
+        self._metrics.refresh(self._caps, self._books)
+        return 200, self._render(self._board)
+
+    async def _show_health(self) -> tuple[int, bytes]:
+        return 200, b"ok\n"
+
+    async def _show_readiness(self) -> tuple[int, bytes]:
+        return (503, b"draining\n") if self._caps.draining else (200, b"ready\n")
+
+    async def _show_tunnels(self) -> tuple[int, bytes]:
+        tunnels, silent = self._mine(), 0
+        for answer in await self._siblings.ask(self._me):
+            if answer is None:
+                silent += 1
+            else:
+                tunnels += json.loads(answer)
+        return 200, _dumped({"tunnels": tunnels, "silent_workers": silent})
+
+    def _mine(self) -> list[dict[str, object]]:
+        now = monotonic()
+        return [_shown(account, now - account.opened) for account in self._books.open.values()]
+
+
+def _shown(account: Account, seconds: float) -> dict[str, object]:
+    who = {"id": account.id, "client": account.client, "user": account.user, "target": account.target}
+    moved = {"sent": account.moved[0], "received": account.moved[1]}
+    return {**who, "address": account.address, "seconds": round(seconds, 3), **moved}
+
+
+def _dumped(content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+class Admin:
+    """Answers requests for its pages."""
+
+    def __init__(self, pages: dict[str, Page], address: ListenAddress, trace: Trace) -> None:
+        """address: where it listens, which decides by what names it may be asked"""
+        self._pages, self._trace = pages, trace
+        self._any_host = bool(address.path) or not address.private
+        self.crowd = Crowd()
+
+    async def session(self, accepted: socket.SocketType, _: str, __: str) -> None:
+        """One connection, with one request."""
+        stream = SocketStream(accepted)
+        self.crowd.enter()
+        try:
+            if self.crowd.sessions <= AT_ONCE:
+                with move_on_after(SECONDS):
+                    await self._converse(stream)
+        except OSError:  # it has gone
+            pass
+        except Exception as fault:
+            self._warn(fault)
+        finally:
+            self.crowd.leave()
+            stream.close()
+
+    async def _converse(self, stream: SocketStream) -> None:
+        machine = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        try:
+            while (event := machine.next_event()) is h11.NEED_DATA:
+                machine.receive_data(await stream.receive_some(MAX_HEAD))
+        except h11.RemoteProtocolError as error:
+            return await _send(machine, stream, error.error_status_hint, TEXT, b"malformed request\n")
+        if isinstance(event, h11.Request):
+            status, kind, content = await self._answer(event)
+            await _send(machine, stream, status, kind, content, head=event.method == b"HEAD")
+
+    async def _answer(self, request: h11.Request) -> tuple[int, str, bytes]:
+        denial = private_http.deny(request.headers, self._any_host)
+        if denial is not None:
+            return denial.status, TEXT, f"{denial.text}\n".encode()
+        page = self._pages.get(request.target.partition(b"?")[0].decode("latin-1"))
+        if page is None:
+            return 404, TEXT, f"there are {', '.join(self._pages)}\n".encode()
+        if request.method not in (b"GET", b"HEAD"):
+            return 405, TEXT, b"only GET and HEAD\n"
+        try:
+            status, content = await page.content()
+        except Exception as fault:
+            self._warn(fault)
+            return 500, TEXT, b"internal error: standard error of tunnelctl has more\n"
+        return status, page.kind, content
+
+    def _warn(self, fault: Exception) -> None:
+        self._trace("warning", text=f"fault in an admin request: {type(fault).__name__}: {fault}")
+
+
+async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind: str, content: bytes, head: bool = False) -> None:
+    if machine.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # it left without a request
+        return
+    length, allow = str(len(content)), [("Allow", "GET, HEAD")] if status == 405 else []
+    fields = [("Content-Type", kind), ("Content-Length", length), ("Cache-Control", "no-store"), ("Connection", "close"), *allow]
+    response = h11.Response(status_code=status, headers=fields, reason=HTTPStatus(status).phrase)
+    events = [response, *([] if head else [h11.Data(data=content)]), h11.EndOfMessage()]
+    await stream.send_all(b"".join(machine.send(event) or b"" for event in events))
+    await linger(stream)

@@ -1,0 +1,49 @@
+"""The numbers of server.metrics in the text format of Prometheus, rendered by prometheus-client."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Board, Family
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class _Sums(Collector):
+    """The sums over all processes, as they are when somebody asks."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterator[Metric]:
+        for family in FAMILIES:
+            yield _histogram(family, self._board) if family.kind == "histogram" else _plain(family, self._board)
+
+
+def _plain(family: Family, board: Board) -> Metric:
+    kind = GaugeMetricFamily if family.kind == "gauge" else CounterMetricFamily
+    metric = kind(family.name, family.help, labels=family.labels)
+    for labels, (value,) in board.samples(family):
+        metric.add_metric(labels, value)
+    return metric
+
+
+def _histogram(family: Family, board: Board) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, (*counts, total) in board.samples(family):
+        reached, buckets = 0.0, []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+            reached += count
+            buckets.append((bound, reached))
+        metric.add_metric(labels, buckets, total)
+    return metric
+
+
+def render(board: Board) -> bytes:
+    """The whole page."""
+    registry = CollectorRegistry()
+    registry.register(_Sums(board))
+    return generate_latest(registry)

@@ -1,0 +1,1 @@
+"""Which targets may be reached: rules, policy files, TLS inspection."""
