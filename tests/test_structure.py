@@ -66,6 +66,9 @@ TESTED_IN = {
     "stream/stdio.py": "stream/test_contract.py",
     "stream/pump.py": "stream/test_bulk.py",
     "stream/splice.py": "stream/test_bulk.py",
+    "client/auth/schemes.py": "client/auth/test_exchange.py",
+    "server/observe/record.py": "server/observe/test_recorder.py",  # what is entered
+    "stream/tls/errors.py": "stream/tls/test_failure.py",
     "stream/base.py": "stream/test_contract.py",
 }
 
@@ -135,6 +138,40 @@ def test_every_room_has_a_rule():
 @every_module
 def test_dependencies_point_one_way(path):
     assert rooms_imported(path) <= MAY_IMPORT[room(path)] | {room(path), "namedtuple"}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports inside functions and for type checkers count: they hide a circle and do not break it."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    imports = {name: {found for found in map(module_of(names), imported(parsed(path))) if found} for name, path in names.items()}
+    assert circles(imports) == []
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+def module_of(names):
+    """The module that an imported name is, or stands in; None for what is not the package's."""
+    return lambda name: name if name in names else name.rpartition(".")[0] if name.rpartition(".")[0] in names else None
+
+
+def circles(imports):
+    """The sets of modules of which each leads to every other, by names in order."""
+    reached = {name: reachable(name, imports) for name in imports}
+    found = {tuple(sorted(other for other in reached[name] if name in reached[other])) for name in imports if name in reached[name]}
+    return [list(circle) for circle in sorted(found)]
+
+
+def reachable(name, imports):
+    """What a module leads to, over any number of imports; itself only by way of another."""
+    found, left = set(), [other for other in imports[name] if other != name]
+    while left:
+        if (other := left.pop()) not in found:
+            found.add(other)
+            left.extend(imports[other])
+    return found
 
 
 def test_the_rule_is_able_to_fail(tmp_path):

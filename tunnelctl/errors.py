@@ -30,7 +30,7 @@ class TunnelctlError(Exception):
     """A failure that has one line for the user: `tunnelctl: <what>: <cause>`, then optionally `hint: …`.
 
     what:   what failed, naming proxy and target as far as they are known, in lower case without a full stop
-    cause:  why; text from a peer stands here as it came, and whoever prints it escapes it (see cli.console)
+    cause:  why; text from a peer stands here as it came, and whoever prints it escapes it (see cli.render.console)
     hint:   a next step for the user, or ""
     detail: fields for --json; values are str, int or None, never secrets
     hop: which proxy of the chain was being asked for a tunnel, counted from 0; None where none was

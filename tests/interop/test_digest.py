@@ -9,8 +9,9 @@ from tests.peers import guards
 from tests.peers.proxies import PASSWORD, USER, Proxy
 from tests.peers.scripted import ScriptedServer
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.auth.challenge import parse_challenges, strongest
+from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient, is_stale
+from tunnelctl.proto.auth.preference import strongest
 from tunnelctl.proto.headers import get_all
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established, Rejected
 

@@ -1,4 +1,4 @@
-"""NO_PROXY read by curl and by us alike, where both know a form; what we take besides stands in client/test_no_proxy.py."""
+"""NO_PROXY read by curl and by us alike, where both know a form; what we take besides stands in client/route/test_no_proxy.py."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""SOCKS as the client against microsocks, Dante and OpenSSH: the machine of proto.socks_client on a plain socket."""
+"""SOCKS as the client against microsocks, Dante and OpenSSH: the machine of proto.socks.client on a plain socket."""
 
 import socket
 from collections.abc import Callable

@@ -25,7 +25,7 @@ from tunnelctl.server.observe.access_log import LAST_SECONDS, STDOUT, AccessLog,
 from tunnelctl.server.observe.admin import Admin, Pages, parse_admin
 from tunnelctl.server.observe.metrics import Board, Metrics
 from tunnelctl.server.observe.open_records import Interim
-from tunnelctl.server.observe.record import Books
+from tunnelctl.server.observe.recorder import Books
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.file import describe_policy, load_policy
 from tunnelctl.server.policy.rules import Policy
@@ -282,7 +282,7 @@ def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callab
     options, looks = shared.options, list[Callable[[], None]]()
     metrics = books.metrics
     if metrics is not None:
-        looks.append(lambda: metrics.refresh(caps, books))
+        looks.append(lambda: metrics.refresh(caps, books.open.values(), books.lost))
     if books.log is not None and (options.log_interval or options.log_bytes):
         looks.append(Interim(books.log, books.open, options.log_interval, options.log_bytes).look)
     if options.workers > 1:

@@ -25,7 +25,8 @@ from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.access.limits import PREFIXES, Caps, owner_of_peer
 from tunnelctl.server.access.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
-from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, Account, Books
+from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, Account
+from tunnelctl.server.observe.recorder import Books
 from tunnelctl.server.policy.inspection import Cut, Inspected
 from tunnelctl.server.policy.rules import Decision, Demand, Policy
 from tunnelctl.server.reloadable import InForce

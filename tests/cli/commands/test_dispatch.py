@@ -34,7 +34,8 @@ def test_serve(fake):
 def test_forward(fake):
     """The logins are checked by what the users file says, and by nothing without one."""
     calls = []
-    fake("tunnelctl.client.forward.forwarder", "run_forward", lambda options, _, trace, *check: calls.append((options.users, check)) or 71)
+    run_forward = lambda options, _, trace, *check: calls.append((options.users, check)) or 71  # noqa: E731
+    fake("tunnelctl.client.forward.forwarder", "run_forward", run_forward)
     fake("tunnelctl.cli.commands.local_logins", "local_logins", lambda options, trace: f"check by {options.users}")
     for flags in ([], ["--users", "file"]):
         assert run_call(parse(["forward", "-D", "0", *flags])) == 71

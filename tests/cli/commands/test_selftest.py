@@ -203,7 +203,8 @@ async def _for_ever(client):
 def test_a_signal_ends_it_at_once(number):
     """While the proxy runs too, which would otherwise take the signal for its own."""
     code = (
-        "import sys; sys.path.insert(0, '.'); from tests.cli.commands import test_selftest as t; from tunnelctl.cli.main import main\n"
+        "import sys; sys.path.insert(0, '.'); from tests.cli.commands import test_selftest as t\n"
+        "from tunnelctl.cli.main import main\n"
         "t.selftest.CHECKS = (('x', 'x', t._for_ever),)\nmain(['selftest'])"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

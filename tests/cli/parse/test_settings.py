@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.client.harness import Recorder
 from tests.peers.program import run
 from tunnelctl.cli.parse.fast import parse_connect
-from tunnelctl.cli.parse.settings import ConnectLine, Settings, complete, connect_line, path_of
+from tunnelctl.cli.parse.settings import ConnectLine, complete, connect_line, path_of
 from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.cli.parse.values import Settings
 from tunnelctl.errors import SettingsError, UsageProblem
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.client.harness import CANARY
-from tunnelctl.cli.parse.settings import Settings, complete
+from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.settings_file import COMMANDS, KEYS, origins, parse, texts_of
 from tunnelctl.cli.parse.typer_app import parse as parse_line
-from tunnelctl.cli.parse.values import read_fields
+from tunnelctl.cli.parse.values import Settings, read_fields
 from tunnelctl.cli.spec.flags import CHOICE, FLAGS, Flag, flags_of
 from tunnelctl.errors import SettingsError
 

@@ -1,6 +1,6 @@
 """The start lines of serve in words; what a running proxy says is in tests/server/test_announcement.py."""
 
-from tests.cli.render.test_console import Screen
+from tests.cli.screen import Screen
 
 
 def test_the_start_lines_of_serve():

@@ -1,4 +1,4 @@
-"""What both ends of SOCKS share; the ends themselves are in test_socks_client.py and test_socks_server.py."""
+"""What both ends of SOCKS share; the ends themselves are in test_client.py and test_server.py."""
 
 import pytest
 

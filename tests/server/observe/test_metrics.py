@@ -7,7 +7,8 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import REASONS, Refusal
 from tunnelctl.server.access.limits import Caps, Most
 from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Board, Family, Metrics
-from tunnelctl.server.observe.record import DRAINED, SIDES, Account, Books
+from tunnelctl.server.observe.record import DRAINED, SIDES, Account
+from tunnelctl.server.observe.recorder import Books
 from tunnelctl.stream.relay import Outcome
 
 FAMILY = {family.name: family for family in FAMILIES}
@@ -99,7 +100,7 @@ def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
     one = account(moved=(10, 20))
     books.open["1"] = one
     for _ in range(3):
-        metrics.refresh(caps, books)
+        metrics.refresh(caps, books.open.values(), books.lost)
     assert counted(board, "bytes") == {("sent",): 10, ("received",): 20}
     one.moved = (11, 22)
     metrics.ended(one, DRAINED)
@@ -120,7 +121,7 @@ def test_gauges_and_lost_records() -> None:
     caps.take("a", "", "")
     caps.start_dial()
     for _ in range(2):
-        metrics.refresh(caps, books)
+        metrics.refresh(caps, books.open.values(), books.lost)
     gauges = [counted(board, name)[()] for name in ("sessions", "tunnels", "dials", "log_records_lost")]
     assert gauges == [1, 1, 1, 3]
 
@@ -131,7 +132,7 @@ def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() ->
     caps.enter()
     for metrics in (first, second):
         metrics.decided(account(), 200, "")
-        metrics.refresh(caps, Books(None, Recorder()))
+        metrics.refresh(caps, (), 0)
     assert counted(board, "decisions") == {("200", ""): 2}
     assert counted(board, "sessions") == {(): 2}
     again = Metrics(board.rows[0])

@@ -1,4 +1,4 @@
-"""Words for what OpenSSL reports; test_tls.py provokes the usual ones for real."""
+"""Words for what OpenSSL reports; test_stream.py provokes the usual ones for real."""
 
 import re
 import ssl
@@ -9,7 +9,8 @@ from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.errors import NotTLS, TLSFailed, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
-from tunnelctl.stream.tls.failure import _REASONS, _VERIFY, PlainHTTP, Untrusted, tls_error
+from tunnelctl.stream.tls.errors import PlainHTTP, Untrusted
+from tunnelctl.stream.tls.failure import _REASONS, _VERIFY, tls_error
 from tunnelctl.stream.tls.settings import TLSClient
 
 PEER = Address("p", 1)

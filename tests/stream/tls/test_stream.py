@@ -1,4 +1,4 @@
-"""What is particular to TLS; what it shares with every stream stands in test_contract.py and test_relay.py. C17."""
+"""What is particular to TLS; what it shares with every stream stands in ../test_contract.py and ../test_relay.py. C17."""
 
 import socket
 import ssl
@@ -26,7 +26,8 @@ from tunnelctl.proto.tls.pin import parse_pin, pin_of
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.dial import dial
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.stream.tls.failure import Shredded, Untrusted, cause_of, tls_error
+from tunnelctl.stream.tls.errors import Shredded, Untrusted
+from tunnelctl.stream.tls.failure import cause_of, tls_error
 from tunnelctl.stream.tls.settings import TLSClient, server_context
 from tunnelctl.stream.tls.stream import (
     FILL,

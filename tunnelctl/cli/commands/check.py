@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tunnelctl.cli.parse.settings import Settings
 from tunnelctl.cli.parse.settings_file import origins
-from tunnelctl.cli.parse.values import Pair
-from tunnelctl.cli.render.console import clean, escape, plain, show, size, write_stdout
+from tunnelctl.cli.parse.values import Pair, Settings
+from tunnelctl.cli.render.console import size, write_stdout
+from tunnelctl.cli.render.text import clean, escape, plain, show
 from tunnelctl.client.check.check import Report
 
 if TYPE_CHECKING:

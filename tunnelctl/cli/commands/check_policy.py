@@ -1,4 +1,4 @@
-"""`tunnelctl check-policy`: what `serve` would decide, and why; the decision itself is proto.policy's."""
+"""`tunnelctl check-policy`: what `serve` would decide, and why; the decision itself is server.policy.rules'."""
 
 import json
 from typing import NamedTuple

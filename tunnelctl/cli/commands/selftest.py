@@ -17,7 +17,8 @@ from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from tunnelctl import __version__
-from tunnelctl.cli.render.console import Console, clean, head_lines, plain, write_stdout
+from tunnelctl.cli.render.console import Console, head_lines, write_stdout
+from tunnelctl.cli.render.text import clean, plain
 from tunnelctl.client.route.route import Hop, Tunnel, Way
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.descriptor import Descriptor
@@ -28,7 +29,7 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established
 from tunnelctl.proto.refusal import ESTABLISHED
 from tunnelctl.server.access.limits import Caps, Most
-from tunnelctl.server.observe.record import Books
+from tunnelctl.server.observe.recorder import Books
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.reloadable import InForce
 from tunnelctl.server.serve import Server

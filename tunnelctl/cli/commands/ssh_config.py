@@ -10,7 +10,7 @@ import sys
 
 from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, read_fields
-from tunnelctl.cli.render.console import mask
+from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import FILE, Flag
 from tunnelctl.client.route.selection import Chain, choose_route
 from tunnelctl.errors import UsageProblem

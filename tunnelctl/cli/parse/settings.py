@@ -1,4 +1,4 @@
-"""The settings file: looked for here, at the price of one stat(2), and read in cli.settings_file, if there is one.
+"""The settings file: looked for here, at the price of one stat(2), and read in cli.parse.settings_file, if there is one.
 
 What it says becomes pairs of a flag and a text, as if it had been typed, so that nothing behind this knows of the file.
 """
@@ -8,41 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from tunnelctl.cli.parse.values import Pair, connect_options, read_fields
+from tunnelctl.cli.parse.values import Pair, Settings, connect_options
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.namedtuple import NamedTuple
-from tunnelctl.trace import Trace
 
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
 MAX_FILE = 1 << 20  # bytes
 
 # Who types one means TLS, and without --tls all would go in the clear. In a file they may stand for when there is.
 _ABOUT_TLS = ("tls-name", "tls-cacert", "tls-alpn")
-
-
-class Settings(NamedTuple):
-    """What a command line comes to together with the settings file."""
-
-    pairs: list[Pair]  # those that were typed, and those of the file that nothing overrules
-    path: str = ""  # of the file; "" if there is none
-    profile: str = ""
-    places: Mapping[str, str] = {}  # for each key of the file that counts: its table, its line
-    shared: bool = False  # it has a password, and others can read it
-
-    def fields(self) -> dict[str, object]:
-        """The fields of the options record."""
-        fields = read_fields(self.pairs)
-        if "proxy" in self.places:
-            fields["proxy_origin"] = self.places["proxy"]
-        return fields
-
-    def announce(self, trace: Trace) -> None:
-        """Tells that there was a file, and what is to be said about it."""
-        if self.path:
-            trace("settings", file=self.path, profile=self.profile)
-        if self.shared:
-            trace("warning", text=f"settings file {self.path}: it has a password, and others can read it; chmod 600 helps")
 
 
 class ConnectLine(NamedTuple):

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
 
-from tunnelctl.cli.parse.settings import Settings
-from tunnelctl.cli.parse.values import Pair, read_value
-from tunnelctl.cli.render.console import mask
+from tunnelctl.cli.parse.values import Pair, Settings, read_value
+from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FILE, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files.text import decode

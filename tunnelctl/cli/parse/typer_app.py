@@ -1,4 +1,4 @@
-"""The Typer application, generated from cli.flags: help, suggestions, and every command line the direct parser leaves alone.
+"""The Typer application, generated from cli.spec.flags: help, suggestions, and every command line the direct parser leaves alone.
 
 Typer only parses: a command's function notes what it was called with, and main runs it afterwards. So nothing that a command
 raises, an interrupt or a broken pipe included, passes through Typer's own handling.
@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tunnelctl.cli.parse.values import Pair, corkscrew_hint, is_digits
-from tunnelctl.cli.render.console import mask_word
 from tunnelctl.cli.render.help import command_help, program_help
 from tunnelctl.cli.render.help import version as version_text
+from tunnelctl.cli.render.text import mask_word
 from tunnelctl.cli.spec.commands import COMMANDS, Command
 from tunnelctl.cli.spec.flags import FLAGS, LEVEL, SWITCH, Flag, flags_of
 from tunnelctl.errors import UsageProblem
@@ -72,7 +72,7 @@ def build(note: Callable[[Call], None]) -> typer.Typer:
 
 
 class _Command(TyperCommand):
-    """Help from cli.usage: grouped, with examples first, 80 columns whatever the environment says."""
+    """Help from cli.render.help: grouped, with examples first, 80 columns whatever the environment says."""
 
     def get_help(self, ctx: Any) -> str:
         return command_help(self.name or "").rstrip("\n")
@@ -108,7 +108,7 @@ def parameter(flag: Flag) -> str:
 
 
 def kind(flag: Flag) -> Any:
-    """The annotation. Values stay text: cli.values reads them, for both parsers alike."""
+    """The annotation. Values stay text: cli.parse.values reads them, for both parsers alike."""
     if flag.kind == SWITCH:
         return bool
     if flag.kind == LEVEL:
@@ -141,7 +141,7 @@ def explain(error: typer.TyperException, argv: list[str]) -> UsageProblem:
     if flag is not None and hasattr(error, "possibilities"):
         return unknown_flag(mask_word(flag), command, list(error.possibilities or ()), argv)
     if flag is not None:
-        name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as cli.values calls it
+        name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as cli.parse.values calls it
         return UsageProblem(name, "takes no value" if "not take" in error.message else "the value is missing", see(command))
     if not command and argv:
         return unknown_command(argv)

@@ -3,12 +3,14 @@
 Each parser delivers pairs of a flag and the text after it. Everything here raises UsageProblem with a text that is ready to print.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tunnelctl.cli.spec.flags import CHOICE, CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import UsageProblem
+from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_port, unbracketed
+from tunnelctl.trace import Trace
 
 Pair = tuple[Flag, str]  # the text is "" for kinds without a value
 
@@ -116,3 +118,27 @@ def connect_options(pairs: Iterable[Pair], words: list[str]) -> ConnectOptions:
     """What `connect` was told. Words come first: a wrong target is the commonest mistake."""
     target = read_target(words)
     return ConnectOptions(target, **read_fields(pairs))  # type: ignore[arg-type]
+
+
+class Settings(NamedTuple):
+    """What a command line comes to together with the settings file."""
+
+    pairs: list[Pair]  # those that were typed, and those of the file that nothing overrules
+    path: str = ""  # of the file; "" if there is none
+    profile: str = ""
+    places: Mapping[str, str] = {}  # for each key of the file that counts: its table, its line
+    shared: bool = False  # it has a password, and others can read it
+
+    def fields(self) -> dict[str, object]:
+        """The fields of the options record."""
+        fields = read_fields(self.pairs)
+        if "proxy" in self.places:
+            fields["proxy_origin"] = self.places["proxy"]
+        return fields
+
+    def announce(self, trace: Trace) -> None:
+        """Tells that there was a file, and what is to be said about it."""
+        if self.path:
+            trace("settings", file=self.path, profile=self.profile)
+        if self.shared:
+            trace("warning", text=f"settings file {self.path}: it has a password, and others can read it; chmod 600 helps")

@@ -1,4 +1,4 @@
-"""The completion scripts for bash, zsh and fish, rendered from cli.flags and cli.commands. They are static: TAB runs no Python."""
+"""The completion scripts for bash, zsh and fish, rendered from cli.spec. They are static: TAB runs no Python."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The texts of --help, rendered from cli.flags at 80 columns, whatever the terminal or the environment says."""
+"""The texts of --help, rendered from cli.spec.flags at 80 columns, whatever the terminal or the environment says."""
 
 from textwrap import wrap
 

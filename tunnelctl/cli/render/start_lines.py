@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from shlex import quote
 
-from tunnelctl.cli.render.console import chain, show
+from tunnelctl.cli.render.text import chain, show
 
 ANYBODY = {"socket": "whoever may open the socket", "machine": "anybody on this machine", "network": "anybody who reaches it"}
 

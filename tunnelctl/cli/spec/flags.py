@@ -2,14 +2,14 @@
 
 From this list come the Typer application, the direct parser, the manual's OPTIONS, the three completion scripts and the tables
 of the README. `connect` reads it before it dials, so it imports next to nothing and computes nothing; the commands and their
-prose, which only help and the manual need, stand in cli.commands (0.2 ms).
+prose, which only help and the manual need, stand in cli.spec.commands (0.2 ms).
 """
 
 from __future__ import annotations
 
 from tunnelctl.namedtuple import NamedTuple
 
-# Kinds. They decide how a value is read (cli.values) and what a shell completes.
+# Kinds. They decide how a value is read (cli.parse.values) and what a shell completes.
 SWITCH = "switch"  # takes no value; stores `constant`
 LEVEL = "level"  # takes no value; counts
 SECONDS = "seconds"  # plain decimal, 0 is off

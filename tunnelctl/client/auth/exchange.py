@@ -9,6 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from tunnelctl.client.auth.schemes import (
+    ANY,
+    BASIC,
+    BEARER,
+    DIGEST,
+    NEGOTIATE,
+    NTLM,
+    SCHEMES,
+    Digest,
+    Fixed,
+    Scheme,
+    digest_client,
+)
 from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address
@@ -17,17 +30,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.client.auth.credentials import Secret
     from tunnelctl.proto.auth.challenge import Challenge
-    from tunnelctl.proto.auth.digest import DigestClient
 
     Find = Callable[[], Awaitable[Secret | None]]
-
-ANY, BASIC, DIGEST, BEARER, NTLM, NEGOTIATE = "any", "basic", "digest", "bearer", "ntlm", "negotiate"
-SCHEMES = (BASIC, DIGEST, BEARER, NTLM, NEGOTIATE)
 
 # Requests with credentials for one tunnel: three legs of NTLM, or a nonce that went stale and once more. A proxy that goes on
 # asking would otherwise keep us for as long as it likes.
 MOST_LEGS = 6
-CNONCE_BYTES = 16
 
 # Why there is no login, for NoLogin.
 MISSING, MISSING_USER, MISSING_LATER = "missing", "missing user", "missing later"
@@ -49,75 +57,6 @@ class NoLogin(NamedTuple):
     offered: str = ""
     scheme: str = ""
     problem: str = ""
-
-
-class Scheme:
-    """One way to log in, for one tunnel. `bound`: it logs in the connection, so its legs follow each other on one."""
-
-    name = ""
-    bound = False
-    begun_only = False  # nothing has been said yet that could be wrong
-
-    async def value(self, fresh: bool) -> str:
-        """The field value for the next request; `fresh`: the first on its connection. Raises AuthenticationFailed."""
-        raise NotImplementedError
-
-    async def goes_on(self, challenge: Challenge) -> bool:
-        """Whether there is more to say after a 407 to the last value; else that was a no."""
-        return False
-
-    def confirm(self, info: str) -> None:
-        """The proxy has accepted it, and says this about itself. Raises AuthenticationFailed if that is wrong."""
-
-
-class _Fixed(Scheme):
-    """Basic and Bearer: the same words each time."""
-
-    def __init__(self, name: str, words: str) -> None:
-        self.name, self._words = name, words
-
-    async def value(self, fresh: bool) -> str:
-        return self._words
-
-
-class _Digest(Scheme):
-    """Digest. The nonce serves for as many tunnels as the proxy lets it."""
-
-    name = DIGEST
-
-    def __init__(self, secret: Secret, client: DigestClient, target: Address) -> None:
-        self._secret, self._client, self._target = secret, client, target
-        self._sent = ""
-
-    def again(self, target: Address) -> _Digest:
-        """For another tunnel, with the same nonce."""
-        return _Digest(self._secret, self._client, target)
-
-    async def value(self, fresh: bool) -> str:
-        self._sent = self._client.authorize("CONNECT", str(self._target))
-        return self._sent
-
-    def confirm(self, info: str) -> None:
-        if info and not self._client.confirm(self._sent, info):
-            what = f"the login for {self._target}"
-            raise AuthenticationFailed(what, "the proxy took it and does not know the password itself", "somebody may sit between")
-
-    async def goes_on(self, challenge: Challenge) -> bool:
-        """A nonce that is too old, or was for the connection before, is no wrong password."""
-        from tunnelctl.proto.auth.digest import is_stale, rank
-
-        stale = is_stale(challenge) and rank(challenge) is not None
-        if stale:
-            self._client = _digest_client(challenge, self._secret)
-        return stale
-
-
-def _digest_client(challenge: Challenge, secret: Secret) -> DigestClient:
-    from os import urandom
-
-    from tunnelctl.proto.auth.digest import DigestClient
-
-    return DigestClient(challenge, secret.user or "", secret.password, urandom(CNONCE_BYTES).hex())
 
 
 class Login:
@@ -156,7 +95,7 @@ class Login:
 
     async def unasked(self, target: Address) -> Scheme | None:
         """What may be sent before the proxy has asked: what it has taken before, or what the user said it takes."""
-        if isinstance(self._known, _Digest):
+        if isinstance(self._known, Digest):
             return self._known.again(target)
         if self._known is not None or self._scheme in (ANY, DIGEST):
             return self._known
@@ -164,7 +103,7 @@ class Login:
 
     async def choose(self, challenges: tuple[Challenge, ...], target: Address, without: set[str]) -> Scheme | None:
         """The strongest of what the proxy offers and we can give. without: schemes that are of no use"""
-        from tunnelctl.proto.auth.challenge import strongest
+        from tunnelctl.proto.auth.preference import strongest
 
         self._problem = ""
         self._at_hand = self._given or await self._find() is not None  # netrc: nobody is asked for it
@@ -193,12 +132,12 @@ class Login:
         if name == BASIC:
             from tunnelctl.proto.auth.basic import encode_basic
 
-            return _Fixed(BASIC, encode_basic(secret.user or "", secret.password))
+            return Fixed(BASIC, encode_basic(secret.user or "", secret.password))
         if name == BEARER:
             from tunnelctl.proto.auth.bearer import encode_bearer
 
-            return _Fixed(BEARER, encode_bearer(secret.password))
-        return _Digest(secret, _digest_client(challenge, secret), target) if challenge is not None else None
+            return Fixed(BEARER, encode_bearer(secret.password))
+        return Digest(secret, digest_client(challenge, secret), target) if challenge is not None else None
 
     def remember(self, scheme: Scheme) -> None:
         """It has worked: the next tunnel need not be refused first."""
@@ -286,7 +225,7 @@ class Exchange:
         if self._legs > MOST_LEGS:
             return False
         if self._scheme is not None and self._sent:
-            from tunnelctl.proto.auth.challenge import strongest
+            from tunnelctl.proto.auth.preference import strongest
 
             same = strongest(challenges, (self._scheme.name,))
             if same is not None and await self._scheme.goes_on(same):

@@ -1,7 +1,7 @@
 """`check`: the way to a target as `connect` goes it, with the time of each phase, and further questions that tell why it fails.
 
-What is found goes to a report, as report(event, **facts); cli.check shows it. The questions cost a connection each, carry no login
-where they go another way than the user asked for, and are bounded by PROBE.
+What is found goes to a report, as report(event, **facts); cli.commands.check shows it. The questions cost a connection each, carry
+no login where they go another way than the user asked for, and are bounded by PROBE.
 """
 
 from collections.abc import Callable, Mapping

@@ -96,7 +96,7 @@ class Forwarder:
 
     def _serve(self, target: Address | None) -> Serve:
         def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
-            return LocalSession(self.sessions, accepted, host, client, target).run()
+            return LocalSession(self.sessions, accepted, host, client, target, _serve_http).run()
 
         return session
 
@@ -104,3 +104,9 @@ class Forwarder:
         if event == "drain":
             notify(f"STOPPING=1\nSTATUS=draining, {fields['tunnels']} open", os.environ)
         self._trace(event, **fields)
+
+
+async def _serve_http(session: LocalSession, first: bytes) -> None:
+    from tunnelctl.client.forward.http import PlainHTTP  # loads h11, which most do without
+
+    await PlainHTTP(session).run(first)

@@ -3,6 +3,8 @@
 It fails alone, and visibly: the program at the other end sees an error of its own protocol or a reset, never an empty answer.
 """
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -76,9 +78,21 @@ class Sessions(Crowd):
 class LocalSession:
     """One accepted connection. `target` is None at a dynamic port."""
 
-    def __init__(self, shared: Sessions, accepted: socket.SocketType, host: str, client: str, target: Address | None) -> None:
-        """host: the client's address; client: with its port, for people"""
+    def __init__(
+        self,
+        shared: Sessions,
+        accepted: socket.SocketType,
+        host: str,
+        client: str,
+        target: Address | None,
+        serve_http: Callable[[LocalSession, bytes], Awaitable[None]],
+    ) -> None:
+        """host: the client's address; client: with its port, for people
+
+        serve_http: serves plain http requests, of which these are the first bytes
+        """
         self._shared, self._host, self._client, self._target = shared, host, client, target
+        self._serve_http = serve_http
         self._dynamic = target is None
         self.stream = SocketStream(accepted)
         self.clean = False  # end it in good order, and not with a reset
@@ -129,9 +143,7 @@ class LocalSession:
         if request is None:
             return
         if request.protocol == PLAIN:
-            from tunnelctl.client.forward.http import PlainHTTP  # h11 is loaded by those who need it
-
-            await PlainHTTP(self).run(request.leftover)
+            await self._serve_http(self, request.leftover)
         else:
             assert request.target is not None
             protocol = request.protocol

@@ -1,21 +1,11 @@
-"""Proxy-Authenticate: what the proxy would accept, and the best of it that we can give (RFC 9110 section 11)."""
+"""Proxy-Authenticate: the schemes that a proxy accepts (RFC 9110 section 11)."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.headers import BLANKS, TOKEN, Field
-
-# Strongest first, by what a listener on the way to the proxy would learn:
-# negotiate  a Kerberos ticket that is of use to this proxy alone, and to nobody without its session key
-# digest     a hash to try passwords on, bound to this proxy's nonce and realm and to this target; MD5 is tried faster than the
-#            others, yet what has been found broken about it (collisions) is of no use here
-# ntlm       a hash to try passwords on as well, but of the domain password, and who sits on the way can have it made for
-#            another service that he names (relaying)
-# bearer     a token that can be used as it stands, until it expires
-# basic      the password
-STRONGEST_FIRST = ("negotiate", "digest", "ntlm", "bearer", "basic")
 
 _TOKEN68_ONLY = "/="  # characters of a token68 that are in no token; the others (-._~+) are
 
@@ -51,28 +41,6 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
             elif len(found) > in_this_value:  # a parameter belongs to a challenge of the same field
                 found[-1] = found[-1]._replace(params=found[-1].params + params)
     return tuple(found)
-
-
-def strongest(challenges: Iterable[Challenge], schemes: Container[str] = STRONGEST_FIRST) -> Challenge | None:
-    """The first of the strongest that can be answered with one of `schemes`, None if there is none.
-
-    A Digest challenge of an unknown kind cannot be; of those that can, the hash decides.
-    """
-    usable = [challenge for challenge in challenges if challenge.scheme in schemes and _rank(challenge)]
-    return min(usable, key=_rank, default=None)
-
-
-def _rank(challenge: Challenge) -> tuple[int, ...]:
-    """Place in STRONGEST_FIRST, then among the challenges of that scheme; () for what we cannot answer."""
-    if challenge.scheme not in STRONGEST_FIRST:
-        return ()
-    place = STRONGEST_FIRST.index(challenge.scheme)
-    if challenge.scheme != "digest":
-        return (place,)
-    from tunnelctl.proto.auth.digest import rank  # loads hashlib
-
-    within = rank(challenge)
-    return () if within is None else (place, within)
 
 
 def _read_item(item: str) -> tuple[str, tuple[Field, ...], str]:

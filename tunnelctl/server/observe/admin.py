@@ -18,7 +18,8 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import private_http
 from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.observe.metrics import Board, Metrics
-from tunnelctl.server.observe.record import Account, Books
+from tunnelctl.server.observe.record import Account
+from tunnelctl.server.observe.recorder import Books
 from tunnelctl.server.process.worker_ipc import Siblings
 from tunnelctl.stream.accept import Crowd
 from tunnelctl.stream.linger import linger
@@ -80,7 +81,7 @@ class Pages:
         return [lambda: self._siblings.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
 
     async def _show_metrics(self) -> tuple[int, bytes]:
-        self._metrics.refresh(self._caps, self._books)
+        self._metrics.refresh(self._caps, self._books.open.values(), self._books.lost)
         return 200, self._render(self._board)
 
     async def _show_health(self) -> tuple[int, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import product
 from time import monotonic
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tunnelctl.proto.refusal import REASONS
 from tunnelctl.server.access.limits import Caps
-from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, Account, Books
+from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, Account
 from tunnelctl.stream.relay import Outcome
 
 OTHER = "other"  # what has no place of its own is still counted
@@ -142,16 +142,18 @@ class Metrics:
         self._row[_end(outcome.ended_by, outcome.cause)] += 1
         self._move(account, self._counted.pop(account.id, (0, 0)))
 
-    def refresh(self, caps: Caps, books: Books) -> None:
-        """What is not counted as it happens: gauges, and the bytes of tunnels that are open."""
+    def refresh(self, caps: Caps, tunnels: Iterable[Account], lost: int) -> None:
+        """Updates what is not counted as it happens: gauges, and the bytes of open tunnels.
+
+        lost: records that the access log has dropped since this process began
+        """
         row = self._row
         row[_SESSIONS], row[_TUNNELS], row[_DIALS] = caps.sessions, caps.tunnels, caps.dials
-        for account in books.open.values():
+        for account in tunnels:
             self._move(account, self._counted.get(account.id, (0, 0)))
             self._counted[account.id] = account.moved[0], account.moved[1]
-        if books.log is not None:
-            row[_LOST] += books.log.dropped - self._lost
-            self._lost = books.log.dropped
+        row[_LOST] += lost - self._lost
+        self._lost = lost
 
     def _move(self, account: Account, counted: tuple[int, int]) -> None:
         self._row[_SENT] += account.moved[0] - counted[0]

@@ -1,4 +1,4 @@
-"""The numbers of server.metrics in the text format of Prometheus, rendered by prometheus-client."""
+"""The numbers of server.observe.metrics in the text format of Prometheus, rendered by prometheus-client."""
 
 from collections.abc import Iterator
 

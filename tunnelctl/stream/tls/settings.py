@@ -10,7 +10,7 @@ from functools import lru_cache
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.tls.pin import fits, pin_of
-from tunnelctl.stream.tls.failure import PinMismatch
+from tunnelctl.stream.tls.errors import PinMismatch
 
 
 class TLSClient(NamedTuple):

@@ -14,7 +14,8 @@ from errno import ECONNABORTED, ECONNRESET
 from tunnelctl.engine.kernel import checkpoint
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.stream.base import CHUNK, Stream
-from tunnelctl.stream.tls.failure import PlainHTTP, Renegotiation, Shredded, Untrusted, cause_of
+from tunnelctl.stream.tls.errors import PlainHTTP, Renegotiation, Shredded, Untrusted
+from tunnelctl.stream.tls.failure import cause_of
 from tunnelctl.stream.tls.settings import TLSClient, check_pin, client_context
 
 TYPE_CHECKING = False

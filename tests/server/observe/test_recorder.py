@@ -1,7 +1,8 @@
 """What is told of a connection, and to whom."""
 
 from tests.client.harness import Recorder
-from tunnelctl.server.observe.record import CUT, DRAINED, GONE, Account, Books
+from tunnelctl.server.observe.record import CUT, DRAINED, GONE, Account
+from tunnelctl.server.observe.recorder import Books
 from tunnelctl.server.policy.inspection import Seen
 
 

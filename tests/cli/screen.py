@@ -1,0 +1,25 @@
+"""A console whose output is kept."""
+
+import json
+
+from tunnelctl.cli.render.console import Console
+
+
+class Screen(Console):
+    """A console whose output is kept; its clock stands at 12 ms."""
+
+    def __init__(self, **options):
+        self.written = b""
+        times = iter([0.0])
+        super().__init__(**options, write=self.keep, clock=lambda: next(times, 0.012))
+
+    def keep(self, data: bytes) -> None:
+        self.written += data
+
+    @property
+    def lines(self) -> list[str]:
+        return self.written.decode().splitlines()
+
+    @property
+    def records(self) -> list[dict]:
+        return [json.loads(line) for line in self.lines]
