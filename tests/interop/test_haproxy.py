@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_manual_examples import BALANCER
+from tests.man.test_manual_examples import BALANCER
 from tests.peers.process import Daemon, answers, end, free_port, path_of, wait_until
 from tests.peers.program import MODULE, environment
 from tests.peers.scripted import ScriptedServer, echo

@@ -8,8 +8,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tunnelctl.cli.man import BOTH_EVENTS, EVENTS, LOG_KEYS
-from tunnelctl.cli.reference import ROOT, SCHEMA
+from man.source.generate import ROOT, SCHEMA
+from man.source.man import BOTH_EVENTS, EVENTS, LOG_KEYS
 from tunnelctl.cli.render.console import Console
 
 _EVENT = b'{"event": '

@@ -9,8 +9,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from man.source.generate import COMPLETIONS, ROOT
 from tests.peers.process import path_of
-from tunnelctl.cli.reference import COMPLETIONS, ROOT
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 
 SECONDS = 20

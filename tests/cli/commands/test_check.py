@@ -8,11 +8,11 @@ import subprocess
 import pexpect
 import pytest
 
+from man.source.man import CHECK_EVENTS
 from tests.peers.events import check_events
 from tests.peers.program import MODULE, environment, run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.commands.check import BAR, LINES, JSONReport, PlainReport, bar, buckets, milliseconds, report_for, series
-from tunnelctl.cli.man import CHECK_EVENTS
 from tunnelctl.errors import UsageProblem
 
 HOSTILE = "red \x1b[31m\u202e"

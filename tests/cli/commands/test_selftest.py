@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from man.source.man import SELFTEST_EVENTS
 from tests.peers.events import check_events
 from tests.peers.program import environment, run
 from tunnelctl.cli.commands import selftest
-from tunnelctl.cli.man import SELFTEST_EVENTS
 from tunnelctl.cli.render.console import Console
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import ListenError

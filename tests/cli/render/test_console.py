@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from man.source.man import BOTH_EVENTS, CONNECT_EVENTS, FORWARD_EVENTS, SERVE_EVENTS
 from tests.cli.screen import Screen
 from tests.peers.events import check_events
-from tunnelctl.cli.man import BOTH_EVENTS, CONNECT_EVENTS, FORWARD_EVENTS, SERVE_EVENTS
 from tunnelctl.cli.render import console as module
 from tunnelctl.cli.render.console import NOTICES, STAGES, head_lines, write_stderr, write_stdout
 from tunnelctl.errors import Refused, TunnelBroken, UsageProblem

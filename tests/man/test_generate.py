@@ -4,13 +4,13 @@ import tomllib
 
 import pytest
 
-from tunnelctl.cli.man import pages
-from tunnelctl.cli.reference import COMPLETIONS, ROOT, SCHEMA, files, fill, main, others, table
+from man.source.generate import COMPLETIONS, ROOT, SCHEMA, files, fill, main, others, table
+from man.source.man import pages
 from tunnelctl.cli.render.completion import SCRIPTS
 
 
 def test_what_is_committed_is_what_is_generated(capsys):
-    assert main(["--check"]) == 0, f"run `python -m tunnelctl.cli.reference --write`:\n{capsys.readouterr().out}"
+    assert main(["--check"]) == 0, f"run `python -m man.source.generate --write`:\n{capsys.readouterr().out}"
 
 
 def test_all_files_are_checked():
@@ -25,9 +25,9 @@ def test_no_page_without_a_template():
 def test_the_wheel_carries_them():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
     assert {path for path, target in data.items() if target.startswith("share/")} >= set(COMPLETIONS.values())
-    assert {path: target for path, target in data.items() if path.startswith("man/")} == {
-        f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in pages()
-    }
+    wanted = {f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in pages()}
+    wanted[SCHEMA] = "share/tunnelctl/events.schema.json"
+    assert {path: target for path, target in data.items() if path.startswith("man/")} == wanted
 
 
 def test_write_then_check_then_a_change(tmp_path, capsys):

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.events import check_record
-from tests.peers.process import path_of
-from tunnelctl.cli.man import (
+from man.source.man import (
     BOTH_EVENTS,
     CONNECT_EVENTS,
     EVENTS,
@@ -24,7 +22,9 @@ from tunnelctl.cli.man import (
     prose,
     roff,
 )
-from tunnelctl.cli.messages import collected
+from man.source.messages import collected
+from tests.peers.events import check_record
+from tests.peers.process import path_of
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES
 from tunnelctl.cli.spec.flags import flags_of

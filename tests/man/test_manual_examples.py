@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from man.source.man import pages
 from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
-from tunnelctl.cli.man import pages
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.typer_app import parse

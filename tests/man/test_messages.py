@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from man.source.messages import CLASSES, PASSED_OVER, Message, Module, collected
 from tests.peers.program import run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
-from tunnelctl.cli.messages import CLASSES, PASSED_OVER, Message, Module, collected
 from tunnelctl.client.auth.password_command import FLAG
 from tunnelctl.errors import SettingsError, UsageProblem
 

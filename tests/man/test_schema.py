@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from jsonschema import ValidationError
 
+from man.source.man import BOTH_EVENTS, EVENTS
+from man.source.schema import SOMETIMES, TYPES, schema
 from tests.peers import program
 from tests.peers.events import check_event, check_events, check_record
 from tests.peers.program import RUN_SECONDS, SOON, Serve, run, started
-from tunnelctl.cli.man import BOTH_EVENTS, EVENTS
-from tunnelctl.cli.schema import SOMETIMES, TYPES, schema
 
 SCHEMA = json.loads(schema())
 RULES = {rule["if"]["properties"]["event"]["const"]: rule["then"] for rule in SCHEMA["allOf"]}

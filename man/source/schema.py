@@ -6,7 +6,7 @@ an older release keeps working.
 
 import json
 
-from tunnelctl.cli.man import BOTH_EVENTS, EVENTS, Event
+from man.source.man import BOTH_EVENTS, EVENTS, Event
 
 Schema = dict[str, object]
 

@@ -1,4 +1,4 @@
-"""`python -m tunnelctl.cli.reference`: keeps the committed manual, completions and README tables equal to their source.
+"""`python -m man.source.generate`: keeps the committed manual, completions and README tables equal to their source.
 
 --write        write them into the checkout
 --check        print what differs and end with status 1 if anything does
@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable
 from difflib import unified_diff
 from pathlib import Path
 
-from tunnelctl.cli.man import pages
+from man.source.man import pages
+from man.source.schema import schema
 from tunnelctl.cli.render.completion import SCRIPTS
 from tunnelctl.cli.render.help import left, right
-from tunnelctl.cli.schema import schema
 from tunnelctl.cli.spec.commands import OTHERS
 from tunnelctl.cli.spec.flags import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETIONS = {"bash": "completions/bash/tunnelctl", "zsh": "completions/zsh/_tunnelctl", "fish": "completions/fish/tunnelctl.fish"}
-SCHEMA = "tunnelctl/cli/events.schema.json"
+SCHEMA = "man/events.schema.json"
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:

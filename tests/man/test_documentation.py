@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from man.source.man import pages
 from tests.peers.program import run
-from tunnelctl.cli.man import pages
 from tunnelctl.cli.parse.typer_app import build
 from tunnelctl.cli.spec.commands import COMMANDS, VARIABLES
 from tunnelctl.cli.spec.flags import FLAGS
@@ -112,6 +112,6 @@ def test_statuses():
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_written_in_one_hand(name):
     """No line of a template is longer than people read, and none has lost its full stop before a heading."""
-    template = (ROOT / "tunnelctl/cli/pages" / f"{name}.in").read_text("utf-8")
+    template = (ROOT / "man/source" / f"{name}.in").read_text("utf-8")
     assert max(map(len, template.splitlines())) <= 160
     assert "  " not in re.sub(r"^(\.nf\n.*?^\.fi|\.\\.*)$", "", template, flags=re.M | re.S).replace("\\ ", "")
