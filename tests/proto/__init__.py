@@ -1,1 +1,1 @@
-"""The sans-IO layer, a file a module. The rule and class numbers (C6, S7, V4) are those of the conformance checklist."""
+"""The sans-IO layer, a file a module. The numbers (C6, S7, V4) are those of CONFORMANCE.md and THREATS.md."""
