@@ -121,3 +121,20 @@ def nothing_left() -> Iterator[None]:
     leaked = _stay_open(sockets)
     if running or leaked:
         pytest.fail(f"left behind: {len(leaked)} sockets, processes {running}", pytrace=False)
+
+
+@pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords at a thousandth of the cost: what is tested is not scrypt."""
+    from tunnelctl.server.access import users
+
+    monkeypatch.setattr(users, "COST_N", 4)
+    monkeypatch.setattr(users, "COST_P", 1)
+
+
+@pytest.fixture
+def loopback_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name leads to loopback, where a test allows it by that name or by the address."""
+    from tests.server.harness import Names
+
+    Names(monkeypatch, www_example_com=[["127.0.0.1"]], bad_example_org=[["127.0.0.1"]])

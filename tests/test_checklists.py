@@ -32,9 +32,7 @@ def numbers(text: str) -> set[str]:
     """C1-C11 is eleven of them. V8 the JavaScript engine is none."""
     text = re.sub(r"V8's|without V8", "", text)
     return {
-        f"{letter}{number}"
-        for letter, first, last in RANGE.findall(text)
-        for number in range(int(first), int(last or first) + 1)
+        f"{letter}{number}" for letter, first, last in RANGE.findall(text) for number in range(int(first), int(last or first) + 1)
     }
 
 

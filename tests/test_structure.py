@@ -222,6 +222,12 @@ def test_no_exception_outlives_its_module():
     assert all((PACKAGE / name).exists() for name in TESTED_IN)
 
 
+def test_no_test_module_imports_another():
+    """What two of them need is a helper beside them, or a fixture in conftest.py."""
+    found = [(path, name) for path in ROOT.glob("tests/**/*.py") for name in imported(parsed(path)) if ".test_" in name]
+    assert found == []
+
+
 @every_file
 def test_sizes(path):
     source = path.read_text("utf-8")

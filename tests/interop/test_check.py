@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.check.test_check import all_of, check, greet, only
-from tests.client.check.test_interception import tls_server
+from tests.client.check.findings import all_of, check, greet, only, tls_server
 from tests.peers import certificates, proxies, tls_proxies
 from tests.peers.process import Daemon, path_of
 from tests.peers.program import Serve, connect

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.man.test_manual_examples import BALANCER
+from tests.man.examples import EXAMPLES
 from tests.peers.process import Daemon, answers, end, free_port, path_of, wait_until
 from tests.peers.program import MODULE, environment
 from tests.peers.scripted import ScriptedServer, echo
@@ -58,7 +58,7 @@ class Member:
 
 def settings(port: int, members: list[Member]) -> str:
     """Those of the manual; only the addresses are ours."""
-    text = BALANCER.replace("192.0.2.10:3128", f"127.0.0.1:{port}")
+    text = EXAMPLES["serve"][-1].replace("192.0.2.10:3128", f"127.0.0.1:{port}")
     for number, member in enumerate(members, 11):
         text = text.replace(f"192.0.2.{number}:3128", f"127.0.0.1:{member.port}")
     assert "192.0.2." not in text

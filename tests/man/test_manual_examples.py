@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from man.source.man import pages
+from tests.man.examples import EXAMPLES
 from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
@@ -32,14 +32,6 @@ WANTS_LOGIN = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nCon
 needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
 
 
-def blocks(page: str) -> list[str]:
-    """The literal blocks of a page's section EXAMPLES, as a reader would copy them."""
-    section = page.partition("\n.SH EXAMPLES\n")[2].partition("\n.SH ")[0]
-    found = re.findall(r"^\.nf\n(.*?)^\.fi$", section, re.M | re.S)
-    return [text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\") for text in found]
-
-
-EXAMPLES = {name.rpartition(".")[0].removeprefix("tunnelctl-"): blocks(page) for name, page in pages().items()}
 SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, STRANGERS, SOCKET, SERVICE = EXAMPLES["forward"]

@@ -7,6 +7,14 @@ from pathlib import Path
 
 SECONDS = 15.0
 
+# A program that starts tunnelctl with a descriptor as a socket unit hands it over (sd_listen_fds(3)).
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="db")
+os.execv(sys.executable, [sys.executable, "-m", "tunnelctl", *sys.argv[2:]])
+"""
+
 
 class Manager:
     """Its socket lies in a directory of the test."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.manager import ACTIVATE
 from tests.peers.process import end, wait_until
 from tests.peers.program import environment
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Names, Proxy, connect_request
-from tests.stream.test_service_manager import ACTIVATE
 
 EVERYTHING = ("127.0.0.0/8:*", "0.0.0.0:*", "[::1]:*", "[::]:*", "localhost:*", "self.test:*", "[::ffff:127.0.0.1]:*")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Proxy, cheap_hashes, users_file  # noqa: F401
+from tests.server.harness import Proxy, users_file
 from tunnelctl.errors import UsageProblem
 from tunnelctl.server.options import ServeOptions
 

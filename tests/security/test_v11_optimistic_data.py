@@ -4,7 +4,7 @@ import pytest
 
 from tests.client.harness import connect
 from tests.peers.scripted import Conversation, ScriptedServer, echo
-from tests.server.harness import Proxy, Trap, basic, cheap_hashes, connect_request, users_file  # noqa: F401
+from tests.server.harness import Proxy, Trap, basic, connect_request, users_file
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import Refused
 from tunnelctl.proto.address import Address

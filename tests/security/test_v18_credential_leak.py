@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.scripted import Conversation, ScriptedServer
-from tests.server.harness import Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
+from tests.server.harness import Proxy, basic, connect_request, users_file
 from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.proto.http1.connect_server import ConnectServer, Request
 

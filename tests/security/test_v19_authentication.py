@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
+from tests.server.harness import Proxy, basic, connect_request, users_file
 
 FIELD = "Proxy-Authorization: "
 
@@ -20,7 +20,7 @@ RIGHT = token("alice:se:cret")
 
 
 @pytest.fixture
-def proxy(tmp_path: Path, cheap_hashes: None) -> Iterator[Proxy]:  # noqa: F811
+def proxy(tmp_path: Path, cheap_hashes: None) -> Iterator[Proxy]:
     with Proxy(users=users_file(tmp_path, alice="se:cret", bob="ключ")) as running:
         yield running
 

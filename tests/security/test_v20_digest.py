@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import Answer, Proxy, basic, cheap_hashes, connect_request, digest_users_file  # noqa: F401
+from tests.server.harness import Answer, Proxy, basic, connect_request, digest_users_file
 from tunnelctl.proto.auth.challenge import Challenge, parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server.access import throttle

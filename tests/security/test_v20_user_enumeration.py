@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
+from tests.server.harness import Proxy, basic, users_file
 from tunnelctl.server.access import throttle, users
 
 TARGET = "10.0.0.1:1"

@@ -16,7 +16,6 @@ from tests.server.harness import (
     Client,
     Proxy,
     basic,
-    cheap_hashes,  # noqa: F401  (a fixture)
     connect_request,
     digest_users_file,
     users_file,

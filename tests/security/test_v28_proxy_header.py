@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.access.test_proxy_header import LOCAL, V2
+from tests.server.access.proxy_headers import LOCAL, V2
 from tests.server.harness import Proxy, Trap, connect_request
 from tunnelctl.proto.proxy_protocol import SIGNATURE
 

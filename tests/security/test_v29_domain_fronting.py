@@ -20,17 +20,18 @@ from tests.proto.client_hellos import (
     server_name,
 )
 from tests.server.harness import Client
-from tests.server.inspecting import (  # names: an automatic fixture
+from tests.server.inspecting import (
     NAME,
     Retrying,
     client_tls,
     end_of,
     is_cut,
-    names,  # noqa: F401
     proxy_with,
     silent,
 )
 from tunnelctl.proto.tls.client_hello import MALFORMED, NO_TLS
+
+pytestmark = pytest.mark.usefixtures("loopback_names")
 
 SAME = [named(NAME), named("WWW.EXAMPLE.COM."), CHROMIUM, named(NAME, size=3)]
 

@@ -13,14 +13,13 @@ from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
     LOOPBACK,
     SECONDS,
+    Leading,
     Names,
     Proxy,
     basic,
-    cheap_hashes,  # noqa: F401  (a fixture)
     connect_request,
     users_file,
 )
-from tests.server.test_upstream import Leading
 from tunnelctl.engine import outside
 from tunnelctl.engine.resolver import LOOKUPS_OF_ONE, MAX_LOOKUPS
 

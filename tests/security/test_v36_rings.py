@@ -13,8 +13,7 @@ import pytest
 from tests.peers.process import free_port, wait_until
 from tests.peers.program import Forward, Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
-from tests.server.harness import SECONDS, Answer, Client, connect_request
-from tests.server.test_upstream import Leading
+from tests.server.harness import SECONDS, Answer, Client, Leading, connect_request
 from tunnelctl.client.loop_detector import SUSPICIOUS
 
 TARGET = "pub.example:443"

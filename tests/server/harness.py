@@ -411,15 +411,6 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return noted
 
 
-@pytest.fixture
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords at a thousandth of the cost: what is tested is not scrypt."""
-    from tunnelctl.server.access import users
-
-    monkeypatch.setattr(users, "COST_N", 4)
-    monkeypatch.setattr(users, "COST_P", 1)
-
-
 def users_file(directory: Path, **users: str) -> str:
     from tunnelctl.server.access.users import hash_password
 
@@ -434,3 +425,15 @@ def digest_users_file(directory: Path, **users: str) -> str:
     path = directory / "users"
     path.write_text("".join(digest_line(user, "tunnelctl", password) + "\n" for user, password in users.items()))
     return str(path)
+
+
+class Leading(Proxy):
+    """A proxy that leads on through another one."""
+
+    def __init__(self, *proxy: str, **options: object) -> None:
+        super().__init__("*:1-65535", "127.0.0.0/8:*", proxy=proxy, **options)
+
+    def _serve(self) -> int:
+        from tunnelctl.cli.commands.upstream import upstream
+
+        return serve.run_server(self._options, self, {}, upstream(self._options, self))

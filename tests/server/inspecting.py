@@ -8,7 +8,7 @@ import pytest
 
 from tests.peers.process import wait_until
 from tests.peers.scripted import Conversation
-from tests.server.harness import SECONDS, Client, Names, Proxy
+from tests.server.harness import SECONDS, Client, Proxy
 
 NAME = "www.example.com"
 RULES = {
@@ -24,12 +24,6 @@ def rules(directory: Path, kind: str) -> str:
     path = directory / "policy.toml"
     path.write_text(RULES[kind])
     return str(path)
-
-
-@pytest.fixture(autouse=True)
-def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every name leads to loopback, where a test allows it by that name or by the address."""
-    Names(monkeypatch, www_example_com=[["127.0.0.1"]], bad_example_org=[["127.0.0.1"]])
 
 
 def proxy_with(directory: Path, kind: str) -> Proxy:

@@ -9,7 +9,7 @@ import pytest
 from tests.peers import certificates
 from tests.peers.process import path_of, wait_until
 from tests.peers.program import RUN_SECONDS, Serve, environment, started
-from tests.server.harness import SECONDS, Client, Proxy, cheap_hashes, users_file  # noqa: F401
+from tests.server.harness import SECONDS, Client, users_file
 from tunnelctl.server.announcement import Announcement, announcing
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, parse_client, parse_rule
@@ -46,7 +46,7 @@ def test_it_fits_into_80_columns() -> None:
     )
 
 
-def test_all_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_hashes: None) -> None:  # noqa: F811
+def test_all_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_hashes: None) -> None:
     monkeypatch.chdir(tmp_path)
     files = certificates.make(tmp_path)
     users_file(tmp_path, alice="x", bob="y")

@@ -12,17 +12,16 @@ import pytest
 from tests.peers import certificates
 from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import (  # noqa: F401
+from tests.server.harness import (
     SECONDS,
     Client,
     Proxy,
     basic,
-    cheap_hashes,
     connect_request,
     digest_users_file,
     users_file,
 )
-from tests.server.process.test_workers import Workers, workers
+from tests.server.process.running import Workers, workers
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient, is_stale
@@ -138,7 +137,7 @@ def test_users_come_and_go_and_change_their_passwords(tmp_path: Path) -> None:
             assert status(proxy, basic(user, password)) == LOGIN_WANTED
 
 
-def test_who_has_not_changed_costs_no_new_hash(tmp_path: Path, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_who_has_not_changed_costs_no_new_hash(tmp_path: Path, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a file that is read again would make all who are logged in wait for each other."""
     from tunnelctl.server.access import users
 
@@ -298,7 +297,7 @@ def statuses(serve: Workers, login: str) -> set[int]:
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_sighup_puts_new_users_in_force_in_every_process(count: str, tmp_path: Path, cheap_hashes: None) -> None:  # noqa: F811
+def test_sighup_puts_new_users_in_force_in_every_process(count: str, tmp_path: Path, cheap_hashes: None) -> None:
     path = users_file(tmp_path, alice="x")
     with workers("--workers", count, "--users", path) as serve:
         pids = serve.pids()
@@ -317,7 +316,7 @@ def test_sighup_puts_new_users_in_force_in_every_process(count: str, tmp_path: P
         assert "warning" not in serve.rest(), "one warning, not one of each process"
 
 
-def test_a_worker_that_takes_the_place_of_another_has_what_was_read_last(tmp_path: Path, cheap_hashes: None) -> None:  # noqa: F811
+def test_a_worker_that_takes_the_place_of_another_has_what_was_read_last(tmp_path: Path, cheap_hashes: None) -> None:
     path = users_file(tmp_path, alice="x")
     with workers("--users", path) as serve:
         users_file(tmp_path, bob="y")

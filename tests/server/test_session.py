@@ -19,7 +19,6 @@ from tests.server.harness import (
     admitted,
     basic,
     blackhole,
-    cheap_hashes,  # noqa: F401  (a fixture)
     connect_request,
     dialled,
     users_file,
@@ -473,7 +472,7 @@ def test_a_session_that_fails_gives_its_slot_back(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def locked(tmp_path: Path, cheap_hashes: None) -> dict[str, str]:  # noqa: F811
+def locked(tmp_path: Path, cheap_hashes: None) -> dict[str, str]:
     return {"users": users_file(tmp_path, alice="se:cret", bob="ключ")}
 
 

@@ -18,7 +18,7 @@ from tests.peers import certificates
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import Conversation, ScriptedServer, echo
-from tests.server.harness import SECONDS, Client, Proxy, cheap_hashes, connect_request, parse, users_file  # noqa: F401
+from tests.server.harness import SECONDS, Client, Proxy, connect_request, parse, users_file
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.server.tls import describe_certificate, name_of
 

@@ -12,25 +12,14 @@ from tests.client.harness import Recorder
 from tests.peers.process import free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
-from tests.server.harness import Proxy, basic, cheap_hashes, users_file  # noqa: F401
+from tests.server.harness import Leading, basic, users_file
 from tunnelctl.cli.commands.upstream import upstream
 from tunnelctl.client.upstream import tls_probe as wrong_scheme
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
-from tunnelctl.server import serve
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.upstream import upstream_refusal
 
 NAME = "inner.test:443"
-
-
-class Leading(Proxy):
-    """A proxy that leads on through another one."""
-
-    def __init__(self, *proxy: str, **options: object) -> None:
-        super().__init__("*:1-65535", "127.0.0.0/8:*", proxy=proxy, **options)
-
-    def _serve(self) -> int:
-        return serve.run_server(self._options, self, {}, upstream(self._options, self))
 
 
 @contextmanager

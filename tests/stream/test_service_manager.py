@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.manager import Manager
+from tests.peers.manager import ACTIVATE, Manager
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Client
 from tunnelctl.errors import ListenError
@@ -91,14 +91,6 @@ def test_the_manager_is_told(tmp_path: Path, abstract: bool) -> None:
 @pytest.mark.parametrize("path", ["", "relative", "/nowhere/at/all"])
 def test_a_manager_that_is_not_there_is_no_failure(path: str) -> None:
     notify("READY=1", {"NOTIFY_SOCKET": path})
-
-
-ACTIVATE = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3, inheritable=True)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="db")
-os.execv(sys.executable, [sys.executable, "-m", "tunnelctl", *sys.argv[2:]])
-"""
 
 
 def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:

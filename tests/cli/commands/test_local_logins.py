@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import Recorder
-from tests.server.harness import cheap_hashes, digest_users_file, users_file  # noqa: F401
+from tests.server.harness import digest_users_file, users_file
 from tunnelctl.cli.commands.local_logins import local_logins
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.engine.kernel import run

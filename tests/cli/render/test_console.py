@@ -1,6 +1,5 @@
 """What a person reads: the shape of errors, escaping, verbosity, JSON, and a stderr that is not there."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

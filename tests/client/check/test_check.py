@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.check.findings import TARGET, Found, all_of, check, greet, only
 from tests.peers import certificates
 from tests.peers.program import Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
@@ -22,26 +23,6 @@ from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
 from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address
-
-TARGET = ("target.test", "22")
-
-Found = list[dict[str, Any]]
-
-
-def check(*words: str, target: tuple[str, ...] = TARGET, **env: str) -> tuple[int, Found]:
-    """The exit status and what was found."""
-    done = run("check", "--json", *words, *target, env=env)
-    assert done.stderr == b"", done.stderr
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def only(event: str, found: Found) -> dict[str, Any]:
-    (record,) = [record for record in found if record["event"] == event]
-    return record
-
-
-def all_of(event: str, key: str, found: Found) -> list[Any]:
-    return [record[key] for record in found if record["event"] == event]
 
 
 def broken(*answers: tuple[bytes, bytes]) -> ScriptedServer:
@@ -550,11 +531,6 @@ def test_an_answer_that_is_no_is_no_further_phase():
 
 
 # --- a way that works
-
-
-def greet(peer: Conversation) -> None:
-    peer.send(b"220 this target speaks first\r\n")
-    peer.wait_gone()
 
 
 def test_each_phase_and_what_the_target_says() -> None:

@@ -6,29 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.check.test_check import all_of, check, only
+from tests.client.check.findings import all_of, check, only, tls_server
 from tests.peers import certificates
 from tests.peers.program import Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client.check.check import NOWHERE
 from tunnelctl.proto.tls.certificate import decode, fingerprint
 from tunnelctl.proto.tls.pin import pin_of
-
-
-def tls_server(certificate: tuple[Path, Path]) -> ScriptedServer:
-    """A target that speaks TLS, and answers one request."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-
-    def script(peer: Conversation) -> None:
-        # A handshake that the client ends is what most of these are about.
-        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
-            peer.sock = secure
-            if secure.recv(4096):
-                secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
-                secure.unwrap()
-
-    return ScriptedServer(script)
 
 
 def interceptor(certificate: tuple[Path, Path]) -> ScriptedServer:

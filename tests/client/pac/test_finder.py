@@ -366,7 +366,12 @@ def test_a_script_that_takes_too_much_memory(tmp_path: Path, expression: str) ->
     (tmp_path / "proxy.pac").write_text(returning(expression))
     code = f"""
 import resource, time
-from tests.client.pac.test_finder import Pac, Recorder, SettingsError, TARGET, run
+from tests.client.harness import Recorder
+from tunnelctl.client.pac.finder import Pac
+from tunnelctl.engine.kernel import run
+from tunnelctl.errors import SettingsError
+from tunnelctl.proto.address import Address
+TARGET = Address("host.test", 443)
 async def main():
     await Pac({str(tmp_path / "proxy.pac")!r}, Recorder()).find(TARGET)
 begun = time.monotonic()

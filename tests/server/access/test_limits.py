@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.server.process.test_shared_counters import held
+from tests.server.process.sharing import held
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.server.access.limits import Caps, Most, SharedCaps, owner_of, owner_of_peer, parse_prefixes

@@ -1,22 +1,18 @@
 """Behind a load balancer: whom it may speak for, and what becomes of those who only claim to."""
 
 import socket
-import struct
 
 import pytest
 
 from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
+from tests.server.access.proxy_headers import LOCAL, V1, V2
 from tests.server.harness import SECONDS, Answer, Client, Proxy, Trap, accepted, connect_request, parse
 from tunnelctl.errors import UsageProblem
-from tunnelctl.proto.proxy_protocol import SIGNATURE
 from tunnelctl.server.access.proxy_header import parse_trusted
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
 BALANCER = ("127.0.0.1",)
-V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
-V2 = SIGNATURE + b"\x21\x11" + struct.pack("!H", 12) + bytes([192, 0, 2, 7, 198, 51, 100, 1]) + struct.pack("!HH", 4711, 443)
-LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 HEADERS = {"v1": V1, "v2": V2, "v2 with a TLV": V2[:14] + b"\x00\x0f" + V2[16:] + b"\x04\x00\x00"}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.server.process.test_shared_counters import in_a_child
+from tests.server.process.sharing import in_a_child
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.server.access import throttle as under_test
 from tunnelctl.server.access.throttle import (

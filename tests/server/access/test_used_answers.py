@@ -1,6 +1,6 @@
 """Answers to Digest challenges are good once: over processes, over time, and with a bound on memory."""
 
-from tests.server.process.test_shared_counters import in_a_child
+from tests.server.process.sharing import in_a_child
 from tunnelctl.server.access.used_answers import LIFE, UsedAnswers
 
 NOW = 10 * LIFE

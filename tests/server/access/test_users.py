@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import SECONDS, basic, cheap_hashes  # noqa: F401  (a fixture)
+from tests.server.harness import SECONDS
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.errors import SettingsError

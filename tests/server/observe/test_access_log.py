@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.client.harness import Recorder
 from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import SECONDS, Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
+from tests.server.harness import SECONDS, Proxy, basic, connect_request, users_file
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, checkpoint, run, sleep
 from tunnelctl.errors import SettingsError
 from tunnelctl.server.observe import access_log

@@ -9,8 +9,8 @@ import pytest
 from tests.peers.process import wait_until
 from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
-from tests.server.harness import SECONDS, Client, Proxy, basic, cheap_hashes, connect_request, users_file  # noqa: F401
-from tests.server.process.test_workers import workers
+from tests.server.harness import SECONDS, Client, Proxy, basic, connect_request, users_file
+from tests.server.process.running import workers
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files.toml import BACKSLASH_HINT
 from tunnelctl.server.policy import file as under_test

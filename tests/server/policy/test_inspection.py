@@ -36,13 +36,15 @@ from tests.proto.client_hellos import (
     server_hello,
 )
 from tests.server.harness import SECONDS, Client, Proxy, connect_request
-from tests.server.inspecting import NAME, end_of, is_cut, names, proxy_with, rules, silent  # noqa: F401  (an automatic fixture)
+from tests.server.inspecting import NAME, end_of, is_cut, proxy_with, rules, silent
 from tunnelctl.engine.kernel import Nursery, checkpoint
 from tunnelctl.proto.tls.client_hello import ENDED, MALFORMED, MAX_HELLO, TOO_LONG
 from tunnelctl.proto.tls.hello_watch import TOO_MANY
 from tunnelctl.server.policy import inspection
 from tunnelctl.server.policy.rules import Demand
 from tunnelctl.stream.base import Stream
+
+pytestmark = pytest.mark.usefixtures("loopback_names")
 
 # --- what passes
 

@@ -3,8 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.peers.process import wait_until
 from tests.server.harness import SECONDS
+from tests.server.process.sharing import held, in_a_child
 from tunnelctl.server.process import shared_counters as shared
 from tunnelctl.server.process.shared_counters import WAYS, LockTimeoutError, SharedLock, SharedTable, SharedTimes, key_of
 
@@ -148,27 +148,6 @@ def test_times_are_seen_by_the_other_process_and_the_earliest_is_forgotten() -> 
     assert times.get(keys[0]) == 99.0
 
 
-@contextmanager
-def held(lock: SharedLock) -> Iterator[None]:
-    """Another process has the lock."""
-    (asked, told), (ending, end) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(end)
-        with suppress(BaseException), lock.hold():
-            os.write(told, b"x")
-            os.read(ending, 1)
-        os._exit(0)
-    try:
-        assert os.read(asked, 1) == b"x"
-        yield
-    finally:
-        os.close(end)
-        os.waitpid(pid, 0)
-        for fd in (asked, told, ending):
-            os.close(fd)
-
-
 def test_after_a_wait_in_vain_it_does_not_wait_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that waits at each step for a process that is stopped serves nobody."""
     lock, waits = SharedLock(), list[float]()
@@ -186,14 +165,3 @@ def test_after_a_wait_in_vain_it_does_not_wait_again_for_a_while(monkeypatch: py
             lock._impatient_until = 0.0  # the while is over
     with lock.hold():
         pass
-
-
-def in_a_child(check: object) -> bool:
-    """Whether a forked process finds it so."""
-    pid = os.fork()
-    if not pid:
-        status = 1
-        with suppress(BaseException):
-            status = 0 if check() else 1  # type: ignore[operator]
-        os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 from pathlib import Path
 
@@ -20,19 +19,19 @@ from tests.client.harness import Recorder
 from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, opening, wait_until
-from tests.peers.program import environment, next_line, started, without_start_lines
+from tests.peers.program import environment, started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import (
     SECONDS,
     Client,
     basic,
     blackhole,
-    cheap_hashes,  # noqa: F401  (a fixture)
     connect_request,
     digest_users_file,
     users_file,
 )
-from tests.server.process.test_shared_counters import held
+from tests.server.process.running import LOOPBACK, SERVE, Workers, workers
+from tests.server.process.sharing import held
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient
 from tunnelctl.server.access.limits import SharedCaps
@@ -42,47 +41,6 @@ from tunnelctl.server.observe.metrics import Board
 from tunnelctl.server.process import workers as under_test
 from tunnelctl.server.process.workers import Supervisor
 from tunnelctl.server.serve import TICK_SECONDS
-
-SERVE = ("serve", "--workers", "2")
-LOOPBACK = ("--allow", "127.0.0.1:*")
-
-
-class Workers:
-    """A `serve` with two workers."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.process = process
-        line = self.line()
-        assert line.startswith("listening on "), line
-        self.where = line.removeprefix("listening on ").strip()
-
-    def line(self) -> str:
-        assert self.process.stderr is not None
-        return next_line(self.process.stderr)
-
-    def rest(self) -> str:
-        """What else it says until it ends; to be called when it has been told to."""
-        assert self.process.stderr is not None
-        return without_start_lines(self.process.stderr.read().decode())
-
-    @property
-    def address(self) -> tuple[str, int] | str:
-        if self.where.startswith("unix:"):
-            return self.where[5:]
-        return "127.0.0.1", int(self.where.rpartition(":")[2])
-
-    def pids(self) -> list[int]:
-        listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in listing.split()]
-
-    def client(self, source: str = "") -> Client:
-        return Client(self.address, source)
-
-
-@contextmanager
-def workers(*arguments: str, listen: str = "127.0.0.1:0", allow: bool = True) -> Iterator[Workers]:
-    with started(*SERVE, *(LOOPBACK if allow else ()), "--listen", listen, *arguments) as process:
-        yield Workers(process)
 
 
 def ids(path: Path) -> set[str]:
@@ -565,7 +523,7 @@ def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
     count: str,
     flag: str,
     tmp_path: Path,
-    cheap_hashes: None,  # noqa: F811
+    cheap_hashes: None,
 ) -> None:
     """Opening a FIFO waits for somebody to write to it, for good."""
     path = tmp_path / "file"
