@@ -19,6 +19,7 @@ HEAD_LINES_LIMIT = 60
 
 ERASE = b"\r\x1b[K"  # back to the start of the line, and clear it: every terminal since the VT100 knows it
 
+
 def write_stderr(data: bytes) -> None:
     """Write, or lose it: a closed, full or vanished stderr is no reason to end a tunnel."""
     try:

@@ -17,7 +17,6 @@ from tunnelctl.proto.auth.challenge import Challenge
 STRONGEST_FIRST = ("negotiate", "digest", "ntlm", "bearer", "basic")
 
 
-
 def strongest(challenges: Iterable[Challenge], schemes: Container[str] = STRONGEST_FIRST) -> Challenge | None:
     """The first of the strongest that can be answered with one of `schemes`, None if there is none.
 
