@@ -13,16 +13,16 @@ class ExitStatus(IntEnum):
     meaning: str
 
     OK = 0, "the tunnel ended cleanly, or the reader of stdout left, or the terminal or ssh hung up (SIGHUP)"
-    USAGE = 2, "wrong use: an unknown flag, a malformed host, port, URL or rule"
+    USAGE = 2, "usage error: an unknown flag, a malformed host, port, URL or rule"
     NAME_NOT_FOUND = 68, "a host name has no address"
-    REFUSED = 69, "the proxy refused the target (403, 502, and the like), or by `check-policy` it would"
+    REFUSED = 69, "the proxy refused the target (403, 502 and the like), or `check-policy` says that it would"
     FAULT = 70, "a fault in tunnelctl itself"
     CANNOT_LISTEN = 71, "a listening address cannot be used"
     BROKEN = 74, "the tunnel broke after it was established, or stdin or stdout failed"
-    UNREACHABLE = 75, "the proxy or the target cannot be reached, or a time limit struck: worth a retry"
+    UNREACHABLE = 75, "the proxy or the target cannot be reached, or a time limit passed: worth a retry"
     MALFORMED = 76, "the answer was not HTTP, or malformed"
-    AUTHENTICATION = 77, "a login is wanted (407), not accepted or cannot be sent, or TLS failed: a certificate, mostly"
-    SETTINGS = 78, "the settings file, or another one that was named, is wrong, a password command failed, or no log can be opened"
+    AUTHENTICATION = 77, "authentication is required (407), fails or is not possible; or TLS failed, mostly over a certificate"
+    SETTINGS = 78, "the settings file or another file is wrong, a password command failed, or a log cannot be opened"
     CANNOT_RUN = 126, "the command of `run` cannot be executed; otherwise `run` ends with the status of its command"
     COMMAND_NOT_FOUND = 127, "the command of `run` does not exist"
 

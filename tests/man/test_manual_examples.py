@@ -407,7 +407,12 @@ def test_a_selftest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("example", "said"),
-    [(WHY, b"it says: hello"), (AWAKE, b"ready\n"), (SILENT.replace("600", "0.2"), b"silence is borne"), (READ, b'"status": 77')],
+    [
+        (WHY, b"it says: hello"),
+        (AWAKE, b"ready\n"),
+        (SILENT.replace("600", "0.2"), b"the idle tunnel survived"),
+        (READ, b'"status": 77'),
+    ],
     ids=["why", "awake", "silent", "read"],
 )
 def test_questions_about_a_way(example: str, said: bytes, tmp_path: Path) -> None:

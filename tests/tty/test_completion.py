@@ -222,7 +222,7 @@ def test_fish_shows_help(tmp_path):
     done = subprocess.run([path_of("fish"), "--no-config", "-c", code], capture_output=True, env=environment(tmp_path), timeout=20)
     assert done.stdout.decode().splitlines() == [
         "--fdpass\thand the connected socket to ssh and exit",
-        "selftest\ttry both ends against each other on loopback",
+        "selftest\ttest client and server against each other on loopback",
         "serve\trun the bundled proxy",
     ]
 

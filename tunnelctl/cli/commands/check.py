@@ -63,7 +63,7 @@ def _reply(facts: Facts) -> Line:
 
 
 def _idle(facts: Facts) -> Line:
-    text = "silence is borne" if facts["ok"] else f"cut off: {show(facts['cause'])}"
+    text = "the idle tunnel survived" if facts["ok"] else f"cut off: {show(facts['cause'])}"
     return Line("idle", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
 
 

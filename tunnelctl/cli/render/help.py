@@ -9,7 +9,7 @@ from tunnelctl.status import ExitStatus
 
 WIDTH = 80
 COLUMN = 30  # where the explanations start
-PROGRAM = "A byte stream through an HTTP proxy: CONNECT for ssh, git and pipelines, and the small proxy for the other end."
+PROGRAM = "Tunnels ssh, git, pipes and local ports through HTTP, HTTPS and SOCKS proxies; with a small proxy for the other end."
 
 
 def asked_for(argv: list[str]) -> str | None:

@@ -29,19 +29,19 @@ COMMANDS = (
     Command(
         "connect", "HOST PORT",
         "open a tunnel through a proxy to stdin and stdout",
-        "Ask an HTTP proxy for a tunnel to HOST and PORT and bridge it to stdin and stdout. "
-        "HOST:PORT and [IPV6]:PORT are understood too.",
+        "Open a tunnel to HOST and PORT through an HTTP or SOCKS proxy, and connect it to stdin and stdout. "
+        "HOST:PORT and [IPV6]:PORT are accepted as well.",
         (
             ("ssh -o 'ProxyCommand tunnelctl connect -x http://proxy:3128 %h %p' host", "ssh through a proxy"),
-            ("tunnelctl connect -x http://proxy:3128 mail.example.com 25 -v", "a netcat that says what it does"),
-            ("tunnelctl connect -x http://edge:3128 -x http://inner:8080 host 22", "two proxies in a row"),
+            ("tunnelctl connect -x http://proxy:3128 mail.example.com 25 -v", "like netcat, but shows what it does"),
+            ("tunnelctl connect -x http://edge:3128 -x http://inner:8080 host 22", "a chain of two proxies"),
         ),
     ),
     Command(
         "forward", "",
         "open local ports that lead through a proxy",
-        "Bridge local ports through an HTTP proxy, for programs that know nothing of proxies. "
-        "-L leads to one target, -D to whatever its clients ask for.",
+        "Open local ports that lead through a proxy, for programs without proxy support. "
+        "-L leads to one target, -D to any that its clients ask for.",
         (
             ("tunnelctl forward -x http://proxy:3128 -L 5432:db.example.com:5432", "then: psql -h 127.0.0.1"),
             ("tunnelctl forward -x http://proxy:3128 -D 1080", "then: curl -x socks5h://127.0.0.1:1080 URL"),
@@ -51,40 +51,40 @@ COMMANDS = (
     Command(
         "run", "COMMAND [ARGS]",
         "run a program behind a private proxy that needs no login",
-        "Run COMMAND with http_proxy, https_proxy and all_proxy set to a proxy of its own, which leads through yours. "
-        "So a program that cannot log in to a proxy works behind one that demands it.",
+        "Run COMMAND with http_proxy, https_proxy and all_proxy set to a private local proxy, which forwards to yours and "
+        "logs in there. So programs that cannot log in to a proxy work behind one that requires it.",
         (
-            ("tunnelctl run -x http://proxy:3128 --proxy-user me -- curl https://example.com", "the login is ours"),
+            ("tunnelctl run -x http://proxy:3128 --proxy-user me -- curl https://example.com", "tunnelctl logs in"),
             ("tunnelctl run -- git clone https://git.example.com/project", "through the proxy of the environment"),
-            ("tunnelctl run -L 5432:db.example.com:5432 -- psql -h 127.0.0.1", "with a port of its own"),
+            ("tunnelctl run -L 5432:db.example.com:5432 -- psql -h 127.0.0.1", "with a local port"),
         ),
     ),
     Command(
         "serve", "",
         "run the bundled proxy",
-        "Answer CONNECT for the targets that the rules allow, and say why when they do not. "
-        "Without options it serves this machine only, and reaches port 443 of public addresses only.",
+        "Open tunnels to the targets that the rules allow, and tell clients why others are refused. "
+        "Without options it serves only this machine, and reaches only port 443 of public addresses.",
         (
             ("tunnelctl serve", "a proxy at http://127.0.0.1:3128"),
             ("tunnelctl serve --allow '*.example.com:22' --allow '*:443'", "with rules"),
-            ("tunnelctl serve --listen 192.0.2.1:3128 --users /etc/tunnelctl.users", "for others, who log in"),
+            ("tunnelctl serve --listen 192.0.2.1:3128 --users /etc/tunnelctl.users", "for other machines, with logins"),
         ),
     ),
     Command(
         "check", "HOST PORT",
-        "say which part of the way fails or is slow, and why",
-        "Go the way to HOST and PORT as `connect` does, and show each phase with its time. "
-        "What fails is explained, with what to do about it.",
+        "diagnose the path to a host: what fails or is slow, and why",
+        "Open a tunnel to HOST and PORT as `connect` does, and show each phase with its time. "
+        "A failure is explained, together with what to do about it.",
         (
-            ("tunnelctl check -x http://proxy:3128 host 22", "the way to an ssh server"),
-            ("tunnelctl check --tls -x http://proxy:3128 www.example.com 443", "does somebody read along?"),
+            ("tunnelctl check -x http://proxy:3128 host 22", "the path to an ssh server"),
+            ("tunnelctl check --tls -x http://proxy:3128 www.example.com 443", "is TLS being intercepted?"),
             ("tunnelctl check --count 20 --interval 0.5 host:22 --json", "for a script"),
         ),
     ),
     Command(
         "ssh-config", "HOST...",
         "print the lines for ~/.ssh/config",
-        "Print a Host block whose ProxyCommand leads through the proxies that the flags name; no file is changed. "
+        "Print a Host block whose ProxyCommand uses the proxies given by the flags; no file is changed. "
         "HOST is a name or a pattern of ssh_config(5).",
         (
             ("tunnelctl ssh-config -x http://proxy:3128 '*.example.com' >> ~/.ssh/config", "for a domain"),
@@ -95,23 +95,23 @@ COMMANDS = (
     Command(
         "check-policy", "FILE HOST PORT",
         "explain what `serve` would decide by a policy file",
-        "Say whether `serve` would open a tunnel to HOST and PORT, and which rule decides; the status is 0 or 69. "
-        "A name is looked up as `serve` would; HOST:PORT and [IPV6]:PORT are understood too.",
+        "Show whether `serve` would open a tunnel to HOST and PORT, and which rule decides; the status is 0 or 69. "
+        "Names are looked up as by `serve`; HOST:PORT and [IPV6]:PORT are accepted as well.",
         (
             ("tunnelctl check-policy policy.toml www.example.com 443", "for anybody"),
-            ("tunnelctl check-policy policy.toml 10.1.2.3:22 --user alice --client 192.0.2.7", "for one of them"),
+            ("tunnelctl check-policy policy.toml 10.1.2.3:22 --user alice --client 192.0.2.7", "for one user"),
             ("tunnelctl check-policy policy.toml www.example.com 443 --json", "for a script"),
         ),
     ),
     Command(
         "hash-password", "USER",
         "make a line for the users file of `serve` and `forward`",
-        "Print a users-file line with the scrypt hash of a password, or with what Digest needs. "
-        "The password is asked for on the terminal, or read as one line from stdin when that is no terminal.",
+        "Print a line for a users file with the scrypt hash of a password, or with what Digest needs. "
+        "The password is read from the terminal, or as one line from stdin if that is not a terminal.",
         (
             ("tunnelctl hash-password alice >> users", "asks twice, without echo"),
             ("pass show proxy | tunnelctl hash-password --digest alice", "from a password manager, for Digest"),
-            ("tunnelctl serve --users users", "uses the file"),
+            ("tunnelctl serve --users users", "use the file"),
         ),
     ),
     Command(
@@ -127,13 +127,13 @@ COMMANDS = (
     ),
     Command(
         "selftest", "",
-        "try both ends against each other on loopback",
-        "Start the bundled proxy and a target on loopback, tunnel through it, and print a verdict a line. "
-        "The exit status is 0 only if all of it held.",
+        "test client and server against each other on loopback",
+        "Start the bundled proxy and a target on loopback, tunnel through it, and print the result of each check. "
+        "The exit status is 0 only if all checks pass.",
         (
             ("tunnelctl selftest", "takes a few seconds, needs no network"),
             ("tunnelctl selftest --json", "for a script"),
-            ("tunnelctl selftest && echo ready", "the status tells"),
+            ("tunnelctl selftest && echo ready", "for its exit status"),
         ),
     ),
 )  # fmt: skip
@@ -159,12 +159,12 @@ OTHERS = (
     ("cntlm -f -u alice -p password -l 8080 proxy 3128", "tunnelctl forward -x alice:password@proxy:3128 -D 8080"),
 )
 
-# What a group of flags needs to have said before it in --help; the manual has it, and more, with the flag.
+# Text that precedes a group of flags in --help; the manual has it, and more, with the flag.
 NOTES = {"Policy": RULE}
 
 VARIABLES = (
     Variable(("TUNNELCTL_PROXY",), "the proxy when -x is not given"),
-    Variable(("TUNNELCTL_PROXY_PASSWORD",), "the password for the proxy, where neither a URL nor a file has one"),
+    Variable(("TUNNELCTL_PROXY_PASSWORD",), "the password for the proxy, if neither a URL nor a file has one"),
     Variable(("TUNNELCTL_PROFILE",), "the profile of the settings file when --profile is not given"),
     Variable(
         ("https_proxy", "HTTPS_PROXY"), "the proxy when neither TUNNELCTL_PROXY nor the settings file names one; lower case wins"
@@ -172,27 +172,27 @@ VARIABLES = (
     Variable(("all_proxy", "ALL_PROXY"), "consulted last"),
     Variable(
         ("http_proxy", "HTTP_PROXY"),
-        "not looked at: it is for web pages, and need not name a proxy that opens tunnels. What fails without a proxy says so "
-        "where it is set",
+        "ignored: it is for web pages, and need not name a proxy that opens tunnels. A failure without a proxy "
+        "mentions it where it is set",
     ),
     Variable(
         ("no_proxy", "NO_PROXY"),
         "targets reached without a proxy, separated by commas, blanks, ; or |: a name with its subdomains, an address, a network "
-        "such as 10.0.0.0/8, a range FIRST-LAST of addresses, a pattern with * or ? such as 10.* or *.corp.*, each with :PORT if "
-        "wanted; <local>, which is every name without a dot; or *. It overrules the variables above, never -x or the settings "
-        "file; lower case wins. With -v, connect, forward, run and check name the entries that have no meaning here",
+        "such as 10.0.0.0/8, a range FIRST-LAST of addresses, a pattern with * or ? such as 10.* or *.corp.*, each "
+        "optionally with :PORT; <local>, which is every name without a dot; or *. It overrules the variables above, never -x or "
+        "the settings file; lower case wins. With -v, connect, forward, run and check list the entries that they ignore",
     ),
-    Variable(("XDG_CONFIG_HOME",), "where tunnelctl/config.toml is looked for; ~/.config if not set"),
+    Variable(("XDG_CONFIG_HOME",), "the directory of tunnelctl/config.toml; ~/.config if not set"),
     Variable(
         ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
         "sockets that a service manager passed to forward or serve; see sd_listen_fds(3)",
     ),
-    Variable(("NOTIFY_SOCKET",), "where forward and serve say that they are ready or stopping; see sd_notify(3)"),
-    Variable(("WATCHDOG_USEC", "WATCHDOG_PID"), "how often serve has to say there that it is alive; see sd_watchdog_enabled(3)"),
+    Variable(("NOTIFY_SOCKET",), "where forward and serve report that they are ready or stopping; see sd_notify(3)"),
+    Variable(("WATCHDOG_USEC", "WATCHDOG_PID"), "how often serve has to report that it is alive; see sd_watchdog_enabled(3)"),
     Variable(
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
-    Variable(("NO_COLOR", "FORCE_COLOR"), "set, check shows no colours, or shows them although its output is no terminal"),
-    Variable(("TUNNELCTL_DEBUG",), "set to 1, a fault in tunnelctl itself shows its traceback"),
+    Variable(("NO_COLOR", "FORCE_COLOR"), "if set, check shows no colours, or shows them although its output is not a terminal"),
+    Variable(("TUNNELCTL_DEBUG",), "if set to 1, a fault in tunnelctl itself shows its traceback"),
 )

@@ -118,7 +118,7 @@ class CredentialSource:
             for flag, value in self._password_flags():
                 if value:
                     hint = "add --proxy-user NAME; a token, which has none, is for --auth bearer"
-                    raise UsageProblem(flag, "whose password it is, is missing", hint)
+                    raise UsageProblem(flag, "no user name is given", hint)
 
     def _password_flags(self) -> tuple[tuple[str, object], ...]:
         options = self._options

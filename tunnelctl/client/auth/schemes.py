@@ -66,7 +66,8 @@ class Digest(Scheme):
     def confirm(self, info: str) -> None:
         if info and not self._client.confirm(self._sent, info):
             what = f"the login for {self._target}"
-            raise AuthenticationFailed(what, "the proxy took it and does not know the password itself", "somebody may sit between")
+            cause = "the proxy accepted it, but cannot prove that it knows the password"
+            raise AuthenticationFailed(what, cause, "this may be a man-in-the-middle attack")
 
     async def goes_on(self, challenge: Challenge) -> bool:
         """A nonce that is too old, or was for the connection before, is no wrong password."""

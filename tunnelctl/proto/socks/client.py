@@ -163,7 +163,7 @@ class SocksClient(Speaker):
             raise self._login_failed("it wants a user and a password", "give --proxy-user NAME and --proxy-password-file FILE")
         elif method == NONE_ACCEPTABLE:
             hint = "" if self._credentials else "give --proxy-user NAME and --proxy-password-file FILE"
-            raise self._login_failed("it accepts no way to log in that is known here", hint)
+            raise self._login_failed("it accepts no authentication method that tunnelctl has", hint)
         else:
             raise self._malformed(f"it picks a way to log in that was not offered ({method})")
 
