@@ -20,7 +20,7 @@ class Descriptor(Waitable):
 
     `readable` and `writable` start out true and are cleared by whoever meets EAGAIN or a short read or write; an edge sets them
     again. `ended` stays set once the peer has sent FIN or worse: from then on a short read no longer means "empty", and the
-    next read must be tried. It is set by an urgent byte too, for a read stops in front of it, and no edge tells of what follows.
+    next read must be tried. Urgent (out-of-band) data sets it too: recv() stops at the mark, and no edge reports what follows.
     `broken` stays set on an error, a vanished reader, or once both directions have ended: a socket that we had half-closed shows
     it with its last data still unread. `peer_closed` stays set once the peer has ended its direction, or more than that.
     """

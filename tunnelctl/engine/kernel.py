@@ -91,7 +91,7 @@ class CancelScope:
 
     def __init__(self, deadline: float = inf) -> None:
         self.cancelled_caught = False
-        self._cancelled = 0  # not, or the how-manieth of the run it was
+        self._cancelled = 0  # 0: not cancelled; otherwise its ordinal among this run's cancellations
         self._deadline = deadline
         self._timer: float | None = None  # the time for which the heap holds an entry
         self._parent: CancelScope | None = None

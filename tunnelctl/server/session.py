@@ -413,7 +413,7 @@ class Session:
     # -- the answer, and after it ----------------------------------------------------------------------------------------------
 
     async def _refuse(self, refused: _Refused) -> None:
-        """Says no and closes in stages, so that the answer is not lost. Nothing that the client sends is taken as a request."""
+        """Refuses, and closes in stages, so that no reset destroys the answer. Nothing more is read as a request."""
         account, answer = self._account, refused.answer
         account.rule = refused.rule
         self._service.books.decided(account, answer.status, answer.error, answer.details)
@@ -423,7 +423,7 @@ class Session:
             await linger(self._stream)
 
     def _abandon(self) -> None:
-        """This process ends before who has asked for a tunnel is told anything: what fits is said, for nobody is waited for."""
+        """On shutdown, answers a pending request with 503, best effort and without waiting."""
         account = self._account
         if account.target and not account.opened:
             answer = refusal.stopping()

@@ -15,7 +15,7 @@ class Stream:
 
     __slots__ = ()
 
-    # Source and sink are one file, so the sink's death shows as the source's until that has ended.
+    # Both directions share one descriptor: a broken write side shows up on the read side first.
     duplex = True
 
     def receive_nowait(self, limit: int) -> bytes | None:

@@ -7,7 +7,7 @@ The rules:
   our receive queue, and the other direction delivers it before it meets the error itself (a web server that answers early and
   closes looks just like this).
 - An abort stays an abort. A reset on one side goes out as a reset on the other, after the bytes that came before it.
-- One chunk a direction is held in memory, or one pipe; who does not read is not read for.
+- Back-pressure: one chunk or one pipe is held for a direction, and nothing is read on behalf of a side that has stopped reading.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tunnelctl.stream.socket_stream import SocketStream
 class Limits(NamedTuple):
     """Seconds without a byte in either direction; `inf` is no limit."""
 
-    idle: float = inf  # then the tunnel is aborted
-    half_closed: float = inf  # the same, once one direction has ended, or its source was reset while the sink took nothing
-    farewell: float = inf  # once the right has ended: then that counts as the end of the left as well
+    idle: float = inf  # when it expires, the tunnel is aborted
+    half_closed: float = inf  # the same after one direction has ended, or its source was reset while the sink took nothing
+    farewell: float = inf  # after the right side's EOF; when it expires, the left counts as ended too
 
 
 class Outcome(NamedTuple):

@@ -70,7 +70,7 @@ class Digest(Scheme):
             raise AuthenticationFailed(what, cause, "this may be a man-in-the-middle attack")
 
     async def goes_on(self, challenge: Challenge) -> bool:
-        """A nonce that is too old, or was for the connection before, is no wrong password."""
+        """Whether to answer again: a stale nonce does not mean that the password is wrong."""
         from tunnelctl.proto.auth.digest import is_stale, rank
 
         stale = is_stale(challenge) and rank(challenge) is not None

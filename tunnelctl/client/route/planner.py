@@ -163,7 +163,7 @@ class Ways:
         return hops
 
     def _make_hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
-        """A proxy and what it is told: its own credentials; and the nearest the user's fields, which may be secrets as well."""
+        """Builds one hop. Each gets its own credentials; only the nearest gets the user's header fields, which may be secret."""
         fields = self._extra if nearest else ()
         protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
         if fields and protocol != "http":

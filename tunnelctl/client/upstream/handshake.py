@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-BAD_REQUEST = 400  # Apache, nginx and our own `serve` say so in the clear to who should speak TLS
+BAD_REQUEST = 400  # Apache, nginx and our `serve` send it in plain text to a client that should have used TLS
 
 # How long the rest of a refusal's body may take; by then its head has said what counts.
 BODY_SECONDS = 2.0
 
 
 class AskAgain(Exception):
-    """The proxy wants a login, and gets it on a new connection."""
+    """The proxy requires a login, which goes out on a new connection."""
 
 
 class Question(NamedTuple):
-    """What is asked of whom."""
+    """One handshake: which proxy is asked for which next stop."""
 
     hop: Hop
     stop: Address  # the next proxy, or the target
@@ -80,19 +80,19 @@ async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchan
 
 
 def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
-    """The error that it is when a proxy whose URL says http:// speaks TLS."""
+    """The error for a proxy that speaks TLS although its URL says http://."""
     return SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
 
 
 def _speaks_http(exchange: Exchange | None) -> bool:
-    """Whether that is known, whatever becomes of this connection: it has wanted a login on the one before."""
+    """Whether that is known from the connection before, on which it required a login."""
     return exchange is not None and exchange.asked
 
 
 def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) -> bool:
-    """Whether it failed as a proxy does that speaks TLS and is asked in the clear: it leaves without a word, or answers 400.
+    """True if the failure looks like a TLS proxy addressed in plain text: it closes without an answer, or answers 400.
 
-    Not so with SOCKS: the greeting of version 5 is shorter than the header of a TLS record, so who speaks TLS waits for the rest.
+    With SOCKS it does not: the greeting of version 5 is shorter than the header of a TLS record, so a TLS proxy waits for the rest.
     """
     if hop.tls is not None or hop.protocol != "http" or _speaks_http(exchange):
         return False
@@ -100,7 +100,7 @@ def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) ->
 
 
 def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlError:
-    """What it comes to that the connection failed while the proxy was asked. in_the_clear: the hint where it was asked so"""
+    """Translates a connection failure during the handshake into an error. in_the_clear: the hint for a proxy without TLS"""
     hint = in_the_clear
     if question.hop.tls is not None:
         from tunnelctl.stream.tls.failure import tls_error
@@ -219,7 +219,7 @@ async def _converse(question: Question, stream: Stream, machine: ConnectClient, 
 
 
 async def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
-    """Awaited, for after a short read a stream knows of nothing more until it is told; what broke has been told that it did."""
+    """Must wait: after a short read the stream counts as drained until its next event; on a broken one that has already come."""
     answer = None
     with move_on_after(BODY_SECONDS):
         while answer is None and (data := await stream.receive_some()):

@@ -1,6 +1,6 @@
 """Whom a certificate is for, who issued it and for how long: what people compare, read from its DER (RFC 5280 section 4.1).
 
-A TLS library has parsed it already; it was not asked to believe it, so Python's own reading of it cannot be had.
+The TLS library has parsed it already; but verification was off, and then getpeercert() returns no decoded fields.
 """
 
 from __future__ import annotations

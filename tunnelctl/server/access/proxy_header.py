@@ -1,7 +1,6 @@
-"""Behind a load balancer: whose connection it is stands in a PROXY header, which only peers that we were told to trust may send.
+"""Behind a load balancer: a PROXY header names the client, and only trusted peers may send one.
 
-From them it is demanded, so that a balancer which was set up without it is noticed at once. From everybody else it is what it looks
-like, a request that breaks the grammar.
+Trusted peers must send it, so that a misconfigured balancer is noticed at once. From anyone else it is a malformed request.
 """
 
 import socket

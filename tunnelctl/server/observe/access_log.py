@@ -1,9 +1,8 @@
 """The access log: a JSON object a line, one when a tunnel is decided and one when it ends, joined by `id`.
 
-A disk may be slow, full or gone, and whoever reads a pipe or a terminal may stop doing so (a pager, Ctrl-S); none of that is a
-reason to stop tunnels. So a thread writes, ten times a second at most and then all that has gathered: at ten thousand tunnels a
-second a write each would cost more than all the rest of the record. What waits for it is bounded; what is lost is counted, and
-said once.
+A disk may be slow, full or gone, and the reader of a pipe or a terminal may stop (a pager, Ctrl-S). A slow log must not stall
+tunnels, so a thread flushes at most ten times a second: at ten thousand tunnels a second, one write for each record would cost more
+than building it. The queue is bounded; lost records are counted, and reported once.
 """
 
 from __future__ import annotations

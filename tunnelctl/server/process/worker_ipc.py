@@ -1,8 +1,8 @@
 """Workers ask each other what they have open, so that whichever of them answers `--admin` answers for all.
 
-A question is a datagram with a socket in it, which the answer comes back on, behind its length: a worker that dies in the middle
-of an answer, or is too slow, counts as one that has given none. The socket pairs are created before the first worker and outlive
-each; a replacement finds the questions that were put to its predecessor.
+A query is a datagram that carries a socket. The answer comes back on that socket, preceded by its length: a worker that dies in the
+middle of an answer, or is too slow, counts as one that gave none. The socket pairs are created before the first fork and outlive
+every worker; a replacement inherits its predecessor's unanswered queries.
 """
 
 import os
