@@ -1,4 +1,4 @@
-"""How to add a package that is missing to the Python that runs: the command depends on what made its environment."""
+"""Commands that add a missing package to the running Python: they depend on the tool that made its environment."""
 
 import shlex
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def install_command(package: str) -> str:
-    """A line for a shell that installs `package` beside tunnelctl, whether pip, pipx or uv put it there."""
+    """Returns a shell command that installs `package` beside tunnelctl, whether pip, pipx or uv installed the latter."""
     wanted, python = shlex.quote(package), shlex.quote(sys.executable or "python3")
     environment = Path(sys.prefix)
     if (environment / "pipx_metadata.json").exists():
@@ -25,7 +25,7 @@ def _has_pip() -> bool:
 
 
 def _made_by_uv(environment: Path) -> bool:
-    """uv leaves pip out of its environments, and its version in their pyvenv.cfg."""
+    """Whether uv made an environment: it leaves pip out, and writes its version to pyvenv.cfg."""
     try:
         lines = (environment / "pyvenv.cfg").read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -24,7 +24,7 @@ SCHEMA = "man/events.schema.json"
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:
-    """Returns the exit status."""
+    """Runs one command line; returns the exit status."""
     match argv:
         case ["--write"]:
             return write(root)
@@ -38,7 +38,7 @@ def main(argv: list[str], root: Path = ROOT) -> int:
 
 
 def files(root: Path) -> dict[Path, str]:
-    """Each generated file and what it must contain."""
+    """Returns each generated file with the text that it must contain."""
     wanted = {root / "man" / name: text for name, text in pages().items()}
     wanted[root / SCHEMA] = schema()
     wanted.update((root / path, SCRIPTS[shell]()) for shell, path in COMPLETIONS.items())
@@ -68,7 +68,7 @@ def check(root: Path) -> int:
 
 
 def fill(text: str) -> str:
-    """Put the tables between the README's markers, such as `<!-- flags:connect -->` and `<!-- /flags -->`."""
+    """Puts the tables between the README's markers, such as `<!-- flags:connect -->` and `<!-- /flags -->`."""
     head, *parts = re.split(r"<!-- ([a-z]+)(?::([a-z-]+))? -->\n", text)
     for name, command, rest in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         mark = f"{name}:{command}" if command else name
@@ -83,18 +83,18 @@ def fill(text: str) -> str:
 
 
 def rows(left_head: str, right_head: str, pairs: Iterable[tuple[str, str]]) -> str:
-    """A Markdown table."""
+    """Renders a Markdown table."""
     lines = (f"| {one} | {cell(other)} |" for one, other in pairs)
     return "\n".join([f"| {left_head} | {right_head} |", "|---|---|", *lines]) + "\n"
 
 
 def table(command: str) -> str:
-    """The flags of a command."""
+    """Renders the flags of a command as a Markdown table."""
     return rows("flag", "meaning", ((f"`{left(flag)}`", right(flag)) for flag in flags_of(command)))
 
 
 def others(_: str) -> str:
-    """Lines of other tools, and ours."""
+    """Renders command lines of other tools, each with ours, as a Markdown table."""
     return rows("instead of", "write", ((f"`{theirs}`", f"`{ours}`") for theirs, ours in OTHERS))
 
 

@@ -1,8 +1,8 @@
-"""Every message of the program, collected from its source for the manual: the texts that an error or a warning is made with.
+"""Every message of the program, collected from its source for the manual: the texts of its errors and warnings.
 
-A text is followed to where it is written down: through a variable of the same function, a parameter to the callers in the same
-module, a function's returns, a table. What one caller gives belongs together: its hint is none of another's cause. What only a run
-can know becomes a word in capitals.
+A text is traced to the literals that it comes from: through a variable of the same function, a parameter to the callers in the same
+module, a function's returns, a table. The arguments of one caller stay together: its hint is never combined with another caller's
+cause. A value that is known only at run time becomes a word in capitals.
 """
 
 import ast
@@ -19,13 +19,13 @@ from typing import NamedTuple
 from tunnelctl import errors
 from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
 
-MOST = 40  # texts that one place may make; more would be a mistake of ours
-DEPTH = 3  # functions that a text is followed through
+MOST = 40  # texts that one place may produce; more would be a mistake of ours
+DEPTH = 3  # functions through which a text is traced
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Given = dict[str, tuple["Scope", ast.expr]]
 
-# What stands for an expression where its own last name would say too little.
+# Words for expressions whose own last name would not be clear enough.
 WORDS = {
     "address._replace(port=0)": "ADDRESS:0",
     "argv[0]": "WORD",
@@ -38,7 +38,7 @@ WORDS = {
     "error.format_message()": "CAUSE",
     "error.strerror": "REASON",
     "error": "REASON",
-    "flags": "--proxy",  # what a flag for TLS begins with
+    "flags": "--proxy",  # the beginning of a flag for TLS
     "header.get(fields, 'host')": "HOST",
     "header.parse(text)[0]": "NAME",
     "hop.address": "PROXY",
@@ -88,11 +88,11 @@ THROUGH = (
     "rstrip",
     "removeprefix",
     "sorted",
-)  # what is done to a text, not what it is
+)  # functions and methods that only transform a text
 
-LATER = {IS_IT_TLS: NO_TLS_EITHER}  # what takes the place of a hint once more is known
+LATER = {IS_IT_TLS: NO_TLS_EITHER}  # a hint, and the one that replaces it once more is known
 
-# The module whose errors end nothing: what no_proxy has and has no meaning is passed over, and -v tells the cause.
+# The module whose errors end nothing: a meaningless entry of no_proxy is passed over, and -v shows the cause.
 PASSED_OVER = "no_proxy.py"
 
 CLASSES: dict[str, type[errors.TunnelctlError]] = {
@@ -101,7 +101,7 @@ CLASSES: dict[str, type[errors.TunnelctlError]] = {
 
 
 class Message(NamedTuple):
-    """One message, `what: cause`, with the hints that may follow; a warning has no status, nor has a line of -v."""
+    """One message, `what: cause`, with the hints that may follow; a warning or a line of -v has no status."""
 
     status: int | None
     text: str
@@ -110,14 +110,14 @@ class Message(NamedTuple):
 
 @cache
 def collected() -> tuple[Message, ...]:
-    """All of them, in the order of the alphabet; the same one from several places stands there once."""
+    """Returns all messages in alphabetical order; a message from several places occurs once."""
     hints: dict[tuple[int | None, str], dict[str, None]] = {}
     for path in modules(files("tunnelctl")):
         for status, text, hint in Module(ast.parse(path.read_text("utf-8"))).messages():
             if path.name == PASSED_OVER:
                 status, text = None, f"ignored: ENTRY in VARIABLE: {text.partition(': ')[2]}"
             found = hints.setdefault((status, text), {})
-            if hint and not re.fullmatch("[A-Z-]+", hint):  # that of another error, which stands there itself
+            if hint and not re.fullmatch("[A-Z-]+", hint):  # in capitals: the hint of another error, which is listed itself
                 found.update(dict.fromkeys((hint, LATER.get(hint, hint))))
     return tuple(Message(*key, tuple(sorted(hints[key]))) for key in sorted(hints, key=lambda key: key[1].lower()))
 
@@ -131,7 +131,7 @@ def modules(directory: Traversable) -> Iterator[Traversable]:
 
 
 class Module:
-    """The names of a module that texts may come from."""
+    """A module, and its names that texts may come from."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
@@ -146,7 +146,7 @@ class Module:
             self.callers.setdefault(callee(call), []).append((function, call))
 
     def messages(self) -> Iterator[tuple[int | None, str, str]]:
-        """Status, text and hint, one of each: a message with two hints comes twice."""
+        """Yields status, text and hint, one of each: a message with two hints is yielded twice."""
         for function, call in self.calls:
             plain = Scope(self, function)
             if ast.unparse(call.func).endswith("trace") and call.args and ast.unparse(call.args[0]) == "'warning'":
@@ -157,7 +157,7 @@ class Module:
 
 
 def made(kind: type[errors.TunnelctlError], call: ast.Call, scope: "Scope") -> Iterator[tuple[int, str, str]]:
-    """What the call of an error may make of its arguments."""
+    """Yields the messages that the call of an error may make of its arguments."""
     hint = keywords(call).get("hint", call.args[2] if len(call.args) > 2 else ast.Constant(""))
     for what, cause, help_ in product(*map(scope.texts, (*call.args[:2], hint))):
         if what:  # the phase of an attempt is empty until it has begun
@@ -169,7 +169,7 @@ def keywords(call: ast.Call) -> dict[str | None, ast.expr]:
 
 
 def calls(function: ast.AST) -> Iterator[ast.Call]:
-    """The calls in a function, without those in a function inside it."""
+    """Yields the calls in a function, except those in a function inside it."""
     for node in ast.iter_child_nodes(function):
         if isinstance(node, ast.Call):
             yield node
@@ -185,7 +185,7 @@ def assignments(nodes: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """The texts, and the tables of them, that a module has from others of ours."""
+    """Yields the texts, and the tables of texts, that a module imports from others of ours."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("tunnelctl."):
             for alias in node.names:
@@ -196,7 +196,7 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 def attributes(function: Function) -> Iterator[tuple[str, ast.expr]]:
-    """What a method sets on its object."""
+    """Yields the attributes that a method sets on its object, with their values."""
     for node in ast.walk(function):
         if (
             isinstance(node, ast.Assign)
@@ -207,7 +207,7 @@ def attributes(function: Function) -> Iterator[tuple[str, ast.expr]]:
 
 
 class Scope:
-    """A function, and what its names may stand for; with `given`, its parameters as one call of it has them."""
+    """A function, and the values that its names may have; with `given`, the arguments of one call of it."""
 
     def __init__(self, module: Module, function: Function, depth: int = 0, given: "Given | None" = None) -> None:
         self._module, self._function, self._depth, self._given = module, function, depth, given
@@ -219,7 +219,7 @@ class Scope:
         self._parameters = [argument.arg for argument in function.args.args if argument.arg != "self"]
 
     def called(self) -> "list[Scope]":
-        """This function as each of its callers in the module calls it, so that what is said together stays together."""
+        """Returns this function as each of its callers in the module calls it, so that the texts of one call stay together."""
         sites = self._module.callers.get(self._function.name)
         if not sites or not self._parameters or self._depth >= DEPTH:
             return [self]
@@ -227,31 +227,31 @@ class Scope:
         return [Scope(self._module, self._function, self._depth, self._bound(scope, call)) for scope, call in callers]
 
     def _bound(self, caller: "Scope", call: ast.Call) -> "Given":
-        """The parameters that a call gives, and those that stay as they are by themselves."""
+        """Returns the parameters with the arguments of a call, and with their defaults where it passes none."""
         defaults = self._function.args.defaults
         own = zip(self._parameters[len(self._parameters) - len(defaults) :], defaults, strict=True)
         theirs = [*zip(self._parameters, call.args, strict=False), *((str(name), node) for name, node in keywords(call).items())]
         return {**{name: (self, node) for name, node in own}, **{name: (caller, node) for name, node in theirs}}
 
     def unpacked(self) -> "list[Scope]":
-        """This function with each pair that it takes apart, `cause, hint = …`, where it is written down what they may be."""
+        """Returns this function with each pair of texts that an unpacking such as `cause, hint = …` may take from a literal."""
         scopes = [self]
         for target, value in self._taken_apart:
             for place, pair in self._tuples(value):
                 if not all(map(self._is_written_down, pair.elts)):
-                    continue  # what is worked out stays a word in capitals
+                    continue  # a computed value stays a word in capitals
                 names = [word.id if isinstance(word, ast.Name) else "" for word in target.elts]
                 given = {**(self._given or {}), **{name: (place, text) for name, text in zip(names, pair.elts, strict=False)}}
                 scopes.append(Scope(self._module, self._function, self._depth, given))
         return scopes[1:] or scopes
 
     def _is_written_down(self, node: ast.expr) -> bool:
-        """Whether it is a text, the name of one, or what a function of this module returns."""
+        """Whether an expression is a text, the name of one, or a call of a function of this module."""
         own = isinstance(node, ast.Call) and any(function.name == callee(node) for function in self._module.functions)
         return own or isinstance(node, ast.Constant | ast.JoinedStr) or ast.unparse(node) in self._module.values
 
     def _tuples(self, node: ast.expr) -> "list[tuple[Scope, ast.Tuple]]":
-        """The tuples that an expression may be, each with the scope that its names are of."""
+        """Returns the tuples that an expression may be, each with the scope of its names."""
         match node:
             case ast.Tuple():
                 return [(self, node)]
@@ -274,7 +274,7 @@ class Scope:
         return [pair for part in parts for pair in self._tuples(part)]
 
     def _results(self, call: ast.Call) -> "tuple[Scope, list[ast.expr]]":
-        """What a function of this module returns to a call, and its scope; not for ever, for functions may call each other."""
+        """Returns the scope and the return values of a called function; none beyond DEPTH, since functions may call each other."""
         own = [function for function in self._module.functions if function.name == callee(call)]
         if not own or self._depth >= DEPTH:
             return self, []
@@ -282,7 +282,7 @@ class Scope:
         return Scope(self._module, own[0], self._depth + 1, Scope(self._module, own[0])._bound(self, call)), returned
 
     def classes(self, node: ast.expr) -> list[type[errors.TunnelctlError]]:
-        """The errors that a callable may be: a name, a variable, one of two, or a table with a default."""
+        """Returns the error classes that a callable may be: a name, a variable, one of two, or a table with a default."""
         if isinstance(node, ast.Name) and node.id in CLASSES:
             return [CLASSES[node.id]]
         if isinstance(node, ast.Name):
@@ -295,7 +295,7 @@ class Scope:
         return []
 
     def texts(self, node: ast.expr) -> list[str]:
-        """The texts that an expression may have."""
+        """Returns the texts that an expression may have as its value."""
         match node:
             case ast.Constant(value=str(text)):
                 found = [text]
@@ -324,7 +324,7 @@ class Scope:
         return ["".join(pieces) for pieces in product(*map(optional, choices))][:MOST]
 
     def _inserted(self, node: ast.expr) -> list[str]:
-        """What stands in a gap of a text: words that are written down near it, else one in capitals."""
+        """Returns the texts for a gap in an f-string: literals that are defined near it, else a word in capitals."""
         name = node.id if isinstance(node, ast.Name) else ""
         written = isinstance(self._module.values.get(name), ast.Constant) and not name.startswith("MAX")
         apart = name in (self._given or {}) and name not in self._parameters
@@ -333,7 +333,7 @@ class Scope:
         return found if found and len(found) <= 2 else [word(node)]
 
     def _in(self, function: Function, node: ast.expr) -> list[str]:
-        """The same in another function of the module."""
+        """Returns the texts of an expression in another function of the module."""
         return Scope(self._module, function, self._depth + 1).texts(node) if self._depth < DEPTH else [word(node)]
 
     def _named(self, name: str, node: ast.expr) -> list[str]:
@@ -345,7 +345,7 @@ class Scope:
         return [word(node)]
 
     def _from_callers(self, name: str, node: ast.expr) -> list[str]:
-        """A parameter is what the call gives, or any call in this module, or what it has by itself."""
+        """Returns the texts of a parameter: from the given call, or from all calls in this module; defaults included."""
         scopes = self.called() if self._given is None else [self]
         given = [scope._given[name] for scope in scopes if scope._given and name in scope._given]
         return [text for scope, value in given for text in scope.texts(value)] or [word(node)]
@@ -363,23 +363,23 @@ class Scope:
         return [word(node)]
 
     def _table(self, node: ast.expr) -> list[ast.expr]:
-        """The values of a dictionary that is written down in this module."""
+        """Returns the values of a dictionary that this module defines or imports, none for anything else."""
         value = self._module.values.get(ast.unparse(node))
         return value.values if isinstance(value, ast.Dict) else []
 
 
 def callee(call: ast.Call) -> str:
-    """The name of the function of the same module that is called, if it is one."""
+    """Returns the name that is called, without `self.`: that of a function of the same module, if it is one."""
     return ast.unparse(call.func).removeprefix("self.")
 
 
 def optional(texts: list[str]) -> list[str]:
-    """A part of a text that need not be there stands in brackets, as in a usage line."""
+    """Puts an optional part of a text in brackets, as in a usage line."""
     return [f"[{text}]" for text in texts if text] if "" in texts and len(texts) > 1 else texts
 
 
 def word(node: ast.expr) -> str:
-    """A word in capitals for what an expression stands for."""
+    """Returns a word in capitals that represents an expression."""
     source = ast.unparse(node)
     match node:
         case _ if source in WORDS:

@@ -1,7 +1,7 @@
-"""The JSON Schema of the objects that --json prints, made from the manual's lists of events.
+"""The JSON Schema of the objects that --json prints, generated from the manual's lists of events.
 
-It grows and never shrinks: an event or a key that it does not know is valid, so that a script which checks against the schema of
-an older release keeps working.
+It only grows: events and keys that it does not know are valid, so that a script that validates against the schema of an older
+release keeps working.
 """
 
 import json
@@ -17,7 +17,7 @@ FIGURE: Schema = {"type": ["number", "null"]}
 TEXTS: Schema = {"type": "array", "items": TEXT}
 TRUTH: Schema = {"type": "boolean"}
 
-# The types of keys, which mean the same in every event that has them; all others are texts.
+# The types of keys; a key means the same in every event. All others are texts.
 TYPES: dict[str, Schema] = {
     **dict.fromkeys(("at", "begin", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
     **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
@@ -32,12 +32,12 @@ TYPES: dict[str, Schema] = {
     "error": {"type": ["string", "null"]},
 }
 
-# Keys that are there only where they are known.
+# Keys that are present only if their values are known.
 SOMETIMES = {("error", "code"), ("error", "error"), ("failed", "target"), ("failed", "code"), ("failed", "error")}
 
 
 def schema() -> str:
-    """The text of the file."""
+    """Returns the text of the schema file."""
     names: dict[str, list[Event]] = {}
     for event in (*BOTH_EVENTS, *(event for listed in EVENTS.values() for event in listed)):
         names.setdefault(event.name, []).append(event)
@@ -58,7 +58,7 @@ def schema() -> str:
 
 
 def rule(name: str, events: list[Event]) -> Schema:
-    """What holds for the events of a name. Two commands may have one of the same name: then what both have is required."""
+    """Returns the rule for the events of one name. If several commands have it, only the keys common to all are required."""
     keys = list(dict.fromkeys(key for event in events for key in event.keys))
     required = [key for key in keys if all(key in event.keys for event in events) and (name, key) not in SOMETIMES]
     properties = {key: TYPES.get(key, TEXT) for key in keys}

@@ -1,1 +1,1 @@
-"""The command line: flags as data, what is rendered from them, and one thin module a command."""
+"""The command line: flags as data, the texts rendered from them, and one thin module per command."""

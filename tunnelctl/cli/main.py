@@ -1,7 +1,7 @@
-"""The entry: argv in, exit status out. Everything below raises; only here it becomes a line on stderr and a number.
+"""The entry point: argv in, exit status out. Everything below raises; only here an error becomes a line on stderr and a status.
 
-Nothing is imported at the top that takes time: `main` has to see to Ctrl-C first. What a plain `connect` needs is loaded by it,
-the rest by the command that wants it (see design: flags are data).
+This module imports nothing slow at the top: `main` has to take care of Ctrl-C first. A plain `connect` loads only what it needs;
+the other commands load the rest (see design: flags are data).
 """
 
 import gc
@@ -9,8 +9,8 @@ import os
 import sys
 from time import monotonic
 
-# Containers made and not freed before the collector looks for cycles among them. A tunnel leaves none behind when it ends, so the
-# usual 700 only finds the tunnels that are open; a proxy under load spent 3 % of its time on that.
+# Net container allocations that start a garbage collection. An ended tunnel leaves no cycles behind, so with the default of 700
+# the collector only traverses the open tunnels. That took 3 % of the time of a proxy under load.
 COLLECT_AFTER = 10_000
 
 TYPE_CHECKING = False
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line; `argv` is without the program's name. Returns the exit status, or dies by the signal it stands for."""
-    if argv is None:  # the program itself; whoever brings a list has signal handlers and a collector of their own
+    """Runs one command line; `argv` excludes the program's name. Returns the exit status, or dies by the signal that it encodes."""
+    if argv is None:  # run as the program; a caller that passes argv manages its own signal handlers and collector
         end_at_interrupt()
-        gc.disable()  # nothing that importing makes is garbage; see `loaded`
+        gc.disable()  # importing creates no garbage; see `loaded`
         argv = sys.argv[1:]
     if None in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         from tunnelctl.cli.render.console import reserve_standard_descriptors
@@ -38,11 +38,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def end_at_interrupt() -> None:
-    """Give Ctrl-C its plain effect. Python's handler would raise inside an import, and show the user where.
+    """Gives Ctrl-C its default effect. Python's handler would raise inside an import, and show the user a traceback.
 
-    The commands that have something to tidy up take the signal over. One that was ignored when we started stays ignored.
+    Commands that have to clean up install their own handler. A SIGINT that was ignored at start stays ignored.
     """
-    # Built in. What `signal` is made of takes 3 ms to load (enum, functools, collections), and an interrupt would fall into that.
+    # Built in. `signal` takes 3 ms to load (enum, functools, collections), and an interrupt could arrive in that time.
     import _signal as signal  # type: ignore[import-not-found]
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -50,7 +50,7 @@ def end_at_interrupt() -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Parse, run, and turn every way to fail into a message and a status."""
+    """Parses and runs a command line; turns every failure into a message and a status."""
     start = monotonic()
     from tunnelctl.cli.parse.fast import expand_short_form, parse_connect
     from tunnelctl.errors import TunnelctlError
@@ -71,14 +71,14 @@ def run(argv: list[str]) -> int:
 
 
 def console_for(argv: list[str], start: float) -> "Console":
-    """For a failure. It has the shape that was asked for even where the flags could not be read."""
+    """Returns the console for a failure. It obeys --json even if the flags could not be parsed."""
     from tunnelctl.cli.render.console import Console
 
     return Console(json="--json" in argv, start=start)
 
 
 def run_unusual(argv: list[str]) -> int:
-    """Everything but a plain connect."""
+    """Runs everything except a plain connect."""
     from tunnelctl.cli.render.console import write_stderr, write_stdout
     from tunnelctl.cli.render.help import asked_for, short_help
     from tunnelctl.status import ExitStatus
@@ -108,10 +108,10 @@ def run_connect(line: "ConnectLine", start: float) -> int:
 
 
 def loaded() -> None:
-    """The modules are there and will stay, so the collector need not look at them, now or at the end.
+    """Freezes the loaded modules, so that the collector never visits them, not even at exit; then enables the collector.
 
-    Of the instructions that a connect takes, that saves 1 in 70 up to the first byte (without `re` in the console script 1 in
-    30), and 1 in 11 of all.
+    Of the instructions of a connect, that saves 1 in 70 up to the first byte (1 in 30 without `re` in the console script), and
+    1 in 11 in total.
     """
     if not gc.isenabled():
         gc.freeze()
@@ -120,7 +120,7 @@ def loaded() -> None:
 
 
 def trace_for(options: "ConnectOptions", start: float) -> "Trace":
-    """What connect reports to. Where only a warning would be printed, Console (0.3 ms) waits until there is one."""
+    """Returns the trace for connect. If only warnings would be printed, Console (0.3 ms) is loaded at the first one."""
 
     def console() -> "Console":
         from tunnelctl.cli.render.console import Console
@@ -135,7 +135,7 @@ def trace_for(options: "ConnectOptions", start: float) -> "Trace":
 
 
 def die_by_signal(number: int) -> None:
-    """End as the signal would have ended us, so that a shell or a supervisor sees its true cause and not just a number."""
+    """Kills this process by the signal, so that a shell or a supervisor sees the true cause and not just a number."""
     import signal
 
     signal.signal(number, signal.SIG_DFL)

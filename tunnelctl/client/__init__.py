@@ -1,1 +1,1 @@
-"""The asking end: which proxies, how to reach them, and the tunnel through all of them."""
+"""The client side: which proxies to use, how to reach them, and the tunnel through all of them."""

@@ -19,21 +19,21 @@ from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
 from tunnelctl.trace import Trace
 
-# Seconds that stdin may be silent after the target has ended, before that ends it all. A target that only half-closed still gets
-# what comes; one that is gone cannot be told apart from it until something is sent.
+# Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
+# data; one that is gone cannot be distinguished from it until something is sent.
 FAREWELL = 5.0
 
-# Seconds of a tunnel before it is watched for a peer that vanishes: its first bytes do not wait for that code to be loaded.
+# Seconds before a tunnel is watched for a vanished peer: its first bytes do not wait for that code to load.
 WATCHED_AFTER = 1.0
 
-# A tunnel that ends this soon without a byte was most likely never let through to the target.
+# Seconds. A tunnel that ends this soon without a byte most likely never reached the target.
 AT_ONCE = 30.0
 
 
 def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trace) -> int:
-    """Runs `connect` to its end and returns the exit status: 128+n after signal n. Raises the TunnelctlError that fits.
+    """Runs `connect` and returns the exit status: 128+n after signal n. Raises the matching TunnelctlError.
 
-    SIGHUP is how ssh says goodbye, and therefore a clean end.
+    ssh sends SIGHUP when it is done, so SIGHUP counts as a clean end.
     """
     if options.fdpass:
         from tunnelctl.client.fdpass import require_socket
@@ -44,7 +44,7 @@ def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trac
 
 
 class _Bridge:
-    """The tunnel and stdio, under the signals that may end them."""
+    """The tunnel and stdio, and the signals that may end them."""
 
     def __init__(self, options: ConnectOptions, ways: Ways, trace: Trace) -> None:
         self._options, self._ways, self._trace = options, ways, trace
@@ -53,7 +53,7 @@ class _Bridge:
         self._ended_by = 0
 
     async def run(self) -> int:
-        """Runs the tunnel; the number of the signal that ended it, 0 if none did."""
+        """Runs the tunnel and returns the number of the signal that ended it, or 0."""
         with open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with Nursery() as nursery:
                 self._helpers = nursery
@@ -66,7 +66,7 @@ class _Bridge:
         async for number in signals:
             self._ended_by = number
             if number == signal.SIGHUP and self._relay is not None:
-                self._relay.hang_up()  # ssh has left, with its last words in the pipe
+                self._relay.hang_up()  # ssh has left; its last bytes are still in the pipe
             else:
                 scope.cancel()
 
@@ -77,16 +77,16 @@ class _Bridge:
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
 
-            assert isinstance(tunnel.stream, SocketStream)  # Ways has refused all others
+            assert isinstance(tunnel.stream, SocketStream)  # Ways has refused all other kinds
             pass_descriptor(tunnel.stream)
             return
         opened = monotonic()
         outcome = await self._run_relay(tunnel, begun)
         assert self._relay is not None
-        # What comes after the end of the far side is our wait for stdin.
+        # Leaves out the time since the far side's EOF, which is our own wait for stdin.
         seconds = monotonic() - opened - (self._relay.idle or 0.0)
         if outcome.cause in _CLEAN and _came_to_nothing(outcome):
-            # Lawful on the wire, so the status is 0; to the user it is a failure, and ssh says no more than that it is closed.
+            # Valid on the wire, so the status is 0. To the user it is a failure, and ssh reports only a closed connection.
             what, who = _name(way), "the proxy or the target" if way.hops else "the target"
             text = f"{what}: ended by {who} after {seconds:.3f} s, 0 bytes received: {_advice(way, seconds)}"
             self._trace("warning", text=text)
@@ -128,7 +128,7 @@ def _name(way: Way) -> str:
 
 
 def _judge(outcome: Outcome, options: ConnectOptions, way: Way, early: bytes, seconds: float) -> None:
-    """Raises for an end that is no clean one. early: what came with the proxy's answer; seconds: since the tunnel was opened"""
+    """Raises unless the tunnel ended cleanly. early: bytes that came with the proxy's response; seconds: duration of the tunnel"""
     if outcome.cause in _CLEAN:
         return
     if outcome.cause in ("idle", "half-closed"):
@@ -137,12 +137,12 @@ def _judge(outcome: Outcome, options: ConnectOptions, way: Way, early: bytes, se
     cause = reason(outcome.error)
     if outcome.ended_by == "right":
         raise TunnelBroken(_name(way), cause, _broken_hint(outcome, way, early, seconds))
-    if outcome.error.errno != EPIPE:  # the reader of stdout may leave when it has enough; a full disk is another matter
+    if outcome.error.errno != EPIPE:  # the reader of stdout may close it early; a full disk is an error
         raise TunnelBroken("stdin" if outcome.cause == "reset" else "stdout", cause)
 
 
 def _came_to_nothing(outcome: Outcome) -> bool:
-    """Whether the far end ended it before it sent a byte, and before we had said all: who sends a file whole expects no answer."""
+    """True if the far side ended first and sent no byte. After our own EOF that is no failure: an upload may need no response."""
     return outcome.ended_by == "right" and outcome.backward == 0
 
 
@@ -155,7 +155,7 @@ def _broken_hint(outcome: Outcome, way: Way, early: bytes, seconds: float) -> st
 
 
 def _advice(way: Way, seconds: float) -> str:
-    """For a tunnel that brought nothing."""
+    """Hint for a tunnel that delivered no byte."""
     from tunnelctl.client.tunnel import direct_hint
 
     target = f"{way.target.host} {way.target.port}"

@@ -1,4 +1,4 @@
-"""Handing the connected socket to ssh (ProxyUseFdpass): one NUL byte and one descriptor over stdout, and nothing remains of us."""
+"""Handover of the connected socket to ssh (ProxyUseFdpass): one NUL byte and one descriptor over stdout. Then this process ends."""
 
 import os
 import socket
@@ -11,19 +11,19 @@ STDOUT = 1
 
 
 def require_socket() -> None:
-    """Raises UsageProblem unless stdout can carry a descriptor: better said before the proxy is asked."""
+    """Raises UsageProblem unless stdout can carry a descriptor. To be called before the proxy is contacted."""
     if stat.S_ISSOCK(os.fstat(STDOUT).st_mode):
         with socket.socket(fileno=os.dup(STDOUT)) as stdout:
-            if stdout.family == socket.AF_UNIX:  # no other carries descriptors
+            if stdout.family == socket.AF_UNIX:  # no other family carries descriptors
                 return
     hint = "it is for ssh: set `ProxyUseFdpass yes` beside the ProxyCommand"
     raise UsageProblem("--fdpass", "stdout is not a unix socket", hint)
 
 
 def pass_descriptor(stream: SocketStream) -> None:
-    """Sends the stream's socket over stdout. No byte of the tunnel may have been read: the receiver could not get it."""
+    """Sends the stream's socket over stdout. No byte of the tunnel may have been read: it would be lost to the receiver."""
     tunnel = stream.detach()
-    tunnel.setblocking(True)  # as a socket is when it is new; ssh sets what it wants
+    tunnel.setblocking(True)  # like a new socket; ssh sets the mode it requires
     stdout = socket.socket(fileno=os.dup(STDOUT))
     try:
         socket.send_fds(stdout, [b"\0"], [tunnel.fileno()])

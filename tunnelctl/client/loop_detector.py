@@ -1,9 +1,9 @@
-"""Proxies that lead back to this one: one request through such a ring would open connections until no descriptor is left.
+"""Loop detection. One request through proxies that lead back to this one would open connections until no descriptor is left.
 
-Where every proxy on the path keeps Via (RFC 9110 section 7.6.3), a request that comes round carries our name. SOCKS has no such
-field, and some proxies drop it; what does come round unchanged is the target. So where several tunnels to one target are being
-opened and none is established yet, as it is in a ring, one more is asked for: to a name that nobody else knows and that no name
-service has. If a request for that name arrives here, the proxies lead back. Where it does not, because some proxy's rules refuse
+If every proxy in such a ring keeps Via (RFC 9110 section 7.6.3), a request that returns carries our name. SOCKS has no such field,
+and some proxies drop it, but the target returns unchanged. So when several tunnels to one target are being opened and none is
+established yet, as in a ring, the detector sends a probe: a request for a tunnel to a name that only this program knows and that no
+name service has. If a request for that name arrives here, the proxies lead back. If it does not, because a proxy's rules refuse
 the name, the number of those tunnels is bounded all the same.
 """
 
@@ -23,17 +23,17 @@ from tunnelctl.proto.address import Address, is_ip, without_scope
 from tunnelctl.stream.listen import ListenAddress
 from tunnelctl.stream.own_ports import OwnPorts
 
-# Tunnels to one target that are being opened when the question is asked. Browsers open up to six connections to one host at once.
+# Tunnels to one target that are being opened when a probe is sent. Browsers open up to six connections to one host at once.
 SUSPICIOUS = 6
-MOST = 64  # of them, whatever the answer is; the next one waits its turn
-TURN_SECONDS = 10.0  # for that long
+MOST = 64  # such tunnels at once, whatever the probe shows; the next one waits its turn
+TURN_SECONDS = 10.0  # longest wait for a turn
 REACHED_SECONDS = 60.0  # a target that was reached within this time is in no ring
-ANSWER_SECONDS = 10.0  # how long an answer is taken for granted
-PROBE_SECONDS = 3.0  # in a ring the answer comes within its round trips; without one, it is the proxy's refusal of the name
+ANSWER_SECONDS = 10.0  # how long a result stays valid
+PROBE_SECONDS = 3.0  # in a ring the probe returns within the round trips of the ring; otherwise a proxy refuses the name
 
-MAX_TARGETS = 1000  # that are remembered; the oldest is forgotten
+MAX_TARGETS = 1000  # targets to remember; the oldest is dropped
 
-_PREFIX, _BYTES, _HEX_DIGITS = "tunnelctl-", 8, "0123456789abcdef"  # of our name, and of the random number behind it
+_PREFIX, _BYTES, _HEX_DIGITS = "tunnelctl-", 8, "0123456789abcdef"  # of our name, and of the random number after it
 
 _LOOPBACK = "127.0.0.1", "::1"
 
@@ -41,53 +41,54 @@ Open = Callable[[Address], Awaitable[None]]
 
 
 class LoopDetector:
-    """For one program with its proxies.
+    """The loop detector of one program.
 
-    Of processes that are forked from it each suspects, asks and remembers by itself; a probe may come round to any of them.
+    Each forked process counts, probes and remembers by itself. A probe may return to any of them.
     """
 
     def __init__(self) -> None:
-        self.name = f"{_PREFIX}{os.urandom(_BYTES).hex()}"  # in Via, and in the probe; no other program has it
+        self.name = f"{_PREFIX}{os.urandom(_BYTES).hex()}"  # in Via and in the probe; unique to this program
         self._host = f"{self.name}.invalid"  # RFC 6761 section 6.4: no name service has an address for it
-        self._opening: dict[str, int] = {}  # by target
-        self._reached: dict[str, float] = {}  # when a tunnel to the target stood, last
-        self._asked: dict[str, float] = {}  # until when the answer for a target counts
-        self._looping: dict[str, float] = {}  # the same of those that come round
-        self._probes: dict[str, Event] = {}  # under way; set when there is an answer
-        self._turns: dict[str, Event] = {}  # for those that wait: set when one of MOST has ended
-        self._came_round = memoryview(mmap.mmap(-1, 8)).cast("d")  # when a probe last arrived here, at whichever process
+        self._opening: dict[str, int] = {}  # how many, by target
+        self._reached: dict[str, float] = {}  # when a tunnel to the target was last established
+        self._asked: dict[str, float] = {}  # until when the result for a target is valid
+        self._looping: dict[str, float] = {}  # the same for targets whose requests return
+        self._probes: dict[str, Event] = {}  # in progress, by target; set when there is a result
+        self._turns: dict[str, Event] = {}  # for waiting tunnels, by target; set when one of MOST has ended
+        self._came_round = memoryview(mmap.mmap(-1, 8)).cast("d")  # when a probe last arrived, at any of the processes
 
     def is_probe(self, target: Address) -> bool:
-        """Whether a request is a probe of ours that has come round: it is to be refused, and has told what it was to tell."""
+        """Whether a request is a probe of ours that has returned. Records its arrival; the caller is to refuse it."""
         if target.host != self._host:
             return False
         self._came_round[0] = monotonic()
         return True
 
     def has_passed(self, via: tuple[str, ...]) -> bool:
-        """Whether a request with these values of Via has come through here before."""
+        """Whether a request with these Via values has passed through here before."""
         return any(self.name in value.replace(",", " ").split() for value in via)
 
     @staticmethod
     def is_any_probe(target: Address) -> bool:
-        """Whether it is a probe, of whichever proxy of this kind. It leads nowhere, so it goes on whatever the rules are."""
+        """Whether the target is a probe of any proxy of this kind. It leads nowhere, so it passes whatever the rules are."""
         name, _, domain = target.host.rpartition(".")
         start, dash, number = name.partition("-")
         return domain == "invalid" and start + dash == _PREFIX and len(number) == 2 * _BYTES and not number.strip(_HEX_DIGITS)
 
     def came_round(self, target: Address, via: tuple[str, ...]) -> bool:
-        """Whether a request has been here before, by its target and its values of Via."""
+        """Whether a request has been here before, judged by its target and its Via values."""
         return self.is_probe(target) or self.has_passed(via)
 
     def via(self, before: tuple[str, ...]) -> tuple[str, str]:
-        """The field for a request that is led on, which came with these values."""
+        """The Via field for a forwarded request that arrived with these values."""
         return "Via", ", ".join((*before, f"1.1 {self.name}"))
 
     @asynccontextmanager
     async def opening(self, target: Address, probe: Open) -> AsyncIterator[None]:
-        """The block opens a tunnel to the target. Raises Refused, before or in place of its own error, where the proxies lead back.
+        """Guards a block that opens a tunnel to the target.
 
-        probe: opens a tunnel to the address that it is given, the same way, and ends it
+        Raises Refused, before the block or in place of its error, if the proxies lead back; also if no turn comes in time.
+        probe: opens a tunnel to the given address through the same proxies, and closes it
         """
         text = str(target)
         if self._opening.get(text, 0) >= SUSPICIOUS and not self._is_reached(text):
@@ -127,7 +128,7 @@ class LoopDetector:
             raise loop(target)
 
     async def _ask(self, address: Address, target: str, probe: Open) -> None:
-        """Waits for what comes of a probe, or of the tunnels. Sends one, unless the answer is known or to come."""
+        """Waits for the result of a probe, or for an established tunnel. Sends a probe unless a result is known or pending."""
         while self._asked.get(target, 0.0) <= monotonic():
             answered = self._probes.get(target)
             if answered is None:
@@ -143,7 +144,7 @@ class LoopDetector:
         try:
             with move_on_after(PROBE_SECONDS), suppress(TunnelctlError):
                 await probe(address)
-            _remember(self._asked, target, monotonic() + ANSWER_SECONDS)  # not if the probe's client left: then nobody knows
+            _remember(self._asked, target, monotonic() + ANSWER_SECONDS)  # not if the probe's client left: then there is no result
         finally:
             if self._came_round[0] >= begun:
                 _remember(self._looping, target, monotonic() + ANSWER_SECONDS)
@@ -152,12 +153,12 @@ class LoopDetector:
 
 
 def loop(target: str) -> Refused:
-    """The error of a tunnel whose request has come round."""
+    """The error for a request that has returned to this proxy."""
     return Refused(f"tunnel to {target}", "the next proxies lead back to this one", error="proxy_loop_detected")
 
 
 def refuse_own_ports(chains: Iterable[Chain], listeners: Iterable[ListenAddress]) -> None:
-    """Raises UsageProblem where the nearest proxy is one of the listeners: each tunnel would open another, without end."""
+    """Raises UsageProblem if the nearest proxy is one of the listeners: each tunnel would open another, endlessly."""
     own = OwnPorts(list(listeners))
     for nearest, *_ in filter(None, chains):
         host, port = without_scope(nearest.address.host), nearest.address.port

@@ -1,4 +1,4 @@
-"""What the client side is told: the flags of `connect`, and of `forward` and `run`, parsed and frozen, before any I/O."""
+"""The options of the client side: the flags of `connect`, `forward`, `run` and `check`, parsed and frozen, before any I/O."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class ConnectOptions(NamedTuple):
     """The options of one `connect`. Times are in seconds; 0 means off."""
 
     target: Address
-    proxy: tuple[str, ...] = ()  # URLs as typed, nearest first; "direct" alone goes without; () asks the environment
-    proxy_origin: str = "-x"  # where `proxy` stands, for people
+    proxy: tuple[str, ...] = ()  # URLs as typed, nearest first; "direct" alone: no proxy; (): from the environment
+    proxy_origin: str = "-x"  # the source of `proxy`, for people
     pac: str | None = None
     proxy_user: str | None = None
     proxy_password_file: str | None = None
@@ -43,7 +43,7 @@ class ConnectOptions(NamedTuple):
     json: bool = False
 
     def __repr__(self) -> str:
-        """Without what was typed: the URLs and fields may hold secrets, and a repr ends up in logs."""
+        """Leaves out typed text: URLs and fields may hold secrets, and a repr ends up in logs."""
         return f"ConnectOptions({self.target})"
 
 
@@ -53,7 +53,7 @@ class ForwardOptions(NamedTuple):
     local: tuple[str, ...] = ()  # -L as typed
     dynamic: tuple[str, ...] = ()  # -D as typed
     command: tuple[str, ...] = ()  # of `run`
-    users: str | None = None  # a file of those who may log in at -D; None: nobody has to
+    users: str | None = None  # file of the users that may log in at -D; None: no login required
     open_proxy: bool = False  # whether other machines may use a port without a login
     proxy: tuple[str, ...] = ()  # from here on as in ConnectOptions
     proxy_origin: str = "-x"
@@ -90,7 +90,7 @@ class ForwardOptions(NamedTuple):
 
 
 class CheckOptions(NamedTuple):
-    """The options of one `check`: those of the `connect` that it tries, and what it does besides."""
+    """The options of one `check`: those of the `connect` that it tries, and those of its additional checks."""
 
     connect: ConnectOptions
     get: str | None = None  # path
@@ -104,5 +104,5 @@ class CheckOptions(NamedTuple):
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # What is asked of all of them: how the proxies are reached.
+    # For code that needs only the options for reaching the proxies, which both have.
     ReachOptions = ConnectOptions | ForwardOptions

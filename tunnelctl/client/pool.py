@@ -1,4 +1,4 @@
-"""Connections to the nearest proxy that are kept ready, so that a new tunnel saves the round trips of getting there."""
+"""Connections to the nearest proxy, kept ready so that a new tunnel saves the round trips of connecting."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,32 +9,32 @@ from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.stream.base import Stream
 
-PROXIES = 4  # that are kept ready for; more are rarely in use, and each costs its connections
+PROXIES = 4  # proxies with a pool; more are rarely in use, and each costs its connections
 
 
 class _Ready:
-    """One connection that waits for its use."""
+    """One connection that is ready for use."""
 
     __slots__ = ("released", "scope", "stream", "taken")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.scope = CancelScope()
-        self.released = Event()  # set when nobody waits on the stream any more
+        self.released = Event()  # set when no task waits on the stream any more
         self.taken = False
 
 
 class WarmPool:
-    """Keeps `count` connections. One that is used, or closed by the proxy, is replaced."""
+    """Keeps `count` connections ready. Replaces one that is used or that the proxy closes."""
 
     def __init__(self, dial: Callable[[], Awaitable[Stream]], count: int) -> None:
-        """dial: makes one"""
+        """dial: opens one connection"""
         self._dial, self._count = dial, count
         self._ready: list[_Ready] = []
         self.scope = CancelScope()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Runs until cancelled."""
         with self.scope:
             await self._keep_all()
 
@@ -44,7 +44,7 @@ class WarmPool:
                 nursery.start_soon(self._keep)
 
     async def take(self) -> Stream | None:
-        """A connection that nobody else has, if one is ready. The newest: the proxy is least likely to be about to close it."""
+        """Takes out the newest connection, which the proxy is least likely to close soon; None if none is ready."""
         if not self._ready:
             return None
         ready = self._ready.pop()
@@ -63,9 +63,9 @@ class WarmPool:
             begun = current_time()
             try:
                 taken = await self._hold(await self._dial())
-            except TunnelctlError:  # a tunnel that is asked for will meet the same, and says so
+            except TunnelctlError:  # a requested tunnel will meet the same error, and reports it
                 taken = False
-            # A proxy that is down, or closes at once what says nothing, is not to be dialled in a loop.
+            # A proxy that is down, or that closes a silent connection at once, must not be dialled in a tight loop.
             if taken or current_time() - begun > LONGEST_RETRY:
                 pause = FIRST_RETRY
             else:
@@ -73,7 +73,7 @@ class WarmPool:
                 pause = min(2 * pause, LONGEST_RETRY)
 
     async def _hold(self, stream: Stream) -> bool:
-        """Offers a connection until it is taken (True) or of no more use."""
+        """Offers a connection until it is taken (returns True) or of no more use."""
         ready = _Ready(stream)
         self._ready.append(ready)
         try:
@@ -88,27 +88,27 @@ class WarmPool:
 
 
 async def _spoiled(stream: Stream) -> None:
-    """Waits until the proxy closes the connection, or says something although it was not asked."""
+    """Waits until the proxy closes the connection, or sends data without a request."""
     while True:
         await stream.wait_readable()
         try:
-            if stream.receive_nowait(1) is None:  # a session ticket of TLS, for one
+            if stream.receive_nowait(1) is None:  # a TLS session ticket, for example
                 continue
         except OSError:
             pass
-        return  # data, the end or an error: with none of them can a tunnel begin
+        return  # data, EOF or an error: no tunnel can begin with any of them
 
 
 class WarmPools:
-    """A pool for each of the nearest proxies that were used last: those of a list, or of a PAC file, take turns."""
+    """A pool for each of the nearest proxies used most recently: a list or a PAC file alternates between several."""
 
     def __init__(self, nursery: Nursery, dial: Callable[[Way], Awaitable[Stream]], count: int) -> None:
-        """nursery: where they run; dial: connects to the nearest proxy of a way; count: connections to each"""
+        """nursery: runs the pools; dial: connects to the nearest proxy of a route; count: connections to each proxy"""
         self._nursery, self._dial, self._count = nursery, dial, count
         self._pools: dict[tuple[Hop, ...], WarmPool] = {}
 
     def keep(self, way: Way) -> None:
-        """The nearest proxy of this way is in use: connections to it are kept ready from now on."""
+        """Keeps connections to the nearest proxy of this route ready from now on."""
         nearest = way.hops[:1]
         if not nearest:
             return
@@ -121,6 +121,6 @@ class WarmPools:
             self._pools.pop(next(iter(self._pools))).scope.cancel()
 
     async def take(self, way: Way) -> Stream | None:
-        """A connection to the nearest proxy of this way that nobody else has, if one is ready."""
+        """Takes a connection to the nearest proxy of this route out of its pool; None if none is ready."""
         pool = self._pools.get(way.hops[:1])
         return await pool.take() if pool is not None else None

@@ -1,4 +1,4 @@
-"""What --progress tells, of one tunnel or of many: bytes each way, and how fast they go. It only looks at counters."""
+"""The output of --progress, for one tunnel or many: bytes in each direction, and their rates. It only reads counters."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ SECONDS = 0.5
 
 
 async def report(trace: Trace, connections: Callable[[], int], moved: Callable[[], Sequence[int]]) -> None:
-    """Tells twice a second, until it is cancelled; rates are in bytes a second."""
+    """Reports twice a second until cancelled. Rates are in bytes per second."""
     begun = when = current_time()
     before = tuple(moved())
     while True:

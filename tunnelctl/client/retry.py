@@ -1,4 +1,4 @@
-"""Several tries at one tunnel: the ways that may lead there in turn, and all of them again while the user has patience."""
+"""Several attempts at one tunnel: the possible routes in turn, and all of them again within the user's retries and timeout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tunnelctl.stream.base import Stream
 from tunnelctl.trace import Trace
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubled each time, up to the longest
-_NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # of HTTP, and the replies of SOCKS 5 (RFC 1928 section 6)
-LEAST = 0.1  # seconds that every try has, however late it is
+_NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # statuses of HTTP, and replies of SOCKS 5 (RFC 1928 section 6)
+LEAST = 0.1  # seconds that every attempt gets, however late it is
 
 Opened = tuple[Tunnel, Way]
-Take = Callable[[Way], Awaitable[Stream | None]]  # a connection to the nearest proxy of a way that stands already, if there is one
-Suspect = Callable[[Way, int], None]  # the way, and the place of the proxy on it
+Take = Callable[[Way], Awaitable[Stream | None]]  # an established connection to the nearest proxy of a route, if there is one
+Suspect = Callable[[Way, int], None]  # the route, and the index of the proxy in it
 
 
 async def open_with_retries(
@@ -35,10 +35,10 @@ async def open_with_retries(
     suspect: Suspect | None = None,
     fields: Fields = (),
 ) -> Opened:
-    """Opens a tunnel, with up to `retry` retries: while nothing of the user's has been sent, they repeat nothing.
+    """Opens a tunnel, with up to `retry` retries. No user data has been sent by then, so they repeat nothing.
 
-    suspect: is told of a proxy that may speak TLS; without it, that proxy is asked before this gives up
-    fields: of a request that is led on, for each HTTP proxy
+    suspect: called with a proxy that may speak TLS; without it, that proxy is probed before this function gives up
+    fields: of a forwarded request, for each HTTP proxy
     """
     until = monotonic() + ways.timeout
     found = [way._replace(fields=fields) for way in await ways.to(target, trace)]
@@ -46,13 +46,13 @@ async def open_with_retries(
     try:
         return await attempts.run(retry)
     except TunnelctlError as error:
-        # Only now that nothing is left to try: one that hangs up may be up again in a moment, and the next one may be asked.
+        # Only now that nothing is left to try: a proxy that hung up may recover in a moment, and another route may work.
         if not error.may_speak_tls or error.hop is None:
             raise
         if suspect is not None:
             suspect(attempts.way, error.hop)
             raise
-        from tunnelctl.client.upstream.tls_probe import speaks_tls_there  # not on the way to a tunnel
+        from tunnelctl.client.upstream.tls_probe import speaks_tls_there  # not needed to open a tunnel
 
         if not await speaks_tls_there(attempts.way, error.hop, until):
             if error.hint == IS_IT_TLS:
@@ -62,20 +62,20 @@ async def open_with_retries(
 
 
 class _Attempts:
-    """The attempts at one tunnel; `way` is the one that was tried last."""
+    """The attempts at one tunnel; `way` is the route tried last."""
 
     def __init__(self, ways: Ways, found: Sequence[Way], until: float, trace: Trace, take: Take | None) -> None:
         self._ways, self._found, self._until, self._trace, self._take = ways, found, until, trace, take
         self.way = found[0]
 
     async def run(self, retry: int) -> Opened:
-        """Tries all ways, and then again."""
+        """Tries all routes, then retries all of them."""
         pause = FIRST_RETRY
         for attempt in range(1, retry + 1):
             try:
                 return await self._open_any()
             except Unreachable as error:
-                # A proxy that answered has been reached, whatever became of its own attempt.
+                # A proxy that responded has been reached, whatever the result of its own attempt.
                 if "code" in error.detail or monotonic() + pause >= self._until:
                     raise
                 self._trace("retry", attempt=attempt, delay=pause, cause=str(error))
@@ -84,18 +84,18 @@ class _Attempts:
         return await self._open_any()
 
     async def _open_any(self) -> Opened:
-        """The first way that works. Only one whose proxies cannot be reached is passed over: a refusal is an answer."""
+        """Opens the first route that works. Skips a route only if one of its proxies cannot be reached: a refusal is final."""
         ways, found, until = self._ways, self._found, self._until
         *others, last = found
         for place, way in enumerate(others):
-            # One that leads nowhere, because packets are dropped, must leave some time to those behind it.
+            # A route that leads nowhere, because packets are dropped, must leave some time for those after it.
             share = (until - monotonic()) / (len(found) - place)
             try:
                 tunnel = await self._open(way, monotonic() + share)
             except TunnelctlError as error:
                 if not _is_passed_over(error, way):
                     raise
-                if not isinstance(error, Unanswered):  # one target that drops packets says nothing of the way to others
+                if not isinstance(error, Unanswered):  # one target that drops packets says nothing about the route to others
                     ways.failed(way)
                 self._trace("failover", cause=str(error), proxies=found[place + 1].via)
             else:
@@ -113,17 +113,17 @@ class _Attempts:
             except TimedOut:
                 raise
             except (Unreachable, MalformedAnswer) as error:
-                # The proxy closed it in the same moment. Nothing of the user's has been sent, so asking again repeats nothing.
+                # The proxy closed it at this very moment. No user data has been sent, so another attempt repeats nothing.
                 if "code" in error.detail:
                     raise
         return await open_tunnel(_limited(way, until), self._trace)
 
 
 def _is_passed_over(error: TunnelctlError, way: Way) -> bool:
-    """Whether a proxy could not be reached: from here, or from the one before it, which then answered in its place."""
+    """Whether a proxy could not be reached: from here, or from the proxy before it, which then responded in its place."""
     if error.hop is not None and error.hop + 1 < len(way.hops) and error.detail.get("code") in _NOT_REACHED:
         return True
-    # The name of a proxy at work is mostly unknown at home.
+    # The name of a company's proxy is mostly unknown at home.
     return isinstance(error, Unreachable | NameNotFound | NoAnswer) and "code" not in error.detail
 
 

@@ -1,4 +1,4 @@
-"""The way to a target through any number of proxies: look up, dial, TLS, and a question to each proxy on it."""
+"""The route to a target through any number of proxies: look-up, dial, TLS, and a handshake with each proxy on it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 async def open_tunnel(way: Way, trace: Trace, ready: Stream | None = None) -> Tunnel:
-    """Opens a tunnel. Raises the TunnelctlError that fits; nothing is left open then.
+    """Opens a tunnel. If it fails, closes whatever it opened and raises the matching TunnelctlError.
 
-    ready: a connection to the nearest proxy that stands already
+    ready: an established connection to the nearest proxy
     """
     opening = _Opening(way, trace)
     return await opening.within(lambda: opening.run(ready))
 
 
 async def connect_nearest(way: Way, trace: Trace) -> Stream:
-    """A connection to the nearest proxy, for an `open_tunnel` to come."""
+    """Connects to the nearest proxy, for a later `open_tunnel`."""
     opening = _Opening(way, trace)
     return await opening.within(opening.connect)
 
@@ -48,13 +48,13 @@ _LONGER = "--timeout sets how long the whole way may take"
 
 
 class _Opening:
-    """One attempt."""
+    """One attempt to open a tunnel."""
 
     def __init__(self, way: Way, trace: Trace) -> None:
         self._way, self._trace = way, trace
-        self._awaited = "", _LONGER  # what it waits for, in the words of an error, and a hint for whom the time is up
-        self._asking = False  # a proxy, which has been reached
-        self.limit = CancelScope()  # on the whole way
+        self._awaited = "", _LONGER  # what it waits for, in the words of an error, and a hint if that times out
+        self._asking = False  # a request is going to a proxy, which has been reached
+        self.limit = CancelScope()  # on the whole route
         self._stops = [*(hop.address for hop in way.hops), way.target]
         self._exchanges: list[Exchange | None] = [
             hop.login.exchange(stop) if hop.login is not None and hop.protocol == "http" else None
@@ -62,7 +62,7 @@ class _Opening:
         ]
 
     async def within(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Does it within the limit of the whole way."""
+        """Runs `work` within the time limit of the whole route."""
         try:
             with fail_after(self._way.timeout) as self.limit:
                 return await work()
@@ -72,15 +72,15 @@ class _Opening:
             raise kind(what, f"no answer within {round(self._way.timeout, 1):g} s", hint) from error
 
     async def connect(self) -> Stream:
-        """The first stretch, up to where the nearest proxy can be asked."""
+        """Connects to the first stop: the target, or the nearest proxy with its TLS, if any."""
         hops = self._way.hops
         stream: Stream = await self._dial(self._stops[0], "proxy" if hops else "target")
         return await self._wrap(stream, "proxy", hops[0].address, hops[0].tls, b"") if hops else stream
 
     async def run(self, ready: Stream | None) -> Tunnel:
-        """All of it. Each login that is wanted on the way costs a connection: what was refused is of no more use."""
+        """Opens the whole route. Each login that a proxy requires costs a connection: the refused one is not used again."""
         for hop, exchange in zip(self._way.hops, self._exchanges, strict=True):
-            if hop.login is not None:  # before there is a connection: a person may take longer than a proxy waits
+            if hop.login is not None:  # before connecting: a person may take longer than a proxy waits
                 self._awaited = f"preparing the login to proxy {hop.address}", _LONGER
                 await unhurried(hop, self.limit, exchange.prepare() if exchange is not None else hop.login.secret())
         while True:
@@ -96,7 +96,7 @@ class _Opening:
                 if place:
                     stream, early = await self._wrap(stream, "proxy", hop.address, hop.tls, early), b"" if hop.tls else early
                 stop = self._stops[place + 1]
-                inner = place + 1 < len(way.hops)  # what the proxy is to reach is another proxy
+                inner = place + 1 < len(way.hops)  # the next stop is another proxy
                 hint = _silence(hop, self._exchanges[place])
                 self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _of_a_proxy(hint) if inner else hint
                 self._asking = True
@@ -116,7 +116,7 @@ class _Opening:
         return Tunnel(stream, early)
 
     async def _wrap(self, stream: Stream, role: str, address: Address, settings: TLSClient | None, early: bytes) -> Stream:
-        """TLS with a peer at the other end of a stream, where that is wanted."""
+        """Starts TLS with the peer at the other end of a stream, unless `settings` is None."""
         if settings is None:
             return stream
         peer = f"{role} {address}"
@@ -170,8 +170,8 @@ class _Opening:
             raise Unreachable(what, reason(error)) from error
 
 
-# The RFC 9209 type of what the system says of an attempt. Of several attempts the first in this order speaks: who refuses is there,
-# and a family without a route says the least.
+# The RFC 9209 error type by errno of an attempt. Of several attempts, the first in this order counts: a host that refuses is there,
+# and an address family without a route says the least.
 _ERROR_TYPES = {
     ECONNREFUSED: "connection_refused",
     EACCES: "destination_ip_prohibited",  # by this machine's packet filter
@@ -183,13 +183,13 @@ _ERROR_TYPES = {
 
 
 def _error_type(error: DialError) -> str:
-    """Why the target could not be connected to; "" where the attempts failed at a limit of ours, or in another way."""
+    """The RFC 9209 type of a failure to connect; "" if the attempts hit a limit of ours, or failed otherwise."""
     seen = {cause.errno for _, cause in error.attempts}
     return next((kind for number, kind in _ERROR_TYPES.items() if number in seen), "")
 
 
 def _detail(role: str, kind: str) -> dict[str, str]:
-    """What an error tells of the target, for an answer in another protocol; of a proxy that failed it tells nothing."""
+    """The details of an error about the target, for a response in another protocol; none about a proxy that failed."""
     return {"error": kind} if role == "target" and kind else {}
 
 
@@ -201,7 +201,7 @@ def _attempts(error: DialError) -> str:
 
 
 def direct_hint(way: Way) -> str:
-    """What may help where a target could not be reached without a proxy; "" where there is one, or the user wants none."""
+    """Hint for a target that could not be reached without a proxy; "" if there is a proxy, or the user chose to use none."""
     if way.hops or way.origin == "-x":
         return ""
     if way.unused:
@@ -210,7 +210,7 @@ def direct_hint(way: Way) -> str:
 
 
 def _unreached(way: Way) -> str:
-    """For a lookup or a connection that took too long."""
+    """Hint for a look-up or a connection that took too long."""
     return direct_hint(way) or (_port(way.hops[0]) if way.hops else "") or _LONGER
 
 
@@ -225,7 +225,7 @@ def _not_connected(error: DialError, way: Way) -> str:
 
 
 def _port(hop: Hop) -> str:
-    """For a proxy on the port of web servers, which its URL has where nobody wrote one."""
+    """Hint for a proxy on the port of web servers, which is the default of a URL without a port."""
     web = 80 if hop.tls is None else 443
     usual = hop.protocol == "http" and hop.address.port == web
     return f"{web} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080" if usual else ""
@@ -240,7 +240,7 @@ def _unknown(way: Way) -> str:
 
 
 def _silence(hop: Hop, exchange: Exchange | None) -> str:
-    """For a proxy that took a request and has not answered it: it waits for the target, or it speaks another protocol."""
+    """Hint for a proxy that sent no response to a request: it waits for the target, or it speaks another protocol."""
     if hop.protocol != "http":
         return f"{_BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{hop.address}, or https:// with TLS"
     if hop.tls is None and not (exchange is not None and exchange.asked):
@@ -249,7 +249,7 @@ def _silence(hop: Hop, exchange: Exchange | None) -> str:
 
 
 def _of_a_proxy(hint: str) -> str:
-    """A hint about the target, for a proxy that was asked for the next one of the chain."""
+    """Rewords a hint about the target for a proxy whose next stop is another proxy."""
     return hint.replace("the target", "the next proxy").replace("are host and port right?", "are host and port in its URL right?")
 
 

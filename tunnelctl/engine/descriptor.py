@@ -1,4 +1,4 @@
-"""An open file as the kernel sees it: what it is known to be ready for, and who waits."""
+"""An open file as the kernel sees it: its known readiness, and the tasks that wait for it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _WRITABLE = _BROKEN | OUT
 
 
 class Descriptor(Waitable):
-    """One number in the table of open files.
+    """A file descriptor and its known readiness.
 
-    `readable` and `writable` start out true and are cleared by whoever meets EAGAIN or a short read or write; an edge sets them
-    again. `ended` stays set once the peer has sent FIN or worse: from then on a short read no longer means "empty", and the
-    next read must be tried. Urgent (out-of-band) data sets it too: recv() stops at the mark, and no edge reports what follows.
-    `broken` stays set on an error, a vanished reader, or once both directions have ended: a socket that we had half-closed shows
-    it with its last data still unread. `peer_closed` stays set once the peer has ended its direction, or more than that.
+    `readable` and `writable` start out true. Code that meets EAGAIN, or a short read or write, clears them; an edge sets them
+    again. `ended` stays set after FIN, an error or a hang-up: from then on a short read no longer means "empty", and the next
+    read must be tried. Urgent (out-of-band) data sets it too: recv() stops at the mark, and no edge reports what follows.
+    `broken` stays set after an error, after a pipe's reader has gone, or once both directions have ended: a socket that we
+    half-closed shows it with its last data still unread. `peer_closed` stays set after FIN, an error or a hang-up.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Descriptor(Waitable):
         return reading | (OUT if self._writer else 0) | (ERR if self._on_broken else 0)
 
     def on_event(self, bits: int) -> None:
-        """Notes what has become ready and wakes who waited for it."""
+        """Records what has become ready, runs the callbacks and wakes the waiting tasks."""
         if bits & _ENDED:
             self.ended = True
             if bits & _CLOSED:
@@ -80,7 +80,7 @@ class Descriptor(Waitable):
 
     @coroutine
     def wait_readable(self) -> Generator[None, None, None]:
-        """Parks until a read may bring something: data, EOF or an error."""
+        """Parks until a read may return something: data, EOF or an error."""
         if not self.readable:
             if self._reader is not None:
                 raise BusyResourceError(f"another task already reads descriptor {self.fd}")
@@ -96,7 +96,7 @@ class Descriptor(Waitable):
 
     @coroutine
     def wait_writable(self) -> Generator[None, None, None]:
-        """Parks until a write may take something, or fail."""
+        """Parks until a write may accept bytes, or fail."""
         if not self.writable:
             if self._writer is not None:
                 raise BusyResourceError(f"another task already writes descriptor {self.fd}")
@@ -113,7 +113,7 @@ class Descriptor(Waitable):
     def watch(self, callback: Callable[[], None]) -> None:
         """Calls `callback` once, as soon as the descriptor has an error or its other end has gone altogether.
 
-        It runs between two turns, in no task: it may wake and cancel, not wait.
+        The callback runs at once if that is already so, otherwise between two turns. It may wake and cancel tasks, but not wait.
         """
         if self.broken:
             callback()
@@ -122,7 +122,7 @@ class Descriptor(Waitable):
             self._register()
 
     def watch_peer(self, callback: Callable[[], None] | None) -> None:
-        """The same as soon as the peer has ended its direction, with what it sent before perhaps still unread; None: no longer."""
+        """Likewise, as soon as the peer has ended its direction; earlier bytes may still be unread. None cancels the call."""
         if callback is not None and self.peer_closed:
             callback()
         else:
@@ -135,19 +135,19 @@ class Descriptor(Waitable):
             raise ClosedResourceError(f"descriptor {self.fd} was closed")
         if not self._registered:
             if self._kernel.poller.add(self):
-                # Registering reports the present state as a first edge, so nothing between the last try and now is missed.
+                # Registration reports the current state as a first edge, so nothing since the last try is missed.
                 self._kernel.descriptors[self.fd] = self
                 self._registered = True
-            else:  # always ready, and asked again each time: no edge will ever undo what a short read has cleared
+            else:  # always ready; retried at each wait, since no edge will ever set what a short read has cleared
                 self.readable = self.writable = True
 
     def forget(self, shared: bool = False) -> None:
-        """To be called before the file is closed: whoever waits gets ClosedResourceError.
+        """Detaches the descriptor from the kernel, before the caller closes the file. Waiting tasks get ClosedResourceError.
 
-        shared: the open file lives on elsewhere (inherited stdio), so epoll must be told; for a file of ours, closing does.
+        shared: the open file lives on elsewhere (inherited stdio), so epoll needs an explicit removal; else closing suffices
         """
         self.closed = True
-        self._on_broken = self._on_peer_closed = None  # they lead back here, through whoever watches
+        self._on_broken = self._on_peer_closed = None  # they refer back to this descriptor, through the watcher
         kernel = self._kernel
         if self._registered and kernel.descriptors.get(self.fd) is self:
             del kernel.descriptors[self.fd]
@@ -162,7 +162,7 @@ class Descriptor(Waitable):
 
 @coroutine
 def wait_either_readable(one: Descriptor, other: Descriptor) -> Generator[None, None, None]:
-    """Parks until a read of one of the two may bring something."""
+    """Parks until a read of one of the two may return something."""
     if one.readable or other.readable:
         return
     if one._reader is not None or other._reader is not None:

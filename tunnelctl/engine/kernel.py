@@ -1,17 +1,17 @@
-"""The kernel: resumes a coroutine when its descriptor is ready, its deadline strikes or its children have ended.
+"""The kernel: resumes a coroutine when its descriptor is ready, its deadline expires or its children have ended.
 
 The rules that everything else relies on:
 
 1. A task runs until it parks. Whatever a task does between two parks is atomic to the others.
-2. A task parks in one place at a time, and every park can be ended by cancellation; only the join at the end of a nursery cannot
-   (its children are cancelled instead, and end it). So a descriptor, an event or a thread needs no way back: it wakes the
-   task, or the task has left.
+2. A task parks in one place at a time, and cancellation can end every park except the join at the end of a nursery (there it
+   cancels the children instead, whose end ends the join). So a descriptor, an event or a thread needs no cancel operation: it
+   wakes the task, or the task has left.
 3. Cancellation is a level, not an edge: as long as a cancelled scope encloses a task, each of its parks raises `Cancelled`.
-   A task that has already been woken keeps what woke it; cancellation then meets its next park. Nothing that was read is lost.
+   A task that has already been woken keeps the reason; cancellation takes effect at its next park. Nothing that was read is lost.
 4. Scopes form a chain from each task to the root, through the nursery that the task was started in. Cancelling a scope walks down
-   from its task through the nurseries opened inside it; nobody else keeps lists.
-5. A turn runs every task that is ready once. Tasks that move bulk data (`mark_bulk`) come last and share BULK_SECONDS; the rest of
-   them waits for the next turn. So a keystroke waits for one such share, however many bulk transfers there are.
+   from its task through the nurseries opened inside it; there are no other lists.
+5. A turn runs every ready task once. Tasks that move bulk data (`mark_bulk`) come last and share BULK_SECONDS; those that get no
+   time wait for the next turn. So a keystroke waits for one such share, however many bulk transfers there are.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ if TYPE_CHECKING:  # typing costs more to import than this whole engine
     P = ParamSpec("P")
     T = TypeVar("T")
 
-# Seconds. The pollers take milliseconds in a C int and refuse more, so a deadline a month away is waited for in pieces.
+# Seconds. The pollers take milliseconds in a C int and reject more, so the loop waits in pieces for a deadline a month away.
 MAX_WAIT = 86400.0
 
-# Seconds that all bulk tasks together get in one turn; at least one of them runs. Long enough that a turn's own cost (epoll_wait,
-# some 10 µs) is little of it; a keystroke needs two to four turns to its target and back. 2 ms moved 4 % less, 16 ms no more.
+# Seconds that all bulk tasks together get in one turn; at least one of them runs. The cost of a turn itself (epoll_wait, some
+# 10 µs) is little of that. A keystroke needs two to four turns to its target and back. 2 ms moved 4 % less, 16 ms no more.
 BULK_SECONDS = 0.006
 
 
 class Cancelled(BaseException):
-    """Ends a park in a cancelled scope. It belongs to the kernel: catch it only to clean up, and raise it again."""
+    """Raised by a park in a cancelled scope. Only the kernel handles it: catch it only to clean up, and re-raise it."""
 
 
 class TooSlowError(Exception):
-    """The deadline of `fail_after` struck."""
+    """Raised when the deadline of `fail_after` has expired."""
 
 
 class ClosedResourceError(Exception):
-    """A descriptor was closed by this program while a task waited on it."""
+    """Raised when a task waits on a descriptor that this program has closed."""
 
 
 class BusyResourceError(Exception):
-    """A second task wants what another one already waits for, or no more of something is to be had."""
+    """Raised when another task already waits for the same thing, or when a resource is exhausted."""
 
 
 class QueueFullError(BusyResourceError):
-    """Too many tasks of one owner wait already: that owner is the cause, not the others."""
+    """Raised when too many tasks of one owner already wait: that owner is the cause, not the others."""
 
 
 class Task:
-    """A coroutine and where it stands."""
+    """A coroutine and its state."""
 
     __slots__ = ("bulk", "cancel", "coro", "joining", "nursery", "parked", "scope")
 
@@ -70,12 +70,12 @@ class Task:
         self.scope = scope  # the innermost scope that encloses it now
         self.nursery = nursery  # where it was started; None for the main task
         self.parked = False
-        self.joining = False  # parked at the end of a nursery: only its children end that
-        self.cancel = False  # the next step throws Cancelled in
+        self.joining = False  # parked at the end of a nursery: only its children wake it
+        self.cancel = False  # the next step throws Cancelled into it
         self.bulk = False  # it moves bulk data: see rule 5
 
     def cancelled(self, before: float = inf) -> bool:
-        """Whether some enclosing scope has been cancelled, earlier than the one with that number."""
+        """Whether an enclosing scope has been cancelled, earlier than cancellation number `before`."""
         scope = self.scope
         while scope is not None:
             if scope._cancelled and scope._cancelled < before:
@@ -104,8 +104,8 @@ class CancelScope:
 
     @deadline.setter
     def deadline(self, when: float) -> None:
-        # Moving a deadline back, the usual case (bytes moved, so the idle limit starts anew), costs no heap operation:
-        # the entry that is there strikes first and is then pushed again.
+        # Postponing a deadline, the usual case (bytes moved, so the idle limit restarts), costs no heap operation:
+        # the existing entry expires first and is then pushed again.
         self._deadline = when
         timer = self._timer
         if self._task is not None and when < (inf if timer is None else timer):
@@ -134,8 +134,8 @@ class CancelScope:
         if not self._cancelled:
             return False
         _kernel.cancelled_scopes -= 1
-        # Where an outer scope was cancelled before this one, the exception is its own. To catch it here and leave the rest to the
-        # next park would let `while True: await sleep(0)` run for ever: each sleep has a scope, which ends as it should.
+        # If an outer scope was cancelled before this one, the exception belongs to that scope. Catching it here, and relying on
+        # the next park, would let `while True: await sleep(0)` run forever: each sleep has a scope, whose own deadline ends it.
         self.cancelled_caught = kind is Cancelled and not (_kernel.cancelled_scopes and task.cancelled(before=self._cancelled))
         return self.cancelled_caught
 
@@ -143,14 +143,14 @@ class CancelScope:
         """Ends every park inside the scope, now and from now on; harmless when repeated or after the block."""
         if not self._cancelled:
             if self._task is None:
-                self._cancelled = -1  # entering counts
+                self._cancelled = -1  # __enter__ assigns the number
             else:
                 self._cancelled = _kernel.count_cancellation()
                 _deliver(self._task, self._parent)
 
 
 def _deliver(task: Task, outside: CancelScope | None) -> None:
-    """Wakes with Cancelled the task, and all that it started in the scopes within `outside`."""
+    """Wakes `task` with Cancelled, and every task that it started in the scopes inside `outside`."""
     scope = task.scope
     while scope is not outside and scope is not None:
         if scope._nursery is not None:
@@ -162,10 +162,10 @@ def _deliver(task: Task, outside: CancelScope | None) -> None:
 
 
 class Nursery:
-    """Tasks that end together: the block ends when all of them have, and the first error cancels the others.
+    """Tasks that end together: the block ends once all of them have ended, and the first error cancels the others.
 
-    The block raises that first error. What siblings raise while they are being cancelled is a consequence of it, and is attached to
-    it as a note.
+    The block raises that first error. Errors that siblings raise during their cancellation are its consequence, and are attached to
+    it as notes.
     """
 
     __slots__ = ("_error", "_parent", "_tasks", "cancel_scope")
@@ -193,10 +193,10 @@ class Nursery:
     async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
         if exc is not None:
             self._note(exc)
-        while self._tasks:  # somebody may start another one while the parent is on its way
+        while self._tasks:  # another task may be started before the parent runs again
             await self._join()
         error = self._error
-        # What has ended must not keep itself alive: nursery and scope name each other, an error names the frames it passed.
+        # Break reference cycles: nursery and scope refer to each other, and an error refers to the frames it passed.
         self._error = self._parent = self.cancel_scope._nursery = None
         if self.cancel_scope.__exit__(None if error is None else type(error), error, None):
             return True
@@ -218,12 +218,12 @@ class Nursery:
         if error is not None:
             self._note(error)
         if not self._tasks and self._parent is not None and self._parent.joining:
-            _kernel.wake(self._parent)  # or, if it is another nursery that it joins, it sees to that
+            _kernel.wake(self._parent)  # a parent that joins another nursery goes on doing so
 
     def _note(self, error: BaseException) -> None:
         if isinstance(error, Cancelled):
-            # It comes from this scope or from outside it, so the siblings have it already; cancelling here as well would make
-            # this nursery swallow what an outer scope waits for.
+            # It comes from this scope or an outer one, so the siblings receive it anyway. Cancelling here as well would make
+            # this nursery swallow an exception that belongs to an outer scope.
             if self._error is None:
                 self._error = error
             return
@@ -235,12 +235,12 @@ class Nursery:
 
 
 class Waitable(Interest):
-    """What takes the events of a descriptor: see `descriptor`."""
+    """A receiver of a descriptor's events: see `descriptor`."""
 
     __slots__ = ()
 
     def on_event(self, bits: int) -> None:
-        """Notes what has become ready and wakes who waited for it."""
+        """Records what has become ready and wakes the waiting tasks."""
         raise NotImplementedError
 
 
@@ -251,22 +251,22 @@ class Kernel:
         self.poller = poller
         self.now = monotonic()
         self.ready: deque[Task] = deque()
-        self.bulk: deque[Task] = deque()  # ready as well, for what a turn leaves them
+        self.bulk: deque[Task] = deque()  # ready as well, for the time that a turn leaves
         self.descriptors: dict[int, Waitable] = {}
-        self.cancelled_scopes = 0  # cancelled and not yet left; while it is 0, no park has to look at its scopes
+        self.cancelled_scopes = 0  # cancelled and not yet left; at 0, a park need not check its scopes
         self._cancellations = 0
-        self.task: Task = None  # type: ignore[assignment]  # the one that runs
-        self.doorbell: object = None  # the way in for threads and signals, made by the first that needs it
+        self.task: Task = None  # type: ignore[assignment]  # the running task
+        self.doorbell: object = None  # the entry for threads and signals, created on first use
         self.lookups: object = None  # the limiter of name lookups, likewise
         self.on_close: list[Callable[[], None]] = []
-        self.value: Any = None  # what the main task returned, or raised
+        self.value: Any = None  # the main task's result; else `error` is set
         self.error: BaseException | None = None
         self._timers: list[tuple[float, int, CancelScope]] = []
         self._sequence = 0
         self._stale = 0
 
     def wake(self, task: Task, cancel: bool = False) -> None:
-        """Lets a parked task go on; one that is not parked has been woken already, and keeps its reason."""
+        """Makes a parked task ready. A task that is not parked has been woken already, and keeps its reason."""
         if task.parked:
             task.parked = False
             task.cancel = cancel
@@ -283,7 +283,7 @@ class Kernel:
         heappush(self._timers, (scope._deadline, self._sequence, scope))
 
     def disarmed(self) -> None:
-        """Counts an entry that nobody waits for; sweeps when those are most of the heap, to keep it as small as the live set."""
+        """Counts a stale entry. Once most of the heap is stale, removes those, to keep it about as small as the live set."""
         self._stale += 1
         if self._stale > 256 and self._stale * 2 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2]._timer == entry[0]]
@@ -291,7 +291,7 @@ class Kernel:
             self._stale = 0
 
     def loop(self, main: Task) -> None:
-        """Runs until the main task has ended: events, then deadlines, then one step of each task that is ready."""
+        """Runs until the main task has ended: events, then deadlines, then one step of each ready task."""
         ready, step = self.ready, self._step
         while main.coro is not None:
             for fd, bits in self.poller.wait(self._timeout()):
@@ -301,15 +301,15 @@ class Kernel:
             self.now = monotonic()
             if self._timers and self._timers[0][0] <= self.now:
                 self._strike()
-            # Only those that are ready now: what they wake runs after the next look at the descriptors, so a task that never
-            # parks for long cannot starve the others.
+            # Only the tasks that are ready now: those that they wake run after the next poll, so a task that never parks for
+            # long cannot starve the others.
             for _ in range(len(ready)):
                 step(ready.popleft())
             if self.bulk:
                 self._run_bulk(monotonic() + BULK_SECONDS)
 
     def _run_bulk(self, until: float) -> None:
-        """One step of each bulk task, as far as the time goes; the next turn begins with those that are left."""
+        """Runs one step of each bulk task until the time is up; the next turn begins with those that are left."""
         for _ in range(len(self.bulk)):
             self._step(self.bulk.popleft())
             if monotonic() >= until:
@@ -367,18 +367,18 @@ _kernel: Kernel = None  # type: ignore[assignment]  # set by run
 
 @coroutine
 def park() -> Generator[None, None, None]:
-    """Waits until another task, a thread or a signal wakes this one (`Kernel.wake`), or for ever."""
+    """Waits until another task, a thread or a signal wakes this one (`Kernel.wake`); forever if none does."""
     yield
 
 
 @coroutine
 def checkpoint() -> Generator[bool, None, None]:
-    """Lets the others run, and cancellation strike; then goes on."""
+    """Lets other tasks run, and cancellation take effect, before the caller goes on."""
     yield True
 
 
 def mark_bulk(bulk: bool) -> None:
-    """Counts the running task among those that move bulk data, or no longer: from its next park on, see rule 5."""
+    """Marks whether the running task moves bulk data. Takes effect from its next park on: see rule 5."""
     _kernel.task.bulk = bulk
 
 
@@ -388,7 +388,7 @@ def current_time() -> float:
 
 
 def move_on_after(seconds: float) -> CancelScope:
-    """A scope whose block is left after `seconds`; `cancelled_caught` tells whether it was."""
+    """A scope whose block is left after `seconds`; `cancelled_caught` tells whether that happened."""
     return CancelScope(monotonic() + seconds)
 
 
@@ -412,7 +412,7 @@ async def sleep(seconds: float) -> None:
 
 
 def run(fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Runs `fn(*args)` and all that it starts; returns or raises what it does. One kernel at a time in a process."""
+    """Runs `fn(*args)` and all tasks that it starts; returns its result or raises its error. A process has one kernel at a time."""
     global _kernel
     if _kernel is not None:
         raise RuntimeError("a kernel is already running in this process")
@@ -422,7 +422,7 @@ def run(fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwar
     _kernel = kernel
     try:
         kernel.loop(main)
-    except BaseException:  # Ctrl-C, which struck the loop and none of its tasks: they clean up before it goes on
+    except BaseException:  # Ctrl-C that hit the loop and none of its tasks: they clean up before the exception propagates
         root.cancel()
         kernel.loop(main)
         raise
@@ -430,13 +430,13 @@ def run(fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwar
         for close in kernel.on_close:
             close()
         kernel.poller.close()
-        kernel.descriptors.clear()  # one that is forgotten later is of no concern any more
+        kernel.descriptors.clear()  # a descriptor that is forgotten later needs no bookkeeping
         _kernel = root._task = None
     if kernel.error is not None:
         try:
             raise kernel.error
         finally:
-            kernel.error = None  # or it would keep itself alive, through its traceback and this frame
+            kernel.error = None  # or the error would keep itself alive, through its traceback and this frame
     value: T = kernel.value
     return value
 

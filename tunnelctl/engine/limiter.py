@@ -1,8 +1,8 @@
-"""Places that tasks wait for, dealt out so that no owner can take them from the others.
+"""Places that tasks wait for, granted so that no owner can take them from the others.
 
-An owner is whoever the work is for: a client network, mostly. Each owner holds a bounded number of places and has a bounded
-queue of its own; a place that becomes free goes to the owners with a queue in turn. Owners come in groups, which have their
-turns in the same way, and within a group its owners: who has a thousand networks of one provider has one turn, not a thousand.
+An owner is the party that the work is for, mostly a client network. Each owner holds a bounded number of places and has a bounded
+queue of its own; the owners with a queue get free places in turn. Owners form groups, which take turns in the same way, as do the
+owners within a group: a client with a thousand networks of one provider has one turn, not a thousand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Owner(NamedTuple):
-    """Whom work is for. An owner that belongs to no larger group is one by itself."""
+    """The party that work is for. An owner that belongs to no larger group is a group by itself."""
 
     group: str
     name: str
@@ -35,14 +35,14 @@ class _Waiter:
         self.granted = self.refused = False
 
 
-_Queues = dict[Owner, deque[_Waiter]]  # of the owners with somebody waiting; the next one to be served first
+_Queues = dict[Owner, deque[_Waiter]]  # owners with waiting tasks, the next to be served first
 
 
 class FairLimiter:
-    """At most `places` are held at once, `per_owner` of them by one owner, for whom at most `waiting` tasks queue.
+    """Grants at most `places` places at once, at most `per_owner` of them to one owner, for whom at most `waiting` tasks queue.
 
-    One group holds at most `per_group` places. At most `in_all` tasks queue: one more takes the place of the last one of the
-    longest group.
+    One group holds at most `per_group` places. At most `in_all` tasks queue in total: one more displaces the last task of the
+    group with the most waiting (see `_make_room`).
     """
 
     __slots__ = ("_free", "_groups", "_held", "_in_all", "_per_group", "_per_owner", "_queued", "_waiting")
@@ -50,13 +50,13 @@ class FairLimiter:
     def __init__(self, places: int, per_owner: int, waiting: float, per_group: float = inf, in_all: float = inf) -> None:
         self._free, self._per_owner, self._waiting, self._per_group, self._in_all = places, per_owner, waiting, per_group, in_all
         self._held = Counter[Owner | str]()  # by owner, and by group
-        self._groups: dict[str, _Queues] = {}  # those with somebody waiting; the next one to be served first
+        self._groups: dict[str, _Queues] = {}  # groups with waiting tasks, the next to be served first
         self._queued = Counter[str]()  # by group
 
     async def acquire(self, owner: Owner) -> None:
-        """Takes a place, waiting in turn for it.
+        """Takes a place, waiting for its turn.
 
-        Raises QueueFullError where the owner's queue is full, and BusyResourceError where too many wait in all.
+        Raises QueueFullError if the owner's queue is full, and BusyResourceError if too many tasks wait in total.
         """
         queue = self._groups.get(owner.group, {}).get(owner, ())
         if self._free and not queue and not self.has_its_share(owner):
@@ -82,7 +82,7 @@ class FairLimiter:
             raise
 
     def release(self, owner: Owner) -> None:
-        """Gives a place back; the next in turn gets it."""
+        """Returns a place, which goes to the next in turn."""
         self._free += 1
         for holder in owner, owner.group:
             _decrease(self._held, holder)
@@ -98,7 +98,7 @@ class FairLimiter:
         self._held[owner.group] += 1
 
     def _leave(self, waiter: _Waiter) -> None:
-        """Takes it out of its queue."""
+        """Removes a waiter from its queue."""
         owner = waiter.owner
         queues = self._groups[owner.group]
         queues[owner].remove(waiter)
@@ -109,9 +109,9 @@ class FairLimiter:
         _decrease(self._queued, owner.group)
 
     def _make_room(self, owner: Owner) -> None:
-        """Turns the last one of the longest queue away. Raises BusyResourceError where that group is the newcomer's own.
+        """Turns away the last task of the largest group. Raises BusyResourceError if the newcomer's group would become as large.
 
-        So a group that fills the queue is in its own way alone, and where every group has one waiting, the newcomer has come last.
+        So a group that fills the queue hinders only itself. Where every group has one task waiting, the newcomer is turned away.
         """
         longest, length = self._queued.most_common(1)[0]
         if length <= self._queued[owner.group] + 1:
@@ -122,7 +122,7 @@ class FairLimiter:
         current_kernel().wake(last.task)
 
     def _deal(self) -> None:
-        """Hands free places to those who wait, a group at a time, and within a group an owner at a time."""
+        """Grants free places to waiting tasks, a group at a time, and within a group an owner at a time."""
         while self._free and (owner := self._next()) is not None:
             queues = self._groups.pop(owner.group)
             queue = queues.pop(owner)
@@ -135,7 +135,7 @@ class FairLimiter:
             current_kernel().wake(waiter.task)
 
     def _next(self) -> Owner | None:
-        """The owner whose turn it is. Those that hold all they may are passed over, and there are few: they hold the places."""
+        """The owner whose turn it is. Skips those that hold their full share; they are few, since they hold the places."""
         for group, queues in self._groups.items():
             if self._held[group] < self._per_group:
                 for owner in queues:
@@ -145,7 +145,7 @@ class FairLimiter:
 
 
 def _decrease(counter: Counter[Any], key: object) -> None:
-    """By one; what is 0 takes no memory."""
+    """Decrements a count, and deletes it at 0 to save memory."""
     counter[key] -= 1
     if not counter[key]:
         del counter[key]
@@ -155,7 +155,7 @@ _ANYBODY = Owner("", "")
 
 
 class Semaphore:
-    """Lets at most `places` tasks at a time into its block, the others in the order of their arrival."""
+    """Lets at most `places` tasks at a time into its block; the others wait in order of arrival."""
 
     __slots__ = ("_limiter",)
 

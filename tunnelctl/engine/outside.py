@@ -1,4 +1,4 @@
-"""The one way into the loop from outside it: a pipe that threads and signal handlers write to, and the kernel reads."""
+"""The only entry into the event loop from outside: a pipe that threads and signal handlers write to, and the kernel reads."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# A thread may hang for as long as the C library likes (a name server that never answers), and nothing can end it; so there is a
-# bound on how many may be under way. Stack is virtual until used: 256 of them cost little.
+# A thread may hang in the C library for any length of time (a name server that never responds), and nothing can end it, so the
+# number of running threads is bounded. Stack is virtual until used: 256 of them cost little.
 MAX_THREADS = 256
 
 
 class _Job:
-    """A function that runs in a thread, and what came of it."""
+    """A function that runs in a thread, and its result."""
 
     __slots__ = ("done", "error", "on_done", "task", "value")
 
     def __init__(self, task: Task, on_done: Callable[[], None] | None = None) -> None:
-        self.task: Task | None = task  # None once it has left
-        self.on_done = on_done  # called in the loop when the thread has finished, whether or not somebody still waits for it
+        self.task: Task | None = task  # None once the task has left
+        self.on_done = on_done  # called in the loop when the thread has finished, whether or not a task still waits
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
 
 
 class _Turn:
-    """Of a task that waits until fewer than `most` threads are under way."""
+    """The queue entry of a task that waits until fewer than `most` threads are running."""
 
     __slots__ = ("come", "most")
 
@@ -61,31 +61,31 @@ class _Doorbell(Waitable):
         self.open = True
         self.finished: deque[_Job] = deque()
         self.threads = 0
-        self.waiting: deque[_Turn] = deque()  # for a thread, in the order in which they came
-        self.promised = 0  # turns that have come and are not taken yet
+        self.waiting: deque[_Turn] = deque()  # for a thread, in order of arrival
+        self.promised = 0  # turns granted, but not yet taken
         self.receivers: dict[int, SignalReceiver] = {}
-        self.wakeup: int | None = None  # where the interpreter reported signals before, once it does so here
+        self.wakeup: int | None = None  # the interpreter's previous wakeup descriptor, once ours is set
         self.fd = self.reader
         kernel.poller.add(self)
         kernel.descriptors[self.fd] = self
         kernel.on_close.append(self.close)
 
     def ring(self, job: _Job) -> None:
-        """Called in a thread. The lock keeps a late one from writing to a number that has since become somebody else's file."""
+        """Reports a finished job, from its thread. The lock keeps a late one from writing to a reused descriptor number."""
         with self.lock:
             self.finished.append(job)
             if self.open:
                 try:
                     os.write(self.writer, b"\0")
-                except BlockingIOError:  # so many unread bytes that the loop is awake anyway
+                except BlockingIOError:  # the pipe is full, so the loop is awake anyway
                     pass
 
     def wanted(self) -> int:
         return IN
 
     def on_event(self, bits: int) -> None:
-        """Called by the kernel, in place of waking a task: no task waits on the pipe itself."""
-        numbers = os.read(self.reader, 65536)  # all that a pipe holds: an edge comes once
+        """Handles finished threads and signals. No task waits on the pipe itself."""
+        numbers = os.read(self.reader, 65536)  # a whole pipe's capacity, since an edge comes only once
         while self.finished:
             job = self.finished.popleft()
             self.threads -= 1
@@ -100,13 +100,13 @@ class _Doorbell(Waitable):
                 self.receivers[number].deliver(number)
 
     def deal(self) -> None:
-        """Promises free threads to those that wait for one."""
+        """Promises free threads to waiting tasks."""
         while self.waiting and self.threads + self.promised < self.waiting[0].most:
             self.promised += 1
             self.waiting.popleft().come.set()
 
     async def turn(self, most: int) -> None:
-        """Waits until fewer than `most` threads are under way, behind those that wait already. The caller starts one at once."""
+        """Waits, behind earlier tasks, until fewer than `most` threads are running. The caller must then start one at once."""
         if not self.waiting and self.threads + self.promised < most:
             return
         turn = _Turn(most)
@@ -118,12 +118,12 @@ class _Doorbell(Waitable):
                 self.promised -= 1
             else:
                 self.waiting.remove(turn)
-            self.deal()  # what was promised to it, and what it stood in front of
+            self.deal()  # passes on its promised thread, and lets the next in the queue advance
             raise
         self.promised -= 1
 
     def listen(self) -> None:
-        """Has signals reported to the pipe for the rest of the run, for receivers come and go in any order."""
+        """Makes the interpreter report signals to the pipe for the rest of the run, since receivers come and go in any order."""
         if self.wakeup is None:
             self.wakeup = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
 
@@ -153,13 +153,13 @@ async def to_thread(
     begun: Callable[[], None] = lambda: None,
     most: int | None = None,
 ) -> T:
-    """Runs `fn(*args)` in a thread and returns or raises what it does. Cancelled, it leaves the thread to itself.
+    """Runs `fn(*args)` in a thread and returns its result or raises its error. Cancellation abandons the thread.
 
-    limiter, owner: a place that is taken for the owner first, and given back when the thread has finished: one that was left to
-    itself still holds it. begun: called when it has that place, and the thread is there
-    most: threads of all kinds beside which this one is not started: it waits its turn. None: it does not wait
+    limiter, owner: takes a place for the owner first, and returns it when the thread has finished: an abandoned thread still
+    holds its place. begun: called once the place is taken and the thread has started
+    most: waits its turn until fewer than this many threads of all kinds are running; None: does not wait
 
-    Raises BusyResourceError when MAX_THREADS are under way, the system grants no further one, or too much is waiting.
+    Raises BusyResourceError when MAX_THREADS are running, the system grants no further one, or too many tasks wait.
     """
     if most is not None:
         await _doorbell().turn(most)
@@ -174,12 +174,12 @@ async def to_thread(
         while not job.done:
             await park()
     finally:
-        job.task = None  # cancelled, it may be parked elsewhere by the time the thread is done
+        job.task = None  # once cancelled, it may be parked elsewhere when the thread finishes
     if job.error is not None:
         try:
             raise job.error
         finally:
-            job.error = None  # or it would keep itself alive, through its traceback and this job
+            job.error = None  # or the error would keep itself alive, through its traceback and this job
     return job.value  # type: ignore[no-any-return]
 
 
@@ -209,14 +209,14 @@ def _work(bell: _Doorbell, job: _Job, fn: Callable[..., T], args: tuple[object, 
 
 
 class SignalReceiver:
-    """An endless iterator over the signals that have arrived."""
+    """An endless iterator over signals as they arrive."""
 
     def __init__(self) -> None:
         self._arrived: deque[int] = deque()
         self._event = Event()
 
     def deliver(self, number: int) -> None:
-        """Called by the doorbell."""
+        """Adds a signal; called by the doorbell."""
         self._arrived.append(number)
         self._event.set()
 
@@ -231,9 +231,9 @@ class SignalReceiver:
 
 
 class open_signal_receiver:  # trio's name: it reads as a verb where it is used
-    """Receives these signals instead of what they did before, until the block ends.
+    """Receives these signals, in place of their previous handlers, until the block ends.
 
-    One that was ignored when the program started stays ignored: that is how nohup, and a shell's `&`, shield a process.
+    A signal that is ignored stays ignored: nohup, and a shell's `&`, shield a process by that.
     """
 
     def __init__(self, *numbers: int) -> None:
@@ -246,7 +246,7 @@ class open_signal_receiver:  # trio's name: it reads as a verb where it is used
         self._bell.listen()
         for number in self._numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                # What counts is the byte in the pipe; without a handler there would be none.
+                # The handler does nothing, but without one no byte would arrive in the pipe.
                 handler = signal.signal(number, lambda *_: None)
                 self._before[number] = handler, self._bell.receivers.get(number)
                 self._bell.receivers[number] = receiver

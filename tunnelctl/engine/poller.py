@@ -1,7 +1,7 @@
-"""Two ways to ask the kernel which descriptors are ready, behind one interface.
+"""Two sources of readiness, epoll and poll, behind one interface.
 
 Epoll is used edge-triggered: a descriptor is registered once, for both directions, and costs no system call per wait. Poll is
-level-triggered and asks about exactly the descriptors that somebody waits on; it serves where epoll is missing.
+level-triggered and covers exactly the descriptors that a task waits on; it is used where epoll is missing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import select
 from collections.abc import Iterable
 
-# epoll and poll share the values of these bits on Linux. PRI tells of a byte that was sent as urgent, RDHUP of the peer's FIN.
+# epoll and poll share the values of these bits on Linux. PRI reports a byte sent as urgent, RDHUP the peer's FIN.
 IN, PRI, OUT, ERR, HUP, RDHUP = select.POLLIN, select.POLLPRI, select.POLLOUT, select.POLLERR, select.POLLHUP, 0x2000
 
 
 class Interest:
-    """What a poller must know of a descriptor: its number, and the bits that some task waits for at this moment."""
+    """A descriptor as a poller sees it: its number, and the bits that tasks wait for at this moment."""
 
     __slots__ = ()
 
@@ -29,7 +29,7 @@ class Interest:
 class Poller:
     """Readiness of many descriptors at once."""
 
-    forgets_closed: bool  # whether closing the only copy of a file is enough to forget it
+    forgets_closed: bool  # whether closing the only copy of a file suffices to forget it
 
     def add(self, interest: Interest) -> bool:
         """Registers a descriptor; False where the kernel refuses because it is always ready (a regular file)."""
@@ -40,11 +40,11 @@ class Poller:
         raise NotImplementedError
 
     def wait(self, timeout: float | None) -> Iterable[tuple[int, int]]:
-        """Waits at most `timeout` seconds (None: for ever) and returns (descriptor, bits) pairs."""
+        """Waits at most `timeout` seconds (None: forever) and returns (descriptor, bits) pairs."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Gives back what the poller holds."""
+        """Releases the poller's resources."""
         raise NotImplementedError
 
 
@@ -52,7 +52,7 @@ class EpollPoller(Poller):
     """Edge-triggered epoll."""
 
     forgets_closed = True
-    # Bounds the work between two looks at the clock; any more events are returned by the next call.
+    # Bounds the work between two readings of the clock; the next call returns further events.
     MAX_EVENTS = 512
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class EpollPoller(Poller):
     def add(self, interest: Interest) -> bool:
         try:
             self._epoll.register(interest.fd, IN | PRI | OUT | RDHUP | select.EPOLLET)
-        except PermissionError:  # a regular file, or /dev/null: epoll refuses what is always ready
+        except PermissionError:  # a regular file, or /dev/null: epoll refuses files that are always ready
             return False
         return True
 
@@ -80,7 +80,7 @@ class EpollPoller(Poller):
 
 
 class PollPoller(Poller):
-    """Level-triggered poll. The set is built anew for every call: poll(2) reads it whole anyway."""
+    """Level-triggered poll. The set is rebuilt for every call: poll(2) reads all of it anyway."""
 
     forgets_closed = False
 
@@ -107,7 +107,7 @@ class PollPoller(Poller):
 
 
 def default_poller() -> Poller:
-    """Epoll, or poll where epoll is missing or `TUNNELCTL_POLLER=poll` asks for it."""
+    """Returns epoll, or poll where epoll is missing or `TUNNELCTL_POLLER=poll` is set."""
     if os.environ.get("TUNNELCTL_POLLER") == "poll" or not hasattr(select, "epoll"):
         return PollPoller()
     return EpollPoller()

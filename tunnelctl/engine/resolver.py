@@ -1,7 +1,7 @@
-"""Names to addresses, off the loop. The deadline is the caller's scope; a lookup that overruns it is abandoned.
+"""Name resolution, off the event loop. The caller's scope sets the deadline; a lookup that exceeds it is abandoned.
 
-A lookup is the C library's, in a thread, and nothing can end one that waits for a name server which never answers. So a
-program with many clients says for whom each lookup is: a client's dead names then take only that client's share of the threads.
+The C library looks names up, in a thread, and nothing can end a lookup that waits for a name server that never responds. So a
+program with many clients names the owner of each lookup: a client's dead names then take only that client's share of the threads.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from tunnelctl.engine.limiter import FairLimiter, Owner
 
-# Lookups at once for all owners, or without any, for a group of owners, for one of them, and how many of one may wait. A quarter of
-# MAX_THREADS stays free for whatever else needs a thread: logins, the access log. A lookup that hangs takes 10 s and more
-# (resolv.conf(5): timeout, attempts).
+# Limits on simultaneous lookups: in total (with or without owners), of one group of owners, and of one owner; and on one owner's
+# waiting lookups. A quarter of MAX_THREADS stays free for other work in threads: logins, the access log. A lookup that hangs
+# takes 10 s and more (resolv.conf(5): timeout, attempts).
 MAX_LOOKUPS, LOOKUPS_OF_A_GROUP, LOOKUPS_OF_ONE, WAITING_OF_ONE = 192, 48, 16, 256
 
 
-_SEARCH_LIST = "LOCALDOMAIN"  # resolv.conf(5); what this variable has counts in place of the file
+_SEARCH_LIST = "LOCALDOMAIN"  # resolv.conf(5): this variable replaces the search list of the file
 HOSTS = "/etc/hosts"
-MAX_ADDRESSES = 64  # of a name; an answer of DNS has room for thousands, and each is judged and may be dialled
+MAX_ADDRESSES = 64  # per name; a DNS response has room for thousands, and each is checked and may be dialled
 
 
 class SocketAddress(NamedTuple):
-    """Where a TCP socket can be connected to: AF_INET or AF_INET6, the address in text, and the port.
+    """The address of a TCP endpoint: AF_INET or AF_INET6, the IP address as text, and the port.
 
     scope: the index of the interface that a link-local IPv6 address is on, else 0
     """
@@ -48,7 +48,7 @@ class SocketAddress(NamedTuple):
 
 
 def with_port(host: str, port: int) -> str:
-    """An IP address and a port, for people."""
+    """Formats an IP address and a port for people."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -59,15 +59,15 @@ async def resolve(
     owner: Owner | None = None,
     begun: Callable[[], None] = lambda: None,
 ) -> list[SocketAddress]:
-    """The addresses of a host in the order in which the system prefers them (RFC 6724), without repetition.
+    """Returns the addresses of a host in the system's order of preference (RFC 6724), without repetition.
 
     host: an address, which may have a scope id (`fe80::1%eth0`), or a name in ASCII (A-labels)
-    owner: for which client it is, whose share of the lookups counts; None where there are no clients
-    begun: called when the name is looked up: the owner's share may be taken, and then it waits before that
+    owner: the client that the lookup is for, and whose share it uses; None where there are no clients
+    begun: called when an owner's lookup starts; if the owner's share is used up, it has to wait before that
 
     Raises socket.gaierror; OSError where the machine, not the name, is at fault, and for a scope id that names no interface;
-    BusyResourceError when too many threads hang, and QueueFullError when the owner's share is taken and too many of its lookups
-    wait for it. Without an owner, it waits until fewer than MAX_LOOKUPS threads are under way.
+    BusyResourceError when too many threads hang, and QueueFullError when the owner's share is used up and too many of its lookups
+    wait. Without an owner, waits until fewer than MAX_LOOKUPS threads are running.
     """
     address, _, scope = host.partition("%")
     literal = literal_family(address)
@@ -75,7 +75,7 @@ async def resolve(
         if family not in (socket.AF_UNSPEC, literal):
             raise socket.gaierror(socket.EAI_ADDRFAMILY, "address family for hostname not supported")
         return [SocketAddress(literal, address, port, interface_index(scope) if scope else 0)]
-    # As bytes: for a str, Python encodes to A-labels itself, and importing that codec takes 3 ms where the lookup may take 0.2.
+    # As bytes: for a str, Python encodes to A-labels itself, and importing that codec takes 3 ms where a lookup may take 0.2 ms.
     question = host.encode("ascii"), port, family, socket.SOCK_STREAM
     look_up = _look_up_complete if os.environ.get(_SEARCH_LIST) == "" else _look_up
     if owner is None:
@@ -86,17 +86,17 @@ async def resolve(
 
 
 def complete_names_only() -> None:
-    """Has this process look up names as they stand, without the search list of resolv.conf(5), from now on.
+    """Makes this process look up names as given, without the search list of resolv.conf(5), from now on.
 
-    To a server a name is complete, as its rules read it: with `search corp.example`, `db` would reach db.corp.example, past a
-    rule on that name. The C library reads this variable in place of the list. A dot at the end of a name would do the same for
-    DNS, and would hide what is in /etc/hosts.
+    A server treats a name as complete, as its rules do: with `search corp.example`, `db` would reach db.corp.example, past a
+    rule on that name. The C library reads this variable in place of the list. A trailing dot would do the same for DNS, but
+    would hide the entries of /etc/hosts.
     """
     os.environ[_SEARCH_LIST] = ""
 
 
 def _look_up_complete(host: bytes, port: int, family: int, kind: int) -> list[Any]:
-    """In a thread. systemd-resolved has a search list of its own, for names of one label; a dot at their end turns it off."""
+    """Likewise, in a thread. systemd-resolved has its own search list, for single-label names; a trailing dot disables it."""
     return _look_up(host if b"." in host or _is_in_hosts_file(host) else host + b".", port, family, kind)
 
 
@@ -109,12 +109,12 @@ def _is_in_hosts_file(name: bytes) -> bool:
 
 
 def has_its_share(owner: Owner) -> bool:
-    """Whether as many lookups are under way for the owner, or for its group, as may be."""
+    """Whether the owner, or its group, already has as many lookups running as it may."""
     return _limiter().has_its_share(owner)
 
 
 def _limiter() -> FairLimiter:
-    """Of this run."""
+    """The limiter of this run."""
     from tunnelctl.engine.limiter import FairLimiter
 
     kernel = current_kernel()
@@ -125,7 +125,7 @@ def _limiter() -> FairLimiter:
 
 
 def _look_up(host: bytes, port: int, family: int, kind: int) -> list[Any]:
-    """In a thread. Raises OSError where no descriptor is left: getaddrinfo says then that there is no such name."""
+    """Looks up a name, in a thread. Raises OSError if no descriptor is left: getaddrinfo would report an unknown name."""
     _need_descriptor()
     try:
         return socket.getaddrinfo(host, port, family, kind)
@@ -139,7 +139,7 @@ def _need_descriptor() -> None:
 
 
 def interface_index(scope: str) -> int:
-    """The number of a network interface, which a scope id gives by name or as it is. Raises OSError where there is none."""
+    """Returns the index of a network interface, from its name or the index in text. Raises OSError for an unknown name."""
     try:
         return int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
     except OSError:
@@ -147,7 +147,7 @@ def interface_index(scope: str) -> int:
 
 
 def literal_family(host: str) -> int | None:
-    """The family of an address in text, None for a name. Strict: `inet_pton` takes no octal, hex or shortened form."""
+    """Returns the family of an IP address in text; None for a name. Strict: `inet_pton` accepts no octal, hex or shortened form."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)

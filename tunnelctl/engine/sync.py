@@ -4,7 +4,7 @@ from tunnelctl.engine.kernel import Task, current_kernel, park
 
 
 class Event:
-    """Set once; whoever waits goes on, and waiting afterwards does not park."""
+    """A flag that is set once: waiting tasks go on, and later waits do not park."""
 
     __slots__ = ("_set", "_waiting")
 

@@ -1,1 +1,1 @@
-"""Text files: reading them with one form of error, and the lines of TOML."""
+"""Text files: reading with uniform errors, and TOML with line numbers."""

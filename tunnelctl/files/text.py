@@ -1,6 +1,6 @@
-"""Small files that people write: read up to a bound, for a wrong path may be a device without an end, and decoded.
+"""Small files that people write: decodes them, and reads only up to a bound, since a wrong path may name an endless device.
 
-Editors of Windows put a byte order mark (BOM) before UTF-8. It is no part of the text, and is cut off.
+Windows editors put a byte order mark (BOM) before UTF-8. It is not part of the text, and is removed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import BufferedReader
 
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its marks; PowerShell 5 writes it by default
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # BOMs of UTF-16, which PowerShell 5 writes by default
 
 
 class Content(NamedTuple):
-    """What a file has. mode: its st_mode, which tells who else can read it"""
+    """A file's contents. mode: its st_mode, which tells who else can read it"""
 
     octets: bytes
     mode: int
 
 
 def read_file(path: str, what: str, most: int) -> Content:
-    """The whole file. Raises SettingsError, also for more than `most` bytes. what: begins the errors"""
+    """Reads a whole file. Raises SettingsError, also for more than `most` bytes. what: begins the errors"""
     content = _read(path, what, lambda file: file.read(most + 1))
     if len(content.octets) > most:
         raise SettingsError(what, f"it is larger than {most >> 10} KiB")
@@ -34,7 +34,7 @@ def read_file(path: str, what: str, most: int) -> Content:
 
 
 def read_first_line(path: str, what: str, most: int) -> Content:
-    """The first line with its end, and nothing of the others: a pipe may have more to come. Raises SettingsError as above."""
+    """Reads the first line with its newline, and does not wait for more: a pipe may stay open. Raises SettingsError likewise."""
     content = _read(path, what, lambda file: file.readline(most + 1))
     if len(content.octets) > most:
         raise SettingsError(what, f"its first line is longer than {most} bytes")
@@ -52,7 +52,7 @@ def _read(path: str, what: str, take: Callable[[BufferedReader], bytes]) -> Cont
 
 
 def decode(octets: bytes, what: str) -> str:
-    """UTF-8 as text, without a byte order mark. Raises SettingsError, which shows nothing of it. what: begins the errors"""
+    """Decodes UTF-8, without a byte order mark. Raises SettingsError, which shows none of the text. what: begins the errors"""
     try:
         return octets.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -1,24 +1,24 @@
-"""TOML with the lines on which its keys stand: tomllib keeps none, and an error in a file is worth little without one."""
+"""TOML with the line numbers of its keys: tomllib keeps none, and an error in a file is worth little without one."""
 
 import re
 import tomllib
 from typing import Any
 
-# What a newline, a bracket or a # inside of does not count: strings of the four kinds. Then comments, and what does count. A string
-# of three quotes may end in two more that belong to it.
+# First the four kinds of strings, inside which a newline, a bracket or a # does not count. Then comments, and what does count. A
+# triple-quoted string may end in two more quotes that belong to it.
 _TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}(?!")' r"|'''.*?'{3,5}(?!')" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|\#[^\n]*|[\[\]{}]|\n", re.DOTALL
 )
 
 Path = tuple[str | int, ...]
 
-# People write CORP\user. TOML refuses most characters behind a backslash, and makes a control character of some of the others.
+# People write CORP\user. TOML rejects most characters after a backslash, and turns some of the others into a control character.
 BACKSLASH_HINT = r"in double quotes a backslash is written \\; in single quotes it stands for itself"
 _ESCAPE_FAULTS = ("unescaped", "invalid hex value", "escaped character")  # how tomllib's messages about an escape begin
 
 
 class TomlError(Exception):
-    """It is not TOML: on which line, why, and what to do about it or ""."""
+    """Raised when a text is not TOML: the line, the cause, and a hint or ""."""
 
     def __init__(self, line: int, cause: str, hint: str = "") -> None:
         super().__init__(line, cause, hint)
@@ -26,11 +26,11 @@ class TomlError(Exception):
 
 
 def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    """The document, and `lines_of` it. Raises TomlError."""
+    """Returns the document, and its `lines_of`. Raises TomlError."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # Its message ends with `(at line 3, column 5)` or `(at end of document)`.
+        # The message ends with `(at line 3, column 5)` or `(at end of document)`.
         cause, _, place = str(error).rpartition(" (at ")
         found = re.match(r"line (\d+)", place)
         line = int(found[1]) if found else text.rstrip().count("\n") + 1
@@ -42,18 +42,18 @@ def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
 
 
 def has_control(text: str) -> bool:
-    """Whether a control character is in it, white space round it aside: what a backslash is taken for where none was meant."""
+    """Whether a control character is in the text, surrounding white space aside: the result of an unintended escape."""
     return any(c < " " or c == "\x7f" for c in text.strip())
 
 
 def _is_escape(cause: str, text: str, line: int) -> bool:
-    """Whether a backslash is at fault; one at the end of a string escapes the quote that was to close it."""
+    """Whether a backslash is at fault; one at the end of a string escapes the closing quote."""
     unclosed = cause.startswith("illegal character") and text.split("\n")[line - 1].rstrip().endswith('\\"')
     return unclosed or cause.startswith(_ESCAPE_FAULTS)
 
 
 def _too_much(text: str) -> int:
-    """The line of what tomllib gives up on without saying where: it recurses, and int() takes 4300 digits."""
+    """The line of the statement that tomllib fails on without naming it: it recurses, and int() takes 4300 digits."""
     for line, statement in _statements(text):
         try:
             tomllib.loads(statement)
@@ -65,7 +65,7 @@ def _too_much(text: str) -> int:
 def lines_of(text: str) -> dict[Path, int]:
     """The line on which each table and each key of a valid TOML text begins, by its path: ("allow", 0, "targets").
 
-    What stands within the value of a key has no line of its own: `line_of` goes back to that key's.
+    Parts of a key's value have no line of their own: `line_of` falls back to that of the key.
     """
     lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}
@@ -80,7 +80,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def line_of(lines: dict[Path, int], path: Path, none: int = 1) -> int:
-    """The line of the nearest thing that has one; `none` where nothing has. An array of tables begins with the first of them."""
+    """The line of the nearest enclosing item that has one, or else `none`. An array of tables begins with its first table."""
     while path and path not in lines and (*path, 0) not in lines:
         path = path[:-1]
     return lines.get(path) or lines.get((*path, 0), none)

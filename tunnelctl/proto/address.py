@@ -1,10 +1,11 @@
 """Host names, IP literals, ports and authorities, parsed to one canonical form or refused.
 
-Everything that is later compared, looked up, sent or logged has passed through here, so that two spellings of one host are
-equal and no spelling means different things to us and to getaddrinfo: that one takes `2130706433`, `0x7f.1` and `0177.0.0.1`
-for 127.0.0.1 and cuts a name at a NUL.
+Everything that is later compared, resolved, sent or logged passes through here. So two spellings of one host compare equal, and
+no spelling means one thing here and another to getaddrinfo, which reads `2130706433`, `0x7f.1` and `0177.0.0.1` as 127.0.0.1 and
+cuts a name at a NUL.
 
-On the path of every ssh connection: str methods instead of patterns, and `ipaddress` (2 ms) and `idna` only when needed.
+Every ssh connection runs this code: it uses str methods instead of patterns, and imports `ipaddress` (2 ms) and `idna` only when
+needed.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ MAX_NAME = 253  # RFC 1035 section 2.3.4: 255 octets on the wire, less the first
 MAX_LABEL = 63
 MAX_PORT = 65535
 
-# Underscore is no host name by RFC 1123, but service names and some hosts in use have it, and every resolver takes it.
+# RFC 1123 allows no underscore in host names, but service names and some real hosts contain one, and every resolver accepts it.
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."
 _HEX_DIGITS = "0123456789abcdef"
-_OCTETS = frozenset(map(str, range(256)))  # without leading zeros: octal to some readers
+_OCTETS = frozenset(map(str, range(256)))  # without leading zeros, which some parsers read as octal
 _NO_URL = "it takes a host, not a URL"
 _SHOWN = 80  # characters of a refused text that an error message repeats
 
@@ -29,8 +30,8 @@ _SHOWN = 80  # characters of a refused text that an error message repeats
 class Address(NamedTuple):
     """A canonical host and a port from 1 to 65535; `str` gives the authority form, with IPv6 in brackets.
 
-    host: a dotted quad, compressed lower-case IPv6 without brackets, or a lower-case name of A-labels without trailing dot. Of the
-        proxy that is dialled from this machine, an IPv6 address may have a scope id behind it: `fe80::1%eth0`
+    host: a dotted quad, compressed lower-case IPv6 without brackets, or a lower-case name of A-labels without trailing dot. The
+        IPv6 address of a proxy that this machine dials may end in a scope id: `fe80::1%eth0`
     """
 
     host: str
@@ -41,31 +42,31 @@ class Address(NamedTuple):
 
 
 def without_scope(host: str) -> str:
-    """The host as others know it: a scope id (RFC 4007) has a meaning on this machine only, so no peer is told one."""
+    """Returns the host without its scope id (RFC 4007), which has a meaning on this machine only and is never sent to a peer."""
     return host.partition("%")[0]
 
 
 def is_ip(host: str) -> bool:
-    """Whether a canonical host is an IP address. In canonical form nothing but a dotted quad is all digits and dots."""
+    """True if a canonical host is an IP address. In canonical form only a dotted quad consists of nothing but digits and dots."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
 def shown(text: str) -> str:
-    """`text` quoted for an error message: in ASCII, cut to length, and without what stands before an `@`."""
+    """Quotes `text` for an error message: in ASCII, cut to length, with everything before an `@` masked."""
     _, at, rest = text.rpartition("@")
     rest = f"***@{rest}" if at else rest
     return ascii(rest) if len(rest) <= _SHOWN else ascii(rest[:_SHOWN]) + "..."
 
 
 def parse_port(text: str) -> int:
-    """A port from 1 to 65535 in plain ASCII digits: no sign, blank or leading zero (int() takes ' +٤٤٣')."""
+    """Parses a port from 1 to 65535 in plain ASCII digits: no sign, blank or leading zero (int() accepts ' +٤٤٣')."""
     if text.isascii() and text.isdigit() and len(text) <= 5 and text[0] != "0" and int(text) <= MAX_PORT:
         return int(text)
     raise AddressError(f"port {shown(text)}", "not a number from 1 to 65535")
 
 
 def parse_authority(text: str, default_port: int | None = None) -> Address:
-    """HOST:PORT or [V6]:PORT; the port may be missing where there is a default for it."""
+    """Parses HOST:PORT or [V6]:PORT. The port may be missing if there is a default for it."""
     if text[:1] == "[":
         bracketed, bracket, rest = text.partition("]")
         host = bracketed + bracket
@@ -86,9 +87,9 @@ def parse_authority(text: str, default_port: int | None = None) -> Address:
 
 
 def unbracketed(text: str) -> str:
-    """`[NAME]` and `[NAME]:PORT` without the brackets, which people write beside ssh's -W '[%h]:%p'; anything else as it is.
+    """Strips the brackets from `[NAME]` and `[NAME]:PORT`, which people write after ssh's -W '[%h]:%p'. Keeps anything else.
 
-    For what a user types. On the wire, brackets belong round an IPv6 address alone (RFC 3986 section 3.2.2).
+    For text that a user types. On the wire, brackets belong round an IPv6 address alone (RFC 3986 section 3.2.2).
     """
     name, bracket, rest = text[1:].partition("]")
     return name + rest if text[:1] == "[" and bracket and ":" not in name and rest[:1] in ("", ":") else text
@@ -96,7 +97,7 @@ def unbracketed(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def parse_host(text: str) -> str:
-    """The canonical form of a host: IPv4, IPv6 with or without brackets, or a name. Cached: clients ask for the same few hosts."""
+    """Returns the canonical form of a host: IPv4, IPv6 with or without brackets, or a name. Cached, as the same few hosts recur."""
     if text.isascii():
         name = text.lower()
         if ":" in name or name[:1] == "[":
@@ -113,7 +114,7 @@ def parse_host(text: str) -> str:
 
 
 def _labels_fit(name: str) -> bool:
-    """Labels are not empty, not over-long, and none starts with a hyphen (it could pass for an option somewhere)."""
+    """True if name and labels are not too long, and no label is empty or starts with a hyphen (as an option of a command does)."""
     if name[0] in ".-" or name[-1] == "." or ".." in name or ".-" in name:
         return False
     return len(name) <= MAX_LABEL or (len(name) <= MAX_NAME and max(map(len, name.split("."))) <= MAX_LABEL)
@@ -125,7 +126,7 @@ def _is_quad(name: str) -> bool:
 
 
 def _is_number_like(name: str) -> bool:
-    """Whether inet_aton, and with it getaddrinfo, could read the name as an address: decimal, octal or hex numbers only."""
+    """True if inet_aton, and so getaddrinfo, could read the name as an address: it has decimal, octal or hex numbers only."""
     return all(part.isdigit() or (part[:2] == "0x" and not part[2:].strip(_HEX_DIGITS)) for part in name.split("."))
 
 
@@ -138,7 +139,7 @@ def _ipv6(name: str) -> str:
         name = name[1:-1]
     if "%" in name:
         raise AddressError(f"host {shown(name)}", "it has a scope id (after %), which has a meaning on one machine only")
-    import ipaddress  # 2 ms, and names and IPv4 do without
+    import ipaddress  # 2 ms, not needed for names and IPv4
 
     try:
         address = ipaddress.IPv6Address(name)
@@ -149,15 +150,15 @@ def _ipv6(name: str) -> str:
 
 
 def _to_ascii(text: str) -> str:
-    """A-labels of a name with non-ASCII characters, mapped by UTS #46: full-width digits come out as digits and are judged so."""
+    """Returns the A-labels of a non-ASCII name, mapped by UTS #46. Full-width digits become digits, and are checked as such."""
     import idna  # 10 ms, for the few names that need it
 
-    if len(text) > MAX_NAME:  # before idna: its work grows faster than the text
+    if len(text) > MAX_NAME:  # before idna, whose work grows faster than the length of the text
         raise _name_error(text, text)
     try:
         labels = idna.uts46_remap(text, std3_rules=False, transitional=False).split(".")
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
-    except UnicodeError as error:  # the root of idna's errors; their texts repeat the input
+    except UnicodeError as error:  # the base class of idna's errors; their texts repeat the input
         cause = "not a valid international name"
         raise AddressError(f"host {shown(text)}", cause) from error
 

@@ -1,6 +1,6 @@
 """Header fields: an ordered tuple of (name, value) pairs of latin-1 text, because order and repetition carry meaning.
 
-latin-1 maps octets to characters one to one, so what came off the wire goes back to it unchanged.
+latin-1 maps octets to characters one to one, so that octets read from the wire are written back unchanged.
 """
 
 from functools import lru_cache
@@ -18,25 +18,25 @@ SECRET = frozenset({"proxy-authorization", "authorization", "cookie", "proxy-aut
 
 
 def get_all(fields: Fields, name: str) -> tuple[str, ...]:
-    """Every value of a field, in order; names compare without regard to case."""
+    """Returns every value of a field, in order. Names are case-insensitive."""
     name = name.lower()
     return tuple(value for key, value in fields if key.lower() == name)
 
 
 def get(fields: Fields, name: str) -> str | None:
-    """The first value of a field, or None."""
+    """Returns the first value of a field, or None."""
     values = get_all(fields, name)
     return values[0] if values else None
 
 
 @lru_cache(maxsize=512)
 def is_token(text: str) -> bool:
-    """Whether `text` can be a field name, a method or a parameter name. Cached: all clients send the same few field names."""
+    """Whether `text` can be a field name, a method or a parameter name. Cached, as all clients send the same few field names."""
     return bool(text) and not text.strip(TOKEN)
 
 
 def check(name: str, value: str) -> None:
-    """Raises UsageProblem unless the field can be sent: a CR or LF in it would add lines of somebody else's choice."""
+    """Raises UsageProblem unless the field can be sent. A CR or LF in it would inject further lines."""
     if not is_token(name):
         raise UsageProblem(f"--header {name!a}", "not a field name: letters, digits and hyphens")
     if any((c < " " and c != "\t") or c == "\x7f" for c in value):
@@ -46,9 +46,9 @@ def check(name: str, value: str) -> None:
 
 
 def parse(text: str) -> Field:
-    """A field as the user types it: 'Name: value'. Raises UsageProblem; the value may be a secret and is not repeated.
+    """Parses a field as the user types it: 'Name: value'. Raises UsageProblem, which never repeats the value: it may be a secret.
 
-    The value goes out in the octets that were typed, as curl sends it: UTF-8, or what was none and came as surrogate escapes.
+    The value is sent in the octets that the user typed, as with curl: UTF-8, or other octets, which arrive as surrogate escapes.
     """
     name, colon, value = text.partition(":")
     if not colon:
@@ -62,12 +62,12 @@ def parse(text: str) -> Field:
 
 
 def render(fields: Fields) -> bytes:
-    """The field lines, each with its CRLF, without the empty line. The fields must have passed `check`."""
+    """Returns the field lines, each with its CRLF, without the final empty line. The fields must have passed `check`."""
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
 
 
 def mask(fields: Fields) -> Fields:
-    """The same fields with `***` for the values of those that carry credentials; the scheme of an Authorization stays."""
+    """Returns the fields with `***` for each value that carries credentials. The scheme of an Authorization stays."""
     return tuple((name, _masked(value)) if name.lower() in SECRET else (name, value) for name, value in fields)
 
 

@@ -1,6 +1,6 @@
-"""The server of a dynamic local port: SOCKS5, SOCKS4, CONNECT and plain http requests on one port, told apart by their first bytes.
+"""The server of a dynamic local port: SOCKS5, SOCKS4, CONNECT and plain http requests, distinguished by their first octets.
 
-No SOCKS version number is the first byte of an HTTP request, so one look decides.
+No HTTP request begins with the octet of a SOCKS version, so the first octets are unambiguous.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tunnelctl.proto.socks import server as socks
 SOCKS5, SOCKS4, CONNECT, PLAIN = "socks5", "socks4", "connect", "http"
 
 _METHOD = b"CONNECT "
-_TLS_HANDSHAKE = 0x16  # a ClientHello: ConnectServer knows how to say that this port has no TLS
+_TLS_HANDSHAKE = 0x16  # a ClientHello: ConnectServer responds that this port has no TLS
 _SOCKS = {4: SOCKS4, 5: SOCKS5}
 
 
 class LocalRequest(NamedTuple):
-    """What a client asks for.
+    """The request of a client.
 
     target: None for plain http, where each request on the connection has its own
-    leftover: what came behind the request; for plain http all that has come
+    leftover: octets after the request; for plain http everything received so far
     via: the values of Via in a CONNECT request
     """
 
@@ -37,7 +37,7 @@ class LocalRequest(NamedTuple):
 
 
 class LocalLogin(NamedTuple):
-    """A client has logged in, and whether it is let in is for others to say: see `LocalServer.go_on`."""
+    """Credentials that a client has sent. The caller decides whether to accept them: see `LocalServer.go_on`."""
 
     user: str
     password: str
@@ -47,7 +47,7 @@ class LocalLogin(NamedTuple):
 
 
 class LocalRefusal(NamedTuple):
-    """The client is turned away. answer: what it is to be told; cause: a few words for us, "" where all goes as it should."""
+    """The client is refused. answer: octets to send to it; cause: a few words for the log, "" if nothing is wrong."""
 
     answer: bytes
     cause: str
@@ -57,9 +57,9 @@ Outcome = LocalRequest | LocalLogin | LocalRefusal | None
 
 
 class LocalServer:
-    """Reads one request. With `login`, clients have to log in: there is a LocalLogin before the LocalRequest.
+    """Reads one request. With `login`, clients must log in: a LocalLogin precedes the LocalRequest.
 
-    Plain http is an exception: there each request has a login of its own, which `read_login` finds.
+    Plain http is an exception: there each request carries its own login, which `read_login` finds.
     """
 
     __slots__ = ("_buffer", "_connect", "_login", "_request", "_socks")
@@ -69,7 +69,7 @@ class LocalServer:
         self._buffer = b""
         self._socks: socks.SocksServer | None = None
         self._connect: ConnectServer | None = None
-        self._request: LocalRequest | None = None  # of who has to be let in first
+        self._request: LocalRequest | None = None  # held until its login is accepted
 
     def feed(self, data: bytes) -> Outcome:
         """Takes octets from the client; returns the outcome once it is known."""
@@ -93,13 +93,13 @@ class LocalServer:
         return LocalRequest(PLAIN, None, first)
 
     def go_on(self, answer: Refusal | None) -> Outcome:
-        """Goes on behind a LocalLogin. answer: to who is not let in; None lets the client in."""
+        """Continues after a LocalLogin. answer: the refusal of the login; None accepts it."""
         if self._socks is not None:
             return self._from_socks(self._socks.go_on("" if answer is None else answer.details))
         return self._request if answer is None else _no(answer)
 
     def eof(self) -> LocalRefusal | None:
-        """The client ended its side before its request was complete. None: it sent nothing, and wants no answer."""
+        """Returns the refusal for a client that ended its side before its request was complete; None if it sent nothing."""
         if self._socks is not None:
             gone = self._socks.eof()
             return None if gone is None else LocalRefusal(*gone)
@@ -109,7 +109,7 @@ class LocalServer:
         return LocalRefusal(b"", "it ended inside its request") if self._buffer else None
 
     def take_output(self) -> bytes:
-        """What is to be sent now, before anything else: SOCKS5 has a dialogue before its request."""
+        """Returns octets to send now, before anything else: SOCKS5 has a dialogue before its request."""
         return b"" if self._socks is None else self._socks.take_output()
 
     def _from_socks(self, outcome: socks.SocksRequest | socks.SocksLogin | socks.SocksRefusal | None) -> Outcome:
@@ -130,12 +130,12 @@ class LocalServer:
         self._request, login = request, read_login(outcome.authorization)
         if isinstance(login, LocalLogin):
             return login
-        # Many a client (git, for one) shows its credentials only when it is asked for them.
+        # Many clients (git, for one) send credentials only after a challenge, so there is no cause to report.
         return _no(login) if outcome.authorization is not None else _no(login)._replace(cause="")
 
 
 def read_login(authorization: str | None) -> LocalLogin | Refusal:
-    """The login in a Proxy-Authorization value, or the answer that asks for one."""
+    """Returns the login in a Proxy-Authorization value, or the refusal that challenges the client to log in."""
     if authorization is None:
         return refusal.auth_required()
     given = decode_basic(authorization)
@@ -143,18 +143,18 @@ def read_login(authorization: str | None) -> LocalLogin | Refusal:
 
 
 def granted(protocol: str) -> bytes:
-    """What a client is told when its tunnel stands."""
+    """Returns the response for an established tunnel, in the client's own protocol."""
     return ESTABLISHED if protocol == CONNECT else socks.granted(_version(protocol))
 
 
 def refused(protocol: str, error: TunnelctlError) -> bytes:
-    """What a client is told when its tunnel could not be opened, in its own protocol."""
+    """Returns the response for a tunnel that could not be opened, in the client's own protocol."""
     if protocol in (CONNECT, PLAIN):
         return render_refusal(refusal_for(error))
     return socks.refused(_version(protocol), error)
 
 
-# The status of an RFC 9209 type to which no proxy has given one (section 2.3; `refusal` has why a rule's is 403); of others, 502.
+# Statuses for RFC 9209 types that came without one (section 2.3; `refusal` explains the 403 for rules). All others map to 502.
 _STATUSES = {
     "connection_timeout": 504,
     "dns_timeout": 504,
@@ -165,7 +165,7 @@ _STATUSES = {
 
 
 def refusal_for(error: TunnelctlError) -> Refusal:
-    """The answer of an HTTP proxy to what went wrong further on. Never 407: the login at the next proxy is not the client's."""
+    """Returns the response to a failure further along the chain. Never 407: the login at the next proxy is not the client's."""
     if isinstance(error, AuthenticationFailed):
         return Refusal(502, "http_request_denied", str(error))
     said, code = error.detail.get("error"), error.detail.get("code")
@@ -176,7 +176,7 @@ def refusal_for(error: TunnelctlError) -> Refusal:
         return Refusal(502, "dns_error", str(error))
     if isinstance(code, int) and code in REASONS:
         status = code if code >= 500 else 403 if code == 403 else 502
-    else:  # it was not HTTP that told
+    else:  # the failure was not reported over HTTP
         status = _STATUSES.get(kind, 502)
     return Refusal(status, kind if said else "http_request_denied" if status == 403 else "destination_unavailable", str(error))
 

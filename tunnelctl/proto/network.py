@@ -1,8 +1,8 @@
-"""Which addresses and names are internal: not for a stranger to reach through us, whoever they turn out to be.
+"""Internal addresses and names: those that no stranger may reach through this proxy.
 
-A table of our own, because `ipaddress.is_global` is wrong where it matters (NAT64, 6to4, translated and compatible IPv4, site
-local, multicast: all global in 3.11) and changes with the patch level. Sources: the IANA special-purpose address registries
-(RFC 6890), and what is not in them but is internal all the same.
+The module has its own table, because `ipaddress.is_global` is wrong where it matters (NAT64, 6to4, translated and compatible IPv4,
+site-local, multicast: all global in 3.11) and changes with the patch level. Sources: the IANA special-purpose address registries
+(RFC 6890), and ranges that are not in them but are internal all the same.
 """
 
 import ipaddress
@@ -30,9 +30,9 @@ IPV4_INTERNAL = (
 IPV6_INTERNAL = (
     "::/96",  # unspecified, loopback, and IPv4-compatible
     "::ffff:0:0:0/96",  # IPv4-translated, which is not IPv4-mapped
-    "64:ff9b:1::/48",  # NAT64 of the local network: what it maps to is not for us to know
+    "64:ff9b:1::/48",  # NAT64 of the local network: its targets cannot be known here
     "100::/64",  # discard
-    "2001::/32",  # Teredo: carries an IPv4 address inverted, and one of a server
+    "2001::/32",  # Teredo: carries an inverted IPv4 address, and that of a server
     "2001:2::/48",  # benchmarks
     "2001:10::/28",  # ORCHID
     "2001:20::/28",  # ORCHIDv2
@@ -45,16 +45,16 @@ IPV6_INTERNAL = (
     "fec0::/10",  # site-local
     "ff00::/8",  # multicast
 )
-# Judged by the IPv4 address in their last 32 bits, because that is where a packet to them arrives.
+# Judged by the IPv4 address in the last 32 bits, because a packet to such an address arrives there.
 IPV4_MAPPED = int(ipaddress.IPv6Address("::ffff:0:0"))
 NAT64 = int(ipaddress.IPv6Address("64:ff9b::"))
 
-# Names that lead to loopback, or to another address above, on the machine that looks them up: for where that is not this one.
+# Names that resolve to loopback, or to another address above, on any machine. Needed where another machine resolves the name.
 LOCAL_NAMES = frozenset(
     {
         "localhost",  # RFC 6761 section 6.3
-        # The hosts files of Debian, SUSE, Fedora (which has its names below localdomain4 and localdomain6 too), FreeBSD and macOS;
-        # of AIX, Solaris and old Windows; and what Docker Desktop adds.
+        # From the hosts files of Debian, SUSE, Fedora (which has its names below localdomain4 and localdomain6 too), FreeBSD and
+        # macOS; of AIX, Solaris and old Windows; and Docker Desktop's additions.
         *("ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters"),
         *("ipv6-localhost", "ipv6-loopback", "ipv6-localnet", "ipv6-mcastprefix", "ipv6-allnodes", "ipv6-allrouters"),
         *("localhost4", "localhost6"),
@@ -66,12 +66,12 @@ LOCAL_NAMES = frozenset(
         *("_gateway", "_outbound"),  # nss-myhostname(8): the router, and the machine's own address
     }
 )
-# What is below localhost is loopback as well (RFC 6761). localdomain is no public domain: hosts files of Fedora, Alpine and
-# nss-myhostname(8) have localhost in it, and installers put the machine's own name there.
+# Names below localhost are loopback as well (RFC 6761). localdomain is no public domain: the hosts files of Fedora and Alpine, and
+# nss-myhostname(8), have localhost in it, and installers put the machine's own name there.
 LOCAL_DOMAINS = (".localhost", ".localdomain", ".localdomain4", ".localdomain6")
 
 _LOW_32 = 0xFFFFFFFF
-_ISATAP = (0x00005EFE, 0x02005EFE)  # the third 32 bits (RFC 5214 section 6.1), the IPv4 address behind them
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the third 32 bits (RFC 5214 section 6.1); the IPv4 address follows
 
 
 class Network(NamedTuple):
@@ -82,21 +82,21 @@ class Network(NamedTuple):
     last: int
 
     def covers(self, other: "Network") -> bool:
-        """Whether the other lies in this one; an address is a network of one."""
+        """Whether the other network lies in this one. An address is a network of one."""
         return other.version == self.version and self.first <= other.first and other.last <= self.last
 
 
 def parse_network(text: str) -> Network:
-    """The network of an address or of ADDRESS/BITS. Raises ValueError, also for an address with bits beyond the prefix."""
+    """Parses an address or ADDRESS/BITS. Raises ValueError, also for an address with bits beyond the prefix."""
     network = ipaddress.ip_network(text)
     return Network(network.version, int(network.network_address), int(network.broadcast_address))
 
 
 @lru_cache(maxsize=4096)
 def unwrap(ip: str) -> tuple[Network, Network]:
-    """The address as it is, and as what it is judged: of IPv4-mapped and NAT64 the IPv4 address, else the same.
+    """Returns the address as given, and the one to judge it by: the IPv4 address in an IPv4-mapped or NAT64 one, else the same.
 
-    Raises ValueError if the text is no address. A scope id, as getaddrinfo adds it to link-local addresses, is ignored.
+    Raises ValueError if the text is no address. Ignores a scope id, which getaddrinfo adds to link-local addresses.
     """
     parsed = ipaddress.ip_address(ip.partition("%")[0])
     address = Network(parsed.version, int(parsed), int(parsed))
@@ -108,9 +108,9 @@ def unwrap(ip: str) -> tuple[Network, Network]:
 
 @lru_cache(maxsize=4096)
 def is_internal(host_ip: str) -> bool:
-    """Whether an address is internal. What is no address counts as one: this question must not fail open.
+    """True if an address is internal, or if the text is no address: this check must not fail open.
 
-    Cached: the same few targets come again and again, and an answer is 100 ns then, 5 µs else.
+    Cached, as the same few targets recur: 100 ns instead of 5 µs.
     """
     try:
         _, address = unwrap(host_ip)
@@ -124,12 +124,12 @@ def is_internal(host_ip: str) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a canonical name means the machine that looks it up, or another internal address, whichever machine that is."""
+    """True if a canonical name means the machine that resolves it, or another internal address, whichever machine that is."""
     return host in LOCAL_NAMES or host.endswith(LOCAL_DOMAINS)
 
 
 def is_internal_network(network: Network) -> bool:
-    """Whether every address of the network is in the table, so that whoever names it means internal addresses."""
+    """True if every address of the network is in the table, so that a rule for that network means internal addresses."""
     return _lies_internal(network)
 
 
@@ -138,7 +138,7 @@ def _lies_internal(network: Network) -> bool:
 
 
 def _merge(networks: tuple[str, ...]) -> tuple[Network, ...]:
-    """The ranges of the table in order, neighbours joined: 224.0.0.0/3 is two entries, and wholly internal."""
+    """Returns the ranges of the table in order, neighbours joined: 224.0.0.0/3 is two entries, and wholly internal."""
     merged: list[Network] = []
     for network in sorted(map(parse_network, networks)):
         if merged and network.first <= merged[-1].last + 1:

@@ -1,7 +1,7 @@
-"""The PROXY protocol, versions 1 and 2: how a load balancer that passes bytes on says whose bytes they are.
+"""The PROXY protocol, versions 1 and 2: the header by which a load balancer that forwards bytes names their source.
 
-The text is HAProxy's doc/proxy-protocol.txt. It is read strictly and never guessed (section 5 there): whoever may send such a
-header decides which client every rule, cap and record is about.
+Specified in HAProxy's doc/proxy-protocol.txt. Headers are parsed strictly, and their presence is never guessed (section 5 there):
+a peer that may send such a header decides to which client every rule, cap and record applies.
 """
 
 import ipaddress
@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 V1_START = b"PROXY "
-V1_MOST = 107  # octets of the longest line, with its end
+V1_MOST = 107  # octets of the longest line, with its line end
 
-# Octets of the longest header that we take: addresses are 216 at most, the rest are TLVs, which may hold a certificate. The field
-# could ask for 64 KiB.
+# Octets of the longest header accepted: addresses are 216 at most, the rest are TLVs, which may hold a certificate. The length
+# field could announce 64 KiB.
 MOST = 16 + 4096
 
-# What stands in front of the TLVs, by the octet of family and transport: the octets of one address, and of the whole block.
+# The block before the TLVs, by the octet of family and transport: the size of one address and of the whole block, in octets.
 _STREAMS = {0x11: (4, 12), 0x21: (16, 36)}
-_UNNAMED = {0x00, 0x31}  # unspecified, and a unix socket: an address that no rule of ours knows
+_UNNAMED = {0x00, 0x31}  # unspecified, and a unix socket, whose address no rule can match
 
 
 class HeaderError(Exception):
-    """The octets are no header of this protocol; the text says why."""
+    """Raised for octets that are no header of this protocol; the text gives the reason."""
 
 
 class Source(NamedTuple):
-    """Whose connection it is. `host` is empty where the header names nobody: then it is the sender's own (a health check)."""
+    """The source of a connection. `host` is empty if the header names none: the connection is the sender's own (a health check)."""
 
     size: int  # octets of the header
     host: str = ""
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 def parse_header(data: bytes) -> Source | None:
-    """The header at the beginning of `data`; None while more octets are needed. Raises HeaderError."""
+    """Returns the header at the beginning of `data`, or None while more octets are needed. Raises HeaderError."""
     if data.startswith(SIGNATURE):
         return _version_2(data)
     if data.startswith(V1_START):
@@ -52,7 +52,7 @@ def _version_1(data: bytes) -> Source | None:
     if not line.endswith(b"\r"):
         raise HeaderError("the line does not end in CR LF")
     size, words = len(line) + 1, line[:-1].decode("latin-1").split(" ")
-    if words[1] == "UNKNOWN":  # the rest of the line means nothing then
+    if words[1] == "UNKNOWN":  # the rest of the line is then ignored
         return Source(size)
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
         raise HeaderError("the line has not the words that it must have")
@@ -73,7 +73,7 @@ def _address(text: str, version: int) -> str:
 
 
 def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """As rules know it: IPv4 in IPv6's clothes, which a balancer with one socket for both sends, is IPv4."""
+    """Returns the address in the form of rules: IPv4-mapped IPv6, which a balancer with one socket for both sends, becomes IPv4."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 
@@ -95,7 +95,7 @@ def _version_2(data: bytes) -> Source | None:
         raise HeaderError("it is too long")
     if len(data) < size:
         return None
-    if command == 0x20 or family in _UNNAMED:  # LOCAL: the balancer itself, whatever else stands there
+    if command == 0x20 or family in _UNNAMED:  # LOCAL: the balancer itself, whatever the rest contains
         return Source(size)
     if family not in _STREAMS:
         raise HeaderError("the family or the transport is none that can be here")

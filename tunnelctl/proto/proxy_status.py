@@ -1,16 +1,16 @@
-"""The Proxy-Status field (RFC 9209): how a proxy says why it refused."""
+"""The Proxy-Status field (RFC 9209), in which a proxy gives the reason for a refusal."""
 
 from __future__ import annotations
 
 from tunnelctl.namedtuple import NamedTuple
 
-MAX_STRING = 200  # characters of a string that we render: more is of no use to a reader, and may be of use to an attacker
+MAX_STRING = 200  # characters of a rendered string: more is of no use to a reader, and may be of use to an attacker
 
 Parameter = tuple[str, str | int]
 
 
 class ProxyStatus(NamedTuple):
-    """What one proxy on the way has to say; the texts are the peer's and untrusted. Empty where it said nothing.
+    """The report of one proxy in the chain. The texts are the peer's and untrusted; a text that it did not send is empty.
 
     params: the other parameters, in order; integers as int, everything else as text
     """
@@ -22,7 +22,7 @@ class ProxyStatus(NamedTuple):
 
 
 def render(status: ProxyStatus) -> str:
-    """One member of the list. `proxy` and `error` must be tokens of ours; `details` and text parameters may be hostile."""
+    """Returns one member of the list. `proxy` and `error` must be tokens of ours; `details` and text parameters may be hostile."""
     parts = [status.proxy]
     if status.error:
         parts.append(f"error={status.error}")
@@ -33,14 +33,14 @@ def render(status: ProxyStatus) -> str:
 
 
 def parse(value: str) -> tuple[ProxyStatus, ...]:
-    """The members of a field value, nearest the target first. What is no such list gives (): the field is only advice."""
+    """Returns the members of a field value, nearest the target first; () for a malformed list, as the field is only advice."""
     from tunnelctl.proto.structured import MalformedField, parse_list
 
     try:
         items = parse_list(value)
     except MalformedField:
         return ()
-    # Text that ought to be a token or a string may turn out to be a number: it is shown to a person, so str will do.
+    # A value that should be a token or a string may be a number. It is only shown to a person, so str suffices.
     return tuple(
         ProxyStatus(str(proxy), str(params.pop("error", "")), str(params.pop("details", "")), tuple(params.items()))
         for proxy, params in items
@@ -48,12 +48,12 @@ def parse(value: str) -> tuple[ProxyStatus, ...]:
 
 
 def quote(text: str) -> str:
-    """A quoted string that is valid in a structured field and in a challenge alike, whatever the text."""
+    """Returns a quoted string that is valid both in a structured field and in a challenge, whatever the text."""
     return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def printable(text: str) -> str:
-    """`text` cut to length, all but printable ASCII percent-encoded. For people: nobody is meant to decode it."""
+    """Cuts `text` to length and percent-encodes all but printable ASCII. For people: the result is not meant to be decoded."""
     text = text.replace("…", "...")  # the mark of a cut made elsewhere
     cut = text if len(text) <= MAX_STRING else text[:MAX_STRING] + "..."
     octets = cut.encode("utf-8", "surrogatepass")

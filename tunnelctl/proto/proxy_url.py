@@ -1,8 +1,7 @@
-"""Proxy URLs, as they stand in `-x` and in the environment. They carry passwords: no error and no repr shows one.
+"""Proxy URLs, as given with `-x` and in the environment. They carry passwords: no error and no repr shows one.
 
-What is asked of a SOCKS proxy is always a name, where the target is one: the lookup is the proxy's. curl's socks5:// looks names up
-itself and its socks5h:// does not; here they are the same, and so are socks4:// and socks4a://. socks:// is version 5, as GNOME
-means it.
+A SOCKS proxy always receives the target's name, if it has one, and resolves it. curl's socks5:// resolves names locally and its
+socks5h:// does not; here both mean the same, and so do socks4:// and socks4a://. socks:// is version 5, as in GNOME.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from tunnelctl.errors import AddressError
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address, parse_authority, shown
 
-# RFC 9110 section 4.2; the port of SOCKS is IANA's.
+# From RFC 9110 section 4.2; the port of SOCKS is IANA's.
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks4a": 1080}
 
 _OTHER_NAMES = {"socks5h": "socks5", "socks": "socks5", "socks4": "socks4a"}
@@ -22,7 +21,7 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 class ProxyURL(NamedTuple):
-    """A proxy to go through. user and password are decoded, None where the URL has none; str and repr mask the password.
+    """The URL of a proxy. user and password are decoded, None where the URL has none; str and repr mask the password.
 
     scheme: one of DEFAULT_PORTS
     """
@@ -47,16 +46,16 @@ class ProxyURL(NamedTuple):
 
 
 def parse_proxy_url(text: str, nearest: bool = True) -> ProxyURL:
-    """[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/], with white space round it or not.
+    """Parses [SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/], with or without surrounding white space.
 
-    nearest: this machine dials it, so its address may have a scope id. Raises AddressError, whose text shows nothing of what stands
-    before an `@`.
+    nearest: this machine dials the proxy, so its address may have a scope id. Raises AddressError, whose text shows nothing that
+    precedes an `@`.
     """
     text = text.strip()
     try:
         return _parse(text, nearest)
     except AddressError as error:
-        from tunnelctl.proto.proxy_url_fault import explained  # not on the path to a tunnel
+        from tunnelctl.proto.proxy_url_fault import explained  # needed on failure only
 
         raise explained(text, error) from None
 
@@ -83,10 +82,10 @@ def _parse(text: str, nearest: bool) -> ProxyURL:
 
 
 def parse_proxy_list(text: str, nearest: bool = True) -> tuple[ProxyURL, ...]:
-    """Proxies that stand for each other, with commas between them. Raises AddressError as above.
+    """Parses alternative proxies, separated by commas. Raises AddressError as above.
 
-    A comma in a password would make two proxies of one. So nothing is shown of a part that may lie before an `@`, and a part that
-    seems to go on with user information needs its scheme.
+    A comma in a password would make two proxies of one. So no error shows a part that may precede an `@`, and a part that seems to
+    continue user information needs a scheme.
     """
     parts = text.split(",")
     proxies = []
@@ -108,7 +107,7 @@ def _ambiguous(text: str, cause: str) -> AddressError:
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
-    """Scheme and rest. What stands before :// counts as a scheme only if it can be one; it may be part of a password."""
+    """Returns scheme and rest. Text before :// counts as a scheme only if it can be one; it may be part of a password."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or not scheme or scheme.strip(_SCHEME_CHARACTERS):
@@ -117,9 +116,9 @@ def _split_scheme(text: str) -> tuple[str, str]:
 
 
 def _split_scope(hostport: str) -> tuple[str, str]:
-    """[ADDRESS%SCOPE]:PORT without its scope id, and the scope id or "".
+    """Returns [ADDRESS%SCOPE]:PORT without its scope id, and the scope id or "".
 
-    RFC 6874 has %25 for the % in a URL, and curl takes both: `%25` with something behind it, or else `%`.
+    RFC 6874 writes the % as %25 in a URL. curl accepts both: `%25` with something after it, or else `%`.
     """
     address, percent, rest = hostport.partition("%")
     scope, bracket, port = rest.partition("]")
@@ -132,7 +131,7 @@ def _split_scope(hostport: str) -> tuple[str, str]:
 
 
 def _decode(text: str) -> str:
-    """Percent-decoded, as UTF-8; other octets survive as surrogate escapes. A % without two hex digits stands for itself."""
+    """Percent-decodes as UTF-8. Other octets survive as surrogate escapes. A % without two hex digits stays as it is."""
     head, *parts = text.split("%")
     octets = _octets(head)
     for part in parts:
@@ -148,5 +147,5 @@ def _octets(text: str) -> bytes:
 
 
 def _encode(text: str) -> str:
-    """Percent-encoded wherever it is not plainly harmless on a terminal or in a URL."""
+    """Percent-encodes all but the characters that are plainly harmless on a terminal and in a URL."""
     return "".join(c if c in _UNRESERVED else "".join(f"%{octet:02X}" for octet in _octets(c)) for c in text)

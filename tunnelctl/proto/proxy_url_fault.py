@@ -1,6 +1,6 @@
-"""Why a text is no proxy URL, in terms of where it was written: for a shell, in an .env or unit file, by Windows, by hand.
+"""Explains why a text is no proxy URL, in terms of where it was written: for a shell, in an .env or unit file, by Windows, by hand.
 
-Only a failure needs it, so `proxy_url` imports it then. No text here repeats any of the URL: it may hold a password.
+`proxy_url` imports it on failure only. No cause or hint written here repeats any of the URL, which may hold a password.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from tunnelctl.errors import AddressError
 from tunnelctl.proto.address import shown
 
-_SCHEMES = ("https", "http", "socks5h", "socks5", "socks4a", "socks4", "socks")  # the longer of two that begin alike comes first
-_KINDS = ("http", "https", "ftp", "socks")  # what Windows writes before the = of an entry
+_SCHEMES = ("https", "http", "socks5h", "socks5", "socks4a", "socks4", "socks")  # of two that begin alike, the longer comes first
+_KINDS = ("http", "https", "ftp", "socks")  # names that Windows writes before the = of an entry
 _QUOTES = ('"', "'", "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}")
 _PAC_ENDINGS = (".pac", ".dat")
 _PAC_NAMES = ("pac", "wpad")
 
 
 def explained(text: str, error: AddressError) -> AddressError:
-    """The error for `text`, which could not be parsed; error: what the parser says of it"""
+    """Returns the error for `text`, which could not be parsed. error: the one that the parser raised"""
     cause, hint = _fault(text) or (error.cause, error.hint)
     return AddressError(f"proxy URL {shown(text)}", cause, hint)
 
 
 def _fault(text: str) -> tuple[str, str] | None:
-    """Cause and hint of a common mistake; None where the parser's own words are the best."""
-    rest = text.rpartition("@")[2]  # without what may be a password
+    """Returns cause and hint of a common mistake, or None if the parser's own words are best."""
+    rest = text.rpartition("@")[2]  # without a possible password
     before_equals = text.partition("=")[0].lower()
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
         return "it is in quotation marks", "quotes are for a shell: where none reads the value, leave them out"
@@ -54,13 +54,13 @@ def _names_pac_file(rest: str) -> bool:
 
 
 def _has_variable(rest: str) -> bool:
-    """Whether there is a $NAME, ${NAME} or %NAME%; in brackets, a % begins a scope id."""
+    """Whether there is a $NAME, ${NAME} or %NAME%. In brackets, a % begins a scope id."""
     _, dollar, name = rest.partition("$")
     return bool(dollar and (name[:1] == "{" or name[:1].isalpha())) or ("[" not in rest and rest.count("%") > 1)
 
 
 def _is_misspelled(text: str) -> bool:
-    """Whether it has another thing where `://` belongs: `http:/h`, `http//h`, `http:///h`, `http:\\\\h`, `http:h:1`."""
+    """True if something else is in the place of `://`: `http:/h`, `http//h`, `http:///h`, `http:\\\\h`, `http:h:1`."""
     scheme = next((scheme for scheme in _SCHEMES if text.startswith(scheme)), "")
     rest = text.removeprefix(scheme)
     host = rest.lstrip(":/\\")

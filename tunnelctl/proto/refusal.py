@@ -1,9 +1,9 @@
-"""How the server says no: one constructor a cause, with its status, its RFC 9209 error type and a sentence for a person.
+"""Refusals of the server: one constructor per cause, with its status, its RFC 9209 error type and a sentence for a person.
 
-The codes follow RFC 9209 section 2.3 but for addresses that policy forbids: it recommends 502, we say 403 (as h2o does),
-because the request was refused and not the target at fault. 407 is for credentials alone: clients answer it by asking for a
-password. The texts never tell more than the client knows already: for a forbidden address they are the same whatever is
-there, so that the proxy is no port scanner.
+The codes follow RFC 9209 section 2.3, except for addresses that policy forbids: it recommends 502, this server sends 403 (as h2o
+does), because the request was refused and the target is not at fault. 407 is for credentials alone: clients react to it by
+prompting for a password. The texts never reveal more than the client knows already. For a forbidden address they are the same
+whatever is there, so that the proxy is no port scanner.
 """
 
 from collections.abc import Iterable
@@ -34,13 +34,13 @@ REASONS = {
 }
 
 
-REALM = "tunnelctl"  # what the credentials are for, in the words of a password prompt
+REALM = "tunnelctl"  # names the purpose of the credentials in a password prompt
 
 
 class Refusal(NamedTuple):
-    """A final answer that is no; the connection is closed behind it.
+    """A final response that refuses the request; the connection is closed after it.
 
-    error: an RFC 9209 error type; details: a sentence, may carry text from outside
+    error: an RFC 9209 error type; details: a sentence, may contain text from outside
     fields: header fields that belong to the status; params: further parameters of Proxy-Status
     """
 
@@ -52,10 +52,10 @@ class Refusal(NamedTuple):
 
 
 def render_refusal(refusal: Refusal, proxy: str = "tunnelctl", to_head: bool = False) -> bytes:
-    """The complete response.
+    """Returns the complete response.
 
     proxy: a token that names this deployment in Proxy-Status
-    to_head: whether it answers HEAD: then it has no content, but the fields of one that has (RFC 9110 sections 8.6 and 9.3.2)
+    to_head: whether the method was HEAD: no content then, but the fields of a response with one (RFC 9110 sections 8.6 and 9.3.2)
     """
     reason = REASONS[refusal.status]
     body = f"{proxy}: {refusal.status} {reason}: {printable(refusal.details)}\n".encode("ascii")
@@ -75,12 +75,12 @@ def _request_error(status: int, details: str, fields: Fields = ()) -> Refusal:
 
 
 def bad_request(details: str, status: int = 400) -> Refusal:
-    """The request breaks the grammar."""
+    """The request violates the grammar."""
     return _request_error(status, details)
 
 
 def method_not_allowed(method: str) -> Refusal:
-    """A method we know of and do not serve."""
+    """A method that is known but not served."""
     return _request_error(405, f"{method} is not served here, only CONNECT", (("Allow", "CONNECT"),))
 
 
@@ -90,27 +90,27 @@ def head_timeout() -> Refusal:
 
 
 def tls_wanted() -> Refusal:
-    """A request in the clear where TLS is spoken."""
+    """A plain-text request on a TLS port."""
     return bad_request("this port speaks TLS, and the request came in the clear: https:// is the scheme")
 
 
 def tls_failed() -> Refusal:
-    """A handshake that failed: an entry for the log, for TLS itself tells the client."""
+    """A failed handshake. For the log only: TLS itself reports the failure to the client."""
     return Refusal(400, "tls_protocol_error", "the TLS handshake failed")
 
 
 def uri_too_long() -> Refusal:
-    """The request line is longer than we read."""
+    """The request line exceeds the limit."""
     return _request_error(414, "the request line is too long")
 
 
 def head_too_large() -> Refusal:
-    """The head has more octets or fields than we read."""
+    """The head exceeds the limit on octets or fields."""
     return _request_error(431, "the request head is too large")
 
 
 def method_unknown() -> Refusal:
-    """A method nobody has registered, or a known one in lower case."""
+    """A method that is not registered, or a known one in lower case."""
     return _request_error(501, "the method is unknown, only CONNECT is served here")
 
 
@@ -120,12 +120,12 @@ def version_unsupported() -> Refusal:
 
 
 def basic_challenge(realm: str = REALM) -> str:
-    """A value for Proxy-Authenticate. `realm` is a text of ours."""
+    """Returns a value for Proxy-Authenticate. `realm` is a text of ours."""
     return f'Basic realm={quote(realm)}, charset="UTF-8"'
 
 
 def auth_required(challenges: Iterable[str] = (basic_challenge(),), details: str = "credentials are required") -> Refusal:
-    """No credentials, or wrong ones. A field for each challenge: several in one are more than some clients can read."""
+    """No credentials, or wrong ones. Each challenge gets its own field: some clients cannot parse several in one."""
     return Refusal(407, "http_request_denied", details, tuple(("Proxy-Authenticate", challenge) for challenge in challenges))
 
 
@@ -135,17 +135,17 @@ def request_denied(details: str = "the rules of this proxy do not allow the targ
 
 
 def ip_prohibited() -> Refusal:
-    """Policy refuses the address. One text for all of them: it must not tell what is behind."""
+    """Policy refuses the address. The text is the same for all of them: it must not reveal what is there."""
     return Refusal(403, "destination_ip_prohibited", "the rules of this proxy do not allow the address of the target")
 
 
 def dns_timeout(details: str = "the name lookup took too long") -> Refusal:
-    """The name lookup hit its deadline, or the name service gave up."""
+    """The name lookup reached its deadline, or the name service gave up."""
     return Refusal(504, "dns_timeout", details)
 
 
 def dns_error(details: str = "the name of the target has no address", rcode: str = "") -> Refusal:
-    """The name lookup failed; `rcode` where it is known, such as NXDOMAIN."""
+    """The name lookup failed. rcode: the response code if known, such as NXDOMAIN"""
     return Refusal(502, "dns_error", details, (), (("rcode", rcode),) if rcode else ())
 
 
@@ -155,53 +155,53 @@ def ip_unroutable() -> Refusal:
 
 
 def connection_refused() -> Refusal:
-    """The target answered with a reset."""
+    """The target responded with a reset."""
     return Refusal(502, "connection_refused", "the target refused the connection")
 
 
 def connection_timeout() -> Refusal:
-    """The target did not answer in time."""
+    """The target did not respond in time."""
     return Refusal(504, "connection_timeout", "the target did not answer in time")
 
 
 def connection_failed(details: str = "the connection to the target failed") -> Refusal:
-    """The dial failed in another way."""
+    """The dial failed for another reason."""
     return Refusal(502, "connection_terminated", details)
 
 
 def limit_reached(details: str = "this proxy has too many connections", retry_after: int = 1) -> Refusal:
-    """A cap of ours is reached, whoever asks; `retry_after` in seconds."""
+    """A cap of this proxy is reached, whoever the client is. `retry_after` is in seconds."""
     return Refusal(503, "connection_limit_reached", details, (("Retry-After", str(retry_after)),))
 
 
 def client_limit_reached() -> Refusal:
-    """A cap is reached that others have not reached: RFC 6585 section 4."""
+    """A cap is reached for this client but not for others, so the status is 429 (RFC 6585 section 4)."""
     return limit_reached("too many tunnels are open from this address")._replace(status=429)
 
 
 def client_busy(details: str) -> Refusal:
-    """Work of the client's network is waiting already, as much of it as may."""
+    """The client's network already has as much work waiting as it may have."""
     return limit_reached(details)._replace(status=429)
 
 
 def too_many_wrong_logins(retry_after: int) -> Refusal:
-    """None of the network's logins is looked at for now; `retry_after` in seconds."""
+    """No login from the client's network is checked for now. `retry_after` is in seconds."""
     fields = (("Retry-After", str(retry_after)),)
     return Refusal(429, "http_request_denied", "too many wrong logins from this network", fields)
 
 
 def user_limit_reached() -> Refusal:
-    """The same of a user, wherever the tunnels come from."""
+    """The cap on one user's tunnels is reached, wherever they come from."""
     return limit_reached("too many tunnels are open for this user")._replace(status=429)
 
 
 def target_limit_reached() -> Refusal:
-    """The cap on tunnels to one target, whoever opened them."""
+    """The cap on tunnels to one target is reached, whoever opened them."""
     return limit_reached("too many tunnels are open to this target")
 
 
 def stopping() -> Refusal:
-    """The proxy ends while the target is looked up or dialled. Of the error types that we use, a limit of ours comes nearest."""
+    """The proxy stops while it resolves or dials the target. Of the error types in use, a limit comes nearest."""
     return limit_reached("this proxy is being stopped")
 
 

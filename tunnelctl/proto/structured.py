@@ -1,4 +1,4 @@
-"""Structured fields (RFC 9651), as much as Proxy-Status needs: a List of Tokens or Strings, each with Parameters."""
+"""Structured fields (RFC 9651), as far as Proxy-Status needs them: a List of Tokens or Strings, each with Parameters."""
 
 from tunnelctl.proto.headers import TOKEN
 
@@ -13,19 +13,19 @@ _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class MalformedField(ValueError):
-    """Not a structured field."""
+    """Raised for text that is not a structured field."""
 
 
 def parse_list(text: str) -> list[Item]:
-    """The items with their parameters. Integers become int, all other values text, a Boolean `?0` or `?1`.
+    """Returns the items with their parameters. Integers become int, all other values text, a Boolean `?0` or `?1`.
 
-    Raises MalformedField. Inner lists count as malformed: no field that is read here has them.
+    Raises MalformedField. Inner lists count as malformed: no field that is parsed here has them.
     """
     return _Parser(text).items()
 
 
 class _Parser:
-    """Section 4.2. It looks at each character a bounded number of times."""
+    """The parser of section 4.2. It examines each character a bounded number of times."""
 
     def __init__(self, text: str) -> None:
         self._text = text.strip(" ")
@@ -82,7 +82,7 @@ class _Parser:
         return text
 
     def _octets(self) -> str:
-        """Section 4.2.7. Padding may be missing; where there is any, it stands at the end and is complete."""
+        """Reads a Byte Sequence (section 4.2.7). Padding may be missing; if present, it must be at the end and complete."""
         self._at += 1
         text = self._take(_BASE64)
         self._expect(":")

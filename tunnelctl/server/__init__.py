@@ -1,1 +1,1 @@
-"""The answering end: accept, decide, dial, relay, account."""
+"""The server side: accept, decide, dial, relay, record."""

@@ -1,4 +1,4 @@
-"""What `serve` says of itself once it accepts: what may be reached, by whom, through which proxy, and where its admin pages are."""
+"""The announcement of `serve` once it accepts: the permitted targets and users, the next proxies, and the admin pages."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ANY_ADDRESS = ("0.0.0.0", "::")
 
 
 class Announcement(NamedTuple):
-    """What is in force at the start, and where."""
+    """The settings in force at the start, and the addresses."""
 
     options: ServeOptions
     bound: Sequence[ListenAddress]
     policy: Policy
-    users: int | None  # how many; None: nobody logs in
-    certificate: str  # how long it is good; "" without TLS
+    users: int | None  # their number; None: no logins
+    certificate: str  # its validity, in words; "" without TLS
     admin: ListenAddress | None
 
     def tell(self, trace: Trace) -> None:
-        """Tell all of it."""
+        """Reports all of it."""
         options, policy = self.options, self.policy
         trace(
             "serving",
@@ -49,21 +49,21 @@ class Announcement(NamedTuple):
 
 
 def reach(bound: Sequence[ListenAddress]) -> str:
-    """Where clients can be: at a unix socket, on this machine, or in the network."""
+    """Where clients can connect from: a unix socket, this machine, or the network."""
     if all(address.path for address in bound):
         return "socket"
     return "machine" if all(address.private for address in bound) else "network"
 
 
 def url(bound: Sequence[ListenAddress], scheme: str) -> str:
-    """The URL of this proxy for the settings of a client, or "" where none of its addresses can be in one."""
+    """Returns the URL of this proxy for the settings of a client, or "" if none of its addresses fits into one."""
     usable = (address for address in bound if not address.path and address.host not in ANY_ADDRESS)
     first = next(usable, None)
     return "" if first is None else f"{scheme}://{first}"
 
 
 def announcing(trace: Trace, listeners: int, tell: Callable[[Trace], None]) -> Trace:
-    """Return a trace that calls `tell` after the last of the listeners was told of: by then all of them accept."""
+    """Returns a trace that calls `tell` after it has reported the last listener: by then all of them listen."""
     left = listeners
 
     def told(event: str, /, **fields: object) -> None:

@@ -1,4 +1,4 @@
-"""What a dial that failed means for the client: the target is at fault, or this machine is at a limit."""
+"""The refusal for a failed dial: either the target is at fault, or this machine is at a limit."""
 
 import socket
 from errno import EADDRNOTAVAIL, ECONNREFUSED, EHOSTUNREACH, EMFILE, ENETUNREACH, ENFILE, ENOBUFS, ENOMEM, ETIMEDOUT
@@ -12,7 +12,7 @@ _OUT_OF_RESOURCES = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 def dial_refusal(error: DialError) -> Refusal:
-    """What several failed attempts come to: the last one speaks, unless this machine was at a limit."""
+    """Returns the refusal for a series of failed attempts: the last one decides, unless this machine was at a limit."""
     if is_our_limit(error):
         return refusal.limit_reached()
     last = error.attempts[-1][1].errno
@@ -26,16 +26,16 @@ def dial_refusal(error: DialError) -> Refusal:
 
 
 def is_our_limit(error: BaseException | None) -> bool:
-    """Whether descriptors, memory or local ports of this machine have run out, and no target or name is to blame."""
+    """Whether this machine has run out of descriptors, memory or local ports, so that no target or name is at fault."""
     if isinstance(error, DialError):
         return any(is_our_limit(cause) or _is_out_of_ports(address, cause) for address, cause in error.attempts)
     return isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES
 
 
 def _is_out_of_ports(address: SocketAddress, error: OSError) -> bool:
-    """EADDRNOTAVAIL: no local port is left towards that address and port; or, with IPv6, no address of ours to connect from.
+    """Whether no local port is left towards that address and port. EADDRNOTAVAIL may also mean no source address (IPv6).
 
-    UDP has ports of its own, so connecting a datagram socket, which sends nothing, tells the two apart.
+    UDP has ports of its own, so connecting a datagram socket, which sends nothing, tells the two cases apart.
     """
     if error.errno != EADDRNOTAVAIL:
         return False

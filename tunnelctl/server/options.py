@@ -1,17 +1,17 @@
-"""What the bundled proxy is told: the flags of `serve`, parsed and frozen, before any I/O."""
+"""The flags of `serve`, parsed and frozen before any I/O."""
 
 from typing import NamedTuple
 
 
 class ServeOptions(NamedTuple):
-    """The options of one `serve`. Times are in seconds; 0 means off, for caps as well."""
+    """The options of one `serve`. Times are in seconds; 0 means off, also for caps."""
 
     listen: tuple[str, ...] = ("127.0.0.1:3128",)  # ADDR:PORT, unix:PATH or fd:NAME
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     policy: str | None = None
     users: str | None = None
-    proxy: tuple[str, ...] = ()  # URLs as typed, nearest first, of the proxies that all tunnels lead on through
+    proxy: tuple[str, ...] = ()  # URLs as typed, nearest first, of the proxies that all tunnels pass through
     proxy_user: str | None = None
     proxy_password_file: str | None = None
     password_command: str | None = None
@@ -53,5 +53,5 @@ class ServeOptions(NamedTuple):
     json: bool = False
 
     def __repr__(self) -> str:
-        """Without what was typed: the URLs may hold secrets, and a repr ends up in logs."""
+        """Omits all but the listeners: URLs may hold secrets, and a repr ends up in logs."""
         return f"ServeOptions(listen={self.listen})"

@@ -1,7 +1,7 @@
-"""What is read from files, and again on SIGHUP while the server runs: the rules, the users, the certificate.
+"""Settings read from files at start, and again on SIGHUP: the rules, the users, the certificate.
 
-Each is taken whole or not at all: a file with one mistake changes nothing. What begins from then on goes by the new one, and what
-is under way by the one that it began with.
+Each is taken whole or not at all: a file with one mistake changes nothing. Each step of a session (handshake, login, rules) uses
+the version in force when the step begins; open tunnels are not judged again.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,11 +12,11 @@ from tunnelctl.trace import Trace
 
 T = TypeVar("T")
 
-READ_SECONDS = 10.0  # that reading takes on a busy machine, at most; what takes longer hangs
+READ_SECONDS = 10.0  # enough to read the files on a busy machine; a read that takes longer is treated as hanging
 
 
 class InForce(Generic[T]):
-    """What new sessions go by."""
+    """A setting and its current version, `now`."""
 
     def __init__(
         self,
@@ -26,21 +26,21 @@ class InForce(Generic[T]):
         warn: Callable[[Trace], None] = lambda _: None,
     ) -> None:
         """
-        what: its name in messages; load: reads it, or raises TunnelctlError; describe: what is told of one read again
-        warn: tells what is wrong with one although it is taken
+        what: its name in messages; load: reads it, or raises TunnelctlError; describe: summarises it for messages
+        warn: reports problems of a version that is in force nevertheless
         """
         self._what, self._load, self._describe, self.warn = what, load, describe, warn
         self.now = load()
 
     def __str__(self) -> str:
-        """What is told of it."""
+        """Summarises the current version for messages."""
         return self._describe(self.now)
 
     def reload(self, trace: Trace) -> None:
-        """Puts what the files say now in the place of the old one, unless there is a mistake in them."""
+        """Replaces the current version by one read anew. Keeps it, with a warning, if there is a mistake in the files."""
         try:
             self.now = self._load()
-        except (TunnelctlError, OSError) as error:  # OSError: a file went while it was read
+        except (TunnelctlError, OSError) as error:  # OSError: a file disappeared while it was being read
             hint = f" (hint: {error.hint})" if isinstance(error, TunnelctlError) and error.hint else ""
             trace("warning", text=f"the old {self._what} stays in force: {error}{hint}")
         else:
@@ -49,19 +49,19 @@ class InForce(Generic[T]):
 
 
 def counted(number: int, thing: str) -> str:
-    """As in `3 rules`."""
+    """Returns the number with its noun, as in `3 rules`."""
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
 class Rereading:
-    """Reads all of them again, in a thread of the caller's: a file system may hang, and then so does the thread, for good."""
+    """Reads several settings again, in a thread that the caller provides: if a file system hangs, so does the thread, forever."""
 
     def __init__(self, several: Iterable[InForce[Any]], trace: Trace) -> None:
         self._several, self._trace = tuple(several), trace
         self.busy = False
 
     def begin(self) -> bool:
-        """To be called before the thread is started, which then has to `run`. False, with a warning, where one still reads."""
+        """Must be called before the thread starts, which then calls `run`. False, with a warning, if another still reads."""
         if self.busy:
             text = "the files are still being read because of an earlier SIGHUP, and not once more: send another one later"
             self._trace("warning", text=text)
@@ -70,7 +70,7 @@ class Rereading:
         return True
 
     def run(self) -> None:
-        """Reads each of them. They are independent: a mistake in one does not keep the others from being taken."""
+        """Reads each setting. They are independent: a mistake in one does not keep the others from being replaced."""
         try:
             for one in self._several:
                 one.reload(self._trace)
@@ -78,11 +78,11 @@ class Rereading:
             self.busy = False
 
     def give_up(self, why: str) -> None:
-        """No thread was to be had."""
+        """Ends the attempt, with a warning, when no thread could be started."""
         self.busy = False
         self._trace("warning", text=f"no file was read again: {why}")
 
     def warn_late(self) -> None:
-        """READ_SECONDS have passed, and the thread has not come back."""
+        """Warns that the thread has not finished within READ_SECONDS."""
         text = f"reading the files again takes longer than {READ_SECONDS:g} s: what was read before stays in force until it ends"
         self._trace("warning", text=text)

@@ -1,4 +1,4 @@
-"""`serve`: the listeners, their sessions, and an orderly end."""
+"""`serve`: the listeners, their sessions, and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -46,26 +46,26 @@ from tunnelctl.trace import Trace, silent
 if TYPE_CHECKING:
     import ssl
 
-# Ctrl-C reaches every process of the group, systemd's SIGTERM every one of the service, and the first process passes on what it
-# gets. All of that is one wish, and a worker must not take it for the second signal that ends the drain.
+# Ctrl-C reaches every process of the group, systemd's SIGTERM every process of the service, and the supervisor passes on the
+# signals that it receives. A worker must treat all of these as one, not as the second signal, which ends the drain.
 ECHO_SECONDS = 0.5
 
 _LIFE = frozenset({"listening", "drain", "stopped"})
 
-TICK_SECONDS = 1.0  # for metrics, and for records of tunnels that go on
+TICK_SECONDS = 1.0  # between updates of metrics, and between checks for due records of open tunnels
 
 Helper = Callable[[], Coroutine[None, None, None]]
 
 
-# Where to listen, and the socket if somebody else has opened it.
+# Where to listen, and the socket if a service manager has opened it.
 Planned = tuple[ListenAddress, socket.socket | None]
 
 
 def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], upstream: Upstream | None = None) -> int:
-    """Serves until a signal ends it; returns the exit status. Raises the TunnelctlError that fits before anything is accepted.
+    """Serves until a signal ends it; returns the exit status. Raises a TunnelctlError before anything is accepted.
 
-    environ: where a service manager may have left sockets, and wants to be told; upstream: how to get to a target through the next
-    proxy; None: straight
+    environ: where a service manager may have passed sockets and the address for notifications
+    upstream: how to reach a target through the next proxy; None: directly
     """
     complete_names_only()
     with ExitStack() as stack:
@@ -83,7 +83,7 @@ def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: E
         return parse_listen(text), None
     inherited = inherited_socket(text.removeprefix(INHERITED), environ)
     if inherited.fileno() in [other.fileno() for other in taken]:
-        inherited.detach()  # it is closed once, by the other
+        inherited.detach()  # the other entry closes it
         raise UsageProblem("--listen", "the same inherited socket is named twice")
     stack.callback(inherited.close)
     address = bound_address(inherited)._replace(inherited=True)
@@ -93,14 +93,14 @@ def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: E
 
 
 class Settings(NamedTuple):
-    """What flags and files say, as it is used; read before anything is opened to clients."""
+    """The values of flags and files, ready for use; read before anything is opened to clients."""
 
     policy: InForce[Policy]
     users: InForce[Users] | None
     tls: InForce[ssl.SSLContext] | None
     reread: tuple[InForce[Any], ...]  # those of them that come from files
     most: Most
-    prefixes: tuple[int, int]  # bits of an address that make a client network, for IPv4 and IPv6
+    prefixes: tuple[int, int]  # prefix lengths of a client network, for IPv4 and IPv6
     trusted: tuple[Network, ...]
     timeouts: Timeouts
     admin: ListenAddress | None
@@ -129,7 +129,7 @@ def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
 
 
 class Shared(NamedTuple):
-    """What is there before the first worker, and is the same for all of them."""
+    """State that exists before the first worker, and is the same for all of them."""
 
     options: ServeOptions
     settings: Settings
@@ -140,12 +140,12 @@ class Shared(NamedTuple):
     trace: Trace
     environ: Mapping[str, str]
     caps: SharedCaps | None
-    tick: float  # seconds between two looks at what goes on
-    supervisor: int  # the process that starts the workers
+    tick: float  # seconds between two periodic checks
+    supervisor: int  # pid of the process that starts the workers
 
     @property
     def reloads(self) -> tuple[signal.Signals, ...]:
-        """The signals at which files are read or opened anew. Without one, SIGHUP keeps the meaning that it has for any program."""
+        """The signals on which files are read again or reopened. Without such files, SIGHUP keeps its usual meaning."""
         return RELOAD if self.settings.reread or self.options.access_log not in (None, STDOUT) else ()
 
 
@@ -161,7 +161,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         several = options.workers > 1
         siblings = Siblings(options.workers if several and admin is not None else 0)
         stack.callback(siblings.close)
-        tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # workers are watched by the same clock
+        tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # also the interval of the workers' heartbeats
         told = announcing(trace, len(bound), _announcement(options, settings, bound, admin).tell)
         caps = SharedCaps(options.workers) if settings.most.any else None
         shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, told, environ, caps, tick, os.getpid())
@@ -169,7 +169,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
             settings.tls.warn(trace)
         if not several:
             return work(shared, listeners)
-        # Of several processes one speaks for all about coming and going, and to the service manager.
+        # Of several processes, only the supervisor reports start and stop, and notifies the service manager.
         quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
         files = Rereading(settings.reread, trace) if shared.reloads else None
         share = partial(work, quiet)
@@ -179,7 +179,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
 def _announcement(
     options: ServeOptions, settings: Settings, bound: list[ListenAddress], admin: socket.socket | None
 ) -> Announcement:
-    """What is told once the listeners accept."""
+    """Returns the announcement to make once the listeners accept."""
     users = None if settings.users is None else settings.users.now.count
     certificate = "" if settings.tls is None else str(settings.tls)
     at = None if admin is None else bound_address(admin)
@@ -193,7 +193,7 @@ def _load_policy(addresses: list[ListenAddress], options: ServeOptions) -> Polic
 
 
 def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, policy: Policy) -> None:
-    """A proxy that anybody can reach and use serves the whole Internet, and soon that is who uses it."""
+    """Raises UsageProblem for a proxy that anybody can reach and use: soon the whole Internet would use it."""
     for address in addresses:
         if not (address.private or options.users or options.client_ca or options.open_proxy or policy.is_personal):
             hint = (
@@ -205,7 +205,7 @@ def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, po
 
 
 def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.socket], list[ListenAddress]]:
-    """The listeners, and where they really are."""
+    """Opens the listeners; returns them with the addresses that they are actually bound to."""
     listeners: list[socket.socket] = []
     bound: list[ListenAddress] = []
     try:
@@ -221,7 +221,7 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
 def _users(path: str | None) -> InForce[Users] | None:
     if path is None:
         return None
-    kept = Kept()  # made before any worker is, which share it
+    kept = Kept()  # created before the workers, which share it
     return InForce("users file", lambda: load_users(path, kept), describe_users)
 
 
@@ -237,7 +237,7 @@ def _tls(options: ServeOptions) -> InForce[ssl.SSLContext] | None:
 
 
 def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int:
-    """One process's share of the work; the exit status. number: of the worker"""
+    """Does one process's share of the work; returns the exit status. number: of the worker"""
     options, settings, trace = shared.options, shared.settings, shared.trace
     log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
     metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
@@ -266,19 +266,19 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         helpers += ask.helpers()
         admin = shared.admin, Admin(ask.by_path(), bound_address(shared.admin), trace).session
     echo = ECHO_SECONDS if options.workers > 1 else 0.0
-    # Of several processes the first one tells what comes of reading files again: it reads the same ones at the same signal.
+    # Of several processes, the supervisor reports the outcome of reading files again: it reads the same ones on the same signal.
     files = Rereading(settings.reread, silent if options.workers > 1 else trace)
     reloads = shared.reloads
 
     def leave() -> None:
-        if options.workers == 1:  # else it is for the first process to remove what all of them share
+        if options.workers == 1:  # otherwise the supervisor removes what all of them share
             close_listeners(shared.bound, listeners)
 
     return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, files, helpers, admin, tell, leave).run)
 
 
 def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callable[[], None]]:
-    """What is done at every tick."""
+    """Returns the functions to call at every tick."""
     options, looks = shared.options, list[Callable[[], None]]()
     metrics = books.metrics
     if metrics is not None:
@@ -293,7 +293,7 @@ def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callab
 
 
 class _Orphan:
-    """Stops a worker whose supervisor has died: nobody would ever tell it to."""
+    """Stops a worker whose supervisor has died, because nothing else would ever stop it."""
 
     def __init__(self, supervisor: int) -> None:
         self._supervisor, self._told = supervisor, False
@@ -312,7 +312,7 @@ async def _tick(looks: list[Callable[[], None]], seconds: float) -> None:
 
 
 class Server:
-    """One process's share of the work."""
+    """One process's share of the work: its listeners, sessions, helpers and signals."""
 
     def __init__(
         self,
@@ -331,21 +331,21 @@ class Server:
     ) -> None:
         """
         drain, echo: see Acceptor
-        balancers: the peers that speak for others, if there are any
-        reloads: the signals at which files are read or opened anew; files: those that are read
-        helpers: what runs beside the sessions; admin: a listener that goes on while they drain, and what serves it
-        tell: how the service manager is told of a state; leave: see Acceptor
+        balancers: the trusted load balancers, if any
+        reloads: the signals on which files are read again or reopened; files: those to read
+        helpers: tasks that run beside the sessions; admin: a listener that stays open while they drain, and the function serving it
+        tell: notifies the service manager of a state; leave: see Acceptor
         """
         self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
         self._reloads, self._files, self._helpers, self._admin, self._tell = reloads, files, helpers, admin, tell
         self._leave = leave
-        self._asked = Event()  # to read the files again
+        self._asked = Event()  # set when a signal requires a reload
         self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
         self._count = 0
-        self._process = os.urandom(4).hex()  # no process number: in a container that is the same after each restart
+        self._process = os.urandom(4).hex()  # not the pid: in a container that is the same after each restart
 
     async def run(self) -> int:
-        """Serves until told to stop; the exit status."""
+        """Serves until a signal stops it; returns the exit status."""
         with open_signal_receiver(*self._reloads) as hangups:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._reloads)  # a worker starts with them blocked
             return await self._run(hangups)
@@ -369,12 +369,12 @@ class Server:
         return status
 
     async def _hear(self, hangups: SignalReceiver) -> None:
-        """Notes that a signal has come. However many come while files are read, one more reading is enough for them all."""
+        """Notes each signal. Any number of signals during a reload cause just one more."""
         async for _ in hangups:
             self._asked.set()
 
     async def _reload(self) -> None:
-        """After a signal reads the files again, and opens the log anew."""
+        """After each signal, reads the files again and reopens the log."""
         while True:
             await self._asked.wait()
             self._asked = Event()
@@ -386,7 +386,7 @@ class Server:
             self._tell("READY=1")
 
     async def _read_again(self, files: Rereading) -> None:
-        """A long file takes a second to read; a file system that hangs must not keep the next signal from being heard."""
+        """Reads the files again. A long file takes a second; a file system that hangs must not block later signals."""
         if not files.begin():
             return
         try:
@@ -398,7 +398,7 @@ class Server:
             files.warn_late()
 
     async def _reopen(self, log: AccessLog) -> None:
-        """A disk that hangs must not keep the next signal from being heard."""
+        """Reopens the log. A disk that hangs must not block later signals."""
         with move_on_after(LAST_SECONDS) as scope:
             await log.reopen()
         if scope.cancelled_caught:
@@ -424,17 +424,17 @@ class Server:
 
     async def _behind(self, balancers: Balancers, accepted: socket.SocketType, host: str, client: str) -> None:
         crowd = self._service.caps
-        crowd.enter()  # somebody is there, and is let finish as everybody is
+        crowd.enter()  # the drain waits for this client as for any other
         source = None
         try:
             source = await balancers.source(accepted, host, client)
-        except Exception as fault:  # it ends this connection alone, as in Session.run
+        except Exception as fault:  # it ends only this connection, as in Session.run
             self._trace("warning", text=f"fault in a PROXY header: {type(fault).__name__}: {fault}")
         finally:
             if source is None:
                 crowd.leave()
         if source is not None:
-            crowd.sessions -= 1  # the session counts itself at once; to leave would tell that nobody is here
+            crowd.sessions -= 1  # the session counts itself at once; leave() could report an empty crowd in between
             await self._begin(accepted, *source)
 
     def _begin(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:

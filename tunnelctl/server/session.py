@@ -1,7 +1,7 @@
-"""One client: its head, the decision, the dial, the answer, the tunnel, the account of it.
+"""One client session: the request head, the decision, the dial, the response, the tunnel, its record.
 
-The order gives nothing away: form, then credentials, then rules, then the name, then the address. Nothing is dialled that
-a rule has not allowed, and only the address that was judged. 2xx is said when the target is connected, not before.
+The order of the checks reveals nothing: syntax, then credentials, then rules, then the name, then the address. Nothing is dialled
+unless a rule has allowed it, and only the address that was judged. 2xx is sent when the target is connected, not before.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from tunnelctl.trace import Trace
 if TYPE_CHECKING:
     import ssl
 
-HEAD_CHUNK = 16384  # bytes per read of a request head, with what comes behind it
+HEAD_CHUNK = 16384  # bytes per read of a request head, including what follows it
 
-# A client that ends its direction before it has its answer has left, or has half-closed with everything behind its request that it
-# sends at all (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
+# A client that ends its direction before the response either has left, or has half-closed after sending all that it will ever send
+# (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
 HALF_CLOSED_SECONDS = 4.0
 
-# Rules do not keep back the question whether proxies lead to each other: a ring is found only where each of them passes it on.
+# Rules do not block a probe for a ring of proxies: a ring is found only if each of its proxies passes the probe on.
 PROBE = Decision("probe for a ring of proxies")
 
 WRONG = "wrong user or password"  # never which of the two
@@ -65,7 +65,7 @@ class Timeouts(NamedTuple):
 
 
 class Service(NamedTuple):
-    """What all sessions of one server share."""
+    """State that all sessions of one server share."""
 
     policy: InForce[Policy]
     users: InForce[Users] | None
@@ -75,15 +75,15 @@ class Service(NamedTuple):
     books: Books
     trace: Trace
     tls: InForce[ssl.SSLContext] | None = None
-    upstream: Upstream | None = None  # through the next proxy; None: straight to the targets
-    prefixes: tuple[int, int] = PREFIXES  # bits of an address that make a client network, for IPv4 and IPv6
+    upstream: Upstream | None = None  # through the next proxy; None: directly to the targets
+    prefixes: tuple[int, int] = PREFIXES  # prefix lengths of a client network, for IPv4 and IPv6
 
 
 _Judged = tuple[SocketAddress, Decision]
 
 
 class _Refused(Exception):
-    """The session ends with this refusal. rule: what decided, for the log; to_head: whether the request was HEAD"""
+    """The session ends with this refusal. rule: the reason for it, for the log; to_head: whether the request was HEAD"""
 
     def __init__(self, answer: Refusal, rule: str = "", to_head: bool = False) -> None:
         self.answer, self.rule, self.to_head = answer, rule, to_head
@@ -112,14 +112,14 @@ class Session:
         self._stream: Stream = SocketStream(accepted)
         self._host, self._account = host, Account(session, client)
         self._owner = owner_of_peer(accepted, host, service.prefixes)
-        self._late = refusal.head_timeout  # the answer when the deadline strikes: there is one clock, set anew for each phase
+        self._late = refusal.head_timeout  # the refusal when the deadline expires: there is one, set anew for each phase
         self._counted = False
         self._demands: tuple[Demand, ...] = ()  # what the tunnel must carry
-        self._mute = False  # whether no answer would be understood: TLS does not stand
-        self._half_closed = self._gone = False  # the client, before it had its answer
+        self._mute = False  # whether the client could not read a response: TLS is not established
+        self._half_closed = self._gone = False  # what the client did before it had its response
 
     async def run(self) -> None:
-        """Serves the client to its end. A fault of ours ends this session alone, with a warning."""
+        """Serves the client to the end. A fault of ours ends only this session, with a warning."""
         caps = self._service.caps
         caps.enter()
         try:
@@ -138,7 +138,7 @@ class Session:
                 relay = Relay(self._stream, target, early, target_early, self._service.timeouts.tunnel)
                 del established, target, early, target_early
                 await self._relay(relay)
-        except OSError:  # the client has gone: there is nobody to answer
+        except OSError:  # the client has gone: it gets no response
             pass
         except Exception as fault:
             self._service.trace("warning", text=f"fault in a session: {type(fault).__name__}: {fault}")
@@ -169,9 +169,9 @@ class Session:
     # -- the request -----------------------------------------------------------------------------------------------------------
 
     async def _establish(self) -> tuple[Stream, bytes, bytes] | None:
-        """The connection to the target, announced to the client, and what came early from the client and from the target.
+        """Connects to the target and sends 2xx to the client; returns the connection, and early data of client and target.
 
-        None if there was no request.
+        Returns None if there was no request.
         """
         account, timeouts, books = self._account, self._service.timeouts, self._service.books
         with CancelScope(current_time() + timeouts.head) as scope:
@@ -206,9 +206,9 @@ class Session:
     # -- a client that leaves ---------------------------------------------------------------------------------------------------
 
     def _watch_client(self, scope: CancelScope) -> None:
-        """From now on nobody reads from the client until the tunnel stands: its end is to be noticed all the same.
+        """Watches for the client's departure, because nothing reads from it until the tunnel is established.
 
-        Else its lookup, its login or its dial goes on for nobody, and its descriptors stay.
+        Otherwise a lookup, login or dial would go on for a client that has left, and its descriptors would stay open.
         """
 
         def gone() -> None:
@@ -223,19 +223,19 @@ class Session:
         self._stream.on_peer_closed(half_closed)
 
     def _begin(self, phase: str, late: Callable[[], Refusal], scope: CancelScope) -> None:
-        """A phase with a limit of its own."""
+        """Begins a phase with its own time limit."""
         self._account.enter(phase)
         self._limit(late, scope)
 
     def _limit(self, late: Callable[[], Refusal], scope: CancelScope) -> None:
-        """From now on the whole of the dial timeout; late: the answer when that is over."""
+        """Restarts the dial timeout, cut short for a half-closed client. late: the refusal when it expires"""
         seconds = self._service.timeouts.dial
         self._late, scope.deadline = late, current_time() + (min(seconds, HALF_CLOSED_SECONDS) if self._half_closed else seconds)
 
-    # -- who it is --------------------------------------------------------------------------------------------------------------
+    # -- the client's identity --------------------------------------------------------------------------------------------------
 
     async def _secure(self, context: ssl.SSLContext) -> None:
-        """The handshake, after which the stream is TLS, and the client is known by its certificate if it was asked for one."""
+        """Performs the handshake. Then the stream is TLS, and the user is the name in the client's certificate, if it sent one."""
         from ssl import SSLError
 
         from tunnelctl.server.tls import handshake_refusal, name_of
@@ -268,7 +268,7 @@ class Session:
     async def _authenticate(self, users: Users, request: Request) -> None:
         if request.authorization is None:
             raise _Refused(refusal.auth_required(users.challenges()))
-        self._late = refusal.limit_reached  # the head has come; what may take long now is to wait for others' logins
+        self._late = refusal.limit_reached  # the head is complete; only the wait behind other logins may take long now
         try:
             if users.digest is not None and (answer := parse_answer(request.authorization)) is not None:
                 self._account.user = await self._check_answer(users, answer, request.target)
@@ -278,7 +278,7 @@ class Session:
             raise _Refused(refuse_unchecked(error)) from None
 
     async def _check_password(self, users: Users, authorization: str) -> str:
-        """The user whose password it is."""
+        """Returns the user whose password it is."""
         credentials = decode_basic(authorization)
         if credentials is None:
             raise _Refused(refusal.auth_required(users.challenges(), wrong_with(authorization)))
@@ -287,7 +287,7 @@ class Session:
         return credentials[0]
 
     async def _check_answer(self, users: Users, answer: Answer, target: Address) -> str:
-        """The user whose answer to a Digest challenge it is."""
+        """Returns the user whose response to a Digest challenge it is."""
         if not is_for(answer, target):
             raise _Refused(refusal.bad_request("the credentials are for another target"))
         verdict = await users.check_answer(answer, self._owner)
@@ -306,7 +306,7 @@ class Session:
     # -- the target ------------------------------------------------------------------------------------------------------------
 
     async def _reach(self, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
-        """The connection to the target, and what came early on it."""
+        """Connects to the target; returns the connection, and early data from it."""
         caps = self._service.caps
         answer = caps.start_dial()
         if answer is not None:
@@ -319,7 +319,7 @@ class Session:
             caps.end_dial()
 
     async def _reach_through(self, upstream: Upstream, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
-        """By way of the next proxy. It looks the names up, so a name is judged as it stands, and an address as ever."""
+        """Connects through the next proxy, which resolves the names: here, a name is judged unresolved, and an address as usual."""
         account, target = self._account, request.target
         via = get_all(request.fields, "via")
         if upstream.came_round(target, via):
@@ -329,7 +329,7 @@ class Session:
         decision = PROBE if probe else policy.before_lookup(target) or policy.judge_name(target)
         if decision.refusal is not None:
             raise _Refused(decision.refusal, decision.rule)
-        # Where a name leads is for the next proxy to know; if it is here, that request comes round.
+        # Only the next proxy knows where a name leads. If it leads back here, the request that returns is refused.
         if is_ip(target.host) and self._service.own.contains(target.host, target.port):
             raise _Refused(refusal.loop_detected(), "own listener")
         self._begin("dial", refusal.connection_timeout, scope)
@@ -337,14 +337,14 @@ class Session:
             stream, early, account.address = await upstream.reach(target, via)
         except TunnelctlError as error:
             raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
-        if probe:  # a name service that answers with an address of its own for every name makes no target of it
+        if probe:  # it connects if a name service resolves every name to some address of its own; it is no target even then
             stream.close()
             raise _Refused(refusal.dns_error(), PROBE.rule)
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
         return stream, early
 
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
-        """A name and a connection; each of the two steps has the whole of its limit."""
+        """Resolves the name and connects; each of the two steps has its full time limit."""
         account = self._account
         self._begin("lookup", self._too_many_lookups, scope)
         judged = await self._addresses(target, scope)
@@ -353,18 +353,18 @@ class Session:
         decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
         account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
         account.address = reached.peer
-        if self._service.books.log is not None:  # the other end of it: what the target's own log has
+        if self._service.books.log is not None:  # our end of the connection, as the target's own log shows it
             account.local = with_port(*reached.socket.getsockname()[:2])
         return reached
 
     def _too_many_lookups(self) -> Refusal:
-        """The answer where the name's turn to be looked up has not come."""
+        """Returns the refusal when the time limit expired before the name's lookup could begin."""
         if has_its_share(self._owner):
             return refusal.client_busy("too many names are being looked up for this network")
         return refusal.limit_reached("too many names are being looked up")
 
     async def _addresses(self, target: Address, scope: CancelScope) -> list[_Judged]:
-        """The addresses that may be dialled, each with the decision that allows it."""
+        """Returns the addresses that may be dialled, each with the decision that allows it."""
         policy = self._service.policy.now.for_client(self._account.user, self._host)
         decision = policy.before_lookup(target)
         if decision is not None:
@@ -391,7 +391,7 @@ class Session:
             raise _Refused(refusal.limit_reached() if is_our_limit(error) else refusal.dns_error()) from None
 
     def _judge(self, policy: Policy, target: Address, addresses: list[SocketAddress]) -> list[_Judged]:
-        """The addresses that may be dialled; each is judged by itself."""
+        """Judges each address by itself; returns those that may be dialled."""
         allowed, rule = [], ""
         for address in addresses:
             decision = policy.judge(target, address.host)
@@ -410,10 +410,10 @@ class Session:
         except DialError as error:
             raise _Refused(dial_refusal(error)) from None
 
-    # -- the answer, and after it ----------------------------------------------------------------------------------------------
+    # -- the refusal, and after it ---------------------------------------------------------------------------------------------
 
     async def _refuse(self, refused: _Refused) -> None:
-        """Refuses, and closes in stages, so that no reset destroys the answer. Nothing more is read as a request."""
+        """Refuses, and closes in stages, so that no reset destroys the response. Reads no further request."""
         account, answer = self._account, refused.answer
         account.rule = refused.rule
         self._service.books.decided(account, answer.status, answer.error, answer.details)

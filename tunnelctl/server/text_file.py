@@ -1,4 +1,4 @@
-"""Files that an operator writes: UTF-8, with a byte order mark before it or not, and not without end."""
+"""Text files written by an operator: UTF-8, with or without a byte order mark, of bounded size."""
 
 import os
 import select
@@ -11,14 +11,14 @@ from time import monotonic
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.files.text import decode
 
-OPEN_SECONDS = 1.0  # for who writes to a named pipe to open it, where both were started at one moment
-PIPE_SECONDS = 10.0  # for what writes to a pipe, as of <(COMMAND)
+OPEN_SECONDS = 1.0  # for the writer of a named pipe to open it, if both programs were started at the same moment
+PIPE_SECONDS = 10.0  # for the writer of a pipe to write, as with <(COMMAND)
 
 
 def read_text(path: str, kind: str, most: int) -> str:
-    """The whole text. Raises SettingsError, also for more than `most` bytes: a wrong path may be a device without an end.
+    """Returns the whole text. Raises SettingsError, also for more than `most` bytes: a wrong path may be an endless device.
 
-    kind: what file it is, for the errors. A pipe that nobody writes to keeps it waiting for OPEN_SECONDS.
+    kind: the kind of file, for the errors. Waits up to OPEN_SECONDS for the writer of a pipe.
     """
     what = f"{kind} {path}"
     try:
@@ -29,7 +29,7 @@ def read_text(path: str, kind: str, most: int) -> str:
             octets = b"".join(_pieces(fd, most + 1))
     except OSError as error:
         raise SettingsError(what, reason(error)) from error
-    # Taken by the first reading, as of <(COMMAND), or nobody's: without any rule, what they had closed would be open.
+    # An earlier read took it, as with <(COMMAND), or nothing writes to the pipe: without rules, what they closed would be open.
     if piped and not octets:
         raise SettingsError(what, "nothing is in the pipe, and nobody writes to it", "give a file: a pipe can be read only once")
     if len(octets) > most:
@@ -39,7 +39,7 @@ def read_text(path: str, kind: str, most: int) -> str:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    # O_NONBLOCK: open(2) of a FIFO waits for somebody to write to it, and nothing ends that but a signal.
+    # O_NONBLOCK: open(2) of a FIFO waits for a writer, and only a signal ends that wait.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         yield fd
@@ -48,19 +48,19 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _await_writer(fd: int) -> None:
-    """Waits for the first writer of a named pipe, not for long. Without one read(2) tells of an end, which poll(2) does not."""
+    """Waits briefly for the first writer of a named pipe. Without a writer, read(2) reports end of file, and poll(2) does not."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.poll(OPEN_SECONDS * 1000)
 
 
 def _pieces(fd: int, most: int) -> Iterator[bytes]:
-    """What is in it, up to the end or to `most` octets."""
+    """Yields the content, up to its end or to `most` octets."""
     until = monotonic() + PIPE_SECONDS
     while most > 0:
         try:
             piece = os.read(fd, most)
-        except BlockingIOError:  # somebody has the other end of a pipe, and has not written yet
+        except BlockingIOError:  # a writer has the pipe open, and has not written yet
             _wait(fd, until - monotonic())
             continue
         if not piece:

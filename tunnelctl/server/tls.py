@@ -1,4 +1,4 @@
-"""TLS as a listener speaks it: its settings, and what a client's certificate and a failed handshake come to."""
+"""TLS at the listeners: its settings, the names of clients from their certificates, and failed handshakes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tunnelctl.server.reloadable import counted
 from tunnelctl.stream.tls.settings import server_context
 from tunnelctl.trace import Trace
 
-# OpenSSL's names for the beginning of an HTTP request where a handshake should be.
+# OpenSSL's names for the beginning of an HTTP request in place of a handshake.
 _PLAIN = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 
-SOON = timedelta(days=14)  # in which a certificate is to be renewed
+SOON = timedelta(days=14)  # before its end, when a certificate is due for renewal
 
 
 def listener_context(options: ServeOptions) -> ssl.SSLContext:
-    """The context of all listeners. Raises SettingsError for a file, UsageProblem where the certificate is missing."""
+    """Returns the context of all listeners. Raises SettingsError for a bad file, UsageProblem if the certificate is missing."""
     if options.tls_cert is None:
         flag = "--client-ca" if options.tls_key is None else "--tls-key"
         raise UsageProblem(flag, "it means nothing without a certificate", "--tls-cert FILE makes the listeners speak TLS")
@@ -30,10 +30,10 @@ def listener_context(options: ServeOptions) -> ssl.SSLContext:
 
 
 def describe_certificate(file: str | None) -> str:
-    """For the lines that say that it was read: until when it is good, and in how many days it ends where they are few."""
+    """Describes the certificate for messages: the end of its validity, and the days left if they are few."""
     certificates = read_certificates(file)
     if not certificates:
-        return "taken"  # OpenSSL could read it
+        return "taken"  # OpenSSL has accepted the file
     ends = certificates[0].ends
     left = ends - datetime.now(UTC)
     if left < timedelta():
@@ -42,7 +42,7 @@ def describe_certificate(file: str | None) -> str:
 
 
 def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
-    """Tell which certificates are not good now: peers refuse what depends on them, and see no more than that TLS fails."""
+    """Warns of certificates that are not valid now: peers refuse what depends on them, and see only that TLS fails."""
     now = datetime.now(UTC)
     for flag, file in (("--tls-cert", options.tls_cert), ("--client-ca", options.client_ca)):
         for certificate in read_certificates(file):
@@ -54,7 +54,7 @@ def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
 
 
 def read_certificates(file: str | None) -> list[Certificate]:
-    """Return those of a PEM file that can be read: the one that is shown comes first, and behind it those that vouch for it."""
+    """Returns the certificates of a PEM file in its order: the leaf first, then its issuers. Empty if one cannot be decoded."""
     try:
         with open(file or "", encoding="latin-1") as pem:
             text = pem.read()
@@ -63,23 +63,23 @@ def read_certificates(file: str | None) -> list[Certificate]:
             decode(ssl.PEM_cert_to_DER_cert(f"{ssl.PEM_HEADER}{block.partition(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}"))
             for block in blocks
         ]
-    except (OSError, ValueError, IndexError):  # OpenSSL has taken them
+    except (OSError, ValueError, IndexError):  # OpenSSL has accepted them nevertheless
         return []
 
 
 def at(moment: datetime) -> str:
-    """A moment for a person."""
+    """Formats a moment for people."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def handshake_refusal(error: ssl.SSLError) -> tuple[Refusal, bool]:
-    """The answer to a handshake that failed, and whether it can be read: by one who speaks HTTP in the clear."""
+    """Returns the refusal for a failed handshake, and whether the client can read it: only one that speaks plain HTTP can."""
     plain = error.reason in _PLAIN
     return refusal.tls_wanted() if plain else refusal.tls_failed(), plain
 
 
 def name_of(certificate: Mapping[str, object] | None) -> str:
-    """Who a client is, from its certificate as SSLSocket.getpeercert has it: its common name, or else its first other name."""
+    """Returns a client's name from the result of SSLSocket.getpeercert: its common name, or else its first alternative name."""
     certificate = certificate or {}
     subject: tuple[tuple[tuple[str, str], ...], ...] = certificate.get("subject", ())  # type: ignore[assignment]
     for attribute, value in (pair for group in subject for pair in group):

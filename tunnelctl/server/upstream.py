@@ -1,6 +1,6 @@
-"""Tunnels that lead on through another proxy: how the server asks for one, and what its failures are called for our clients.
+"""Tunnels through another proxy: how the server opens one, and how it reports the failures to its clients.
 
-Who opens them is not our business: the asking end is another room, and the command line brings the two together.
+The server does not open them itself: the command line passes in a function of the client package that does.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,17 +13,17 @@ from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.dial_refusal import is_our_limit
 from tunnelctl.stream.base import Stream
 
-# Opens a tunnel to the target; the values of Via are those that the request for it came with. The stream, bytes of the tunnel that
-# came early, and through whom it leads. Raises TunnelctlError.
+# Opens a tunnel to the target; the values of Via are those of the client's request. Returns the stream, early data of the tunnel,
+# and the proxies that it leads through. Raises TunnelctlError.
 Reach = Callable[[Address, tuple[str, ...]], Awaitable[tuple[Stream, bytes, str]]]
 
 
 class Upstream(NamedTuple):
-    """The way through the next proxy.
+    """The route through the next proxy.
 
-    came_round: whether a request has been here before, by its target and its values of Via
-    is_probe: whether a target is no target, but asks whether the proxies of a ring lead to each other
-    helper: runs beside the sessions
+    came_round: whether a request has passed through this proxy before, by its target and its values of Via
+    is_probe: whether a target is only a probe for a ring of proxies
+    helper: a task that runs beside the sessions
     """
 
     reach: Reach
@@ -33,9 +33,9 @@ class Upstream(NamedTuple):
 
 
 def upstream_refusal(error: TunnelctlError) -> Refusal:
-    """What our client is told when the next proxy said no, or could not be asked.
+    """Returns the refusal for our client when the next proxy has refused, or could not be reached.
 
-    Never 407: the login that is wanted there is ours to give, and the client's password is not for that proxy.
+    Never 407: the next proxy requires our credentials, and must not receive the client's.
     """
     code, kind = error.detail.get("code"), error.detail.get("error")
     if is_our_limit(error.__cause__):

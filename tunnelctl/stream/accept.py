@@ -1,4 +1,4 @@
-"""Accepting: the loop over listeners, and the orderly end of what it let in. `serve` and `forward` both live in it."""
+"""The accept loop over listeners, and the orderly end of accepted sessions. Both `serve` and `forward` run in it."""
 
 import resource
 import signal
@@ -17,23 +17,23 @@ from tunnelctl.stream.listen import ListenAddress, close_listener, plain
 from tunnelctl.trace import Trace
 
 STOP = (signal.SIGTERM, signal.SIGINT)
-HANGUP = signal.SIGHUP  # the terminal has gone: the end as well, at once, unless it is how files are read again
+HANGUP = signal.SIGHUP  # the terminal has gone: ends the program too, without drain, unless the signal means to reload files
 
-ACCEPTS_A_TURN = 64  # a flood of new clients must not starve those who are served
+ACCEPTS_A_TURN = 64  # a flood of new clients must not starve those being served
 
-# Seconds without accepting when descriptors have run out. The kernel keeps new clients in the backlog meanwhile; accepting at once
-# again would only spin.
+# Seconds without accepting when descriptors have run out. The kernel keeps new clients in the backlog meanwhile; an immediate retry
+# would only spin.
 EXHAUSTED_PAUSE = 0.1
-SAID_AGAIN = 60.0  # seconds: at the limit, each client that leaves lets one in, and the next accept fails again
+SAID_AGAIN = 60.0  # seconds between warnings: at the limit, each client that leaves lets one in, and the next accept fails again
 
 _LIMITS = frozenset({ENFILE, EMFILE, ENOBUFS, ENOMEM})
 
-# What serves one accepted socket: called with the socket, the client's address (for caps), and address and port (for people).
+# Serves one accepted socket: called with the socket, the client's address (for caps), and its address and port (for people).
 Serve = Callable[[socket.SocketType, str, str], Coroutine[None, None, None]]
 
 
 class Crowd:
-    """How many are inside: a session enters and leaves."""
+    """The number of open sessions."""
 
     def __init__(self) -> None:
         self.sessions = 0
@@ -45,23 +45,23 @@ class Crowd:
         self.sessions += 1
 
     def leave(self) -> None:
-        """Takes one back; `empty` is set when none is left."""
+        """Counts one session less; while draining, the last one sets `empty`."""
         self.sessions -= 1
         if not self.sessions and self.draining:
             self.empty.set()
 
 
 class Acceptor:
-    """Lets clients in until a signal says stop, and then lets those inside finish."""
+    """Accepts clients until a signal stops it, then lets open sessions finish."""
 
     def __init__(self, crowd: Crowd, drain: float, trace: Trace, echo: float = 0.0) -> None:
         """
-        drain: seconds that those inside are given; a second signal ends that
-        echo: seconds in which a further signal counts as the same one
+        drain: seconds that open sessions may take to finish; a second signal cuts this short
+        echo: seconds within which a further signal counts as the same one
         """
         self._crowd, self._drain, self._trace, self._echo = crowd, drain, trace, echo
         self._sessions: Nursery = None  # type: ignore[assignment]
-        self._said_exhausted = -inf  # when
+        self._said_exhausted = -inf  # time of the last warning
 
     async def run(
         self,
@@ -69,9 +69,9 @@ class Acceptor:
         ready: Callable[[], None] = lambda: None,
         leave: Callable[[], None] = lambda: None,
     ) -> int:
-        """Serves each listener in its way until told to stop; the exit status.
+        """Serves each listener with its own function until a signal arrives. Returns the exit status.
 
-        ready: called when signals are listened to; leave: called when nobody is let in any more, before that is closed
+        ready: called once signals are received; leave: called once accepting has stopped, before the listeners are closed
         """
         numbers = (*STOP, HANGUP) if signal.getsignal(HANGUP) is signal.SIG_DFL else STOP
         with open_signal_receiver(*numbers) as signals:
@@ -83,7 +83,7 @@ class Acceptor:
         return status
 
     async def during(self, doors: list[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
-        """Serves each listener for as long as `work` takes; what that returns."""
+        """Serves each listener while `work` runs, and returns the result of that."""
         async with Nursery() as self._sessions:
             for listener, serve in doors:
                 self._sessions.start_soon(self._accept, listener, serve)
@@ -99,11 +99,11 @@ class Acceptor:
             accepting.cancel_scope.cancel()
         leave()
         for listener, _ in doors:
-            listener.close()  # from now on others may have the port, and clients are refused instead of kept waiting
+            listener.close()  # frees the port for others; new clients are refused instead of kept waiting
         return 128 + number if number == HANGUP else await self._drained(signals)
 
     async def _drained(self, signals: SignalReceiver) -> int:
-        """Lets sessions finish, for as long as `drain` says; a second signal ends that. The exit status."""
+        """Lets sessions finish, for up to `drain` seconds or until a second signal. Returns the exit status."""
         crowd = self._crowd
         if not crowd.sessions:
             return ExitStatus.OK
@@ -128,7 +128,7 @@ class Acceptor:
         return 128 + stopped if stopped else ExitStatus.OK
 
     async def _accept(self, listener: socket.socket, serve: Serve) -> None:
-        """Accepts for ever."""
+        """Accepts clients forever."""
         descriptor = Descriptor(listener.fileno())
         family, kind, unix = int(listener.family), int(listener.type), listener.family == socket.AF_UNIX
         try:
@@ -136,8 +136,8 @@ class Acceptor:
                 await descriptor.wait_readable()
                 for _ in range(ACCEPTS_A_TURN):
                     try:
-                        # accept() itself makes an AddressFamily and a SocketKind of two integers for each socket, which costs
-                        # more than the system call; what it wraps has been there under this name since Python 3.0.
+                        # accept() makes an AddressFamily and a SocketKind from two integers for each socket, which costs more
+                        # than the system call. The method that it wraps has had this name since Python 3.0.
                         fd, peer = listener._accept()  # type: ignore[attr-defined]
                     except BlockingIOError:
                         descriptor.readable = False
@@ -151,7 +151,7 @@ class Acceptor:
             descriptor.forget(shared=True)
 
     async def _accept_failed(self, error: OSError) -> None:
-        """Most errors are those of one connection that broke in the queue. The others mean that this process is at a limit."""
+        """Ignores the error of a single connection that broke in the queue. Pauses if this process is at a limit."""
         if error.errno not in _LIMITS:
             return
         if current_time() - self._said_exhausted > SAID_AGAIN:
@@ -166,7 +166,7 @@ class Acceptor:
 
 
 def raise_descriptor_limit() -> None:
-    """As high as we may: a tunnel takes two, and the usual soft limit of 1024 is for programs that call select()."""
+    """Raises the soft limit to the hard one: a tunnel takes two, and the usual 1024 is for programs that call select()."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -175,6 +175,6 @@ def raise_descriptor_limit() -> None:
 
 
 def close_listeners(bound: list[ListenAddress], listeners: list[socket.socket]) -> None:
-    """Closes them, and removes the files of those that have one."""
+    """Closes listeners, and removes their socket files."""
     for address, listener in zip(bound, listeners, strict=True):
         close_listener(address, listener)

@@ -1,13 +1,13 @@
-"""The Stream contract: one end of a tunnel as the code sees it.
+"""The Stream contract: one end of a tunnel.
 
-Two layers. The `_nowait` calls and the waits are for the relay, which tries first and parks only when there is nothing to do; the
-coroutines on top of them are for handshakes. Every call may raise OSError: a reset is ConnectionResetError, a peer that has gone is
-BrokenPipeError, and neither is ever reported as EOF.
+There are two layers. The `_nowait` calls and the waits are for the relay, which tries first and parks only when there is nothing to
+do; the coroutines on top of them are for handshakes. Every call may raise OSError: a reset is ConnectionResetError, a peer that has
+gone is BrokenPipeError, and neither is ever reported as EOF.
 """
 
 from collections.abc import Awaitable, Callable
 
-CHUNK = 65536  # bytes per read: the default capacity of a pipe, and what one TCP receive typically finds under load
+CHUNK = 65536  # bytes per read: the default capacity of a pipe, and what one TCP receive typically returns under load
 
 
 class Stream:
@@ -15,37 +15,37 @@ class Stream:
 
     __slots__ = ()
 
-    # Both directions share one descriptor: a broken write side shows up on the read side first.
+    # Whether both directions share one descriptor: then a broken write side shows up on the read side first.
     duplex = True
 
     def receive_nowait(self, limit: int) -> bytes | None:
-        """At most `limit` bytes; b"" is EOF; None means that nothing is there yet: `wait_readable`."""
+        """Returns at most `limit` bytes; b"" is EOF; None means that nothing has arrived yet: use `wait_readable`."""
         raise NotImplementedError
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Hands over a prefix of `data` and returns its length; 0 means no room yet: `wait_writable`, then offer the same again."""
+        """Takes a prefix of `data` and returns its length; 0 means no room yet: use `wait_writable`, then offer the same again."""
         raise NotImplementedError
 
     def wait_readable(self) -> Awaitable[None]:
-        """Ends when `receive_nowait` may bring something."""
+        """Waits until `receive_nowait` may return something."""
         raise NotImplementedError
 
     def wait_writable(self) -> Awaitable[None]:
-        """Ends when `send_nowait` may take something."""
+        """Waits until `send_nowait` may take something."""
         raise NotImplementedError
 
     def on_broken(self, callback: Callable[[], None]) -> None:
-        """Calls `callback` once, when the sink has gone although nobody writes to it."""
+        """Calls `callback` once, when the sink has gone, even if nobody writes to it."""
         raise NotImplementedError
 
     def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
-        """Calls `callback` once, when the peer has ended its direction, be it with bytes before it that nobody has read; None: no
-        longer. It may only have half-closed, or have gone: nothing but a write tells.
+        """Calls `callback` once, when the peer has ended its direction, even if earlier bytes are still unread. None cancels the
+        call. The peer may have half-closed, or have gone: only a write shows which.
         """
         raise NotImplementedError
 
     def socket_fd(self) -> int | None:
-        """The descriptor, if source and sink are a socket of ours, which can be spliced without ever blocking."""
+        """The descriptor, if source and sink are one socket of ours, which can be spliced without ever blocking."""
         return None
 
     def source_pipe(self) -> int | None:
@@ -57,22 +57,22 @@ class Stream:
         return None
 
     def expect_bulk(self) -> None:
-        """The source has begun to bring as much as a read can hold: bounds what the kernel queues for a sink that stalls."""
+        """Bounds what the kernel queues for a stalled sink. Called once the source fills a whole read."""
 
     def source_drained(self) -> None:
-        """Splicing has found the source empty: `wait_readable` is to wait for more."""
+        """Makes `wait_readable` wait for more, after splicing found the source empty."""
         raise NotImplementedError
 
     def sink_filled(self) -> None:
-        """Splicing has found the sink full: `wait_writable` is to wait for room."""
+        """Makes `wait_writable` wait for room, after splicing found the sink full."""
         raise NotImplementedError
 
     def send_eof(self) -> None:
-        """Half-closes: the peer reads EOF, and may go on sending."""
+        """Half-closes: the peer reads EOF, and may continue to send."""
         raise NotImplementedError
 
     async def flush_eof(self) -> None:
-        """Waits until the end of our direction has been handed over, where saying so may have to wait for room (TLS)."""
+        """Waits until the end of our direction has been handed over, where that may have to wait for room (TLS)."""
 
     def abort(self) -> None:
         """Closes so that the peer sees an abort (a reset, where there is one), never a clean end."""
@@ -83,16 +83,16 @@ class Stream:
         raise NotImplementedError
 
     async def delivered(self) -> None:
-        """Waits, not for long, until the peer has what was handed over: `abort` would throw it away."""
+        """Waits briefly for the peer to receive what was handed over: `abort` would discard it."""
 
     async def receive_some(self, limit: int = CHUNK) -> bytes:
-        """At least one byte, or b"" at EOF."""
+        """Returns at least one byte, or b"" at EOF."""
         while (data := self.receive_nowait(limit)) is None:
             await self.wait_readable()
         return data
 
     async def send_all(self, data: bytes | memoryview) -> None:
-        """All of `data`, in order."""
+        """Sends all of `data`."""
         sent = self.send_nowait(data)
         while sent < len(data):
             await self.wait_writable()

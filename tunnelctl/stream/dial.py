@@ -1,4 +1,4 @@
-"""A TCP connection to one of several addresses, raced as RFC 8305 has it."""
+"""A TCP connection to one of several addresses, raced as in RFC 8305."""
 
 import socket
 from errno import EINPROGRESS, ETIMEDOUT
@@ -10,18 +10,18 @@ from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.engine.sync import Event
 from tunnelctl.stream.socket_stream import SocketStream, tune
 
-# RFC 8305 section 5: seconds that an attempt is given before the next one starts beside it.
+# RFC 8305 section 5: seconds before the next attempt starts beside a pending one.
 ATTEMPT_DELAY = 0.25
 
-# Attempts for one target; curl and browsers bound them too, and Squid stops after 25. A name can have thousands of addresses, and
-# would have us connect to each of them.
+# Attempts per target; curl and browsers bound them too, and Squid stops after 25. A name can have thousands of addresses, and
+# would make us connect to each of them.
 MAX_ATTEMPTS = 20
 
 _KIND = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 class DialError(Exception):
-    """No address could be connected to; `attempts` has each that was tried, with its error, in order."""
+    """Raised when no attempt succeeds; `attempts` lists the addresses tried, with their errors, in order of failure."""
 
     def __init__(self, attempts: list[tuple[SocketAddress, OSError]]) -> None:
         super().__init__(attempts)
@@ -29,7 +29,7 @@ class DialError(Exception):
 
 
 def interleave(addresses: list[SocketAddress]) -> list[SocketAddress]:
-    """RFC 8305 section 4: families alternate, beginning with the one that the system prefers; otherwise the order is kept."""
+    """Alternates families, the system's preferred one first; otherwise keeps the order (RFC 8305 section 4)."""
     first = [a for a in addresses if a.family == addresses[0].family]
     other = [a for a in addresses if a.family != addresses[0].family]
     mixed: list[SocketAddress] = []
@@ -40,11 +40,11 @@ def interleave(addresses: list[SocketAddress]) -> list[SocketAddress]:
 
 
 async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float = inf) -> SocketStream:
-    """Connects to the first address that answers, of the first MAX_ATTEMPTS. Raises DialError when none does.
+    """Connects to whichever of the first MAX_ATTEMPTS addresses accepts first. Raises DialError if none does.
 
-    The enclosing scope bounds it all.
+    The enclosing scope bounds the total time.
 
-    keepalive, attempt_timeout: seconds (0: no probes; inf: no limit a single attempt).
+    keepalive, attempt_timeout: seconds (0: no probes; inf: no limit on a single attempt)
     """
     if len(addresses) == 1:  # the usual case, and the only one on a proxy's hot path, needs no race
         try:
@@ -72,7 +72,7 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
 
 
 async def _connected(stream: SocketStream, timeout: float) -> int:
-    # The first edge says what is there; a banner that came with the connection is not missed, and no read is tried in vain.
+    # The first edge reports the state: a banner that came with the connection is not missed, and no read is tried in vain.
     stream.descriptor.readable = stream.descriptor.writable = False
     if timeout == inf:
         await stream.wait_writable()
@@ -86,7 +86,7 @@ async def _connected(stream: SocketStream, timeout: float) -> int:
 
 
 class _Race:
-    """Attempts that overlap; the first that succeeds wins and the others are given up."""
+    """Overlapping attempts: the first to succeed wins, and the others are abandoned."""
 
     def __init__(self, addresses: list[SocketAddress], keepalive: float, timeout: float) -> None:
         self._addresses = addresses
@@ -120,5 +120,5 @@ class _Race:
         if self._winner is None:
             self._winner = stream
             nursery.cancel_scope.cancel()
-        else:  # two in one turn
+        else:  # two succeeded in one turn
             stream.close()

@@ -1,19 +1,19 @@
-"""The end of a connection whose last answer must not be lost."""
+"""The end of a connection whose last response must not be lost."""
 
 from tunnelctl.engine.kernel import checkpoint
 from tunnelctl.stream.base import Stream
 
-LINGER_SECONDS = 1.0  # for a last answer, and what the peer sends after it
+LINGER_SECONDS = 1.0  # for a last response, and for what the peer sends after it
 LINGER_BYTES = 1 << 20
 
 
 async def linger(stream: Stream) -> None:
-    """Half-closes, then reads and drops what the peer still sends, up to its end or LINGER_BYTES. The caller bounds the time.
+    """Half-closes, then reads and drops what the peer still sends, up to its EOF or LINGER_BYTES. The caller bounds the time.
 
-    Closing with unread bytes would send a reset, and that can overtake the last answer (RFC 9112 section 9.6).
+    Closing with unread bytes would send a reset, which can overtake the last response (RFC 9112 section 9.6).
     """
     stream.send_eof()
     dropped = 0
     while dropped < LINGER_BYTES and (data := await stream.receive_some()):
         dropped += len(data)
-        await checkpoint()  # from a peer that pours there is always something to read
+        await checkpoint()  # a peer that sends without pause always leaves something to read

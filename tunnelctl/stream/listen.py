@@ -19,13 +19,13 @@ UNIX = "unix:"
 
 
 class ListenAddress(NamedTuple):
-    """Where to listen: an address and a port (0: any that is free), or the path of a unix socket."""
+    """An address and a port to listen on (0: any free port), or the path of a unix socket."""
 
     host: str
     port: int
     path: str = ""
-    inherited: bool = False  # somebody else has opened it, and may go on to use it
-    dual: bool = False  # IPv6, and IPv4 as well: systemd makes such a socket of ListenStream=PORT
+    inherited: bool = False  # another process has opened it, and may go on using it
+    dual: bool = False  # IPv6 and IPv4 together, as systemd makes of ListenStream=PORT
 
     def __str__(self) -> str:
         if self.path:
@@ -34,17 +34,17 @@ class ListenAddress(NamedTuple):
 
     @property
     def shared(self) -> bool:
-        """Whether several processes can only have it together: it cannot be bound a second time."""
+        """Whether processes can use it only by sharing one socket: it cannot be bound a second time."""
         return bool(self.path) or self.inherited
 
     @property
     def private(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach it."""
         return bool(self.path) or self.host == "::1" or self.host.startswith("127.")
 
 
 def parse_listen(text: str) -> ListenAddress:
-    """ADDR:PORT, [V6]:PORT or unix:PATH. A name is refused: it could come to mean an outside address overnight."""
+    """Parses ADDR:PORT, [V6]:PORT or unix:PATH. Refuses a name, which could resolve to an outside address overnight."""
     if text.startswith(UNIX):
         if not text[len(UNIX) :]:
             raise AddressError(f"listening address `{text}`", "the path is missing", "write unix:PATH")
@@ -62,11 +62,11 @@ def parse_listen(text: str) -> ListenAddress:
 
 
 def listen(address: ListenAddress, keepalive: float, share: bool = False, flag: str = "") -> socket.socket:
-    """A bound, listening, non-blocking socket. Raises ListenError.
+    """Opens a bound, listening, non-blocking socket. Raises ListenError.
 
-    keepalive: as for `tune`, which holds for what is accepted
-    share: SO_REUSEPORT, so that several processes can each have a listener of their own there
-    flag: what named the address, for a hint
+    keepalive: as for `tune`; accepted sockets inherit it
+    share: sets SO_REUSEPORT, so that several processes can each have a listener of their own there
+    flag: the flag that gave the address, for a hint
     """
     try:
         return _listen_unix(address.path) if address.path else _listen_tcp(address, keepalive, share)
@@ -75,9 +75,9 @@ def listen(address: ListenAddress, keepalive: float, share: bool = False, flag: 
 
 
 def close_listener(address: ListenAddress, listener: socket.socket) -> None:
-    """Closes it, and removes the file of one that we have made; one that is closed already is left alone.
+    """Closes a listener, and removes the socket file if we made it. Leaves a closed listener alone.
 
-    The file goes first: as soon as nobody listens there, another process may put its own in the place.
+    The file goes first: once nobody listens there, another process may create its own in the same place.
     """
     if listener.fileno() >= 0 and address.path and not address.inherited:
         try:
@@ -88,7 +88,7 @@ def close_listener(address: ListenAddress, listener: socket.socket) -> None:
 
 
 def bound_address(listener: socket.socket) -> ListenAddress:
-    """Where a listener really listens: with the port that the kernel chose for 0."""
+    """The actual address of a listener, with the port that the kernel chose for 0."""
     name = listener.getsockname()
     if isinstance(name, str):
         return ListenAddress("", 0, name)
@@ -97,7 +97,7 @@ def bound_address(listener: socket.socket) -> ListenAddress:
 
 
 def plain(host: str) -> str:
-    """An address that the kernel has told, as rules and caps know it: IPv4 that came through a socket for both kinds is IPv4."""
+    """Converts a kernel's address to the form of rules and caps: IPv4 through a dual-stack socket becomes plain IPv4."""
     return host.removeprefix("::ffff:") if "." in host else host
 
 
@@ -120,7 +120,7 @@ def _bind_tcp(address: ListenAddress, share: bool) -> socket.socket:
         if share:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            # [::] means IPv6 and nothing else; who wants both asks for both, and rules see no mapped addresses.
+            # [::] means IPv6 only; listening on both families takes two addresses, and rules see no mapped addresses.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((address.host, address.port))
     except BaseException:
@@ -130,10 +130,10 @@ def _bind_tcp(address: ListenAddress, share: bool) -> socket.socket:
 
 
 def reserve(address: ListenAddress) -> socket.socket:
-    """Keeps the address of sockets that were made with `share`, while none of them listens. Raises ListenError.
+    """Reserves the address of sockets made with `share` while none of them listens. Raises ListenError.
 
-    It is bound and does not listen, so it is dealt no connections. SO_REUSEADDR is taken away again: two sockets that have it and
-    do not listen can be bound to one port, and whoever has the other one could then listen there.
+    The socket is bound but does not listen, so it receives no connections. SO_REUSEADDR is removed again: two sockets that have it
+    and do not listen can be bound to one port, and the owner of the other one could then listen there.
     """
     try:
         keeper = _bind_tcp(address, share=True)
@@ -146,7 +146,7 @@ def reserve(address: ListenAddress) -> socket.socket:
 def _listen_unix(path: str) -> socket.socket:
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    # The socket is made with the mode that the mask leaves; changing it afterwards would leave a moment for others.
+    # The umask restricts the mode from the start; a later chmod would leave others a moment to connect.
     mask = os.umask(0o177)
     try:
         listener.bind(path)
@@ -160,13 +160,13 @@ def _listen_unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Removes a socket that nobody listens on any more; one that is in use, or another kind of file, makes bind fail."""
+    """Removes a socket that nobody listens on any more. A socket in use, or another kind of file, stays and makes bind fail."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
     except OSError:
         return
-    # Non-blocking: one whose backlog is full would keep us waiting for as long as it accepts nobody. It is in use.
+    # Non-blocking: a listener with a full backlog, which is in use, would block us until it accepts.
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         probe.connect(path)

@@ -1,5 +1,5 @@
-"""The ports that this program listens on, which must be nobody's target and no next proxy: a tunnel to itself is a loop, and a way
-round the rules for clients."""
+"""The ports that this program listens on. None may be a target or a next proxy: a tunnel to itself is a loop, and bypasses the
+rules for clients."""
 
 import socket
 
@@ -8,7 +8,7 @@ from tunnelctl.stream.listen import ListenAddress, plain
 
 
 class OwnPorts:
-    """Where this proxy listens."""
+    """The addresses that this proxy listens on."""
 
     def __init__(self, listeners: list[ListenAddress]) -> None:
         self._hosts: dict[int, set[str]] = {}
@@ -19,12 +19,12 @@ class OwnPorts:
     def contains(self, host: str, port: int) -> bool:
         """Whether a connection to this IP address and port would reach one of the listeners.
 
-        Raises ValueError for a name, provided that the port is one of theirs: else the host is not looked at.
+        Raises ValueError for a name if the port is one of theirs; otherwise the host is not examined.
         """
         hosts = self._hosts.get(port)
-        if hosts is None:  # nearly always: whatever it costs to tell is not spent on ordinary targets
+        if hosts is None:  # nearly always: ordinary targets do not pay for the checks below
             return False
-        if literal_family(host) is None:  # a name would be looked up by the bind(2) below, with the loop waiting
+        if literal_family(host) is None:  # bind() below would resolve a name, and block the event loop
             raise ValueError(f"no IP address: {host!a}")
         host = plain(host)
         if host in hosts or host in ("0.0.0.0", "::"):  # the unspecified address connects to this machine
@@ -34,10 +34,10 @@ class OwnPorts:
 
 
 def _is_local(host: str) -> bool:
-    """Only an address of this machine can be bound. That holds for all of 127.0.0.0/8, which no list of interfaces names."""
+    """Whether a socket can be bound to the address. Covers all of 127.0.0.0/8, unlike a list of interfaces."""
     try:
         probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    except OSError:  # no descriptor is left: better one target too few than a way round the check
+    except OSError:  # no descriptor is left: better to refuse a target than to skip the check
         return True
     try:
         probe.bind((host, 0))

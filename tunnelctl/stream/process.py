@@ -1,4 +1,4 @@
-"""The end of a child process, as the loop waits for it."""
+"""Waiting in the event loop for the end of a child process."""
 
 import os
 
@@ -6,7 +6,7 @@ from tunnelctl.engine.descriptor import Descriptor
 
 
 async def wait_ended(pid: int) -> None:
-    """Until the process has ended. Its status is still to be collected, which then waits for nothing."""
+    """Waits until the process has ended. The caller then collects its status, without blocking."""
     descriptor = Descriptor(os.pidfd_open(pid))
     descriptor.readable = False
     try:

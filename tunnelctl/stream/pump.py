@@ -1,7 +1,7 @@
-"""One direction of a tunnel: how bytes move from a source to a sink, up to EOF.
+"""One direction of a tunnel: moves bytes from a source to a sink, up to EOF.
 
-Small reads are read and written. A direction whose reads come back full is spliced through a pipe: its bytes never enter Python.
-Where one end is a pipe, as stdin and stdout mostly are, they never do anyway.
+Small pieces are read and written. A direction whose reads come back full is spliced through a pipe: its bytes never enter Python.
+Between a socket and a pipe, as stdin and stdout mostly are, bytes are spliced from the start.
 """
 
 import os
@@ -13,18 +13,18 @@ from tunnelctl.engine.kernel import checkpoint, mark_bulk
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.splice import CAPACITY, Pipe, enlarge, give_pipe, splice, take_pipe
 
-# Rounds of one direction before the others get their turn: a fast pair of sockets never has to wait, and would keep the loop.
+# Rounds of one direction before other tasks run: a fast pair of sockets never has to wait, and would occupy the event loop.
 ROUNDS_A_TURN = 4  # of reading and writing, up to 64 KiB each
 
-# The same of splice(2), some 0.2 to 0.4 ms each. Several in a row find the socket's buffers still in the processor's caches:
-# beside 100 bulk tunnels, one at a time moved 1.7 GB/s at 0.40 s of CPU a GB, eight 2.8 GB/s at 0.33.
+# The same for splice(2), some 0.2 to 0.4 ms each. Several in a row find the socket's buffers still in the processor's caches:
+# with 100 bulk tunnels, one at a time moved 1.7 GB/s at 0.40 s of CPU per GB, eight in a row 2.8 GB/s at 0.33.
 SPLICES_A_TURN = 16
 
-# What one of them is asked to move into a pipe of ours, where the part that the sink does not take stays while it stalls. With
-# twice as much, 100 bulk tunnels move no more.
+# Bytes requested per splice into a pipe of ours, where the part that the sink does not take stays while it stalls. With twice as
+# much, 100 bulk tunnels move no more.
 PIECE = CAPACITY // 2
 
-# A read that brings this much makes its direction a bulk transfer, which yields to keystrokes (engine.kernel, rule 5). Between a
+# A read of at least this size makes its direction a bulk transfer, which yields to keystrokes (engine.kernel, rule 5). Between a
 # socket and a pipe of the default capacity (64 KiB, in 16 slots that are seldom full) it means that the pipe has become the limit.
 BULK = CHUNK // 4
 
@@ -36,17 +36,17 @@ class _Failed(Exception):
 
 
 class SourceFailed(_Failed):
-    """Reading failed; `error` says how."""
+    """Raised when reading fails; `error` is the cause."""
 
 
 class SinkFailed(_Failed):
-    """Writing failed; `error` says how."""
+    """Raised when writing fails; `error` is the cause."""
 
 
 class Pump:
-    """Moves one direction. `progress` is told how many bytes the sink has taken, each time it takes some.
+    """Moves one direction. Calls `progress` with the number of bytes each time the sink has taken some.
 
-    `rest` has what was read and not taken yet: if the pump is stopped, `send` it before `run` goes on.
+    `rest` holds bytes read but not yet taken: if the pump is stopped, `send` it before the next `run`.
     """
 
     __slots__ = ("_progress", "_sink", "_source", "rest")
@@ -58,7 +58,7 @@ class Pump:
     def run(self) -> Coroutine[None, None, None]:
         """Moves everything up to EOF. Raises SourceFailed or SinkFailed.
 
-        Not a coroutine itself: each one on the way down costs every resumption time.
+        Not a coroutine itself: each coroutine in the chain costs time at every resumption.
         """
         source, sink = self._source, self._sink
         pipe, fd = source.source_pipe(), sink.socket_fd()
@@ -97,7 +97,7 @@ class Pump:
                 if not expected:
                     expected = True
                     source.expect_bulk()
-                data = None  # a tunnel that idles later on, within _bulk, is not to keep the last chunk
+                data = None  # a tunnel that idles later, within _bulk, must not keep the last chunk
                 await self._bulk()
             rounds += 1
             if rounds == ROUNDS_A_TURN:
@@ -105,7 +105,7 @@ class Pump:
                 await checkpoint()
 
     async def send(self, data: bytes | memoryview) -> None:
-        """Hands on what was read before. Raises SinkFailed."""
+        """Writes bytes that were read before. Raises SinkFailed."""
         sink, self.rest = self._sink, memoryview(data)
         while self.rest:
             try:
@@ -117,12 +117,12 @@ class Pump:
                 continue
             self._progress(sent)
             self.rest = self.rest[sent:]
-        self.rest = memoryview(b"")  # an empty piece would keep the whole that it was cut from
+        self.rest = memoryview(b"")  # an empty slice would keep its whole buffer alive
 
     async def _bulk(self) -> None:
-        """Splices through a pipe for as long as the traffic is bulk; the end of the source is not told from here: see _by_hand.
+        """Splices through a pipe for as long as the traffic is bulk. Leaves the detection of EOF to the caller: see _by_hand.
 
-        A pipe is held for one round only, so that neither idle tunnels nor those that await their turn hold any.
+        Holds a pipe for one round only, so that neither idle tunnels nor those that await their turn hold any.
         """
         source_fd, sink_fd = self._source.socket_fd(), self._sink.socket_fd()
         if source_fd is None or sink_fd is None:
@@ -145,7 +145,7 @@ class Pump:
             await self._source.wait_readable()
 
     async def _round(self, source_fd: int, pipe: Pipe, sink_fd: int) -> int | None:
-        """Fills a pipe and empties it, however long the sink takes for that; what it moved, as `splice` has it."""
+        """Fills a pipe and empties it, however long the sink takes. Returns the bytes moved, as `splice` does."""
         filled = 0
         try:
             try:
@@ -157,7 +157,7 @@ class Pump:
                 filled -= await self._drain(pipe, sink_fd, filled)
         finally:
             if filled:
-                pipe.close()  # what lies in it must not come out in another tunnel
+                pipe.close()  # its contents must not come out in another tunnel
             else:
                 give_pipe(pipe)
         return moved
@@ -175,19 +175,19 @@ class Pump:
         return moved
 
     async def _splice_direct(self, source_fd: int, sink_fd: int) -> None:
-        """Splices between a socket and stdio's pipe, whichever is which: no copy and no blocking call, however small the piece."""
+        """Splices between a socket and stdio's pipe, in either direction: no copy and no blocking call, however small the piece."""
         rounds, bulk, stuck, pipe = 0, False, False, sink_fd if self._source.source_pipe() is None else source_fd
         while True:
             try:
                 moved = splice(source_fd, sink_fd, CAPACITY)
             except OSError as error:
-                # A pipe can fail as a sink only, with EPIPE; a reset of the socket is never called that when reading.
+                # A pipe can fail only as a sink, with EPIPE; reading from a reset socket never gives that error.
                 failed = SinkFailed if pipe == source_fd or error.errno == EPIPE else SourceFailed
                 raise failed(error) from error
             if not moved:
                 rounds = 0
                 if moved is None:
-                    # Once, it may have become ready in between, and usually has.
+                    # The first time, it may have become ready in between, and usually has.
                     before, stuck = stuck, await self._stuck(source_fd, sink_fd)
                     if not (before and stuck):
                         continue
@@ -207,12 +207,12 @@ class Pump:
     async def _by_hand(self, socket_fd: int) -> bool:
         """Reads and writes one piece; False at EOF.
 
-        splice(2) stops in front of a byte that was sent as urgent, as if the source were empty or, after FIN, at its end. Whoever
-        took its word would spin or lose what follows; read(2) goes past it.
+        splice(2) stops in front of a byte that was sent as urgent, as if the source were empty or, after FIN, at its end. Code that
+        relied on that would spin or lose what follows; read(2) goes past it.
         """
         try:
             data = os.read(socket_fd, CHUNK)
-        except BlockingIOError:  # something else than data made it look ready, and is gone
+        except BlockingIOError:  # something other than data made it look ready, and is gone
             return True
         except OSError as error:
             raise SourceFailed(error) from error
@@ -220,9 +220,9 @@ class Pump:
         return bool(data)
 
     async def _stuck(self, source_fd: int, sink_fd: int) -> bool:
-        """Waits until another try of splice(2) may move something; True where it never will, though both sides are ready.
+        """Waits until another splice(2) may move something. True if both sides are ready already and the source is a socket.
 
-        It does not say which side made it return EAGAIN; poll(2) does.
+        EAGAIN from splice(2) does not tell which side caused it; poll(2) does.
         """
         poll = select.poll()
         poll.register(source_fd, select.POLLIN)

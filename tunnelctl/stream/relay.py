@@ -2,12 +2,12 @@
 
 The rules:
 
-- EOF on one side is passed on as a half-close; when both sides have seen EOF the tunnel has ended.
+- EOF on one side is passed on as a half-close; after EOF on both sides the tunnel has ended.
 - Nothing that was read is dropped. A failed write ends only its own direction: what the peer sent before it went away is still in
-  our receive queue, and the other direction delivers it before it meets the error itself (a web server that answers early and
+  our receive queue, and the other direction delivers it before it meets the error itself (a web server that responds early and
   closes looks just like this).
 - An abort stays an abort. A reset on one side goes out as a reset on the other, after the bytes that came before it.
-- Back-pressure: one chunk or one pipe is held for a direction, and nothing is read on behalf of a side that has stopped reading.
+- Backpressure: one chunk or one pipe is held per direction, and nothing is read on behalf of a side that has stopped reading.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tunnelctl.stream.socket_stream import SocketStream
 
 
 class Limits(NamedTuple):
-    """Seconds without a byte in either direction; `inf` is no limit."""
+    """Seconds without a byte in either direction; `inf` means no limit."""
 
     idle: float = inf  # when it expires, the tunnel is aborted
     half_closed: float = inf  # the same after one direction has ended, or its source was reset while the sink took nothing
@@ -37,19 +37,19 @@ class Outcome(NamedTuple):
 
     forward: int  # bytes delivered from left to right
     backward: int  # bytes delivered from right to left
-    ended_by: str  # "left" or "right": the side that failed, or else ended, first; "" when a limit struck before either did
+    ended_by: str  # "left" or "right": the side that failed, or else ended, first; "" when a limit expired before either did
     cause: str  # "eof", "reset" (a read failed), "gone" (a write failed), "hangup", "idle" or "half-closed" (a limit)
     error: OSError | None  # what a failed side raised
 
 
 FORWARD, BACKWARD = 0, 1
 
-# How long the end of a left that has gone may take to arrive; its two pipes close within the same few system calls.
+# Seconds that the EOF of a vanished left side may take to arrive; its two pipes close within the same few system calls.
 LAST_WORDS_SECONDS = 0.2
 
 
 class Relay:
-    """One tunnel between two streams, which it closes in the end. `moved`, bytes by direction, can be read while it runs."""
+    """One tunnel between two streams, which it closes at the end. `moved`, bytes by direction, can be read while it runs."""
 
     __slots__ = (
         "_cause",
@@ -69,10 +69,10 @@ class Relay:
     def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: Limits) -> None:
         """left_early, right_early: bytes of the tunnel that were read from that side together with a head."""
         self._left, self._right = left, right
-        self._early = [left_early, right_early]  # read, and not yet handed on
+        self._early = [left_early, right_early]  # read, but not yet passed on
         self._forward: Pump | None = None  # from left to right, as soon as there is one
         self._limits = limits
-        self._limit = limits.idle  # the one that is in force
+        self._limit = limits.idle  # the limit in force
         self._scope = CancelScope()
         self._open = [True, True]  # the directions that have not ended
         self._cause = self._ended_by = ""
@@ -80,40 +80,40 @@ class Relay:
         self.moved = [0, 0]
 
     async def run(self) -> Outcome:
-        """Moves bytes until both directions have ended, one side has failed, or a limit struck."""
+        """Moves bytes until both directions have ended, one side has failed, or a limit has expired."""
         left, right = self._left, self._right
         try:
             with self._scope:
                 self._touch()
                 if isinstance(left, SocketStream) and isinstance(right, SocketStream) and self._early == [b"", b""]:
                     await self._exchange(left, right)
-                    mark_bulk(False)  # a pump marks the task by itself, and does not know of this
+                    mark_bulk(False)  # a pump marks the task itself, and starts out unmarked
                 if any(self._open):
                     await self._pump_both()
             if not self._cause:
                 self._struck()
         finally:
-            mark_bulk(False)  # wherever that stopped: nothing that this task does later is bulk
+            mark_bulk(False)  # wherever it stopped: nothing that this task does later is bulk
             await self._close()
         return Outcome(self.moved[FORWARD], self.moved[BACKWARD], self._ended_by, self._cause, self._error)
 
     @property
     def idle(self) -> float | None:
-        """Seconds since the last byte, or the end of one side; None without a limit on it, for then nobody looks at the clock."""
+        """Seconds since the last byte, or the end of one side; None without a limit, since no time is recorded then."""
         return current_time() - (self._scope.deadline - self._limit) if self._limit != inf else None
 
     def hang_up(self) -> None:
-        """Ends it from outside because the left has gone: what it said last is still delivered."""
+        """Ends the tunnel from outside because the left has gone; its last bytes are still delivered."""
         self._ended_by = self._ended_by or "left"
         self._end("hangup")
 
     async def _close(self) -> None:
-        """Ends both sides: cleanly if both directions came to their end, as an abort otherwise (a cancellation included)."""
+        """Closes both sides: cleanly if both directions reached EOF, otherwise as an abort (also on cancellation)."""
         clean = False
         try:
             clean = self._cause == "eof" or await self._last_words()
             if not clean and self._cause in ("reset", "gone"):
-                # The side that did not fail is owed what came before the failure.
+                # The side that did not fail must still get what came before the failure.
                 await (self._right if self._ended_by == "left" else self._left).delivered()
         finally:
             for end in (self._left, self._right):
@@ -123,9 +123,9 @@ class Relay:
                     end.abort()
 
     async def _last_words(self) -> bool:
-        """Whether the left, which nobody reads any more, has ended as well, and all of it is delivered: that is a clean end.
+        """Delivers what is left in the pipe of a left side that has gone. True if it reaches EOF, which makes the end clean.
 
-        ssh closes both its pipes and sends SIGHUP at one moment, with its farewell to the server still in one of them.
+        ssh closes both its pipes and sends SIGHUP at the same moment, with its last message to the server still in one of them.
         """
         left_gone = self._cause == "hangup" or (self._cause == "gone" and self._ended_by == "left")
         if not left_gone or self._left.source_pipe() is None or self._early[FORWARD]:
@@ -134,22 +134,22 @@ class Relay:
         with move_on_after(LAST_WORDS_SECONDS):
             pump = self._forward or Pump(self._left, self._right, lambda count: self._progress(FORWARD, count))
             try:
-                await pump.send(pump.rest)  # over TLS, it may have been stopped with a piece in hand
+                await pump.send(pump.rest)  # over TLS, it may have been stopped with a piece unsent
                 await pump.run()
             except (SourceFailed, SinkFailed):
                 return False
             ended = True
             self._right.send_eof()
             await self._right.flush_eof()
-            await self._right.delivered()  # where something unread came in, closing resets, and drops what has not arrived
+            await self._right.delivered()  # with unread input, closing resets, and drops what has not arrived
         return ended
 
     # -- small pieces between two sockets: one task for both directions ----------------------------------------------------------
 
     async def _exchange(self, left: SocketStream, right: SocketStream) -> None:
-        """Moves bytes as long as every read is small and every write is taken whole: most tunnels, for most of their life.
+        """Moves bytes as long as every read is small and every write is taken whole, as in most tunnels most of the time.
 
-        It ends with both directions, or leaves the rest to the pumps.
+        Returns when both directions have ended, or when the pumps have to take over.
         """
         rounds, bulk, moved = 0, False, 0
         while True:
@@ -173,7 +173,7 @@ class Relay:
                 await wait_either_readable(left.descriptor, right.descriptor)
 
     def _shift(self, source: SocketStream, sink: SocketStream, way: int) -> bool:
-        """Moves what is there now, in one direction; False when this is not the place to go on."""
+        """Moves available bytes in one direction; False if `_exchange` has to stop."""
         try:
             data = source.receive_nowait(CHUNK)
         except OSError as error:
@@ -192,7 +192,7 @@ class Relay:
         self._early[way] = data[sent:]
         return sent == len(data) and sent < CHUNK
 
-    # -- anything else: a task a direction ---------------------------------------------------------------------------------------
+    # -- anything else: one task per direction -----------------------------------------------------------------------------------
 
     async def _pump_both(self) -> None:
         left, right = self._left, self._right
@@ -211,7 +211,7 @@ class Relay:
         try:
             if self._early[way]:
                 await pump.send(self._early[way])
-                self._early[way] = b""  # kept up to here, so that a last word is not put in front of it
+                self._early[way] = b""  # kept until now, so that _last_words sends nothing ahead of it
             await pump.run()
         except SourceFailed as failed:
             self._failed(source, way, "reset", failed.error)
@@ -234,15 +234,15 @@ class Relay:
         self._limit = min(self._limit, self._limits.half_closed, self._limits.farewell if source is self._right else inf)
         self._touch()
         if source.duplex:
-            # Nobody reads this end any more, so nobody would notice that it is reset.
+            # Nobody reads from this end any more, so a reset would go unnoticed.
             source.on_broken(self._watcher(source))
 
     def _failed(self, side: Stream, way: int, cause: str, error: OSError) -> None:
         self._open[way] = False
         if self._error is None:
             self._error, self._ended_by = error, self._name(side)
-        # What a peer sent before it went away can still be read from it, and the other direction does so. Not after a failed read:
-        # then there is nothing more. And not from stdio, a source of another kind: when the reader of stdout left, all is over.
+        # What a peer sent before it went away can still be read, and the other direction does so. Not after a failed read: there is
+        # nothing more to read. And not with stdio, whose source is separate: once the reader of stdout has gone, all is over.
         if cause == "reset" or not side.duplex or not any(self._open):
             self._end(cause)
         else:
@@ -251,7 +251,7 @@ class Relay:
     def _watcher(self, end: Stream) -> Callable[[], None]:
         def vanished() -> None:
             if end.duplex and self._open[FORWARD if end is self._left else BACKWARD]:
-                # Its pump will find out, once it has handed on what came before; but the other side may never take that.
+                # Its pump will notice, once it has passed on what came before; but the other side may never take that.
                 self._ended_by = self._ended_by or self._name(end)
                 self._hasten()
             elif any(self._open):
@@ -262,12 +262,12 @@ class Relay:
         return vanished
 
     def _hasten(self) -> None:
-        """There is an end in sight: what remains to be done has the limit of a half-closed tunnel."""
+        """Applies the limit of a half-closed tunnel to what remains, once the end is in sight."""
         self._limit = min(self._limit, self._limits.half_closed)
         self._touch()
 
     def _struck(self) -> None:
-        """The deadline ended it."""
+        """Sets the cause after the deadline ended the relay."""
         if not self._ended_by:
             self._cause = "idle"
         else:
@@ -286,6 +286,6 @@ class Relay:
         self._touch()
 
     def _touch(self) -> None:
-        """Lets the limit begin anew."""
+        """Restarts the limit."""
         if self._limit != inf:
             self._scope.deadline = current_time() + self._limit

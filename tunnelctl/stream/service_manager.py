@@ -1,5 +1,5 @@
-"""The two small protocols of a service manager: sockets that it opened for us, and what it wants to be told (sd_listen_fds(3),
-sd_notify(3)). systemd speaks them, and so do others."""
+"""The two small protocols of service managers such as systemd: sockets opened for us (sd_listen_fds(3)), and status notifications
+(sd_notify(3))."""
 
 import os
 import socket
@@ -8,14 +8,14 @@ from time import CLOCK_MONOTONIC, clock_gettime_ns
 
 from tunnelctl.errors import ListenError, reason
 
-INHERITED = "fd:"  # what stands before the number or name of such a socket where an address could stand
+INHERITED = "fd:"  # prefix of such a socket's number or name, in place of an address
 FIRST = 3  # SD_LISTEN_FDS_START
-MOST_DIGITS = 4  # of LISTEN_FDS: what is longer is no number of sockets that anybody opens
-MOST_MICROSECONDS = 20  # digits of WATCHDOG_USEC, a number of 64 bits
+MOST_DIGITS = 4  # of LISTEN_FDS: nobody opens more sockets than that
+MOST_MICROSECONDS = 20  # digits of WATCHDOG_USEC, a 64-bit number
 
 
 def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
-    """A listening socket that we were started with: by number (3 is the first) or by its name. Raises ListenError."""
+    """Returns a listening socket that was passed to us, by number (3 is the first) or by name. Raises ListenError."""
     what = f"inherited socket {name!a}"
     numbers = _numbers(environ)
     if not numbers:
@@ -24,7 +24,7 @@ def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
         raise ListenError(what, f"there is no such one, but {', '.join(numbers)}")
     try:
         inherited = socket.socket(fileno=numbers[name])
-    except OSError as error:  # closed on the way, or something else
+    except OSError as error:  # closed meanwhile, or not a socket
         raise ListenError(what, reason(error)) from error
     try:
         if inherited.type != socket.SOCK_STREAM or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -38,7 +38,7 @@ def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
 
 
 def _numbers(environ: Mapping[str, str]) -> dict[str, int]:
-    """The descriptors that are meant for this process, by number and by name."""
+    """The descriptors passed to this process, by number and by name."""
     count = environ.get("LISTEN_FDS", "")
     if environ.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit() and len(count) <= MOST_DIGITS):
         return {}
@@ -49,7 +49,7 @@ def _numbers(environ: Mapping[str, str]) -> dict[str, int]:
 
 
 def notify(state: str, environ: Mapping[str, str]) -> None:
-    """Tells the service manager, if there is one, such as `READY=1`. It is not worth failing for."""
+    """Sends a state such as `READY=1` to the service manager, if there is one. Ignores errors of the socket."""
     path = environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return
@@ -61,12 +61,12 @@ def notify(state: str, environ: Mapping[str, str]) -> None:
 
 
 def reloading() -> str:
-    """The state of reading settings anew; READY=1 has to follow. The time is wanted by Type=notify-reload."""
+    """The state that announces a reload; READY=1 has to follow. Type=notify-reload requires the time."""
     return f"RELOADING=1\nMONOTONIC_USEC={clock_gettime_ns(CLOCK_MONOTONIC) // 1000}"
 
 
 def watchdog_seconds(environ: Mapping[str, str]) -> float:
-    """Within what time it wants to hear WATCHDOG=1 again (sd_watchdog_enabled(3)); 0 if it does not."""
+    """Seconds within which the service manager requires WATCHDOG=1 again (sd_watchdog_enabled(3)); 0 if it does not."""
     text = environ.get("WATCHDOG_USEC", "")
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0

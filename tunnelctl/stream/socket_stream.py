@@ -11,40 +11,40 @@ from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import current_time, sleep
 from tunnelctl.stream.base import Stream
 
-# struct linger: on, zero seconds. close() then sends RST and forgets what was not sent.
+# struct linger: on, zero seconds. close() then sends RST and discards unsent data.
 ABORT = (1).to_bytes(4, sys.byteorder) + bytes(4)
 SIOCOUTQ = 0x5411  # linux/sockios.h: bytes handed over that the peer has not acknowledged
 
-# How long an abort waits for the peer to acknowledge a byte more of what was handed over before it. A slow line may take long for
-# the whole of a full send queue; a peer whose program does not read acknowledges nothing, and is not waited for.
+# Seconds that an abort waits for the peer to acknowledge one more byte of what was handed over before. A slow line may take long
+# for a full send queue; a peer whose program does not read acknowledges nothing, and does not hold up the abort.
 DELIVERY_SECONDS = 1.0
 
-PROBES = 9  # after which a silent peer is given up
+PROBES = 9  # unanswered ones, after which a silent peer is given up
 
-# Bytes that are handed over and not yet sent, at which a socket counts as full (TCP_NOTSENT_LOWAT). What is under way comes on top,
-# so it costs little throughput (half as much: 5 % beside 100 bulk tunnels on loopback); without it a reader that stalls leaves what
-# tcp_wmem allows in the send queue, 4 MiB.
+# Unsent bytes in the send queue at which a socket counts as full (TCP_NOTSENT_LOWAT). Bytes in flight come on top, so it costs
+# little throughput (half as much costs 5 % with 100 bulk tunnels on loopback). Without it, a stalled reader leaves in the send
+# queue what tcp_wmem allows, 4 MiB.
 MAX_UNSENT = 320 << 10
 
-# For the queue of what was received and waits for the sink: see receive_queue_for. The kernel doubles the second: with MAX_UNSENT
-# and what is left in a pipe (pump.PIECE), a reader that stalls holds less than 2 MiB. Beside 100 bulk tunnels on loopback the two
-# bounds cost a tenth of the throughput.
+# For the receive queue of a bulk source: see receive_queue_for. The kernel doubles the second value: with MAX_UNSENT and what is
+# left in a pipe (pump.PIECE), a stalled reader holds less than 2 MiB. With 100 bulk tunnels on loopback, the two bounds cost a
+# tenth of the throughput.
 BULK_RATE, MIN_QUEUE = 128 << 20, 640 << 10  # bytes a second, bytes
-_RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a number of 32 bits
-SO_BUF_LOCK, SOCK_RCVBUF_LOCK = 72, 2  # asm-generic/socket.h, linux/socket.h: who may change the sizes of the queues
+_RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a 32-bit number
+SO_BUF_LOCK, SOCK_RCVBUF_LOCK = 72, 2  # asm-generic/socket.h, linux/socket.h: fixes the size of a queue
 
 
 class SocketStream(Stream):
-    """TCP, or a unix stream socket.
+    """A TCP or unix stream socket.
 
-    A bare `socket.SocketType` will do, and is what the proxy gives it: the `socket.socket` that Python makes of it costs twice
-    the instructions to make and to close.
+    A bare `socket.SocketType` suffices, and the proxy passes one: Python's `socket.socket` on top of it takes twice the
+    instructions to make and to close.
     """
 
     __slots__ = ("descriptor", "peer", "socket")
 
     def __init__(self, connected: socket.SocketType, peer: str = "") -> None:
-        """peer: the address at the other end, for people; asking the socket for it costs more than remembering."""
+        """peer: the address of the other end, for people; querying the socket costs more than storing it"""
         self.socket = connected
         self.peer = peer
         self.descriptor = Descriptor(connected.fileno())
@@ -58,9 +58,9 @@ class SocketStream(Stream):
         except BlockingIOError:
             descriptor.readable = False
             return None
-        # A short read has emptied the queue, so the next edge will tell; the try that would meet EAGAIN, and the exception that
-        # costs more than the call, are saved. Unless FIN has been seen, for no further edge comes after it, or urgent data, in
-        # front of which recv(2) stops.
+        # A short read has emptied the queue, so the next edge will report more. That saves a call that would meet EAGAIN, and the
+        # exception, which costs more than the call. It does not hold after FIN, which no further edge follows, nor after urgent
+        # data, in front of which recv(2) stops.
         if len(data) < limit and not descriptor.ended:
             descriptor.readable = False
         return data
@@ -92,7 +92,7 @@ class SocketStream(Stream):
         return self.descriptor.fd
 
     def source_drained(self) -> None:
-        # After FIN an empty queue makes splice(2) return 0. In front of urgent data it returns EAGAIN as well: then poll(2) knows.
+        # After FIN, splice(2) returns 0 for an empty queue. In front of urgent data it returns EAGAIN too: then poll(2) decides.
         self.descriptor.readable = self.descriptor.ended and _has_input(self.descriptor.fd)
 
     def sink_filled(self) -> None:
@@ -111,12 +111,12 @@ class SocketStream(Stream):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def _fix_queue(self, size: int) -> bool:
-        """Makes the receive queue so large, and ends the kernel's own growing of it: SO_RCVBUF without the limit of rmem_max.
+        """Sets the receive queue to `size` and stops the kernel's autotuning: SO_RCVBUF without the limit of rmem_max.
 
-        The kernel makes room for as much as a reader waits for. TCP_WINDOW_CLAMP would not do: it bounds what the peer may send at
-        a time, and the queue goes on growing. False where there is no need (the kernel itself stops before), or no way.
+        By SO_RCVLOWAT, the kernel makes room for as much as a reader waits for. TCP_WINDOW_CLAMP would not do: it bounds what the
+        peer may send at a time, but the queue goes on growing. False if not needed (autotuning stops earlier) or not possible.
         """
-        if size > _tcp_rmem_max() // 2:  # SO_RCVLOWAT stops there, where the kernel's growing may still go on
+        if size > _tcp_rmem_max() // 2:  # SO_RCVLOWAT stops there, while autotuning may go on
             return False
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
@@ -125,11 +125,11 @@ class SocketStream(Stream):
             return False
         finally:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            self.descriptor.readable = True  # no edge told of what came in between
+            self.descriptor.readable = True  # no edge reported what arrived in between
         return True
 
     def _round_trip(self) -> float | None:
-        """Seconds, as TCP has measured it; None for what is no TCP."""
+        """Round-trip time in seconds, as measured by TCP; None if the socket is not TCP."""
         try:
             info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT + 4)
         except OSError:
@@ -139,7 +139,7 @@ class SocketStream(Stream):
     def send_eof(self) -> None:
         try:
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:  # ENOTCONN: a reset was faster, and whoever reads learns of it
+        except OSError:  # ENOTCONN: a reset came first, and the next read reports it
             pass
 
     def abort(self) -> None:
@@ -155,14 +155,14 @@ class SocketStream(Stream):
             self.socket.close()
 
     def detach(self) -> socket.SocketType:
-        """The socket, which is no longer the stream's: for handing it to another process."""
+        """Releases the socket from the stream and returns it, for handing it to another process."""
         self.descriptor.forget(shared=True)
         return self.socket
 
     async def delivered(self) -> None:
-        """Waits until the peer has acknowledged all that was handed over; gives up when DELIVERY_SECONDS bring no progress.
+        """Waits until the peer has acknowledged all that was handed over; gives up after DELIVERY_SECONDS without progress.
 
-        An abort throws away what still waits in the send queue; yet those bytes came before the failure, and are owed.
+        An abort discards what is still in the send queue; yet those bytes came before the failure, and must be delivered.
         """
         least, until, pause = inf, 0.0, 0.001
         while (rest := self._unacknowledged()) and not self.descriptor.broken:
@@ -183,10 +183,10 @@ class SocketStream(Stream):
 
 
 def receive_queue_for(round_trip: float) -> int:
-    """Bytes for the queue of a bulk source on a path of so many seconds.
+    """Returns the size of a bulk source's receive queue in bytes, for a round-trip time in seconds. Allows for 1 Gbit/s.
 
-    The kernel lets it grow to tcp_rmem's 6 or 32 MiB while data flows, whether or not the path needs so much; when the reader then
-    stalls, all of it is filled. 1 Gbit/s is what a path is given.
+    The kernel lets the queue grow to tcp_rmem's 6 or 32 MiB while data flows, whether or not the path needs that much; when the
+    reader then stalls, all of it fills up.
 
     """
     return max(int(round_trip * BULK_RATE), MIN_QUEUE)
@@ -194,13 +194,13 @@ def receive_queue_for(round_trip: float) -> int:
 
 @cache
 def _rmem_max() -> int:
-    """What SO_RCVBUF takes; 0 if it is not known."""
+    """The largest value that SO_RCVBUF takes; 0 if unknown."""
     return _last_number("/proc/sys/net/core/rmem_max")
 
 
 @cache
 def _tcp_rmem_max() -> int:
-    """How far the kernel itself lets a receive queue grow; 0 if it is not known."""
+    """The limit of the kernel's autotuning of a receive queue; 0 if unknown."""
     return _last_number("/proc/sys/net/ipv4/tcp_rmem")
 
 
@@ -219,13 +219,13 @@ def _has_input(fd: int) -> bool:
 
 
 def tune(new: socket.SocketType, keepalive: float) -> None:
-    """Sets what both legs of a tunnel want. Set on a listener, it holds for what that accepts (Linux hands the options down).
+    """Sets the options that both legs of a tunnel need. On a listener, accepted sockets inherit them (Linux passes them on).
 
     keepalive: seconds of silence before the first probe; 0 leaves probes off.
     """
     new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a keystroke must not wait for the last one's acknowledgement
     new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
-    # RFC 6093 section 6: what is sent as urgent is a part of the stream, and would otherwise be missing from it.
+    # RFC 6093 section 6: urgent data is part of the stream, and would otherwise be missing from it.
     new.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if keepalive:
         idle, interval = _probing(keepalive)
@@ -236,12 +236,12 @@ def tune(new: socket.SocketType, keepalive: float) -> None:
 
 
 def patience(keepalive: float) -> int:
-    """Seconds after which a peer that answers nothing is given up."""
+    """Seconds after which a peer that does not respond is given up."""
     idle, interval = _probing(keepalive)
     return idle + PROBES * interval
 
 
 def _probing(keepalive: float) -> tuple[int, int]:
-    """Seconds until the first probe, and between two of them."""
+    """Seconds until the first probe, and between two probes."""
     idle = max(1, min(32767, round(keepalive)))
     return idle, max(1, idle // 4)

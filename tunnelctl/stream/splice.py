@@ -1,6 +1,6 @@
 """Moving bytes inside the kernel: splice(2), and the pipes it needs.
 
-Only ever with SPLICE_F_NONBLOCK: a blocking splice into a pipe holds the pipe's lock while it waits for the socket, and the pipe's
+SPLICE_F_NONBLOCK is always set: a blocking splice into a pipe holds the pipe's lock while it waits for the socket, and the pipe's
 reader then hangs although data lies in it.
 """
 
@@ -8,11 +8,11 @@ import os
 
 FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 
-# What one call is asked to move, and the capacity that pipes are given: 64 KiB by default, 1 MiB is the most that an
-# unprivileged process may ask for. Measured against 64 KiB on loopback, with the ends on the same two cores: 0.5 of the CPU a GiB
-# between two sockets, 0.6 from stdin, 0.3 to stdout; bytes a second the same, and 1.3 times as many to stdout.
+# Bytes requested per call, and the capacity of our pipes. The default is 64 KiB, and 1 MiB the most that an unprivileged process
+# may set. Measured against 64 KiB on loopback, with the ends on the same two cores: CPU per GiB 0.5 times as much between two
+# sockets, 0.6 from stdin, 0.3 to stdout; throughput the same, but 1.3 times as much to stdout.
 CAPACITY = 1 << 20
-F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032  # linux/fcntl.h; fcntl has them too, but its import is saved until bulk arrives
+F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032  # linux/fcntl.h; fcntl has them too, but is not imported until bulk data arrives
 
 # Pipes kept for the next burst. A pipe of 1 MiB counts against the user's soft limit (pipe-user-pages-soft, 64 MiB), after which
 # new ones are small; so only a few are kept, whatever the number of tunnels.
@@ -20,7 +20,7 @@ POOLED = 16
 
 
 class Pipe:
-    """A pipe of our own, empty whenever it lies in the pool."""
+    """A pipe of our own; always empty while in the pool."""
 
     __slots__ = ("reader", "writer")
 
@@ -36,7 +36,7 @@ class Pipe:
 
 
 def enlarge(pipe: int) -> None:
-    """Gives a pipe that has less the capacity that bulk wants. The kernel may refuse (the user's limit): then it stays as it is."""
+    """Raises a pipe's capacity to CAPACITY. The kernel may refuse (the user's limit); then the pipe stays as it is."""
     from fcntl import fcntl
 
     try:
@@ -50,7 +50,7 @@ _pool: list[Pipe] = []
 
 
 def take_pipe() -> Pipe | None:
-    """A pipe from the pool or a new one; None when descriptors have run out, and the bytes go through Python instead."""
+    """Returns a pipe from the pool or a new one; None when descriptors have run out, and bytes have to go through Python."""
     if _pool:
         return _pool.pop()
     try:
@@ -60,7 +60,7 @@ def take_pipe() -> Pipe | None:
 
 
 def give_pipe(pipe: Pipe) -> None:
-    """Returns an empty pipe."""
+    """Returns an empty pipe to the pool, or closes it if the pool is full."""
     if len(_pool) < POOLED:
         _pool.append(pipe)
     else:
@@ -68,7 +68,7 @@ def give_pipe(pipe: Pipe) -> None:
 
 
 def splice(source: int, sink: int, limit: int) -> int | None:
-    """Moves at most `limit` bytes; 0 is EOF, None that one side or the other is not ready."""
+    """Moves at most `limit` bytes and returns their number; 0 is EOF; None means that one side is not ready."""
     try:
         return os.splice(source, sink, limit, flags=FLAGS)
     except BlockingIOError:

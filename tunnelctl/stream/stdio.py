@@ -1,8 +1,9 @@
 """Standard input and output as one stream.
 
-They are borrowed: the open files behind them are shared with the shell, with ssh, with a sibling. So no flag of theirs is changed;
-O_NONBLOCK above all, which lives in the open file. What must not block is made so per call (splice and socket flags), is opened
-anew (a terminal, and a pipe for long writes), or is asked first (poll) and kept small enough that the answer holds.
+They are borrowed: the open files behind them are shared with the shell, with ssh, with a sibling. So their flags stay unchanged,
+above all O_NONBLOCK, which belongs to the open file. To avoid blocking, each call sets flags of its own (splice and sockets), or
+the file is reopened (a terminal, and a pipe for long writes), or poll comes first and the write is small enough for its result to
+hold.
 """
 
 import os
@@ -15,8 +16,8 @@ from errno import EBADF, EIO, EPIPE
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.stream.base import Stream
 
-# POLLOUT on a pipe promises room for one page, no more: a longer blocking write could hang the whole loop, signals included. A
-# terminal promises one byte: a newline or a tab becomes several on its way out.
+# POLLOUT on a pipe promises room for one page, no more: a longer blocking write could hang the whole event loop, signals included.
+# A terminal promises one byte: a newline or a tab becomes several on output.
 SAFE_WRITE = 4096
 SAFE_TTY_WRITE = 1
 
@@ -31,13 +32,13 @@ class Stdio(Stream):
         self._in_kind, self._out_kind = _kind(source), _kind(sink)
         self._in_socket, self._out_socket = _socket_of(source, self._in_kind), _socket_of(sink, self._out_kind)
         self._terminal = _reopened(sink) if os.isatty(sink) else None
-        self._pipe: int | None = None  # opened with the first long write: what comes out of TLS is copied, and a page each is slow
-        # Two sockets are as much two things as two pipes are; Node.js, for one, gives them to its children.
+        self._pipe: int | None = None  # opened at the first long write: data from TLS is copied, and a page at a time is slow
+        # Two different sockets are as separate as two pipes; Node.js, for one, gives such to its children.
         self.duplex = self._out_socket is not None and os.path.samestat(os.fstat(source), os.fstat(sink))
 
     @property
     def interactive(self) -> bool:
-        """Whether a person types: the end of the answer then ends it all, for nobody waits for a last line."""
+        """Whether a person types: then the remote EOF ends the tunnel, since nobody expects to type a last line."""
         return os.isatty(self._in.fd)
 
     def receive_nowait(self, limit: int) -> bytes | None:
@@ -49,7 +50,7 @@ class Stdio(Stream):
         try:
             return os.read(self._in.fd, limit)
         except OSError as error:
-            if error.errno == EBADF:  # started with stdin closed: something unreadable keeps its number, and there is no input
+            if error.errno == EBADF:  # started with stdin closed: something unreadable holds its number, and there is no input
                 return b""
             raise
 
@@ -98,7 +99,7 @@ class Stdio(Stream):
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno == EIO:  # the kernel's word for a terminal whose other end has gone
+            if error.errno == EIO:  # the kernel's error for a terminal whose other end has gone
                 raise BrokenPipeError(EPIPE, "the terminal has gone") from error
             raise
         self._out.writable = False
@@ -121,8 +122,8 @@ class Stdio(Stream):
     def on_broken(self, callback: Callable[[], None]) -> None:
         self._out.watch(callback)
 
-    # Pipes only. A socket that blocks makes splice(2) wait in spite of SPLICE_F_NONBLOCK (TCP asks the open file's own flag), and a
-    # file may be open for appending, which splice(2) refuses; these are read and written.
+    # Pipes only. A blocking socket makes splice(2) wait in spite of SPLICE_F_NONBLOCK (TCP checks the open file's own flag), and a
+    # file may be open for appending, which splice(2) refuses. Both are read and written instead.
 
     def source_pipe(self) -> int | None:
         return self._in.fd if stat.S_ISFIFO(self._in_kind) else None
@@ -146,7 +147,7 @@ class Stdio(Stream):
         elif not self._out.closed:
             self._out.forget(shared=True)
             self._close_reopened()
-            # Not close: the number would be free for the next file, and a stray write would go there.
+            # Not close(): the next file opened would get the number, and with it any stray write.
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, self._out.fd)
             os.close(null)
@@ -180,7 +181,7 @@ def _socket_of(fd: int, kind: int) -> socket.socket | None:
 
 
 def _reopened(sink: int) -> int:
-    """The same terminal or pipe, opened anew, so that O_NONBLOCK is ours alone; `sink` where that is not allowed (after su)."""
+    """Reopens a terminal or pipe, so that O_NONBLOCK affects only us; returns `sink` where that is not allowed (after su)."""
     try:
         return os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

@@ -1,4 +1,4 @@
-"""A question to the person at the terminal: on the terminal device itself, for stdin and stdout may be the tunnel."""
+"""Password prompts on the terminal device itself, since stdin and stdout may be the tunnel."""
 
 import os
 import signal
@@ -12,32 +12,32 @@ from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import UsageProblem, reason
 
 DEVICE = "/dev/tty"
-MAX_LINE = 4096  # bytes: the kernel takes no longer one in its line mode (N_TTY)
+MAX_LINE = 4096  # bytes: the longest line in the kernel's line mode (N_TTY)
 
-# What ends or stops a program at a prompt. Each does so after the terminal has its echo back, and not before.
+# Signals that end or stop a program at a prompt. They take effect only after the terminal's echo is restored.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
-GRACE = 5.0  # seconds for whoever handles such a signal to cancel the question
+GRACE = 5.0  # seconds for the handler of such a signal to cancel the prompt
 
 
 async def ask(who: str, prompt: str) -> str:
-    """A line typed without echo. Raises UsageProblem, which names `who` asked, where there is no terminal or no line."""
+    """Reads a line typed without echo. Raises UsageProblem, which names `who` asked, if there is no terminal or no line."""
     while True:
         answer = await _ask_once(who, prompt)
         if isinstance(answer, bytes):
             return _decode(who, answer)
-        os.kill(os.getpid(), answer)  # with the handler that was there before us, or none
-        if answer != signal.SIGTSTP:  # from that one, the user has come back
+        os.kill(os.getpid(), answer)  # with the previous handler, or none
+        if answer != signal.SIGTSTP:  # after SIGTSTP, the user has come back
             await sleep(GRACE)
             raise UsageProblem(who, "no password was given on the terminal")
 
 
 def ask_now(who: str, prompt: str) -> str:
-    """The same for a caller outside the loop."""
+    """Like `ask`, for a caller outside the event loop."""
     return run(ask, who, prompt)
 
 
 async def _ask_once(who: str, prompt: str) -> bytes | int:
-    """The line, or the number of the signal that came instead."""
+    """Returns the line, or the number of the signal that arrived instead."""
     answers: list[bytes | int] = []
     with open_signal_receiver(*SIGNALS) as signals, _Terminal(who) as terminal:
         async with Nursery() as nursery:
@@ -63,21 +63,21 @@ def _decode(who: str, line: bytes) -> str:
 
 
 class _Terminal:
-    """The terminal, opened for us alone, and without echo until the block ends."""
+    """The terminal, opened anew, and without echo until the block ends."""
 
     def __init__(self, who: str) -> None:
         self._who = who
 
     def __enter__(self) -> "_Terminal":
         try:
-            # An open file of our own: that it does not block concerns nobody else.
+            # An open file of our own: its O_NONBLOCK affects nobody else.
             self._fd = os.open(DEVICE, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError as error:
             hint = "a password file, or a command that prints the password, needs no terminal"
             raise UsageProblem(self._who, f"there is no terminal to ask on ({reason(error)})", hint) from error
         try:
             self._saved = termios.tcgetattr(self._fd)
-            # FLUSH: what was typed before the question is no answer to it.
+            # FLUSH: discards what was typed before the prompt.
             termios.tcsetattr(self._fd, termios.TCSAFLUSH, _silent(self._saved))
         except termios.error as error:
             os.close(self._fd)
@@ -91,12 +91,12 @@ class _Terminal:
         try:
             termios.tcsetattr(self._fd, termios.TCSAFLUSH, self._saved)
             self._write("\n")  # in place of the one that was typed
-        except termios.error:  # it has gone, and its echo with it
+        except termios.error:  # the terminal has gone
             pass
         os.close(self._fd)
 
     async def ask(self, prompt: str) -> bytes:
-        """The line with its end; without one if the terminal came to an end first."""
+        """Returns the line with its newline; without one if the terminal ended first."""
         self._write(prompt)
         line = b""
         while not line.endswith(b"\n"):
@@ -114,7 +114,7 @@ class _Terminal:
         return line
 
     def _write(self, text: str) -> None:
-        """Whole or not at all: a terminal that is stopped with Ctrl-S, or gone, shows no prompt."""
+        """Writes without waiting: a terminal that is stopped with Ctrl-S, or gone, shows no prompt."""
         try:
             os.write(self._fd, text.encode("utf-8", "backslashreplace"))
         except OSError:
@@ -122,7 +122,7 @@ class _Terminal:
 
 
 def _silent(attributes: Any) -> Any:
-    """Lines, signals from the keyboard, no echo: also where a full-screen program left the terminal raw."""
+    """Returns attributes with line mode, keyboard signals and no echo, even if a full-screen program left the terminal raw."""
     changed = list(attributes)
     changed[0] |= termios.ICRNL
     changed[3] = changed[3] & ~termios.ECHO | termios.ICANON | termios.ISIG

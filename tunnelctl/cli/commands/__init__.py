@@ -1,1 +1,1 @@
-"""What each subcommand runs."""
+"""The implementation of each subcommand."""

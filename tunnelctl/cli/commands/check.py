@@ -1,4 +1,4 @@
-"""`tunnelctl check`: what client.check finds, as a waterfall on a terminal, plain lines in a pipe, or JSON."""
+"""`tunnelctl check`: shows the results of client.check as a waterfall on a terminal, as plain lines in a pipe, or as JSON."""
 
 import json
 import os
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 Facts = Mapping[str, object]
 
 BAR = 24  # columns of the waterfall
-ROOM_FOR_BAR = 66  # columns of a terminal that has them beside words and times, and leaves some for what is said
+ROOM_FOR_BAR = 66  # columns of a terminal that fits the bars beside words and times, and leaves some for the text
 BUCKETS = 8  # rows of the histogram
 
 
 class Line(NamedTuple):
-    """A row of the report: a word, a time or "", and what is to be said."""
+    """A row of the report: a word, a time or "", and a text."""
 
     word: str
     time: str
@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 def milliseconds(value: object) -> str:
-    """A time for a person."""
+    """Formats a time for people; "" for a value that is no number."""
     return f"{float(value) * 1000:.1f} ms" if isinstance(value, (int, float)) else ""
 
 
@@ -116,14 +116,14 @@ LINES = {
 
 
 class JSONReport:
-    """An object a line."""
+    """Prints one JSON object per line."""
 
     def __call__(self, event: str, /, **facts: object) -> None:
         write_stdout(json.dumps({"event": event, **{key: plain(value) for key, value in facts.items()}}) + "\n")
 
 
 class TextReport:
-    """For people: each fact is a line, or some. A finding that says what the error has said adds its hint only."""
+    """A report for people: one or more lines per fact. A finding that repeats the text of the line before adds only its hint."""
 
     _said = ""
 
@@ -138,16 +138,16 @@ class TextReport:
         self._said = line.text if line is not None else ""
 
     def put(self, line: Line) -> None:
-        """Show one."""
+        """Prints one line."""
         raise NotImplementedError
 
     def put_rows(self, rows: list[str]) -> None:
-        """Show rows that are complete already."""
+        """Prints rows that are already formatted."""
         raise NotImplementedError
 
 
 class PlainReport(TextReport):
-    """Columns that stay where they are."""
+    """Prints columns of fixed width."""
 
     def put(self, line: Line) -> None:
         write_stdout(f"{line.word:<8}{line.time:>11}  {line.text}\n")
@@ -157,14 +157,14 @@ class PlainReport(TextReport):
 
 
 class TerminalReport(TextReport):
-    """The same with a bar for the time of each phase, as wide as the terminal allows."""
+    """The same with a bar for the time of each phase, if the terminal is wide enough."""
 
     def __init__(self, rich: "Rich") -> None:
         self._rich = rich
         self._phases: list[Facts] = []
 
     def __call__(self, event: str, /, **facts: object) -> None:
-        if event == "phase":  # how long its bar is, is known when all of them are
+        if event == "phase":  # the length of its bar is known only after the last phase
             self._phases.append(facts)
             return
         whole = max((end(phase) for phase in self._phases), default=0.0)
@@ -194,12 +194,12 @@ class TerminalReport(TextReport):
 
 
 def end(facts: Facts) -> float:
-    """When a phase ended."""
+    """Returns the time when a phase ended."""
     return float(str(facts["begin"])) + float(str(facts["seconds"]))
 
 
 def bar(facts: Facts, whole: float) -> str:
-    """A phase as a piece of the whole; the shortest is still seen."""
+    """Draws a phase as a piece of the whole; the shortest still has one column."""
     scale = BAR / whole if whole else 0.0
     start = min(int(float(str(facts["begin"])) * scale), BAR - 1)
     length = max(1, min(round(float(str(facts["seconds"])) * scale), BAR - start))
@@ -207,7 +207,7 @@ def bar(facts: Facts, whole: float) -> str:
 
 
 def series(facts: Facts) -> list[str]:
-    """Figures and a histogram of repeated walks."""
+    """Renders the figures and the histogram of repeated measurements."""
     times = facts["times"]
     assert isinstance(times, Sequence)
     names = ("min", "median", "p99", "max")
@@ -220,7 +220,7 @@ def series(facts: Facts) -> list[str]:
 
 
 def buckets(times: Sequence[float]) -> list[tuple[float, int]]:
-    """The upper edge of each bucket, and how many times fall into it."""
+    """Returns the upper edge of each bucket, and the number of times in it."""
     least, width = min(times), (max(times) - min(times)) / BUCKETS
     counts = [0] * BUCKETS
     for time in times:
@@ -229,7 +229,7 @@ def buckets(times: Sequence[float]) -> list[tuple[float, int]]:
 
 
 def report_for(as_json: bool, color: str) -> Report:
-    """In the shape that stdout is for. NO_COLOR and FORCE_COLOR are obeyed, --color above them."""
+    """Returns the report that suits stdout. Obeys NO_COLOR and FORCE_COLOR, but --color overrules both."""
     if as_json:
         return JSONReport()
     terminal = sys.__stdout__ is not None and os.isatty(1)
@@ -243,7 +243,7 @@ def report_for(as_json: bool, color: str) -> Report:
 
 
 def announce(report: Report, typed: list[Pair], settings: Settings, verbose: int) -> None:
-    """What is to be said about the settings; with -v where each came from that is not as it always is."""
+    """Reports the warning about the settings file, if there is one; with -v also the origin of each setting that is no default."""
     settings.announce(lambda event, **facts: report(event, **facts) if event == "warning" else None)
     if verbose:
         for name, origin in origins("check", typed, settings, os.environ).items():

@@ -1,4 +1,4 @@
-"""`tunnelctl check-policy`: what `serve` would decide, and why; the decision itself is server.policy.rules'."""
+"""`tunnelctl check-policy`: shows what `serve` would decide, and why; server.policy.rules makes the decision."""
 
 import json
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class CheckOptions(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What becomes of one address; `ip` is empty where the name alone decides. reasons: why the other rules do not apply."""
+    """The decision on one address; `ip` is empty if the name alone decides. reasons: why the other rules do not apply"""
 
     ip: str
     decision: Decision
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
 
 
 def run_check(options: CheckOptions, words: list[str]) -> ExitStatus:
-    """Prints the answer. Raises TunnelctlError where there is none."""
+    """Prints the decision. Raises TunnelctlError if there is none."""
     if len(words) not in (2, 3):
         raise wrong_words("check-policy", "FILE HOST PORT", words, "tunnelctl check-policy --help")
     policy = load_policy(words[0], options.allow, options.deny)
@@ -54,7 +54,7 @@ def _client(text: str) -> str:
 
 
 def _judge(policy: Policy, options: CheckOptions, target: Address) -> list[Verdict]:
-    """As the server does: by the name alone where that suffices, else each address by itself."""
+    """Decides as the server does: by the name alone if that suffices, otherwise for each address by itself."""
     client = _client(options.client)
     mine = policy.for_client(options.user, client)
     early = mine.before_lookup(target)
@@ -75,7 +75,7 @@ def _look_up(target: Address) -> list[str]:
 
 
 def _demands(decision: Decision) -> list[str]:
-    """What is asked of the tunnel afterwards, a sentence each."""
+    """Describes what the open tunnel must carry, one sentence per demand."""
     told = []
     for demand in decision.demands:
         what = "TLS with the target as its server name" if demand.sni else "TLS"

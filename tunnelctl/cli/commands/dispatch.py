@@ -1,4 +1,4 @@
-"""What each command does with its parsed line. Every heavy import happens inside the command that needs it."""
+"""Runs each command with its parsed line. Heavy imports happen inside the command that needs them."""
 
 import os
 
@@ -12,7 +12,7 @@ from tunnelctl.status import ExitStatus
 
 
 def run_call(call: Call) -> int:
-    """Run it and return the exit status."""
+    """Runs the command and returns the exit status. Raises TunnelctlError."""
     if call.command == "print":
         write_stdout(call.text)
         return ExitStatus.OK
@@ -56,12 +56,12 @@ def run(call: Call) -> int:
     console = Console(options.verbose, options.quiet, options.json)
     settings.announce(console)
     status = run_command(options, os.environ, console)
-    # As it is: a status above 128 need not stand for a signal here, and that signal would not be ours.
+    # Bypasses `main`, which treats a status above 128 as a signal: here it need not be one, and it would not be ours.
     raise SystemExit(status)
 
 
 def tidy_at_interrupt() -> None:
-    """Until there is a handler of our own: if Ctrl-C raises, a unix socket that has just been made is removed."""
+    """Makes Ctrl-C raise until the command has its own handler, so that a unix socket that was just created is removed."""
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -137,7 +137,7 @@ def selftest(call: Call) -> int:
 
 
 def only_word(call: Call, wanted: str) -> str:
-    """The one positional argument of a command."""
+    """Returns the one positional argument of a command. Raises UsageProblem."""
     if len(call.words) != 1:
         raise wrong_words(call.command, wanted, call.words, f"tunnelctl {call.command} --help")
     return call.words[0]

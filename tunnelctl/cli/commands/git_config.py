@@ -1,8 +1,8 @@
 """`tunnelctl ssh-config --git HOST…`: lines for ~/.gitconfig that send these hosts through a proxy.
 
-core.gitProxy, for git:// URLs, has a condition on the host, which is for all that is below it too. core.sshCommand, for ssh://
-URLs, has none and holds for every host of every repository. So its value is a shell function that looks for the host among the
-words that git gives to ssh, and adds the proxy to those of the hosts that were named, and no others.
+core.gitProxy, for git:// URLs, has a condition on the host, which also covers all names below it. core.sshCommand, for ssh:// URLs,
+has none and applies to every host of every repository. So its value is a shell function that looks for one of the named hosts among
+the words that git gives to ssh, and adds the proxy only if it finds one.
 """
 
 import shlex
@@ -12,17 +12,17 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import is_ip
 from tunnelctl.trace import Trace
 
-# git itself takes GIT_SSH before `ssh`, and core.sshCommand before both.
+# git prefers GIT_SSH to `ssh`, and core.sshCommand to both.
 SSH = '"${GIT_SSH:-ssh}"'
 
-GIT_SECONDS = 5.0  # for git to read its own settings, on a slow disk too
+GIT_SECONDS = 5.0  # time limit for git to read its own settings, even from a slow disk
 
 
 def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], flags: list[str], trace: Trace) -> str:
-    """Return the lines.
+    """Returns the lines. Raises UsageProblem.
 
-    settings: what ssh is told for these hosts; program: what starts tunnelctl; flags: those that were given, which `settings` has
-    and core.gitProxy cannot have; trace: is told what git cannot express
+    settings: the ssh options for these hosts; program: the words that start tunnelctl; flags: those given, which `settings` has and
+    core.gitProxy cannot have; trace: receives warnings about what git cannot express
     """
     names = list(map(domain, hosts))
     command = ssh_command(hosts, settings)
@@ -39,7 +39,7 @@ def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], fl
 
 
 def ssh_command(hosts: list[str], settings: dict[str, str]) -> str:
-    """The value of core.sshCommand. git starts it with the words for ssh behind it: options, [USER@]HOST, the remote command."""
+    """Returns the value of core.sshCommand. git appends the words for ssh to it: options, [USER@]HOST, the remote command."""
     patterns = " | ".join(pattern for host in hosts for pattern in shell_patterns(host))
     options = shlex.join(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))
     named = f'case $word in {patterns}) exec {SSH} {options} "$@" ;; esac'
@@ -47,14 +47,14 @@ def ssh_command(hosts: list[str], settings: dict[str, str]) -> str:
 
 
 def shell_patterns(host: str) -> list[str]:
-    """What `case` compares with a word that is HOST or USER@HOST. The remote command ends with a quote, and is never like one."""
+    """Returns patterns of `case` for the words HOST and USER@HOST. The remote command ends with a quote, so it never matches."""
     if host.startswith("*"):
         return ["*" + (host[1:] and shlex.quote(host[1:]))]
     return [shlex.quote(host), "*" + shlex.quote(f"@{host}")]
 
 
 def domain(host: str) -> str:
-    """The host as core.gitProxy has it; "" for any. git knows no patterns: a name is for itself and what is below it."""
+    """Returns the host for core.gitProxy; "" for any. git has no patterns: a name covers all below it too. Raises UsageProblem."""
     if host == "*":
         return ""
     name = host.removeprefix("*.")
@@ -64,21 +64,21 @@ def domain(host: str) -> str:
 
 
 def explain_git_proxy(hosts: list[str], flags: list[str], trace: Trace) -> None:
-    """Tell what core.gitProxy leaves out, and what it takes in."""
+    """Warns about what core.gitProxy leaves out, and what it covers besides the hosts."""
     if flags:
         trace(
             "warning",
             text=f"git:// URLs go without {', '.join(flags)}: git gives core.gitProxy no flags; "
             "there the environment or the settings file has the proxy and its login",
         )
-    if "*" not in hosts:  # which is for all of them
+    if "*" not in hosts:  # which covers all hosts
         others = " and ".join(taken_in(hosts))
         also = f", and those of {others} are rerouted too" if others else ""
         trace("warning", text=f"git:// URLs with a port stay direct{also}: core.gitProxy is no more precise")
 
 
 def taken_in(hosts: list[str]) -> list[str]:
-    """What core.gitProxy reroutes that was not asked for, in words: it does not tell a domain from what is below it."""
+    """Describes the hosts that core.gitProxy reroutes unasked: it does not distinguish a domain from the names below it."""
     domains = [domain(host) for host in hosts if host.startswith("*.")]
     names = [host for host in hosts if not host.startswith("*.")]
     below = [name for name in names if name not in domains and not is_ip(name)]
@@ -87,7 +87,7 @@ def taken_in(hosts: list[str]) -> list[str]:
 
 
 def present_command() -> str:
-    """The core.sshCommand that git has now, or "". Asked in /, where no repository adds one of its own."""
+    """Returns the present core.sshCommand of git, or "". git runs in /, where no repository adds one of its own."""
     words = ["git", "-C", "/", "config", "core.sshCommand"]
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_SECONDS)
@@ -97,5 +97,5 @@ def present_command() -> str:
 
 
 def git_quote(text: str) -> str:
-    """A value as git-config(1) has it."""
+    """Quotes a value for git-config(1)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,4 +1,4 @@
-"""`tunnelctl hash-password USER`: a password in, a line for the users file out. The password never stands on a command line."""
+"""`tunnelctl hash-password USER`: reads a password and makes a line for the users file. No password is ever on a command line."""
 
 import os
 import stat
@@ -9,11 +9,11 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.auth.digest_server import MAX_REALM, is_realm
 from tunnelctl.proto.refusal import REALM
 
-MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe should not fill the memory
+MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe must not fill the memory
 
 
 def users_line(user: str, digest: bool = False, realm: str | None = None) -> str:
-    """Ask for the password and return the line, ready to be printed: a scrypt hash, or what Digest needs for `realm`."""
+    """Reads the password and returns the line to print: a scrypt hash, or what Digest needs for `realm`. Raises UsageProblem."""
     if not user or ":" in user or not user.isprintable() or user[0] == "#":
         raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
     if realm is not None and not digest:
@@ -37,21 +37,23 @@ def users_line(user: str, digest: bool = False, realm: str | None = None) -> str
 
 
 def separator(stdout: int = 1) -> str:
-    """Return what has to stand before a line on stdout: the end of the last line of the file that it is appended to, if that lacks
-    its own. The two would be one line that is no user's, and `serve` would refuse the whole file."""
+    """Returns the text to print before the line: a line end if stdout appends to a file whose last line lacks one, else "".
+
+    Without it, the two lines would be one that belongs to no user, and `serve` would refuse the whole file.
+    """
     try:
         there = os.fstat(stdout)
         if not (stat.S_ISREG(there.st_mode) and there.st_size and fcntl(stdout, F_GETFL) & os.O_APPEND):
             return ""
-        with open(f"/dev/fd/{stdout}", "rb") as file:  # opened anew: the shell has it for writing only
+        with open(f"/dev/fd/{stdout}", "rb") as file:  # reopened: the shell opened it for writing only
             file.seek(-1, os.SEEK_END)
             return "" if file.read() == b"\n" else "\n"
     except OSError:
-        return "\n"  # an empty line is skipped
+        return "\n"  # harmless: an empty line in the file is skipped
 
 
 def ask(user: str) -> str:
-    """Twice, without echo, from the terminal device."""
+    """Reads the password twice, without echo, from the terminal device."""
     from tunnelctl.stream.tty_prompt import ask_now
 
     password = ask_now("hash-password", f"password for {user}: ")
@@ -61,7 +63,7 @@ def ask(user: str) -> str:
 
 
 def read_line() -> str:
-    """The first line of stdin, without its end."""
+    """Returns the first line of stdin, without its line end."""
     try:
         with open(0, "rb", closefd=False) as stdin:
             line = stdin.readline(MAX_PASSWORD + 2)

@@ -1,4 +1,4 @@
-"""`forward --users`: brings the users file of `serve` to the logins at a local port, since neither room knows the other."""
+"""`forward --users`: checks logins against a users file; here because `client` and `server` import nothing from each other."""
 
 from tunnelctl.client.forward.session import Check
 from tunnelctl.client.options import ForwardOptions
@@ -9,7 +9,7 @@ from tunnelctl.trace import Trace
 
 
 def local_logins(options: ForwardOptions, trace: Trace) -> Check:
-    """The check of a login by the users file. Raises SettingsError for a file that is wrong."""
+    """Returns the check of a login against the users file. Raises SettingsError for an invalid file."""
     assert options.users is not None
     users = load_users(options.users)
     if not options.dynamic:

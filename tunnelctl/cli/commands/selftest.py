@@ -1,7 +1,7 @@
-"""`selftest`: both ends against each other on loopback, a verdict a line.
+"""`selftest`: tests client and server against each other on loopback, and prints one verdict per line.
 
 Client, proxy and target are tasks of this one process, so no other program is needed and nothing can outlive it. The proxy is the
-server of `serve`; the client goes the way of `connect`, with a pair of sockets where that has stdin and stdout.
+server of `serve`; the client opens tunnels as `connect` does, with a socket pair in place of stdin and stdout.
 """
 
 import hashlib
@@ -48,15 +48,15 @@ Opener = Callable[[Address], Awaitable[Tunnel]]
 Visit = Callable[[SocketStream], Awaitable[T]]
 Facts = dict[str, object]
 
-# Seconds for one check. All of them together take about one: a machine that is ten times slower is no fault.
+# Time limit of one check, in seconds. All checks together take about one second: a machine ten times slower is no fault.
 LIMIT = 15.0
 
 MIB = 1 << 20
-BULK = 64 * MIB  # bytes each way: enough for every relay on the way to splice, and for a rate that means something
+BULK = 64 * MIB  # bytes in each direction: enough that every relay on the path splices, and that the rate is meaningful
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 
-# The first rule is for the targets, which all have this address. The second must open no other internal one: `*` never does.
+# The first rule is for the targets, which all have this address. The second must not allow any other internal one: `*` never does.
 RULES = ("127.0.0.1:*", "*:*")
 UNNAMED = Address("127.0.0.2", 80)
 
@@ -64,7 +64,7 @@ BANNER = b"220 this target speaks first\r\n"
 
 
 class Verdict(NamedTuple):
-    """How one check ended. facts: what else it has to tell, under the keys of --json; all text in it is unescaped."""
+    """The result of one check. facts: further results, under the keys of --json; all text in them is unescaped"""
 
     name: str
     title: str
@@ -74,11 +74,11 @@ class Verdict(NamedTuple):
 
 
 class CheckFailed(Exception):
-    """Something else was seen than should be; the text says what."""
+    """A check had another result than expected; the text describes it."""
 
 
 class Client:
-    """The near end: opens tunnels through the proxy, and keeps the heads of the last one."""
+    """The client: opens tunnels through the proxy, and keeps the heads of the last one."""
 
     def __init__(self, proxy: Address) -> None:
         self.proxy = proxy
@@ -89,11 +89,11 @@ class Client:
             self.heads[event] = fields["head"]
 
     async def open(self, target: Address) -> Tunnel:
-        """Opens a tunnel as `connect` does it. Raises the TunnelctlError that fits."""
+        """Opens a tunnel as `connect` does. Raises TunnelctlError."""
         return await open_tunnel(Way(target, (Hop(self.proxy, ()),)), self.trace)
 
     async def open_late(self, target: Address) -> Tunnel:
-        """Opens a tunnel, and reads the answer only once the banner lies right behind it: left to chance that would be rare."""
+        """Opens a tunnel, and reads the response only once the banner is right behind it, which rarely happens by chance."""
         stream = await dial([SocketAddress(socket.AF_INET, *self.proxy)], 0.0)
         try:
             machine = ConnectClient(target)
@@ -165,7 +165,7 @@ async def check_loop(client: Client) -> Facts:
 
 
 async def check_closed_port(client: Client) -> Facts:
-    with socket.socket() as bound:  # nobody else can have the port, and nobody listens on it
+    with socket.socket() as bound:  # reserves the port, on which nobody listens
         bound.bind((LOOPBACK.host, 0))
         return await _refused(client, Address(*bound.getsockname()), 502, "connection_refused")
 
@@ -187,7 +187,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 async def _meet(open_tunnel: Opener, at_target: Visit[T], at_client: Visit[U]) -> tuple[T, U]:
-    """Runs both visits at once, at the two ends of a new tunnel; what they return."""
+    """Runs both visits at once, at the two ends of a new tunnel, and returns their results."""
     listener = listen(LOOPBACK, 0.0)
     results: list[T] = []
 
@@ -233,7 +233,7 @@ async def _accept(listener: socket.socket) -> socket.socket:
 
 
 async def _gathered(stream: SocketStream, size: int) -> None:
-    """Waits until `size` bytes can be read at once, or no more will come; reads none."""
+    """Waits until `size` bytes can be read at once, or until the peer has ended; reads none of them."""
     there = 0
     while there < size and not stream.descriptor.ended:
         stream.source_drained()
@@ -249,13 +249,13 @@ async def _read_all(stream: SocketStream) -> bytes:
 
 
 async def _exchange(stream: SocketStream) -> tuple[str, str]:
-    """Sends BULK bytes and the end, and at once reads up to the end; the checksums of what went and what came."""
+    """Sends BULK bytes and EOF while reading until EOF. Returns the checksums of the sent and the received bytes."""
     sent, received = hashlib.sha256(), hashlib.sha256()
 
     async def send() -> None:
         noise = os.urandom(CHUNK - 8)
         for number in range(BULK // CHUNK):
-            piece = number.to_bytes(8, "big") + noise  # numbered, so that no two can change places unseen
+            piece = number.to_bytes(8, "big") + noise  # numbered, so that swapped pieces do not go unnoticed
             sent.update(piece)
             await stream.send_all(piece)
         stream.send_eof()
@@ -288,8 +288,8 @@ def _expect(what: str, seen: object, wanted: object) -> None:
 
 
 def run_selftest(json: bool, console: Console) -> int:
-    """Runs all checks and prints a verdict each on stdout; 0 only if all held, else 70. Warnings of the proxy go to `console`."""
-    # Nothing here needs an orderly end, so Ctrl-C may have its plain effect.
+    """Runs all checks and prints their verdicts on stdout. Returns 0 if all passed, else 70. The proxy warns on `console`."""
+    # Nothing here needs cleaning up, so Ctrl-C may have its default effect.
     with _disposition(signal.SIG_DFL, signal.SIGINT):
         return ExitStatus.OK if run(_run, _put_json if json else _put_text, console) else ExitStatus.FAULT
 
@@ -304,7 +304,7 @@ async def _run(put: Callable[[str, Facts], None], console: Console) -> bool:
     put("start", {"tunnelctl": __version__, "python": python, "system": f"{system.sysname} {system.release}", "proxy": str(bound)})
     try:
         async with Nursery() as nursery:
-            # The server takes these for its own end, unless they are ignored when it starts; here they end the whole process.
+            # The server handles these signals itself, unless they are ignored when it starts; here they must end the whole process.
             with _disposition(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 nursery.start_soon(_server(listener, bound, console).run)
                 await checkpoint()
@@ -322,7 +322,7 @@ async def _run(put: Callable[[str, Facts], None], console: Console) -> bool:
 
 def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> Server:
     def warn(event: str, /, **fields: object) -> None:
-        if event == "warning":  # that it listens and stops is no news here
+        if event == "warning":  # that the server listens and stops is no news here
             console(event, **fields)
 
     policy = InForce("policy", lambda: load_policy(None, RULES))
@@ -332,7 +332,7 @@ def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> 
 
 @contextmanager
 def _disposition(handler: signal.Handlers, *numbers: int) -> Iterator[None]:
-    """Has these signals handled so inside the block, except where they are ignored already (nohup)."""
+    """Sets this handler for these signals inside the block, except for signals already ignored (nohup)."""
     before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, handler)
@@ -354,7 +354,7 @@ async def _judge(check: Check, client: Client) -> Verdict:
         cause = f"not done after {LIMIT:g} s"
     except (CheckFailed, TunnelctlError) as failure:
         cause = str(failure)
-    except Exception as fault:  # whatever it is, it is the verdict on this check, and the others go on
+    except Exception as fault:  # any exception is the verdict on this check; the others still run
         cause = f"{type(fault).__name__}: {fault}"
     if cause:
         facts = {"cause": cause, **client.heads}

@@ -1,7 +1,7 @@
-"""`tunnelctl ssh-config HOST…`: lines to append to ~/.ssh/config, or with --git to ~/.gitconfig, with today's flags in them.
+"""`tunnelctl ssh-config HOST…`: lines to append to ~/.ssh/config, or with --git to ~/.gitconfig, that contain the given flags.
 
-Three readers take the command apart, one after the other: ssh_config(5), which expands % and requires its quotes in pairs, the
-shell that ssh starts, and our own parser. git adds a fourth.
+Three programs parse the command in turn: ssh_config(5), which expands % and requires its quotes in pairs, the shell that ssh
+starts, and tunnelctl itself. git is a fourth.
 """
 
 import os
@@ -19,13 +19,13 @@ from tunnelctl.trace import Trace
 
 NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
 
-# The last line of the file that this is appended to may lack its end. An empty line comes first, because that line would take in
-# whatever came first, a comment too. The comment is for a last line of ~/.gitconfig that a backslash continues: it ends the value.
+# The last line of the file that this is appended to may lack its line end, and would then absorb whatever comes first, even a
+# comment. So a line end comes first. The comment is for a ~/.gitconfig whose last line a backslash continues: it ends the value.
 HEADING = "\n# Printed by tunnelctl ssh-config\n"
 
 
 def ssh_config(call: Call, trace: Trace) -> str:
-    """Return the text to print; `trace` is told what the file cannot express."""
+    """Returns the text to print. `trace` receives warnings about what the file cannot express. Raises UsageProblem."""
     if not call.words:
         raise UsageProblem("ssh-config", "missing argument HOST", "tunnelctl ssh-config --help")
     for host in call.words:
@@ -35,7 +35,7 @@ def ssh_config(call: Call, trace: Trace) -> str:
     own = [pair for pair in call.pairs if pair[0].name != "git"]
     chains = choose_route(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
     refuse_secrets(own, chains)
-    passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which somebody has to stay for
+    passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which needs a process that stays
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
     if not given.get("git"):
         return HEADING + host_block(call.words, settings)
@@ -45,7 +45,7 @@ def ssh_config(call: Call, trace: Trace) -> str:
 
 
 def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
-    """A line of a settings file is copied around, and shows in the list of processes whenever ssh runs it."""
+    """Raises UsageProblem for a secret in the flags: the line is copied around, and is in the process list whenever ssh runs it."""
     in_url = any(proxy.password is not None for chain in chains for proxy in chain)
     if in_url or any(flag.name == "pac" and mask(text) != text for flag, text in pairs):
         hint = "leave it out of the URL, and give --proxy-password-file FILE"
@@ -60,20 +60,20 @@ def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
 
 
 def can_pass(proxies: Chain) -> bool:
-    """Whether the socket can be handed to ssh: nothing but the bytes of the tunnel may travel on it, so no TLS."""
+    """Whether the socket can be handed to ssh: only the bytes of the tunnel may travel on it, so no TLS."""
     return bool(proxies) and all(proxy.scheme != "https" for proxy in proxies)
 
 
 def proxy_command(pairs: list[Pair], passes: bool) -> str:
-    """The value of ProxyCommand. ssh puts host and port in place of %h and %p, and a % of ours is written twice."""
+    """Returns the value of ProxyCommand. ssh replaces %h and %p by host and port; any other % is doubled. Raises UsageProblem."""
     words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
-    if any(set(word) & set("\r\n") for word in words):  # ssh would take the rest for a keyword, and then refuse every host
+    if any(set(word) & set("\r\n") for word in words):  # ssh would read the rest as a keyword, and then refuse every host
         raise UsageProblem("ssh-config", "a path or a value has a line break, which a settings file cannot hold")
     return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
 
 
 def program() -> list[str]:
-    """What starts this very tunnelctl from any directory. A symbolic link stays one: pipx moves what is behind its links."""
+    """Returns the words that start this tunnelctl from any directory. Keeps symbolic links, because pipx moves their targets."""
     script = os.path.abspath(sys.argv[0])
     if os.path.basename(script) == "__main__.py":  # python -m tunnelctl
         script = os.path.join(os.path.dirname(sys.executable), "tunnelctl")
@@ -81,17 +81,17 @@ def program() -> list[str]:
 
 
 def spelled(flag: Flag, text: str) -> list[str]:
-    """A flag as it is typed. ssh runs the command where it was started itself: a file has its whole path, if it is no URL."""
+    """Returns a flag as typed, but a file that is no URL with its absolute path: ssh runs the command where it was started."""
     if not flag.takes_value:
         return [flag.spellings[0]]
     return [flag.spellings[0], os.path.abspath(text) if flag.kind == FILE and "://" not in text else text]
 
 
 def quote(word: str) -> str:
-    """For the shell. A backslash stands in double quotes: in single ones it is an escape for fish and for ssh_config(5)."""
+    """Quotes a word for the shell. A backslash is in double quotes: in single ones it is an escape to fish and ssh_config(5)."""
     return '"\\\\"'.join(piece and shlex.quote(piece) for piece in word.split("\\")) or "''"
 
 
 def host_block(hosts: list[str], settings: dict[str, str]) -> str:
-    """A section of ssh_config(5) for these hosts."""
+    """Returns a section of ssh_config(5) for these hosts."""
     return "".join([f"Host {' '.join(hosts)}\n", *(f"    {name} {value}\n" for name, value in settings.items())])

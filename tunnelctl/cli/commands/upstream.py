@@ -1,4 +1,4 @@
-"""`serve -x`: brings the two ends together, since neither room knows the other."""
+"""`serve -x`: gives the server the client's code; here because `client` and `server` import nothing from each other."""
 
 import os
 
@@ -21,15 +21,15 @@ _SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - 
 
 
 def upstream(options: ServeOptions, trace: Trace) -> Upstream:
-    """How `serve` reaches targets through the next proxy: as any client of ours would."""
-    # What is then dialled here would have escaped the rules on addresses.
+    """Returns the means by which `serve` reaches targets through the next proxy, as any client of ours would."""
+    # A target dialled from here would escape the rules on addresses.
     if DIRECT in (text.strip().lower() for text in options.proxy):
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
     ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
     refuse_own_ports(choose_route(None, options.proxy, {}).chains, listeners)
-    detector = LoopDetector()  # before the workers are forked, which share it
+    detector = LoopDetector()  # created before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
 
     async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
@@ -46,4 +46,4 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
 
 
 def _unsaid(event: str, /, **fields: object) -> None:
-    """The access log has what becomes of each tunnel."""
+    """Ignores the event: the access log records the outcome of each tunnel."""

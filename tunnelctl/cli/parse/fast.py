@@ -1,7 +1,8 @@
-"""The direct parser: plainly valid command lines of `connect`, without Typer and its 120 ms.
+"""The direct parser: reads plainly valid command lines of `connect`, without Typer and its 120 ms.
 
-ssh starts a ProxyCommand for every connection, so the ordinary line is read here. Whatever is unusual, doubtful or wrong gets
-None, and Typer reads it and explains. It never disagrees with Typer on a line that it accepts; a property test holds that.
+ssh starts a ProxyCommand for every connection, so ordinary lines are parsed here. For anything unusual, doubtful or wrong the
+parser returns None; Typer then parses the line and explains the error. On every line that this parser accepts, it agrees with
+Typer; a property test verifies that.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from tunnelctl.errors import UsageProblem
 
 
 def expand_short_form(argv: list[str]) -> list[str]:
-    """`tunnelctl HOST PORT` means connect: git's core.gitProxy runs a program with just these two words."""
+    """Expands `tunnelctl HOST PORT` to a `connect` line: git's core.gitProxy runs a program with just these two words."""
     if len(argv) != 2 or not argv[1].isdigit() or argv[0][:1] == "-" or argv[0] == "connect":
         return argv
     from tunnelctl.cli.spec.commands import COMMANDS
@@ -22,7 +23,7 @@ def expand_short_form(argv: list[str]) -> list[str]:
 
 
 def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | None:
-    """What a `connect` line says, or None where Typer must have a look."""
+    """Parses a `connect` line. Returns None if Typer must parse it."""
     if argv[:1] != ["connect"]:
         return None
     spelled = {s: flag for flag in FLAGS if "connect" in flag.commands for s in flag.spellings}
@@ -30,7 +31,7 @@ def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | 
     words: list[str] = []
     rest = iter(argv[1:])
     for arg in rest:
-        if not arg.isprintable():  # controls, and bytes that are no UTF-8
+        if not arg.isprintable():  # control characters, and bytes that are not UTF-8
             return None
         if arg[:1] != "-":
             words.append(arg)
@@ -51,7 +52,7 @@ def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | 
 
 
 def read_flag(arg: str, spelled: dict[str, Flag]) -> Pair | None:
-    """`--flag`, `--flag=value`, `-f` or `-vv`; the text is "" where the value is still to come."""
+    """Reads `--flag`, `--flag=value`, `-f` or `-vv`, or returns None. The text is "" if the argument contains no value."""
     name, equals, text = arg.partition("=")
     flag = spelled.get("-v" if name == "-vv" else name)
     if flag is None:

@@ -1,6 +1,6 @@
-"""The settings file: looked for here, at the price of one stat(2), and read in cli.parse.settings_file, if there is one.
+"""The settings file: located here, at the price of one stat(2), and read by cli.parse.settings_file if it exists.
 
-What it says becomes pairs of a flag and a text, as if it had been typed, so that nothing behind this knows of the file.
+Its settings become pairs of a flag and a text, as if they had been typed, so that later code treats both alike.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from tunnelctl.namedtuple import NamedTuple
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
 MAX_FILE = 1 << 20  # bytes
 
-# Who types one means TLS, and without --tls all would go in the clear. In a file they may stand for when there is.
+# A user who types one of these expects TLS, but without --tls all would go in the clear: an error. In a file they are allowed:
+# they apply whenever there is TLS.
 _ABOUT_TLS = ("tls-name", "tls-cacert", "tls-alpn")
 
 
 class ConnectLine(NamedTuple):
-    """A whole `connect`: what was typed and what the file adds."""
+    """A complete `connect` line: what the user typed, and what the file adds."""
 
     options: ConnectOptions
     settings: Settings
 
 
 def connect_line(pairs: list[Pair], words: list[str], environ: Mapping[str, str]) -> ConnectLine:
-    """For both parsers alike. What was typed is judged first: it is nearer."""
+    """Builds the options, for both parsers alike. Checks the typed flags before those of the file."""
     options = connect_options(pairs, words)
     settings = complete("connect", pairs, environ)
     if settings.path:
@@ -37,7 +38,7 @@ def connect_line(pairs: list[Pair], words: list[str], environ: Mapping[str, str]
 
 
 def complete(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> Settings:
-    """The pairs of a command with those that the settings file adds. Raises SettingsError, and UsageProblem."""
+    """Adds the pairs of the settings file to those of a command. Raises SettingsError and UsageProblem."""
     settings = _with_file(command, pairs, environ)
     names = {flag.name for flag, _ in settings.pairs}
     for flag, _ in pairs:
@@ -61,7 +62,7 @@ def _with_file(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> S
 
 
 def _read(path: str) -> tuple[bytes, int] | None:
-    """Content and mode; None where there is no file."""
+    """Returns content and mode, or None if there is no file. Raises SettingsError."""
     what = f"settings file {path}"
     try:
         os.stat(path)
@@ -80,7 +81,8 @@ def _no_file(origin: str, profile: str, path: str) -> SettingsError:
 
 
 def path_of(environ: Mapping[str, str]) -> str:
-    """Where the file is, or would be; "" where nobody can say. A relative XDG_CONFIG_HOME is to be ignored, says its standard."""
+    """Returns the path of the file, existing or not; "" without a home directory. Ignores a relative XDG_CONFIG_HOME, as its
+    standard requires."""
     base, home = environ.get("XDG_CONFIG_HOME", ""), environ.get("HOME", "")
     if base[:1] != "/":
         if not home:
@@ -90,7 +92,7 @@ def path_of(environ: Mapping[str, str]) -> str:
 
 
 def _profile(pairs: list[Pair], environ: Mapping[str, str]) -> tuple[str, str]:
-    """What named the profile, and its name; "" if none is wanted."""
+    """Returns the flag or variable that may select a profile, and the profile's name; "" for none."""
     for flag, text in reversed(pairs):
         if flag.name == "profile":
             return "--profile", text

@@ -1,6 +1,6 @@
-"""What stands in a settings file: TOML with the flags as keys, [defaults] for every command and [profiles.NAME] to choose from.
+"""The content of a settings file: TOML with the flags as keys, [defaults] for every command, and [profiles.NAME] to choose from.
 
-Every key in it is checked, also those of other profiles and other commands: a mistake should show when it is made.
+Checks every key, including those of other profiles and other commands, so that a mistake shows as soon as it is made.
 """
 
 import stat
@@ -15,11 +15,11 @@ from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files.text import decode
 from tunnelctl.files.toml import BACKSLASH_HINT, Path, TomlError, has_control, line_of, read_toml
 
-COMMANDS = ("connect", "forward", "run", "serve")  # that read it
+COMMANDS = ("connect", "forward", "run", "serve")  # whose flags are the keys; check reads the file too
 KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
-MOST_VERBOSE = 9  # beyond 2, nothing more is said
+MOST_VERBOSE = 9  # levels above 2 print nothing more
 
-# What cannot hold beside a flag. Where a flag, a variable or the profile has one, those of what stands below are not meant.
+# The keys that each key excludes. If a flag, a variable or the profile sets a key, these are ignored in what has less precedence.
 OVERRULED = {
     "proxy": ("pac",),
     "pac": ("proxy",),
@@ -33,7 +33,7 @@ OVERRULED = {
 
 MAY_HAVE_CONTROLS = ("password-command", "header")  # a script of several lines; a tab in a value
 
-WAYS = ("proxy", "pac")  # what names the proxies
+WAYS = ("proxy", "pac")  # keys that name the proxies
 
 WANTED = {
     SWITCH: "true or false",
@@ -44,7 +44,7 @@ WANTED = {
 
 
 class Entry(NamedTuple):
-    """A key with its value, as texts such as a command line has; none for a switch that is off, or an empty list."""
+    """The value of a key, as texts like those on a command line; no texts for a switch that is off, or for an empty list."""
 
     line: int
     texts: list[str]
@@ -58,14 +58,14 @@ class Table(NamedTuple):
 
 
 class File(NamedTuple):
-    """All of it, known to be right as far as single values go."""
+    """The whole file, with valid names and with values of the right kind."""
 
     defaults: Table
     profiles: dict[str, Table]
 
 
 def parse(content: bytes, path: str) -> File:
-    """Raises SettingsError, which names file and line."""
+    """Parses the file. Raises SettingsError, which names file and line."""
     text = decode(content, f"settings file {path}")
     try:
         found, lines = read_toml(text)
@@ -75,7 +75,7 @@ def parse(content: bytes, path: str) -> File:
 
 
 class _Reader:
-    """Checks names and kinds."""
+    """Checks the names of tables and keys, and the kinds of values."""
 
     def __init__(self, path: str, lines: dict[Path, int]) -> None:
         self._path, self._lines = path, lines
@@ -93,7 +93,7 @@ class _Reader:
         return File(self._table("defaults", ("defaults",), found.get("defaults", {})), profiles)
 
     def _place(self, name: tuple[str, ...]) -> str:
-        """Where a key or a table stands, or at least the table that it stands in."""
+        """Returns the file and the line of a key or a table, or at least of the table around it, for an error."""
         line = line_of(self._lines, name, 0)
         return f"settings file {self._path}, line {line}" if line else f"settings file {self._path}"
 
@@ -140,7 +140,7 @@ def _contradictions() -> list[tuple[str, str]]:
 
 
 def texts_of(flag: Flag, value: object) -> list[str] | None:
-    """The texts that a value stands for, None for one of the wrong type."""
+    """Converts a value to texts. Returns None for a value of the wrong type, or for a level out of range."""
     if flag.kind == SWITCH:
         return [""] * value if isinstance(value, bool) else None
     if flag.kind in (LEVEL, COUNT, SECONDS):
@@ -156,7 +156,7 @@ def texts_of(flag: Flag, value: object) -> list[str] | None:
 def apply(
     command: str, pairs: list[Pair], environ: Mapping[str, str], file: File, path: str, origin: str, profile: str, mode: int
 ) -> Settings:
-    """The pairs of a command line with what the file adds: of the profile what nothing overrules, of the defaults what is left."""
+    """Adds to a command line the keys of the profile that nothing overrules, and then the remaining defaults."""
     tables = [file.defaults]
     if profile:
         if profile not in file.profiles:
@@ -172,34 +172,34 @@ def apply(
     return Settings([*merger.pairs, *pairs], path, profile, merger.places, shared)
 
 
-# The group of flags about the proxies that we go through. A `serve` that led all its clients there because its operator's own
-# programs go that way would be a surprise: what it leads on through is said on its command line.
+# The group of flags about the proxies that we go through. `serve` does not take them from the file: leading all its clients through
+# the proxy of its operator's own programs would be a surprise. Its command line must name the proxy.
 _OURS = "Proxy"
 
 
 class _Merger:
-    """Collects from the nearest table to the farthest what has not been decided before."""
+    """Collects the keys that are not decided yet, from one table after the other, highest precedence first."""
 
     def __init__(self, command: str, environ: Mapping[str, str], path: str) -> None:
         self._flags = {flag.name: flag for flag in flags_of(command) if not (command == "serve" and flag.group == _OURS)}
         self._environ, self._path = environ, path
         self._decided: set[str] = set()
-        self._elsewhere = False  # somebody nearer has named the proxies
+        self._elsewhere = False  # whether a source of higher precedence names the proxies
         self.pairs: list[Pair] = []
         self.places: dict[str, str] = {}
         self.has_password = False
 
     def variables(self) -> set[str]:
-        """The flags that an own variable of ours stands for. https_proxy and the like are everybody's, and come after the file."""
+        """Returns the flags that a TUNNELCTL_ variable sets. Shared ones, such as https_proxy, come after the file."""
         return {name for name, flag in self._flags.items() if variable_of(flag, self._environ, before_file=True)}
 
     def overrule(self, names: set[str]) -> None:
-        """These are decided, and with them what cannot hold beside them."""
+        """Marks these keys as decided, and with them the keys that they exclude."""
         self._elsewhere = self._elsewhere or not names.isdisjoint(WAYS)
         self._decided |= names | {other for name in names for other in OVERRULED.get(name, ())}
 
     def add(self, table: Table) -> None:
-        # What stands beside a proxy is meant for it: another proxy must not get its password.
+        # The keys beside a proxy are meant for that proxy: another one must not get its password.
         foreign = self._elsewhere and not table.entries.keys().isdisjoint(WAYS)
         wanted = {
             name: entry
@@ -209,7 +209,7 @@ class _Merger:
         for name, entry in wanted.items():
             self._add(table, name, entry)
         self.overrule({name for name, entry in wanted.items() if entry.texts})
-        self._decided |= wanted.keys()  # what is switched off is decided too, and stands in nobody's way
+        self._decided |= wanted.keys()  # a key that is switched off is decided too, but excludes no other
 
     def _add(self, table: Table, name: str, entry: Entry) -> None:
         flag = self._flags[name]
@@ -223,12 +223,12 @@ class _Merger:
         self.places[name] = f"{table.name}{place} of {self._path}"
 
     def _below_home(self, text: str) -> str:
-        """There is no shell here to do it."""
+        """Expands ~/, since no shell does so here."""
         home = self._environ.get("HOME", "")
         return f"{home}{text[1:]}" if home and text.startswith("~/") else text
 
     def _check(self, name: str, texts: list[str]) -> None:
-        """What is otherwise read only when it is used, and would then be complained about without a file and a line."""
+        """Parses values that are otherwise parsed only on use, when an error could no longer name file and line."""
         if name == "proxy":
             from tunnelctl.client.route.selection import choose_route
 
@@ -259,12 +259,12 @@ def _parser_of(name: str) -> Callable[[str], object]:
 
 
 def variable_of(flag: Flag, environ: Mapping[str, str], before_file: bool) -> str:
-    """The first set variable that stands for a flag, of ours (`before_file`) or of everybody's; "" if there is none."""
+    """Returns the first variable that sets a flag, one of ours (`before_file`) or of all programs; "" if there is none."""
     return next((name for name in flag.env if name.startswith("TUNNELCTL_") == before_file and environ.get(name, "").strip()), "")
 
 
 def origins(command: str, typed: list[Pair], settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """For each flag of a command, where its value comes from: `flag`, a variable, a line of the settings file, or `default`."""
+    """Maps each flag of a command to the origin of its value: `flag`, a variable, a line of the settings file, or `default`."""
     given = {flag.spellings for flag, _ in typed}
     return {
         flag.spellings[-1]: "flag"

@@ -1,7 +1,7 @@
-"""The Typer application, generated from cli.spec.flags: help, suggestions, and every command line the direct parser leaves alone.
+"""The Typer application, generated from cli.spec.flags: help, suggestions, and all command lines that the direct parser declines.
 
-Typer only parses: a command's function notes what it was called with, and main runs it afterwards. So nothing that a command
-raises, an interrupt or a broken pipe included, passes through Typer's own handling.
+Typer only parses: the function of a command records its arguments, and main runs the command afterwards. So nothing that a
+command raises, an interrupt or a broken pipe included, passes through Typer's own error handling.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tunnelctl.errors import UsageProblem
 
 
 class Call(NamedTuple):
-    """What a command line asks for: a command with its flags and words, or a text to print (command "print")."""
+    """A parsed command line: a command with its flags and words, or a text to print (command "print")."""
 
     command: str
     pairs: list[Pair]
@@ -35,7 +35,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 def parse(argv: list[str]) -> Call:
-    """Parse with Typer; raises UsageProblem."""
+    """Parses with Typer. Raises UsageProblem."""
     calls: list[Call] = []
     printed = io.StringIO()
     command = typer.main.get_command(build(calls.append))
@@ -49,7 +49,7 @@ def parse(argv: list[str]) -> Call:
 
 
 def build(note: Callable[[Call], None]) -> typer.Typer:
-    """The application; `note` gets the call of the command that was parsed."""
+    """Builds the application; it passes the call of the parsed command to `note`."""
     app = typer.Typer(
         cls=_Group,
         rich_markup_mode=None,
@@ -65,14 +65,14 @@ def build(note: Callable[[Call], None]) -> typer.Typer:
 
     app.callback(invoke_without_command=True)(top)
     for command in COMMANDS:
-        # Behind the command of `run`, flags are that command's: as with env(1), ssh(1) and sudo(8).
+        # Flags after the COMMAND of `run` belong to that command, as with env(1), ssh(1) and sudo(8).
         settings = {**CONTEXT, "allow_interspersed_args": command.name != "run"}
         app.command(command.name, cls=_Command, context_settings=settings)(function(command, note))
     return app
 
 
 class _Command(TyperCommand):
-    """Help from cli.render.help: grouped, with examples first, 80 columns whatever the environment says."""
+    """Takes the help from cli.render.help: grouped, with examples first, at 80 columns regardless of the environment."""
 
     def get_help(self, ctx: Any) -> str:
         return command_help(self.name or "").rstrip("\n")
@@ -84,14 +84,14 @@ class _Group(TyperGroup):
 
 
 def function(command: Command, note: Callable[[Call], None]) -> Callable[..., None]:
-    """A function whose signature declares the flags of a command, as Typer wants it."""
+    """Returns a function whose signature declares the flags of a command, as Typer requires."""
     flags = flags_of(command.name)
 
     def call(words: list[str] | None = None, **values: Any) -> None:
         pairs = [pair for flag in flags for pair in given(flag, values[parameter(flag)])]
         note(Call(command.name, pairs, list(words or ())))
 
-    # Words are declared even where a command takes none: Typer's own complaint would quote them.
+    # Words are declared even for a command that takes none: Typer's own error message would quote them.
     declared = [inspect.Parameter("words", KEYWORD, default=typer.Argument(None), annotation=list[str])]
     declared += [inspect.Parameter(parameter(flag), KEYWORD, default=option(flag), annotation=kind(flag)) for flag in flags]
     call.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
@@ -103,12 +103,12 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def parameter(flag: Flag) -> str:
-    """The name of a flag's parameter: two flags may share a field, parameters may not share a name."""
+    """Returns the name of a flag's parameter: two flags may share a field, but parameters may not share a name."""
     return f"flag_{(flag.name or flag.short).replace('-', '_')}"
 
 
 def kind(flag: Flag) -> Any:
-    """The annotation. Values stay text: cli.parse.values reads them, for both parsers alike."""
+    """Returns the annotation of a flag's parameter. Values stay text: cli.parse.values reads them for both parsers."""
     if flag.kind == SWITCH:
         return bool
     if flag.kind == LEVEL:
@@ -117,7 +117,7 @@ def kind(flag: Flag) -> Any:
 
 
 def option(flag: Flag) -> Any:
-    """Typer's description of a flag; without the spellings spelled out it would invent a negation for a switch."""
+    """Returns Typer's description of a flag. Explicit spellings keep Typer from inventing a negation for a switch."""
     if flag.kind == SWITCH:
         return typer.Option(False, *flag.spellings)
     if flag.kind == LEVEL:
@@ -126,7 +126,7 @@ def option(flag: Flag) -> Any:
 
 
 def given(flag: Flag, value: Any) -> list[Pair]:
-    """The pairs that a value of Typer's stands for."""
+    """Converts a value from Typer to pairs."""
     if flag.kind in (SWITCH, LEVEL):
         return [(flag, "")] * int(value)
     if flag.repeat:
@@ -135,13 +135,13 @@ def given(flag: Flag, value: Any) -> list[Pair]:
 
 
 def explain(error: typer.TyperException, argv: list[str]) -> UsageProblem:
-    """Typer's complaint in our shape. Its message may quote what was typed, so only the cases known to be harmless are quoted."""
+    """Converts Typer's error. Its message may quote what the user typed, so only messages known to be harmless are repeated."""
     command = next((c.name for c in COMMANDS if argv and c.name == argv[0]), "")
     flag = getattr(error, "option_name", None)
     if flag is not None and hasattr(error, "possibilities"):
         return unknown_flag(mask_word(flag), command, list(error.possibilities or ()), argv)
     if flag is not None:
-        name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as cli.parse.values calls it
+        name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as in cli.parse.values
         return UsageProblem(name, "takes no value" if "not take" in error.message else "the value is missing", see(command))
     if not command and argv:
         return unknown_command(argv)
@@ -155,7 +155,7 @@ def see(command: str) -> str:
 VERSION = "tunnelctl --version"
 LISTEN = "where to listen is address and port in one word: tunnelctl serve --listen 127.0.0.1:PORT"
 
-# What the fingers of a user of nc, connect-proxy or curl type, and what it is here.
+# Flags that users of nc, connect-proxy, proxytunnel or curl type by habit, and the equivalent here.
 HABITS = {
     "connect": {
         "-X": "-X is nc's; a proxy is named by its URL: tunnelctl connect -x http://PROXY:PORT HOST PORT",
@@ -175,7 +175,7 @@ HABITS = {
 
 
 def unknown_flag(flag: str, command: str, near: list[str], argv: list[str]) -> UsageProblem:
-    """A habit from another program, the command that has it, or the near one."""
+    """Returns the error for an unknown flag. The hint is the equivalent of a habit, the commands with it, or a similar flag."""
     owners = sorted({name for f in FLAGS for name in f.commands if flag in f.spellings})
     habit = HABITS.get(command or "connect", {}).get(flag, "")
     if flag in ("--version", "-V"):
@@ -194,7 +194,7 @@ def unknown_flag(flag: str, command: str, near: list[str], argv: list[str]) -> U
 
 
 def unknown_command(argv: list[str]) -> UsageProblem:
-    """The near one, or what somebody meant who forgot `connect` or comes from corkscrew."""
+    """Returns the error for an unknown command. The hint: a similar one, our form of a corkscrew line, or the missing `connect`."""
     from difflib import get_close_matches
 
     word = mask_word(argv[0])
@@ -209,7 +209,8 @@ def unknown_command(argv: list[str]) -> UsageProblem:
 
 
 def forgotten_connect(word: str, rest: list[str]) -> str:
-    """The short form is for two words and no more. What comes behind them may be a secret, and is not repeated."""
+    """Returns a hint with `connect` put in, or "". The short form is for two words only; the others may be secret, and are not
+    repeated."""
     if "@" in word:
         return ""
     if any(w[:1] == "-" for w in rest):

@@ -1,6 +1,6 @@
-"""From what was typed to an options record: the one place that reads values, for Typer and for the direct parser alike.
+"""The conversion of typed text to an options record: the only code that reads values, for Typer and the direct parser alike.
 
-Each parser delivers pairs of a flag and the text after it. Everything here raises UsageProblem with a text that is ready to print.
+Each parser delivers pairs of a flag and the text after it. Errors are raised as UsageProblem, with a text ready to print.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,12 +14,12 @@ from tunnelctl.trace import Trace
 
 Pair = tuple[Flag, str]  # the text is "" for kinds without a value
 
-# Longer numbers are typing errors; past 308 digits float() would even say infinity.
+# Longer numbers are typing errors; beyond 308 digits float() would even return infinity.
 MAX_DIGITS = 9
 
 
 def seconds(text: str) -> float:
-    """Plain decimal seconds such as 30 or 0.5. float() also takes nan, inf, 1e3, 1_0 and blanks: no duration is any of those."""
+    """Reads plain decimal seconds such as 30 or 0.5. float() would also accept nan, inf, 1e3, 1_0 and blanks. Raises ValueError."""
     whole, dot, fraction = text.partition(".")
     if not is_digits(whole) or (dot and not is_digits(fraction)):
         raise ValueError("not a number of seconds such as 30 or 0.5")
@@ -27,7 +27,7 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A plain whole number; int() also takes signs, underscores, blanks and digits of other scripts."""
+    """Reads a whole number. int() would also accept signs, underscores, blanks and digits of other scripts. Raises ValueError."""
     if not is_digits(text):
         raise ValueError("not a whole number such as 3")
     return int(text)
@@ -41,7 +41,7 @@ READERS: dict[str, Callable[[str], object]] = {SECONDS: seconds, COUNT: count}
 
 
 def read_value(flag: Flag, text: str) -> object:
-    """The value of one flag that takes one."""
+    """Reads the value of a flag that takes one."""
     name = flag.spellings[-1]
     if not text:
         raise UsageProblem(name, "the value is empty")
@@ -60,7 +60,7 @@ def read_value(flag: Flag, text: str) -> object:
 
 
 def read_fields(pairs: Iterable[Pair]) -> dict[str, object]:
-    """Fields of an options record, only those that were given. Of a flag that does not repeat, the last one counts."""
+    """Returns the fields of an options record that the pairs set. If a flag may not be repeated, its last value counts."""
     fields: dict[str, object] = {}
     given: set[str] = set()
     for flag, text in pairs:
@@ -89,7 +89,7 @@ def several(value: object) -> tuple[object, ...]:
 
 
 def read_target(words: list[str], command: str = "connect") -> Address:
-    """HOST PORT, HOST:PORT or [V6]:PORT; a name may stand in brackets as well."""
+    """Reads HOST PORT, HOST:PORT or [V6]:PORT; a name may be in brackets as well."""
     if len(words) == 1:
         return parse_authority(unbracketed(words[0]))
     if len(words) == 2:
@@ -98,7 +98,7 @@ def read_target(words: list[str], command: str = "connect") -> Address:
 
 
 def wrong_words(command: str, usage: str, words: list[str], hint: str) -> UsageProblem:
-    """The error where words are missing, or there are too many. usage: what the command takes, a word for each"""
+    """Returns the error for missing or surplus words. usage: the words that the command takes"""
     missing = usage.split()[len(words) :]
     if missing:
         return UsageProblem(command, f"missing argument{'s' * (len(missing) > 1)} {' '.join(missing)}", hint)
@@ -106,7 +106,7 @@ def wrong_words(command: str, usage: str, words: list[str], hint: str) -> UsageP
 
 
 def corkscrew_hint(words: list[str]) -> str:
-    """People paste `corkscrew PROXY PORT HOST PORT [AUTHFILE]` with the name replaced; show them ours. Empty for anything else."""
+    """Returns our equivalent of `corkscrew PROXY PORT HOST PORT [AUTHFILE]`, which people paste with the name replaced, or ""."""
     if len(words) not in (4, 5) or not (is_digits(words[1]) and is_digits(words[3])) or words[2][:1] == "-":
         return ""
     proxy, proxy_port, host, port, *auth = words
@@ -115,29 +115,29 @@ def corkscrew_hint(words: list[str]) -> str:
 
 
 def connect_options(pairs: Iterable[Pair], words: list[str]) -> ConnectOptions:
-    """What `connect` was told. Words come first: a wrong target is the commonest mistake."""
+    """Builds the options of `connect`. Reads the words first: a wrong target is the commonest mistake."""
     target = read_target(words)
     return ConnectOptions(target, **read_fields(pairs))  # type: ignore[arg-type]
 
 
 class Settings(NamedTuple):
-    """What a command line comes to together with the settings file."""
+    """A command line merged with the settings file."""
 
-    pairs: list[Pair]  # those that were typed, and those of the file that nothing overrules
+    pairs: list[Pair]  # those that the user typed, and those of the file that nothing overrules
     path: str = ""  # of the file; "" if there is none
     profile: str = ""
-    places: Mapping[str, str] = {}  # for each key of the file that counts: its table, its line
-    shared: bool = False  # it has a password, and others can read it
+    places: Mapping[str, str] = {}  # for each key taken from the file: its table, line and file
+    shared: bool = False  # the file has a password, and other users can read it
 
     def fields(self) -> dict[str, object]:
-        """The fields of the options record."""
+        """Returns the fields of the options record."""
         fields = read_fields(self.pairs)
         if "proxy" in self.places:
             fields["proxy_origin"] = self.places["proxy"]
         return fields
 
     def announce(self, trace: Trace) -> None:
-        """Tells that there was a file, and what is to be said about it."""
+        """Reports the settings file, and warns if other users can read a password in it."""
         if self.path:
             trace("settings", file=self.path, profile=self.profile)
         if self.shared:

@@ -1,1 +1,1 @@
-"""What a person reads: events, help, completion scripts."""
+"""Output for people: events, help, completion scripts."""

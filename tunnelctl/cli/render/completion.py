@@ -10,16 +10,16 @@ HELP = "print this help"
 VERSION = "print the version"
 
 
-HOSTS = ("connect", "check", "ssh-config")  # commands whose words are hosts that ssh may know
+HOSTS = ("connect", "check", "ssh-config")  # commands whose arguments are hosts that ssh may know
 
 
 def bare(text: str) -> str:
-    """Without the backticks around literals, which a shell shows as they are."""
+    """Removes the backticks around literals, which a shell would show as they are."""
     return text.replace("`", "")
 
 
 def bash() -> str:
-    """For bash 4 and later, with or without the bash-completion package."""
+    """Renders the script for bash 4 and later, with or without the bash-completion package."""
     values: list[str] = []
     flags: list[str] = []
     for command in COMMANDS:
@@ -44,7 +44,7 @@ def bash_words(command: str) -> str:
 
 
 def bash_value(command: str, flag: Flag) -> str:
-    """A branch that says what follows a flag."""
+    """Renders the branch of the `case` that completes a flag's value."""
     patterns = " | ".join(f"{command}:{s}" for s in flag.spellings)
     if flag.kind == FILE:
         return f"        {patterns}) kind=file ;;"
@@ -53,9 +53,9 @@ def bash_value(command: str, flag: Flag) -> str:
     return f"        {patterns}) kind=value choices='{' '.join(flag.choices)}' ;;"
 
 
-# bash splits words at the colons and equals signs of COMP_WORDBREAKS, and every argument of this tool has a colon. So the pieces
-# are glued together for matching, and what bash takes for earlier words is cut off the answers, as bash-completion's
-# __ltrimcolons_completions does where that package is installed.
+# bash splits words at the colons and equals signs of COMP_WORDBREAKS, and the arguments of this tool have colons. So the script
+# joins the pieces for matching, and removes from the replies what bash treats as earlier words, as __ltrim_colon_completions of the
+# bash-completion package would.
 BASH = """\
 {header}
 
@@ -154,7 +154,7 @@ ZSH_WORDS = {
 
 
 def zsh() -> str:
-    """For zsh 5: an autoloaded `_tunnelctl` in fpath, or sourced after compinit."""
+    """Renders the script for zsh 5: an autoloaded `_tunnelctl` in fpath, or sourced after compinit."""
     branches = []
     for command in COMMANDS:
         specs = [spec for flag in flags_of(command.name) for spec in zsh_flag(flag)]
@@ -172,7 +172,7 @@ def zsh() -> str:
 
 
 def zsh_flag(flag: Flag) -> list[str]:
-    """The specifications of a flag: one for each spelling."""
+    """Returns the `_arguments` specifications of a flag, one for each spelling."""
     repeats = flag.repeat or flag.kind == LEVEL
     excluded = [s for other in contradicting(flag) for s in other.spellings] + ([] if repeats else list(flag.spellings))
     once = (f"({' '.join(excluded)})" if excluded else "") + ("*" if repeats else "")
@@ -184,13 +184,13 @@ def zsh_flag(flag: Flag) -> list[str]:
 
 
 def contradicting(flag: Flag) -> list[Flag]:
-    """The flags that cannot stand beside this one."""
+    """Returns the flags that contradict this one."""
     against = {s for pair in CONFLICTS if set(pair) & set(flag.spellings) for s in pair} - set(flag.spellings)
     return [other for other in FLAGS if against & set(other.spellings)]
 
 
 def zsh_action(flag: Flag) -> str:
-    """What completes the value."""
+    """Returns the action that completes the value."""
     if flag.kind == FILE:
         return "_files"
     if flag.name == "profile":
@@ -259,7 +259,7 @@ fi
 
 
 def fish() -> str:
-    """For fish 3."""
+    """Renders the script for fish 3."""
     alone = "-n __fish_use_subcommand"
     lines = ["-f", f"-s h -l help -d {fish_quote(HELP)}", f"{alone} -l version -d {fish_quote(VERSION)}"]
     lines += [f"{alone} -a {c.name} -d {fish_quote(bare(c.summary))}" for c in COMMANDS]
@@ -286,7 +286,7 @@ end
 
 
 def fish_flag(flag: Flag) -> str:
-    """`-s x -l proxy -x -d '…'`; -x is a value that is no file, -r -F one that is."""
+    """Returns the options of `complete` for a flag, as in `-s x -l proxy -x -d '…'`; -x is for a value, -r -F for a file."""
     words = [f"-s {flag.short}"] if flag.short else []
     if flag.name:
         words.append(f"-l {flag.name}")

@@ -1,6 +1,6 @@
-"""Everything a person reads while a command runs goes through here, to stderr, and nothing a peer sent goes there raw.
+"""Messages for people while a command runs: all go through here to stderr, with everything from a peer escaped.
 
-It writes to the descriptor itself: Python's text stream keeps what it could not write and fails again at exit, with status 120.
+Writes go straight to the descriptor: Python's text stream keeps what it could not write, and fails again at exit, with status 120.
 """
 
 import os
@@ -17,11 +17,11 @@ STDERR = 2
 HEAD_LINE_LIMIT = 300
 HEAD_LINES_LIMIT = 60
 
-ERASE = b"\r\x1b[K"  # back to the start of the line, and clear it: every terminal since the VT100 knows it
+ERASE = b"\r\x1b[K"  # returns to the start of the line and clears it; every terminal since the VT100 knows it
 
 
 def write_stderr(data: bytes) -> None:
-    """Write, or lose it: a closed, full or vanished stderr is no reason to end a tunnel."""
+    """Writes the data, or drops it: a closed, full or vanished stderr is no reason to end a tunnel."""
     try:
         while data:
             data = data[os.write(STDERR, data) :]
@@ -30,9 +30,9 @@ def write_stderr(data: bytes) -> None:
 
 
 class Console:
-    """Renders errors, warnings and the events of tunnelctl.trace; it is the Trace and the Report that the layers below call.
+    """Renders errors, warnings and the events of tunnelctl.trace; the layers below call it as their Trace.
 
-    start: the time of `clock` from which the others count; now, unless given
+    start: the time of `clock` that printed times are relative to; now, unless given
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Console:
         self._write = write
         self._clock = clock
         self._start = clock() if start is None else start
-        self._live: bool | None = None  # whether stderr is a terminal; None: not asked yet
-        self._shown = False  # a live line stands there
-        self._hint = ""  # the last one that a failed connection was shown with
+        self._live: bool | None = None  # whether stderr is a terminal; None: not checked yet
+        self._shown = False  # whether a live line is on the terminal
+        self._hint = ""  # of the last failed connection
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Trace: one stage. Prints what the verbosity asks for; what failed is an error, and shown even with -q."""
+        """Renders an event as the Trace, if the verbosity includes it. A `failed` event is an error, and printed even with -q."""
         if self.quiet and event != "failed":
             return
         if self.json:
@@ -74,10 +74,10 @@ class Console:
         elif self.verbose:
             self._put_stage(event, fields)
         elif event == "end" and self._shown:
-            self.line(STAGES[event](fields))  # in place of the live line, which is not to end in mid-air
+            self.line(STAGES[event](fields))  # replaces the live line, which would otherwise stay unfinished
 
     def error(self, error: TunnelctlError) -> None:
-        """One line, then the hint. Shown even with -q."""
+        """Prints an error: one line, then the hint. Does so even with -q."""
         if self.json:
             facts = {"status": int(error.status), "what": clean(error.what), "cause": clean(error.cause), "hint": clean(error.hint)}
             self.put_json("error", {**error.detail, **facts})
@@ -87,7 +87,7 @@ class Console:
             self._put(f"hint: {clean(error.hint)}")
 
     def fault(self, fault: BaseException, debug: bool) -> None:
-        """A bug of ours: one line and how to see more; with `debug` the traceback before it."""
+        """Reports a bug in tunnelctl: one line and how to see the traceback; with `debug`, the traceback and then the line."""
         from tunnelctl.status import ExitStatus
 
         if debug:
@@ -103,11 +103,11 @@ class Console:
         self.error(error)
 
     def line(self, text: str) -> None:
-        """A line of ours, after the name of the program. `text` must be escaped."""
+        """Prints a line that begins with the name of the program. `text` must be escaped."""
         self._put(f"tunnelctl: {text}")
 
     def put_json(self, event: str, fields: Mapping[str, object]) -> None:
-        """One object on one line, ASCII only, so that nothing in it can reach a terminal as a control."""
+        """Prints one object on one line, ASCII only, so that no control character can reach a terminal."""
         import json
 
         record = {"event": event, "at": round(self._clock() - self._start, DIGITS)}
@@ -115,7 +115,7 @@ class Console:
         self._put(json.dumps(record))
 
     def _put_failed(self, fields: Mapping[str, object]) -> None:
-        """One line, for there may be many of them; the hint only where it is another than that of the failure before."""
+        """Prints one line, since there may be many failures; the hint only if it differs from that of the failure before."""
         self.line(FAILED(fields))
         hint = show(fields.get("hint", ""))
         if hint and hint != self._hint:
@@ -132,7 +132,7 @@ class Console:
                 self._put(f"{'>' if event == 'request' else '<'} {text}".rstrip())
 
     def _put_live(self, text: str) -> None:
-        """A line that the next one replaces. For a terminal only: in a file it would be noise."""
+        """Prints a line that the next one replaces; only on a terminal, because in a file it would be noise."""
         if self._live is None:
             self._live = os.isatty(STDERR)
         if self._live:
@@ -146,7 +146,7 @@ class Console:
 
 
 def head_lines(head: bytes) -> list[str]:
-    """The lines of a head, without the empty one that ends it."""
+    """Returns the lines of a head, escaped and cut, without the empty line that ends it."""
     lines = head.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
     shown = [escape(line, HEAD_LINE_LIMIT) for line in lines[:HEAD_LINES_LIMIT]]
     if len(lines) > HEAD_LINES_LIMIT:
@@ -158,7 +158,7 @@ Render = Callable[[Mapping[str, object]], str]
 
 
 def _fill(template: str) -> Render:
-    """A sentence with the event's fields in it; a field that was not given shows as ?."""
+    """Returns a renderer that puts the event's fields into `template`; a missing field shows as ?."""
 
     def render(fields: Mapping[str, object]) -> str:
         return template.format_map(_Shown(fields))
@@ -180,7 +180,7 @@ def _route(fields: Mapping[str, object]) -> str:
 
 
 def _tls(fields: Mapping[str, object]) -> str:
-    """What a certificate says of itself counts where it was verified. Else there is its key, which is what a pin names."""
+    """Shows the subject of a certificate that was verified, otherwise its key, which is what a pin names."""
     seen = "certificate of {subject}" if fields.get("subject") else "key {pin}"
     return _fill(f"TLS with {{to}}: {{version}}, {{cipher}}, {seen}")(fields)
 
@@ -191,7 +191,7 @@ def _failover(fields: Mapping[str, object]) -> str:
 
 
 def _dial(fields: Mapping[str, object]) -> str:
-    """The name as well as the addresses, where they differ."""
+    """Shows the addresses after the name, if they differ from it."""
     same = show(fields.get("addresses", ())) == show(fields.get("to", "?")).rpartition(":")[0].strip("[]")
     return _fill("connecting to {to}" if same or "addresses" not in fields else "connecting to {to} at {addresses}")(fields)
 
@@ -208,7 +208,7 @@ def _tunnel(fields: Mapping[str, object]) -> str:
 
 
 def _decision(fields: Mapping[str, object]) -> str:
-    """What is not known is left out: a refused head names no target, and nobody logs in where there are no users."""
+    """Leaves out what is unknown: a refused head names no target, and without users there is no login."""
     who = "client {client} ({user})" if fields.get("user") else "client {client}"
     what = "tunnel to {target}" if fields.get("target") else "request"
     if fields.get("status") == 200:
@@ -219,7 +219,7 @@ def _decision(fields: Mapping[str, object]) -> str:
 
 
 def _ended(fields: Mapping[str, object]) -> str:
-    """With advice where the far end left before it had said anything."""
+    """Adds advice if the target ended the tunnel before it sent a byte."""
     died = fields.get("received") == 0 and fields.get("ended_by") == "target"
     advice = ": `tunnelctl check {target}` tells more, and many proxies let only TLS through" if died else ""
     who = "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s"
@@ -234,14 +234,14 @@ def _inspected(fields: Mapping[str, object]) -> str:
 
 
 def _listening(fields: Mapping[str, object]) -> str:
-    """The words up to the address are stable and without our name, for scripts wait for them; what follows is for people."""
+    """Omits the program's name. The words up to the address are stable, because scripts wait for them; the rest is for people."""
     words = [f"listening on {show(fields.get('address', ''))}"]
     words += [render(fields) for key, render in LISTENING.items() if key in fields]
     return " ".join(words)
 
 
 def _leads(fields: Mapping[str, object]) -> str:
-    """Where a local port leads, through what, and who may use it."""
+    """Describes a local port: its target, its proxies, and whether it requires a login."""
     where = "-> {target}" if fields.get("target") else "-> any target (SOCKS and HTTP)"
     login = ", login required" if fields.get("login") else ""
     return _fill(where)(fields) + _through(fields) + login
@@ -257,7 +257,7 @@ def _through(fields: Mapping[str, object]) -> str:
 
 
 def size(count: object) -> str:
-    """Bytes for a person: 1536 is 1.5 KiB."""
+    """Formats a number of bytes for people: 1536 is 1.5 KiB."""
     number = float(count) if isinstance(count, (int, float)) else 0.0
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1000 or unit == "GiB":
@@ -267,7 +267,7 @@ def size(count: object) -> str:
 
 
 def _progress(fields: Mapping[str, object]) -> str:
-    """The live line of --progress."""
+    """Renders the live line of --progress."""
     count, ways = fields.get("connections"), (("sent", "sending"), ("received", "receiving"))
     moved = ", ".join(f"{name} {size(fields.get(name))} ({size(fields.get(rate))}/s)" for name, rate in ways)
     return f"{show(count)} open, {moved}, {float(str(fields.get('elapsed', 0))):.0f} s"
@@ -302,7 +302,7 @@ STAGES: dict[str, Render] = {
 
 
 def _start_lines(event: str) -> Render:
-    """What a server says of itself. It has a module of its own, which `connect` need not load."""
+    """Returns a renderer of a line that `serve` starts with. Those are in a module of their own, which `connect` need not load."""
 
     def render(fields: Mapping[str, object]) -> str:
         from tunnelctl.cli.render.start_lines import START_LINES
@@ -312,10 +312,10 @@ def _start_lines(event: str) -> Render:
     return render
 
 
-# What follows the address where something listens, by a key that the event then has.
+# Renderers of the text after a listening address, each by the event key that requires it.
 LISTENING: dict[str, Render] = {"target": _leads}
 
-# Printed without -v: what an operator waits for.
+# Events that an operator waits for, printed without -v.
 NOTICES: dict[str, Render] = {
     "serving": _start_lines("serving"),
     "admin": _start_lines("admin"),
@@ -326,12 +326,12 @@ NOTICES: dict[str, Render] = {
 
 
 def describe_unknown(event: str, fields: Mapping[str, object]) -> str:
-    """An event that has no sentence here is shown rather than lost."""
+    """Renders an event that has no template here, so that it is not lost."""
     return " ".join([escape(event), *(f"{name}={show(value)}" for name, value in fields.items() if name != "head")])
 
 
 def write_stdout(text: str) -> None:
-    """What a command was asked to print. A reader that left is no error; a full disk is."""
+    """Writes the output of a command. A reader that has left is no error; a full disk is. Raises TunnelBroken."""
     data = text.encode("utf-8", "surrogateescape")
     try:
         while data:
@@ -349,14 +349,14 @@ def broken_stdout(error: OSError) -> TunnelctlError:
 
 
 def reserve_standard_descriptors() -> None:
-    """Put something at 0, 1 and 2 where the caller closed them, so that no socket of ours takes the number and gets our messages.
+    """Opens /dev/null at descriptors 0, 1 and 2 where the caller closed them, so that no socket gets the number and our messages.
 
-    /dev/null is opened for reading only: a closed stdin is an empty one, and writing to a closed stdout fails, so that nobody
-    believes that the bytes have arrived.
+    It is opened for reading only: a closed stdin reads as empty, and writing to a closed stdout fails, so that nobody believes that
+    the bytes have arrived.
     """
     for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
         if stream is None:
             null = os.open(os.devnull, os.O_RDONLY)
-            if null != fd:  # the lowest free number is normally just this one
+            if null != fd:  # normally open() returns this one, as the lowest free number
                 os.dup2(null, fd)
                 os.close(null)

@@ -1,4 +1,4 @@
-"""The texts of --help, rendered from cli.spec.flags at 80 columns, whatever the terminal or the environment says."""
+"""The texts of --help, rendered from cli.spec at 80 columns, regardless of the terminal and the environment."""
 
 from textwrap import wrap
 
@@ -13,7 +13,7 @@ PROGRAM = "Tunnels ssh, git, pipes and local ports through HTTP, HTTPS and SOCKS
 
 
 def asked_for(argv: list[str]) -> str | None:
-    """The text that a plain request for help or the version prints, 150 ms earlier than through Typer; None for all else."""
+    """Returns the text for a plain request for help or the version, 150 ms earlier than through Typer; None for anything else."""
     if argv == ["--version"]:
         return version()
     if argv[-1:] in (["-h"], ["--help"]):
@@ -25,18 +25,18 @@ def asked_for(argv: list[str]) -> str | None:
 
 
 def version() -> str:
-    """`tunnelctl --version`."""
+    """Returns the output of `tunnelctl --version`."""
     return f"tunnelctl {__version__}\n"
 
 
 def short_help() -> str:
-    """What `tunnelctl` alone prints."""
+    """Returns the output of `tunnelctl` without arguments."""
     lines = ["usage: tunnelctl COMMAND [FLAGS] [WORDS]", "", *commands(), "", "tunnelctl COMMAND --help says more."]
     return "\n".join(lines) + "\n"
 
 
 def program_help() -> str:
-    """`tunnelctl --help`."""
+    """Returns the output of `tunnelctl --help`."""
     connect = COMMANDS[0]
     lines = [
         "Usage: tunnelctl COMMAND [FLAGS] [WORDS]",
@@ -58,7 +58,7 @@ def program_help() -> str:
 
 
 def command_help(name: str) -> str:
-    """`tunnelctl NAME --help`."""
+    """Returns the output of `tunnelctl NAME --help`."""
     command = next(c for c in COMMANDS if c.name == name)
     flags = flags_of(name)
     usage = " ".join(word for word in ("Usage: tunnelctl", name, "[FLAGS]" if flags else "", command.words) if word)
@@ -75,7 +75,7 @@ def command_help(name: str) -> str:
 
 
 def left(flag: Flag) -> str:
-    """`-x, --proxy URL`."""
+    """Returns the left column for a flag, such as `-x, --proxy URL`."""
     return f"{', '.join(flag.spellings)} {flag.metavar}".rstrip()
 
 
@@ -88,7 +88,7 @@ def commands() -> list[str]:
 
 
 def examples(pairs: tuple[tuple[str, str], ...]) -> list[str]:
-    """Each command line unbroken, so that it can be copied, and below it what it does."""
+    """Returns the lines of the examples: each command unwrapped, so that it can be copied, with its explanation below."""
     return ["Examples:", *(line for command, what in pairs for line in (f"  {command}", f"      {what}"))]
 
 
@@ -98,7 +98,7 @@ def statuses() -> list[str]:
 
 
 def row(term: str, text: str, column: int = COLUMN) -> list[str]:
-    """A term and its explanation, which starts on a line of its own where the term is too long."""
+    """Lays out a term and its explanation, which starts on its own line if the term is too long."""
     head = f"  {term}"
     texts = wrap(text, WIDTH - column, break_on_hyphens=False)
     if len(head) + 2 > column:

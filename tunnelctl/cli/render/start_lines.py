@@ -1,4 +1,4 @@
-"""The lines that `serve` begins with: a fact each, no wider than a terminal where what they name is short."""
+"""The lines that `serve` starts with: one fact each, no wider than a terminal if the names in them are short."""
 
 from collections.abc import Callable, Mapping
 from shlex import quote
@@ -9,7 +9,7 @@ ANYBODY = {"socket": "whoever may open the socket", "machine": "anybody on this 
 
 
 def serving(fields: Mapping[str, object]) -> str:
-    """The facts that there are."""
+    """Renders the known facts, one a line."""
     log, proxies = show(fields.get("access_log", "")), fields.get("proxies")
     lines = {
         "targets": targets(fields),
@@ -24,7 +24,7 @@ def serving(fields: Mapping[str, object]) -> str:
 
 
 def targets(fields: Mapping[str, object]) -> str:
-    """What may be reached."""
+    """Describes the targets that clients may reach."""
     kinds = ("allow", "deny", "report")
     rules = [f"{show(fields[kind])} {kind} rule{'s' * (fields[kind] != 1)}" for kind in kinds if fields.get(kind)]
     text = ", ".join(rules if fields.get("allow") else ["port 443 of public addresses", *rules])
@@ -32,7 +32,7 @@ def targets(fields: Mapping[str, object]) -> str:
 
 
 def clients(fields: Mapping[str, object]) -> str:
-    """Who may do so."""
+    """Describes the clients that may use the proxy."""
     users, authority = fields.get("users"), fields.get("client_ca")
     if users is None and not authority:
         return "those whom the rules name" if fields.get("personal") else ANYBODY.get(show(fields.get("reach")), "?")
@@ -41,13 +41,13 @@ def clients(fields: Mapping[str, object]) -> str:
 
 
 def url(fields: Mapping[str, object]) -> str:
-    """What a client is told, with a gap for the login where one is required."""
+    """Returns the proxy URL for clients, with a placeholder for the login if one is required."""
     text = show(fields.get("url"))
     return text if fields.get("users") is None else text.replace("://", "://USER:PASSWORD@", 1)
 
 
 def admin(fields: Mapping[str, object]) -> str:
-    """Where the pages are, as what a person can paste: a URL, or for a unix socket the command that asks there."""
+    """Shows where the admin pages are, ready to paste: as a URL, or for a unix socket as a curl command."""
     pages = fields.get("pages")
     first, *others = map(show, pages) if isinstance(pages, list) else [""]
     address = show(fields.get("address", ""))

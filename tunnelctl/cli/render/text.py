@@ -1,17 +1,17 @@
-"""Values as text for a person: escaped, cut and without secrets."""
+"""Values as text for people: escaped, cut and without secrets."""
 
 from collections.abc import Iterable
 
-# An error stays one line that can be read; heads and excerpts from peers are cut harder where they are shown.
+# Keeps an error to one readable line. Heads and excerpts from peers have lower limits where they are printed.
 TEXT_LIMIT = 1000
-DIGITS = 6  # of the numbers in --json: microseconds; more would be noise of the clock
+DIGITS = 6  # decimals of numbers in --json: microseconds; more would be clock noise
 
 
 def escape(text: bytes | str, limit: int = TEXT_LIMIT) -> str:
-    """Text from a peer, safe for a terminal and for one line, cut to `limit` characters.
+    """Makes text from a peer safe for a terminal and for one line, and cuts it to `limit` characters.
 
-    isprintable() is false for C0, DEL, C1, the bidirectional controls, zero-width characters and line separators alike; bytes that
-    are no UTF-8 become \\xNN, also those in arguments and file names (surrogates).
+    isprintable() is false for C0, DEL, C1, the bidirectional controls, zero-width characters and line separators alike. Bytes that
+    are not UTF-8 become \\xNN, including those in arguments and file names (surrogates).
     """
     if isinstance(text, bytes):
         text = text[: 4 * limit + 4].decode("utf-8", "backslashreplace")
@@ -24,7 +24,7 @@ def escape(text: bytes | str, limit: int = TEXT_LIMIT) -> str:
 
 
 def escape_character(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: a byte that was no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: a byte that was not UTF-8
         code -= 0xDC00
     if code <= 0xFF:
         return f"\\x{code:02x}"
@@ -32,9 +32,9 @@ def escape_character(code: int) -> str:
 
 
 def mask(text: str) -> str:
-    """Replace the password of whatever looks like USER:PASSWORD@HOST, in one word or in a line.
+    """Masks the password of anything that looks like USER:PASSWORD@HOST, in one word or in a line.
 
-    Layers below do not put secrets into texts; this is the second lock, for what a user typed in the wrong place.
+    The layers below put no secrets into texts; this is a second safeguard, for passwords that a user typed in the wrong place.
     """
     if "@" not in text:
         return text
@@ -42,7 +42,7 @@ def mask(text: str) -> str:
 
 
 def mask_word(word: str) -> str:
-    """Mask one argument as a whole; the password may contain anything, an @ as well."""
+    """Masks one argument as a whole; the password may contain any character, including @."""
     at = word.rfind("@")
     scheme = word.find("://")
     colon = word.find(":", scheme + 3 if scheme >= 0 else 0, max(at, 0))
@@ -50,12 +50,12 @@ def mask_word(word: str) -> str:
 
 
 def clean(text: str) -> str:
-    """For anything in an error: masked, escaped and cut."""
+    """Masks, escapes and cuts a text; for anything in an error."""
     return escape(mask(text))
 
 
 def show(value: object) -> str:
-    """A field of an event as text."""
+    """Formats a field of an event as text."""
     if isinstance(value, (list, tuple)):
         return ", ".join(show(item) for item in value)
     if isinstance(value, float):
@@ -66,7 +66,7 @@ def show(value: object) -> str:
 
 
 def plain(value: object) -> object:
-    """A field of an event as JSON has it; bytes that are no UTF-8 show as \\xNN."""
+    """Converts a field of an event for JSON; bytes that are not UTF-8 become \\xNN."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float):
@@ -79,5 +79,5 @@ def plain(value: object) -> object:
 
 
 def chain(proxies: Iterable[object]) -> str:
-    """The proxies in their order; of those that stand for each other, which commas separate, one is taken."""
+    """Joins the proxies of a chain in their order; alternatives, which commas separate, are joined with `or`."""
     return ", then ".join(show(str(either).replace(",", " or ")) for either in proxies)

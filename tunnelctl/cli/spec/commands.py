@@ -9,7 +9,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Command(NamedTuple):
-    """One command: what its help says before and after the flags."""
+    """One command, with the texts of its help."""
 
     name: str
     words: str  # its positional arguments as the usage line shows them
@@ -138,7 +138,7 @@ COMMANDS = (
     ),
 )  # fmt: skip
 
-# A line of another tool, and ours that does the same.
+# Command lines of other tools, each with the equivalent tunnelctl line.
 OTHERS = (
     ("corkscrew proxy 3128 host 22", "tunnelctl connect -x proxy:3128 host 22"),
     ("corkscrew proxy 3128 host 22 ~/.auth", "tunnelctl connect -x proxy:3128 --proxy-auth-file ~/.auth host 22"),
@@ -159,7 +159,7 @@ OTHERS = (
     ("cntlm -f -u alice -p password -l 8080 proxy 3128", "tunnelctl forward -x alice:password@proxy:3128 -D 8080"),
 )
 
-# Text that precedes a group of flags in --help; the manual has it, and more, with the flag.
+# Text before a group of flags in --help; the manual has this text, and more, at the flag itself.
 NOTES = {"Policy": RULE}
 
 VARIABLES = (

@@ -1,8 +1,8 @@
 """Every flag, declared once.
 
-From this list come the Typer application, the direct parser, the manual's OPTIONS, the three completion scripts and the tables
-of the README. `connect` reads it before it dials, so it imports next to nothing and computes nothing; the commands and their
-prose, which only help and the manual need, stand in cli.spec.commands (0.2 ms).
+The Typer application, the direct parser, the manual's OPTIONS, the three completion scripts and the tables of the README all
+derive from this list. `connect` loads this module before it dials, so the module imports next to nothing and computes nothing.
+The commands and their prose, which only help and the manual need, are in cli.spec.commands (0.2 ms).
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from tunnelctl.namedtuple import NamedTuple
 
 # Kinds. They decide how a value is read (cli.parse.values) and what a shell completes.
 SWITCH = "switch"  # takes no value; stores `constant`
-LEVEL = "level"  # takes no value; counts
+LEVEL = "level"  # takes no value; counts its occurrences
 SECONDS = "seconds"  # plain decimal, 0 is off
 COUNT = "count"  # plain whole number
 TEXT = "text"
-FILE = "file"  # a path; "-" where the help says so
+FILE = "file"  # a path, or "-" if the help allows it
 CHOICE = "choice"  # one of `choices`, and nothing else
 
 
 class Flag(NamedTuple):
-    """One flag of one or more commands. Texts are lower case without a full stop; `help` is a line, `detail` whole sentences."""
+    """One flag of one or more commands. `help` is one line in lower case without a full stop; `detail` is whole sentences."""
 
-    name: str  # long spelling without the dashes; "" where there is only a short one
+    name: str  # long spelling without the dashes; "" if there is only a short one
     short: str  # one letter, or ""
-    metavar: str  # what to type for the value; "" for kinds without one
+    metavar: str  # placeholder for the value; "" for kinds without one
     kind: str
     help: str
     commands: tuple[str, ...]
     group: str  # heading in --help
     detail: str = ""  # more for the manual
-    default: str = ""  # as a user would type it; "" where there is none to show
+    default: str = ""  # as a user would type it; "" if there is none to show
     env: tuple[str, ...] = ()  # variables consulted, in this order, when the flag is not given
     repeat: bool = False
-    field: str = ""  # name in the options; made from `name` when empty
+    field: str = ""  # name in the options; derived from `name` if empty
     constant: object = True  # what a switch stores
     least: int = 0  # smallest value of a COUNT
-    choices: tuple[str, ...] = ()  # of a CHOICE, all; else those worth completing. One that ends in / is only a beginning
+    choices: tuple[str, ...] = ()  # of a CHOICE, all values; otherwise those to complete, where a final / marks a prefix
 
     @property
     def destination(self) -> str:
@@ -45,21 +45,21 @@ class Flag(NamedTuple):
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """As typed, the short one first."""
+        """The spellings as typed, the short one first."""
         return tuple(s for s in (self.short and f"-{self.short}", self.name and f"--{self.name}") if s)
 
     @property
     def takes_value(self) -> bool:
-        """Whether a value follows."""
+        """Whether a value follows the flag."""
         return self.kind not in (SWITCH, LEVEL)
 
 
-TUNNELS = ("connect", "forward", "run", "ssh-config")  # what makes tunnels for others, or writes down how
-REACH = (*TUNNELS, "check")  # what reaches a proxy
-LOCAL = ("forward", "run")  # what opens local ports
-UPSTREAM = (*REACH, "serve")  # and serve, where it leads on through another proxy
+TUNNELS = ("connect", "forward", "run", "ssh-config")  # commands that open tunnels for other programs, or print how to
+REACH = (*TUNNELS, "check")  # clients of a proxy
+LOCAL = ("forward", "run")  # commands that open local ports
+UPSTREAM = (*REACH, "serve")  # and serve, if it forwards through another proxy
 ALL = ("connect", *LOCAL, "serve")
-JUDGING = ("serve", "check-policy")  # what has rules on targets
+JUDGING = ("serve", "check-policy")  # commands with rules on targets
 
 KEEPALIVE = (
     "Nine probes follow, a quarter of that apart; then the connection is given up. So is one whose peer leaves data "
@@ -481,10 +481,10 @@ FLAGS = (
     ),
 )  # fmt: skip
 
-# Given together they contradict each other, so neither is obeyed in silence.
+# Flags that contradict each other: giving both is an error.
 CONFLICTS = (("-4", "-6"), ("-v", "-q"), ("--fdpass", "--progress"))
 
 
 def flags_of(command: str) -> list[Flag]:
-    """The flags of a command in the order of its help."""
+    """Returns the flags of a command in the order of its help."""
     return [flag for flag in FLAGS if command in flag.commands]

@@ -1,6 +1,6 @@
-"""What to log in to a proxy with: from its URL, the flags, files, a command, the terminal, netrc. None of it is ever printed.
+"""Credentials for a proxy: from its URL, the flags, files, a command, the terminal, netrc. None of them is ever printed.
 
-Nothing is asked for until somebody wants it: most proxies let everybody in, and a prompt or a keyring is for those that do not.
+As a rule, a prompt or a command waits until a proxy requires a login: most proxies require none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PASSWORD_VARIABLE = "TUNNELCTL_PROXY_PASSWORD"
 
 
 class Secret(NamedTuple):
-    """What one proxy is logged in to with. A token has no user."""
+    """The credentials for one proxy. A token has no user."""
 
     user: str | None
     password: str
@@ -39,16 +39,16 @@ class Secret(NamedTuple):
 
 
 class CredentialSource:
-    """The credentials for one proxy of the chain, found when they are first asked for and then remembered.
+    """The credentials for one proxy of the chain, looked up on first use and then remembered.
 
-    Flags, files, variables and the prompt are for the nearest proxy only: each hop sees what is meant for it. The others have
-    their URLs, and netrc, which names its hosts.
+    Flags, files, variables and the prompt are for the nearest proxy only: each hop receives only what is meant for it. The others
+    have their URLs, and netrc, which names its hosts.
     """
 
     def __init__(self, proxy: ProxyURL, nearest: bool, options: ReachOptions, environ: Mapping[str, str], trace: Trace) -> None:
-        """Raises UsageProblem for flags that cannot be meant."""
+        """Raises UsageProblem for a flag that gives a password without a user."""
         self._proxy, self._nearest, self._options, self._environ, self._trace = proxy, nearest, options, environ, trace
-        self._asking = Semaphore(1)  # of many tunnels that begin at once, one asks
+        self._asking = Semaphore(1)  # of many tunnels that begin at once, only one looks
         self._known = False
         self._secret: Secret | None = None
         self._user = proxy.user
@@ -60,7 +60,7 @@ class CredentialSource:
         return f"CredentialSource({self._proxy})"
 
     def prepare(self) -> None:
-        """Looks wherever nobody has to be waited for, so that what is wrong there is said before the proxy is asked.
+        """Looks in all places that need no waiting, so that their errors are reported before the proxy is contacted.
 
         Raises SettingsError or UsageProblem.
         """
@@ -69,16 +69,15 @@ class CredentialSource:
 
     @property
     def _waits(self) -> bool:
-        """Whether a person or a command has the password."""
+        """Whether the password comes from a person or a command."""
         options = self._options
         asked = options.password_command is not None or options.ask_password
         return self._nearest and self._proxy.password is None and options.proxy_password_file is None and asked
 
     async def find(self) -> Secret | None:
-        """The credentials, None where there are none. It may wait for a person, who cannot be hurried, or for a command.
+        """The credentials; None if there are none. May wait for a person, who cannot be hurried, or for a command.
 
-        Raises SettingsError or UsageProblem, or Unreachable where no thread is left to look with. Asked again after that, it looks
-        again.
+        Raises SettingsError or UsageProblem, or Unreachable if no thread is left to look with. A call after an error looks again.
         """
         async with self._asking:
             if not self._known:
@@ -87,7 +86,7 @@ class CredentialSource:
         return self._secret
 
     async def _look_in_a_thread(self) -> Secret | None:
-        """A home directory may be on a file system that hangs, and others have their tunnels meanwhile."""
+        """Looks in a thread: a home directory may be on a file system that hangs, and other tunnels go on meanwhile."""
         try:
             return await to_thread(self._look)
         except BusyResourceError as error:
@@ -105,7 +104,7 @@ class CredentialSource:
             return Secret(self._user, "") if self._user is not None else None
         secret = self._from_netrc()
         if secret is None and self._user is not None:
-            # curl has the password behind a colon there: whoever types that from habit is not to find it in a log.
+            # In curl, the password follows a colon here: a user who types that from habit must not find it in a log.
             name, colon, _ = self._user.partition(":")
             shown = f"{name}:***" if colon else name
             what = f"--proxy-user {shown}" if self._proxy.user is None else f"proxy {self._proxy}"
@@ -129,7 +128,7 @@ class CredentialSource:
         )
 
     def _has_password(self) -> bool:
-        """Whether flags or environment know the password, or whom to ask. The variable alone is no reason to log in."""
+        """Whether flags or environment give the password, or its source. The variable alone is no reason to log in."""
         if not self._nearest:
             return False
         if any(value for _, value in self._password_flags()):
@@ -153,7 +152,7 @@ class CredentialSource:
         return _not_empty(await ask("--ask-password", f"password for {whom}proxy {self._proxy.address}: "))
 
     def _from_netrc(self) -> Secret | None:
-        """Only an entry that names the host: `default` is for whoever asks, and a proxy may be anybody."""
+        """Uses only an entry that names the host: `default` would give its password to any proxy."""
         home = self._environ.get("HOME")
         path = self._environ.get("NETRC") or (home and os.path.join(home, ".netrc"))
         if not path:
@@ -163,7 +162,7 @@ class CredentialSource:
 
 
 def _netrc_login(path: str, host: str, user: str | None, trace: Trace) -> tuple[str, str]:
-    """Login and password for a host, and for a user if there is one; "" where there is none."""
+    """Login and password for a host, and for `user` if there is one; "" if there is no entry."""
     from tunnelctl.proto.auth.netrc import MalformedNetrc, find_entry
 
     what = f"netrc file {path}"
@@ -191,7 +190,7 @@ def _from_auth_file(path: str, trace: Trace) -> Secret:
 
 
 def _read_file(path: str, flag: str, trace: Trace) -> str:
-    """The whole first line, blanks included: passwords have them."""
+    """Returns the whole first line, blanks included: passwords may have them."""
     what = f"{flag} {path}"
     line, mode = read_first_line(path, what, MAX_FILE)
     text = _secret_text(line, what)
@@ -200,10 +199,10 @@ def _read_file(path: str, flag: str, trace: Trace) -> str:
 
 
 def _secret_text(line: bytes, what: str) -> str:
-    if len(line) > MAX_FILE:  # of a command; a file is read no further
+    if len(line) > MAX_FILE:  # from a command; a file is read no further
         raise SettingsError(what, f"its first line is longer than {MAX_FILE} bytes")
     text = decode(line, what).rstrip("\r\n")
-    if not text:  # whatever was to fill it has failed; who means an empty password has the URL for it
+    if not text:  # whatever should have filled it has failed; an empty password can be given in the URL
         raise SettingsError(what, "its first line is empty")
     return text
 

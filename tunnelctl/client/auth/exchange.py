@@ -1,8 +1,8 @@
-"""Logging in to one proxy: what it is told, when, and what is remembered for the next tunnel.
+"""The login to one proxy: which credentials it receives, when, and what is remembered for the next tunnel.
 
-Nothing is shown before it is wanted, unless the user named the scheme (`--auth basic`): a proxy that asks for no login, or for a
-stronger one, never sees a password. After a 407 the request goes on a new connection, but for the schemes that log in the
-connection itself (NTLM, Negotiate): their legs follow each other on one.
+No credentials are sent before the proxy requires them, unless the user named the scheme (`--auth basic`): a proxy that requires no
+login, or a stronger scheme, never receives a password. After a 407 the request is repeated on a new connection. The schemes that
+authenticate the connection itself (NTLM, Negotiate) then send all their legs on that one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     Find = Callable[[], Awaitable[Secret | None]]
 
-# Requests with credentials for one tunnel: three legs of NTLM, or a nonce that went stale and once more. A proxy that goes on
-# asking would otherwise keep us for as long as it likes.
+# Requests with credentials for one tunnel: three legs of NTLM, or a stale nonce and a retry, with some to spare. Without a limit, a
+# proxy could send challenges forever.
 MOST_LEGS = 6
 
-# Why there is no login, for NoLogin.
+# Reasons for NoLogin.
 MISSING, MISSING_USER, MISSING_LATER = "missing", "missing user", "missing later"
 NO_SCHEME, NO_CHALLENGE, OTHER_SCHEME, UNKNOWN, TOKEN_WANTED = "no scheme", "no challenge", "other", "unknown", "token"
 ONLY_BASIC, FIRST_STEP = "only basic", "first step"
@@ -46,11 +46,11 @@ MOST_SHOWN = 3  # schemes that a hint lists
 
 
 class NoLogin(NamedTuple):
-    """Why a proxy that requires a login gets none.
+    """The reason why a proxy that requires a login gets none.
 
-    reason: one of the above, or "" where `problem` says it
-    offered: the schemes that the proxy offers, in words; scheme: the one that the user has named
-    problem: a hint about a scheme that would have served
+    reason: one of the above, or "" if `problem` gives it
+    offered: the schemes that the proxy offers, in words; scheme: the one that the user named
+    problem: a hint about a scheme that would otherwise have been used
     """
 
     reason: str
@@ -60,21 +60,21 @@ class NoLogin(NamedTuple):
 
 
 class Login:
-    """What one proxy may be told, and what it is known to want; shared by all tunnels through it."""
+    """Credentials that one proxy may receive, and the scheme known to work; shared by all tunnels through it."""
 
     def __init__(
         self, proxy: Address, scheme: str, find: Find, patient: bool = False, given: bool = False, missing: str = MISSING
     ) -> None:
-        """scheme: the only one, or ANY; find: the credentials, asked for when they are wanted, and None without any
+        """scheme: the only one allowed, or ANY; find: looks up the credentials when they are required; None if there are none
 
-        patient: `find` may ask a person, who is not to be hurried by a limit
-        given: the user has named credentials for this proxy; else there may be some in netrc
-        missing: the reason for NoLogin where there are none
+        patient: `find` may wait for a person, who must not be hurried by a limit
+        given: the user has named credentials for this proxy; otherwise netrc may have some
+        missing: the reason for NoLogin if there are none
         """
         self.patient, self.missing = patient, missing
         self._proxy, self._scheme, self._find = proxy, scheme, find
         self._at_hand = self._given = given
-        self._known: Scheme | None = None  # that has worked
+        self._known: Scheme | None = None  # the one that has worked
         self._problem = ""  # why a scheme that was offered cannot be used, and what helps
 
     def __repr__(self) -> str:
@@ -85,16 +85,16 @@ class Login:
         return await self._find()
 
     def exchange(self, target: Address) -> Exchange:
-        """For one tunnel."""
+        """Creates the exchange for one tunnel."""
         return Exchange(self, target)
 
     @property
     def may_be_bound(self) -> bool:
-        """Whether it may turn out to be one that is bound to its connection."""
+        """Whether the login may turn out to be bound to its connection."""
         return self._scheme in (NTLM, NEGOTIATE) or (self._scheme == ANY and self._given and self._known is None)
 
     async def unasked(self, target: Address) -> Scheme | None:
-        """What may be sent before the proxy has asked: what it has taken before, or what the user said it takes."""
+        """The scheme to use before any challenge: the one that worked before, or the one that the user named, except Digest."""
         if isinstance(self._known, Digest):
             return self._known.again(target)
         if self._known is not None or self._scheme in (ANY, DIGEST):
@@ -102,11 +102,11 @@ class Login:
         return await self._make(self._scheme, None, target) if await self._find() is not None else None
 
     async def choose(self, challenges: tuple[Challenge, ...], target: Address, without: set[str]) -> Scheme | None:
-        """The strongest of what the proxy offers and we can give. without: schemes that are of no use"""
+        """The strongest scheme that the proxy offers and we can use; None if there is none. without: schemes that are of no use"""
         from tunnelctl.proto.auth.preference import strongest
 
         self._problem = ""
-        self._at_hand = self._given or await self._find() is not None  # netrc: nobody is asked for it
+        self._at_hand = self._given or await self._find() is not None  # not given: only netrc, which prompts nobody
         left = ({*SCHEMES} if self._scheme == ANY else {self._scheme}) - without
         while (challenge := strongest(challenges, left)) is not None:
             scheme = await self._make(challenge.scheme, challenge, target)
@@ -140,16 +140,16 @@ class Login:
         return Digest(secret, digest_client(challenge, secret), target) if challenge is not None else None
 
     def remember(self, scheme: Scheme) -> None:
-        """It has worked: the next tunnel need not be refused first."""
+        """Remembers a scheme that has worked, so that the next tunnel is not refused first."""
         if not scheme.bound:
             self._known = scheme
 
     def forget(self) -> None:
-        """It works no more."""
+        """Forgets the scheme: it works no more."""
         self._known = None
 
     def why_not(self, challenges: tuple[Challenge, ...], without: set[str]) -> NoLogin:
-        """Why none of the challenges has an answer; of a proxy that was told no password yet. without: as in `choose`"""
+        """Why none of the challenges can be met. without: as in `choose`"""
         schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
         known = [scheme for scheme in schemes if scheme in SCHEMES]
         offered = either(schemes)
@@ -169,34 +169,34 @@ class Login:
             return NoLogin(NO_SCHEME if self._scheme == ANY else NO_CHALLENGE, scheme=self._scheme)
         if refused := [scheme for scheme in schemes if scheme in without]:
             return NoLogin(FIRST_STEP, either(refused))
-        return NoLogin(UNKNOWN, f"this kind of {offered}")  # Digest by an algorithm that we have not
+        return NoLogin(UNKNOWN, f"this kind of {offered}")  # Digest with an algorithm that we do not have
 
 
 def either(schemes: Sequence[str]) -> str:
-    """Schemes that a proxy offers, in words; of many the first ones."""
+    """The schemes that a proxy offers, in words; of many, only the first ones."""
     others = ("others",) if len(schemes) > MOST_SHOWN else ()
     return " or ".join((*schemes[:MOST_SHOWN], *others))
 
 
 class Exchange:
-    """The login of one tunnel: what each request to the proxy carries, and whether a 407 has an answer."""
+    """The login of one tunnel: the credentials on each request to the proxy, and whether a 407 can be met."""
 
     def __init__(self, login: Login, target: Address) -> None:
         self._login, self._target = login, target
         self._scheme: Scheme | None = None
         self._legs = 0
-        self._useless: set[str] = set()  # schemes that were refused before anything was told
-        self.why: NoLogin | None = None  # there is no answer
+        self._useless: set[str] = set()  # schemes that were refused at their first step
+        self.why: NoLogin | None = None  # why a 407 cannot be met
         self._sent = False  # the last request carried credentials
 
     @property
     def asked(self) -> bool:
-        """Whether the proxy has wanted a login."""
+        """Whether the proxy has required a login."""
         return self._legs > 0
 
     @property
     def bound(self) -> bool:
-        """Whether the next request belongs on the same connection."""
+        """Whether the next request must use the same connection."""
         return self._scheme is not None and self._scheme.bound
 
     @property
@@ -206,21 +206,21 @@ class Exchange:
 
     @property
     def midway(self) -> bool:
-        """Whether a new connection would lose what has been said so far."""
+        """Whether a new connection would lose the legs exchanged so far."""
         return self._scheme is not None and self._scheme.bound and not self._scheme.begun_only
 
     async def prepare(self) -> None:
-        """Sees to what the first request may carry."""
+        """Prepares the credentials that the first request may carry."""
         self._scheme = await self._login.unasked(self._target)
 
     async def value(self, fresh: bool) -> str | None:
-        """Proxy-Authorization for the next request, None for none; `fresh`: the first on its connection."""
+        """The Proxy-Authorization value for the next request, or None; `fresh`: the first on its connection."""
         value = await self._scheme.value(fresh) if self._scheme is not None else None
         self._sent = value is not None
         return value
 
     async def answer(self, challenges: tuple[Challenge, ...]) -> bool:
-        """Whether the next request has an answer to these challenges of a 407, or of a 401 that means the same."""
+        """Takes the challenges of a 407, or of an equivalent 401. True if the next request can meet one."""
         self._legs += 1
         if self._legs > MOST_LEGS:
             return False
@@ -239,16 +239,19 @@ class Exchange:
         return self._scheme is not None
 
     def _may_choose_again(self, refused: Scheme, still_offered: bool) -> bool:
-        """Whether the refusal of this one says nothing about user and password."""
+        """Whether the refusal of this scheme says nothing about user and password."""
         if refused.begun_only:
-            # Squid with Kerberos and Basic refuses the NTLM that Negotiate begins with where there is no ticket.
+            # Without a ticket, Negotiate begins with NTLM, which a Squid with Kerberos and Basic refuses.
             self._useless.add(refused.name)
             return True
-        # It was not asked for: the proxy wants something else by now, or has forgotten the nonce.
+        # It was sent without a challenge: the proxy requires another scheme by now, or has forgotten the nonce.
         return self._legs == 1 and (refused.name == DIGEST or not still_offered)
 
     def accepted(self, info: str | None) -> None:
-        """The tunnel stands. info: Proxy-Authentication-Info, which may tell that this is not the proxy that knows the password."""
+        """Called when the tunnel is established: confirms and remembers the scheme.
+
+        Raises AuthenticationFailed if `info` (Proxy-Authentication-Info) shows that the proxy does not know the password.
+        """
         if self._scheme is not None:
             self._scheme.confirm(info or "")
             self._login.remember(self._scheme)

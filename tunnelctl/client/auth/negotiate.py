@@ -1,4 +1,4 @@
-"""NTLM and Negotiate (Kerberos, or NTLM inside SPNEGO): the legs of a login that is bound to its connection, by pyspnego."""
+"""NTLM and Negotiate (Kerberos, or NTLM inside SPNEGO): the legs of a login that is bound to its connection, made by pyspnego."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE"
 NO_CREDENTIALS = "give --proxy-user NAME and --proxy-password-file FILE"
-# Kerberos takes libraries of its own, which have to be compiled on most systems; NTLM does without.
+# Kerberos requires libraries of its own, which have to be compiled on most systems; NTLM does not.
 _PACKAGES = {NTLM: "pyspnego", NEGOTIATE: "pyspnego[kerberos]"}
 
 
 async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Scheme:
-    """NTLM or Negotiate with a proxy. Raises AuthenticationFailed where it cannot work.
+    """Begins NTLM or Negotiate with a proxy. Raises AuthenticationFailed if it cannot work.
 
-    Without credentials Negotiate takes the Kerberos tickets of the user; NTLM needs user and password.
+    Without credentials Negotiate uses the Kerberos tickets of the user; NTLM requires user and password.
     """
     login = secret if secret is not None and secret.user is not None else None
     if name == NTLM and login is None:
@@ -37,7 +37,7 @@ async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Sche
 
 
 class _Bound(Scheme):
-    """The legs on one connection. A step may ask a KDC over the network, so it is taken in a thread."""
+    """The legs on one connection. A step may contact a KDC over the network, so it runs in a thread."""
 
     bound = True
 
@@ -45,7 +45,7 @@ class _Bound(Scheme):
         self.name, self._proxy, self._secret = name, proxy, secret
         self._context: Any = None
         self._token = b""  # for the next request
-        self._used = True  # the context has been begun for an earlier connection
+        self._used = True  # the context belongs to an earlier connection
 
     async def begin(self) -> None:
         """Makes the first token. Raises AuthenticationFailed."""
@@ -77,7 +77,7 @@ class _Bound(Scheme):
         return spnego.client(user, password, hostname=without_scope(self._proxy.host), service="HTTP", protocol=self.name)
 
     async def _try(self, step: Any, *args: object) -> Any:
-        """Whatever fails in there is a reason why this scheme cannot work; its text names mechanisms, never secrets."""
+        """Runs a step in a thread. Any failure means that this scheme cannot work; its text names mechanisms, never secrets."""
         try:
             return await to_thread(step, *args)
         except ImportError:
@@ -101,7 +101,7 @@ def _to_install(name: str) -> str:
 
 
 def _ticket_hint() -> str:
-    """pyspnego alone speaks NTLM only: there is no use for a ticket without the libraries of Kerberos."""
+    """Hint for a login without a password. pyspnego alone speaks only NTLM: a ticket is no use without the Kerberos libraries."""
     return TICKET if _installed("gssapi") and _installed("krb5") else _to_install(NEGOTIATE)
 
 
@@ -112,6 +112,6 @@ def _installed(module: str) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    """pyspnego puts the reason behind a number and a class; the last of its contexts is the nearest to it."""
+    """The reason of a failure. pyspnego puts it after a number and a class; the last of its contexts is the closest to it."""
     text = str(error) or type(error).__name__
     return text.rpartition("Context: ")[2]

@@ -8,13 +8,13 @@ from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.stream.process import wait_ended
 
-SECONDS = 60.0  # it may be a person who unlocks a keyring
+SECONDS = 60.0  # a person may have to unlock a keyring
 MAX_OUTPUT = 1 << 16  # bytes; more is no password, and would fill the memory
 FLAG = "--password-command"
 
 
 async def first_line(command: str, limit: int) -> bytes:
-    """The first line of what it prints, cut to `limit` bytes. Raises SettingsError, with nothing in it of what it printed."""
+    """Returns the first line that the command prints, cut to `limit` bytes. Raises SettingsError, which never quotes the output."""
     child = _start(command)
     assert child.stdout is not None
     output = bytearray()
@@ -24,7 +24,7 @@ async def first_line(command: str, limit: int) -> bytes:
     except TooSlowError as error:
         raise SettingsError(FLAG, f"it has not ended within {SECONDS:g} s") from error
     finally:
-        # Not a process group of its own: what asks on the terminal must stay in the one that may read from it.
+        # Not a process group of its own: a command that prompts on the terminal must stay in the group that may read from it.
         child.kill()
         status = child.wait()
         child.stdout.close()
@@ -36,7 +36,7 @@ async def first_line(command: str, limit: int) -> bytes:
 
 
 def _start(command: str) -> "subprocess.Popen[bytes]":
-    """Its stderr is ours, for its prompts and complaints; our stdin and stdout, which may be the tunnel, stay with us."""
+    """Starts the command with our stderr, for its prompts and errors, but without our stdin and stdout, which may be the tunnel."""
     try:
         words = ["/bin/sh", "-c", command]
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
@@ -45,7 +45,7 @@ def _start(command: str) -> "subprocess.Popen[bytes]":
 
 
 async def _collect(child: "subprocess.Popen[bytes]", fd: int, output: bytearray) -> None:
-    """What it prints until it ends. Something that it left running in the background may hold the pipe open for longer."""
+    """Collects the output until the command ends. A background process that it leaves may hold the pipe open for longer."""
     os.set_blocking(fd, False)  # the reading end is ours alone
     pipe = Descriptor(fd)
     try:
@@ -70,7 +70,7 @@ async def _read(pipe: Descriptor, output: bytearray, child: "subprocess.Popen[by
 
 
 def _read_available(fd: int, output: bytearray) -> bool:
-    """Whether there may be more to come."""
+    """Reads what is there. True if more may come."""
     while len(output) <= MAX_OUTPUT:
         try:
             piece = os.read(fd, MAX_OUTPUT)

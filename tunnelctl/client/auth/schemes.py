@@ -1,4 +1,4 @@
-"""The schemes by which a proxy can be logged in to, one class each; NTLM and Negotiate are in negotiate."""
+"""The authentication schemes for proxies; NTLM and Negotiate are in negotiate."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ CNONCE_BYTES = 16
 
 
 class Scheme:
-    """One way to log in, for one tunnel. `bound`: it logs in the connection, so its legs follow each other on one."""
+    """One authentication scheme, for one tunnel. `bound`: it authenticates the connection, so all its legs go on the same one."""
 
     name = ""
     bound = False
-    begun_only = False  # nothing has been said yet that could be wrong
+    begun_only = False  # nothing has been sent yet that could be wrong
 
     async def value(self, fresh: bool) -> str:
         """The field value for the next request; `fresh`: the first on its connection. Raises AuthenticationFailed."""
         raise NotImplementedError
 
     async def goes_on(self, challenge: Challenge) -> bool:
-        """Whether there is more to say after a 407 to the last value; else that was a no."""
+        """Whether another leg follows after a 407 to the last value; otherwise that 407 was a refusal."""
         return False
 
     def confirm(self, info: str) -> None:
-        """The proxy has accepted it, and says this about itself. Raises AuthenticationFailed if that is wrong."""
+        """Checks Proxy-Authentication-Info, from the proxy that accepted the login. Raises AuthenticationFailed if it is wrong."""
 
 
 class Fixed(Scheme):
-    """Basic and Bearer: the same words each time."""
+    """Basic and Bearer: the same value each time."""
 
     def __init__(self, name: str, words: str) -> None:
         self.name, self._words = name, words
@@ -47,7 +47,7 @@ class Fixed(Scheme):
 
 
 class Digest(Scheme):
-    """Digest. The nonce serves for as many tunnels as the proxy lets it."""
+    """Digest. The nonce serves for as many tunnels as the proxy allows."""
 
     name = DIGEST
 
@@ -56,7 +56,7 @@ class Digest(Scheme):
         self._sent = ""
 
     def again(self, target: Address) -> Digest:
-        """For another tunnel, with the same nonce."""
+        """The scheme for another tunnel, with the same nonce."""
         return Digest(self._secret, self._client, target)
 
     async def value(self, fresh: bool) -> str:
@@ -70,7 +70,7 @@ class Digest(Scheme):
             raise AuthenticationFailed(what, cause, "this may be a man-in-the-middle attack")
 
     async def goes_on(self, challenge: Challenge) -> bool:
-        """Whether to answer again: a stale nonce does not mean that the password is wrong."""
+        """Whether to try again: a stale nonce does not mean that the password is wrong."""
         from tunnelctl.proto.auth.digest import is_stale, rank
 
         stale = is_stale(challenge) and rank(challenge) is not None

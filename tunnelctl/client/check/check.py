@@ -1,7 +1,7 @@
-"""`check`: the way to a target as `connect` goes it, with the time of each phase, and further questions that tell why it fails.
+"""`check`: opens a tunnel as `connect` does, times each phase, and sends further probes that explain a failure.
 
-What is found goes to a report, as report(event, **facts); cli.commands.check shows it. The questions cost a connection each, carry
-no login where they go another way than the user asked for, and are bounded by PROBE.
+Results go to a report, as report(event, **facts); cli.commands.check shows it. Each probe costs a connection, carries no login if
+it takes another route than the user chose, and has a time limit (PROBE, unless its module sets another one).
 """
 
 from collections.abc import Callable, Mapping
@@ -47,17 +47,17 @@ from tunnelctl.trace import silent
 
 Report = Callable[..., None]
 
-GREETING = 1.0  # seconds in which a target that speaks first has spoken; servers that look up their client's name take longer
-SHOWN = 1000  # bytes of what it says
-PROBE = 5.0  # seconds for each further question
-PAUSE = 1.0  # seconds between the tries of --wait
-NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): who can reach that, reaches anything
+GREETING = 1.0  # seconds for a target that speaks first; servers that look up their client's name take longer
+SHOWN = 1000  # bytes of its greeting
+PROBE = 5.0  # seconds for each further probe
+PAUSE = 1.0  # seconds between the attempts of --wait
+NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): a proxy that reaches it, reaches anything
 HTTPS = 443
 PROXY_LOGIN = 407
 
 
 def run_check(options: CheckOptions, environ: Mapping[str, str], report: Report) -> int:
-    """Checks, and returns the exit status: that of the error which `connect` would end with, or of what was asked for besides."""
+    """Runs `check` and returns the exit status: that of the error which `connect` would end with, or of the additional checks."""
     return run(Check(options, environ, report).run)
 
 
@@ -77,7 +77,7 @@ class Check:
         self._ways = Ways(options.connect, environ, self._heed)
 
     async def run(self) -> int:
-        """All of it; the exit status."""
+        """Runs the whole check and returns the exit status."""
         gone = await self._first_walk()
         try:
             return await self._tell(gone)
@@ -106,18 +106,18 @@ class Check:
         return int(status)
 
     async def _first_walk(self) -> Walk:
-        """The one that is shown; with --wait, the first that works, or the last."""
+        """Makes the attempt that the report shows; with --wait, the first that works, or the last."""
         until = monotonic() + self._options.wait
         while True:
             gone = await walk(self._ways, self._target)
-            may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up knows no names
+            may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up cannot resolve names
             if not may_pass or monotonic() + PAUSE > until:
                 return gone
             self._report("waiting", cause=str(gone.error))
             await sleep(PAUSE)
 
     def _heed(self, event: str, /, **fields: object) -> None:
-        """The trace of choosing and of logins: a certificate that is not checked, an entry of NO_PROXY that has no meaning."""
+        """Reports warnings from the route and the logins: an unchecked certificate, an entry of NO_PROXY without a meaning."""
         if event in ("warning", "ignored"):
             self._report(event, **fields)
 
@@ -125,7 +125,7 @@ class Check:
         if finding is not None:
             self._report("finding", **finding._asdict())
 
-    # -- a way that works --------------------------------------------------------------------------------------------------------
+    # -- a route that works ------------------------------------------------------------------------------------------------------
 
     async def _use(self, gone: Walk, way: Way) -> ExitStatus:
         options, statuses = self._options, [ExitStatus.OK]
@@ -144,7 +144,7 @@ class Check:
         return max(statuses)
 
     async def _look_closer(self, way: Way, error: TunnelctlError | None) -> ExitStatus:
-        """What --tls and --get ask for."""
+        """Runs the checks of --tls and --get."""
         status = ExitStatus.OK
         if way.tls is not None:
             from tunnelctl.client.check.interception import judge
@@ -179,7 +179,7 @@ class Check:
         return ExitStatus.MALFORMED if finding is not None else ExitStatus.OK
 
     async def _bear_silence(self, gone: Walk) -> ExitStatus:
-        """Whether a tunnel on which nothing moves is still there afterwards. A target that talks by itself begins it anew."""
+        """Checks whether an idle tunnel stays open for the time of --idle. Data from the target restarts that time."""
         assert gone.tunnel is not None
         idle, begun, cause = self._options.idle, monotonic(), "ended"
         with move_on_after(10 * idle):
@@ -234,22 +234,22 @@ class Check:
         return failure(error)
 
     async def _passes_https(self, way: Way) -> bool:
-        """Whether the proxy that refuses a port has nothing against the host: on 443 it tries, whatever comes of that."""
+        """Whether a proxy that refuses a port accepts the host: on 443 it tries to reach it, whatever the result."""
         if self._target.port == HTTPS:
             return False
         error = await self._fails(way._replace(target=Address(self._target.host, HTTPS), tls=None))
         return error is None or error.detail.get("code") not in (None, 403)
 
     async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
-        """Whether the nearest proxy, which could not be understood, speaks another protocol than its URL says.
+        """The finding if the nearest proxy, after a failure, turns out to speak another protocol than its URL says; else None.
 
-        A certificate that is not accepted is no reason to ask: it says that TLS is spoken there.
+        A certificate that is not accepted is no reason to probe: it shows that the proxy speaks TLS.
         """
         hop = way.hops[0] if way.hops else None
         if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)) or str(hop.address) not in error.what:
             return None
         if hop.tls is not None:
-            surely = not isinstance(error, NotTLS)  # it hung up, as a proxy that speaks TLS may do at any time
+            surely = not isinstance(error, NotTLS)  # it closed the connection, as a TLS proxy may do at any time
             return no_tls(hop.address) if await self._speaks(Hop(hop.address), way, surely) else None
         if not error.may_speak_tls and await speaks_tls_there(way, 0, monotonic() + PROBE):
             return tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
@@ -257,21 +257,21 @@ class Check:
         return other_protocol(hop.address, other.protocol) if await self._speaks(other, way) else None
 
     async def _speaks(self, hop: Hop, way: Way, surely: bool = False) -> bool:
-        """Whether a proxy answers in that protocol, without TLS. It is shown nothing that is meant for a proxy we trust.
+        """Whether a proxy responds in the protocol of `hop`, without TLS. It receives nothing that is meant for a trusted proxy.
 
-        400 does not count: with that, a server that speaks TLS answers a request in the clear. Others redirect it to https://.
-        surely: only what proxies alone say counts
+        400 does not count: a TLS server responds so to a request in plain text. Others redirect it to https://.
+        surely: only responses that no other server sends count
         """
         error = await self._fails(way._replace(hops=(hop,), tls=None, exact=False))
         if error is None:
             return True
         code = error.detail.get("code")
         if surely:
-            return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # Proxy-Status had that
+            return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # an error from Proxy-Status
         return isinstance(error, AuthenticationFailed) or code not in (None, BAD_REQUEST)
 
     async def _fails(self, way: Way) -> TunnelctlError | None:
-        """Why a tunnel cannot be opened that way; None if it can."""
+        """The error of opening a tunnel by this route; None if it opens."""
         try:
             tunnel = await open_tunnel(way._replace(timeout=min(way.timeout, PROBE)), silent)
         except TunnelctlError as error:
@@ -282,7 +282,7 @@ class Check:
     # -- either ------------------------------------------------------------------------------------------------------------------
 
     async def _try_addresses(self, way: Way) -> None:
-        """Each address of the first stop by itself: `connect` is content with the one that answers first."""
+        """Tries each address of the first stop separately: `connect` uses the first one that accepts a connection."""
         stop = way.hops[0].address if way.hops else way.target
         if is_ip(stop.host) or way.family:
             return
@@ -311,7 +311,7 @@ class Check:
         self._report("address", address=address.host, ok=not cause, seconds=monotonic() - begun, cause=cause)
 
     async def _repeat(self, first: Walk) -> None:
-        """The same walk again and again, for its times."""
+        """Repeats the attempt, for its times."""
         times, failed = ([first.watch.seconds], 0) if first.error is None else ([], 1)
         for _ in range(self._options.times - 1):
             await sleep(self._options.interval)
@@ -325,7 +325,7 @@ class Check:
 
 
 def _recognised(error: TunnelctlError, way: Way) -> Finding | None:
-    """A proxy whose answer is in another protocol than its URL says, whichever of a chain it is. In TLS no scheme would fit it."""
+    """The finding for a proxy of the chain that responds in another protocol than its URL says. In TLS no scheme would fit."""
     hop = next((hop for hop in way.hops if error.what.startswith(f"proxy {hop.address},")), None)
     return other_protocol(hop.address, RECOGNISED[error.hint]) if hop is not None and hop.tls is None else None
 

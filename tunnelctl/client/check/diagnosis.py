@@ -1,6 +1,6 @@
-"""What a failure means, and what to do about it: the causes that people meet, told by what the proxy has said.
+"""Causes of failures that people meet, and what to do about them, recognised from the proxy's responses.
 
-Pure functions: whoever has to ask further questions to know a cause is `check` itself.
+Pure functions: `check` itself sends the further probes that some causes require.
 """
 
 import re
@@ -60,23 +60,23 @@ _KINDS = {
     ExitStatus.AUTHENTICATION: "not-trusted",
 }
 
-# Hints of an answer that could be told, with the scheme that such a proxy has.
+# The hints for a response in a recognised protocol, with the URL scheme of such a proxy.
 RECOGNISED = {LOOKS_LIKE_SOCKS5: "socks5", LOOKS_LIKE_HTTP: "http"}
 
 PORTAL = "log in to the network with a browser, and try again"
-_REDIRECTIONS = (301, 302, 303, 307, 308, 511)  # 511 is for just that (RFC 6585 section 6)
+_REDIRECTIONS = (301, 302, 303, 307, 308, 511)  # 511 is for captive portals (RFC 6585 section 6)
 _PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|HTTP/1\.[01] )", re.IGNORECASE)
 
 
 def failure(error: TunnelctlError) -> Finding:
-    """An error of connect as it is."""
-    if isinstance(error, AuthenticationFailed):  # before the proxy was asked, or between the legs, or by SOCKS
+    """The finding for an error of `connect` as it is."""
+    if isinstance(error, AuthenticationFailed):  # before the request, or between the legs, or by SOCKS
         return Finding("login-failed", str(error), error.hint)
     return Finding(_KINDS.get(error.status, "failed"), str(error), error.hint)
 
 
 def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
-    """A proxy that requires a login; what connect says of it looks at what the user has given."""
+    """The finding for a proxy that requires a login. The hint of `connect` takes into account what the user has given."""
     if b"\nproxy-authorization:" in request.lower():
         return Finding("login-refused", "the proxy did not accept the login", error.hint)
     offered = re.findall(rb"(?im)^(?:proxy|www)-authenticate:[ \t]*([!-~]+)", answer)
@@ -85,23 +85,23 @@ def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
 
 
 def tls_wanted(error: SpeaksTLS) -> Finding:
-    """A proxy that speaks TLS, whichever of a chain it is: the error begins with its name."""
+    """The finding for a proxy that speaks TLS, anywhere in a chain: the error begins with its name."""
     return Finding("tls-wanted", f"{error.what.partition(',')[0]} speaks TLS on that port", error.hint)
 
 
 def no_tls(proxy: Address) -> Finding:
-    """The reverse."""
+    """The finding for a proxy that does not speak TLS, although its URL says so."""
     return Finding("no-tls", f"proxy {proxy} does not speak TLS on that port", WITHOUT_TLS.format(peer=proxy))
 
 
 def other_protocol(proxy: Address, protocol: str) -> Finding:
-    """A proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
+    """The finding for a proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
     name = "HTTP" if protocol == "http" else "SOCKS"
     return Finding("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
 
 
 def portal(answer: bytes) -> Finding | None:
-    """A login page in place of a proxy: it sends a browser elsewhere, and a tunnel nowhere."""
+    """The finding for a login page in place of a proxy: it redirects a browser, and opens no tunnel."""
     code = answer.split(b" ", 2)[1:2]
     if code and code[0][:3].isdigit() and int(code[0][:3]) in _REDIRECTIONS:
         return Finding("captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?", PORTAL)
@@ -109,7 +109,7 @@ def portal(answer: bytes) -> Finding | None:
 
 
 def greeting_of_a_portal(said: bytes) -> Finding | None:
-    """The same, where it opens the tunnel and then shows its page in it."""
+    """The same for a portal that opens the tunnel and then sends its page through it."""
     if _PAGE.match(said):
         return Finding("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?", PORTAL)
     return None

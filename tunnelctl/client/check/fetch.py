@@ -1,6 +1,6 @@
 """`check --get PATH`: one HTTP request by httpx over a tunnel of ours.
 
-httpx is a client of sockets, and the tunnel may be any stream: so it gets a unix socket that a relay joins to the tunnel.
+httpx requires a socket, and the tunnel may be any stream: so httpx gets a unix socket that a relay joins to the tunnel.
 """
 
 import os
@@ -21,12 +21,12 @@ from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import silent
 
 SECONDS = 10.0  # for each wait of httpx
-WHOLE_SECONDS = 60.0  # for all of it: a server that sends a byte now and then would keep it waiting for ever
-MOST = 64 << 20  # bytes of the answer that are read
+WHOLE_SECONDS = 60.0  # for the whole request: a server that sends a byte now and then would keep it waiting forever
+MOST = 64 << 20  # bytes of the response that are read
 
 
 class Reply(NamedTuple):
-    """What came of it."""
+    """The result of the request."""
 
     ok: bool
     status: int = 0
@@ -37,10 +37,10 @@ class Reply(NamedTuple):
 
 
 async def fetch(way: Way, path: str) -> Reply:
-    """GET of a path of the target: status and size of the answer, or the cause of its failure."""
+    """Sends a GET for a path of the target. Returns status and size of the response, or the cause of the failure."""
     begun = monotonic()
     try:
-        # httpx speaks its own TLS, so that the request is the one that programs make.
+        # httpx does its own TLS, so that the request is like that of other programs.
         tunnel = await open_tunnel(way._replace(tls=None), silent)
     except TunnelctlError as error:
         return Reply(False, cause=str(error), seconds=monotonic() - begun)
@@ -61,7 +61,7 @@ async def fetch(way: Way, path: str) -> Reply:
 
 
 def _get(url: str, path: str, name: str, authorities: str | None) -> Reply:
-    """In a thread: what httpx makes of it."""
+    """Sends the request with httpx. Blocks, so it runs in a thread."""
     import ssl
 
     import httpx

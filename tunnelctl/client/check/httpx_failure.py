@@ -1,4 +1,4 @@
-"""What failures of httpx mean, in words of ours: its own quote h11's buffers, the system's numbers and OpenSSL's sources."""
+"""Failures of httpx in our own words: its messages quote h11's buffers, the system's numbers and OpenSSL's sources."""
 
 import ssl
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tunnelctl.stream.tls.failure import cause_of as cause_of_tls
 
 
 def cause_of(error: Exception) -> str:
-    """Why a request had no answer. Nothing of its URL is in it, which may have a password."""
+    """Why a request got no response. The text quotes nothing of the URL, which may have a password."""
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx.TooManyRedirects):
@@ -26,7 +26,7 @@ def cause_of(error: Exception) -> str:
             return words_for(each)
         if isinstance(each, OSError):
             return reason(each)
-    if isinstance(error, httpx.RemoteProtocolError):  # of httpcore, which has looked before h11 could
+    if isinstance(error, httpx.RemoteProtocolError):  # from httpcore, which noticed before h11 could
         return "closed without answering"
     return "the content is malformed" if isinstance(error, httpx.DecodingError) else "the request cannot be sent"
 

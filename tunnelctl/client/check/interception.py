@@ -1,7 +1,7 @@
-"""Whether the certificate that is seen through a proxy is the target's own: `check --tls`.
+"""`check --tls`: whether the certificate that is seen through a proxy is the target's own.
 
-A proxy that reads along shows a certificate that it has made itself, by an authority that the company has put on its machines. So
-it is trusted here and nowhere else, and whoever gets past the proxy sees another one.
+An intercepting proxy presents a certificate that it has made itself, issued by an authority that the company has installed on its
+machines. So the certificate is trusted here and nowhere else, and a client that bypasses the proxy sees another one.
 """
 
 import ssl
@@ -23,10 +23,10 @@ Facts = dict[str, object]
 
 
 async def judge(way: Way, expect: str | None, trusted: bool) -> tuple[Facts, Finding | None, ExitStatus]:
-    """The certificate of the target, a verdict on it, and a status. No facts where none is to be had.
+    """Returns facts about the target's certificate, a finding, and a status. Without a certificate there are no facts.
 
     expect: the fingerprint or pin that it should have
-    trusted: whether the authorities of this machine, or those that were named, vouch for it
+    trusted: whether the authorities of this machine, or those that the user named, vouch for it
     """
     seen = await _shown(way)
     if seen is None:
@@ -69,7 +69,7 @@ def _verdict(facts: Facts, seen: Certificate, direct: Certificate | None) -> Fin
 
 
 async def _shown(way: Way) -> bytes | None:
-    """The certificate that the target shows on this way, whoever has issued it."""
+    """The certificate that the target presents on this route, whoever issued it; None if the tunnel fails."""
     assert way.tls is not None
     settings = way.tls._replace(insecure=True, pin=None, cacert=None)
     try:
@@ -83,7 +83,7 @@ async def _shown(way: Way) -> bytes | None:
 
 
 async def _publicly_trusted(way: Way) -> bool:
-    """Whether the authorities that browsers know vouch for it. httpx brings their list, whatever this machine trusts besides."""
+    """Whether the authorities that browsers know vouch for it. httpx brings their list, whatever else this machine trusts."""
     import httpx
 
     assert way.tls is not None

@@ -1,4 +1,4 @@
-"""One walk to a target as `check` sees it: what the way reports to its trace, cut into phases with their times."""
+"""One attempt at a tunnel as `check` sees it: its trace, cut into phases with their times."""
 
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -13,11 +13,11 @@ from tunnelctl.stream.base import CHUNK
 
 
 class Phase(NamedTuple):
-    """A stretch of the way. `detail` may be the words of a peer."""
+    """A phase of the attempt. `detail` may be text from a peer."""
 
     name: str
     detail: str
-    begin: float  # seconds since the walk began
+    begin: float  # seconds since the attempt began
     seconds: float
     ok: bool = True
     chain: tuple[str, ...] = ()  # of a certificate: see stream.tls.Facts
@@ -40,7 +40,7 @@ def _listed(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-# What ends a phase: its name, and its detail made from the fields of the event. What begins one is the end of the one before.
+# The events that end a phase: its name, and its detail made from the event's fields. A phase begins where the one before ends.
 _ENDS: dict[str, tuple[str, Callable[[Mapping[str, object]], str]]] = {
     "route": ("route", lambda fields: f"{_listed(fields['proxies']) or 'no proxy'} ({fields['origin']})"),
     "dial": ("lookup", lambda fields: f"{fields['to']}: {_listed(fields['addresses'])}"),
@@ -49,7 +49,7 @@ _ENDS: dict[str, tuple[str, Callable[[Mapping[str, object]], str]]] = {
     "response": ("proxy", lambda fields: status_line(fields["head"])),
 }
 
-# What was under way when it failed, by the last event.
+# The phase in progress at a failure, by the last event.
 _UNDER_WAY = {"": "route", "route": "lookup", "lookup": "lookup", "dial": "tcp"}
 
 
@@ -59,7 +59,7 @@ def status_line(head: object) -> str:
 
 
 class Watch:
-    """The trace of a walk."""
+    """The trace of an attempt."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -89,7 +89,7 @@ class Watch:
         self._last = event
 
     def finish(self, error: TunnelctlError | None) -> None:
-        """The walk is over. What failed has not ended by itself; nor has SOCKS, of which no head tells."""
+        """Ends the attempt. Adds the phase that failed, unless the head of a refusal has ended it already."""
         said_no = self._last == "response" and not self.phases[-1].ok
         if error is not None and not said_no:
             in_tls = isinstance(error, TLSFailed) and not isinstance(error, SpeaksTLS)
@@ -97,7 +97,7 @@ class Watch:
             self._end(name, error.cause, False)
 
     def granted(self) -> None:
-        """A proxy that has no head has opened the tunnel."""
+        """Ends the phase of a SOCKS proxy that has opened the tunnel, since no head does."""
         self._end("proxy", "granted", True)
 
     def _end(self, name: str, detail: str, ok: bool, chain: tuple[str, ...] = ()) -> None:
@@ -107,7 +107,7 @@ class Watch:
 
     @property
     def seconds(self) -> float:
-        """From the beginning to the end of the last phase."""
+        """Seconds from the beginning to the end of the last phase."""
         return self._since - self._start
 
 
@@ -116,7 +116,7 @@ def _granted(head: bytes) -> bool:
 
 
 class Walk(NamedTuple):
-    """How one went: either there is a tunnel, or an error."""
+    """The result of an attempt: either a tunnel or an error."""
 
     watch: Watch
     tunnel: Tunnel | None
@@ -124,13 +124,13 @@ class Walk(NamedTuple):
     error: TunnelctlError | None
 
     async def greeting(self) -> bytes:
-        """What the target has said, or says next; b"" at the end of it."""
+        """The bytes that the target has sent, or sends next; b"" at EOF."""
         assert self.tunnel is not None
         return self.tunnel.early or await self.tunnel.stream.receive_some(CHUNK)
 
 
 async def walk(ways: Ways, target: Address) -> Walk:
-    """Goes the way to a target, as `connect` would, and keeps the tunnel."""
+    """Opens a tunnel to a target, as `connect` would, and keeps it."""
     watch = Watch()
     try:
         tunnel, way = await open_with_retries(ways, target, 0, watch)

@@ -1,1 +1,1 @@
-"""Local listeners, and what each of their connections does."""
+"""Local listeners, and the sessions of their connections."""

@@ -1,4 +1,4 @@
-"""`forward`: local ports that lead through the proxies, each connection by itself."""
+"""`forward`: local ports that lead through the proxies, each connection independent of the others."""
 
 import os
 import socket
@@ -24,9 +24,9 @@ from tunnelctl.trace import Trace, silent
 
 
 def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace, check: Check | None = None) -> int:
-    """Forwards until a signal ends it; the exit status. Raises the TunnelctlError that fits before anything is accepted.
+    """Forwards until a signal ends it, and returns the exit status. Raises TunnelctlError before anything is accepted.
 
-    check: of the logins that a dynamic port requires; None: it requires none
+    check: verifies the logins that a dynamic port requires; None: it requires none
     """
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
     if not locals_:
@@ -45,7 +45,7 @@ class Forwarder:
     """The open local ports, and what they share."""
 
     def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace, check: Check | None = None) -> None:
-        """check: see `run_forward`. Raises UsageProblem where the way leads to one of the doors."""
+        """check: see `run_forward`. Raises UsageProblem if the nearest proxy is one of the doors."""
         refuse_own_ports(ways.outlook(None).chains, (door.address for door in doors))
         self._options, self._ways, self._doors, self._trace = options, ways, doors, trace
         stages = trace if options.verbose > 1 else silent
@@ -55,7 +55,7 @@ class Forwarder:
         self.served: list[tuple[socket.socket, Serve]] = [(door.listener, self._serve(door.target)) for door in doors]
 
     async def run(self) -> int:
-        """Until told to stop; the exit status."""
+        """Runs until a signal stops it, and returns the exit status."""
         async with Nursery() as helpers:
             self.start_helpers(helpers)
             status = await self.acceptor.run(self.served, self.announce, lambda: close_doors(self._doors))
@@ -64,7 +64,7 @@ class Forwarder:
         return status
 
     def start_helpers(self, helpers: Nursery) -> None:
-        """What runs beside the sessions."""
+        """Starts the tasks that run beside the sessions."""
         helpers.start_soon(self.sessions.probe.run)
         if self._options.keepalive:
             helpers.start_soon(watch_for_vanished_peers, self._options.keepalive)
@@ -78,7 +78,7 @@ class Forwarder:
             helpers.start_soon(report, self._trace, lambda: self.sessions.sessions, lambda: self.sessions.moved)
 
     def announce(self) -> None:
-        """Says where the ports are and where they lead, and that they are open."""
+        """Traces the open ports and where they lead, and notifies the service manager."""
         self.warn_of_strangers()
         login = self.sessions.check is not None
         for door in self._doors:
@@ -89,7 +89,7 @@ class Forwarder:
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 
     def warn_of_strangers(self) -> None:
-        """Says which ports other machines can use without a login."""
+        """Warns of ports that other machines can use without a login."""
         for door in self._doors:
             if not door.address.private and (self.sessions.check is None or door.target is not None):
                 self._trace("warning", text=f"{door.address} can be reached from other machines, and they need no login to use it")
@@ -107,6 +107,6 @@ class Forwarder:
 
 
 async def _serve_http(session: LocalSession, first: bytes) -> None:
-    from tunnelctl.client.forward.http import PlainHTTP  # loads h11, which most do without
+    from tunnelctl.client.forward.http import PlainHTTP  # loads h11, which most sessions do not need
 
     await PlainHTTP(session).run(first)

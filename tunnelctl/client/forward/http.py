@@ -1,4 +1,4 @@
-"""Plain http requests at a dynamic port: each is dialled with CONNECT to its host, and streams through the tunnel."""
+"""Plain http requests at a dynamic port: each opens a tunnel to its host, and streams through it."""
 
 from errno import ETIMEDOUT
 
@@ -23,10 +23,10 @@ class PlainHTTP:
         self._session = session
         self._stream = session.stream
         self._client = Messages(h11.SERVER)
-        self._to_head = False  # whether what is answered now is HEAD, so that the answer has no content
+        self._to_head = False  # whether the current request is HEAD, so that its response has no content
 
     async def run(self, first: bytes) -> None:
-        """Serves them until one side has had enough."""
+        """Serves the requests until one side ends the connection."""
         self._client.receive(first)
         try:
             while (request := await self._next_request()) is not None and await self._serve(request):
@@ -51,7 +51,7 @@ class PlainHTTP:
         return None
 
     async def _serve(self, request: h11.Request) -> bool:
-        """One request to the end of its answer; whether another one may follow on the connection."""
+        """Serves one request to the end of its response. True if another one may follow on the connection."""
         if self._session.login:
             await self._admit(authorization(request))
         target, forwarded = to_origin(request, self._session.name)
@@ -68,11 +68,11 @@ class PlainHTTP:
         login = read_login(given)
         answer = login if isinstance(login, Refusal) else await self._session.judge(login)
         if answer is not None:
-            raise NotForUs(answer, "" if given is None else None)  # most clients log in when they are asked to, and not before
+            raise NotForUs(answer, "" if given is None else None)  # most clients log in only after a challenge
 
 
 class _Exchange:
-    """One request and its answer, through one tunnel."""
+    """One request and its response, through one tunnel."""
 
     def __init__(self, client: Messages, session: LocalSession, tunnel: Tunnel, target: Address) -> None:
         self._client, self._session, self._tunnel, self._target = client, session, tunnel, target
@@ -105,17 +105,17 @@ class _Exchange:
             if cause == "eof":
                 self._far.close()
             else:
-                self._far.abort()  # the server is not to take half a request for a whole one
+                self._far.abort()  # the server must not treat half a request as a whole one
             self._session.ended(self._moved[0], self._moved[1], current_time() - begun, self._ended_by, cause)
 
     async def _both(self) -> None:
         async with Nursery() as nursery:
             nursery.start_soon(self._body)
             await self._answer()
-            nursery.cancel_scope.cancel()  # a server may answer before it has read all: then it does not want the rest
+            nursery.cancel_scope.cancel()  # a server may respond before it has read all: then it does not need the rest
 
     async def _body(self) -> None:
-        """The request's body. A server that takes no more of it may still have answered, and that is for `_answer` to read."""
+        """Sends the request's body. A server that takes no more of it may still have responded; `_answer` reads that."""
         while isinstance(event := await self._of_client(), h11.Data | h11.EndOfMessage):
             try:
                 await self._to_server(h11.Data(event.data) if isinstance(event, h11.Data) else h11.EndOfMessage())
@@ -123,7 +123,7 @@ class _Exchange:
                 return
 
     async def _of_client(self) -> object:
-        """The next event of the request. What goes wrong here is no fault of the server."""
+        """The next event of the request. A failure here is not the server's."""
         await checkpoint()
         try:
             while (event := self._client.next_event()) is h11.NEED_DATA:
@@ -140,7 +140,7 @@ class _Exchange:
             self._server.receive(self._tunnel.early)
         while not isinstance(event := await self._of_server(), h11.EndOfMessage):
             if isinstance(event, h11.InformationalResponse):
-                if self._client.peer_version < b"1.1":  # it would take that for the answer (RFC 9110 section 15.2)
+                if self._client.peer_version < b"1.1":  # it would treat that as the final response (RFC 9110 section 15.2)
                     continue
                 fields = onward(event, self._session.name)
                 await self._to_client(h11.InformationalResponse(status_code=event.status_code, headers=fields))
@@ -153,9 +153,9 @@ class _Exchange:
         await self._to_client(h11.EndOfMessage())
 
     async def _of_server(self) -> object:
-        """The next event of the answer.
+        """The next event of the response.
 
-        Between two of them the others have their turn: many small ones come with one read, and a fast pair never has to wait.
+        Between two events other tasks get a turn: many small ones come with one read, and a fast client and server never wait.
         """
         await checkpoint()
         while (event := self._server.next_event()) is h11.NEED_DATA:
@@ -183,7 +183,10 @@ class _Exchange:
             self._touch()
 
     def _broken(self, error: MessageError | OSError) -> None:
-        """Tells the client while it can be told; behind the head of an answer, only a reset says that it is not whole."""
+        """Raises NotForUs while an error can still be sent to the client.
+
+        Otherwise raises ConnectionResetError: after the head of a response, only a reset shows that it is incomplete.
+        """
         may_tell = self._client.may_answer and not (self._answered or self._client_gone)
         if self._ended_by == "left" and not isinstance(error, TimeoutError):
             if may_tell and isinstance(error, MessageError):
@@ -197,20 +200,20 @@ class _Exchange:
         raise ConnectionResetError("the exchange broke") from error
 
     def _failure(self, error: MessageError | OSError) -> TunnelctlError:
-        """What the server, or the tunnel to it, has done."""
+        """The error of the server, or of the tunnel to it."""
         if isinstance(error, OSError):
             return TunnelBroken(f"target {self._target}", reason(error), error="connection_terminated")
         kind = "http_response_incomplete" if isinstance(error, Incomplete) else "http_protocol_error"
         return MalformedAnswer(f"target {self._target}", error.cause, error=kind)
 
     def _hasten(self) -> None:
-        """The client sends nothing more: it waits for its answer, or it has gone."""
+        """Called when the client sends nothing more: it waits for its response, or it has gone."""
         self._client_ended = True
         self._limit = min(self._limit, HALF_CLOSED_SECONDS)
         self._touch()
 
     def _leave(self) -> None:
-        """The client has gone, and nobody waits for the answer."""
+        """Called when the client has gone: nobody waits for the response."""
         self._client_gone, self._ended_by = True, "left"
         self._scope.cancel()
 

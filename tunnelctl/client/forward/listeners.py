@@ -1,4 +1,4 @@
-"""Where local ports are opened, and where they lead: from the text of -L and -D to listeners."""
+"""Local ports and where they lead: from the text of -L and -D to listeners."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ DYNAMIC_HINT = "write [BIND:]PORT or /PATH, for example 1080"
 
 
 class Local(NamedTuple):
-    """A local port to be opened."""
+    """A local port to open."""
 
-    place: str  # what parse_listen reads, or INHERITED and which one
-    target: Address | None  # None: whoever connects says where to (a dynamic port)
+    place: str  # text for parse_listen, or INHERITED and which one
+    target: Address | None  # None: each client names its own (a dynamic port)
 
 
 class Door(NamedTuple):
-    """A local port that is open."""
+    """An open local port."""
 
     listener: socket.socket
     address: ListenAddress
     target: Address | None
 
     def close(self) -> None:
-        """Closes it. A path that we have made goes; an inherited one is its owner's."""
+        """Closes the port. Removes a path that we created; an inherited one belongs to its owner."""
         close_listener(self.address, self.listener)
 
 
 def parse_local(text: str) -> Local:
-    """The value of -L. Raises AddressError."""
+    """Parses the value of -L. Raises AddressError."""
     place, target = _split_target(text)
     if not place:
         raise AddressError(f"-L {shown(text)}", "the local port or the target is missing", LOCAL_HINT)
@@ -47,7 +47,7 @@ def parse_local(text: str) -> Local:
 
 
 def parse_dynamic(text: str) -> Local:
-    """The value of -D. Raises AddressError."""
+    """Parses the value of -D. Raises AddressError."""
     try:
         return Local(_place(text), None)
     except AddressError as error:
@@ -55,14 +55,14 @@ def parse_dynamic(text: str) -> Local:
 
 
 def _split_target(text: str) -> tuple[str, str]:
-    """The two halves; the target is the last two parts, where a part may be an IPv6 address in brackets."""
+    """Splits off the target, which is the last two parts; a part may be an IPv6 address in brackets."""
     host, _, port = text.rpartition(":")
     at = host.rfind(":[") if host.endswith("]") else host.rfind(":")
     return ("", "") if at < 0 else (host[:at], f"{host[at + 1 :]}:{port}")
 
 
 def _place(text: str) -> str:
-    """A place in the form of parse_listen, and judged by it."""
+    """A place in the form of parse_listen, which validates it."""
     if text.startswith(INHERITED):
         return text
     if text.startswith(("/", "./")):
@@ -91,7 +91,7 @@ def open_doors(locals_: list[Local], keepalive: float, environ: Mapping[str, str
 
 
 def refuse_strangers(doors: list[Door], login: bool, open_proxy: bool) -> None:
-    """Raises UsageProblem where other machines would reach a port without a login: they would use the proxy with ours.
+    """Raises UsageProblem if other machines could reach a port without a login: they would use the proxy with our credentials.
 
     login: whether a dynamic port requires one
     """
@@ -107,7 +107,7 @@ def refuse_strangers(doors: list[Door], login: bool, open_proxy: bool) -> None:
 
 
 def close_doors(doors: list[Door]) -> None:
-    """Closes those that are open."""
+    """Closes the doors."""
     for door in doors:
         door.close()
 

@@ -1,4 +1,4 @@
-"""`run`: a program, and for as long as it runs a private proxy of its own in its environment."""
+"""`run`: runs a program with a private proxy in its environment, which lives as long as the program."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ from tunnelctl.stream.process import wait_ended
 from tunnelctl.trace import Trace
 
 USER = "tunnelctl"
-PASSWORD_BYTES = 18  # of randomness; anybody on this machine may try to guess it at the port
+PASSWORD_BYTES = 18  # of randomness; any local user may try to guess it at the port
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # and the same in capitals
 PORT_VARIABLE = "TUNNELCTL_PORT"
@@ -28,7 +28,7 @@ _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 
 
 def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
-    """Runs the command to its end; its exit status, 128+n if signal n ended it. Raises the TunnelctlError that fits."""
+    """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError."""
     if not options.command:
         raise UsageProblem("run", "missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS")
     locals_ = [Local("127.0.0.1:0", None), *map(parse_local, options.local)]
@@ -46,7 +46,7 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
 
 
 def _only(user: str, password: str) -> Check:
-    """Lets nobody else in. It takes the same time whatever is tried."""
+    """Returns a check that admits nobody else. It compares in constant time."""
 
     async def check(given_user: str, given_password: str, _: str) -> bool:
         return secrets.compare_digest(f"{given_user}:{given_password}".encode(), f"{user}:{password}".encode())
@@ -55,24 +55,24 @@ def _only(user: str, password: str) -> Check:
 
 
 def _environment(environ: Mapping[str, str], ports: list[int], user: str, password: str) -> dict[str, str]:
-    """Ours, with the private proxy in it. What it says to us alone about the next proxy, password included, stays with us."""
+    """Our environment with the private proxy added. Leaves out our own variables about the next proxy, password included."""
     child = {name: value for name, value in environ.items() if name not in ("TUNNELCTL_PROXY", "TUNNELCTL_PROXY_PASSWORD")}
     url = f"http://{user}:{password}@127.0.0.1:{ports[0]}"
     child.update((spelling, url) for name in VARIABLES for spelling in (name, name.upper()))
     child[PORT_VARIABLE] = str(ports[0])
-    # A unix socket has none.
+    # A unix socket has no port.
     child.update((f"{PORT_VARIABLE}_{number}", str(port)) for number, port in enumerate(ports[1:], 1) if port)
     return child
 
 
 class _Command:
-    """The child process, and what it needs while it lives."""
+    """The child process, and what it needs while it runs."""
 
     def __init__(self, words: tuple[str, ...], environ: dict[str, str], forwarder: Forwarder) -> None:
         self._words, self._environ, self._forwarder = words, environ, forwarder
 
     async def run(self) -> int:
-        """Its exit status."""
+        """Runs the command and returns its exit status."""
         forwarder = self._forwarder
         with open_signal_receiver(*FORWARDED) as signals:
             async with Nursery() as helpers:
@@ -109,7 +109,7 @@ async def _pass_on(signals: SignalReceiver, child: "subprocess.Popen[bytes]") ->
 
 
 def _in_foreground() -> bool:
-    """Whether a Ctrl-C goes to our whole process group: then the command has it already, and a second one may mean more to it."""
+    """Whether Ctrl-C goes to our whole process group. Then the command has it already, and a second one may mean more to it."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

@@ -1,6 +1,6 @@
-"""One connection to a local port: what it asks for, the tunnel, the relay, and what is said about it.
+"""One connection to a local port: its request, the tunnel, the relay, and its trace.
 
-It fails alone, and visibly: the program at the other end sees an error of its own protocol or a reset, never an empty answer.
+It fails alone, and visibly: the client receives an error of its own protocol or a reset, never an empty response.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ T = TypeVar("T")
 
 Via = tuple[str, ...]  # the values of that field in a request
 
-# Tells whether a user and a password are right, which a client of that address has given; or what the client is told where they
-# are not looked at, because too many logins are being checked, or too many from there were wrong.
+# Verifies the user and the password from a client at an address: True if they are right. Returns a refusal, without verifying
+# them, if too many logins are being checked, or too many from that address were wrong.
 Check = Callable[[str, str, str], Awaitable[bool | Refusal]]
 
-REQUEST_SECONDS = 30.0  # for a program on this machine to say what it wants; one that never does holds a descriptor
+REQUEST_SECONDS = 30.0  # for a local program to send its request; one that never does holds a descriptor
 
-# A client that has ended its side may wait for its answer still (RFC 9112 section 9.6), or it may be gone: a FIN does not tell. So
-# it is given this long without a byte, which is what --half-close-timeout of `serve` is unless it is set.
+# A client that has ended its side may still wait for its response (RFC 9112 section 9.6), or it may be gone: a FIN looks the same.
+# So it gets this long without a byte, which is the default of --half-close-timeout of `serve`.
 HALF_CLOSED_SECONDS = 60.0
 
 
 class Sessions(Crowd):
-    """What all connections of one `forward` share."""
+    """The state that all connections of one `forward` share."""
 
     def __init__(self, ways: Ways, retry: int, limits: Limits, most: int, trace: Trace, stages: Trace) -> None:
         """
-        most: connections at once; 0 is no cap
-        trace: told of connections that were opened, failed and ended; stages: of each step on the way
+        most: connections at once; 0: no limit
+        trace: receives connections that were opened, failed or ended; stages: receives each step of opening a tunnel
         """
         super().__init__()
         self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
         self.detector = LoopDetector()
-        self.check: Check | None = None  # of the logins that a dynamic port requires; None: it requires none
+        self.check: Check | None = None  # verifies the logins that a dynamic port requires; None: it requires none
         self.warm: WarmPools | None = None
         self.probe = BackgroundProbe(trace)
         self.relays: set[Relay] = set()
-        self.past = [0, 0]  # bytes each way of the tunnels that have ended
+        self.past = [0, 0]  # bytes in each direction of the tunnels that have ended
         self.count = 0
 
     async def ready(self, way: Way) -> Stream | None:
-        """A connection to the nearest proxy of this way, if one stands ready."""
+        """Takes a warm connection to the nearest proxy of this route; None if none is ready."""
         return await self.warm.take(way) if self.warm is not None else None
 
     @property
     def moved(self) -> tuple[int, int]:
-        """Bytes each way, of all tunnels up to now."""
+        """Bytes in each direction of all tunnels so far."""
         return (
             self.past[0] + sum(relay.moved[0] for relay in self.relays),
             self.past[1] + sum(relay.moved[1] for relay in self.relays),
@@ -89,13 +89,13 @@ class LocalSession:
     ) -> None:
         """host: the client's address; client: with its port, for people
 
-        serve_http: serves plain http requests, of which these are the first bytes
+        serve_http: serves plain http requests; receives their first bytes
         """
         self._shared, self._host, self._client, self._target = shared, host, client, target
         self._serve_http = serve_http
         self._dynamic = target is None
         self.stream = SocketStream(accepted)
-        self.clean = False  # end it in good order, and not with a reset
+        self.clean = False  # close it in order, and not with a reset
         shared.count += 1
         self._number = shared.count
 
@@ -106,7 +106,7 @@ class LocalSession:
 
     @property
     def name(self) -> str:
-        """What this proxy is called in Via."""
+        """The name of this proxy in Via."""
         return self._shared.detector.name
 
     @property
@@ -115,7 +115,7 @@ class LocalSession:
         return self._shared.limits.idle
 
     async def run(self) -> None:
-        """Serves it to its end. A fault of ours ends this connection alone, with a warning."""
+        """Serves the connection to its end. A fault of ours ends only this connection, with a warning."""
         shared = self._shared
         shared.enter()
         try:
@@ -124,7 +124,7 @@ class LocalSession:
             await self._serve()
         except TunnelctlError as error:
             self.report(error)
-        except OSError:  # the client has gone: there is nobody to answer
+        except OSError:  # the client has gone: nobody is left to respond to
             pass
         except Exception as fault:
             shared.trace("warning", text=f"fault in a connection: {type(fault).__name__}: {fault}")
@@ -151,7 +151,7 @@ class LocalSession:
             await self.tunnel(request.target, request.leftover, granting, refusing, request.via)
 
     async def _read_request(self) -> LocalRequest | None:
-        """The request; None if there was none, or one that was refused."""
+        """Reads the request; None if there was none, or it was refused."""
         server = LocalServer(login=self.login)
         with move_on_after(REQUEST_SECONDS):
             while True:
@@ -166,7 +166,7 @@ class LocalSession:
                 if isinstance(outcome, LocalRefusal):
                     await self.turn_away(outcome)
                     return None
-                if not data:  # it came and went without a word
+                if not data:  # the client left without a request
                     self.clean = True
                     return None
         raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
@@ -176,7 +176,7 @@ class LocalSession:
             await self.stream.send_all(output)
 
     async def judge(self, login: LocalLogin) -> Refusal | None:
-        """Why a login is refused; None if it is right. Raises OSError when the client has left meanwhile."""
+        """Why a login is refused; None if it is right. Raises OSError if the client has left meanwhile."""
         assert self._shared.check is not None
         verdict = await self._attended(self._shared.check(login.user, login.password, self._host))
         if verdict is None:
@@ -186,7 +186,7 @@ class LocalSession:
         return None if verdict else auth_required(details="wrong user or password")
 
     async def turn_away(self, refusal: LocalRefusal) -> None:
-        """Refuses a request, and says so where that is worth a word."""
+        """Refuses a request, and reports that if the refusal has a cause."""
         if refusal.cause:
             self.report(Refused("request to the local port", refusal.cause))
         if refusal.answer:
@@ -195,20 +195,20 @@ class LocalSession:
     async def tunnel(
         self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes], via: Via = ()
     ) -> None:
-        """The tunnel from its opening to its end.
+        """Runs the tunnel from its opening to its end.
 
-        leftover: bytes of the client that belong to it; greeting: what the client is told when it stands
-        refuse: what the client is told when it cannot be opened; via: who has passed the request on before
+        leftover: bytes of the client that belong to it; greeting: response to the client when the tunnel is established
+        refuse: makes the response to the client if it cannot be opened; via: the Via values of the request
         """
         tunnel = await self.open_or_report(target, via)
         if isinstance(tunnel, TunnelctlError):
-            if answer := refuse(tunnel):  # at a fixed port there is none: the reset says it
+            if answer := refuse(tunnel):  # at a fixed port there is none: the reset shows the failure
                 await self.farewell(answer)
         elif tunnel is not None:
             await self._relay(tunnel, leftover, greeting)
 
     async def open_or_report(self, target: Address, via: Via) -> Tunnel | TunnelctlError | None:
-        """The tunnel; why there is none, which has been said to the user; or None when the client has left meanwhile."""
+        """Returns the tunnel; or the error, which has been reported to the user; or None if the client has left meanwhile."""
         self._target = target
         try:
             return await self._open_watching(target, via)
@@ -227,7 +227,7 @@ class LocalSession:
         return tunnel
 
     async def _attended(self, work: Awaitable[T]) -> T | None:
-        """What comes of `work`; None if the client has gone, or ended its side HALF_CLOSED_SECONDS ago."""
+        """The result of `work`; None if the client has gone, or ended its side HALF_CLOSED_SECONDS ago."""
 
         def hasten() -> None:
             scope.deadline = current_time() + HALF_CLOSED_SECONDS
@@ -238,17 +238,17 @@ class LocalSession:
         return None
 
     def watch(self, ended: Callable[[], None], gone: Callable[[], None]) -> None:
-        """Watches the client while something else is waited for. Each is called once, in no task.
+        """Watches the client while the caller waits for something else. Each callback is called once, outside any task.
 
-        ended: called when the client sends nothing more; gone: called when it hears nothing more
+        ended: called when the client sends nothing more; gone: called when it receives nothing more
         """
         self.stream.on_peer_closed(ended)
-        # A client of a unix socket that has sent all it wants and closed looks gone, and what it sent is to be delivered.
+        # A client of a unix socket that has sent all its data and closed looks gone, and yet its data must be delivered.
         if self.stream.socket.family != socket.AF_UNIX:
             self.stream.on_broken(gone)
 
     async def _open_for_others(self, target: Address, via: Via) -> Opened:
-        """A dynamic port is a proxy, whose next proxies may lead back to it. Raises TunnelctlError."""
+        """Opens a tunnel for a dynamic port, which is a proxy: its next proxies may lead back to it. Raises TunnelctlError."""
         detector = self._shared.detector
         if detector.came_round(target, via):
             raise loop(str(target))
@@ -258,7 +258,7 @@ class LocalSession:
             return await self._open(target, (detector.via(via),))
 
     async def _open(self, target: Address, fields: Fields) -> Opened:
-        """fields: for each HTTP proxy on the way"""
+        """Opens a tunnel. fields: for each HTTP proxy on the route"""
         shared = self._shared
 
         def stages(event: str, /, **fields: object) -> None:
@@ -276,7 +276,7 @@ class LocalSession:
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
         shared = self._shared
         try:
-            if greeting:  # at a fixed port there is none, and send(2) of nothing fails where the client has closed its side
+            if greeting:  # at a fixed port there is none, and send(2) of nothing fails if the client has closed its side
                 await self.stream.send_all(greeting)
         except BaseException:  # the client has gone meanwhile
             tunnel.stream.abort()
@@ -284,7 +284,7 @@ class LocalSession:
         relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
         begun, ended_by, cause = monotonic(), "", "drained"
         shared.relays.add(relay)
-        self.clean = True  # the relay ends both of its streams as they deserve
+        self.clean = True  # the relay closes or aborts both of its streams itself
         try:
             outcome = await relay.run()
             ended_by, cause = outcome.ended_by, outcome.cause
@@ -293,7 +293,7 @@ class LocalSession:
             self.ended(relay.moved[0], relay.moved[1], monotonic() - begun, ended_by, cause)
 
     def ended(self, sent: int, received: int, seconds: float, ended_by: str, cause: str) -> None:
-        """Accounts for a tunnel."""
+        """Adds an ended tunnel to the totals, and traces it."""
         self._shared.past[0] += sent
         self._shared.past[1] += received
         side = {"left": "client", "right": "target", "": "tunnelctl"}[ended_by]
@@ -301,14 +301,14 @@ class LocalSession:
         self._shared.trace("ended", connection=self._number, client=self._client, target=str(self._target), **what)
 
     def report(self, error: TunnelctlError) -> None:
-        """Tells the user what has failed."""
+        """Reports a failure to the user."""
         target = str(self._target) if self._target else ""
         detail = {"code": error.detail.get("code"), "error": error.detail.get("error")}
         facts = {"status": int(error.status), "what": error.what, "cause": error.cause, "hint": error.hint}
         self._shared.trace("failed", connection=self._number, client=self._client, target=target, **detail, **facts)
 
     async def farewell(self, answer: bytes) -> None:
-        """A last answer, and an orderly end."""
+        """Sends a last response and ends the connection in order."""
         with move_on_after(LINGER_SECONDS):
             await self.stream.send_all(answer)
             self.clean = True

@@ -1,4 +1,4 @@
-"""What a PAC file is asked, and what it answers: FindProxyForURL of the Netscape specification, as Chromium reads it."""
+"""The argument and the result of a PAC file: FindProxyForURL of the Netscape specification, as Chromium reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIRECT = None
 
 Choice = ProxyURL | None  # None is DIRECT
 
-# SOCKS without a number is version 4 (net/docs/proxy.md of Chromium); we speak 4a, so that the proxy looks names up.
+# SOCKS without a number is version 4 (net/docs/proxy.md of Chromium); we speak 4a, so that the proxy resolves names.
 _SCHEMES = {
     "PROXY": "http",
     "HTTP": "http",
@@ -24,23 +24,23 @@ _SCHEMES = {
 
 
 class Answer(NamedTuple):
-    """The choices in their order, and the entries that mean nothing here. No choice at all: the answer is no such list."""
+    """The choices in their order, and the entries that mean nothing here. No choice at all: the result is no such list."""
 
     choices: tuple[Choice, ...]
     skipped: tuple[str, ...]
 
 
 def url_of(target: Address) -> str:
-    """The URL that stands for a tunnel to a target.
+    """The URL that represents a tunnel to a target.
 
-    A browser asks for https:// when it is going to send a CONNECT, and shows neither path nor the port 443 (net/docs/proxy.md of
-    Chromium, "Arguments passed to FindProxyForURL()"): so files that decide by the URL decide as they do there.
+    A browser passes https:// when it is going to send a CONNECT, with neither the path nor the port 443 (net/docs/proxy.md of
+    Chromium, "Arguments passed to FindProxyForURL()"). So files that decide by the URL decide as in a browser.
     """
     return f"https://{target}/".replace(":443/", "/")
 
 
 def parse_answer(text: str) -> Answer:
-    """`PROXY a:8080; SOCKS5 b; DIRECT`, in any case; empty means DIRECT. As in browsers, what cannot be read is skipped."""
+    """Parses `PROXY a:8080; SOCKS5 b; DIRECT`, in any case; empty means DIRECT. As in browsers, malformed entries are skipped."""
     entries = [entry for entry in (part.strip() for part in text.split(";")) if entry]
     choices: dict[Choice, None] = {}
     skipped = []

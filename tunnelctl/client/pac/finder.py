@@ -1,7 +1,7 @@
-"""PAC: asks a script for the proxies that lead to a target, within bounds of time and memory.
+"""PAC: runs a script that names the proxies for a target, within limits of time and memory.
 
-The script never waits for a name. It runs with a table of the addresses that are known; where it wants another one it is stopped,
-the name is looked up here, and it runs again from the start, which is how Chromium does it.
+The script never waits for a name. It runs with a table of the known addresses. If it requires another one, it is stopped, the name
+is looked up here, and the script runs again from the start, as in Chromium.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAX_NAMES = 20  # different names that one run may ask for, as in Chromium; further ones have no address
-MAX_CACHED = 1000  # targets whose answer is kept
-CACHED_SECONDS = 300.0  # for so long: a script may decide by the hour, and by the network we are in; and as long as the script
-AGAIN_SECONDS = 5.0  # for reading the script again, while connections wait; there is the old one
-SCRIPT_SECONDS = 5  # for what should take milliseconds
-PROCESS_SECONDS = 20.0  # for its process, with starting on a busy machine
+MAX_NAMES = 20  # different names to look up for one result, as in Chromium; further ones have no address
+MAX_CACHED = 1000  # targets whose result is kept
+CACHED_SECONDS = 300.0  # for a result, since a script may decide by the hour and by the network; and for the script itself
+AGAIN_SECONDS = 5.0  # for reading the script again, while connections wait; the old one remains usable
+SCRIPT_SECONDS = 5  # for a run, which should take milliseconds
+PROCESS_SECONDS = 20.0  # for its process, including its start on a busy machine
 
-# Only the route to them is asked for; nothing is sent. They are nobody's (RFC 5737, RFC 3849), so the default route counts.
+# Only used to look up a route; nothing is sent. The addresses are reserved (RFC 5737, RFC 3849), so the default route counts.
 _ANYWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
-# What V8 prints when it aborts for want of memory.
+# Printed by V8 when it aborts for lack of memory.
 _TOO_LARGE = (b"out of memory", b"invalid size", b"invalid array length", b"invalid table size")
 
 _HERE = Path(__file__).parent
@@ -52,7 +52,7 @@ class _Cached(NamedTuple):
 
 
 class Pac:
-    """A PAC file. It is read when the first target is asked for, and again in time: a `forward` may run for weeks."""
+    """A PAC file. It is read for the first target, and again when CACHED_SECONDS are over: a `forward` may run for weeks."""
 
     def __init__(self, source: str, trace: Trace) -> None:
         """source: a path, or a URL"""
@@ -60,13 +60,13 @@ class Pac:
         self._script: str | None = None
         self._read_until = 0.0  # the script is read again after that
         self._cache: dict[Address, _Cached] = {}
-        # One process of V8 at a time, which has 60 MiB: connections that come together may all want one.
+        # One process of V8 at a time, since each takes 60 MiB and connections that come together may all need one.
         self._turn = Semaphore(1)
 
     async def find(self, target: Address) -> tuple[Choice, ...]:
-        """The proxies to try, in order; None among them is to go without. Raises SettingsError for all that is wrong with the file.
+        """The proxies to try, in order; None among them means no proxy. Raises SettingsError for any problem with the file.
 
-        Look-ups take as long as the name service does: the deadline is the caller's scope.
+        Raises Unreachable if no thread is left. Look-ups take as long as the name service does: the caller's scope is the deadline.
         """
         cached = self._cache.get(target)
         if cached is None or cached.until <= monotonic():
@@ -100,7 +100,7 @@ class Pac:
         return answer.choices
 
     async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
-        """One run of the script, from the start: nothing of an earlier one is left."""
+        """Runs the script once, from the start: nothing of an earlier run is left."""
         try:
             async with self._turn:
                 if self._script is None or self._read_until <= monotonic():
@@ -113,8 +113,8 @@ class Pac:
         return report
 
     async def _refresh(self) -> None:
-        """Reads the script. Where that fails the second time, the first one serves on: the proxies that it names may well be up."""
-        self._read_until = monotonic() + CACHED_SECONDS  # before, for the wait may end outside: none of those behind is to wait too
+        """Reads the script. If re-reading fails, the old one stays in use: the proxies that it names may well be up."""
+        self._read_until = monotonic() + CACHED_SECONDS  # before the wait, which may end outside: those behind must not wait too
         try:
             with fail_after(AGAIN_SECONDS if self._script is not None else inf):
                 self._script = await to_thread(read, self._source)
@@ -141,7 +141,7 @@ class Pac:
 
 
 def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
-    """What the worker reports. -P, because the directory of its file holds modules of ours that it must not import."""
+    """Runs the worker and returns its report. -P, because the directory of its file has modules of ours that it must not import."""
     command = [sys.executable, "-P", str(_HERE / "worker.py")]
     slow = f"no answer within {SCRIPT_SECONDS} s"
     try:
@@ -171,7 +171,7 @@ def _failure(cause: str) -> dict[str, Any]:
 
 
 async def _look_up(name: str) -> list[str]:
-    """The addresses of what a script takes for a name; none if there are none."""
+    """The addresses of what a script treats as a name; empty if there are none."""
     try:
         return [entry.host for entry in await resolve(parse_host(name), 0)]
     except (AddressError, BusyResourceError, OSError, UnicodeError):
@@ -179,7 +179,7 @@ async def _look_up(name: str) -> list[str]:
 
 
 def _own_addresses() -> list[str]:
-    """Those that connections to the internet would come from."""
+    """The local addresses from which connections to the internet would come."""
     found = []
     for family, address in _ANYWHERE:
         try:

@@ -1,4 +1,4 @@
-"""Where the text of a PAC file comes from: a file, or a server that is asked directly, as browsers do it."""
+"""The text of a PAC file, from a file, or from a server without a proxy, as in browsers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tunnelctl.errors import SettingsError
 from tunnelctl.files.text import read_file
 from tunnelctl.proto.address import shown
 
-# The bounds of Chromium (net/docs/proxy.md, "Downloading PAC scripts").
+# The limits of Chromium (net/docs/proxy.md, "Downloading PAC scripts").
 MAX_OCTETS = 1 << 20
 SECONDS = 30.0
 
@@ -19,7 +19,7 @@ _CODECS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "ut
 
 
 def read(source: str) -> str:
-    """The text behind a path or a URL (http, https, file). Blocks. Raises SettingsError for whatever keeps it from being read."""
+    """Reads the text at a path or a URL (http, https, file). Blocks. Raises SettingsError if it cannot be read."""
     scheme, separator, _ = source.partition("://")
     if separator and scheme.lower() in ("http", "https"):
         octets, charset = _fetch(source)
@@ -35,7 +35,7 @@ def _path(source: str) -> str:
         return source
     try:
         url = urlsplit(source)
-    except ValueError:  # its text quotes the URL
+    except ValueError:  # the text of the error quotes the URL
         raise _wrong(source, "its URL cannot be one") from None
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
         raise _wrong(source, "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes")
@@ -43,7 +43,7 @@ def _path(source: str) -> str:
 
 
 def _fetch(url: str) -> tuple[bytes, str | None]:
-    """No proxy is asked for it, and the certificates that the system trusts count, those of the company among them."""
+    """Fetches without a proxy. The certificates that the system trusts count, a company's own among them."""
     import ssl
 
     import httpx
@@ -66,7 +66,7 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
                 if monotonic() > until:
                     raise _wrong(url, f"it takes more than {SECONDS:g} s")
             return octets, answer.charset_encoding
-    except (httpx.InvalidURL, UnicodeError) as error:  # their text has a piece of the URL, which may be of its password
+    except (httpx.InvalidURL, UnicodeError) as error:  # their text quotes a piece of the URL, perhaps of its password
         raise _wrong(url, "its URL cannot be one") from error
     except (httpx.HTTPError, httpx.StreamError) as error:
         from tunnelctl.client.check.httpx_failure import cause_of
@@ -85,7 +85,7 @@ def _bounded(octets: bytes, source: str) -> bytes:
 
 
 def _decode(octets: bytes, charset: str | None) -> str:
-    """By what the server says, then by a byte order mark, then as ISO-8859-1, in which every octet is a character."""
+    """Decodes by the server's charset, else by a byte order mark, else as ISO-8859-1, in which every octet is a character."""
     mark = next((codec for start, codec in _CODECS.items() if octets.startswith(start)), "latin-1")
     try:
         return octets.decode(charset or mark, "replace").removeprefix("\ufeff")

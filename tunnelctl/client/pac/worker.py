@@ -1,12 +1,12 @@
-"""Runs a PAC script once, within bounds of time and memory. A program of its own, because V8 keeps neither bound by itself:
+"""Runs a PAC script once, within limits of time and memory. A program of its own, because V8 enforces neither limit by itself:
 
-- It aborts its process when memory runs out in the wrong moment, and prints its stack.
-- Its limit is on its heap. The content of typed arrays, of WebAssembly and of large strings lies outside, and one allocation may
-  overshoot it.
-- It is interrupted between the steps of a script. `new Array(2 ** 28).fill(1)` is one step and takes half a minute.
+- It aborts its process when memory runs out at the wrong moment, and prints its stack.
+- Its limit applies to its heap. The content of typed arrays, of WebAssembly and of large strings lies outside, and one allocation
+  may overshoot it.
+- It can be interrupted only between the steps of a script. `new Array(2 ** 28).fill(1)` is one step and takes half a minute.
 
-So a thread beside V8 looks at the clock and at the memory of the process, and ends it with a report. One JSON object comes in at
-stdin, one goes out at stdout. It is started as a file and imports nothing of ours.
+So a thread beside V8 watches the clock and the memory of the process, and ends the process with a report. The program reads one
+JSON object from stdin and writes one to stdout. It is started as a file and imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 MIB = 1 << 20
-HEAP = 64 * MIB  # what V8 may keep
-PROCESS = 128 * MIB  # what the process may have more than at the start of the script; garbage that is not yet collected counts
-# What it may allocate, touched or not. Only where the thread does not get its turn is this what ends a script.
+HEAP = 64 * MIB  # limit of V8's heap
+PROCESS = 128 * MIB  # growth of the process since the start of the script; garbage that is not yet collected counts
+# Limit of its allocations, touched or not. It ends a script only if the thread does not get its turn.
 DATA = 512 * MIB
 
-TICK = 0.01  # seconds between two looks; a script that fills memory gets through some 30 MiB meanwhile
-LATE = 0.25  # seconds that V8 has for its own interrupt, which can tell the line, or for a report
+TICK = 0.01  # seconds between two checks; a script that fills memory takes some 30 MiB meanwhile
+LATE = 0.25  # seconds that V8 gets for its own interrupt, or for a report
 
-# Characters of an answer and of a name, alerts that are kept, and characters of each: as in helpers.js.
+# Characters of a result and of a name, alerts that are kept, and characters of each: as in helpers.js.
 MAX_ANSWER, MAX_NAME, MAX_ALERTS, MAX_ALERT = 4096, 255, 20, 200
 
-# How V8 tells a script that an array buffer, or memory of WebAssembly, is not to be had.
+# The errors of V8 for an array buffer, or memory of WebAssembly, that cannot be allocated.
 _NO_MEMORY = ("Array buffer allocation failed", "Out of memory", "could not allocate memory")
 
-_ending = Lock()  # whoever has it ends the process
+_ending = Lock()  # the thread that holds it ends the process
 
 
 def main() -> None:
     task = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(3 * task["seconds"])  # nobody may be left who would end us
+    signal.alarm(3 * task["seconds"])  # the parent may not be left to end us
     try:
         _end(_evaluate(task))
     finally:
-        os._exit(1)  # not by way of V8, whose threads may be waited for without end
+        os._exit(1)  # not through V8, which may wait for its threads forever
 
 
 def _end(report: dict[str, Any]) -> NoReturn:
-    """The first report counts. The lock is kept."""
+    """Writes a report and ends the process. The first report counts: the lock is never released."""
     _ending.acquire()
     os.write(1, json.dumps(report).encode())
     os._exit(0)
@@ -63,7 +63,7 @@ def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
         from py_mini_racer import JSEvalException, JSOOMException, JSTimeoutException, MiniRacer
 
         engine = MiniRacer()
-    except Exception as error:  # no package, or none for this machine: the loader, ctypes and the package each raise their own
+    except Exception as error:  # no package, or none for this machine: loader, ctypes and package each raise their own errors
         return {"absent": str(error) or type(error).__name__}
     engine.set_hard_memory_limit(HEAP)
     engine.eval(f"{task['helpers']}\ntunnelctl.begin(...{_literal([task['known'], task['own'], task['room']])})")
@@ -80,7 +80,7 @@ def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
         try:
             run(f"{task['script']}\n//# sourceURL=script")
             run(f"tunnelctl.run(...{_literal([task['url'], task['host']])})")
-        except (JSTimeoutException, JSOOMException):  # which are of the next kind as well
+        except (JSTimeoutException, JSOOMException):  # subclasses of the next one
             raise
         except JSEvalException as error:
             failure = str(error).partition("\n")[0].replace("<anonymous>", "script")
@@ -94,7 +94,7 @@ def _evaluate(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch(until: float, most: int, slow: dict[str, Any]) -> None:
-    """Ends the process when its time is up, or when more than `most` bytes of memory are its own."""
+    """Ends the process when its time is up, or when more than `most` bytes of its memory are resident."""
     while monotonic() < until:
         if resident() > most:
             _end(too_large(PROCESS))
@@ -108,7 +108,7 @@ def too_large(limit: int) -> dict[str, Any]:
 
 
 def resident() -> int:
-    """The memory of this process, in bytes. Without /proc it is the most that there ever was."""
+    """The resident memory of this process, in bytes. Without /proc it is the peak."""
     try:
         with open("/proc/self/statm") as numbers:
             return int(numbers.read().split()[1]) * resource.getpagesize()
@@ -118,7 +118,7 @@ def resident() -> int:
 
 
 def _limit_data() -> None:
-    """Only now: V8 reserves half a GiB when it starts."""
+    """Limits allocations. Only after V8 has started, since it then reserves half a GiB."""
     try:
         with open("/proc/self/statm") as numbers:
             data = int(numbers.read().split()[5]) * resource.getpagesize()
@@ -128,12 +128,12 @@ def _limit_data() -> None:
 
 
 def _literal(value: object) -> str:
-    """A value as JavaScript. Not as it stands: there, unlike in JSON, the key `__proto__` is none."""
+    """A value as JavaScript. Plain JSON would not do: in JavaScript, unlike in JSON, `__proto__` is not a normal key."""
     return f"JSON.parse({json.dumps(json.dumps(value))})"
 
 
 def _checked(report: dict[str, Any], failure: str, room: int) -> dict[str, Any]:
-    """The report in its bounds, which a script can have overthrown: it runs in the same house as the helpers."""
+    """The report within its limits, which a script may have bypassed: it runs in the same context as the helpers."""
     return {
         "missing": [str(name)[:MAX_NAME] for name in report["missing"][:room]],
         "alerts": [str(text)[:MAX_ALERT] for text in report["alerts"][:MAX_ALERTS]],

@@ -1,1 +1,1 @@
-"""Which proxies lead to a target, in which order."""
+"""The proxies that lead to a target, and their order."""

@@ -1,4 +1,4 @@
-"""The memory of proxies that could not be reached, as a browser has it."""
+"""A memory of proxies that could not be reached, as in browsers."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Generic, TypeVar
 
 Choice = TypeVar("Choice", bound=Hashable)
 
-# For so long one that failed comes after the others. Chromium's figure (net/docs/proxy.md, "Evaluating proxy lists"); as there, it
-# is put off and not left out.
+# For this long a proxy that failed comes after the others. Chromium's figure (net/docs/proxy.md, "Evaluating proxy lists"); as
+# there, the proxy is tried last and not left out.
 SECONDS = 300.0
 
 
 class DeadProxies(Generic[Choice]):
-    """What failed, and until when that counts. A choice is whatever one chooses from: a proxy, a chain."""
+    """The choices that failed, and until when that counts. A choice is a proxy or a chain."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._until: dict[Choice, float] = {}
 
     def order(self, choices: Iterable[Choice]) -> list[Choice]:
-        """The choices in their order, those that failed lately behind the others; in their order too, if all of them did."""
+        """The choices in their order, with those that failed recently after the others; the order is unchanged if all failed."""
         now = self._clock()
         return sorted(choices, key=lambda choice: self._until.get(choice, now) > now)
 
     def failed(self, choice: Choice) -> None:
-        """It could not be reached."""
+        """Records that the choice could not be reached."""
         now = self._clock()
         self._until = {other: until for other, until in self._until.items() if until > now}
         self._until[choice] = now + SECONDS
 
     def worked(self, choice: Choice) -> None:
-        """It could."""
+        """Records that the choice was reached."""
         self._until.pop(choice, None)

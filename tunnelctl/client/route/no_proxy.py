@@ -1,19 +1,19 @@
-"""NO_PROXY: which targets the environment's proxies are not for.
+"""NO_PROXY: the targets to reach without the environment's proxies.
 
-The variable has no standard, and people copy its value from the settings of other programs. What curl defines is obeyed as curl
-does it: a comma or blank separates entries, a name matches itself and what lies below it, with or without a leading dot, an
-address matches however it is spelled, and a network takes CIDR form. The other forms are those in which such lists are found:
+The variable has no standard, and people copy its value from the settings of other programs. The forms that curl defines work as in
+curl: a comma or blank separates entries; a name matches itself and its subdomains, with or without a leading dot; an address
+matches in any spelling; and a network has CIDR form. The other forms are found in such lists too:
 
     `;` and `|` between entries, `*` for every target      Windows, Java
-    `*.DOMAIN`, and :PORT behind a host                    Go
+    `*.DOMAIN`, and :PORT after a host                     Go
     `*` and `?` anywhere: `10.*`, `*.corp.*`               cntlm, px, Java, Windows
     ADDRESS-ADDRESS                                        px
     `<local>`, for names without a dot                     Windows
     `169.254/16`, [NETWORK], ADDRESS/NETMASK               macOS, and people
-    quotes round an entry or the list                      .env files, which keep them
+    quotes around an entry or the list                     .env files, which keep them
 
-No name is looked up: a name is compared with names, an address with addresses. What has no meaning is passed over, for the variable
-belongs to other programs as well. `unusable_entries` tells which those are, for -v.
+No name is looked up: a name is compared with names, an address with addresses. An entry without a meaning is skipped, because the
+variable is for other programs as well. `unusable_entries` lists those entries, for -v.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _PATTERN = "abcdefghijklmnopqrstuvwxyz0123456789-_.*?"
 def exempting_entry(target: Address, no_proxy: str) -> str:
     """The entry that exempts the target, or ""."""
     for entry in _split(no_proxy):
-        # Networks are passed over for names: to read one costs an import.
+        # Networks are skipped for names: parsing one costs an import.
         if (is_ip(target.host) or not _is_network(entry)) and _matches(target, entry):
             return entry
     return ""
 
 
 def unusable_entries(no_proxy: str) -> list[tuple[str, str]]:
-    """The entries that have no meaning, each as it may be printed and with the reason."""
+    """The entries without a meaning, each in printable form and with the reason."""
     found = []
     for entry in _split(no_proxy):
         try:
@@ -55,14 +55,14 @@ def unusable_entries(no_proxy: str) -> list[tuple[str, str]]:
 
 
 def _without_secrets(entry: str) -> str:
-    """The URL of a proxy may have a password in it, which `;` or `|` has cut in two."""
+    """Masks the password in the URL of a proxy, which `;` or `|` may have cut in two."""
     if "://" in entry:
         return entry.partition("://")[0] + "://***"
     return "***" + entry[entry.rindex("@") :] if "@" in entry else entry
 
 
 def parse_entry(entry: str) -> Callable[[Address], bool]:
-    """Whether a target is meant, as a function. Raises AddressError for what has no meaning."""
+    """Returns a function that tells whether a target matches. Raises AddressError for an entry without a meaning."""
     if entry == "*":
         return lambda target: True
     if entry[0] == "<":
@@ -92,15 +92,15 @@ def _parse_word(entry: str) -> Callable[[Address], bool]:
 
 
 def _split_port(entry: str) -> tuple[str, int]:
-    """Host and port of an entry, 0 for every port. IPv6 may stand without brackets, and has no port then."""
+    """Host and port of an entry; 0 is every port. IPv6 may come without brackets, and then has no port."""
     host, colon, port = entry.rpartition(":")
     in_ipv6 = ":" in host and not ("]" in host and host.count("[") == host.count("]"))
-    ipv6_pattern = port == "*" and not host.lower().strip(_HEX_DIGITS) and not host.isalpha()  # as fd00:*, not as db:*
+    ipv6_pattern = port == "*" and not host.lower().strip(_HEX_DIGITS) and not host.isalpha()  # such as fd00:*, but not db:*
     if not colon or in_ipv6 or ipv6_pattern:
         return entry, 0
     try:
         return host, 0 if port == "*" else parse_port(port)
-    except AddressError:  # of an entry the cause alone is shown, so it says what it is about
+    except AddressError:  # for an entry, only the cause is shown, so it names the port
         raise AddressError(f"entry {shown(entry)}", f"port {shown(port)} is not a number from 1 to 65535") from None
 
 
@@ -109,7 +109,7 @@ def _parse_names(text: str) -> Callable[[str], bool]:
     domain = text.removeprefix("*.").lstrip(".")
     if not _WILDCARDS.isdisjoint(domain):
         pattern = _parse_pattern(text)
-        # 10.* means addresses: a name like 10.example is anybody's to register.
+        # 10.* means addresses: anybody can register a name like 10.example.
         numeric = pattern[0].isdigit() and not pattern.strip("0123456789.*?")
         return lambda host: (is_ip(host) or not numeric) and matches_pattern(host, pattern)
     same = parse_host(domain)
@@ -127,9 +127,9 @@ def _parse_pattern(text: str) -> str:
 
 
 def matches_pattern(text: str, pattern: str) -> bool:
-    """Whether the whole text fits: `*` stands for any number of characters, `?` for one.
+    """Whether the pattern matches the whole text: `*` matches any number of characters, `?` matches one.
 
-    Only the last `*` is ever tried again, so the time is bounded by the product of the lengths. (A regular expression made of the
+    Only the last `*` is ever tried again, so the time is bounded by the product of the lengths. (A regular expression made from the
     pattern could take exponential time.)
     """
     at = place = resume = 0
@@ -148,7 +148,7 @@ def matches_pattern(text: str, pattern: str) -> bool:
 
 
 def _is_network(text: str) -> bool:
-    """Whether it is to be a network or a range of addresses: host names have hyphens too, but not behind an address."""
+    """Whether the text is meant as a network or an address range. Host names have hyphens too, but not after an address."""
     first, dash, _ = text.partition("-")
     return "/" in text or bool(dash and (":" in first or (first.count(".") == 3 and first.replace(".", "").isdigit())))
 
@@ -176,13 +176,13 @@ def _parse_network(text: str) -> Callable[[str], bool]:
 
 
 def _without_brackets(text: str) -> str:
-    """[ADDRESS/BITS], [ADDRESS]/BITS and [ADDRESS]."""
+    """Removes the brackets of [ADDRESS/BITS], [ADDRESS]/BITS and [ADDRESS]."""
     if text[:1] == "[" and text.count("]") == 1 and (text[-1] == "]" or "]/" in text):
         return text[1:].replace("]", "")
     return text
 
 
 def _complete(text: str) -> str:
-    """macOS writes 169.254/16 for 169.254.0.0/16."""
+    """Completes an IPv4 network: macOS writes 169.254/16 for 169.254.0.0/16."""
     address, slash, bits = text.partition("/")
     return text if ":" in address else address + ".0" * (3 - address.count(".")) + slash + bits

@@ -1,4 +1,4 @@
-"""From the options and the environment to the ways to a target: their proxies, and what each of them is told."""
+"""The planner: turns the options and the environment into routes to a target, with what each proxy may receive."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from tunnelctl.proto.headers import Fields
     from tunnelctl.stream.tls.settings import TLSClient
 
-_ANYWHERE = Address("localhost", 443)  # a target that a request can be made for, where only its fields are looked at
+_ANYWHERE = Address("localhost", 443)  # a placeholder, for use where the target itself does not matter
 
 _LOGIN_FLAGS = ("proxy_user", "proxy_password_file", "proxy_auth_file", "password_command", "ask_password")
 
-_PROTOCOLS = {"http": "http", "https": "http"}  # of a URL's scheme; SOCKS is called what it is
+_PROTOCOLS = {"http": "http", "https": "http"}  # by URL scheme; a SOCKS scheme is the protocol's name
 
 
 class Ways:
-    """Finds the ways to any target. Flags, files and passwords are read once, and what is wrong with them is raised at once."""
+    """Finds the routes to any target. Reads flags, files and passwords once, and where it can, raises their errors at once."""
 
     def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, exact: bool = False) -> None:
-        """exact: the socket itself is to be handed on"""
+        """exact: the socket itself will be passed on"""
         self._options, self._environ, self._trace, self._exact = options, environ, trace, exact
         self._extra = tuple(header.parse(text) for text in options.header)
         if self._extra:
-            ConnectClient(_ANYWHERE, self._extra)  # raises for a field that is not the user's to set, before anybody is asked
-        self.timeout = options.timeout or inf  # seconds for the whole way, whichever it is
+            ConnectClient(_ANYWHERE, self._extra)  # raises for a field that the user may not set, before any connection
+        self.timeout = options.timeout or inf  # seconds for the whole route, whichever it is
         self._warned_of_host = False
         self._hops: dict[Chain, tuple[Hop, ...]] = {}
-        self._hop = cache(self._make_hop)  # chains share proxies: each is logged in to, and warned of, as one
+        self._hop = cache(self._make_hop)  # chains share proxies: each has one login and one warning
         self._target_tls = self._tls_to_target()
         self._dead: DeadProxies[Chain] | None = None
         self._pac: Pac | None = None
@@ -63,7 +63,7 @@ class Ways:
         self._check_pin()
 
     def _choose_default(self) -> tuple[Chain, ...]:
-        """The chains for the targets that NO_PROXY does not name. Where that is asked for, it is told what NO_PROXY has in vain."""
+        """The chains for targets that NO_PROXY does not name. With --verbose or --json, traces its entries without a meaning."""
         options = self._options
         route = choose_route(None, options.proxy, self._environ)
         if (options.verbose or options.json) and route.origin in VARIABLES and any(route.chains):
@@ -77,27 +77,27 @@ class Ways:
             raise UsageProblem("--proxy-pin", "no proxy on the way speaks TLS", "the URL of one that does begins with https://")
 
     def outlook(self, target: Address | None) -> Route:
-        """The route to a target, or to those that NO_PROXY does not name, as far as it is known beforehand."""
+        """The route to a target, as far as it is known in advance. target: None for any that NO_PROXY does not name"""
         if self._pac is not None:
             return Route((), "--pac")
         route = choose_route(target, self._options.proxy, self._environ)
         return route._replace(origin=self._options.proxy_origin) if self._options.proxy else route
 
     def may_have_proxies(self, target: Address) -> bool:
-        """Whether the way to a target may lead through proxies; what a PAC file will say is not known."""
+        """Whether the route to a target may lead through proxies. True with a PAC file, whose result is not known yet."""
         return self._pac is not None or any(choose_route(target, self._options.proxy, self._environ).chains)
 
     def default(self) -> Way | None:
-        """The first way to all targets but those that NO_PROXY names; None where each has its own."""
+        """The first route to all targets except those that NO_PROXY names; None with a PAC file, where each has its own."""
         return self._way(_ANYWHERE, self._default[0]) if self._default else None
 
     def announce(self, trace: Trace) -> None:
-        """Tells which proxies lead to all targets but those that NO_PROXY names, where that is known."""
+        """Traces the proxies for all targets except those that NO_PROXY names, unless a PAC file decides."""
         if self._pac is None:
             self._tell(choose_route(None, self._options.proxy, self._environ), trace)
 
     async def to(self, target: Address, trace: Trace) -> list[Way]:
-        """The ways to one target, in the order in which they are to be tried."""
+        """The routes to one target, in the order in which to try them."""
         route = await self._route(target)
         chains = list(route.chains)
         if len(chains) > 1:
@@ -106,17 +106,17 @@ class Ways:
         return [self._way(target, chain)._replace(origin=origin, unused=route.unused) for chain in chains]
 
     def _tell(self, route: Route, trace: Trace) -> str:
-        """Traces a route; what named its proxies, or why there are none."""
+        """Traces a route. Returns what named its proxies, or why there are none."""
         origin = self._options.proxy_origin if self._options.proxy else route.origin
         trace("route", proxies=[str(proxy) for proxy in route.chains[0]], origin=origin)
         return origin
 
     def failed(self, way: Way) -> None:
-        """Its proxies could not be reached: for a while it is tried after the others."""
+        """Records that the proxies of a route could not be reached: for a while it is tried after the others."""
         self._living().failed(way.chain)
 
     def worked(self, way: Way) -> None:
-        """They could."""
+        """Records that the proxies of a route were reached."""
         if self._dead is not None:
             self._dead.worked(way.chain)
 
@@ -170,12 +170,12 @@ class Ways:
             self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
             fields = ()
         self._warn_of_host(fields)
-        typed = header.get(fields, "proxy-authorization") is not None  # then that is what the user wants it to be told
+        typed = header.get(fields, "proxy-authorization") is not None  # the user's own field replaces a login
         login = None if typed else self._login(proxy, nearest)
         return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login)
 
     def _warn_of_host(self, fields: Fields) -> None:
-        """Warns once of a Host that is the user's: most proxies refuse a request whose Host is not its target."""
+        """Warns once if the user sets Host: most proxies refuse a request whose Host is not its target."""
         host = header.get(fields, "host")
         if host is not None and not self._warned_of_host:
             self._warned_of_host = True
@@ -183,7 +183,7 @@ class Ways:
             self._trace("warning", text=text)
 
     def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
-        """How TLS is spoken to a proxy. A certificate of ours, and a pin, are for one of them: the first."""
+        """The TLS settings for a proxy. The client certificate and the pin are only for the first TLS proxy."""
         if proxy.scheme != "https":
             return None
         from tunnelctl.proto.tls.pin import parse_pin
@@ -199,7 +199,7 @@ class Ways:
         if settings.insecure and settings.pin is None:
             danger = "whoever sits between can read and change everything"
             self._trace("warning", text=f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}")
-        client_context(settings)  # raises for a file, before anybody is asked
+        client_context(settings)  # raises for an unusable file, before any connection
         return settings
 
     def _tls_to_target(self) -> TLSClient | None:
@@ -216,7 +216,7 @@ class Ways:
         return settings
 
     def _login(self, proxy: ProxyURL, nearest: bool) -> Login:
-        """What it may be told of the user. Files, commands and people are asked when it is wanted."""
+        """The login that a proxy may receive. As a rule, a command or a prompt waits until the proxy requires a login."""
         options = self._options
 
         @cache
@@ -226,17 +226,17 @@ class Ways:
             return CredentialSource(proxy, nearest, options, self._environ, self._trace)
 
         if proxy.user is None and not (nearest and any(getattr(options, name) for name in _LOGIN_FLAGS)):
-            # netrc, which nobody has named
+            # from netrc, which no flag names
             return Login(proxy.address, options.auth, lambda: source().find(), missing=self._missing(nearest))
         ours = source()
         ours.prepare()
         if options.ask_password and self._pac is None and not isinstance(options, ConnectOptions):
-            run(ours.find)  # once, before there are others who want the terminal, or a tunnel at once
+            run(ours.find)  # once, before other programs use the terminal, and before any client waits for a tunnel
         waits = options.ask_password or options.password_command is not None
         return Login(proxy.address, options.auth, ours.find, patient=nearest and waits, given=True)
 
     def _missing(self, nearest: bool) -> str:
-        """What a proxy that requires a login is to be given."""
+        """The reason for NoLogin if a proxy requires a login and there is none."""
         if not nearest:
             return MISSING_LATER
         return MISSING_USER if "TUNNELCTL_PROXY_PASSWORD" in self._environ else MISSING

@@ -1,4 +1,4 @@
-"""Where a tunnel leads, and through whom: the records that the asking end passes around."""
+"""The route of a tunnel: the records that the client side passes around."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Hop(NamedTuple):
     address: Address
     fields: Fields = ()  # the user's, for its CONNECT request
     protocol: str = "http"  # or "socks5", "socks4a"
-    tls: TLSClient | None = None  # None: in the clear
+    tls: TLSClient | None = None  # None: plain text
     login: Login | None = None
 
     def __repr__(self) -> str:
@@ -30,21 +30,21 @@ class Hop(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How to get there."""
+    """The route to a target."""
 
     target: Address
-    hops: tuple[Hop, ...]  # nearest first; none goes straight to the target
-    family: int = 0  # 4, 6 or 0, for the first connection; the others are the proxies' business
-    timeout: float = inf  # seconds for the whole way
+    hops: tuple[Hop, ...]  # nearest first; empty: straight to the target
+    family: int = 0  # 4, 6 or 0, for the first connection; the proxies decide about the others
+    timeout: float = inf  # seconds for the whole route
     attempt_timeout: float = inf  # seconds for each address that is tried
     keepalive: float = 0.0
-    exact: bool = False  # read no byte beyond the last head: the socket itself is to be handed on
-    tls: TLSClient | None = None  # what the target itself is spoken to with; None: the bytes as they are
+    exact: bool = False  # read no byte beyond the last head: the socket itself will be passed on
+    tls: TLSClient | None = None  # for TLS with the target itself; None: the bytes as they are
 
     chain: tuple[ProxyURL, ...] = ()  # the URLs that the hops were made from
-    fields: Fields = ()  # of a request that is led on, for each HTTP proxy: Via
-    origin: str = "-x"  # what named them, or why there are none, for people
-    unused: str = ""  # a variable that names a proxy, and is not looked at
+    fields: Fields = ()  # of a forwarded request, for each HTTP proxy: Via
+    origin: str = "-x"  # what named the proxies, or why there are none, for people
+    unused: str = ""  # a variable that names a proxy, and is ignored
 
     @property
     def via(self) -> list[str]:
@@ -52,13 +52,13 @@ class Way(NamedTuple):
         return [str(hop.address) for hop in self.hops]
 
     def request(self, place: int) -> str:
-        """What the proxy at that place is asked for, in the words of an error."""
+        """The request to the proxy at index `place`, in the words of an error."""
         stops = [*(hop.address for hop in self.hops), self.target]
         return f"proxy {stops[place]}, asked for {stops[place + 1]}"
 
 
 class Tunnel(NamedTuple):
-    """An established tunnel: its stream, and the bytes of it that came together with the last head."""
+    """An established tunnel: its stream, and those of its bytes that came together with the last head."""
 
     stream: Stream
     early: bytes

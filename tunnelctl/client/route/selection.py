@@ -1,4 +1,4 @@
-"""Which proxies lead to a target: from the flags, else from the environment."""
+"""Selection of the proxies that lead to a target: from the flags, else from the environment."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
 
 DIRECT = "direct"
 
-# In this order. A tunnel is what https_proxy is for; lower case wins, as in curl.
+# In this order. https_proxy is for tunnels; lower case wins, as in curl.
 VARIABLES = ("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
-# For web pages: curl, wget and browsers have a proxy for them there, which need not open tunnels. So it is not looked at.
+# For web pages: the proxy that curl, wget and browsers use for them need not open tunnels. So it is ignored.
 UNUSED = ("http_proxy", "HTTP_PROXY")
 
 Chain = tuple[ProxyURL, ...]  # nearest first; empty: straight to the target
 
 
 class Route(NamedTuple):
-    """The chains that lead there, in the order in which they are to be tried, and what decided so.
+    """The chains that lead to a target, in the order in which to try them, and what selected them.
 
-    unused: a variable that is set and would have decided otherwise, if it were looked at
+    unused: a variable that is set, and would have selected others if it were not ignored
     """
 
     chains: tuple[Chain, ...]
@@ -32,7 +32,7 @@ class Route(NamedTuple):
 
     @property
     def proxies(self) -> list[str]:
-        """The proxies by their place on the way, nearest first; commas separate those that stand for each other."""
+        """The proxies by their place on the route, nearest first; commas separate alternatives."""
         return [",".join(dict.fromkeys(map(str, either))) for either in zip(*self.chains, strict=True)]
 
 
@@ -40,9 +40,9 @@ STRAIGHT: tuple[Chain, ...] = ((),)
 
 
 def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
-    """Flags first; they are never overruled. The variables are, by NO_PROXY. With neither, straight to the target, as curl does.
+    """Flags come first; nothing overrules them. NO_PROXY overrules the variables. With neither, straight to the target, as in curl.
 
-    Without a target, the route of those that NO_PROXY does not name.
+    Without a target, the route to those that NO_PROXY does not name.
     """
     if proxy:
         return Route(_from_flags(proxy), "-x")
@@ -62,10 +62,10 @@ def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
 
 
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
-    """Every way through: each place of the chain may have several proxies, of which one is taken."""
+    """Every possible chain: each place may list several proxies, of which a chain takes one."""
     chains: tuple[Chain, ...] = ((),)
     for place, text in enumerate(proxy):
-        if DIRECT in map(str.strip, text.lower().split(",")):  # who wants a proxy is not to go without one because that is down
+        if DIRECT in map(str.strip, text.lower().split(",")):  # a user who requires a proxy must not go without if it is down
             raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
         either = parse_proxy_list(text, nearest=place == 0)
         chains = tuple((*chain, hop) for chain in chains for hop in either)
@@ -85,7 +85,7 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
 
 
 def _exemption(target: Address | None, environ: Mapping[str, str]) -> str:
-    """What in NO_PROXY exempts the target, as the origin of a route; "" for none."""
+    """The entry of NO_PROXY that exempts the target, as the origin of a route; "" if none does."""
     no_proxy = _no_proxy(environ)
     if target is None or not environ.get(no_proxy):
         return ""
@@ -101,7 +101,7 @@ def _no_proxy(environ: Mapping[str, str]) -> str:
 
 
 def ignored_entries(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """The entries of NO_PROXY that have no meaning here: the variable, the entry, the reason."""
+    """Yields the entries of NO_PROXY that have no meaning here: the variable, the entry, the reason."""
     from tunnelctl.client.route.no_proxy import unusable_entries
 
     name = _no_proxy(environ)

@@ -1,4 +1,4 @@
-"""A proxy's refusal as the error that the user sees: status, what Proxy-Status says, an excerpt of the body, and a next step."""
+"""A proxy's refusal as the error that the user sees: status, Proxy-Status, an excerpt of the body, and a next step."""
 
 from collections.abc import Callable
 
@@ -46,10 +46,10 @@ _HINTS: dict[int | str, str] = {
     429: "the proxy has a limit on what one client or user may have; end another tunnel, or try again later",
 }
 
-# The same where the proxy says for how long. Of 503 that need not be a limit: see below.
+# The same for a proxy that sends Retry-After. With 503 the cause need not be a limit: see below.
 _LATER = {429: "the proxy has a limit on what one client or user may have", 503: "the proxy is busy, or could not reach the target"}
 
-# Squid, Apache and Envoy say 503 where they cannot reach the target; who means a limit says so in Proxy-Status.
+# Squid, Apache and Envoy send 503 if they cannot reach the target; a proxy that means a limit says so in Proxy-Status.
 _BARE_503 = "the proxy could not reach the target, or is at one of its limits; are host and port right?"
 
 NO_LOGIN = {
@@ -72,9 +72,9 @@ _EXCERPT = 200  # characters of a refusal's body: a sentence or two
 
 
 def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, why: NoLogin | None = None) -> TunnelctlError:
-    """The error for a refusal by `proxy`, which was asked for a tunnel to `target` with `fields`.
+    """Builds the error for the refusal by `proxy` of a tunnel to `target`, requested with `fields`.
 
-    why: there was no answer to a 407
+    why: the reason why the challenges of a 407 could not be met
     """
     hidden = Repeated(fields).hidden
     answer = answer._replace(reason=hidden(answer.reason))
@@ -84,15 +84,15 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, w
     excerpt = "" if reasons else _excerpt(answer, hidden)
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
     what = f"proxy {proxy} refused a tunnel to {target}"
-    if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) say it when the password is wrong
+    if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) send it when the password is wrong
         sent = get(fields, "proxy-authorization")
         if sent is not None and why is None:
             return _not_accepted(cause, proxy, sent, target, answer.status)
         return _no_login(cause, proxy, why or NoLogin(MISSING), target, answer.status)
-    # The first entry is the proxy nearest to the target (RFC 9209 section 2); the others may only say that the next one refused.
+    # The first entry is of the proxy nearest to the target (RFC 9209 section 2); others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
-    # RFC 9209 section 2.3: what the proxy says of its own attempt is more exact than its status code.
+    # RFC 9209 section 2.3: the proxy's error type for its own attempt is more exact than its status code.
     if error == "dns_error":
         return NameNotFound(what, cause, "the proxy knows no such name; is it spelled right?", **detail)
     if error == "dns_timeout":
@@ -111,12 +111,12 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, w
 
 
 def _is_ours(answer: Rejected) -> bool:
-    """Whether `tunnelctl serve` has decided, by the name that it gives itself in Proxy-Status."""
+    """Whether the refusal is from `tunnelctl serve`, by its name in Proxy-Status."""
     return next((status.proxy for status in answer.proxy_status if status.error), "") == "tunnelctl"
 
 
 def _retry_after(answer: Rejected) -> str:
-    """When the proxy can be asked again, by its own words (RFC 9110 section 10.2.3); "" where it does not say, or oddly."""
+    """When to try again, from Retry-After (RFC 9110 section 10.2.3), in words; "" if the field is missing or malformed."""
     value = get(answer.fields, "retry-after")
     if value is None:
         return ""
@@ -126,7 +126,7 @@ def _retry_after(answer: Rejected) -> str:
 
 
 def _http_date(text: str) -> str:
-    """A date in any of its three forms (RFC 9110 section 5.6.7), which are all UTC; "" for what is none."""
+    """Formats an HTTP-date in any of its three forms (RFC 9110 section 5.6.7), all of them UTC; "" if it is none."""
     from datetime import UTC
     from email.utils import parsedate_to_datetime
 
@@ -150,9 +150,9 @@ def _no_login(cause: str, proxy: Address, why: NoLogin, target: Address, code: i
 
 
 def _excerpt(answer: Rejected, hidden: Callable[[str], str]) -> str:
-    """The text of the page that came with it, cut to a line; of a redirect, where it leads.
+    """The text of the refusal's page, cut to a line; for a redirect, its location.
 
-    Some show the request in it, credentials and all (Squid did, CVE-2025-62168).
+    Hides secrets: some proxies show the request on the page, credentials included (Squid did, CVE-2025-62168).
     """
     if answer.status // 100 == 3 and (location := get(answer.fields, "location")):
         return _cut(hidden(f"Location: {location}"))

@@ -1,4 +1,4 @@
-"""Asking one proxy for a tunnel, on a stream that reaches it: CONNECT with as many legs of a login as it takes, or SOCKS."""
+"""The handshake with one proxy, on a stream that reaches it: CONNECT with as many legs of a login as it takes, or SOCKS."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ if TYPE_CHECKING:
 
 BAD_REQUEST = 400  # Apache, nginx and our `serve` send it in plain text to a client that should have used TLS
 
-# How long the rest of a refusal's body may take; by then its head has said what counts.
+# How long the rest of a refusal's body may take; its head has already said what matters.
 BODY_SECONDS = 2.0
 
 
 class AskAgain(Exception):
-    """The proxy requires a login, which goes out on a new connection."""
+    """The proxy requires a login, which is to be sent on a new connection."""
 
 
 class Question(NamedTuple):
-    """One handshake: which proxy is asked for which next stop."""
+    """One handshake: the proxy, and the next stop to request from it."""
 
     hop: Hop
     stop: Address  # the next proxy, or the target
-    exact: bool  # read no byte beyond the answer: the socket itself is to be handed on
-    limit: CancelScope  # on the whole way
+    exact: bool  # read no byte beyond the response: the socket itself will be passed on
+    limit: CancelScope  # on the whole route
     trace: Trace
 
     @property
     def what(self) -> str:
-        """For errors."""
+        """The subject of an error."""
         return f"proxy {self.hop.address}, asked for {self.stop}"
 
 
 async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
-    """Opens the tunnel to the next stop; the bytes of it that came behind the answer. Raises TunnelctlError, or AskAgain.
+    """Opens the tunnel to the next stop. Returns its bytes that followed the response. Raises TunnelctlError or AskAgain.
 
-    early: what the proxy has sent already
+    early: bytes that the proxy has sent already
     """
     try:
         if question.hop.protocol != "http":
@@ -85,14 +85,14 @@ def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
 
 
 def _speaks_http(exchange: Exchange | None) -> bool:
-    """Whether that is known from the connection before, on which it required a login."""
+    """Whether the proxy is known to speak HTTP, because it has already required a login."""
     return exchange is not None and exchange.asked
 
 
 def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) -> bool:
-    """True if the failure looks like a TLS proxy addressed in plain text: it closes without an answer, or answers 400.
+    """True if the failure looks like a TLS proxy addressed in plain text: it closes without a response, or responds with 400.
 
-    With SOCKS it does not: the greeting of version 5 is shorter than the header of a TLS record, so a TLS proxy waits for the rest.
+    Never with SOCKS: the greeting of version 5 is shorter than the header of a TLS record, so a TLS proxy waits for the rest.
     """
     if hop.tls is not None or hop.protocol != "http" or _speaks_http(exchange):
         return False
@@ -106,7 +106,7 @@ def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlE
         from tunnelctl.stream.tls.failure import tls_error
 
         failure = tls_error(question.what, error, question.hop.tls, question.hop.address)
-        if isinstance(failure, TLSFailed):  # in TLS 1.3 a client certificate that is missing is missed only now
+        if isinstance(failure, TLSFailed):  # in TLS 1.3 a missing client certificate is reported only now
             return failure
         hint = f"it may want a client certificate ({question.hop.tls.flags}-cert)" if question.hop.tls.cert is None else ""
     return Unreachable(f"{question.what}, broke the connection before it answered", reason(error), hint)
@@ -134,7 +134,7 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
                 exchange.accepted(get(answer.fields, "proxy-authentication-info"))
             return answer.leftover
         if not await _goes_on(question, answer, exchange):
-            from tunnelctl.client.upstream.error_response import refused  # not on the way to a tunnel, and it loads re
+            from tunnelctl.client.upstream.error_response import refused  # not needed to open a tunnel, and it loads re
 
             raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else None)
         fresh, early = False, b""
@@ -145,8 +145,8 @@ async def _fields(hop: Hop, exchange: Exchange | None, fresh: bool) -> Fields:
     if exchange is None:
         return hop.fields
     fields = hop.fields
-    # A proxy that speaks HTTP/1.0, as Squid 2.7 and ISA do, keeps the connection for the next leg only if it is asked to, and this
-    # is the field that it looks at. RFC 9112 Appendix C.2.2 warns of it, for a proxy that passes it on; a CONNECT is not passed on.
+    # A proxy that speaks HTTP/1.0, as Squid 2.7 and ISA do, keeps the connection for the next leg only if this field requests it.
+    # RFC 9112 Appendix C.2.2 warns of the field because a proxy may forward it; a CONNECT is not forwarded.
     if exchange.keeps and get(fields, "proxy-connection") is None:
         fields = (("Proxy-Connection", "keep-alive"), *fields)
     value = await exchange.value(fresh)
@@ -154,7 +154,7 @@ async def _fields(hop: Hop, exchange: Exchange | None, fresh: bool) -> Fields:
 
 
 def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
-    """The head of the answer, for people and logs: some proxies repeat in it what they were sent."""
+    """The head of the response, for people and logs, without secrets: some proxies repeat the request in it."""
     if not any(name.lower() in SECRET for name, _ in sent):
         return answer.head
     from tunnelctl.client.upstream.redact import Repeated
@@ -163,7 +163,7 @@ def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
 
 
 async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | None) -> bool:
-    """Whether the next request has an answer to this refusal, and goes on the same connection. Raises AskAgain for a new one."""
+    """Whether the login continues after this refusal, on the same connection. Raises AskAgain if it needs a new one."""
     if exchange is None or answer.status not in LOGIN_WANTED:
         return False
     if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
@@ -176,14 +176,14 @@ async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | No
 
 
 def _cut_off(question: Question) -> AuthenticationFailed:
-    """The error for a proxy that ends the connection between two legs of a login, whether it has announced that or not."""
+    """The error for a proxy that ends the connection between two legs of a login, announced or not."""
     cause = "it closed the connection in the middle of the login, which is bound to it"
     hint = "NTLM and Negotiate need a connection that stays open: is there a load balancer, or another proxy, that ends it?"
     return AuthenticationFailed(question.what, cause, hint)
 
 
 async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
-    """Does it outside the limit on the whole way, where a person may have to type a password for it."""
+    """Awaits `work`, and suspends the limit on the whole route meanwhile if a person may have to type a password."""
     if hop.login is None or not hop.login.patient:
         return await work
     left, limit.deadline = limit.deadline - monotonic(), inf
@@ -196,18 +196,21 @@ async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
 def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
     from tunnelctl.proto.auth.challenge import parse_challenges
 
-    # 401 is for servers, and comes from some proxies in place of 407; the credentials are the proxy's in any case.
+    # 401 is for servers, but some proxies send it in place of 407; the credentials are the proxy's in any case.
     names = ("proxy-authenticate", "www-authenticate") if answer.status == 401 else ("proxy-authenticate",)
     return parse_challenges(value for name in names for value in get_all(answer.fields, name))
 
 
 async def _converse(question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool) -> Established | Rejected:
-    """keep: the connection is wanted after a 407, and its body, however long that takes"""
+    """Sends the request and reads the response.
+
+    keep: the connection is needed after a 407, so its body is read, however long that takes
+    """
     answer = machine.feed(early) if early else None
     try:
         await stream.send_all(machine.request())
     except OSError:
-        # It closed without reading. Why, it may have said before, and that lies in our queue: a refusal, or an alert of TLS.
+        # The proxy closed without reading. Its reason may be in our receive queue: a refusal, or a TLS alert.
         answer = answer or await _unread(stream, machine)
         if answer is None:
             raise
@@ -219,7 +222,10 @@ async def _converse(question: Question, stream: Stream, machine: ConnectClient, 
 
 
 async def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
-    """Must wait: after a short read the stream counts as drained until its next event; on a broken one that has already come."""
+    """Reads a response that arrived before the connection broke.
+
+    This must wait: after a short read the stream counts as drained until its next event. On a broken one, that has already come.
+    """
     answer = None
     with move_on_after(BODY_SECONDS):
         while answer is None and (data := await stream.receive_some()):
@@ -233,10 +239,10 @@ async def _read(question: Question, stream: Stream, machine: ConnectClient) -> E
 
 
 async def _read_body(question: Question, stream: Stream, machine: ConnectClient, most: float) -> Established | Rejected:
-    """The refusal with as much of its body as comes in time. Its head is complete: neither a reset nor a limit hides it."""
+    """Returns the refusal with as much of its body as arrives in time. Its head is complete: no reset or limit hides it."""
     limit = question.limit
     left = limit.deadline - monotonic()
-    limit.deadline += BODY_SECONDS  # so that it is this limit which strikes, and not the one that says "timed out"
+    limit.deadline += BODY_SECONDS  # so that the limit below strikes, and not this one, which reports "timed out"
     try:
         with move_on_after(min(most, left)):
             while data := await stream.receive_some():
@@ -246,7 +252,7 @@ async def _read_body(question: Question, stream: Stream, machine: ConnectClient,
     except OSError:
         pass
     finally:
-        limit.deadline -= BODY_SECONDS  # what comes after a login is under it again
+        limit.deadline -= BODY_SECONDS  # the next request is under it again
     return machine.eof()
 
 

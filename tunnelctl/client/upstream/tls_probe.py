@@ -1,10 +1,10 @@
-"""http:// where https:// is meant, told apart from a proxy that is down.
+"""A probe for TLS, which distinguishes http:// in place of https:// from a proxy that is down.
 
-Spoken to in the clear, most proxies that speak TLS hang up without a word, as does what stands in front of a dead one. One more
-connection tells them apart: it says ClientHello, and is told neither the target nor a login.
+Most TLS proxies close a plain-text connection without a response, and so does a front end of a dead proxy. One more connection
+distinguishes them: it sends a ClientHello, but neither the target nor credentials.
 
-A command for one tunnel asks when it gives up. A process with many tunnels asks beside them: the client whose tunnel failed has its
-answer at once, and a proxy is asked once in AGAIN seconds, however many tunnels fail there.
+A command for one tunnel probes when it gives up. A process with many tunnels probes in the background: the client whose tunnel
+failed gets its response at once, and a proxy is probed once in AGAIN seconds, however many tunnels fail there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import without_scope
 from tunnelctl.trace import Trace, silent
 
-# Who hung up on one connection answers the next one as fast, or hangs up on it too. The rest is for the round trips of a far proxy.
+# A proxy that closed one connection responds on the next, or closes it, as fast. The rest is for the round trips of a far proxy.
 SECONDS = 2.0
 AGAIN = 300.0
 
 
 async def speaks_tls_there(way: Way, place: int, until: float) -> bool:
-    """Whether the proxy at that place of the way answers ClientHello in TLS, by a moment at the latest."""
-    # Through the proxies before it as ever; it is itself the target now, of which no byte is sent but the greeting.
+    """Whether the proxy at index `place` of the route responds to a ClientHello in TLS, within SECONDS and before `until`."""
+    # Through the proxies before it as usual. The proxy itself is the target now, and receives nothing but the ClientHello.
     to_it = way._replace(target=way.hops[place].address, hops=way.hops[:place], exact=False, tls=None)
     with move_on_after(min(SECONDS, until - monotonic())):
         return await _answers_tls(to_it)
@@ -34,7 +34,7 @@ async def speaks_tls_there(way: Way, place: int, until: float) -> bool:
 
 
 async def _answers_tls(way: Way) -> bool:
-    from tunnelctl.stream.tls.stream import answers_tls  # loads ssl, which a process may do without until it doubts
+    from tunnelctl.stream.tls.stream import answers_tls  # loads ssl, which a process may not need before its first probe
 
     try:
         tunnel = await open_tunnel(way, silent)
@@ -49,16 +49,16 @@ async def _answers_tls(way: Way) -> bool:
 
 
 class BackgroundProbe:
-    """Asks the proxies that may speak TLS, one after the other, and warns of those that do."""
+    """Probes the proxies that may speak TLS, one after the other, and warns of those that do."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._asked: dict[str, float] = {}  # by proxy, the moment from which it may be asked again
+        self._asked: dict[str, float] = {}  # by proxy, the time from which it may be probed again
         self._suspects: list[tuple[Way, int]] = []
         self._suspected = Event()
 
     def suspect(self, way: Way, place: int) -> None:
-        """Has the proxy at that place of the way asked, unless that was done lately."""
+        """Schedules a probe of the proxy at index `place` of the route, unless that was done in the last AGAIN seconds."""
         now = monotonic()
         self._asked = {proxy: until for proxy, until in self._asked.items() if until > now}
         if way.via[place] not in self._asked:
@@ -67,7 +67,7 @@ class BackgroundProbe:
             self._suspected.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Runs until cancelled."""
         while True:
             await self._suspected.wait()
             way, place = self._suspects.pop(0)

@@ -1,1 +1,1 @@
-"""HTTP authentication schemes, RFC 7235 and after; netrc."""
+"""HTTP authentication schemes (RFC 7235 and later), and netrc."""

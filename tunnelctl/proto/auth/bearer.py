@@ -6,7 +6,7 @@ _TOKEN68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/
 
 
 def encode_bearer(token: str) -> str:
-    """The field value. Raises AuthenticationFailed for what cannot be a token; the text does not repeat it."""
+    """Returns the field value. Raises AuthenticationFailed, whose text does not repeat the token, for one that is not valid."""
     if not token.rstrip("=") or token.rstrip("=").strip(_TOKEN68):
         raise AuthenticationFailed("bearer token", "a character in it that a token cannot have")
     return f"Bearer {token}"

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.headers import BLANKS, TOKEN, Field
 
-_TOKEN68_ONLY = "/="  # characters of a token68 that are in no token; the others (-._~+) are
+_TOKEN68_ONLY = "/="  # characters of a token68 that no token contains; its others (-._~+) may be in a token
 
 
 class Challenge(NamedTuple):
-    """One scheme on offer. scheme and parameter names in lower case; the values are the peer's, unescaped.
+    """One scheme on offer. scheme and parameter names are in lower case; the values are the peer's, unescaped.
 
-    token68: the one blob that some schemes (Negotiate, NTLM) have instead of parameters
+    token68: the single blob that some schemes (Negotiate, NTLM) have instead of parameters
     """
 
     scheme: str
@@ -21,15 +21,15 @@ class Challenge(NamedTuple):
     token68: str = ""
 
     def get(self, name: str) -> str:
-        """The value of a parameter, "" without one."""
+        """Returns the value of a parameter, or "" if it is missing."""
         return next((value for key, value in self.params if key == name), "")
 
 
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
-    """The challenges of all Proxy-Authenticate fields, in order. Parts that make no sense are left out, the rest counts.
+    """Returns the challenges of all Proxy-Authenticate fields, in order. Skips malformed parts and keeps the rest.
 
-    The comma separates challenges as well as the parameters of one: `a=b` goes to the challenge before it, while a word with
-    a blank behind it, or alone, starts the next.
+    Commas separate challenges as well as the parameters of one: `a=b` belongs to the challenge before it, while a word with a
+    blank after it, or alone, starts the next.
     """
     found: list[Challenge] = []
     for value in values:
@@ -44,9 +44,9 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
 
 
 def _read_item(item: str) -> tuple[str, tuple[Field, ...], str]:
-    """(scheme or "", parameters, token68) of one member of the list."""
+    """Returns (scheme or "", parameters, token68) of one member of the list."""
     word, rest = _split_word(item)
-    if rest.lstrip(BLANKS)[:1] == "=":  # name=value: more of the challenge before
+    if rest.lstrip(BLANKS)[:1] == "=":  # name=value: a parameter of the challenge before
         value = _parameter_value(rest)
         return "", ((word.lower(), value),) if word and value is not None else (), ""
     if not word or rest[:1] not in ("", " ", "\t"):
@@ -65,7 +65,7 @@ def _split_word(text: str) -> tuple[str, str]:
 
 
 def _parameter_value(text: str) -> str | None:
-    """The value in ` = token` or ` = "string"`, None if there is neither. Blanks round the = are bad form, and seen."""
+    """Returns the value in ` = token` or ` = "string"`, None if there is neither. Blanks round the = are bad form, but occur."""
     text = text.strip(BLANKS)
     if text[:1] != "=":
         return None
@@ -86,7 +86,7 @@ def _unquote(text: str) -> str | None:
 
 
 def _split_list(value: str) -> list[str]:
-    """The members of a comma-separated list; commas inside quotes do not separate."""
+    """Splits a comma-separated list. Commas inside quotes do not separate."""
     items = [""]
     quoted = escaped = False
     for char in value:

@@ -1,9 +1,9 @@
-"""The Digest scheme (RFC 7616): what both ends compute, and the client's half. The server's is `digest_server`.
+"""The Digest scheme (RFC 7616): the computations of both ends, and the client's half. The server's half is `digest_server`.
 
-Text here is latin-1 as in header fields: one character an octet, so that what is hashed is what stood on the wire. Names and
-passwords are UTF-8 in it, whether the challenge says so or not, as in Basic.
+Text here is latin-1 as in header fields: one character per octet, so that the hashes cover the octets on the wire. Names and
+passwords are UTF-8 in it, whether or not the challenge announces that, as in Basic.
 
-hashlib is imported when the first Digest challenge comes: a tunnel without one does not wait for OpenSSL.
+hashlib is imported when the first Digest challenge arrives: a tunnel without one does not wait for OpenSSL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.auth.challenge import Challenge, parse_challenges
 
-# Strongest first; each also as -sess. The names of the RFC in lower case, and those of hashlib.
+# Strongest first; each also as -sess. Maps the RFC's names, in lower case, to those of hashlib.
 ALGORITHMS = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
 _SESSION = "-sess"
 _ATTR_CHAR = "!#$&+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # RFC 8187 section 3.2.1
@@ -23,10 +23,10 @@ Hash = Callable[[str], str]
 
 
 class Terms(NamedTuple):
-    """What an answer is bound to. qop, nc and cnonce are "" in the older form of RFC 2069.
+    """The values that a response is bound to. qop, nc and cnonce are "" in the older form of RFC 2069.
 
-    uri: for CONNECT the request target, HOST:PORT: RFC 7616 section 3.4 wants what stands in the request line, and curl sends
-    the same (Curl_http_output_auth in its HTTP/1 proxy filter). Squid hashes whatever uri it is given and compares it to nothing
+    uri: for CONNECT the request target, HOST:PORT. RFC 7616 section 3.4 requires the target of the request line, and curl sends
+    the same (Curl_http_output_auth in its HTTP/1 proxy filter). Squid hashes whatever uri it receives and compares it to nothing
     (Auth::Digest::UserRequest::authenticate), others compare it to the request line
     """
 
@@ -39,7 +39,7 @@ class Terms(NamedTuple):
 
 
 def hash_of(algorithm: str) -> Hash | None:
-    """The hash that an `algorithm` parameter names, with or without -sess; None if it is unknown or missing in this OpenSSL."""
+    """Returns the hash that an `algorithm` parameter names, with or without -sess; None if unknown or missing in this OpenSSL."""
     import hashlib
 
     name = ALGORITHMS.get(algorithm.lower().removesuffix(_SESSION), "")
@@ -55,22 +55,22 @@ def is_session(algorithm: str) -> bool:
 
 
 def wire(text: str) -> str:
-    """The octets of a name or password as latin-1 text. Raises UnicodeEncodeError for lone surrogates that stand for none."""
+    """Returns the octets of a name or password as latin-1. Raises UnicodeEncodeError for lone surrogates that stand for none."""
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def login_hash(digest: Hash, user: str, realm: str, password: str) -> str:
-    """H(A1) before any -sess: all that either side needs to know of the password. user and password as on the wire."""
+    """Returns H(A1) before any -sess: all that either side needs to know of the password. user and password as on the wire."""
     return digest(f"{user}:{realm}:{password}")
 
 
 def user_hash(digest: Hash, user: str, realm: str) -> str:
-    """What stands for the name where userhash is true (section 3.4.4)."""
+    """Returns the hash that replaces the name if userhash is true (section 3.4.4)."""
     return digest(f"{user}:{realm}")
 
 
 def proof(digest: Hash, login: str, session: bool, terms: Terms) -> str:
-    """The `response` of a request, or with "" for a method the `rspauth` of its answer (sections 3.4.1 to 3.4.3, 3.5)."""
+    """Returns the `response` of a request, or with "" as the method the `rspauth` of the reply (sections 3.4.1 to 3.4.3, 3.5)."""
     key = digest(f"{login}:{terms.nonce}:{terms.cnonce}") if session else login
     counted = f"{terms.nc}:{terms.cnonce}:{terms.qop}:" if terms.qop else ""
     return digest(f"{key}:{terms.nonce}:{counted}{digest(f'{terms.method}:{terms.uri}')}")
@@ -80,10 +80,10 @@ def proof(digest: Hash, login: str, session: bool, terms: Terms) -> str:
 
 
 def rank(challenge: Challenge) -> int | None:
-    """How strong the hash of a Digest challenge is, 0 the strongest; None if the challenge cannot be answered.
+    """Returns the rank of the hash of a Digest challenge, 0 for the strongest; None if this client cannot meet the challenge.
 
-    That is one with an unknown algorithm, with auth-int only (a CONNECT has no content to protect), without a nonce, or with
-    control characters in what has to be sent back.
+    It cannot if the algorithm is unknown, if only auth-int is offered (a CONNECT has no content to protect), if the nonce is
+    missing, or if a value to be sent back contains control characters.
     """
     algorithm = _algorithm(challenge)
     echoed = "".join(challenge.get(name) for name in ("realm", "nonce", "opaque"))
@@ -93,20 +93,20 @@ def rank(challenge: Challenge) -> int | None:
 
 
 def is_stale(challenge: Challenge) -> bool:
-    """The nonce was too old and nothing else was wrong: worth a second try with the same password (section 3.3)."""
+    """True if the nonce was too old and nothing else was wrong: worth a retry with the same password (section 3.3)."""
     return challenge.get("stale").lower() == "true"
 
 
 class DigestClient:
-    """Answers to one challenge, for any number of requests: as long as the proxy takes the nonce, no further 407 is needed."""
+    """Responds to one challenge, for any number of requests: as long as the proxy accepts the nonce, no further 407 is needed."""
 
     __slots__ = ("_challenge", "_cnonce", "_count", "_hash", "_login", "_nonce", "_user")
 
     def __init__(self, challenge: Challenge, user: str, password: str, cnonce: str) -> None:
         """challenge: one with a `rank`; cnonce: printable ASCII that nobody can guess
 
-        One cnonce for all requests: whether the key of a -sess algorithm is made of the first one or of the one in each request
-        is read in both ways, and like this they are the same. The nonce count keeps the requests apart.
+        All requests share one cnonce. Implementations differ on whether the key of a -sess algorithm contains the first cnonce or
+        that of each request; here both are the same. The nonce count distinguishes the requests.
         Raises AuthenticationFailed for a name or password that cannot be sent.
         """
         if _has_control(user + password):
@@ -126,17 +126,17 @@ class DigestClient:
         self._count = 0
 
     def authorize(self, method: str, uri: str) -> str:
-        """The value of Proxy-Authorization for the next request. uri: the request target as it is sent"""
+        """Returns the value of Proxy-Authorization for the next request. uri: the request target as it is sent"""
         self._count += 1
         qop = _qop(self._challenge) or ""
         terms = Terms(method, uri, self._nonce, f"{self._count:08x}", self._cnonce, qop)
         return "Digest " + ", ".join(self._parameters(terms, self._proof(terms)))
 
     def confirm(self, sent: str, info: str) -> bool:
-        """Takes the Proxy-Authentication-Info of the answer to the request that carried `sent`, and the nonce in it for the next.
+        """Takes the Proxy-Authentication-Info of the response to the request that carried `sent`, and adopts the next nonce in it.
 
-        False if it claims to know the password and does not. A proxy that says nothing of it proves nothing either. Other requests
-        may have been sent meanwhile: what was overtaken by another answer's nonce changes nothing.
+        Returns False if the proxy claims to know the password and does not. True proves nothing if the proxy sent no `rspauth`.
+        Requests may overlap: once another response has replaced the nonce, this one's is ignored.
         """
         said, asked = (parse_challenges([text])[0] for text in (f"Digest {info}", sent))
         terms = Terms("", *(asked.get(name) for name in ("uri", "nonce", "nc", "cnonce", "qop")))
@@ -149,7 +149,7 @@ class DigestClient:
         return proof(self._hash, self._login, is_session(_algorithm(self._challenge)), terms)
 
     def _parameters(self, terms: Terms, response: str) -> list[str]:
-        """In the order of the RFC's examples. It forbids quotes round algorithm, qop and nc, and some servers see to it."""
+        """Follows the order of the RFC's examples. It forbids quotes round algorithm, qop and nc, and some servers enforce that."""
         challenge = self._challenge
         parameters = [
             self._username(),
@@ -172,7 +172,7 @@ class DigestClient:
         return parameters
 
     def _username(self) -> str:
-        """Hidden if the proxy can find it by its hash; encoded where it knows RFC 7616, of which charset is the sign."""
+        """Returns the user parameter: hashed if the proxy supports that; encoded if charset shows that it knows RFC 7616."""
         user, octets = self._user
         if self._hides_user():
             return "username=" + _quote(user_hash(self._hash, octets, self._challenge.get("realm")))
@@ -189,7 +189,7 @@ def _algorithm(challenge: Challenge) -> str:
 
 
 def _qop(challenge: Challenge) -> str | None:
-    """auth, "" for a challenge without one (RFC 2069), None if there are only others."""
+    """Returns auth, "" for a challenge without qop (RFC 2069), or None if it offers only others."""
     offered = challenge.get("qop")
     if not offered.strip():
         return ""

@@ -1,8 +1,8 @@
-"""The Digest scheme (RFC 7616), the server's half: challenges, and what comes back. `digest` has what both ends compute.
+"""The Digest scheme (RFC 7616), the server's half: challenges, and the responses to them. `digest` has the computations of both.
 
-A nonce carries the time it was made and a keyed hash of that, so nothing is kept for one that nobody answers. An answer is good
-once: an eavesdropper could otherwise open the same tunnel again until the nonce is too old. Whoever runs the server remembers
-which answers were used (see FirstUse), for all of its processes.
+A nonce carries the time it was made and a keyed hash of that, so the server keeps no state for a nonce to which no client responds.
+Each response is valid once: an eavesdropper could otherwise open the same tunnel again until the nonce is too old. The caller
+remembers which responses were used (see FirstUse), for all processes of the server.
 """
 
 import hmac
@@ -18,15 +18,15 @@ from tunnelctl.proto.auth.digest import Hash, Terms, hash_of, login_hash, proof,
 from tunnelctl.proto.headers import TOKEN
 from tunnelctl.proto.proxy_status import quote
 
-OFFERED = ("SHA-256", "MD5")  # in the order of preference (section 3.3); MD5 for the many clients that know nothing else
+OFFERED = ("SHA-256", "MD5")  # in order of preference (section 3.3); MD5 for the many clients that support nothing else
 
-MAX_REALM = 100  # characters: clients show it when they ask for the password
+MAX_REALM = 100  # characters: clients show it when they prompt for the password
 
-# Long enough for a browser that reuses it; a client that comes later is told so, and answers anew without asking anybody.
+# Long enough for a browser that reuses the nonce. A later client receives stale=true, and responds anew without prompting.
 NONCE_SECONDS = 300.0
 
-SALT = 12  # octets that keep apart the nonces of one moment
-_STAMP, _MAC = 6, 18  # octets: milliseconds of a clock that never turns back, and a hash; with SALT no padding in base64
+SALT = 12  # octets that distinguish the nonces of one moment
+_STAMP, _MAC = 6, 18  # octets: milliseconds of a clock that never goes back, and a hash; with SALT no padding in base64
 
 _PARAMETER = re.compile(
     rf"""[ \t]*([{re.escape(TOKEN)}]+)[ \t]*=[ \t]*(?:([{re.escape(TOKEN)}]+)|"((?:[^"\\]|\\.)*)")[ \t]*(?:,|\Z)""", re.DOTALL
@@ -35,7 +35,7 @@ _USER_STAR = re.compile(r"(?i:utf-8)'[A-Za-z0-9-]*'((?:[A-Za-z0-9!#$&+.^_`|~-]|%
 
 
 class Login(NamedTuple):
-    """What stands for a password: H(user:realm:password) with each hash of OFFERED, in hex. Who has it can log in."""
+    """The stand-in for a password: H(user:realm:password) with each hash of OFFERED, in hex. It suffices to log in."""
 
     sha_256: str
     md5: str
@@ -55,32 +55,32 @@ class Answer(NamedTuple):
     response: str
 
     def __repr__(self) -> str:
-        """Without what could be used again, or to try passwords on."""
+        """Omits all that could be used again, or to try passwords on."""
         return f"Answer({self.algorithm}, uri={self.terms.uri!a})"
 
 
 class Verdict(NamedTuple):
-    """user: who it is, "" if it is not proven; stale: it is, but by an answer that came too late or for a second time"""
+    """user: the proven user, "" if none; stale: whether the proof came too late or for a second time"""
 
     user: str = ""
     stale: bool = False
 
 
 def is_realm(text: str) -> bool:
-    """Whether it can be a realm of ours: printable ASCII without what needs a backslash in a header, of which programs differ on
-    what is hashed, and without the colon that ends it in a users file."""
+    """True if the text can be a realm here: printable ASCII, without characters that need a backslash in a header (programs differ
+    on what they then hash), and without the colon, which ends the realm in a users file."""
     fits = 0 < len(text) <= MAX_REALM and text.isascii() and text.isprintable()
     return fits and text == text.strip() and not set(':"\\') & set(text)
 
 
 def make_login(user: str, realm: str, password: str) -> Login:
-    """Raises ValueError where this OpenSSL lacks one of the hashes: MD5 in FIPS mode."""
+    """Hashes a password. Raises ValueError if this OpenSSL lacks one of the hashes: MD5 in FIPS mode."""
     hashes = [hash_of(algorithm) for algorithm in OFFERED]
     return Login(*(login_hash(_have(digest), wire(user), realm, wire(password)) for digest in hashes))
 
 
 def parse_answer(value: str) -> Answer | None:
-    """None for another scheme, for bad grammar, and for what does not answer a challenge of ours."""
+    """Parses a Proxy-Authorization; None for another scheme, bad grammar, or a response to no challenge of this server."""
     scheme, blank, rest = value.partition(" ")
     params = _parse_parameters(rest) if scheme.lower() == "digest" and blank else None
     if params is None:
@@ -98,24 +98,24 @@ def parse_answer(value: str) -> Answer | None:
         return None
 
 
-# Whether an answer is used for the first time; False where that is not known any more. It is asked with a number that stands for
-# the answer, with the time when the nonce was made, and with the present time, both in milliseconds.
+# Whether a response is used for the first time; False if that is no longer known. Its parameters are a number that identifies the
+# response, the time when its nonce was made, and the present time, both in milliseconds.
 FirstUse = Callable[[int, int, int], bool]
 
 
 class Nonces:
-    """Makes nonces, and knows which answers were used. One for all processes that share the listening addresses."""
+    """Makes nonces, and detects reused responses. One serves all processes that share the listening addresses."""
 
     def __init__(self, secret: bytes, first_use: FirstUse) -> None:
         self._secret, self._first_use = secret, first_use
 
     def make(self, made: int, salt: bytes) -> str:
-        """made: now, in milliseconds; salt: SALT random octets"""
+        """Returns a nonce. made: now, in milliseconds; salt: SALT random octets"""
         stamp = made.to_bytes(_STAMP, "big") + salt
         return b2a_base64(stamp + self._mac(stamp)[:_MAC], newline=False).decode("ascii")
 
     def is_new(self, terms: Terms, now: int) -> bool:
-        """Whether the nonce is ours and not too old, and this count on it is seen for the first time. 0 is no count (3.4)."""
+        """True if the nonce is ours and not too old, and this count on it is used for the first time. 0 is no count (3.4)."""
         try:
             octets = a2b_base64(terms.nonce.encode("ascii"), strict_mode=True)
         except (Base64Error, UnicodeEncodeError):
@@ -134,10 +134,10 @@ class Nonces:
 
 
 class DigestServer:
-    """Makes challenges and checks the answers."""
+    """Makes challenges and checks the responses."""
 
     def __init__(self, realm: str, logins: Mapping[str, Login], nonces: Nonces) -> None:
-        """nonces: those of the server that this one takes the place of, if it does"""
+        """nonces: those of the server that this one replaces, if it replaces one"""
         self.realm = realm
         self._logins = logins
         self._nonces = nonces
@@ -145,13 +145,13 @@ class DigestServer:
         self._names = {user_hash(digest, wire(user), realm): user for digest in self._hashes.values() for user in logins}
 
     def challenges(self, now: float, salt: bytes, stale: bool = False) -> tuple[str, ...]:
-        """Values for Proxy-Authenticate, the preferred one first. salt: SALT random octets"""
+        """Returns values for Proxy-Authenticate, the preferred one first. salt: SALT random octets"""
         nonce = self._nonces.make(int(now * 1000), salt)
         rest = f'qop="auth", nonce="{nonce}", charset=UTF-8, userhash=true{", stale=true" if stale else ""}'
         return tuple(f"Digest realm={quote(self.realm)}, algorithm={algorithm}, {rest}" for algorithm in self._hashes)
 
     def check(self, answer: Answer, now: float) -> Verdict:
-        """Whose answer it is. An unknown user costs what a known one does. The target is for `is_for` to compare."""
+        """Identifies the user. Takes the same effort for an unknown user as for a known one. Leaves the target to `is_for`."""
         digest = self._hashes.get(answer.algorithm)
         if digest is None or answer.realm != self.realm:
             return Verdict()
@@ -165,18 +165,18 @@ class DigestServer:
         return Verdict(user, stale=not self._nonces.is_new(answer.terms, int(now * 1000)))
 
     def verify_password(self, user: str, password: str) -> bool:
-        """For a client that sends the password itself. The same cost for unknown users."""
+        """Checks the password of a client that sends it unhashed. Takes the same effort for unknown users."""
         digest = _have(self._hashes.get(OFFERED[0]))
         login = self._logins.get(user)
         given = login_hash(digest, wire(user), self.realm, wire(password))
         return hmac.compare_digest(given, _NOBODY if login is None else login.sha_256) and login is not None
 
 
-_NOBODY = "0" * 64  # as long as a hash, and the hash of no password that anybody knows
+_NOBODY = "0" * 64  # has the length of a hash, and is that of no known password
 
 
 def is_for(answer: Answer, target: Address) -> bool:
-    """Whether the answer is for this target: else somebody has changed the request line (section 3.4.6)."""
+    """True if the response is for this target; otherwise somebody has changed the request line (section 3.4.6)."""
     try:
         return parse_authority(answer.terms.uri) == target
     except AddressError:
@@ -190,7 +190,7 @@ def _have(digest: Hash | None) -> Hash:
 
 
 def _parse_parameters(text: str) -> dict[str, str] | None:
-    """By name; None unless all of it is a list of parameters, none of them twice."""
+    """Returns the parameters by name; None unless the whole text is a list of parameters without duplicates."""
     params: dict[str, str] = {}
     at = 0
     while at < len(text):
@@ -203,7 +203,7 @@ def _parse_parameters(text: str) -> dict[str, str] | None:
 
 
 def _user(params: dict[str, str]) -> str | None:
-    """From username or, encoded, username*; None unless there is one of them (section 3.4)."""
+    """Reads username or, encoded, username*; None unless exactly one is present (section 3.4) and well-formed."""
     if ("username" in params) == ("username*" in params):
         return None
     if "username" in params:

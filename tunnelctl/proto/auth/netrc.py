@@ -1,7 +1,7 @@
-"""netrc(5): logins by host, read as curl reads them.
+"""netrc(5): logins by host, parsed as curl parses them.
 
-Keywords and host names count in any case, and a backslash is an escape between double quotes only: `login CORP\\user` means what it
-says. Unlike in curl, a word out of place is an error, and what follows a # in place of a keyword is a comment.
+Keywords and host names are case-insensitive. A backslash is an escape between double quotes only: `login CORP\\user` is taken
+literally. Unlike in curl, a misplaced word is an error, and a # in place of a keyword starts a comment.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FIELDS = {"login": "login", "user": "login", "password": "password", "account": ""}  # keywords with a value, and what they fill
-_BLANKS = " \t\r\n\v\f"  # isspace() of C; a password may have a no-break space
+_FIELDS = {"login": "login", "user": "login", "password": "password", "account": ""}  # keywords with a value, and what they set
+_BLANKS = " \t\r\n\v\f"  # isspace() of C; a password may contain a no-break space
 _END_OF_LINE = re.compile(r"\n")
 _END_OF_MACRO = re.compile(r"\n[ \t]*\r?\n")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}  # any other character behind a backslash stands for itself
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}  # any other character after a backslash stands for itself
 
 
 class MalformedNetrc(ValueError):
-    """It is not in the format: on which line. Nothing of the text is kept, which may be a password."""
+    """Raised for malformed text; line: where. Keeps nothing of the text, which may be a password."""
 
     def __init__(self, line: int) -> None:
         super().__init__(line)
@@ -30,7 +30,7 @@ class MalformedNetrc(ValueError):
 
 
 class Entry(NamedTuple):
-    """The login and the password for a host, each "" where there is none. host: in lower case, "" for `default`"""
+    """The login and the password for a host, each "" if missing. host: in lower case, "" for `default`"""
 
     host: str
     login: str = ""
@@ -41,13 +41,16 @@ class Entry(NamedTuple):
 
 
 def find_entry(text: str, host: str, user: str | None = None) -> Entry:
-    """The first entry for a host that has a password, else the first; of a user, where there is one. Raises MalformedNetrc."""
+    """Returns the first entry for a host with a password, else the first, else an empty one. Raises MalformedNetrc.
+
+    user: skips entries for other users
+    """
     found = [entry for entry in read_entries(text) if entry.host == host.lower() and (user is None or entry.login in ("", user))]
     return next((entry for entry in found if entry.password), next(iter(found), Entry(host)))
 
 
 def read_entries(text: str) -> list[Entry]:
-    """All entries in their order. Raises MalformedNetrc."""
+    """Returns all entries in order. Raises MalformedNetrc."""
     entries: list[Entry] = []
     words = _Words(text)
     for keyword in words.keywords():
@@ -66,7 +69,7 @@ def read_entries(text: str) -> list[Entry]:
 
 
 class _Words:
-    """The words of a netrc file, one after the other."""
+    """The words of a netrc file, in order."""
 
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
@@ -77,7 +80,7 @@ class _Words:
         return self._text.count("\n", 0, self._at) + 1
 
     def keywords(self) -> Iterator[str]:
-        """Each next word, in lower case, where a keyword is expected; comments are passed over."""
+        """Yields the next word, in lower case, each time a keyword is expected. Skips comments."""
         while (word := self._next()) is not None:
             if word[:1] == "#":
                 self._skip_to(_END_OF_LINE)
@@ -85,11 +88,11 @@ class _Words:
                 yield word.lower()
 
     def value(self) -> str:
-        """The next word as it stands, "" at the end of the file."""
+        """Returns the next word in its original case, or "" at the end of the file."""
         return self._next() or ""
 
     def skip_macro(self) -> None:
-        """A macro ends with an empty line."""
+        """Skips a macro, which ends with an empty line."""
         self._skip_to(_END_OF_MACRO)
 
     def _skip_to(self, end: re.Pattern[str]) -> None:
@@ -117,7 +120,7 @@ class _Words:
                 char = self._take()
                 char = _ESCAPES.get(char, char)
             if not char:
-                self._at = begin  # the line of the quote that is never closed
+                self._at = begin  # reports the line of the unclosed quote
                 raise MalformedNetrc(self.line)
             word += char
         return word

@@ -1,1 +1,1 @@
-"""HTTP/1.1: heads, the CONNECT machines of both ends, bodies of errors."""
+"""HTTP/1.1: heads, the CONNECT state machines of both ends, error bodies."""

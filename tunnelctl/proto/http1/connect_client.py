@@ -1,14 +1,15 @@
-"""CONNECT as the client: the request, and what the proxy makes of it.
+"""CONNECT as the client: the request, and the reading of the proxy's response.
 
     request sent ── 1xx ──▶ again, a bounded number of times
-                 ── 2xx ──▶ Established: everything behind the empty line is the tunnel's
+                 ── 2xx ──▶ Established: everything after the empty line belongs to the tunnel
                  ── else ─▶ an excerpt of the body is collected ──▶ Rejected
-                                (on a 407 the whole body is read, if the next request is to go on this connection)
+                                (on a 401 or 407 the whole body is read, if this connection is kept for the next request)
                  ── not HTTP ──▶ MalformedAnswer, at the first octet that shows it
 
-Payload must not be sent before Established (RFC 9931): octets sent to a proxy that then refuses would be read as a request.
+Payload must not be sent before Established (RFC 9931): a proxy that then refuses would read it as a request.
 
-What only a refusal needs (`body`, `structured`) is imported when there is one: an ssh that gets its tunnel does not wait for it.
+Modules that only a refusal needs (`error_body`, `structured`) are imported when there is one: an ssh that gets its tunnel does not
+wait for them.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.proto.proxy_status import ProxyStatus
 
-MAX_INFORMATIONAL = 20  # 1xx answers skipped: more are no news but a stall
+MAX_INFORMATIONAL = 20  # 1xx responses skipped: more are a stall
 MAX_EXCERPT = 4096  # octets of the body of a refusal: a screen of text
-LOGIN_WANTED = (401, 407)  # statuses; 401 is for servers, and some proxies say it where 407 is meant
-SHOWN = 40  # octets of an answer that is not HTTP which the message repeats
+LOGIN_WANTED = (401, 407)  # statuses; 401 is for origin servers, but some proxies send it instead of 407
+SHOWN = 40  # octets of a non-HTTP response that the message repeats
 
 # These decide where the request ends; a CONNECT has no content (RFC 9110 section 9.3.6).
 _OURS = frozenset({"content-length", "transfer-encoding"})
-# A TLS server that is spoken to in the clear mostly closes, and says nothing.
+# A TLS server that receives plain text mostly closes without a response.
 IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
-NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"  # once it has been asked
+NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"  # after a TLS greeting was tried
 LOOKS_LIKE_SOCKS5 = "that looks like SOCKS version 5: the scheme is socks5://"
 SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
-# Who leaves TLS out is to know what that costs: an attacker on the way can make a handshake fail.
+# The hint names the cost of going without TLS, because an on-path attacker can make a handshake fail.
 WITHOUT_TLS = "for a proxy that is meant to be without TLS, the URL is http://{peer}: others on its network can then read a login"
 
 _PREFIX = b"HTTP/"
@@ -46,7 +47,7 @@ _VERSIONS = frozenset(f"HTTP/1.{minor}" for minor in range(10))
 
 
 class Established(NamedTuple):
-    """The tunnel stands. leftover: what came behind the head; it is the target's and must be delivered first."""
+    """The tunnel is established. leftover: octets after the head; they are the target's and must be delivered first."""
 
     status: int
     reason: str
@@ -56,10 +57,10 @@ class Established(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The proxy answered, and not with 2xx. All text in it is the peer's, unescaped.
+    """The proxy responded with a status other than 2xx. All text in it is the peer's, unescaped.
 
-    body: the decoded content, at most MAX_EXCERPT octets of it
-    reusable: the connection can take the next request; never so unless that was asked for
+    body: the content without its chunk framing, at most MAX_EXCERPT octets of it
+    reusable: the connection can take the next request; False unless `keep` was set
     """
 
     status: int
@@ -75,13 +76,13 @@ class ConnectClient:
     """One CONNECT request on one connection."""
 
     def __init__(self, target: Address, fields: Fields = (), keep: bool = False) -> None:
-        """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or is not the user's to set.
+        """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or that the user must not set.
 
-        A Host among them takes the place of the target's, which RFC 9112 section 3.2 does not allow: it is for proxies that are
-        name-based virtual hosts, chosen by that field. The request line has the target all the same.
+        A Host among them replaces the target's, which RFC 9112 section 3.2 does not allow. It is for proxies that are name-based
+        virtual hosts, selected by that field. The request line has the target all the same.
 
-        keep: after a 407 the connection is wanted for the next request (NTLM and Negotiate authenticate a connection), so the
-        body of a 407 is read to its end
+        keep: after a 401 or 407 the connection is needed for the next request (NTLM and Negotiate authenticate a connection), so
+        the body of such a response is read to its end
         """
         for name, value in fields:
             header.check(name, value)
@@ -98,11 +99,11 @@ class ConnectClient:
         self._refusal: _RefusalReader | None = None
 
     def request(self) -> bytes:
-        """The request head."""
+        """Returns the request head."""
         return self._render(self._fields)
 
     def masked_request(self) -> bytes:
-        """The request head for people and logs: without credentials."""
+        """Returns the request head for people and logs: without credentials."""
         return self._render(header.mask(self._fields))
 
     def _render(self, fields: Fields) -> bytes:
@@ -110,16 +111,16 @@ class ConnectClient:
 
     @property
     def refusing(self) -> bool:
-        """Whether the answer is known to be a refusal, of which only the body is missing."""
+        """True once the response is known to be a refusal, even if its body is incomplete."""
         return self._refusal is not None
 
     @property
     def heard(self) -> bool:
-        """Whether the proxy has said anything."""
+        """Whether the proxy has sent anything."""
         return self.refusing or self._informational > 0 or bool(self._reader.peek(1))
 
     def feed(self, data: bytes) -> Established | Rejected | None:
-        """Takes octets from the proxy; returns the outcome once it is known. Then the machine is done: nothing more is read."""
+        """Takes octets from the proxy; returns the outcome once it is known. After that nothing more is read."""
         if self._done:
             raise RuntimeError("the answer is complete: what follows is tunnel bytes, or nothing")
         outcome = self._outcome(data)
@@ -142,7 +143,7 @@ class ConnectClient:
         return self._refusal.feed(data)
 
     def eof(self) -> Rejected:
-        """The proxy has closed, or the time is up: ends the excerpt of a refusal. Raises MalformedAnswer if there is no answer."""
+        """Handles EOF or a timeout: ends the excerpt of a refusal. Raises MalformedAnswer if there is no complete head."""
         if self._refusal is not None:
             return self._refusal.result()
         if self._reader.peek(1):
@@ -162,7 +163,7 @@ class ConnectClient:
             raise self._malformed(f"malformed head: {error}") from None
 
     def _read_status(self, line: bytes) -> tuple[int, str]:
-        """Status and reason; the reason may be missing, with or without the blank before it."""
+        """Returns status and reason. The reason may be missing, with or without the blank before it."""
         version, _, rest = line.decode("latin-1").partition(" ")
         code, _, reason = rest.strip(header.BLANKS).partition(" ")
         if version not in _VERSIONS:
@@ -172,7 +173,7 @@ class ConnectClient:
         return int(code), reason.strip(header.BLANKS)
 
     def _skip_informational(self, status: int) -> None:
-        if status == 101:  # an upgrade that nobody asked for: what follows is in a protocol we do not know
+        if status == 101:  # an unrequested upgrade: the protocol that follows is unknown
             raise self._malformed("it switches protocols unasked (101)")
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
@@ -184,7 +185,7 @@ class ConnectClient:
 
 
 def _with_host(fields: Fields, target: str) -> Fields:
-    """The fields with one Host before all others (RFC 9110 section 7.2)."""
+    """Returns the fields with one Host before all others (RFC 9110 section 7.2)."""
     given = header.get_all(fields, "host")
     if not given:
         return (("Host", target), *fields)
@@ -194,7 +195,7 @@ def _with_host(fields: Fields, target: str) -> Fields:
 
 
 class _RefusalReader:
-    """Collects the body behind the head of a refusal."""
+    """Collects the body after the head of a refusal."""
 
     def __init__(self, status: int, reason: str, head: Head, keep: bool) -> None:
         from tunnelctl.proto.http1.error_body import BodyReader, stays_open
@@ -210,21 +211,21 @@ class _RefusalReader:
     def result(self) -> Rejected:
         fields = self._head.fields
         # One field or several: a list either way (RFC 9110 section 5.3).
-        from tunnelctl.proto.proxy_status import parse as parse_proxy_status  # not on the way to a tunnel
+        from tunnelctl.proto.proxy_status import parse as parse_proxy_status  # needed for a refusal only
 
         proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
         return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status, self._body.drained)
 
 
 def quote(octets: bytes) -> str:
-    """Octets of the peer for a message: escaped and cut to length."""
+    """Returns octets of the peer for a message: escaped and cut to length."""
     return ascii(octets[:SHOWN].decode("latin-1"))
 
 
 def _guess(first: bytes) -> str:
     if first.startswith(b"SSH-"):
         return "an SSH server answers there, not a proxy: check the proxy's host and port"
-    if first[:1] == b"\x05":  # the version, with which each answer of SOCKS 5 begins
+    if first[:1] == b"\x05":  # the version, with which each reply of SOCKS 5 begins
         return LOOKS_LIKE_SOCKS5
     if first[:1] == b"\x00":
         return "that looks like SOCKS version 4: the scheme is socks4a://"

@@ -1,10 +1,12 @@
-"""CONNECT as the server: octets in, one Request or one Refusal out. It decides on the form of the request alone; whether the
-target may be reached is `policy`, and whether it can be is the dialler's to find out.
+"""CONNECT as the server: octets in, one Request or one Refusal out.
 
-There is one request to a connection (RFC 9931): behind a Request come tunnel bytes, behind a Refusal nothing is read.
+It judges the form of the request alone. `policy` decides whether the target may be reached, and the dialler finds out whether it
+can be.
 
-Host decides nothing: a CONNECT has its target in the request line. HTTP/1.1 demands the field all the same, and a value that
-differs from the target is refused, because a neighbour might go by it. HTTP/1.0 has no Host, so there it is ignored. Two old
+Each connection carries one request (RFC 9931): tunnel bytes follow a Request, and nothing is read after a Refusal.
+
+Host decides nothing: a CONNECT has its target in the request line. HTTP/1.1 requires the field all the same, and a value that
+differs from the target is refused, because a neighbour might use it. HTTP/1.0 has no Host, so there it is ignored. Two old
 programs that many people still have break the rule of HTTP/1.1, and are served: see `_names_its_proxy` and `_NTLM`.
 """
 
@@ -24,10 +26,10 @@ _KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "
 # RFC 9110 section 2.5: a higher minor version is read as the highest we know.
 _VERSIONS_1 = frozenset(b"HTTP/1.%d" % minor for minor in range(10))
 _VERSIONS = frozenset(b"HTTP/%d.%d" % divmod(version, 10) for version in range(100))
-# Two of these contradict each other or will do so to somebody (RFC 9112 sections 3.2 and 6.3); none of them is a list here.
+# Two of one kind contradict each other, or will do so to some reader (RFC 9112 sections 3.2 and 6.3); none of them is a list here.
 _SINGLE = frozenset({"host", "proxy-authorization", "content-length", "transfer-encoding"})
-# cntlm, in all versions up to 0.94, sends no Host field for a local port (-L). It is recognised by its scheme of authentication:
-# it offers NTLM unasked, and nothing else comes here with that.
+# cntlm, in all versions up to 0.94, sends no Host field for a local port (-L). It is recognised by its authentication scheme:
+# it sends NTLM without a challenge, and no other client does that here.
 _NTLM = "NTLM "
 _NOWHERE = Address("", 0)
 # The first octets of other protocols, none of which can be the first of an HTTP request.
@@ -39,11 +41,11 @@ _FOREIGN = {
 
 
 class Request(NamedTuple):
-    """A well-formed CONNECT.
+    """A well-formed CONNECT request.
 
-    fields: all but Proxy-Authorization, which is for us alone and must not travel on (RFC 9110 section 11.7.2)
+    fields: all but Proxy-Authorization, which is for this proxy alone and must not be forwarded (RFC 9110 section 11.7.2)
     authorization: the value of Proxy-Authorization, None without one
-    leftover: what came behind the head; it is the target's once that is connected, and nobody's if the request is refused
+    leftover: octets after the head; they are the target's once that is connected, and nobody's if the request is refused
     """
 
     target: Address
@@ -52,15 +54,14 @@ class Request(NamedTuple):
     leftover: bytes
 
     def __repr__(self) -> str:
-        """Without credentials and tunnel bytes: a repr ends up in logs."""
+        """Omits credentials and tunnel bytes: a repr ends up in logs."""
         authorization = None if self.authorization is None else "***"
         return f"Request(target={self.target}, authorization={authorization}, leftover={len(self.leftover)} bytes)"
 
 
-# Heads that were read before, octet for octet, and what came of them: clients say the same again and again. To find it costs 0.2 µs
-# where to read it costs 2.9.
+# Requests by the exact octets of their heads, as parsed before: clients repeat themselves. A lookup costs 0.2 µs, parsing 2.9 µs.
 _known: dict[bytes, Request] = {}
-_KNOWN_HEADS, _KNOWN_BYTES = 512, 512  # how many, and of what length at most: 7 MiB, were each full of tiny fields
+_KNOWN_HEADS, _KNOWN_BYTES = 512, 512  # limits on number and length: 7 MiB, if each is full of tiny fields
 
 
 class _Refused(Exception):
@@ -71,14 +72,14 @@ class _Refused(Exception):
 class ConnectServer:
     """Reads one CONNECT request from one connection.
 
-    to_head: whether a Refusal answers HEAD; where the method was not known yet it does not
+    to_head: whether a Refusal responds to HEAD; False as long as the method is unknown
     """
 
     __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target", "to_head")
 
     def __init__(self, limits: Limits = SERVER_LIMITS) -> None:
         self._limits = limits
-        self._reader: HeadReader | None = None  # made for what is not plain
+        self._reader: HeadReader | None = None  # created for a head that is not plain
         self._done = False
         self._authority = ""
         self._target = _NOWHERE
@@ -86,7 +87,7 @@ class ConnectServer:
         self.to_head = False
 
     def feed(self, data: bytes) -> Request | Refusal | None:
-        """Takes octets from the client; returns the outcome once it is known. Then the machine is done: nothing more is read."""
+        """Takes octets from the client; returns the outcome once it is known. After that nothing more is read."""
         if self._done:
             raise RuntimeError("the request is over: what follows is tunnel bytes, or nothing")
         outcome = self._outcome(data)
@@ -105,13 +106,13 @@ class ConnectServer:
             return refused.answer
 
     def _read_plain(self, data: bytes) -> Request | None:
-        """The request, where its head has come whole and has nothing wrong with it."""
+        """Returns the request if its head has arrived whole and is plain, else None."""
         known = _known if self._limits is SERVER_LIMITS else {}
         request = known.get(data)
         if request is None and (head := match_plain_head(data, self._limits)) is not None:
             self._read_request_line(head.start_line)
             request = self._read_fields(head)
-            # What follows a head is no business of the next client, and Proxy-Authorization is kept nowhere.
+            # Leftover octets must not reach the next client, and Proxy-Authorization is kept nowhere.
             if request.authorization is None and not request.leftover and len(data) <= _KNOWN_BYTES:
                 if len(known) == _KNOWN_HEADS:
                     known.clear()
@@ -129,7 +130,7 @@ class ConnectServer:
         return wrong if head is None else self._read_fields(head)
 
     def eof(self) -> Refusal | None:
-        """The client ended its side before the head was complete. None: it sent nothing, and wants no answer."""
+        """Returns the refusal for a client that ended its side before the head was complete; None if it sent nothing."""
         return refusal.bad_request("the request ended inside its head") if self._reader and self._reader.peek(1) else None
 
     def _read_request_line(self, line: bytes) -> None:
@@ -157,7 +158,7 @@ class ConnectServer:
         return Request(self._target, fields, authorization, head.leftover)
 
     def _check_host(self, seen: dict[str, str], fields: Fields) -> None:
-        """Raises _Refused where Host is missing, or says something that the target does not say."""
+        """Raises _Refused if Host is missing or contradicts the target."""
         host = seen.get("host")
         if host is None:
             if not seen.get("proxy-authorization", "").startswith(_NTLM):
@@ -166,7 +167,7 @@ class ConnectServer:
             raise _Refused(refusal.bad_request("the Host field differs from the target"))
 
     def _is_target(self, host: str) -> bool:
-        """Whether Host is another spelling of the target. Several clients leave out the port there, which contradicts nothing."""
+        """Whether Host is another spelling of the target. Several clients omit the port there, which contradicts nothing."""
         try:
             return host.isascii() and parse_authority(host, self._target.port) == self._target
         except AddressError:
@@ -174,9 +175,9 @@ class ConnectServer:
 
 
 def _names_its_proxy(host: str, fields: Fields) -> bool:
-    """Whether Host may be the name by which the client knows us, as proxytunnel 1.10 to 1.12 send it: Debian has 1.10.
+    """Whether Host may be the name by which the client knows this proxy, as proxytunnel 1.10 to 1.12 send it (Debian has 1.10).
 
-    It comes without a port, and with Proxy-Connection, a field that RFC 9112 appendix C.2.2 has given up.
+    It has no port, and comes with Proxy-Connection, a field that RFC 9112 appendix C.2.2 discourages.
     """
     if not host.isascii() or all(name.lower() != "proxy-connection" for name, _ in fields):
         return False
@@ -187,9 +188,9 @@ def _names_its_proxy(host: str, fields: Fields) -> bool:
     return True
 
 
-@lru_cache(1024)  # the same few targets come again and again
+@lru_cache(1024)  # the same few targets recur
 def _parse_request_line(line: bytes) -> tuple[str, Address, bool]:
-    """The target as sent and as understood, and whether the version is HTTP/1.0. Raises _Refused."""
+    """Returns the target as sent and as parsed, and whether the version is HTTP/1.0. Raises _Refused."""
     method, target, version = _split(line)
     if method != b"CONNECT":
         raise _Refused(_refuse_method(method.decode("latin-1")))
@@ -213,7 +214,7 @@ def _refuse_head(error: HeadError, first: bytes) -> Refusal:
 
 
 def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
-    """Method, target and version. The version is looked at first: another protocol may well have other methods."""
+    """Returns method, target and version. Checks the version first: another protocol may well have other methods."""
     parts = line.split(b" ")
     if len(parts) != 3:
         raise _Refused(refusal.bad_request("not a request line: METHOD TARGET VERSION with one space between"))
@@ -232,8 +233,8 @@ def _refuse_method(method: str) -> Refusal:
 
 
 def _check_framing(seen: dict[str, str]) -> None:
-    """A CONNECT has no content (RFC 9110 section 9.3.6): were a length believed, tunnel bytes would be read as a body, by us or
-    by a neighbour. `Content-Length: 0` alone is let pass: it says just that, and HTTP libraries add it by themselves."""
+    """Raises _Refused for a declared body. A CONNECT has no content (RFC 9110 section 9.3.6): if a length were believed, tunnel
+    bytes would be read as a body, here or by a neighbour. Only `Content-Length: 0` passes: HTTP libraries add it by themselves."""
     if "transfer-encoding" in seen:
         raise _Refused(refusal.bad_request("a CONNECT request has no Transfer-Encoding"))
     if seen.get("content-length", "0") != "0":

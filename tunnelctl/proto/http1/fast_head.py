@@ -1,7 +1,7 @@
-"""The short way through a request head: one that has come whole and has nothing wrong with it is recognised by a pattern.
+"""The fast path for request heads: a pattern recognises a head that has arrived whole and has no fault.
 
-Nearly every head is like that, and a pattern reads it in a fifth of the instructions that the reader in `head` needs. What does not
-match goes to that reader, octet by octet, which says what is missing or wrong. The two never disagree; a property test holds that.
+Nearly every head is like that, and a pattern reads it in a fifth of the instructions that the reader in `head` needs. Any other
+head goes to that reader, which determines what is missing or wrong. The two never disagree; a property test checks that.
 """
 
 import re
@@ -16,7 +16,7 @@ _FIELD = re.compile("([^:]+):([^\r]*)\r\n")
 
 
 def match_plain_head(data: bytes, limits: Limits) -> Head | None:
-    """The head that `data` begins with, by the strict grammar of `head`; None where that reader must have a look."""
+    """Returns the head that `data` begins with, by the strict grammar of `head`; None if that reader must examine it."""
     match = _HEAD.match(data)
     if match is None or match.end() > limits.max_bytes:
         return None

@@ -1,5 +1,8 @@
-"""Plain http requests to a proxy, turned into what the origin server is sent: through a tunnel there is no proxy that would read
-the absolute form (RFC 9112 section 3.2.2). Messages are h11's; their bodies stream and are not looked at."""
+"""Plain http requests to a proxy, converted into requests to the origin server.
+
+No proxy at the end of a tunnel would read the absolute form (RFC 9112 section 3.2.2). Messages are h11's; their bodies stream and
+are not examined.
+"""
 
 import h11
 
@@ -9,12 +12,12 @@ from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.refusal import REASONS, Refusal
 
 Headers = list[tuple[bytes, bytes]]
-Received = h11._headers.Headers  # as h11 hands them out: names in lower case, with the original spelling kept beside
+Received = h11._headers.Headers  # as h11 returns them: names in lower case, with the original spelling kept alongside
 
 DEFAULT_PORT = 80
 _SCHEME = b"http://"
 
-# RFC 9110 section 7.6.1: meant for the next hop alone. Proxy-Authorization is the login at ours; the others are of before that RFC.
+# RFC 9110 section 7.6.1: for the next hop only. Proxy-Authorization is the login at this proxy; the others predate that RFC.
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -29,12 +32,12 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
-# Not Connection's to name: a message cannot do without them, and a loop is seen by nothing but Via (RFC 9110 section 7.6.3).
+# Connection cannot remove these: a message needs them, and only Via reveals a loop (RFC 9110 section 7.6.3).
 _INDISPENSABLE = frozenset({b"host", b"content-length", b"via"})
 
 
 class NotForUs(Exception):
-    """A request that is answered here, with `answer`. cause: a few words for us, "" where nothing is left to be said."""
+    """Raised for a request to which this proxy itself responds, with `answer`. cause: a few words for the log, "" for none."""
 
     def __init__(self, answer: Refusal, cause: str | None = None) -> None:
         super().__init__(answer.details)
@@ -43,29 +46,29 @@ class NotForUs(Exception):
 
 
 def authorization(request: h11.Request) -> str | None:
-    """The value of Proxy-Authorization."""
+    """Returns the value of Proxy-Authorization, or None."""
     return next((value.decode("latin-1") for name, value in request.headers if name == b"proxy-authorization"), None)
 
 
 def via(request: h11.Request) -> tuple[str, ...]:
-    """The values of Via: who has passed the request on before."""
+    """Returns the values of Via: the proxies that forwarded the request before."""
     return tuple(value.decode("latin-1") for name, value in request.headers if name == b"via")
 
 
 def to_origin(request: h11.Request, name: str) -> tuple[Address, h11.Request]:
-    """Where an absolute-form request goes, and what is sent there. Raises NotForUs.
+    """Returns the destination of an absolute-form request, and the request to send there. Raises NotForUs.
 
-    name: of this proxy in Via, unlike that of any other
+    name: that of this proxy in Via, unlike that of any other
 
-    One request to a tunnel: `Connection: close` makes the end of the answer unmistakable, and the next request may be for another
-    host.
+    Each tunnel carries one request: `Connection: close` makes the end of the response unmistakable, and the next request may be for
+    another host.
     """
     authority, path = _split(request.target)
     if not path:  # RFC 9112 section 3.2.4
         path = b"*" if request.method == b"OPTIONS" else b"/"
     try:
         if b"@" in authority:
-            # RFC 9110 section 4.2.4. Not shown: it is a secret.
+            # RFC 9110 section 4.2.4. The text does not repeat it: it is a secret.
             raise NotForUs(refusal.bad_request("user information has no place in the request target"))
         address = parse_authority(authority.decode("ascii"), DEFAULT_PORT)
     except (AddressError, UnicodeDecodeError):
@@ -89,16 +92,16 @@ def _split(target: bytes) -> tuple[bytes, bytes]:
 
 
 def onward(message: h11.Request | h11.Response | h11.InformationalResponse, name: str) -> Headers:
-    """The fields of a message that is forwarded: those that travel on, and Via behind what others have said in theirs."""
+    """Returns the fields of a forwarded message: the end-to-end ones, and our Via after those of others."""
     return [*end_to_end(message.headers), (b"Via", message.http_version + b" " + name.encode())]
 
 
 def end_to_end(headers: "Received") -> Headers:
-    """The fields that travel on, in their own spelling: neither hop-by-hop nor named by Connection."""
+    """Returns the end-to-end fields in their own spelling: neither hop-by-hop nor named by Connection."""
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
     dropped = _HOP_BY_HOP | named - _INDISPENSABLE
     if _chunked(headers):
-        # RFC 9112 section 6.3: of the two the chunks count, and the length must not travel on: the next reader may believe it.
+        # RFC 9112 section 6.3: chunks override the length, which must not be forwarded: the next reader may believe it.
         dropped |= {b"content-length"}
     return [(name, value) for name, value in headers.raw_items() if name.lower() not in dropped]
 

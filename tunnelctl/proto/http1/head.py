@@ -1,14 +1,14 @@
-"""The head of a message, request or response: everything up to and including its empty line. One reader for both ends.
+"""The head of a message, request or response: everything up to and including its empty line. One reader serves both ends.
 
-The result does not depend on how the octets were cut into reads: whatever is wrong is reported by the order of the octets in
-the stream, first the start line, then the fields, then the size. Feeding octet by octet costs the same in sum as feeding at
-once, because each octet is looked at once.
+The result does not depend on how the octets were split into reads. Faults are reported in a fixed order: the start line, then
+octets that no line may contain, then the size, then malformed field lines. Feeding octet by octet costs as much in total as feeding
+at once, because each octet is examined once.
 
-Two grammars. `strict` is the server's: CRLF and nothing else ends a line, and what neighbours in a chain could read
-differently (a lone LF, a bare CR, NUL, a folded line, a blank before the colon) is refused as soon as it is seen. Only in a head
-that says it is HTTP/1.0 a lone LF ends a line too, the start line included: its last word is the version, so the grammar is
-known when the first LF comes. The liberal grammar is the client's: real proxies send lone LF, folded lines and lines that are no
-fields; nothing there decides anything about the tunnel but the status.
+There are two grammars. `strict` is the server's: only CRLF ends a line. It refuses all that neighbours in a chain could read
+differently: a lone LF, a bare CR and NUL as soon as they arrive, a folded line and a blank before the colon once the head is
+complete. Only in a head that declares HTTP/1.0 does a lone LF end a line too, the start line included. The last word of that line
+is the version, so the first LF settles the grammar. The liberal grammar is the client's: real proxies send lone LF, folded lines
+and lines that are no fields. Of such a head only the status decides anything about the tunnel.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from tunnelctl.proto.headers import BLANKS, Field, Fields, is_token
 
 
 class Limits(NamedTuple):
-    """Bounds of one head. max_line is for the start line without its line end and is enforced by the strict reader."""
+    """Bounds of one head. max_line is for the start line without its line end; only the strict reader enforces it."""
 
     max_bytes: int
     max_fields: int
     max_line: int
 
 
-# RFC 9112 section 3 wants 8000 octets for the request line; h11 caps the head at 16 KiB as well, Squid at 64, Apache at 100
+# RFC 9112 section 3 recommends 8000 octets for the request line; h11 caps the head at 16 KiB as well, Squid at 64, Apache at 100
 # fields. A CONNECT has half a dozen fields and some 300 octets. The product with the number of waiting clients is what counts.
 SERVER_LIMITS = Limits(max_bytes=16384, max_fields=100, max_line=8192)
-# Gateways with several authentication schemes and cookies were seen with 64 KiB and hundreds of fields; one head, one process.
+# Gateways with several authentication schemes and cookies were seen to send 64 KiB and hundreds of fields; one head, one process.
 CLIENT_LIMITS = Limits(max_bytes=262144, max_fields=4000, max_line=262144)
 
 _TEXT = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t"
 _CR, _LF = b"\r\n"
-# How a request line of HTTP/1.0 ends, up to its LF. corkscrew ends this line with a lone LF when it logs in, and RFC 9112 section
-# 2.2 allows a server to take that. Smuggling needs a second request behind the first: here one head is read, and tunnel bytes
+# The end of a request line of HTTP/1.0, up to its LF. corkscrew ends this line with a lone LF when it logs in, and RFC 9112 section
+# 2.2 allows a server to accept that. Smuggling needs a second request after the first: here one head is read, and tunnel bytes
 # follow it, or nothing.
 _HTTP_1_0 = (b" HTTP/1.0", b" HTTP/1.0\r")
 
 
 class Head(NamedTuple):
-    """A complete head. raw: its octets with the empty line; leftover: what came behind it and belongs to what follows."""
+    """A complete head. raw: its octets with the empty line; leftover: octets after it, which are no part of it."""
 
     start_line: bytes
     fields: Fields
@@ -49,7 +49,7 @@ class Head(NamedTuple):
 
 
 class HeadError(Exception):
-    """The head breaks the grammar. These never leave the protocol layer: the machine above gives them their meaning."""
+    """Raised for a head that breaks the grammar. Never leaves the protocol layer: the state machine above interprets it."""
 
 
 class LineTooLong(HeadError):
@@ -61,7 +61,7 @@ class HeadTooLarge(HeadError):
 
 
 class HeadReader:
-    """Collects a head. After a Head was returned or an error raised the reader is spent."""
+    """Collects a head. After it has returned a Head or raised an error, the reader is spent."""
 
     __slots__ = ("_buffer", "_checked", "_limits", "_line_end", "_lone_lf", "_may_skip", "_strict")
 
@@ -71,16 +71,16 @@ class HeadReader:
         self._buffer = bytearray()
         self._checked = 0  # octets known to be good; never past a CR whose LF may come with the next read
         self._line_end = -1  # of the start line; -1 until it is complete
-        self._lone_lf = False  # whether a lone LF ends a line in the strict grammar: in HTTP/1.0, known with the first LF
+        self._lone_lf = False  # whether a lone LF ends a line in the strict grammar: in HTTP/1.0, known at the first LF
         self._may_skip = strict  # RFC 9112 section 2.2: a server should ignore at least one empty line; we ignore one
 
     def peek(self, count: int) -> bytes:
-        """The first octets of what has come so far."""
+        """Returns the first octets received so far."""
         return bytes(self._buffer[:count])
 
     @property
     def start_line(self) -> bytes | None:
-        """The start line once it is complete and well-formed, even if what follows is not: it is judged first."""
+        """The start line once it is complete and has no forbidden octet, even if later octets are bad: it is judged first."""
         return None if self._line_end < 0 else bytes(self._buffer[: self._line_end])
 
     def feed(self, data: bytes) -> Head | None:
@@ -110,17 +110,17 @@ class HeadReader:
         return None if end < 0 else self._finish(stop)
 
     def _find_end(self, known: int) -> int:
-        """Where the head ends, behind its empty line; -1 as long as that has not come."""
+        """Returns the offset after the empty line that ends the head; -1 until that has come."""
         if self._lone_lf:
             return _find_liberal_end(self._buffer, max(0, known - 2))
         empty_line = self._buffer.find(b"\r\n\r\n", max(0, known - 3))
         return -1 if empty_line < 0 else empty_line + 4
 
     def _check_octets(self, upto: int) -> tuple[int, str]:
-        """Looks at the octets not looked at yet; returns the offset up to which all is well, and what is wrong there or ""."""
+        """Checks the octets not checked yet. Returns the offset up to which all are good, and the fault there or ""."""
         window = self._buffer[self._checked : upto]
         pending = window.endswith(b"\r")
-        # With text taken away only line ends may be left: each LF, and a CR for each that needs one.
+        # Without text only line ends may be left: each LF, and a CR for each LF that needs one.
         pairs = window.count(b"\r\n")
         if len(window.translate(None, _TEXT)) == (window.count(b"\n") if self._lone_lf else pairs) + pairs + pending:
             self._checked += len(window) - pending
@@ -129,7 +129,7 @@ class HeadReader:
         return self._checked + at, wrong
 
     def _find_start(self, first_lf: int, good: int) -> None:
-        """Notes where the start line ends, if it has come whole and has nothing wrong with it."""
+        """Records where the start line ends, if it is complete and has no fault. Raises LineTooLong."""
         complete = 0 <= first_lf < good
         line_end = first_lf - self._buffer.endswith(b"\r", 0, first_lf) if complete else -1
         if (line_end if complete else good - 1) > self._limits.max_line:  # less one: the last octet may be the CR
@@ -157,7 +157,7 @@ class HeadReader:
         return Head(raw[: self._line_end], tuple(fields), raw, bytes(self._buffer[stop:]))
 
     def _strict_fields(self, raw: bytes) -> list[Field]:
-        # Empty are the first piece, before the end of the start line, and the last two, around the empty line.
+        # The first piece, before the end of the start line, and the last two, around the empty line, are empty.
         lines = raw[self._line_end :].decode("latin-1").replace("\r\n", "\n").split("\n")[1:-2]
         fields = []
         for line in lines:
@@ -182,16 +182,16 @@ class HeadReader:
 
 
 def _find_liberal_end(buffer: bytearray, start: int) -> int:
-    """Where a head ends whose lines may end with a lone LF; -1 if its empty line does not lie behind `start`."""
+    """Returns the end of a head in which a lone LF may end a line; -1 if its empty line does not lie after `start`."""
     crlf = buffer.find(b"\n\r\n", start)
     lone = buffer.find(b"\n\n", start, crlf + 1 if crlf >= 0 else len(buffer))
     return lone + 2 if lone >= 0 else crlf + 3 if crlf >= 0 else -1
 
 
 def _find_wrong(window: bytes | bytearray, lone_lf: bool) -> tuple[int, str]:
-    """Offset and name of the first octet that shows something wrong, in a window that has something wrong in it.
+    """Returns the offset and the name of the first fault, in a window that has one.
 
-    lone_lf: whether a lone LF is nothing wrong
+    lone_lf: whether a lone LF is allowed
     """
     at, previous = 0, 0
     while True:

@@ -1,7 +1,7 @@
 """HTTP/1.1 messages with their bodies, read and written by h11.
 
-What is wrong with a message is said in the words that `connect` and `serve` have for it. h11's own texts are for programmers: they
-quote its buffers and name its states. None of them leaves this module.
+The faults of a message are described in the words of `connect` and `serve`. h11's own texts are for programmers: they quote its
+buffers and name its states. None of them leaves this module.
 """
 
 from typing import TypeAlias
@@ -11,17 +11,17 @@ import h11
 from tunnelctl.proto.http1.connect_client import SHOWN, SPEAKS_TLS, quote
 from tunnelctl.proto.http1.head import HeadError, HeadReader, Limits
 
-MAX_HEAD = 16384  # octets, as at `serve`
+MAX_HEAD = 16384  # octets, as in `serve`
 
 Role: TypeAlias = type[h11.CLIENT] | type[h11.SERVER]
 
 _ANSWER = b"HTTP/"
 _TLS_RECORDS = (0x15, 0x16)  # the first octet of an alert and of a handshake
-# RFC 9110 section 5.5. h11 refuses NUL, CR and LF alone, and what a server makes of the others is anybody's guess. Those in its
-# answers are the client's affair.
+# RFC 9110 section 5.5. h11 refuses only NUL, CR and LF, and servers treat other control characters unpredictably. Those in
+# responses are left to the client.
 _TEXT = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t"
 
-# By the beginnings of h11's texts; where there is none, the strict reader of heads has a word for it.
+# By the beginnings of h11's texts. For any other text, the strict reader of heads supplies the words.
 _WORDS = {
     "illegal request line": "not a request line: METHOD TARGET VERSION with one space between",
     "no request line": "not a request line: METHOD TARGET VERSION with one space between",
@@ -50,20 +50,20 @@ _ENDED_REQUEST = {
 
 
 class MessageError(Exception):
-    """A message that is malformed, or not whole. cause: what is wrong with it; status: of the answer, if it is a request."""
+    """Raised for a malformed or incomplete message. cause: its fault; status: that of the response, if it is a request"""
 
     def __init__(self, cause: str, status: int = 400, to_head: bool = False) -> None:
-        """to_head: it is a HEAD, so the answer has no content"""
+        """to_head: the message is a HEAD request, so the response has no content"""
         super().__init__(cause)
         self.cause, self.status, self.to_head = cause, status, to_head
 
 
 class Incomplete(MessageError):
-    """The peer ended inside a message, or a server before its answer."""
+    """Raised if the peer ended its side inside a message, or a server before its response."""
 
 
 class Messages:
-    """One connection: requests in and answers out for h11.SERVER, the other way round for h11.CLIENT."""
+    """One connection: requests in and responses out for h11.SERVER, the reverse for h11.CLIENT."""
 
     def __init__(self, role: Role) -> None:
         self._http = h11.Connection(role, max_incomplete_event_size=MAX_HEAD)
@@ -71,31 +71,31 @@ class Messages:
 
     @property
     def may_answer(self) -> bool:
-        """Whether nothing of the answer to the request has been written."""
+        """True as long as no part of the response to the request has been written."""
         return self._http.our_state is h11.SEND_RESPONSE
 
     @property
     def peer_version(self) -> bytes:
-        """Of HTTP, in the last message of the peer."""
+        """The HTTP version of the peer's last message."""
         return self._http.their_http_version or b""
 
     def next_cycle(self) -> bool:
-        """Whether another request may follow on the connection; if so, it can be read now."""
+        """Returns whether another request may follow on the connection; if so, it can be read now."""
         if not (self._http.our_state is h11.DONE and self._http.their_state is h11.DONE):
             return False
         self._http.start_next_cycle()
         return True
 
     def send(self, event: h11.Event) -> bytes:
-        """The octets of an event."""
+        """Returns the octets of an event."""
         return self._http.send(event) or b""
 
     def receive(self, data: bytes) -> None:
-        """Takes octets from the peer; none of them is its end."""
+        """Takes octets from the peer. Empty data is its EOF."""
         self._http.receive_data(data)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """The next event of the peer's message. Raises MessageError."""
+        """Returns the next event of the peer's message. Raises MessageError."""
         head = self._http.trailing_data[0] if self._http.their_state in (h11.IDLE, h11.SEND_RESPONSE) else b""
         if self._reads_answers and head and not head.startswith(_ANSWER[: len(head)]):
             raise MessageError(_not_http(head))
@@ -116,7 +116,7 @@ class Messages:
 
 
 def words_for(error: h11.RemoteProtocolError) -> str:
-    """What is wrong with an answer, where somebody else has it read by h11."""
+    """Describes the fault of a response that other code reads with h11."""
     text = str(error)
     if text.startswith("illegal status line"):
         return "not HTTP"
@@ -136,7 +136,7 @@ def _is_head(request: bytes) -> bool:
 
 
 def _fault_of(head: bytes) -> str:
-    """What the strict reader finds wrong with a head. That a lone LF ends a line is let pass here, so it is not that."""
+    """Returns the fault that the strict reader finds in a head. A lone LF may end a line here, so that is no fault."""
     lines = head.replace(b"\r\n", b"\n").split(b"\n")
     try:
         HeadReader(Limits(2 * len(head), len(head), len(head)), strict=True).feed(b"\r\n".join(lines))

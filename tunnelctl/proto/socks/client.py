@@ -1,14 +1,14 @@
-"""SOCKS as the client: version 5 (RFC 1928) with or without a password (RFC 1929), and 4a. The proxy looks the names up.
+"""SOCKS as the client: version 5 (RFC 1928) with or without a password (RFC 1929), and 4a. The proxy resolves the names.
 
     5:   methods offered ── none ─▶ request
                          ── password ─▶ login ── 0 ─▶ request
     4a:  request
-    request ── granted ─▶ Granted: everything behind the reply is the tunnel's
-            ── else ────▶ the error that fits
+    request ── granted ─▶ Granted: everything after the reply belongs to the tunnel
+            ── else ────▶ the matching error
     not SOCKS ──▶ MalformedAnswer, at the first octet that shows it
 
-Each message waits for the answer to the one before, and payload for the grant: a proxy that wants something else than what we
-guessed would take what comes early for an answer to its own question.
+Each message waits for the response to the one before, and payload for the grant. A proxy that expects another message than the
+client guessed would treat early octets as that message.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LOOKS_LIKE_HTTP = "that looks like HTTP: is it an HTTP proxy? http:// in place o
 
 Credentials = tuple[str, str]  # user and password
 
-# RFC 1928 section 6, and what the user can do about it.
+# The replies of RFC 1928 section 6, and hints for the user.
 _CAUSES = {
     FAILED: ("general failure", "the proxy does not say more; are host and port right?"),
     NOT_ALLOWED: ("not allowed by its rules", ""),
@@ -69,7 +69,7 @@ _CAUSES = {
 
 
 class Granted(NamedTuple):
-    """The tunnel stands. leftover: what came behind the reply; it is the target's and must be delivered first."""
+    """The tunnel is established. leftover: octets after the reply; they are the target's and must be delivered first."""
 
     leftover: bytes
 
@@ -80,13 +80,13 @@ class SocksClient(Speaker):
     __slots__ = ("_asked", "_credentials", "_done", "_heard", "_request", "_target")
 
     def __init__(self, target: Address, version: str = SOCKS5, credentials: Credentials | None = None) -> None:
-        """Raises UsageProblem or AuthenticationFailed for what cannot be said in that version.
+        """Raises UsageProblem or AuthenticationFailed for values that the version cannot carry.
 
-        credentials: of version 4a the user alone, the password is empty there
+        credentials: for version 4a the user alone, with an empty password
         """
         self._target = target
         self._done = self._heard = False
-        self._asked = version != SOCKS5  # whether what has been sent includes the request itself
+        self._asked = version != SOCKS5  # whether the request itself has been sent
         if version == SOCKS5:
             self._credentials = _login(credentials)
             methods = (NO_LOGIN, PASSWORD) if credentials else (NO_LOGIN,)
@@ -97,11 +97,11 @@ class SocksClient(Speaker):
             super().__init__(self._version_4a())
 
     def request(self) -> bytes:
-        """What is sent first."""
+        """Returns the octets to send first."""
         return self._request
 
     def feed(self, data: bytes) -> Granted | None:
-        """Takes octets from the proxy, after which `take_output` may have some for it. Raises what the proxy's no amounts to."""
+        """Takes octets from the proxy; `take_output` may then have octets for it. Raises the error that matches its refusal."""
         if self._done:
             raise RuntimeError("the answer is complete: what follows is tunnel bytes, or nothing")
         self._heard = self._heard or bool(data)
@@ -116,7 +116,7 @@ class SocksClient(Speaker):
         return None
 
     def eof(self) -> MalformedAnswer:
-        """The error that it is when the proxy closes now."""
+        """Returns the error to raise if the proxy closes now."""
         if self._asked:
             never = "some, ssh -D among them, do that where they cannot reach the target"
             return self._malformed("closed before it had answered the request", never)
@@ -125,14 +125,14 @@ class SocksClient(Speaker):
             return self._malformed("closed inside the answer", hint)
         return NoAnswer(self._what, "closed without answering", hint)
 
-    # Each of these yields how many octets it needs next, and is sent them.
+    # Each of these yields the number of octets that it needs next, and is sent them.
 
     def _version_5(self) -> Dialogue[None]:
         yield from self._first(VERSION_5)
         yield from self._log_in((yield 1)[0])
         self._output += _request_5(self._target)
         self._asked = True
-        # A refusal is judged before the rest of it, which some proxies do not send.
+        # A refusal is raised before the rest of the reply is read, as some proxies do not send that.
         version, reply = yield 2
         if version != VERSION_5:
             raise self._malformed(f"its reply is of version {version}")
@@ -156,7 +156,7 @@ class SocksClient(Speaker):
         if method == PASSWORD and self._credentials is not None:
             user, password = (text.encode("utf-8", "surrogateescape") for text in self._credentials)
             self._output += bytes((LOGIN_VERSION, len(user))) + user + bytes((len(password),)) + password
-            status = (yield 2)[1]  # some proxies put the version of SOCKS before it
+            status = (yield 2)[1]  # the first octet is not checked: some proxies send the version of SOCKS
             if status:
                 raise self._login_failed("wrong user or password", "it did not accept these credentials")
         elif method == PASSWORD:
@@ -207,10 +207,10 @@ def _login(credentials: Credentials | None) -> Credentials | None:
 
 
 def _request_5(target: Address) -> bytes:
-    """Names go as they are: the proxy looks them up."""
+    """Builds the request. Names are sent as they are: the proxy resolves them."""
     host, port = target
     if ":" in host:
-        import ipaddress  # 2 ms, and names and IPv4 do without
+        import ipaddress  # 2 ms, not needed for names and IPv4
 
         octets = bytes((IPV6,)) + ipaddress.IPv6Address(host).packed
     elif is_ip(host):
@@ -230,7 +230,7 @@ def _request_4a(target: Address, credentials: Credentials | None) -> bytes:
     name = user.encode("utf-8", "surrogateescape")
     if b"\0" in name or len(name) > MAX_TEXT:
         raise AuthenticationFailed("user for a SOCKS4a proxy", f"it takes up to {MAX_TEXT} octets without NUL")
-    # An address of the network 0.0.0.0/24 announces a name, so one that is meant goes as a name too.
+    # An address of the network 0.0.0.0/24 announces a name, so a genuine one is sent as a name too.
     plain = is_ip(host) and not host.startswith("0.0.0.")
     address, text = (_quad(host), b"") if plain else (b"\0\0\0\1", host.encode("ascii") + b"\0")
     return bytes((VERSION_4, CONNECT)) + port.to_bytes(2, "big") + address + name + b"\0" + text

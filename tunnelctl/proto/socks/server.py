@@ -38,15 +38,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.proto.socks.wire import Dialogue
 
-_BOUND_NOWHERE = bytes((0, IPV4, 0, 0, 0, 0, 0, 0))  # there is no local address that would mean something to the client
+_BOUND_NOWHERE = bytes((0, IPV4, 0, 0, 0, 0, 0, 0))  # no local address would mean anything to the client
 
-# Status codes, where the proxy has named no type. Not 407: there it is our login that failed, and not the client's request. And the
-# reply of a SOCKS proxy that no type fits.
+# Status codes, for a proxy that has named no type. Not 407: that means a failed login of ours, not a fault of the client's request.
+# And the one reply of a SOCKS proxy that no type matches.
 _CODES = {403: NOT_ALLOWED, 504: EXPIRED, NO_ADDRESS_TYPE: NO_ADDRESS_TYPE}
 
 
 class SocksRequest(NamedTuple):
-    """A client wants a tunnel. leftover: tunnel bytes that came behind the request."""
+    """The request for a tunnel. leftover: tunnel bytes after the request"""
 
     version: int
     target: Address
@@ -54,7 +54,7 @@ class SocksRequest(NamedTuple):
 
 
 class SocksLogin(NamedTuple):
-    """A client has logged in, and whether it is let in is for others to say: see `SocksServer.go_on`."""
+    """Credentials that a client has sent. The caller decides whether to accept them: see `SocksServer.go_on`."""
 
     user: str
     password: str
@@ -64,7 +64,7 @@ class SocksLogin(NamedTuple):
 
 
 class SocksRefusal(NamedTuple):
-    """A client is turned away. answer: what it is sent before the connection is closed; cause: why, in a few words of ours."""
+    """A client is refused. answer: octets to send before the connection is closed; cause: the reason, in a few words of ours"""
 
     answer: bytes
     cause: str
@@ -77,12 +77,12 @@ class _Refused(Exception):
 
 
 class SocksServer(Speaker):
-    """Reads one request, with what goes before it. With `login`, a client has to log in, which version 4 cannot.
+    """Reads one request, with the dialogue before it. With `login`, a client must log in, which version 4 cannot do.
 
     version 5 ── methods ── no login ─▶ request ─▶ SocksRequest
                          ── password ─▶ SocksLogin ── go_on ─▶ request ─▶ SocksRequest
     version 4 ── request ─▶ SocksRequest
-    what is not that, or not let in ─▶ SocksRefusal
+    anything else, or a rejected login ─▶ SocksRefusal
     """
 
     __slots__ = ("_begun", "_login")
@@ -93,7 +93,7 @@ class SocksServer(Speaker):
         self._begun = False
 
     def feed(self, data: bytes) -> SocksRequest | SocksLogin | SocksRefusal | None:
-        """Takes octets from the client; returns the outcome once it is known. Then the machine is done, but for a login."""
+        """Takes octets from the client; returns the outcome once it is known. Only after a login is more read."""
         self._begun = True
         try:
             self._advance(data)
@@ -107,7 +107,7 @@ class SocksServer(Speaker):
         return None
 
     def go_on(self, cause: str) -> SocksRequest | SocksRefusal | None:
-        """Goes on behind a login. cause: why it is refused; "" lets the client in."""
+        """Continues after a login. cause: why it is refused; "" accepts it."""
         if cause:
             return SocksRefusal(bytes((LOGIN_VERSION, 1)), cause)
         self._output += bytes((LOGIN_VERSION, 0))
@@ -117,10 +117,10 @@ class SocksServer(Speaker):
         return outcome
 
     def eof(self) -> SocksRefusal | None:
-        """The client ended its side before its request was complete. None: it had sent nothing."""
+        """Returns the refusal for a client that ended its side before its request was complete; None if it had sent nothing."""
         return SocksRefusal(b"", "it ended inside its request") if self._begun else None
 
-    # Each of these yields how many octets it needs next, and is sent them.
+    # Each of these yields the number of octets that it needs next, and is sent them.
 
     def _converse(self) -> Dialogue[tuple[int, Address] | SocksLogin]:
         version = (yield 1)[0]
@@ -132,7 +132,7 @@ class SocksServer(Speaker):
         raise _Refused(b"", "it does not speak SOCKS")
 
     def _choose_method(self) -> Dialogue[tuple[bytes, bytes] | None]:
-        """RFC 1928 section 3, and RFC 1929 where it comes to that."""
+        """Negotiates the method (RFC 1928 section 3), and reads the login if that is by password (RFC 1929)."""
         count = (yield 1)[0]
         offered = (yield count) if count else b""
         if not self._login and NO_LOGIN in offered:
@@ -147,7 +147,7 @@ class SocksServer(Speaker):
             raise _Refused(bytes((VERSION_5, NONE_ACCEPTABLE)), cause)
         self._output += bytes((VERSION_5, PASSWORD))
         given = yield from self._read_password()
-        if not self._login:  # nobody has to log in, so anybody may: some clients insist
+        if not self._login:  # no login is required, so any is accepted: some clients insist
             self._output += bytes((LOGIN_VERSION, 0))
         return given
 
@@ -174,9 +174,9 @@ class SocksServer(Speaker):
 
     def _version_4(self) -> Dialogue[Address]:
         octets = yield 7
-        yield from _text()  # the user, as the client says; nobody checks that
+        yield from _text()  # the user that the client claims, which is not checked
         command, port, host = octets[0], octets[1:3], octets[3:]
-        named = host[:3] == b"\0\0\0" and host[3]  # 4a: an address that cannot be one announces a name
+        named = host[:3] == b"\0\0\0" and host[3]  # 4a: an impossible address announces a name
         name = (yield from _text()) if named else b""
         if command != CONNECT:
             raise _Refused(_reply_4(FAILED_4), "it wants another command than CONNECT")
@@ -190,12 +190,12 @@ class SocksServer(Speaker):
 def _login(user: bytes, password: bytes) -> SocksLogin:
     try:
         return SocksLogin(user.decode(), password.decode())
-    except UnicodeDecodeError:  # nobody's, for a users file is UTF-8
+    except UnicodeDecodeError:  # matches no user, as a users file is UTF-8
         raise _Refused(bytes((LOGIN_VERSION, 1)), "its user or password is not valid UTF-8") from None
 
 
 def _text() -> Dialogue[bytes]:
-    """Up to a NUL, which is not part of it."""
+    """Reads a text up to a NUL, which is not part of it."""
     text = b""
     while (octet := (yield 1)) != b"\0":
         if len(text) == MAX_TEXT:
@@ -224,17 +224,17 @@ def _host(octets: bytes, kind: int) -> str:
 
 
 def granted(version: int) -> bytes:
-    """What a client is told when its tunnel stands."""
+    """Returns the reply for an established tunnel."""
     return _reply_5(GRANTED) if version == VERSION_5 else _reply_4(GRANTED_4)
 
 
 def refused(version: int, error: TunnelctlError) -> bytes:
-    """What a client is told when its tunnel could not be opened. Version 4 knows one reply for all."""
+    """Returns the reply for a tunnel that could not be opened. Version 4 has one reply for all causes."""
     return _reply_5(_reply_for(error)) if version == VERSION_5 else _reply_4(FAILED_4)
 
 
 def _reply_for(error: TunnelctlError) -> int:
-    """What the proxy names as the error says most, then its status code, then what became of us on the way."""
+    """Returns the reply by the error type that the proxy named, else by its status code, else by the class of the error."""
     kind, code = error.detail.get("error"), error.detail.get("code")
     if kind in REPLIES:
         return REPLIES[kind]

@@ -1,4 +1,4 @@
-"""SOCKS as both ends see it: its numbers, how a dialogue is read, and which reply says what (RFC 1928, RFC 1929)."""
+"""SOCKS as both ends see it: its numbers, the reading of a dialogue, and the meaning of replies (RFC 1928, RFC 1929)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ GRANTED, FAILED, NOT_ALLOWED, NO_NETWORK, NO_HOST, NOT_ACCEPTED, EXPIRED, NO_COM
 # of version 4
 GRANTED_4, FAILED_4, NO_IDENT_4, WRONG_USER_4 = range(90, 94)
 
-# A user name or a password is 1 to 255 octets (RFC 1929 section 2). The texts of version 4 have no length of their own; as long as
-# any of version 5, otherwise a client could fill our memory.
+# A user name or a password is 1 to 255 octets (RFC 1929 section 2). The texts of version 4 have no length field. They get the same
+# limit; otherwise a client could fill our memory.
 MAX_TEXT = 255
 
-# RFC 9209 error types as replies. What is not here says too little about the target: a general failure. Read the other way, the
-# first type of a reply stands for it: the one that claims least.
+# RFC 9209 error types as replies. A type that is not listed says too little about the target: a general failure. In the other
+# direction, a reply maps to the first type listed for it: the one that claims least.
 REPLIES = {
     "connection_refused": NOT_ACCEPTED,
     "destination_unavailable": NO_HOST,
@@ -39,7 +39,7 @@ REPLIES = {
     "http_response_timeout": EXPIRED,
 }
 
-# What a step of a dialogue is: it yields a number of octets, at least one, and is sent so many.
+# A step of a dialogue: it yields a number of octets, at least one, and is sent exactly that many.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class Speaker:
-    """One end of a dialogue: hands it the octets that it waits for, and keeps what it wants to say."""
+    """One end of a dialogue: feeds it the octets that it waits for, and keeps its output."""
 
     __slots__ = ("_buffer", "_dialogue", "_output", "_wanted")
 
@@ -58,22 +58,22 @@ class Speaker:
         self._begin(dialogue)
 
     def _begin(self, dialogue: Dialogue[object]) -> None:
-        """Begins a dialogue with what is in the buffer."""
+        """Starts a dialogue, which will read the octets in the buffer first."""
         self._dialogue = dialogue
         self._wanted = next(dialogue)
 
     @property
     def wanted(self) -> int:
-        """How many octets may be read next: none of them can lie behind the dialogue."""
+        """How many octets may be read next without reading past the dialogue."""
         return self._wanted - len(self._buffer)
 
     def take_output(self) -> bytes:
-        """What is to be sent now; each octet is handed out once."""
+        """Returns octets to send now. Each octet is returned once."""
         output, self._output = self._output, b""
         return output
 
     def _advance(self, data: bytes) -> None:
-        """Goes on with the dialogue. Its end is a StopIteration with what it returned; then the buffer holds what was behind."""
+        """Continues the dialogue. Raises StopIteration with its result at its end; the buffer then holds the octets after it."""
         self._buffer += data
         while len(self._buffer) >= self._wanted:
             piece, self._buffer = self._buffer[: self._wanted], self._buffer[self._wanted :]
@@ -81,5 +81,5 @@ class Speaker:
 
 
 def error_type(reply: int) -> str | None:
-    """The RFC 9209 error type for a reply of version 5, if there is one."""
+    """Returns the RFC 9209 error type for a reply of version 5, or None."""
     return next((kind for kind, known in REPLIES.items() if known == reply), None)

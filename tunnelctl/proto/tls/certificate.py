@@ -1,6 +1,6 @@
-"""Whom a certificate is for, who issued it and for how long: what people compare, read from its DER (RFC 5280 section 4.1).
+"""Subject, issuer and validity of a certificate, for people to compare, read from its DER (RFC 5280 section 4.1).
 
-The TLS library has parsed it already; but verification was off, and then getpeercert() returns no decoded fields.
+The TLS library has parsed it already, but with verification off, getpeercert() returns no decoded fields.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.tls.pin import content
 
 _VERSION, _UTC_TIME = 0xA0, 0x17
-_NAMES = (b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x04\x0b")  # common name, organization, its unit: the first one tells most
+_NAMES = (b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x04\x0b")  # common name, organization, its unit: most informative first
 
 
 class Certificate(NamedTuple):
-    """What it says of itself."""
+    """The claims of a certificate about itself."""
 
     subject: str
     issuer: str
@@ -24,7 +24,7 @@ class Certificate(NamedTuple):
 
 
 def decode(der: bytes) -> Certificate:
-    """The certificate of a peer. Raises ValueError or IndexError for bytes that are none."""
+    """Decodes the certificate of a peer. Raises ValueError or IndexError for bytes that are none."""
     certificate, _ = content(der, 0)
     parts = _elements(der, *content(der, certificate))
     serial = 1 if der[parts[0]] == _VERSION else 0
@@ -34,14 +34,14 @@ def decode(der: bytes) -> Certificate:
 
 
 def fingerprint(der: bytes) -> str:
-    """As `openssl x509 -fingerprint -sha256` has it, without colons and in lower case."""
+    """Returns the fingerprint that `openssl x509 -fingerprint -sha256` prints, without colons and in lower case."""
     from hashlib import sha256
 
     return sha256(der).hexdigest()
 
 
 def _elements(der: bytes, start: int, length: int) -> list[int]:
-    """Where the elements of a sequence begin."""
+    """Returns the offsets of the elements of a sequence."""
     found, end = [], start + length
     while start < end:
         found.append(start)
@@ -50,7 +50,7 @@ def _elements(der: bytes, start: int, length: int) -> list[int]:
 
 
 def _name(der: bytes, at: int) -> str:
-    """The common name, or what comes nearest; "" if there is nothing of the kind."""
+    """Returns the common name or the nearest substitute; "" if there is none."""
     texts: dict[bytes, str] = {}
     for group in _elements(der, *content(der, at)):
         for pair in _elements(der, *content(der, group)):
@@ -66,7 +66,7 @@ def _octets(der: bytes, at: int) -> bytes:
 
 
 def _time(der: bytes, at: int) -> datetime:
-    """UTCTime has two digits for the year, which are of this century up to 49 (RFC 5280 section 4.1.2.5.1)."""
+    """Decodes a time. UTCTime has two digits for the year, which are of this century up to 49 (RFC 5280 section 4.1.2.5.1)."""
     text = _octets(der, at).decode("ascii")
     if der[at] == _UTC_TIME:
         text = ("19" if text[:2] >= "50" else "20") + text

@@ -1,10 +1,10 @@
-"""The ClientHello at the beginning of a tunnel: whether it is TLS, and which server it names. Nothing is decrypted.
+"""The ClientHello at the beginning of a tunnel: shows whether it is TLS, and the name of the server. Nothing is decrypted.
 
-RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3. A reader that is laxer than the server behind it can be led past, by a second
-name for instance; so what breaks the grammar is no ClientHello. What is merely unknown (GREASE of RFC 8701, new key shares, new
-extensions) is none of our business.
+RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3. A reader that is laxer than the server behind it can be deceived, by a second
+name for instance. So octets that break the grammar are no ClientHello. Parts that are merely unknown (GREASE of RFC 8701, new key
+shares, new extensions) are ignored.
 
-With Encrypted ClientHello (RFC 9849) the name that can be read is the outer one, and that is the one told.
+With Encrypted ClientHello (RFC 9849) only the outer name is readable, and that is the one reported.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tunnelctl.errors import AddressError
 from tunnelctl.proto.address import MAX_NAME, parse_host
 
-# Octets read for it, record headers included: as much as a relay holds a direction, and as Go's TLS takes for any handshake
+# Octets read for it, record headers included: as many as a relay buffers per direction, and as Go's TLS accepts for any handshake
 # message. Browsers send 2 KiB with a post-quantum key share; session tickets can add some.
 MAX_HELLO = 1 << 16
 
@@ -21,38 +21,38 @@ MALFORMED = "a malformed ClientHello"
 TOO_LONG = f"a ClientHello longer than {MAX_HELLO >> 10} KiB"
 ENDED = "the end before a ClientHello"
 
-HANDSHAKE, CLIENT_HELLO = 22, 1  # the types of the record, and of the message in it
+HANDSHAKE, CLIENT_HELLO = 22, 1  # the type of the record, and of the message in it
 RECORD_HEAD, MESSAGE_HEAD = 5, 4  # octets
 _MAX_RECORD = 1 << 14
 _SERVER_NAME, _ECH = 0, 0xFE0D
 
 
 class ClientHello(NamedTuple):
-    """One that was read. name: in canonical form where it is a host name at all, "" where none is named."""
+    """A ClientHello that was read. name: in canonical form if it is a valid host name, "" if there is none."""
 
     name: str
     ech: bool = False
 
 
 class NoClientHello(NamedTuple):
-    """What was there instead."""
+    """The absence of a ClientHello. what: the fault, or what came instead"""
 
     what: str
 
 
 class ClientHelloReader:
-    """Reads the octets of one client up to the end of its ClientHello; whoever feeds it keeps them.
+    """Reads the octets of one client up to the end of its ClientHello. The caller keeps the octets.
 
     taken: octets that were read; left: those of the record's content that have not been read
     """
 
     def __init__(self) -> None:
-        self._head = bytearray()  # of a record, as far as it has come
+        self._head = bytearray()  # of a record, as far as received
         self._message = bytearray()
         self.left = self.taken = 0
 
     def feed(self, data: bytes) -> ClientHello | NoClientHello | None:
-        """The outcome, or None as long as more is needed. Not to be called again after that."""
+        """Returns the outcome, or None as long as more octets are needed. Must not be called again after an outcome."""
         rest = memoryview(data)
         while rest:
             size = min(len(rest), self._wanted(), MAX_HELLO - self.taken)
@@ -66,13 +66,13 @@ class ClientHelloReader:
         return None
 
     def _wanted(self) -> int:
-        """How many octets can be taken before something is to be decided."""
+        """Returns how many octets can be taken before the next decision."""
         if not self.left:
             return 1 if len(self._head) < 2 else RECORD_HEAD - len(self._head)
         return min(self.left, self._length() - len(self._message))
 
     def _length(self) -> int:
-        """Of the message with its head, as far as that is known."""
+        """Returns the length of the message with its head, as far as that is known."""
         if len(self._message) < MESSAGE_HEAD:
             return MESSAGE_HEAD
         return MESSAGE_HEAD + int.from_bytes(self._message[1:MESSAGE_HEAD], "big")
@@ -80,7 +80,7 @@ class ClientHelloReader:
     def _record_head(self, piece: memoryview) -> NoClientHello | None:
         head = self._head
         head += piece
-        # The minor version means nothing (RFC 8446 section 5.1). A hello of SSL 2 begins with a length, and is no TLS.
+        # The minor version is ignored (RFC 8446 section 5.1). A hello of SSL 2 begins with a length, and is no TLS.
         if head[0] != HANDSHAKE or (len(head) > 1 and head[1] != 3):
             return NoClientHello(MALFORMED if self._message else NO_TLS)
         if len(head) == RECORD_HEAD:
@@ -102,7 +102,7 @@ class ClientHelloReader:
 
 
 def parse_hello(content: bytes) -> ClientHello | NoClientHello:
-    """The ClientHello of that content: the message without its head."""
+    """Parses the content of a ClientHello: the message without its head."""
     try:
         return _parse(_Octets(content))
     except _Broken:
@@ -110,11 +110,11 @@ def parse_hello(content: bytes) -> ClientHello | NoClientHello:
 
 
 class _Broken(Exception):
-    """It breaks the grammar."""
+    """Raised for octets that break the grammar."""
 
 
 class _Octets:
-    """Octets that are taken from the front."""
+    """A cursor over octets, which are taken from the front."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -136,7 +136,7 @@ class _Octets:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, size: int, least: int = 0) -> "_Octets":
-        """What follows a length of `size` octets."""
+        """Takes a vector that begins with its length in `size` octets."""
         length = self.number(size)
         if length < least:
             raise _Broken
@@ -149,7 +149,7 @@ def _parse(hello: _Octets) -> ClientHello:
     hello.vector(2, least=2)  # cipher_suites
     hello.vector(1, least=1)  # legacy_compression_methods
     extensions: dict[int, _Octets] = {}
-    if hello:  # before TLS 1.3 a hello may do without
+    if hello:  # before TLS 1.3 a hello may omit them
         block = hello.vector(2)
         while block:
             kind = block.number(2)
@@ -163,7 +163,7 @@ def _parse(hello: _Octets) -> ClientHello:
 
 
 def _server_name(extension: _Octets) -> str:
-    """One name of the one kind that there is; servers differ in which of several they take."""
+    """Returns the only name, of the only defined type. Several are an error: servers differ in which of them they use."""
     names = extension.vector(2)
     if names.number(1) != 0:
         raise _Broken
@@ -175,5 +175,5 @@ def _server_name(extension: _Octets) -> str:
         raise _Broken
     try:
         return parse_host(text.decode("ascii"))
-    except (UnicodeDecodeError, AddressError):  # no host has such a name: it is told as it came, and equals none
+    except (UnicodeDecodeError, AddressError):  # no valid host name: reported as received, and equal to none
         return text.decode("ascii", "backslashreplace")

@@ -1,16 +1,17 @@
-"""The hellos of a TLS client: its ClientHello, and the second one that a server may ask for.
+"""The hellos of a TLS client: its ClientHello, and the second one that a server may request.
 
-A server that misses something in a ClientHello answers HelloRetryRequest, and goes by what the client says then (RFC 8446 sections
-4.1.2 and 4.1.4). The client can force that: an empty list of key shares is enough (section 4.2.8). OpenSSL's server takes the
-server name from the second hello, so that a client which is judged by the first alone can name an allowed host there, and mean
-another.
+A server that misses something in a ClientHello responds with HelloRetryRequest, and uses the client's second hello (RFC 8446
+sections 4.1.2 and 4.1.4). The client can force that: an empty list of key shares is enough (section 4.2.8). OpenSSL's server takes
+the server name from the second hello. So a client that is judged by the first alone can name an allowed host there, and another
+host in the second.
 
-A client need not wait for the HelloRetryRequest, and may send records of other types between its hellos, which servers skip:
-ChangeCipherSpec, early data (section 4.2.10), alerts. So a second hello is looked for until the server has answered with something
-else, or a record has come that no server would skip: then it would take a hello for an error, as it would a third one.
+A client need not wait for the HelloRetryRequest. Between its hellos it may send records of other types, which servers skip:
+ChangeCipherSpec, early data (section 4.2.10), alerts. So the watch looks for a second hello until the server has responded with
+something else, or until a record has come that no server would skip. After such a record, a server treats a hello as an error, and
+likewise a third hello.
 
-No client needs many records before it has an answer. One that sends more than MAX_SKIPPED is taken for one that hides a second
-hello behind them: where the search ended without a verdict, that hello would pass unread.
+No client needs many records before it has a response. One that sends more than MAX_SKIPPED is treated as hiding a second hello
+behind them: if the search ended without a verdict, that hello would pass unread.
 """
 
 from collections.abc import Iterator
@@ -34,34 +35,34 @@ Hello = ClientHello | NoClientHello
 
 _SKIPPED = frozenset({20, 21, 23})  # ChangeCipherSpec, alerts, application data
 _KINDS = _SKIPPED | {HANDSHAKE}
-_MAX_RECORD = (1 << 14) + 2048  # of ciphertext in TLS 1.2 (RFC 5246 section 6.2.3); TLS 1.3 has less
+_MAX_RECORD = (1 << 14) + 2048  # of ciphertext in TLS 1.2 (RFC 5246 section 6.2.3); TLS 1.3 allows less
 _NO_RECORD = -1
 
-# Records that either side may send before the answer. OpenSSL and BoringSSL skip 32 empty ones in a row, and 16 KiB of early data
-# unless told otherwise: this allows for that much in pieces of 16 octets. All of them are looked at in a few milliseconds.
+# Records that either side may send before the response. OpenSSL and BoringSSL skip 32 empty ones in a row and, by default, 16 KiB
+# of early data: this allows for that much in pieces of 16 octets. Reading all of them takes a few milliseconds.
 MAX_SKIPPED = 1024
 TOO_MANY = f"more than {MAX_SKIPPED} records after a ClientHello"
 
 _SERVER_HELLO = 2
-_RANDOM = slice(MESSAGE_HEAD + 2, MESSAGE_HEAD + 2 + 32)  # in a ServerHello, behind its head and the version
+_RANDOM = slice(MESSAGE_HEAD + 2, MESSAGE_HEAD + 2 + 32)  # in a ServerHello, after its head and the version
 # A HelloRetryRequest is a ServerHello with this random: SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3).
 _RETRY = bytes.fromhex("CF21AD74E59A6111BE1D8C021E65B891C2A211167ABB8C5E079E09E2C8A8339C")
 
 
 class HelloWatch:
-    """Follows both directions of a tunnel for as long as the client may still say hello.
+    """Follows both directions of a tunnel for as long as the client may still send a hello.
 
-    pending: how many of the client's octets, at the end of what was fed, may belong to a hello that is not complete
-    over: no hello can come any more; nothing is to be fed after that
+    pending: how many of the client's octets, the last ones fed, may belong to an incomplete hello
+    over: no further hello can come; nothing must be fed after that
     """
 
     def __init__(self) -> None:
         self._first: ClientHelloReader | None = ClientHelloReader()
         self._records = _Records()
-        self._message = bytearray()  # a second hello, as far as it has come
-        self._heads = self._skipped = 0  # records that a second hello may be in, and others, behind the first
+        self._message = bytearray()  # a second hello, as far as received
+        self._heads = self._skipped = 0  # records after the first hello: handshake records, and others
         self._answer = _ServerAnswer()
-        self._fed = self._cleared = 0  # octets of the client; of them those before any hello that is not complete
+        self._fed = self._cleared = 0  # octets of the client: all, and those before any incomplete hello
         self.over = False
 
     @property
@@ -70,11 +71,11 @@ class HelloWatch:
 
     @property
     def begun(self) -> bool:
-        """Whether a hello is awaited: the first, or the rest of one."""
+        """True while a hello is due: the first, or the rest of one."""
         return not self.over and (self._first is not None or self.pending > 0)
 
     def feed_client(self, data: bytes) -> list[Hello]:
-        """Takes octets of the client; returns the hellos that are complete with them, or what was there instead."""
+        """Takes octets of the client; returns the hellos that they complete, or what came instead."""
         self._fed += len(data)
         found: list[Hello] = []
         rest = memoryview(data)
@@ -95,24 +96,24 @@ class HelloWatch:
         return found
 
     def feed_server(self, data: bytes | memoryview) -> None:
-        """Takes octets of the server that go to the client. What comes before the first hello is complete is no answer to it."""
+        """Takes octets of the server that go to the client. Ignores those before the first hello is complete: no response to it."""
         if self._first is None and not self.over:
             self._answer.feed(memoryview(data))
             self._settle()
 
     def end(self) -> list[Hello]:
-        """The client has ended, and nothing can come any more."""
+        """Ends the watch at the client's EOF. Returns ENDED if a hello is still missing or incomplete."""
         awaited = self._first is not None or bool(self._message)
         self._stop()
         return [NoClientHello(ENDED)] if awaited else []
 
     def _follow(self, data: memoryview) -> Iterator[Hello]:
-        """Reads what stands behind the first hello, up to what ends the watch."""
+        """Reads the octets after the first hello, up to those that end the watch."""
         base = self._fed - len(data) - self._records.taken
         for kind, piece in self._records.feed(data):
             if kind == HANDSHAKE:
                 yield from self._handshake(piece)
-            elif self._message:  # RFC 8446 section 5.1: nothing stands between the parts of a message
+            elif self._message:  # RFC 8446 section 5.1: no other record comes between the parts of a message
                 yield NoClientHello(MALFORMED)
                 self._stop()
             elif kind == _NO_RECORD:
@@ -146,7 +147,7 @@ class HelloWatch:
         length = MESSAGE_HEAD + int.from_bytes(message[1:MESSAGE_HEAD], "big") if len(message) >= MESSAGE_HEAD else MESSAGE_HEAD
         if message[0] != CLIENT_HELLO:
             self._stop()
-        elif length + self._heads * RECORD_HEAD > MAX_HELLO:  # the first one is measured with the heads of its records, too
+        elif length + self._heads * RECORD_HEAD > MAX_HELLO:  # record heads count, as for the first hello
             yield NoClientHello(TOO_LONG)
             self._stop()
         elif len(message) >= length:
@@ -154,7 +155,7 @@ class HelloWatch:
             self._stop()
 
     def _settle(self) -> None:
-        """Ends the watch where the server has answered otherwise; a hello that has begun is read to its end."""
+        """Ends the watch if the server's response is no HelloRetryRequest. A hello that has begun is read to its end."""
         if self._answer.is_retry is False and not self.pending:
             self._stop()
 
@@ -164,24 +165,24 @@ class HelloWatch:
 
 
 class _Records:
-    """Cuts octets into TLS records: pieces of content, each with the type of its record; _NO_RECORD for what is none."""
+    """Cuts octets into TLS records: pieces of content, each with the type of its record; _NO_RECORD for octets that are none."""
 
     def __init__(self, kind: int = 0, left: int = 0) -> None:
-        """kind, left: type of the record that octets begin in the middle of, and how many of it are to come"""
+        """kind, left: type of the record in whose middle the octets begin, and how many of its octets are to come"""
         self._kind, self.left = kind, left
-        self._head = bytearray()  # of the next one, as far as it has come
+        self._head = bytearray()  # of the next one, as far as received
         self.taken = 0
 
     @property
     def may_be_skipped(self) -> bool:
-        """Whether the record that has begun is of a type that holds no hello. True between two records."""
+        """True if the record that has begun is of a type that holds no hello, and between two records."""
         kind = self._head[0] if self._head else self._kind if self.left else 0
         return kind != HANDSHAKE
 
     def feed(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
-        """The pieces, an empty one for the head of each record; `taken` counts the octets up to the end of a piece.
+        """Yields the pieces, an empty one for the head of each record. `taken` counts the octets up to the end of a piece.
 
-        Behind _NO_RECORD there is nothing to be had.
+        Nothing after _NO_RECORD has a meaning.
         """
         while data:
             size = min(len(data), self.left or RECORD_HEAD - len(self._head))
@@ -196,7 +197,7 @@ class _Records:
                 yield self._kind, data[:0]
 
     def _take_head(self, piece: memoryview) -> bool:
-        """Whether it is the head of a record as far as it has come."""
+        """Takes a piece of a head. Returns whether it is that of a record, as far as received."""
         head = self._head
         head += piece
         if head[0] not in _KINDS or (len(head) > 1 and head[1] != 3):
@@ -208,16 +209,16 @@ class _Records:
 
 
 class _ServerAnswer:
-    """Reads the answer to a ClientHello. is_retry: whether it is a HelloRetryRequest; None as long as that is not known."""
+    """Reads the response to a ClientHello. is_retry: whether it is a HelloRetryRequest; None as long as that is not known."""
 
     def __init__(self) -> None:
         self._records = _Records()
         self._message = bytearray()
-        self._heads = 0  # of records, which no server sends many of before it answers
+        self._heads = 0  # of records; no server sends many before it responds
         self.is_retry: bool | None = None
 
     def feed(self, data: memoryview) -> None:
-        """Takes octets of the server; what comes behind the answer is not looked at."""
+        """Takes octets of the server; ignores those after the response."""
         for kind, piece in self._records.feed(data) if self.is_retry is None else ():
             if kind == HANDSHAKE:
                 self._message += piece

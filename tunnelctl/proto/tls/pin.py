@@ -1,7 +1,7 @@
-"""Pins: the SHA-256 by which a certificate, or its public key, is known.
+"""Pins: the SHA-256 that identifies a certificate or its public key.
 
-Both kinds in use are taken: `openssl x509 -fingerprint -sha256` prints that of the certificate, curl's --pinnedpubkey wants that of
-the key, which stays when the certificate is renewed. A digest fits one or the other, so nobody has to say which it is.
+Both kinds in use are accepted: `openssl x509 -fingerprint -sha256` prints that of the certificate, and curl's --pinnedpubkey takes
+that of the key, which stays when the certificate is renewed. A digest matches one or the other, so the user need not name the kind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SIZE = 32
 
 
 def parse_pin(text: str) -> bytes:
-    """The digest, from hexadecimal digits (colons allowed) or from base64, with curl's `sha256//` or without."""
+    """Returns the digest from hexadecimal digits (colons allowed) or from base64, with or without curl's `sha256//`."""
     try:
         return _sized(bytes.fromhex(text.replace(":", "")))
     except ValueError:
@@ -34,21 +34,21 @@ def _sized(digest: bytes) -> bytes:
 
 
 def fits(pin: bytes, certificate: bytes) -> bool:
-    """Whether it is the pin of this certificate (DER), or of its key."""
+    """Whether the pin is that of this certificate (DER), or of its key."""
     from hashlib import sha256
 
     return pin in (sha256(certificate).digest(), sha256(public_key(certificate)).digest())
 
 
 def pin_of(certificate: bytes) -> str:
-    """The pin of its key, as curl writes it."""
+    """Returns the pin of the certificate's key, as curl writes it."""
     from hashlib import sha256
 
     return _PREFIX + b2a_base64(sha256(public_key(certificate)).digest(), newline=False).decode()
 
 
 def public_key(certificate: bytes) -> bytes:
-    """The SubjectPublicKeyInfo of a certificate that a TLS library has parsed already (RFC 5280 section 4.1)."""
+    """Returns the SubjectPublicKeyInfo of a certificate that a TLS library has parsed already (RFC 5280 section 4.1)."""
     start, _ = content(certificate, 0)  # Certificate
     at, _ = content(certificate, start)  # TBSCertificate
     skipped = 6 if certificate[at] == 0xA0 else 5  # version, if not 1; serialNumber, signature, issuer, validity, subject
@@ -58,7 +58,7 @@ def public_key(certificate: bytes) -> bytes:
 
 
 def content(der: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the element at `at` begins, and its length (X.690 section 8.1.3)."""
+    """Returns the offset of the content of the element at `at`, and its length (X.690 section 8.1.3)."""
     first = der[at + 1]
     if first < 0x80:
         return at + 2, first

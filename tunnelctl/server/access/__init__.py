@@ -1,1 +1,1 @@
-"""Who may use the proxy, and how much: logins, limits, trusted load balancers."""
+"""Access to the proxy: logins, limits, trusted load balancers."""

@@ -1,4 +1,4 @@
-"""Behind a load balancer: a PROXY header names the client, and only trusted peers may send one.
+"""PROXY headers: behind a load balancer, such a header names the client, and only trusted peers may send one.
 
 Trusted peers must send it, so that a misconfigured balancer is noticed at once. From anyone else it is a malformed request.
 """
@@ -17,7 +17,7 @@ from tunnelctl.trace import Trace
 
 
 def parse_trusted(text: str) -> Network:
-    """The value of --proxy-protocol. Raises UsageProblem."""
+    """Parses a value of --proxy-protocol. Raises UsageProblem."""
     try:
         return parse_network(text)
     except ValueError:
@@ -26,24 +26,26 @@ def parse_trusted(text: str) -> Network:
 
 
 class Balancers:
-    """The peers that speak for others."""
+    """The trusted load balancers."""
 
     def __init__(self, networks: tuple[Network, ...], seconds: float, trace: Trace) -> None:
-        """seconds: the limit for a header, from accept on"""
+        """seconds: the time limit for a header, from accept on"""
         self._networks, self._seconds, self._trace = networks, seconds, trace
-        self._said = -inf  # when
+        self._said = -inf  # when the last warning was issued
 
     def contain(self, host: str) -> bool:
-        """Whether this is the address of one of them."""
+        """Whether this is the address of a trusted load balancer."""
         if not self._networks or host == "unix":
             return False
         _, address = unwrap(host)
         return any(network.covers(address) for network in self._networks)
 
     async def source(self, accepted: socket.SocketType, host: str, client: str) -> tuple[str, str] | None:
-        """The client's address, and that with the port; of the peer itself if the header names nobody. None: it is closed.
+        """Returns the client's address, without and with port, or the peer's if the header names no client.
 
-        Exactly the header is taken from the socket, for what comes behind it may be TLS.
+        Without a valid header, closes the connection and returns None.
+
+        Takes exactly the header from the socket, because TLS may follow it.
         """
         stream, why = SocketStream(accepted), "it took too long"
         try:
@@ -60,7 +62,7 @@ class Balancers:
             stream.close()
             raise
         stream.abort()
-        if current_time() - self._said > SAID_AGAIN:  # else whoever is trusted and wrong would fill the disk
+        if current_time() - self._said > SAID_AGAIN:  # otherwise a misconfigured balancer would fill the disk
             self._said = current_time()
             self._trace("warning", text=f"no PROXY header from {client}: {why}")
         return None
@@ -71,7 +73,7 @@ def _named(source: Source) -> tuple[str, str]:
 
 
 async def _peek(stream: SocketStream) -> Source:
-    """The header, which stays in the socket. Raises HeaderError and OSError."""
+    """Returns the header, and leaves it in the socket. Raises HeaderError and OSError."""
     while True:
         await stream.wait_readable()
         try:

@@ -1,9 +1,9 @@
-"""The users file: who may use the proxy. Passwords are stored as scrypt, and checking one never blocks the loop.
+"""The users file: those who may use the proxy. Passwords are stored as scrypt, and checking one never blocks the event loop.
 
 A line is `name:scrypt:N:r:p:SALT:HASH`, salt and hash in base64, or `name:digest:REALM:SHA256:MD5`, the hashes in hex; a user may
 have one of each. Blank lines and lines that begin with # are skipped.
 
-A digest line is what Digest needs, and is worth the password itself to whoever reads it, for this realm.
+A digest line holds what Digest requires. In this realm, whoever reads it can use it like the password.
 """
 
 import hashlib
@@ -29,23 +29,23 @@ from tunnelctl.server.process.shared_counters import MASK, SharedTimes
 from tunnelctl.server.reloadable import counted
 from tunnelctl.server.text_file import read_text
 
-# One of the settings that OWASP's password storage cheat sheet takes as equal: of those the one with the least memory, 16 MiB a
-# check, because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.
+# Of the settings that OWASP's password storage cheat sheet considers equal, the one with the least memory: 16 MiB per check,
+# because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.
 COST_N, COST_R, COST_P = 1 << 14, 8, 5
-MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # what a line of the file may ask for: memory is 128·N·r bytes
-MAX_FILE = 16 << 20  # bytes, some hundred thousand users; a wrong path may be a device without an end
+MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # limits for a line of the file: memory is 128·N·r bytes
+MAX_FILE = 16 << 20  # bytes, some hundred thousand users; a wrong path may be an endless device
 SALT, KEY = 16, 32  # bytes
 NOT_OURS = "it is not what `tunnelctl hash-password` prints"
-AT_ONCE = 2  # hashes under way: each holds a core and its memory
-WAITING = 64  # logins of one client network that wait for one; as many users behind one address may come at once after a restart
+AT_ONCE = 2  # hashes under way: each occupies a core and its memory
+WAITING = 64  # logins of one client network that wait for a hash: after a restart, many users behind one address may come at once
 
 WAITING_IN_ALL = 100  # logins of all networks that wait in one process: more cannot be hashed within the 10 s of --head-timeout
 
-REMEMBERED = 1 << 13  # passwords that were right, and challenges that were answered rightly; the bound is memory
+REMEMBERED = 1 << 13  # right passwords, and nonces with a right response; the bound is memory
 
 
 class StoredPassword(NamedTuple):
-    """One password as the file has it."""
+    """One password as stored in the file."""
 
     n: int
     r: int
@@ -58,7 +58,7 @@ class StoredPassword(NamedTuple):
 
 
 def _derive(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    # OpenSSL wants to be told how much memory it may take; it needs a little over 128·N·r.
+    # OpenSSL requires a memory limit; it needs a little over 128·N·r.
     return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_memory(n, r), dklen=KEY)
 
 
@@ -67,14 +67,14 @@ def _memory(n: int, r: int) -> int:
 
 
 def hash_password(user: str, password: str) -> str:
-    """A line for the users file, with a salt of its own."""
+    """Returns a line for the users file, with a new salt."""
     salt = os.urandom(SALT)
     key = _derive(password, salt, COST_N, COST_R, COST_P)
     return f"{user}:scrypt:{COST_N}:{COST_R}:{COST_P}:{_encode(salt)}:{_encode(key)}"
 
 
 def digest_line(user: str, realm: str, password: str) -> str:
-    """A line for the users file with what Digest needs. Raises ValueError where this OpenSSL lacks a hash."""
+    """Returns a line for the users file with what Digest requires. Raises ValueError if this OpenSSL lacks a hash."""
     login = make_login(user, realm, password)
     return f"{user}:digest:{realm}:{login.sha_256}:{login.md5}"
 
@@ -84,13 +84,13 @@ def _encode(data: bytes) -> str:
 
 
 class Kept:
-    """What outlives a file that is read again: nonces, hashes under way, passwords that were right, and wrong logins.
+    """State that outlives a reload of the file: nonces, hashes under way, right passwords, and wrong logins.
 
-    The passwords are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. Whatever the file says of the user
-    goes into the digest: a password that it has changed, or a user that it no longer has, is not among them. Of Digest, the nonces
-    are kept that were answered rightly, each with the user.
+    The passwords are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. The digest covers all that the
+    file has of the user: it no longer matches once the file changes the password or drops the user. For Digest, the nonces with a
+    right response are kept, each with the user.
 
-    Workers that are forked afterwards share all of it but the places for hashes, of which each has its own.
+    Workers forked later share all of it except the places for hashes: each has its own.
     """
 
     def __init__(self) -> None:
@@ -101,12 +101,12 @@ class Kept:
         self.passwords, self.answered = SharedTimes(REMEMBERED), SharedTimes(REMEMBERED)
 
     def digest(self, *facts: object) -> int:
-        """A key for them: 64 bits that only this program, with its workers, can compute."""
+        """Returns a key for the facts: 64 bits that only this program, with its workers, can compute."""
         return int.from_bytes(hmac.digest(self._secret, repr(facts).encode(), "sha256")[:8], "big") & MASK or 1
 
 
 def load_users(path: str, kept: Kept | None = None) -> "Users":
-    """Reads a users file. Raises SettingsError that names the line. kept: of the one that it takes the place of"""
+    """Reads a users file. Raises SettingsError that names the line. kept: that of the version being replaced"""
     kept = kept or Kept()
     text = read_text(path, "users file", MAX_FILE)
     passwords: dict[str, StoredPassword] = {}
@@ -132,7 +132,7 @@ def load_users(path: str, kept: Kept | None = None) -> "Users":
 
 
 def describe_users(users: "Users") -> str:
-    """For the line that says that they were read again."""
+    """Describes the users for the message that they were read again."""
     return counted(users.count, "user")
 
 
@@ -159,17 +159,17 @@ def _parse_password(user: str, scheme: str, fields: list[str], where: str) -> St
 
 
 def _affordable(n: int, r: int, p: int) -> bool:
-    """Whether OpenSSL would do it: else the user of that line could not log in, and only the log would know why."""
+    """Whether OpenSSL would accept the cost: otherwise the user could not log in, and only the log would show why."""
     if not (1 < n <= MAX_N and n & (n - 1) == 0 and 0 < r <= MAX_R and 0 < p <= MAX_P):
         return False
     return n < 1 << 16 * r and _memory(n, r) < 1 << 31  # RFC 7914 section 2; the limit on memory is an int
 
 
-UNCHECKED = (TooManyWrongLogins, BusyResourceError)  # raised where a login is not looked at
+UNCHECKED = (TooManyWrongLogins, BusyResourceError)  # raised when a login is not checked
 
 
 def refuse_unchecked(error: Exception) -> Refusal:
-    """What a client is told whose login was not looked at. error: one of UNCHECKED"""
+    """Returns the refusal for a client whose login was not checked. error: one of UNCHECKED"""
     if isinstance(error, TooManyWrongLogins):
         return too_many_wrong_logins(error.seconds)
     if isinstance(error, QueueFullError):
@@ -178,9 +178,9 @@ def refuse_unchecked(error: Exception) -> Refusal:
 
 
 class Users:
-    """Checks passwords. Unknown users cost as much as known ones, so that the time does not tell who exists.
+    """Checks passwords. Unknown users cost as much as the file's first scrypt line, so that the time does not reveal who exists.
 
-    digest: checks the answers to Digest challenges; None where no user has a line for that
+    digest: checks the responses to Digest challenges; None if no user has a line for that
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class Users:
         self.count = len(passwords.keys() | logins.keys())
 
     def challenges(self, stale: Answer | None = None) -> tuple[str, ...]:
-        """What a client may log in with, the strongest first. stale: an answer that was right and came too late, whose user goes on
-        with the new nonce (RFC 7616 section 3.3)"""
+        """Returns the challenges for a client, the strongest first. stale: a response that was right but came too late; its user
+        continues with the new nonce (RFC 7616 section 3.3)"""
         basic = (basic_challenge(REALM if self.digest is None else self.digest.realm),) if self._offers_basic else ()
         if self.digest is None:
             return basic
@@ -204,10 +204,10 @@ class Users:
         return self.digest.challenges(now, salt, stale is not None) + basic
 
     async def check(self, user: str, password: str, owner: Owner) -> bool:
-        """Whether this is the user's password; a no waits the longer, the more of them the client's network has had.
+        """Whether this is the user's password. False is delayed, the longer the more wrong logins the client's network has had.
 
-        owner: the network that it comes from. Raises TooManyWrongLogins; QueueFullError where too many logins of that wait for a
-        hash, and BusyResourceError where too many wait in all, or there is no thread for one.
+        owner: the client's network. Raises TooManyWrongLogins; QueueFullError if too many logins of that network wait for a hash,
+        and BusyResourceError if too many wait in all, or there is no thread.
         """
         kept = self._kept
         known = kept.digest("password", user, password, self._passwords.get(user, ()), tuple(self._logins.get(user, ())))
@@ -221,10 +221,10 @@ class Users:
         return delay is None
 
     def _judge(self, user: str, password: str, owner: Owner, known: int) -> float | None:
-        """In a thread, when the login's turn has come: None if it is right, else for how long the answer is to wait.
+        """Checks a login, in a thread for scrypt, when its turn has come. Returns None if it is right, else the response's delay.
 
-        What comes of it counts here, for whoever has asked may have left: else those who leave could guess as fast as we hash.
-        Others of the network may meanwhile have settled the matter.
+        The result counts here, because the client may have left: otherwise clients that leave could guess as fast as we hash. The
+        first checks are repeated, because other logins of the network may have changed their result meanwhile.
         """
         kept = self._kept
         if kept.passwords.get(known):
@@ -236,8 +236,8 @@ class Users:
         return None
 
     def _matches(self, user: str, password: str) -> bool:
-        """By the scrypt line if there is one, else by the digest line. As far as the file has them both are computed for everybody:
-        else the time would tell who has which."""
+        """Uses the scrypt line if there is one, else the digest line. If the file has lines of both kinds, both are computed for
+        everybody: otherwise the time would reveal who has which."""
         stored = self._passwords.get(user)
         right = self.digest is not None and self.digest.verify_password(user, password) and stored is None
         if self._offers_basic:
@@ -246,9 +246,9 @@ class Users:
         return right
 
     async def check_answer(self, answer: Answer, owner: Owner) -> Verdict:
-        """Whose answer to a Digest challenge it is, and waiting as above where it is wrong. Raises TooManyWrongLogins.
+        """Returns whose response to a Digest challenge it is, with a delay as in `check` if it is wrong. Raises TooManyWrongLogins.
 
-        Who has answered the challenge rightly before is not kept out by the others of the network.
+        A user with a right response to the same nonce before is not locked out by others of the network.
         """
         assert self.digest is not None
         kept = self._kept
@@ -264,5 +264,5 @@ class Users:
         return verdict
 
     def _of(self, answer: Answer, nonce: str) -> int:
-        """The key of the nonce with the user of the answer, as the client gives it."""
+        """Returns the key of the nonce with the user of the response, as the client gives it."""
         return self._kept.digest("nonce", nonce, answer.user, answer.user_is_hash)

@@ -1,1 +1,1 @@
-"""What the proxy reports: access log, metrics, admin pages."""
+"""Reports of the proxy: access log, metrics, admin pages."""

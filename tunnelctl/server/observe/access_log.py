@@ -1,4 +1,4 @@
-"""The access log: a JSON object a line, one when a tunnel is decided and one when it ends, joined by `id`.
+"""The access log: one JSON object per line, one when a request is decided and one when its tunnel ends, joined by `id`.
 
 A disk may be slow, full or gone, and the reader of a pipe or a terminal may stop (a pager, Ctrl-S). A slow log must not stall
 tunnels, so a thread flushes at most ten times a second: at ten thousand tunnels a second, one write for each record would cost more
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 PAUSE_SECONDS = 0.1  # between two writes
-LAST_SECONDS = 2.0  # that the last write may take when the server ends
-MAX_WAITING = 8 << 20  # characters of records that wait for a write that takes long; what comes after those is lost
+LAST_SECONDS = 2.0  # time limit for the last write when the server ends
+MAX_WAITING = 8 << 20  # characters of records that wait for a slow write; further records are lost
 
-# A pipe takes a piece of this size at once or not at all (pipe(7), PIPE_BUF), so that the lines of several workers do not mix.
+# A pipe accepts a piece of this size whole or not at all (pipe(7), PIPE_BUF), so that the lines of several workers do not mix.
 WHOLE = 4096
 _LINE_END, RECORD_END = ord("\n"), b"}\n"
 _EMPTY = '""'
 
 
 def open_log(path: str) -> int:
-    """The descriptor to append to, for the caller to close. Raises SettingsError."""
+    """Opens the log for appending; the caller must close the descriptor. Raises SettingsError."""
     if path == STDOUT:
         return os.dup(1)
     try:
@@ -51,25 +51,25 @@ def open_log(path: str) -> int:
 
 
 class AccessLog:
-    """Gathers records, and has them written."""
+    """Collects records, and writes them in a thread."""
 
     def __init__(self, fd: int, trace: Trace, path: str = STDOUT) -> None:
-        """fd: what `open_log` gave for that path"""
+        """fd: the result of `open_log` for that path"""
         self.path = path
         self._file = _File(fd)
         self._trace = trace
         self._lines: list[str] = []
-        self._waiting = 0  # characters in them
+        self._waiting = 0  # characters in `_lines`
         self._more = Event()
         self._failed = False
         self.dropped = 0
 
     def decision(self, account: Account, status: int, error: str, details: str = "") -> None:
-        """The answer to a request.
+        """Records the response to a request.
 
-        status: what the client is told; error, details: the type and the words of a refusal as in RFC 9209, "" for an open tunnel
+        status: that of the response; error, details: the type and text of a refusal as in RFC 9209, "" for an open tunnel
 
-        Written by hand: json.dumps costs three times as much, and only these texts can hold anything that needs escaping.
+        Formatted by hand: json.dumps costs three times as much, and only the texts that go through `_text` may need escaping.
         """
         phases: list[object] = []
         for phase in account.phases:
@@ -83,9 +83,9 @@ class AccessLog:
         )
 
     def end(self, account: Account, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None) -> None:
-        """The end of a tunnel.
+        """Records the end of a tunnel.
 
-        idle: seconds since its last byte, None where that is not known
+        idle: seconds since its last byte, None if unknown
         ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime", "cut"
         """
         code = "" if error is None else errorcode.get(error.errno or 0, "")
@@ -98,7 +98,7 @@ class AccessLog:
         )
 
     def open(self, account: Account, seconds: float) -> None:
-        """A tunnel that goes on: what it has moved so far, lest a crash take the only word of a long one with it."""
+        """Records the bytes that an open tunnel has moved so far: after a crash, nothing else in the log shows them."""
         self._write(
             f'{{"event":"open","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
             f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
@@ -115,21 +115,21 @@ class AccessLog:
         self._waiting += len(line)
 
     async def run(self) -> None:
-        """Has written what has gathered, whenever something has; to be cancelled in the end, and followed by `close`."""
+        """Writes the collected records whenever there are any, forever. In the end, the caller cancels it and calls `close`."""
         while True:
             await self._more.wait()
             await self._flush()
             await sleep(PAUSE_SECONDS)
 
     async def close(self) -> None:
-        """Has the rest written, if that does not take too long."""
+        """Writes the rest, within LAST_SECONDS; warns if that is too short."""
         with move_on_after(LAST_SECONDS) as scope:
             await self._flush()
         if scope.cancelled_caught:
             self._trace("warning", text=f"access log: the last write has not come back: {self._file.left} records may be lost")
 
     async def reopen(self) -> None:
-        """Opens the file of that name anew, after it was moved away; what has been handed over went to the old one."""
+        """Opens the file of that name anew, after it was moved away. Records already written are in the old one."""
         if self.path != STDOUT:
             try:
                 await to_thread(self._file.reopen, self.path)
@@ -141,7 +141,7 @@ class AccessLog:
         self._file.queue.append("".join(lines).encode())
         try:
             lost, why = await to_thread(self._file.drain)
-        except BusyResourceError:  # name lookups hold all threads: the next turn may find one
+        except BusyResourceError:  # name lookups occupy all threads: the next flush may find one
             self._file.queue.pop()
             self._lines = lines + self._lines
             self._waiting = sum(map(len, self._lines))
@@ -160,29 +160,29 @@ class AccessLog:
 
 
 class _File:
-    """The file as threads use it, one at a time: all that may have to wait happens here."""
+    """The file as threads use it, one at a time: everything that may block happens here."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._turn = allocate_lock()
         self._within_line = False  # whether the last byte written was not the end of a line
         self._piece = _piece(fd)
-        # What was handed over. A thread writes all there is: the one that was started for it may be overtaken by the next, which
-        # must not come back, and let the file be closed, before the lines are out.
+        # Data handed over. Each thread writes all of it: the thread that was started for it may be overtaken by the next one, which
+        # must not return, and let the file be closed, before the lines are out.
         self.queue: deque[bytes] = deque()
         self._data = b""
 
     @property
     def left(self) -> int:
-        """Records that were handed over and are not known to be written."""
+        """Number of records handed over that are not known to be written."""
         return sum(data.count(RECORD_END) for data in (self._data, *self.queue))
 
     def drain(self) -> tuple[int, str]:
-        """Writes what was handed over; how many records were lost, and why."""
+        """Writes the data handed over; returns the number of lost records, and why."""
         with self._turn:
             lost, why = 0, ""
             while self.queue:
-                # A line end first, so that what was cut short spoils no other record.
+                # Ends a line that was cut short, so that it spoils no other record.
                 self._data = b"\n" * self._within_line + self.queue.popleft()
                 try:
                     while self._data:
@@ -193,7 +193,7 @@ class _File:
             return lost, why
 
     def reopen(self, path: str) -> None:
-        """Puts another open file behind the same number. Raises SettingsError, and leaves all as it is."""
+        """Opens the path anew behind the same descriptor. Raises SettingsError, and then changes nothing."""
         fresh = open_log(path)
         with self._turn:
             os.dup2(fresh, self._fd, inheritable=False)
@@ -203,7 +203,7 @@ class _File:
     def _write(self, piece: bytes) -> int:
         try:
             written = os.write(self._fd, piece)
-        except BlockingIOError:  # somebody who shares the open file has made it so
+        except BlockingIOError:  # a process that shares the open file has made it non-blocking
             poll = select.poll()
             poll.register(self._fd, select.POLLOUT)
             poll.poll()
@@ -212,7 +212,7 @@ class _File:
         return written
 
     def _next(self, data: bytes) -> bytes:
-        """As much as may be written at once, in whole lines where that is possible."""
+        """Returns as much as may be written at once, in whole lines if possible."""
         if len(data) <= self._piece:
             return data
         return data[: data.rfind(b"\n", 0, self._piece) + 1 or self._piece]
@@ -222,7 +222,7 @@ def _piece(fd: int) -> int:
     return sys.maxsize if stat.S_ISREG(os.fstat(fd).st_mode) else WHOLE
 
 
-# The same users, targets and rules come again and again, and so do the pieces of records that are made of them.
+# The same users, targets and rules recur, and so do the parts of records made of them.
 
 
 @lru_cache(4096)
@@ -238,12 +238,12 @@ def _verdict(status: int, rule: str, error: str, reports: tuple[str, ...]) -> st
 
 @cache
 def _durations(count: int) -> str:
-    """The pattern for so many phases."""
+    """Returns the format string for this number of phases."""
     return ",".join(['"%s":%.6f'] * count)
 
 
 def _seen(seen: Seen) -> str:
-    """What there is to add where a rule asked for what the tunnel carries."""
+    """Returns the additional fields of a tunnel that was inspected."""
     reports = ",".join(map(_text, seen.reports))
     return f',"seen":{_text(seen.what)},"sni":{_text(seen.name)},"cut_by":{_text(seen.cut_by)},"reports":[{reports}]'
 

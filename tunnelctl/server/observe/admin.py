@@ -1,7 +1,7 @@
-"""`--admin`: a listener of its own for those who look after the proxy: /metrics, /healthz, /readyz, /tunnels.
+"""`--admin`: a separate listener for operators: /metrics, /healthz, /readyz, /tunnels.
 
-It only ever reads. A request is bounded in size, time and number, and is the last of its connection. A fault in one ends that one
-alone: the tunnels of the process have nothing to do with it.
+It is read-only. Requests are limited in size, time and number, and each is the last of its connection. A fault in one ends only
+that one, and does not affect the tunnels of the process.
 """
 
 import json
@@ -28,8 +28,8 @@ from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
 
 MAX_HEAD = 8192  # bytes
-SECONDS = 10.0  # for a whole request and its answer
-AT_ONCE = 16  # more clients are sent away: a scraper or two is normal
+SECONDS = 10.0  # for a whole request and its response
+AT_ONCE = 16  # further clients get no response: a scraper or two is normal
 
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 
@@ -37,15 +37,15 @@ PATHS = ("/metrics", "/healthz", "/readyz", "/tunnels")
 
 
 class Page(NamedTuple):
-    """What a path shows. The content, with its status, is made when somebody asks."""
+    """The page at one path. `content` makes the status and the body on each request."""
 
     kind: str
     content: Callable[[], Awaitable[tuple[int, bytes]]]
 
 
 def parse_admin(text: str, forced: bool) -> ListenAddress:
-    """The value of --admin. Raises UsageProblem: who reaches it can read who talks to whom."""
-    import tunnelctl.server.observe.prometheus  # noqa: F401  (here, so that workers share the memory that it takes)
+    """Parses the value of --admin. Raises UsageProblem if others can reach it: they could read who talks to whom."""
+    import tunnelctl.server.observe.prometheus  # noqa: F401  (here, so that workers share its memory)
 
     address = parse_listen(text)
     if not (address.private or forced):
@@ -55,7 +55,7 @@ def parse_admin(text: str, forced: bool) -> ListenAddress:
 
 
 class Pages:
-    """What there is to see. With several workers, whichever is asked shows the sum."""
+    """The admin pages. With several workers, each of them shows the metrics and tunnels of all."""
 
     def __init__(self, board: Board, metrics: Metrics, caps: Caps, books: Books, siblings: Siblings, me: int, trace: Trace) -> None:
         self._board, self._metrics, self._caps, self._books = board, metrics, caps, books
@@ -65,7 +65,7 @@ class Pages:
         self._metrics_kind, self._render = CONTENT_TYPE, render
 
     def by_path(self) -> dict[str, Page]:
-        """All of them."""
+        """Returns all pages by path."""
         pages = (
             Page(self._metrics_kind, self._show_metrics),
             Page(TEXT, self._show_health),
@@ -75,7 +75,7 @@ class Pages:
         return dict(zip(PATHS, pages, strict=True))
 
     def helpers(self) -> list[Callable[[], Coroutine[None, None, None]]]:
-        """What has to run for that."""
+        """Returns the tasks that the pages depend on."""
         if not self._siblings.count:
             return []
         return [lambda: self._siblings.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
@@ -115,23 +115,23 @@ def _dumped(content: object) -> bytes:
 
 
 class Admin:
-    """Answers requests for its pages."""
+    """Responds to requests for the pages."""
 
     def __init__(self, pages: dict[str, Page], address: ListenAddress, trace: Trace) -> None:
-        """address: where it listens, which decides by what names it may be asked"""
+        """address: of the listener; decides which host names a request may use"""
         self._pages, self._trace = pages, trace
         self._any_host = bool(address.path) or not address.private
         self.crowd = Crowd()
 
     async def session(self, accepted: socket.SocketType, _: str, __: str) -> None:
-        """One connection, with one request."""
+        """Serves one connection, with one request."""
         stream = SocketStream(accepted)
         self.crowd.enter()
         try:
             if self.crowd.sessions <= AT_ONCE:
                 with move_on_after(SECONDS):
                     await self._converse(stream)
-        except OSError:  # it has gone
+        except OSError:  # the client has gone
             pass
         except Exception as fault:
             self._warn(fault)
@@ -171,7 +171,7 @@ class Admin:
 
 
 async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind: str, content: bytes, head: bool = False) -> None:
-    if machine.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # it left without a request
+    if machine.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # the client left without a request
         return
     length, allow = str(len(content)), [("Allow", "GET, HEAD")] if status == 405 else []
     fields = [("Content-Type", kind), ("Content-Length", length), ("Cache-Control", "no-store"), ("Connection", "close"), *allow]

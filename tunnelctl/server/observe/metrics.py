@@ -1,8 +1,8 @@
-"""What is counted: decisions, ends, bytes, and how long each phase of a set-up took.
+"""Metrics: decisions, ends, bytes, and the duration of each phase of a set-up.
 
-The numbers lie in memory that a supervisor and its workers share, a row for each: whoever is asked adds them up, and a worker that
-takes the place of a dead one goes on counting where that one stopped, so that no sum ever falls. What can be counted is known
-beforehand, and so each number has a fixed place; an addition costs 0.1 µs.
+The numbers are in memory that a supervisor and its workers share, a row for each worker. The worker that serves a request adds them
+up. A worker that replaces a dead one continues its counters, so that none ever falls. All combinations of labels are known
+beforehand, so each number has a fixed place; an addition costs 0.1 µs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, Account
 from tunnelctl.stream.relay import Outcome
 
-OTHER = "other"  # what has no place of its own is still counted
-# RFC 9209 section 2.3, as far as a CONNECT can meet it.
+OTHER = "other"  # counts what has no place of its own
+# The error types of RFC 9209 section 2.3 that can occur with a CONNECT.
 ERRORS = (
     "", "dns_timeout", "dns_error", "destination_not_found", "destination_unavailable", "destination_ip_prohibited",
     "destination_ip_unroutable", "connection_refused", "connection_terminated", "connection_timeout", "connection_limit_reached",
@@ -33,25 +33,25 @@ STATUSES = ("200", *map(str, REASONS), str(CLIENT_LEFT), OTHER)
 ENDED_BY = tuple(SIDES.values())
 CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "lifetime", "cut", "drained", OTHER)
 PHASES = ("tls", "head", "login", "lookup", "dial", OTHER)
-OUTCOMES = ("open", "refused", "failed")  # 200; what the client asked for wrongly, or must not have; what went wrong behind us
+OUTCOMES = ("open", "refused", "failed")  # status 200; below 500: malformed or not allowed; from 500 on: something failed
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
 
 class Family(NamedTuple):
-    """Numbers of one name, one for each combination of labels."""
+    """One metric, with a value for each combination of labels."""
 
     name: str
     kind: str  # "counter", "gauge" or "histogram"
     help: str
     labels: tuple[str, ...] = ()
-    values: tuple[tuple[str, ...], ...] = ()  # of each label
+    values: tuple[tuple[str, ...], ...] = ()  # the possible ones, for each label
 
     def combinations(self) -> list[tuple[str, ...]]:
         return list(product(*self.values))
 
     @property
     def width(self) -> int:
-        """The places that one combination takes: a histogram has its buckets, the rest above them, and the sum."""
+        """Number of places that one combination takes: for a histogram, its buckets, one for larger values, and the sum."""
         return len(BUCKETS) + 2 if self.kind == "histogram" else 1
 
 
@@ -79,7 +79,7 @@ def _places() -> tuple[dict[str, dict[tuple[str, ...], int]], int]:
 
 
 PLACES, _FREE = _places()
-BEAT = _FREE  # when the worker's loop has turned last, on the monotonic clock; not for the outside
+BEAT = _FREE  # when the worker's loop last turned, on the monotonic clock; not exported
 _ROW = _FREE + 1
 
 _SESSIONS, _TUNNELS, _DIALS, _LOST, RESTARTS = (PLACES[family.name][()] for family in FAMILIES[:5])
@@ -91,26 +91,26 @@ _SUM = len(BUCKETS) + 1  # its place in a histogram
 
 
 class Board:
-    """A row of numbers for each process; shared with every process that is forked from this one."""
+    """A row of numbers for each process, shared with every process forked from this one."""
 
     def __init__(self, rows: int) -> None:
         cells = memoryview(mmap.mmap(-1, rows * _ROW * 8)).cast("d")
         self.rows = [cells[number * _ROW : (number + 1) * _ROW] for number in range(rows)]
 
     def total(self, place: int) -> float:
-        """The sum over all rows."""
+        """Returns the sum over all rows."""
         return sum(row[place] for row in self.rows)
 
     def beat(self, number: int) -> None:
-        """Notes that this worker's loop turns."""
+        """Records that this worker's loop is turning."""
         self.rows[number][BEAT] = monotonic()
 
     def silence(self, number: int) -> float:
-        """Seconds since it has done so."""
+        """Returns the seconds since this worker's last beat."""
         return monotonic() - self.rows[number][BEAT]
 
     def samples(self, family: Family) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-        """The labels and the numbers of a family; of what has labels, only what has happened."""
+        """Yields the labels and the numbers of a family; combinations of labels only if they have occurred."""
         for labels, place in PLACES[family.name].items():
             numbers = [self.total(place + offset) for offset in range(family.width)]
             if any(numbers) or not labels:
@@ -118,17 +118,17 @@ class Board:
 
 
 class Metrics:
-    """One process's row, and what changes it."""
+    """One process's row, and the methods that change it."""
 
     def __init__(self, row: memoryview[float]) -> None:
         self._row = row
-        self._counted: dict[str, tuple[int, int]] = {}  # bytes of tunnels that are open, as far as they are in the sums
-        self._lost = 0  # the same of lost records
-        for place in _GAUGES:  # those of a worker that has died with them
+        self._counted: dict[str, tuple[int, int]] = {}  # bytes of open tunnels that are in the sums already
+        self._lost = 0  # lost records that are in the sum already
+        for place in _GAUGES:  # a dead predecessor's are void
             row[place] = 0
 
     def decided(self, account: Account, status: int, error: str) -> None:
-        """An answer, and how long it took to get there."""
+        """Counts a response, and the duration of each phase before it."""
         row = self._row
         row[_decision(status, error)] += 1
         first = _FIRST[0 if status == 200 else 1 if status < 500 else 2]
@@ -138,7 +138,7 @@ class Metrics:
             row[place + _SUM] += seconds
 
     def ended(self, account: Account, outcome: Outcome) -> None:
-        """A tunnel's end."""
+        """Counts the end of a tunnel."""
         self._row[_end(outcome.ended_by, outcome.cause)] += 1
         self._move(account, self._counted.pop(account.id, (0, 0)))
 
@@ -160,7 +160,7 @@ class Metrics:
         self._row[_RECEIVED] += account.moved[1] - counted[1]
 
 
-@cache  # what an answer can be is known beforehand
+@cache  # the possible responses are known beforehand
 def _decision(status: int, error: str) -> int:
     return _DECISIONS[_known(str(status), STATUSES), _known(error, ERRORS)]
 

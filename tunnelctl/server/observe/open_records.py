@@ -1,4 +1,4 @@
-"""Records of tunnels that go on: every so many seconds, or bytes. A crash, or a month, must not keep a long one out of the log."""
+"""Records of open tunnels, at intervals of time or bytes, so that a long one is in the log before its end, even after a crash."""
 
 from collections.abc import Mapping
 from math import inf
@@ -9,13 +9,13 @@ from tunnelctl.server.observe.record import Account
 
 
 class Interim:
-    """Looks at the open tunnels now and then, and has those written that are due."""
+    """Checks the open tunnels, and writes the records that are due."""
 
     def __init__(self, log: AccessLog, accounts: Mapping[str, Account], seconds: float, size: int) -> None:
-        """seconds, size: what must have passed, or moved in both directions together, since the last record; 0 is off"""
+        """seconds, size: the time, or the bytes in both directions together, after which a tunnel's next record is due; 0 is off"""
         self._log, self._accounts = log, accounts
         self._seconds, self._size = seconds or inf, size or inf
-        self._noted: dict[str, tuple[float, int]] = {}  # of each tunnel seen before: when its last record was, and its bytes then
+        self._noted: dict[str, tuple[float, int]] = {}  # for each tunnel seen before: time and bytes at its last record
 
     def look(self) -> None:
         """Writes a record of each tunnel that is due."""

@@ -1,4 +1,4 @@
-"""The numbers of server.observe.metrics in the text format of Prometheus, rendered by prometheus-client."""
+"""The metrics of server.observe.metrics in the text format of Prometheus, rendered by prometheus-client."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class _Sums(Collector):
-    """The sums over all processes, as they are when somebody asks."""
+    """The sums over all processes at the moment of a scrape."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -43,7 +43,7 @@ def _histogram(family: Family, board: Board) -> Metric:
 
 
 def render(board: Board) -> bytes:
-    """The whole page."""
+    """Renders the whole page."""
     registry = CollectorRegistry()
     registry.register(_Sums(board))
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The record of one tunnel: what there is to tell of it, as far as it is known."""
+"""The record of one tunnel: its facts, as far as they are known."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tunnelctl.stream.relay import Outcome
 
 
 class Account:
-    """The facts of one connection, as far as they are known; empty until then.
+    """The facts of one connection; each is empty until it is known.
 
-    `phase` is where it stands: "tls", "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has those behind it, each
-    with the seconds that it took.
+    `phase` is the current one: "tls", "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has the completed ones, each
+    with its duration in seconds.
     """
 
     __slots__ = (
@@ -22,29 +22,29 @@ class Account:
     )  # fmt: skip
 
     def __init__(self, session: str, client: str) -> None:
-        """session: what joins its records; client: address and port"""
+        """session: the id that joins its records; client: address and port"""
         self.id, self.client = session, client
         self.user = self.target = self.rule = ""
         self.address = self.local = ""  # the two ends of the connection to the target
         self.phase, self.since = "head", monotonic()
         self.phases: list[tuple[str, float]] = []
         self.reports: tuple[str, ...] = ()  # the report rules that would have refused it
-        self.seen: Seen | None = None  # what the tunnel carries, where a rule asked for that
+        self.seen: Seen | None = None  # what the tunnel carries, if a rule required an inspection
         self.opened = 0.0  # when the tunnel was granted
         self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
 
     def enter(self, phase: str) -> None:
-        """The next phase begins."""
+        """Begins the next phase."""
         now = monotonic()
         self.phases.append((self.phase, now - self.since))
         self.phase, self.since = phase, now
 
 
 SIDES = {"left": "client", "right": "target", "": "proxy"}
-DRAINED = Outcome(0, 0, "", "drained", None)  # ended from outside, because this process ends
+DRAINED = Outcome(0, 0, "", "drained", None)  # ended from outside, because this process stops
 LIFETIME = DRAINED._replace(cause="lifetime")
 CUT = DRAINED._replace(cause="cut")  # a rule ended it
-GONE = DRAINED._replace(ended_by="left", cause="gone")  # the client left before it had its answer
+GONE = DRAINED._replace(ended_by="left", cause="gone")  # the client left before it had its response
 
-# In records and metrics, the status of a request whose client left before anything was decided: it is sent none. nginx's number.
+# The status, in records and metrics, of a request whose client left before any decision: no response is sent. nginx's number.
 CLIENT_LEFT = 499

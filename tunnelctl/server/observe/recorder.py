@@ -1,4 +1,4 @@
-"""Enters each decision and each end once, for those that report them: the access log, the metrics, and -v."""
+"""Records each decision and each end once, for the access log, the metrics, and -v."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Books:
-    """Where each decision and each end is entered, once."""
+    """The one place where each decision and each end is recorded."""
 
     def __init__(self, log: AccessLog | None, trace: Trace, verbose: bool = False, metrics: Metrics | None = None) -> None:
         """verbose: trace each decision and end"""
         self.log, self.metrics, self._trace, self._verbose = log, metrics, trace, verbose
-        self.open: dict[str, Account] = {}  # the tunnels that are open now, by id
+        self.open: dict[str, Account] = {}  # the open tunnels, by id
 
     @property
     def lost(self) -> int:
@@ -28,7 +28,7 @@ class Books:
         return self.log.dropped if self.log is not None else 0
 
     def decided(self, account: Account, status: int, error: str, details: str = "") -> None:
-        """Enters the answer to a request: 200, or the status, error type and details of a refusal."""
+        """Records the response to a request: 200, or the status, error type and details of a refusal."""
         account.enter("answer")
         if status == 200:
             account.opened = account.since
@@ -41,12 +41,12 @@ class Books:
             who = {"client": account.client, "user": account.user, "target": account.target}
             said = {"address": account.address, "status": status, "rule": account.rule, "error": error, "details": details}
             self._trace("decision", **who, **said, reports=list(account.reports))
-        if status == 200:  # told, and of no more use: what is kept is kept for each of thousands
+        if status == 200:  # reported, and no longer needed: otherwise each of thousands of tunnels would keep it
             account.phases.clear()
             account.local = ""
 
     def ended(self, account: Account, outcome: Outcome, idle: float | None = None) -> None:
-        """The end of a tunnel that was granted. idle: seconds since its last byte, None where that is not known"""
+        """Records the end of a tunnel that was granted. idle: seconds since its last byte, None if unknown"""
         del self.open[account.id]
         side, seconds = SIDES[outcome.ended_by], monotonic() - account.opened
         if self.log is not None:

@@ -1,1 +1,1 @@
-"""Which targets may be reached: rules, policy files, TLS inspection."""
+"""The policy on targets: rules, policy files, TLS inspection."""

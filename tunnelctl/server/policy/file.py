@@ -1,14 +1,14 @@
 """The policy file: rules for users and clients, in TOML.
 
     [[allow]]                                   # or deny, or report
-    name = "web"                                # what records call it; its line otherwise
+    name = "web"                                # in records; by default, the line
     targets = ["*:443", "*.example.com:22"]     # each as with --allow
     users = ["alice"]
     clients = ["192.0.2.0/24", "2001:db8::/32"]
     tls = "require"
     sni = "match"
 
-It is taken whole or not at all: a file with one mistake changes nothing.
+A file is taken whole or not at all: one mistake, and it changes nothing.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, Rule, parse_cli
 from tunnelctl.server.reloadable import counted
 from tunnelctl.server.text_file import read_text
 
-MAX_FILE = 4 << 20  # characters, some ten thousand rules
-MAX_NAME = 64  # characters of a rule's name: it stands in every record that the rule decides
+MAX_FILE = 4 << 20  # bytes, some ten thousand rules
+MAX_NAME = 64  # characters of a rule's name, which is in every record that the rule decides
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ KEYS = ("name", "targets", "users", "clients", "tls", "sni")
 
 
 def load_policy(path: str | None, allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> Policy:
-    """The rules of the file, if there is one, and of the command line together. Raises SettingsError or AddressError."""
+    """Returns the rules of the file, if there is one, and of the command line together. Raises SettingsError or AddressError."""
     rules: dict[str, list[Rule]] = {"allow": list(map(parse_rule, allow)), "deny": list(map(parse_rule, deny)), "report": []}
     if path is not None:
         for kind, several in parse_policy(read_text(path, "policy file", MAX_FILE), f"policy file {path}").items():
@@ -40,23 +40,23 @@ def load_policy(path: str | None, allow: tuple[str, ...] = (), deny: tuple[str, 
 
 
 def describe_policy(policy: Policy) -> str:
-    """For the line that says that it was read again."""
+    """Describes the policy for the message that it was read again."""
     return counted(sum(map(len, (policy.allow, policy.deny, policy.report))), "rule")
 
 
 def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
-    """The rules by kind. Raises SettingsError that names line and key, after `what`."""
+    """Returns the rules by kind. Raises SettingsError that names line and key, after `what`."""
     try:
         document, lines = read_toml(text)
     except TomlError as error:
         raise SettingsError(f"{what}, line {error.line}", f"it is not TOML: {error.cause}", error.hint) from None
-    if not document:  # one that is written in place is empty for a moment: at SIGHUP that would take its deny rules away
+    if not document:  # a file rewritten in place is empty for a moment: a reload would drop its deny rules
         raise SettingsError(what, "there is no rule in it")
     return _File(what, lines).rules(document)
 
 
 class _File:
-    """One file while it is read: what its errors begin with, and where its keys stand."""
+    """One file while it is being read: the beginning of its errors, and the lines of its keys."""
 
     def __init__(self, what: str, lines: dict[Path, int]) -> None:
         self._what, self._lines = what, lines
@@ -73,7 +73,7 @@ class _File:
         return rules
 
     def _table(self, path: Path, table: dict[str, object]) -> list[Rule]:
-        """A rule for each target."""
+        """Returns a rule for each target."""
         for key in table:
             if key not in KEYS:
                 self._wrong((*path, key), "unknown key", f"known are {', '.join(KEYS)}")
@@ -88,7 +88,7 @@ class _File:
         return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets]
 
     def _name(self, path: Path, table: dict[str, object]) -> str:
-        """What records call the rule: its name, or where it stands."""
+        """Returns the name of the rule in records: its own, or its line."""
         name = table.get("name")
         if name is None:
             return f"line {line_of(self._lines, path)}"
@@ -100,14 +100,14 @@ class _File:
         return name
 
     def _word(self, path: Path, table: dict[str, object], word: str) -> bool:
-        """Whether the key is there. It has one value, so that others can be added, and none is taken for what it does not say."""
+        """Whether the key is present. Only one value is valid, so that others can be added later without being misread."""
         value = table.get(str(path[-1]))
         if value not in (None, word):
             self._wrong(path, f'the only value is "{word}"')
         return value is not None
 
     def _texts(self, path: Path, table: dict[str, object]) -> list[str]:
-        """A list of texts, empty only where the key is missing: an empty list could be read as everybody and as nobody."""
+        """Returns a list of texts, empty only if the key is missing: an empty list in the file could mean everybody or nobody."""
         value = table.get(str(path[-1]))
         if value is None:
             return []

@@ -1,10 +1,9 @@
-"""What travels in a tunnel, as far as a rule asks: its first octets are read before they go on, and none of them is changed.
+"""Inspection of tunnels, if a rule requires it: reads the first octets before they are forwarded, and changes none of them.
 
-Where a rule may cut the tunnel, the client's octets are held until its ClientHello is complete, so that the target gets nothing
-of what it is not to get. A second hello, which the server may ask for, is held and judged like the first. The other direction is
-never held: a server that speaks first is heard, and it is what the client then says that decides. Its octets are looked at for one
-thing: whether they rule a second hello out, so that the tunnel can be left alone. Where the rules only report, nothing is held at
-all.
+If a rule may cut the tunnel, the client's octets are held until its ClientHello is complete, so that the target receives nothing
+that it must not. A second hello, which the server may request, is held and judged like the first. The other direction is never
+held: a server may send first, and what the client then sends decides. The server's octets are inspected for one purpose: whether
+they rule out a second hello, so that the tunnel can be left alone. If the rules only report, nothing is held at all.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,26 +17,26 @@ from tunnelctl.proto.tls.hello_watch import Hello, HelloWatch
 from tunnelctl.server.policy.rules import Demand
 from tunnelctl.stream.base import Stream
 
-# From the opening of the tunnel to a complete ClientHello, and from the first octet of a second one to its last. TLS clients say it
-# at once, and it is less than one of their timeouts; as long as a request head may take. How long the server takes to ask for the
-# second does not count: nothing is held meanwhile.
+# Time limit from the opening of the tunnel to a complete ClientHello, and from the first octet of a second one to its last. TLS
+# clients send it at once. The limit is shorter than their timeouts, and equal to that of a request head. The time that the server
+# takes to request the second hello does not count: nothing is held meanwhile.
 HELLO_SECONDS = 10.0
 
-# Bytes per read while hellos are looked for, so that one that takes long to look at is read in several turns: in records of one
-# octet this much takes about a millisecond. Few hellos have more.
+# Bytes per read while hellos are looked for, so that one that takes long to inspect is read in several turns: in records of one
+# octet, this many take about a millisecond. Few hellos are longer.
 PIECE = 2048
 
 LATE = NoClientHello("no ClientHello in time")
 
 
 class Cut(ConnectionAbortedError):
-    """A rule ends the tunnel."""
+    """A rule has cut the tunnel."""
 
 
 class Seen(NamedTuple):
-    """What a tunnel began with, for the log: the last hello of the client.
+    """The beginning of a tunnel, for the log: the last hello of the client.
 
-    cut_by: the rule that ended it; reports: the report rules that would have, at one hello or the other
+    cut_by: the rule that cut it; reports: the report rules that would have, at either hello
     """
 
     what: str
@@ -47,18 +46,18 @@ class Seen(NamedTuple):
 
 
 class Inspected(Stream):
-    """A client whose tunnel has to meet demands."""
+    """The stream of a client whose tunnel must meet demands."""
 
     __slots__ = ("_client", "_deadline", "_demands", "_early", "_free", "_held", "_holds", "_host", "_late", "_watch", "seen")
 
     def __init__(self, client: Stream, early: bytes, demands: tuple[Demand, ...], target: str) -> None:
-        """early: what was read together with the request; target: in authority form"""
+        """early: data read together with the request; target: in authority form"""
         self._client, self._early, self._demands = client, early, demands
         self._host = parse_authority(target).host
-        self._watch: HelloWatch | None = HelloWatch()  # until no hello can come any more
+        self._watch: HelloWatch | None = HelloWatch()  # None once no hello can come any more
         self._holds = any(demand.cut for demand in demands)
-        self._held = bytearray()  # what was read and not handed on
-        self._free = 0  # how much of it may be
+        self._held = bytearray()  # read, and not yet handed on
+        self._free = 0  # how much of it may be handed on
         self._deadline = current_time() + HELLO_SECONDS
         self._late = False
         self.seen: Seen | None = None
@@ -74,7 +73,7 @@ class Inspected(Stream):
         return None if self._watch is not None else self._client.receive_nowait(limit)
 
     def _inspect(self, watch: HelloWatch, limit: int) -> bool:
-        """Reads on; whether there may be something to hand on. Raises Cut."""
+        """Reads on; returns whether there may be something to hand on. Raises Cut."""
         data: bytes | None
         found: list[Hello]
         if self._late:
@@ -94,7 +93,7 @@ class Inspected(Stream):
         return self._free > 0 or self._watch is None
 
     def _release(self) -> None:
-        """Frees what may be handed on."""
+        """Updates how much may be handed on."""
         watch = self._watch
         if watch is not None and watch.over:
             watch = self._watch = None
@@ -119,7 +118,7 @@ class Inspected(Stream):
 
     async def _wait_for_hello(self) -> None:
         with CancelScope(self._deadline) as scope:
-            if self._held:  # there may be more at once, and whoever reads that piece by piece without end keeps others waiting
+            if self._held:  # more may be readable at once: reading it piece by piece without a pause would starve other tasks
                 await checkpoint()
             await self._client.wait_readable()
         self._late = scope.cancelled_caught
@@ -138,7 +137,7 @@ class Inspected(Stream):
         self._client.on_broken(callback)
 
     def socket_fd(self) -> int | None:
-        """Not before all hellos are known: what is spliced is not seen."""
+        """Returns None until all hellos are known: spliced data cannot be inspected."""
         return None if self._watch is not None or self._held else self._client.socket_fd()
 
     def expect_bulk(self) -> None:

@@ -1,15 +1,15 @@
-"""Who may reach which targets: rules on users, clients, names, networks and ports, safe before anybody has written one.
+"""Rules on who may reach which targets: by user, client, name, network and port. Safe without any rule.
 
-Deny beats allow, in whatever order they stand. Without an allow rule every public address on port 443 is allowed. An internal
-address is reached only where an allow rule names it: the address, a network that is all internal, or the very host name that
-resolved to it. `*`, `*.example.com` and 0.0.0.0/0 never mean internal.
+Deny beats allow, in whatever order they are given. Without an allow rule, every public address on port 443 is allowed. An internal
+address is reachable only if an allow rule names it: the address, an entirely internal network, or the exact host name that resolved
+to it. `*`, `*.example.com` and 0.0.0.0/0 never cover internal addresses.
 
-Rules on names bind the name that the client asked for; rules on networks bind every address, however it was arrived at.
+Rules on names apply to the name in the client's request; rules on networks apply to every address, however it was found.
 
-A rule may make a demand on what travels in the tunnel. An allow rule then grants no more than that; of several that cover a
-target, the one that demands least decides, so that an exception is one more allow rule. A deny rule with a demand refuses what
-does not meet it, and beats every allow rule as the others do. A report rule is a deny rule that is not in force yet: what it
-would have refused is recorded.
+A rule may make a demand on the traffic in the tunnel. An allow rule then grants no more than that; of several that cover a target,
+the least demanding one decides, so that an exception is one more allow rule. A deny rule with a demand refuses traffic that does
+not meet it, and beats every allow rule as other deny rules do. A report rule is a deny rule not yet in force: what it would have
+refused is recorded.
 """
 
 from functools import lru_cache
@@ -22,8 +22,8 @@ from tunnelctl.proto.network import IPV4_MAPPED, Network, is_internal, is_intern
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.proto.tls.client_hello import ClientHello, NoClientHello
 
-_CACHED = 4096  # decisions kept; the questions come from clients, so the number is bounded
-_CACHED_CLIENTS = 256  # sets of rules that differ by client; each has decisions of its own
+_CACHED = 4096  # decisions kept; clients choose the targets, so the number is bounded
+_CACHED_CLIENTS = 256  # sets of rules that differ by client; each keeps its own decisions
 _LOW_32 = 0xFFFFFFFF
 
 NO_ALLOW = "no allow rule"
@@ -31,10 +31,10 @@ INTERNAL = "internal address"
 
 
 class Rule(NamedTuple):
-    """One rule: ports from low to high, and of name, suffix and network the one that is given, or any host.
+    """One rule: ports from low to high, and one of name, suffix and network, or none of them for any host.
 
-    text: what records call it; suffix: ".example.com" of *.example.com, which is every name below it and not example.com itself
-    users, clients: whom it is about, everybody where there are none
+    text: its name in records; suffix: ".example.com" for *.example.com, which covers every name below it, not example.com itself
+    users, clients: those that the rule applies to; if empty, everybody
     tls, sni: the demand, if there is one: that the tunnel carries TLS, and that its server name is the target; sni implies tls
     """
 
@@ -50,43 +50,43 @@ class Rule(NamedTuple):
     sni: bool = False
 
     def covers_client(self, user: str, client: Network | None) -> bool:
-        """Whether the rule is about this user ("": nobody has logged in) at this address (None: it has none)."""
+        """Whether the rule applies to this user ("": not logged in) at this address (None: no IP address)."""
         if self.users and user not in self.users:
             return False
         return not self.clients or (client is not None and any(network.covers(client) for network in self.clients))
 
     def covers_port(self, port: int) -> bool:
-        """Whether the rule is about this port."""
+        """Whether the rule covers this port."""
         return self.low <= port <= self.high
 
     def covers_name(self, host: str) -> bool:
-        """Whether the rule is about a host whatever its address."""
+        """Whether the rule covers a host whatever its address."""
         if self.network is not None:
             return False
         return (not self.name and not self.suffix) or host == self.name or (bool(self.suffix) and host.endswith(self.suffix))
 
     def covers_address(self, forms: tuple[Network, ...]) -> bool:
-        """Whether the rule is about an address, given as it is and as what it is judged."""
+        """Whether the rule covers an address. forms: as `unwrap` returns them"""
         return self.network is not None and any(map(self.network.covers, forms))
 
     def reaches_internal(self) -> bool:
-        """Whether an internal address that the rule covers was meant by it."""
+        """Whether the rule extends to internal addresses: it names a host, a single address, or an internal network."""
         if self.network is None:
             return bool(self.name)
         return self.network.first == self.network.last or is_internal_network(self.network)
 
 
 class Demand(NamedTuple):
-    """What a tunnel must carry: TLS, and with `sni` a server name that is the target. What does not is cut, or only recorded."""
+    """Traffic that a tunnel must carry: TLS, and with `sni` the target as server name. Anything else is cut, or only recorded."""
 
     rule: str
     sni: bool
     cut: bool
 
     def is_met(self, seen: ClientHello | NoClientHello, host: str) -> bool:
-        """Whether the beginning of a tunnel to this host is as demanded.
+        """Whether the beginning of a tunnel to this host meets the demand.
 
-        An address has no place in a server name (RFC 6066 section 3), so one that was asked for by address names nothing.
+        A server name cannot be an address (RFC 6066 section 3), so a hello without a name is accepted if the host is an address.
         """
         if isinstance(seen, NoClientHello):
             return False
@@ -94,9 +94,9 @@ class Demand(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A verdict, and what led to it, for the access log.
+    """A verdict, and the rule behind it for the access log.
 
-    refusal: what the client is told, None where it is allowed; reports: the report rules that would have refused
+    refusal: the response to the client, None if the target is allowed; reports: the report rules that would have refused
     """
 
     rule: str
@@ -110,7 +110,7 @@ class Decision(NamedTuple):
 
 
 def parse_rule(text: str) -> Rule:
-    """HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 in brackets. Raises AddressError."""
+    """Parses HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 in brackets. Raises AddressError."""
     host, colon, ports = text.rpartition(":")
     if not colon or not ports or ("[" in host) != ("]" in host):
         raise AddressError(f"rule {shown(text)}", "the port is missing", hint="write HOST:PORT, HOST:LO-HI or HOST:*")
@@ -129,7 +129,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def parse_client(text: str) -> Network:
-    """Clients: ADDRESS or ADDRESS/BITS. There is no port, so IPv6 needs no brackets. Raises AddressError."""
+    """Parses clients: ADDRESS or ADDRESS/BITS. There is no port, so IPv6 needs no brackets. Raises AddressError."""
     bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
     return _parse_network(f"[{bare}]" if ":" in bare else text)
 
@@ -143,7 +143,7 @@ class Policy:
     def __init__(self, allow: tuple[Rule, ...] = DEFAULT_ALLOW, deny: tuple[Rule, ...] = (), report: tuple[Rule, ...] = ()) -> None:
         self.allow, self.deny, self.report = allow, deny, report
         self._personal = tuple(rule for rule in (*allow, *deny, *report) if rule.users or rule.clients)
-        # The same targets come again and again: 0.3 µs for both questions instead of 3.
+        # The same targets recur: both checks take 0.3 µs instead of 3.
         self._cached_before_lookup = lru_cache(_CACHED)(self._before_lookup)
         self._cached_judge = lru_cache(_CACHED)(self._judge)
         self._cached_select = lru_cache(_CACHED)(self._select)
@@ -151,28 +151,31 @@ class Policy:
 
     @property
     def is_personal(self) -> bool:
-        """Whether every allow rule says whom it serves, so that strangers get nothing. A network of all addresses says nothing."""
+        """Whether every allow rule names users or clients, so that strangers get nothing.
+
+        A network of all addresses does not count.
+        """
         return all(rule.users or (rule.clients and not any(map(_is_everything, rule.clients))) for rule in self.allow)
 
     def for_client(self, user: str, host: str) -> "Policy":
-        """The rules that are about this user at this address; `host` may be no address at all, as of a unix socket."""
+        """Returns the rules that apply to this user at this address; `host` may be something else, as for a unix socket."""
         return self._cached_select(user, host) if self._personal else self
 
     def before_lookup(self, target: Address) -> Decision | None:
-        """The Decision where no address could make the target allowed, so that the name service is not asked; else None.
+        """Returns the refusing decision if no address could make the target allowed, so that no lookup is needed; else None.
 
-        A target that is an IP address is judged here and now.
+        A target that is an IP address is judged at once.
         """
         return self._cached_before_lookup(target)
 
     def judge(self, target: Address, ip: str) -> Decision:
-        """The verdict on one address of the target, the one that will be dialled. Raises ValueError if `ip` is no address."""
+        """Judges one address of the target, the one that will be dialled. Raises ValueError if `ip` is not an address."""
         return self._cached_judge(target, ip)
 
     def judge_name(self, target: Address) -> Decision:
-        """The verdict on a target whose name somebody else will look up, so that no rule on networks can speak of a name.
+        """Judges a target whose name the next proxy will resolve, so that no rule on networks applies to a name.
 
-        `localhost` and the other names of loopback are theirs then; they are reached only where a rule names them.
+        `localhost` and the other loopback names then mean that proxy's machine; they are reachable only if a rule names them.
         """
         if is_ip(target.host):
             return self.judge(target, target.host)
@@ -183,7 +186,7 @@ class Policy:
         return self._cached_narrow(tuple(rule.covers_client(user, client) for rule in self._personal))
 
     def _narrow(self, covered: tuple[bool, ...]) -> "Policy":
-        """Without the personal rules that are about somebody else. Clients with the same rules share what was decided for them."""
+        """Returns the policy without the personal rules for others. Clients with the same rules share their decisions."""
         others = {rule for rule, covers in zip(self._personal, covered, strict=True) if not covers}
         kept = (tuple(rule for rule in rules if rule not in others) for rules in (self.allow, self.deny, self.report))
         return Policy(*kept)
@@ -217,7 +220,7 @@ class Policy:
 
 
 def client_network(host: str) -> Network | None:
-    """The address of a client as a network of one; None for what is no address. IPv4-mapped is how a dual listener tells IPv4."""
+    """Returns a client's address as a network of one; None for other text. IPv4-mapped, as from a dual-stack listener, is IPv4."""
     try:
         return _unmapped(parse_network(host.partition("%")[0]))
     except ValueError:
@@ -233,12 +236,12 @@ def _is_everything(network: Network) -> bool:
 
 
 def covers(rule: Rule, target: Address, forms: tuple[Network, ...]) -> bool:
-    """Whether a rule is about a target at an address, given as `unwrap` does."""
+    """Whether a rule covers a target at an address. forms: as `unwrap` returns them"""
     return rule.covers_port(target.port) and (rule.covers_name(target.host) or rule.covers_address(forms))
 
 
 def explain(policy: Policy, target: Address, ip: str, user: str, host: str) -> list[tuple[str, str]]:
-    """Each rule that is not about the request, and what about it is not. `ip`: an address of the target, "" if it is not known."""
+    """Returns each rule that does not apply to the request, with the reason. `ip`: an address of the target, "" if unknown."""
     client, forms = client_network(host), unwrap(ip) if ip else ()
     kinds = (("deny", policy.deny), ("allow", policy.allow), ("report", policy.report))
     told = []
@@ -299,7 +302,7 @@ def _parse_network(text: str) -> Network:
 
 
 def _unmapped(network: Network) -> Network:
-    """IPv4-mapped addresses as IPv4: the same ones in another spelling."""
+    """Converts IPv4-mapped addresses to IPv4: the same ones in another notation."""
     if network.version == 6 and network.first >> 32 == network.last >> 32 == IPV4_MAPPED >> 32:
         return Network(4, network.first & _LOW_32, network.last & _LOW_32)
     return network

@@ -1,1 +1,1 @@
-"""Worker processes, and what they share."""
+"""Worker processes and their shared state."""

@@ -1,9 +1,8 @@
-"""Counts that several worker processes share, so that a limit over all of them is exact, and times, which are only remembered.
+"""Counts that several worker processes share, so that a limit over all of them is exact; and times, kept best effort.
 
-The counts are a hash table in memory that every process has which is forked afterwards. Each process adds to a column of its own,
-so that what a worker held that was killed can be taken out again. A POSIX record lock makes each step one; the kernel frees it when
-its holder dies. (A worker killed inside a step, which takes a microsecond, may leave a count too many until all workers have
-ended.)
+The counts are a hash table in memory that all processes forked later share. Each process adds to its own column, so that the
+counts of a killed worker can be removed. A POSIX record lock makes each step atomic; the kernel releases it when its holder dies.
+(A worker killed inside a step, which takes a microsecond, may leave a count too high until all workers have ended.)
 """
 
 import fcntl
@@ -14,18 +13,18 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 
 MASK = (1 << 64) - 1
-LOCK_SECONDS = 0.2  # that a step may wait for the others: they take microseconds, unless one was stopped (SIGSTOP) inside its own
-# After a wait in vain, steps do not wait for as long: each would block the loop, for a process that may be stopped for good.
+LOCK_SECONDS = 0.2  # time limit for the lock: other processes hold it for microseconds, unless stopped (SIGSTOP) inside a step
+# For this long after a wait in vain, steps do not wait: each would block the loop, and the holder may be stopped forever.
 IMPATIENT_SECONDS = 5.0
-WAYS = 8  # places of a table of times where a key may be
+WAYS = 8  # slots of a table of times that a key may occupy
 
 
 class LockTimeoutError(Exception):
-    """Another process keeps the lock."""
+    """Another process holds the lock."""
 
 
 class SharedLock:
-    """Excludes other processes, not other tasks of the same one: it is held within one step of the loop only."""
+    """Excludes other processes, not other tasks of the same process: it is held only within one step of the event loop."""
 
     def __init__(self) -> None:
         self._file = os.memfd_create("tunnelctl")
@@ -36,7 +35,7 @@ class SharedLock:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Raises LockTimeoutError rather than wait for long: the caller is the loop."""
+        """Holds the lock within a `with` block. Raises LockTimeoutError rather than wait for long: the caller is the event loop."""
         self._acquire()
         try:
             yield
@@ -63,32 +62,32 @@ class SharedLock:
 
 
 class SharedTable:
-    """How many holders each key has, by process. Not locked by itself: see SharedLock.
+    """The number of holders of each key, by process. Does not lock by itself: see SharedLock.
 
     Open addressing with linear probing; a key whose count falls to 0 leaves the table.
     """
 
     def __init__(self, slots: int, columns: int) -> None:
-        """slots: a power of 2, twice as many as there can be keys; columns: one for each process. 8 + 4·columns bytes a slot, of
-        which the kernel provides the pages that are used."""
+        """slots: a power of 2, twice the maximum number of keys; columns: one for each process. A slot takes 8 + 4·columns bytes;
+        the kernel provides only the pages in use."""
         self._mask, self._most = slots - 1, slots // 2
         self._keys = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
         self._counts = [memoryview(mmap.mmap(-1, 4 * slots)).cast("I") for _ in range(columns)]
         self._used = memoryview(mmap.mmap(-1, 8)).cast("Q")
-        # How often the key in a slot is held. Of one column that is the number itself, at a tenth of the cost of a sum.
+        # The holders of the key in a slot. With one column, that is the number itself, at a tenth of the cost of a sum.
         self._total: Callable[[int], int] = self._counts[0].__getitem__ if columns == 1 else self._sum
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for another key."""
+        """True if there is no room for another key."""
         return self._used[0] >= self._most
 
     def count(self, key: int) -> int:
-        """How many holders it has, over all columns."""
+        """Returns the number of its holders, over all columns."""
         return self._total(self._find(key))
 
     def add(self, key: int, column: int, most: int) -> bool:
-        """Counts it once more in a column, unless it is held `most` times already, or the table is full."""
+        """Counts one more holder in a column. Returns False if there are `most` holders already, or the table is full."""
         slot = self._find(key)
         if not self._keys[slot]:
             if self.full or not most:
@@ -101,7 +100,7 @@ class SharedTable:
         return True
 
     def remove(self, key: int, column: int) -> None:
-        """Takes back one `add`; nothing where the table was cleared meanwhile."""
+        """Undoes one `add`. Does nothing if the table was cleared meanwhile."""
         slot = self._find(key)
         if self._counts[column][slot]:
             self._counts[column][slot] -= 1
@@ -109,22 +108,22 @@ class SharedTable:
                 self._delete(slot)
 
     def clear(self) -> None:
-        """Forgets every key."""
+        """Removes every key."""
         for column in self._counts:
             column[:] = memoryview(bytes(column.nbytes)).cast("I")
         self._keys[:] = memoryview(bytes(self._keys.nbytes)).cast("Q")
         self._used[0] = 0
 
     def clear_column(self, column: int) -> None:
-        """Takes out what a process held that has ended."""
+        """Removes the counts of a process that has ended."""
         held = self._counts[column]
         held[:] = memoryview(bytes(held.nbytes)).cast("I")
         for slot in [slot for slot, key in enumerate(self._keys.tolist()) if key]:
-            while self._keys[slot] and not self._total(slot):  # deleting moves another key here, perhaps
+            while self._keys[slot] and not self._total(slot):  # deleting may move another key here
                 self._delete(slot)
 
     def _find(self, key: int) -> int:
-        """The slot of the key, or the empty one where it belongs."""
+        """Returns the slot of the key, or the empty one where it belongs."""
         keys, slot = self._keys, key & self._mask
         while keys[slot] != key and keys[slot]:
             slot = (slot + 1) & self._mask
@@ -134,7 +133,7 @@ class SharedTable:
         return sum(column[slot] for column in self._counts)
 
     def _delete(self, hole: int) -> None:
-        """Empties a slot, and closes the gap, so that every key is found from its own place on (Knuth, volume 3, 6.4, R)."""
+        """Empties a slot and closes the gap, so that a search from its home slot finds every key (Knuth, volume 3, 6.4, R)."""
         keys, mask = self._keys, self._mask
         slot = hole
         while True:
@@ -146,7 +145,7 @@ class SharedTable:
                 if not keys[slot]:
                     self._used[0] -= 1
                     return
-                # A key may move back to the hole unless its own place lies behind that.
+                # A key may move back to the hole unless its home slot lies behind the hole.
                 if (slot - (keys[slot] & mask)) & mask >= (slot - hole) & mask:
                     break
             keys[hole] = keys[slot]
@@ -156,25 +155,25 @@ class SharedTable:
 
 
 class SharedTimes:
-    """A time for each key, of which a bounded number is kept: where there is no room for another, the earliest is forgotten.
+    """A time for each key, for a bounded number of keys: a new key takes a free slot, or that with the earliest time.
 
-    A key has WAYS places, and nothing is ever moved, so there is no lock: of two times that processes set at the same moment, one
-    may be lost.
+    A key has WAYS possible slots, and nothing is ever moved, so there is no lock: of two times that processes set at the same
+    moment, one may be lost.
     """
 
     def __init__(self, slots: int) -> None:
-        """slots: a power of 2, at least WAYS. 16 bytes each, of which the kernel provides the pages that are used"""
+        """slots: a power of 2, at least WAYS. Each takes 16 bytes; the kernel provides only the pages in use"""
         self._mask = slots - WAYS
         self._keys = memoryview(mmap.mmap(-1, 8 * slots)).cast("Q")
         self._times = memoryview(mmap.mmap(-1, 8 * slots)).cast("d")
 
     def get(self, key: int) -> float:
-        """The time of the key, 0 for one that is not known."""
+        """Returns the time of the key, 0 if it is unknown."""
         slot = self._find(key)
         return 0.0 if slot is None else self._times[slot]
 
     def set(self, key: int, time: float) -> None:
-        """Keeps a time in place of the one that the key had."""
+        """Sets the time of the key, or replaces it."""
         slot = self._find(key)
         if slot is None:
             slot = min(self._places(key), key=self._times.__getitem__)
@@ -192,5 +191,5 @@ class SharedTimes:
 
 
 def key_of(kind: str, name: str) -> int:
-    """A key for a name. Python's hash of texts is keyed with a secret that forked processes share: nobody can aim at a slot."""
+    """Returns a key for a name. Python keys its string hash with a secret that forked processes share: nobody can aim at a slot."""
     return hash((kind, name)) & MASK or 1

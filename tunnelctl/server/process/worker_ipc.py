@@ -1,7 +1,7 @@
-"""Workers ask each other what they have open, so that whichever of them answers `--admin` answers for all.
+"""Queries between workers for their open tunnels, so that the worker that serves an `--admin` request responds for all.
 
-A query is a datagram that carries a socket. The answer comes back on that socket, preceded by its length: a worker that dies in the
-middle of an answer, or is too slow, counts as one that gave none. The socket pairs are created before the first fork and outlive
+A query is a datagram that carries a socket. The reply comes back on that socket, preceded by its length: a worker that dies in the
+middle of a reply, or is too slow, counts as one that gave none. The socket pairs are created before the first fork and outlive
 every worker; a replacement inherits its predecessor's unanswered queries.
 """
 
@@ -14,7 +14,7 @@ from tunnelctl.engine.kernel import Nursery, move_on_after
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
 
-ANSWER_SECONDS = 1.0  # a worker that has died, or hangs, is waited for no longer
+ANSWER_SECONDS = 1.0  # time limit for a reply: a worker may have died, or hang
 MAX_ANSWER = 64 << 20
 
 _QUESTION = b"?"
@@ -35,7 +35,7 @@ class Siblings:
                 end.close()
 
     async def answer(self, me: int, content: Callable[[], bytes], trace: Trace) -> None:
-        """Answers the others with what `content` makes, for ever; a fault in making it is a warning."""
+        """Replies to the other workers with the result of `content`, forever; a fault in that causes a warning."""
         hearing = self._pairs[me][1]
         descriptor = Descriptor(hearing.fileno())
         try:
@@ -53,7 +53,7 @@ class Siblings:
             descriptor.forget(shared=True)
 
     async def ask(self, me: int) -> list[bytes | None]:
-        """What the others answer; None for one that does not."""
+        """Queries the other workers; returns their replies, None for each worker that gives none."""
         answers: list[bytes | None] = []
 
         async def one(number: int) -> None:
@@ -76,7 +76,7 @@ class Siblings:
             stream = SocketStream(mine)
             try:
                 socket.send_fds(self._pairs[number][0], [_QUESTION], [theirs.fileno()])
-            except OSError:  # it has not read its last questions yet
+            except OSError:  # it has not read the last queries yet
                 stream.close()
                 return None
         try:
@@ -90,7 +90,7 @@ class Siblings:
 
 
 async def _read(stream: SocketStream) -> bytes | None:
-    """The answer; None if its end is missing, or if it is too long."""
+    """Returns the reply; None if its end is missing, or if it is too long."""
     data = bytearray()
     while piece := await stream.receive_some():
         data += piece
@@ -107,7 +107,7 @@ async def _reply(fd: int, content: Callable[[], bytes], trace: Trace) -> None:
         with move_on_after(ANSWER_SECONDS):
             answer = content()
             await stream.send_all(len(answer).to_bytes(_LENGTH, "big") + answer)
-    except OSError:  # who asked has given up
+    except OSError:  # the querying worker has given up
         pass
     except Exception as fault:
         trace("warning", text=f"fault in an answer to another worker: {type(fault).__name__}: {fault}")

@@ -1,11 +1,11 @@
-"""Several processes behind one address: each has a listener of its own, and the kernel deals out the connections (SO_REUSEPORT).
+"""Several processes behind one address: each has its own listener, and the kernel distributes the connections (SO_REUSEPORT).
 
-The first process, the supervisor, only watches over them: it starts them, passes signals on, and replaces one that dies. It has one
-thread for that, which must never wait for anything but a signal: files are read in another one.
+The first process, the supervisor, only watches over the workers: it starts them, passes signals on, and replaces one that dies. Its
+one thread must never wait for anything but a signal: files are read in another thread.
 
-An address stays the supervisor's for as long as that lives. A socket that is bound and does not listen keeps it from other
-programs, and where all workers have died the supervisor itself listens until the next one takes that listener over: clients wait
-in its queue instead of being refused.
+The supervisor keeps each address for its lifetime. A socket that is bound but does not listen keeps other programs from taking it.
+When all workers have died, the supervisor itself listens until the next worker takes that listener over: clients wait in its queue
+instead of being refused.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from tunnelctl.stream.listen import ListenAddress, listen, reserve
 from tunnelctl.stream.service_manager import notify, reloading, watchdog_seconds
 from tunnelctl.trace import Trace
 
-# The pause before a worker is replaced, in seconds, and doubled for each other that died within the window. What kills them again
-# and again is nothing that another one would survive: whatever started us may know better.
+# The pause before a worker is replaced, in seconds, doubled for each other that died within the window. If they die again and
+# again, another one would not survive either, and the supervisor stops: whatever started it may know better.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CRASH_WINDOW, MOST_CRASHES = 60.0, 10
 
-FORGET_SECONDS = 1.0  # between two attempts to take out what a worker counted that has ended
+FORGET_SECONDS = 1.0  # between two attempts to remove the counts of a worker that has ended
 
 RELOAD = (signal.SIGHUP,)
 
-# Starts a process's share of the work, with its listeners and its number; the exit status.
+# Does a process's share of the work, with its listeners and its number; returns the exit status.
 Work = Callable[[list[socket.socket], int], int]
 
 
@@ -60,33 +60,33 @@ class Supervisor:
     ) -> None:
         """
         board: a row for each worker
-        files: what this process reads again at SIGHUP, for the workers to come; None if the signal keeps its usual meaning
-        environ: where a service manager may be
+        files: the files that this process reads again on SIGHUP, for later workers; None if the signal keeps its usual meaning
+        environ: names the service manager, if there is one
         caps: the counts of all workers, if there are caps
         """
         self._listeners, self._bound, self._keepalive = listeners, bound, keepalive
         self._work, self._board, self._trace, self._files, self._environ = work, board, trace, files, environ
         self._caps = caps
-        self._kept: list[socket.socket] = []  # each keeps an address that every worker listens on by itself
-        self._read_until = inf  # when reading the files is late; inf: nothing is being read
+        self._kept: list[socket.socket] = []  # each reserves an address at which every worker has its own listener
+        self._read_until = inf  # when reading the files counts as late; inf: nothing is being read
         self._read_once_more = False
-        self._workers: dict[int, int] = {}  # the number of each, by pid
-        self._due: dict[int, float] = {}  # when to start another, by number
-        self._crashes: list[float] = []  # when, within the window
-        self._asked: list[int] = []  # the signals that have told us to stop
-        self._still_counted: set[int] = set()  # numbers of workers that have ended, and whose tunnels still count
+        self._workers: dict[int, int] = {}  # worker numbers, by pid
+        self._due: dict[int, float] = {}  # when to start a replacement, by worker number
+        self._crashes: list[float] = []  # their times, within the window
+        self._asked: list[int] = []  # the stop signals received so far
+        self._still_counted: set[int] = set()  # numbers of workers that have ended, but whose counts remain
         self._worst = 0
         self._watchdog = watchdog_seconds(environ)
-        # One that was ignored when we were started stays so: that is how nohup, and a shell's `&`, shield a process.
+        # A signal that was ignored when we were started stays ignored: nohup, and a shell's `&`, shield a process that way.
         stopping = (*STOP, *RELOAD)
         self._signals = {signal.SIGCHLD, *(number for number in stopping if signal.getsignal(number) is not signal.SIG_IGN)}
 
     def run(self) -> int:
-        """The gravest of their statuses, in the end, or that of SIGHUP.
+        """Runs the workers until the end; returns the gravest of their exit statuses, or that of SIGHUP.
 
-        Signals are waited for, never handled: nothing interrupts what we do.
+        Waits for signals, and has no handlers: nothing interrupts this code.
         """
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as it may be inherited, it would keep their statuses from us
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would make the kernel discard exit statuses
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         self._kept = [reserve(address) for address in self._bound if not address.shared]
         for number in range(len(self._board.rows)):
@@ -96,14 +96,14 @@ class Supervisor:
         notify(f"READY=1\nSTATUS=serving {', '.join(map(str, self._bound))}", self._environ)
         while self._workers or (self._due and not self._asked):
             self._turn()
-        while signal.sigtimedwait(self._signals, 0) is not None:  # told once more, with nobody left to tell
+        while signal.sigtimedwait(self._signals, 0) is not None:  # repeated signals, with no worker left
             pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
         self._trace("stopped")
         return self._worst or (128 + signal.SIGHUP if self._asked[:1] == [signal.SIGHUP] else 0)
 
     def _turn(self) -> None:
-        """Waits for a signal, or for something to be due."""
+        """Waits for a signal, or until something is due, and acts on it."""
         due = min(self._replacements().values(), default=inf) if self._read_until == inf else self._read_until
         wait = due - monotonic()
         if self._watchdog:
@@ -120,14 +120,14 @@ class Supervisor:
         if self._read_until <= monotonic():
             self._reading_ended(late=True)
         self._forget_counts()
-        if self._read_until == inf and not self._asked:  # a child that is forked while a thread reads may inherit a lock of that
+        if self._read_until == inf and not self._asked:  # a child forked while a thread reads may inherit a held lock
             for number in [number for number, when in self._replacements().items() if when <= monotonic()]:
                 del self._due[number]
                 self._board.rows[number][RESTARTS] += 1
                 self._start(number)
 
     def _replacements(self) -> dict[int, float]:
-        """Those that are due, but for the ones under whose number a predecessor still counts."""
+        """Returns when replacements are due, except those whose predecessor's counts remain."""
         return {number: when for number, when in self._due.items() if number not in self._still_counted}
 
     def _signalled(self, number: int) -> None:
@@ -136,15 +136,15 @@ class Supervisor:
             if self._read_until != inf and self._files and not self._files.busy:
                 self._reading_ended()
         elif number in RELOAD and self._files is not None:
-            self._pass_on(number)  # each reads them by itself
+            self._pass_on(number)  # each worker reads them itself
             self._read_again(self._files)
         else:
             self._stop(number)
 
     def _read_again(self, files: Rereading) -> None:
-        """Reads the files in a thread, which sends SIGCHLD when it is done: that is what this one waits for.
+        """Reads the files in a thread, which sends SIGCHLD when it is done, to wake this one.
 
-        However many signals come meanwhile, one more reading is enough for them all.
+        Any number of signals meanwhile cause just one more reading.
         """
         self._read_once_more = self._read_until != inf
         if self._read_once_more or not files.begin():
@@ -159,7 +159,7 @@ class Supervisor:
             self._read_until = monotonic() + READ_SECONDS
 
     def _reading_ended(self, late: bool = False) -> None:
-        """The thread is done, or is waited for no longer."""
+        """Ends the wait for the thread, which is done or late."""
         self._read_until = inf
         assert self._files is not None
         if late:
@@ -172,37 +172,37 @@ class Supervisor:
         self._asked.append(number)
         notify("STOPPING=1\nSTATUS=draining", self._environ)
         self._pass_on(number)
-        # While they drain, a unix socket would stay open here, and no successor could have the ports.
+        # Otherwise, while they drain, a unix socket would stay open here, and no successor could bind the ports.
         close_listeners(self._bound, self._listeners)
         for keeper in self._kept:
             keeper.close()
 
     def _pass_on(self, number: int) -> None:
-        for pid in self._workers:  # each is a child that was not waited for: its number is still its own
+        for pid in self._workers:  # each is a child not yet reaped: its pid is still its own
             os.kill(pid, number)
 
     def _own_listeners(self) -> list[socket.socket]:
-        """Listeners for one worker: those that the supervisor has open, and others at the same addresses for those it has not."""
+        """Returns listeners for one worker: those open in the supervisor, and new ones at the addresses of those that are not."""
         return [
             listener if listener.fileno() >= 0 else listen(address, self._keepalive, share=True)
             for address, listener in zip(self._bound, self._listeners, strict=True)
         ]
 
     def _let_go(self) -> None:
-        """A worker has the listeners now. Nobody accepts on them here, yet each would be dealt its share of the connections."""
+        """Closes listeners that a worker has now. Nothing accepts on them here, yet the kernel would give them connections."""
         for address, listener in zip(self._bound, self._listeners, strict=True):
             if not address.shared:
                 listener.close()
 
     def _listen_meanwhile(self) -> None:
-        """All workers have died: listens for them, so that clients wait, until the next one takes these listeners."""
+        """Listens in place of the workers, which have all died: clients wait until the next worker takes these listeners."""
         try:
             self._listeners = self._own_listeners()
         except ListenError as error:
             self._trace("warning", text=str(error))
 
     def _start(self, number: int) -> None:
-        """Forks one worker, which gets the listeners that are open here, or opens its own. The child never returns."""
+        """Forks one worker, which takes the listeners that are open here, or opens its own. The child never returns."""
         self._board.beat(number)
         pid = _fork()
         if pid:
@@ -211,7 +211,7 @@ class Supervisor:
             return
         status = int(ExitStatus.FAULT)
         try:
-            # The signals stay blocked until it listens to them: none is lost, and none kills it before that.
+            # The signals stay blocked until the worker is ready for them: none is lost, and none kills it before that.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD, *([] if self._files else RELOAD)])
             for keeper in self._kept:
                 keeper.close()
@@ -232,7 +232,7 @@ class Supervisor:
     def _ended(self, pid: int, number: int, status: int) -> None:
         if self._caps is not None:
             self._still_counted.add(number)
-        # It was told to stop: before it had got as far as listening to signals, or by one that ends it at once.
+        # A stop signal ended it: either before it was ready for signals, or because that signal ends it at once.
         if -status in self._asked or (status == 128 + signal.SIGHUP and signal.SIGHUP in self._asked):
             status = 0
         if status and not self._asked:
@@ -241,8 +241,8 @@ class Supervisor:
             self._worst = max(self._worst, _grave(status))
 
     def _forget_counts(self) -> None:
-        """Takes out what workers held that have ended. Where another one keeps the lock, that is tried again later, and before that
-        nobody takes the place of the one that has ended: what it held is counted under its number."""
+        """Removes the counts of workers that have ended. If another worker holds the lock, a later turn tries again. Until then the
+        ended worker is not replaced, because its counts are under its number."""
         while self._still_counted and self._caps is not None:
             number = min(self._still_counted)
             try:
@@ -267,7 +267,7 @@ class Supervisor:
         self._trace("warning", text=f"{what}: another takes its place in {pause:.1f} s")
 
     def _kill_the_stuck(self) -> None:
-        """One whose loop has not turned for the time that our own watchdog gives us serves nobody."""
+        """Kills each worker whose loop has not turned for the time of our own watchdog: it serves nobody."""
         for pid, number in self._workers.items():
             if self._board.silence(number) > self._watchdog:
                 self._trace("warning", text=f"worker {pid} hangs: it is killed")
@@ -275,7 +275,7 @@ class Supervisor:
 
 
 def _read(files: Rereading) -> None:
-    """In a thread of the supervisor."""
+    """Reads the files in a thread of the supervisor, then sends SIGCHLD."""
     try:
         files.run()
     finally:
@@ -284,7 +284,7 @@ def _read(files: Rereading) -> None:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # From Python 3.12 on it warns where there is another thread. There is one only if it hangs in the kernel, reading a file.
+        # From Python 3.12 on, fork warns if there is another thread. There is one only if it hangs in the kernel, reading a file.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 

@@ -1,4 +1,4 @@
-"""What TLS failures mean, in words of ours: OpenSSL's name the function of the library that noticed."""
+"""Explanations of TLS failures, since OpenSSL's messages name the library function that noticed them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tunnelctl.stream.tls.settings import TLSClient
 
 
-# Hints; {flags} is what the flags for this connection begin with, {peer} its address, {seen} the pin of the certificate.
+# Hints; {flags} is the prefix of the flags for this connection, {peer} its address, {seen} the pin of the certificate.
 _CLOCK = "is the clock of this machine right?"
 _NAME = "is this the name that the certificate was issued for? The URL has to use it"
 _SCHEME = "are scheme and port right?"
@@ -29,8 +29,8 @@ _OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {fl
 _PERHAPS_A_CERTIFICATE = "it may want a client certificate: {flags}-cert"
 _NONE = "a target is shown no certificate of yours: leave TLS to the program that uses the tunnel"
 
-# What is said in place of a hint where the target is at fault, which has no URL, and which a proxy's flags do not help;
-# where no pin is known; and where the user has given what the hint would ask for.
+# Replacements for hints: where the target is at fault, which has no URL, and for which a proxy's flags are no help;
+# where no pin is known; and where the user has already given what the hint suggests.
 _AUTHORITY = "{flags}-cacert FILE names the authority to trust"
 _WITHOUT_PIN = {_TRUST: _AUTHORITY}
 _FOR_A_TARGET = {
@@ -42,7 +42,7 @@ _FOR_A_TARGET = {
 _WITH_AUTHORITIES = {_TRUST: "none of the authorities of {flags}-cacert has issued it"}
 _WITH_CERTIFICATE = dict.fromkeys((_CERTIFICATE, _PERHAPS_A_CERTIFICATE), _OTHER_CERTIFICATE)
 
-# By the codes of X509_STORE_CTX_get_error(3).
+# Keyed by the codes of X509_STORE_CTX_get_error(3).
 _VERIFY = {
     9: ("its certificate is not valid yet", _CLOCK),
     10: ("its certificate has expired", _CLOCK),
@@ -60,7 +60,7 @@ _NOT_TLS = ("the peer does not speak TLS", _SCHEME)
 _WANTED = ("it wants a client certificate", _CERTIFICATE)
 _VERSION = ("no version of TLS that both ends allow", "")
 
-# By OpenSSL's names; an alert is what the peer said.
+# Keyed by OpenSSL's names; an ALERT in the name is one that the peer sent.
 _REASONS = {
     "WRONG_VERSION_NUMBER": _NOT_TLS,
     "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
@@ -85,14 +85,14 @@ _REASONS = {
 
 
 def cause_of(error: ssl.SSLError) -> str:
-    """Why, in a few words."""
+    """The cause, in a few words."""
     return _explained(error)[0]
 
 
 def tls_error(what: str, error: OSError, settings: TLSClient | None = None, peer: Address | None = None) -> TunnelctlError:
     """The error to show for a failed handshake, or for a TLS stream that broke.
 
-    settings: how the peer was spoken to; peer: where it is
+    settings: the TLS settings for the peer; peer: its address
     """
     source = error if isinstance(error, ssl.SSLError) else error.__cause__
     seen = source.seen if isinstance(source, Untrusted) else ""
@@ -108,7 +108,7 @@ def tls_error(what: str, error: OSError, settings: TLSClient | None = None, peer
 
 
 def _instead(settings: TLSClient | None, seen: str) -> dict[str, str]:
-    """What is said in place of some hints to somebody who has given these settings, and saw this pin."""
+    """Replacements for hints, given these settings and the pin that was seen."""
     instead = {} if seen else _WITHOUT_PIN
     if settings is None:
         return instead

@@ -1,4 +1,4 @@
-"""What TLS is told: whom to trust, who we are, and the OpenSSL contexts that come of it."""
+"""TLS settings: whom to trust, our own certificate, and the OpenSSL contexts made from them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tunnelctl.stream.tls.errors import PinMismatch
 
 
 class TLSClient(NamedTuple):
-    """How one peer is spoken to.
+    """The TLS settings for one peer.
 
-    A pin says exactly whom to expect, so that alone nothing else is asked: neither issuer nor name nor dates. Together with
-    `cacert` both have to be right.
+    A pin identifies the peer exactly, so a pin alone replaces all other checks: issuer, name and dates. Together with `cacert`,
+    both have to match.
     """
 
-    server_name: str  # a name, which is sent as well (SNI), or an address: whom the certificate has to be for
+    server_name: str  # the name or address that the certificate must be for; a name is also sent (SNI)
     cacert: str | None = None  # the file with the authorities to trust, instead of the system's
     cert: str | None = None  # files of the client certificate, with its chain, and of its key
     key: str | None = None  # None: in the same file
     pin: bytes | None = None
-    insecure: bool = False  # take any certificate, unless it is pinned
+    insecure: bool = False  # accept any certificate, unless one is pinned
     alpn: tuple[str, ...] = ()
-    flags: str = "--proxy"  # what the names of the flags begin with that said all this
+    flags: str = "--proxy"  # prefix of the flags that gave these settings
 
 
 def client_context(settings: TLSClient) -> ssl.SSLContext:
-    """The context for these settings, made once. Raises SettingsError for a file."""
+    """Returns the context for these settings, from a cache. Raises SettingsError for an unusable file."""
     return _client_context(settings._replace(server_name=""))
 
 
@@ -54,10 +54,10 @@ def _client_context(settings: TLSClient) -> ssl.SSLContext:
 
 
 def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
-    """The context of a listener. client_ca: the authorities whose clients are let in, and no others. Raises SettingsError."""
+    """Makes a listener's context. client_ca: the authorities whose clients are accepted, and no others. Raises SettingsError."""
     context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-    # Of TLS 1.2 forward secrecy and AEAD, as Mozilla's intermediate profile has it; TLS 1.3 has nothing else. As a client we take
-    # what OpenSSL takes by default: a company's gateway may be old.
+    # For TLS 1.2 only forward secrecy and AEAD, as in Mozilla's intermediate profile; TLS 1.3 has nothing else. As a client we
+    # accept OpenSSL's defaults: a company's gateway may be old.
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     _identify(context, ("--tls-cert", cert), ("--tls-key", key))
     if client_ca is not None:
@@ -67,23 +67,23 @@ def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSL
 
 
 def check_pin(settings: TLSClient, certificate: bytes) -> None:
-    """Raises PinMismatch if it is not the certificate that was pinned."""
+    """Raises PinMismatch if the certificate is not the pinned one."""
     if settings.pin is not None and not fits(settings.pin, certificate):
         raise PinMismatch(pin_of(certificate))
 
 
 def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Renegotiation, which TLS 1.3 has not, could make a write wait for the peer.
+    # Renegotiation, which TLS 1.3 does not have, could make a write wait for the peer.
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
 def _trust_system(context: ssl.SSLContext) -> None:
-    """Trusts whom OpenSSL trusts by default: the authorities in one file, and those in a directory, each read when it is wanted.
+    """Trusts OpenSSL's default authorities: those in one file, and those in a directory, each of which is read on demand.
 
-    Reading the whole file takes 17 ms, more than the rest of a start. It is left out where the directory stands for it, unless
-    the environment names one of them: then the two need not be of one system.
+    Reading the whole file takes 17 ms, more than the rest of a start. It is skipped if the directory covers it, unless the
+    environment names one of them: then the two need not belong to one system.
     """
     paths = ssl.get_default_verify_paths()
     named = {paths.openssl_cafile_env, paths.openssl_capath_env} & os.environ.keys()
@@ -94,9 +94,9 @@ def _trust_system(context: ssl.SSLContext) -> None:
 
 
 def stands_for(directory: str, file: str) -> bool:
-    """Whether `directory` has a hash for each authority of `file`, going by their number: systems write both from one source.
+    """Whether `directory` has a hash for each authority of `file`, judging by their number: systems write both from one source.
 
-    An authority that somebody has added to the file alone makes it the larger of the two.
+    An authority added to the file alone makes the file the larger of the two.
     """
     try:
         with open(file, "rb") as bundle:
@@ -107,7 +107,7 @@ def stands_for(directory: str, file: str) -> bool:
 
 
 def _is_hash(name: str) -> bool:
-    """As 5ed36f99.0 is, by which OpenSSL finds an authority; a list of what is revoked has an r before the last number."""
+    """Whether a name is like 5ed36f99.0, by which OpenSSL finds an authority; a revocation list has an r before the last number."""
     digits, _, number = name.partition(".")
     return len(digits) == 8 and number.isdigit()
 
@@ -121,7 +121,7 @@ def _trust(context: ssl.SSLContext, flag: str, file: str) -> None:
 
 
 def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str | None]) -> None:
-    """Loads a certificate and its key, each given as flag and file; without one for the key it is in that of the certificate."""
+    """Loads a certificate and its key, each given as flag and file; a key without a file is in that of the certificate."""
     together = key[1] is None
     flag, file = (cert[0] if together else key[0]), key[1] or cert[1]
     _check_readable(*cert)
@@ -144,7 +144,7 @@ def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, st
             apart, beside = f"not the key of the certificate in {cert[1]}", "the key in it is not that of its certificate"
             cause = beside if together else apart
             raise SettingsError(what, cause) from None
-        # OpenSSL does not say which of the two files it is about.
+        # OpenSSL does not report which of the two files is at fault.
         if not _holds_certificate(cert[1]):
             raise SettingsError(f"{cert[0]} {cert[1]}", "no certificate in it", "it has to be in PEM") from None
         hint = f"{key[0]} FILE names its key" if together else "it has to be in PEM"
@@ -160,7 +160,7 @@ def _holds_certificate(file: str) -> bool:
 
 
 def _check_readable(flag: str, file: str) -> None:
-    """OpenSSL mixes up which file it could not open, and waits for ever for somebody to write to a FIFO."""
+    """Raises SettingsError: OpenSSL confuses which file it could not open, and would wait forever for a writer of a FIFO."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:

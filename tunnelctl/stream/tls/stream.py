@@ -1,8 +1,8 @@
-"""TLS over any stream, another TLS stream included.
+"""TLS over any stream, including another TLS stream.
 
-OpenSSL works on memory (ssl.MemoryBIO); what it wants to read and to send goes through the inner stream. Each direction ends by
-itself, as RFC 8446 section 6.1 has it: close_notify ends one, and the other goes on. An end without close_notify is one that
-anybody on the way could have made, so it counts as a reset.
+OpenSSL works on memory (ssl.MemoryBIO); its input and output go through the inner stream. Each direction ends by itself, as in
+RFC 8446 section 6.1: close_notify ends one, and the other goes on. An on-path attacker can cause an end without close_notify, so
+that counts as a reset.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps as much.
+# Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps that much.
 FILL = CHUNK
 
-# Records that OpenSSL gets in a turn, unless they bring plaintext: then the relay counts. A full one has 16 KiB; a KeyUpdate, which
-# brings none, has 27 octets and takes 9 µs, and OpenSSL goes through all that it is given in one call.
+# Records passed to OpenSSL per turn, unless they bring plaintext: then the relay counts. A full one has 16 KiB; a KeyUpdate, which
+# brings none, has 27 octets and takes 9 µs, and OpenSSL processes all its input in one call.
 RECORDS_A_TURN = 64
 _RECORD_HEAD = 5  # type, version, length (RFC 8446 section 5.1)
 
-# Records in which a peer may say its part of a handshake. A few are usual, some dozens where a hello is cut up to hide it from
-# filters; OpenSSL would take 131,072 octets of a hello in as many records.
+# Records in which a peer may send its part of a handshake. A few are usual, some dozens where a hello is cut up to hide it from
+# filters; OpenSSL would accept 131,072 octets of a hello in as many records.
 MAX_HANDSHAKE_RECORDS = 256
 
-# Bytes of OpenSSL's own messages (answers to KeyUpdate or to a renegotiation, alerts) that may be queued for the peer.
+# Bytes of OpenSSL's own messages (responses to KeyUpdate or to renegotiation, alerts) that may be queued for the peer.
 MAX_OWED = 1 << 18
 
-# How records of TLS begin that answer a ClientHello: an alert, or a handshake; of version 3.x, as all have it since SSL 3.
+# First octets of the TLS records that respond to a ClientHello: an alert or a handshake, of version 3.x, as in all since SSL 3.
 _RECORDS = (b"\x15\x03", b"\x16\x03")
 
-# Where records are decrypted one behind the other, so that a read brings several of them. Nobody who uses it waits meanwhile.
+# Records are decrypted into it one behind the other, so that a read returns several. No task parks while it uses this buffer.
 _scratch = memoryview(bytearray(CHUNK))
 
 
 async def start_tls(inner: Stream, settings: TLSClient, early: bytes = b"") -> TLSStream:
-    """Speaks TLS as the client. Raises OSError, ssl.SSLError among them (see tls_failure); `inner` is still the caller's then.
+    """Opens TLS as the client. Raises OSError, including ssl.SSLError (see tls.failure); `inner` then stays with the caller.
 
-    early: bytes of the peer that were read already
+    early: bytes of the peer that were already read
     """
     stream = TLSStream(inner, client_context(settings), settings.server_name, early)
     await stream.handshake(early)
@@ -56,16 +56,16 @@ async def start_tls(inner: Stream, settings: TLSClient, early: bytes = b"") -> T
 
 
 async def accept_tls(inner: Stream, context: ssl.SSLContext) -> TLSStream:
-    """The same as the server."""
+    """Opens TLS as the server, likewise."""
     stream = TLSStream(inner, context)
     await stream.handshake()
     return stream
 
 
 async def answers_tls(inner: Stream, server_name: str, early: bytes = b"") -> bool:
-    """Whether the peer answers the beginning of a handshake in TLS, be it with an alert. Raises OSError; `inner` is the caller's.
+    """Whether the peer responds to a ClientHello in TLS, even with an alert. Raises OSError. `inner` stays with the caller.
 
-    It is told the name that it goes by, and nothing else. early: bytes of the peer that were read already
+    The hello carries the server name, and nothing else about us. early: bytes of the peer that were already read
     """
     stream = TLSStream(inner, client_context(TLSClient(server_name, insecure=True)), server_name)
     stream._shaken()
@@ -76,17 +76,17 @@ async def answers_tls(inner: Stream, server_name: str, early: bytes = b"") -> bo
 
 
 class Facts(NamedTuple):
-    """What was agreed on, and with whom."""
+    """The negotiated parameters, and the peer's certificate."""
 
     version: str
     cipher: str
     alpn: str
     # Of a certificate that was verified, else empty.
-    subject: str  # its common name, or first name
+    subject: str  # its common name, or else its first alternative name
     issuer: str  # the common name, or the organization
     expires: str  # as OpenSSL writes it
     pin: str  # of its key, verified or not
-    chain: tuple[str, ...]  # the subjects from it up to the authority that vouches for it; empty where Python does not tell
+    chain: tuple[str, ...]  # subjects from it up to the trusted authority; empty if Python does not provide them
 
 
 class TLSStream(Stream):
@@ -112,29 +112,29 @@ class TLSStream(Stream):
     )
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str | None = None, early: bytes = b"") -> None:
-        """server_name: as the client, whom it expects; None as the server"""
+        """server_name: the server that a client expects; None for a server"""
         self._inner = inner
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self._incoming, self._outgoing, server_name is None, server_name)
-        self._ahead = b""  # decrypted, and not yet asked for
-        self._dry = False  # whether a read found nothing, so that only the inner stream can bring more
-        self._barren = False  # whether a read brought no plaintext although there may be more: others have their turn first
-        self._held = early  # ciphertext that OpenSSL is to get later
-        self._record_left = 0  # octets of a record that are missing from what OpenSSL got
-        self._records = 0  # that OpenSSL got since the last `receive_nowait` began
+        self._ahead = b""  # decrypted, but not yet read
+        self._dry = False  # whether a read found nothing, so that only the inner stream can provide more
+        self._barren = False  # whether a read gave no plaintext although there may be more: other tasks run first
+        self._held = early  # ciphertext to pass to OpenSSL later
+        self._record_left = 0  # octets of a record that OpenSSL has yet to receive
+        self._records = 0  # passed to OpenSSL since the last `receive_nowait` began
         self._ended = self._said_end = self._closed = False
-        self._failure: OSError | None = None  # of the peer's direction, for good
+        self._failure: OSError | None = None  # the permanent failure of the peer's direction
         self._unsent: bytes | memoryview = b""  # ciphertext that the inner stream has not taken
-        self._owed = 0  # bytes encrypted, but not yet reported as taken, since a part of them was among `_unsent`
+        self._owed = 0  # bytes encrypted, but not yet reported as taken, since part of their ciphertext was unsent
 
     async def handshake(self, early: bytes = b"") -> None:
-        """To be done first. early: what the peer has said already, if anything"""
+        """Performs the handshake; must be called first. early: what the peer has sent already, if anything"""
         records = 0
         try:
             while not self._shaken():
                 await self._flush_all()
                 if len(self._held) >= _RECORD_HEAD:
-                    await checkpoint()  # this turn's records are through
+                    await checkpoint()  # this turn's quota of records is used up
                 else:
                     data = await self._inner.receive_some(FILL)
                     if not data:
@@ -143,11 +143,11 @@ class TLSStream(Stream):
                     early = early or data
                 self._records = 0
                 self._give(self._held)
-                records += self._records - 1  # of which one is for the piece, and pieces are the network's doing
+                records += self._records - 1  # without the one counted for the piece, since the network cuts the pieces
                 if records > MAX_HANDSHAKE_RECORDS:
                     raise Shredded
         except ssl.SSLError as error:
-            self._flush_quietly()  # the alert that says why
+            self._flush_quietly()  # the alert that gives the reason
             if early.startswith(b"HTTP/"):
                 raise PlainHTTP from error
             if isinstance(error, ssl.SSLCertVerificationError) and not self.session.server_side:
@@ -163,7 +163,7 @@ class TLSStream(Stream):
         return True
 
     def facts(self) -> Facts:
-        """What a client wants to know once the handshake is done."""
+        """Returns the facts about the connection, once the handshake is done."""
         from tunnelctl.proto.tls.pin import pin_of
 
         session = self.session
@@ -201,11 +201,11 @@ class TLSStream(Stream):
         return bytes(_scratch[:count])
 
     def _pending(self) -> int:
-        """Whether there is anything to decrypt, or decrypted already. A part of a record counts too, once."""
+        """Nonzero if there is anything to decrypt, or decrypted already. A part of a record counts too, once."""
         return self._incoming.pending or self.session.pending()
 
     def _fill(self) -> bool:
-        """Gives OpenSSL what is there, as far as this turn's records go; False where nothing is."""
+        """Passes available ciphertext to OpenSSL, up to this turn's quota of records; False if there is none."""
         data = self._held
         if len(data) < _RECORD_HEAD:
             more = self._inner.receive_nowait(FILL)
@@ -219,23 +219,23 @@ class TLSStream(Stream):
         return True
 
     def _give(self, data: bytes) -> None:
-        """To OpenSSL, as far as this turn's records go; the rest is held."""
+        """Passes data to OpenSSL, up to this turn's quota of records, and holds the rest."""
         end = self._end_of_records(data)
         self._incoming.write(data[:end])
         self._held = data[end:]
 
     def _end_of_records(self, data: bytes) -> int:
-        """Where the records end that this turn may have, or the data, whichever comes first; a head of a record is never cut."""
+        """Returns where this turn's quota of records ends, or the data, whichever comes first. Never cuts the head of a record."""
         end = self._record_left
         while end + _RECORD_HEAD <= len(data) and self._records < RECORDS_A_TURN:
             end += _RECORD_HEAD + int.from_bytes(data[end + 3 : end + 5], "big")
             self._records += 1
-        self._records += 1  # a piece of one counts as well, however small the pieces come
+        self._records += 1  # part of a record counts as well, however small
         self._record_left = max(0, end - len(data))
         return min(end, len(data))
 
     def _decrypt(self, limit: int) -> int:
-        """Decrypts into _scratch what is there, up to `limit` bytes; notes the end, or a failure."""
+        """Decrypts into _scratch, up to `limit` bytes, and returns their number. Records EOF or a failure."""
         count, read = 0, self.session.read
         try:
             while count < limit and self._pending():
@@ -255,7 +255,7 @@ class TLSStream(Stream):
         return count
 
     def _answer(self) -> None:
-        """Hands on what OpenSSL says because of what it has read: alerts, answers to a KeyUpdate. The peer may wait for it."""
+        """Sends OpenSSL's reactions to what it has read: alerts, responses to a KeyUpdate. The peer may wait for them."""
         self._flush_quietly()
         if len(self._unsent) > MAX_OWED and self._failure is None:
             self._failure = ConnectionAbortedError(ECONNABORTED, "the peer asks for answers in TLS and does not read them")
@@ -268,9 +268,9 @@ class TLSStream(Stream):
     # -- writing ---------------------------------------------------------------------------------------------------------------
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Bytes count as taken when the inner stream has all of their ciphertext: nobody else would see to the rest of it.
+        """Counts bytes as taken once the inner stream has all of their ciphertext: nobody else would send the rest.
 
-        Until then the answer is 0, and the caller offers the same bytes again.
+        Until then it returns 0, and the caller offers the same bytes again.
         """
         if self._unsent and not self._flush():
             return 0
@@ -289,7 +289,7 @@ class TLSStream(Stream):
         return 0
 
     def _flush(self) -> bool:
-        """Hands on what OpenSSL has written; whether that was all taken."""
+        """Passes OpenSSL's output to the inner stream. True if it was all taken."""
         unsent = self._unsent
         if self._outgoing.pending:
             unsent = bytes(unsent) + self._outgoing.read() if unsent else self._outgoing.read()
@@ -300,7 +300,7 @@ class TLSStream(Stream):
         return not unsent
 
     def _flush_quietly(self) -> None:
-        """For what is said in parting, when something else has failed already or is about to be closed."""
+        """Flushes and ignores errors: for OpenSSL's own messages, mostly after a failure or before closing."""
         try:
             self._flush()
         except OSError:
@@ -329,12 +329,12 @@ class TLSStream(Stream):
         if self._said_end:
             return
         self._said_end = True
-        # OpenSSL looks for the peer's close_notify as well, and fails for good if it finds data: so it must not find any.
+        # OpenSSL looks for the peer's close_notify as well, and fails for good if it finds data, so it must find none.
         while self._pending() and not self._ended and self._failure is None and (count := self._decrypt(CHUNK)):
             self._ahead += bytes(_scratch[:count])
         try:
             self.session.unwrap()
-        except (ssl.SSLError, ValueError):  # most often, that the peer has not ended yet
+        except (ssl.SSLError, ValueError):  # most often because the peer has not ended yet
             pass
         self._flush_quietly()
 
@@ -342,7 +342,7 @@ class TLSStream(Stream):
         self.send_eof()
         try:
             await self._flush_all()
-        except OSError:  # as in any stream: a reset was faster, and whoever reads learns of it
+        except OSError:  # as in any stream: a reset came first, and the next read reports it
             pass
 
     def abort(self) -> None:
@@ -360,14 +360,14 @@ class TLSStream(Stream):
 
 
 def _subject(certificate: Any) -> str:
-    """certificate: as SSLObject.getpeercert has it, empty if it was not verified"""
+    """certificate: as returned by SSLObject.getpeercert, empty if it was not verified"""
     common = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     others = [value for _, value in certificate.get("subjectAltName", ())]
     return next(iter(common + others), "")
 
 
 def _authority(name: Any) -> str:
-    """name: a distinguished name of a certificate as above"""
+    """name: a distinguished name from such a certificate"""
     names = {key: value for part in name for key, value in part}
     return names.get("commonName") or names.get("organizationName") or ""
 
@@ -378,7 +378,7 @@ def _chain(session: ssl.SSLObject) -> tuple[str, ...]:
 
 
 def _shown_pin(session: ssl.SSLObject) -> str:
-    """The pin of a certificate that was not accepted; getpeercert() has none before the handshake is done. "" if it is unknown."""
+    """The pin of a certificate that was not accepted; "" if unknown. getpeercert() has none before the handshake is done."""
     from _ssl import ENCODING_DER
 
     from tunnelctl.proto.tls.pin import pin_of
@@ -388,17 +388,17 @@ def _shown_pin(session: ssl.SSLObject) -> str:
 
 
 def _verified(session: ssl.SSLObject) -> list[Any]:
-    """The certificates from the peer's on that OpenSSL looked at, whether it accepted them or not.
+    """The certificates that OpenSSL checked, the peer's first, whether it accepted them or not.
 
-    SSLObject.get_verified_chain came with Python 3.13. What it asks is there since 3.10, but private: a Python that lacks it knows
-    none.
+    SSLObject.get_verified_chain came with Python 3.13. The private method that it calls exists since 3.10; without it, the list is
+    empty.
     """
     verified: Any = getattr(getattr(session, "_sslobj", None), "get_verified_chain", None)
     return list((verified() if verified is not None else None) or ())
 
 
 def _broken(error: ssl.SSLError) -> OSError:
-    """As the contract has it, and without OpenSSL's own way to put things. Of a session whose handshake is done."""
+    """Converts an error after the handshake to one that the Stream contract allows, without OpenSSL's wording."""
     if error.reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
         error = Renegotiation(*error.args)
     broken = ConnectionAbortedError(ECONNABORTED, cause_of(error))
