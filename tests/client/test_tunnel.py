@@ -21,7 +21,16 @@ from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream import handshake as asking
 from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.resolver import SocketAddress
-from tunnelctl.errors import MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, Unanswered, Unreachable
+from tunnelctl.errors import (
+    MalformedAnswer,
+    NameNotFound,
+    Refused,
+    SettingsError,
+    TimedOut,
+    TunnelctlError,
+    Unanswered,
+    Unreachable,
+)
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
 from tunnelctl.status import ExitStatus
@@ -735,3 +744,23 @@ def test_a_cancelled_opening_leaves_nothing_open() -> None:
     run(main, way(f"127.0.0.1:{listener.getsockname()[1]}"))
     for sock in (listener, *waiting):
         sock.close()
+
+
+def test_a_login_that_cannot_be_prepared_leaves_no_connection_behind() -> None:
+    """Not even one that was kept ready, as --warm does."""
+
+    async def find() -> Secret | None:
+        raise SettingsError("--password-command", "it ended with status 1")
+
+    ours, theirs = socket.socketpair()
+    hop = Hop(Address("proxy.test", 3128), login=Login(Address("proxy.test", 3128), "basic", find))
+
+    async def main() -> None:
+        stream = SocketStream(ours)
+        with pytest.raises(SettingsError):
+            await open_tunnel(Way(Address("target.test", 22), (hop,)), Recorder(), stream)
+        assert stream.descriptor.closed
+
+    with theirs:
+        run(main)
+        assert theirs.recv(1) == b""

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 async def open_tunnel(way: Way, trace: Trace, ready: Stream | None = None) -> Tunnel:
-    """Opens a tunnel. If it fails, closes whatever it opened and raises the matching TunnelctlError.
+    """Opens a tunnel. If it fails, leaves nothing open and raises the matching TunnelctlError.
 
-    ready: an established connection to the nearest proxy
+    ready: an established connection to the nearest proxy, which the tunnel takes over
     """
     opening = _Opening(way, trace)
     return await opening.within(lambda: opening.run(ready))
@@ -79,15 +79,23 @@ class _Opening:
 
     async def run(self, ready: Stream | None) -> Tunnel:
         """Opens the whole route. Each login that a proxy requires costs a connection: the refused one is not used again."""
-        for hop, exchange in zip(self._way.hops, self._exchanges, strict=True):
-            if hop.login is not None:  # before connecting: a person may take longer than a proxy waits
-                self._awaited = f"preparing the login to proxy {hop.address}", _LONGER
-                await unhurried(hop, self.limit, exchange.prepare() if exchange is not None else hop.login.secret())
+        try:
+            await self._prepare_logins()
+        except BaseException:
+            if ready is not None:
+                ready.close()
+            raise
         while True:
             try:
                 return await self._through(ready or await self.connect())
             except AskAgain:
                 ready = None
+
+    async def _prepare_logins(self) -> None:
+        for hop, exchange in zip(self._way.hops, self._exchanges, strict=True):
+            if hop.login is not None:  # before connecting: a person may take longer than a proxy waits
+                self._awaited = f"preparing the login to proxy {hop.address}", _LONGER
+                await unhurried(hop, self.limit, exchange.prepare() if exchange is not None else hop.login.secret())
 
     async def _through(self, stream: Stream) -> Tunnel:
         way, early = self._way, b""

@@ -342,6 +342,23 @@ def test_200_to_everything() -> None:
     assert proxy.heads[1].startswith(f"CONNECT {NOWHERE}:22 ".encode())
 
 
+def test_a_target_that_goes_on_sending_is_no_cut() -> None:
+    def chatter(peer: Conversation) -> None:
+        peer.send(honest(peer.read_head(), ESTABLISHED))
+        peer.sock.settimeout(0.02)
+        with suppress(ConnectionError):
+            while True:
+                try:
+                    if not peer.read():
+                        return
+                except TimeoutError:
+                    peer.send(b"tick\n")
+
+    with ScriptedServer(chatter) as proxy:
+        status, found = check("--idle", "0.2", "-x", proxy.url)
+    assert (status, only("finding", found)["name"], all_of("idle", "ok", found)) == (0, "never-silent", [])
+
+
 def test_idle_tunnels_are_cut() -> None:
     def script(peer: Conversation) -> None:
         peer.send(honest(peer.read_head(), ESTABLISHED))

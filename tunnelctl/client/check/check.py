@@ -49,6 +49,7 @@ Report = Callable[..., None]
 
 GREETING = 1.0  # seconds for a target that speaks first; servers that look up their client's name take longer
 SHOWN = 1000  # bytes of its greeting
+MOST_RESTARTS = 10  # after which multiple of --idle a target that goes on sending counts as never silent
 PROBE = 5.0  # seconds for each further probe
 PAUSE = 1.0  # seconds between the attempts of --wait
 NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): a proxy that reaches it, reaches anything
@@ -182,7 +183,7 @@ class Check:
         """Checks whether an idle tunnel stays open for the time of --idle. Data from the target restarts that time."""
         assert gone.tunnel is not None
         idle, begun, cause = self._options.idle, monotonic(), "ended"
-        with move_on_after(10 * idle):
+        with move_on_after(MOST_RESTARTS * idle) as whole:
             while True:
                 begun = monotonic()
                 with move_on_after(idle) as silence:
@@ -195,6 +196,10 @@ class Check:
                     self._report("idle", ok=True, seconds=monotonic() - begun, cause="")
                     return ExitStatus.OK
                 break
+        if whole.cancelled_caught:
+            text = f"the tunnel was never silent for {idle:g} s: the target goes on sending"
+            self._find(Finding("never-silent", text, "another target may be silent; or give --idle fewer seconds"))
+            return ExitStatus.OK
         lasted = monotonic() - begun
         self._report("idle", ok=False, seconds=lasted, cause=cause)
         hint = f"something has to be sent more often, as with ServerAliveInterval {max(1, int(lasted / 2))} in ssh_config(5)"

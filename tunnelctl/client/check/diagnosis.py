@@ -44,6 +44,7 @@ FINDINGS = {
     "answers-everything": "the proxy opens a tunnel to a name that cannot exist, so its 200 says nothing",
     "target-left": "the tunnel was ended or broken as soon as it stood",
     "idle-cut": "a silent tunnel was cut off",
+    "never-silent": "the target goes on sending, so silence could not be tested",
     "ipv6-broken": "the proxy has IPv6 addresses that cannot be reached from here, and others that can",
     "intercepted": "somebody in the middle has replaced the certificate of the target",
     "unexpected-certificate": "the certificate is not the one of --expect",
