@@ -24,12 +24,12 @@ PROBES = 9  # unanswered ones, after which a silent peer is given up
 # Unsent bytes in the send queue at which a socket counts as full (TCP_NOTSENT_LOWAT). Bytes in flight come on top, so it costs
 # little throughput (half as much costs 5 % with 100 bulk tunnels on loopback). Without it, a stalled reader leaves in the send
 # queue what tcp_wmem allows, 4 MiB.
-MAX_UNSENT = 320 << 10
+MAX_UNSENT = 304 << 10
 
 # For the receive queue of a bulk source: see receive_queue_for. The kernel doubles the second value: with MAX_UNSENT and what is
 # left in a pipe (pump.PIECE), a stalled reader holds less than 2 MiB. With 100 bulk tunnels on loopback, the two bounds cost a
 # tenth of the throughput.
-BULK_RATE, MIN_QUEUE = 128 << 20, 640 << 10  # bytes a second, bytes
+BULK_RATE, MIN_QUEUE = 128 << 20, 608 << 10  # bytes a second, bytes
 _RTT = 68  # the offset of tcpi_rtt in struct tcp_info (linux/tcp.h), a 32-bit number
 SO_BUF_LOCK, SOCK_RCVBUF_LOCK = 72, 2  # asm-generic/socket.h, linux/socket.h: fixes the size of a queue
 
