@@ -41,7 +41,10 @@ class _Job:
 
 
 class _Turn:
-    """The queue entry of a task that waits until fewer than `most` threads are running."""
+    """The queue entry of a task that waits until fewer than `most` threads are running.
+
+    Not a `limiter.Semaphore`: it counts all threads, whoever started them, and `connect` does without the import of limiter.
+    """
 
     __slots__ = ("come", "most")
 
