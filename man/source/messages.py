@@ -73,10 +73,10 @@ WORDS = {
     "timeout": "N",
     "_to_install": "COMMAND",
     "wait": "STATUS",
-    "way.family": "N",
-    "way.hops[0].address": "PROXY",
-    "way.unused": "VARIABLE",
-    "way.via[place]": "PROXY",
+    "route.family": "N",
+    "route.hops[0].address": "PROXY",
+    "route.unused": "VARIABLE",
+    "route.via[place]": "PROXY",
     "words[0]": "COMMAND",
 }
 THROUGH = (

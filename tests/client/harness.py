@@ -8,7 +8,7 @@ from tests.peers.events import check_told
 from tests.peers.scripted import Conversation
 from tunnelctl.client.connect import run_connect
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.headers import Fields
 
@@ -16,7 +16,7 @@ TARGET = Address("target.test", 22)
 CANARY = "canary-7f3a"
 
 
-class Recorder:
+class TraceLog:
     """A Trace that keeps what it was told, which has to be what the schema of --json says."""
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Recorder:
         return [name for name, _ in self.events]
 
 
-def way(*hops: str, fields: Fields = (), **limits: float) -> Way:
+def way(*hops: str, fields: Fields = (), **limits: float) -> Route:
     """A way to TARGET through hops given as HOST:PORT."""
-    return Way(TARGET, tuple(Hop(parse_authority(hop), fields) for hop in hops), **limits)  # type: ignore[arg-type]
+    return Route(TARGET, tuple(Hop(parse_authority(hop), fields) for hop in hops), **limits)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -54,13 +54,13 @@ def descriptor_is(number: int, replacement: int) -> Iterator[None]:
 class Ended:
     """How a `connect` inside this process ended."""
 
-    def __init__(self, status: int, stdout: bytes, trace: Recorder) -> None:
+    def __init__(self, status: int, stdout: bytes, trace: TraceLog) -> None:
         self.status, self.stdout, self.trace = status, stdout, trace
 
 
 def connect(options: ConnectOptions, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> Ended:
     """Runs `connect` here, with pipes for stdin and stdout. Little may be sent and received: nobody reads the pipe meanwhile."""
-    trace = Recorder()
+    trace = TraceLog()
     source, feed = os.pipe()
     drain, sink = os.pipe()
     os.write(feed, stdin)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, Ended, Recorder, connect, descriptor_is, next_head
+from tests.client.harness import CANARY, TARGET, Ended, TraceLog, connect, descriptor_is, next_head
 from tests.peers import program
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
 from tunnelctl.client import connect as under_test
@@ -18,7 +18,7 @@ from tunnelctl.client import retry as tries
 from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER
 from tunnelctl.client.options import ConnectOptions, ForwardOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.upstream.error_response import NO_LOGIN
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import (
@@ -254,7 +254,7 @@ def connect_with_stdin(chosen: ConnectOptions, stdin: int) -> Ended:
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         with descriptor_is(0, stdin), descriptor_is(1, null):
-            trace = Recorder()
+            trace = TraceLog()
             return Ended(under_test.run_connect(chosen, {}, trace), b"", trace)
     finally:
         os.close(null)
@@ -382,7 +382,7 @@ def test_after_a_while_it_is_silence_that_the_proxy_does_not_let_pass(monkeypatc
     reader, writer = os.pipe()
     try:
         with ScriptedServer(leaves_at_once) as proxy:
-            monkeypatch.setattr(under_test, "FAREWELL", 0.0)
+            monkeypatch.setattr(under_test, "AFTER_REMOTE_EOF", 0.0)
             (warning,) = connect_with_stdin(options(proxy.url), reader).trace.named("warning")
     finally:
         os.close(reader)
@@ -444,7 +444,7 @@ def test_a_signal_ends_it(number: signal.Signals, status: int, phase: str) -> No
 # --- retries
 
 
-class AtRetry(Recorder):
+class AtRetry(TraceLog):
     """Does something when a retry is announced: the moment between two attempts."""
 
     def __init__(self, action: threading.Thread) -> None:
@@ -493,7 +493,7 @@ def test_a_retry_reaches_a_proxy_that_came_up_meanwhile() -> None:
 
 def attempts(chosen: ConnectOptions, kind: type[Exception]) -> tuple[int, list[object]]:
     """How often the proxy was dialled, and the pauses between, until it failed."""
-    trace = Recorder()
+    trace = TraceLog()
     null = os.open(os.devnull, os.O_RDWR)
     try:
         with descriptor_is(0, null), descriptor_is(1, null), pytest.raises(kind):
@@ -639,7 +639,7 @@ def test_chains_that_share_a_proxy_ask_for_its_password_once(proxy: tuple[str, .
         return "secret"
 
     monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
-    Ways(ForwardOptions(proxy=proxy, proxy_user="u", ask_password=True), {}, Recorder())
+    RoutePlanner(ForwardOptions(proxy=proxy, proxy_user="u", ask_password=True), {}, TraceLog())
     assert len(asked) == 1
 
 
@@ -659,8 +659,8 @@ def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path
         file.write_text(f'function FindProxyForURL() {{ return "PROXY {proxy.authority}" }}')
 
         async def main() -> None:
-            ways = Ways(ForwardOptions(pac=str(file), proxy_user="u", ask_password=True, auth="basic"), {}, Recorder())
-            tunnel, _ = await open_with_retries(ways, TARGET, 0, Recorder())
+            ways = RoutePlanner(ForwardOptions(pac=str(file), proxy_user="u", ask_password=True, auth="basic"), {}, TraceLog())
+            tunnel, _ = await open_with_retries(ways, TARGET, 0, TraceLog())
             tunnel.stream.close()
 
         run(main)
@@ -687,9 +687,9 @@ def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
     refusal = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x, Bearer, Foo\r\nContent-Length: 0\r\n\r\n"
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\n")
     (tmp_path / ".netrc").chmod(0o644)
-    trace = Recorder()
+    trace = TraceLog()
     with ScriptedServer(refuses(refusal)) as proxy:
-        ways = Ways(options(proxy.url), {"HOME": str(tmp_path)}, trace)
+        ways = RoutePlanner(options(proxy.url), {"HOME": str(tmp_path)}, trace)
         with pytest.raises(AuthenticationFailed):
             run(open_with_retries, ways, TARGET, 0, trace)
         with pytest.raises(AuthenticationFailed):
@@ -778,8 +778,8 @@ def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> Non
 
 def test_a_host_is_warned_of_once_and_only_where_it_is_sent() -> None:
     for proxies, count in ((("http://a.test,http://b.test", "http://c.test"), 1), (("socks5://a.test",), 0), (("direct",), 0)):
-        trace = Recorder()
-        Ways(options(*proxies, header=("Host: edge.example",)), {}, trace)
+        trace = TraceLog()
+        RoutePlanner(options(*proxies, header=("Host: edge.example",)), {}, trace)
         assert [fields["text"] for fields in trace.named("warning")].count(HOST) == count
 
 

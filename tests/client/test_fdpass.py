@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.harness import TARGET, Recorder, descriptor_is, next_head
+from tests.client.harness import TARGET, TraceLog, descriptor_is, next_head
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
 from tunnelctl.client.connect import run_connect
 from tunnelctl.client.options import ConnectOptions
@@ -28,8 +28,8 @@ def ssh_end() -> Iterator[socket.socket]:
             yield ssh
 
 
-def fdpass(*proxies: str, target: Address = TARGET, **others: Any) -> Recorder:
-    trace = Recorder()
+def fdpass(*proxies: str, target: Address = TARGET, **others: Any) -> TraceLog:
+    trace = TraceLog()
     assert run_connect(ConnectOptions(target, proxies, fdpass=True, **others), {}, trace) == 0
     return trace
 

@@ -14,7 +14,7 @@ from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
 from tunnelctl.client import pool as warm
 from tunnelctl.client.pool import WarmPools
-from tunnelctl.client.route.route import Way
+from tunnelctl.client.route.route import Route
 from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
@@ -138,7 +138,7 @@ def test_only_so_many_proxies_are_kept_warm() -> None:
     names = [f"p{number}.test:1" for number in range(warm.PROXIES + 1)]
     far: dict[str, list[socket.socket]] = {name: [] for name in names}
 
-    async def dial(way: Way) -> Stream:
+    async def dial(way: Route) -> Stream:
         near, other = socket.socketpair()
         far[str(way.hops[0].address)].append(other)
         near.setblocking(False)

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from tests.client.harness import TARGET, Recorder, connect
+from tests.client.harness import TARGET, TraceLog, connect
 from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import blackhole
 from tunnelctl.client.options import ConnectOptions, ForwardOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
 from tunnelctl.proto.address import Address
@@ -21,12 +21,12 @@ def echoes(peer: Conversation) -> None:
     echo(peer)
 
 
-def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], Recorder]:
+def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], TraceLog]:
     """Through whom each of so many tunnels led."""
-    trace, via = Recorder(), []
+    trace, via = TraceLog(), []
 
     async def main() -> None:
-        ways = Ways(options, {}, trace)
+        ways = RoutePlanner(options, {}, trace)
         for _ in range(times):
             tunnel, way = await open_with_retries(ways, TARGET, 0, trace)
             via.append(way.via)
@@ -117,9 +117,9 @@ def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
     with ScriptedServer(script) as first, ScriptedServer(echoes) as second:
 
         async def main() -> None:
-            ways = Ways(ForwardOptions(proxy=(f"{first.url},{second.url}",), timeout=3.0), {}, Recorder())
+            ways = RoutePlanner(ForwardOptions(proxy=(f"{first.url},{second.url}",), timeout=3.0), {}, TraceLog())
             for target in (Address("slow.test", 22), TARGET):
-                tunnel, way = await open_with_retries(ways, target, 0, Recorder())
+                tunnel, way = await open_with_retries(ways, target, 0, TraceLog())
                 via.append(way.via)
                 tunnel.stream.close()
 
@@ -137,7 +137,7 @@ def test_connect_does_the_same() -> None:
 
 def test_what_is_wrong_with_any_of_them_is_said_at_once() -> None:
     with pytest.raises(TunnelctlError, match="ftp"):
-        Ways(ForwardOptions(proxy=("http://a.test,ftp://b.test",)), {}, Recorder())
+        RoutePlanner(ForwardOptions(proxy=("http://a.test,ftp://b.test",)), {}, TraceLog())
 
 
 def test_one_whose_name_nobody_knows_is_passed_over() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import TARGET, Ended, Recorder, connect
+from tests.client.harness import TARGET, Ended, TraceLog, connect
 from tests.peers.certificates import Certificates, another_authority, issue, make
 from tests.peers.scripted import Conversation, Script, ScriptedServer
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.errors import SettingsError, TLSFailed, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.tls.pin import pin_of
@@ -165,7 +165,7 @@ def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -
 
 
 def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
-    way = Ways(ConnectOptions(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, Recorder()).default()
+    way = RoutePlanner(ConnectOptions(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, TraceLog()).default()
     assert way is not None
     hop = way.hops[0]
     assert hop.address == Address("fe80::1%lo", 3128)
@@ -179,7 +179,7 @@ def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
 def test_a_socket_inside_tls_cannot_be_handed_on() -> None:
     for options in (ConnectOptions(TARGET, ("https://p.test",)), ConnectOptions(TARGET, ("direct",), tls=True)):
         with pytest.raises(UsageProblem, match="--fdpass"):
-            Ways(options, {}, Recorder(), exact=True).default()
+            RoutePlanner(options, {}, TraceLog(), no_readahead=True).default()
 
 
 @pytest.mark.parametrize("flag", ["proxy_cacert", "proxy_cert"])

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, Recorder, next_head, way
+from tests.client.harness import CANARY, TARGET, TraceLog, next_head, way
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
 from tunnelctl.client import tunnel as under_test
 from tunnelctl.client.auth.credentials import Secret
-from tunnelctl.client.auth.exchange import Login
-from tunnelctl.client.route.route import Hop, Tunnel, Way
+from tunnelctl.client.auth.exchange import ProxyAuth
+from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream import handshake as asking
 from tunnelctl.engine.kernel import Nursery, run, sleep
@@ -42,11 +42,11 @@ BRIEF = 0.2  # seconds: a limit that is meant to strike
 AMPLE = 10.0  # seconds: a limit that is not
 
 
-def opened(way: Way, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: Recorder | None = None) -> Any:
+def opened(way: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: TraceLog | None = None) -> Any:
     """Opens a tunnel and returns what `use` makes of it; its early bytes without one."""
 
     async def main() -> object:
-        tunnel = await open_tunnel(way, trace or Recorder())
+        tunnel = await open_tunnel(way, trace or TraceLog())
         try:
             return tunnel.early if use is None else await use(tunnel)
         finally:
@@ -55,7 +55,7 @@ def opened(way: Way, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None
     return run(main)
 
 
-def failed(way: Way, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
+def failed(way: Route, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
     with pytest.raises(kind) as caught:
         opened(way)
     return caught.value
@@ -129,7 +129,7 @@ def test_no_hop_sees_what_is_meant_for_another() -> None:
     with ScriptedServer(script) as first:
         hosts = (Address("127.0.0.1", first.port), Address("b.test", 1), Address("c.test", 2))
         hops = tuple(Hop(host, (("Proxy-Authorization", f"{CANARY}{place}"),)) for place, host in enumerate(hosts))
-        opened(Way(TARGET, hops))
+        opened(Route(TARGET, hops))
     for place, head in enumerate(heads):
         assert head.count(CANARY.encode()) == 1
         assert f"{CANARY}{place}".encode() in head
@@ -183,7 +183,7 @@ def test_exact_reads_nothing_beyond_the_last_head() -> None:
     """What was read could not be handed on with the descriptor."""
     data = sample(100_000)
     with ScriptedServer(answers(ESTABLISHED, ESTABLISHED + data)) as first:
-        wanted = way(first.authority, "b.test:1", exact=True)
+        wanted = way(first.authority, "b.test:1", no_readahead=True)
 
         async def rest(tunnel: Tunnel) -> bytes:
             assert tunnel.early == b""
@@ -198,14 +198,14 @@ def test_without_hops_it_goes_straight_to_the_target() -> None:
         peer.end_output()
         peer.wait_gone()
 
-    trace = Recorder()
+    trace = TraceLog()
     with ScriptedServer(script) as target:
-        assert opened(Way(Address(target.host, target.port), ()), to_the_end, trace) == b"direct"
+        assert opened(Route(Address(target.host, target.port), ()), to_the_end, trace) == b"direct"
     assert trace.names == ["lookup", "dial", "connected"]
 
 
 def test_every_stage_is_traced_without_secrets() -> None:
-    trace = Recorder()
+    trace = TraceLog()
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 204 Fine\r\nA: b\r\n\r\n")) as first:
         opened(way(first.authority, "b.test:1", fields=(("Proxy-Authorization", f"Basic {CANARY}"),)), trace=trace)
     assert trace.names == ["lookup", "dial", "connected", "request", "response", "request", "response"]
@@ -329,7 +329,7 @@ def test_nothing_listens() -> None:
         error = failed(way(f"127.0.0.1:{port}"), Unreachable)
         assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
         assert "right" in error.hint
-        assert failed(Way(Address("127.0.0.1", port), ()), Unreachable).what == f"cannot connect to target 127.0.0.1:{port}"
+        assert failed(Route(Address("127.0.0.1", port), ()), Unreachable).what == f"cannot connect to target 127.0.0.1:{port}"
 
 
 TYPES = [
@@ -355,7 +355,7 @@ def test_why_a_target_is_not_reached_is_told_in_a_word_of_rfc_9209(
         raise DialError([(addresses[0], OSError(number, os.strerror(number))) for number in numbers])
 
     monkeypatch.setattr(under_test, "dial", dial)
-    assert failed(Way(Address("127.0.0.1", 9), ()), Unreachable).detail.get("error") == kind
+    assert failed(Route(Address("127.0.0.1", 9), ()), Unreachable).detail.get("error") == kind
     assert failed(way("127.0.0.1:9"), Unreachable).detail == {}
 
 
@@ -368,7 +368,7 @@ def test_why_a_target_has_no_address_too(monkeypatch: pytest.MonkeyPatch, raised
         raise raised
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    assert failed(Way(Address("host.test", 9), ()), TunnelctlError).detail == {"error": kind}
+    assert failed(Route(Address("host.test", 9), ()), TunnelctlError).detail == {"error": kind}
     assert failed(way("proxy.test:9"), TunnelctlError).detail == {}
 
 
@@ -410,7 +410,7 @@ def test_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Exception, 
     script_lookup(monkeypatch, error=raised)
     error = failed(way("proxy.test:1"))
     assert (error.status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
-    assert failed(Way(TARGET, ())).what == "cannot look up target target.test"
+    assert failed(Route(TARGET, ())).what == "cannot look up target target.test"
 
 
 @pytest.mark.parametrize(("family", "wanted"), [(4, socket.AF_INET), (6, socket.AF_INET6), (0, socket.AF_UNSPEC)])
@@ -434,9 +434,9 @@ def test_ipv6_only() -> None:
 # --- what may help
 
 
-def straight(address: Address = TARGET, origin: str = "no proxy is configured", **others: object) -> Way:
+def straight(address: Address = TARGET, origin: str = "no proxy is configured", **others: object) -> Route:
     """A way without a proxy."""
-    return Way(address, (), origin=origin, **others)  # type: ignore[arg-type]
+    return Route(address, (), origin=origin, **others)  # type: ignore[arg-type]
 
 
 NONE_NAMED = "this was without a proxy (no proxy is configured); -x URL names one"
@@ -453,7 +453,7 @@ NOT_LOOKED_AT = "http_proxy is set, and tunnelctl does not look at it: set https
     ],
     ids=["none named", "no_proxy", "http_proxy", "-x direct"],
 )
-def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch, chosen: Way, hint: str) -> None:
+def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch, chosen: Route, hint: str) -> None:
     """However it fails: behind a company's firewall names are unknown, or packets are dropped or rejected."""
     for raised in (socket.EAI_NONAME, socket.EAI_AGAIN):
         with monkeypatch.context() as patch:
@@ -484,7 +484,7 @@ def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
         raise DialError([(addresses[0], ConnectionRefusedError(111, "Connection refused"))])
 
     monkeypatch.setattr(under_test, "dial", dial)
-    return failed(Way(TARGET, (hop,))).hint
+    return failed(Route(TARGET, (hop,))).hint
 
 
 @pytest.mark.parametrize(("port", "tls"), [(80, None), (443, TLSClient("127.0.0.1"))], ids=["http", "https"])
@@ -501,7 +501,7 @@ def test_a_proxy_on_the_port_that_a_url_without_one_means(
 
 def test_a_link_local_proxy_without_its_interface() -> None:
     """The kernel does not know where to send it."""
-    error = failed(Way(TARGET, (Hop(Address("fe80::1", 3128)),)))
+    error = failed(Route(TARGET, (Hop(Address("fe80::1", 3128)),)))
     hint = "a link-local address needs its interface, as in [fe80::1%25eth0]"
     assert (error.cause, error.hint) == ("invalid argument", hint)
 
@@ -520,7 +520,7 @@ BEYOND = "the target may be out of its reach"
 def test_a_proxy_that_says_nothing_may_wait_for_another_protocol(protocol: str, hint: str) -> None:
     with ScriptedServer(Conversation.wait_gone) as first:  # type: ignore[arg-type]
         hop = Hop(Address(first.host, first.port), protocol=protocol)
-        assert failed(Way(TARGET, (hop,), timeout=BRIEF), Unanswered).hint == hint.format(first.authority)
+        assert failed(Route(TARGET, (hop,), timeout=BRIEF), Unanswered).hint == hint.format(first.authority)
 
 
 @pytest.mark.parametrize(
@@ -542,9 +542,9 @@ def test_what_an_outer_proxy_does_not_reach_is_the_next_proxy(protocol: str, ans
     with ScriptedServer(script) as outer:
         hop = Hop(Address(outer.host, outer.port), protocol=protocol)
         chain = (hop, Hop(Address("inner.test", 1080), protocol="socks5"))
-        error = failed(Way(TARGET, chain, timeout=BRIEF if not answer else AMPLE))
+        error = failed(Route(TARGET, chain, timeout=BRIEF if not answer else AMPLE))
         assert error.hint.startswith(hint)
-        assert "next proxy" not in failed(Way(TARGET, (hop,), timeout=BRIEF if not answer else AMPLE)).hint
+        assert "next proxy" not in failed(Route(TARGET, (hop,), timeout=BRIEF if not answer else AMPLE)).hint
 
 
 def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
@@ -552,10 +552,10 @@ def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
     with ScriptedServer(Conversation.wait_gone) as peer:  # type: ignore[arg-type]
         address = Address(peer.host, peer.port)
         settings = TLSClient(peer.host, insecure=True)
-        error = failed(Way(TARGET, (Hop(address, tls=settings),), timeout=BRIEF), TimedOut)
+        error = failed(Route(TARGET, (Hop(address, tls=settings),), timeout=BRIEF), TimedOut)
         assert error.what == f"waiting for TLS with proxy {peer.authority}"
         assert error.hint == f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=peer.authority)}"
-        target = failed(Way(address, (), timeout=BRIEF, tls=settings._replace(flags="--tls")), TimedOut)
+        target = failed(Route(address, (), timeout=BRIEF, tls=settings._replace(flags="--tls")), TimedOut)
         assert target.hint == "it has said nothing to a TLS greeting; is the port right?"
 
 
@@ -574,15 +574,15 @@ def test_a_proxy_that_has_wanted_a_login_speaks_http() -> None:
 
     with ScriptedServer(script) as first:
         address = Address(first.host, first.port)
-        hop = Hop(address, login=Login(address, "any", find))
-        error = failed(Way(TARGET, (hop,), timeout=1.0), Unanswered)
+        hop = Hop(address, login=ProxyAuth(address, "any", find))
+        error = failed(Route(TARGET, (hop,), timeout=1.0), Unanswered)
     assert error.hint == f"{BEYOND}; --timeout sets how long the whole way may take"
 
 
 # --- time limits
 
 
-def timed(way: Way) -> tuple[TimedOut, float]:
+def timed(way: Route) -> tuple[TimedOut, float]:
     begun = time.monotonic()
     error = failed(way, TimedOut)
     assert isinstance(error, TimedOut)
@@ -732,9 +732,9 @@ def test_the_time_limit_in_the_body_of_a_refusal_does_not_hide_the_refusal() -> 
 def test_a_cancelled_opening_leaves_nothing_open() -> None:
     """In each phase that waits on a socket; the fixture that watches over every test finds what is left."""
 
-    async def main(way: Way) -> None:
+    async def main(way: Route) -> None:
         async with Nursery() as nursery:
-            nursery.start_soon(open_tunnel, way, Recorder())
+            nursery.start_soon(open_tunnel, way, TraceLog())
             await sleep(0.05)
             nursery.cancel_scope.cancel()
 
@@ -753,12 +753,12 @@ def test_a_login_that_cannot_be_prepared_leaves_no_connection_behind() -> None:
         raise SettingsError("--password-command", "it ended with status 1")
 
     ours, theirs = socket.socketpair()
-    hop = Hop(Address("proxy.test", 3128), login=Login(Address("proxy.test", 3128), "basic", find))
+    hop = Hop(Address("proxy.test", 3128), login=ProxyAuth(Address("proxy.test", 3128), "basic", find))
 
     async def main() -> None:
         stream = SocketStream(ours)
         with pytest.raises(SettingsError):
-            await open_tunnel(Way(Address("target.test", 22), (hop,)), Recorder(), stream)
+            await open_tunnel(Route(Address("target.test", 22), (hop,)), TraceLog(), stream)
         assert stream.descriptor.closed
 
     with theirs:

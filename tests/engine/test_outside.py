@@ -35,9 +35,9 @@ def held_threads() -> Iterator[threading.Event]:
         release.set()
 
 
-def bell() -> outside._Doorbell:
+def bell() -> outside._Wakeup:
     found = current_kernel().doorbell
-    assert isinstance(found, outside._Doorbell)
+    assert isinstance(found, outside._Wakeup)
     return found
 
 

@@ -33,7 +33,7 @@ class Person(NamedTuple):
     env: dict[str, str]
 
 
-class Door(NamedTuple):
+class LocalListener(NamedTuple):
     """A proxy, and two people who want to pass."""
 
     scheme: str
@@ -46,8 +46,8 @@ def _with_password(proxy: Proxy, user: str, password: str) -> Person:
     return Person(words, {"TUNNELCTL_PROXY_PASSWORD": password})
 
 
-def _door(scheme: str, proxy: Proxy, user: str) -> Door:
-    return Door(scheme, _with_password(proxy, user, PASSWORD), _with_password(proxy, user, "wr0ng-Secret"))
+def _door(scheme: str, proxy: Proxy, user: str) -> LocalListener:
+    return LocalListener(scheme, _with_password(proxy, user, PASSWORD), _with_password(proxy, user, "wr0ng-Secret"))
 
 
 @pytest.fixture(scope="module")
@@ -57,40 +57,40 @@ def realm() -> Iterator[kerberos.Realm]:
 
 
 @pytest.fixture(scope="module")
-def digest() -> Iterator[Door]:
+def digest() -> Iterator[LocalListener]:
     with guards.squid_digest() as proxy:
         yield _door("digest", proxy, USER)
 
 
 @pytest.fixture(scope="module")
-def ntlm() -> Iterator[Door]:
+def ntlm() -> Iterator[LocalListener]:
     with guards.squid_ntlm() as proxy:
         yield _door("ntlm", proxy, f"{guards.DOMAIN}\\{USER}")
 
 
 @pytest.fixture(scope="module")
-def negotiate(realm: kerberos.Realm) -> Iterator[Door]:
+def negotiate(realm: kerberos.Realm) -> Iterator[LocalListener]:
     """The unknown one is a user of the machine who has not called kinit."""
     with guards.squid_negotiate(realm) as proxy:
         words = ("-x", proxy._replace(host=kerberos.HOST).url)
-        yield Door("negotiate", Person(words, realm.log_in()), Person(words, realm.environment))
+        yield LocalListener("negotiate", Person(words, realm.log_in()), Person(words, realm.environment))
 
 
 @pytest.fixture(scope="module", params=["digest", "ntlm", "negotiate"])
-def door(request: pytest.FixtureRequest) -> Door:
-    found: Door = request.getfixturevalue(request.param)
+def door(request: pytest.FixtureRequest) -> LocalListener:
+    found: LocalListener = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["any", "named"])
-def test_who_is_known_passes(door: Door, named: bool, echo_target: ScriptedServer) -> None:
+def test_who_is_known_passes(door: LocalListener, named: bool, echo_target: ScriptedServer) -> None:
     words = ("--auth", door.scheme) if named else ()
     done = echoed(DATA, *door.known.words, *words, echo_target.authority, env=door.known.env)
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["any", "named"])
-def test_who_is_not_known_does_not(door: Door, named: bool, echo_target: ScriptedServer) -> None:
+def test_who_is_not_known_does_not(door: LocalListener, named: bool, echo_target: ScriptedServer) -> None:
     words = ("--auth", door.scheme) if named else ()
     url, *others = door.unknown.words[1:]
     done = connect(url, echo_target.authority, *others, *words, env=door.unknown.env)
@@ -102,7 +102,7 @@ def test_who_is_not_known_does_not(door: Door, named: bool, echo_target: Scripte
     assert echo_target.conversations == []
 
 
-def test_a_scheme_that_is_not_offered(door: Door, echo_target: ScriptedServer) -> None:
+def test_a_scheme_that_is_not_offered(door: LocalListener, echo_target: ScriptedServer) -> None:
     """What the user names is all that is tried."""
     url, *others = door.known.words[1:]
     done = connect(url, echo_target.authority, *others, "--auth", "bearer", env=door.known.env)
@@ -117,7 +117,9 @@ def test_user_and_password_in_the_url(echo_target: ScriptedServer) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
 
 
-def test_kerberos_with_a_password_instead_of_a_ticket(realm: kerberos.Realm, negotiate: Door, echo_target: ScriptedServer) -> None:
+def test_kerberos_with_a_password_instead_of_a_ticket(
+    realm: kerberos.Realm, negotiate: LocalListener, echo_target: ScriptedServer
+) -> None:
     """What kinit would do, done for this one login; no ticket of the user's is written."""
     password = {"TUNNELCTL_PROXY_PASSWORD": PASSWORD}
     words = (*negotiate.unknown.words, "--proxy-user", f"{USER}@{kerberos.NAME}", "--auth", "negotiate")
@@ -139,7 +141,7 @@ def test_password_for_whom_kerberos_does_not_know(realm: kerberos.Realm, ticket:
     assert wrong.returncode == 77
 
 
-def test_many_tunnels_of_one_process(door: Door, echo_target: ScriptedServer) -> None:
+def test_many_tunnels_of_one_process(door: LocalListener, echo_target: ScriptedServer) -> None:
     """One after the other and several at once: a nonce that is used again counts up, and each connection logs in by itself."""
     with Forward(*door.known.words, "-L", f"0:{echo_target.authority}", env=door.known.env) as forward:
         for _ in range(3):
@@ -156,7 +158,7 @@ def _echo_through(port: int, connections: int) -> None:
             assert sock.recv(10) == b"%d" % number
 
 
-def test_serve_logs_in_for_its_clients(door: Door, echo_target: ScriptedServer) -> None:
+def test_serve_logs_in_for_its_clients(door: LocalListener, echo_target: ScriptedServer) -> None:
     with Serve(*door.known.words, env=door.known.env) as serve:
         done = echoed(DATA, "-x", serve.url, echo_target.authority)
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
@@ -182,7 +184,9 @@ def _traces(person: Person) -> list[bytes]:
 
 @pytest.mark.parametrize("options", [("-vv",), ("-vv", "--json")], ids=["text", "json"])
 @pytest.mark.parametrize("who", ["known", "unknown"])
-def test_no_secret_is_seen(door: Door, who: str, options: tuple[str, ...], echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_no_secret_is_seen(
+    door: LocalListener, who: str, options: tuple[str, ...], echo_target: ScriptedServer, tmp_path: Path
+) -> None:
     person: Person = getattr(door, who)
     words = [*person.words, *options, echo_target.authority]
     env = {name: value for name, value in person.env.items() if name != "TUNNELCTL_PROXY_PASSWORD"}
@@ -206,7 +210,7 @@ def test_no_secret_is_seen(door: Door, who: str, options: tuple[str, ...], echo_
     assert not [trace for trace in _traces(person) if trace in seen]
 
 
-def test_no_secret_is_in_the_access_log(door: Door, echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_no_secret_is_in_the_access_log(door: LocalListener, echo_target: ScriptedServer, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     for person in (door.known, door.unknown):
         with Serve(*person.words, "--access-log", str(log), "-vv", env=person.env) as serve:

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.peers.scripted import ScriptedServer
-from tunnelctl.client.route.selection import choose_route
+from tunnelctl.client.route.selection import select_proxies
 from tunnelctl.proto.address import Address, parse_host
 
 TARGET = "www.example.test"
@@ -49,5 +49,5 @@ def test_curl_goes_the_same_way(host: str, variables: dict[str, str]) -> None:
         environ = {"https_proxy": proxy.url, **variables}
         asked_by_curl(host, environ, target)
         assert len(proxy.conversations) + len(target.conversations) == 1
-        ours = choose_route(Address(parse_host(host), target.port), (), environ)
+        ours = select_proxies(Address(parse_host(host), target.port), (), environ)
     assert bool(ours.chains[0]) == bool(proxy.conversations)

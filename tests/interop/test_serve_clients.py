@@ -34,7 +34,7 @@ SECONDS = 20
 PROXY, TARGET = "localhost", "127.0.0.1"
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """What a client is told: the proxy's port, the target's, and a password or None."""
 
     proxy: int
@@ -48,39 +48,39 @@ class Client(NamedTuple):
     environment: Mapping[str, str] = MappingProxyType({})
 
 
-def nc(way: Way) -> Client:
+def nc(way: Route) -> Client:
     return Client(["nc.openbsd", "-N", "-X", "connect", "-x", f"{PROXY}:{way.proxy}", TARGET, str(way.target)])
 
 
-def ncat(way: Way) -> Client:
+def ncat(way: Route) -> Client:
     words = ["--proxy", f"{PROXY}:{way.proxy}", "--proxy-type", "http", TARGET, str(way.target)]
     return Client(["ncat", *words], {"NCAT_PROXY_AUTH": f"{USER}:{way.password}"} if way.password else {})
 
 
-def socat(way: Way) -> Client:
+def socat(way: Route) -> Client:
     password = f",proxyauth={USER}:{way.password}" if way.password else ""
     return Client(["socat", "-", f"PROXY:{PROXY}:{TARGET}:{way.target},proxyport={way.proxy}{password}"])
 
 
-def corkscrew(way: Way) -> Client:
+def corkscrew(way: Route) -> Client:
     file = way.directory / "corkscrew"
     file.write_text(f"{USER}:{way.password}\n")
     words = [PROXY, str(way.proxy), TARGET, str(way.target)]
     return Client(["corkscrew", *words, *([str(file)] if way.password else [])])
 
 
-def connect_proxy(way: Way) -> Client:
+def connect_proxy(way: Route) -> Client:
     user = f"{USER}@" if way.password else ""
     words = ["-H", f"{user}{PROXY}:{way.proxy}", TARGET, str(way.target)]
     return Client(["connect-proxy", *words], {"HTTP_PROXY_PASSWORD": way.password} if way.password else {})
 
 
-def proxytunnel(way: Way) -> Client:
+def proxytunnel(way: Route) -> Client:
     words = ["-q", "-p", f"{PROXY}:{way.proxy}", "-d", f"{TARGET}:{way.target}"]
     return Client(["proxytunnel", *words, *(["-P", f"{USER}:{way.password}"] if way.password else [])])
 
 
-def tunnelctl(way: Way) -> Client:
+def tunnelctl(way: Route) -> Client:
     words = ["-x", f"http://{PROXY}:{way.proxy}", *(["--proxy-user", USER] if way.password else [])]
     variables = {"TUNNELCTL_PROXY_PASSWORD": way.password} if way.password else {}
     return Client([*MODULE, "connect", *words, TARGET, str(way.target)], variables)
@@ -161,29 +161,29 @@ def refused(client: Client) -> bool:
 
 @clients
 def test_bytes_both_ways(client, serve: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
-    assert exchange(client(Way(serve.port, echo_target.port, None, tmp_path))) == DATA
+    assert exchange(client(Route(serve.port, echo_target.port, None, tmp_path))) == DATA
 
 
 @clients
 def test_forbidden_target(client, strict: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
-    assert refused(client(Way(strict.port, echo_target.port, None, tmp_path)))
+    assert refused(client(Route(strict.port, echo_target.port, None, tmp_path)))
     assert echo_target.conversations == []
 
 
 @clients_with_password
 def test_right_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
-    assert exchange(client(Way(guarded.port, echo_target.port, PASSWORD, tmp_path))) == DATA
+    assert exchange(client(Route(guarded.port, echo_target.port, PASSWORD, tmp_path))) == DATA
 
 
 @clients_with_password
 def test_wrong_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
-    assert refused(client(Way(guarded.port, echo_target.port, "wrong", tmp_path)))
+    assert refused(client(Route(guarded.port, echo_target.port, "wrong", tmp_path)))
     assert echo_target.conversations == []
 
 
 @clients
 def test_no_password_where_one_is_wanted(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
-    assert refused(client(Way(guarded.port, echo_target.port, None, tmp_path)))
+    assert refused(client(Route(guarded.port, echo_target.port, None, tmp_path)))
     assert echo_target.conversations == []
 
 

@@ -31,9 +31,9 @@ from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.engine.kernel import run
 from tunnelctl.server.access.users import digest_line, hash_password
 from tunnelctl.server.observe.access_log import AccessLog, open_log
-from tunnelctl.server.observe.record import Account
+from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.server.policy.file import KEYS, KINDS, parse_policy
-from tunnelctl.server.policy.inspection import Seen
+from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.status import ExitStatus
 
 PACKAGE = Path(__file__).parents[2] / "tunnelctl"
@@ -178,12 +178,12 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
     path = tmp_path / "log"
 
     async def main() -> None:
-        log, account = AccessLog(open_log(str(path)), lambda *_, **__: None), Account("a-1", "192.0.2.1:5")
+        log, account = AccessLog(open_log(str(path)), lambda *_, **__: None), TunnelRecord("a-1", "192.0.2.1:5")
         account.enter("answer")
         log.decision(account, 200, "")
         log.open(account, 1.0)
         log.end(account, 1.5, 0.0, "client", "eof", None)
-        account.seen = Seen("TLS", "h", "", ())
+        account.seen = FirstBytes("TLS", "h", "", ())
         log.end(account, 1.5, 0.0, "client", "eof", None)
         await log.close()
         os.close(log._file._fd)

@@ -34,8 +34,8 @@ class Hashes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[str] = []  # the passwords
-        self.kept = users.Kept()
-        monkeypatch.setattr(serve, "Kept", lambda: self.kept)
+        self.kept = users.CredentialCache()
+        monkeypatch.setattr(serve, "CredentialCache", lambda: self.kept)
         self._finish = threading.Semaphore(0)
         self.derive = users._derive
         monkeypatch.setattr(users, "_derive", self)
@@ -81,11 +81,11 @@ def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.
     with ScriptedServer(echo) as target, Proxy(users=path) as proxy, proxy.tunnel(target.authority, right) as live:
         hashes = Hashes(monkeypatch)
         with guessing(proxy, throttle.BURST) as guessers:
-            wait_until(lambda: len(hashes.begun) == users.AT_ONCE, SECONDS, "all that may be under way")
+            wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "all that may be under way")
             for _ in range(20):
                 assert live.echoes(b"x")
             with proxy.tunnel(target.authority, right):  # who has logged in before does not queue
-                assert len(hashes.begun) == users.AT_ONCE
+                assert len(hashes.begun) == users.MAX_CONCURRENT_HASHES
             hashes.finish()
             assert [guesser.answer().status for guesser in guessers] == [407] * throttle.BURST
     assert len(hashes.begun) == throttle.BURST
@@ -108,7 +108,7 @@ def test_no_more_are_computed_at_once_than_said(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(users, "_derive", derive)
     with Proxy(users=path) as proxy, guessing(proxy, throttle.BURST) as guessers:
         assert [guesser.answer().status for guesser in guessers] == [407] * throttle.BURST
-    assert most[0] == users.AT_ONCE
+    assert most[0] == users.MAX_CONCURRENT_HASHES
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -117,11 +117,11 @@ def test_h4_the_queue_of_one_address_is_not_that_of_another(tmp_path: Path, monk
     path = users_file(tmp_path, alice="secret", bob="b-pw")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy, guessing(proxy, 40) as guessers:
-        wait_until(lambda: hashes.waiting(ATTACKER) == 40 - users.AT_ONCE, SECONDS, "all that wait")
+        wait_until(lambda: hashes.waiting(ATTACKER) == 40 - users.MAX_CONCURRENT_HASHES, SECONDS, "all that wait")
         with proxy.client(ANOTHER) as other:
             other.send(connect_request(NOBODY_LISTENS, basic("bob", "b-pw")))
             wait_until(lambda: hashes.waiting(ANOTHER) == 1, SECONDS, "the other one")
-            for begun in range(users.AT_ONCE + 1, users.AT_ONCE + 3):
+            for begun in range(users.MAX_CONCURRENT_HASHES + 1, users.MAX_CONCURRENT_HASHES + 3):
                 hashes.finish(1)
                 wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "the next one")
             assert "b-pw" in hashes.begun
@@ -129,7 +129,7 @@ def test_h4_the_queue_of_one_address_is_not_that_of_another(tmp_path: Path, monk
             assert other.answer().status == 502
         statuses = [guesser.answer().status for guesser in guessers]
     assert set(statuses) == {407, 429}
-    assert len(hashes.begun) <= 1 + throttle.BURST + users.AT_ONCE
+    assert len(hashes.begun) <= 1 + throttle.BURST + users.MAX_CONCURRENT_HASHES
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -214,13 +214,13 @@ def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, mo
     path = users_file(tmp_path, alice="secret")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy:
-        for begun in range(users.AT_ONCE, throttle.BURST + 1, users.AT_ONCE):
-            with guessing(proxy, users.AT_ONCE) as clients:
+        for begun in range(users.MAX_CONCURRENT_HASHES, throttle.BURST + 1, users.MAX_CONCURRENT_HASHES):
+            with guessing(proxy, users.MAX_CONCURRENT_HASHES) as clients:
                 wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "all that may be under way")
                 for client in clients:
                     client.reset()
                 proxy.wait_for_records(begun)
-            hashes.finish(users.AT_ONCE)
+            hashes.finish(users.MAX_CONCURRENT_HASHES)
             wait_until(lambda: not hashes.kept.hashing._held, SECONDS, "their end")
         assert {record["status"] for record in proxy.records()} == {499}
         hashes.finish()
@@ -235,14 +235,14 @@ def test_h4_who_has_left_is_not_hashed(tmp_path: Path, monkeypatch: pytest.Monke
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy:
         with guessing(proxy, throttle.BURST) as clients:
-            wait_until(lambda: len(hashes.begun) == users.AT_ONCE, SECONDS, "all that may be under way")
+            wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "all that may be under way")
             for client in clients:
                 client.reset()
             proxy.wait_for_records(throttle.BURST)
         hashes.finish()
         assert {record["status"] for record in proxy.records()} == {499}
         assert status(proxy, "alice", "secret", ANOTHER) == 502
-    assert len(hashes.begun) == users.AT_ONCE + 1
+    assert len(hashes.begun) == users.MAX_CONCURRENT_HASHES + 1
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -254,9 +254,9 @@ def test_a_browser_that_opens_many_tunnels_at_once_costs_few_hashes(tmp_path: Pa
         clients = [proxy.client() for _ in range(30)]
         for client in clients:
             client.send(connect_request(NOBODY_LISTENS, basic("alice", "secret")))
-        wait_until(lambda: hashes.waiting("127.0.0.1") == 30 - users.AT_ONCE, SECONDS, "all that wait")
+        wait_until(lambda: hashes.waiting("127.0.0.1") == 30 - users.MAX_CONCURRENT_HASHES, SECONDS, "all that wait")
         hashes.finish()
         assert {client.answer().status for client in clients} == {502}
         for client in clients:
             client.sock.close()
-    assert len(hashes.begun) == users.AT_ONCE
+    assert len(hashes.begun) == users.MAX_CONCURRENT_HASHES

@@ -28,7 +28,7 @@ from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server import serve
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import InForce, Rereading, counted
+from tunnelctl.server.reloadable import FileReload, Reloadable, counted
 
 # No test asks for more than a status: nothing is behind the target.
 TARGET = "127.0.0.1:1"
@@ -45,16 +45,16 @@ def gone() -> int:
 
 def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
     reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
-    one = InForce("number", lambda: next(reads)())
+    one = Reloadable("number", lambda: next(reads)())
     told: list[tuple[str, dict[str, object]]] = []
 
     def trace(event: str, /, **fields: object) -> None:
         told.append((event, fields))
 
-    seen = [one.now]
+    seen = [one.current]
     for _ in range(4):
         one.reload(trace)
-        seen.append(one.now)
+        seen.append(one.current)
     assert seen == [1, 2, 2, 2, 4]
     assert told == [
         ("reloaded", {"what": "number", "now": "2"}),
@@ -66,14 +66,14 @@ def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
 
 def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
     reads = iter([lambda: 1, failing])
-    broken, good = InForce("number", lambda: next(reads)()), InForce("list", list[int])
-    before = good.now
-    files = Rereading((broken, good), lambda *_, **__: None)
+    broken, good = Reloadable("number", lambda: next(reads)()), Reloadable("list", list[int])
+    before = good.current
+    files = FileReload((broken, good), lambda *_, **__: None)
     assert files.begin()
     files.run()
     assert files.begin()
-    assert broken.now == 1
-    assert good.now is not before
+    assert broken.current == 1
+    assert good.current is not before
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users")])

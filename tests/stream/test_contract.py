@@ -505,11 +505,11 @@ def test_abort_is_seen_as_a_reset(make: Make, tmp_path: Path) -> None:
 @having()
 def test_delivered_returns_when_nothing_is_owed(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
-        await end.stream.delivered()
+        await end.stream.wait_acknowledged()
         await end.stream.send_all(b"a\n")
         assert await end.far.take(2) == b"a\n"
         begun = current_time()
-        await end.stream.delivered()
+        await end.stream.wait_acknowledged()
         await checkpoint()
         assert current_time() - begun < socket_stream.DELIVERY_SECONDS
 
@@ -633,7 +633,7 @@ def test_delivered_waits_for_a_slow_reader_and_abort_then_loses_nothing(tmp_path
 
         async with Nursery() as nursery:
             nursery.start_soon(read_slowly)
-            await end.stream.delivered()
+            await end.stream.wait_acknowledged()
             end.stream.abort()
         assert bytes(got) == source[:sent]
 
@@ -646,7 +646,7 @@ def test_delivered_gives_up_on_one_that_does_not_read(tmp_path: Path, monkeypatc
     async def body(end: End) -> None:
         while end.stream.send_nowait(bytes(65536)):
             pass
-        await end.stream.delivered()
+        await end.stream.wait_acknowledged()
 
     over(tcp, tmp_path, body)
 
@@ -660,7 +660,7 @@ def test_delivered_does_not_wait_for_one_that_has_gone(tmp_path: Path) -> None:
         end.far.reset()
         await broken.wait()
         begun = current_time()
-        await end.stream.delivered()
+        await end.stream.wait_acknowledged()
         await checkpoint()
         assert current_time() - begun < socket_stream.DELIVERY_SECONDS / 2
 

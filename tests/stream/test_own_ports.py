@@ -5,11 +5,11 @@ import socket
 import pytest
 
 from tunnelctl.stream.listen import ListenAddress
-from tunnelctl.stream.own_ports import OwnPorts
+from tunnelctl.stream.own_ports import OwnAddresses
 
 
-def own(*listeners: tuple[str, int]) -> OwnPorts:
-    return OwnPorts([ListenAddress(*listener) for listener in listeners])
+def own(*listeners: tuple[str, int]) -> OwnAddresses:
+    return OwnAddresses([ListenAddress(*listener) for listener in listeners])
 
 
 def test_h2_a_name_is_no_question_for_it() -> None:
@@ -50,7 +50,7 @@ def test_v2_what_leads_to_a_listener(listener: str, host: str, contained: bool) 
 
 @pytest.mark.parametrize(("host", "contained"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False)])
 def test_v2_a_listener_for_both_kinds(host: str, contained: bool) -> None:
-    assert OwnPorts([ListenAddress("::", 3128, dual=True)]).contains(host, 3128) is contained
+    assert OwnAddresses([ListenAddress("::", 3128, dual=True)]).contains(host, 3128) is contained
 
 
 def test_several_listeners() -> None:
@@ -62,7 +62,7 @@ def test_several_listeners() -> None:
 
 
 def test_a_unix_socket_has_no_port() -> None:
-    assert not OwnPorts([ListenAddress("", 0, "/run/proxy")]).contains("127.0.0.1", 0)
+    assert not OwnAddresses([ListenAddress("", 0, "/run/proxy")]).contains("127.0.0.1", 0)
 
 
 def test_a_wildcard_covers_the_address_of_every_interface() -> None:

@@ -27,7 +27,7 @@ from tests.stream.ends import (
 )
 from tests.stream.tunnels import Tunnel, both_ways, lefts, over
 from tunnelctl.engine.kernel import Nursery, move_on_after, sleep
-from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.relay import TimeLimits
 
 # --- both directions come to their end
 
@@ -341,7 +341,7 @@ def test_target_that_takes_nothing_more_but_still_speaks(tmp_path: Path) -> None
         assert outcome[:4] == (5, 19, "right", "half-closed")
         assert isinstance(outcome.error, BrokenPipeError)
 
-    over(tmp_path, body, right=unix, limits=Limits(half_closed=0.05))
+    over(tmp_path, body, right=unix, limits=TimeLimits(half_closed=0.05))
 
 
 def test_end_after_a_failed_write_is_no_clean_one(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tunnelctl.engine.kernel import Nursery, current_time, move_on_after, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.stream import relay as relay_module
 from tunnelctl.stream import socket_stream
-from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.relay import TimeLimits
 
 # --- a sink vanishes
 
@@ -215,7 +215,7 @@ def test_the_first_failure_is_the_one_that_is_told(tmp_path: Path) -> None:
 # --- limits
 
 
-def every_way(directory: Path, body: Callable[[Tunnel, Any, Any], Awaitable[None]], limits: Limits) -> None:
+def every_way(directory: Path, body: Callable[[Tunnel, Any, Any], Awaitable[None]], limits: TimeLimits) -> None:
     """Runs `body(tunnel, one far end, the other)` at the same time over TCP and over pipes on the left, from either side."""
 
     async def one_of_them(name: str, left: Make, swapped: bool) -> None:
@@ -242,7 +242,7 @@ def test_idle_limit_aborts(tmp_path: Path) -> None:
         assert current_time() - begun >= 0.09
         assert await tun.outcome() == (5, 5, "", "idle", None)
 
-    every_way(tmp_path, body, Limits(idle=0.1))
+    every_way(tmp_path, body, TimeLimits(idle=0.1))
 
 
 def test_idle_limit_starts_anew_with_every_byte_in_either_direction(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_idle_limit_starts_anew_with_every_byte_in_either_direction(tmp_path: Pa
             await sleep(0.05)
         assert (await tun.outcome()).cause == "idle"
 
-    every_way(tmp_path, body, Limits(idle=0.12))
+    every_way(tmp_path, body, TimeLimits(idle=0.12))
 
 
 def test_slow_reader_is_not_idle(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_slow_reader_is_not_idle(tmp_path: Path) -> None:
         assert sent.startswith(got)
         assert not tun.ended.is_set()
 
-    over(tmp_path, body, limits=Limits(idle=0.25))
+    over(tmp_path, body, limits=TimeLimits(idle=0.25))
 
 
 def test_half_closed_limit_aborts_the_rest(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_half_closed_limit_aborts_the_rest(tmp_path: Path) -> None:
         side = "left" if one is tun.client else "right"
         assert await tun.outcome() == (tun.relay.moved[0], tun.relay.moved[1], side, "half-closed", None)
 
-    every_way(tmp_path, body, Limits(half_closed=0.1))
+    every_way(tmp_path, body, TimeLimits(half_closed=0.1))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -319,7 +319,7 @@ def test_reset_of_one_that_is_not_read_is_not_kept_for_ever(side: str, tmp_path:
             while await other.take_some():
                 pass
 
-    over(tmp_path, body, limits=Limits(half_closed=0.05))
+    over(tmp_path, body, limits=TimeLimits(half_closed=0.05))
 
 
 def test_no_limit_is_no_limit(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_farewell_limit_counts_as_the_end_of_the_left(tmp_path: Path) -> None:
         assert await tun.outcome() == (4, 3, "right", "eof", None)
         assert await tun.target.take_rest() == b""
 
-    over(tmp_path, body, left=stdio_pipes, limits=Limits(farewell=0.05))
+    over(tmp_path, body, left=stdio_pipes, limits=TimeLimits(after_remote_eof=0.05))
 
 
 def test_farewell_of_nothing_ends_it_at_once(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_farewell_of_nothing_ends_it_at_once(tmp_path: Path) -> None:
         assert await tun.client.take(4) == b"bye\n"
         assert await tun.outcome() == (0, 4, "right", "eof", None)
 
-    over(tmp_path, body, left=stdio_terminal, limits=Limits(farewell=0))
+    over(tmp_path, body, left=stdio_terminal, limits=TimeLimits(after_remote_eof=0))
 
 
 def test_farewell_does_not_concern_the_end_of_the_left(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_farewell_does_not_concern_the_end_of_the_left(tmp_path: Path) -> None:
         await tun.target.give(b"late answer")
         assert await tun.client.take(11) == b"late answer"
 
-    over(tmp_path, body, left=stdio_pipes, limits=Limits(farewell=0.01))
+    over(tmp_path, body, left=stdio_pipes, limits=TimeLimits(after_remote_eof=0.01))
 
 
 # --- from outside

@@ -14,7 +14,7 @@ from tests.stream.ends import FarSocket, go, lines, tcp_pair
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, checkpoint, current_kernel, current_time, sleep
 from tunnelctl.stream import socket_stream, vanished
-from tunnelctl.stream.socket_stream import SocketStream, tune
+from tunnelctl.stream.socket_stream import SocketStream, set_socket_options
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
 KEEPALIVE, LIMIT = 1.0, 2.0  # seconds, with one probe
@@ -87,7 +87,7 @@ def test_l4_a_peer_that_did_not_read_and_then_vanishes_is_given_up() -> None:
 def test_a_peer_that_does_not_read_for_longer_than_the_limit_loses_nothing() -> None:
     async def main() -> None:
         async with watched() as (stream, far):
-            tune(stream.socket, KEEPALIVE)
+            set_socket_options(stream.socket, KEEPALIVE)
             sent = fill(stream)
             stream.send_eof()
             await sleep(2 * LIMIT)

@@ -11,13 +11,13 @@ import pytest
 from tests.stream.ends import End, Make, go, make_end, tcp
 from tunnelctl.engine.kernel import Nursery
 from tunnelctl.engine.sync import Event
-from tunnelctl.stream.relay import Limits, Outcome, Relay
+from tunnelctl.stream.relay import Outcome, Relay, TimeLimits
 
 
 class Tunnel:
     """The relay as it runs; `client` and `target` are the far ends on the left and on the right."""
 
-    def __init__(self, left: End, right: End, left_early: bytes, right_early: bytes, limits: Limits) -> None:
+    def __init__(self, left: End, right: End, left_early: bytes, right_early: bytes, limits: TimeLimits) -> None:
         self.client: Any = left.far
         self.target: Any = right.far
         self.relay = Relay(left.stream, right.stream, left_early, right_early, limits)
@@ -46,7 +46,7 @@ async def tunnel(
     right: Make = tcp,
     left_early: bytes = b"",
     right_early: bytes = b"",
-    limits: Limits = Limits(),  # noqa: B008  a tuple
+    limits: TimeLimits = TimeLimits(),  # noqa: B008  a tuple
 ) -> AsyncIterator[Tunnel]:
     """A relay that runs; at the end of the body it must have ended, or is cancelled if the body fails."""
     ends = []

@@ -8,20 +8,20 @@ from time import monotonic
 
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import Ways
-from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
 from tunnelctl.status import ExitStatus
-from tunnelctl.stream.relay import Limits, Outcome, Relay
+from tunnelctl.stream.relay import Outcome, Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
 from tunnelctl.trace import Trace
 
 # Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
 # data; one that is gone cannot be distinguished from it until something is sent.
-FAREWELL = 5.0
+AFTER_REMOTE_EOF = 5.0
 
 # Seconds before a tunnel is watched for a vanished peer: its first bytes do not wait for that code to load.
 WATCHED_AFTER = 1.0
@@ -39,15 +39,15 @@ def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trac
         from tunnelctl.client.fdpass import require_socket
 
         require_socket()
-    number = run(_Bridge(options, Ways(options, environ, trace, exact=options.fdpass), trace).run)
+    number = run(_Bridge(options, RoutePlanner(options, environ, trace, no_readahead=options.fdpass), trace).run)
     return ExitStatus.OK if number in (0, signal.SIGHUP) else 128 + number
 
 
 class _Bridge:
     """The tunnel and stdio, and the signals that may end them."""
 
-    def __init__(self, options: ConnectOptions, ways: Ways, trace: Trace) -> None:
-        self._options, self._ways, self._trace = options, ways, trace
+    def __init__(self, options: ConnectOptions, planner: RoutePlanner, trace: Trace) -> None:
+        self._options, self._planner, self._trace = options, planner, trace
         self._relay: Relay | None = None
         self._helpers: Nursery = None  # type: ignore[assignment]
         self._ended_by = 0
@@ -72,12 +72,12 @@ class _Bridge:
 
     async def _bridge(self) -> None:
         begun = monotonic()
-        tunnel, way = await open_with_retries(self._ways, self._options.target, self._options.retry, self._trace)
-        self._trace("tunnel", target=str(way.target), via=way.via, elapsed=monotonic() - begun)
+        tunnel, route = await open_with_retries(self._planner, self._options.target, self._options.retry, self._trace)
+        self._trace("tunnel", target=str(route.target), via=route.via, elapsed=monotonic() - begun)
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
 
-            assert isinstance(tunnel.stream, SocketStream)  # Ways has refused all other kinds
+            assert isinstance(tunnel.stream, SocketStream)  # RoutePlanner has refused all other kinds
             pass_descriptor(tunnel.stream)
             return
         opened = monotonic()
@@ -87,15 +87,15 @@ class _Bridge:
         seconds = monotonic() - opened - (self._relay.idle or 0.0)
         if outcome.cause in _CLEAN and _came_to_nothing(outcome):
             # Valid on the wire, so the status is 0. To the user it is a failure, and ssh reports only a closed connection.
-            what, who = _name(way), "the proxy or the target" if way.hops else "the target"
-            text = f"{what}: ended by {who} after {seconds:.3f} s, 0 bytes received: {_advice(way, seconds)}"
+            what, who = _name(route), "the proxy or the target" if route.hops else "the target"
+            text = f"{what}: ended by {who} after {seconds:.3f} s, 0 bytes received: {_advice(route, seconds)}"
             self._trace("warning", text=text)
-        _judge(outcome, self._options, way, tunnel.early, seconds)
+        _judge(outcome, self._options, route, tunnel.early, seconds)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
         stdio = Stdio()
-        farewell = 0.0 if stdio.interactive else FAREWELL
-        limits = Limits(self._options.idle_timeout or inf, inf, farewell)
+        after_remote_eof = 0.0 if stdio.interactive else AFTER_REMOTE_EOF
+        limits = TimeLimits(self._options.idle_timeout or inf, inf, after_remote_eof)
         relay = self._relay = Relay(stdio, tunnel.stream, b"", tunnel.early, limits)
         if self._options.progress:
             from tunnelctl.client.progress import report
@@ -123,20 +123,20 @@ async def _watch(keepalive: float) -> None:
 _CLEAN = ("eof", "hangup")
 
 
-def _name(way: Way) -> str:
-    return f"tunnel to {way.target}" + (f" via proxy {way.hops[0].address}" if way.hops else "")
+def _name(route: Route) -> str:
+    return f"tunnel to {route.target}" + (f" via proxy {route.hops[0].address}" if route.hops else "")
 
 
-def _judge(outcome: Outcome, options: ConnectOptions, way: Way, early: bytes, seconds: float) -> None:
+def _judge(outcome: Outcome, options: ConnectOptions, route: Route, early: bytes, seconds: float) -> None:
     """Raises unless the tunnel ended cleanly. early: bytes that came with the proxy's response; seconds: duration of the tunnel"""
     if outcome.cause in _CLEAN:
         return
     if outcome.cause in ("idle", "half-closed"):
-        raise TimedOut(_name(way), f"no byte moved for {options.idle_timeout:g} s", "--idle-timeout sets the limit")
+        raise TimedOut(_name(route), f"no byte moved for {options.idle_timeout:g} s", "--idle-timeout sets the limit")
     assert outcome.error is not None
     cause = reason(outcome.error)
     if outcome.ended_by == "right":
-        raise TunnelBroken(_name(way), cause, _broken_hint(outcome, way, early, seconds))
+        raise TunnelBroken(_name(route), cause, _broken_hint(outcome, route, early, seconds))
     if outcome.error.errno != EPIPE:  # the reader of stdout may close it early; a full disk is an error
         raise TunnelBroken("stdin" if outcome.cause == "reset" else "stdout", cause)
 
@@ -146,21 +146,21 @@ def _came_to_nothing(outcome: Outcome) -> bool:
     return outcome.ended_by == "right" and outcome.backward == 0
 
 
-def _broken_hint(outcome: Outcome, way: Way, early: bytes, seconds: float) -> str:
+def _broken_hint(outcome: Outcome, route: Route, early: bytes, seconds: float) -> str:
     from tunnelctl.client.check.diagnosis import greeting_of_a_portal
 
     if greeting_of_a_portal(early) is not None:
         return "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"
-    return _advice(way, seconds) if _came_to_nothing(outcome) else ""
+    return _advice(route, seconds) if _came_to_nothing(outcome) else ""
 
 
-def _advice(way: Way, seconds: float) -> str:
+def _advice(route: Route, seconds: float) -> str:
     """Hint for a tunnel that delivered no byte."""
     from tunnelctl.client.tunnel import direct_hint
 
-    target = f"{way.target.host} {way.target.port}"
-    if not way.hops:
-        return direct_hint(way) or f"does it let this client in? `tunnelctl check {target}` tells more"
+    target = f"{route.target.host} {route.target.port}"
+    if not route.hops:
+        return direct_hint(route) or f"does it let this client in? `tunnelctl check {target}` tells more"
     if seconds > AT_ONCE:
         idle = max(1, round(seconds))
         return f"`tunnelctl check --idle {idle} {target}`, with the same flags for the proxy, tells how long a tunnel may be silent"

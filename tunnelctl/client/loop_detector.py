@@ -21,7 +21,7 @@ from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address, is_ip, without_scope
 from tunnelctl.stream.listen import ListenAddress
-from tunnelctl.stream.own_ports import OwnPorts
+from tunnelctl.stream.own_ports import OwnAddresses
 
 # Tunnels to one target that are being opened when a probe is sent. Browsers open up to six connections to one host at once.
 SUSPICIOUS = 6
@@ -159,7 +159,7 @@ def loop(target: str) -> Refused:
 
 def refuse_own_ports(chains: Iterable[Chain], listeners: Iterable[ListenAddress]) -> None:
     """Raises UsageProblem if the nearest proxy is one of the listeners: each tunnel would open another, endlessly."""
-    own = OwnPorts(list(listeners))
+    own = OwnAddresses(list(listeners))
     for nearest, *_ in filter(None, chains):
         host, port = without_scope(nearest.address.host), nearest.address.port
         addresses = _LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()

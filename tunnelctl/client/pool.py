@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from tunnelctl.client.retry import FIRST_RETRY, LONGEST_RETRY
-from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
@@ -102,25 +102,25 @@ async def _spoiled(stream: Stream) -> None:
 class WarmPools:
     """A pool for each of the nearest proxies used most recently: a list or a PAC file alternates between several."""
 
-    def __init__(self, nursery: Nursery, dial: Callable[[Way], Awaitable[Stream]], count: int) -> None:
+    def __init__(self, nursery: Nursery, dial: Callable[[Route], Awaitable[Stream]], count: int) -> None:
         """nursery: runs the pools; dial: connects to the nearest proxy of a route; count: connections to each proxy"""
         self._nursery, self._dial, self._count = nursery, dial, count
         self._pools: dict[tuple[Hop, ...], WarmPool] = {}
 
-    def keep(self, way: Way) -> None:
+    def keep(self, route: Route) -> None:
         """Keeps connections to the nearest proxy of this route ready from now on."""
-        nearest = way.hops[:1]
+        nearest = route.hops[:1]
         if not nearest:
             return
         pool = self._pools.pop(nearest, None)
         if pool is None:
-            pool = WarmPool(lambda: self._dial(way), self._count)
+            pool = WarmPool(lambda: self._dial(route), self._count)
             self._nursery.start_soon(pool.run)
         self._pools[nearest] = pool
         if len(self._pools) > PROXIES:
             self._pools.pop(next(iter(self._pools))).scope.cancel()
 
-    async def take(self, way: Way) -> Stream | None:
+    async def take(self, route: Route) -> Stream | None:
         """Takes a connection to the nearest proxy of this route out of its pool; None if none is ready."""
-        pool = self._pools.get(way.hops[:1])
+        pool = self._pools.get(route.hops[:1])
         return await pool.take() if pool is not None else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
-from tunnelctl.client.route.planner import Ways
-from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream.handshake import speaks_tls
 from tunnelctl.engine.kernel import sleep
@@ -21,28 +21,28 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubl
 _NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # statuses of HTTP, and replies of SOCKS 5 (RFC 1928 section 6)
 LEAST = 0.1  # seconds that every attempt gets, however late it is
 
-Opened = tuple[Tunnel, Way]
-Take = Callable[[Way], Awaitable[Stream | None]]  # an established connection to the nearest proxy of a route, if there is one
-Suspect = Callable[[Way, int], None]  # the route, and the index of the proxy in it
+OpenedTunnel = tuple[Tunnel, Route]
+Take = Callable[[Route], Awaitable[Stream | None]]  # an established connection to the nearest proxy of a route, if there is one
+Suspect = Callable[[Route, int], None]  # the route, and the index of the proxy in it
 
 
 async def open_with_retries(
-    ways: Ways,
+    planner: RoutePlanner,
     target: Address,
     retry: int,
     trace: Trace,
     take: Take | None = None,
     suspect: Suspect | None = None,
     fields: Fields = (),
-) -> Opened:
+) -> OpenedTunnel:
     """Opens a tunnel, with up to `retry` retries. No user data has been sent by then, so they repeat nothing.
 
     suspect: called with a proxy that may speak TLS; without it, that proxy is probed before this function gives up
     fields: of a forwarded request, for each HTTP proxy
     """
-    until = monotonic() + ways.timeout
-    found = [way._replace(fields=fields) for way in await ways.to(target, trace)]
-    attempts = _Attempts(ways, found, until, trace, take)
+    until = monotonic() + planner.timeout
+    found = [route._replace(fields=fields) for route in await planner.to(target, trace)]
+    attempts = _Attempts(planner, found, until, trace, take)
     try:
         return await attempts.run(retry)
     except TunnelctlError as error:
@@ -50,25 +50,25 @@ async def open_with_retries(
         if not error.may_speak_tls or error.hop is None:
             raise
         if suspect is not None:
-            suspect(attempts.way, error.hop)
+            suspect(attempts.route, error.hop)
             raise
         from tunnelctl.client.upstream.tls_probe import speaks_tls_there  # not needed to open a tunnel
 
-        if not await speaks_tls_there(attempts.way, error.hop, until):
+        if not await speaks_tls_there(attempts.route, error.hop, until):
             if error.hint == IS_IT_TLS:
                 error.hint = NO_TLS_EITHER
             raise
-        raise speaks_tls(attempts.way.request(error.hop), attempts.way.hops[error.hop]) from error
+        raise speaks_tls(attempts.route.request(error.hop), attempts.route.hops[error.hop]) from error
 
 
 class _Attempts:
-    """The attempts at one tunnel; `way` is the route tried last."""
+    """The attempts at one tunnel; `route` is the route tried last."""
 
-    def __init__(self, ways: Ways, found: Sequence[Way], until: float, trace: Trace, take: Take | None) -> None:
-        self._ways, self._found, self._until, self._trace, self._take = ways, found, until, trace, take
-        self.way = found[0]
+    def __init__(self, planner: RoutePlanner, found: Sequence[Route], until: float, trace: Trace, take: Take | None) -> None:
+        self._planner, self._found, self._until, self._trace, self._take = planner, found, until, trace, take
+        self.route = found[0]
 
-    async def run(self, retry: int) -> Opened:
+    async def run(self, retry: int) -> OpenedTunnel:
         """Tries all routes, then retries all of them."""
         pause = FIRST_RETRY
         for attempt in range(1, retry + 1):
@@ -83,49 +83,49 @@ class _Attempts:
             pause = min(2 * pause, LONGEST_RETRY)
         return await self._open_any()
 
-    async def _open_any(self) -> Opened:
+    async def _open_any(self) -> OpenedTunnel:
         """Opens the first route that works. Skips a route only if one of its proxies cannot be reached: a refusal is final."""
-        ways, found, until = self._ways, self._found, self._until
+        planner, found, until = self._planner, self._found, self._until
         *others, last = found
-        for place, way in enumerate(others):
+        for place, route in enumerate(others):
             # A route that leads nowhere, because packets are dropped, must leave some time for those after it.
             share = (until - monotonic()) / (len(found) - place)
             try:
-                tunnel = await self._open(way, monotonic() + share)
+                tunnel = await self._open(route, monotonic() + share)
             except TunnelctlError as error:
-                if not _is_passed_over(error, way):
+                if not _is_passed_over(error, route):
                     raise
                 if not isinstance(error, Unanswered):  # one target that drops packets says nothing about the route to others
-                    ways.failed(way)
+                    planner.failed(route)
                 self._trace("failover", cause=str(error), proxies=found[place + 1].via)
             else:
-                ways.worked(way)
-                return tunnel, way
+                planner.worked(route)
+                return tunnel, route
         tunnel = await self._open(last, until)
-        ways.worked(last)
+        planner.worked(last)
         return tunnel, last
 
-    async def _open(self, way: Way, until: float) -> Tunnel:
-        self.way = way
-        if self._take is not None and (ready := await self._take(way)) is not None:
+    async def _open(self, route: Route, until: float) -> Tunnel:
+        self.route = route
+        if self._take is not None and (ready := await self._take(route)) is not None:
             try:
-                return await open_tunnel(_limited(way, until), self._trace, ready)
+                return await open_tunnel(_limited(route, until), self._trace, ready)
             except TimedOut:
                 raise
             except (Unreachable, MalformedAnswer) as error:
                 # The proxy closed it at this very moment. No user data has been sent, so another attempt repeats nothing.
                 if "code" in error.detail:
                     raise
-        return await open_tunnel(_limited(way, until), self._trace)
+        return await open_tunnel(_limited(route, until), self._trace)
 
 
-def _is_passed_over(error: TunnelctlError, way: Way) -> bool:
+def _is_passed_over(error: TunnelctlError, route: Route) -> bool:
     """Whether a proxy could not be reached: from here, or from the proxy before it, which then responded in its place."""
-    if error.hop is not None and error.hop + 1 < len(way.hops) and error.detail.get("code") in _NOT_REACHED:
+    if error.hop is not None and error.hop + 1 < len(route.hops) and error.detail.get("code") in _NOT_REACHED:
         return True
     # The name of a company's proxy is mostly unknown at home.
     return isinstance(error, Unreachable | NameNotFound | NoAnswer) and "code" not in error.detail
 
 
-def _limited(way: Way, until: float) -> Way:
-    return way._replace(timeout=max(LEAST, until - monotonic()))
+def _limited(route: Route, until: float) -> Route:
+    return route._replace(timeout=max(LEAST, until - monotonic()))

@@ -52,7 +52,7 @@ class _Turn:
         self.come, self.most = Event(), most
 
 
-class _Doorbell(Waitable):
+class _Wakeup(Waitable):
     """The pipe. Its bytes are signal numbers, or 0 for "a thread has finished"."""
 
     def __init__(self, kernel: Kernel) -> None:
@@ -139,12 +139,12 @@ class _Doorbell(Waitable):
             os.close(self.writer)
 
 
-def _doorbell() -> _Doorbell:
+def _doorbell() -> _Wakeup:
     kernel = current_kernel()
     if kernel.doorbell is None:
-        kernel.doorbell = _Doorbell(kernel)
+        kernel.doorbell = _Wakeup(kernel)
     bell = kernel.doorbell
-    assert isinstance(bell, _Doorbell)
+    assert isinstance(bell, _Wakeup)
     return bell
 
 
@@ -203,7 +203,7 @@ def _start(job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
     raise BusyResourceError(why)
 
 
-def _work(bell: _Doorbell, job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
+def _work(bell: _Wakeup, job: _Job, fn: Callable[..., T], args: tuple[object, ...]) -> None:
     try:
         job.value = fn(*args)
     except BaseException as error:

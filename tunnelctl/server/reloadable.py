@@ -15,8 +15,8 @@ T = TypeVar("T")
 READ_SECONDS = 10.0  # enough to read the files on a busy machine; a read that takes longer is treated as hanging
 
 
-class InForce(Generic[T]):
-    """A setting and its current version, `now`."""
+class Reloadable(Generic[T]):
+    """A setting and its current version, `current`."""
 
     def __init__(
         self,
@@ -30,16 +30,16 @@ class InForce(Generic[T]):
         warn: reports problems of a version that is in force nevertheless
         """
         self._what, self._load, self._describe, self.warn = what, load, describe, warn
-        self.now = load()
+        self.current = load()
 
     def __str__(self) -> str:
         """Summarises the current version for messages."""
-        return self._describe(self.now)
+        return self._describe(self.current)
 
     def reload(self, trace: Trace) -> None:
         """Replaces the current version by one read anew. Keeps it, with a warning, if there is a mistake in the files."""
         try:
-            self.now = self._load()
+            self.current = self._load()
         except (TunnelctlError, OSError) as error:  # OSError: a file disappeared while it was being read
             hint = f" (hint: {error.hint})" if isinstance(error, TunnelctlError) and error.hint else ""
             trace("warning", text=f"the old {self._what} stays in force: {error}{hint}")
@@ -53,10 +53,10 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
-class Rereading:
+class FileReload:
     """Reads several settings again, in a thread that the caller provides: if a file system hangs, so does the thread, forever."""
 
-    def __init__(self, several: Iterable[InForce[Any]], trace: Trace) -> None:
+    def __init__(self, several: Iterable[Reloadable[Any]], trace: Trace) -> None:
         self._several, self._trace = tuple(several), trace
         self.busy = False
 

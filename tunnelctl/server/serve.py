@@ -17,29 +17,29 @@ from tunnelctl.engine.resolver import complete_names_only
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.network import Network
-from tunnelctl.server.access.limits import Caps, Most, SharedCaps, parse_prefixes
-from tunnelctl.server.access.proxy_header import Balancers, parse_trusted
-from tunnelctl.server.access.users import Kept, Users, describe_users, load_users
+from tunnelctl.server.access.limits import CapLimits, Caps, SharedCaps, parse_prefixes
+from tunnelctl.server.access.proxy_header import TrustedProxies, parse_trusted
+from tunnelctl.server.access.users import CredentialCache, Users, describe_users, load_users
 from tunnelctl.server.announcement import Announcement, announcing
 from tunnelctl.server.observe.access_log import LAST_SECONDS, STDOUT, AccessLog, open_log
 from tunnelctl.server.observe.admin import Admin, Pages, parse_admin
-from tunnelctl.server.observe.metrics import Board, Metrics
-from tunnelctl.server.observe.open_records import Interim
-from tunnelctl.server.observe.recorder import Books
+from tunnelctl.server.observe.metrics import Metrics, SharedCounters
+from tunnelctl.server.observe.open_records import OpenTunnelReporter
+from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.file import describe_policy, load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.process.worker_ipc import Siblings
+from tunnelctl.server.process.worker_ipc import WorkerQueries
 from tunnelctl.server.process.workers import RELOAD, Supervisor
-from tunnelctl.server.reloadable import READ_SECONDS, InForce, Rereading
+from tunnelctl.server.reloadable import READ_SECONDS, FileReload, Reloadable
 from tunnelctl.server.session import Service, Session, Timeouts
 from tunnelctl.server.upstream import Upstream
-from tunnelctl.stream.accept import Acceptor, Crowd, Serve, close_listeners, raise_descriptor_limit
+from tunnelctl.stream.accept import Acceptor, ConnectionCount, Serve, close_listeners, raise_descriptor_limit
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
-from tunnelctl.stream.own_ports import OwnPorts
-from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.relay import TimeLimits
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket, notify, reloading, watchdog_seconds
-from tunnelctl.stream.socket_stream import tune
+from tunnelctl.stream.socket_stream import set_socket_options
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 from tunnelctl.trace import Trace, silent
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 # Ctrl-C reaches every process of the group, systemd's SIGTERM every process of the service, and the supervisor passes on the
 # signals that it receives. A worker must treat all of these as one, not as the second signal, which ends the drain.
-ECHO_SECONDS = 0.5
+DEBOUNCE_SECONDS = 0.5
 
 _LIFE = frozenset({"listening", "drain", "stopped"})
 
@@ -88,18 +88,18 @@ def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: E
     stack.callback(inherited.close)
     address = bound_address(inherited)._replace(inherited=True)
     if not address.path:
-        tune(inherited, options.keepalive)
+        set_socket_options(inherited, options.keepalive)
     return address, inherited
 
 
 class Settings(NamedTuple):
     """The values of flags and files, ready for use; read before anything is opened to clients."""
 
-    policy: InForce[Policy]
-    users: InForce[Users] | None
-    tls: InForce[ssl.SSLContext] | None
-    reread: tuple[InForce[Any], ...]  # those of them that come from files
-    most: Most
+    policy: Reloadable[Policy]
+    users: Reloadable[Users] | None
+    tls: Reloadable[ssl.SSLContext] | None
+    reread: tuple[Reloadable[Any], ...]  # those of them that come from files
+    most: CapLimits
     prefixes: tuple[int, int]  # prefix lengths of a client network, for IPv4 and IPv6
     trusted: tuple[Network, ...]
     timeouts: Timeouts
@@ -109,17 +109,17 @@ class Settings(NamedTuple):
 
 
 def _read(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
-    policy = InForce("policy", lambda: _load_policy(addresses, options), describe_policy)
+    policy = Reloadable("policy", lambda: _load_policy(addresses, options), describe_policy)
     users, tls = _users(options.users), _tls(options)
-    of_whom = options.max_per_client, options.max_per_user, options.max_per_target
-    tunnel = Limits(options.idle_timeout or inf, options.half_close_timeout or inf)
+    per_owner = options.max_per_client, options.max_per_user, options.max_per_target
+    tunnel = TimeLimits(options.idle_timeout or inf, options.half_close_timeout or inf)
     phases = options.head_timeout or inf, options.dial_timeout or inf
     return Settings(
         policy=policy,
         users=users,
         tls=tls,
         reread=tuple(one for one in (policy if options.policy is not None else None, users, tls) if one is not None),
-        most=Most(options.max_tunnels, *of_whom, options.max_dials),
+        most=CapLimits(options.max_tunnels, *per_owner, options.max_dials),
         prefixes=parse_prefixes(options.client_prefix),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
@@ -135,8 +135,8 @@ class Shared(NamedTuple):
     settings: Settings
     bound: list[ListenAddress]
     admin: socket.socket | None
-    board: Board
-    siblings: Siblings
+    counters: SharedCounters
+    worker_queries: WorkerQueries
     trace: Trace
     environ: Mapping[str, str]
     caps: SharedCaps | None
@@ -159,31 +159,33 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
             admin = listen(settings.admin, options.keepalive, flag="--admin")
             stack.callback(close_listeners, [bound_address(admin)], [admin])
         several = options.workers > 1
-        siblings = Siblings(options.workers if several and admin is not None else 0)
-        stack.callback(siblings.close)
+        worker_queries = WorkerQueries(options.workers if several and admin is not None else 0)
+        stack.callback(worker_queries.close)
         tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # also the interval of the workers' heartbeats
         told = announcing(trace, len(bound), _announcement(options, settings, bound, admin).tell)
         caps = SharedCaps(options.workers) if settings.most.any else None
-        shared = Shared(options, settings, bound, admin, Board(options.workers), siblings, told, environ, caps, tick, os.getpid())
+        shared = Shared(
+            options, settings, bound, admin, SharedCounters(options.workers), worker_queries, told, environ, caps, tick, os.getpid()
+        )
         if settings.tls is not None:
             settings.tls.warn(trace)
         if not several:
             return work(shared, listeners)
         # Of several processes, only the supervisor reports start and stop, and notifies the service manager.
         quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
-        files = Rereading(settings.reread, trace) if shared.reloads else None
+        files = FileReload(settings.reread, trace) if shared.reloads else None
         share = partial(work, quiet)
-        return Supervisor(listeners, bound, options.keepalive, share, shared.board, told, files, environ, caps).run()
+        return Supervisor(listeners, bound, options.keepalive, share, shared.counters, told, files, environ, caps).run()
 
 
 def _announcement(
     options: ServeOptions, settings: Settings, bound: list[ListenAddress], admin: socket.socket | None
 ) -> Announcement:
     """Returns the announcement to make once the listeners accept."""
-    users = None if settings.users is None else settings.users.now.count
+    users = None if settings.users is None else settings.users.current.count
     certificate = "" if settings.tls is None else str(settings.tls)
     at = None if admin is None else bound_address(admin)
-    return Announcement(options, bound, settings.policy.now, users, certificate, at)
+    return Announcement(options, bound, settings.policy.current, users, certificate, at)
 
 
 def _load_policy(addresses: list[ListenAddress], options: ServeOptions) -> Policy:
@@ -218,14 +220,14 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
     return listeners, bound
 
 
-def _users(path: str | None) -> InForce[Users] | None:
+def _users(path: str | None) -> Reloadable[Users] | None:
     if path is None:
         return None
-    kept = Kept()  # created before the workers, which share it
-    return InForce("users file", lambda: load_users(path, kept), describe_users)
+    kept = CredentialCache()  # created before the workers, which share it
+    return Reloadable("users file", lambda: load_users(path, kept), describe_users)
 
 
-def _tls(options: ServeOptions) -> InForce[ssl.SSLContext] | None:
+def _tls(options: ServeOptions) -> Reloadable[ssl.SSLContext] | None:
     if not (options.tls_cert or options.tls_key or options.client_ca):
         return None
     from tunnelctl.server.tls import describe_certificate, listener_context, warn_of_dates  # loads ssl
@@ -233,19 +235,21 @@ def _tls(options: ServeOptions) -> InForce[ssl.SSLContext] | None:
     def describe(_: ssl.SSLContext) -> str:
         return describe_certificate(options.tls_cert)
 
-    return InForce("certificate", lambda: listener_context(options), describe, partial(warn_of_dates, options))
+    return Reloadable("certificate", lambda: listener_context(options), describe, partial(warn_of_dates, options))
 
 
 def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int:
     """Does one process's share of the work; returns the exit status. number: of the worker"""
     options, settings, trace = shared.options, shared.settings, shared.trace
     log = AccessLog(settings.log_fd, trace, options.access_log or STDOUT) if settings.log_fd is not None else None
-    metrics = Metrics(shared.board.rows[number]) if shared.admin is not None else None
-    books, caps = Books(log, trace, options.verbose > 0, metrics), Caps(settings.most, shared.caps, number)
-    own = OwnPorts([*shared.bound, *([] if shared.admin is None else [bound_address(shared.admin)])])
-    ways = settings.tls, settings.upstream
-    service = Service(settings.policy, settings.users, own, caps, settings.timeouts, books, trace, *ways, settings.prefixes)
-    balancers = Balancers(settings.trusted, settings.timeouts.head, trace)
+    metrics = Metrics(shared.counters.rows[number]) if shared.admin is not None else None
+    recorder, caps = Recorder(log, trace, options.verbose > 0, metrics), Caps(settings.most, shared.caps, number)
+    own = OwnAddresses([*shared.bound, *([] if shared.admin is None else [bound_address(shared.admin)])])
+    tls_and_upstream = settings.tls, settings.upstream
+    service = Service(
+        settings.policy, settings.users, own, caps, settings.timeouts, recorder, trace, *tls_and_upstream, settings.prefixes
+    )
+    trusted_proxies = TrustedProxies(settings.trusted, settings.timeouts.head, trace)
 
     def tell(state: str) -> None:
         notify(state, shared.environ)
@@ -257,39 +261,41 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         helpers.append(settings.upstream.helper)
     if options.keepalive:
         helpers.append(lambda: watch_for_vanished_peers(options.keepalive))
-    looks = _looks(shared, number, books, caps)
-    if looks:
-        helpers.append(lambda: _tick(looks, shared.tick))
+    ticks = _ticks(shared, number, recorder, caps)
+    if ticks:
+        helpers.append(lambda: _tick(ticks, shared.tick))
     admin = None
     if shared.admin is not None and metrics is not None:
-        ask = Pages(shared.board, metrics, caps, books, shared.siblings, number, trace)
+        ask = Pages(shared.counters, metrics, caps, recorder, shared.worker_queries, number, trace)
         helpers += ask.helpers()
         admin = shared.admin, Admin(ask.by_path(), bound_address(shared.admin), trace).session
-    echo = ECHO_SECONDS if options.workers > 1 else 0.0
+    debounce = DEBOUNCE_SECONDS if options.workers > 1 else 0.0
     # Of several processes, the supervisor reports the outcome of reading files again: it reads the same ones on the same signal.
-    files = Rereading(settings.reread, silent if options.workers > 1 else trace)
+    files = FileReload(settings.reread, silent if options.workers > 1 else trace)
     reloads = shared.reloads
 
     def leave() -> None:
         if options.workers == 1:  # otherwise the supervisor removes what all of them share
             close_listeners(shared.bound, listeners)
 
-    return run(Server(service, listeners, options.drain, trace, echo, balancers, reloads, files, helpers, admin, tell, leave).run)
+    return run(
+        Server(service, listeners, options.drain, trace, debounce, trusted_proxies, reloads, files, helpers, admin, tell, leave).run
+    )
 
 
-def _looks(shared: Shared, number: int, books: Books, caps: Caps) -> list[Callable[[], None]]:
+def _ticks(shared: Shared, number: int, recorder: Recorder, caps: Caps) -> list[Callable[[], None]]:
     """Returns the functions to call at every tick."""
-    options, looks = shared.options, list[Callable[[], None]]()
-    metrics = books.metrics
+    options, ticks = shared.options, list[Callable[[], None]]()
+    metrics = recorder.metrics
     if metrics is not None:
-        looks.append(lambda: metrics.refresh(caps, books.open.values(), books.lost))
-    if books.log is not None and (options.log_interval or options.log_bytes):
-        looks.append(Interim(books.log, books.open, options.log_interval, options.log_bytes).look)
+        ticks.append(lambda: metrics.refresh(caps, recorder.open.values(), recorder.lost))
+    if recorder.log is not None and (options.log_interval or options.log_bytes):
+        ticks.append(OpenTunnelReporter(recorder.log, recorder.open, options.log_interval, options.log_bytes).tick)
     if options.workers > 1:
-        looks += [lambda: shared.board.beat(number), _Orphan(shared.supervisor).look]
+        ticks += [lambda: shared.counters.heartbeat(number), _Orphan(shared.supervisor).tick]
     elif watchdog_seconds(shared.environ):
-        looks.append(lambda: notify("WATCHDOG=1", shared.environ))
-    return looks
+        ticks.append(lambda: notify("WATCHDOG=1", shared.environ))
+    return ticks
 
 
 class _Orphan:
@@ -298,16 +304,16 @@ class _Orphan:
     def __init__(self, supervisor: int) -> None:
         self._supervisor, self._told = supervisor, False
 
-    def look(self) -> None:
+    def tick(self) -> None:
         if os.getppid() != self._supervisor and not self._told:
             self._told = True  # a second signal would end the drain
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _tick(looks: list[Callable[[], None]], seconds: float) -> None:
+async def _tick(ticks: list[Callable[[], None]], seconds: float) -> None:
     while True:
-        for look in looks:
-            look()
+        for tick in ticks:
+            tick()
         await sleep(seconds)
 
 
@@ -320,10 +326,10 @@ class Server:
         listeners: list[socket.socket],
         drain: float,
         trace: Trace,
-        echo: float = 0.0,
-        balancers: Balancers | None = None,
+        debounce: float = 0.0,
+        trusted_proxies: TrustedProxies | None = None,
         reloads: tuple[signal.Signals, ...] = (),
-        files: Rereading | None = None,
+        files: FileReload | None = None,
         helpers: Sequence[Helper] = (),
         admin: tuple[socket.socket, Serve] | None = None,
         tell: Callable[[str], None] = lambda _: None,
@@ -336,11 +342,11 @@ class Server:
         helpers: tasks that run beside the sessions; admin: a listener that stays open while they drain, and the function serving it
         tell: notifies the service manager of a state; leave: see Acceptor
         """
-        self._service, self._listeners, self._trace, self._balancers = service, listeners, trace, balancers
+        self._service, self._listeners, self._trace, self._trusted_proxies = service, listeners, trace, trusted_proxies
         self._reloads, self._files, self._helpers, self._admin, self._tell = reloads, files, helpers, admin, tell
         self._leave = leave
         self._asked = Event()  # set when a signal requires a reload
-        self._acceptor = Acceptor(service.caps, drain, self._speak, echo)
+        self._acceptor = Acceptor(service.caps, drain, self._speak, debounce)
         self._count = 0
         self._process = os.urandom(4).hex()  # not the pid: in a container that is the same after each restart
 
@@ -351,7 +357,7 @@ class Server:
             return await self._run(hangups)
 
     async def _run(self, hangups: SignalReceiver) -> int:
-        log = self._service.books.log
+        log = self._service.recorder.log
         async with Nursery() as helpers:
             if self._reloads:
                 helpers.start_soon(self._hear, hangups)
@@ -361,7 +367,7 @@ class Server:
             if self._admin is None:
                 status = await self._accept()
             else:
-                status = await Acceptor(Crowd(), 0.0, self._trace).during([self._admin], self._accept)
+                status = await Acceptor(ConnectionCount(), 0.0, self._trace).during([self._admin], self._accept)
             helpers.cancel_scope.cancel()
         if log is not None:
             await log.close()
@@ -381,11 +387,11 @@ class Server:
             self._tell(reloading())
             if self._files is not None:
                 await self._read_again(self._files)
-            if self._service.books.log is not None:
-                await self._reopen(self._service.books.log)
+            if self._service.recorder.log is not None:
+                await self._reopen(self._service.recorder.log)
             self._tell("READY=1")
 
-    async def _read_again(self, files: Rereading) -> None:
+    async def _read_again(self, files: FileReload) -> None:
         """Reads the files again. A long file takes a second; a file system that hangs must not block later signals."""
         if not files.begin():
             return
@@ -418,23 +424,23 @@ class Server:
         self._tell(f"READY=1\nSTATUS=serving {', '.join(str(bound_address(listener)) for listener in self._listeners)}")
 
     def _session(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
-        if self._balancers is not None and self._balancers.contain(host):
-            return self._behind(self._balancers, accepted, host, client)
+        if self._trusted_proxies is not None and self._trusted_proxies.contains(host):
+            return self._behind(self._trusted_proxies, accepted, host, client)
         return self._begin(accepted, host, client)
 
-    async def _behind(self, balancers: Balancers, accepted: socket.SocketType, host: str, client: str) -> None:
-        crowd = self._service.caps
-        crowd.enter()  # the drain waits for this client as for any other
+    async def _behind(self, trusted_proxies: TrustedProxies, accepted: socket.SocketType, host: str, client: str) -> None:
+        connections = self._service.caps
+        connections.enter()  # the drain waits for this client as for any other
         source = None
         try:
-            source = await balancers.source(accepted, host, client)
+            source = await trusted_proxies.source(accepted, host, client)
         except Exception as fault:  # it ends only this connection, as in Session.run
             self._trace("warning", text=f"fault in a PROXY header: {type(fault).__name__}: {fault}")
         finally:
             if source is None:
-                crowd.leave()
+                connections.leave()
         if source is not None:
-            crowd.sessions -= 1  # the session counts itself at once; leave() could report an empty crowd in between
+            connections.sessions -= 1  # the session counts itself at once; leave() could report an empty crowd in between
             await self._begin(accepted, *source)
 
     def _begin(self, accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:

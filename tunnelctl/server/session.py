@@ -25,17 +25,17 @@ from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
 from tunnelctl.server.access.limits import PREFIXES, Caps, owner_of_peer
 from tunnelctl.server.access.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
-from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, Account
-from tunnelctl.server.observe.recorder import Books
-from tunnelctl.server.policy.inspection import Cut, Inspected
-from tunnelctl.server.policy.rules import Decision, Demand, Policy
-from tunnelctl.server.reloadable import InForce
+from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, TunnelRecord
+from tunnelctl.server.observe.recorder import Recorder
+from tunnelctl.server.policy.inspection import InspectedStream, TunnelCut
+from tunnelctl.server.policy.rules import Decision, Policy, TLSRequirement
+from tunnelctl.server.reloadable import Reloadable
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
-from tunnelctl.stream.own_ports import OwnPorts
-from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
 
@@ -60,21 +60,21 @@ class Timeouts(NamedTuple):
     head: float
     dial: float
     keepalive: float
-    tunnel: Limits
+    tunnel: TimeLimits
     lifetime: float = inf  # of a tunnel
 
 
 class Service(NamedTuple):
     """State that all sessions of one server share."""
 
-    policy: InForce[Policy]
-    users: InForce[Users] | None
-    own: OwnPorts
+    policy: Reloadable[Policy]
+    users: Reloadable[Users] | None
+    own: OwnAddresses
     caps: Caps
     timeouts: Timeouts
-    books: Books
+    recorder: Recorder
     trace: Trace
-    tls: InForce[ssl.SSLContext] | None = None
+    tls: Reloadable[ssl.SSLContext] | None = None
     upstream: Upstream | None = None  # through the next proxy; None: directly to the targets
     prefixes: tuple[int, int] = PREFIXES  # prefix lengths of a client network, for IPv4 and IPv6
 
@@ -93,15 +93,15 @@ class Session:
     """One accepted connection."""
 
     __slots__ = (
-        "_account",
         "_counted",
-        "_demands",
         "_gone",
         "_half_closed",
         "_host",
         "_late",
         "_mute",
         "_owner",
+        "_record",
+        "_requirements",
         "_service",
         "_stream",
     )
@@ -110,11 +110,11 @@ class Session:
         """host: the client's address; client: address and port, for the log; session: the id of its records"""
         self._service = service
         self._stream: Stream = SocketStream(accepted)
-        self._host, self._account = host, Account(session, client)
+        self._host, self._record = host, TunnelRecord(session, client)
         self._owner = owner_of_peer(accepted, host, service.prefixes)
         self._late = refusal.head_timeout  # the refusal when the deadline expires: there is one, set anew for each phase
         self._counted = False
-        self._demands: tuple[Demand, ...] = ()  # what the tunnel must carry
+        self._requirements: tuple[TLSRequirement, ...] = ()  # what the tunnel must carry
         self._mute = False  # whether the client could not read a response: TLS is not established
         self._half_closed = self._gone = False  # what the client did before it had its response
 
@@ -133,8 +133,8 @@ class Session:
                 raise
             if established is not None:
                 target, early, target_early = established
-                if self._demands:
-                    self._stream, early = Inspected(self._stream, early, self._demands, self._account.target), b""
+                if self._requirements:
+                    self._stream, early = InspectedStream(self._stream, early, self._requirements, self._record.target), b""
                 relay = Relay(self._stream, target, early, target_early, self._service.timeouts.tunnel)
                 del established, target, early, target_early
                 await self._relay(relay)
@@ -145,12 +145,12 @@ class Session:
         finally:
             self._stream.close()
             if self._counted:
-                caps.release(self._owner.name, self._account.user, self._account.target)
+                caps.release(self._owner.name, self._record.user, self._record.target)
             caps.leave()
 
     async def _relay(self, relay: Relay) -> None:
-        account, lifetime, outcome = self._account, self._service.timeouts.lifetime, DRAINED
-        account.moved = relay.moved
+        record, lifetime, outcome = self._record, self._service.timeouts.lifetime, DRAINED
+        record.moved = relay.moved
         try:
             if lifetime == inf:
                 outcome = await relay.run()
@@ -159,12 +159,12 @@ class Session:
                     outcome = await relay.run()
                 if scope.cancelled_caught:
                     outcome = LIFETIME
-            if isinstance(outcome.error, Cut):
+            if isinstance(outcome.error, TunnelCut):
                 outcome = CUT
         finally:
-            if isinstance(self._stream, Inspected):
-                account.seen = self._stream.seen
-            self._service.books.ended(account, outcome, relay.idle)
+            if isinstance(self._stream, InspectedStream):
+                record.seen = self._stream.seen
+            self._service.recorder.on_end(record, outcome, relay.idle)
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 
@@ -173,34 +173,34 @@ class Session:
 
         Returns None if there was no request.
         """
-        account, timeouts, books = self._account, self._service.timeouts, self._service.books
+        record, timeouts, recorder = self._record, self._service.timeouts, self._service.recorder
         with CancelScope(current_time() + timeouts.head) as scope:
             if self._service.tls is not None:
-                await self._secure(self._service.tls.now)
+                await self._secure(self._service.tls.current)
             request = await self._read_head()
             if request is None:
                 return None
             self._watch_client(scope)
-            account.target = str(request.target)
+            record.target = str(request.target)
             if self._service.users is not None:
-                account.enter("login")
-                await self._authenticate(self._service.users.now, request)
+                record.enter("login")
+                await self._authenticate(self._service.users.current, request)
             self._admit()
             target, early = await self._reach(request, scope)
             try:
-                books.decided(account, 200, "")
+                recorder.on_decision(record, 200, "")
                 await self._stream.send_all(ESTABLISHED)
             except BaseException:  # the client has gone meanwhile
                 target.abort()
-                books.ended(account, GONE)
+                recorder.on_end(record, GONE)
                 raise
-            account.phase = "tunnel"
+            record.phase = "tunnel"
             self._stream.on_peer_closed(None)
             return target, request.leftover, early
         if self._gone:
-            account.rule = "the client left"
-            books.decided(account, CLIENT_LEFT, "")
-            raise ConnectionResetError(ECONNRESET, account.rule)
+            record.rule = "the client left"
+            recorder.on_decision(record, CLIENT_LEFT, "")
+            raise ConnectionResetError(ECONNRESET, record.rule)
         raise _Refused(self._late())
 
     # -- a client that leaves ---------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Session:
 
     def _begin(self, phase: str, late: Callable[[], Refusal], scope: CancelScope) -> None:
         """Begins a phase with its own time limit."""
-        self._account.enter(phase)
+        self._record.enter(phase)
         self._limit(late, scope)
 
     def _limit(self, late: Callable[[], Refusal], scope: CancelScope) -> None:
@@ -242,7 +242,7 @@ class Session:
         from tunnelctl.stream.tls.failure import cause_of
         from tunnelctl.stream.tls.stream import accept_tls
 
-        self._account.phase, self._mute = "tls", True
+        self._record.phase, self._mute = "tls", True
         try:
             self._stream = stream = await accept_tls(self._stream, context)
         except SSLError as error:
@@ -250,8 +250,8 @@ class Session:
             self._mute = not understood
             raise _Refused(answer, cause_of(error)) from None
         self._mute = False
-        self._account.user = name_of(stream.session.getpeercert())
-        self._account.enter("head")
+        self._record.user = name_of(stream.session.getpeercert())
+        self._record.enter("head")
 
     async def _read_head(self) -> Request | None:
         machine = ConnectServer()
@@ -271,9 +271,9 @@ class Session:
         self._late = refusal.limit_reached  # the head is complete; only the wait behind other logins may take long now
         try:
             if users.digest is not None and (answer := parse_answer(request.authorization)) is not None:
-                self._account.user = await self._check_answer(users, answer, request.target)
+                self._record.user = await self._check_answer(users, answer, request.target)
             else:
-                self._account.user = await self._check_password(users, request.authorization)
+                self._record.user = await self._check_password(users, request.authorization)
         except UNCHECKED as error:
             raise _Refused(refuse_unchecked(error)) from None
 
@@ -298,7 +298,7 @@ class Session:
         return verdict.user
 
     def _admit(self) -> None:
-        answer = self._service.caps.take(self._owner.name, self._account.user, self._account.target)
+        answer = self._service.caps.take(self._owner.name, self._record.user, self._record.target)
         if answer is not None:
             raise _Refused(answer)
         self._counted = True
@@ -320,11 +320,11 @@ class Session:
 
     async def _reach_through(self, upstream: Upstream, request: Request, scope: CancelScope) -> tuple[Stream, bytes]:
         """Connects through the next proxy, which resolves the names: here, a name is judged unresolved, and an address as usual."""
-        account, target = self._account, request.target
+        record, target = self._record, request.target
         via = get_all(request.fields, "via")
         if upstream.came_round(target, via):
             raise _Refused(refusal.loop_detected(), "came round")
-        policy = self._service.policy.now.for_client(account.user, self._host)
+        policy = self._service.policy.current.for_client(record.user, self._host)
         probe = upstream.is_probe(target)
         decision = PROBE if probe else policy.before_lookup(target) or policy.judge_name(target)
         if decision.refusal is not None:
@@ -334,27 +334,27 @@ class Session:
             raise _Refused(refusal.loop_detected(), "own listener")
         self._begin("dial", refusal.connection_timeout, scope)
         try:
-            stream, early, account.address = await upstream.reach(target, via)
+            stream, early, record.address = await upstream.reach(target, via)
         except TunnelctlError as error:
             raise _Refused(upstream_refusal(error), f"next proxy: {error}") from None
         if probe:  # it connects if a name service resolves every name to some address of its own; it is no target even then
             stream.close()
             raise _Refused(refusal.dns_error(), PROBE.rule)
-        account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
+        record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements
         return stream, early
 
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
         """Resolves the name and connects; each of the two steps has its full time limit."""
-        account = self._account
+        record = self._record
         self._begin("lookup", self._too_many_lookups, scope)
         judged = await self._addresses(target, scope)
         self._begin("dial", refusal.connection_timeout, scope)
         reached = await self._dial([address for address, _ in judged])
         decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
-        account.rule, account.reports, self._demands = decision.rule, decision.reports, decision.demands
-        account.address = reached.peer
-        if self._service.books.log is not None:  # our end of the connection, as the target's own log shows it
-            account.local = with_port(*reached.socket.getsockname()[:2])
+        record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements
+        record.address = reached.peer
+        if self._service.recorder.log is not None:  # our end of the connection, as the target's own log shows it
+            record.local = with_port(*reached.socket.getsockname()[:2])
         return reached
 
     def _too_many_lookups(self) -> Refusal:
@@ -365,7 +365,7 @@ class Session:
 
     async def _addresses(self, target: Address, scope: CancelScope) -> list[_Judged]:
         """Returns the addresses that may be dialled, each with the decision that allows it."""
-        policy = self._service.policy.now.for_client(self._account.user, self._host)
+        policy = self._service.policy.current.for_client(self._record.user, self._host)
         decision = policy.before_lookup(target)
         if decision is not None:
             assert decision.refusal is not None
@@ -414,9 +414,9 @@ class Session:
 
     async def _refuse(self, refused: _Refused) -> None:
         """Refuses, and closes in stages, so that no reset destroys the response. Reads no further request."""
-        account, answer = self._account, refused.answer
-        account.rule = refused.rule
-        self._service.books.decided(account, answer.status, answer.error, answer.details)
+        record, answer = self._record, refused.answer
+        record.rule = refused.rule
+        self._service.recorder.on_decision(record, answer.status, answer.error, answer.details)
         with move_on_after(LINGER_SECONDS):
             if not self._mute:
                 await self._stream.send_all(render_refusal(answer, to_head=refused.to_head))
@@ -424,9 +424,9 @@ class Session:
 
     def _abandon(self) -> None:
         """On shutdown, answers a pending request with 503, best effort and without waiting."""
-        account = self._account
-        if account.target and not account.opened:
+        record = self._record
+        if record.target and not record.opened:
             answer = refusal.stopping()
-            self._service.books.decided(account, answer.status, answer.error, answer.details)
+            self._service.recorder.on_decision(record, answer.status, answer.error, answer.details)
             self._stream.send_nowait(render_refusal(answer))
             self._stream.send_eof()

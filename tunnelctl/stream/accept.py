@@ -24,7 +24,7 @@ ACCEPTS_A_TURN = 64  # a flood of new clients must not starve those being served
 # Seconds without accepting when descriptors have run out. The kernel keeps new clients in the backlog meanwhile; an immediate retry
 # would only spin.
 EXHAUSTED_PAUSE = 0.1
-SAID_AGAIN = 60.0  # seconds between warnings: at the limit, each client that leaves lets one in, and the next accept fails again
+WARN_INTERVAL = 60.0  # seconds between warnings: at the limit, each client that leaves lets one in, and the next accept fails again
 
 _LIMITS = frozenset({ENFILE, EMFILE, ENOBUFS, ENOMEM})
 
@@ -32,7 +32,7 @@ _LIMITS = frozenset({ENFILE, EMFILE, ENOBUFS, ENOMEM})
 Serve = Callable[[socket.SocketType, str, str], Coroutine[None, None, None]]
 
 
-class Crowd:
+class ConnectionCount:
     """The number of open sessions."""
 
     def __init__(self) -> None:
@@ -54,18 +54,18 @@ class Crowd:
 class Acceptor:
     """Accepts clients until a signal stops it, then lets open sessions finish."""
 
-    def __init__(self, crowd: Crowd, drain: float, trace: Trace, echo: float = 0.0) -> None:
+    def __init__(self, connections: ConnectionCount, drain: float, trace: Trace, debounce: float = 0.0) -> None:
         """
         drain: seconds that open sessions may take to finish; a second signal cuts this short
         echo: seconds within which a further signal counts as the same one
         """
-        self._crowd, self._drain, self._trace, self._echo = crowd, drain, trace, echo
+        self._connections, self._drain, self._trace, self._debounce = connections, drain, trace, debounce
         self._sessions: Nursery = None  # type: ignore[assignment]
         self._said_exhausted = -inf  # time of the last warning
 
     async def run(
         self,
-        doors: list[tuple[socket.socket, Serve]],
+        listeners: list[tuple[socket.socket, Serve]],
         ready: Callable[[], None] = lambda: None,
         leave: Callable[[], None] = lambda: None,
     ) -> int:
@@ -78,44 +78,44 @@ class Acceptor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # a worker starts with them blocked
             ready()
             async with Nursery() as self._sessions:
-                status = await self._serve(doors, signals, leave)
+                status = await self._serve(listeners, signals, leave)
                 self._sessions.cancel_scope.cancel()
         return status
 
-    async def during(self, doors: list[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
+    async def during(self, listeners: list[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
         """Serves each listener while `work` runs, and returns the result of that."""
         async with Nursery() as self._sessions:
-            for listener, serve in doors:
+            for listener, serve in listeners:
                 self._sessions.start_soon(self._accept, listener, serve)
             status = await work()
             self._sessions.cancel_scope.cancel()
         return status
 
-    async def _serve(self, doors: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]) -> int:
+    async def _serve(self, listeners: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]) -> int:
         async with Nursery() as accepting:
-            for listener, serve in doors:
+            for listener, serve in listeners:
                 accepting.start_soon(self._accept, listener, serve)
             number = await anext(signals)
             accepting.cancel_scope.cancel()
         leave()
-        for listener, _ in doors:
+        for listener, _ in listeners:
             listener.close()  # frees the port for others; new clients are refused instead of kept waiting
         return 128 + number if number == HANGUP else await self._drained(signals)
 
     async def _drained(self, signals: SignalReceiver) -> int:
         """Lets sessions finish, for up to `drain` seconds or until a second signal. Returns the exit status."""
-        crowd = self._crowd
-        if not crowd.sessions:
+        connections = self._connections
+        if not connections.sessions:
             return ExitStatus.OK
-        crowd.draining = True
-        self._trace("drain", tunnels=crowd.sessions, seconds=self._drain)
+        connections.draining = True
+        self._trace("drain", tunnels=connections.sessions, seconds=self._drain)
         stopped = 0
         begun = current_time()
 
         async def listen(scope: CancelScope) -> None:
             nonlocal stopped
             stopped = await anext(signals)
-            while current_time() - begun < self._echo:
+            while current_time() - begun < self._debounce:
                 stopped = 0
                 stopped = await anext(signals)
             scope.cancel()
@@ -123,7 +123,7 @@ class Acceptor:
         async with Nursery() as waiting:
             waiting.start_soon(listen, waiting.cancel_scope)
             with move_on_after(self._drain):
-                await crowd.empty.wait()
+                await connections.empty.wait()
             waiting.cancel_scope.cancel()
         return 128 + stopped if stopped else ExitStatus.OK
 
@@ -154,9 +154,9 @@ class Acceptor:
         """Ignores the error of a single connection that broke in the queue. Pauses if this process is at a limit."""
         if error.errno not in _LIMITS:
             return
-        if current_time() - self._said_exhausted > SAID_AGAIN:
+        if current_time() - self._said_exhausted > WARN_INTERVAL:
             self._said_exhausted = current_time()
-            self._trace("warning", text=f"no new connections: {error.strerror}; {self._crowd.sessions} are open, and go on")
+            self._trace("warning", text=f"no new connections: {error.strerror}; {self._connections.sessions} are open, and go on")
         await sleep(EXHAUSTED_PAUSE)
 
     def _start(self, serve: Serve, accepted: socket.SocketType, peer: tuple[str, int]) -> None:

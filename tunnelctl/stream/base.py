@@ -82,7 +82,7 @@ class Stream:
         """Closes; what has been handed over is still delivered."""
         raise NotImplementedError
 
-    async def delivered(self) -> None:
+    async def wait_acknowledged(self) -> None:
         """Waits briefly for the peer to receive what was handed over: `abort` would discard it."""
 
     async def receive_some(self, limit: int = CHUNK) -> bytes:

@@ -8,7 +8,7 @@ from os import strerror
 from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after, move_on_after
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.engine.sync import Event
-from tunnelctl.stream.socket_stream import SocketStream, tune
+from tunnelctl.stream.socket_stream import SocketStream, set_socket_options
 
 # RFC 8305 section 5: seconds before the next attempt starts beside a pending one.
 ATTEMPT_DELAY = 0.25
@@ -58,7 +58,7 @@ async def _attempt(address: SocketAddress, keepalive: float, timeout: float) -> 
     new = socket.SocketType(address.family, _KIND, 0)  # see SocketStream
     stream = SocketStream(new, str(address))
     try:
-        tune(new, keepalive)
+        set_socket_options(new, keepalive)
         at = (address.host, address.port, 0, address.scope) if address.scope else (address.host, address.port)
         error = new.connect_ex(at)
         if error == EINPROGRESS:

@@ -10,7 +10,7 @@ from errno import EADDRINUSE
 from tunnelctl.errors import AddressError, ListenError, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import parse_host, parse_port
-from tunnelctl.stream.socket_stream import tune
+from tunnelctl.stream.socket_stream import set_socket_options
 
 # Connections that the kernel holds until they are accepted. A burst of a few thousand fits; net.core.somaxconn may cut it.
 BACKLOG = 4096
@@ -64,7 +64,7 @@ def parse_listen(text: str) -> ListenAddress:
 def listen(address: ListenAddress, keepalive: float, share: bool = False, flag: str = "") -> socket.socket:
     """Opens a bound, listening, non-blocking socket. Raises ListenError.
 
-    keepalive: as for `tune`; accepted sockets inherit it
+    keepalive: as for `set_socket_options`; accepted sockets inherit it
     share: sets SO_REUSEPORT, so that several processes can each have a listener of their own there
     flag: the flag that gave the address, for a hint
     """
@@ -104,7 +104,7 @@ def plain(host: str) -> str:
 def _listen_tcp(address: ListenAddress, keepalive: float, share: bool) -> socket.socket:
     listener = _bind_tcp(address, share)
     try:
-        tune(listener, keepalive)
+        set_socket_options(listener, keepalive)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()

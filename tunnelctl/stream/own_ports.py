@@ -7,7 +7,7 @@ from tunnelctl.engine.resolver import literal_family
 from tunnelctl.stream.listen import ListenAddress, plain
 
 
-class OwnPorts:
+class OwnAddresses:
     """The addresses that this proxy listens on."""
 
     def __init__(self, listeners: list[ListenAddress]) -> None:

@@ -120,7 +120,7 @@ class Pump:
         self.rest = memoryview(b"")  # an empty slice would keep its whole buffer alive
 
     async def _bulk(self) -> None:
-        """Splices through a pipe for as long as the traffic is bulk. Leaves the detection of EOF to the caller: see _by_hand.
+        """Splices through a pipe for as long as the traffic is bulk. Leaves the detection of EOF to the caller: see _copy_chunk.
 
         Holds a pipe for one round only, so that neither idle tunnels nor those that await their turn hold any.
         """
@@ -188,10 +188,10 @@ class Pump:
                 rounds = 0
                 if moved is None:
                     # The first time, it may have become ready in between, and usually has.
-                    before, stuck = stuck, await self._stuck(source_fd, sink_fd)
+                    before, stuck = stuck, await self._wait_until_movable(source_fd, sink_fd)
                     if not (before and stuck):
                         continue
-                if pipe == source_fd or not await self._by_hand(source_fd):
+                if pipe == source_fd or not await self._copy_chunk(source_fd):
                     return
                 continue
             stuck = False
@@ -204,7 +204,7 @@ class Pump:
                 rounds = 0
                 await checkpoint()
 
-    async def _by_hand(self, socket_fd: int) -> bool:
+    async def _copy_chunk(self, socket_fd: int) -> bool:
         """Reads and writes one piece; False at EOF.
 
         splice(2) stops in front of a byte that was sent as urgent, as if the source were empty or, after FIN, at its end. Code that
@@ -219,7 +219,7 @@ class Pump:
         await self.send(data)
         return bool(data)
 
-    async def _stuck(self, source_fd: int, sink_fd: int) -> bool:
+    async def _wait_until_movable(self, source_fd: int, sink_fd: int) -> bool:
         """Waits until another splice(2) may move something. True if both sides are ready already and the source is a socket.
 
         EAGAIN from splice(2) does not tell which side caused it; poll(2) does.

@@ -24,12 +24,12 @@ from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, Pump, SinkFailed, SourceF
 from tunnelctl.stream.socket_stream import SocketStream
 
 
-class Limits(NamedTuple):
+class TimeLimits(NamedTuple):
     """Seconds without a byte in either direction; `inf` means no limit."""
 
     idle: float = inf  # when it expires, the tunnel is aborted
     half_closed: float = inf  # the same after one direction has ended, or its source was reset while the sink took nothing
-    farewell: float = inf  # after the right side's EOF; when it expires, the left counts as ended too
+    after_remote_eof: float = inf  # after the right side's EOF; when it expires, the left counts as ended too
 
 
 class Outcome(NamedTuple):
@@ -66,7 +66,7 @@ class Relay:
         "moved",
     )
 
-    def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: Limits) -> None:
+    def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: TimeLimits) -> None:
         """left_early, right_early: bytes of the tunnel that were read from that side together with a head."""
         self._left, self._right = left, right
         self._early = [left_early, right_early]  # read, but not yet passed on
@@ -91,7 +91,7 @@ class Relay:
                 if any(self._open):
                     await self._pump_both()
             if not self._cause:
-                self._struck()
+                self._deadline_expired()
         finally:
             mark_bulk(False)  # wherever it stopped: nothing that this task does later is bulk
             await self._close()
@@ -114,7 +114,7 @@ class Relay:
             clean = self._cause == "eof" or await self._last_words()
             if not clean and self._cause in ("reset", "gone"):
                 # The side that did not fail must still get what came before the failure.
-                await (self._right if self._ended_by == "left" else self._left).delivered()
+                await (self._right if self._ended_by == "left" else self._left).wait_acknowledged()
         finally:
             for end in (self._left, self._right):
                 if clean:
@@ -141,7 +141,7 @@ class Relay:
             ended = True
             self._right.send_eof()
             await self._right.flush_eof()
-            await self._right.delivered()  # with unread input, closing resets, and drops what has not arrived
+            await self._right.wait_acknowledged()  # with unread input, closing resets, and drops what has not arrived
         return ended
 
     # -- small pieces between two sockets: one task for both directions ----------------------------------------------------------
@@ -153,9 +153,9 @@ class Relay:
         """
         rounds, bulk, moved = 0, False, 0
         while True:
-            if self._open[FORWARD] and left.descriptor.readable and not self._shift(left, right, FORWARD):
+            if self._open[FORWARD] and left.descriptor.readable and not self._move_once(left, right, FORWARD):
                 return
-            if self._open[BACKWARD] and right.descriptor.readable and not self._shift(right, left, BACKWARD):
+            if self._open[BACKWARD] and right.descriptor.readable and not self._move_once(right, left, BACKWARD):
                 return
             before, moved = moved, self.moved[FORWARD] + self.moved[BACKWARD]
             if bulk != (moved - before >= BULK):
@@ -172,24 +172,24 @@ class Relay:
             else:
                 await wait_either_readable(left.descriptor, right.descriptor)
 
-    def _shift(self, source: SocketStream, sink: SocketStream, way: int) -> bool:
+    def _move_once(self, source: SocketStream, sink: SocketStream, direction: int) -> bool:
         """Moves available bytes in one direction; False if `_exchange` has to stop."""
         try:
             data = source.receive_nowait(CHUNK)
         except OSError as error:
-            self._failed(source, way, "reset", error)
+            self._failed(source, direction, "reset", error)
             return False
         if not data:
             if data is not None:
-                self._eof(source, sink, way)
+                self._eof(source, sink, direction)
             return self._open[0] or self._open[1]
         try:
             sent = sink.send_nowait(data)
         except OSError as error:
-            self._failed(sink, way, "gone", error)
+            self._failed(sink, direction, "gone", error)
             return self._open[0] or self._open[1]
-        self._progress(way, sent)
-        self._early[way] = data[sent:]
+        self._progress(direction, sent)
+        self._early[direction] = data[sent:]
         return sent == len(data) and sent < CHUNK
 
     # -- anything else: one task per direction -----------------------------------------------------------------------------------
@@ -204,41 +204,41 @@ class Relay:
             if self._open[FORWARD]:
                 await self._pump(left, right, FORWARD)
 
-    async def _pump(self, source: Stream, sink: Stream, way: int) -> None:
-        pump = Pump(source, sink, lambda count: self._progress(way, count))
-        if way == FORWARD:
+    async def _pump(self, source: Stream, sink: Stream, direction: int) -> None:
+        pump = Pump(source, sink, lambda count: self._progress(direction, count))
+        if direction == FORWARD:
             self._forward = pump
         try:
-            if self._early[way]:
-                await pump.send(self._early[way])
-                self._early[way] = b""  # kept until now, so that _last_words sends nothing ahead of it
+            if self._early[direction]:
+                await pump.send(self._early[direction])
+                self._early[direction] = b""  # kept until now, so that _last_words sends nothing ahead of it
             await pump.run()
         except SourceFailed as failed:
-            self._failed(source, way, "reset", failed.error)
+            self._failed(source, direction, "reset", failed.error)
         except SinkFailed as failed:
-            self._failed(sink, way, "gone", failed.error)
+            self._failed(sink, direction, "gone", failed.error)
         else:
-            self._eof(source, sink, way)
+            self._eof(source, sink, direction)
             if self._cause in ("", "eof"):  # else the other direction has failed; over TLS, close_notify would hide that
                 await sink.flush_eof()
 
     # -- how a direction ends ----------------------------------------------------------------------------------------------------
 
-    def _eof(self, source: Stream, sink: Stream, way: int) -> None:
-        self._open[way] = False
+    def _eof(self, source: Stream, sink: Stream, direction: int) -> None:
+        self._open[direction] = False
         self._ended_by = self._ended_by or self._name(source)
         if not any(self._open):
             self._cause = self._cause or ("gone" if self._error else "eof")
             return
         sink.send_eof()
-        self._limit = min(self._limit, self._limits.half_closed, self._limits.farewell if source is self._right else inf)
+        self._limit = min(self._limit, self._limits.half_closed, self._limits.after_remote_eof if source is self._right else inf)
         self._touch()
         if source.duplex:
             # Nobody reads from this end any more, so a reset would go unnoticed.
             source.on_broken(self._watcher(source))
 
-    def _failed(self, side: Stream, way: int, cause: str, error: OSError) -> None:
-        self._open[way] = False
+    def _failed(self, side: Stream, direction: int, cause: str, error: OSError) -> None:
+        self._open[direction] = False
         if self._error is None:
             self._error, self._ended_by = error, self._name(side)
         # What a peer sent before it went away can still be read, and the other direction does so. Not after a failed read: there is
@@ -246,14 +246,14 @@ class Relay:
         if cause == "reset" or not side.duplex or not any(self._open):
             self._end(cause)
         else:
-            self._hasten()
+            self._apply_half_close_limit()
 
     def _watcher(self, end: Stream) -> Callable[[], None]:
         def vanished() -> None:
             if end.duplex and self._open[FORWARD if end is self._left else BACKWARD]:
                 # Its pump will notice, once it has passed on what came before; but the other side may never take that.
                 self._ended_by = self._ended_by or self._name(end)
-                self._hasten()
+                self._apply_half_close_limit()
             elif any(self._open):
                 if self._error is None:
                     self._ended_by, self._error = self._name(end), BrokenPipeError(EPIPE, "the other end has gone")
@@ -261,17 +261,17 @@ class Relay:
 
         return vanished
 
-    def _hasten(self) -> None:
+    def _apply_half_close_limit(self) -> None:
         """Applies the limit of a half-closed tunnel to what remains, once the end is in sight."""
         self._limit = min(self._limit, self._limits.half_closed)
         self._touch()
 
-    def _struck(self) -> None:
+    def _deadline_expired(self) -> None:
         """Sets the cause after the deadline ended the relay."""
         if not self._ended_by:
             self._cause = "idle"
         else:
-            self._cause = "eof" if self._ended_by == "right" and self._limit == self._limits.farewell else "half-closed"
+            self._cause = "eof" if self._ended_by == "right" and self._limit == self._limits.after_remote_eof else "half-closed"
 
     def _end(self, cause: str) -> None:
         self._cause = self._cause or cause
@@ -281,8 +281,8 @@ class Relay:
     def _name(self, end: Stream) -> str:
         return "left" if end is self._left else "right"
 
-    def _progress(self, way: int, count: int) -> None:
-        self.moved[way] += count
+    def _progress(self, direction: int, count: int) -> None:
+        self.moved[direction] += count
         self._touch()
 
     def _touch(self) -> None:

@@ -159,7 +159,7 @@ class SocketStream(Stream):
         self.descriptor.forget(shared=True)
         return self.socket
 
-    async def delivered(self) -> None:
+    async def wait_acknowledged(self) -> None:
         """Waits until the peer has acknowledged all that was handed over; gives up after DELIVERY_SECONDS without progress.
 
         An abort discards what is still in the send queue; yet those bytes came before the failure, and must be delivered.
@@ -218,7 +218,7 @@ def _has_input(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def tune(new: socket.SocketType, keepalive: float) -> None:
+def set_socket_options(new: socket.SocketType, keepalive: float) -> None:
     """Sets the options that both legs of a tunnel need. On a listener, accepted sockets inherit them (Linux passes them on).
 
     keepalive: seconds of silence before the first probe; 0 leaves probes off.

@@ -23,7 +23,7 @@ _SYN_SENT = 2  # a connection that is being opened has limits of its own
 async def watch_for_vanished_peers(keepalive: float) -> None:
     """Makes the kernel give up peers that do not respond for as long as keepalive would wait. Never returns by itself.
 
-    keepalive: as for `tune`, and not 0
+    keepalive: as for `set_socket_options`, and not 0
     """
     limit, hurried = patience(keepalive), set[int]()
     while True:

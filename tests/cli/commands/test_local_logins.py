@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tests.server.harness import digest_users_file, users_file
 from tunnelctl.cli.commands.local_logins import local_logins
 from tunnelctl.client.options import ForwardOptions
@@ -19,7 +19,7 @@ LOGINS = [("anna", "s3cret", True), ("anna", "wrong", False), ("eve", "s3cret", 
 @pytest.mark.usefixtures("cheap_hashes")
 @pytest.mark.parametrize("make", [users_file, digest_users_file], ids=["scrypt", "digest"])
 def test_the_file_decides(make, tmp_path: Path) -> None:
-    trace = Recorder()
+    trace = TraceLog()
     check = local_logins(ForwardOptions(dynamic=("0",), users=make(tmp_path, anna="s3cret")), trace)
     for user, password, right in LOGINS:
         assert run(lambda user=user, password=password: check(user, password, "192.0.2.1")) is right
@@ -30,12 +30,12 @@ def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text("anna:s3cret\n")
     with pytest.raises(SettingsError, match="line 1"):
-        local_logins(ForwardOptions(dynamic=("0",), users=str(path)), Recorder())
+        local_logins(ForwardOptions(dynamic=("0",), users=str(path)), TraceLog())
 
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
-    trace = Recorder()
+    trace = TraceLog()
     local_logins(ForwardOptions(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
     assert trace.named("warning") == [{"text": "--users has no effect: a -L port cannot require a login"}]
 
@@ -43,7 +43,7 @@ def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cheap_hashes")
 def test_who_guesses_is_refused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
-    check = local_logins(ForwardOptions(dynamic=("0",), users=users_file(tmp_path, anna="s3cret")), Recorder())
+    check = local_logins(ForwardOptions(dynamic=("0",), users=users_file(tmp_path, anna="s3cret")), TraceLog())
 
     async def guess(host: str) -> list[bool | Refusal]:
         return [await check("anna", f"wrong {number}", host) for number in range(throttle.BURST + 1)]

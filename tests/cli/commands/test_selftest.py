@@ -20,7 +20,7 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established
 from tunnelctl.server import session
 from tunnelctl.stream.listen import ListenAddress
-from tunnelctl.stream.own_ports import OwnPorts
+from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.socket_stream import SocketStream
 
 NAMES = [name for name, _, _ in selftest.CHECKS]
@@ -158,7 +158,7 @@ def test_rules_that_let_too_much_pass(capfd, monkeypatch):
 
 
 def test_a_proxy_that_connects_to_itself(capfd, monkeypatch):
-    monkeypatch.setattr(OwnPorts, "contains", lambda self, host, port: False)
+    monkeypatch.setattr(OwnAddresses, "contains", lambda self, host, port: False)
     assert failed(capfd) == {"loop": "expected 502 proxy_loop_detected, got a tunnel"}
 
 
@@ -179,7 +179,7 @@ def test_warnings_of_the_proxy_go_to_stderr(capfd, monkeypatch):
     def fault(self, host, port):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(OwnPorts, "contains", fault)  # asked about each target that the rules allow
+    monkeypatch.setattr(OwnAddresses, "contains", fault)  # asked about each target that the rules allow
     assert selftest.run_selftest(False, Console()) == 70
     out, err = capfd.readouterr()
     assert out.count("\nok   ") == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tests.peers.program import run
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import ConnectLine, complete, connect_line, path_of
@@ -135,14 +135,14 @@ def test_both_parsers_come_to_the_same(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_it_is_announced(home: Path) -> None:
-    trace = Recorder()
+    trace = TraceLog()
     environ = write(home, '[profiles.work]\nproxy = "http://a:b@c:1"\n', 0o644)
     directly("connect --profile work host 22", environ).settings.announce(trace)
     path = f"{home}/.config/tunnelctl/config.toml"
     assert trace.named("settings") == [{"file": path, "profile": "work"}]
     (warning,) = trace.named("warning")
     assert "others can read it" in str(warning["text"])
-    trace = Recorder()
+    trace = TraceLog()
     directly("connect host 22", {}).settings.announce(trace)
     assert trace.events == []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, Recorder
+from tests.client.harness import CANARY, TARGET, TraceLog
 from tunnelctl.client.auth import credentials as credentials_module
 from tunnelctl.client.auth.credentials import MAX_FILE, PASSWORD_VARIABLE, CredentialSource, Secret
 from tunnelctl.client.options import ConnectOptions
@@ -22,7 +22,7 @@ def source(url: str = PLAIN, nearest: bool = True, **others: Any) -> CredentialS
     """`environ` is the password in the environment, `home` the home directory, `netrc` the variable of that name."""
     variables = {"environ": PASSWORD_VARIABLE, "home": "HOME", "netrc": "NETRC"}
     environ = {name: str(others.pop(key)) for key, name in variables.items() if key in others}
-    trace = others.pop("trace", None) or Recorder()
+    trace = others.pop("trace", None) or TraceLog()
     return CredentialSource(parse_proxy_url(url), nearest, ConnectOptions(TARGET, **others), environ, trace)
 
 
@@ -307,7 +307,7 @@ def test_a_netrc_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o644, 1), (0o640, 1)])
 def test_a_netrc_that_others_can_read_is_warned_about_if_it_is_used(tmp_path: Path, mode: int, count: int) -> None:
     netrc(tmp_path, ENTRY, mode)
-    trace = Recorder()
+    trace = TraceLog()
     run(source(home=tmp_path, trace=trace).find)
     run(source("http://other.test", home=tmp_path, trace=trace).find)
     assert [str(fields["text"]).partition(":")[0] for fields in trace.named("warning")] == [f"netrc file {tmp_path}/.netrc"] * count
@@ -438,7 +438,7 @@ def test_no_repr_shows_it() -> None:
 
 
 def warnings(path: str) -> list[object]:
-    trace = Recorder()
+    trace = TraceLog()
     credentials(proxy_auth_file=path, trace=trace)
     return [fields["text"] for fields in trace.named("warning")]
 

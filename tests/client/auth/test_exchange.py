@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, Recorder
+from tests.client.harness import CANARY, TARGET, TraceLog
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client.auth import negotiate
 from tunnelctl.client.auth.credentials import Secret
@@ -27,9 +27,9 @@ from tunnelctl.client.auth.exchange import (
     OTHER_SCHEME,
     TOKEN_WANTED,
     UNKNOWN,
-    Login,
+    ProxyAuth,
 )
-from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream.error_response import NO_LOGIN
 from tunnelctl.engine.kernel import run
@@ -54,29 +54,29 @@ def refusal(*challenges: str, fields: str = "", body: bytes = b"") -> bytes:
     return head.encode() + body
 
 
-def login_to(proxy: ScriptedServer, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> Login:
+def login_to(proxy: ScriptedServer, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> ProxyAuth:
     """A login with credentials that the user has given, if there are any."""
 
     async def find() -> Secret | None:
         return secret
 
-    return Login(Address(proxy.host, proxy.port), scheme, find, **{"given": secret is not None, **others})
+    return ProxyAuth(Address(proxy.host, proxy.port), scheme, find, **{"given": secret is not None, **others})
 
 
-def opened(proxy: ScriptedServer, login: Login | None, times: int = 1) -> Recorder:
+def opened(proxy: ScriptedServer, login: ProxyAuth | None, times: int = 1) -> TraceLog:
     """Opens tunnels one after the other."""
-    trace = Recorder()
+    trace = TraceLog()
 
     async def main() -> None:
         for _ in range(times):
-            tunnel = await open_tunnel(Way(TARGET, (Hop(Address(proxy.host, proxy.port), login=login),), timeout=10), trace)
+            tunnel = await open_tunnel(Route(TARGET, (Hop(Address(proxy.host, proxy.port), login=login),), timeout=10), trace)
             tunnel.stream.close()
 
     run(main)
     return trace
 
 
-def failed(proxy: ScriptedServer, login: Login | None) -> TunnelctlError:
+def failed(proxy: ScriptedServer, login: ProxyAuth | None) -> TunnelctlError:
     with pytest.raises(TunnelctlError) as caught:
         opened(proxy, login)
     assert CANARY not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
@@ -120,13 +120,13 @@ class Asking:
     def __exit__(self, *failure: object) -> None:
         self.server.__exit__(*failure)  # type: ignore[arg-type]
 
-    def login(self, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> Login:
+    def login(self, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> ProxyAuth:
         return login_to(self.server, scheme, secret, **others)
 
-    def open(self, login: Login | None, times: int = 1) -> Recorder:
+    def open(self, login: ProxyAuth | None, times: int = 1) -> TraceLog:
         return opened(self.server, login, times)
 
-    def fails(self, login: Login | None) -> TunnelctlError:
+    def fails(self, login: ProxyAuth | None) -> TunnelctlError:
         return failed(self.server, login)
 
 
@@ -403,7 +403,7 @@ def test_what_the_user_says_of_the_connection_stands() -> None:
         hop = Hop(proxy.address, (("Proxy-Connection", "close"),), login=proxy.login())
 
         async def main() -> None:
-            (await open_tunnel(Way(TARGET, (hop,), timeout=10), Recorder())).stream.close()
+            (await open_tunnel(Route(TARGET, (hop,), timeout=10), TraceLog())).stream.close()
 
         run(main)
     assert proxy.server.heads[0].count(b"Proxy-Connection") == 1

@@ -15,9 +15,9 @@ from tests.peers import certificates
 from tests.peers.program import Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tunnelctl.client.check.check import NOWHERE, Check, spread
-from tunnelctl.client.check.probe import Watch
+from tunnelctl.client.check.probe import PhaseTimer
 from tunnelctl.client.options import CheckOptions, ConnectOptions
-from tunnelctl.client.route.route import Way
+from tunnelctl.client.route.route import Route
 from tunnelctl.engine.kernel import run as run_engine
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
@@ -470,7 +470,7 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(echo) as server:
         options = CheckOptions(ConnectOptions(Address("name.test", server.port), ("direct",)))
         checker = Check(options, {}, lambda event, **facts: found.append({"event": event, **facts}))
-        run_engine(lambda: checker._try_addresses(Way(options.connect.target, ())))
+        run_engine(lambda: checker._try_addresses(Route(options.connect.target, ())))
     assert only("finding", found)["name"] == "ipv6-broken"
     assert {record["address"]: record["ok"] for record in found if record["event"] == "address"} == {
         "::1": False,
@@ -484,7 +484,7 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def watched(*events: tuple[str, dict[str, Any]], error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
     """Name, seconds and success of each phase, where an event comes every second."""
     times = iter(range(100))
-    watch = Watch(lambda: float(next(times)))
+    watch = PhaseTimer(lambda: float(next(times)))
     for event, fields in events:
         watch(event, **fields)
     watch.finish(error)
@@ -532,7 +532,7 @@ def test_what_fails_is_the_phase_that_was_under_way(events, name):
     ("chain", "shown"), [(("a", "b", "c"), "a by b by c, until x"), (("a",), "a by b, until x"), ((), "a by b, until x")]
 )
 def test_who_vouches_for_a_certificate(chain, shown):
-    watch = Watch()
+    watch = PhaseTimer()
     watch("tls", **{**TLS[1], "subject": "a", "issuer": "b", "expires": "x", "chain": chain})
     assert watch.phases[0].chain == chain
     assert watch.phases[0].detail.endswith(f"; {shown}")

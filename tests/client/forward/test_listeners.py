@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunnelctl.client.forward.listeners import Local, open_doors, parse_dynamic, parse_local
+from tunnelctl.client.forward.listeners import ForwardSpec, open_listeners, parse_dynamic, parse_local
 from tunnelctl.errors import AddressError, ListenError, UsageProblem
 from tunnelctl.proto.address import Address
 
@@ -17,24 +17,24 @@ DB = Address("db.example.com", 5432)
 @pytest.mark.parametrize(
     ("text", "local"),
     [
-        ("8022:db.example.com:5432", Local("127.0.0.1:8022", DB)),
-        ("0:db.example.com:5432", Local("127.0.0.1:0", DB)),
-        ("192.0.2.1:8022:db.example.com:5432", Local("192.0.2.1:8022", DB)),
-        ("*:8022:db.example.com:5432", Local("0.0.0.0:8022", DB)),
-        ("[::1]:8022:db.example.com:5432", Local("[::1]:8022", DB)),
-        ("8022:[db.example.com]:5432", Local("127.0.0.1:8022", DB)),
-        ("/run/db.sock:[db.example.com]:5432", Local("unix:/run/db.sock", DB)),
-        ("8022:[2001:db8::1]:22", Local("127.0.0.1:8022", Address("2001:db8::1", 22))),
-        ("[::1]:8022:[2001:db8::1]:22", Local("[::1]:8022", Address("2001:db8::1", 22))),
-        ("/run/db.sock:db.example.com:5432", Local("unix:/run/db.sock", DB)),
-        ("/run/a:b.sock:db.example.com:5432", Local("unix:/run/a:b.sock", DB)),
-        ("./db.sock:db.example.com:5432", Local("unix:./db.sock", DB)),
-        ("unix:db.sock:db.example.com:5432", Local("unix:db.sock", DB)),
-        ("fd:3:db.example.com:5432", Local("fd:3", DB)),
-        ("fd:web:[::1]:80", Local("fd:web", Address("::1", 80))),
+        ("8022:db.example.com:5432", ForwardSpec("127.0.0.1:8022", DB)),
+        ("0:db.example.com:5432", ForwardSpec("127.0.0.1:0", DB)),
+        ("192.0.2.1:8022:db.example.com:5432", ForwardSpec("192.0.2.1:8022", DB)),
+        ("*:8022:db.example.com:5432", ForwardSpec("0.0.0.0:8022", DB)),
+        ("[::1]:8022:db.example.com:5432", ForwardSpec("[::1]:8022", DB)),
+        ("8022:[db.example.com]:5432", ForwardSpec("127.0.0.1:8022", DB)),
+        ("/run/db.sock:[db.example.com]:5432", ForwardSpec("unix:/run/db.sock", DB)),
+        ("8022:[2001:db8::1]:22", ForwardSpec("127.0.0.1:8022", Address("2001:db8::1", 22))),
+        ("[::1]:8022:[2001:db8::1]:22", ForwardSpec("[::1]:8022", Address("2001:db8::1", 22))),
+        ("/run/db.sock:db.example.com:5432", ForwardSpec("unix:/run/db.sock", DB)),
+        ("/run/a:b.sock:db.example.com:5432", ForwardSpec("unix:/run/a:b.sock", DB)),
+        ("./db.sock:db.example.com:5432", ForwardSpec("unix:./db.sock", DB)),
+        ("unix:db.sock:db.example.com:5432", ForwardSpec("unix:db.sock", DB)),
+        ("fd:3:db.example.com:5432", ForwardSpec("fd:3", DB)),
+        ("fd:web:[::1]:80", ForwardSpec("fd:web", Address("::1", 80))),
     ],
 )
-def test_local(text: str, local: Local) -> None:
+def test_local(text: str, local: ForwardSpec) -> None:
     assert parse_local(text) == local
 
 
@@ -78,7 +78,7 @@ def test_what_is_no_local(text: str, cause: str) -> None:
     ],
 )
 def test_dynamic(text: str, place: str) -> None:
-    assert parse_dynamic(text) == Local(place, None)
+    assert parse_dynamic(text) == ForwardSpec(place, None)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "70000", "localhost:1080", "1080:host", "\N{ARABIC-INDIC DIGIT ONE}080"])
@@ -91,19 +91,19 @@ def test_what_is_no_dynamic(text: str) -> None:
 
 def test_all_ports_or_none() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        places = [Local("127.0.0.1:0", None), Local(f"127.0.0.1:{taken.getsockname()[1]}", None)]
+        places = [ForwardSpec("127.0.0.1:0", None), ForwardSpec(f"127.0.0.1:{taken.getsockname()[1]}", None)]
         with pytest.raises(ListenError, match="address already in use"):
-            open_doors(places, 0, {})
+            open_listeners(places, 0, {})
 
 
 def test_one_port_twice_is_a_mistake() -> None:
     with pytest.raises(UsageProblem, match="named twice"):
-        open_doors([Local("127.0.0.1:9", None), Local("127.0.0.1:9", DB)], 0, {})
+        open_listeners([ForwardSpec("127.0.0.1:9", None), ForwardSpec("127.0.0.1:9", DB)], 0, {})
 
 
 def test_a_unix_socket_is_ours_alone_and_goes(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    (door,) = open_doors([Local(f"unix:{path}", DB)], 0, {})
+    (door,) = open_listeners([ForwardSpec(f"unix:{path}", DB)], 0, {})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     door.close()
     assert not path.exists()
@@ -114,10 +114,10 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(os.fspath(path))
-    (door,) = open_doors([Local(f"unix:{path}", DB)], 0, {})
+    (door,) = open_listeners([ForwardSpec(f"unix:{path}", DB)], 0, {})
     try:
         with pytest.raises(ListenError, match="in use"):
-            open_doors([Local(f"unix:{path}", DB)], 0, {})
+            open_listeners([ForwardSpec(f"unix:{path}", DB)], 0, {})
         assert path.exists()
     finally:
         door.close()
@@ -127,5 +127,5 @@ def test_a_file_that_is_no_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("precious")
     with pytest.raises(ListenError):
-        open_doors([Local(f"unix:{path}", DB)], 0, {})
+        open_listeners([ForwardSpec(f"unix:{path}", DB)], 0, {})
     assert path.read_text() == "precious"

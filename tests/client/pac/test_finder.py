@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tunnelctl.client.pac import finder as pac
 from tunnelctl.client.pac import worker as pac_worker
 from tunnelctl.client.pac.finder import Pac
@@ -46,11 +46,11 @@ def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def find(directory: Path, script: str, *targets: str, trace: Recorder | None = None) -> list[list[str]]:
+def find(directory: Path, script: str, *targets: str, trace: TraceLog | None = None) -> list[list[str]]:
     """The choices for each target, asked one after the other of one Pac."""
     file = directory / "proxy.pac"
     file.write_text(script)
-    asked = Pac(str(file), trace or Recorder())
+    asked = Pac(str(file), trace or TraceLog())
 
     async def main() -> list[list[str]]:
         found = [await asked.find(parse_authority(target)) for target in targets or ("host.test:443",)]
@@ -118,7 +118,7 @@ def test_state_at_the_top_names_in_it_and_modern_syntax(tmp_path: Path) -> None:
 
 
 def test_what_a_script_is_asked(tmp_path: Path) -> None:
-    trace = Recorder()
+    trace = TraceLog()
     find(
         tmp_path, "function FindProxyForURL(url, host) { alert(url + ' ' + host); return null; }", "[::1]:22", "a:443", trace=trace
     )
@@ -131,7 +131,7 @@ def test_nothing_is_direct(tmp_path: Path, expression: str) -> None:
 
 
 def test_entries_that_mean_nothing_are_told(tmp_path: Path) -> None:
-    trace = Recorder()
+    trace = TraceLog()
     assert find(tmp_path, returning("'QUIC a:1; PROXY b:2'"), trace=trace) == [["http://b:2"]]
     assert "'QUIC a:1'" in str(trace.named("warning"))
 
@@ -267,7 +267,7 @@ def test_own_addresses_are_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_is_looked_up_once_and_the_script_starts_again(tmp_path: Path, names: list[str]) -> None:
-    trace = Recorder()
+    trace = TraceLog()
     script = returning("dnsResolve('internal.test') === dnsResolve('INTERNAL.test') && dnsResolve(host) ? 'PROXY a' : 'PROXY b'")
     assert find(tmp_path, script, trace=trace) == [["http://a:80"]]
     assert names == ["internal.test", "host.test"]
@@ -304,7 +304,7 @@ def test_a_script_that_tampers_with_the_helpers_reaches_no_further_than_one_that
     tmp_path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pac, "MAX_NAMES", 3)
-    trace = Recorder()
+    trace = TraceLog()
     script = """
     tunnelctl.report = () => JSON.stringify({
       answer: "PROXY a", missing: Array.from({length: 9}, () => "n" + Math.random()), alerts: Array(99).fill("x".repeat(999)),
@@ -366,14 +366,14 @@ def test_a_script_that_takes_too_much_memory(tmp_path: Path, expression: str) ->
     (tmp_path / "proxy.pac").write_text(returning(expression))
     code = f"""
 import resource, time
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tunnelctl.client.pac.finder import Pac
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.address import Address
 TARGET = Address("host.test", 443)
 async def main():
-    await Pac({str(tmp_path / "proxy.pac")!r}, Recorder()).find(TARGET)
+    await Pac({str(tmp_path / "proxy.pac")!r}, TraceLog()).find(TARGET)
 begun = time.monotonic()
 try:
     run(main)
@@ -442,7 +442,7 @@ def test_without_the_engine_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     (tmp_path / "proxy.pac").write_text(returning("'DIRECT'"))
 
     async def main() -> None:
-        await Pac(str(tmp_path / "proxy.pac"), Recorder()).find(TARGET)
+        await Pac(str(tmp_path / "proxy.pac"), TraceLog()).find(TARGET)
 
     with pytest.raises(SettingsError, match="wrong ELF class") as caught:
         run(main)
@@ -492,7 +492,7 @@ def test_an_answer_holds_for_host_and_port_and_for_five_minutes(
     monkeypatch.setattr(pac, "monotonic", lambda: now[0])
     file = tmp_path / "proxy.pac"
     file.write_text("")
-    asked = Pac(str(file), Recorder())
+    asked = Pac(str(file), TraceLog())
 
     async def main() -> None:
         await asked.find(TARGET)
@@ -513,7 +513,7 @@ def test_the_script_is_read_again_after_five_minutes_and_where_that_fails_serves
     now, release = [1000.0], threading.Event()
     monkeypatch.setattr(pac, "monotonic", lambda: now[0])
     monkeypatch.setattr(pac, "AGAIN_SECONDS", 0.1)
-    trace, file = Recorder(), tmp_path / "proxy.pac"
+    trace, file = TraceLog(), tmp_path / "proxy.pac"
     asked = Pac(str(file), trace)
 
     async def answer() -> list[str]:
@@ -550,7 +550,7 @@ def test_the_cache_is_bounded(tmp_path: Path, runs: list[str], monkeypatch: pyte
 def test_many_at_once(tmp_path: Path, runs: list[str]) -> None:
     file = tmp_path / "proxy.pac"
     file.write_text("")
-    asked = Pac(str(file), Recorder())
+    asked = Pac(str(file), TraceLog())
 
     async def one(number: int) -> None:
         assert str((await asked.find(Address(f"h{number}", 1)))[0]) == f"http://h{number}:80"

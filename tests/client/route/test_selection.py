@@ -3,18 +3,18 @@
 import pytest
 
 from tests.client.harness import CANARY, TARGET
-from tunnelctl.client.route.selection import VARIABLES, Chain, Route, choose_route
+from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, select_proxies
 from tunnelctl.errors import AddressError, UsageProblem
 
 
-def only(route: Route) -> Chain:
+def only(route: ProxySelection) -> Chain:
     """The chain of a route that has no other."""
     (chain,) = route.chains
     return chain
 
 
 def proxies(*flags: str, **environ: str) -> list[str]:
-    return [str(proxy) for proxy in only(choose_route(TARGET, flags, environ))]
+    return [str(proxy) for proxy in only(select_proxies(TARGET, flags, environ))]
 
 
 def test_flags_make_a_chain_in_their_order() -> None:
@@ -38,11 +38,11 @@ def test_only_the_nearest_proxy_may_have_a_scope_id() -> None:
     ],
 )
 def test_the_proxies_by_their_place(flags: tuple[str, ...], places: list[str]) -> None:
-    assert choose_route(TARGET, flags, {}).proxies == places
+    assert select_proxies(TARGET, flags, {}).proxies == places
 
 
 def test_without_flags_and_variables_there_is_no_proxy() -> None:
-    route = choose_route(TARGET, (), {})
+    route = select_proxies(TARGET, (), {})
     assert route.chains == ((),)
     assert route.origin == "no proxy is configured"
 
@@ -51,7 +51,7 @@ def test_without_flags_and_variables_there_is_no_proxy() -> None:
 def test_variables_count_in_their_order(place: int) -> None:
     """Each overrules those behind it."""
     environ = {name: f"http://proxy-{name.lower().replace('_', '-')}:1" for name in VARIABLES[place:]}
-    route = choose_route(TARGET, (), environ)
+    route = select_proxies(TARGET, (), environ)
     assert [str(proxy) for proxy in only(route)] == [environ[VARIABLES[place]]]
     assert route.origin == VARIABLES[place]
 
@@ -62,7 +62,7 @@ def test_http_proxy_is_not_for_tunnels() -> None:
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
 def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
-    route = choose_route(TARGET, (), {name: "http://a:1", "no_proxy": "other.test"})
+    route = select_proxies(TARGET, (), {name: "http://a:1", "no_proxy": "other.test"})
     assert (route.origin, route.unused) == (f"no proxy is configured: {name} is set, but not looked at", name)
 
 
@@ -77,12 +77,12 @@ def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
     ],
 )
 def test_not_where_something_else_decides(flags: tuple[str, ...], environ: dict[str, str]) -> None:
-    route = choose_route(TARGET, flags, {"http_proxy": "http://a:1", **environ})
+    route = select_proxies(TARGET, flags, {"http_proxy": "http://a:1", **environ})
     assert (route.unused, "http_proxy" in route.origin) == ("", False)
 
 
 def test_nor_where_no_proxy_would_have_exempted_the_target() -> None:
-    route = choose_route(TARGET, (), {"http_proxy": "http://a:1", "no_proxy": ".test"})
+    route = select_proxies(TARGET, (), {"http_proxy": "http://a:1", "no_proxy": ".test"})
     assert (route.chains, route.origin, route.unused) == (((),), "no_proxy has .test", "")
 
 
@@ -107,7 +107,7 @@ def test_the_variable_that_a_desktop_sets() -> None:
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
 def test_no_proxy_overrules_every_variable(name: str) -> None:
     for variable in VARIABLES:
-        route = choose_route(TARGET, (), {variable: "http://a:1", name: "other.test, .test"})
+        route = select_proxies(TARGET, (), {variable: "http://a:1", name: "other.test, .test"})
         assert route.chains == ((),)
         assert route.origin == f"{name} has .test"
 
@@ -120,7 +120,7 @@ def test_no_proxy_never_overrules_flags(name: str) -> None:
 @pytest.mark.parametrize(("lower", "origin"), [("other.test", "https_proxy"), ("", "NO_PROXY has target.test")])
 def test_of_no_proxy_lower_case_wins(lower: str, origin: str) -> None:
     environ = {"https_proxy": "http://a:1", "no_proxy": lower, "NO_PROXY": "target.test"}
-    assert choose_route(TARGET, (), environ).origin == origin
+    assert select_proxies(TARGET, (), environ).origin == origin
 
 
 def test_direct_as_a_flag_overrules_the_variables() -> None:
@@ -128,14 +128,14 @@ def test_direct_as_a_flag_overrules_the_variables() -> None:
 
 
 def test_direct_as_a_variable_overrules_those_behind_it() -> None:
-    route = choose_route(TARGET, (), {"TUNNELCTL_PROXY": "direct", "https_proxy": "http://a:1"})
+    route = select_proxies(TARGET, (), {"TUNNELCTL_PROXY": "direct", "https_proxy": "http://a:1"})
     assert (route.chains, route.origin) == (((),), "TUNNELCTL_PROXY")
 
 
 @pytest.mark.parametrize("word", ["DIRECT", "Direct"])
 def test_direct_in_capitals(word: str) -> None:
     assert proxies(word, https_proxy="http://a:1") == []
-    assert choose_route(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
+    assert select_proxies(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
 
 
 @pytest.mark.parametrize(
@@ -167,16 +167,16 @@ def test_the_password_of_a_wrong_url_is_not_repeated() -> None:
 
 
 def test_a_route_shows_no_password() -> None:
-    route = choose_route(TARGET, (f"http://u:{CANARY}@a:1", f"http://v:{CANARY}@b:2"), {})
+    route = select_proxies(TARGET, (f"http://u:{CANARY}@a:1", f"http://v:{CANARY}@b:2"), {})
     assert CANARY not in repr(route) + str(route)
     assert [proxy.password for proxy in only(route)] == [CANARY, CANARY]
 
 
 def test_each_place_of_a_chain_may_have_several() -> None:
-    route = choose_route(TARGET, ("http://a:1,https://b", "socks5://c"), {})
+    route = select_proxies(TARGET, ("http://a:1,https://b", "socks5://c"), {})
     chains = [[str(proxy) for proxy in chain] for chain in route.chains]
     assert chains == [["http://a:1", "socks5://c:1080"], ["https://b:443", "socks5://c:1080"]]
 
 
 def test_a_variable_may_name_several() -> None:
-    assert len(choose_route(TARGET, (), {"https_proxy": "http://a:1,http://b:2"}).chains) == 2
+    assert len(select_proxies(TARGET, (), {"https_proxy": "http://a:1,http://b:2"}).chains) == 2

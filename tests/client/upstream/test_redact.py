@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunnelctl.client.upstream.redact import Repeated
+from tunnelctl.client.upstream.redact import Redactor
 
 DIGEST = 'Digest username="u", response="0123456789", nc=00000001'
 BASIC = "Basic dTpwYXNzd29yZA=="
@@ -26,18 +26,18 @@ BASIC = "Basic dTpwYXNzd29yZA=="
     ],
 )
 def test_no_secret_of_the_request_is_shown(name: str, value: str, repeated: str, hidden: str) -> None:
-    assert Repeated(((name, value),)).hidden(repeated) == hidden
+    assert Redactor(((name, value),)).masked(repeated) == hidden
 
 
 def test_nor_the_beginning_of_one_where_the_text_was_cut() -> None:
     sent = (("Proxy-Authorization", BASIC),)
-    assert Repeated(sent).hidden("it was dTpwYXNz") == "it was ***"
-    assert Repeated(sent).hidden("it was dTp") == "it was dTp"
+    assert Redactor(sent).masked("it was dTpwYXNz") == "it was ***"
+    assert Redactor(sent).masked("it was dTp") == "it was dTp"
 
 
 def test_a_secret_that_is_a_part_of_another() -> None:
     sent = (("Cookie", "abcd"), ("Authorization", "abcdefgh"))
-    assert Repeated(sent).hidden("abcdefgh abcd") == "*** ***"
+    assert Redactor(sent).masked("abcdefgh abcd") == "*** ***"
 
 
 def test_a_head_without_secrets_of_either_side() -> None:
@@ -45,6 +45,6 @@ def test_a_head_without_secrets_of_either_side() -> None:
         f"HTTP/1.1 200 {BASIC}\r\nProxy-Authentication-Info: rspauth=x\r\n more=y\r\nVia: a\r\n"
         f"set-cookie : a=b\r\nX-Sent: {BASIC}\r\n\r\n"
     )
-    assert Repeated((("Proxy-Authorization", BASIC),)).hidden_in_head(head.encode()).decode() == (
+    assert Redactor((("Proxy-Authorization", BASIC),)).masked_in_head(head.encode()).decode() == (
         "HTTP/1.1 200 Basic ***==\r\nProxy-Authentication-Info: ***\r\nVia: a\r\nset-cookie : ***\r\nX-Sent: Basic ***==\r\n\r\n"
     )

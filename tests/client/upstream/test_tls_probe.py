@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, Recorder, next_head
+from tests.client.harness import CANARY, TARGET, TraceLog, next_head
 from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, Script, ScriptedServer
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.upstream import tls_probe as under_test
 from tunnelctl.engine.kernel import Nursery, fail_after, run, sleep
 from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
@@ -37,8 +37,8 @@ def fails(*proxies: str, **options: object) -> TunnelctlError:
     """The error that a tunnel through them ends with."""
 
     async def main() -> TunnelctlError:
-        trace = Recorder()
-        ways = Ways(ForwardOptions(proxy=proxies, header=(f"X-Key: {CANARY}",), **options), {}, trace)  # type: ignore[arg-type]
+        trace = TraceLog()
+        ways = RoutePlanner(ForwardOptions(proxy=proxies, header=(f"X-Key: {CANARY}",), **options), {}, trace)  # type: ignore[arg-type]
         with pytest.raises(TunnelctlError) as caught:
             await open_with_retries(ways, TARGET, 0, trace)
         return caught.value
@@ -269,14 +269,14 @@ def test_a_way_that_is_closed_by_now_leaves_the_failure_as_it_was() -> None:
 
 def suspected(*proxies: ScriptedServer, times: int = 1, warnings: int = 0) -> list[object]:
     """What a BackgroundProbe warns of, where tunnels through each of the proxies failed so many times."""
-    trace = Recorder()
+    trace = TraceLog()
 
     async def main() -> None:
         probe = under_test.BackgroundProbe(trace)
         async with Nursery() as nursery:
             nursery.start_soon(probe.run)
             for proxy in proxies * times:
-                ways = Ways(ForwardOptions(proxy=(proxy.url,)), {}, trace)
+                ways = RoutePlanner(ForwardOptions(proxy=(proxy.url,)), {}, trace)
                 with pytest.raises(NoAnswer):
                     await open_with_retries(ways, TARGET, 0, trace, suspect=probe.suspect)
             await until(lambda: asked(*proxies) and len(trace.named("warning")) == warnings)
@@ -332,9 +332,9 @@ def test_a_proxy_that_answers_is_not_suspected() -> None:
         raise AssertionError("it was asked")
 
     async def main() -> None:
-        trace = Recorder()
+        trace = TraceLog()
         with pytest.raises(Refused):
-            await open_with_retries(Ways(ForwardOptions(proxy=(proxy.url,)), {}, trace), TARGET, 0, trace, suspect=suspect)
+            await open_with_retries(RoutePlanner(ForwardOptions(proxy=(proxy.url,)), {}, trace), TARGET, 0, trace, suspect=suspect)
 
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
         run(main)

@@ -9,21 +9,21 @@ import pytest
 from tests.server.process.sharing import held
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
-from tunnelctl.server.access.limits import Caps, Most, SharedCaps, owner_of, owner_of_peer, parse_prefixes
+from tunnelctl.server.access.limits import CapLimits, Caps, SharedCaps, owner_of, owner_of_peer, parse_prefixes
 from tunnelctl.server.process import shared_counters as shared_memory
 
 NOBODY = ("", "")
 
 
 def test_zero_is_off() -> None:
-    caps = Caps(Most())
+    caps = Caps(CapLimits())
     assert not any(caps.take("a", "u", "t") for _ in range(1000))
     assert not any(caps.start_dial() for _ in range(1000))
     assert (caps.tunnels, caps.dials) == (1000, 1000)
 
 
 def test_all_tunnels_count_together() -> None:
-    caps = Caps(Most(tunnels=2))
+    caps = Caps(CapLimits(tunnels=2))
     assert [caps.take(client, *NOBODY) for client in "abc"] == [None, None, refusal.limit_reached()]
     caps.release("a", *NOBODY)
     assert not caps.take("c", *NOBODY)
@@ -39,7 +39,7 @@ def test_all_tunnels_count_together() -> None:
     ],
 )
 def test_each_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -> None:
-    caps = Caps(Most(**{cap: 2}))
+    caps = Caps(CapLimits(**{cap: 2}))
 
     def words(who: str) -> list[str]:
         return [who if number == place else "same" for number in range(3)]
@@ -51,12 +51,12 @@ def test_each_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -
 
 def test_nobody_is_not_counted() -> None:
     """Where nobody logs in, they are not all one user."""
-    caps = Caps(Most(per_user=1))
+    caps = Caps(CapLimits(per_user=1))
     assert [caps.take("a", "", "t") for _ in range(3)] == [None] * 3
 
 
-@pytest.mark.parametrize("most", [Most(tunnels=1), Most(per_client=1), Most(per_user=1, per_target=1)])
-def test_what_is_refused_is_not_counted(most: Most) -> None:
+@pytest.mark.parametrize("most", [CapLimits(tunnels=1), CapLimits(per_client=1), CapLimits(per_user=1, per_target=1)])
+def test_what_is_refused_is_not_counted(most: CapLimits) -> None:
     caps = Caps(most)
     assert not caps.take("a", "u", "t")
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_what_is_refused_is_not_counted(most: Most) -> None:
 
 
 def test_dials_count_by_themselves() -> None:
-    caps = Caps(Most(dials=1))
+    caps = Caps(CapLimits(dials=1))
     assert not caps.start_dial()
     answer = caps.start_dial()
     assert answer is not None
@@ -76,8 +76,8 @@ def test_dials_count_by_themselves() -> None:
     assert not caps.start_dial()
 
 
-@pytest.mark.parametrize("most", [Most(tunnels=10), Most(per_client=10, per_user=10, per_target=10)])
-def test_clients_that_have_gone_take_no_memory(most: Most) -> None:
+@pytest.mark.parametrize("most", [CapLimits(tunnels=10), CapLimits(per_client=10, per_user=10, per_target=10)])
+def test_clients_that_have_gone_take_no_memory(most: CapLimits) -> None:
     """There are 2^128 addresses to come from."""
     caps = Caps(most)
     for number in range(1000):
@@ -121,7 +121,7 @@ def test_h4_a_release_that_cannot_have_the_lock_is_made_up_for(monkeypatch: pyte
     monkeypatch.setattr(shared_memory, "LOCK_SECONDS", 0.01)
     shared = SharedCaps(2)
     assert shared.lock is not None
-    caps = Caps(Most(tunnels=3, per_client=3, dials=2), shared)
+    caps = Caps(CapLimits(tunnels=3, per_client=3, dials=2), shared)
     for _ in range(2):
         assert not caps.start_dial()
     for _ in range(3):

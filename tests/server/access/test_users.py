@@ -13,7 +13,7 @@ from tunnelctl.engine.kernel import BusyResourceError, Nursery, run, sleep
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.errors import SettingsError
 from tunnelctl.server.access import users as under_test
-from tunnelctl.server.access.users import Kept, Users, digest_line, hash_password, load_users, refuse_unchecked
+from tunnelctl.server.access.users import CredentialCache, Users, digest_line, hash_password, load_users, refuse_unchecked
 from tunnelctl.server.process.shared_counters import WAYS
 
 CLIENT = Owner("192.0.2.1/32", "192.0.2.1/32")
@@ -311,7 +311,7 @@ def test_memory_is_bounded_and_holds_no_password(tmp_path: Path, monkeypatch: py
 
 
 def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight at once: at no time are more than AT_ONCE under way, and the loop turns meanwhile."""
+    """Eight at once: at no time are more than MAX_CONCURRENT_HASHES under way, and the loop turns meanwhile."""
     under_way, most = [0], [0]
 
     def derive(*_: object) -> bytes:
@@ -325,7 +325,7 @@ def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.Mon
     turns = [0]
 
     async def main() -> None:
-        users = Users({}, {}, None, Kept())
+        users = Users({}, {}, None, CredentialCache())
         async with Nursery() as nursery:
 
             async def turn() -> None:
@@ -340,7 +340,7 @@ def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.Mon
             nursery.cancel_scope.cancel()
 
     run(main)
-    assert most[0] == under_test.AT_ONCE
+    assert most[0] == under_test.MAX_CONCURRENT_HASHES
     assert turns[0] > 8
 
 
@@ -356,16 +356,16 @@ def test_h4_the_networks_of_one_site_do_not_all_have_their_turn_before_another_c
     monkeypatch.setattr(under_test, "_derive", derive)
 
     async def main() -> None:
-        users = Users({}, {}, None, Kept())
+        users = Users({}, {}, None, CredentialCache())
         async with Nursery() as nursery:
             for number in range(100):
                 nursery.start_soon(users.check, "alice", "guess", Owner("2001:db8::/48", f"2001:db8:0:{number:x}::/64"))
             nursery.start_soon(users.check, "bob", "b-pw", CLIENT)
-            while users._kept.hashing._queued.total() < 101 - under_test.AT_ONCE:
+            while users._kept.hashing._queued.total() < 101 - under_test.MAX_CONCURRENT_HASHES:
                 await sleep(0.001)
             for count in (1, 2):
                 finish.release()
-                while len(begun) < under_test.AT_ONCE + count:
+                while len(begun) < under_test.MAX_CONCURRENT_HASHES + count:
                     await sleep(0.001)
             nursery.cancel_scope.cancel()
         finish.release(1000)
@@ -380,9 +380,9 @@ def test_h4_no_more_logins_wait_than_can_be_checked_in_time(monkeypatch: pytest.
     monkeypatch.setattr(under_test, "_derive", lambda *_: release.wait(SECONDS) and b"")
 
     async def main() -> None:
-        users = Users({}, {}, None, Kept())
+        users = Users({}, {}, None, CredentialCache())
         async with Nursery() as nursery:
-            for number in range(under_test.AT_ONCE + under_test.WAITING_IN_ALL):
+            for number in range(under_test.MAX_CONCURRENT_HASHES + under_test.WAITING_IN_ALL):
                 nursery.start_soon(users.check, "alice", "guess", Owner(f"g{number}", f"n{number}"))
             while users._kept.hashing._queued.total() < under_test.WAITING_IN_ALL:
                 await sleep(0.001)
@@ -405,8 +405,8 @@ def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(under_test, "_derive", derive)
 
     async def main() -> None:
-        users = Users({}, {}, None, Kept())
-        for _ in range(2 * under_test.AT_ONCE):
+        users = Users({}, {}, None, CredentialCache())
+        for _ in range(2 * under_test.MAX_CONCURRENT_HASHES):
             with move_on_after(0.005):
                 await users.check("a", "x", CLIENT)
         assert await users.check("a", "x", CLIENT) is False
@@ -420,4 +420,4 @@ def test_without_a_thread_left_it_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(under_test, "to_thread", busy)
     with pytest.raises(BusyResourceError):
-        check(Users({}, {}, None, Kept()), ("a", "x"))
+        check(Users({}, {}, None, CredentialCache()), ("a", "x"))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Proxy, basic, connect_request, users_file
@@ -21,8 +21,8 @@ from tunnelctl.engine.kernel import BusyResourceError, Nursery, checkpoint, run,
 from tunnelctl.errors import SettingsError
 from tunnelctl.server.observe import access_log
 from tunnelctl.server.observe.access_log import AccessLog, open_log
-from tunnelctl.server.observe.record import Account
-from tunnelctl.server.policy.inspection import Seen
+from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.status import ExitStatus
 
 KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
@@ -33,8 +33,8 @@ END_KEYS = [
 OPEN_KEYS = END_KEYS[:9]
 
 
-def account(session: str = "1-2", **known: Any) -> Account:
-    one = Account(session, "192.0.2.1:5")
+def account(session: str = "1-2", **known: Any) -> TunnelRecord:
+    one = TunnelRecord(session, "192.0.2.1:5")
     one.enter("answer")
     for name, value in known.items():
         setattr(one, name, value)
@@ -48,7 +48,7 @@ def end(log: AccessLog, session: str) -> None:
 def written(write: Callable[[AccessLog], None]) -> bytes:
     """What comes out at the other end of a pipe."""
     reader, writer = os.pipe()
-    trace = Recorder()
+    trace = TraceLog()
 
     async def main() -> None:
         log = AccessLog(writer, trace)
@@ -105,7 +105,7 @@ def test_an_end() -> None:
 
 
 def test_an_end_with_what_the_tunnel_carried() -> None:
-    one = account(seen=Seen("TLS", 'a"b\x1b', "allow *:1", ("report *:2", "report *:3")))
+    one = account(seen=FirstBytes("TLS", 'a"b\x1b', "allow *:1", ("report *:2", "report *:3")))
     record = json.loads(written(lambda log: log.end(one, 1.5, None, "proxy", "cut", None)))
     assert list(record) == [*END_KEYS, "seen", "sni", "cut_by", "reports"]
     assert list(record.values())[-4:] == ["TLS", 'a"b\x1b', "allow *:1", ["report *:2", "report *:3"]]
@@ -233,9 +233,9 @@ class SlowDisk:
         self._go.set()
 
 
-def logging(fd: int, work: Callable[[AccessLog], Awaitable[None]]) -> tuple[AccessLog, Recorder]:
+def logging(fd: int, work: Callable[[AccessLog], Awaitable[None]]) -> tuple[AccessLog, TraceLog]:
     """Runs `work` beside a log that writes, and closes the log."""
-    trace = Recorder()
+    trace = TraceLog()
 
     async def main() -> AccessLog:
         log = AccessLog(fd, trace)
@@ -409,9 +409,9 @@ def test_a_pipe_that_somebody_has_made_non_blocking() -> None:
 # --- when it cannot be written
 
 
-def failing(*fds: int) -> tuple[AccessLog, Recorder]:
+def failing(*fds: int) -> tuple[AccessLog, TraceLog]:
     """A log whose descriptor becomes the next one after each record."""
-    trace = Recorder()
+    trace = TraceLog()
 
     async def main() -> AccessLog:
         log = AccessLog(fds[0], trace)
@@ -475,7 +475,7 @@ def test_a_record_that_was_cut_short_spoils_no_other(tmp_path: Path, monkeypatch
         return written
 
     async def main() -> AccessLog:
-        log = AccessLog(fd, Recorder())
+        log = AccessLog(fd, TraceLog())
         for name in ("cut", "lost"):
             end(log, name)
             await log.close()
@@ -539,7 +539,7 @@ def test_one_that_cannot_be_opened_anew_stays(tmp_path: Path) -> None:
 
 def test_stdout_is_not_opened_anew() -> None:
     async def main() -> None:
-        await AccessLog(1, Recorder()).reopen()
+        await AccessLog(1, TraceLog()).reopen()
 
     run(main)
 

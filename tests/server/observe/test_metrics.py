@@ -2,45 +2,45 @@
 
 import pytest
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import REASONS, Refusal
-from tunnelctl.server.access.limits import Caps, Most
-from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Board, Family, Metrics
-from tunnelctl.server.observe.record import DRAINED, SIDES, Account
-from tunnelctl.server.observe.recorder import Books
+from tunnelctl.server.access.limits import CapLimits, Caps
+from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Family, Metrics, SharedCounters
+from tunnelctl.server.observe.record import DRAINED, SIDES, TunnelRecord
+from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.stream.relay import Outcome
 
 FAMILY = {family.name: family for family in FAMILIES}
 
 
-def numbers(board: Board, name: str) -> dict[tuple[str, ...], list[float]]:
+def numbers(board: SharedCounters, name: str) -> dict[tuple[str, ...], list[float]]:
     return dict(board.samples(FAMILY[f"tunnelctl_{name}"]))
 
 
-def counted(board: Board, name: str) -> dict[tuple[str, ...], float]:
+def counted(board: SharedCounters, name: str) -> dict[tuple[str, ...], float]:
     return {labels: value for labels, (value,) in numbers(board, name).items()}
 
 
-def account(*phases: tuple[str, float], moved: tuple[int, int] = (0, 0), session: str = "1") -> Account:
-    one = Account(session, "c")
+def account(*phases: tuple[str, float], moved: tuple[int, int] = (0, 0), session: str = "1") -> TunnelRecord:
+    one = TunnelRecord(session, "c")
     one.phases, one.moved = list(phases), moved
     return one
 
 
 def test_decisions_by_status_and_error() -> None:
-    board = Board(1)
+    board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
     for status, error in ((200, ""), (200, ""), (403, "http_request_denied")):
-        metrics.decided(account(), status, error)
+        metrics.on_decision(account(), status, error)
     assert counted(board, "decisions") == {("200", ""): 2, ("403", "http_request_denied"): 1}
 
 
 def test_what_has_no_place_is_counted_too() -> None:
-    board = Board(1)
+    board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
-    metrics.decided(account(("unheard of", 1.0)), 299, "unheard of")
-    metrics.ended(account(), DRAINED._replace(cause="unheard of"))
+    metrics.on_decision(account(("unheard of", 1.0)), 299, "unheard of")
+    metrics.on_end(account(), DRAINED._replace(cause="unheard of"))
     assert counted(board, "decisions") == {("other", "other"): 1}
     assert counted(board, "ends") == {("proxy", "other"): 1}
     assert list(numbers(board, "setup_seconds")) == [("other", "refused")]
@@ -50,10 +50,10 @@ def test_every_refusal_has_a_place_of_its_own() -> None:
     makers = [make for make in vars(refusal).values() if getattr(make, "__annotations__", {}).get("return") is Refusal]
     made = [make() for make in makers if not taken(make)]
     assert len(made) > 10
-    board = Board(1)
+    board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
     for answer in made:
-        metrics.decided(account(), answer.status, answer.error)
+        metrics.on_decision(account(), answer.status, answer.error)
     assert not [labels for labels in counted(board, "decisions") if "other" in labels]
     assert set(map(str, REASONS)) <= set(FAMILY["tunnelctl_decisions"].values[0])
 
@@ -65,10 +65,10 @@ def taken(make: object) -> bool:
 
 
 def test_ends_by_side_and_cause() -> None:
-    board = Board(1)
+    board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
     for side in SIDES:
-        metrics.ended(account(), Outcome(0, 0, side, "eof", None))
+        metrics.on_end(account(), Outcome(0, 0, side, "eof", None))
     assert counted(board, "ends") == {(side, "eof"): 1 for side in ("client", "target", "proxy")}
 
 
@@ -76,8 +76,8 @@ def test_ends_by_side_and_cause() -> None:
     ("status", "outcome"), [(200, "open"), (403, "refused"), (407, "refused"), (502, "failed"), (504, "failed")]
 )
 def test_the_time_of_each_phase(status: int, outcome: str) -> None:
-    board = Board(1)
-    Metrics(board.rows[0]).decided(account(("head", 0.002), ("dial", 100.0)), status, "")
+    board = SharedCounters(1)
+    Metrics(board.rows[0]).on_decision(account(("head", 0.002), ("dial", 100.0)), status, "")
     found = numbers(board, "setup_seconds")
     assert set(found) == {("head", outcome), ("dial", outcome)}
     *counts, rest, total = found["head", outcome]
@@ -88,14 +88,14 @@ def test_the_time_of_each_phase(status: int, outcome: str) -> None:
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:
-    board = Board(1)
-    Metrics(board.rows[0]).decided(account(*(("dial", bound) for bound in BUCKETS)), 200, "")
+    board = SharedCounters(1)
+    Metrics(board.rows[0]).on_decision(account(*(("dial", bound) for bound in BUCKETS)), 200, "")
     *counts, rest, _ = numbers(board, "setup_seconds")["dial", "open"]
     assert (counts, rest) == ([1.0] * len(BUCKETS), 0)
 
 
 def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
-    board, books, caps = Board(1), Books(None, Recorder()), Caps(Most())
+    board, books, caps = SharedCounters(1), Recorder(None, TraceLog()), Caps(CapLimits())
     metrics = Metrics(board.rows[0])
     one = account(moved=(10, 20))
     books.open["1"] = one
@@ -103,20 +103,20 @@ def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
         metrics.refresh(caps, books.open.values(), books.lost)
     assert counted(board, "bytes") == {("sent",): 10, ("received",): 20}
     one.moved = (11, 22)
-    metrics.ended(one, DRAINED)
-    metrics.ended(account(moved=(100, 200), session="2"), DRAINED)
+    metrics.on_end(one, DRAINED)
+    metrics.on_end(account(moved=(100, 200), session="2"), DRAINED)
     assert counted(board, "bytes") == {("sent",): 111, ("received",): 222}
     assert metrics._counted == {}
 
 
 def test_gauges_and_lost_records() -> None:
-    board, caps = Board(1), Caps(Most())
+    board, caps = SharedCounters(1), Caps(CapLimits())
     metrics = Metrics(board.rows[0])
 
     class Log:
         dropped = 3
 
-    books = Books(Log(), Recorder())  # type: ignore[arg-type]
+    books = Recorder(Log(), TraceLog())  # type: ignore[arg-type]
     caps.enter()
     caps.take("a", "", "")
     caps.start_dial()
@@ -127,23 +127,23 @@ def test_gauges_and_lost_records() -> None:
 
 
 def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() -> None:
-    board, caps = Board(2), Caps(Most())
+    board, caps = SharedCounters(2), Caps(CapLimits())
     first, second = Metrics(board.rows[0]), Metrics(board.rows[1])
     caps.enter()
     for metrics in (first, second):
-        metrics.decided(account(), 200, "")
+        metrics.on_decision(account(), 200, "")
         metrics.refresh(caps, (), 0)
     assert counted(board, "decisions") == {("200", ""): 2}
     assert counted(board, "sessions") == {(): 2}
     again = Metrics(board.rows[0])
     assert counted(board, "decisions") == {("200", ""): 2}, "a sum that falls looks like a restart of all"
     assert counted(board, "sessions") == {(): 1}, "its clients are gone"
-    again.decided(account(), 200, "")
+    again.on_decision(account(), 200, "")
     assert counted(board, "decisions") == {("200", ""): 3}
 
 
 def test_only_what_has_happened_is_shown_of_what_has_labels() -> None:
-    board = Board(1)
+    board = SharedCounters(1)
     assert counted(board, "decisions") == {}
     assert counted(board, "sessions") == {(): 0}
 

@@ -5,59 +5,59 @@ from time import monotonic
 from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Proxy
-from tunnelctl.server.observe.open_records import Interim
-from tunnelctl.server.observe.record import Account
+from tunnelctl.server.observe.open_records import OpenTunnelReporter
+from tunnelctl.server.observe.record import TunnelRecord
 
 
 class Log:
     def __init__(self) -> None:
         self.written: list[str] = []
 
-    def open(self, account: Account, seconds: float) -> None:
+    def open(self, account: TunnelRecord, seconds: float) -> None:
         self.written.append(account.id)
 
 
-def open_since(seconds: float, moved: tuple[int, int] = (0, 0)) -> Account:
-    account = Account("1", "c")
+def open_since(seconds: float, moved: tuple[int, int] = (0, 0)) -> TunnelRecord:
+    account = TunnelRecord("1", "c")
     account.opened, account.moved = monotonic() - seconds, moved
     return account
 
 
 def test_after_so_many_seconds_and_then_again() -> None:
     log, account = Log(), open_since(0.0)
-    interim = Interim(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
-    interim.look()
+    interim = OpenTunnelReporter(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
+    interim.tick()
     assert log.written == []
     account.opened -= 61
-    interim = Interim(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
+    interim = OpenTunnelReporter(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
     for _ in range(3):
-        interim.look()
+        interim.tick()
     assert log.written == ["1"]
     interim._noted["1"] = monotonic() - 61, 0
-    interim.look()
+    interim.tick()
     assert log.written == ["1", "1"]
 
 
 def test_after_so_many_bytes_both_ways_together() -> None:
     log, account = Log(), open_since(0.0, (60, 39))
-    interim = Interim(log, {"1": account}, 0.0, 100)  # type: ignore[arg-type]
-    interim.look()
+    interim = OpenTunnelReporter(log, {"1": account}, 0.0, 100)  # type: ignore[arg-type]
+    interim.tick()
     assert log.written == []
     account.moved = (60, 40)
     for _ in range(3):
-        interim.look()
+        interim.tick()
     assert log.written == ["1"]
     account.moved = (1000, 0)
-    interim.look()
+    interim.tick()
     assert log.written == ["1", "1"]
 
 
 def test_those_that_have_ended_are_forgotten() -> None:
     accounts = {"1": open_since(1.0)}
-    interim = Interim(Log(), accounts, 0.5, 0)  # type: ignore[arg-type]
-    interim.look()
+    interim = OpenTunnelReporter(Log(), accounts, 0.5, 0)  # type: ignore[arg-type]
+    interim.tick()
     del accounts["1"]
-    interim.look()
+    interim.tick()
     assert interim._noted == {}
 
 

@@ -2,12 +2,12 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Board, Metrics
+from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Metrics, SharedCounters
 from tunnelctl.server.observe.prometheus import render
-from tunnelctl.server.observe.record import DRAINED, Account
+from tunnelctl.server.observe.record import DRAINED, TunnelRecord
 
 
-def read(board: Board) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
+def read(board: SharedCounters) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
     families = text_string_to_metric_families(render(board).decode())
     return {
         family.name: {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples}
@@ -16,17 +16,17 @@ def read(board: Board) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]]
 
 
 def test_all_families_are_there_and_have_a_type() -> None:
-    found = {family.name: family.type for family in text_string_to_metric_families(render(Board(1)).decode())}
+    found = {family.name: family.type for family in text_string_to_metric_families(render(SharedCounters(1)).decode())}
     assert found == {family.name: family.kind for family in FAMILIES}
 
 
 def test_counters_and_histograms() -> None:
-    board = Board(2)
+    board = SharedCounters(2)
     for row, seconds in zip(board.rows, (0.002, 70.0), strict=True):
-        metrics, account = Metrics(row), Account("1", "c")
+        metrics, account = Metrics(row), TunnelRecord("1", "c")
         account.phases, account.moved = [("dial", seconds)], (5, 6)
-        metrics.decided(account, 200, "")
-        metrics.ended(account, DRAINED)
+        metrics.on_decision(account, 200, "")
+        metrics.on_end(account, DRAINED)
     found = read(board)
     assert found["tunnelctl_decisions"] == {("tunnelctl_decisions_total", (("error", ""), ("status", "200"))): 2}
     assert found["tunnelctl_ends"] == {("tunnelctl_ends_total", (("cause", "drained"), ("ended_by", "proxy"))): 2}

@@ -1,13 +1,13 @@
 """What is told of a connection, and to whom."""
 
-from tests.client.harness import Recorder
-from tunnelctl.server.observe.record import CUT, DRAINED, GONE, Account
-from tunnelctl.server.observe.recorder import Books
-from tunnelctl.server.policy.inspection import Seen
+from tests.client.harness import TraceLog
+from tunnelctl.server.observe.record import CUT, DRAINED, GONE, TunnelRecord
+from tunnelctl.server.observe.recorder import Recorder
+from tunnelctl.server.policy.inspection import FirstBytes
 
 
 def test_phases_follow_each_other_and_their_times_add_up() -> None:
-    account = Account("1", "c")
+    account = TunnelRecord("1", "c")
     begun = account.since
     for phase in ("lookup", "dial", "answer"):
         account.enter(phase)
@@ -17,51 +17,51 @@ def test_phases_follow_each_other_and_their_times_add_up() -> None:
 
 
 def test_only_tunnels_that_are_open_are_kept() -> None:
-    books, account, refused = Books(None, Recorder()), Account("1", "c"), Account("2", "c")
-    books.decided(account, 200, "")
-    books.decided(refused, 403, "http_request_denied")
+    books, account, refused = Recorder(None, TraceLog()), TunnelRecord("1", "c"), TunnelRecord("2", "c")
+    books.on_decision(account, 200, "")
+    books.on_decision(refused, 403, "http_request_denied")
     assert books.open == {"1": account}
     assert (account.phase, refused.phases[-1][0]) == ("answer", "head")
     assert account.opened == account.since
     assert account.phases == [], "nothing is kept that nobody asks for"
-    books.ended(account, GONE)
+    books.on_end(account, GONE)
     assert books.open == {}
 
 
 def test_verbose_tells_both() -> None:
-    trace = Recorder()
-    books, account = Books(None, trace, verbose=True), Account("1", "c")
+    trace = TraceLog()
+    books, account = Recorder(None, trace, verbose=True), TunnelRecord("1", "c")
     account.target = "t:1"
-    books.decided(account, 200, "")
+    books.on_decision(account, 200, "")
     account.moved = (3, 4)
-    books.ended(account, DRAINED)
+    books.on_end(account, DRAINED)
     (decision,), (closed,) = trace.named("decision"), trace.named("closed")
     assert (decision["client"], decision["target"], decision["status"], decision["details"]) == ("c", "t:1", 200, "")
     assert (closed["sent"], closed["received"], closed["ended_by"], closed["cause"]) == (3, 4, "proxy", "drained")
 
 
 def test_verbose_tells_why_a_request_was_refused() -> None:
-    trace = Recorder()
-    Books(None, trace, verbose=True).decided(Account("1", "c"), 400, "http_request_error", "malformed head: a lone LF")
+    trace = TraceLog()
+    Recorder(None, trace, verbose=True).on_decision(TunnelRecord("1", "c"), 400, "http_request_error", "malformed head: a lone LF")
     (decision,) = trace.named("decision")
     assert (decision["error"], decision["details"]) == ("http_request_error", "malformed head: a lone LF")
 
 
 def test_verbose_tells_what_a_tunnel_carried() -> None:
-    trace = Recorder()
-    books, account = Books(None, trace, verbose=True), Account("1", "c")
+    trace = TraceLog()
+    books, account = Recorder(None, trace, verbose=True), TunnelRecord("1", "c")
     account.target = "t:1"
-    books.decided(account, 200, "")
-    account.seen = Seen("TLS", "other", "allow *:1", ("report *:2",))
-    books.ended(account, CUT)
+    books.on_decision(account, 200, "")
+    account.seen = FirstBytes("TLS", "other", "allow *:1", ("report *:2",))
+    books.on_end(account, CUT)
     (fields,) = trace.named("inspected")
     found = {"seen": "TLS", "sni": "other", "cut_by": "allow *:1", "reports": ["report *:2"]}
     assert fields == {"client": "c", "target": "t:1", **found}
 
 
 def test_otherwise_nothing_is_said() -> None:
-    trace = Recorder()
-    books, account = Books(None, trace), Account("1", "c")
-    books.decided(account, 200, "")
-    books.ended(account, DRAINED)
+    trace = TraceLog()
+    books, account = Recorder(None, trace), TunnelRecord("1", "c")
+    books.on_decision(account, 200, "")
+    books.on_end(account, DRAINED)
     assert trace.events == []

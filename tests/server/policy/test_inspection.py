@@ -41,7 +41,7 @@ from tunnelctl.engine.kernel import Nursery, checkpoint
 from tunnelctl.proto.tls.client_hello import ENDED, MALFORMED, MAX_HELLO, TOO_LONG
 from tunnelctl.proto.tls.hello_watch import TOO_MANY
 from tunnelctl.server.policy import inspection
-from tunnelctl.server.policy.rules import Demand
+from tunnelctl.server.policy.rules import TLSRequirement
 from tunnelctl.stream.base import Stream
 
 pytestmark = pytest.mark.usefixtures("loopback_names")
@@ -88,7 +88,7 @@ def test_a_target_that_is_an_address_needs_no_name(tmp_path: Path, sni: str) -> 
 
 
 def test_without_a_rule_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection.Inspected, "__init__", None)
+    monkeypatch.setattr(inspection.InspectedStream, "__init__", None)
     with ScriptedServer(echo) as target, Proxy() as proxy:
         with proxy.tunnel(target.authority) as client:
             assert client.echoes(b"SSH-2.0-x\r\n")
@@ -251,17 +251,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "current_time", time.monotonic)
 
 
-def inspected(*demands: Demand) -> tuple[Wire, inspection.Inspected]:
+def inspected(*demands: TLSRequirement) -> tuple[Wire, inspection.InspectedStream]:
     wire = Wire()
-    return wire, inspection.Inspected(wire, b"", demands, f"{NAME}:443")
+    return wire, inspection.InspectedStream(wire, b"", demands, f"{NAME}:443")
 
 
-CUT, REPORT = Demand("allow web", True, True), Demand("report soon", True, False)
+CUT, REPORT = TLSRequirement("allow web", True, True), TLSRequirement("report soon", True, False)
 
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("demand", [CUT, REPORT])
-def test_the_tunnel_is_left_alone_with_the_answer_of_the_server(demand: Demand) -> None:
+def test_the_tunnel_is_left_alone_with_the_answer_of_the_server(demand: TLSRequirement) -> None:
     """From then on its bytes can be spliced."""
     wire, client = inspected(demand)
     first, early, answer = named(NAME), CHANGE_CIPHER_SPEC + application_data(100), server_hello()
@@ -273,7 +273,7 @@ def test_the_tunnel_is_left_alone_with_the_answer_of_the_server(demand: Demand) 
     while wire.told != answer:
         assert client.send_nowait(answer[len(wire.told) :])
     assert client.socket_fd() == 99
-    assert client.seen == inspection.Seen("TLS", NAME, "", ())
+    assert client.seen == inspection.FirstBytes("TLS", NAME, "", ())
 
 
 @pytest.mark.usefixtures("clock")
@@ -326,7 +326,7 @@ def test_a_rule_that_only_reports_holds_nothing_of_a_second_hello() -> None:
     wire.sent = [named(NAME) + named("bad.example.org")[:20], named("bad.example.org")[20:]]
     assert client.receive_nowait(65536) == named(NAME) + named("bad.example.org")[:20]
     assert client.receive_nowait(65536) == named("bad.example.org")[20:]
-    assert client.seen == inspection.Seen("TLS", "bad.example.org", "", ("report soon",))
+    assert client.seen == inspection.FirstBytes("TLS", "bad.example.org", "", ("report soon",))
 
 
 # --- what is only reported
@@ -526,7 +526,7 @@ def test_through_the_next_proxy_as_well(tmp_path: Path) -> None:
 def test_nothing_of_a_stream_is_forgotten() -> None:
     """What it does not hand on would be done to nobody. The rest is made of that, or is for pipes."""
     whole = {name for name in vars(Stream) if not name.startswith("_")} - {"duplex"}
-    assert whole - set(vars(inspection.Inspected)) == {
+    assert whole - set(vars(inspection.InspectedStream)) == {
         "receive_some",
         "send_all",
         "source_pipe",

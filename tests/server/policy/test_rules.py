@@ -13,9 +13,9 @@ from tunnelctl.proto.tls.client_hello import ENDED, MALFORMED, NO_TLS, TOO_LONG,
 from tunnelctl.server.policy.rules import (
     DEFAULT_ALLOW,
     Decision,
-    Demand,
     Policy,
     Rule,
+    TLSRequirement,
     client_network,
     explain,
     parse_client,
@@ -363,25 +363,27 @@ class TestDemands:
 
     def test_an_allow_rule_grants_what_meets_its_demand(self):
         rules = Policy((demanding("*:443"),))
-        assert rules.judge(self.TARGET, PUBLIC) == Decision("allow *:443", demands=(Demand("allow *:443", False, True),))
+        assert rules.judge(self.TARGET, PUBLIC) == Decision(
+            "allow *:443", requirements=(TLSRequirement("allow *:443", False, True),)
+        )
 
     def test_the_rule_that_demands_least_decides_in_whatever_order(self):
         several = (demanding("*:443", sni=True), demanding("*:400-500"), demanding("a.example:443", sni=True))
         for allow in (several, several[::-1]):
             assert Policy(allow).judge(self.TARGET, PUBLIC).rule == "allow *:400-500"
             assert Policy((*allow, parse_rule("a.example:443"))).judge(self.TARGET, PUBLIC) == Decision("allow a.example:443")
-            assert Policy((*allow, parse_rule("b.example:443"))).judge(self.TARGET, PUBLIC).demands != ()
+            assert Policy((*allow, parse_rule("b.example:443"))).judge(self.TARGET, PUBLIC).requirements != ()
 
     def test_a_deny_rule_with_a_demand_refuses_only_what_does_not_meet_it(self):
         rules = Policy((parse_rule("*:*"),), (demanding("*:443", sni=True), demanding("*:22"), parse_rule("*:25")))
         assert reaches(rules, "a.example:443", PUBLIC)
-        assert rules.judge(self.TARGET, PUBLIC) == Decision("allow *:*", demands=(Demand("deny *:443", True, True),))
+        assert rules.judge(self.TARGET, PUBLIC) == Decision("allow *:*", requirements=(TLSRequirement("deny *:443", True, True),))
         assert rules.judge(Address("a.example", 80), PUBLIC) == Decision("allow *:*")
         assert not reaches(rules, "a.example:25", PUBLIC)
 
     def test_all_demands_of_all_deny_rules_stand_beside_that_of_the_allow_rule(self):
         rules = Policy((demanding("*:443"),), (demanding("*:443", sni=True), demanding("*.example:*")))
-        assert [demand.rule for demand in rules.judge(self.TARGET, PUBLIC).demands] == [
+        assert [demand.rule for demand in rules.judge(self.TARGET, PUBLIC).requirements] == [
             "allow *:443", "deny *:443", "deny *.example:*",
         ]  # fmt: skip
 
@@ -390,7 +392,7 @@ class TestDemands:
         assert rules.before_lookup(self.TARGET) is None
         decision = rules.judge(self.TARGET, PUBLIC)
         assert decision == Decision(
-            "allow *:*", None, ("report *.example:443", "report 93.0.0.0/8:*"), (Demand("report *:443", False, False),)
+            "allow *:*", None, ("report *.example:443", "report 93.0.0.0/8:*"), (TLSRequirement("report *:443", False, False),)
         )
         assert rules.judge(Address("b.test", 80), "8.8.8.8") == Decision("allow *:*")
 
@@ -404,7 +406,7 @@ class TestDemands:
 
 
 class TestWhatATunnelCarries:
-    TLS, SNI = Demand("allow *:443", False, True), Demand("allow *:443", True, True)
+    TLS, SNI = TLSRequirement("allow *:443", False, True), TLSRequirement("allow *:443", True, True)
 
     @pytest.mark.parametrize("what", [NO_TLS, MALFORMED, TOO_LONG, ENDED])
     def test_v29_without_a_client_hello_no_demand_is_met(self, what):

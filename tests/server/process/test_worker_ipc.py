@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tunnelctl.engine.kernel import Nursery, checkpoint, run
 from tunnelctl.server.process import worker_ipc as under_test
-from tunnelctl.server.process.worker_ipc import Siblings
+from tunnelctl.server.process.worker_ipc import WorkerQueries
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import silent
 
 
 def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> list[list[bytes | None]]:
     """What worker 0 hears, several times over; those that are not alive do not answer."""
-    siblings = Siblings(count)
+    siblings = WorkerQueries(count)
 
     async def main() -> list[list[bytes | None]]:
         async with Nursery() as nursery:
@@ -60,7 +60,7 @@ def test_questions_to_a_dead_one_do_not_pile_up_for_ever(monkeypatch: pytest.Mon
 
 def test_whoever_takes_the_place_of_a_dead_one_answers_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.01)
-    siblings = Siblings(2)
+    siblings = WorkerQueries(2)
 
     async def main() -> list[bytes | None]:
         assert await siblings.ask(0) == [None]
@@ -85,7 +85,7 @@ def test_an_answer_without_an_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
-    siblings, trace, faults = Siblings(2), Recorder(), [ZeroDivisionError("a fault of ours")]
+    siblings, trace, faults = WorkerQueries(2), TraceLog(), [ZeroDivisionError("a fault of ours")]
 
     def content() -> bytes:
         while faults:
@@ -115,7 +115,7 @@ WHOLE = len(SENT).to_bytes(8, "big") + SENT
 
 def answered_by(peer: Callable[[socket.socket], None]) -> list[bytes | None]:
     """What worker 0 hears from a process that answers by hand, and is killed in the end."""
-    siblings = Siblings(2)
+    siblings = WorkerQueries(2)
     child = os.fork()
     if child == 0:
         try:
@@ -164,7 +164,7 @@ def test_a_worker_that_is_suspended_inside_its_answer(monkeypatch: pytest.Monkey
 
 def test_a_worker_that_is_killed_while_its_long_answer_waits_to_be_read() -> None:
     """As it was found: the answer is longer than what a socket holds."""
-    siblings = Siblings(2)
+    siblings = WorkerQueries(2)
     mine, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:

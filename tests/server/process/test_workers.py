@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import Recorder
+from tests.client.harness import TraceLog
 from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, opening, wait_until
@@ -36,8 +36,8 @@ from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient
 from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.access.throttle import BURST
-from tunnelctl.server.access.users import AT_ONCE
-from tunnelctl.server.observe.metrics import Board
+from tunnelctl.server.access.users import MAX_CONCURRENT_HASHES
+from tunnelctl.server.observe.metrics import SharedCounters
 from tunnelctl.server.process import workers as under_test
 from tunnelctl.server.process.workers import Supervisor
 from tunnelctl.server.serve import TICK_SECONDS
@@ -153,7 +153,7 @@ def test_workers_that_die_again_and_again_are_given_up() -> None:
 
 
 def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor = Supervisor([], [], 0.0, lambda *_: 0, Board(1), Recorder(), None, {})
+    supervisor = Supervisor([], [], 0.0, lambda *_: 0, SharedCounters(1), TraceLog(), None, {})
     pauses = []
     for _ in range(under_test.MOST_CRASHES):
         supervisor._crashed(1, 0, 1)
@@ -166,7 +166,7 @@ def test_h4_what_a_dead_worker_counted_is_forgotten_before_another_takes_its_pla
     """However long a third one keeps the lock."""
     started, shared = list[int](), SharedCaps(2)
     assert shared.lock is not None
-    supervisor = Supervisor([], [], 0.0, lambda *_: 0, Board(2), Recorder(), None, {}, shared)
+    supervisor = Supervisor([], [], 0.0, lambda *_: 0, SharedCounters(2), TraceLog(), None, {}, shared)
     monkeypatch.setattr(supervisor, "_start", started.append)
     monkeypatch.setattr(under_test, "FORGET_SECONDS", 0.01)
     monkeypatch.setattr(under_test, "FIRST_PAUSE", 0.0)
@@ -510,7 +510,7 @@ def test_h4_wrong_logins_count_over_all_workers_and_who_was_in_is_let_in_by_each
         assert ask("secret", 1) == [502]
         statuses = ask("wrong", 60)
         assert set(statuses) == {407, 429}
-        assert BURST <= statuses.count(407) < BURST + 4 * AT_ONCE
+        assert BURST <= statuses.count(407) < BURST + 4 * MAX_CONCURRENT_HASHES
         assert ask("secret", 20) == [502] * 20
 
 

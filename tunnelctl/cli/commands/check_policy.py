@@ -77,9 +77,9 @@ def _look_up(target: Address) -> list[str]:
 def _demands(decision: Decision) -> list[str]:
     """Describes what the open tunnel must carry, one sentence per demand."""
     told = []
-    for demand in decision.demands:
-        what = "TLS with the target as its server name" if demand.sni else "TLS"
-        told.append(f"{demand.rule}: must carry {what}, or it is {'cut' if demand.cut else 'recorded'}")
+    for requirement in decision.requirements:
+        what = "TLS with the target as its server name" if requirement.sni else "TLS"
+        told.append(f"{requirement.rule}: must carry {what}, or it is {'cut' if requirement.cut else 'recorded'}")
     return told
 
 
@@ -103,7 +103,7 @@ def _json(options: CheckOptions, target: Address, allowed: bool, verdicts: list[
             "rule": decision.rule,
             "error": decision.refusal.error if decision.refusal is not None else "",
             "reports": list(decision.reports),
-            "demands": [{"rule": d.rule, "tls": True, "sni": d.sni, "cut": d.cut} for d in decision.demands],
+            "demands": [{"rule": d.rule, "tls": True, "sni": d.sni, "cut": d.cut} for d in decision.requirements],
             "others": [{"rule": rule, "reason": reason} for rule, reason in verdict.reasons],
         }
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 from tunnelctl import __version__
 from tunnelctl.cli.render.console import Console, head_lines, write_stdout
 from tunnelctl.cli.render.text import clean, plain
-from tunnelctl.client.route.route import Hop, Tunnel, Way
+from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, TooSlowError, checkpoint, fail_after, run
@@ -28,18 +28,18 @@ from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established
 from tunnelctl.proto.refusal import ESTABLISHED
-from tunnelctl.server.access.limits import Caps, Most
-from tunnelctl.server.observe.recorder import Books
+from tunnelctl.server.access.limits import CapLimits, Caps
+from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.file import load_policy
-from tunnelctl.server.reloadable import InForce
+from tunnelctl.server.reloadable import Reloadable
 from tunnelctl.server.serve import Server
 from tunnelctl.server.session import Service, Timeouts
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.dial import dial
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
-from tunnelctl.stream.own_ports import OwnPorts
-from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Client:
 
     async def open(self, target: Address) -> Tunnel:
         """Opens a tunnel as `connect` does. Raises TunnelctlError."""
-        return await open_tunnel(Way(target, (Hop(self.proxy, ()),)), self.trace)
+        return await open_tunnel(Route(target, (Hop(self.proxy, ()),)), self.trace)
 
     async def open_late(self, target: Address) -> Tunnel:
         """Opens a tunnel, and reads the response only once the banner is right behind it, which rarely happens by chance."""
@@ -203,7 +203,7 @@ async def _meet(open_tunnel: Opener, at_target: Visit[T], at_client: Visit[U]) -
             nursery.start_soon(target)
             tunnel = await open_tunnel(Address(*bound_address(listener)[:2]))
             outer, inner = (SocketStream(end) for end in _pair())
-            nursery.start_soon(Relay(inner, tunnel.stream, b"", tunnel.early, Limits()).run)
+            nursery.start_soon(Relay(inner, tunnel.stream, b"", tunnel.early, TimeLimits()).run)
             try:
                 result = await at_client(outer)
             finally:
@@ -325,9 +325,11 @@ def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> 
         if event == "warning":  # that the server listens and stops is no news here
             console(event, **fields)
 
-    policy = InForce("policy", lambda: load_policy(None, RULES))
-    timeouts = Timeouts(LIMIT, LIMIT, 0.0, Limits(inf, LIMIT))
-    return Server(Service(policy, None, OwnPorts([bound]), Caps(Most()), timeouts, Books(None, warn), warn), [listener], 0.0, warn)
+    policy = Reloadable("policy", lambda: load_policy(None, RULES))
+    timeouts = Timeouts(LIMIT, LIMIT, 0.0, TimeLimits(inf, LIMIT))
+    return Server(
+        Service(policy, None, OwnAddresses([bound]), Caps(CapLimits()), timeouts, Recorder(None, warn), warn), [listener], 0.0, warn
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, read_fields
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import FILE, Flag
-from tunnelctl.client.route.selection import Chain, choose_route
+from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import headers as header
 from tunnelctl.trace import Trace
@@ -33,7 +33,7 @@ def ssh_config(call: Call, trace: Trace) -> str:
             raise UsageProblem("ssh-config", NO_PATTERN)
     given = read_fields(call.pairs)
     own = [pair for pair in call.pairs if pair[0].name != "git"]
-    chains = choose_route(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
+    chains = select_proxies(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
     refuse_secrets(own, chains)
     passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which needs a process that stays
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}

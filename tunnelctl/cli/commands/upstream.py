@@ -5,8 +5,8 @@ import os
 from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import Ways
-from tunnelctl.client.route.selection import DIRECT, choose_route
+from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.selection import DIRECT, select_proxies
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
@@ -26,20 +26,20 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     if DIRECT in (text.strip().lower() for text in options.proxy):
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
     chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
-    ways = Ways(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
+    planner = RoutePlanner(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
-    refuse_own_ports(choose_route(None, options.proxy, {}).chains, listeners)
+    refuse_own_ports(select_proxies(None, options.proxy, {}).chains, listeners)
     detector = LoopDetector()  # created before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
 
     async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
         async with detector.opening(target, probe):
             fields = (detector.via(via),)
-            tunnel, way = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect, fields=fields)
-        return tunnel.stream, tunnel.early, ", ".join(way.via)
+            tunnel, route = await open_with_retries(planner, target, 0, _unsaid, suspect=scheme_probe.suspect, fields=fields)
+        return tunnel.stream, tunnel.early, ", ".join(route.via)
 
     async def probe(target: Address) -> None:
-        tunnel, _ = await open_with_retries(ways, target, 0, _unsaid, suspect=scheme_probe.suspect)
+        tunnel, _ = await open_with_retries(planner, target, 0, _unsaid, suspect=scheme_probe.suspect)
         tunnel.stream.close()
 
     return Upstream(reach, detector.came_round, detector.is_any_probe, scheme_probe.run)

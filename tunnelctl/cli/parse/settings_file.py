@@ -230,9 +230,9 @@ class _Merger:
     def _check(self, name: str, texts: list[str]) -> None:
         """Parses values that are otherwise parsed only on use, when an error could no longer name file and line."""
         if name == "proxy":
-            from tunnelctl.client.route.selection import choose_route
+            from tunnelctl.client.route.selection import select_proxies
 
-            choose_route(None, tuple(texts), {})
+            select_proxies(None, tuple(texts), {})
             self.has_password = any(mask(text) != text for text in texts)
         else:
             list(map(_parser_of(name), texts))

@@ -71,8 +71,8 @@ class CredentialSource:
     def _waits(self) -> bool:
         """Whether the password comes from a person or a command."""
         options = self._options
-        asked = options.password_command is not None or options.ask_password
-        return self._nearest and self._proxy.password is None and options.proxy_password_file is None and asked
+        challenged = options.password_command is not None or options.ask_password
+        return self._nearest and self._proxy.password is None and options.proxy_password_file is None and challenged
 
     async def find(self) -> Secret | None:
         """The credentials; None if there are none. May wait for a person, who cannot be hurried, or for a command.

@@ -59,11 +59,11 @@ class NoLogin(NamedTuple):
     problem: str = ""
 
 
-class Login:
+class ProxyAuth:
     """Credentials that one proxy may receive, and the scheme known to work; shared by all tunnels through it."""
 
     def __init__(
-        self, proxy: Address, scheme: str, find: Find, patient: bool = False, given: bool = False, missing: str = MISSING
+        self, proxy: Address, scheme: str, find: Find, may_prompt: bool = False, given: bool = False, missing: str = MISSING
     ) -> None:
         """scheme: the only one allowed, or ANY; find: looks up the credentials when they are required; None if there are none
 
@@ -71,7 +71,7 @@ class Login:
         given: the user has named credentials for this proxy; otherwise netrc may have some
         missing: the reason for NoLogin if there are none
         """
-        self.patient, self.missing = patient, missing
+        self.may_prompt, self.missing = may_prompt, missing
         self._proxy, self._scheme, self._find = proxy, scheme, find
         self._at_hand = self._given = given
         self._known: Scheme | None = None  # the one that has worked
@@ -84,16 +84,16 @@ class Login:
         """User and password, for a proxy that has no schemes to choose from (SOCKS)."""
         return await self._find()
 
-    def exchange(self, target: Address) -> Exchange:
+    def exchange(self, target: Address) -> AuthExchange:
         """Creates the exchange for one tunnel."""
-        return Exchange(self, target)
+        return AuthExchange(self, target)
 
     @property
-    def may_be_bound(self) -> bool:
+    def may_be_connection_bound(self) -> bool:
         """Whether the login may turn out to be bound to its connection."""
         return self._scheme in (NTLM, NEGOTIATE) or (self._scheme == ANY and self._given and self._known is None)
 
-    async def unasked(self, target: Address) -> Scheme | None:
+    async def preemptive(self, target: Address) -> Scheme | None:
         """The scheme to use before any challenge: the one that worked before, or the one that the user named, except Digest."""
         if isinstance(self._known, Digest):
             return self._known.again(target)
@@ -141,18 +141,18 @@ class Login:
 
     def remember(self, scheme: Scheme) -> None:
         """Remembers a scheme that has worked, so that the next tunnel is not refused first."""
-        if not scheme.bound:
+        if not scheme.connection_bound:
             self._known = scheme
 
     def forget(self) -> None:
         """Forgets the scheme: it works no more."""
         self._known = None
 
-    def why_not(self, challenges: tuple[Challenge, ...], without: set[str]) -> NoLogin:
+    def failure_of(self, challenges: tuple[Challenge, ...], without: set[str]) -> NoLogin:
         """Why none of the challenges can be met. without: as in `choose`"""
         schemes = tuple(dict.fromkeys(challenge.scheme for challenge in challenges))
         known = [scheme for scheme in schemes if scheme in SCHEMES]
-        offered = either(schemes)
+        offered = one_of(schemes)
         if self._scheme != ANY and known and self._scheme not in known:
             return NoLogin(ONLY_BASIC if known == [BASIC] else OTHER_SCHEME, offered, self._scheme)
         if self.missing == MISSING_LATER and not self._at_hand:
@@ -168,50 +168,50 @@ class Login:
         if not schemes:
             return NoLogin(NO_SCHEME if self._scheme == ANY else NO_CHALLENGE, scheme=self._scheme)
         if refused := [scheme for scheme in schemes if scheme in without]:
-            return NoLogin(FIRST_STEP, either(refused))
+            return NoLogin(FIRST_STEP, one_of(refused))
         return NoLogin(UNKNOWN, f"this kind of {offered}")  # Digest with an algorithm that we do not have
 
 
-def either(schemes: Sequence[str]) -> str:
+def one_of(schemes: Sequence[str]) -> str:
     """The schemes that a proxy offers, in words; of many, only the first ones."""
     others = ("others",) if len(schemes) > MOST_SHOWN else ()
     return " or ".join((*schemes[:MOST_SHOWN], *others))
 
 
-class Exchange:
+class AuthExchange:
     """The login of one tunnel: the credentials on each request to the proxy, and whether a 407 can be met."""
 
-    def __init__(self, login: Login, target: Address) -> None:
+    def __init__(self, login: ProxyAuth, target: Address) -> None:
         self._login, self._target = login, target
         self._scheme: Scheme | None = None
         self._legs = 0
         self._useless: set[str] = set()  # schemes that were refused at their first step
-        self.why: NoLogin | None = None  # why a 407 cannot be met
+        self.failure: NoLogin | None = None  # why a 407 cannot be met
         self._sent = False  # the last request carried credentials
 
     @property
-    def asked(self) -> bool:
+    def challenged(self) -> bool:
         """Whether the proxy has required a login."""
         return self._legs > 0
 
     @property
-    def bound(self) -> bool:
+    def connection_bound(self) -> bool:
         """Whether the next request must use the same connection."""
-        return self._scheme is not None and self._scheme.bound
+        return self._scheme is not None and self._scheme.connection_bound
 
     @property
-    def keeps(self) -> bool:
+    def keeps_connection(self) -> bool:
         """Whether the next request carries, or may have to carry, a login that is bound to its connection."""
-        return self._scheme.bound if self._scheme is not None else self._login.may_be_bound
+        return self._scheme.connection_bound if self._scheme is not None else self._login.may_be_connection_bound
 
     @property
-    def midway(self) -> bool:
+    def in_progress(self) -> bool:
         """Whether a new connection would lose the legs exchanged so far."""
-        return self._scheme is not None and self._scheme.bound and not self._scheme.begun_only
+        return self._scheme is not None and self._scheme.connection_bound and not self._scheme.nothing_disclosed
 
     async def prepare(self) -> None:
         """Prepares the credentials that the first request may carry."""
-        self._scheme = await self._login.unasked(self._target)
+        self._scheme = await self._login.preemptive(self._target)
 
     async def value(self, fresh: bool) -> str | None:
         """The Proxy-Authorization value for the next request, or None; `fresh`: the first on its connection."""
@@ -228,19 +228,19 @@ class Exchange:
             from tunnelctl.proto.auth.preference import strongest
 
             same = strongest(challenges, (self._scheme.name,))
-            if same is not None and await self._scheme.goes_on(same):
+            if same is not None and await self._scheme.next_step(same):
                 return True
             self._login.forget()
             if not self._may_choose_again(self._scheme, same is not None):
                 return False
         self._scheme = await self._login.choose(challenges, self._target, self._useless)
         if self._scheme is None:
-            self.why = None if self._sent and not challenges else self._login.why_not(challenges, self._useless)
+            self.failure = None if self._sent and not challenges else self._login.failure_of(challenges, self._useless)
         return self._scheme is not None
 
     def _may_choose_again(self, refused: Scheme, still_offered: bool) -> bool:
         """Whether the refusal of this scheme says nothing about user and password."""
-        if refused.begun_only:
+        if refused.nothing_disclosed:
             # Without a ticket, Negotiate begins with NTLM, which a Squid with Kerberos and Basic refuses.
             self._useless.add(refused.name)
             return True

@@ -39,7 +39,7 @@ async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Sche
 class _Bound(Scheme):
     """The legs on one connection. A step may contact a KDC over the network, so it runs in a thread."""
 
-    bound = True
+    connection_bound = True
 
     def __init__(self, name: str, proxy: Address, secret: Secret | None) -> None:
         self.name, self._proxy, self._secret = name, proxy, secret
@@ -51,7 +51,7 @@ class _Bound(Scheme):
         """Makes the first token. Raises AuthenticationFailed."""
         self._context = await self._try(self._new_context)
         self._token = await self._try(self._context.step) or b""
-        self._used, self.begun_only = False, True
+        self._used, self.nothing_disclosed = False, True
 
     async def value(self, fresh: bool) -> str:
         if fresh and self._used:
@@ -59,7 +59,7 @@ class _Bound(Scheme):
         self._used = True
         return f"{_SPELLED[self.name]} {b2a_base64(self._token, newline=False).decode()}"
 
-    async def goes_on(self, challenge: Challenge) -> bool:
+    async def next_step(self, challenge: Challenge) -> bool:
         if not challenge.token68 or self._context is None or self._context.complete:
             return False
         try:
@@ -67,7 +67,7 @@ class _Bound(Scheme):
         except Base64Error:
             return False
         self._token = await self._try(self._context.step, token) or b""
-        self.begun_only = False
+        self.nothing_disclosed = False
         return bool(self._token)
 
     def _new_context(self) -> Any:

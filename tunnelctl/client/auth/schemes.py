@@ -18,17 +18,20 @@ CNONCE_BYTES = 16
 
 
 class Scheme:
-    """One authentication scheme, for one tunnel. `bound`: it authenticates the connection, so all its legs go on the same one."""
+    """One authentication scheme, for one tunnel.
+
+    connection_bound: it authenticates the connection, so all its legs go on the same one
+    """
 
     name = ""
-    bound = False
-    begun_only = False  # nothing has been sent yet that could be wrong
+    connection_bound = False
+    nothing_disclosed = False  # nothing has been sent yet that could be wrong
 
     async def value(self, fresh: bool) -> str:
         """The field value for the next request; `fresh`: the first on its connection. Raises AuthenticationFailed."""
         raise NotImplementedError
 
-    async def goes_on(self, challenge: Challenge) -> bool:
+    async def next_step(self, challenge: Challenge) -> bool:
         """Whether another leg follows after a 407 to the last value; otherwise that 407 was a refusal."""
         return False
 
@@ -69,7 +72,7 @@ class Digest(Scheme):
             cause = "the proxy accepted it, but cannot prove that it knows the password"
             raise AuthenticationFailed(what, cause, "this may be a man-in-the-middle attack")
 
-    async def goes_on(self, challenge: Challenge) -> bool:
+    async def next_step(self, challenge: Challenge) -> bool:
         """Whether to try again: a stale nonce does not mean that the password is wrong."""
         from tunnelctl.proto.auth.digest import is_stale, rank
 

@@ -9,7 +9,7 @@ from time import monotonic
 
 from tunnelctl.client.check.diagnosis import (
     RECOGNISED,
-    Finding,
+    Diagnosis,
     failure,
     greeting_of_a_portal,
     login,
@@ -18,10 +18,10 @@ from tunnelctl.client.check.diagnosis import (
     portal,
     tls_wanted,
 )
-from tunnelctl.client.check.probe import Walk, walk
+from tunnelctl.client.check.probe import ProbeResult, probe
 from tunnelctl.client.options import CheckOptions
-from tunnelctl.client.route.planner import Ways
-from tunnelctl.client.route.route import Hop, Way
+from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream.handshake import BAD_REQUEST, speaks_tls
 from tunnelctl.client.upstream.tls_probe import speaks_tls_there
@@ -75,7 +75,7 @@ class Check:
                 raise UsageProblem("--expect", "there is no TLS to the target", "add --tls")
             parse_pin(options.expect)
         self._target = options.connect.target
-        self._ways = Ways(options.connect, environ, self._heed)
+        self._planner = RoutePlanner(options.connect, environ, self._heed)
 
     async def run(self) -> int:
         """Runs the whole check and returns the exit status."""
@@ -86,14 +86,14 @@ class Check:
             if gone.tunnel is not None:
                 gone.tunnel.stream.close()
 
-    async def _tell(self, gone: Walk) -> int:
+    async def _tell(self, gone: ProbeResult) -> int:
         for phase in gone.watch.phases:
             self._report("phase", **phase._asdict())
         for text in gone.watch.warnings:
             self._report("warning", text=text)
-        way = gone.way or (await self._ways.to(self._target, silent))[0]
-        status = await (self._explain(gone, gone.error, way) if gone.error is not None else self._use(gone, way))
-        await self._try_addresses(way)
+        route = gone.route or (await self._planner.to(self._target, silent))[0]
+        status = await (self._explain(gone, gone.error, route) if gone.error is not None else self._use(gone, route))
+        await self._try_addresses(route)
         if self._options.times > 1:
             await self._repeat(gone)
         self._report(
@@ -101,16 +101,16 @@ class Check:
             ok=status == ExitStatus.OK,
             status=int(status),
             target=str(self._target),
-            via=way.via,
+            via=route.via,
             seconds=gone.watch.seconds,
         )
         return int(status)
 
-    async def _first_walk(self) -> Walk:
+    async def _first_walk(self) -> ProbeResult:
         """Makes the attempt that the report shows; with --wait, the first that works, or the last."""
         until = monotonic() + self._options.wait
         while True:
-            gone = await walk(self._ways, self._target)
+            gone = await probe(self._planner, self._target)
             may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up cannot resolve names
             if not may_pass or monotonic() + PAUSE > until:
                 return gone
@@ -122,56 +122,58 @@ class Check:
         if event in ("warning", "ignored"):
             self._report(event, **fields)
 
-    def _find(self, finding: Finding | None) -> None:
+    def _find(self, finding: Diagnosis | None) -> None:
         if finding is not None:
             self._report("finding", **finding._asdict())
 
     # -- a route that works ------------------------------------------------------------------------------------------------------
 
-    async def _use(self, gone: Walk, way: Way) -> ExitStatus:
+    async def _use(self, gone: ProbeResult, route: Route) -> ExitStatus:
         options, statuses = self._options, [ExitStatus.OK]
         assert gone.tunnel is not None
         try:
             if options.idle:
                 statuses.append(await self._bear_silence(gone))
-            elif way.tls is None:
+            elif route.tls is None:
                 statuses.append(await self._greet(gone))
         finally:
             gone.tunnel.stream.close()
-        if way.hops and await self._fails(way._replace(target=Address(NOWHERE, self._target.port), tls=None)) is None:
+        if route.hops and await self._fails(route._replace(target=Address(NOWHERE, self._target.port), tls=None)) is None:
             what = "the proxy opens a tunnel to a name that cannot exist: it answers before it has reached anybody"
-            self._find(Finding("answers-everything", what, "that it says 200 tells nothing of the target"))
-        statuses.append(await self._look_closer(way, None))
+            self._find(Diagnosis("answers-everything", what, "that it says 200 tells nothing of the target"))
+        statuses.append(await self._look_closer(route, None))
         return max(statuses)
 
-    async def _look_closer(self, way: Way, error: TunnelctlError | None) -> ExitStatus:
+    async def _look_closer(self, route: Route, error: TunnelctlError | None) -> ExitStatus:
         """Runs the checks of --tls and --get."""
         status = ExitStatus.OK
-        if way.tls is not None:
+        if route.tls is not None:
             from tunnelctl.client.check.interception import judge
 
-            facts, finding, status = await judge(way, self._options.expect, error is None)
+            facts, finding, status = await judge(route, self._options.expect, error is None)
             if facts:
                 self._report("certificate", **facts)
             self._find(finding)
         if self._options.get is not None and error is None:
             from tunnelctl.client.check.fetch import fetch
 
-            reply = await fetch(way, self._options.get)
+            reply = await fetch(route, self._options.get)
             self._report("reply", **reply._asdict())
             status = max(status, ExitStatus.OK if reply.ok else ExitStatus.BROKEN)
         return status
 
-    async def _greet(self, gone: Walk) -> ExitStatus:
+    async def _greet(self, gone: ProbeResult) -> ExitStatus:
         begun, said = monotonic(), None
         with move_on_after(GREETING):
             try:
                 said = await gone.greeting()
             except OSError as error:
-                self._find(Finding("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", _left_hint(gone.way)))
+                self._find(
+                    Diagnosis("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", _left_hint(gone.route))
+                )
                 return ExitStatus.BROKEN
         if said == b"":
-            self._find(Finding("target-left", "the tunnel was ended as soon as it stood", _left_hint(gone.way)))
+            self._find(Diagnosis("target-left", "the tunnel was ended as soon as it stood", _left_hint(gone.route)))
             return ExitStatus.OK
         if said is not None:
             self._report("greeting", head=said[:SHOWN], seconds=monotonic() - begun)
@@ -179,7 +181,7 @@ class Check:
         self._find(finding)
         return ExitStatus.MALFORMED if finding is not None else ExitStatus.OK
 
-    async def _bear_silence(self, gone: Walk) -> ExitStatus:
+    async def _bear_silence(self, gone: ProbeResult) -> ExitStatus:
         """Checks whether an idle tunnel stays open for the time of --idle. Data from the target restarts that time."""
         assert gone.tunnel is not None
         idle, begun, cause = self._options.idle, monotonic(), "ended"
@@ -198,76 +200,78 @@ class Check:
                 break
         if whole.cancelled_caught:
             text = f"the tunnel was never silent for {idle:g} s: the target goes on sending"
-            self._find(Finding("never-silent", text, "another target may be silent; or give --idle fewer seconds"))
+            self._find(Diagnosis("never-silent", text, "another target may be silent; or give --idle fewer seconds"))
             return ExitStatus.OK
         lasted = monotonic() - begun
         self._report("idle", ok=False, seconds=lasted, cause=cause)
         hint = f"something has to be sent more often, as with ServerAliveInterval {max(1, int(lasted / 2))} in ssh_config(5)"
-        self._find(Finding("idle-cut", f"a silent tunnel was cut off after {lasted:.1f} s", hint))
+        self._find(Diagnosis("idle-cut", f"a silent tunnel was cut off after {lasted:.1f} s", hint))
         return ExitStatus.BROKEN
 
     # -- one that does not -------------------------------------------------------------------------------------------------------
 
-    async def _explain(self, gone: Walk, error: TunnelctlError, way: Way) -> ExitStatus:
+    async def _explain(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> ExitStatus:
         self._report("failure", status=int(error.status), what=error.what, cause=error.cause)
-        self._find(await self._cause(gone, error, way))
-        if way.tls is not None and gone.watch.phases[-1].name == "tls" and str(self._target) in error.what:
-            return max(error.status, await self._look_closer(way, error))
+        self._find(await self._cause(gone, error, route))
+        if route.tls is not None and gone.watch.phases[-1].name == "tls" and str(self._target) in error.what:
+            return max(error.status, await self._look_closer(route, error))
         return error.status
 
-    async def _cause(self, gone: Walk, error: TunnelctlError, way: Way) -> Finding:
+    async def _cause(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> Diagnosis:
         code, watch = error.detail.get("code"), gone.watch
         if isinstance(error, SpeaksTLS):
             return tls_wanted(error)
-        if error.hint in RECOGNISED and (found := _recognised(error, way)) is not None:
+        if error.hint in RECOGNISED and (found := _recognised(error, route)) is not None:
             return found
         if code in (401, 407):
             return login(watch.head, watch.answer, error)
         if code is not None and (found := portal(watch.answer)) is not None:
             return found
-        if code == 403 and await self._passes_https(way):
+        if code == 403 and await self._passes_https(route):
             hint = f"let the target listen on {HTTPS} too, or have the proxy's rules changed"
-            return Finding("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass", hint)
+            return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass", hint)
         unreached = watch.phases[-1].name == "tcp"
         spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
-        if code is None and not unreached and not spoke_tls and (found := await self._wrong_scheme(error, way)) is not None:
+        if code is None and not unreached and not spoke_tls and (found := await self._wrong_scheme(error, route)) is not None:
             return found
-        if not way.hops and "no_proxy" in watch.origin.lower():
-            return Finding("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
-        if way.unused and isinstance(error, (Unreachable, NameNotFound)):
-            return Finding("unused-proxy", f"{way.unused} is set, but not looked at, so no proxy was asked: {error}", error.hint)
+        if not route.hops and "no_proxy" in watch.origin.lower():
+            return Diagnosis("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
+        if route.unused and isinstance(error, (Unreachable, NameNotFound)):
+            return Diagnosis(
+                "unused-proxy", f"{route.unused} is set, but not looked at, so no proxy was asked: {error}", error.hint
+            )
         return failure(error)
 
-    async def _passes_https(self, way: Way) -> bool:
+    async def _passes_https(self, route: Route) -> bool:
         """Whether a proxy that refuses a port accepts the host: on 443 it tries to reach it, whatever the result."""
         if self._target.port == HTTPS:
             return False
-        error = await self._fails(way._replace(target=Address(self._target.host, HTTPS), tls=None))
+        error = await self._fails(route._replace(target=Address(self._target.host, HTTPS), tls=None))
         return error is None or error.detail.get("code") not in (None, 403)
 
-    async def _wrong_scheme(self, error: TunnelctlError, way: Way) -> Finding | None:
+    async def _wrong_scheme(self, error: TunnelctlError, route: Route) -> Diagnosis | None:
         """The finding if the nearest proxy, after a failure, turns out to speak another protocol than its URL says; else None.
 
         A certificate that is not accepted is no reason to probe: it shows that the proxy speaks TLS.
         """
-        hop = way.hops[0] if way.hops else None
+        hop = route.hops[0] if route.hops else None
         if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)) or str(hop.address) not in error.what:
             return None
         if hop.tls is not None:
             surely = not isinstance(error, NotTLS)  # it closed the connection, as a TLS proxy may do at any time
-            return no_tls(hop.address) if await self._speaks(Hop(hop.address), way, surely) else None
-        if not error.may_speak_tls and await speaks_tls_there(way, 0, monotonic() + PROBE):
+            return no_tls(hop.address) if await self._speaks(Hop(hop.address), route, surely) else None
+        if not error.may_speak_tls and await speaks_tls_there(route, 0, monotonic() + PROBE):
             return tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
         other = Hop(hop.address, protocol="http" if hop.protocol != "http" else "socks5")
-        return other_protocol(hop.address, other.protocol) if await self._speaks(other, way) else None
+        return other_protocol(hop.address, other.protocol) if await self._speaks(other, route) else None
 
-    async def _speaks(self, hop: Hop, way: Way, surely: bool = False) -> bool:
+    async def _speaks(self, hop: Hop, route: Route, surely: bool = False) -> bool:
         """Whether a proxy responds in the protocol of `hop`, without TLS. It receives nothing that is meant for a trusted proxy.
 
         400 does not count: a TLS server responds so to a request in plain text. Others redirect it to https://.
         surely: only responses that no other server sends count
         """
-        error = await self._fails(way._replace(hops=(hop,), tls=None, exact=False))
+        error = await self._fails(route._replace(hops=(hop,), tls=None, no_readahead=False))
         if error is None:
             return True
         code = error.detail.get("code")
@@ -275,10 +279,10 @@ class Check:
             return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # an error from Proxy-Status
         return isinstance(error, AuthenticationFailed) or code not in (None, BAD_REQUEST)
 
-    async def _fails(self, way: Way) -> TunnelctlError | None:
+    async def _fails(self, route: Route) -> TunnelctlError | None:
         """The error of opening a tunnel by this route; None if it opens."""
         try:
-            tunnel = await open_tunnel(way._replace(timeout=min(way.timeout, PROBE)), silent)
+            tunnel = await open_tunnel(route._replace(timeout=min(route.timeout, PROBE)), silent)
         except TunnelctlError as error:
             return error
         tunnel.stream.close()
@@ -286,10 +290,10 @@ class Check:
 
     # -- either ------------------------------------------------------------------------------------------------------------------
 
-    async def _try_addresses(self, way: Way) -> None:
+    async def _try_addresses(self, route: Route) -> None:
         """Tries each address of the first stop separately: `connect` uses the first one that accepts a connection."""
-        stop = way.hops[0].address if way.hops else way.target
-        if is_ip(stop.host) or way.family:
+        stop = route.hops[0].address if route.hops else route.target
+        if is_ip(stop.host) or route.family:
             return
         try:
             with fail_after(PROBE):
@@ -304,7 +308,7 @@ class Check:
             broken = {":" in address.host for address, cause in results.items() if cause}
             if broken == {True} and not all(results.values()):
                 what = f"{stop.host} has IPv6 addresses, and they cannot be reached from here"
-                self._find(Finding("ipv6-broken", what, "-4 leaves them out"))
+                self._find(Diagnosis("ipv6-broken", what, "-4 leaves them out"))
 
     async def _try_address(self, address: SocketAddress, results: dict[SocketAddress, str]) -> None:
         begun, cause = monotonic(), ""
@@ -315,12 +319,12 @@ class Check:
         results[address] = cause
         self._report("address", address=address.host, ok=not cause, seconds=monotonic() - begun, cause=cause)
 
-    async def _repeat(self, first: Walk) -> None:
+    async def _repeat(self, first: ProbeResult) -> None:
         """Repeats the attempt, for its times."""
         times, failed = ([first.watch.seconds], 0) if first.error is None else ([], 1)
         for _ in range(self._options.times - 1):
             await sleep(self._options.interval)
-            gone = await walk(self._ways, self._target)
+            gone = await probe(self._planner, self._target)
             if gone.tunnel is not None:
                 gone.tunnel.stream.close()
                 times.append(gone.watch.seconds)
@@ -329,14 +333,14 @@ class Check:
         self._report("series", count=self._options.times, failed=failed, times=times, **spread(times))
 
 
-def _recognised(error: TunnelctlError, way: Way) -> Finding | None:
+def _recognised(error: TunnelctlError, route: Route) -> Diagnosis | None:
     """The finding for a proxy of the chain that responds in another protocol than its URL says. In TLS no scheme would fit."""
-    hop = next((hop for hop in way.hops if error.what.startswith(f"proxy {hop.address},")), None)
+    hop = next((hop for hop in route.hops if error.what.startswith(f"proxy {hop.address},")), None)
     return other_protocol(hop.address, RECOGNISED[error.hint]) if hop is not None and hop.tls is None else None
 
 
-def _left_hint(way: Way | None) -> str:
-    if way is None or not way.hops:
+def _left_hint(route: Route | None) -> str:
+    if route is None or not route.hops:
         return "does the target let this client in?"
     return "does the target let this client in, and the proxy anything but TLS? `tunnelctl check --tls HOST 443` tells of TLS"
 

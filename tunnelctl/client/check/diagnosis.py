@@ -6,7 +6,7 @@ Pure functions: `check` itself sends the further probes that some causes require
 import re
 from typing import NamedTuple
 
-from tunnelctl.client.auth.exchange import either
+from tunnelctl.client.auth.exchange import one_of
 from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import LOOKS_LIKE_SOCKS5, WITHOUT_TLS
@@ -14,7 +14,7 @@ from tunnelctl.proto.socks.client import LOOKS_LIKE_HTTP
 from tunnelctl.status import ExitStatus
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """A cause: a name for scripts, a sentence, and a next step or ""."""
 
     name: str
@@ -69,48 +69,50 @@ _REDIRECTIONS = (301, 302, 303, 307, 308, 511)  # 511 is for captive portals (RF
 _PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|HTTP/1\.[01] )", re.IGNORECASE)
 
 
-def failure(error: TunnelctlError) -> Finding:
+def failure(error: TunnelctlError) -> Diagnosis:
     """The finding for an error of `connect` as it is."""
     if isinstance(error, AuthenticationFailed):  # before the request, or between the legs, or by SOCKS
-        return Finding("login-failed", str(error), error.hint)
-    return Finding(_KINDS.get(error.status, "failed"), str(error), error.hint)
+        return Diagnosis("login-failed", str(error), error.hint)
+    return Diagnosis(_KINDS.get(error.status, "failed"), str(error), error.hint)
 
 
-def login(request: bytes, answer: bytes, error: TunnelctlError) -> Finding:
+def login(request: bytes, answer: bytes, error: TunnelctlError) -> Diagnosis:
     """The finding for a proxy that requires a login. The hint of `connect` takes into account what the user has given."""
     if b"\nproxy-authorization:" in request.lower():
-        return Finding("login-refused", "the proxy did not accept the login", error.hint)
+        return Diagnosis("login-refused", "the proxy did not accept the login", error.hint)
     offered = re.findall(rb"(?im)^(?:proxy|www)-authenticate:[ \t]*([!-~]+)", answer)
-    schemes = either(list(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered))) or "no scheme named"
-    return Finding("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
+    schemes = one_of(list(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered))) or "no scheme named"
+    return Diagnosis("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
 
 
-def tls_wanted(error: SpeaksTLS) -> Finding:
+def tls_wanted(error: SpeaksTLS) -> Diagnosis:
     """The finding for a proxy that speaks TLS, anywhere in a chain: the error begins with its name."""
-    return Finding("tls-wanted", f"{error.what.partition(',')[0]} speaks TLS on that port", error.hint)
+    return Diagnosis("tls-wanted", f"{error.what.partition(',')[0]} speaks TLS on that port", error.hint)
 
 
-def no_tls(proxy: Address) -> Finding:
+def no_tls(proxy: Address) -> Diagnosis:
     """The finding for a proxy that does not speak TLS, although its URL says so."""
-    return Finding("no-tls", f"proxy {proxy} does not speak TLS on that port", WITHOUT_TLS.format(peer=proxy))
+    return Diagnosis("no-tls", f"proxy {proxy} does not speak TLS on that port", WITHOUT_TLS.format(peer=proxy))
 
 
-def other_protocol(proxy: Address, protocol: str) -> Finding:
+def other_protocol(proxy: Address, protocol: str) -> Diagnosis:
     """The finding for a proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
     name = "HTTP" if protocol == "http" else "SOCKS"
-    return Finding("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
+    return Diagnosis("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
 
 
-def portal(answer: bytes) -> Finding | None:
+def portal(answer: bytes) -> Diagnosis | None:
     """The finding for a login page in place of a proxy: it redirects a browser, and opens no tunnel."""
     code = answer.split(b" ", 2)[1:2]
     if code and code[0][:3].isdigit() and int(code[0][:3]) in _REDIRECTIONS:
-        return Finding("captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?", PORTAL)
+        return Diagnosis(
+            "captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?", PORTAL
+        )
     return None
 
 
-def greeting_of_a_portal(said: bytes) -> Finding | None:
+def greeting_of_a_portal(said: bytes) -> Diagnosis | None:
     """The same for a portal that opens the tunnel and then sends its page through it."""
     if _PAGE.match(said):
-        return Finding("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?", PORTAL)
+        return Diagnosis("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?", PORTAL)
     return None

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import NamedTuple
 
-from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, move_on_after
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import silent
 
@@ -36,21 +36,21 @@ class Reply(NamedTuple):
     cause: str = ""
 
 
-async def fetch(way: Way, path: str) -> Reply:
+async def fetch(route: Route, path: str) -> Reply:
     """Sends a GET for a path of the target. Returns status and size of the response, or the cause of the failure."""
     begun = monotonic()
     try:
         # httpx does its own TLS, so that the request is like that of other programs.
-        tunnel = await open_tunnel(way._replace(tls=None), silent)
+        tunnel = await open_tunnel(route._replace(tls=None), silent)
     except TunnelctlError as error:
         return Reply(False, cause=str(error), seconds=monotonic() - begun)
-    scheme = "https" if way.tls is not None or way.target.port == 443 else "http"
+    scheme = "https" if route.tls is not None or route.target.port == 443 else "http"
     with TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.join(directory, "tunnel"))
         listener.listen(1)
         listener.setblocking(False)
-        url = f"{scheme}://{way.target}{path}"
-        name, authorities = (way.tls.server_name, way.tls.cacert) if way.tls is not None else (way.target.host, None)
+        url = f"{scheme}://{route.target}{path}"
+        name, authorities = (route.tls.server_name, route.tls.cacert) if route.tls is not None else (route.target.host, None)
         async with Nursery() as nursery:
             nursery.start_soon(_join, listener, tunnel)
             reply = Reply(False, cause=f"not done within {WHOLE_SECONDS:g} s")
@@ -91,7 +91,7 @@ async def _join(listener: socket.socket, tunnel: Tunnel) -> None:
     except BaseException:
         tunnel.stream.close()
         raise
-    await Relay(client, tunnel.stream, b"", tunnel.early, Limits(inf)).run()
+    await Relay(client, tunnel.stream, b"", tunnel.early, TimeLimits(inf)).run()
 
 
 async def _accept(listener: socket.socket) -> SocketStream:

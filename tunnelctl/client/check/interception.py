@@ -6,8 +6,8 @@ machines. So the certificate is trusted here and nowhere else, and a client that
 
 import ssl
 
-from tunnelctl.client.check.diagnosis import Finding
-from tunnelctl.client.route.route import Way
+from tunnelctl.client.check.diagnosis import Diagnosis
+from tunnelctl.client.route.route import Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import TunnelctlError
@@ -22,17 +22,17 @@ SECONDS = 10.0  # for each of the further handshakes
 Facts = dict[str, object]
 
 
-async def judge(way: Way, expect: str | None, trusted: bool) -> tuple[Facts, Finding | None, ExitStatus]:
+async def judge(route: Route, expect: str | None, trusted: bool) -> tuple[Facts, Diagnosis | None, ExitStatus]:
     """Returns facts about the target's certificate, a finding, and a status. Without a certificate there are no facts.
 
     expect: the fingerprint or pin that it should have
     trusted: whether the authorities of this machine, or those that the user named, vouch for it
     """
-    seen = await _shown(way)
+    seen = await _shown(route)
     if seen is None:
         return {}, None, ExitStatus.OK
-    public = trusted and await _publicly_trusted(way)
-    direct = await _shown(way._replace(hops=(), chain=())) if way.hops else seen
+    public = trusted and await _publicly_trusted(route)
+    direct = await _shown(route._replace(hops=(), chain=())) if route.hops else seen
     certificate = decode(seen)
     expected = fits(parse_pin(expect), seen) if expect is not None else None
     facts: Facts = {
@@ -51,29 +51,29 @@ async def judge(way: Way, expect: str | None, trusted: bool) -> tuple[Facts, Fin
     return facts, finding, ExitStatus.AUTHENTICATION if replaced else ExitStatus.OK
 
 
-def _verdict(facts: Facts, seen: Certificate, direct: Certificate | None) -> Finding | None:
+def _verdict(facts: Facts, seen: Certificate, direct: Certificate | None) -> Diagnosis | None:
     if facts["expected"] is False:
         what = f"the certificate is not the expected one: it is issued by {seen.issuer}, and its fingerprint is {facts['sha256']}"
-        return Finding("unexpected-certificate", f"{what}; somebody in the middle may have replaced it", "")
+        return Diagnosis("unexpected-certificate", f"{what}; somebody in the middle may have replaced it", "")
     if facts["expected"] or facts["public"]:
         return None
     if facts["direct"] == "other" and direct is not None:
         what = "somebody in the middle has replaced the certificate: through the proxy it is issued by"
         text = f"{what} {seen.issuer}, without the proxy by {direct.issuer}"
-        return Finding("intercepted", text, "whoever holds the key of that issuer reads and changes everything")
+        return Diagnosis("intercepted", text, "whoever holds the key of that issuer reads and changes everything")
     if facts["direct"] == "unknown":
         what = f"the issuer {seen.issuer} is " + ("trusted here, and not publicly" if facts["trusted"] else "not trusted")
         text = f"{what}: a company's own server, or a proxy that reads along"
-        return Finding("private-issuer", text, "--expect SHA256 with the fingerprint from a safe place tells which")
+        return Diagnosis("private-issuer", text, "--expect SHA256 with the fingerprint from a safe place tells which")
     return None
 
 
-async def _shown(way: Way) -> bytes | None:
+async def _shown(route: Route) -> bytes | None:
     """The certificate that the target presents on this route, whoever issued it; None if the tunnel fails."""
-    assert way.tls is not None
-    settings = way.tls._replace(insecure=True, pin=None, cacert=None)
+    assert route.tls is not None
+    settings = route.tls._replace(insecure=True, pin=None, cacert=None)
     try:
-        tunnel = await open_tunnel(way._replace(tls=settings, timeout=min(way.timeout, SECONDS)), silent)
+        tunnel = await open_tunnel(route._replace(tls=settings, timeout=min(route.timeout, SECONDS)), silent)
     except TunnelctlError:
         return None
     assert isinstance(tunnel.stream, TLSStream)
@@ -82,17 +82,17 @@ async def _shown(way: Way) -> bytes | None:
     return certificate
 
 
-async def _publicly_trusted(way: Way) -> bool:
+async def _publicly_trusted(route: Route) -> bool:
     """Whether the authorities that browsers know vouch for it. httpx brings their list, whatever else this machine trusts."""
     import httpx
 
-    assert way.tls is not None
+    assert route.tls is not None
     context = httpx.create_ssl_context(trust_env=False)
     try:
-        tunnel = await open_tunnel(way._replace(tls=None, timeout=min(way.timeout, SECONDS)), silent)
+        tunnel = await open_tunnel(route._replace(tls=None, timeout=min(route.timeout, SECONDS)), silent)
     except TunnelctlError:
         return False
-    stream = TLSStream(tunnel.stream, context, way.tls.server_name, tunnel.early)
+    stream = TLSStream(tunnel.stream, context, route.tls.server_name, tunnel.early)
     try:
         with fail_after(SECONDS):
             await stream.handshake(tunnel.early)

@@ -5,8 +5,8 @@ from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import Ways
-from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.errors import SpeaksTLS, TLSFailed, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.base import CHUNK
@@ -58,7 +58,7 @@ def status_line(head: object) -> str:
     return head.split(b"\n", 1)[0].strip().decode("utf-8", "backslashreplace") if isinstance(head, bytes) else ""
 
 
-class Watch:
+class PhaseTimer:
     """The trace of an attempt."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -115,12 +115,12 @@ def _granted(head: bytes) -> bool:
     return head.split(b" ", 2)[1:2] != [] and head.split(b" ", 2)[1][:1] == b"2"
 
 
-class Walk(NamedTuple):
+class ProbeResult(NamedTuple):
     """The result of an attempt: either a tunnel or an error."""
 
-    watch: Watch
+    watch: PhaseTimer
     tunnel: Tunnel | None
-    way: Way | None
+    route: Route | None
     error: TunnelctlError | None
 
     async def greeting(self) -> bytes:
@@ -129,14 +129,14 @@ class Walk(NamedTuple):
         return self.tunnel.early or await self.tunnel.stream.receive_some(CHUNK)
 
 
-async def walk(ways: Ways, target: Address) -> Walk:
+async def probe(planner: RoutePlanner, target: Address) -> ProbeResult:
     """Opens a tunnel to a target, as `connect` would, and keeps it."""
-    watch = Watch()
+    watch = PhaseTimer()
     try:
-        tunnel, way = await open_with_retries(ways, target, 0, watch)
+        tunnel, route = await open_with_retries(planner, target, 0, watch)
     except TunnelctlError as error:
         watch.finish(error)
-        return Walk(watch, None, None, error)
-    if way.hops and way.hops[-1].protocol != "http" and way.tls is None:
+        return ProbeResult(watch, None, None, error)
+    if route.hops and route.hops[-1].protocol != "http" and route.tls is None:
         watch.granted()
-    return Walk(watch, tunnel, way, None)
+    return ProbeResult(watch, tunnel, route, None)

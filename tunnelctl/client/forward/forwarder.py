@@ -5,19 +5,26 @@ import socket
 from collections.abc import Coroutine, Mapping
 from math import inf
 
-from tunnelctl.client.forward.listeners import Door, close_doors, open_doors, parse_dynamic, parse_local, refuse_strangers
+from tunnelctl.client.forward.listeners import (
+    LocalListener,
+    close_local_listeners,
+    open_listeners,
+    parse_dynamic,
+    parse_local,
+    refuse_strangers,
+)
 from tunnelctl.client.forward.session import Check, LocalSession, Sessions
 from tunnelctl.client.loop_detector import refuse_own_ports
 from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.pool import WarmPools
 from tunnelctl.client.progress import report
-from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.tunnel import connect_nearest
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
-from tunnelctl.stream.relay import Limits
+from tunnelctl.stream.relay import TimeLimits
 from tunnelctl.stream.service_manager import notify
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 from tunnelctl.trace import Trace, silent
@@ -31,34 +38,45 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
     if not locals_:
         raise UsageProblem("forward", "no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any")
-    ways = Ways(options, environ, trace)
+    planner = RoutePlanner(options, environ, trace)
     raise_descriptor_limit()
-    doors = open_doors(locals_, options.keepalive, environ)
+    local_listeners = open_listeners(locals_, options.keepalive, environ)
     try:
-        refuse_strangers(doors, check is not None, options.open_proxy)
-        return run(Forwarder(options, ways, doors, trace, check).run)
+        refuse_strangers(local_listeners, check is not None, options.open_proxy)
+        return run(Forwarder(options, planner, local_listeners, trace, check).run)
     finally:
-        close_doors(doors)
+        close_local_listeners(local_listeners)
 
 
 class Forwarder:
     """The open local ports, and what they share."""
 
-    def __init__(self, options: ForwardOptions, ways: Ways, doors: list[Door], trace: Trace, check: Check | None = None) -> None:
+    def __init__(
+        self,
+        options: ForwardOptions,
+        planner: RoutePlanner,
+        local_listeners: list[LocalListener],
+        trace: Trace,
+        check: Check | None = None,
+    ) -> None:
         """check: see `run_forward`. Raises UsageProblem if the nearest proxy is one of the doors."""
-        refuse_own_ports(ways.outlook(None).chains, (door.address for door in doors))
-        self._options, self._ways, self._doors, self._trace = options, ways, doors, trace
+        refuse_own_ports(planner.outlook(None).chains, (local_listener.address for local_listener in local_listeners))
+        self._options, self._planner, self._local_listeners, self._trace = options, planner, local_listeners, trace
         stages = trace if options.verbose > 1 else silent
-        self.sessions = Sessions(ways, options.retry, Limits(options.idle_timeout or inf), options.max_connections, trace, stages)
+        self.sessions = Sessions(
+            planner, options.retry, TimeLimits(options.idle_timeout or inf), options.max_connections, trace, stages
+        )
         self.sessions.check = check
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
-        self.served: list[tuple[socket.socket, Serve]] = [(door.listener, self._serve(door.target)) for door in doors]
+        self.served: list[tuple[socket.socket, Serve]] = [
+            (local_listener.listener, self._serve(local_listener.target)) for local_listener in local_listeners
+        ]
 
     async def run(self) -> int:
         """Runs until a signal stops it, and returns the exit status."""
         async with Nursery() as helpers:
             self.start_helpers(helpers)
-            status = await self.acceptor.run(self.served, self.announce, lambda: close_doors(self._doors))
+            status = await self.acceptor.run(self.served, self.announce, lambda: close_local_listeners(self._local_listeners))
             helpers.cancel_scope.cancel()
         self._trace("stopped")
         return status
@@ -69,11 +87,11 @@ class Forwarder:
         if self._options.keepalive:
             helpers.start_soon(watch_for_vanished_peers, self._options.keepalive)
         if self._options.verbose:
-            self._ways.announce(self._trace)
+            self._planner.announce(self._trace)
         if self._options.warm:
-            self.sessions.warm = WarmPools(helpers, lambda way: connect_nearest(way, silent), self._options.warm)
-            if (way := self._ways.default()) is not None:
-                self.sessions.warm.keep(way)
+            self.sessions.warm = WarmPools(helpers, lambda route: connect_nearest(route, silent), self._options.warm)
+            if (route := self._planner.default()) is not None:
+                self.sessions.warm.keep(route)
         if self._options.progress:
             helpers.start_soon(report, self._trace, lambda: self.sessions.sessions, lambda: self.sessions.moved)
 
@@ -81,18 +99,24 @@ class Forwarder:
         """Traces the open ports and where they lead, and notifies the service manager."""
         self.warn_of_strangers()
         login = self.sessions.check is not None
-        for door in self._doors:
-            route = self._ways.outlook(door.target)
-            leads = {"target": str(door.target) if door.target else "", "via": route.proxies, "origin": route.origin}
-            self._trace("listening", address=str(door.address), **leads, login=login and door.target is None)
-        ports = ", ".join(str(door.address) for door in self._doors)
+        for local_listener in self._local_listeners:
+            selection = self._planner.outlook(local_listener.target)
+            leads = {
+                "target": str(local_listener.target) if local_listener.target else "",
+                "via": selection.proxies,
+                "origin": selection.origin,
+            }
+            self._trace("listening", address=str(local_listener.address), **leads, login=login and local_listener.target is None)
+        ports = ", ".join(str(local_listener.address) for local_listener in self._local_listeners)
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 
     def warn_of_strangers(self) -> None:
         """Warns of ports that other machines can use without a login."""
-        for door in self._doors:
-            if not door.address.private and (self.sessions.check is None or door.target is not None):
-                self._trace("warning", text=f"{door.address} can be reached from other machines, and they need no login to use it")
+        for local_listener in self._local_listeners:
+            if not local_listener.address.private and (self.sessions.check is None or local_listener.target is not None):
+                self._trace(
+                    "warning", text=f"{local_listener.address} can be reached from other machines, and they need no login to use it"
+                )
 
     def _serve(self, target: Address | None) -> Serve:
         def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:

@@ -34,7 +34,7 @@ class PlainHTTP:
         except NotForUs as no:
             await self._session.turn_away(LocalRefusal(render_refusal(no.answer, to_head=self._to_head), no.cause))
         else:
-            await self._session.farewell(b"")
+            await self._session.after_remote_eof(b"")
 
     async def _next_request(self) -> h11.Request | None:
         self._to_head = False
@@ -90,7 +90,7 @@ class _Exchange:
         try:
             with self._scope:
                 self._touch()
-                self._session.watch(self._hasten, self._leave)
+                self._session.watch(self._apply_half_close_limit, self._leave)
                 await self._to_server(request)
                 await self._both()
                 cause = "eof"
@@ -206,7 +206,7 @@ class _Exchange:
         kind = "http_response_incomplete" if isinstance(error, Incomplete) else "http_protocol_error"
         return MalformedAnswer(f"target {self._target}", error.cause, error=kind)
 
-    def _hasten(self) -> None:
+    def _apply_half_close_limit(self) -> None:
         """Called when the client sends nothing more: it waits for its response, or it has gone."""
         self._client_ended = True
         self._limit = min(self._limit, HALF_CLOSED_SECONDS)

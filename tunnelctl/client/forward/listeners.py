@@ -16,14 +16,14 @@ LOCAL_HINT = "write [BIND:]PORT:HOST:HOSTPORT or /PATH:HOST:HOSTPORT, for exampl
 DYNAMIC_HINT = "write [BIND:]PORT or /PATH, for example 1080"
 
 
-class Local(NamedTuple):
+class ForwardSpec(NamedTuple):
     """A local port to open."""
 
     place: str  # text for parse_listen, or INHERITED and which one
     target: Address | None  # None: each client names its own (a dynamic port)
 
 
-class Door(NamedTuple):
+class LocalListener(NamedTuple):
     """An open local port."""
 
     listener: socket.socket
@@ -35,21 +35,21 @@ class Door(NamedTuple):
         close_listener(self.address, self.listener)
 
 
-def parse_local(text: str) -> Local:
+def parse_local(text: str) -> ForwardSpec:
     """Parses the value of -L. Raises AddressError."""
     place, target = _split_target(text)
     if not place:
         raise AddressError(f"-L {shown(text)}", "the local port or the target is missing", LOCAL_HINT)
     try:
-        return Local(_place(place), parse_authority(unbracketed(target)))
+        return ForwardSpec(_place(place), parse_authority(unbracketed(target)))
     except AddressError as error:
         raise AddressError(f"-L {shown(text)}", f"{error.what}: {error.cause}", error.hint or LOCAL_HINT) from None
 
 
-def parse_dynamic(text: str) -> Local:
+def parse_dynamic(text: str) -> ForwardSpec:
     """Parses the value of -D. Raises AddressError."""
     try:
-        return Local(_place(text), None)
+        return ForwardSpec(_place(text), None)
     except AddressError as error:
         raise AddressError(f"-D {shown(text)}", f"{error.what}: {error.cause}", error.hint or DYNAMIC_HINT) from None
 
@@ -75,47 +75,47 @@ def _place(text: str) -> str:
     return text
 
 
-def open_doors(locals_: list[Local], keepalive: float, environ: Mapping[str, str]) -> list[Door]:
+def open_listeners(locals_: list[ForwardSpec], keepalive: float, environ: Mapping[str, str]) -> list[LocalListener]:
     """Opens all of them, or none: raises ListenError or UsageProblem."""
     fixed = [local.place for local in locals_ if not local.place.endswith(":0")]
     if len(set(fixed)) < len(fixed):
         raise UsageProblem("-L and -D", "the same local port is named twice")
-    doors: list[Door] = []
+    local_listeners: list[LocalListener] = []
     try:
         for local in locals_:
-            doors.append(_open(local, keepalive, environ))
+            local_listeners.append(_open(local, keepalive, environ))
     except BaseException:
-        close_doors(doors)
+        close_local_listeners(local_listeners)
         raise
-    return doors
+    return local_listeners
 
 
-def refuse_strangers(doors: list[Door], login: bool, open_proxy: bool) -> None:
+def refuse_strangers(local_listeners: list[LocalListener], login: bool, open_proxy: bool) -> None:
     """Raises UsageProblem if other machines could reach a port without a login: they would use the proxy with our credentials.
 
     login: whether a dynamic port requires one
     """
-    for door in doors:
-        if door.address.private or open_proxy or (login and door.target is None):
+    for local_listener in local_listeners:
+        if local_listener.address.private or open_proxy or (login and local_listener.target is None):
             continue
         ways_out = "listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
-        what = f"cannot listen on {door.address}"
-        if door.target is None:
+        what = f"cannot listen on {local_listener.address}"
+        if local_listener.target is None:
             cause = "no login is required there, so it would be an open proxy"
             raise UsageProblem(what, cause, f"give --users FILE, {ways_out}")
         raise UsageProblem(what, "other machines could use it, and a -L port cannot require a login", ways_out)
 
 
-def close_doors(doors: list[Door]) -> None:
+def close_local_listeners(local_listeners: list[LocalListener]) -> None:
     """Closes the doors."""
-    for door in doors:
-        door.close()
+    for local_listener in local_listeners:
+        local_listener.close()
 
 
-def _open(local: Local, keepalive: float, environ: Mapping[str, str]) -> Door:
+def _open(local: ForwardSpec, keepalive: float, environ: Mapping[str, str]) -> LocalListener:
     inherited = local.place.startswith(INHERITED)
     if inherited:
         listener = inherited_socket(local.place.removeprefix(INHERITED), environ)
     else:
         listener = listen(parse_listen(local.place), keepalive)
-    return Door(listener, bound_address(listener)._replace(inherited=inherited), local.target)
+    return LocalListener(listener, bound_address(listener)._replace(inherited=inherited), local.target)

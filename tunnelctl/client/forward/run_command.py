@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 
 from tunnelctl.client.forward.forwarder import Forwarder
-from tunnelctl.client.forward.listeners import Local, close_doors, open_doors, parse_local, refuse_strangers
+from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
 from tunnelctl.client.forward.session import Check
 from tunnelctl.client.options import ForwardOptions
-from tunnelctl.client.route.planner import Ways
+from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
@@ -31,18 +31,18 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError."""
     if not options.command:
         raise UsageProblem("run", "missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS")
-    locals_ = [Local("127.0.0.1:0", None), *map(parse_local, options.local)]
-    ways = Ways(options, environ, trace)
-    doors = open_doors(locals_, options.keepalive, environ)
+    locals_ = [ForwardSpec("127.0.0.1:0", None), *map(parse_local, options.local)]
+    planner = RoutePlanner(options, environ, trace)
+    local_listeners = open_listeners(locals_, options.keepalive, environ)
     try:
-        refuse_strangers(doors, login=True, open_proxy=options.open_proxy)
+        refuse_strangers(local_listeners, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
-        forwarder = Forwarder(options, ways, doors, trace, _only(USER, password))
+        forwarder = Forwarder(options, planner, local_listeners, trace, _only(USER, password))
         forwarder.warn_of_strangers()
-        child = _environment(environ, [door.address.port for door in doors], USER, password)
+        child = _environment(environ, [local_listener.address.port for local_listener in local_listeners], USER, password)
         return run(_Command(options.command, child, forwarder).run)
     finally:
-        close_doors(doors)
+        close_local_listeners(local_listeners)
 
 
 def _only(user: str, password: str) -> Check:

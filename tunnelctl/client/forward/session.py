@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from tunnelctl.client.loop_detector import LoopDetector, loop
 from tunnelctl.client.pool import WarmPools
-from tunnelctl.client.retry import Opened, open_with_retries
-from tunnelctl.client.route.planner import Ways
-from tunnelctl.client.route.route import Tunnel, Way
+from tunnelctl.client.retry import OpenedTunnel, open_with_retries
+from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
@@ -22,10 +22,10 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.proto.refusal import Refusal, auth_required
-from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
-from tunnelctl.stream.relay import Limits, Relay
+from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace, silent
 
@@ -44,16 +44,16 @@ REQUEST_SECONDS = 30.0  # for a local program to send its request; one that neve
 HALF_CLOSED_SECONDS = 60.0
 
 
-class Sessions(Crowd):
+class Sessions(ConnectionCount):
     """The state that all connections of one `forward` share."""
 
-    def __init__(self, ways: Ways, retry: int, limits: Limits, most: int, trace: Trace, stages: Trace) -> None:
+    def __init__(self, planner: RoutePlanner, retry: int, limits: TimeLimits, most: int, trace: Trace, stages: Trace) -> None:
         """
         most: connections at once; 0: no limit
         trace: receives connections that were opened, failed or ended; stages: receives each step of opening a tunnel
         """
         super().__init__()
-        self.ways, self.retry, self.limits, self.most, self.trace, self.stages = ways, retry, limits, most, trace, stages
+        self.planner, self.retry, self.limits, self.most, self.trace, self.stages = planner, retry, limits, most, trace, stages
         self.detector = LoopDetector()
         self.check: Check | None = None  # verifies the logins that a dynamic port requires; None: it requires none
         self.warm: WarmPools | None = None
@@ -62,9 +62,9 @@ class Sessions(Crowd):
         self.past = [0, 0]  # bytes in each direction of the tunnels that have ended
         self.count = 0
 
-    async def ready(self, way: Way) -> Stream | None:
+    async def ready(self, route: Route) -> Stream | None:
         """Takes a warm connection to the nearest proxy of this route; None if none is ready."""
-        return await self.warm.take(way) if self.warm is not None else None
+        return await self.warm.take(route) if self.warm is not None else None
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -190,7 +190,7 @@ class LocalSession:
         if refusal.cause:
             self.report(Refused("request to the local port", refusal.cause))
         if refusal.answer:
-            await self.farewell(refusal.answer)
+            await self.after_remote_eof(refusal.answer)
 
     async def tunnel(
         self, target: Address, leftover: bytes, greeting: bytes, refuse: Callable[[TunnelctlError], bytes], via: Via = ()
@@ -203,7 +203,7 @@ class LocalSession:
         tunnel = await self.open_or_report(target, via)
         if isinstance(tunnel, TunnelctlError):
             if answer := refuse(tunnel):  # at a fixed port there is none: the reset shows the failure
-                await self.farewell(answer)
+                await self.after_remote_eof(answer)
         elif tunnel is not None:
             await self._relay(tunnel, leftover, greeting)
 
@@ -221,9 +221,9 @@ class LocalSession:
         opened = await self._attended(self._open_for_others(target, via) if self._dynamic else self._open(target, ()))
         if opened is None:
             return None
-        tunnel, way = opened
+        tunnel, route = opened
         who = {"connection": self._number, "client": self._client}
-        self._shared.trace("opened", **who, target=str(target), via=way.via, elapsed=monotonic() - begun)
+        self._shared.trace("opened", **who, target=str(target), via=route.via, elapsed=monotonic() - begun)
         return tunnel
 
     async def _attended(self, work: Awaitable[T]) -> T | None:
@@ -247,30 +247,30 @@ class LocalSession:
         if self.stream.socket.family != socket.AF_UNIX:
             self.stream.on_broken(gone)
 
-    async def _open_for_others(self, target: Address, via: Via) -> Opened:
+    async def _open_for_others(self, target: Address, via: Via) -> OpenedTunnel:
         """Opens a tunnel for a dynamic port, which is a proxy: its next proxies may lead back to it. Raises TunnelctlError."""
         detector = self._shared.detector
         if detector.came_round(target, via):
             raise loop(str(target))
-        if not self._shared.ways.may_have_proxies(target):
+        if not self._shared.planner.may_have_proxies(target):
             return await self._open(target, ())
         async with detector.opening(target, self._probe):
             return await self._open(target, (detector.via(via),))
 
-    async def _open(self, target: Address, fields: Fields) -> Opened:
+    async def _open(self, target: Address, fields: Fields) -> OpenedTunnel:
         """Opens a tunnel. fields: for each HTTP proxy on the route"""
         shared = self._shared
 
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        opened = await open_with_retries(shared.ways, target, shared.retry, stages, shared.ready, shared.probe.suspect, fields)
+        opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.ready, shared.probe.suspect, fields)
         if shared.warm is not None:
             shared.warm.keep(opened[1])
         return opened
 
     async def _probe(self, target: Address) -> None:
-        tunnel, _ = await open_with_retries(self._shared.ways, target, 0, silent, suspect=self._shared.probe.suspect)
+        tunnel, _ = await open_with_retries(self._shared.planner, target, 0, silent, suspect=self._shared.probe.suspect)
         tunnel.stream.close()
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
@@ -307,7 +307,7 @@ class LocalSession:
         facts = {"status": int(error.status), "what": error.what, "cause": error.cause, "hint": error.hint}
         self._shared.trace("failed", connection=self._number, client=self._client, target=target, **detail, **facts)
 
-    async def farewell(self, answer: bytes) -> None:
+    async def after_remote_eof(self, answer: bytes) -> None:
         """Sends a last response and ends the connection in order."""
         with move_on_after(LINGER_SECONDS):
             await self.stream.send_all(answer)

@@ -7,10 +7,10 @@ from functools import cache
 from math import inf
 from time import monotonic
 
-from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER, Login
+from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER, ProxyAuth
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.route.route import Hop, Way
-from tunnelctl.client.route.selection import VARIABLES, Chain, Route, choose_route, ignored_entries
+from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
 from tunnelctl.engine.kernel import TooSlowError, fail_after, run
 from tunnelctl.errors import TimedOut, UsageProblem
 from tunnelctl.proto import headers as header
@@ -35,12 +35,12 @@ _LOGIN_FLAGS = ("proxy_user", "proxy_password_file", "proxy_auth_file", "passwor
 _PROTOCOLS = {"http": "http", "https": "http"}  # by URL scheme; a SOCKS scheme is the protocol's name
 
 
-class Ways:
+class RoutePlanner:
     """Finds the routes to any target. Reads flags, files and passwords once, and where it can, raises their errors at once."""
 
-    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, exact: bool = False) -> None:
+    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, no_readahead: bool = False) -> None:
         """exact: the socket itself will be passed on"""
-        self._options, self._environ, self._trace, self._exact = options, environ, trace, exact
+        self._options, self._environ, self._trace, self._no_readahead = options, environ, trace, no_readahead
         self._extra = tuple(header.parse(text) for text in options.header)
         if self._extra:
             ConnectClient(_ANYWHERE, self._extra)  # raises for a field that the user may not set, before any connection
@@ -65,71 +65,71 @@ class Ways:
     def _choose_default(self) -> tuple[Chain, ...]:
         """The chains for targets that NO_PROXY does not name. With --verbose or --json, traces its entries without a meaning."""
         options = self._options
-        route = choose_route(None, options.proxy, self._environ)
-        if (options.verbose or options.json) and route.origin in VARIABLES and any(route.chains):
+        selection = select_proxies(None, options.proxy, self._environ)
+        if (options.verbose or options.json) and selection.origin in VARIABLES and any(selection.chains):
             for variable, entry, cause in ignored_entries(self._environ):
                 self._trace("ignored", variable=variable, entry=entry, cause=cause)
-        return route.chains
+        return selection.chains
 
     def _check_pin(self) -> None:
         proxies = [proxy for chain in self._default for proxy in chain]
         if self._options.proxy_pin is not None and proxies and all(proxy.scheme != "https" for proxy in proxies):
             raise UsageProblem("--proxy-pin", "no proxy on the way speaks TLS", "the URL of one that does begins with https://")
 
-    def outlook(self, target: Address | None) -> Route:
+    def outlook(self, target: Address | None) -> ProxySelection:
         """The route to a target, as far as it is known in advance. target: None for any that NO_PROXY does not name"""
         if self._pac is not None:
-            return Route((), "--pac")
-        route = choose_route(target, self._options.proxy, self._environ)
-        return route._replace(origin=self._options.proxy_origin) if self._options.proxy else route
+            return ProxySelection((), "--pac")
+        selection = select_proxies(target, self._options.proxy, self._environ)
+        return selection._replace(origin=self._options.proxy_origin) if self._options.proxy else selection
 
     def may_have_proxies(self, target: Address) -> bool:
         """Whether the route to a target may lead through proxies. True with a PAC file, whose result is not known yet."""
-        return self._pac is not None or any(choose_route(target, self._options.proxy, self._environ).chains)
+        return self._pac is not None or any(select_proxies(target, self._options.proxy, self._environ).chains)
 
-    def default(self) -> Way | None:
+    def default(self) -> Route | None:
         """The first route to all targets except those that NO_PROXY names; None with a PAC file, where each has its own."""
-        return self._way(_ANYWHERE, self._default[0]) if self._default else None
+        return self._route_through(_ANYWHERE, self._default[0]) if self._default else None
 
     def announce(self, trace: Trace) -> None:
         """Traces the proxies for all targets except those that NO_PROXY names, unless a PAC file decides."""
         if self._pac is None:
-            self._tell(choose_route(None, self._options.proxy, self._environ), trace)
+            self._tell(select_proxies(None, self._options.proxy, self._environ), trace)
 
-    async def to(self, target: Address, trace: Trace) -> list[Way]:
+    async def to(self, target: Address, trace: Trace) -> list[Route]:
         """The routes to one target, in the order in which to try them."""
-        route = await self._route(target)
-        chains = list(route.chains)
+        selection = await self._select(target)
+        chains = list(selection.chains)
         if len(chains) > 1:
             chains = self._living().order(chains)
-        origin = self._tell(route._replace(chains=tuple(chains)), trace)
-        return [self._way(target, chain)._replace(origin=origin, unused=route.unused) for chain in chains]
+        origin = self._tell(selection._replace(chains=tuple(chains)), trace)
+        return [self._route_through(target, chain)._replace(origin=origin, unused=selection.unused) for chain in chains]
 
-    def _tell(self, route: Route, trace: Trace) -> str:
+    def _tell(self, selection: ProxySelection, trace: Trace) -> str:
         """Traces a route. Returns what named its proxies, or why there are none."""
-        origin = self._options.proxy_origin if self._options.proxy else route.origin
-        trace("route", proxies=[str(proxy) for proxy in route.chains[0]], origin=origin)
+        origin = self._options.proxy_origin if self._options.proxy else selection.origin
+        trace("route", proxies=[str(proxy) for proxy in selection.chains[0]], origin=origin)
         return origin
 
-    def failed(self, way: Way) -> None:
+    def failed(self, route: Route) -> None:
         """Records that the proxies of a route could not be reached: for a while it is tried after the others."""
-        self._living().failed(way.chain)
+        self._living().failed(route.chain)
 
-    def worked(self, way: Way) -> None:
+    def worked(self, route: Route) -> None:
         """Records that the proxies of a route were reached."""
         if self._dead is not None:
-            self._dead.worked(way.chain)
+            self._dead.worked(route.chain)
 
-    async def _route(self, target: Address) -> Route:
+    async def _select(self, target: Address) -> ProxySelection:
         if self._pac is None:
-            return choose_route(target, self._options.proxy, self._environ)
+            return select_proxies(target, self._options.proxy, self._environ)
         try:
             with fail_after(self.timeout):
                 choices = await self._pac.find(target)
         except TooSlowError as error:
             cause = f"the PAC file has not answered within {self.timeout:g} s"
             raise TimedOut(f"choosing the proxies for {target}", cause, "--timeout sets how long the whole way may take") from error
-        return Route(tuple((choice,) if choice is not None else () for choice in choices), "--pac")
+        return ProxySelection(tuple((choice,) if choice is not None else () for choice in choices), "--pac")
 
     def _living(self) -> DeadProxies[Chain]:
         if self._dead is None:
@@ -138,18 +138,18 @@ class Ways:
             self._dead = DeadProxies(monotonic)
         return self._dead
 
-    def _way(self, target: Address, chain: Chain) -> Way:
+    def _route_through(self, target: Address, chain: Chain) -> Route:
         options = self._options
-        if self._exact and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
+        if self._no_readahead and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
             raise UsageProblem("--fdpass", "the way leads through TLS, which somebody has to stay for", "leave --fdpass out")
-        return Way(
+        return Route(
             target,
             self._hops_of(chain),
             options.family,
             self.timeout,
             options.connect_timeout or inf,
             options.keepalive,
-            self._exact,
+            self._no_readahead,
             self._target_tls,
             chain,
         )
@@ -215,7 +215,7 @@ class Ways:
         client_context(settings)
         return settings
 
-    def _login(self, proxy: ProxyURL, nearest: bool) -> Login:
+    def _login(self, proxy: ProxyURL, nearest: bool) -> ProxyAuth:
         """The login that a proxy may receive. As a rule, a command or a prompt waits until the proxy requires a login."""
         options = self._options
 
@@ -227,13 +227,13 @@ class Ways:
 
         if proxy.user is None and not (nearest and any(getattr(options, name) for name in _LOGIN_FLAGS)):
             # from netrc, which no flag names
-            return Login(proxy.address, options.auth, lambda: source().find(), missing=self._missing(nearest))
+            return ProxyAuth(proxy.address, options.auth, lambda: source().find(), missing=self._missing(nearest))
         ours = source()
         ours.prepare()
         if options.ask_password and self._pac is None and not isinstance(options, ConnectOptions):
             run(ours.find)  # once, before other programs use the terminal, and before any client waits for a tunnel
         waits = options.ask_password or options.password_command is not None
-        return Login(proxy.address, options.auth, ours.find, patient=nearest and waits, given=True)
+        return ProxyAuth(proxy.address, options.auth, ours.find, may_prompt=nearest and waits, given=True)
 
     def _missing(self, nearest: bool) -> str:
         """The reason for NoLogin if a proxy requires a login and there is none."""

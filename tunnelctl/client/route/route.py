@@ -12,7 +12,7 @@ from tunnelctl.stream.base import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tunnelctl.client.auth.exchange import Login
+    from tunnelctl.client.auth.exchange import ProxyAuth
     from tunnelctl.stream.tls.settings import TLSClient
 
 
@@ -23,13 +23,13 @@ class Hop(NamedTuple):
     fields: Fields = ()  # the user's, for its CONNECT request
     protocol: str = "http"  # or "socks5", "socks4a"
     tls: TLSClient | None = None  # None: plain text
-    login: Login | None = None
+    login: ProxyAuth | None = None
 
     def __repr__(self) -> str:
         return f"Hop({self.address})"
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """The route to a target."""
 
     target: Address
@@ -38,7 +38,7 @@ class Way(NamedTuple):
     timeout: float = inf  # seconds for the whole route
     attempt_timeout: float = inf  # seconds for each address that is tried
     keepalive: float = 0.0
-    exact: bool = False  # read no byte beyond the last head: the socket itself will be passed on
+    no_readahead: bool = False  # read no byte beyond the last head: the socket itself will be passed on
     tls: TLSClient | None = None  # for TLS with the target itself; None: the bytes as they are
 
     chain: tuple[ProxyURL, ...] = ()  # the URLs that the hops were made from

@@ -20,7 +20,7 @@ UNUSED = ("http_proxy", "HTTP_PROXY")
 Chain = tuple[ProxyURL, ...]  # nearest first; empty: straight to the target
 
 
-class Route(NamedTuple):
+class ProxySelection(NamedTuple):
     """The chains that lead to a target, in the order in which to try them, and what selected them.
 
     unused: a variable that is set, and would have selected others if it were not ignored
@@ -33,32 +33,32 @@ class Route(NamedTuple):
     @property
     def proxies(self) -> list[str]:
         """The proxies by their place on the route, nearest first; commas separate alternatives."""
-        return [",".join(dict.fromkeys(map(str, either))) for either in zip(*self.chains, strict=True)]
+        return [",".join(dict.fromkeys(map(str, one_of))) for one_of in zip(*self.chains, strict=True)]
 
 
-STRAIGHT: tuple[Chain, ...] = ((),)
+DIRECT_ONLY: tuple[Chain, ...] = ((),)
 
 
-def choose_route(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> Route:
+def select_proxies(target: Address | None, proxy: tuple[str, ...], environ: Mapping[str, str]) -> ProxySelection:
     """Flags come first; nothing overrules them. NO_PROXY overrules the variables. With neither, straight to the target, as in curl.
 
     Without a target, the route to those that NO_PROXY does not name.
     """
     if proxy:
-        return Route(_from_flags(proxy), "-x")
+        return ProxySelection(_from_flags(proxy), "-x")
     for name in VARIABLES:
         if environ.get(name, "").strip():
             return _from_environment(target, name, environ)
     for name in UNUSED:
         if environ.get(name, "").strip():
             if exempt := _exemption(target, environ):
-                return Route(STRAIGHT, exempt)
-            return Route(STRAIGHT, f"no proxy is configured: {name} is set, but not looked at", name)
-    return Route(STRAIGHT, "no proxy is configured")
+                return ProxySelection(DIRECT_ONLY, exempt)
+            return ProxySelection(DIRECT_ONLY, f"no proxy is configured: {name} is set, but not looked at", name)
+    return ProxySelection(DIRECT_ONLY, "no proxy is configured")
 
 
 def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
-    return STRAIGHT if [text.strip().lower() for text in proxy] == [DIRECT] else _chains(proxy)
+    return DIRECT_ONLY if [text.strip().lower() for text in proxy] == [DIRECT] else _chains(proxy)
 
 
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
@@ -67,18 +67,18 @@ def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     for place, text in enumerate(proxy):
         if DIRECT in map(str.strip, text.lower().split(",")):  # a user who requires a proxy must not go without if it is down
             raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
-        either = parse_proxy_list(text, nearest=place == 0)
-        chains = tuple((*chain, hop) for chain in chains for hop in either)
+        one_of = parse_proxy_list(text, nearest=place == 0)
+        chains = tuple((*chain, hop) for chain in chains for hop in one_of)
     return chains
 
 
-def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> Route:
+def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> ProxySelection:
     if exempt := _exemption(target, environ):
-        return Route(STRAIGHT, exempt)
+        return ProxySelection(DIRECT_ONLY, exempt)
     if environ[name].strip().lower() == DIRECT:
-        return Route(STRAIGHT, name)
+        return ProxySelection(DIRECT_ONLY, name)
     try:
-        return Route(_chains((environ[name],)), name)
+        return ProxySelection(_chains((environ[name],)), name)
     except UsageProblem as problem:
         problem.what = f"{name}: {problem.what}"
         raise

@@ -15,7 +15,7 @@ from tunnelctl.client.auth.exchange import (
     UNKNOWN,
     NoLogin,
 )
-from tunnelctl.client.upstream.redact import Repeated
+from tunnelctl.client.upstream.redact import Redactor
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.headers import Fields, get
@@ -71,24 +71,24 @@ _LONGEST_DATE = 40  # characters; an HTTP-date has 29
 _EXCERPT = 200  # characters of a refusal's body: a sentence or two
 
 
-def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, why: NoLogin | None = None) -> TunnelctlError:
+def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, failure: NoLogin | None = None) -> TunnelctlError:
     """Builds the error for the refusal by `proxy` of a tunnel to `target`, requested with `fields`.
 
     why: the reason why the challenges of a 407 could not be met
     """
-    hidden = Repeated(fields).hidden
-    answer = answer._replace(reason=hidden(answer.reason))
+    masked = Redactor(fields).masked
+    answer = answer._replace(reason=masked(answer.reason))
     code = f"{answer.status} {answer.reason}".strip()
-    entries = [(status.error, hidden(status.details or "")) for status in answer.proxy_status if status.error]
+    entries = [(status.error, masked(status.details or "")) for status in answer.proxy_status if status.error]
     reasons = [": ".join(filter(None, entry)) for entry in entries]
-    excerpt = "" if reasons else _excerpt(answer, hidden)
+    excerpt = "" if reasons else _excerpt(answer, masked)
     cause = code + (f" ({'; '.join(reasons)})" if reasons else "") + (f': it says "{excerpt}"' if excerpt else "")
     what = f"proxy {proxy} refused a tunnel to {target}"
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) send it when the password is wrong
         sent = get(fields, "proxy-authorization")
-        if sent is not None and why is None:
+        if sent is not None and failure is None:
             return _not_accepted(cause, proxy, sent, target, answer.status)
-        return _no_login(cause, proxy, why or NoLogin(MISSING), target, answer.status)
+        return _no_login(cause, proxy, failure or NoLogin(MISSING), target, answer.status)
     # The first entry is of the proxy nearest to the target (RFC 9209 section 2); others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
@@ -143,20 +143,20 @@ def _not_accepted(cause: str, proxy: Address, sent: str, target: Address, code: 
     return AuthenticationFailed(what, cause, f"it did not accept these credentials: {wrong}", code=code)
 
 
-def _no_login(cause: str, proxy: Address, why: NoLogin, target: Address, code: int) -> AuthenticationFailed:
+def _no_login(cause: str, proxy: Address, failure: NoLogin, target: Address, code: int) -> AuthenticationFailed:
     what = f"proxy {proxy} requires a login for a tunnel to {target}"
-    hint = why.problem or NO_LOGIN.get(why.reason, "").format(offered=why.offered, scheme=why.scheme)
+    hint = failure.problem or NO_LOGIN.get(failure.reason, "").format(offered=failure.offered, scheme=failure.scheme)
     return AuthenticationFailed(what, cause, hint, code=code)
 
 
-def _excerpt(answer: Rejected, hidden: Callable[[str], str]) -> str:
+def _excerpt(answer: Rejected, masked: Callable[[str], str]) -> str:
     """The text of the refusal's page, cut to a line; for a redirect, its location.
 
     Hides secrets: some proxies show the request on the page, credentials included (Squid did, CVE-2025-62168).
     """
     if answer.status // 100 == 3 and (location := get(answer.fields, "location")):
-        return _cut(hidden(f"Location: {location}"))
-    return _cut(hidden(text_of(answer.fields, answer.body)))
+        return _cut(masked(f"Location: {location}"))
+    return _cut(masked(text_of(answer.fields, answer.body)))
 
 
 def _cut(text: str) -> str:

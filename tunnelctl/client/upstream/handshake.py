@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from typing import TypeVar
 
-    from tunnelctl.client.auth.exchange import Exchange
+    from tunnelctl.client.auth.exchange import AuthExchange
     from tunnelctl.proto.auth.challenge import Challenge
 
     T = TypeVar("T")
@@ -40,16 +40,16 @@ BAD_REQUEST = 400  # Apache, nginx and our `serve` send it in plain text to a cl
 BODY_SECONDS = 2.0
 
 
-class AskAgain(Exception):
+class ReconnectRequired(Exception):
     """The proxy requires a login, which is to be sent on a new connection."""
 
 
-class Question(NamedTuple):
+class Handshake(NamedTuple):
     """One handshake: the proxy, and the next stop to request from it."""
 
     hop: Hop
     stop: Address  # the next proxy, or the target
-    exact: bool  # read no byte beyond the response: the socket itself will be passed on
+    no_readahead: bool  # read no byte beyond the response: the socket itself will be passed on
     limit: CancelScope  # on the whole route
     trace: Trace
 
@@ -59,8 +59,8 @@ class Question(NamedTuple):
         return f"proxy {self.hop.address}, asked for {self.stop}"
 
 
-async def ask(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
-    """Opens the tunnel to the next stop. Returns its bytes that followed the response. Raises TunnelctlError or AskAgain.
+async def ask(question: Handshake, stream: Stream, early: bytes, exchange: AuthExchange | None) -> bytes:
+    """Opens the tunnel to the next stop. Returns its bytes that followed the response. Raises TunnelctlError or ReconnectRequired.
 
     early: bytes that the proxy has sent already
     """
@@ -84,12 +84,12 @@ def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
     return SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
 
 
-def _speaks_http(exchange: Exchange | None) -> bool:
+def _speaks_http(exchange: AuthExchange | None) -> bool:
     """Whether the proxy is known to speak HTTP, because it has already required a login."""
-    return exchange is not None and exchange.asked
+    return exchange is not None and exchange.challenged
 
 
-def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) -> bool:
+def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: AuthExchange | None) -> bool:
     """True if the failure looks like a TLS proxy addressed in plain text: it closes without a response, or responds with 400.
 
     Never with SOCKS: the greeting of version 5 is shorter than the header of a TLS record, so a TLS proxy waits for the rest.
@@ -99,7 +99,7 @@ def may_speak_tls(hop: Hop, error: TunnelctlError, exchange: Exchange | None) ->
     return error.hint == IS_IT_TLS or error.detail.get("code") == BAD_REQUEST
 
 
-def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlError:
+def _broken(question: Handshake, error: OSError, in_the_clear: str) -> TunnelctlError:
     """Translates a connection failure during the handshake into an error. in_the_clear: the hint for a proxy without TLS"""
     hint = in_the_clear
     if question.hop.tls is not None:
@@ -112,11 +112,11 @@ def _broken(question: Question, error: OSError, in_the_clear: str) -> TunnelctlE
     return Unreachable(f"{question.what}, broke the connection before it answered", reason(error), hint)
 
 
-async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: Exchange | None) -> bytes:
+async def _ask_http(question: Handshake, stream: Stream, early: bytes, exchange: AuthExchange | None) -> bytes:
     fresh = True
     while True:
         fields = await _fields(question.hop, exchange, fresh)
-        keep = exchange is not None and exchange.bound
+        keep = exchange is not None and exchange.connection_bound
         machine = ConnectClient(question.stop, fields, keep)
         question.trace("request", head=machine.masked_request())
         try:
@@ -133,21 +133,21 @@ async def _ask_http(question: Question, stream: Stream, early: bytes, exchange: 
             if exchange is not None:
                 exchange.accepted(get(answer.fields, "proxy-authentication-info"))
             return answer.leftover
-        if not await _goes_on(question, answer, exchange):
+        if not await _next_step(question, answer, exchange):
             from tunnelctl.client.upstream.error_response import refused  # not needed to open a tunnel, and it loads re
 
-            raise refused(answer, question.hop.address, fields, question.stop, exchange.why if exchange is not None else None)
+            raise refused(answer, question.hop.address, fields, question.stop, exchange.failure if exchange is not None else None)
         fresh, early = False, b""
 
 
-async def _fields(hop: Hop, exchange: Exchange | None, fresh: bool) -> Fields:
+async def _fields(hop: Hop, exchange: AuthExchange | None, fresh: bool) -> Fields:
     """The fields of the next request."""
     if exchange is None:
         return hop.fields
     fields = hop.fields
     # A proxy that speaks HTTP/1.0, as Squid 2.7 and ISA do, keeps the connection for the next leg only if this field requests it.
     # RFC 9112 Appendix C.2.2 warns of the field because a proxy may forward it; a CONNECT is not forwarded.
-    if exchange.keeps and get(fields, "proxy-connection") is None:
+    if exchange.keeps_connection and get(fields, "proxy-connection") is None:
         fields = (("Proxy-Connection", "keep-alive"), *fields)
     value = await exchange.value(fresh)
     return (("Proxy-Authorization", value), *fields) if value is not None else fields
@@ -157,34 +157,34 @@ def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
     """The head of the response, for people and logs, without secrets: some proxies repeat the request in it."""
     if not any(name.lower() in SECRET for name, _ in sent):
         return answer.head
-    from tunnelctl.client.upstream.redact import Repeated
+    from tunnelctl.client.upstream.redact import Redactor
 
-    return Repeated(sent).hidden_in_head(answer.head)
+    return Redactor(sent).masked_in_head(answer.head)
 
 
-async def _goes_on(question: Question, answer: Rejected, exchange: Exchange | None) -> bool:
-    """Whether the login continues after this refusal, on the same connection. Raises AskAgain if it needs a new one."""
+async def _next_step(question: Handshake, answer: Rejected, exchange: AuthExchange | None) -> bool:
+    """Whether the login continues after this refusal, on the same connection. Raises ReconnectRequired if it needs a new one."""
     if exchange is None or answer.status not in LOGIN_WANTED:
         return False
-    if not await unhurried(question.hop, question.limit, exchange.answer(_challenges(answer))):
+    if not await without_deadline(question.hop, question.limit, exchange.answer(_challenges(answer))):
         return False
-    if not exchange.midway:
-        raise AskAgain
+    if not exchange.in_progress:
+        raise ReconnectRequired
     if answer.reusable:
         return True
     raise _cut_off(question)
 
 
-def _cut_off(question: Question) -> AuthenticationFailed:
+def _cut_off(question: Handshake) -> AuthenticationFailed:
     """The error for a proxy that ends the connection between two legs of a login, announced or not."""
     cause = "it closed the connection in the middle of the login, which is bound to it"
     hint = "NTLM and Negotiate need a connection that stays open: is there a load balancer, or another proxy, that ends it?"
     return AuthenticationFailed(question.what, cause, hint)
 
 
-async def unhurried(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
+async def without_deadline(hop: Hop, limit: CancelScope, work: Awaitable[T]) -> T:
     """Awaits `work`, and suspends the limit on the whole route meanwhile if a person may have to type a password."""
-    if hop.login is None or not hop.login.patient:
+    if hop.login is None or not hop.login.may_prompt:
         return await work
     left, limit.deadline = limit.deadline - monotonic(), inf
     try:
@@ -201,7 +201,9 @@ def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
     return parse_challenges(value for name in names for value in get_all(answer.fields, name))
 
 
-async def _converse(question: Question, stream: Stream, machine: ConnectClient, early: bytes, keep: bool) -> Established | Rejected:
+async def _converse(
+    question: Handshake, stream: Stream, machine: ConnectClient, early: bytes, keep: bool
+) -> Established | Rejected:
     """Sends the request and reads the response.
 
     keep: the connection is needed after a 407, so its body is read, however long that takes
@@ -233,12 +235,12 @@ async def _unread(stream: Stream, machine: ConnectClient) -> Established | Rejec
     return machine.eof() if answer is None and machine.refusing else answer
 
 
-async def _read(question: Question, stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
-    data = await stream.receive_some(1 if question.exact else CHUNK)
+async def _read(question: Handshake, stream: Stream, machine: ConnectClient) -> Established | Rejected | None:
+    data = await stream.receive_some(1 if question.no_readahead else CHUNK)
     return machine.feed(data) if data else machine.eof()
 
 
-async def _read_body(question: Question, stream: Stream, machine: ConnectClient, most: float) -> Established | Rejected:
+async def _read_body(question: Handshake, stream: Stream, machine: ConnectClient, most: float) -> Established | Rejected:
     """Returns the refusal with as much of its body as arrives in time. Its head is complete: no reset or limit hides it."""
     limit = question.limit
     left = limit.deadline - monotonic()
@@ -256,11 +258,11 @@ async def _read_body(question: Question, stream: Stream, machine: ConnectClient,
     return machine.eof()
 
 
-async def _ask_socks(question: Question, stream: Stream, early: bytes) -> bytes:
+async def _ask_socks(question: Handshake, stream: Stream, early: bytes) -> bytes:
     from tunnelctl.proto.socks.client import SocksClient
 
     login = question.hop.login
-    secret = await unhurried(question.hop, question.limit, login.secret()) if login is not None else None
+    secret = await without_deadline(question.hop, question.limit, login.secret()) if login is not None else None
     machine = SocksClient(question.stop, question.hop.protocol, (secret.user or "", secret.password) if secret else None)
     try:
         await stream.send_all(machine.request())
@@ -268,7 +270,7 @@ async def _ask_socks(question: Question, stream: Stream, early: bytes) -> bytes:
         while outcome is None:
             if output := machine.take_output():
                 await stream.send_all(output)
-            data = await stream.receive_some(machine.wanted if question.exact else CHUNK)
+            data = await stream.receive_some(machine.wanted if question.no_readahead else CHUNK)
             if not data:
                 raise machine.eof()
             outcome = machine.feed(data)

@@ -11,7 +11,7 @@ _LEAST_SHOWN = 3  # characters of a secret reveal nothing
 _SECRET_LINE = re.compile(rb"(?im)^((?:%b|set-cookie)[ \t]*:[ \t]*)[^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*" % "|".join(SECRET).encode())
 
 
-class Repeated:
+class Redactor:
     """The secrets in the fields that were sent, to be masked in text from the proxy."""
 
     def __init__(self, sent: Fields) -> None:
@@ -19,15 +19,15 @@ class Repeated:
         secrets = (secret for name, value in sent if name.lower() in SECRET for secret in _secrets(value))
         self._secrets = sorted({form for secret in secrets for form in _forms(secret)}, key=_order)
 
-    def hidden(self, text: str) -> str:
+    def masked(self, text: str) -> str:
         """The text with the secrets masked, also the beginning of one where the text was cut."""
         for secret in self._secrets:
             text = _without(text, secret)
         return text
 
-    def hidden_in_head(self, head: bytes) -> bytes:
+    def masked_in_head(self, head: bytes) -> bytes:
         """The head of a response with its secrets masked."""
-        return self.hidden(_SECRET_LINE.sub(rb"\1***", head).decode("latin-1")).encode("latin-1")
+        return self.masked(_SECRET_LINE.sub(rb"\1***", head).decode("latin-1")).encode("latin-1")
 
 
 def _forms(secret: str) -> tuple[str, str]:

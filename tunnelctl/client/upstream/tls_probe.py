@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from tunnelctl.client.route.route import Way
+from tunnelctl.client.route.route import Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.engine.sync import Event
@@ -24,24 +24,24 @@ SECONDS = 2.0
 AGAIN = 300.0
 
 
-async def speaks_tls_there(way: Way, place: int, until: float) -> bool:
+async def speaks_tls_there(route: Route, place: int, until: float) -> bool:
     """Whether the proxy at index `place` of the route responds to a ClientHello in TLS, within SECONDS and before `until`."""
     # Through the proxies before it as usual. The proxy itself is the target now, and receives nothing but the ClientHello.
-    to_it = way._replace(target=way.hops[place].address, hops=way.hops[:place], exact=False, tls=None)
+    to_it = route._replace(target=route.hops[place].address, hops=route.hops[:place], no_readahead=False, tls=None)
     with move_on_after(min(SECONDS, until - monotonic())):
         return await _answers_tls(to_it)
     return False
 
 
-async def _answers_tls(way: Way) -> bool:
+async def _answers_tls(route: Route) -> bool:
     from tunnelctl.stream.tls.stream import answers_tls  # loads ssl, which a process may not need before its first probe
 
     try:
-        tunnel = await open_tunnel(way, silent)
+        tunnel = await open_tunnel(route, silent)
     except TunnelctlError:
         return False
     try:
-        return await answers_tls(tunnel.stream, without_scope(way.target.host), tunnel.early)
+        return await answers_tls(tunnel.stream, without_scope(route.target.host), tunnel.early)
     except OSError:
         return False
     finally:
@@ -54,25 +54,25 @@ class BackgroundProbe:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._asked: dict[str, float] = {}  # by proxy, the time from which it may be probed again
-        self._suspects: list[tuple[Way, int]] = []
+        self._suspects: list[tuple[Route, int]] = []
         self._suspected = Event()
 
-    def suspect(self, way: Way, place: int) -> None:
+    def suspect(self, route: Route, place: int) -> None:
         """Schedules a probe of the proxy at index `place` of the route, unless that was done in the last AGAIN seconds."""
         now = monotonic()
         self._asked = {proxy: until for proxy, until in self._asked.items() if until > now}
-        if way.via[place] not in self._asked:
-            self._asked[way.via[place]] = now + AGAIN
-            self._suspects.append((way, place))
+        if route.via[place] not in self._asked:
+            self._asked[route.via[place]] = now + AGAIN
+            self._suspects.append((route, place))
             self._suspected.set()
 
     async def run(self) -> None:
         """Runs until cancelled."""
         while True:
             await self._suspected.wait()
-            way, place = self._suspects.pop(0)
+            route, place = self._suspects.pop(0)
             if not self._suspects:
                 self._suspected = Event()
-            if await speaks_tls_there(way, place, monotonic() + SECONDS):
-                proxy = way.via[place]
+            if await speaks_tls_there(route, place, monotonic() + SECONDS):
+                proxy = route.via[place]
                 self._trace("warning", text=f"proxy {proxy} speaks TLS, not HTTP in the clear: its URL is https://{proxy}")

@@ -18,7 +18,7 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.process.shared_counters import LockTimeoutError, SharedLock, SharedTable, key_of
-from tunnelctl.stream.accept import Crowd
+from tunnelctl.stream.accept import ConnectionCount
 
 SLOTS = 1 << 18  # of the table of counts: 131,072 clients, users and targets at once; one more is refused as if at its cap
 
@@ -33,7 +33,7 @@ PREFIXES = (32, 64)
 SITE = 48  # prefix length of an IPv6 site: few sites have more than a /48 (RFC 6177), that is 65,536 networks of /64
 
 
-class Most(NamedTuple):
+class CapLimits(NamedTuple):
     """The caps; 0 is off."""
 
     tunnels: int = 0
@@ -65,13 +65,13 @@ class SharedCaps:
             self.table.clear_column(worker)
 
 
-class Caps(Crowd):
+class Caps(ConnectionCount):
     """Counts what is open in this worker, and keeps all workers within the caps.
 
     A tunnel counts from its admission on, so that request heads that never end do not use up the cap.
     """
 
-    def __init__(self, most: Most, shared: SharedCaps | None = None, worker: int = 0) -> None:
+    def __init__(self, most: CapLimits, shared: SharedCaps | None = None, worker: int = 0) -> None:
         """shared: may be None if no cap is set, or in a single process"""
         super().__init__()
         self._most, self._worker = most, worker

@@ -11,7 +11,7 @@ from tunnelctl.engine.resolver import with_port
 from tunnelctl.errors import UsageProblem, reason
 from tunnelctl.proto.network import Network, parse_network, unwrap
 from tunnelctl.proto.proxy_protocol import MOST, HeaderError, Source, parse_header
-from tunnelctl.stream.accept import SAID_AGAIN
+from tunnelctl.stream.accept import WARN_INTERVAL
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.trace import Trace
 
@@ -25,7 +25,7 @@ def parse_trusted(text: str) -> Network:
         raise UsageProblem("--proxy-protocol", f"`{text}` is not the network of an address", hint) from None
 
 
-class Balancers:
+class TrustedProxies:
     """The trusted load balancers."""
 
     def __init__(self, networks: tuple[Network, ...], seconds: float, trace: Trace) -> None:
@@ -33,7 +33,7 @@ class Balancers:
         self._networks, self._seconds, self._trace = networks, seconds, trace
         self._said = -inf  # when the last warning was issued
 
-    def contain(self, host: str) -> bool:
+    def contains(self, host: str) -> bool:
         """Whether this is the address of a trusted load balancer."""
         if not self._networks or host == "unix":
             return False
@@ -62,7 +62,7 @@ class Balancers:
             stream.close()
             raise
         stream.abort()
-        if current_time() - self._said > SAID_AGAIN:  # otherwise a misconfigured balancer would fill the disk
+        if current_time() - self._said > WARN_INTERVAL:  # otherwise a misconfigured balancer would fill the disk
             self._said = current_time()
             self._trace("warning", text=f"no PROXY header from {client}: {why}")
         return None

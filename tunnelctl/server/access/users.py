@@ -36,7 +36,7 @@ MAX_N, MAX_R, MAX_P = 1 << 20, 32, 16  # limits for a line of the file: memory i
 MAX_FILE = 16 << 20  # bytes, some hundred thousand users; a wrong path may be an endless device
 SALT, KEY = 16, 32  # bytes
 NOT_OURS = "it is not what `tunnelctl hash-password` prints"
-AT_ONCE = 2  # hashes under way: each occupies a core and its memory
+MAX_CONCURRENT_HASHES = 2  # hashes under way: each occupies a core and its memory
 WAITING = 64  # logins of one client network that wait for a hash: after a restart, many users behind one address may come at once
 
 WAITING_IN_ALL = 100  # logins of all networks that wait in one process: more cannot be hashed within the 10 s of --head-timeout
@@ -83,7 +83,7 @@ def _encode(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode()
 
 
-class Kept:
+class CredentialCache:
     """State that outlives a reload of the file: nonces, hashes under way, right passwords, and wrong logins.
 
     The passwords are kept as keyed digests, so that a browser's hundred tunnels cost one scrypt. The digest covers all that the
@@ -95,7 +95,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.nonces = Nonces(os.urandom(KEY), UsedAnswers().first_use)
-        self.hashing = FairLimiter(AT_ONCE, AT_ONCE, WAITING, in_all=WAITING_IN_ALL)
+        self.hashing = FairLimiter(MAX_CONCURRENT_HASHES, MAX_CONCURRENT_HASHES, WAITING, in_all=WAITING_IN_ALL)
         self.throttle = LoginThrottle()
         self._secret = os.urandom(KEY)
         self.passwords, self.answered = SharedTimes(REMEMBERED), SharedTimes(REMEMBERED)
@@ -105,9 +105,9 @@ class Kept:
         return int.from_bytes(hmac.digest(self._secret, repr(facts).encode(), "sha256")[:8], "big") & MASK or 1
 
 
-def load_users(path: str, kept: Kept | None = None) -> "Users":
+def load_users(path: str, kept: CredentialCache | None = None) -> "Users":
     """Reads a users file. Raises SettingsError that names the line. kept: that of the version being replaced"""
-    kept = kept or Kept()
+    kept = kept or CredentialCache()
     text = read_text(path, "users file", MAX_FILE)
     passwords: dict[str, StoredPassword] = {}
     logins: dict[str, Login] = {}
@@ -184,7 +184,7 @@ class Users:
     """
 
     def __init__(
-        self, passwords: dict[str, StoredPassword], logins: Mapping[str, Login], digest: DigestServer | None, kept: Kept
+        self, passwords: dict[str, StoredPassword], logins: Mapping[str, Login], digest: DigestServer | None, kept: CredentialCache
     ) -> None:
         self._passwords, self._logins, self.digest, self._kept = passwords, logins, digest, kept
         self._offers_basic = bool(passwords) or digest is None

@@ -26,8 +26,8 @@ from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tunnelctl.server.observe.record import Account
-    from tunnelctl.server.policy.inspection import Seen
+    from tunnelctl.server.observe.record import TunnelRecord
+    from tunnelctl.server.policy.inspection import FirstBytes
 
 STDOUT = "-"
 PAUSE_SECONDS = 0.1  # between two writes
@@ -64,7 +64,7 @@ class AccessLog:
         self._failed = False
         self.dropped = 0
 
-    def decision(self, account: Account, status: int, error: str, details: str = "") -> None:
+    def decision(self, record: TunnelRecord, status: int, error: str, details: str = "") -> None:
         """Records the response to a request.
 
         status: that of the response; error, details: the type and text of a refusal as in RFC 9209, "" for an open tunnel
@@ -72,37 +72,39 @@ class AccessLog:
         Formatted by hand: json.dumps costs three times as much, and only the texts that go through `_text` may need escaping.
         """
         phases: list[object] = []
-        for phase in account.phases:
+        for phase in record.phases:
             phases += phase
         self._write(
-            f'{{"event":"decision","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
-            f'{_what(account.user, account.target)},"address":"{account.address}","local":"{account.local}",'
-            f'{_verdict(status, account.rule, error, account.reports)},"details":{_text(details) if details else _EMPTY},'
-            f'"phase":"{account.phases[-1][0]}",'
-            f'"phases":{{{_durations(len(account.phases)) % tuple(phases)}}}}}\n'
+            f'{{"event":"decision","time":{time():.3f},"id":"{record.id}","client":"{record.client}",'
+            f'{_what(record.user, record.target)},"address":"{record.address}","local":"{record.local}",'
+            f'{_verdict(status, record.rule, error, record.reports)},"details":{_text(details) if details else _EMPTY},'
+            f'"phase":"{record.phases[-1][0]}",'
+            f'"phases":{{{_durations(len(record.phases)) % tuple(phases)}}}}}\n'
         )
 
-    def end(self, account: Account, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None) -> None:
+    def end(
+        self, record: TunnelRecord, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None
+    ) -> None:
         """Records the end of a tunnel.
 
         idle: seconds since its last byte, None if unknown
         ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime", "cut"
         """
         code = "" if error is None else errorcode.get(error.errno or 0, "")
-        seen = "" if account.seen is None else _seen(account.seen)
+        seen = "" if record.seen is None else _seen(record.seen)
         silent = "null" if idle is None else f"{idle:.3f}"
         self._write(
-            f'{{"event":"end","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
-            f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
-            f'"received":{account.moved[1]},"idle":{silent},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{account.phase}"{seen}}}\n'
+            f'{{"event":"end","time":{time():.3f},"id":"{record.id}","client":"{record.client}",'
+            f'{_what(record.user, record.target)},"seconds":{seconds:.3f},"sent":{record.moved[0]},'
+            f'"received":{record.moved[1]},"idle":{silent},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{record.phase}"{seen}}}\n'
         )
 
-    def open(self, account: Account, seconds: float) -> None:
+    def open(self, record: TunnelRecord, seconds: float) -> None:
         """Records the bytes that an open tunnel has moved so far: after a crash, nothing else in the log shows them."""
         self._write(
-            f'{{"event":"open","time":{time():.3f},"id":"{account.id}","client":"{account.client}",'
-            f'{_what(account.user, account.target)},"seconds":{seconds:.3f},"sent":{account.moved[0]},'
-            f'"received":{account.moved[1]}}}\n'
+            f'{{"event":"open","time":{time():.3f},"id":"{record.id}","client":"{record.client}",'
+            f'{_what(record.user, record.target)},"seconds":{seconds:.3f},"sent":{record.moved[0]},'
+            f'"received":{record.moved[1]}}}\n'
         )
 
     def _write(self, line: str) -> None:
@@ -242,7 +244,7 @@ def _durations(count: int) -> str:
     return ",".join(['"%s":%.6f'] * count)
 
 
-def _seen(seen: Seen) -> str:
+def _seen(seen: FirstBytes) -> str:
     """Returns the additional fields of a tunnel that was inspected."""
     reports = ",".join(map(_text, seen.reports))
     return f',"seen":{_text(seen.what)},"sni":{_text(seen.name)},"cut_by":{_text(seen.cut_by)},"reports":[{reports}]'

@@ -17,11 +17,11 @@ from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import private_http
 from tunnelctl.server.access.limits import Caps
-from tunnelctl.server.observe.metrics import Board, Metrics
-from tunnelctl.server.observe.record import Account
-from tunnelctl.server.observe.recorder import Books
-from tunnelctl.server.process.worker_ipc import Siblings
-from tunnelctl.stream.accept import Crowd
+from tunnelctl.server.observe.metrics import Metrics, SharedCounters
+from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.observe.recorder import Recorder
+from tunnelctl.server.process.worker_ipc import WorkerQueries
+from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import linger
 from tunnelctl.stream.listen import ListenAddress, parse_listen
 from tunnelctl.stream.socket_stream import SocketStream
@@ -57,9 +57,18 @@ def parse_admin(text: str, forced: bool) -> ListenAddress:
 class Pages:
     """The admin pages. With several workers, each of them shows the metrics and tunnels of all."""
 
-    def __init__(self, board: Board, metrics: Metrics, caps: Caps, books: Books, siblings: Siblings, me: int, trace: Trace) -> None:
-        self._board, self._metrics, self._caps, self._books = board, metrics, caps, books
-        self._siblings, self._me, self._trace = siblings, me, trace
+    def __init__(
+        self,
+        counters: SharedCounters,
+        metrics: Metrics,
+        caps: Caps,
+        recorder: Recorder,
+        worker_queries: WorkerQueries,
+        me: int,
+        trace: Trace,
+    ) -> None:
+        self._counters, self._metrics, self._caps, self._recorder = counters, metrics, caps, recorder
+        self._worker_queries, self._me, self._trace = worker_queries, me, trace
         from tunnelctl.server.observe.prometheus import CONTENT_TYPE, render
 
         self._metrics_kind, self._render = CONTENT_TYPE, render
@@ -76,13 +85,13 @@ class Pages:
 
     def helpers(self) -> list[Callable[[], Coroutine[None, None, None]]]:
         """Returns the tasks that the pages depend on."""
-        if not self._siblings.count:
+        if not self._worker_queries.count:
             return []
-        return [lambda: self._siblings.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
+        return [lambda: self._worker_queries.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
 
     async def _show_metrics(self) -> tuple[int, bytes]:
-        self._metrics.refresh(self._caps, self._books.open.values(), self._books.lost)
-        return 200, self._render(self._board)
+        self._metrics.refresh(self._caps, self._recorder.open.values(), self._recorder.lost)
+        return 200, self._render(self._counters)
 
     async def _show_health(self) -> tuple[int, bytes]:
         return 200, b"ok\n"
@@ -92,7 +101,7 @@ class Pages:
 
     async def _show_tunnels(self) -> tuple[int, bytes]:
         tunnels, silent = self._mine(), 0
-        for answer in await self._siblings.ask(self._me):
+        for answer in await self._worker_queries.ask(self._me):
             if answer is None:
                 silent += 1
             else:
@@ -101,13 +110,13 @@ class Pages:
 
     def _mine(self) -> list[dict[str, object]]:
         now = monotonic()
-        return [_shown(account, now - account.opened) for account in self._books.open.values()]
+        return [_shown(record, now - record.opened) for record in self._recorder.open.values()]
 
 
-def _shown(account: Account, seconds: float) -> dict[str, object]:
-    who = {"id": account.id, "client": account.client, "user": account.user, "target": account.target}
-    moved = {"sent": account.moved[0], "received": account.moved[1]}
-    return {**who, "address": account.address, "seconds": round(seconds, 3), **moved}
+def _shown(record: TunnelRecord, seconds: float) -> dict[str, object]:
+    who = {"id": record.id, "client": record.client, "user": record.user, "target": record.target}
+    moved = {"sent": record.moved[0], "received": record.moved[1]}
+    return {**who, "address": record.address, "seconds": round(seconds, 3), **moved}
 
 
 def _dumped(content: object) -> bytes:
@@ -121,14 +130,14 @@ class Admin:
         """address: of the listener; decides which host names a request may use"""
         self._pages, self._trace = pages, trace
         self._any_host = bool(address.path) or not address.private
-        self.crowd = Crowd()
+        self.connections = ConnectionCount()
 
     async def session(self, accepted: socket.SocketType, _: str, __: str) -> None:
         """Serves one connection, with one request."""
         stream = SocketStream(accepted)
-        self.crowd.enter()
+        self.connections.enter()
         try:
-            if self.crowd.sessions <= AT_ONCE:
+            if self.connections.sessions <= AT_ONCE:
                 with move_on_after(SECONDS):
                     await self._converse(stream)
         except OSError:  # the client has gone
@@ -136,7 +145,7 @@ class Admin:
         except Exception as fault:
             self._warn(fault)
         finally:
-            self.crowd.leave()
+            self.connections.leave()
             stream.close()
 
     async def _converse(self, stream: SocketStream) -> None:

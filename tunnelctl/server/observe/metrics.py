@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tunnelctl.proto.refusal import REASONS
 from tunnelctl.server.access.limits import Caps
-from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, Account
+from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, TunnelRecord
 from tunnelctl.stream.relay import Outcome
 
 OTHER = "other"  # counts what has no place of its own
@@ -90,7 +90,7 @@ _FIRST = [{phase: _SETUP[phase, outcome] for phase in PHASES} for outcome in OUT
 _SUM = len(BUCKETS) + 1  # its place in a histogram
 
 
-class Board:
+class SharedCounters:
     """A row of numbers for each process, shared with every process forked from this one."""
 
     def __init__(self, rows: int) -> None:
@@ -101,7 +101,7 @@ class Board:
         """Returns the sum over all rows."""
         return sum(row[place] for row in self.rows)
 
-    def beat(self, number: int) -> None:
+    def heartbeat(self, number: int) -> None:
         """Records that this worker's loop is turning."""
         self.rows[number][BEAT] = monotonic()
 
@@ -127,37 +127,37 @@ class Metrics:
         for place in _GAUGES:  # a dead predecessor's are void
             row[place] = 0
 
-    def decided(self, account: Account, status: int, error: str) -> None:
+    def on_decision(self, record: TunnelRecord, status: int, error: str) -> None:
         """Counts a response, and the duration of each phase before it."""
         row = self._row
         row[_decision(status, error)] += 1
         first = _FIRST[0 if status == 200 else 1 if status < 500 else 2]
-        for phase, seconds in account.phases:
+        for phase, seconds in record.phases:
             place = first.get(phase) or first[OTHER]
             row[place + bisect_left(BUCKETS, seconds)] += 1
             row[place + _SUM] += seconds
 
-    def ended(self, account: Account, outcome: Outcome) -> None:
+    def on_end(self, record: TunnelRecord, outcome: Outcome) -> None:
         """Counts the end of a tunnel."""
         self._row[_end(outcome.ended_by, outcome.cause)] += 1
-        self._move(account, self._counted.pop(account.id, (0, 0)))
+        self._move(record, self._counted.pop(record.id, (0, 0)))
 
-    def refresh(self, caps: Caps, tunnels: Iterable[Account], lost: int) -> None:
+    def refresh(self, caps: Caps, tunnels: Iterable[TunnelRecord], lost: int) -> None:
         """Updates what is not counted as it happens: gauges, and the bytes of open tunnels.
 
         lost: records that the access log has dropped since this process began
         """
         row = self._row
         row[_SESSIONS], row[_TUNNELS], row[_DIALS] = caps.sessions, caps.tunnels, caps.dials
-        for account in tunnels:
-            self._move(account, self._counted.get(account.id, (0, 0)))
-            self._counted[account.id] = account.moved[0], account.moved[1]
+        for record in tunnels:
+            self._move(record, self._counted.get(record.id, (0, 0)))
+            self._counted[record.id] = record.moved[0], record.moved[1]
         row[_LOST] += lost - self._lost
         self._lost = lost
 
-    def _move(self, account: Account, counted: tuple[int, int]) -> None:
-        self._row[_SENT] += account.moved[0] - counted[0]
-        self._row[_RECEIVED] += account.moved[1] - counted[1]
+    def _move(self, record: TunnelRecord, counted: tuple[int, int]) -> None:
+        self._row[_SENT] += record.moved[0] - counted[0]
+        self._row[_RECEIVED] += record.moved[1] - counted[1]
 
 
 @cache  # the possible responses are known beforehand

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 
-from tunnelctl.server.policy.inspection import Seen
+from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.stream.relay import Outcome
 
 
-class Account:
+class TunnelRecord:
     """The facts of one connection; each is empty until it is known.
 
     `phase` is the current one: "tls", "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has the completed ones, each
@@ -29,7 +29,7 @@ class Account:
         self.phase, self.since = "head", monotonic()
         self.phases: list[tuple[str, float]] = []
         self.reports: tuple[str, ...] = ()  # the report rules that would have refused it
-        self.seen: Seen | None = None  # what the tunnel carries, if a rule required an inspection
+        self.seen: FirstBytes | None = None  # what the tunnel carries, if a rule required an inspection
         self.opened = 0.0  # when the tunnel was granted
         self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
 

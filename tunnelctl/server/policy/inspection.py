@@ -14,7 +14,7 @@ from tunnelctl.engine.kernel import CancelScope, checkpoint, current_time
 from tunnelctl.proto.address import parse_authority
 from tunnelctl.proto.tls.client_hello import NoClientHello
 from tunnelctl.proto.tls.hello_watch import Hello, HelloWatch
-from tunnelctl.server.policy.rules import Demand
+from tunnelctl.server.policy.rules import TLSRequirement
 from tunnelctl.stream.base import Stream
 
 # Time limit from the opening of the tunnel to a complete ClientHello, and from the first octet of a second one to its last. TLS
@@ -29,11 +29,11 @@ PIECE = 2048
 LATE = NoClientHello("no ClientHello in time")
 
 
-class Cut(ConnectionAbortedError):
+class TunnelCut(ConnectionAbortedError):
     """A rule has cut the tunnel."""
 
 
-class Seen(NamedTuple):
+class FirstBytes(NamedTuple):
     """The beginning of a tunnel, for the log: the last hello of the client.
 
     cut_by: the rule that cut it; reports: the report rules that would have, at either hello
@@ -45,22 +45,22 @@ class Seen(NamedTuple):
     reports: tuple[str, ...]
 
 
-class Inspected(Stream):
+class InspectedStream(Stream):
     """The stream of a client whose tunnel must meet demands."""
 
-    __slots__ = ("_client", "_deadline", "_demands", "_early", "_free", "_held", "_holds", "_host", "_late", "_watch", "seen")
+    __slots__ = ("_client", "_deadline", "_early", "_free", "_held", "_holds", "_host", "_late", "_requirements", "_watch", "seen")
 
-    def __init__(self, client: Stream, early: bytes, demands: tuple[Demand, ...], target: str) -> None:
+    def __init__(self, client: Stream, early: bytes, requirements: tuple[TLSRequirement, ...], target: str) -> None:
         """early: data read together with the request; target: in authority form"""
-        self._client, self._early, self._demands = client, early, demands
+        self._client, self._early, self._requirements = client, early, requirements
         self._host = parse_authority(target).host
         self._watch: HelloWatch | None = HelloWatch()  # None once no hello can come any more
-        self._holds = any(demand.cut for demand in demands)
+        self._holds = any(requirement.cut for requirement in requirements)
         self._held = bytearray()  # read, and not yet handed on
         self._free = 0  # how much of it may be handed on
         self._deadline = current_time() + HELLO_SECONDS
         self._late = False
-        self.seen: Seen | None = None
+        self.seen: FirstBytes | None = None
 
     def receive_nowait(self, limit: int) -> bytes | None:
         if not self._free and self._watch is not None and not self._inspect(self._watch, limit):
@@ -100,16 +100,16 @@ class Inspected(Stream):
         self._free = len(self._held) - (watch.pending if watch is not None and self._holds else 0)
 
     def _decide(self, hello: Hello) -> None:
-        broken = [demand for demand in self._demands if not demand.is_met(hello, self._host)]
-        cut_by = next((demand.rule for demand in broken if demand.cut), "")
+        broken = [requirement for requirement in self._requirements if not requirement.is_met(hello, self._host)]
+        cut_by = next((requirement.rule for requirement in broken if requirement.cut), "")
         before = () if self.seen is None else self.seen.reports
-        reports = tuple(dict.fromkeys((*before, *(demand.rule for demand in broken if not demand.cut))))
+        reports = tuple(dict.fromkeys((*before, *(requirement.rule for requirement in broken if not requirement.cut))))
         if isinstance(hello, NoClientHello):
-            self.seen = Seen(hello.what, "", cut_by, reports)
+            self.seen = FirstBytes(hello.what, "", cut_by, reports)
         else:
-            self.seen = Seen("TLS with ECH" if hello.ech else "TLS", hello.name, cut_by, reports)
+            self.seen = FirstBytes("TLS with ECH" if hello.ech else "TLS", hello.name, cut_by, reports)
         if cut_by:
-            raise Cut(ECONNABORTED, f"cut by {cut_by}")
+            raise TunnelCut(ECONNABORTED, f"cut by {cut_by}")
 
     def wait_readable(self) -> Awaitable[None]:
         if self._watch is None or not self._watch.begun:
@@ -161,5 +161,5 @@ class Inspected(Stream):
     def close(self) -> None:
         self._client.close()
 
-    async def delivered(self) -> None:
-        await self._client.delivered()
+    async def wait_acknowledged(self) -> None:
+        await self._client.wait_acknowledged()

@@ -76,7 +76,7 @@ class Rule(NamedTuple):
         return self.network.first == self.network.last or is_internal_network(self.network)
 
 
-class Demand(NamedTuple):
+class TLSRequirement(NamedTuple):
     """Traffic that a tunnel must carry: TLS, and with `sni` the target as server name. Anything else is cut, or only recorded."""
 
     rule: str
@@ -102,7 +102,7 @@ class Decision(NamedTuple):
     rule: str
     refusal: Refusal | None = None
     reports: tuple[str, ...] = ()
-    demands: tuple[Demand, ...] = ()
+    requirements: tuple[TLSRequirement, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -215,8 +215,8 @@ class Policy:
             return Decision(INTERNAL if internal else NO_ALLOW, refusal.ip_prohibited())
         rule = min(allow, key=lambda rule: (rule.tls, rule.sni))
         reports = tuple(f"report {rule.text}" for rule in report if not rule.tls)
-        demands = (*_demands("allow", (rule,)), *_demands("deny", deny), *_demands("report", report))
-        return Decision(f"allow {rule.text}", None, reports, demands)
+        requirements = (*_requirements("allow", (rule,)), *_requirements("deny", deny), *_requirements("report", report))
+        return Decision(f"allow {rule.text}", None, reports, requirements)
 
 
 def client_network(host: str) -> Network | None:
@@ -227,8 +227,8 @@ def client_network(host: str) -> Network | None:
         return None
 
 
-def _demands(kind: str, rules: tuple[Rule, ...]) -> tuple[Demand, ...]:
-    return tuple(Demand(f"{kind} {rule.text}", rule.sni, kind != "report") for rule in rules if rule.tls)
+def _requirements(kind: str, rules: tuple[Rule, ...]) -> tuple[TLSRequirement, ...]:
+    return tuple(TLSRequirement(f"{kind} {rule.text}", rule.sni, kind != "report") for rule in rules if rule.tls)
 
 
 def _is_everything(network: Network) -> bool:

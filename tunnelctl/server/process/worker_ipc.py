@@ -21,7 +21,7 @@ _QUESTION = b"?"
 _LENGTH = 8  # octets
 
 
-class Siblings:
+class WorkerQueries:
     """The workers, by number."""
 
     def __init__(self, count: int) -> None:

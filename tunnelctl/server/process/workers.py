@@ -21,9 +21,9 @@ from time import monotonic
 
 from tunnelctl.errors import ListenError
 from tunnelctl.server.access.limits import SharedCaps
-from tunnelctl.server.observe.metrics import RESTARTS, Board
+from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
 from tunnelctl.server.process.shared_counters import LockTimeoutError
-from tunnelctl.server.reloadable import READ_SECONDS, Rereading
+from tunnelctl.server.reloadable import READ_SECONDS, FileReload
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP, close_listeners
 from tunnelctl.stream.listen import ListenAddress, listen, reserve
@@ -52,9 +52,9 @@ class Supervisor:
         bound: list[ListenAddress],
         keepalive: float,
         work: Work,
-        board: Board,
+        counters: SharedCounters,
         trace: Trace,
-        files: Rereading | None,
+        files: FileReload | None,
         environ: Mapping[str, str],
         caps: SharedCaps | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class Supervisor:
         caps: the counts of all workers, if there are caps
         """
         self._listeners, self._bound, self._keepalive = listeners, bound, keepalive
-        self._work, self._board, self._trace, self._files, self._environ = work, board, trace, files, environ
+        self._work, self._counters, self._trace, self._files, self._environ = work, counters, trace, files, environ
         self._caps = caps
         self._kept: list[socket.socket] = []  # each reserves an address at which every worker has its own listener
         self._read_until = inf  # when reading the files counts as late; inf: nothing is being read
@@ -89,7 +89,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would make the kernel discard exit statuses
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         self._kept = [reserve(address) for address in self._bound if not address.shared]
-        for number in range(len(self._board.rows)):
+        for number in range(len(self._counters.rows)):
             self._start(number)
         for address in self._bound:
             self._trace("listening", address=str(address))
@@ -123,7 +123,7 @@ class Supervisor:
         if self._read_until == inf and not self._asked:  # a child forked while a thread reads may inherit a held lock
             for number in [number for number, when in self._replacements().items() if when <= monotonic()]:
                 del self._due[number]
-                self._board.rows[number][RESTARTS] += 1
+                self._counters.rows[number][RESTARTS] += 1
                 self._start(number)
 
     def _replacements(self) -> dict[int, float]:
@@ -141,7 +141,7 @@ class Supervisor:
         else:
             self._stop(number)
 
-    def _read_again(self, files: Rereading) -> None:
+    def _read_again(self, files: FileReload) -> None:
         """Reads the files in a thread, which sends SIGCHLD when it is done, to wake this one.
 
         Any number of signals meanwhile cause just one more reading.
@@ -203,7 +203,7 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         """Forks one worker, which takes the listeners that are open here, or opens its own. The child never returns."""
-        self._board.beat(number)
+        self._counters.heartbeat(number)
         pid = _fork()
         if pid:
             self._workers[pid] = number
@@ -269,12 +269,12 @@ class Supervisor:
     def _kill_the_stuck(self) -> None:
         """Kills each worker whose loop has not turned for the time of our own watchdog: it serves nobody."""
         for pid, number in self._workers.items():
-            if self._board.silence(number) > self._watchdog:
+            if self._counters.silence(number) > self._watchdog:
                 self._trace("warning", text=f"worker {pid} hangs: it is killed")
                 os.kill(pid, signal.SIGKILL)
 
 
-def _read(files: Rereading) -> None:
+def _read(files: FileReload) -> None:
     """Reads the files in a thread of the supervisor, then sends SIGCHLD."""
     try:
         files.run()

@@ -355,8 +355,8 @@ class TLSStream(Stream):
             self.send_eof()
             self._inner.close()
 
-    async def delivered(self) -> None:
-        await self._inner.delivered()
+    async def wait_acknowledged(self) -> None:
+        await self._inner.wait_acknowledged()
 
 
 def _subject(certificate: Any) -> str:
