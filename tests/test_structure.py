@@ -68,6 +68,14 @@ TESTED_IN = {
     "stream/pump.py": "stream/test_bulk.py",
     "stream/splice.py": "stream/test_bulk.py",
     "client/auth/schemes.py": "client/auth/test_exchange.py",
+    "proto/http1/render.py": "proto/test_refusal.py",  # each refusal on the wire
+    "server/connection.py": "server/test_tunnel.py",
+    "server/service.py": "server/test_tunnel.py",  # records
+    "server/request.py": "server/test_tunnel.py",
+    "server/http1.py": "server/test_tunnel.py",
+    "server/config.py": "server/test_serve.py",
+    "server/server.py": "server/test_serve.py",
+    "server/process/worker.py": "server/process/test_supervisor.py",
     "server/observe/record.py": "server/observe/test_recorder.py",  # what is entered
     "stream/tls/errors.py": "stream/tls/test_failure.py",
     "stream/base.py": "stream/test_contract.py",

@@ -93,7 +93,7 @@ FORWARD_EVENTS = (
         "with --progress: bytes each way of all connections up to now, and bytes a second",
         ("connections", "elapsed", "sent", "received", "sending", "receiving"),
     ),
-    Event("drain", "no new connections; open ones have so many seconds to end", ("tunnels", "seconds")),
+    Event("drain", "no new connections; open ones have so many seconds to end", ("connections", "tunnels", "seconds")),
     Event("stopped", "forward has ended", ()),
 )
 
@@ -143,7 +143,7 @@ SERVE_EVENTS = (
         "SIGHUP came, and new tunnels go by what a file says now; `what` is `policy`, `users file` or `certificate`",
         ("what", "now"),
     ),
-    Event("drain", "no new tunnels; open ones have so many seconds to end", ("tunnels", "seconds")),
+    Event("drain", "no new tunnels; open ones have so many seconds to end", ("connections", "tunnels", "seconds")),
     Event("stopped", "the server has ended", ()),
 )
 

@@ -21,7 +21,7 @@ TRUTH: Schema = {"type": "boolean"}
 TYPES: dict[str, Schema] = {
     **dict.fromkeys(("at", "begin", "delay", "elapsed", "receiving", "seconds", "sending"), NUMBER),
     **dict.fromkeys(("attempt", "checks", "connection", "connections", "count", "failed", "held", "received", "sent"), WHOLE),
-    **dict.fromkeys(("allow", "deny", "report", "size", "status", "tunnels", "workers"), WHOLE),
+    **dict.fromkeys(("allow", "connections", "deny", "report", "size", "status", "tunnels", "workers"), WHOLE),
     **dict.fromkeys(("addresses", "chain", "pages", "proxies", "reports", "via"), TEXTS),
     **dict.fromkeys(("login", "ok", "personal", "public", "trusted"), TRUTH),
     **dict.fromkeys(("max", "median", "min", "p99"), FIGURE),

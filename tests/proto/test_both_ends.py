@@ -9,7 +9,8 @@ from tests.proto.feeding import bounded, cut, feed_all
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established, Rejected
 from tunnelctl.proto.http1.connect_server import ConnectServer, Request
-from tunnelctl.proto.refusal import ESTABLISHED, Refusal, render_refusal
+from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
+from tunnelctl.proto.refusal import Refusal
 
 HOSTS = st.one_of(
     st.sampled_from(["example.com", "xn--mnchen-3ya.example", "localhost", "_x.a-b.c"]),

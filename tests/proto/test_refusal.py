@@ -14,8 +14,9 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import ConnectClient, Rejected
 from tunnelctl.proto.http1.connect_server import ConnectServer
+from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
 from tunnelctl.proto.proxy_status import printable
-from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, basic_challenge, render_refusal
+from tunnelctl.proto.refusal import REASONS, Refusal, basic_challenge
 
 # (refusal, status, RFC 9209 error type): the table of section 4.3, row by row, and our own causes behind it
 TABLE = [

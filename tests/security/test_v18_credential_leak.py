@@ -84,4 +84,4 @@ def test_a_fault_while_a_password_is_at_hand_shows_none(tmp_path: Path, monkeypa
     with pytest.raises(AssertionError, match="a fault of ours"), proxy, proxy.client() as client:
         client.send(connect_request("127.0.0.1:1", basic("alice", CANARY)))
         client.rest()
-    assert proxy.warnings == ["fault in a session: ValueError: a fault of ours"]
+    assert proxy.warnings == ["fault in a tunnel: ValueError: a fault of ours"]

@@ -22,7 +22,7 @@ from tests.server.harness import (
 )
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient
-from tunnelctl.server import serve
+from tunnelctl.server import config
 from tunnelctl.server.access import throttle, users
 
 ATTACKER, ANOTHER = "127.0.0.66", "127.0.0.77"
@@ -35,7 +35,7 @@ class Hashes:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[str] = []  # the passwords
         self.kept = users.CredentialCache()
-        monkeypatch.setattr(serve, "CredentialCache", lambda: self.kept)
+        monkeypatch.setattr(config, "CredentialCache", lambda: self.kept)
         self._finish = threading.Semaphore(0)
         self.derive = users._derive
         monkeypatch.setattr(users, "_derive", self)

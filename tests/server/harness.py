@@ -23,7 +23,7 @@ from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tunnelctl.client.forward import forwarder as forward
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.proto.auth.basic import encode_basic
-from tunnelctl.server import serve
+from tunnelctl.server import serve, server
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream import accept
@@ -163,7 +163,7 @@ class Proxy:
     def _run(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(accept, "open_signal_receiver", self._receiver)
-            patch.setattr(serve, "open_signal_receiver", self._hangup_receiver)
+            patch.setattr(server, "open_signal_receiver", self._hangup_receiver)
             for module in (serve, forward):
                 patch.setattr(module, "raise_descriptor_limit", lambda: None)
             try:
@@ -398,7 +398,7 @@ class Names:
 
 def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the addresses that the server dials, and keeps it from doing so."""
-    from tunnelctl.server import session
+    from tunnelctl.server import tunnel
     from tunnelctl.stream.dial import DialError
 
     noted: list[str] = []
@@ -407,7 +407,7 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         noted.extend(address.host for address in addresses)
         raise DialError([(address, ConnectionRefusedError(111, "refused")) for address in addresses])
 
-    monkeypatch.setattr(session, "dial", dial)
+    monkeypatch.setattr(tunnel, "dial", dial)
     return noted
 
 

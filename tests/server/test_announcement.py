@@ -121,7 +121,7 @@ def test_the_command_for_a_unix_socket_works_as_it_stands(tmp_path: Path) -> Non
         command = admin_line(serve)
         assert command == f"curl --unix-socket '{tmp_path}/the admin' http://localhost/metrics"
         done = subprocess.run(["/bin/sh", "-c", f"exec {command}"], capture_output=True, timeout=RUN_SECONDS, env=environment())
-    assert b"tunnelctl_sessions" in done.stdout
+    assert b"tunnelctl_connections" in done.stdout
 
 
 def admin_line(serve: Serve) -> str:

@@ -25,7 +25,7 @@ from tests.server.process.running import Workers, workers
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient, is_stale
-from tunnelctl.server import serve
+from tunnelctl.server import config
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
 from tunnelctl.server.reloadable import FileReload, Reloadable, counted
@@ -93,7 +93,7 @@ def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(tmp_pat
         assert len(begun) == 1 or go_on.wait(SECONDS)
         return load_policy(*args)
 
-    monkeypatch.setattr(serve, "load_policy", load)
+    monkeypatch.setattr(config, "load_policy", load)
     with Proxy(policy=str(path)) as proxy:
         proxy.hang_up()
         wait_until(lambda: len(begun) == 2, SECONDS, "the first reading")

@@ -20,7 +20,7 @@ from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
 from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
-from tunnelctl.server import serve, session
+from tunnelctl.server import http1, server, tunnel
 from tunnelctl.server.observe import access_log
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
@@ -126,7 +126,7 @@ def test_drain_lets_tunnels_finish_and_refuses_new_clients() -> None:
         with proxy.tunnel(target.authority) as client:
             proxy.signal()
             wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
-            assert proxy.events("drain") == [{"tunnels": 1, "seconds": SECONDS}]
+            assert proxy.events("drain") == [{"connections": 1, "tunnels": 1, "seconds": SECONDS}]
             assert client.echoes()
             assert refused(("127.0.0.1", proxy.port))
             assert client.echoes()
@@ -148,7 +148,7 @@ def test_a_request_under_way_is_still_served() -> None:
 
 
 def test_who_says_nothing_holds_it_up_no_longer_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "LINGER_SECONDS", BRIEF)
+    monkeypatch.setattr(http1, "LINGER_SECONDS", BRIEF)
     with Proxy(drain=60.0, head_timeout=BRIEF) as proxy, proxy.client():
         wait_until(lambda: accepted(proxy), SECONDS, "the accept")
         begun = time.monotonic()
@@ -180,7 +180,7 @@ def test_who_still_waits_for_the_target_when_the_drain_ends_is_told_so(
         dialling.set()
         await park()
 
-    monkeypatch.setattr(session, "dial", dial)
+    monkeypatch.setattr(tunnel, "dial", dial)
     files = certificates.make(tmp_path)
     options = {"tls_cert": str(files.server[0]), "tls_key": str(files.server[1])} if secure else {}
     with Proxy(**options) as proxy, proxy.client() as client:
@@ -415,7 +415,7 @@ def test_a_reload_without_a_thread_to_be_had_ends_nothing(monkeypatch: pytest.Mo
 
     policy = tmp_path / "policy.toml"
     policy.write_text("[[allow]]\ntargets = ['*:443']\n")
-    monkeypatch.setattr(serve, "to_thread", to_thread)
+    monkeypatch.setattr(server, "to_thread", to_thread)
     with ScriptedServer(echo) as target, Proxy(policy=str(policy)) as proxy, proxy.tunnel(target.authority) as client:
         proxy.hang_up()
         wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")

@@ -12,7 +12,8 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.auth.basic import decode_basic, wrong_with
 from tunnelctl.proto.headers import get_all
 from tunnelctl.proto.http1.connect_server import ConnectServer, Request
-from tunnelctl.proto.refusal import ESTABLISHED, REASONS, Refusal, render_refusal
+from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
+from tunnelctl.proto.refusal import REASONS, Refusal
 from tunnelctl.proto.socks import server as socks
 
 SOCKS5, SOCKS4, CONNECT, PLAIN = "socks5", "socks4", "connect", "http"

@@ -9,13 +9,8 @@ whatever is there, so that the proxy is no port scanner.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tunnelctl.proto import headers as header
 from tunnelctl.proto.headers import Fields
-from tunnelctl.proto.proxy_status import Parameter, ProxyStatus, printable, quote
-from tunnelctl.proto.proxy_status import render as render_status
-
-# No Content-Length or Transfer-Encoding: they would be wrong here (RFC 9110 section 9.3.6), and no other field is needed.
-ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+from tunnelctl.proto.proxy_status import Parameter, quote
 
 REASONS = {
     400: "Bad Request",
@@ -49,25 +44,6 @@ class Refusal(NamedTuple):
     details: str
     fields: Fields = ()
     params: tuple[Parameter, ...] = ()
-
-
-def render_refusal(refusal: Refusal, proxy: str = "tunnelctl", to_head: bool = False) -> bytes:
-    """Returns the complete response.
-
-    proxy: a token that names this deployment in Proxy-Status
-    to_head: whether the method was HEAD: no content then, but the fields of a response with one (RFC 9110 sections 8.6 and 9.3.2)
-    """
-    reason = REASONS[refusal.status]
-    body = f"{proxy}: {refusal.status} {reason}: {printable(refusal.details)}\n".encode("ascii")
-    status = ProxyStatus(proxy, refusal.error, refusal.details, refusal.params)
-    fields = (
-        ("Proxy-Status", render_status(status)),
-        ("Connection", "close"),
-        ("Content-Type", "text/plain; charset=us-ascii"),
-        ("Content-Length", str(len(body))),
-        *refusal.fields,
-    )
-    return f"HTTP/1.1 {refusal.status} {reason}\r\n".encode("ascii") + header.render(fields) + b"\r\n" + (b"" if to_head else body)
 
 
 def _request_error(status: int, details: str, fields: Fields = ()) -> Refusal:

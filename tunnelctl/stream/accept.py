@@ -33,34 +33,35 @@ Serve = Callable[[socket.SocketType, str, str], Coroutine[None, None, None]]
 
 
 class ConnectionCount:
-    """The number of open sessions."""
+    """The numbers of open connections, and of the tunnels on them: a multiplexed connection carries several, an idle one none."""
 
     def __init__(self) -> None:
-        self.sessions = 0
-        self.empty = Event()  # set when the last session has left while `draining`
-        self.draining = False
+        self.connections = 0
+        self.tunnels = 0  # that are open or being opened; the code that serves them counts
+        self.draining = Event()  # set when no further connection is accepted: a multiplexed one accepts no further tunnel
+        self.empty = Event()  # set when, while draining, the last connection has left
 
     def enter(self) -> None:
-        """Counts one more session."""
-        self.sessions += 1
+        """Counts one more connection."""
+        self.connections += 1
 
     def leave(self) -> None:
-        """Counts one session less; while draining, the last one sets `empty`."""
-        self.sessions -= 1
-        if not self.sessions and self.draining:
+        """Counts one connection less; while draining, the last one sets `empty`."""
+        self.connections -= 1
+        if not self.connections and self.draining.is_set():
             self.empty.set()
 
 
 class Acceptor:
     """Accepts clients until a signal stops it, then lets open sessions finish."""
 
-    def __init__(self, connections: ConnectionCount, drain: float, trace: Trace, debounce: float = 0.0) -> None:
+    def __init__(self, count: ConnectionCount, drain: float, trace: Trace, debounce: float = 0.0) -> None:
         """
         drain: seconds that open sessions may take to finish; a second signal cuts this short
         echo: seconds within which a further signal counts as the same one
         """
-        self._connections, self._drain, self._trace, self._debounce = connections, drain, trace, debounce
-        self._sessions: Nursery = None  # type: ignore[assignment]
+        self._count, self._drain, self._trace, self._debounce = count, drain, trace, debounce
+        self._serving: Nursery = None  # type: ignore[assignment]
         self._said_exhausted = -inf  # time of the last warning
 
     async def run(
@@ -77,18 +78,18 @@ class Acceptor:
         with open_signal_receiver(*numbers) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # a worker starts with them blocked
             ready()
-            async with Nursery() as self._sessions:
+            async with Nursery() as self._serving:
                 status = await self._serve(listeners, signals, leave)
-                self._sessions.cancel_scope.cancel()
+                self._serving.cancel_scope.cancel()
         return status
 
     async def during(self, listeners: list[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
         """Serves each listener while `work` runs, and returns the result of that."""
-        async with Nursery() as self._sessions:
+        async with Nursery() as self._serving:
             for listener, serve in listeners:
-                self._sessions.start_soon(self._accept, listener, serve)
+                self._serving.start_soon(self._accept, listener, serve)
             status = await work()
-            self._sessions.cancel_scope.cancel()
+            self._serving.cancel_scope.cancel()
         return status
 
     async def _serve(self, listeners: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]) -> int:
@@ -104,11 +105,11 @@ class Acceptor:
 
     async def _drained(self, signals: SignalReceiver) -> int:
         """Lets sessions finish, for up to `drain` seconds or until a second signal. Returns the exit status."""
-        connections = self._connections
-        if not connections.sessions:
+        count = self._count
+        count.draining.set()
+        if not count.connections:
             return ExitStatus.OK
-        connections.draining = True
-        self._trace("drain", tunnels=connections.sessions, seconds=self._drain)
+        self._trace("drain", connections=count.connections, tunnels=count.tunnels, seconds=self._drain)
         stopped = 0
         begun = current_time()
 
@@ -123,7 +124,7 @@ class Acceptor:
         async with Nursery() as waiting:
             waiting.start_soon(listen, waiting.cancel_scope)
             with move_on_after(self._drain):
-                await connections.empty.wait()
+                await count.empty.wait()
             waiting.cancel_scope.cancel()
         return 128 + stopped if stopped else ExitStatus.OK
 
@@ -156,13 +157,13 @@ class Acceptor:
             return
         if current_time() - self._said_exhausted > WARN_INTERVAL:
             self._said_exhausted = current_time()
-            self._trace("warning", text=f"no new connections: {error.strerror}; {self._connections.sessions} are open, and go on")
+            self._trace("warning", text=f"no new connections: {error.strerror}; {self._count.connections} are open, and go on")
         await sleep(EXHAUSTED_PAUSE)
 
     def _start(self, serve: Serve, accepted: socket.SocketType, peer: tuple[str, int]) -> None:
         accepted.setblocking(False)
         host, port = plain(peer[0]), peer[1]
-        self._sessions.start_soon(serve, accepted, host, with_port(host, port))
+        self._serving.start_soon(serve, accepted, host, with_port(host, port))
 
 
 def raise_descriptor_limit() -> None:

@@ -18,7 +18,7 @@ from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import ListenError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established
-from tunnelctl.server import session
+from tunnelctl.server import http1
 from tunnelctl.stream.listen import ListenAddress
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.socket_stream import SocketStream
@@ -101,7 +101,7 @@ def test_in_process(capfd):
 
 
 def test_an_answer_that_is_not_http(capfd, monkeypatch):
-    monkeypatch.setattr(session, "ESTABLISHED", b"\x1b[31mHELLO\r\n\r\n")
+    monkeypatch.setattr(http1, "ESTABLISHED", b"\x1b[31mHELLO\r\n\r\n")
     causes = failed(capfd)
     assert set(causes) == {"connect", "early-data", "data", "half-close"}
     assert "not HTTP" in causes["connect"]
@@ -183,7 +183,7 @@ def test_warnings_of_the_proxy_go_to_stderr(capfd, monkeypatch):
     assert selftest.run_selftest(False, Console()) == 70
     out, err = capfd.readouterr()
     assert out.count("\nok   ") == 1
-    assert err.count("tunnelctl: warning: fault in a session: ZeroDivisionError") == len(NAMES) - 1
+    assert err.count("tunnelctl: warning: fault in a tunnel: ZeroDivisionError") == len(NAMES) - 1
 
 
 def test_no_address_to_listen_on(capfd, monkeypatch):

@@ -260,7 +260,7 @@ def test_notices_need_no_v_and_the_listening_line_is_stable():
     screen = Screen()
     screen("listening", address="127.0.0.1:3128")
     screen("warning", text="file others\ncan read")
-    screen("drain", tunnels=3, seconds=30.0)
+    screen("drain", connections=3, tunnels=3, seconds=30.0)
     screen("stopped")
     assert screen.lines == [
         "listening on 127.0.0.1:3128",

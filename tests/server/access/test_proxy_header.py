@@ -139,7 +139,7 @@ def test_who_is_about_to_send_one_is_let_finish() -> None:
         wait_until(lambda: accepted(proxy), SECONDS, "the accept")
         proxy.signal()
         wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
-        assert proxy.events("drain")[0]["tunnels"] == 1
+        assert proxy.events("drain")[0]["connections"] == 1
         client.send(V1[10:] + connect_request(target.authority))
         assert client.head().startswith(b"HTTP/1.1 200 ")
         assert client.echoes()

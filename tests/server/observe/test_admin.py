@@ -66,7 +66,7 @@ def test_metrics_are_read_by_prometheus_client_s_own_parser() -> None:
             client.echoes(b"12345")
             proxy.refusal("10.0.0.1:1")
             seen = samples(port)
-            assert (seen["tunnelctl_tunnels",], seen["tunnelctl_sessions",]) == (1, 1)
+            assert (seen["tunnelctl_tunnels",], seen["tunnelctl_connections",]) == (1, 1)
             assert seen["tunnelctl_bytes_total", "sent"] == seen["tunnelctl_bytes_total", "received"] == 5
             assert seen["tunnelctl_decisions_total", "", "200"] == 1
             assert seen["tunnelctl_decisions_total", "destination_ip_prohibited", "403"] == 1

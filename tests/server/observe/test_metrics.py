@@ -5,10 +5,10 @@ import pytest
 from tests.client.harness import TraceLog
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import REASONS, Refusal
-from tunnelctl.server.access.limits import CapLimits, Caps
 from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Family, Metrics, SharedCounters
 from tunnelctl.server.observe.record import DRAINED, SIDES, TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
+from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
 
 FAMILY = {family.name: family for family in FAMILIES}
@@ -95,12 +95,12 @@ def test_a_bound_belongs_to_its_bucket() -> None:
 
 
 def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
-    board, books, caps = SharedCounters(1), Recorder(None, TraceLog()), Caps(CapLimits())
+    board, books = SharedCounters(1), Recorder(None, TraceLog())
     metrics = Metrics(board.rows[0])
     one = account(moved=(10, 20))
     books.open["1"] = one
     for _ in range(3):
-        metrics.refresh(caps, books.open.values(), books.lost)
+        metrics.refresh(ConnectionCount(), 0, books.open.values(), books.lost)
     assert counted(board, "bytes") == {("sent",): 10, ("received",): 20}
     one.moved = (11, 22)
     metrics.on_end(one, DRAINED)
@@ -110,34 +110,33 @@ def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
 
 
 def test_gauges_and_lost_records() -> None:
-    board, caps = SharedCounters(1), Caps(CapLimits())
+    board, counts = SharedCounters(1), ConnectionCount()
     metrics = Metrics(board.rows[0])
 
     class Log:
         dropped = 3
 
     books = Recorder(Log(), TraceLog())  # type: ignore[arg-type]
-    caps.enter()
-    caps.take("a", "", "")
-    caps.start_dial()
+    counts.enter()
+    counts.tunnels = 3
     for _ in range(2):
-        metrics.refresh(caps, books.open.values(), books.lost)
-    gauges = [counted(board, name)[()] for name in ("sessions", "tunnels", "dials", "log_records_lost")]
-    assert gauges == [1, 1, 1, 3]
+        metrics.refresh(counts, 2, books.open.values(), books.lost)
+    gauges = [counted(board, name)[()] for name in ("connections", "tunnels", "dials", "log_records_lost")]
+    assert gauges == [1, 3, 2, 3]
 
 
 def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() -> None:
-    board, caps = SharedCounters(2), Caps(CapLimits())
+    board, counts = SharedCounters(2), ConnectionCount()
     first, second = Metrics(board.rows[0]), Metrics(board.rows[1])
-    caps.enter()
+    counts.enter()
     for metrics in (first, second):
         metrics.on_decision(account(), 200, "")
-        metrics.refresh(caps, (), 0)
+        metrics.refresh(counts, 0, (), 0)
     assert counted(board, "decisions") == {("200", ""): 2}
-    assert counted(board, "sessions") == {(): 2}
+    assert counted(board, "connections") == {(): 2}
     again = Metrics(board.rows[0])
     assert counted(board, "decisions") == {("200", ""): 2}, "a sum that falls looks like a restart of all"
-    assert counted(board, "sessions") == {(): 1}, "its clients are gone"
+    assert counted(board, "connections") == {(): 1}, "its clients are gone"
     again.on_decision(account(), 200, "")
     assert counted(board, "decisions") == {("200", ""): 3}
 
@@ -145,7 +144,7 @@ def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() ->
 def test_only_what_has_happened_is_shown_of_what_has_labels() -> None:
     board = SharedCounters(1)
     assert counted(board, "decisions") == {}
-    assert counted(board, "sessions") == {(): 0}
+    assert counted(board, "connections") == {(): 0}
 
 
 def test_places_do_not_overlap() -> None:

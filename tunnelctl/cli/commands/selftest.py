@@ -27,14 +27,15 @@ from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established
-from tunnelctl.proto.refusal import ESTABLISHED
+from tunnelctl.proto.http1.render import ESTABLISHED
 from tunnelctl.server.access.limits import CapLimits, Caps
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.reloadable import Reloadable
-from tunnelctl.server.serve import Server
-from tunnelctl.server.session import Service, Timeouts
+from tunnelctl.server.server import Server, ServerSettings
+from tunnelctl.server.service import Service, Timeouts
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.dial import dial
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
@@ -327,9 +328,17 @@ def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> 
 
     policy = Reloadable("policy", lambda: load_policy(None, RULES))
     timeouts = Timeouts(LIMIT, LIMIT, 0.0, TimeLimits(inf, LIMIT))
-    return Server(
-        Service(policy, None, OwnAddresses([bound]), Caps(CapLimits()), timeouts, Recorder(None, warn), warn), [listener], 0.0, warn
+    service = Service(
+        policy=policy,
+        users=None,
+        own=OwnAddresses([bound]),
+        caps=Caps(CapLimits()),
+        counts=ConnectionCount(),
+        timeouts=timeouts,
+        recorder=Recorder(None, warn),
+        trace=warn,
     )
+    return Server(service, [listener], ServerSettings())
 
 
 @contextmanager

@@ -319,7 +319,7 @@ LISTENING: dict[str, Render] = {"target": _leads}
 NOTICES: dict[str, Render] = {
     "serving": _start_lines("serving"),
     "admin": _start_lines("admin"),
-    "drain": _fill("draining: {tunnels} open, {seconds} s at most"),
+    "drain": _fill("draining: {connections} open, {seconds} s at most"),
     "reloaded": _fill("the {what} was read again: {now}"),
     "stopped": _fill("stopped"),
 }

@@ -93,7 +93,7 @@ class Forwarder:
             if (route := self._planner.default()) is not None:
                 self.sessions.warm.keep(route)
         if self._options.progress:
-            helpers.start_soon(report, self._trace, lambda: self.sessions.sessions, lambda: self.sessions.moved)
+            helpers.start_soon(report, self._trace, lambda: self.sessions.connections, lambda: self.sessions.moved)
 
     def announce(self) -> None:
         """Traces the open ports and where they lead, and notifies the service manager."""
@@ -126,7 +126,7 @@ class Forwarder:
 
     def _speak(self, event: str, /, **fields: object) -> None:
         if event == "drain":
-            notify(f"STOPPING=1\nSTATUS=draining, {fields['tunnels']} open", os.environ)
+            notify(f"STOPPING=1\nSTATUS=draining, {fields['connections']} open", os.environ)
         self._trace(event, **fields)
 
 

@@ -12,8 +12,9 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.forward_request import NotForUs, authorization, onward, to_origin, via
 from tunnelctl.proto.http1.messages import Incomplete, MessageError, Messages
+from tunnelctl.proto.http1.render import render_refusal
 from tunnelctl.proto.local_port import LocalRefusal, read_login, refusal_for
-from tunnelctl.proto.refusal import Refusal, render_refusal
+from tunnelctl.proto.refusal import Refusal
 
 
 class PlainHTTP:

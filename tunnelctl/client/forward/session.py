@@ -119,7 +119,7 @@ class LocalSession:
         shared = self._shared
         shared.enter()
         try:
-            if shared.most and shared.sessions > shared.most:
+            if shared.most and shared.connections > shared.most:
                 raise Refused("too many connections", f"--max-connections is {shared.most}")
             await self._serve()
         except TunnelctlError as error:

@@ -1,4 +1,4 @@
-"""Counts of sessions, dials and tunnels (in all, and by client, user and target), and the caps on those. A cap of 0 is off.
+"""Counts of dials and tunnels (in all, and by client, user and target), and the caps on those. A cap of 0 is off.
 
 The caps hold over all workers together: each sees the counts of the others.
 """
@@ -18,7 +18,6 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.process.shared_counters import LockTimeoutError, SharedLock, SharedTable, key_of
-from tunnelctl.stream.accept import ConnectionCount
 
 SLOTS = 1 << 18  # of the table of counts: 131,072 clients, users and targets at once; one more is refused as if at its cap
 
@@ -65,7 +64,7 @@ class SharedCaps:
             self.table.clear_column(worker)
 
 
-class Caps(ConnectionCount):
+class Caps:
     """Counts what is open in this worker, and keeps all workers within the caps.
 
     A tunnel counts from its admission on, so that request heads that never end do not use up the cap.
@@ -73,10 +72,9 @@ class Caps(ConnectionCount):
 
     def __init__(self, most: CapLimits, shared: SharedCaps | None = None, worker: int = 0) -> None:
         """shared: may be None if no cap is set, or in a single process"""
-        super().__init__()
         self._most, self._worker = most, worker
         self._shared = shared if shared is not None or not most.any else SharedCaps(1)
-        self.tunnels = self.dials = 0
+        self.dials = 0
         self._owed: list[int] = []  # keys that count once too often, because the lock was not free when they were released
 
     def take(self, network: str, user: str, target: str) -> Refusal | None:
@@ -84,16 +82,12 @@ class Caps(ConnectionCount):
 
         network: that of the client
         """
-        if self._shared is not None:  # not in the usual case
-            answer = self._add(self._keys(network, user, target))
-            if answer is not None:
-                return answer
-        self.tunnels += 1
-        return None
+        if self._shared is None:  # the usual case: no cap is set
+            return None
+        return self._add(self._keys(network, user, target))
 
     def release(self, network: str, user: str, target: str) -> None:
         """Uncounts a tunnel that was counted with the same arguments."""
-        self.tunnels -= 1
         if self._shared is not None:
             self._remove([key for key, _, _ in self._keys(network, user, target)])
 

@@ -40,31 +40,27 @@ class TrustedProxies:
         _, address = unwrap(host)
         return any(network.covers(address) for network in self._networks)
 
-    async def source(self, accepted: socket.SocketType, host: str, client: str) -> tuple[str, str] | None:
+    async def read_source(self, stream: SocketStream, host: str, name: str) -> tuple[str, str] | None:
         """Returns the client's address, without and with port, or the peer's if the header names no client.
 
-        Without a valid header, closes the connection and returns None.
+        Without a valid header, aborts the connection and returns None.
 
         Takes exactly the header from the socket, because TLS may follow it.
         """
-        stream, why = SocketStream(accepted), "it took too long"
+        why = "it took too long"
         try:
             with move_on_after(self._seconds):
                 source = await _peek(stream)
-                accepted.recv(source.size)
-                stream.detach()
-                return _named(source) if source.host else (host, client)
+                stream.socket.recv(source.size)
+                return _named(source) if source.host else (host, name)
         except HeaderError as error:
             why = str(error)
         except OSError as error:
             why = reason(error)
-        except BaseException:
-            stream.close()
-            raise
         stream.abort()
         if current_time() - self._said > WARN_INTERVAL:  # otherwise a misconfigured balancer would fill the disk
             self._said = current_time()
-            self._trace("warning", text=f"no PROXY header from {client}: {why}")
+            self._trace("warning", text=f"no PROXY header from {name}: {why}")
         return None
 
 

@@ -17,7 +17,7 @@ from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import private_http
 from tunnelctl.server.access.limits import Caps
-from tunnelctl.server.observe.metrics import Metrics, SharedCounters
+from tunnelctl.server.observe.metrics import SharedCounters
 from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.process.worker_ipc import WorkerQueries
@@ -60,14 +60,15 @@ class Pages:
     def __init__(
         self,
         counters: SharedCounters,
-        metrics: Metrics,
+        counts: ConnectionCount,
         caps: Caps,
         recorder: Recorder,
         worker_queries: WorkerQueries,
         me: int,
         trace: Trace,
     ) -> None:
-        self._counters, self._metrics, self._caps, self._recorder = counters, metrics, caps, recorder
+        """counters: of all processes; counts: of this one, whose number is `me`"""
+        self._counters, self._counts, self._caps, self._recorder = counters, counts, caps, recorder
         self._worker_queries, self._me, self._trace = worker_queries, me, trace
         from tunnelctl.server.observe.prometheus import CONTENT_TYPE, render
 
@@ -90,14 +91,16 @@ class Pages:
         return [lambda: self._worker_queries.answer(self._me, lambda: _dumped(self._mine()), self._trace)]
 
     async def _show_metrics(self) -> tuple[int, bytes]:
-        self._metrics.refresh(self._caps, self._recorder.open.values(), self._recorder.lost)
+        recorder = self._recorder
+        if recorder.metrics is not None:
+            recorder.metrics.refresh(self._counts, self._caps.dials, recorder.open.values(), recorder.lost)
         return 200, self._render(self._counters)
 
     async def _show_health(self) -> tuple[int, bytes]:
         return 200, b"ok\n"
 
     async def _show_readiness(self) -> tuple[int, bytes]:
-        return (503, b"draining\n") if self._caps.draining else (200, b"ready\n")
+        return (503, b"draining\n") if self._counts.draining.is_set() else (200, b"ready\n")
 
     async def _show_tunnels(self) -> tuple[int, bytes]:
         tunnels, silent = self._mine(), 0
@@ -130,14 +133,14 @@ class Admin:
         """address: of the listener; decides which host names a request may use"""
         self._pages, self._trace = pages, trace
         self._any_host = bool(address.path) or not address.private
-        self.connections = ConnectionCount()
+        self.counts = ConnectionCount()
 
     async def session(self, accepted: socket.SocketType, _: str, __: str) -> None:
         """Serves one connection, with one request."""
         stream = SocketStream(accepted)
-        self.connections.enter()
+        self.counts.enter()
         try:
-            if self.connections.sessions <= AT_ONCE:
+            if self.counts.connections <= AT_ONCE:
                 with move_on_after(SECONDS):
                     await self._converse(stream)
         except OSError:  # the client has gone
@@ -145,7 +148,7 @@ class Admin:
         except Exception as fault:
             self._warn(fault)
         finally:
-            self.connections.leave()
+            self.counts.leave()
             stream.close()
 
     async def _converse(self, stream: SocketStream) -> None:

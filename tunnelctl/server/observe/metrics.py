@@ -16,8 +16,8 @@ from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.proto.refusal import REASONS
-from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, TunnelRecord
+from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
 
 OTHER = "other"  # counts what has no place of its own
@@ -56,8 +56,8 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
-    Family("tunnelctl_sessions", "gauge", "Clients that are connected."),
-    Family("tunnelctl_tunnels", "gauge", "Tunnels that are open, or on the way to it."),
+    Family("tunnelctl_connections", "gauge", "Connections from clients that are open."),
+    Family("tunnelctl_tunnels", "gauge", "Tunnels that are open or being opened."),
     Family("tunnelctl_dials", "gauge", "Name lookups and connects under way."),
     Family("tunnelctl_log_records_lost", "counter", "Records of the access log that could not be written."),
     Family("tunnelctl_worker_restarts", "counter", "Workers that took the place of one that had died."),
@@ -82,10 +82,10 @@ PLACES, _FREE = _places()
 BEAT = _FREE  # when the worker's loop last turned, on the monotonic clock; not exported
 _ROW = _FREE + 1
 
-_SESSIONS, _TUNNELS, _DIALS, _LOST, RESTARTS = (PLACES[family.name][()] for family in FAMILIES[:5])
+_CONNECTIONS, _TUNNELS, _DIALS, _LOST, RESTARTS = (PLACES[family.name][()] for family in FAMILIES[:5])
 _SENT, _RECEIVED = PLACES["tunnelctl_bytes"].values()
 _DECISIONS, _ENDS, _SETUP = (PLACES[name] for name in ("tunnelctl_decisions", "tunnelctl_ends", "tunnelctl_setup_seconds"))
-_GAUGES = (_SESSIONS, _TUNNELS, _DIALS)
+_GAUGES = (_CONNECTIONS, _TUNNELS, _DIALS)
 _FIRST = [{phase: _SETUP[phase, outcome] for phase in PHASES} for outcome in OUTCOMES]  # by outcome, then by phase
 _SUM = len(BUCKETS) + 1  # its place in a histogram
 
@@ -142,13 +142,13 @@ class Metrics:
         self._row[_end(outcome.ended_by, outcome.cause)] += 1
         self._move(record, self._counted.pop(record.id, (0, 0)))
 
-    def refresh(self, caps: Caps, tunnels: Iterable[TunnelRecord], lost: int) -> None:
+    def refresh(self, count: ConnectionCount, dials: int, tunnels: Iterable[TunnelRecord], lost: int) -> None:
         """Updates what is not counted as it happens: gauges, and the bytes of open tunnels.
 
         lost: records that the access log has dropped since this process began
         """
         row = self._row
-        row[_SESSIONS], row[_TUNNELS], row[_DIALS] = caps.sessions, caps.tunnels, caps.dials
+        row[_CONNECTIONS], row[_TUNNELS], row[_DIALS] = count.connections, count.tunnels, dials
         for record in tunnels:
             self._move(record, self._counted.get(record.id, (0, 0)))
             self._counted[record.id] = record.moved[0], record.moved[1]

@@ -38,8 +38,8 @@ from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.access.throttle import BURST
 from tunnelctl.server.access.users import MAX_CONCURRENT_HASHES
 from tunnelctl.server.observe.metrics import SharedCounters
-from tunnelctl.server.process import workers as under_test
-from tunnelctl.server.process.workers import Supervisor
+from tunnelctl.server.process import supervisor as under_test
+from tunnelctl.server.process.supervisor import Supervisor
 from tunnelctl.server.serve import TICK_SECONDS
 
 
@@ -556,10 +556,10 @@ def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
 
 IMPATIENT = """
 import sys
-from tunnelctl.server import serve, text_file
+from tunnelctl.server import server, text_file
 from tunnelctl.server import reloadable as in_force
-from tunnelctl.server.process import workers
-in_force.READ_SECONDS = serve.READ_SECONDS = workers.READ_SECONDS = 0.2
+from tunnelctl.server.process import supervisor
+in_force.READ_SECONDS = server.READ_SECONDS = supervisor.READ_SECONDS = 0.2
 text_file.PIPE_SECONDS = 3.0
 from tunnelctl.cli.main import main
 sys.exit(main(sys.argv[1:]))

@@ -24,7 +24,8 @@ from tests.server.harness import (
     users_file,
 )
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
-from tunnelctl.server import session as under_test
+from tunnelctl.server import http1
+from tunnelctl.server import tunnel as under_test
 from tunnelctl.server.access import users
 from tunnelctl.stream import linger
 
@@ -252,7 +253,7 @@ def test_a_client_that_goes_on_sending_after_a_refusal_is_left(monkeypatch: pyte
 
 
 def test_a_client_that_stays_after_a_refusal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "LINGER_SECONDS", BRIEF)
+    monkeypatch.setattr(http1, "LINGER_SECONDS", BRIEF)
     with Proxy() as proxy, proxy.client() as client:
         client.send(connect_request("127.0.0.1:0"))
         client.rest()
@@ -465,7 +466,7 @@ def test_a_session_that_fails_gives_its_slot_back(monkeypatch: pytest.MonkeyPatc
                     client.send(connect_request(target.authority))
                     client.rest()
         assert admitted(proxy, target)
-        assert proxy.warnings == ["fault in a session: ZeroDivisionError: a fault of ours"] * 3
+        assert proxy.warnings == ["fault in a tunnel: ZeroDivisionError: a fault of ours"] * 3
 
 
 # --- credentials

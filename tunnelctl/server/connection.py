@@ -1,0 +1,152 @@
+"""One connection from a client: from accept to its protocol.
+
+    accept -> PROXY header, if a trusted load balancer connects -> TLS, if it is on -> the first bytes -> the protocol
+
+A connection is not a tunnel. What happens here happens once for each connection; each request on it is decided in
+tunnelctl.server.tunnel. The protocol (tunnelctl.server.http1, or an entry of PROTOCOLS) reads requests and hands them over:
+
+    ClientConnection.run -> http1.serve -> serve_tunnel(service, client, TunnelRequest(..., responder))
+
+HTTP/1.1 carries one request and awaits its end. A protocol that multiplexes runs `serve_tunnel` in a nursery, once for each
+request, with a record and a responder of its own.
+
+A deadline, --head-timeout, runs from accept (or from the PROXY header) until a request has been read, over TLS and the first
+bytes: a client that dribbles holds a descriptor no longer than that. A refusal before there is a request (failed TLS, no head in
+time) is recorded like any other, without a target.
+
+A fault of ours ends only the connection that it happens on.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
+
+from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
+from tunnelctl.proto import refusal
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server import http1
+from tunnelctl.server.access.limits import owner_of_peer
+from tunnelctl.server.access.proxy_header import TrustedProxies
+from tunnelctl.server.http1 import HEAD_CHUNK, Http1Responder
+from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.request import Client, RefusedError, Responder
+from tunnelctl.server.service import Service
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.linger import LINGER_SECONDS, linger
+from tunnelctl.stream.socket_stream import SocketStream
+
+if TYPE_CHECKING:
+    import ssl
+
+# Serves a connection to its end: called with the service, the client, the stream, its first bytes (b"" is EOF), a record for a
+# request, and the deadline for that.
+Protocol = Callable[[Service, Client, Stream, bytes, TunnelRecord, float], Coroutine[None, None, None]]
+
+# The protocols that begin with a fixed sequence of octets, by that. All other connections speak HTTP/1.1.
+PROTOCOLS: dict[bytes, Protocol] = {}
+
+
+class _NoResponder(Responder):
+    """For a client that could not read a response, because TLS is not established."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def refuse(self, refusal: Refusal) -> None:
+        with move_on_after(LINGER_SECONDS):
+            await linger(self._stream)
+
+
+class ClientConnection:
+    """One accepted connection."""
+
+    __slots__ = ("_host", "_id", "_name", "_responder", "_service", "_socket", "_stream")
+
+    def __init__(self, service: Service, accepted: socket.SocketType, host: str, name: str, connection: str) -> None:
+        """host: the peer's address; name: the same with its port; connection: the id of this connection in records"""
+        self._service, self._host, self._name, self._id = service, host, name, connection
+        self._socket = SocketStream(accepted)
+        self._stream: Stream = self._socket  # or TLS over it
+        self._responder: Responder = Http1Responder(self._socket)  # for a refusal before there is a request
+
+    async def run(self) -> None:
+        """Serves the client to the end."""
+        service = self._service
+        service.counts.enter()
+        try:
+            if service.trusted is None or await self._read_source(service.trusted):
+                await self._serve()
+        except OSError:  # the client has left: it gets no response
+            pass
+        except Exception as fault:
+            service.trace("warning", text=f"fault in a connection: {type(fault).__name__}: {fault}")
+        finally:
+            self._stream.close()
+            service.counts.leave()
+
+    async def _read_source(self, trusted: TrustedProxies) -> bool:
+        """Reads the PROXY header of a trusted load balancer, which names the client. False if it sent none."""
+        if not trusted.contains(self._host):
+            return True
+        source = await trusted.read_source(self._socket, self._host, self._name)
+        if source is None:
+            return False
+        self._host, self._name = source
+        return True
+
+    async def _serve(self) -> None:
+        service, deadline = self._service, current_time() + self._service.timeouts.head
+        client = Client(self._host, self._name, owner_of_peer(self._socket.socket, self._host, service.prefixes))
+        record = TunnelRecord(self._id, client.name)
+        try:
+            with CancelScope(deadline) as scope:
+                if service.tls is not None:
+                    record.user = await self._secure(service.tls.current, record)
+                    client = client._replace(user=record.user)
+                data = await self._stream.receive_some(HEAD_CHUNK)
+                protocol, data = await self._choose(data)
+            if scope.cancelled_caught:
+                raise RefusedError(refusal.head_timeout())
+        except RefusedError as refused:
+            await service.refuse(record, self._responder, refused)
+        else:
+            await protocol(service, client, self._stream, data, record, deadline)
+
+    async def _secure(self, context: ssl.SSLContext, record: TunnelRecord) -> str:
+        """Performs the handshake; from then on, the stream is TLS. Returns the name in the client's certificate, "" without one."""
+        from ssl import SSLError
+
+        from tunnelctl.server.tls import handshake_refusal, name_of
+        from tunnelctl.stream.tls.failure import cause_of
+        from tunnelctl.stream.tls.stream import accept_tls
+
+        record.phase, in_the_clear = "tls", self._responder
+        self._responder = _NoResponder(self._stream)
+        try:
+            self._stream = stream = await accept_tls(self._stream, context)
+        except SSLError as error:
+            answer, understood = handshake_refusal(error)
+            if understood:
+                self._responder = in_the_clear
+            raise RefusedError(answer, cause_of(error)) from None
+        self._responder = Http1Responder(stream)
+        record.enter("head")
+        return name_of(stream.session.getpeercert())
+
+    async def _choose(self, data: bytes) -> tuple[Protocol, bytes]:
+        """Chooses the protocol by the first bytes. Returns them with those that had to be read for that."""
+        while data:
+            for preface, protocol in PROTOCOLS.items():
+                if data.startswith(preface):
+                    return protocol, data
+            if not any(preface.startswith(data) for preface in PROTOCOLS):
+                break
+            more = await self._stream.receive_some(HEAD_CHUNK)
+            if not more:
+                break
+            data += more
+        return http1.serve, data

@@ -1,0 +1,77 @@
+"""HTTP/1.1 on a connection from a client: one request, its response, and the connection itself as the tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunnelctl.engine.kernel import CancelScope, move_on_after
+from tunnelctl.proto import refusal
+from tunnelctl.proto.http1.connect_server import ConnectServer, Request
+from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.request import Client, RefusedError, Responder, TunnelRequest
+from tunnelctl.server.service import Service
+from tunnelctl.server.tunnel import serve_tunnel
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.linger import LINGER_SECONDS, linger
+
+HEAD_CHUNK = 16384  # bytes per read of a request head, including what follows it
+
+
+class Http1Responder(Responder):
+    """The response to the one request of a connection. Reads no further request after a refusal (RFC 9931)."""
+
+    __slots__ = ("_leftover", "_stream", "_to_head")
+
+    def __init__(self, stream: Stream, leftover: bytes = b"", to_head: bool = False) -> None:
+        """leftover: data read together with the request; to_head: whether the method is HEAD"""
+        self._stream, self._leftover, self._to_head = stream, leftover, to_head
+
+    async def grant(self) -> tuple[Stream, bytes]:
+        await self._stream.send_all(ESTABLISHED)
+        self._stream.on_peer_closed(None)
+        return self._stream, self._leftover
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Responds, and closes in stages, so that no reset destroys the response."""
+        with move_on_after(LINGER_SECONDS):
+            await self._stream.send_all(render_refusal(refusal, to_head=self._to_head))
+            await linger(self._stream)
+
+    def refuse_nowait(self, refusal: Refusal) -> None:
+        self._stream.send_nowait(render_refusal(refusal))
+        self._stream.send_eof()
+
+    def watch(self, gone: Callable[[], None], half_closed: Callable[[], None]) -> None:
+        self._stream.on_broken(gone)
+        self._stream.on_peer_closed(half_closed)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+async def serve(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> None:
+    """Serves a connection whose first bytes are `data`; b"" is EOF. deadline: for the request, a time of `current_time`"""
+    machine = ConnectServer()
+    request = machine.feed(data) if data else machine.eof()
+    if request is None and data:
+        with CancelScope(deadline) as scope:
+            request = await _read_rest(machine, stream)
+        if scope.cancelled_caught:
+            request = refusal.head_timeout()
+    if isinstance(request, Request):
+        responder = Http1Responder(stream, request.leftover)
+        tunnel = TunnelRequest(request.target, request.fields, request.authorization, deadline, record, responder)
+        await serve_tunnel(service, client, tunnel)
+    elif request is not None:
+        await service.refuse(record, Http1Responder(stream, to_head=machine.to_head), RefusedError(request))
+
+
+async def _read_rest(machine: ConnectServer, stream: Stream) -> Request | Refusal | None:
+    """Returns the request whose head did not arrive in one piece, or the refusal of it. None if the client left without one."""
+    while True:
+        data = await stream.receive_some(HEAD_CHUNK)
+        request = machine.feed(data) if data else machine.eof()
+        if request is not None or not data:
+            return request

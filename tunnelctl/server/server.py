@@ -1,0 +1,132 @@
+"""One process's share of `serve`: its listeners, their connections, the helpers beside them, reloads, and an orderly shutdown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import NamedTuple
+
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after
+from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
+from tunnelctl.engine.sync import Event
+from tunnelctl.server.connection import ClientConnection
+from tunnelctl.server.observe.access_log import LAST_SECONDS, AccessLog
+from tunnelctl.server.reloadable import READ_SECONDS, FileReload
+from tunnelctl.server.service import Service
+from tunnelctl.stream.accept import Acceptor, ConnectionCount, Serve
+from tunnelctl.stream.listen import bound_address
+from tunnelctl.stream.service_manager import reloading
+
+Helper = Callable[[], Coroutine[None, None, None]]
+
+
+class ServerSettings(NamedTuple):
+    """How a server runs, beside what it serves.
+
+    drain, debounce: see Acceptor
+    reload_signals: those on which files are read again or reopened; files: those to read
+    helpers: tasks that run beside the connections
+    admin: a listener that stays open while connections drain, and the function that serves it
+    notify: tells the service manager of a state
+    on_stop_accepting: see Acceptor
+    """
+
+    drain: float = 0.0
+    debounce: float = 0.0
+    reload_signals: tuple[signal.Signals, ...] = ()
+    files: FileReload | None = None
+    helpers: Sequence[Helper] = ()
+    admin: tuple[socket.socket, Serve] | None = None
+    notify: Callable[[str], None] = lambda _: None
+    on_stop_accepting: Callable[[], None] = lambda: None
+
+
+class Server:
+    """Serves clients until a signal ends it."""
+
+    def __init__(self, service: Service, listeners: list[socket.socket], settings: ServerSettings) -> None:
+        self._service, self._listeners, self._settings, self._trace = service, listeners, settings, service.trace
+        self._reload_due = Event()  # set when a signal requires a reload
+        self._acceptor = Acceptor(service.counts, settings.drain, self._report, settings.debounce)
+        self._count = 0
+        self._process = os.urandom(4).hex()  # not the pid: in a container that is the same after each restart
+
+    async def run(self) -> int:
+        """Serves until a signal stops it; returns the exit status."""
+        with open_signal_receiver(*self._settings.reload_signals) as hangups:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._settings.reload_signals)  # a worker starts with them blocked
+            return await self._run(hangups)
+
+    async def _run(self, hangups: SignalReceiver) -> int:
+        log = self._service.recorder.log
+        async with Nursery() as helpers:
+            if self._settings.reload_signals:
+                helpers.start_soon(self._receive_signals, hangups)
+                helpers.start_soon(self._reload)
+            for helper in self._settings.helpers:
+                helpers.start_soon(helper)
+            if self._settings.admin is None:
+                status = await self._accept()
+            else:
+                status = await Acceptor(ConnectionCount(), 0.0, self._trace).during([self._settings.admin], self._accept)
+            helpers.cancel_scope.cancel()
+        if log is not None:
+            await log.close()
+        self._trace("stopped")
+        return status
+
+    async def _receive_signals(self, hangups: SignalReceiver) -> None:
+        """Notes each signal. Any number of signals during a reload cause just one more."""
+        async for _ in hangups:
+            self._reload_due.set()
+
+    async def _reload(self) -> None:
+        """After each signal, reads the files again and reopens the log."""
+        while True:
+            await self._reload_due.wait()
+            self._reload_due = Event()
+            self._settings.notify(reloading())
+            if self._settings.files is not None:
+                await self._read_again(self._settings.files)
+            if self._service.recorder.log is not None:
+                await self._reopen(self._service.recorder.log)
+            self._settings.notify("READY=1")
+
+    async def _read_again(self, files: FileReload) -> None:
+        """Reads the files again. A long file takes a second; a file system that hangs must not block later signals."""
+        if not files.begin():
+            return
+        try:
+            with move_on_after(READ_SECONDS) as scope:
+                await to_thread(files.run)
+        except BusyResourceError as error:
+            files.give_up(str(error))
+        if scope.cancelled_caught:
+            files.warn_late()
+
+    async def _reopen(self, log: AccessLog) -> None:
+        """Reopens the log. A disk that hangs must not block later signals."""
+        with move_on_after(LAST_SECONDS) as scope:
+            await log.reopen()
+        if scope.cancelled_caught:
+            self._trace("warning", text=f"access log {log.path}: it does not open: the old one stays in use until it does")
+
+    async def _accept(self) -> int:
+        serving: list[tuple[socket.socket, Serve]] = [(listener, self._serve_connection) for listener in self._listeners]
+        return await self._acceptor.run(serving, self._announce, self._settings.on_stop_accepting)
+
+    def _report(self, event: str, /, **fields: object) -> None:
+        if event == "drain":
+            self._settings.notify(f"STOPPING=1\nSTATUS=draining, {fields['connections']} open")
+        self._trace(event, **fields)
+
+    def _announce(self) -> None:
+        for listener in self._listeners:
+            self._trace("listening", address=str(bound_address(listener)))
+        self._settings.notify(f"READY=1\nSTATUS=serving {', '.join(str(bound_address(listener)) for listener in self._listeners)}")
+
+    def _serve_connection(self, accepted: socket.SocketType, host: str, name: str) -> Coroutine[None, None, None]:
+        self._count += 1
+        return ClientConnection(self._service, accepted, host, name, f"{self._process}-{self._count}").run()

@@ -1,0 +1,352 @@
+"""One request for a tunnel: the decision, the route to the target, the response, the relay, and the record.
+
+    a connection reads a request    tunnelctl.server.connection, tunnelctl.server.http1
+      -> authenticate               credentials, against the users file; or the name in the client's certificate
+      -> admit                      the caps on tunnels: in all, and by client network, user and target
+      -> decide                     the rules, on the name; then the name is looked up, and each of its addresses is judged
+      -> dial                       only addresses that were judged; or the next proxy, which resolves the names itself
+      -> answer                     Responder.grant or Responder.refuse: the only steps that depend on the protocol
+      -> relay                      until both directions have ended; then the record of the end
+
+This is the one path of decision: it knows no HTTP version, and not whether its connection carries other tunnels.
+
+The order of the checks reveals nothing: syntax, then credentials, then rules, then the name, then the address. Nothing is dialled
+unless a rule has allowed it, and only the address that was judged. 2xx is sent when the target is connected, not before.
+
+Every step up to the answer is under one deadline, which starts as the rest of --head-timeout, and anew for the look-up and for the
+dial (--dial-timeout); `_timeout_refusal` is the refusal when it expires. Nothing reads from the client in that time, so the
+responder watches for its departure: it cancels the deadline's scope, and with it the login, the look-up or the dial.
+
+Whatever ends the request raises `RefusedError`; whatever goes wrong with the client raises OSError, and is answered by nobody. A
+fault of ours ends this tunnel only.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from errno import ECONNRESET
+from math import inf
+
+from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, current_time
+from tunnelctl.engine.resolver import SocketAddress, has_its_share, literal_family, resolve, with_port
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import Address, is_ip
+from tunnelctl.proto.auth.basic import decode_basic, wrong_with
+from tunnelctl.proto.auth.digest_server import Answer, is_for, parse_answer
+from tunnelctl.proto.headers import get_all
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.access.users import UNCHECKED, Users, refuse_unchecked
+from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
+from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME
+from tunnelctl.server.policy.inspection import InspectedStream, TunnelCut
+from tunnelctl.server.policy.rules import Decision, Policy, TLSRequirement
+from tunnelctl.server.request import Client, RefusedError, TunnelRequest
+from tunnelctl.server.service import Service
+from tunnelctl.server.upstream import Upstream, upstream_refusal
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.dial import DialError, dial
+from tunnelctl.stream.relay import Relay
+from tunnelctl.stream.socket_stream import SocketStream
+
+# A client that ends its direction before the response either has left, or has half-closed after sending all that it will ever send
+# (`nc -N` does that): only a write would tell. So it is served, for this many seconds at most: time for a second SYN.
+HALF_CLOSED_SECONDS = 4.0
+
+# Rules do not block a probe for a ring of proxies: a ring is found only if each of its proxies passes the probe on.
+PROBE = Decision("probe for a ring of proxies")
+
+WRONG = "wrong user or password"  # never which of the two
+
+
+_Judged = tuple[SocketAddress, Decision]
+
+
+async def serve_tunnel(service: Service, client: Client, request: TunnelRequest) -> None:
+    """Answers a request, and serves its tunnel to the end."""
+    await _Tunnel(service, client, request).run()
+
+
+class _Tunnel:
+    """One request and its tunnel."""
+
+    __slots__ = (
+        "_client",
+        "_counted",
+        "_gone",
+        "_half_closed",
+        "_inspected",
+        "_record",
+        "_request",
+        "_requirements",
+        "_service",
+        "_timeout_refusal",
+    )
+
+    def __init__(self, service: Service, client: Client, request: TunnelRequest) -> None:
+        self._service, self._client, self._request, self._record = service, client, request, request.record
+        self._timeout_refusal = refusal.head_timeout  # when the deadline expires: there is one, set anew for each phase
+        self._counted = False
+        self._inspected: InspectedStream | None = None
+        self._requirements: tuple[TLSRequirement, ...] = ()  # what the tunnel must carry
+        self._half_closed = self._gone = False  # what the client did before it had its response
+
+    async def run(self) -> None:
+        """Serves the request to the end. A fault of ours ends only this tunnel, with a warning."""
+        service, request = self._service, self._request
+        try:
+            try:
+                relay = await self._establish()
+            except RefusedError as refused:
+                await service.refuse(self._record, request.responder, refused)
+                return
+            except Cancelled:
+                self._refuse_on_shutdown()
+                raise
+            await self._relay(relay)
+        except OSError:  # the client has left: it gets no response
+            pass
+        except Exception as fault:
+            service.trace("warning", text=f"fault in a tunnel: {type(fault).__name__}: {fault}")
+        finally:
+            request.responder.close()
+            if self._counted:
+                service.caps.release(self._client.owner.name, self._record.user, self._record.target)
+                service.counts.tunnels -= 1
+
+    async def _relay(self, relay: Relay) -> None:
+        record, lifetime, outcome = self._record, self._service.timeouts.lifetime, DRAINED
+        record.moved = relay.moved
+        try:
+            if lifetime == inf:
+                outcome = await relay.run()
+            else:
+                with CancelScope(current_time() + lifetime) as scope:
+                    outcome = await relay.run()
+                if scope.cancelled_caught:
+                    outcome = LIFETIME
+            if isinstance(outcome.error, TunnelCut):
+                outcome = CUT
+        finally:
+            if self._inspected is not None:
+                record.seen = self._inspected.seen
+            self._service.recorder.on_end(record, outcome, relay.idle)
+
+    # -- the request -----------------------------------------------------------------------------------------------------------
+
+    async def _establish(self) -> Relay:
+        """Connects to the target, and grants the tunnel; returns its relay."""
+        record, request, recorder = self._record, self._request, self._service.recorder
+        record.target, record.user = str(request.target), self._client.user
+        with CancelScope(request.deadline) as scope:
+            self._watch_client(scope)
+            if self._service.users is not None:
+                record.enter("login")
+                await self._authenticate(self._service.users.current)
+            self._admit()
+            target, early = await self._reach(scope)
+            try:
+                recorder.on_decision(record, 200, "")
+                client, client_early = await request.responder.grant()
+            except BaseException:  # the client has gone meanwhile
+                target.abort()
+                recorder.on_end(record, GONE)
+                raise
+            record.phase = "tunnel"
+            if self._requirements:
+                self._inspected = InspectedStream(client, client_early, self._requirements, record.target)
+                client, client_early = self._inspected, b""
+            return Relay(client, target, client_early, early, self._service.timeouts.tunnel)
+        if self._gone:
+            record.rule = "the client left"
+            recorder.on_decision(record, CLIENT_LEFT, "")
+            raise ConnectionResetError(ECONNRESET, record.rule)
+        raise RefusedError(self._timeout_refusal())
+
+    # -- a client that leaves ---------------------------------------------------------------------------------------------------
+
+    def _watch_client(self, scope: CancelScope) -> None:
+        """Watches for the client's departure, because nothing reads from it until the tunnel is established.
+
+        Otherwise a lookup, login or dial would go on for a client that has left, and its descriptors would stay open.
+        """
+
+        def gone() -> None:
+            self._gone = True
+            scope.cancel()
+
+        def half_closed() -> None:
+            self._half_closed = True
+            scope.deadline = min(scope.deadline, current_time() + HALF_CLOSED_SECONDS)
+
+        self._request.responder.watch(gone, half_closed)
+
+    def _begin(self, phase: str, timeout_refusal: Callable[[], Refusal], scope: CancelScope) -> None:
+        """Begins a phase with its own time limit."""
+        self._record.enter(phase)
+        self._limit(timeout_refusal, scope)
+
+    def _limit(self, timeout_refusal: Callable[[], Refusal], scope: CancelScope) -> None:
+        """Restarts the dial timeout, cut short for a half-closed client. timeout_refusal: for when it expires"""
+        seconds = self._service.timeouts.dial
+        self._timeout_refusal, scope.deadline = (
+            timeout_refusal,
+            current_time() + (min(seconds, HALF_CLOSED_SECONDS) if self._half_closed else seconds),
+        )
+
+    # -- the client's identity --------------------------------------------------------------------------------------------------
+
+    async def _authenticate(self, users: Users) -> None:
+        request = self._request
+        if request.authorization is None:
+            raise RefusedError(refusal.auth_required(users.challenges()))
+        self._timeout_refusal = refusal.limit_reached  # the head is complete; only the wait behind other logins may take long now
+        try:
+            if users.digest is not None and (answer := parse_answer(request.authorization)) is not None:
+                self._record.user = await self._check_answer(users, answer, request.target)
+            else:
+                self._record.user = await self._check_password(users, request.authorization)
+        except UNCHECKED as error:
+            raise RefusedError(refuse_unchecked(error)) from None
+
+    async def _check_password(self, users: Users, authorization: str) -> str:
+        """Returns the user whose password it is."""
+        credentials = decode_basic(authorization)
+        if credentials is None:
+            raise RefusedError(refusal.auth_required(users.challenges(), wrong_with(authorization)))
+        if not await users.check(*credentials, self._client.owner):
+            raise RefusedError(refusal.auth_required(users.challenges(), WRONG))
+        return credentials[0]
+
+    async def _check_answer(self, users: Users, answer: Answer, target: Address) -> str:
+        """Returns the user whose response to a Digest challenge it is."""
+        if not is_for(answer, target):
+            raise RefusedError(refusal.bad_request("the credentials are for another target"))
+        verdict = await users.check_answer(answer, self._client.owner)
+        if verdict.stale:
+            raise RefusedError(refusal.auth_required(users.challenges(answer), "the credentials are too old or used up"))
+        if not verdict.user:
+            raise RefusedError(refusal.auth_required(users.challenges(), WRONG))
+        return verdict.user
+
+    def _admit(self) -> None:
+        answer = self._service.caps.take(self._client.owner.name, self._record.user, self._record.target)
+        if answer is not None:
+            raise RefusedError(answer)
+        self._counted = True
+        self._service.counts.tunnels += 1
+
+    # -- the target ------------------------------------------------------------------------------------------------------------
+
+    async def _reach(self, scope: CancelScope) -> tuple[Stream, bytes]:
+        """Connects to the target; returns the connection, and early data from it."""
+        caps = self._service.caps
+        answer = caps.start_dial()
+        if answer is not None:
+            raise RefusedError(answer)
+        try:
+            if self._service.upstream is not None:
+                return await self._reach_through(self._service.upstream, scope)
+            return await self._reach_straight(self._request.target, scope), b""
+        finally:
+            caps.end_dial()
+
+    async def _reach_through(self, upstream: Upstream, scope: CancelScope) -> tuple[Stream, bytes]:
+        """Connects through the next proxy, which resolves the names: here, a name is judged unresolved, and an address as usual."""
+        record, target = self._record, self._request.target
+        via = get_all(self._request.fields, "via")
+        if upstream.came_round(target, via):
+            raise RefusedError(refusal.loop_detected(), "came round")
+        policy = self._service.policy.current.for_client(record.user, self._client.host)
+        probe = upstream.is_probe(target)
+        decision = PROBE if probe else policy.before_lookup(target) or policy.judge_name(target)
+        if decision.refusal is not None:
+            raise RefusedError(decision.refusal, decision.rule)
+        # Only the next proxy knows where a name leads. If it leads back here, the request that returns is refused.
+        if is_ip(target.host) and self._service.own.contains(target.host, target.port):
+            raise RefusedError(refusal.loop_detected(), "own listener")
+        self._begin("dial", refusal.connection_timeout, scope)
+        try:
+            stream, early, record.address = await upstream.reach(target, via)
+        except TunnelctlError as error:
+            raise RefusedError(upstream_refusal(error), f"next proxy: {error}") from None
+        if probe:  # it connects if a name service resolves every name to some address of its own; it is no target even then
+            stream.close()
+            raise RefusedError(refusal.dns_error(), PROBE.rule)
+        record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements
+        return stream, early
+
+    async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
+        """Resolves the name and connects; each of the two steps has its full time limit."""
+        record = self._record
+        self._begin("lookup", self._too_many_lookups, scope)
+        judged = await self._addresses(target, scope)
+        self._begin("dial", refusal.connection_timeout, scope)
+        reached = await self._dial([address for address, _ in judged])
+        decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
+        record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements
+        record.address = reached.peer
+        if self._service.recorder.log is not None:  # our end of the connection, as the target's own log shows it
+            record.local = with_port(*reached.socket.getsockname()[:2])
+        return reached
+
+    def _too_many_lookups(self) -> Refusal:
+        """Returns the refusal when the time limit expired before the name's lookup could begin."""
+        if has_its_share(self._client.owner):
+            return refusal.client_busy("too many names are being looked up for this network")
+        return refusal.limit_reached("too many names are being looked up")
+
+    async def _addresses(self, target: Address, scope: CancelScope) -> list[_Judged]:
+        """Returns the addresses that may be dialled, each with the decision that allows it."""
+        policy = self._service.policy.current.for_client(self._record.user, self._client.host)
+        decision = policy.before_lookup(target)
+        if decision is not None:
+            assert decision.refusal is not None
+            raise RefusedError(decision.refusal, decision.rule)
+        family = literal_family(target.host)
+        if family is not None:
+            return self._judge(policy, target, [SocketAddress(family, target.host, target.port)])
+
+        def begun() -> None:
+            self._limit(refusal.dns_timeout, scope)
+
+        try:
+            return self._judge(policy, target, await resolve(target.host, target.port, owner=self._client.owner, begun=begun))
+        except QueueFullError:
+            raise RefusedError(refusal.client_busy("too many names are being looked up for this network")) from None
+        except BusyResourceError:
+            raise RefusedError(refusal.limit_reached()) from None
+        except (socket.gaierror, UnicodeError) as error:
+            if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                raise RefusedError(refusal.dns_timeout("the name service does not answer")) from None
+            raise RefusedError(refusal.dns_error()) from None
+        except OSError as error:  # EAI_SYSTEM: the resolver itself failed
+            raise RefusedError(refusal.limit_reached() if is_our_limit(error) else refusal.dns_error()) from None
+
+    def _judge(self, policy: Policy, target: Address, addresses: list[SocketAddress]) -> list[_Judged]:
+        """Judges each address by itself; returns those that may be dialled."""
+        allowed, rule = [], ""
+        for address in addresses:
+            decision = policy.judge(target, address.host)
+            if decision.allowed and self._service.own.contains(address.host, address.port):
+                raise RefusedError(refusal.loop_detected(), "own listener")
+            if decision.allowed:
+                allowed.append((address, decision))
+            rule = decision.rule
+        if not allowed:
+            raise RefusedError(refusal.ip_prohibited(), rule)
+        return allowed
+
+    async def _dial(self, addresses: list[SocketAddress]) -> SocketStream:
+        try:
+            return await dial(addresses, self._service.timeouts.keepalive)
+        except DialError as error:
+            raise RefusedError(dial_refusal(error)) from None
+
+    def _refuse_on_shutdown(self) -> None:
+        """Answers a pending request with 503, best effort and without waiting."""
+        if not self._record.opened:
+            answer = refusal.stopping()
+            self._service.recorder.on_decision(self._record, answer.status, answer.error, answer.details)
+            self._request.responder.refuse_nowait(answer)
