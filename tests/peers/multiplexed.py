@@ -1,0 +1,262 @@
+"""A protocol for tests that carries many tunnels on one connection, at both ends: it proves that a connection is not a tunnel.
+
+Nothing outside this file and its registration (`server.connection.PROTOCOLS`, and the client's table of protocols) knows of it, and
+it knows nothing of policy, logins, caps, the log and drain. It is no model of a real protocol: a reader that stalls fills memory.
+
+A frame is `>BIH`: its kind, the number of the tunnel, and the length of the payload, which follows.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Callable
+from errno import ECONNRESET
+
+from tunnelctl.engine.kernel import Nursery, current_time
+from tunnelctl.engine.sync import Event
+from tunnelctl.errors import Refused
+from tunnelctl.proto import refusal
+from tunnelctl.proto.address import parse_authority
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.request import Client, Responder, TunnelRequest
+from tunnelctl.server.service import Service
+from tunnelctl.server.tunnel import serve_tunnel
+from tunnelctl.stream.base import Stream
+
+PREFACE = b"MULTIPLEXED\n"
+OPEN, GRANTED, REFUSED, DATA, EOF, RESET, GOAWAY = range(7)
+_HEADER = struct.Struct(">BIH")
+_MAX_QUEUED = 1 << 16  # bytes that wait for the connection
+_PIECE = 1 << 14
+
+Frame = tuple[int, int, bytes]
+
+
+class Session:
+    """The frames of one connection; the side that opens tunnels and the side that serves them are alike."""
+
+    def __init__(self, transport: Stream) -> None:
+        self._transport, self._queue = transport, bytearray()
+        self._queued, self._room, self._idle = Event(), Event(), Event()
+        self.tunnels: dict[int, TunnelStream] = {}
+
+    def forget(self, number: int) -> bool:
+        """Whether the tunnel was still known."""
+        known = self.tunnels.pop(number, None) is not None
+        if not self.tunnels:
+            self._idle.set()
+        return known
+
+    async def wait_until_idle(self) -> None:
+        """Waits until there is no tunnel."""
+        while self.tunnels:
+            self._idle = Event()
+            await self._idle.wait()
+
+    def put(self, kind: int, number: int, payload: bytes = b"") -> None:
+        self._queue += _HEADER.pack(kind, number, len(payload)) + payload
+        self._queued.set()
+
+    @property
+    def full(self) -> bool:
+        return len(self._queue) >= _MAX_QUEUED
+
+    async def wait_for_room(self) -> None:
+        if self.full:
+            await self._room.wait()
+
+    async def flush(self) -> None:
+        while self._queue:
+            data, self._queue = bytes(self._queue), bytearray()
+            await self._transport.send_all(data)
+            self._room.set()
+            self._room = Event()
+
+    async def write(self) -> None:
+        """Sends what is queued, forever."""
+        while True:
+            await self._queued.wait()
+            self._queued = Event()
+            await self.flush()
+
+    async def frames(self, data: bytes) -> AsyncIterator[Frame]:
+        """Yields the frames up to EOF or an error; `data`: those bytes that have been read before. Then every tunnel is broken."""
+        try:
+            while True:
+                while len(data) >= _HEADER.size and len(data) >= _HEADER.size + _HEADER.unpack_from(data)[2]:
+                    kind, number, size = _HEADER.unpack_from(data)
+                    payload, data = data[_HEADER.size : _HEADER.size + size], data[_HEADER.size + size :]
+                    if kind in (DATA, EOF, RESET):
+                        if number in self.tunnels:
+                            self.tunnels[number].take(kind, payload)
+                    else:
+                        yield kind, number, payload
+                more = await self._transport.receive_some()
+                if not more:
+                    return
+                data += more
+        finally:
+            for tunnel in list(self.tunnels.values()):
+                tunnel.take(RESET, b"")
+
+
+class TunnelStream(Stream):
+    """One tunnel of a session."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self._session, self._number = session, number
+        self._inbox, self._more = bytearray(), Event()
+        self._ended = self._reset = self._sent_eof = False
+        self._on_broken: Callable[[], None] | None = None
+        self._on_peer_closed: Callable[[], None] | None = None
+        session.tunnels[number] = self
+
+    def take(self, kind: int, payload: bytes) -> None:
+        self._inbox += payload
+        self._ended |= kind == EOF
+        self._reset |= kind == RESET
+        callback = {EOF: self._on_peer_closed, RESET: self._on_broken}.get(kind)
+        if callback is not None:
+            callback()
+        self._more.set()
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        data = bytes(self._inbox[:limit])
+        del self._inbox[:limit]
+        if not data and self._reset:
+            raise ConnectionResetError(ECONNRESET, "the tunnel was reset")
+        return data if data or self._ended else None
+
+    async def wait_readable(self) -> None:
+        if not (self._inbox or self._ended or self._reset):
+            self._more = Event()
+            await self._more.wait()
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self._reset:
+            raise ConnectionResetError(ECONNRESET, "the tunnel was reset")
+        if self._session.full:
+            return 0
+        piece = bytes(data[:_PIECE])
+        self._session.put(DATA, self._number, piece)
+        return len(piece)
+
+    async def wait_writable(self) -> None:
+        await self._session.wait_for_room()
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        self._on_broken = callback
+
+    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+        self._on_peer_closed = callback
+
+    def send_eof(self) -> None:
+        if not self._sent_eof:
+            self._sent_eof = True
+            self._session.put(EOF, self._number)
+
+    def abort(self) -> None:
+        if self._session.forget(self._number):
+            self._session.put(RESET, self._number)
+
+    def close(self) -> None:
+        if self._ended:
+            self.send_eof()
+            self._session.forget(self._number)
+        else:
+            self.abort()
+
+
+class _Responder(Responder):
+    def __init__(self, session: Session, number: int, early: bytes = b"") -> None:
+        self._session, self._number = session, number
+        self._stream = TunnelStream(session, number)
+
+    async def grant(self) -> tuple[Stream, bytes]:
+        self._session.put(GRANTED, self._number)
+        self._stream.on_peer_closed(None)
+        return self._stream, b""
+
+    async def refuse(self, refusal: Refusal) -> None:
+        self.refuse_nowait(refusal)
+
+    def refuse_nowait(self, refusal: Refusal) -> None:
+        self._session.put(REFUSED, self._number, f"{refusal.status} {refusal.error}".encode())
+        self._session.forget(self._number)
+
+    def watch(self, gone: Callable[[], None], half_closed: Callable[[], None]) -> None:
+        self._stream.on_broken(gone)
+        self._stream.on_peer_closed(half_closed)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+async def serve(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> None:
+    """Serves each tunnel in a task of its own. While draining, refuses new ones, and leaves with the last of the others."""
+    session, draining = Session(stream), service.counts.draining
+
+    async def drain() -> None:
+        await draining.wait()
+        session.put(GOAWAY, 0)
+        await session.wait_until_idle()
+        reading.cancel_scope.cancel()
+
+    async with Nursery() as helpers:
+        helpers.start_soon(session.write)
+        async with Nursery() as reading:
+            helpers.start_soon(drain)
+            async for _, number, payload in session.frames(data.removeprefix(PREFACE)):
+                responder = _Responder(session, number)
+                if draining.is_set():
+                    responder.refuse_nowait(refusal.stopping())
+                    continue
+                target, _, authorization = payload.decode().partition("\n")
+                one = TunnelRecord(f"{record.id}.{number}", client.name)
+                until = current_time() + service.timeouts.head
+                request = TunnelRequest(parse_authority(target), (), authorization or None, until, one, responder)
+                reading.start_soon(serve_tunnel, service, client, request)
+        await session.flush()
+        helpers.cancel_scope.cancel()
+
+
+class Opener:
+    """The side that opens tunnels."""
+
+    def __init__(self, transport: Stream) -> None:
+        self._session, self._transport = Session(transport), transport
+        self._answers: dict[int, tuple[Event, list[Frame]]] = {}
+        self._count = 0
+        self.going_away = False
+
+    async def run(self) -> None:
+        """Moves frames until the connection ends."""
+        async with Nursery() as nursery:
+            nursery.start_soon(self._session.write)
+            async for frame in self._session.frames(b""):
+                self.going_away |= frame[0] == GOAWAY
+                if frame[1] in self._answers:
+                    event, answers = self._answers[frame[1]]
+                    answers.append(frame)
+                    event.set()
+            nursery.cancel_scope.cancel()
+
+    async def open(self, target: str, authorization: str = "") -> TunnelStream:
+        """Returns an established tunnel. Raises Refused."""
+        self._count += 1
+        number, answer = self._count, (Event(), list[Frame]())
+        if number == 1:
+            await self._transport.send_all(PREFACE)
+        stream, self._answers[number] = TunnelStream(self._session, number), answer
+        self._session.put(OPEN, number, f"{target}\n{authorization}".encode())
+        try:
+            await answer[0].wait()
+        except BaseException:
+            stream.abort()
+            raise
+        finally:
+            del self._answers[number]
+        ((kind, _, payload),) = answer[1]
+        if kind == REFUSED:
+            self._session.forget(number)
+            raise Refused(f"tunnel {number} to {target}", payload.decode())
+        return stream

@@ -1,0 +1,249 @@
+"""Many tunnels on one connection, with policy, logins, caps, records and drain, by a protocol that is for tests alone."""
+
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client.harness import TraceLog
+from tests.peers import multiplexed
+from tests.peers.multiplexed import Opener
+from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port, sample
+from tests.server.harness import LOOPBACK, SECONDS, Proxy
+from tunnelctl.engine.kernel import Nursery, checkpoint, fail_after, run
+from tunnelctl.engine.sync import Event
+from tunnelctl.errors import Refused
+from tunnelctl.proto.auth.basic import encode_basic
+from tunnelctl.server.access.limits import Caps
+from tunnelctl.server.access.users import hash_password
+from tunnelctl.server.config import read_settings
+from tunnelctl.server.connection import PROTOCOLS, ClientConnection
+from tunnelctl.server.observe.access_log import AccessLog
+from tunnelctl.server.observe.recorder import Recorder
+from tunnelctl.server.options import ServeOptions
+from tunnelctl.server.service import Service
+from tunnelctl.stream.accept import ConnectionCount
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.socket_stream import SocketStream
+
+
+class Served:
+    """One connection to the server's code, over a socket pair in this process, and what came of it."""
+
+    def __init__(self, service: Service, opener: Opener, transport: SocketStream) -> None:
+        self.service, self.opener = service, opener
+        self._transport, self._frames = transport, Nursery()
+        self.ended = Event()
+
+    async def use(self, test: Callable[["Served"], Awaitable[None]]) -> None:
+        """Moves frames during a test."""
+        async with self._frames:
+            self._frames.start_soon(self.opener.run)
+            await test(self)
+            self._frames.cancel_scope.cancel()
+        self._transport.close()
+
+
+def served(tmp_path: Path, test: Callable[[Served], Awaitable[None]], **options: Any) -> list[dict[str, Any]]:
+    """Runs a test against a server with these options; returns the access log."""
+    settings = read_settings([], ServeOptions(**{"allow": (LOOPBACK,), **options}))
+    trace, log_file = TraceLog(), tmp_path / "access.log"
+    log = AccessLog(os.open(log_file, os.O_WRONLY | os.O_CREAT), trace, str(log_file))
+    service = Service(
+        policy=settings.policy,
+        users=settings.users,
+        own=OwnAddresses([]),
+        caps=Caps(settings.most),
+        counts=ConnectionCount(),
+        timeouts=settings.timeouts,
+        recorder=Recorder(log, trace),
+        trace=trace,
+    )
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        transport = SocketStream(ours)
+        one = Served(service, Opener(transport), transport)
+
+        async def serve() -> None:
+            await ClientConnection(service, theirs, "192.0.2.1", "192.0.2.1:5", "c").run()
+            one.ended.set()
+
+        with fail_after(SECONDS):
+            async with Nursery() as nursery:
+                nursery.start_soon(serve)
+                await one.use(test)
+            await log.close()
+
+    run(main)
+    assert (service.counts.connections, service.counts.tunnels) == (0, 0)
+    assert trace.named("warning") == []
+    return [json.loads(line) for line in log_file.read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, multiplexed.PREFACE, multiplexed.serve)
+
+
+async def carries(tunnel: Stream, data: bytes) -> bool:
+    """Whether the bytes come back."""
+    got = bytearray()
+    async with Nursery() as nursery:
+        nursery.start_soon(tunnel.send_all, data)
+        while len(got) < len(data):
+            piece = await tunnel.receive_some()
+            assert piece
+            got += piece
+    return bytes(got) == data
+
+
+async def end(tunnel: Stream) -> None:
+    """Ends both directions in order."""
+    tunnel.send_eof()
+    while await tunnel.receive_some():
+        pass
+    tunnel.close()
+
+
+def test_three_tunnels_on_one_connection(tmp_path: Path) -> None:
+    async def main(one: Served) -> None:
+        tunnels = [await one.opener.open(target.authority) for _ in range(3)]
+        assert (one.service.counts.connections, one.service.counts.tunnels) == (1, 3)
+        for number, tunnel in enumerate(tunnels):
+            assert await carries(tunnel, sample(100_000, number))
+        for tunnel in tunnels:
+            await end(tunnel)
+
+    with ScriptedServer(echo) as target:
+        records = served(tmp_path, main)
+        assert [(record["event"], record["id"]) for record in records][:3] == [("decision", f"c.{number}") for number in (1, 2, 3)]
+        ends = records[3:]
+        assert {record["id"] for record in ends} == {"c.1", "c.2", "c.3"}
+        assert {(record["sent"], record["received"], record["cause"]) for record in ends} == {(100_000, 100_000, "eof")}
+
+
+def test_the_rules_hold_for_each(tmp_path: Path) -> None:
+    async def main(one: Served) -> None:
+        tunnel = await one.opener.open(target.authority)
+        for refused, text in (("127.0.0.2:22", "403 "), ("192.0.2.7:443", "403 "), (f"127.0.0.1:{port}", "502 connection_refused")):
+            with pytest.raises(Refused, match=text):
+                await one.opener.open(refused)
+        assert await carries(tunnel, b"it goes on")
+        await end(tunnel)
+
+    bound, port = refusing_port()
+    with bound, ScriptedServer(echo) as target:
+        records = served(tmp_path, main, allow=("127.0.0.1:*",))
+        assert [record["status"] for record in records if record["event"] == "decision"] == [200, 403, 403, 502]
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_a_login_follows_a_407_on_the_same_connection(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text(hash_password("anna", "s3cret") + "\n")
+
+    async def main(one: Served) -> None:
+        with pytest.raises(Refused, match="407 "):
+            await one.opener.open(target.authority)
+        with pytest.raises(Refused, match="407 "):
+            await one.opener.open(target.authority, encode_basic("anna", "wrong"))
+        tunnel = await one.opener.open(target.authority, encode_basic("anna", "s3cret"))
+        assert await carries(tunnel, b"as anna")
+        await end(tunnel)
+
+    with ScriptedServer(echo) as target:
+        records = served(tmp_path, main, users=str(users))
+        assert [(record["status"], record["user"]) for record in records[:3]] == [(407, ""), (407, ""), (200, "anna")]
+
+
+def test_a_cap_counts_tunnels_and_not_connections(tmp_path: Path) -> None:
+    async def main(one: Served) -> None:
+        tunnels = [await one.opener.open(target.authority) for _ in range(2)]
+        with pytest.raises(Refused, match="429 connection_limit_reached"):
+            await one.opener.open(target.authority)
+        await end(tunnels.pop())
+        while one.service.counts.tunnels > 1:  # its end has been seen here before the server has counted it
+            await checkpoint()
+        tunnels.append(await one.opener.open(target.authority))
+        for tunnel in tunnels:
+            assert await carries(tunnel, b"open")
+            await end(tunnel)
+
+    with ScriptedServer(echo) as target:
+        served(tmp_path, main, max_per_client=2)
+
+
+def test_while_draining_tunnels_finish_and_new_ones_are_refused(tmp_path: Path) -> None:
+    async def main(one: Served) -> None:
+        tunnel = await one.opener.open(target.authority)
+        one.service.counts.draining.set()
+        with pytest.raises(Refused, match="503 "):
+            await one.opener.open(target.authority)
+        assert one.opener.going_away
+        assert await carries(tunnel, sample(50_000))
+        await end(tunnel)
+        await one.ended.wait()
+        assert one.service.counts.empty.is_set()
+
+    with ScriptedServer(echo) as target:
+        served(tmp_path, main)
+
+
+def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+
+    def target_script(conversation: Conversation) -> None:
+        try:
+            outcomes.append(f"EOF {conversation.sock.recv(1)!r}")
+        except ConnectionResetError:
+            outcomes.append("reset")
+
+    async def main(one: Served) -> None:
+        for _ in range(2):
+            await one.opener.open(target.authority)
+
+    with ScriptedServer(target_script) as target:
+        records = served(tmp_path, main)
+        assert [record["cause"] for record in records if record["event"] == "end"] == ["reset", "reset"]
+    assert outcomes == ["reset", "reset"]
+
+
+def test_the_dial_of_a_client_that_resets_its_tunnel_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunnelctl.server import tunnel as under_test
+
+    dialling, given_up = Event(), Event()
+
+    async def dial(*_: object) -> None:
+        dialling.set()
+        try:
+            await Event().wait()
+        finally:
+            given_up.set()
+
+    monkeypatch.setattr(under_test, "dial", dial)
+
+    async def main(one: Served) -> None:
+        async with Nursery() as nursery:
+            nursery.start_soon(one.opener.open, "127.0.0.1:9")
+            await dialling.wait()
+            nursery.cancel_scope.cancel()
+        await given_up.wait()
+
+    records = served(tmp_path, main)
+    assert [record["status"] for record in records] == [499]
+
+
+@pytest.mark.parametrize("data", [multiplexed.PREFACE[:5], b"multiplexed\n"])
+def test_http1_is_what_does_not_begin_with_a_preface(data: bytes) -> None:
+    with Proxy() as proxy, proxy.client() as client:
+        client.send(data)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 400
