@@ -28,7 +28,7 @@ from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server import config
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import FileReload, Reloadable, counted
+from tunnelctl.server.reloadable import FileReload, counted, load_reloadable
 
 # No test asks for more than a status: nothing is behind the target.
 TARGET = "127.0.0.1:1"
@@ -45,7 +45,7 @@ def gone() -> int:
 
 def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
     reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
-    one = Reloadable("number", lambda: next(reads)())
+    one = load_reloadable("number", lambda: next(reads)())
     told: list[tuple[str, dict[str, object]]] = []
 
     def trace(event: str, /, **fields: object) -> None:
@@ -66,7 +66,7 @@ def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
 
 def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
     reads = iter([lambda: 1, failing])
-    broken, good = Reloadable("number", lambda: next(reads)()), Reloadable("list", list[int])
+    broken, good = load_reloadable("number", lambda: next(reads)()), load_reloadable("list", list[int])
     before = good.current
     files = FileReload((broken, good), lambda *_, **__: None)
     assert files.begin()

@@ -19,7 +19,7 @@ from tunnelctl.server.observe.admin import parse_admin
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.file import describe_policy, load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import Reloadable
+from tunnelctl.server.reloadable import Reloadable, load_reloadable
 from tunnelctl.server.service import Timeouts
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.listen import ListenAddress, bound_address, parse_listen
@@ -74,7 +74,7 @@ class Settings(NamedTuple):
 
 def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Settings:
     """Reads them. Raises the error of the first file or flag that is wrong. addresses: of the listeners"""
-    policy = Reloadable("policy", lambda: _load_policy(addresses, options), describe_policy)
+    policy = load_reloadable("policy", lambda: _load_policy(addresses, options), describe_policy)
     users, tls = _users(options.users), _tls(options)
     per_owner = options.max_per_client, options.max_per_user, options.max_per_target
     tunnel = TimeLimits(options.idle_timeout or inf, options.half_close_timeout or inf)
@@ -115,7 +115,7 @@ def _users(path: str | None) -> Reloadable[Users] | None:
     if path is None:
         return None
     kept = CredentialCache()  # created before the workers, which share it
-    return Reloadable("users file", lambda: load_users(path, kept), describe_users)
+    return load_reloadable("users file", lambda: load_users(path, kept), describe_users)
 
 
 def _tls(options: ServeOptions) -> Reloadable[ssl.SSLContext] | None:
@@ -126,4 +126,4 @@ def _tls(options: ServeOptions) -> Reloadable[ssl.SSLContext] | None:
     def describe(_: ssl.SSLContext) -> str:
         return describe_certificate(options.tls_cert)
 
-    return Reloadable("certificate", lambda: listener_context(options), describe, partial(warn_of_dates, options))
+    return load_reloadable("certificate", lambda: listener_context(options), describe, partial(warn_of_dates, options))

@@ -22,15 +22,16 @@ class Reloadable(Generic[T]):
         self,
         what: str,
         load: Callable[[], T],
+        current: T,
         describe: Callable[[T], str] = str,
         warn: Callable[[Trace], None] = lambda _: None,
     ) -> None:
         """
-        what: its name in messages; load: reads it, or raises TunnelctlError; describe: summarises it for messages
-        warn: reports problems of a version that is in force nevertheless
+        what: its name in messages; load: reads it, or raises TunnelctlError; current: the version that was loaded first
+        describe: summarises it for messages; warn: reports problems of a version that is in force nevertheless
         """
         self._what, self._load, self._describe, self.warn = what, load, describe, warn
-        self.current = load()
+        self.current = current
 
     def __str__(self) -> str:
         """Summarises the current version for messages."""
@@ -46,6 +47,13 @@ class Reloadable(Generic[T]):
         else:
             trace("reloaded", what=self._what, now=str(self))
             self.warn(trace)
+
+
+def load_reloadable(
+    what: str, load: Callable[[], T], describe: Callable[[T], str] = str, warn: Callable[[Trace], None] = lambda _: None
+) -> Reloadable[T]:
+    """Loads the first version of a setting. Raises what `load` raises."""
+    return Reloadable(what, load, load(), describe, warn)
 
 
 def counted(number: int, thing: str) -> str:

@@ -31,7 +31,7 @@ from tunnelctl.proto.http1.render import ESTABLISHED
 from tunnelctl.server.access.limits import CapLimits, Caps
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.file import load_policy
-from tunnelctl.server.reloadable import Reloadable
+from tunnelctl.server.reloadable import load_reloadable
 from tunnelctl.server.server import Server, ServerSettings
 from tunnelctl.server.service import Service, Timeouts
 from tunnelctl.status import ExitStatus
@@ -326,7 +326,7 @@ def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> 
         if event == "warning":  # that the server listens and stops is no news here
             console(event, **fields)
 
-    policy = Reloadable("policy", lambda: load_policy(None, RULES))
+    policy = load_reloadable("policy", lambda: load_policy(None, RULES))
     timeouts = Timeouts(LIMIT, LIMIT, 0.0, TimeLimits(inf, LIMIT))
     service = Service(
         policy=policy,
