@@ -36,7 +36,7 @@ def test_command_lines_are_understood(line):
     assert call.command == words[0]
     if call.command == "connect":
         options = connect_options(call.pairs, call.words)
-        assert all(proxy.address.port in (3128, 8080, 443, 1080) for url in options.proxy for proxy in parse_proxy_list(url))
+        assert all(proxy.address.port in (3128, 8080, 443, 1080) for url in options.reach.proxy for proxy in parse_proxy_list(url))
     for flag, text in call.pairs:
         if flag.metavar == "RULE":
             parse_rule(text)

@@ -21,14 +21,28 @@ MAY_IMPORT = {
     "status": set(),
     "errors": {"status"},
     "packages": set(),
+    "options": set(),
     "trace": {"status", "errors"},
     "files": {"status", "errors"},
     "engine": set(),
     "proto": {"tunnelctl", "status", "errors"},
     "stream": {"tunnelctl", "status", "errors", "trace", "engine", "proto"},
-    "client": {"tunnelctl", "status", "errors", "trace", "files", "packages", "engine", "proto", "stream"},
-    "server": {"tunnelctl", "status", "errors", "trace", "files", "packages", "engine", "proto", "stream"},
-    "cli": {"tunnelctl", "status", "errors", "trace", "files", "packages", "engine", "proto", "stream", "client", "server"},
+    "client": {"tunnelctl", "status", "errors", "trace", "files", "packages", "options", "engine", "proto", "stream"},
+    "server": {"tunnelctl", "status", "errors", "trace", "files", "packages", "options", "engine", "proto", "stream"},
+    "cli": {
+        "tunnelctl",
+        "status",
+        "errors",
+        "trace",
+        "files",
+        "packages",
+        "options",
+        "engine",
+        "proto",
+        "stream",
+        "client",
+        "server",
+    },
     "__main__": {"cli"},
 }
 
@@ -53,7 +67,10 @@ TESTED_IN = {
     "trace.py": "cli/render/test_console.py",  # a type alias; the console is what is called
     "client/check/fetch.py": "client/check/test_check.py",  # and test_interception.py, for https
     "client/check/probe.py": "client/check/test_check.py",
-    "client/options.py": "cli/spec/test_flags.py",  # records of defaults
+    "options.py": "cli/spec/test_flags.py",  # records of defaults
+    "client/options.py": "cli/spec/test_flags.py",
+    "client/check/options.py": "cli/spec/test_flags.py",
+    "client/forward/options.py": "cli/spec/test_flags.py",
     "server/options.py": "cli/spec/test_flags.py",
     "client/forward/session.py": "client/forward/test_forwarder.py",  # what a connection does is seen at its port
     "client/pac/worker.py": "client/pac/test_finder.py",  # it runs as a program

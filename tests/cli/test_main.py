@@ -15,9 +15,8 @@ from tests.peers.program import MODULE, environment, read_soon, run
 from tests.peers.scripted import ScriptedServer
 from tunnelctl.cli.main import main, trace_for
 from tunnelctl.cli.render.console import Console
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import Refused
-from tunnelctl.proto.address import Address
+from tunnelctl.options import OutputOptions
 from tunnelctl.status import ExitStatus
 
 
@@ -240,7 +239,7 @@ VERBOSITIES = [{}, {"quiet": True}, {"verbose": 1}, {"verbose": 2}, {"json": Tru
 def test_what_connect_reports_to_prints_what_console_prints(capfd, flags):
     """Although it is no Console where only a warning would be printed."""
     start = 0.0
-    trace = trace_for(ConnectOptions(Address("h", 22), **flags), start)
+    trace = trace_for(OutputOptions(**flags), start)
     console = Console(**flags, start=start)
     assert isinstance(trace, Console) == bool(flags.get("verbose") or flags.get("json"))
     for event, fields in EVENTS:

@@ -4,13 +4,13 @@ import socket
 import struct
 from typing import Any
 
+from tests.options import forward_options
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ScriptedServer
 from tests.server.harness import Client, Proxy
 from tunnelctl.client.forward import forwarder as forward
 from tunnelctl.client.forward.session import Check
-from tunnelctl.client.options import ForwardOptions
 
 
 class Forwarding(Proxy):
@@ -26,7 +26,7 @@ class Forwarding(Proxy):
     ) -> None:
         super().__init__()
         self._check, self._environ = check, environ or {}
-        self._given = ForwardOptions(local=local, dynamic=dynamic, **{"drain": 0.0, **options})
+        self._given = forward_options(local=local, dynamic=dynamic, **{"drain": 0.0, **options})
         self._expected = len(local) + len(dynamic)
 
     def _serve(self) -> int:

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from tests.peers.events import check_told
 from tests.peers.scripted import Conversation
 from tunnelctl.client.connect import run_connect
+from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.headers import Fields
+from tunnelctl.trace import Trace
 
 TARGET = Address("target.test", 22)
 CANARY = "canary-7f3a"
@@ -74,6 +77,16 @@ def connect(options: ConnectOptions, environ: Mapping[str, str] | None = None, s
     finally:
         os.close(source)
         os.close(drain)
+
+
+async def prepared(
+    options: ConnectOptions | ForwardOptions, environ: Mapping[str, str], trace: Trace, no_readahead: bool = False
+) -> RoutePlanner:
+    """The planner of `connect` or `forward`, ready to use."""
+    tls = tls_to_target(options.target, options.target_tls) if isinstance(options, ConnectOptions) else None
+    planner = RoutePlanner(options.reach, environ, trace, tls, no_readahead)
+    await planner.prepare(ask_now=isinstance(options, ForwardOptions))
+    return planner
 
 
 def next_head(peer: Conversation) -> bytes:

@@ -6,17 +6,21 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, Ended, TraceLog, connect, descriptor_is, next_head
+from tests.client.harness import CANARY, TARGET, Ended, TraceLog, connect, descriptor_is, next_head, prepared
+from tests.options import connect_options, forward_options, reach_options
 from tests.peers import program
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
 from tunnelctl.client import connect as under_test
 from tunnelctl.client import retry as tries
 from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER
-from tunnelctl.client.options import ConnectOptions, ForwardOptions
+from tunnelctl.client.forward.forwarder import run_forward
+from tunnelctl.client.forward.run_command import run_command
+from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.upstream.error_response import NO_LOGIN
@@ -29,6 +33,7 @@ from tunnelctl.errors import (
     SettingsError,
     TimedOut,
     TunnelBroken,
+    TunnelctlError,
     Unreachable,
     UsageProblem,
 )
@@ -40,7 +45,7 @@ BRIEF = 0.2  # seconds: a limit that is meant to strike
 
 
 def options(*proxies: str, **others: object) -> ConnectOptions:
-    return ConnectOptions(TARGET, proxies, **others)  # type: ignore[arg-type]
+    return connect_options(TARGET, proxies, **others)
 
 
 def echoes(peer: Conversation) -> None:
@@ -99,7 +104,7 @@ def test_no_proxy_leads_past_it() -> None:
         assert peer.wait_gone() == b"payload"
 
     with ScriptedServer(script) as target:
-        straight = ConnectOptions(Address(target.host, target.port))
+        straight = connect_options(Address(target.host, target.port))
         ended = connect(straight, {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"}, b"payload")
     assert ended.stdout == b"direct"
     assert ended.trace.named("route") == [{"proxies": [], "origin": "no_proxy has 127.0.0.0/8"}]
@@ -416,7 +421,7 @@ def test_what_goes_straight_for_want_of_a_proxy_that_is_looked_at_says_so() -> N
         peer.reset()
 
     with ScriptedServer(script) as target, pytest.raises(TunnelBroken) as caught:
-        connect(ConnectOptions(Address(target.host, target.port)), {"http_proxy": "http://a:1"}, stdin=b"x")
+        connect(connect_options(Address(target.host, target.port)), {"http_proxy": "http://a:1"}, stdin=b"x")
     assert caught.value.hint == "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
 
 
@@ -639,8 +644,48 @@ def test_chains_that_share_a_proxy_ask_for_its_password_once(proxy: tuple[str, .
         return "secret"
 
     monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
-    RoutePlanner(ForwardOptions(proxy=proxy, proxy_user="u", ask_password=True), {}, TraceLog())
+    run(prepared, forward_options(proxy=proxy, proxy_user="u", ask_password=True), {}, TraceLog())
     assert len(asked) == 1
+
+
+def test_making_a_planner_reads_nothing_and_asks_nobody() -> None:
+    """Its mistakes are told when it is prepared, and one of them is enough."""
+    wrong = {"proxy_user": "u", "proxy_password_file": "/nowhere/file", "proxy_cacert": "/nowhere/ca", "header": ("no field",)}
+    fine = {"proxy_user": "u", "ask_password": True}  # but there is no terminal
+    for given in ({**wrong, "header": ()}, wrong, fine):
+        planner = RoutePlanner(reach_options(proxy=("https://a.test",), **given), {}, TraceLog())
+        with pytest.raises(TunnelctlError):
+            run(planner.prepare, ask_now=True)
+
+
+def test_connect_asks_only_a_proxy_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(what: str, prompt: str) -> str:
+        raise AssertionError("the proxy required no login")
+
+    monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
+    with ScriptedServer(echoes) as proxy:
+        assert connect(options(proxy.url, proxy_user="u", ask_password=True)).status == ExitStatus.OK
+
+
+@pytest.mark.parametrize("command", [run_forward, run_command])
+def test_a_port_opens_after_the_password_is_there(command: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that comes earlier would wait for a person, and the command would use the terminal at the same time."""
+    order = []
+
+    async def ask(what: str, prompt: str) -> str:
+        order.append("asked")
+        return "secret"
+
+    def open_listeners(*_: object) -> None:
+        order.append("opened")
+        raise UsageProblem("test", "far enough")
+
+    monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
+    monkeypatch.setattr(f"{command.__module__}.open_listeners", open_listeners)
+    given = forward_options(dynamic=("0",), command=("true",), proxy=("http://a.test",), proxy_user="u", ask_password=True)
+    with pytest.raises(UsageProblem, match="far enough"):
+        command(given, {}, TraceLog())
+    assert order == ["asked", "opened"]
 
 
 def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -659,7 +704,7 @@ def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path
         file.write_text(f'function FindProxyForURL() {{ return "PROXY {proxy.authority}" }}')
 
         async def main() -> None:
-            ways = RoutePlanner(ForwardOptions(pac=str(file), proxy_user="u", ask_password=True, auth="basic"), {}, TraceLog())
+            ways = await prepared(forward_options(pac=str(file), proxy_user="u", ask_password=True, auth="basic"), {}, TraceLog())
             tunnel, _ = await open_with_retries(ways, TARGET, 0, TraceLog())
             tunnel.stream.close()
 
@@ -689,7 +734,7 @@ def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
     (tmp_path / ".netrc").chmod(0o644)
     trace = TraceLog()
     with ScriptedServer(refuses(refusal)) as proxy:
-        ways = RoutePlanner(options(proxy.url), {"HOME": str(tmp_path)}, trace)
+        ways = run(prepared, options(proxy.url), {"HOME": str(tmp_path)}, trace)
         with pytest.raises(AuthenticationFailed):
             run(open_with_retries, ways, TARGET, 0, trace)
         with pytest.raises(AuthenticationFailed):
@@ -779,7 +824,7 @@ def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> Non
 def test_a_host_is_warned_of_once_and_only_where_it_is_sent() -> None:
     for proxies, count in ((("http://a.test,http://b.test", "http://c.test"), 1), (("socks5://a.test",), 0), (("direct",), 0)):
         trace = TraceLog()
-        RoutePlanner(options(*proxies, header=("Host: edge.example",)), {}, trace)
+        run(prepared, options(*proxies, header=("Host: edge.example",)), {}, trace)
         assert [fields["text"] for fields in trace.named("warning")].count(HOST) == count
 
 

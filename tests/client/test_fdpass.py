@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.client.harness import TARGET, TraceLog, descriptor_is, next_head
+from tests.options import connect_options
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
 from tunnelctl.client.connect import run_connect
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import Refused, TunnelBroken, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.proto.address import Address
 
@@ -30,7 +30,7 @@ def ssh_end() -> Iterator[socket.socket]:
 
 def fdpass(*proxies: str, target: Address = TARGET, **others: Any) -> TraceLog:
     trace = TraceLog()
-    assert run_connect(ConnectOptions(target, proxies, fdpass=True, **others), {}, trace) == 0
+    assert run_connect(connect_options(target, proxies, fdpass=True, **others), {}, trace) == 0
     return trace
 
 

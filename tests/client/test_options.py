@@ -1,12 +1,39 @@
-"""The options of `connect` carry what the user typed, secrets included; their repr must not."""
+"""The options carry what the user typed, secrets included; their repr must not."""
+
+from typing import Any
+
+import pytest
 
 from tests.client.harness import CANARY, TARGET
+from tests.options import check_options, connect_options, forward_options, serve_options
 from tunnelctl.client.options import ConnectOptions
+from tunnelctl.options import ReachOptions
+
+SECRETS: dict[str, Any] = {
+    "proxy": (f"http://u:{CANARY}@proxy:1",),
+    "header": (f"Proxy-Authorization: Bearer {CANARY}", f"X-Key: {CANARY}"),
+    "pac": f"http://u:{CANARY}@wpad/proxy.pac",
+    "proxy_user": f"u:{CANARY}",
+    "password_command": f"echo {CANARY}",
+}
 
 
-def test_repr_shows_no_secret() -> None:
-    options = ConnectOptions(
-        TARGET, proxy=(f"http://u:{CANARY}@proxy:1",), header=(f"Proxy-Authorization: Bearer {CANARY}", f"X-Key: {CANARY}")
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        connect_options(TARGET, **SECRETS),
+        check_options(TARGET, **SECRETS),
+        forward_options(**SECRETS),
+        serve_options(**SECRETS),
+        ReachOptions(**SECRETS),
+    ],
+    ids=lambda options: type(options).__name__,
+)
+def test_repr_shows_no_secret(options: Any) -> None:
+    assert CANARY in str([*options]) or CANARY in str([*options.reach]), "it is there"
     assert CANARY not in f"{options!r} {options}"
+
+
+def test_repr_names_the_target() -> None:
+    options: ConnectOptions = connect_options(TARGET)
     assert str(TARGET) in repr(options)

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from tests.client.harness import TARGET, TraceLog, connect
+from tests.client.harness import TARGET, TraceLog, connect, prepared
+from tests.options import connect_options, forward_options
 from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, ScriptedServer, echo, refusing_port
 from tests.server.harness import blackhole
-from tunnelctl.client.options import ConnectOptions, ForwardOptions
+from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable
 from tunnelctl.proto.address import Address
@@ -26,7 +26,7 @@ def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], Tr
     trace, via = TraceLog(), []
 
     async def main() -> None:
-        ways = RoutePlanner(options, {}, trace)
+        ways = await prepared(options, {}, trace)
         for _ in range(times):
             tunnel, way = await open_with_retries(ways, TARGET, 0, trace)
             via.append(way.via)
@@ -39,7 +39,7 @@ def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], Tr
 def test_the_next_is_asked_where_one_cannot_be_reached_and_then_first() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(echoes) as good:
-        via, trace = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",)), times=3)
+        via, trace = opened(forward_options(proxy=(f"http://127.0.0.1:{port},{good.url}",)), times=3)
     assert via == [[good.authority]] * 3
     (failover,) = trace.named("failover")
     assert failover["proxies"] == [good.authority]
@@ -55,7 +55,7 @@ def test_in_a_chain_the_other_places_stay() -> None:
         echoes(peer)
 
     with held, ScriptedServer(both) as good:
-        via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}", "http://inner.test:1")))
+        via, _ = opened(forward_options(proxy=(f"http://127.0.0.1:{port},{good.url}", "http://inner.test:1")))
     assert via == [[good.authority, "inner.test:1"]]
 
 
@@ -70,7 +70,7 @@ def test_the_next_of_an_inner_place_is_asked_where_the_outer_proxy_cannot_reach_
         echoes(peer)
 
     with ScriptedServer(outer) as proxy:
-        via, trace = opened(ForwardOptions(proxy=(proxy.url, "http://dead.test:1,http://good.test:1")), times=2)
+        via, trace = opened(forward_options(proxy=(proxy.url, "http://dead.test:1,http://good.test:1")), times=2)
     assert via == [[proxy.authority, "good.test:1"]] * 2
     assert len(trace.named("failover")) == 1
 
@@ -78,14 +78,14 @@ def test_the_next_of_an_inner_place_is_asked_where_the_outer_proxy_cannot_reach_
 def test_a_rule_of_the_outer_proxy_is_an_answer() -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
         with pytest.raises(Refused):
-            opened(ForwardOptions(proxy=(proxy.url, "http://one.test:1,http://other.test:1")))
+            opened(forward_options(proxy=(proxy.url, "http://one.test:1,http://other.test:1")))
     assert len(proxy.conversations) == 1
 
 
 def test_a_refusal_is_an_answer_and_nobody_else_is_asked() -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as one, ScriptedServer(echoes) as other:
         with pytest.raises(Refused):
-            opened(ForwardOptions(proxy=(f"{one.url},{other.url}",)))
+            opened(forward_options(proxy=(f"{one.url},{other.url}",)))
         assert other.conversations == []
 
 
@@ -93,13 +93,13 @@ def test_none_can_be_reached() -> None:
     held, port = refusing_port()
     url = f"http://127.0.0.1:{port}"
     with held, pytest.raises(Unreachable) as caught:
-        opened(ForwardOptions(proxy=(f"{url},{url},{url}",)))
+        opened(forward_options(proxy=(f"{url},{url},{url}",)))
     assert caught.value.what == f"cannot connect to proxy 127.0.0.1:{port}"
 
 
 def test_one_that_drops_packets_leaves_time_to_the_next() -> None:
     with blackhole() as port, ScriptedServer(echoes) as good:
-        via, _ = opened(ForwardOptions(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=3.0))
+        via, _ = opened(forward_options(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=3.0))
     assert via == [[good.authority]]
 
 
@@ -117,7 +117,7 @@ def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
     with ScriptedServer(script) as first, ScriptedServer(echoes) as second:
 
         async def main() -> None:
-            ways = RoutePlanner(ForwardOptions(proxy=(f"{first.url},{second.url}",), timeout=3.0), {}, TraceLog())
+            ways = await prepared(forward_options(proxy=(f"{first.url},{second.url}",), timeout=3.0), {}, TraceLog())
             for target in (Address("slow.test", 22), TARGET):
                 tunnel, way = await open_with_retries(ways, target, 0, TraceLog())
                 via.append(way.via)
@@ -130,20 +130,20 @@ def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
 def test_connect_does_the_same() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(echoes) as good:
-        ended = connect(ConnectOptions(TARGET, (f"http://127.0.0.1:{port},{good.url}",)), stdin=b"x")
+        ended = connect(connect_options(TARGET, (f"http://127.0.0.1:{port},{good.url}",)), stdin=b"x")
     assert (ended.status, ended.stdout) == (ExitStatus.OK, b"x")
     assert ended.trace.named("tunnel")[0]["via"] == [good.authority]
 
 
 def test_what_is_wrong_with_any_of_them_is_said_at_once() -> None:
     with pytest.raises(TunnelctlError, match="ftp"):
-        RoutePlanner(ForwardOptions(proxy=("http://a.test,ftp://b.test",)), {}, TraceLog())
+        run(prepared, forward_options(proxy=("http://a.test,ftp://b.test",)), {}, TraceLog())
 
 
 def test_one_whose_name_nobody_knows_is_passed_over() -> None:
     """As the proxy at work is at home."""
     with ScriptedServer(echoes) as good:
-        via, trace = opened(ForwardOptions(proxy=(f"http://proxy.invalid:3128,{good.url}",)), times=2)
+        via, trace = opened(forward_options(proxy=(f"http://proxy.invalid:3128,{good.url}",)), times=2)
     assert via == [[good.authority]] * 2
     assert len(trace.named("failover")) == 1
 
@@ -158,7 +158,7 @@ def test_one_that_closes_without_a_word_is_passed_over(scheme: str) -> None:
         peer.wait_gone()
 
     with ScriptedServer(closes) as empty, ScriptedServer(echoes) as good:
-        via, _ = opened(ForwardOptions(proxy=(f"{scheme}://{empty.authority},{good.url}",)))
+        via, _ = opened(forward_options(proxy=(f"{scheme}://{empty.authority},{good.url}",)))
     assert via == [[good.authority]]
 
 
@@ -166,7 +166,7 @@ def test_a_name_that_the_proxy_does_not_know_is_an_answer() -> None:
     answer = b"HTTP/1.1 502 No\r\nProxy-Status: p; error=dns_error\r\nContent-Length: 0\r\n\r\n"
     with ScriptedServer(lambda peer: peer.accept_tunnel(answer)) as one, ScriptedServer(echoes) as other:
         with pytest.raises(NameNotFound):
-            opened(ForwardOptions(proxy=(f"{one.url},{other.url}",)))
+            opened(forward_options(proxy=(f"{one.url},{other.url}",)))
         assert other.conversations == []
 
 
@@ -175,7 +175,7 @@ def test_the_time_that_a_pac_file_takes_counts() -> None:
     over = threading.Event()
     with ScriptedServer(lambda _: over.wait(STEP_SECONDS) and None) as server:
         with pytest.raises(TimedOut, match=r"for target\.test:22: the PAC file has not answered within 0\.2 s"):
-            opened(ForwardOptions(pac=server.url, timeout=0.2))
+            opened(forward_options(pac=server.url, timeout=0.2))
         over.set()
 
 
@@ -187,4 +187,4 @@ def test_the_body_of_a_refusal_adds_no_time_to_the_way() -> None:
         peer.wait_gone()
 
     with ScriptedServer(script) as proxy, pytest.raises(TimedOut):
-        opened(ForwardOptions(proxy=(proxy.url.replace("//", "//u:p@"),), timeout=0.3))
+        opened(forward_options(proxy=(proxy.url.replace("//", "//u:p@"),), timeout=0.3))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.harness import TARGET, Ended, TraceLog, connect
+from tests.client.harness import TARGET, Ended, TraceLog, connect, prepared
+from tests.options import connect_options
 from tests.peers.certificates import Certificates, another_authority, issue, make
 from tests.peers.scripted import Conversation, Script, ScriptedServer
-from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.engine.kernel import run
 from tunnelctl.errors import SettingsError, TLSFailed, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.tls.pin import pin_of
@@ -59,7 +59,7 @@ def shout(peer: Conversation) -> bytes:
 
 def through(server: ScriptedServer, **options: object) -> Ended:
     url = f"https://localhost:{server.port}"
-    return connect(ConnectOptions(TARGET, (url,), family=4, **options), stdin=b"said.")  # type: ignore[arg-type]
+    return connect(connect_options(TARGET, (url,), family=4, **options), stdin=b"said.")
 
 
 def fails(server: ScriptedServer, **options: object) -> TunnelctlError:
@@ -85,9 +85,9 @@ def test_tls_to_the_target_inside_the_tunnel(files: Certificates) -> None:
 
     with ScriptedServer(script) as proxy:
         target = Address("localhost", 443)
-        options = ConnectOptions(target, (proxy.url,), tls=True, tls_cacert=str(files.authority))
+        options = connect_options(target, (proxy.url,), tls=True, tls_cacert=str(files.authority))
         assert connect(options, stdin=b"said.").stdout == b"SAID."
-        wrong = options._replace(tls_name="elsewhere.test")
+        wrong = options._replace(target_tls=options.target_tls._replace(tls_name="elsewhere.test"))
         with pytest.raises(TLSFailed) as caught:
             connect(wrong)
     assert caught.value.what == "TLS with target localhost:443"
@@ -96,7 +96,7 @@ def test_tls_to_the_target_inside_the_tunnel(files: Certificates) -> None:
 
 def test_tls_to_the_target_without_a_proxy(files: Certificates) -> None:
     with ScriptedServer(speaking_tls(files, lambda inner: inner.send(shout(inner)))) as target:
-        options = ConnectOptions(Address("127.0.0.1", target.port), ("direct",), tls=True, tls_cacert=str(files.authority))
+        options = connect_options(Address("127.0.0.1", target.port), ("direct",), tls=True, tls_cacert=str(files.authority))
         assert connect(options, stdin=b"said.").stdout == b"SAID."
 
 
@@ -156,16 +156,16 @@ def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -
     assert "http://" in error.hint
     alert = b"\x15\x03\x01\x00\x02\x02\x46"
     with ScriptedServer(lambda peer: peer.accept_tunnel(alert)) as proxy, pytest.raises(TLSFailed) as caught:
-        connect(ConnectOptions(TARGET, (proxy.url,)))
+        connect(connect_options(TARGET, (proxy.url,)))
     assert caught.value.what == f"proxy {proxy.authority}, asked for {TARGET}"
     assert "https://" in caught.value.hint
     with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as caught:
-        connect(ConnectOptions(TARGET, (proxy.url,)))  # Python's own server says nothing, and closes
+        connect(connect_options(TARGET, (proxy.url,)))  # Python's own server says nothing, and closes
     assert "https://" in caught.value.hint
 
 
 def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
-    way = RoutePlanner(ConnectOptions(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, TraceLog()).default()
+    way = run(prepared, connect_options(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, TraceLog()).default()
     assert way is not None
     hop = way.hops[0]
     assert hop.address == Address("fe80::1%lo", 3128)
@@ -177,12 +177,12 @@ def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
 
 
 def test_a_socket_inside_tls_cannot_be_handed_on() -> None:
-    for options in (ConnectOptions(TARGET, ("https://p.test",)), ConnectOptions(TARGET, ("direct",), tls=True)):
+    for options in (connect_options(TARGET, ("https://p.test",)), connect_options(TARGET, ("direct",), tls=True)):
         with pytest.raises(UsageProblem, match="--fdpass"):
-            RoutePlanner(options, {}, TraceLog(), no_readahead=True).default()
+            run(prepared, options, {}, TraceLog(), no_readahead=True).default()
 
 
 @pytest.mark.parametrize("flag", ["proxy_cacert", "proxy_cert"])
 def test_a_file_that_is_missing(flag: str) -> None:
     with pytest.raises(SettingsError, match=f"--{flag.replace('_', '-')} /nowhere"):
-        connect(ConnectOptions(TARGET, ("https://p.test",), **{flag: "/nowhere"}))  # type: ignore[arg-type]
+        connect(connect_options(TARGET, ("https://p.test",), **{flag: "/nowhere"}))

@@ -26,6 +26,7 @@ from man.source.messages import collected
 from tests.peers.events import check_record
 from tests.peers.process import path_of
 from tunnelctl.cli.parse.settings import complete
+from tunnelctl.cli.parse.values import read_fields
 from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES
 from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.engine.kernel import run
@@ -216,7 +217,7 @@ def test_the_settings_page_names_each_command_that_takes_a_key(tmp_path):
 
 
 def settings_of(command, config):
-    return complete(command, [], {"XDG_CONFIG_HOME": str(config)}).fields()
+    return read_fields(complete(command, [], {"XDG_CONFIG_HOME": str(config)}).pairs)
 
 
 def test_the_policy_page_has_every_key_and_an_example_that_is_a_policy():

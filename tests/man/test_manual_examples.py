@@ -22,7 +22,7 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.typer_app import parse
-from tunnelctl.cli.parse.values import read_fields
+from tunnelctl.cli.parse.values import build, read_fields
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.client.forward.listeners import parse_local
 from tunnelctl.server.options import ServeOptions
@@ -70,10 +70,10 @@ def test_settings(tmp_path):
     (tmp_path / "tunnelctl/config.toml").write_text(SETTINGS)
     words = shlex.split(CHOSEN.partition("ProxyCommand tunnelctl ")[2].replace("%h", "host").replace("%p", "22"))
     line = parse_connect(words, {"XDG_CONFIG_HOME": str(tmp_path)})
-    assert line.options.proxy == ("http://proxy.example.net:3128",)
-    assert (line.options.proxy_user, line.options.timeout) == ("alice", 10)
+    assert line.options.reach.proxy == ("http://proxy.example.net:3128",)
+    assert (line.options.reach.proxy_user, line.options.reach.timeout) == ("alice", 10)
     lab = complete("forward", parse(["forward", "--profile", "lab"]).pairs, {"XDG_CONFIG_HOME": str(tmp_path)})
-    assert lab.fields()["ask_password"] is True
+    assert read_fields(lab.pairs)["ask_password"] is True
 
 
 # --- ssh
@@ -196,7 +196,7 @@ def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
 def test_the_units_of_a_proxy_too() -> None:
     socket_, service = units(PROXY_SOCKET, PROXY_SERVICE)
     call = parse(shlex.split(service["Service"]["ExecStart"])[1:])
-    options = ServeOptions(**read_fields(call.pairs))  # type: ignore[arg-type]
+    options = build(ServeOptions, call.pairs)
     assert options.listen == (f"fd:{socket_['Socket']['FileDescriptorName']}",)
     assert options.drain < float(service["Service"]["TimeoutStopSec"])
     assert service["Service"]["Type"] == "notify"
@@ -204,7 +204,7 @@ def test_the_units_of_a_proxy_too() -> None:
 
 def test_a_fleet_behind_a_balancer_that_it_trusts() -> None:
     """What the two do together is in interop/test_haproxy.py, with these lines."""
-    options = ServeOptions(**read_fields(parse(shlex.split(MEMBER)[1:]).pairs))  # type: ignore[arg-type]
+    options = build(ServeOptions, parse(shlex.split(MEMBER)[1:]).pairs)
     assert f"bind {options.proxy_protocol[0]}:3128\n" in BALANCER
     assert f"server one {options.listen[0]}\n" in BALANCER
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.options import serve_options
 from tests.server.harness import Proxy, users_file
 from tunnelctl.errors import UsageProblem
-from tunnelctl.server.options import ServeOptions
 
 
 def test_it_listens_on_loopback_unless_told_otherwise() -> None:
-    assert ServeOptions().listen == ("127.0.0.1:3128",)
+    assert serve_options().listen == ("127.0.0.1:3128",)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:127.0.0.1]:0", "[2001:db8::1]:0"])

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.client.harness import connect, next_head
+from tests.options import connect_options
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address
 
@@ -45,7 +45,7 @@ def test_a_hop_that_refuses_and_stays_gets_no_payload(answer: bytes, status: int
     with ScriptedServer(script) as first:
         chain = (first.url, "http://second.test:1")[:hops]
         with pytest.raises(TunnelctlError) as caught:
-            connect(ConnectOptions(Address("target.test", 22), chain), stdin=PAYLOAD)
+            connect(connect_options(Address("target.test", 22), chain), stdin=PAYLOAD)
     assert caught.value.status == status
     assert after == [b""]
 
@@ -60,6 +60,6 @@ def test_a_hop_that_never_finishes_its_head_gets_no_payload(answer: bytes) -> No
         after.append(peer.wait_gone())
 
     with ScriptedServer(script) as first, pytest.raises(TunnelctlError) as caught:
-        connect(ConnectOptions(Address("target.test", 22), (first.url,), timeout=0.2), stdin=PAYLOAD)
+        connect(connect_options(Address("target.test", 22), (first.url,), timeout=0.2), stdin=PAYLOAD)
     assert caught.value.status == 75
     assert after == [b""]

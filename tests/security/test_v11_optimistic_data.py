@@ -3,9 +3,9 @@
 import pytest
 
 from tests.client.harness import connect
+from tests.options import connect_options
 from tests.peers.scripted import Conversation, ScriptedServer, echo
 from tests.server.harness import Proxy, Trap, basic, connect_request, users_file
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import Refused
 from tunnelctl.proto.address import Address
 
@@ -74,5 +74,5 @@ def test_the_client_holds_its_payload_until_2xx() -> None:
         seen.append(peer.wait_gone())
 
     with ScriptedServer(script) as proxy, pytest.raises(Refused):
-        connect(ConnectOptions(Address("target.test", 22), (proxy.url,)), stdin=b"x" * 60_000)
+        connect(connect_options(Address("target.test", 22), (proxy.url,)), stdin=b"x" * 60_000)
     assert seen == [b""]

@@ -1,9 +1,9 @@
 """V13: what the target says at once arrives, at both ends and wherever the segments are cut."""
 
 from tests.client.harness import connect
+from tests.options import connect_options
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tests.server.harness import Proxy, connect_request
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.proto.address import Address
 
 BANNER = b"SSH-2.0-Banner_1.0\r\n"
@@ -22,7 +22,7 @@ def test_the_client_at_every_cut() -> None:
             peer.wait_gone()
 
         with ScriptedServer(script) as proxy:
-            assert connect(ConnectOptions(Address("target.test", 22), (proxy.url,))).stdout == BANNER
+            assert connect(connect_options(Address("target.test", 22), (proxy.url,))).stdout == BANNER
 
 
 def test_the_server() -> None:

@@ -7,9 +7,9 @@ The log: tests/server/test_access_log.
 import pytest
 
 from tests.client.harness import connect
+from tests.options import connect_options
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Proxy, Trap
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.proxy_status import parse
@@ -69,5 +69,5 @@ def test_no_hostile_target_is_ever_asked_for(text: str) -> None:
 )
 def test_no_hostile_field_is_ever_sent(field: str) -> None:
     with ScriptedServer(echo) as proxy, pytest.raises(TunnelctlError):
-        connect(ConnectOptions(Address("target.test", 22), (proxy.url,), header=(field,)))
+        connect(connect_options(Address("target.test", 22), (proxy.url,), header=(field,)))
     assert proxy.conversations == []

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.options import serve_options
 from tests.peers.events import check_record, check_told
 from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
@@ -24,7 +25,6 @@ from tunnelctl.client.forward import forwarder as forward
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.server import serve, server
-from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream import accept
 
@@ -144,7 +144,7 @@ class Proxy:
         self._directory = tempfile.TemporaryDirectory()
         self._log = Path(self._directory.name, "access.log")
         chosen = {"listen": ("127.0.0.1:0",), "allow": allow or (LOOPBACK,), "access_log": str(self._log), "drain": 0.0, **options}
-        self._options = ServeOptions(**chosen)
+        self._options = serve_options(**chosen)
         self._expected = len(self._options.listen)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._hangups: queue.SimpleQueue[int] = queue.SimpleQueue()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.options import serve_options
 from tests.peers import certificates
 from tests.peers.process import path_of, wait_until
 from tests.peers.program import RUN_SECONDS, Serve, environment, started
 from tests.server.harness import SECONDS, Client, users_file
 from tunnelctl.server.announcement import Announcement, announcing
-from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, parse_client, parse_rule
 from tunnelctl.stream.listen import ListenAddress
 
@@ -140,7 +140,7 @@ def curl(url: str) -> bytes:
 
 def facts(*bound: ListenAddress, policy: Policy | None = None, users: int | None = None, **options: object) -> dict[str, object]:
     told: dict[str, dict[str, object]] = {}
-    given = ServeOptions(**options)  # type: ignore[arg-type]
+    given = serve_options(**options)
     announcement = Announcement(given, bound, policy or Policy(), users, "good until then" if given.tls_cert else "", None)
     announcement.tell(lambda event, **fields: told.update({event: fields}))
     return told["serving"]

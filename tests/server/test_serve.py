@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.options import serve_options
 from tests.peers import certificates
 from tests.peers.process import wait_until
 from tests.peers.program import MODULE, Serve, environment, next_line, started, without_start_lines
@@ -22,7 +23,6 @@ from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
 from tunnelctl.server import http1, server, tunnel
 from tunnelctl.server.observe import access_log
-from tunnelctl.server.options import ServeOptions
 from tunnelctl.status import ExitStatus
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
@@ -351,7 +351,7 @@ def test_a_port_in_use_and_the_flag_that_names_another(flag: str) -> None:
 
 
 def test_the_defaults_are_safe() -> None:
-    options = ServeOptions()
+    options = serve_options()
     assert options.listen == ("127.0.0.1:3128",)
     assert options.allow == options.deny == ()
     assert not options.open_proxy

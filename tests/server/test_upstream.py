@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import TraceLog
+from tests.options import serve_options
 from tests.peers.process import free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
@@ -16,7 +17,6 @@ from tests.server.harness import Leading, basic, users_file
 from tunnelctl.cli.commands.upstream import upstream
 from tunnelctl.client.upstream import tls_probe as wrong_scheme
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
-from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.upstream import upstream_refusal
 
 NAME = "inner.test:443"
@@ -139,11 +139,11 @@ def test_straight_ahead_is_no_proxy(proxy: tuple[str, ...]) -> None:
 def test_itself_is_no_proxy(proxy: str) -> None:
     """Each tunnel would open another one to the same place."""
     with pytest.raises(UsageProblem, match="where this program itself listens"):
-        upstream(ServeOptions(proxy=(proxy,)), TraceLog())
+        upstream(serve_options(proxy=(proxy,)), TraceLog())
 
 
 def test_another_port_of_this_machine_is_one() -> None:
-    upstream(ServeOptions(proxy=("http://127.0.0.1:3129",), listen=("127.0.0.1:3128", "unix:/run/proxy", "fd:3")), TraceLog())
+    upstream(serve_options(proxy=("http://127.0.0.1:3129",), listen=("127.0.0.1:3128", "unix:/run/proxy", "fd:3")), TraceLog())
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_what_comes_round_to_us_is_refused() -> None:
 def test_a_next_proxy_that_speaks_socks_is_warned_of_for_no_field_that_nobody_typed() -> None:
     """Via is ours, and SOCKS has no fields."""
     trace = TraceLog()
-    upstream(ServeOptions(proxy=("socks5://127.0.0.1:9",)), trace)
+    upstream(serve_options(proxy=("socks5://127.0.0.1:9",)), trace)
     assert trace.named("warning") == []
 
 

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.cli.parse.settings import ConnectLine
     from tunnelctl.cli.render.console import Console
-    from tunnelctl.client.options import ConnectOptions
+    from tunnelctl.options import OutputOptions
     from tunnelctl.trace import Trace
 
 
@@ -102,7 +102,7 @@ def run_connect(line: "ConnectLine", start: float) -> int:
     from tunnelctl.client.connect import run_connect as connect
 
     loaded()
-    trace = trace_for(line.options, start)
+    trace = trace_for(line.options.output, start)
     line.settings.announce(trace)
     return int(connect(line.options, os.environ, trace))
 
@@ -119,19 +119,19 @@ def loaded() -> None:
         gc.enable()
 
 
-def trace_for(options: "ConnectOptions", start: float) -> "Trace":
+def trace_for(output: "OutputOptions", start: float) -> "Trace":
     """Returns the trace for connect. If only warnings would be printed, Console (0.3 ms) is loaded at the first one."""
 
     def console() -> "Console":
         from tunnelctl.cli.render.console import Console
 
-        return Console(options.verbose, options.quiet, options.json, start=start)
+        return Console(output.verbose, output.quiet, output.json, start=start)
 
     def warn(event: str, /, **fields: object) -> None:
         if event == "warning":
             console()(event, **fields)
 
-    return console() if options.verbose or options.json or options.progress else warn
+    return console() if output.detailed or output.progress else warn
 
 
 def die_by_signal(number: int) -> None:

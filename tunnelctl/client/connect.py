@@ -8,7 +8,7 @@ from time import monotonic
 
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
@@ -39,7 +39,9 @@ def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trac
         from tunnelctl.client.fdpass import require_socket
 
         require_socket()
-    number = run(_Bridge(options, RoutePlanner(options, environ, trace, no_readahead=options.fdpass), trace).run)
+    tls = tls_to_target(options.target, options.target_tls)
+    planner = RoutePlanner(options.reach, environ, trace, tls, no_readahead=options.fdpass)
+    number = run(_Bridge(options, planner, trace).run)
     return ExitStatus.OK if number in (0, signal.SIGHUP) else 128 + number
 
 
@@ -54,6 +56,7 @@ class _Bridge:
 
     async def run(self) -> int:
         """Runs the tunnel and returns the number of the signal that ended it, or 0."""
+        await self._planner.prepare(list_ignored=self._options.output.detailed)
         with open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with Nursery() as nursery:
                 self._helpers = nursery
@@ -72,7 +75,7 @@ class _Bridge:
 
     async def _bridge(self) -> None:
         begun = monotonic()
-        tunnel, route = await open_with_retries(self._planner, self._options.target, self._options.retry, self._trace)
+        tunnel, route = await open_with_retries(self._planner, self._options.target, self._options.reach.retry, self._trace)
         self._trace("tunnel", target=str(route.target), via=route.via, elapsed=monotonic() - begun)
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
@@ -97,12 +100,12 @@ class _Bridge:
         after_remote_eof = 0.0 if stdio.interactive else AFTER_REMOTE_EOF
         limits = TimeLimits(self._options.idle_timeout or inf, inf, after_remote_eof)
         relay = self._relay = Relay(stdio, tunnel.stream, b"", tunnel.early, limits)
-        if self._options.progress:
+        if self._options.output.progress:
             from tunnelctl.client.progress import report
 
             self._helpers.start_soon(report, self._trace, lambda: 1, lambda: relay.moved)
-        if self._options.keepalive:
-            self._helpers.start_soon(_watch, self._options.keepalive)
+        if self._options.reach.keepalive:
+            self._helpers.start_soon(_watch, self._options.reach.keepalive)
         reason = "signal"
         try:
             outcome = await relay.run()

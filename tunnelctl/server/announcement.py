@@ -38,7 +38,7 @@ class Announcement(NamedTuple):
             personal=policy.is_personal,
             users=self.users,
             client_ca=options.client_ca or "",
-            proxies=[",".join(map(str, parse_proxy_list(text))) for text in options.proxy],
+            proxies=[",".join(map(str, parse_proxy_list(text))) for text in options.reach.proxy],
             certificate=self.certificate,
             workers=options.workers,
             access_log=options.access_log or "",

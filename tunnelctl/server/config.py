@@ -52,7 +52,7 @@ def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: E
     stack.callback(inherited.close)
     address = bound_address(inherited)._replace(inherited=True)
     if not address.path:
-        set_socket_options(inherited, options.keepalive)
+        set_socket_options(inherited, options.reach.keepalive)
     return address, inherited
 
 
@@ -87,7 +87,7 @@ def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Sett
         most=CapLimits(options.max_tunnels, *per_owner, options.max_dials),
         prefixes=parse_prefixes(options.client_prefix),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
-        timeouts=Timeouts(*phases, options.keepalive, tunnel, options.max_lifetime or inf),
+        timeouts=Timeouts(*phases, options.reach.keepalive, tunnel, options.max_lifetime or inf),
         admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
     )

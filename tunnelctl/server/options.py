@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from tunnelctl.options import OutputOptions, ReachOptions
+
 
 class ServeOptions(NamedTuple):
     """The options of one `serve`. Times are in seconds; 0 means off, also for caps."""
@@ -11,25 +13,15 @@ class ServeOptions(NamedTuple):
     deny: tuple[str, ...] = ()
     policy: str | None = None
     users: str | None = None
-    proxy: tuple[str, ...] = ()  # URLs as typed, nearest first, of the proxies that all tunnels pass through
-    proxy_user: str | None = None
-    proxy_password_file: str | None = None
-    password_command: str | None = None
-    ask_password: bool = False
-    proxy_auth_file: str | None = None
-    auth: str = "any"
-    proxy_cacert: str | None = None
-    proxy_cert: str | None = None
-    proxy_key: str | None = None
-    proxy_pin: str | None = None
-    proxy_insecure: bool = False
+    reach: ReachOptions = ReachOptions()  # the proxies that all tunnels pass through; keepalive is also for clients
+    output: OutputOptions = OutputOptions()
     open_proxy: bool = False
     tls_cert: str | None = None  # PEM files; with a certificate, all listeners speak TLS
     tls_key: str | None = None
     client_ca: str | None = None
     proxy_protocol: tuple[str, ...] = ()  # networks
     head_timeout: float = 10.0
-    dial_timeout: float = 15.0
+    dial_timeout: float = 15.0  # for a route through proxies, in place of reach.timeout
     idle_timeout: float = 900.0
     half_close_timeout: float = 60.0
     max_lifetime: float = 0.0
@@ -46,11 +38,6 @@ class ServeOptions(NamedTuple):
     log_bytes: int = 0
     admin: str | None = None
     open_admin: bool = False
-    keepalive: float = 60.0
-    profile: str | None = None
-    verbose: int = 0
-    quiet: bool = False
-    json: bool = False
 
     def __repr__(self) -> str:
         """Omits all but the listeners: URLs may hold secrets, and a repr ends up in logs."""

@@ -5,11 +5,11 @@ import types
 
 import pytest
 
+from tests.options import serve_options
 from tunnelctl.cli.commands.dispatch import run_call
 from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.cli.render.completion import SCRIPTS
 from tunnelctl.errors import UsageProblem
-from tunnelctl.server.options import ServeOptions
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_serve(fake):
     seen = []
     fake("tunnelctl.server.serve", "run_server", lambda options, report, _: seen.append((options, report.json)) or 71)
     assert run_call(parse(["serve", "--listen", "[::1]:0", "--allow=*:443", "--allow", "*:22", "--drain", "1.5", "--json"])) == 71
-    assert seen == [(ServeOptions(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
+    assert seen == [(serve_options(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
 
 
 def test_forward(fake):
@@ -43,7 +43,7 @@ def test_forward(fake):
 
 
 def test_connect(fake):
-    fake("tunnelctl.client.connect", "run_connect", lambda options, environ, trace: options.retry)
+    fake("tunnelctl.client.connect", "run_connect", lambda options, environ, trace: options.reach.retry)
     assert run_call(parse(["connect", "-4v", "--retry", "3", "h", "22"])) == 3
 
 
@@ -59,11 +59,12 @@ def test_completion(capfd, shell):
     assert capfd.readouterr() == (SCRIPTS[shell](), "")
 
 
-def test_hash_password(fake, capfd):
-    fake("tunnelctl.cli.commands.hash_password", "users_line", lambda user, digest=False, realm="-": f"{user}:{digest}:{realm}\n")
+def test_hash_password(monkeypatch, capfd):
+    users_line = lambda user, options: f"{user}:{options.digest}:{options.realm}\n"  # noqa: E731
+    monkeypatch.setattr("tunnelctl.cli.commands.hash_password.users_line", users_line)
     assert run_call(parse(["hash-password", "alice"])) == 0
     assert run_call(parse(["hash-password", "--digest", "--realm", "our proxy", "alice"])) == 0
-    assert capfd.readouterr() == ("alice:False:-\nalice:True:our proxy\n", "")
+    assert capfd.readouterr() == ("alice:False:None\nalice:True:our proxy\n", "")
 
 
 @pytest.mark.parametrize(

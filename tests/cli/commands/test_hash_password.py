@@ -12,6 +12,7 @@ import pytest
 from tests.client.harness import descriptor_is
 from tests.peers.program import MODULE, environment, run
 from tunnelctl.cli.commands import hash_password as module
+from tunnelctl.cli.commands.hash_password import LineOptions
 from tunnelctl.errors import UsageProblem
 
 
@@ -44,13 +45,13 @@ def test_a_byte_order_mark_is_no_part_of_the_password():
 def test_a_line_for_the_users_file(hashed, monkeypatch):
     piped(monkeypatch, "pass wörd:@")
     monkeypatch.setattr(sys, "__stdin__", None)
-    assert module.users_line("alice") == "alice:scrypt:pass wörd:@\n"
+    assert module.users_line("alice", LineOptions()) == "alice:scrypt:pass wörd:@\n"
 
 
 @pytest.mark.parametrize("user", ["", "#a", "a:b", "a\n", "a\x7f", "\udcff", "a\u202eb"])
 def test_a_user_name_that_cannot_be(hashed, user):
     with pytest.raises(UsageProblem, match="user name"):
-        module.users_line(user)
+        module.users_line(user, LineOptions())
 
 
 @pytest.mark.parametrize(("password", "cause"), [("", "empty"), ("a\tb", "control"), ("a\x7f", "control"), ("a\x00", "control")])
@@ -58,7 +59,7 @@ def test_a_password_that_cannot_be(hashed, monkeypatch, password, cause):
     piped(monkeypatch, password)
     monkeypatch.setattr(sys, "__stdin__", None)
     with pytest.raises(UsageProblem, match=cause):
-        module.users_line("alice")
+        module.users_line("alice", LineOptions())
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_the_first_line_of_a_pipe_is_the_password(stdin):
 def test_a_digest_line(hashed, monkeypatch, realm, named):
     piped(monkeypatch, "x")
     monkeypatch.setattr(sys, "__stdin__", None)
-    assert module.users_line("alice", True, realm) == f"alice:digest:{named}:x\n"
+    assert module.users_line("alice", LineOptions(True, realm)) == f"alice:digest:{named}:x\n"
 
 
 def test_a_digest_line_from_the_command_line_is_what_digest_hashes():
@@ -109,7 +110,7 @@ def test_a_digest_line_from_the_command_line_is_what_digest_hashes():
 )
 def test_a_realm_that_cannot_be(hashed, digest, realm, cause):
     with pytest.raises(UsageProblem, match=f"--realm: .*{cause}"):
-        module.users_line("alice", digest, realm)
+        module.users_line("alice", LineOptions(digest, realm))
 
 
 def test_a_system_that_refuses_md5(hashed, monkeypatch):
@@ -120,7 +121,7 @@ def test_a_system_that_refuses_md5(hashed, monkeypatch):
     piped(monkeypatch, "x")
     monkeypatch.setattr(sys, "__stdin__", None)
     with pytest.raises(UsageProblem, match="refuses MD5"):
-        module.users_line("alice", True)
+        module.users_line("alice", LineOptions(True))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import TraceLog
+from tests.options import forward_options
 from tests.server.harness import digest_users_file, users_file
 from tunnelctl.cli.commands.local_logins import local_logins
-from tunnelctl.client.options import ForwardOptions
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.refusal import Refusal, too_many_wrong_logins
@@ -20,7 +20,7 @@ LOGINS = [("anna", "s3cret", True), ("anna", "wrong", False), ("eve", "s3cret", 
 @pytest.mark.parametrize("make", [users_file, digest_users_file], ids=["scrypt", "digest"])
 def test_the_file_decides(make, tmp_path: Path) -> None:
     trace = TraceLog()
-    check = local_logins(ForwardOptions(dynamic=("0",), users=make(tmp_path, anna="s3cret")), trace)
+    check = local_logins(forward_options(dynamic=("0",), users=make(tmp_path, anna="s3cret")), trace)
     for user, password, right in LOGINS:
         assert run(lambda user=user, password=password: check(user, password, "192.0.2.1")) is right
     assert trace.events == []
@@ -30,20 +30,20 @@ def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text("anna:s3cret\n")
     with pytest.raises(SettingsError, match="line 1"):
-        local_logins(ForwardOptions(dynamic=("0",), users=str(path)), TraceLog())
+        local_logins(forward_options(dynamic=("0",), users=str(path)), TraceLog())
 
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
     trace = TraceLog()
-    local_logins(ForwardOptions(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
+    local_logins(forward_options(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
     assert trace.named("warning") == [{"text": "--users has no effect: a -L port cannot require a login"}]
 
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_who_guesses_is_refused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
-    check = local_logins(ForwardOptions(dynamic=("0",), users=users_file(tmp_path, anna="s3cret")), TraceLog())
+    check = local_logins(forward_options(dynamic=("0",), users=users_file(tmp_path, anna="s3cret")), TraceLog())
 
     async def guess(host: str) -> list[bool | Refusal]:
         return [await check("anna", f"wrong {number}", host) for number in range(throttle.BURST + 1)]

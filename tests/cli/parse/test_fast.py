@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.options import flat
 from tunnelctl.cli.parse.fast import expand_short_form, parse_connect
 from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.cli.parse.values import connect_options
@@ -46,7 +47,7 @@ def typer_says(argv: list[str]) -> ConnectOptions:
 )
 def test_plain_lines_are_read_directly_and_as_typer_reads_them(line, changed):
     argv = shlex.split(line)
-    expected = ConnectOptions(Address("host", 22))._replace(**changed)
+    expected = flat(ConnectOptions, target=Address("host", 22), **changed)
     assert directly(argv) == expected
     assert typer_says(argv) == expected
 

@@ -12,7 +12,7 @@ from tests.peers.program import run
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import ConnectLine, complete, connect_line, path_of
 from tunnelctl.cli.parse.typer_app import parse
-from tunnelctl.cli.parse.values import Settings
+from tunnelctl.cli.parse.values import Settings, read_fields
 from tunnelctl.errors import SettingsError, UsageProblem
 
 
@@ -104,8 +104,8 @@ def test_a_flag_about_tls_without_tls_is_a_mistake_where_it_is_typed(flag: str, 
         with pytest.raises(UsageProblem, match=rf"^{name}: there is no TLS to the target$"):
             complete(command, pairs, env)
     with_tls = parse(f"{command} {flag} --profile p h 443".split()).pairs
-    assert complete(command, with_tls, environ).fields()["tls"] is True
-    assert "tls" not in complete(command, [], environ).fields(), "what stands in the file is for when there is TLS"
+    assert read_fields(complete(command, with_tls, environ).pairs)["tls"] is True
+    assert "tls" not in read_fields(complete(command, [], environ).pairs), "what stands in the file is for when there is TLS"
 
 
 def test_help_needs_no_settings(home: Path) -> None:
@@ -150,6 +150,6 @@ def test_it_is_announced(home: Path) -> None:
 def test_the_origin_of_the_proxy_is_told(home: Path) -> None:
     environ = write(home, '[defaults]\n\nproxy = "http://a:1"\n')
     place = f"defaults, line 3 of {home}/.config/tunnelctl/config.toml"
-    assert directly("connect host 22", environ).options.proxy_origin == place
-    assert directly("connect -x http://b:2 host 22", environ).options.proxy_origin == "-x"
+    assert directly("connect host 22", environ).options.reach.proxy_origin == place
+    assert directly("connect -x http://b:2 host 22", environ).options.reach.proxy_origin == "-x"
     assert os.path.exists(path_of(environ))

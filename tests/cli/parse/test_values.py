@@ -4,10 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnelctl.cli.parse.values import connect_options, count, read_fields, read_target, read_value, seconds
+from tunnelctl.cli.parse.values import build, connect_options, count, read_fields, read_target, read_value, seconds
 from tunnelctl.cli.spec.flags import FLAGS, flags_of
+from tunnelctl.client.forward.options import ForwardOptions
+from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import AddressError, UsageProblem
+from tunnelctl.options import OutputOptions, ReachOptions
 from tunnelctl.proto.address import Address
+from tunnelctl.server.options import ServeOptions
 
 
 def flag(command: str, spelling: str):
@@ -151,3 +155,23 @@ def test_wrong_numbers_of_words(words, hint):
 def test_a_wrong_target_is_told_before_a_wrong_flag():
     with pytest.raises(UsageProblem, match="connect: missing arguments HOST PORT"):
         connect_options(pairs("connect", ("--retry", "x")), [])
+
+
+def test_a_record_gets_what_its_flags_say_wherever_the_field_is_nested():
+    given = pairs("forward", ("-D", "0"), ("--warm", "2"), ("-x", "a"), ("--retry", "3"), ("--json", ""), ("-4", ""))
+    built = build(ForwardOptions, given, proxy_origin="a file")
+    assert built == ForwardOptions(
+        dynamic=("0",),
+        warm=2,
+        reach=ReachOptions(proxy=("a",), proxy_origin="a file", retry=3, family=4),
+        output=OutputOptions(json=True),
+    )
+
+
+def test_a_record_without_flags_has_its_defaults():
+    assert build(ServeOptions, []) == ServeOptions()
+
+
+def test_a_field_without_a_default_must_be_given():
+    with pytest.raises(KeyError, match="target"):
+        build(ConnectOptions, [])

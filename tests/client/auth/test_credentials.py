@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, TraceLog
+from tests.client.harness import CANARY, TraceLog
+from tests.options import reach_options
 from tunnelctl.client.auth import credentials as credentials_module
 from tunnelctl.client.auth.credentials import MAX_FILE, PASSWORD_VARIABLE, CredentialSource, Secret
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run
 from tunnelctl.errors import SettingsError, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.proto.proxy_url import parse_proxy_url
@@ -23,7 +23,7 @@ def source(url: str = PLAIN, nearest: bool = True, **others: Any) -> CredentialS
     variables = {"environ": PASSWORD_VARIABLE, "home": "HOME", "netrc": "NETRC"}
     environ = {name: str(others.pop(key)) for key, name in variables.items() if key in others}
     trace = others.pop("trace", None) or TraceLog()
-    return CredentialSource(parse_proxy_url(url), nearest, ConnectOptions(TARGET, **others), environ, trace)
+    return CredentialSource(parse_proxy_url(url), nearest, reach_options(**others), environ, trace)
 
 
 def credentials(url: str = PLAIN, nearest: bool = True, **others: Any) -> tuple[str | None, str] | None:

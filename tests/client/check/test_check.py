@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.client.check.findings import TARGET, Found, all_of, check, greet, only
+from tests.options import check_options
 from tests.peers import certificates
 from tests.peers.program import Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tunnelctl.client.check.check import NOWHERE, Check, spread
 from tunnelctl.client.check.probe import PhaseTimer
-from tunnelctl.client.options import CheckOptions, ConnectOptions
 from tunnelctl.client.route.route import Route
 from tunnelctl.engine.kernel import run as run_engine
 from tunnelctl.engine.resolver import SocketAddress
@@ -468,9 +468,9 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tunnelctl.client.check.check.resolve", both)
     with ScriptedServer(echo) as server:
-        options = CheckOptions(ConnectOptions(Address("name.test", server.port), ("direct",)))
+        options = check_options(Address("name.test", server.port), ("direct",))
         checker = Check(options, {}, lambda event, **facts: found.append({"event": event, **facts}))
-        run_engine(lambda: checker._try_addresses(Route(options.connect.target, ())))
+        run_engine(lambda: checker._try_addresses(Route(options.target, ())))
     assert only("finding", found)["name"] == "ipv6-broken"
     assert {record["address"]: record["ok"] for record in found if record["event"] == "address"} == {
         "::1": False,

@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, TraceLog, next_head
+from tests.client.harness import CANARY, TARGET, TraceLog, next_head, prepared
+from tests.options import forward_options
 from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, Script, ScriptedServer
-from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.upstream import tls_probe as under_test
 from tunnelctl.engine.kernel import Nursery, fail_after, run, sleep
 from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
@@ -38,7 +37,7 @@ def fails(*proxies: str, **options: object) -> TunnelctlError:
 
     async def main() -> TunnelctlError:
         trace = TraceLog()
-        ways = RoutePlanner(ForwardOptions(proxy=proxies, header=(f"X-Key: {CANARY}",), **options), {}, trace)  # type: ignore[arg-type]
+        ways = await prepared(forward_options(proxy=proxies, header=(f"X-Key: {CANARY}",), **options), {}, trace)
         with pytest.raises(TunnelctlError) as caught:
             await open_with_retries(ways, TARGET, 0, trace)
         return caught.value
@@ -276,7 +275,7 @@ def suspected(*proxies: ScriptedServer, times: int = 1, warnings: int = 0) -> li
         async with Nursery() as nursery:
             nursery.start_soon(probe.run)
             for proxy in proxies * times:
-                ways = RoutePlanner(ForwardOptions(proxy=(proxy.url,)), {}, trace)
+                ways = await prepared(forward_options(proxy=(proxy.url,)), {}, trace)
                 with pytest.raises(NoAnswer):
                     await open_with_retries(ways, TARGET, 0, trace, suspect=probe.suspect)
             await until(lambda: asked(*proxies) and len(trace.named("warning")) == warnings)
@@ -334,7 +333,9 @@ def test_a_proxy_that_answers_is_not_suspected() -> None:
     async def main() -> None:
         trace = TraceLog()
         with pytest.raises(Refused):
-            await open_with_retries(RoutePlanner(ForwardOptions(proxy=(proxy.url,)), {}, trace), TARGET, 0, trace, suspect=suspect)
+            await open_with_retries(
+                await prepared(forward_options(proxy=(proxy.url,)), {}, trace), TARGET, 0, trace, suspect=suspect
+            )
 
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
         run(main)

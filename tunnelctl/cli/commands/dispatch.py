@@ -4,10 +4,11 @@ import os
 
 from tunnelctl.cli.parse.settings import complete, connect_line
 from tunnelctl.cli.parse.typer_app import Call
-from tunnelctl.cli.parse.values import read_fields, read_target, wrong_words
+from tunnelctl.cli.parse.values import build, read_target, wrong_words
 from tunnelctl.cli.render.console import Console, write_stdout
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 from tunnelctl.errors import UsageProblem
+from tunnelctl.options import OutputOptions
 from tunnelctl.status import ExitStatus
 
 
@@ -21,23 +22,27 @@ def run_call(call: Call) -> int:
     return RUN[call.command](call)
 
 
+def console_for(output: OutputOptions) -> Console:
+    return Console(output.verbose, output.quiet, output.json)
+
+
 def connect(call: Call) -> int:
     from tunnelctl.client.connect import run_connect
 
     options, settings = connect_line(call.pairs, call.words, os.environ)
-    console = Console(options.verbose, options.quiet, options.json)
+    console = console_for(options.output)
     settings.announce(console)
     return int(run_connect(options, os.environ, console))
 
 
 def forward(call: Call) -> int:
     from tunnelctl.client.forward.forwarder import run_forward
-    from tunnelctl.client.options import ForwardOptions
+    from tunnelctl.client.forward.options import ForwardOptions
 
     tidy_at_interrupt()
     settings = complete("forward", call.pairs, os.environ)
-    options = ForwardOptions(**settings.fields())  # type: ignore[arg-type]
-    console = Console(options.verbose, options.quiet, options.json)
+    options = settings.build(ForwardOptions)
+    console = console_for(options.output)
     settings.announce(console)
     if options.users is None:
         return int(run_forward(options, os.environ, console))
@@ -47,13 +52,13 @@ def forward(call: Call) -> int:
 
 
 def run(call: Call) -> int:
+    from tunnelctl.client.forward.options import ForwardOptions
     from tunnelctl.client.forward.run_command import run_command
-    from tunnelctl.client.options import ForwardOptions
 
     tidy_at_interrupt()
     settings = complete("run", call.pairs, os.environ)
-    options = ForwardOptions(command=tuple(call.words), **settings.fields())  # type: ignore[arg-type]
-    console = Console(options.verbose, options.quiet, options.json)
+    options = settings.build(ForwardOptions, command=tuple(call.words))
+    console = console_for(options.output)
     settings.announce(console)
     status = run_command(options, os.environ, console)
     # Bypasses `main`, which treats a status above 128 as a signal: here it need not be one, and it would not be ours.
@@ -74,10 +79,10 @@ def serve(call: Call) -> int:
 
     tidy_at_interrupt()
     settings = complete("serve", call.pairs, os.environ)
-    options = ServeOptions(**settings.fields())  # type: ignore[arg-type]
-    console = Console(options.verbose, options.quiet, options.json)
+    options = settings.build(ServeOptions)
+    console = console_for(options.output)
     settings.announce(console)
-    if not options.proxy:
+    if not options.reach.proxy:
         return int(run_server(options, console, os.environ))
     from tunnelctl.cli.commands.upstream import upstream
 
@@ -87,15 +92,13 @@ def serve(call: Call) -> int:
 def check(call: Call) -> int:
     from tunnelctl.cli.commands.check import announce, report_for
     from tunnelctl.client.check.check import run_check
-    from tunnelctl.client.options import CheckOptions, ConnectOptions
+    from tunnelctl.client.check.options import CheckOptions
 
     target = read_target(call.words, "check")
     settings = complete("check", call.pairs, os.environ)
-    fields = settings.fields()
-    own = {name: fields.pop(name) for name in CheckOptions._fields if name in fields}
-    options = CheckOptions(ConnectOptions(target, **fields), **own)  # type: ignore[arg-type]
-    report = report_for(options.connect.json, options.color)
-    announce(report, call.pairs, settings, options.connect.verbose)
+    options = settings.build(CheckOptions, target=target)
+    report = report_for(options.output.json, options.color)
+    announce(report, call.pairs, settings, options.output.verbose)
     return run_check(options, os.environ, report)
 
 
@@ -109,13 +112,13 @@ def ssh_config(call: Call) -> int:
 def check_policy(call: Call) -> int:
     from tunnelctl.cli.commands.check_policy import CheckOptions, run_check
 
-    return int(run_check(CheckOptions(**read_fields(call.pairs)), call.words))  # type: ignore[arg-type]
+    return int(run_check(build(CheckOptions, call.pairs), call.words))
 
 
 def hash_password(call: Call) -> int:
-    from tunnelctl.cli.commands.hash_password import users_line
+    from tunnelctl.cli.commands.hash_password import LineOptions, users_line
 
-    write_stdout(users_line(only_word(call, "USER"), **read_fields(call.pairs)))  # type: ignore[arg-type]
+    write_stdout(users_line(only_word(call, "USER"), build(LineOptions, call.pairs)))
     return ExitStatus.OK
 
 
@@ -132,8 +135,8 @@ def completion(call: Call) -> int:
 def selftest(call: Call) -> int:
     from tunnelctl.cli.commands.selftest import run_selftest
 
-    json = bool(read_fields(call.pairs).get("json"))
-    return int(run_selftest(json, Console(json=json)))
+    output = build(OutputOptions, call.pairs)
+    return int(run_selftest(output.json, console_for(output)))
 
 
 def only_word(call: Call, wanted: str) -> str:

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from fcntl import F_GETFL, fcntl
+from typing import NamedTuple
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.auth.digest_server import MAX_REALM, is_realm
@@ -12,8 +13,16 @@ from tunnelctl.proto.refusal import REALM
 MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe must not fill the memory
 
 
-def users_line(user: str, digest: bool = False, realm: str | None = None) -> str:
-    """Reads the password and returns the line to print: a scrypt hash, or what Digest needs for `realm`. Raises UsageProblem."""
+class LineOptions(NamedTuple):
+    """The options of one `hash-password`."""
+
+    digest: bool = False
+    realm: str | None = None  # None: REALM
+
+
+def users_line(user: str, options: LineOptions) -> str:
+    """Reads the password and returns the line to print: a scrypt hash, or what Digest needs for its realm. Raises UsageProblem."""
+    digest, realm = options
     if not user or ":" in user or not user.isprintable() or user[0] == "#":
         raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
     if realm is not None and not digest:

@@ -1,7 +1,7 @@
 """`forward --users`: checks logins against a users file; here because `client` and `server` import nothing from each other."""
 
+from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.forward.session import Check
-from tunnelctl.client.options import ForwardOptions
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.access.limits import owner_of
 from tunnelctl.server.access.users import UNCHECKED, load_users, refuse_unchecked

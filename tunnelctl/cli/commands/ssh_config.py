@@ -7,13 +7,15 @@ starts, and tunnelctl itself. git is a fourth.
 import os
 import shlex
 import sys
+from typing import NamedTuple
 
 from tunnelctl.cli.parse.typer_app import Call
-from tunnelctl.cli.parse.values import Pair, read_fields
+from tunnelctl.cli.parse.values import Pair, build
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import FILE, Flag
 from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.errors import UsageProblem
+from tunnelctl.options import ReachOptions
 from tunnelctl.proto import headers as header
 from tunnelctl.trace import Trace
 
@@ -24,6 +26,14 @@ NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor q
 HEADING = "\n# Printed by tunnelctl ssh-config\n"
 
 
+class SSHOptions(NamedTuple):
+    """The options of one `ssh-config`, as far as it acts on them itself."""
+
+    reach: ReachOptions = ReachOptions()
+    idle_timeout: float = 0.0
+    git: bool = False
+
+
 def ssh_config(call: Call, trace: Trace) -> str:
     """Returns the text to print. `trace` receives warnings about what the file cannot express. Raises UsageProblem."""
     if not call.words:
@@ -31,13 +41,13 @@ def ssh_config(call: Call, trace: Trace) -> str:
     for host in call.words:
         if not host.isprintable() or set(host) & set(" \"'#=\\"):
             raise UsageProblem("ssh-config", NO_PATTERN)
-    given = read_fields(call.pairs)
+    given = build(SSHOptions, call.pairs)
     own = [pair for pair in call.pairs if pair[0].name != "git"]
-    chains = select_proxies(None, given.get("proxy", ()), {}).chains  # type: ignore[arg-type]
+    chains = select_proxies(None, given.reach.proxy, {}).chains
     refuse_secrets(own, chains)
-    passes = all(map(can_pass, chains)) and not given.get("idle_timeout")  # which needs a process that stays
+    passes = all(map(can_pass, chains)) and not given.idle_timeout  # which needs a process that stays
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
-    if not given.get("git"):
+    if not given.git:
         return HEADING + host_block(call.words, settings)
     from tunnelctl.cli.commands.git_config import git_lines
 

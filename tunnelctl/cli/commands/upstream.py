@@ -3,11 +3,11 @@
 import os
 
 from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
-from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.selection import DIRECT, select_proxies
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
+from tunnelctl.engine.kernel import run
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.server.options import ServeOptions
@@ -17,18 +17,16 @@ from tunnelctl.stream.listen import parse_listen
 from tunnelctl.stream.service_manager import INHERITED
 from tunnelctl.trace import Trace
 
-_SHARED = frozenset(ServeOptions._fields) & frozenset(ForwardOptions._fields) - {"verbose", "quiet", "json"}
-
 
 def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     """Returns the means by which `serve` reaches targets through the next proxy, as any client of ours would."""
     # A target dialled from here would escape the rules on addresses.
-    if DIRECT in (text.strip().lower() for text in options.proxy):
+    if DIRECT in (text.strip().lower() for text in options.reach.proxy):
         raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
-    chosen = {name: value for name, value in options._asdict().items() if name in _SHARED}
-    planner = RoutePlanner(ForwardOptions(**chosen)._replace(timeout=options.dial_timeout), os.environ, trace)
+    planner = RoutePlanner(options.reach._replace(timeout=options.dial_timeout), os.environ, trace)
+    run(planner.prepare, ask_now=True)  # here, because the workers must not each ask for the password
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
-    refuse_own_ports(select_proxies(None, options.proxy, {}).chains, listeners)
+    refuse_own_ports(select_proxies(None, options.reach.proxy, {}).chains, listeners)
     detector = LoopDetector()  # created before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
 

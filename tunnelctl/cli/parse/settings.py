@@ -33,7 +33,7 @@ def connect_line(pairs: list[Pair], words: list[str], environ: Mapping[str, str]
     options = connect_options(pairs, words)
     settings = complete("connect", pairs, environ)
     if settings.path:
-        options = ConnectOptions(options.target, **settings.fields())  # type: ignore[arg-type]
+        options = settings.build(ConnectOptions, target=options.target)
     return ConnectLine(options, settings)
 
 

@@ -1,7 +1,9 @@
-"""The conversion of typed text to an options record: the only code that reads values, for Typer and the direct parser alike.
+"""The conversion of typed text to a record of options: the only code that reads values, for Typer and the direct parser alike.
 
 Each parser delivers pairs of a flag and the text after it. Errors are raised as UsageProblem, with a text ready to print.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -11,6 +13,13 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_port, unbracketed
 from tunnelctl.trace import Trace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple as AnyRecord
+    from typing import TypeVar
+
+    Record = TypeVar("Record", bound=AnyRecord)
 
 Pair = tuple[Flag, str]  # the text is "" for kinds without a value
 
@@ -59,8 +68,25 @@ def read_value(flag: Flag, text: str) -> object:
     return value
 
 
+def build(record: type[Record], pairs: Iterable[Pair], **given: object) -> Record:
+    """Builds a record of options, and the records nested in it, from the flags. given: fields that no flag sets"""
+    return fill(record, {**read_fields(pairs), **given})
+
+
+def fill(record: type[Record], fields: Mapping[str, object]) -> Record:
+    """Builds a record from fields by name, wherever they are nested. Those not given have their defaults."""
+
+    def value(name: str) -> object:
+        if name in fields:
+            return fields[name]
+        default = record._field_defaults[name]
+        return fill(type(default), fields) if hasattr(default, "_fields") else default
+
+    return record._make(map(value, record._fields))
+
+
 def read_fields(pairs: Iterable[Pair]) -> dict[str, object]:
-    """Returns the fields of an options record that the pairs set. If a flag may not be repeated, its last value counts."""
+    """Returns the fields of options records that the pairs set. If a flag may not be repeated, its last value counts."""
     fields: dict[str, object] = {}
     given: set[str] = set()
     for flag, text in pairs:
@@ -117,7 +143,7 @@ def corkscrew_hint(words: list[str]) -> str:
 def connect_options(pairs: Iterable[Pair], words: list[str]) -> ConnectOptions:
     """Builds the options of `connect`. Reads the words first: a wrong target is the commonest mistake."""
     target = read_target(words)
-    return ConnectOptions(target, **read_fields(pairs))  # type: ignore[arg-type]
+    return build(ConnectOptions, pairs, target=target)
 
 
 class Settings(NamedTuple):
@@ -129,12 +155,11 @@ class Settings(NamedTuple):
     places: Mapping[str, str] = {}  # for each key taken from the file: its table, line and file
     shared: bool = False  # the file has a password, and other users can read it
 
-    def fields(self) -> dict[str, object]:
-        """Returns the fields of the options record."""
-        fields = read_fields(self.pairs)
+    def build(self, record: type[Record], **given: object) -> Record:
+        """Builds the options, as `build` does."""
         if "proxy" in self.places:
-            fields["proxy_origin"] = self.places["proxy"]
-        return fields
+            given["proxy_origin"] = self.places["proxy"]
+        return build(record, self.pairs, **given)
 
     def announce(self, trace: Trace) -> None:
         """Reports the settings file, and warns if other users can read a password in it."""

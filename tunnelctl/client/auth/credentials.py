@@ -21,7 +21,7 @@ from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tunnelctl.client.options import ReachOptions
+    from tunnelctl.options import ReachOptions
 
 MAX_FILE = 4096  # bytes; a password file is one line, and a wrong path may be a disk
 MAX_NETRC = 1 << 20  # bytes

@@ -18,9 +18,9 @@ from tunnelctl.client.check.diagnosis import (
     portal,
     tls_wanted,
 )
+from tunnelctl.client.check.options import CheckOptions
 from tunnelctl.client.check.probe import ProbeResult, probe
-from tunnelctl.client.options import CheckOptions
-from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream.handshake import BAD_REQUEST, speaks_tls
@@ -71,14 +71,15 @@ class Check:
             hint = "a path begins with /; host and port are those of the target"
             raise UsageProblem(f"--get {options.get!a}", "it is not a path", hint)
         if options.expect is not None:
-            if not options.connect.tls:
+            if not options.target_tls.tls:
                 raise UsageProblem("--expect", "there is no TLS to the target", "add --tls")
             parse_pin(options.expect)
-        self._target = options.connect.target
-        self._planner = RoutePlanner(options.connect, environ, self._heed)
+        self._target = options.target
+        self._planner = RoutePlanner(options.reach, environ, self._heed, tls_to_target(options.target, options.target_tls))
 
     async def run(self) -> int:
         """Runs the whole check and returns the exit status."""
+        await self._planner.prepare(list_ignored=self._options.output.detailed)
         gone = await self._first_walk()
         try:
             return await self._tell(gone)

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping
 from math import inf
 
 from tunnelctl.client.forward.listeners import (
+    ForwardSpec,
     LocalListener,
     close_local_listeners,
     open_listeners,
@@ -13,9 +14,9 @@ from tunnelctl.client.forward.listeners import (
     parse_local,
     refuse_strangers,
 )
+from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.forward.session import Check, LocalSession, Sessions
 from tunnelctl.client.loop_detector import refuse_own_ports
-from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.pool import WarmPools
 from tunnelctl.client.progress import report
 from tunnelctl.client.route.planner import RoutePlanner
@@ -38,12 +39,20 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
     if not locals_:
         raise UsageProblem("forward", "no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any")
-    planner = RoutePlanner(options, environ, trace)
+    return run(_forward, options, locals_, environ, trace, check)
+
+
+async def _forward(
+    options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace, check: Check | None
+) -> int:
+    planner = RoutePlanner(options.reach, environ, trace)
+    # Asks now: before other programs use the terminal, and before any client waits for a tunnel.
+    await planner.prepare(ask_now=True, list_ignored=options.output.detailed)
     raise_descriptor_limit()
-    local_listeners = open_listeners(locals_, options.keepalive, environ)
+    local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
     try:
         refuse_strangers(local_listeners, check is not None, options.open_proxy)
-        return run(Forwarder(options, planner, local_listeners, trace, check).run)
+        return await Forwarder(options, planner, local_listeners, trace, check).run()
     finally:
         close_local_listeners(local_listeners)
 
@@ -62,9 +71,9 @@ class Forwarder:
         """check: see `run_forward`. Raises UsageProblem if the nearest proxy is one of the doors."""
         refuse_own_ports(planner.outlook(None).chains, (local_listener.address for local_listener in local_listeners))
         self._options, self._planner, self._local_listeners, self._trace = options, planner, local_listeners, trace
-        stages = trace if options.verbose > 1 else silent
+        stages = trace if options.output.verbose > 1 else silent
         self.sessions = Sessions(
-            planner, options.retry, TimeLimits(options.idle_timeout or inf), options.max_connections, trace, stages
+            planner, options.reach.retry, TimeLimits(options.idle_timeout or inf), options.max_connections, trace, stages
         )
         self.sessions.check = check
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
@@ -84,15 +93,15 @@ class Forwarder:
     def start_helpers(self, helpers: Nursery) -> None:
         """Starts the tasks that run beside the sessions."""
         helpers.start_soon(self.sessions.probe.run)
-        if self._options.keepalive:
-            helpers.start_soon(watch_for_vanished_peers, self._options.keepalive)
-        if self._options.verbose:
+        if self._options.reach.keepalive:
+            helpers.start_soon(watch_for_vanished_peers, self._options.reach.keepalive)
+        if self._options.output.verbose:
             self._planner.announce(self._trace)
         if self._options.warm:
             self.sessions.warm = WarmPools(helpers, lambda route: connect_nearest(route, silent), self._options.warm)
             if (route := self._planner.default()) is not None:
                 self.sessions.warm.keep(route)
-        if self._options.progress:
+        if self._options.output.progress:
             helpers.start_soon(report, self._trace, lambda: self.sessions.connections, lambda: self.sessions.moved)
 
     def announce(self) -> None:

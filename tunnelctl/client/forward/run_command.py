@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tunnelctl.client.forward.forwarder import Forwarder
 from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
+from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.forward.session import Check
-from tunnelctl.client.options import ForwardOptions
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
@@ -32,15 +32,20 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     if not options.command:
         raise UsageProblem("run", "missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS")
     locals_ = [ForwardSpec("127.0.0.1:0", None), *map(parse_local, options.local)]
-    planner = RoutePlanner(options, environ, trace)
-    local_listeners = open_listeners(locals_, options.keepalive, environ)
+    return run(_run_behind, options, locals_, environ, trace)
+
+
+async def _run_behind(options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace) -> int:
+    planner = RoutePlanner(options.reach, environ, trace)
+    await planner.prepare(ask_now=True, list_ignored=options.output.detailed)  # before the command has the terminal
+    local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
     try:
         refuse_strangers(local_listeners, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         forwarder = Forwarder(options, planner, local_listeners, trace, _only(USER, password))
         forwarder.warn_of_strangers()
         child = _environment(environ, [local_listener.address.port for local_listener in local_listeners], USER, password)
-        return run(_Command(options.command, child, forwarder).run)
+        return await _Command(options.command, child, forwarder).run()
     finally:
         close_local_listeners(local_listeners)
 

@@ -8,10 +8,9 @@ from math import inf
 from time import monotonic
 
 from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER, ProxyAuth
-from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
-from tunnelctl.engine.kernel import TooSlowError, fail_after, run
+from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import TimedOut, UsageProblem
 from tunnelctl.proto import headers as header
 from tunnelctl.proto.address import Address, parse_host, without_scope
@@ -22,51 +21,71 @@ from tunnelctl.trace import Trace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.client.auth.credentials import CredentialSource
-    from tunnelctl.client.options import ReachOptions
+    from tunnelctl.client.options import TargetTLS
     from tunnelctl.client.pac.finder import Pac
     from tunnelctl.client.route.failover import DeadProxies
+    from tunnelctl.options import ReachOptions
     from tunnelctl.proto.headers import Fields
     from tunnelctl.stream.tls.settings import TLSClient
 
 _ANYWHERE = Address("localhost", 443)  # a placeholder, for use where the target itself does not matter
 
-_LOGIN_FLAGS = ("proxy_user", "proxy_password_file", "proxy_auth_file", "password_command", "ask_password")
-
 _PROTOCOLS = {"http": "http", "https": "http"}  # by URL scheme; a SOCKS scheme is the protocol's name
 
 
 class RoutePlanner:
-    """Finds the routes to any target. Reads flags, files and passwords once, and where it can, raises their errors at once."""
+    """Finds the routes to any target. `prepare` comes first; it reads flags, files and passwords once."""
 
-    def __init__(self, options: ReachOptions, environ: Mapping[str, str], trace: Trace, no_readahead: bool = False) -> None:
-        """exact: the socket itself will be passed on"""
+    def __init__(
+        self,
+        options: ReachOptions,
+        environ: Mapping[str, str],
+        trace: Trace,
+        target_tls: TLSClient | None = None,
+        no_readahead: bool = False,
+    ) -> None:
+        """target_tls: see `tls_to_target`; no_readahead: the socket itself will be passed on"""
         self._options, self._environ, self._trace, self._no_readahead = options, environ, trace, no_readahead
-        self._extra = tuple(header.parse(text) for text in options.header)
-        if self._extra:
-            ConnectClient(_ANYWHERE, self._extra)  # raises for a field that the user may not set, before any connection
+        self._target_tls = target_tls
         self.timeout = options.timeout or inf  # seconds for the whole route, whichever it is
+        self._extra: Fields = ()
         self._warned_of_host = False
         self._hops: dict[Chain, tuple[Hop, ...]] = {}
         self._hop = cache(self._make_hop)  # chains share proxies: each has one login and one warning
-        self._target_tls = self._tls_to_target()
+        self._given: list[CredentialSource] = []  # those that URLs and flags name; netrc is not among them
         self._dead: DeadProxies[Chain] | None = None
         self._pac: Pac | None = None
         self._default: tuple[Chain, ...] = ()
+
+    async def prepare(self, ask_now: bool = False, list_ignored: bool = False) -> None:
+        """Validates the flags and reads files, so that their errors are raised before any connection. Raises TunnelctlError.
+
+        ask_now: ask for the password of --ask-password here, and not when a proxy requires it, unless a PAC file names the proxies
+        list_ignored: whether to trace the entries of NO_PROXY without a meaning
+        """
+        options = self._options
+        self._extra = tuple(header.parse(text) for text in options.header)
+        if self._extra:
+            ConnectClient(_ANYWHERE, self._extra)  # raises for a field that the user may not set
+        if self._target_tls is not None:
+            _load(self._target_tls)
         if options.pac is not None and not options.proxy:
             from tunnelctl.client.pac.finder import Pac
 
-            self._pac = Pac(options.pac, trace)
+            self._pac = Pac(options.pac, self._trace)
         else:
-            self._default = self._choose_default()
+            self._default = self._choose_default(list_ignored)
         for chain in self._default:
             self._hops_of(chain)
         self._check_pin()
+        if ask_now and options.ask_password:
+            for source in self._given:
+                await source.find()
 
-    def _choose_default(self) -> tuple[Chain, ...]:
-        """The chains for targets that NO_PROXY does not name. With --verbose or --json, traces its entries without a meaning."""
-        options = self._options
-        selection = select_proxies(None, options.proxy, self._environ)
-        if (options.verbose or options.json) and selection.origin in VARIABLES and any(selection.chains):
+    def _choose_default(self, list_ignored: bool) -> tuple[Chain, ...]:
+        """The chains for targets that NO_PROXY does not name."""
+        selection = select_proxies(None, self._options.proxy, self._environ)
+        if list_ignored and selection.origin in VARIABLES and any(selection.chains):
             for variable, entry, cause in ignored_entries(self._environ):
                 self._trace("ignored", variable=variable, entry=entry, cause=cause)
         return selection.chains
@@ -187,7 +206,7 @@ class RoutePlanner:
         if proxy.scheme != "https":
             return None
         from tunnelctl.proto.tls.pin import parse_pin
-        from tunnelctl.stream.tls.settings import TLSClient, client_context
+        from tunnelctl.stream.tls.settings import TLSClient
 
         options, settings = self._options, TLSClient(without_scope(proxy.address.host))
         settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
@@ -199,20 +218,7 @@ class RoutePlanner:
         if settings.insecure and settings.pin is None:
             danger = "whoever sits between can read and change everything"
             self._trace("warning", text=f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}")
-        client_context(settings)  # raises for an unusable file, before any connection
-        return settings
-
-    def _tls_to_target(self) -> TLSClient | None:
-        options = self._options
-        if not isinstance(options, ConnectOptions):
-            return None
-        if not options.tls:
-            return None
-        from tunnelctl.stream.tls.settings import TLSClient, client_context
-
-        name = parse_host(options.tls_name) if options.tls_name is not None else options.target.host
-        settings = TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, flags="--tls")
-        client_context(settings)
+        _load(settings)
         return settings
 
     def _login(self, proxy: ProxyURL, nearest: bool) -> ProxyAuth:
@@ -225,13 +231,12 @@ class RoutePlanner:
 
             return CredentialSource(proxy, nearest, options, self._environ, self._trace)
 
-        if proxy.user is None and not (nearest and any(getattr(options, name) for name in _LOGIN_FLAGS)):
+        if proxy.user is None and not (nearest and options.gives_login):
             # from netrc, which no flag names
             return ProxyAuth(proxy.address, options.auth, lambda: source().find(), missing=self._missing(nearest))
         ours = source()
         ours.prepare()
-        if options.ask_password and self._pac is None and not isinstance(options, ConnectOptions):
-            run(ours.find)  # once, before other programs use the terminal, and before any client waits for a tunnel
+        self._given.append(ours)
         waits = options.ask_password or options.password_command is not None
         return ProxyAuth(proxy.address, options.auth, ours.find, may_prompt=nearest and waits, given=True)
 
@@ -240,3 +245,20 @@ class RoutePlanner:
         if not nearest:
             return MISSING_LATER
         return MISSING_USER if "TUNNELCTL_PROXY_PASSWORD" in self._environ else MISSING
+
+
+def tls_to_target(target: Address, options: TargetTLS) -> TLSClient | None:
+    """The TLS settings for the target, inside the tunnel; None without --tls. Raises AddressError for an invalid --tls-name."""
+    if not options.tls:
+        return None
+    from tunnelctl.stream.tls.settings import TLSClient
+
+    name = parse_host(options.tls_name) if options.tls_name is not None else target.host
+    return TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, flags="--tls")
+
+
+def _load(settings: TLSClient) -> None:
+    """Loads the files that the settings name, which are then kept. Raises for an unusable one, before any connection."""
+    from tunnelctl.stream.tls.settings import client_context
+
+    client_context(settings)

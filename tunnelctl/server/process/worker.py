@@ -92,7 +92,7 @@ def _service(shared: Shared, number: int) -> Service:
         caps=Caps(settings.most, shared.caps, number),
         counts=ConnectionCount(),
         timeouts=settings.timeouts,
-        recorder=Recorder(log, trace, options.verbose > 0, metrics),
+        recorder=Recorder(log, trace, options.output.verbose > 0, metrics),
         trace=trace,
         tls=settings.tls,
         upstream=settings.upstream,
@@ -115,7 +115,7 @@ def _admin(shared: Shared, pages: Pages) -> tuple[socket.socket, Serve]:
 
 def _helpers(shared: Shared, service: Service, pages: Pages | None, number: int) -> list[Helper]:
     """Returns the tasks that run beside the connections."""
-    keepalive, log, helpers = shared.options.keepalive, service.recorder.log, list[Helper]()
+    keepalive, log, helpers = shared.options.reach.keepalive, service.recorder.log, list[Helper]()
     if log is not None:
         helpers.append(log.run)
     if service.upstream is not None:
