@@ -273,6 +273,74 @@ def test_every_function_is_annotated(path):
         assert function.returns is not None, function.name
 
 
+# Calls that read or write files, wait, ask a person, or run a kernel or a program. Allocation is no such call: anonymous memory, a
+# pipe, a pair of sockets, random bytes.
+DOES_WORK = re.compile(
+    r"(^|\.)_?(open|run|call|check_output|Popen|getpass|input|ask|ask_now|find|prepare|load|reload|read|readline|readinto|recv|"
+    r"accept|connect|dial|resolve|getaddrinfo|gethostbyname|sleep|wait|write|send|sendall|unlink|mkdir|listdir|client_context|"
+    r"server_context)(_\w+)?$"
+)
+
+# Constructors that may, with the reason.
+MAY_WORK = {
+    ("Stdio", "os.open"),  # its standard output once more, if that is a terminal: for an O_NONBLOCK that is nobody else's
+}
+
+
+def works(path: Path) -> set[tuple[str, str]]:
+    """The constructors of a module that call what does work: in their own body, in other methods, and in functions beside them."""
+    tree = parsed(path)
+    beside = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    found = set()
+    for cls in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        methods = {f"self.{node.name}": node for node in cls.body if isinstance(node, ast.FunctionDef)}
+        left, seen = [node for node in methods.values() if node.name in ("__init__", "__new__")], set()
+        while left:
+            node = left.pop()
+            for called in called_by(node):
+                inner = methods.get(called) or beside.get(called)
+                if inner is None and DOES_WORK.search(called):
+                    found.add((cls.name, called))
+                elif inner is not None and called not in seen:
+                    seen.add(called)
+                    left.append(inner)
+    return found
+
+
+def called_by(function: ast.FunctionDef) -> Iterator[str]:
+    """What runs when the function is called: not the bodies of functions and lambdas that it only makes."""
+    left: list[ast.AST] = [*function.body]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+        if not isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef):
+            left.extend(ast.iter_child_nodes(node))
+
+
+@every_module
+def test_no_constructor_does_work(path):
+    """Making an object neither reads, nor waits, nor asks: that is a step of its own, with a name, where its errors belong."""
+    assert works(path) - MAY_WORK == set()
+
+
+def test_no_constructor_is_excused_in_vain():
+    assert set().union(*map(works, MODULES)) >= MAY_WORK
+
+
+def test_a_constructor_that_does_work_is_seen(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text(
+        "def fetch(path):\n    return open(path).read()\n"
+        "class Direct:\n    def __init__(self, load):\n        self.value = load()\n"
+        "class Indirect:\n    def __init__(self):\n        self._begin()\n"
+        "    def _begin(self):\n        self.text = fetch('x')\n"
+        "class Later:\n    def __init__(self):\n        self.load = lambda: fetch('x')\n"
+        "    def later(self):\n        run(self.load)\n"
+    )
+    assert {name for name, _ in works(module)} == {"Direct", "Indirect"}
+
+
 @every_file
 def test_every_module_says_what_it_is(path):
     assert ast.get_docstring(parsed(path))
