@@ -16,7 +16,7 @@ from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.check.diagnosis import FINDINGS
 from tunnelctl.status import ExitStatus
 
-DATE = "2026-11-24"  # of the last change to the prose
+DATE = "2026-11-28"  # of the last change to the prose
 PAGES = Path(__file__).parent
 # Characters that a formatter would replace with typographic ones.
 GLYPHS = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "~": "\\(ti", "^": "\\(ha"}

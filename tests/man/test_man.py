@@ -237,7 +237,7 @@ def test_the_policy_page_has_every_key_and_an_example_that_is_a_policy():
         ("connect", "shows in ps(1)"),
         ("", "overrules the variables and never overrules -x"),
         ("connect", "SIGHUP, which ssh sends when its session is over, is a normal end: silent, with status 0."),
-        ("connect", "So is a reader of standard output that has left."),
+        ("connect", "It is also a normal end if the reader of standard output exits."),
         ("", "128+n Ended by signal n."),
         ("run", "-x, --proxy URL"),
         ("", "ProxyCommand tunnelctl connect -x http://proxy:3128 %h %p"),
