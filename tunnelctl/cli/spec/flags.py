@@ -62,8 +62,8 @@ ALL = ("connect", *LOCAL, "serve")
 JUDGING = ("serve", "check-policy")  # commands with rules on targets
 
 KEEPALIVE = (
-    "Nine probes follow, a quarter of that apart; then the connection is given up. So is one whose peer leaves data "
-    "unacknowledged for the same time and answers nothing. A peer that answers, but does not read, keeps its connection; if it "
+    "Nine probes follow, a quarter of that apart; then the connection is closed. So is one whose peer leaves data "
+    "unacknowledged for the same time and sends nothing. A peer that answers, but does not read, keeps its connection; if it "
     "then vanishes, some minutes can pass before that shows, because the kernel probes at growing intervals."
 )
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 is written in brackets, as in [2001:db8::/32]:443."
@@ -94,7 +94,8 @@ FLAGS = (
     Flag(
         "users", "", "FILE", FILE, "users who may use -D; lines from `hash-password`", ("forward",), "Local ports",
         detail="Each client of a -D port then has to log in: with Basic over HTTP, with user and password over SOCKS5. SOCKS4 has "
-        "no password and is refused. A -L port cannot ask for a login. The file is as for serve, and read once, at the start.",
+        "no password and is refused. A -L port cannot require a login. The file has the same format as for serve, and is read "
+        "once, at start.",
     ),
     Flag(
         "open-proxy", "", "", SWITCH, "let other machines use a port without a login", ("forward",), "Local ports",
@@ -130,7 +131,7 @@ FLAGS = (
         detail="A URL as for connect, with commas between alternatives. "
         "The proxies of the environment are ignored. Names are then looked up by that proxy, so rules on networks hold for "
         "targets that are addresses, and rules on names for the others. The login sent to it is the one given here, never "
-        "that of a client. This server adds its own name to Via, and refuses a request that has come round.",
+        "that of a client. This server adds its own name to Via, and refuses a request that has passed through it before.",
         repeat=True,
         choices=("http://", "https://", "socks5://"),
     ),
@@ -150,7 +151,7 @@ FLAGS = (
     ),
     Flag(
         "ask-password", "", "", SWITCH, "ask for the password on the terminal", UPSTREAM, "Proxy",
-        detail="On the terminal itself, never on stdin, which is the tunnel; so it works below ssh as well.",
+        detail="The prompt uses the terminal itself, never stdin, which is the tunnel; so it also works under ssh.",
     ),
     Flag(
         "proxy-auth-file", "", "FILE", FILE, "file with a line `user:password`, as for corkscrew", UPSTREAM, "Proxy",
@@ -198,7 +199,7 @@ FLAGS = (
     Flag(
         "header", "", "'NAME: VALUE'", TEXT, "field added to the CONNECT request", REACH, "Proxy",
         repeat=True,
-        detail="In a chain it goes to the nearest proxy; to a SOCKS proxy it does not go. The value is sent as "
+        detail="In a chain it is sent to the nearest proxy, and never to a SOCKS proxy. The value is sent as "
         "typed, in UTF-8. User-Agent replaces the default. So does Host, with a warning: some proxies are "
         "name-based virtual hosts and need their own name there; others refuse a Host that is not the target.",
     ),
@@ -236,7 +237,8 @@ FLAGS = (
         "warm", "", "N", COUNT, "keep N idle connections to the proxy", LOCAL, "Connection",
         default="0",
         detail="A new tunnel then saves the round trips to the proxy. A connection that was used, or that the proxy closed, is "
-        "replaced. Of several proxies, the first has them until others are used, then the last four; with --pac, only those.",
+        "replaced. Of several proxies, the first has idle connections until others are used, then the last four used; with "
+        "--pac, only those.",
     ),
     Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
@@ -291,7 +293,7 @@ FLAGS = (
         "policy", "", "FILE", FILE, "file of rules, also for users and clients; reread on SIGHUP", ("serve",), "Policy",
         detail="tunnelctl-policy(5) describes the format. Its rules and those of --allow and --deny hold together, as if all were "
         "in one place. A file with an error changes nothing: a warning names the line and the key. "
-        "An address beyond loopback may do without --users where each allow rule names clients.",
+        "An address beyond loopback needs no --users if each allow rule names clients.",
     ),
     Flag(
         "users", "", "FILE", FILE, "users who may connect; lines from `hash-password`", ("serve",), "Policy",
@@ -372,7 +374,7 @@ FLAGS = (
     Flag(
         "log-bytes", "", "N", COUNT, "also one after N bytes, both directions; 0: never", ("serve",), "Output",
         default="0",
-        detail="Tunnels are looked at once a second.",
+        detail="Tunnels are checked once a second.",
     ),
     Flag(
         "admin", "", "ADDR:PORT", TEXT, "show metrics, health and open tunnels here, or at unix:PATH", ("serve",), "Output",
@@ -408,7 +410,7 @@ FLAGS = (
         "quiet", "q", "", SWITCH, "nothing but errors", ALL, "Output",
     ),
     Flag(
-        "json", "", "", SWITCH, "messages on stderr as JSON objects, one a line", ALL, "Output",
+        "json", "", "", SWITCH, "messages on stderr as JSON objects, one per line", ALL, "Output",
         detail="Keys are only ever added.",
     ),
     Flag(
@@ -445,7 +447,7 @@ FLAGS = (
         detail="`auto` means on a terminal; NO_COLOR and FORCE_COLOR are obeyed.",
     ),
     Flag(
-        "json", "", "", SWITCH, "results on stdout as JSON objects, one a line", ("check",), "Output",
+        "json", "", "", SWITCH, "results on stdout as JSON objects, one per line", ("check",), "Output",
         detail="Keys are only ever added.",
     ),
     Flag(
@@ -476,7 +478,7 @@ FLAGS = (
         detail="Keys are only ever added.",
     ),
     Flag(
-        "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one a line", ("selftest",), "Output",
+        "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one per line", ("selftest",), "Output",
         detail="Keys are only ever added.",
     ),
 )  # fmt: skip

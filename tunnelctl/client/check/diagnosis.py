@@ -46,7 +46,7 @@ FINDINGS = {
     "never-silent": "the target keeps sending, so silence could not be tested",
     "ipv6-broken": "the proxy has IPv6 addresses that cannot be reached from here, and others that can",
     "intercepted": "the certificate of the target was replaced on the path",
-    "unexpected-certificate": "the certificate is not the one of --expect",
+    "unexpected-certificate": "the certificate is not the expected one",
     "private-issuer": "the issuer of the certificate is not publicly trusted, and there is no other certificate to compare with",
     "failed": "anything else",
 }
