@@ -1,4 +1,4 @@
-"""What is loaded when `connect` dials: every ssh connection pays for it (design: flags are data)."""
+"""The modules that `connect` has loaded when it dials: every ssh connection pays for them."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ HEAVY = {
     "json", "urllib.parse", "tomllib", "typing", "re", "concurrent.futures", "textwrap", "difflib", "hashlib",
 }  # fmt: skip
 
-# Runs the entry point as the console script does. At the first connect() of any socket, by whatever way, the audit event prints
+# Runs the file that is installed as the program. At the first connect() of any socket, by whatever way, the audit event prints
 # what is loaded and ends the process: the hook itself needs no import. -I and -S keep the environment and .pth files out of it.
 HARNESS = """
 import os, sys
@@ -28,8 +28,7 @@ def hook(event, args):
 sys.addaudithook(hook)
 sys.path[:0] = {path!r}
 sys.argv = ["tunnelctl", *{argv!r}]
-from tunnelctl.cli.main import main
-sys.exit(main())
+exec(open({script!r}).read())
 """
 
 
@@ -37,7 +36,7 @@ def loaded(argv: list[str], env: dict[str, str] | None = None, packages: bool = 
     """The modules at the moment of dialling."""
     path = [str(ROOT), *([p for p in sys.path if p.endswith("site-packages")] if packages else [])]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", HARNESS.format(path=path, argv=argv)],
+        [sys.executable, "-I", "-S", "-c", HARNESS.format(path=path, argv=argv, script=str(ROOT / "tunnelctl/__main__.py"))],
         stdin=subprocess.DEVNULL, capture_output=True, env=env or {}, timeout=20, text=True,
     )  # fmt: skip
     assert done.returncode == 99, f"it did not dial: {done.stderr}"

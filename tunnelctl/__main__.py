@@ -1,4 +1,5 @@
-"""`python -m tunnelctl`."""
+#!python
+"""The program: `tunnelctl`, for which an installer puts the interpreter into the first line, and `python -m tunnelctl`."""
 
 import sys
 

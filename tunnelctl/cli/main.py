@@ -1,7 +1,7 @@
 """The entry point: argv in, exit status out. Everything below raises; only here an error becomes a line on stderr and a status.
 
 This module imports nothing slow at the top: `main` has to take care of Ctrl-C first. A plain `connect` loads only what it needs;
-the other commands load the rest (see design: flags are data).
+the other commands load the rest.
 """
 
 import gc
@@ -110,8 +110,7 @@ def run_connect(line: "ConnectLine", start: float) -> int:
 def loaded() -> None:
     """Freezes the loaded modules, so that the collector never visits them, not even at exit; then enables the collector.
 
-    Of the instructions of a connect, that saves 1 in 70 up to the first byte (1 in 30 without `re` in the console script), and
-    1 in 11 in total.
+    Of the instructions of a connect, that saves 1 in 30 up to the first byte, and 1 in 11 in total.
     """
     if not gc.isenabled():
         gc.freeze()
