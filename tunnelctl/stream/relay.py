@@ -1,5 +1,15 @@
 """The relay: the one place that moves tunnel bytes, in both directions, until both have ended.
 
+    left  ── forward ──>  right        left: the client's side (stdin, an accepted connection)
+          <── backward ──              right: the target's side
+
+    Relay.run ─┬─ _exchange    two plain sockets: one task tries both directions in turn, and waits for either
+               └─ _pump_both   anything else, and any direction that turns into bulk: one task and one Pump for each direction
+                    └─ Pump    reads and writes; once a read comes back full, it splices (tunnelctl.stream.pump)
+
+It begins with `_exchange` because most tunnels are small: one task, no nursery, no pipe. A direction whose reads fill their buffer
+is bulk, and both directions go on in pumps.
+
 The rules:
 
 - EOF on one side is passed on as a half-close; after EOF on both sides the tunnel has ended.
@@ -8,6 +18,13 @@ The rules:
   closes looks just like this).
 - An abort stays an abort. A reset on one side goes out as a reset on the other, after the bytes that came before it.
 - Backpressure: one chunk or one pipe is held per direction, and nothing is read on behalf of a side that has stopped reading.
+
+One deadline serves all limits: each moved byte restarts it, and the first EOF or failure may shorten it
+(`_apply_half_close_limit`). When it expires, `_deadline_expired` says which limit it was.
+
+Every end goes through `_end`, which keeps the first cause and cancels the scope that both directions run in. `_close` then closes
+both streams: in order if both directions reached EOF, otherwise with an abort, after the side that did not fail has received what
+came before.
 """
 
 from __future__ import annotations

@@ -1,8 +1,22 @@
 """The login to one proxy: which credentials it receives, when, and what is remembered for the next tunnel.
 
+    ProxyAuth       one for each proxy: finds the credentials, and remembers the scheme that worked; shared by all tunnels
+      └─ exchange() -> AuthExchange     one for each tunnel
+            prepare()    before connecting, since a command or a prompt may take longer than a proxy waits
+            value()      the Proxy-Authorization field for the next request, None without one
+            answer()     takes the challenges of a 407 (or of a 401, which some proxies send): can the next request meet one?
+            accepted()   the tunnel is established: verifies the proxy's own proof (Digest), and remembers the scheme
+
 No credentials are sent before the proxy requires them, unless the user named the scheme (`--auth basic`): a proxy that requires no
-login, or a stronger scheme, never receives a password. After a 407 the request is repeated on a new connection. The schemes that
-authenticate the connection itself (NTLM, Negotiate) then send all their legs on that one.
+login, or a stronger scheme, never receives a password.
+
+Of the schemes that a 407 offers, the strongest that can be used is chosen, and the request is repeated on a new connection. The
+schemes that authenticate the connection itself (NTLM, Negotiate) send all their legs on one: while `in_progress`, a new connection
+would lose the legs so far. A 407 to credentials is final, with two exceptions: a scheme that was refused at its first step, before
+it disclosed anything that could be wrong; and credentials that were sent before any challenge, which may not suit the proxy's.
+
+Where credentials come from (a file, a command, netrc, a person) is in credentials. The scheme objects are in schemes and negotiate;
+their octets are in tunnelctl.proto.auth.
 """
 
 from __future__ import annotations
