@@ -1,6 +1,18 @@
-"""A flag that tasks wait for."""
+"""A flag that tasks wait for, and a deadline that can be suspended."""
 
-from tunnelctl.engine.kernel import Task, current_kernel, park
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+
+from tunnelctl.engine.kernel import Task, current_kernel, fail_after, move_on_after, park
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class Event:
@@ -29,3 +41,30 @@ class Event:
                 await park()
         finally:
             del self._waiting[task]
+
+
+class Deadline(fail_after):
+    """The time limit of a block, which a step inside it can suspend."""
+
+    __slots__ = ()
+
+    async def paused(self, work: Awaitable[T]) -> T:
+        """Awaits `work`. The time that it takes does not count."""
+        left, self.deadline = self.deadline - monotonic(), inf
+        try:
+            return await work
+        finally:
+            self.deadline = monotonic() + left
+
+    async def at_most(self, seconds: float, work: Awaitable[T]) -> T | None:
+        """Awaits `work` for `seconds`, or until this deadline if that is sooner. Returns None when the time is up.
+
+        The time counts, but the deadline itself ends nothing meanwhile: the block goes on with what it has got.
+        """
+        when, self.deadline = self.deadline, inf
+        try:
+            with move_on_after(min(seconds, when - monotonic())):
+                return await work
+            return None
+        finally:
+            self.deadline = when
