@@ -98,5 +98,11 @@ def test_the_measurement_sees_typer_when_typer_reads_the_line(proxy):
     assert {"typer", "pydantic", "inspect", "dataclasses"} <= modules
 
 
+def test_neither_the_pool_nor_another_protocol_is_loaded_for_connect(proxy):
+    modules = loaded(["connect", "-x", proxy, "host", "22"])
+    assert "tunnelctl.client.upstream.base" in modules
+    assert not {"tunnelctl.client.pool", "tunnelctl.client.upstream.socks"} & modules
+
+
 def test_the_server_is_not_loaded_for_connect(proxy):
     assert not {name for name in loaded(["connect", "-x", proxy, "host", "22"]) if name.startswith("tunnelctl.server")}

@@ -76,7 +76,6 @@ TESTED_IN = {
     "client/pac/worker.py": "client/pac/test_finder.py",  # it runs as a program
     "client/route/planner.py": "client/test_connect.py",  # what each hop is sent
     "client/route/route.py": "client/test_tunnel.py",  # records
-    "client/upstream/handshake.py": "client/test_tunnel.py",
     "client/auth/negotiate.py": "client/auth/test_exchange.py",
     "cli/commands/upstream.py": "server/test_upstream.py",
     "stream/accept.py": "server/test_serve.py",  # and client/forward/test_forwarder.py: both live in it

@@ -59,6 +59,7 @@ WORDS = {
     "offered": "SCHEMES",
     "options.get": "PATH",
     "peer": "PROXY",
+    "PROTOCOLS[protocol].name": "PROTOCOL",
     "reason": "REASON",
     "replace": "REASON",
     "report": "CAUSE",

@@ -1,8 +1,11 @@
 """What the tests of the client side share: a trace that remembers, standard descriptors of one's own, a chain in one script."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
 
 from tests.peers.events import check_told
 from tests.peers.scripted import Conversation
@@ -10,13 +13,19 @@ from tunnelctl.client.connect import run_connect
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
-from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.route.route import Hop, Route, Tunnel
+from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.engine.kernel import run
+from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.headers import Fields
 from tunnelctl.trace import Trace
 
 TARGET = Address("target.test", 22)
 CANARY = "canary-7f3a"
+
+BRIEF = 0.2  # seconds: a limit that is meant to strike
+AMPLE = 10.0  # seconds: a limit that is not
 
 
 class TraceLog:
@@ -93,3 +102,54 @@ def next_head(peer: Conversation) -> bytes:
     """The request of the next hop, which comes through the tunnel of the one before: one connection carries the whole chain."""
     peer.head = b""
     return peer.read_head()
+
+
+def opened(way: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: TraceLog | None = None) -> Any:
+    """Opens a tunnel and returns what `use` makes of it; its early bytes without one."""
+
+    async def main() -> object:
+        tunnel = await open_tunnel(way, trace or TraceLog())
+        try:
+            return tunnel.early if use is None else await use(tunnel)
+        finally:
+            tunnel.stream.close()
+
+    return run(main)
+
+
+def failed(way: Route, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
+    with pytest.raises(kind) as caught:
+        opened(way)
+    return caught.value
+
+
+async def to_the_end(tunnel: Tunnel) -> bytes:
+    data = tunnel.early
+    while piece := await tunnel.stream.receive_some():
+        data += piece
+    return data
+
+
+def answers(*pieces: bytes) -> Callable[[Conversation], None]:
+    """A hop that sends one piece for each request that comes, then leaves."""
+
+    def script(peer: Conversation) -> None:
+        with suppress(OSError):  # a client that has seen enough leaves
+            for piece in pieces:
+                next_head(peer)
+                peer.send(piece)
+            peer.end_output()
+            peer.wait_gone()
+
+    return script
+
+
+def holds(piece: bytes = b"") -> Callable[[Conversation], None]:
+    """A hop that sends this much of an answer, and then nothing until the client leaves."""
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(piece)
+        peer.wait_gone()
+
+    return script

@@ -1,9 +1,11 @@
-"""`--warm`: connections to the proxies that stand before somebody asks for a tunnel."""
+"""Connections to proxies that are there before somebody asks for a tunnel: kept by `--warm`, or shared with other tunnels."""
 
 import socket
 import threading
+from collections.abc import Callable, Coroutine
 from itertools import chain
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,12 +14,23 @@ from tests.client.harness import way
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
-from tunnelctl.client import pool as warm
-from tunnelctl.client.pool import WarmPools
-from tunnelctl.client.route.route import Route
-from tunnelctl.engine.kernel import Nursery, run, sleep
+from tunnelctl.client import pool as under_test
+from tunnelctl.client.auth.credentials import Secret
+from tunnelctl.client.auth.exchange import ProxyAuth
+from tunnelctl.client.pool import ConnectionPool, WarmConnections
+from tunnelctl.client.retry import open_with_retries
+from tunnelctl.client.route.route import Hop, Route, Tunnel
+from tunnelctl.client.tunnel import connect_nearest, open_tunnel
+from tunnelctl.client.upstream import PROTOCOLS, Protocol
+from tunnelctl.client.upstream.base import ProxyConnection, TunnelRequest
+from tunnelctl.client.upstream.http1 import HTTP1Connection
+from tunnelctl.engine.kernel import Nursery, fail_after, move_on_after, run, sleep
+from tunnelctl.engine.sync import Event
+from tunnelctl.errors import Refused, SettingsError, TunnelctlError, Unreachable
+from tunnelctl.proto.address import Address
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import Trace, silent
 
 SECONDS = 20.0
 
@@ -135,29 +148,372 @@ def test_the_proxies_of_a_pac_file_are_kept_warm_once_they_are_used(tmp_path: Pa
 
 def test_only_so_many_proxies_are_kept_warm() -> None:
     """The one whose last use is the longest past is let go, and its connections with it."""
-    names = [f"p{number}.test:1" for number in range(warm.PROXIES + 1)]
+    names = [f"p{number}.test:1" for number in range(under_test.PROXIES + 1)]
     far: dict[str, list[socket.socket]] = {name: [] for name in names}
 
-    async def dial(way: Route) -> Stream:
+    async def connect(way: Route) -> ProxyConnection:
         near, other = socket.socketpair()
         far[str(way.hops[0].address)].append(other)
         near.setblocking(False)
-        return SocketStream(near)
+        return HTTP1Connection(way.hops[:1], SocketStream(near))
 
     async def main() -> None:
         async with Nursery() as nursery:
-            pools = WarmPools(nursery, dial, 1)
-            pools.keep(way())  # straight to the target: there is nobody to be kept ready
+            pool = ConnectionPool(nursery)
+            warm = WarmConnections(nursery, pool, connect, 1)
+            warm.keep(way())  # straight to the target: there is nobody to be kept ready
             for name in [*names[:-1], names[0], names[-1]]:
-                pools.keep(way(name))
+                warm.keep(way(name))
                 await sleep(0.01)
-            assert await pools.take(way(names[1])) is None
+            assert await pool.take(way(names[1])) is None
             assert [end.recv(1) for end in far[names[1]]] == [b""]
-            taken = await pools.take(way(names[0]))
+            taken = await pool.take(way(names[0]))
             assert taken is not None
+            assert taken.capacity == 0
             taken.close()
             nursery.cancel_scope.cancel()
 
     run(main)
     for end in chain.from_iterable(far.values()):
         end.close()
+
+
+# --- multiplexed connections
+
+
+class Shared(ProxyConnection):
+    """A connection that opens its tunnels straight to the next stop: all that makes it multiplexed is that there are several."""
+
+    multiplexed, limit = True, 2
+    answer: TunnelctlError | None = None  # to all requests
+    prompt = True  # whether new ones grant at once
+    made: ClassVar[list["Shared"]] = []
+
+    def __init__(self, hops: tuple[Hop, ...], stream: Stream, early: bytes) -> None:
+        super().__init__(hops, stream, early)
+        self.going_away = Event()
+        self.granting = Event()
+        if self.prompt:
+            self.granting.set()
+        self.made.append(self)
+
+    async def _open(self, request: TunnelRequest) -> Tunnel:
+        await self.granting.wait()
+        if self.answer is not None:
+            raise self.answer
+        sock = socket.create_connection(request.stop)
+        sock.setblocking(False)
+        return Tunnel(SharedStream(sock, self.release), b"")
+
+    async def run(self) -> None:
+        while await self.stream.receive_some():
+            pass
+        self.going_away.set()
+
+    async def wait_until_unusable(self) -> None:
+        await self.going_away.wait()
+
+
+class SharedProtocol(Protocol):
+    connect = Shared
+
+
+class SharedStream(SocketStream):
+    """A tunnel on it, which gives its place back."""
+
+    def __init__(self, sock: socket.socket, ended: Callable[[], None]) -> None:
+        super().__init__(sock)
+        self._ended = ended
+
+    def close(self) -> None:
+        super().close()
+        self._ended()
+
+
+@pytest.fixture(autouse=True)
+def _shared_is_a_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shared, "made", [])
+    monkeypatch.setitem(PROTOCOLS, "shared", SharedProtocol)
+
+
+END, RESET = b"e", b"r"
+
+
+def leads(peer: Conversation) -> None:
+    """The proxy of such connections, which ends one as it is told."""
+    told = peer.read()
+    if told == END:
+        peer.end_output()
+        peer.wait_gone()
+    elif told == RESET:
+        peer.reset()
+
+
+class World:
+    """A target that echoes behind a proxy whose connections are shared, and the pool."""
+
+    def __init__(self, proxy: ScriptedServer, target: ScriptedServer, pool: ConnectionPool) -> None:
+        self.proxy, self.pool = proxy, pool
+        self.hop = Hop(Address(proxy.host, proxy.port), protocol="shared")
+        self.route = Route(Address(target.host, target.port), (self.hop,), timeout=SECONDS)
+
+    async def open(self, route: Route | None = None) -> Tunnel:
+        route = route or self.route
+        return await open_tunnel(route, silent, self.pool, await self.pool.take(route))
+
+    def is_in_the_pool(self) -> bool:
+        found = self.pool.share(self.route)
+        if found is not None:
+            found.release()
+        return found is not None
+
+
+def in_a_world(test: Callable[[World], Coroutine[None, None, None]]) -> None:
+    async def main(proxy: ScriptedServer, target: ScriptedServer) -> None:
+        with fail_after(SECONDS):
+            async with Nursery() as nursery:
+                await test(World(proxy, target, ConnectionPool(nursery)))
+                nursery.cancel_scope.cancel()
+        assert all(connection.stream.descriptor.closed for connection in Shared.made), "the pool closes what it has"
+
+    with ScriptedServer(leads) as proxy, ScriptedServer(echo) as target:
+        run(main, proxy, target)
+
+
+async def echoes(tunnel: Tunnel) -> bool:
+    await tunnel.stream.send_all(b"hello")
+    return await tunnel.stream.receive_some() == b"hello"
+
+
+def test_two_tunnels_share_one_connection_and_a_third_has_its_own() -> None:
+    async def test(world: World) -> None:
+        tunnels = [await world.open() for _ in range(3)]
+        assert [await echoes(tunnel) for tunnel in tunnels] == [True] * 3
+        assert [connection.tunnels for connection in Shared.made] == [2, 1]
+        assert len(world.proxy.conversations) == 2
+        tunnels.pop(0).stream.close()
+        tunnels.append(await world.open())
+        assert [connection.tunnels for connection in Shared.made] == [2, 1], "the place that was given back is used first"
+        for tunnel in tunnels:
+            tunnel.stream.close()
+        assert [connection.capacity for connection in Shared.made] == [2, 2]
+
+    in_a_world(test)
+
+
+def test_the_last_place_is_taken_once() -> None:
+    """It is reserved before anything is awaited."""
+
+    async def test(world: World) -> None:
+        first = await world.open()
+        (connection,) = Shared.made
+        taken: list[ProxyConnection | None] = []
+
+        async def take() -> None:
+            taken.append(await world.pool.take(world.route))
+
+        async with Nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(take)
+        assert taken == [connection, None, None]
+        connection.release()
+        first.stream.close()
+
+    in_a_world(test)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_cancelled_opening_gives_its_place_back_and_leaves_the_others_alone(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was the one that made the connection or not."""
+
+    async def test(world: World) -> None:
+        others = [await world.open()] if shared else []
+        for connection in Shared.made:
+            connection.granting = Event()
+        monkeypatch.setattr(Shared, "prompt", False)
+        with move_on_after(0.05) as scope:
+            await world.open()
+        assert scope.cancelled_caught
+        (connection,) = Shared.made
+        assert connection.tunnels == len(others)
+        assert world.is_in_the_pool()
+        connection.granting.set()
+        others.append(await world.open())
+        assert len(Shared.made) == 1
+        for tunnel in others:
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+
+    in_a_world(test)
+
+
+def test_a_login_that_cannot_be_prepared_gives_the_place_back_too() -> None:
+    async def find() -> Secret | None:
+        raise SettingsError("--password-command", "it ended with status 1")
+
+    async def test(world: World) -> None:
+        first = await world.open()
+        inner = Hop(Address("inner.test", 1), login=ProxyAuth(Address("inner.test", 1), "basic", find))
+        with pytest.raises(SettingsError):
+            await world.open(world.route._replace(hops=(world.hop, inner)))
+        assert [connection.tunnels for connection in Shared.made] == [1]
+        first.stream.close()
+
+    in_a_world(test)
+
+
+def test_a_refusal_ends_neither_the_connection_nor_its_tunnels() -> None:
+    """RFC 9931: in HTTP/2 and HTTP/3 it is the stream that ends."""
+
+    async def test(world: World) -> None:
+        first = await world.open()
+        (connection,) = Shared.made
+        connection.answer = Refused("the request", "no", code=403)
+        with pytest.raises(Refused) as caught:
+            await world.open()
+        assert caught.value.hop == 0
+        connection.answer = None
+        second = await world.open()
+        assert len(Shared.made) == 1
+        for tunnel in (first, second):
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+
+    in_a_world(test)
+
+
+@pytest.mark.parametrize("how", [END, RESET], ids=["ended", "reset"])
+def test_a_connection_that_the_proxy_ends_leaves_the_pool(how: bytes) -> None:
+    async def test(world: World) -> None:
+        (await world.open()).stream.close()
+        assert world.is_in_the_pool()
+        await Shared.made[0].stream.send_all(how)
+        while world.is_in_the_pool():
+            await sleep(0.001)
+        assert Shared.made[0].stream.descriptor.closed
+        (await world.open()).stream.close()
+        assert len(Shared.made) == 2
+
+    in_a_world(test)
+
+
+def test_one_that_is_going_away_takes_no_more_and_keeps_its_tunnels() -> None:
+    async def test(world: World) -> None:
+        first = await world.open()
+        Shared.made[0].going_away.set()
+        while world.is_in_the_pool():
+            await sleep(0.001)
+        second = await world.open()
+        assert len(Shared.made) == 2
+        for tunnel in (first, second):
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+
+    in_a_world(test)
+
+
+def test_a_connection_leads_every_route_that_begins_with_its_proxies() -> None:
+    """Of several, the one that leads farthest."""
+
+    async def test(world: World) -> None:
+        through_both = world.route._replace(hops=(world.hop, world.hop))
+        both = await world.open(through_both)
+        near, far = Shared.made
+        assert (near.hops, far.hops) == ((world.hop,), (world.hop, world.hop))
+        again, other = await world.open(through_both), await world.open()
+        assert len(Shared.made) == 2
+        assert (near.tunnels, far.tunnels) == (2, 2), "one of the first leads to the second"
+        for tunnel in (both, again, other):
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+
+    in_a_world(test)
+
+
+def test_a_login_at_a_proxy_behind_it_needs_no_new_connection_to_it() -> None:
+    """HTTP/1.1 sends its login on a new connection, which is a tunnel here."""
+
+    def inner(peer: Conversation) -> None:
+        if b"Proxy-Authorization" in peer.read_head():
+            peer.send(ESTABLISHED)
+            echo(peer)
+        else:
+            peer.send(b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
+
+    async def find() -> Secret:
+        return Secret("u", "p")
+
+    async def test(world: World) -> None:
+        with ScriptedServer(inner) as proxy:
+            address = Address(proxy.host, proxy.port)
+            hops = (world.hop, Hop(address, login=ProxyAuth(address, "any", find)))
+            tunnel = await world.open(world.route._replace(hops=hops))
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+            assert len(proxy.conversations) == 2
+        assert len(Shared.made) == 1
+
+    in_a_world(test)
+
+
+class OneRoute:
+    """As much of a planner as one route takes."""
+
+    timeout = SECONDS
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    async def to(self, target: Address, trace: Trace) -> list[Route]:
+        return [self._route]
+
+    def worked(self, route: Route) -> None:
+        pass
+
+
+def test_one_that_broke_in_the_same_moment_costs_nothing() -> None:
+    """The tunnel is asked for again, on a new connection."""
+
+    async def test(world: World) -> None:
+        first = await world.open()
+        Shared.made[0].answer = Unreachable("the request", "connection reset by peer")
+        planner: Any = OneRoute(world.route)
+        second, _ = await open_with_retries(planner, world.route.target, 0, silent, world.pool)
+        assert len(Shared.made) == 2
+        for tunnel in (first, second):
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+
+    in_a_world(test)
+
+
+def test_a_shared_connection_that_is_kept_ready_stays_so_when_it_is_used() -> None:
+    async def test(world: World) -> None:
+        async with Nursery() as nursery:
+            WarmConnections(nursery, world.pool, lambda way: connect_nearest(way, silent), 1).keep(world.route)
+            while not world.is_in_the_pool():
+                await sleep(0.001)
+            tunnels = [await world.open() for _ in range(2)]
+            assert len(Shared.made) == 1
+            nursery.cancel_scope.cancel()
+        for tunnel in tunnels:  # what keeps it ready has ended
+            assert await echoes(tunnel)
+            tunnel.stream.close()
+        assert world.is_in_the_pool()
+
+    in_a_world(test)
+
+
+def test_one_that_nobody_uses_ends_with_what_keeps_it_ready() -> None:
+    async def test(world: World) -> None:
+        async with Nursery() as nursery:
+            WarmConnections(nursery, world.pool, lambda way: connect_nearest(way, silent), 1).keep(world.route)
+            while not world.is_in_the_pool():
+                await sleep(0.001)
+            nursery.cancel_scope.cancel()
+        while world.is_in_the_pool():
+            await sleep(0.001)
+
+    in_a_world(test)

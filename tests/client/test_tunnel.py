@@ -5,20 +5,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.client.harness import CANARY, TARGET, TraceLog, next_head, way
+from tests.client.harness import AMPLE, BRIEF, CANARY, TARGET, TraceLog, answers, failed, holds, next_head, opened, to_the_end, way
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
 from tunnelctl.client import tunnel as under_test
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import ProxyAuth
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
-from tunnelctl.client.upstream import handshake as asking
+from tunnelctl.client.upstream.http1 import HTTP1Connection
 from tunnelctl.engine.kernel import Nursery, run, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import (
@@ -37,61 +35,6 @@ from tunnelctl.status import ExitStatus
 from tunnelctl.stream.dial import DialError
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.tls.settings import TLSClient
-
-BRIEF = 0.2  # seconds: a limit that is meant to strike
-AMPLE = 10.0  # seconds: a limit that is not
-
-
-def opened(way: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: TraceLog | None = None) -> Any:
-    """Opens a tunnel and returns what `use` makes of it; its early bytes without one."""
-
-    async def main() -> object:
-        tunnel = await open_tunnel(way, trace or TraceLog())
-        try:
-            return tunnel.early if use is None else await use(tunnel)
-        finally:
-            tunnel.stream.close()
-
-    return run(main)
-
-
-def failed(way: Route, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
-    with pytest.raises(kind) as caught:
-        opened(way)
-    return caught.value
-
-
-async def to_the_end(tunnel: Tunnel) -> bytes:
-    data = tunnel.early
-    while piece := await tunnel.stream.receive_some():
-        data += piece
-    return data
-
-
-def answers(*pieces: bytes) -> Callable[[Conversation], None]:
-    """A hop that sends one piece for each request that comes, then leaves."""
-
-    def script(peer: Conversation) -> None:
-        with suppress(OSError):  # a client that has seen enough leaves
-            for piece in pieces:
-                next_head(peer)
-                peer.send(piece)
-            peer.end_output()
-            peer.wait_gone()
-
-    return script
-
-
-def holds(piece: bytes = b"") -> Callable[[Conversation], None]:
-    """A hop that sends this much of an answer, and then nothing until the client leaves."""
-
-    def script(peer: Conversation) -> None:
-        peer.read_head()
-        peer.send(piece)
-        peer.wait_gone()
-
-    return script
-
 
 # --- chains
 
@@ -224,13 +167,6 @@ def test_a_way_shows_no_secret() -> None:
 # --- refusals and answers that are none
 
 
-def test_refusal_by_the_nearest() -> None:
-    with ScriptedServer(answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nrule 12")) as first:
-        error = failed(way(first.authority), Refused)
-    assert error.what == f"proxy {first.authority} refused a tunnel to {TARGET}"
-    assert error.cause == '403 Forbidden: it says "rule 12"'
-
-
 def test_refusal_by_a_hop_names_that_hop_and_what_it_was_asked_for() -> None:
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as first:
         error = failed(way(first.authority, "b.test:1", "c.test:2"))
@@ -252,56 +188,9 @@ def test_v10_nothing_is_sent_after_a_refusal() -> None:
     assert after == [b""]
 
 
-@pytest.mark.parametrize(
-    ("answer", "text"),
-    [
-        (b"", "closed without answering"),
-        (b"HTTP/1.1 200 OK\r\nA: b", "closed inside the head"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without answering"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
-        (b"HTTP/1.1 2xx\r\n\r\n", "no status code"),
-        (b"HTTP/2 200\r\n\r\n", "HTTP/2"),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101"),
-        (b"HTTP/1.1 100 C\r\n\r\n" * 30, "informational"),
-        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 300_000, "octets"),
-        (b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", "NUL"),
-    ],
-)
-def test_malformed_answers(answer: bytes, text: str) -> None:
-    with ScriptedServer(answers(answer)) as first:
-        error = failed(way(first.authority), MalformedAnswer)
-    assert error.status is ExitStatus.MALFORMED
-    assert error.what == f"proxy {first.authority}, asked for {TARGET}"
-    assert text in error.cause
-
-
 def test_a_malformed_answer_of_a_later_hop_names_that_hop() -> None:
     with ScriptedServer(answers(ESTABLISHED + b"220 smtp ready\r\n")) as first:
         assert failed(way(first.authority, "b.test:1"), MalformedAnswer).what == f"proxy b.test:1, asked for {TARGET}"
-
-
-def test_a_reset_instead_of_an_answer() -> None:
-    def script(peer: Conversation) -> None:
-        peer.read_head()
-        peer.reset()
-
-    with ScriptedServer(script) as first:
-        error = failed(way(first.authority), Unreachable)
-    assert (
-        str(error)
-        == f"proxy {first.authority}, asked for {TARGET}, broke the connection before it answered: connection reset by peer"
-    )
-
-
-def test_a_reset_inside_the_body_of_a_refusal_changes_nothing() -> None:
-    def script(peer: Conversation) -> None:
-        peer.read_head()
-        peer.send(REFUSAL)
-        peer.reset()
-
-    with ScriptedServer(script) as first:
-        error = failed(way(first.authority), Refused)
-    assert error.cause.startswith("403 Forbidden")
 
 
 def test_a_reset_right_after_the_connection_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -559,26 +448,6 @@ def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
         assert target.hint == "it has said nothing to a TLS greeting; is the port right?"
 
 
-def test_a_proxy_that_has_wanted_a_login_speaks_http() -> None:
-    """It is the target that it waits for."""
-
-    def script(peer: Conversation) -> None:
-        if len(first.conversations) == 1:
-            peer.accept_tunnel(b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
-        else:
-            peer.read_head()
-            peer.wait_gone()
-
-    async def find() -> Secret:
-        return Secret("u", "p")
-
-    with ScriptedServer(script) as first:
-        address = Address(first.host, first.port)
-        hop = Hop(address, login=ProxyAuth(address, "any", find))
-        error = failed(Route(TARGET, (hop,), timeout=1.0), Unanswered)
-    assert error.hint == f"{BEYOND}; --timeout sets how long the whole way may take"
-
-
 # --- time limits
 
 
@@ -688,44 +557,6 @@ def test_a_dribbled_head_does_not_move_the_limit() -> None:
     assert seconds < AMPLE / 2
 
 
-REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nthe reason"
-
-
-def test_the_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "BODY_SECONDS", BRIEF)
-    with ScriptedServer(holds(REFUSAL)) as first:
-        error = failed(way(first.authority), Refused)
-    assert error.cause == '403 Forbidden: it says "the reason"'
-
-
-def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In all, not for each byte of it."""
-    monkeypatch.setattr(asking, "BODY_SECONDS", BRIEF)
-
-    def script(peer: Conversation) -> None:
-        peer.read_head()
-        peer.send(REFUSAL)
-        try:
-            while True:
-                peer.send(b".")
-                time.sleep(BRIEF / 10)
-        except OSError:
-            pass
-
-    with ScriptedServer(script) as first:
-        begun = time.monotonic()
-        error = failed(way(first.authority, timeout=AMPLE), Refused)
-    assert error.cause.startswith('403 Forbidden: it says "the reason.')
-    assert time.monotonic() - begun < AMPLE / 2
-
-
-def test_the_time_limit_in_the_body_of_a_refusal_does_not_hide_the_refusal() -> None:
-    """The head has said what counts: 403, and not "timed out", which would be worth a retry."""
-    with ScriptedServer(holds(REFUSAL)) as first:
-        error = failed(way(first.authority, timeout=1.5), Refused)
-    assert error.cause == '403 Forbidden: it says "the reason"'
-
-
 # --- cancellation
 
 
@@ -757,8 +588,10 @@ def test_a_login_that_cannot_be_prepared_leaves_no_connection_behind() -> None:
 
     async def main() -> None:
         stream = SocketStream(ours)
+        ready = HTTP1Connection((hop,), stream)
+        ready.reserve()
         with pytest.raises(SettingsError):
-            await open_tunnel(Route(Address("target.test", 22), (hop,)), TraceLog(), stream)
+            await open_tunnel(Route(Address("target.test", 22), (hop,)), TraceLog(), ready=ready)
         assert stream.descriptor.closed
 
     with theirs:

@@ -1,68 +1,172 @@
-"""Connections to the nearest proxy, kept ready so that a new tunnel saves the round trips of connecting."""
+"""Connections to proxies that tunnels share or find ready, so that a new tunnel saves the round trips of connecting.
+
+A multiplexed connection is offered from the moment it is made until it is unusable, to every route that begins with the proxies it
+leads through. One of HTTP/1.1 or SOCKS serves a single tunnel, which takes it out: `--warm` keeps some of them ready.
+"""
 
 from collections.abc import Awaitable, Callable
 
-from tunnelctl.client.retry import FIRST_RETRY, LONGEST_RETRY
 from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY, ProxyConnection
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.stream.base import Stream
 
-PROXIES = 4  # proxies with a pool; more are rarely in use, and each costs its connections
+PROXIES = 4  # proxies that connections are kept ready to; more are rarely in use, and each costs its connections
+
+Hops = tuple[Hop, ...]  # the proxies of a route up to and including the one that a connection ends at
 
 
-class _Ready:
-    """One connection that is ready for use."""
+class _Entry:
+    """A connection on offer."""
 
-    __slots__ = ("released", "scope", "stream", "taken")
+    __slots__ = ("connection", "released", "scope", "taken")
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.scope = CancelScope()
-        self.released = Event()  # set when no task waits on the stream any more
+    def __init__(self, connection: ProxyConnection) -> None:
+        self.connection = connection
+        self.scope = CancelScope()  # encloses what the pool does with the connection
+        self.released = Event()  # set when it is offered no more, and no task of the pool waits on it
         self.taken = False
 
 
-class WarmPool:
-    """Keeps `count` connections ready. Replaces one that is used or that the proxy closes."""
+class ConnectionPool:
+    """The connections of one process."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Stream]], count: int) -> None:
-        """dial: opens one connection"""
-        self._dial, self._count = dial, count
-        self._ready: list[_Ready] = []
-        self.scope = CancelScope()
+    def __init__(self, nursery: Nursery) -> None:
+        """nursery: runs the multiplexed connections, which end with it"""
+        self._nursery = nursery
+        self._entries: dict[Hops, list[_Entry]] = {}
 
-    async def run(self) -> None:
-        """Runs until cancelled."""
-        with self.scope:
-            await self._keep_all()
+    async def take(self, route: Route) -> ProxyConnection | None:
+        """Returns a connection to one of the proxies of this route, with a place reserved on it; None if there is none."""
+        return self.share(route) or await self._take_idle(route.hops[:1])
 
-    async def _keep_all(self) -> None:
-        async with Nursery() as nursery:
-            for _ in range(self._count):
-                nursery.start_soon(self._keep)
+    def share(self, route: Route) -> ProxyConnection | None:
+        """The same, but only a multiplexed connection: the one that leads farthest."""
+        for length in range(len(route.hops), 0, -1):
+            for entry in self._entries.get(route.hops[:length], ()):
+                if entry.connection.multiplexed and entry.connection.capacity:
+                    entry.connection.reserve()
+                    return entry.connection
+        return None
 
-    async def take(self) -> Stream | None:
-        """Takes out the newest connection, which the proxy is least likely to close soon; None if none is ready."""
-        if not self._ready:
+    async def _take_idle(self, hops: Hops) -> ProxyConnection | None:
+        """Takes out the newest connection for a single tunnel, which the proxy is least likely to close soon."""
+        idle = [entry for entry in self._entries.get(hops, ()) if not entry.connection.multiplexed]
+        if not idle:
             return None
-        ready = self._ready.pop()
-        ready.taken = True
-        ready.scope.cancel()
+        entry = idle[-1]
+        self._withdraw(entry)
+        entry.connection.reserve()
+        entry.taken = True
+        entry.scope.cancel()
         try:
-            await ready.released.wait()
+            await entry.released.wait()
         except BaseException:
-            ready.stream.close()
+            entry.connection.release()
             raise
-        return ready.stream
+        return entry.connection
 
-    async def _keep(self) -> None:
+    def add(self, connection: ProxyConnection) -> None:
+        """Runs a multiplexed connection, and offers it while it has capacity."""
+        self._start(connection)
+
+    async def hold(self, connection: ProxyConnection) -> bool:
+        """Offers a connection until it is unusable, or taken for a single tunnel (returns True)."""
+        if connection.multiplexed:
+            return await self._hold_shared(self._start(connection))
+        entry = self._offer(connection)
+        try:
+            with entry.scope:
+                await connection.wait_until_unusable()
+        finally:
+            entry.released.set()
+            if not entry.taken:
+                self._withdraw(entry)
+                connection.close()
+        return entry.taken
+
+    async def _hold_shared(self, entry: _Entry) -> bool:
+        try:
+            await entry.released.wait()
+        finally:
+            if not entry.connection.tunnels:  # else it goes on for those
+                entry.scope.cancel()
+        return False
+
+    def _start(self, connection: ProxyConnection) -> _Entry:
+        entry = self._offer(connection)
+        self._nursery.start_soon(self._run, entry)
+        return entry
+
+    async def _run(self, entry: _Entry) -> None:
+        """Runs a multiplexed connection to its end. Its tunnels may outlast the time for which it accepts new ones."""
+        try:
+            with entry.scope:
+                async with Nursery() as nursery:
+                    nursery.start_soon(self._watch, entry)
+                    await entry.connection.run()
+                    nursery.cancel_scope.cancel()
+        except OSError:  # it is of no more use, and its tunnels meet the same error
+            pass
+        finally:
+            entry.connection.close()
+
+    async def _watch(self, entry: _Entry) -> None:
+        try:
+            await entry.connection.wait_until_unusable()
+        finally:
+            self._withdraw(entry)
+            entry.released.set()
+
+    def _offer(self, connection: ProxyConnection) -> _Entry:
+        entry = _Entry(connection)
+        self._entries.setdefault(connection.hops, []).append(entry)
+        return entry
+
+    def _withdraw(self, entry: _Entry) -> None:
+        entries = self._entries[entry.connection.hops]
+        entries.remove(entry)
+        if not entries:
+            del self._entries[entry.connection.hops]
+
+
+class WarmConnections:
+    """Keeps connections to each of the nearest proxies used most recently: a list or a PAC file alternates between several."""
+
+    def __init__(
+        self, nursery: Nursery, pool: ConnectionPool, connect: Callable[[Route], Awaitable[ProxyConnection]], count: int
+    ) -> None:
+        """nursery: runs the tasks that connect; connect: connects to the nearest proxy of a route; count: connections to each"""
+        self._nursery, self._pool, self._connect, self._count = nursery, pool, connect, count
+        self._scopes: dict[Hops, CancelScope] = {}  # by nearest proxy, the one used last at the end
+
+    def keep(self, route: Route) -> None:
+        """Keeps connections to the nearest proxy of this route ready from now on."""
+        nearest = route.hops[:1]
+        if not nearest:
+            return
+        scope = self._scopes.pop(nearest, None)
+        if scope is None:
+            scope = CancelScope()
+            self._nursery.start_soon(self._keep_all, route, scope)
+        self._scopes[nearest] = scope
+        if len(self._scopes) > PROXIES:
+            self._scopes.pop(next(iter(self._scopes))).cancel()
+
+    async def _keep_all(self, route: Route, scope: CancelScope) -> None:
+        with scope:
+            async with Nursery() as nursery:
+                for _ in range(self._count):
+                    nursery.start_soon(self._keep, route)
+
+    async def _keep(self, route: Route) -> None:
+        """Keeps one connection ready. Replaces it when it is used, or when the proxy closes it."""
         pause = FIRST_RETRY
         while True:
             begun = current_time()
             try:
-                taken = await self._hold(await self._dial())
+                taken = await self._pool.hold(await self._connect(route))
             except TunnelctlError:  # a requested tunnel will meet the same error, and reports it
                 taken = False
             # A proxy that is down, or that closes a silent connection at once, must not be dialled in a tight loop.
@@ -71,56 +175,3 @@ class WarmPool:
             else:
                 await sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY)
-
-    async def _hold(self, stream: Stream) -> bool:
-        """Offers a connection until it is taken (returns True) or of no more use."""
-        ready = _Ready(stream)
-        self._ready.append(ready)
-        try:
-            with ready.scope:
-                await _spoiled(stream)
-        finally:
-            ready.released.set()
-            if not ready.taken:
-                self._ready.remove(ready)
-                stream.close()
-        return ready.taken
-
-
-async def _spoiled(stream: Stream) -> None:
-    """Waits until the proxy closes the connection, or sends data without a request."""
-    while True:
-        await stream.wait_readable()
-        try:
-            if stream.receive_nowait(1) is None:  # a TLS session ticket, for example
-                continue
-        except OSError:
-            pass
-        return  # data, EOF or an error: no tunnel can begin with any of them
-
-
-class WarmPools:
-    """A pool for each of the nearest proxies used most recently: a list or a PAC file alternates between several."""
-
-    def __init__(self, nursery: Nursery, dial: Callable[[Route], Awaitable[Stream]], count: int) -> None:
-        """nursery: runs the pools; dial: connects to the nearest proxy of a route; count: connections to each proxy"""
-        self._nursery, self._dial, self._count = nursery, dial, count
-        self._pools: dict[tuple[Hop, ...], WarmPool] = {}
-
-    def keep(self, route: Route) -> None:
-        """Keeps connections to the nearest proxy of this route ready from now on."""
-        nearest = route.hops[:1]
-        if not nearest:
-            return
-        pool = self._pools.pop(nearest, None)
-        if pool is None:
-            pool = WarmPool(lambda: self._dial(route), self._count)
-            self._nursery.start_soon(pool.run)
-        self._pools[nearest] = pool
-        if len(self._pools) > PROXIES:
-            self._pools.pop(next(iter(self._pools))).scope.cancel()
-
-    async def take(self, route: Route) -> Stream | None:
-        """Takes a connection to the nearest proxy of this route out of its pool; None if none is ready."""
-        pool = self._pools.get(route.hops[:1])
-        return await pool.take() if pool is not None else None

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
-from tunnelctl.client.upstream.handshake import speaks_tls
+from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
-from tunnelctl.stream.base import Stream
 from tunnelctl.trace import Trace
 
-FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds of pause before a retry: doubled each time, up to the longest
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.pool import ConnectionPool
+
 _NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # statuses of HTTP, and replies of SOCKS 5 (RFC 1928 section 6)
 LEAST = 0.1  # seconds that every attempt gets, however late it is
 
 OpenedTunnel = tuple[Tunnel, Route]
-Take = Callable[[Route], Awaitable[Stream | None]]  # an established connection to the nearest proxy of a route, if there is one
 Suspect = Callable[[Route, int], None]  # the route, and the index of the proxy in it
 
 
@@ -31,18 +32,19 @@ async def open_with_retries(
     target: Address,
     retry: int,
     trace: Trace,
-    take: Take | None = None,
+    pool: ConnectionPool | None = None,
     suspect: Suspect | None = None,
     fields: Fields = (),
 ) -> OpenedTunnel:
     """Opens a tunnel, with up to `retry` retries. No user data has been sent by then, so they repeat nothing.
 
+    pool: may have a connection to begin with, and receives those that other tunnels can use; None: connects anew
     suspect: called with a proxy that may speak TLS; without it, that proxy is probed before this function gives up
     fields: of a forwarded request, for each HTTP proxy
     """
     until = monotonic() + planner.timeout
     found = [route._replace(fields=fields) for route in await planner.to(target, trace)]
-    attempts = _Attempts(planner, found, until, trace, take)
+    attempts = _Attempts(planner, found, until, trace, pool)
     try:
         return await attempts.run(retry)
     except TunnelctlError as error:
@@ -52,7 +54,8 @@ async def open_with_retries(
         if suspect is not None:
             suspect(attempts.route, error.hop)
             raise
-        from tunnelctl.client.upstream.tls_probe import speaks_tls_there  # not needed to open a tunnel
+        from tunnelctl.client.upstream.http1 import speaks_tls  # neither is needed to open a tunnel
+        from tunnelctl.client.upstream.tls_probe import speaks_tls_there
 
         if not await speaks_tls_there(attempts.route, error.hop, until):
             if error.hint == IS_IT_TLS:
@@ -64,8 +67,10 @@ async def open_with_retries(
 class _Attempts:
     """The attempts at one tunnel; `route` is the route tried last."""
 
-    def __init__(self, planner: RoutePlanner, found: Sequence[Route], until: float, trace: Trace, take: Take | None) -> None:
-        self._planner, self._found, self._until, self._trace, self._take = planner, found, until, trace, take
+    def __init__(
+        self, planner: RoutePlanner, found: Sequence[Route], until: float, trace: Trace, pool: ConnectionPool | None
+    ) -> None:
+        self._planner, self._found, self._until, self._trace, self._pool = planner, found, until, trace, pool
         self.route = found[0]
 
     async def run(self, retry: int) -> OpenedTunnel:
@@ -107,16 +112,16 @@ class _Attempts:
 
     async def _open(self, route: Route, until: float) -> Tunnel:
         self.route = route
-        if self._take is not None and (ready := await self._take(route)) is not None:
+        if self._pool is not None and (ready := await self._pool.take(route)) is not None:
             try:
-                return await open_tunnel(_limited(route, until), self._trace, ready)
+                return await open_tunnel(_limited(route, until), self._trace, self._pool, ready)
             except TimedOut:
                 raise
             except (Unreachable, MalformedAnswer) as error:
                 # The proxy closed it at this very moment. No user data has been sent, so another attempt repeats nothing.
                 if "code" in error.detail:
                     raise
-        return await open_tunnel(_limited(route, until), self._trace)
+        return await open_tunnel(_limited(route, until), self._trace, self._pool)
 
 
 def _is_passed_over(error: TunnelctlError, route: Route) -> bool:

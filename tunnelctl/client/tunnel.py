@@ -1,4 +1,33 @@
-"""The route to a target through any number of proxies: look-up, dial, TLS, and a handshake with each proxy on it."""
+"""Opens a tunnel: the route to a target through any number of proxies.
+
+Theory of operation.
+
+    route.planner    which routes there are to a target, and what each proxy on them may receive
+      retry          tries these routes in turn, and all of them again
+        tunnel       opens one route: this module
+          pool       may have a connection to one of its proxies: retry takes it; `connect` has no pool
+          dial, TLS  otherwise make one to the nearest proxy
+          upstream   ProxyConnection.open: asks a proxy for a tunnel to the next stop
+
+The same steps serve every hop. A stream reaches the proxy: a TCP connection to the nearest, the tunnel through the proxies before
+it to any other. TLS goes on top, if the proxy speaks TLS. The protocol of the hop makes a ProxyConnection of the stream, and
+opens a tunnel to the next stop on it. The stream of that tunnel reaches the next proxy, and at last the target. A connection of
+HTTP/1.1 or SOCKS becomes its one tunnel. A multiplexed one goes to the pool, carries other tunnels as well, and is where later
+routes through the same proxies begin.
+
+When a step fails or is cancelled, it closes the stream that it was given, or gives its place on a multiplexed connection back. So
+an opening that fails leaves nothing behind that nobody owns.
+
+Deadlines: one limits the whole route, from the first lookup to the last TLS handshake. It stands still while a person types a
+password, and does not cut off the body of a refusal. `_awaited` names what it would interrupt.
+
+Logins: each HTTP proxy has an AuthExchange that lasts for the whole opening, over several connections. It is prepared before
+anything is dialled. When a proxy requires a login on a new connection, its ProxyConnection raises ReconnectRequired, and the
+route begins again.
+
+Never: no byte of the user is sent before every proxy has granted its tunnel (RFC 9931), so a failure may be retried. No proxy
+receives what is meant for another. No byte is lost: what a proxy sent along with its response is the beginning of the tunnel.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +36,11 @@ from collections.abc import Awaitable, Callable
 from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM, ETIMEDOUT
 
 from tunnelctl.client.route.route import Route, Tunnel
-from tunnelctl.client.upstream.handshake import Handshake, ReconnectRequired, ask, may_speak_tls, without_deadline
-from tunnelctl.engine.kernel import BusyResourceError, CancelScope, TooSlowError, fail_after
+from tunnelctl.client.upstream import PROTOCOLS
+from tunnelctl.client.upstream.base import ReconnectRequired, TunnelRequest, without_deadline
+from tunnelctl.engine.kernel import BusyResourceError, TooSlowError
 from tunnelctl.engine.resolver import SocketAddress, resolve
+from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NameNotFound, TimedOut, TunnelctlError, Unanswered, Unreachable, reason
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
@@ -22,24 +53,29 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from tunnelctl.client.auth.exchange import AuthExchange
+    from tunnelctl.client.pool import ConnectionPool
     from tunnelctl.client.route.route import Hop
+    from tunnelctl.client.upstream.base import ProxyConnection
     from tunnelctl.stream.tls.settings import TLSClient
 
     T = TypeVar("T")
 
 
-async def open_tunnel(route: Route, trace: Trace, ready: Stream | None = None) -> Tunnel:
-    """Opens a tunnel. If it fails, leaves nothing open and raises the matching TunnelctlError.
+async def open_tunnel(
+    route: Route, trace: Trace, pool: ConnectionPool | None = None, ready: ProxyConnection | None = None
+) -> Tunnel:
+    """Opens a tunnel. If it fails, leaves open only what the pool has, and raises the matching TunnelctlError.
 
-    ready: an established connection to the nearest proxy, which the tunnel takes over
+    pool: receives the multiplexed connections that are made for it
+    ready: a connection to one of the proxies, with a place reserved for this tunnel
     """
-    opening = _Opening(route, trace)
+    opening = _Opening(route, trace, pool)
     return await opening.within(lambda: opening.run(ready))
 
 
-async def connect_nearest(route: Route, trace: Trace) -> Stream:
+async def connect_nearest(route: Route, trace: Trace) -> ProxyConnection:
     """Connects to the nearest proxy, for a later `open_tunnel`."""
-    opening = _Opening(route, trace)
+    opening = _Opening(route, trace, None)
     return await opening.within(opening.connect)
 
 
@@ -50,83 +86,101 @@ _LONGER = "--timeout sets how long the whole way may take"
 class _Opening:
     """One attempt to open a tunnel."""
 
-    def __init__(self, route: Route, trace: Trace) -> None:
-        self._route, self._trace = route, trace
+    def __init__(self, route: Route, trace: Trace, pool: ConnectionPool | None) -> None:
+        self._route, self._trace, self._pool = route, trace, pool
         self._awaited = "", _LONGER  # what it waits for, in the words of an error, and a hint if that times out
         self._asking = False  # a request is going to a proxy, which has been reached
-        self.limit = CancelScope()  # on the whole route
+        self._deadline = Deadline(route.timeout)
         self._stops = [*(hop.address for hop in route.hops), route.target]
         self._exchanges: list[AuthExchange | None] = [
-            hop.login.exchange(stop) if hop.login is not None and hop.protocol == "http" else None
+            hop.login.exchange(stop) if hop.login is not None and PROTOCOLS[hop.protocol].has_schemes else None
             for hop, stop in zip(route.hops, self._stops[1:], strict=True)
         ]
 
     async def within(self, work: Callable[[], Awaitable[T]]) -> T:
         """Runs `work` within the time limit of the whole route."""
         try:
-            with fail_after(self._route.timeout) as self.limit:
+            with self._deadline:
                 return await work()
         except TooSlowError as error:
             kind = Unanswered if self._asking else TimedOut
             what, hint = self._awaited
             raise kind(what, f"no answer within {round(self._route.timeout, 1):g} s", hint) from error
 
-    async def connect(self) -> Stream:
-        """Connects to the first stop: the target, or the nearest proxy with its TLS, if any."""
-        hops = self._route.hops
-        stream: Stream = await self._dial(self._stops[0], "proxy" if hops else "target")
-        return await self._wrap(stream, "proxy", hops[0].address, hops[0].tls, b"") if hops else stream
-
-    async def run(self, ready: Stream | None) -> Tunnel:
-        """Opens the whole route. Each login that a proxy requires costs a connection: the refused one is not used again."""
+    async def run(self, ready: ProxyConnection | None) -> Tunnel:
+        """Opens the whole route, and begins again as often as a login requires it."""
         try:
             await self._prepare_logins()
         except BaseException:
             if ready is not None:
-                ready.close()
+                ready.release()
             raise
         while True:
             try:
-                return await self._through(ready or await self.connect())
+                return await self._through(ready)
             except ReconnectRequired:
-                ready = None
+                ready = self._pool.share(self._route) if self._pool is not None else None
 
     async def _prepare_logins(self) -> None:
         for hop, exchange in zip(self._route.hops, self._exchanges, strict=True):
             if hop.login is not None:  # before connecting: a person may take longer than a proxy waits
                 self._awaited = f"preparing the login to proxy {hop.address}", _LONGER
-                await without_deadline(hop, self.limit, exchange.prepare() if exchange is not None else hop.login.secret())
+                work = exchange.prepare() if exchange is not None else hop.login.secret()
+                await without_deadline(hop.login, self._deadline, work)
 
-    async def _through(self, stream: Stream) -> Tunnel:
-        route, early = self._route, b""
+    async def _through(self, ready: ProxyConnection | None) -> Tunnel:
+        """Opens a tunnel from stop to stop. ready: the connection to begin with; None: a new one"""
+        route = self._route
+        if route.hops:
+            connection = ready if ready is not None else self._reserved(await self.connect())
+            tunnel = await self._ask(connection)
+            for place in range(len(connection.hops), len(route.hops)):
+                tunnel = await self._ask(self._reserved(await self._connection(place, tunnel)))
+        else:
+            tunnel = Tunnel(await self._dial(route.target, "target"), b"")
+        return await self._secured(tunnel, "target", route.target, route.tls)
+
+    async def connect(self) -> ProxyConnection:
+        """Connects to the nearest proxy."""
+        return await self._connection(0, Tunnel(await self._dial(self._stops[0], "proxy"), b""))
+
+    async def _connection(self, place: int, below: Tunnel) -> ProxyConnection:
+        """Makes a connection to the proxy at index `place`, over the stream that reaches it."""
+        hop = self._route.hops[place]
+        stream, early = await self._secured(below, "proxy", hop.address, hop.tls)
+        return PROTOCOLS[hop.protocol].connect(self._route.hops[: place + 1], stream, early)
+
+    def _reserved(self, connection: ProxyConnection) -> ProxyConnection:
+        """Reserves a place on a new connection, and hands it to the pool if others can use it too."""
+        connection.reserve()
+        if connection.multiplexed and self._pool is not None:
+            self._pool.add(connection)
+        return connection
+
+    async def _ask(self, connection: ProxyConnection) -> Tunnel:
+        """Asks a proxy for a tunnel to the next stop, in the place that is reserved."""
+        route, hop, place = self._route, connection.hop, len(connection.hops) - 1
+        stop, exchange = self._stops[place + 1], self._exchanges[place]
+        inner = place + 1 < len(route.hops)  # the next stop is another proxy
+        hint = _silence(hop, exchange)
+        self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _of_a_proxy(hint) if inner else hint
+        self._asking = True
+        what, deadline = route.request(place), self._deadline
+        request = TunnelRequest(stop, what, deadline, self._trace, exchange, route.fields, route.no_readahead)
         try:
-            for place, hop in enumerate(route.hops):
-                if place:
-                    stream, early = await self._wrap(stream, "proxy", hop.address, hop.tls, early), b"" if hop.tls else early
-                stop = self._stops[place + 1]
-                inner = place + 1 < len(route.hops)  # the next stop is another proxy
-                hint = _silence(hop, self._exchanges[place])
-                self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _of_a_proxy(hint) if inner else hint
-                self._asking = True
-                challenged = hop._replace(fields=(*route.fields, *hop.fields)) if route.fields and hop.protocol == "http" else hop
-                question = Handshake(challenged, stop, route.no_readahead, self.limit, self._trace)
-                try:
-                    early = await ask(question, stream, early, self._exchanges[place])
-                except TunnelctlError as error:
-                    error.hop, error.may_speak_tls = place, may_speak_tls(hop, error, self._exchanges[place])
-                    error.hint = _of_a_proxy(error.hint) if inner else error.hint
-                    raise
-            if route.tls is not None:
-                stream, early = await self._wrap(stream, "target", route.target, route.tls, early), b""
-        except BaseException:
-            stream.close()
+            return await connection.open(request)
+        except TunnelctlError as error:
+            error.hop = place
+            error.hint = _of_a_proxy(error.hint) if inner else error.hint
             raise
-        return Tunnel(stream, early)
 
-    async def _wrap(self, stream: Stream, role: str, address: Address, settings: TLSClient | None, early: bytes) -> Stream:
+    async def _secured(self, tunnel: Tunnel, role: str, address: Address, settings: TLSClient | None) -> Tunnel:
         """Starts TLS with the peer at the other end of a stream, unless `settings` is None."""
         if settings is None:
-            return stream
+            return tunnel
+        return Tunnel(await self._wrap(tunnel.stream, role, address, settings, tunnel.early), b"")
+
+    async def _wrap(self, stream: Stream, role: str, address: Address, settings: TLSClient, early: bytes) -> Stream:
         peer = f"{role} {address}"
         from tunnelctl.stream.tls.failure import tls_error
         from tunnelctl.stream.tls.stream import start_tls
@@ -235,7 +289,7 @@ def _not_connected(error: DialError, route: Route) -> str:
 def _port(hop: Hop) -> str:
     """Hint for a proxy on the port of web servers, which is the default of a URL without a port."""
     web = 80 if hop.tls is None else 443
-    usual = hop.protocol == "http" and hop.address.port == web
+    usual = PROTOCOLS[hop.protocol].on_web_ports and hop.address.port == web
     return f"{web} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080" if usual else ""
 
 
@@ -249,10 +303,9 @@ def _unknown(route: Route) -> str:
 
 def _silence(hop: Hop, exchange: AuthExchange | None) -> str:
     """Hint for a proxy that sent no response to a request: it waits for the target, or it speaks another protocol."""
-    if hop.protocol != "http":
-        return f"{_BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{hop.address}, or https:// with TLS"
-    if hop.tls is None and not (exchange is not None and exchange.challenged):
-        return f"{_BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{hop.address}, or socks5:// for SOCKS"
+    silence = PROTOCOLS[hop.protocol].silence
+    if silence and hop.tls is None and not (exchange is not None and exchange.challenged):
+        return f"{_BEYOND}; or {silence.format(proxy=hop.address)}"
     return f"{_BEYOND}; {_LONGER}"
 
 

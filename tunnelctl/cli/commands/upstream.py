@@ -3,11 +3,12 @@
 import os
 
 from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
+from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.selection import DIRECT, select_proxies
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
-from tunnelctl.engine.kernel import run
+from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.server.options import ServeOptions
@@ -29,18 +30,25 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     refuse_own_ports(select_proxies(None, options.reach.proxy, {}).chains, listeners)
     detector = LoopDetector()  # created before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
+    pool: ConnectionPool | None = None
+
+    async def helper() -> None:
+        nonlocal pool
+        async with Nursery() as nursery:
+            pool = ConnectionPool(nursery)
+            await scheme_probe.run()
 
     async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
         async with detector.opening(target, probe):
             fields = (detector.via(via),)
-            tunnel, route = await open_with_retries(planner, target, 0, _unsaid, suspect=scheme_probe.suspect, fields=fields)
+            tunnel, route = await open_with_retries(planner, target, 0, _unsaid, pool, scheme_probe.suspect, fields)
         return tunnel.stream, tunnel.early, ", ".join(route.via)
 
     async def probe(target: Address) -> None:
         tunnel, _ = await open_with_retries(planner, target, 0, _unsaid, suspect=scheme_probe.suspect)
         tunnel.stream.close()
 
-    return Upstream(reach, detector.came_round, detector.is_any_probe, scheme_probe.run)
+    return Upstream(reach, detector.came_round, detector.is_any_probe, helper)
 
 
 def _unsaid(event: str, /, **fields: object) -> None:

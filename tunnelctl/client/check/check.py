@@ -23,7 +23,8 @@ from tunnelctl.client.check.probe import ProbeResult, probe
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
-from tunnelctl.client.upstream.handshake import BAD_REQUEST, speaks_tls
+from tunnelctl.client.upstream import PROTOCOLS
+from tunnelctl.client.upstream.http1 import BAD_REQUEST, speaks_tls
 from tunnelctl.client.upstream.tls_probe import speaks_tls_there
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
@@ -263,7 +264,7 @@ class Check:
             return no_tls(hop.address) if await self._speaks(Hop(hop.address), route, surely) else None
         if not error.may_speak_tls and await speaks_tls_there(route, 0, monotonic() + PROBE):
             return tls_wanted(speaks_tls(f"proxy {hop.address}", hop))
-        other = Hop(hop.address, protocol="http" if hop.protocol != "http" else "socks5")
+        other = Hop(hop.address, protocol=PROTOCOLS[hop.protocol].other)
         return other_protocol(hop.address, other.protocol) if await self._speaks(other, route) else None
 
     async def _speaks(self, hop: Hop, route: Route, surely: bool = False) -> bool:

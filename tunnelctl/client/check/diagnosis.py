@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from tunnelctl.client.auth.exchange import one_of
+from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import LOOKS_LIKE_SOCKS5, WITHOUT_TLS
@@ -96,7 +97,7 @@ def no_tls(proxy: Address) -> Diagnosis:
 
 def other_protocol(proxy: Address, protocol: str) -> Diagnosis:
     """The finding for a proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
-    name = "HTTP" if protocol == "http" else "SOCKS"
+    name = PROTOCOLS[protocol].name
     return Diagnosis("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
 
 

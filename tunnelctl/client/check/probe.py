@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.route import Route, Tunnel
+from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.errors import SpeaksTLS, TLSFailed, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.base import CHUNK
@@ -97,7 +98,7 @@ class PhaseTimer:
             self._end(name, error.cause, False)
 
     def granted(self) -> None:
-        """Ends the phase of a SOCKS proxy that has opened the tunnel, since no head does."""
+        """Ends the phase of a proxy that has opened the tunnel without a head."""
         self._end("proxy", "granted", True)
 
     def _end(self, name: str, detail: str, ok: bool, chain: tuple[str, ...] = ()) -> None:
@@ -137,6 +138,6 @@ async def probe(planner: RoutePlanner, target: Address) -> ProbeResult:
     except TunnelctlError as error:
         watch.finish(error)
         return ProbeResult(watch, None, None, error)
-    if route.hops and route.hops[-1].protocol != "http" and route.tls is None:
+    if route.hops and not PROTOCOLS[route.hops[-1].protocol].has_fields and route.tls is None:
         watch.granted()
     return ProbeResult(watch, tunnel, route, None)

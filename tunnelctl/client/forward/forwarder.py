@@ -17,7 +17,7 @@ from tunnelctl.client.forward.listeners import (
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.forward.session import Check, LocalSession, Sessions
 from tunnelctl.client.loop_detector import refuse_own_ports
-from tunnelctl.client.pool import WarmPools
+from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.progress import report
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.tunnel import connect_nearest
@@ -97,10 +97,12 @@ class Forwarder:
             helpers.start_soon(watch_for_vanished_peers, self._options.reach.keepalive)
         if self._options.output.verbose:
             self._planner.announce(self._trace)
+        pool = self.sessions.pool = ConnectionPool(helpers)
         if self._options.warm:
-            self.sessions.warm = WarmPools(helpers, lambda route: connect_nearest(route, silent), self._options.warm)
+            warm = WarmConnections(helpers, pool, lambda route: connect_nearest(route, silent), self._options.warm)
+            self.sessions.warm = warm
             if (route := self._planner.default()) is not None:
-                self.sessions.warm.keep(route)
+                warm.keep(route)
         if self._options.output.progress:
             helpers.start_soon(report, self._trace, lambda: self.sessions.connections, lambda: self.sessions.moved)
 

@@ -11,10 +11,10 @@ from time import monotonic
 from typing import TypeVar
 
 from tunnelctl.client.loop_detector import LoopDetector, loop
-from tunnelctl.client.pool import WarmPools
+from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.retry import OpenedTunnel, open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
-from tunnelctl.client.route.route import Route, Tunnel
+from tunnelctl.client.route.route import Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
@@ -23,7 +23,6 @@ from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.proto.refusal import Refusal, auth_required
 from tunnelctl.stream.accept import ConnectionCount
-from tunnelctl.stream.base import Stream
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
@@ -56,15 +55,12 @@ class Sessions(ConnectionCount):
         self.planner, self.retry, self.limits, self.most, self.trace, self.stages = planner, retry, limits, most, trace, stages
         self.detector = LoopDetector()
         self.check: Check | None = None  # verifies the logins that a dynamic port requires; None: it requires none
-        self.warm: WarmPools | None = None
+        self.pool: ConnectionPool | None = None
+        self.warm: WarmConnections | None = None
         self.probe = BackgroundProbe(trace)
         self.relays: set[Relay] = set()
         self.past = [0, 0]  # bytes in each direction of the tunnels that have ended
         self.count = 0
-
-    async def ready(self, route: Route) -> Stream | None:
-        """Takes a warm connection to the nearest proxy of this route; None if none is ready."""
-        return await self.warm.take(route) if self.warm is not None else None
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -264,7 +260,7 @@ class LocalSession:
         def stages(event: str, /, **fields: object) -> None:
             shared.stages(event, connection=self._number, **fields)
 
-        opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.ready, shared.probe.suspect, fields)
+        opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.pool, shared.probe.suspect, fields)
         if shared.warm is not None:
             shared.warm.keep(opened[1])
         return opened

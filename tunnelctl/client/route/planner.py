@@ -10,6 +10,7 @@ from time import monotonic
 from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER, ProxyAuth
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
+from tunnelctl.client.upstream import PROTOCOLS, protocol_of
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import TimedOut, UsageProblem
 from tunnelctl.proto import headers as header
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from tunnelctl.stream.tls.settings import TLSClient
 
 _ANYWHERE = Address("localhost", 443)  # a placeholder, for use where the target itself does not matter
-
-_PROTOCOLS = {"http": "http", "https": "http"}  # by URL scheme; a SOCKS scheme is the protocol's name
 
 
 class RoutePlanner:
@@ -184,9 +183,10 @@ class RoutePlanner:
     def _make_hop(self, proxy: ProxyURL, nearest: bool, first_tls: bool) -> Hop:
         """Builds one hop. Each gets its own credentials; only the nearest gets the user's header fields, which may be secret."""
         fields = self._extra if nearest else ()
-        protocol = _PROTOCOLS.get(proxy.scheme, proxy.scheme)
-        if fields and protocol != "http":
-            self._trace("warning", text=f"proxy {proxy.address} is told no --header: SOCKS has no fields")
+        protocol = protocol_of(proxy.scheme)
+        if fields and not PROTOCOLS[protocol].has_fields:
+            text = f"proxy {proxy.address} is told no --header: {PROTOCOLS[protocol].name} has no fields"
+            self._trace("warning", text=text)
             fields = ()
         self._warn_of_host(fields)
         typed = header.get(fields, "proxy-authorization") is not None  # the user's own field replaces a login

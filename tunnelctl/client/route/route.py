@@ -21,7 +21,7 @@ class Hop(NamedTuple):
 
     address: Address
     fields: Fields = ()  # the user's, for its CONNECT request
-    protocol: str = "http"  # or "socks5", "socks4a"
+    protocol: str = "http"  # a name in client.upstream.PROTOCOLS
     tls: TLSClient | None = None  # None: plain text
     login: ProxyAuth | None = None
 

@@ -1,0 +1,126 @@
+"""HTTP/1.1 to one proxy: refusals, malformed responses, resets, and how long a body is waited for. Logins: auth/test_exchange."""
+
+import time
+
+import pytest
+
+from tests.client.harness import AMPLE, BRIEF, TARGET, answers, failed, holds, way
+from tests.peers.scripted import Conversation, ScriptedServer
+from tunnelctl.client.auth.credentials import Secret
+from tunnelctl.client.auth.exchange import ProxyAuth
+from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.upstream import http1 as under_test
+from tunnelctl.errors import MalformedAnswer, Refused, Unanswered, Unreachable
+from tunnelctl.proto.address import Address
+from tunnelctl.status import ExitStatus
+
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nthe reason"
+
+
+def test_refusal_by_the_nearest() -> None:
+    with ScriptedServer(answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nrule 12")) as first:
+        error = failed(way(first.authority), Refused)
+    assert error.what == f"proxy {first.authority} refused a tunnel to {TARGET}"
+    assert error.cause == '403 Forbidden: it says "rule 12"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "closed without answering"),
+        (b"HTTP/1.1 200 OK\r\nA: b", "closed inside the head"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without answering"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
+        (b"HTTP/1.1 2xx\r\n\r\n", "no status code"),
+        (b"HTTP/2 200\r\n\r\n", "HTTP/2"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101"),
+        (b"HTTP/1.1 100 C\r\n\r\n" * 30, "informational"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 300_000, "octets"),
+        (b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", "NUL"),
+    ],
+)
+def test_malformed_answers(answer: bytes, text: str) -> None:
+    with ScriptedServer(answers(answer)) as first:
+        error = failed(way(first.authority), MalformedAnswer)
+    assert error.status is ExitStatus.MALFORMED
+    assert error.what == f"proxy {first.authority}, asked for {TARGET}"
+    assert text in error.cause
+
+
+def test_a_reset_instead_of_an_answer() -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.reset()
+
+    with ScriptedServer(script) as first:
+        error = failed(way(first.authority), Unreachable)
+    assert (
+        str(error)
+        == f"proxy {first.authority}, asked for {TARGET}, broke the connection before it answered: connection reset by peer"
+    )
+
+
+def test_a_reset_inside_the_body_of_a_refusal_changes_nothing() -> None:
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(REFUSAL)
+        peer.reset()
+
+    with ScriptedServer(script) as first:
+        error = failed(way(first.authority), Refused)
+    assert error.cause.startswith("403 Forbidden")
+
+
+def test_the_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
+    with ScriptedServer(holds(REFUSAL)) as first:
+        error = failed(way(first.authority), Refused)
+    assert error.cause == '403 Forbidden: it says "the reason"'
+
+
+def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all, not for each byte of it."""
+    monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
+
+    def script(peer: Conversation) -> None:
+        peer.read_head()
+        peer.send(REFUSAL)
+        try:
+            while True:
+                peer.send(b".")
+                time.sleep(BRIEF / 10)
+        except OSError:
+            pass
+
+    with ScriptedServer(script) as first:
+        begun = time.monotonic()
+        error = failed(way(first.authority, timeout=AMPLE), Refused)
+    assert error.cause.startswith('403 Forbidden: it says "the reason.')
+    assert time.monotonic() - begun < AMPLE / 2
+
+
+def test_the_time_limit_in_the_body_of_a_refusal_does_not_hide_the_refusal() -> None:
+    """The head has said what counts: 403, and not "timed out", which would be worth a retry."""
+    with ScriptedServer(holds(REFUSAL)) as first:
+        error = failed(way(first.authority, timeout=1.5), Refused)
+    assert error.cause == '403 Forbidden: it says "the reason"'
+
+
+def test_a_proxy_that_has_wanted_a_login_speaks_http() -> None:
+    """It is the target that it waits for."""
+
+    def script(peer: Conversation) -> None:
+        if len(first.conversations) == 1:
+            peer.accept_tunnel(b"HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
+        else:
+            peer.read_head()
+            peer.wait_gone()
+
+    async def find() -> Secret:
+        return Secret("u", "p")
+
+    with ScriptedServer(script) as first:
+        address = Address(first.host, first.port)
+        hop = Hop(address, login=ProxyAuth(address, "any", find))
+        error = failed(Route(TARGET, (hop,), timeout=1.0), Unanswered)
+    assert error.hint == "the target may be out of its reach; --timeout sets how long the whole way may take"
