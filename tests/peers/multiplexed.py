@@ -1,6 +1,6 @@
 """A protocol for tests that carries many tunnels on one connection, at both ends: it proves that a connection is not a tunnel.
 
-Nothing outside this file and its registration (`server.connection.PROTOCOLS`, and the client's table of protocols) knows of it, and
+Nothing outside this file and its registration (`server.connection.PROTOCOLS`, `client.upstream.PROTOCOLS`) knows of it, and
 it knows nothing of policy, logins, caps, the log and drain. It is no model of a real protocol: a reader that stalls fills memory.
 
 A frame is `>BIH`: its kind, the number of the tunnel, and the length of the payload, which follows.
@@ -10,14 +10,19 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from errno import ECONNRESET
 
+from tunnelctl.client.route.route import Hop, Tunnel
+from tunnelctl.client.upstream import Protocol
+from tunnelctl.client.upstream.base import ProxyConnection, TunnelRequest
 from tunnelctl.engine.kernel import Nursery, current_time
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import parse_authority
+from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server import request as server_request
 from tunnelctl.server.observe.record import TunnelRecord
-from tunnelctl.server.request import Client, Responder, TunnelRequest
+from tunnelctl.server.request import Client, Responder
 from tunnelctl.server.service import Service
 from tunnelctl.server.tunnel import serve_tunnel
 from tunnelctl.stream.base import Stream
@@ -41,10 +46,12 @@ class Session:
 
     def forget(self, number: int) -> bool:
         """Whether the tunnel was still known."""
-        known = self.tunnels.pop(number, None) is not None
+        stream = self.tunnels.pop(number, None)
         if not self.tunnels:
             self._idle.set()
-        return known
+        if stream is not None:
+            stream.on_end()
+        return stream is not None
 
     async def wait_until_idle(self) -> None:
         """Waits until there is no tunnel."""
@@ -108,6 +115,7 @@ class TunnelStream(Stream):
         self._ended = self._reset = self._sent_eof = False
         self._on_broken: Callable[[], None] | None = None
         self._on_peer_closed: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] = lambda: None
         session.tunnels[number] = self
 
     def take(self, kind: int, payload: bytes) -> None:
@@ -180,7 +188,8 @@ class _Responder(Responder):
         self.refuse_nowait(refusal)
 
     def refuse_nowait(self, refusal: Refusal) -> None:
-        self._session.put(REFUSED, self._number, f"{refusal.status} {refusal.error}".encode())
+        challenges = [value for name, value in refusal.fields if name == "Proxy-Authenticate"]
+        self._session.put(REFUSED, self._number, "\n".join((f"{refusal.status} {refusal.error}", *challenges)).encode())
         self._session.forget(self._number)
 
     def watch(self, gone: Callable[[], None], half_closed: Callable[[], None]) -> None:
@@ -213,50 +222,80 @@ async def serve(service: Service, client: Client, stream: Stream, data: bytes, r
                 target, _, authorization = payload.decode().partition("\n")
                 one = TunnelRecord(f"{record.id}.{number}", client.name)
                 until = current_time() + service.timeouts.head
-                request = TunnelRequest(parse_authority(target), (), authorization or None, until, one, responder)
+                request = server_request.TunnelRequest(parse_authority(target), (), authorization or None, until, one, responder)
                 reading.start_soon(serve_tunnel, service, client, request)
         await session.flush()
         helpers.cancel_scope.cancel()
 
 
-class Opener:
+class MultiplexedConnection(ProxyConnection):
     """The side that opens tunnels."""
 
-    def __init__(self, transport: Stream) -> None:
-        self._session, self._transport = Session(transport), transport
+    multiplexed = True
+    limit = 3
+
+    def __init__(self, hops: tuple[Hop, ...], stream: Stream, early: bytes = b"") -> None:
+        super().__init__(hops, stream, early)
+        self._session, self._count, self._unusable = Session(stream), 0, Event()
         self._answers: dict[int, tuple[Event, list[Frame]]] = {}
-        self._count = 0
-        self.going_away = False
 
     async def run(self) -> None:
-        """Moves frames until the connection ends."""
-        async with Nursery() as nursery:
-            nursery.start_soon(self._session.write)
-            async for frame in self._session.frames(b""):
-                self.going_away |= frame[0] == GOAWAY
-                if frame[1] in self._answers:
-                    event, answers = self._answers[frame[1]]
-                    answers.append(frame)
-                    event.set()
-            nursery.cancel_scope.cancel()
-
-    async def open(self, target: str, authorization: str = "") -> TunnelStream:
-        """Returns an established tunnel. Raises Refused."""
-        self._count += 1
-        number, answer = self._count, (Event(), list[Frame]())
-        if number == 1:
-            await self._transport.send_all(PREFACE)
-        stream, self._answers[number] = TunnelStream(self._session, number), answer
-        self._session.put(OPEN, number, f"{target}\n{authorization}".encode())
+        await self.stream.send_all(PREFACE)
         try:
-            await answer[0].wait()
+            async with Nursery() as nursery:
+                nursery.start_soon(self._session.write)
+                async for frame in self._session.frames(self.early):
+                    self._take(frame)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._unusable.set()
+
+    def _take(self, frame: Frame) -> None:
+        if frame[0] == GOAWAY:
+            self._unusable.set()
+        elif frame[1] in self._answers:
+            event, answers = self._answers[frame[1]]
+            answers.append(frame)
+            event.set()
+
+    async def wait_until_unusable(self) -> None:
+        await self._unusable.wait()
+
+    async def _open(self, request: TunnelRequest) -> Tunnel:
+        exchange, fresh = request.exchange, True
+        while True:
+            credentials = await exchange.value(fresh) if exchange is not None else None
+            stream, words = await self._ask(f"{request.stop}\n{credentials or ''}")
+            if stream is not None:
+                stream.on_end = self.release
+                return Tunnel(stream, b"")
+            status, *challenges = words.splitlines()
+            if exchange is None or not status.startswith("407") or not await exchange.answer(parse_challenges(challenges)):
+                raise Refused(request.what, status, code=int(status[:3]))
+            fresh = False
+
+    async def _ask(self, words: str) -> tuple[TunnelStream | None, str]:
+        """Returns the tunnel, or None and the words of the refusal."""
+        self._count += 1
+        number, event, answers = self._count, Event(), list[Frame]()
+        stream, self._answers[number] = TunnelStream(self._session, number), (event, answers)
+        self._session.put(OPEN, number, words.encode())
+        try:
+            await event.wait()
         except BaseException:
             stream.abort()
             raise
         finally:
             del self._answers[number]
-        ((kind, _, payload),) = answer[1]
-        if kind == REFUSED:
-            self._session.forget(number)
-            raise Refused(f"tunnel {number} to {target}", payload.decode())
-        return stream
+        ((kind, _, payload),) = answers
+        if kind == GRANTED:
+            return stream, ""
+        self._session.forget(number)
+        return None, payload.decode()
+
+
+class MultiplexedProtocol(Protocol):
+    """The entry for the client's table."""
+
+    name, has_schemes = "frames", True
+    connect = MultiplexedConnection

@@ -10,48 +10,58 @@ from typing import Any
 import pytest
 
 from tests.client.harness import TraceLog
+from tests.options import serve_options
 from tests.peers import multiplexed
-from tests.peers.multiplexed import Opener
+from tests.peers.multiplexed import MultiplexedConnection, MultiplexedProtocol
 from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port, sample
 from tests.server.harness import LOOPBACK, SECONDS, Proxy
+from tunnelctl.client import upstream
+from tunnelctl.client.auth.credentials import Secret
+from tunnelctl.client.auth.exchange import ProxyAuth
+from tunnelctl.client.auth.schemes import ANY
+from tunnelctl.client.pool import ConnectionPool
+from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, fail_after, run
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused
-from tunnelctl.proto.auth.basic import encode_basic
+from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.access.users import hash_password
 from tunnelctl.server.config import read_settings
 from tunnelctl.server.connection import PROTOCOLS, ClientConnection
 from tunnelctl.server.observe.access_log import AccessLog
 from tunnelctl.server.observe.recorder import Recorder
-from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.service import Service
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.socket_stream import SocketStream
+from tunnelctl.trace import silent
+
+PROXY = Hop(Address("proxy.test", 3128), protocol="frames")
 
 
 class Served:
-    """One connection to the server's code, over a socket pair in this process, and what came of it."""
+    """A client with one connection to a server, over a socket pair in this process."""
 
-    def __init__(self, service: Service, opener: Opener, transport: SocketStream) -> None:
-        self.service, self.opener = service, opener
-        self._transport, self._frames = transport, Nursery()
+    def __init__(self, service: Service, pool: ConnectionPool, connection: MultiplexedConnection) -> None:
+        self.service, self.pool, self.connection = service, pool, connection
         self.ended = Event()
 
-    async def use(self, test: Callable[["Served"], Awaitable[None]]) -> None:
-        """Moves frames during a test."""
-        async with self._frames:
-            self._frames.start_soon(self.opener.run)
-            await test(self)
-            self._frames.cancel_scope.cancel()
-        self._transport.close()
+    async def open(self, target: str, login: ProxyAuth | None = None) -> Stream:
+        """Opens a tunnel as `forward` does, on the connection in the pool. Raises Refused."""
+        route = Route(parse_authority(target), (PROXY._replace(login=login),), timeout=SECONDS)
+        ready = await self.pool.take(route._replace(hops=(PROXY,)))
+        assert ready is self.connection
+        tunnel = await open_tunnel(route, silent, self.pool, ready)
+        assert tunnel.early == b""
+        return tunnel.stream
 
 
 def served(tmp_path: Path, test: Callable[[Served], Awaitable[None]], **options: Any) -> list[dict[str, Any]]:
     """Runs a test against a server with these options; returns the access log."""
-    settings = read_settings([], ServeOptions(**{"allow": (LOOPBACK,), **options}))
+    settings = read_settings([], serve_options(**{"allow": (LOOPBACK,), **options}))
     trace, log_file = TraceLog(), tmp_path / "access.log"
     log = AccessLog(os.open(log_file, os.O_WRONLY | os.O_CREAT), trace, str(log_file))
     service = Service(
@@ -69,17 +79,21 @@ def served(tmp_path: Path, test: Callable[[Served], Awaitable[None]], **options:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        transport = SocketStream(ours)
-        one = Served(service, Opener(transport), transport)
 
         async def serve() -> None:
             await ClientConnection(service, theirs, "192.0.2.1", "192.0.2.1:5", "c").run()
             one.ended.set()
 
         with fail_after(SECONDS):
-            async with Nursery() as nursery:
-                nursery.start_soon(serve)
-                await one.use(test)
+            async with Nursery() as serving:
+                async with Nursery() as pooled:
+                    pool, connection = ConnectionPool(pooled), MultiplexedConnection((PROXY,), SocketStream(ours))
+                    one = Served(service, pool, connection)
+                    serving.start_soon(serve)
+                    pool.add(connection)
+                    await test(one)
+                    pooled.cancel_scope.cancel()
+                await one.ended.wait()
             await log.close()
 
     run(main)
@@ -88,9 +102,19 @@ def served(tmp_path: Path, test: Callable[[Served], Awaitable[None]], **options:
     return [json.loads(line) for line in log_file.read_text().splitlines()]
 
 
+def as_anna(password: str) -> ProxyAuth:
+    """A login with this password, which is sent once the proxy requires one."""
+
+    async def find() -> Secret:
+        return Secret("anna", password)
+
+    return ProxyAuth(PROXY.address, ANY, find, given=True)
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROTOCOLS, multiplexed.PREFACE, multiplexed.serve)
+    monkeypatch.setitem(upstream.PROTOCOLS, "frames", MultiplexedProtocol)
 
 
 async def carries(tunnel: Stream, data: bytes) -> bool:
@@ -115,7 +139,7 @@ async def end(tunnel: Stream) -> None:
 
 def test_three_tunnels_on_one_connection(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
-        tunnels = [await one.opener.open(target.authority) for _ in range(3)]
+        tunnels = [await one.open(target.authority) for _ in range(3)]
         assert (one.service.counts.connections, one.service.counts.tunnels) == (1, 3)
         for number, tunnel in enumerate(tunnels):
             assert await carries(tunnel, sample(100_000, number))
@@ -132,10 +156,10 @@ def test_three_tunnels_on_one_connection(tmp_path: Path) -> None:
 
 def test_the_rules_hold_for_each(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
-        tunnel = await one.opener.open(target.authority)
+        tunnel = await one.open(target.authority)
         for refused, text in (("127.0.0.2:22", "403 "), ("192.0.2.7:443", "403 "), (f"127.0.0.1:{port}", "502 connection_refused")):
             with pytest.raises(Refused, match=text):
-                await one.opener.open(refused)
+                await one.open(refused)
         assert await carries(tunnel, b"it goes on")
         await end(tunnel)
 
@@ -151,28 +175,41 @@ def test_a_login_follows_a_407_on_the_same_connection(tmp_path: Path) -> None:
     users.write_text(hash_password("anna", "s3cret") + "\n")
 
     async def main(one: Served) -> None:
-        with pytest.raises(Refused, match="407 "):
-            await one.opener.open(target.authority)
-        with pytest.raises(Refused, match="407 "):
-            await one.opener.open(target.authority, encode_basic("anna", "wrong"))
-        tunnel = await one.opener.open(target.authority, encode_basic("anna", "s3cret"))
+        for login in (None, as_anna("wrong")):
+            with pytest.raises(Refused, match="407 "):
+                await one.open(target.authority, login)
+        tunnel = await one.open(target.authority, as_anna("s3cret"))
         assert await carries(tunnel, b"as anna")
         await end(tunnel)
 
     with ScriptedServer(echo) as target:
         records = served(tmp_path, main, users=str(users))
-        assert [(record["status"], record["user"]) for record in records[:3]] == [(407, ""), (407, ""), (200, "anna")]
+        decisions = [(record["status"], record["user"]) for record in records if record["event"] == "decision"]
+        assert decisions == [(407, ""), (407, ""), (407, ""), (407, ""), (200, "anna")], "each login follows a challenge"
+
+
+def test_no_more_tunnels_than_the_peer_accepts(tmp_path: Path) -> None:
+    async def main(one: Served) -> None:
+        tunnels = [await one.open(target.authority) for _ in range(MultiplexedConnection.limit)]
+        assert await one.pool.take(Route(parse_authority(target.authority), (PROXY,))) is None
+        await end(tunnels.pop())
+        tunnels.append(await one.open(target.authority))
+        for tunnel in tunnels:
+            await end(tunnel)
+
+    with ScriptedServer(echo) as target:
+        served(tmp_path, main)
 
 
 def test_a_cap_counts_tunnels_and_not_connections(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
-        tunnels = [await one.opener.open(target.authority) for _ in range(2)]
+        tunnels = [await one.open(target.authority) for _ in range(2)]
         with pytest.raises(Refused, match="429 connection_limit_reached"):
-            await one.opener.open(target.authority)
+            await one.open(target.authority)
         await end(tunnels.pop())
         while one.service.counts.tunnels > 1:  # its end has been seen here before the server has counted it
             await checkpoint()
-        tunnels.append(await one.opener.open(target.authority))
+        tunnels.append(await one.open(target.authority))
         for tunnel in tunnels:
             assert await carries(tunnel, b"open")
             await end(tunnel)
@@ -183,11 +220,13 @@ def test_a_cap_counts_tunnels_and_not_connections(tmp_path: Path) -> None:
 
 def test_while_draining_tunnels_finish_and_new_ones_are_refused(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
-        tunnel = await one.opener.open(target.authority)
+        tunnel = await one.open(target.authority)
         one.service.counts.draining.set()
+        await one.connection.wait_until_unusable()
+        assert await one.pool.take(Route(parse_authority(target.authority), (PROXY,))) is None
+        one.connection.reserve()
         with pytest.raises(Refused, match="503 "):
-            await one.opener.open(target.authority)
-        assert one.opener.going_away
+            await open_tunnel(Route(parse_authority(target.authority), (PROXY,), timeout=SECONDS), silent, one.pool, one.connection)
         assert await carries(tunnel, sample(50_000))
         await end(tunnel)
         await one.ended.wait()
@@ -208,7 +247,7 @@ def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
 
     async def main(one: Served) -> None:
         for _ in range(2):
-            await one.opener.open(target.authority)
+            await one.open(target.authority)
 
     with ScriptedServer(target_script) as target:
         records = served(tmp_path, main)
@@ -232,7 +271,7 @@ def test_the_dial_of_a_client_that_resets_its_tunnel_is_given_up(tmp_path: Path,
 
     async def main(one: Served) -> None:
         async with Nursery() as nursery:
-            nursery.start_soon(one.opener.open, "127.0.0.1:9")
+            nursery.start_soon(one.open, "127.0.0.1:9")
             await dialling.wait()
             nursery.cancel_scope.cancel()
         await given_up.wait()
