@@ -65,7 +65,6 @@ CAN_BLOCK = {
 TESTED_IN = {
     "__main__.py": "cli/test_main.py",
     "trace.py": "cli/render/test_console.py",  # a type alias; the console is what is called
-    "client/check/fetch.py": "client/check/test_check.py",  # and test_interception.py, for https
     "client/check/probe.py": "client/check/test_check.py",
     "options.py": "cli/spec/test_flags.py",  # records of defaults
     "client/options.py": "cli/spec/test_flags.py",

@@ -69,7 +69,7 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
     except (httpx.InvalidURL, UnicodeError) as error:  # their text quotes a piece of the URL, perhaps of its password
         raise _wrong(url, "its URL cannot be one") from error
     except (httpx.HTTPError, httpx.StreamError) as error:
-        from tunnelctl.client.check.httpx_failure import cause_of
+        from tunnelctl.client.pac.httpx_failure import cause_of
 
         raise _wrong(url, f"it cannot be fetched: {cause_of(error)}") from error
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
-from tunnelctl.client.check.httpx_failure import cause_of
+from tunnelctl.client.pac.httpx_failure import cause_of
 
 CLOSE = b"Connection: close\r\nContent-Length: 0\r\n\r\n"
 CASES = [
