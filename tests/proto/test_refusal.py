@@ -30,6 +30,8 @@ TABLE = [
     (refusal.target_limit_reached(), 503, "connection_limit_reached"),
     (refusal.stopping(), 503, "connection_limit_reached"),
     (refusal.client_limit_reached(), 429, "connection_limit_reached"),
+    (refusal.client_busy("x"), 429, "connection_limit_reached"),
+    (refusal.too_many_wrong_logins(7), 429, "http_request_denied"),
     (refusal.user_limit_reached(), 429, "connection_limit_reached"),
     (refusal.request_denied(), 403, "http_request_denied"),
     (refusal.bad_request("x"), 400, "http_request_error"),
@@ -37,6 +39,8 @@ TABLE = [
     (refusal.method_not_allowed("GET"), 405, "http_request_error"),
     (refusal.auth_required(), 407, "http_request_denied"),
     (refusal.head_timeout(), 408, "http_request_error"),
+    (refusal.tls_wanted(), 400, "http_request_error"),
+    (refusal.tls_failed(), 400, "tls_protocol_error"),
     (refusal.uri_too_long(), 414, "http_request_error"),
     (refusal.head_too_large(), 431, "http_request_error"),
     (refusal.method_unknown(), 501, "http_request_error"),
@@ -173,6 +177,10 @@ def test_the_details_of_a_target_with_a_scope_id_can_be_read():
     assert isinstance(answer, Refusal)
     cause = "the target must be HOST:PORT: it has a scope id (after %), which has a meaning on one machine only"
     assert read(render_refusal(answer)).proxy_status[0].details == answer.details == cause
+
+
+def test_a_client_that_may_not_log_in_now_is_told_when_it_may():
+    assert b"\r\nRetry-After: 7\r\n" in render_refusal(refusal.too_many_wrong_logins(7))
 
 
 def test_a_refusal_is_a_plain_record():

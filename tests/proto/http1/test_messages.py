@@ -194,6 +194,14 @@ def test_the_next_request_is_behind_the_first() -> None:
     assert isinstance(messages.next_event(), h11.Request)
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_the_version_of_the_peer_is_known_from_its_head_on(version: bytes) -> None:
+    messages = requests()
+    assert messages.peer_version == b""
+    assert outcome(messages, [HEAD.replace(b"HTTP/1.1", b"HTTP/" + version) + b"\r\n"])
+    assert messages.peer_version == version
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
