@@ -24,8 +24,8 @@ from tests.bench.proxies import cpu_seconds, resident_kib
 from tests.bench.workshop import Workshop, raise_descriptor_limit
 from tests.peers.process import end, ended_within, wait_until
 from tests.peers.program import MODULE, environment
-from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import Client, basic, blackhole, connect_request, users_file
+from tests.peers.scripted import ScriptedServer, black_hole_port, echo
+from tests.server.harness import Client, basic, connect_request, users_file
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
@@ -228,7 +228,7 @@ def first_logins(serve: Serve, target: str, count: int = 0) -> list[float]:
 
 def black_hole(workshop: Workshop) -> str:
     """A target that swallows every SYN."""
-    with measured(workshop) as (_, target), blackhole() as port, Serve("--dial-timeout", "2") as serve, ExitStack() as stack:
+    with measured(workshop) as (_, target), black_hole_port() as port, Serve("--dial-timeout", "2") as serve, ExitStack() as stack:
         asking = [stack.enter_context(serve.client()) for _ in range(500)]
         begun = time.monotonic()
         for client in asking:
@@ -329,7 +329,8 @@ def idle(workshop: Workshop) -> str:
 
 def vanish(workshop: Workshop) -> str:
     """Clients that leave in each phase, a thousand times each."""
-    with measured(workshop) as (_, target), blackhole() as port, Serve("--dial-timeout", "2", "--half-close-timeout", "2") as serve:
+    limits = ("--dial-timeout", "2", "--half-close-timeout", "2")
+    with measured(workshop) as (_, target), black_hole_port() as port, Serve(*limits) as serve:
 
         def reset_after(data: bytes, granted: bool = False) -> Callable[[], None]:
             def leave() -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from tests.client.harness import TARGET, TraceLog, connect, prepared
 from tests.options import connect_options, forward_options
-from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, ScriptedServer, echo, refusing_port
-from tests.server.harness import blackhole
+from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, ScriptedServer, black_hole_port, echo, refusing_port
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.engine.kernel import run
@@ -98,7 +97,7 @@ def test_none_can_be_reached() -> None:
 
 
 def test_one_that_drops_packets_leaves_time_to_the_next() -> None:
-    with blackhole() as port, ScriptedServer(echoes) as good:
+    with black_hole_port() as port, ScriptedServer(echoes) as good:
         via, _ = opened(forward_options(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=3.0))
     assert via == [[good.authority]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.client.harness import AMPLE, BRIEF, CANARY, TARGET, TraceLog, answers, failed, holds, next_head, opened, to_the_end, way
-from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, black_hole_port, refusing_port, sample
 from tunnelctl.client import tunnel as under_test
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import ProxyAuth
@@ -349,13 +349,10 @@ def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.Monkey
             script_lookup(patch, error=socket.gaierror(raised, "x"))
             assert failed(chosen).hint == hint
     held, port = refusing_port()
-    listener, waiting = full_backlog()
-    with held, listener:
+    with held, black_hole_port() as silent:
         assert failed(chosen._replace(target=Address("127.0.0.1", port))).hint == hint
-        slow = chosen._replace(target=Address(*listener.getsockname()), timeout=BRIEF)
+        slow = chosen._replace(target=Address("127.0.0.1", silent), timeout=BRIEF)
         assert failed(slow, TimedOut).hint == (hint or "--timeout sets how long the whole way may take")
-    for sock in waiting:
-        sock.close()
 
 
 def test_a_proxy_whose_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,41 +467,17 @@ def test_time_limit_in_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BRIEF <= seconds < AMPLE / 2
 
 
-def full_backlog() -> tuple[socket.socket, list[socket.socket]]:
-    """A listener whose queue is full: further connections get no answer at all, as from a host that drops packets."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-    waiting = []
-    for _ in range(3):
-        waiting.append(socket.socket())
-        waiting[-1].setblocking(False)
-        waiting[-1].connect_ex(listener.getsockname())
-    return listener, waiting
-
-
 def test_time_limit_in_the_dial() -> None:
-    listener, waiting = full_backlog()
-    try:
-        error, seconds = timed(way(f"127.0.0.1:{listener.getsockname()[1]}", timeout=BRIEF))
-    finally:
-        for sock in (listener, *waiting):
-            sock.close()
-    assert error.what == f"connecting to proxy 127.0.0.1:{listener_port(error)}"
+    with black_hole_port() as port:
+        error, seconds = timed(way(f"127.0.0.1:{port}", timeout=BRIEF))
+    assert error.what == f"connecting to proxy 127.0.0.1:{port}"
     assert BRIEF <= seconds < AMPLE / 2
-
-
-def listener_port(error: TunnelctlError) -> str:
-    return error.what.rpartition(":")[2]
 
 
 def test_time_limit_of_one_attempt() -> None:
     """`--connect-timeout`: the first address is given up, the second answers."""
-    listener, waiting = full_backlog()
-    try:
-        port = listener.getsockname()[1]
+    with black_hole_port() as port:
         error = failed(way(f"127.0.0.1:{port}", attempt_timeout=BRIEF), Unreachable)
-    finally:
-        for sock in (listener, *waiting):
-            sock.close()
     assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection timed out"
 
 
@@ -571,10 +544,8 @@ def test_a_cancelled_opening_leaves_nothing_open() -> None:
 
     with ScriptedServer(holds(b"HTTP/1.1 2")) as first:
         run(main, way(first.authority))
-    listener, waiting = full_backlog()
-    run(main, way(f"127.0.0.1:{listener.getsockname()[1]}"))
-    for sock in (listener, *waiting):
-        sock.close()
+    with black_hole_port() as port:
+        run(main, way(f"127.0.0.1:{port}"))
 
 
 def test_a_login_that_cannot_be_prepared_leaves_no_connection_behind() -> None:

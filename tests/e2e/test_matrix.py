@@ -1,8 +1,8 @@
 """The conformance matrix: what the seven known stdio clients were measured on, each row a test of `tunnelctl connect`.
 
 No row is left to a unit test: a process with pipes talks to a scripted proxy on loopback. The rows "TLS to the proxy" and
-"Digest", and the halves of other rows that speak of TLS, come with those features. The rows on throughput and start-up time
-are benchmarks (tests/bench), not tests.
+"Digest" are in interop/test_tls_proxies.py and interop/test_digest.py. Throughput and start-up time are benchmarks (tests/bench),
+not tests.
 """
 
 import socket

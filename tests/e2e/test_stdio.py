@@ -17,7 +17,7 @@ import pytest
 
 from tests.peers.process import end, tcp_rows, wait_until
 from tests.peers.program import MODULE, RUN_SECONDS, SOON, environment, started
-from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, sample
+from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, black_hole_port, echo, sample
 
 TARGET = ("target.test", "22")
 BANNER = b"SSH-2.0-Banner_1.0\r\n"
@@ -216,19 +216,6 @@ def threads_parked(pid: int) -> bool:
 SIGNALS = [(signal.SIGHUP, 0), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)]
 
 
-@contextmanager
-def black_hole() -> Iterator[int]:
-    """A port whose queue is full: the kernel drops whatever comes."""
-    with socket.socket() as listener, ExitStack() as waiting:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            client = waiting.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
 def connecting_to(port: int, pid: int) -> bool:
     """Whether a socket of that process is in SYN_SENT (02) to a port."""
     inodes = set()
@@ -246,7 +233,7 @@ def ends_at_once(process: "subprocess.Popen[bytes]", sent: signal.Signals, statu
 
 @pytest.mark.parametrize(("sent", "status"), SIGNALS)
 def test_signal_while_connecting(sent: signal.Signals, status: int) -> None:
-    with black_hole() as port, started("connect", "-x", f"http://127.0.0.1:{port}", *TARGET) as process:
+    with black_hole_port() as port, started("connect", "-x", f"http://127.0.0.1:{port}", *TARGET) as process:
         wait_until(lambda: connecting_to(port, process.pid), SOON, "SYN_SENT")
         ends_at_once(process, sent, status)
 
@@ -315,7 +302,7 @@ def test_signal_that_was_ignored_when_it_started_stays_ignored(phase: str) -> No
     """nohup, and a shell's `&`."""
     with ExitStack() as stack:
         if phase == "connecting":
-            port = stack.enter_context(black_hole())
+            port = stack.enter_context(black_hole_port())
         else:
             port = stack.enter_context(ScriptedServer(tunnel_with_banner)).port
         words = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *MODULE, "connect", "-x", f"http://127.0.0.1:{port}", *TARGET]

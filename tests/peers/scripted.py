@@ -4,8 +4,8 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from errno import ENOTCONN
 
 from tests.peers.process import free_port
@@ -187,3 +187,14 @@ def refusing_port() -> tuple[socket.socket, int]:
     sock = socket.socket()
     sock.bind(("127.0.0.1", free_port()))
     return sock, sock.getsockname()[1]
+
+
+@contextmanager
+def black_hole_port() -> Iterator[int]:
+    """A port that answers nothing, not even a SYN, as behind a filter that drops packets: the queue of its listener is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from tests.peers.process import wait_until
-from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import LOOPBACK, SECONDS, Proxy, admitted, blackhole, connect_request, until_reset
+from tests.peers.scripted import ScriptedServer, black_hole_port, echo
+from tests.server.harness import LOOPBACK, SECONDS, Proxy, admitted, connect_request, until_reset
 
 BRIEF = 0.1  # seconds: a limit that is meant to strike
 
@@ -20,7 +20,7 @@ def test_a_client_that_leaves_in_any_phase(phase: str, how: str, monkeypatch: py
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS) and [])
     options = {"max_tunnels": 1, "dial_timeout": BRIEF}
-    with ScriptedServer(echo) as target, blackhole() as hole, Proxy(LOOPBACK, "slow.test:*", **options) as proxy:
+    with ScriptedServer(echo) as target, black_hole_port() as hole, Proxy(LOOPBACK, "slow.test:*", **options) as proxy:
         sends = {
             "nothing sent": b"",
             "inside the head": b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n",

@@ -1,10 +1,12 @@
 """V27: tunnels do not pile up at one target or for one client, and what is refused for that is told so."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.peers.process import wait_until
-from tests.peers.scripted import ScriptedServer, echo
-from tests.server.harness import SECONDS, Proxy, admitted, blackhole, connect_request
+from tests.peers.scripted import ScriptedServer, black_hole_port, echo
+from tests.server.harness import SECONDS, Proxy, admitted, basic, connect_request, users_file
 
 LIMITS = {"max_per_client": 429, "max_per_target": 503, "max_tunnels": 503}
 
@@ -17,9 +19,9 @@ def test_one_more_than_the_cap_is_refused_until_one_has_ended(cap: str, status: 
             assert second.echoes()
             for _ in range(3):
                 answer = proxy.refusal(target.authority)
-                assert (answer.status, answer.error) == (status, "connection_limit_reached")
-                assert int(answer.fields["retry-after"]) > 0
+                assert (answer.status, answer.error, answer.fields["retry-after"]) == (status, "connection_limit_reached", "1")
             assert len(target.conversations) == 2, "what is refused is not dialled"
+            assert [record["status"] for record in proxy.wait_for_records(5)] == [200, 200, status, status, status]
             first.sock.close()
             wait_until(lambda: admitted(proxy, target), SECONDS, "room again")
             assert second.echoes()
@@ -29,6 +31,7 @@ def test_a_cap_is_for_each_by_itself() -> None:
     with ScriptedServer(echo) as one, ScriptedServer(echo) as other, Proxy(max_per_client=1, max_per_target=1) as proxy:
         with proxy.tunnel(one.authority, source="127.0.0.1") as mine, proxy.tunnel(other.authority, source="127.0.0.2") as yours:
             assert proxy.ask(connect_request(other.authority), source="127.0.0.1").status == 429
+            assert proxy.ask(connect_request(one.authority), source="127.0.0.2").status == 429
             assert proxy.ask(connect_request(one.authority), source="127.0.0.3").status == 503
             assert mine.echoes()
             assert yours.echoes()
@@ -41,14 +44,42 @@ def test_a_name_and_its_spellings_are_one_target() -> None:
                 assert proxy.refusal(f"{host}:{target.port}").error == "connection_limit_reached"
 
 
+def test_a_client_is_its_network() -> None:
+    with ScriptedServer(echo) as target, Proxy(max_per_client=1, client_prefix="30,64") as proxy:
+        with proxy.tunnel(target.authority, source="127.0.0.1"):
+            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 429
+            with proxy.tunnel(target.authority, source="127.0.0.4") as other:
+                assert other.echoes()
+
+
+@pytest.mark.usefixtures("cheap_hashes")
+def test_a_user_has_a_cap_too(tmp_path: Path) -> None:
+    users = users_file(tmp_path, alice="a", bob="b")
+    alice, bob = basic("alice", "a"), basic("bob", "b")
+    with ScriptedServer(echo) as target, Proxy(max_per_user=1, users=users) as proxy, proxy.tunnel(target.authority, alice):
+        answer = proxy.refusal(target.authority, alice)
+        assert (answer.status, answer.error, answer.fields["retry-after"]) == (429, "connection_limit_reached", "1")
+        with proxy.tunnel(target.authority, bob) as other:
+            assert other.echoes()
+
+
 def test_dials_that_hang_do_not_pile_up() -> None:
-    with blackhole() as port, Proxy(max_dials=2) as proxy:
+    with ScriptedServer(echo) as target, black_hole_port() as port, Proxy(max_dials=2) as proxy:
         waiting = [proxy.client() for _ in range(2)]
         for client in waiting:
             client.send(connect_request(f"127.0.0.1:{port}"))
-        wait_until(lambda: proxy.refusal(f"127.0.0.1:{port}").error == "connection_limit_reached", SECONDS, "the cap")
+        wait_until(lambda: not admitted(proxy, target), SECONDS, "the cap")
+        for refused in (target.authority, f"127.0.0.1:{port}"):
+            answer = proxy.refusal(refused)
+            assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
         for client in waiting:
             client.sock.close()
+
+
+def test_open_tunnels_are_no_dials() -> None:
+    with ScriptedServer(echo) as target, Proxy(max_dials=1) as proxy:
+        with proxy.tunnel(target.authority), proxy.tunnel(target.authority) as second:
+            assert second.echoes()
 
 
 @pytest.mark.parametrize("head", [b"", b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n"])

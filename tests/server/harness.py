@@ -362,22 +362,6 @@ class Trap:
         return True
 
 
-@contextmanager
-def blackhole() -> Iterator[int]:
-    """A port that answers nothing, not even a SYN: its queue is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        waiting = []
-        for _ in range(3):
-            waiting.append(socket.socket())
-            waiting[-1].setblocking(False)
-            waiting[-1].connect_ex(listener.getsockname())
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            for sock in waiting:
-                sock.close()
-
-
 class Names:
     """A scripted name service in place of getaddrinfo. Each name has a list of answers, of which the last one stays."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.process import opening, wait_until
-from tests.peers.scripted import Conversation, ScriptedServer, echo, refusing_port
+from tests.peers.scripted import Conversation, ScriptedServer, black_hole_port, echo, refusing_port
 from tests.server.harness import (
     SECONDS,
     Client,
@@ -18,7 +18,6 @@ from tests.server.harness import (
     Trap,
     admitted,
     basic,
-    blackhole,
     connect_request,
     dialled,
     users_file,
@@ -123,7 +122,7 @@ def test_s19_connection_refused() -> None:
 
 
 def test_s19_connection_timeout() -> None:
-    with blackhole() as port, Proxy(dial_timeout=BRIEF) as proxy:
+    with black_hole_port() as port, Proxy(dial_timeout=BRIEF) as proxy:
         answer = proxy.refusal(f"127.0.0.1:{port}")
     assert (answer.status, answer.error) == (504, "connection_timeout")
 
@@ -288,7 +287,7 @@ def test_idle_limit() -> None:
 
 def test_l6_a_client_that_resets_in_the_dial_is_given_up_at_once() -> None:
     """And has one record, for nobody told it anything."""
-    with blackhole() as port, Proxy(dial_timeout=SECONDS) as proxy:
+    with black_hole_port() as port, Proxy(dial_timeout=SECONDS) as proxy:
         before, client = opening(port), proxy.client()
         client.send(connect_request(f"127.0.0.1:{port}"))
         wait_until(lambda: opening(port) > before, SECONDS, "the dial")
@@ -335,7 +334,7 @@ def test_l6_a_client_that_has_only_half_closed_is_served(monkeypatch: pytest.Mon
 
 def test_l6_a_client_that_has_half_closed_or_left_is_not_served_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "HALF_CLOSED_SECONDS", BRIEF)
-    with blackhole() as port, Proxy(dial_timeout=SECONDS) as proxy, proxy.client() as client:
+    with black_hole_port() as port, Proxy(dial_timeout=SECONDS) as proxy, proxy.client() as client:
         client.send(connect_request(f"127.0.0.1:{port}"))
         client.sock.shutdown(socket.SHUT_WR)
         assert client.answer().error == "connection_timeout"
@@ -370,68 +369,6 @@ def test_a_target_that_resets_at_once() -> None:
 # --- caps
 
 
-def test_max_tunnels() -> None:
-    with ScriptedServer(echo) as target, Proxy(max_tunnels=2) as proxy:
-        first, second = proxy.tunnel(target.authority), proxy.tunnel(target.authority)
-        answer = proxy.refusal(target.authority)
-        assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
-        first.sock.close()
-        wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
-        assert second.echoes()
-        second.sock.close()
-        assert [record["status"] for record in proxy.wait_for_records(3) if record["event"] == "decision"][:3] == [200, 200, 503]
-
-
-def test_v27_max_per_client() -> None:
-    with ScriptedServer(echo) as target, Proxy(max_per_client=1) as proxy, proxy.tunnel(target.authority, source="127.0.0.1"):
-        answer = proxy.refusal(target.authority)
-        assert (answer.status, answer.error, answer.fields["retry-after"]) == (429, "connection_limit_reached", "1")
-        with proxy.tunnel(target.authority, source="127.0.0.2") as other:
-            assert other.echoes()
-            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 429
-
-
-def test_v27_max_per_client_counts_networks() -> None:
-    with ScriptedServer(echo) as target, Proxy(max_per_client=1, client_prefix="30,64") as proxy:
-        with proxy.tunnel(target.authority, source="127.0.0.1"):
-            assert proxy.ask(connect_request(target.authority), source="127.0.0.2").status == 429
-            with proxy.tunnel(target.authority, source="127.0.0.4") as other:
-                assert other.echoes()
-
-
-def test_v27_max_per_target() -> None:
-    with ScriptedServer(echo) as target, ScriptedServer(echo) as other, Proxy(max_per_target=1) as proxy:
-        with proxy.tunnel(target.authority):
-            answer = proxy.refusal(target.authority)
-            assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
-            with proxy.tunnel(other.authority) as second:
-                assert second.echoes()
-        wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
-
-
-@pytest.mark.usefixtures("cheap_hashes")
-def test_v27_max_per_user(tmp_path: Path) -> None:
-    users = users_file(tmp_path, alice="a", bob="b")
-    alice, bob = basic("alice", "a"), basic("bob", "b")
-    with ScriptedServer(echo) as target, Proxy(max_per_user=1, users=users) as proxy, proxy.tunnel(target.authority, alice):
-        answer = proxy.refusal(target.authority, alice)
-        assert (answer.status, answer.error, answer.fields["retry-after"]) == (429, "connection_limit_reached", "1")
-        with proxy.tunnel(target.authority, bob) as other:
-            assert other.echoes()
-
-
-def test_v27_max_dials() -> None:
-    with ScriptedServer(echo) as target, blackhole() as port, Proxy(max_dials=1) as proxy:
-        with proxy.client() as waiting:
-            waiting.send(connect_request(f"127.0.0.1:{port}"))
-            wait_until(lambda: not admitted(proxy, target), SECONDS, "the dial")
-            answer = proxy.refusal(target.authority)
-            assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
-    with ScriptedServer(echo) as target, Proxy(max_dials=1) as proxy:
-        with proxy.tunnel(target.authority), proxy.tunnel(target.authority) as second:  # open ones are no dials
-            assert second.echoes()
-
-
 def test_the_lifetime_of_a_tunnel_that_is_busy() -> None:
     with ScriptedServer(echo) as target, Proxy(max_lifetime=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -449,7 +386,6 @@ def test_caps_are_given_back_by_every_refusal(target: str, monkeypatch: pytest.M
     dialled(monkeypatch)
     with Proxy("*:*", "127.0.0.1:*", deny=("denied.test:*",), max_tunnels=1) as proxy:
         statuses = {proxy.refusal(target).status for _ in range(5)}
-    assert 503 not in statuses or statuses == {503}
     assert len(statuses) == 1
     assert statuses != {503}
 

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from errno import ECONNREFUSED, EMFILE, ETIMEDOUT
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers.scripted import black_hole_port
 from tests.stream.ends import go
 from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, checkpoint, current_time, fail_after, sleep
 from tunnelctl.engine.resolver import SocketAddress
@@ -44,15 +45,8 @@ def refusing() -> Iterator[SocketAddress]:
 
 @contextmanager
 def black_hole() -> Iterator[SocketAddress]:
-    """A listener whose queue is full: the kernel drops whatever comes, without a word."""
-    with socket.socket() as listener, ExitStack() as waiting:
-        listener.bind((LOCAL, 0))
-        listener.listen(0)
-        for _ in range(3):
-            client = waiting.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        yield at(listener)
+    with black_hole_port() as port:
+        yield SocketAddress(socket.AF_INET, LOCAL, port)
 
 
 def has_ipv6() -> bool:

@@ -232,15 +232,3 @@ def test_hang_up_of_the_terminal_leaves_no_process() -> None:
         session.expect_exact("welcome\r\n")
         session.ptyproc.fileobj.close()
         assert ended_within(session.pid, SOON)
-
-
-def test_target_that_closes_is_seen_at_the_terminal() -> None:
-    """With the next line, at the latest: a terminal's input never ends by itself."""
-
-    def leave(peer: Conversation) -> None:
-        peer.accept_tunnel(ESTABLISHED + b"welcome\n")
-
-    with ScriptedServer(leave) as proxy, connect_at_terminal(proxy) as session:
-        session.expect_exact("welcome\r\n")
-        session.sendeof()
-        assert wait_status(session) == 0

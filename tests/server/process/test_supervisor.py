@@ -20,12 +20,11 @@ from tests.peers import certificates
 from tests.peers.manager import Manager
 from tests.peers.process import ended_within, opening, wait_until
 from tests.peers.program import environment, started
-from tests.peers.scripted import ScriptedServer, echo
+from tests.peers.scripted import ScriptedServer, black_hole_port, echo
 from tests.server.harness import (
     SECONDS,
     Client,
     basic,
-    blackhole,
     connect_request,
     digest_users_file,
     users_file,
@@ -460,7 +459,7 @@ def test_a_cap_on_a_user_holds_over_all_workers(tmp_path: Path) -> None:
 
 
 def test_a_cap_on_dials_holds_over_all_workers() -> None:
-    with ScriptedServer(echo) as target, blackhole() as port, ExitStack() as stack:
+    with ScriptedServer(echo) as target, black_hole_port() as port, ExitStack() as stack:
         serve = stack.enter_context(workers("--workers", "3", "--drain", "0", "--max-dials", "2"))
         before = opening(port)
         for _ in range(2):
