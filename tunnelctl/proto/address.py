@@ -10,8 +10,6 @@ needed.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from tunnelctl.errors import AddressError
 from tunnelctl.namedtuple import NamedTuple
 
@@ -95,9 +93,8 @@ def unbracketed(text: str) -> str:
     return name + rest if text[:1] == "[" and bracket and ":" not in name and rest[:1] in ("", ":") else text
 
 
-@lru_cache(maxsize=1024)
 def parse_host(text: str) -> str:
-    """Returns the canonical form of a host: IPv4, IPv6 with or without brackets, or a name. Cached, as the same few hosts recur."""
+    """Returns the canonical form of a host: IPv4, IPv6 with or without brackets, or a name."""
     if text.isascii():
         name = text.lower()
         if ":" in name or name[:1] == "[":

@@ -3,8 +3,6 @@
 latin-1 maps octets to characters one to one, so that octets read from the wire are written back unchanged.
 """
 
-from functools import lru_cache
-
 from tunnelctl.errors import UsageProblem
 
 Field = tuple[str, str]
@@ -29,9 +27,8 @@ def get(fields: Fields, name: str) -> str | None:
     return values[0] if values else None
 
 
-@lru_cache(maxsize=512)
 def is_token(text: str) -> bool:
-    """Whether `text` can be a field name, a method or a parameter name. Cached, as all clients send the same few field names."""
+    """Whether `text` can be a field name, a method or a parameter name."""
     return bool(text) and not text.strip(TOKEN)
 
 

@@ -92,7 +92,7 @@ def parse_network(text: str) -> Network:
     return Network(network.version, int(network.network_address), int(network.broadcast_address))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # 0.1 µs instead of 3.7, for each connection behind a balancer, and twice for a new target
 def unwrap(ip: str) -> tuple[Network, Network]:
     """Returns the address as given, and the one to judge it by: the IPv4 address in an IPv4-mapped or NAT64 one, else the same.
 
@@ -106,12 +106,8 @@ def unwrap(ip: str) -> tuple[Network, Network]:
     return address, address
 
 
-@lru_cache(maxsize=4096)
 def is_internal(host_ip: str) -> bool:
-    """True if an address is internal, or if the text is no address: this check must not fail open.
-
-    Cached, as the same few targets recur: 100 ns instead of 5 µs.
-    """
+    """True if an address is internal, or if the text is no address: this check must not fail open."""
     try:
         _, address = unwrap(host_ip)
     except ValueError:

@@ -234,7 +234,7 @@ class Pump:
         elif sink_fd not in ready:
             self._sink.sink_filled()
             await self._sink.wait_writable()
-        else:  # it became ready in between, or see _by_hand
+        else:  # it became ready in between, or see _copy_chunk
             await checkpoint()
             return self._source.source_pipe() is None
         return False

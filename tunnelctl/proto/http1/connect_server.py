@@ -59,7 +59,8 @@ class Request(NamedTuple):
         return f"Request(target={self.target}, authorization={authorization}, leftover={len(self.leftover)} bytes)"
 
 
-# Requests by the exact octets of their heads, as parsed before: clients repeat themselves. A lookup costs 0.2 µs, parsing 2.9 µs.
+# Requests by the exact octets of their heads, as parsed before: clients repeat themselves. A head found here costs 0.4 µs, a parsed
+# one 5.6, of some 110 µs of CPU a tunnel.
 _known: dict[bytes, Request] = {}
 _KNOWN_HEADS, _KNOWN_BYTES = 512, 512  # limits on number and length: 7 MiB, if each is full of tiny fields
 
@@ -188,7 +189,7 @@ def _names_its_proxy(host: str, fields: Fields) -> bool:
     return True
 
 
-@lru_cache(1024)  # the same few targets recur
+@lru_cache(1024)  # for heads that `_known` does not keep, such as those with a login: 0.1 µs instead of 2.6
 def _parse_request_line(line: bytes) -> tuple[str, Address, bool]:
     """Returns the target as sent and as parsed, and whether the version is HTTP/1.0. Raises _Refused."""
     method, target, version = _split(line)
