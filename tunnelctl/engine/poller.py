@@ -14,6 +14,13 @@ from collections.abc import Iterable
 IN, PRI, OUT, ERR, HUP, RDHUP = select.POLLIN, select.POLLPRI, select.POLLOUT, select.POLLERR, select.POLLHUP, 0x2000
 
 
+def poll_once(fd: int, bits: int, seconds: float = 0.0) -> bool:
+    """Whether one descriptor is ready for one of the bits, or at its end, within that time. Blocks the thread meanwhile."""
+    poll = select.poll()
+    poll.register(fd, bits)
+    return bool(poll.poll(seconds * 1000))
+
+
 class Interest:
     """A descriptor as a poller sees it: its number, and the bits that tasks wait for at this moment."""
 

@@ -10,6 +10,8 @@ Fields = tuple[Field, ...]
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # RFC 9110 section 5.6.2
 BLANKS = " \t"
+# Octets of a field value (RFC 9110 section 5.5).
+TEXT = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t"
 
 # Fields whose values are credentials in whole or in part.
 SECRET = frozenset({"proxy-authorization", "authorization", "cookie", "proxy-authentication-info"})
@@ -32,11 +34,21 @@ def is_token(text: str) -> bool:
     return bool(text) and not text.strip(TOKEN)
 
 
+def has_control(text: str) -> bool:
+    """Whether the text contains a CTL, an ASCII control character (RFC 5234 appendix B.1)."""
+    return any(c < " " or c == "\x7f" for c in text)
+
+
+def quoted(text: str) -> str:
+    """Returns a quoted-string (RFC 9110 section 5.6.4). The text must have no control characters."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def check(name: str, value: str) -> None:
     """Raises UsageProblem unless the field can be sent. A CR or LF in it would inject further lines."""
     if not is_token(name):
         raise UsageProblem(f"--header {name!a}", "not a field name: letters, digits and hyphens")
-    if any((c < " " and c != "\t") or c == "\x7f" for c in value):
+    if has_control(value.replace("\t", "")):
         raise UsageProblem(f"--header {name}", "a control character in its value")
     if any(c > "\xff" for c in value):
         raise UsageProblem(f"--header {name}", "a character in its value that a header cannot carry")

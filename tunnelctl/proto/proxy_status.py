@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.proto.headers import quoted
 
 MAX_STRING = 200  # characters of a rendered string: more is of no use to a reader, and may be of use to an attacker
 
@@ -49,7 +50,7 @@ def parse(value: str) -> tuple[ProxyStatus, ...]:
 
 def quote(text: str) -> str:
     """Returns a quoted string that is valid both in a structured field and in a challenge, whatever the text."""
-    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return quoted(printable(text))
 
 
 def printable(text: str) -> str:

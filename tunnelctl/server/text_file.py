@@ -1,13 +1,13 @@
 """Text files written by an operator: UTF-8, with or without a byte order mark, of bounded size."""
 
 import os
-import select
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ETIMEDOUT
 from time import monotonic
 
+from tunnelctl.engine.poller import IN, poll_once
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.files.text import decode
 
@@ -49,9 +49,7 @@ def _opened(path: str) -> Iterator[int]:
 
 def _await_writer(fd: int) -> None:
     """Waits briefly for the first writer of a named pipe. Without a writer, read(2) reports end of file, and poll(2) does not."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll(OPEN_SECONDS * 1000)
+    poll_once(fd, IN, OPEN_SECONDS)
 
 
 def _pieces(fd: int, most: int) -> Iterator[bytes]:
@@ -70,7 +68,5 @@ def _pieces(fd: int, most: int) -> Iterator[bytes]:
 
 
 def _wait(fd: int, seconds: float) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    if not poll.poll(max(0.0, seconds) * 1000):
+    if not poll_once(fd, IN, max(0.0, seconds)):
         raise TimeoutError(ETIMEDOUT, f"nothing came through the pipe within {PIPE_SECONDS:g} s")

@@ -7,6 +7,7 @@ import socket
 import stat
 from errno import EADDRINUSE
 
+from tunnelctl.engine.resolver import with_port
 from tunnelctl.errors import AddressError, ListenError, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import parse_host, parse_port
@@ -30,7 +31,7 @@ class ListenAddress(NamedTuple):
     def __str__(self) -> str:
         if self.path:
             return UNIX + self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
 
     @property
     def shared(self) -> bool:

@@ -1,6 +1,5 @@
 """A connected, non-blocking stream socket that is ours alone."""
 
-import select
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -9,6 +8,7 @@ from math import inf
 
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import current_time, sleep
+from tunnelctl.engine.poller import IN, poll_once
 from tunnelctl.stream.base import Stream
 
 # struct linger: on, zero seconds. close() then sends RST and discards unsent data.
@@ -93,7 +93,7 @@ class SocketStream(Stream):
 
     def source_drained(self) -> None:
         # After FIN, splice(2) returns 0 for an empty queue. In front of urgent data it returns EAGAIN too: then poll(2) decides.
-        self.descriptor.readable = self.descriptor.ended and _has_input(self.descriptor.fd)
+        self.descriptor.readable = self.descriptor.ended and poll_once(self.descriptor.fd, IN)
 
     def sink_filled(self) -> None:
         self.descriptor.writable = False
@@ -210,12 +210,6 @@ def _last_number(path: str) -> int:
             return int(file.read().split()[-1])
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def _has_input(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def set_socket_options(new: socket.SocketType, keepalive: float) -> None:

@@ -7,13 +7,13 @@ hold.
 """
 
 import os
-import select
 import socket
 import stat
 from collections.abc import Awaitable, Callable
 from errno import EBADF, EIO, EPIPE
 
 from tunnelctl.engine.descriptor import Descriptor
+from tunnelctl.engine.poller import IN, OUT, poll_once
 from tunnelctl.stream.base import Stream
 
 # POLLOUT on a pipe promises room for one page, no more: a longer blocking write could hang the whole event loop, signals included.
@@ -44,7 +44,7 @@ class Stdio(Stream):
     def receive_nowait(self, limit: int) -> bytes | None:
         if self._in_socket is not None:
             return self._receive_socket(limit)
-        if not stat.S_ISREG(self._in_kind) and not _ready(self._in.fd, select.POLLIN):
+        if not stat.S_ISREG(self._in_kind) and not poll_once(self._in.fd, IN):
             self._in.readable = False
             return None
         try:
@@ -74,7 +74,7 @@ class Stdio(Stream):
         return self._send_page(data)
 
     def _send_page(self, data: bytes | memoryview) -> int:
-        if not _ready(self._out.fd, select.POLLOUT):
+        if not poll_once(self._out.fd, OUT):
             self._out.writable = False
             return 0
         return os.write(self._out.fd, data[:SAFE_WRITE])
@@ -94,7 +94,7 @@ class Stdio(Stream):
         try:
             if terminal != self._out.fd:
                 return os.write(terminal, data)
-            if _ready(terminal, select.POLLOUT):
+            if poll_once(terminal, OUT):
                 return os.write(terminal, data[:SAFE_TTY_WRITE])
         except BlockingIOError:
             pass
@@ -186,9 +186,3 @@ def _reopened(sink: int) -> int:
         return os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return sink
-
-
-def _ready(fd: int, events: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, events)
-    return bool(poll.poll(0))

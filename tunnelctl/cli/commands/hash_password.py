@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto.auth.digest_server import MAX_REALM, is_realm
+from tunnelctl.proto.headers import has_control
 from tunnelctl.proto.refusal import REALM
 
 MAX_PASSWORD = 1024  # bytes; nobody types more, and a wrong pipe must not fill the memory
@@ -35,7 +36,7 @@ def users_line(user: str, options: LineOptions) -> str:
     if not password:
         raise UsageProblem("hash-password", "the password is empty")
     # RFC 7617 section 2: user-id and password must not contain controls, so such a password could never be sent.
-    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in password):
+    if has_control(password):
         raise UsageProblem("hash-password", "the password has control characters")
     if not digest:
         return separator() + hash_password(user, password) + "\n"

@@ -4,6 +4,7 @@ Always UTF-8: the server announces it in its challenge, and a proxy that announc
 """
 
 from tunnelctl.errors import AuthenticationFailed
+from tunnelctl.proto.headers import has_control
 
 _SCHEME = "basic"
 # Schemes that clients use and the server does not offer. No other word is shown: if a client omitted the scheme, it is a secret.
@@ -19,7 +20,7 @@ def encode_basic(user: str, password: str) -> str:
 
     if ":" in user:
         raise AuthenticationFailed("proxy credentials", "the user name has a colon, which Basic cannot carry")
-    if _has_control(user + password):
+    if has_control(user + password):
         raise AuthenticationFailed("proxy credentials", "a control character in the user name or password")
     try:
         octets = f"{user}:{password}".encode("utf-8", "surrogateescape")
@@ -43,15 +44,10 @@ def decode_basic(value: str) -> tuple[str, str] | None:
     except ValueError:  # binascii.Error and the Unicode errors are both ValueErrors
         return None
     user, colon, password = text.partition(":")
-    return None if not colon or _has_control(text) else (user, password)
+    return None if not colon or has_control(text) else (user, password)
 
 
 def wrong_with(value: str) -> str:
     """Describes the fault of a field value without usable credentials. The text contains no part of a secret."""
     scheme = _NOT_OFFERED.get(value.partition(" ")[0].lower())
     return "the credentials are malformed" if scheme is None else f"this proxy does not offer {scheme} authentication"
-
-
-def _has_control(text: str) -> bool:
-    """Whether the text contains a CTL, an ASCII control character, which section 2 forbids."""
-    return any(c < " " or c == "\x7f" for c in text)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.auth.challenge import Challenge, parse_challenges
+from tunnelctl.proto.headers import has_control, quoted
 
 # Strongest first; each also as -sess. Maps the RFC's names, in lower case, to those of hashlib.
 ALGORITHMS = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
@@ -87,7 +88,7 @@ def rank(challenge: Challenge) -> int | None:
     """
     algorithm = _algorithm(challenge)
     echoed = "".join(challenge.get(name) for name in ("realm", "nonce", "opaque"))
-    if hash_of(algorithm) is None or _qop(challenge) is None or not challenge.get("nonce") or _has_control(echoed):
+    if hash_of(algorithm) is None or _qop(challenge) is None or not challenge.get("nonce") or has_control(echoed):
         return None
     return list(ALGORITHMS).index(algorithm.lower().removesuffix(_SESSION))
 
@@ -109,7 +110,7 @@ class DigestClient:
         that of each request; here both are the same. The nonce count distinguishes the requests.
         Raises AuthenticationFailed for a name or password that cannot be sent.
         """
-        if _has_control(user + password):
+        if has_control(user + password):
             raise AuthenticationFailed("proxy credentials", "a control character in the user name or password")
         digest = hash_of(_algorithm(challenge))
         if digest is None:
@@ -141,7 +142,7 @@ class DigestClient:
         said, asked = (parse_challenges([text])[0] for text in (f"Digest {info}", sent))
         terms = Terms("", *(asked.get(name) for name in ("uri", "nonce", "nc", "cnonce", "qop")))
         nonce = said.get("nextnonce")
-        if nonce and not _has_control(nonce) and terms.nonce == self._nonce:
+        if nonce and not has_control(nonce) and terms.nonce == self._nonce:
             self._nonce, self._count = nonce, 0
         return said.get("rspauth").lower() in ("", self._proof(terms))
 
@@ -153,18 +154,18 @@ class DigestClient:
         challenge = self._challenge
         parameters = [
             self._username(),
-            f"realm={_quote(challenge.get('realm'))}",
-            f"nonce={_quote(terms.nonce)}",
-            f"uri={_quote(terms.uri)}",
+            f"realm={quoted(challenge.get('realm'))}",
+            f"nonce={quoted(terms.nonce)}",
+            f"uri={quoted(terms.uri)}",
             f'response="{response}"',
         ]
         names = [name for name, _ in challenge.params]
         if "algorithm" in names:
             parameters.append(f"algorithm={challenge.get('algorithm')}")
         if terms.qop or is_session(_algorithm(challenge)):
-            parameters.append(f"cnonce={_quote(terms.cnonce)}")
+            parameters.append(f"cnonce={quoted(terms.cnonce)}")
         if "opaque" in names:
-            parameters.append(f"opaque={_quote(challenge.get('opaque'))}")
+            parameters.append(f"opaque={quoted(challenge.get('opaque'))}")
         if terms.qop:
             parameters += [f"qop={terms.qop}", f"nc={terms.nc}"]
         if self._hides_user():
@@ -175,9 +176,9 @@ class DigestClient:
         """Returns the user parameter: hashed if the proxy supports that; encoded if charset shows that it knows RFC 7616."""
         user, octets = self._user
         if self._hides_user():
-            return "username=" + _quote(user_hash(self._hash, octets, self._challenge.get("realm")))
+            return "username=" + quoted(user_hash(self._hash, octets, self._challenge.get("realm")))
         if user.isascii() or self._challenge.get("charset").lower() != "utf-8":
-            return f"username={_quote(octets)}"
+            return f"username={quoted(octets)}"
         return f"username*=UTF-8''{''.join(char if char in _ATTR_CHAR else f'%{ord(char):02X}' for char in octets)}"
 
     def _hides_user(self) -> bool:
@@ -194,11 +195,3 @@ def _qop(challenge: Challenge) -> str | None:
     if not offered.strip():
         return ""
     return "auth" if "auth" in (value.strip().lower() for value in offered.split(",")) else None
-
-
-def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _has_control(text: str) -> bool:
-    return any(char < " " or char == "\x7f" for char in text)

@@ -14,7 +14,7 @@ and lines that are no fields. Of such a head only the status decides anything ab
 from __future__ import annotations
 
 from tunnelctl.namedtuple import NamedTuple
-from tunnelctl.proto.headers import BLANKS, Field, Fields, is_token
+from tunnelctl.proto.headers import BLANKS, TEXT, Field, Fields, is_token
 
 
 class Limits(NamedTuple):
@@ -31,7 +31,6 @@ SERVER_LIMITS = Limits(max_bytes=16384, max_fields=100, max_line=8192)
 # Gateways with several authentication schemes and cookies were seen to send 64 KiB and hundreds of fields; one head, one process.
 CLIENT_LIMITS = Limits(max_bytes=262144, max_fields=4000, max_line=262144)
 
-_TEXT = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t"
 _CR, _LF = b"\r\n"
 # The end of a request line of HTTP/1.0, up to its LF. corkscrew ends this line with a lone LF when it logs in, and RFC 9112 section
 # 2.2 allows a server to accept that. Smuggling needs a second request after the first: here one head is read, and tunnel bytes
@@ -122,7 +121,7 @@ class HeadReader:
         pending = window.endswith(b"\r")
         # Without text only line ends may be left: each LF, and a CR for each LF that needs one.
         pairs = window.count(b"\r\n")
-        if len(window.translate(None, _TEXT)) == (window.count(b"\n") if self._lone_lf else pairs) + pairs + pending:
+        if len(window.translate(None, TEXT)) == (window.count(b"\n") if self._lone_lf else pairs) + pairs + pending:
             self._checked += len(window) - pending
             return upto, ""
         at, wrong = _find_wrong(window, self._lone_lf)
@@ -200,7 +199,7 @@ def _find_wrong(window: bytes | bytearray, lone_lf: bool) -> tuple[int, str]:
             return at, "a bare CR"
         if octet == _LF and previous != _CR and not lone_lf:
             return at, "a lone LF"
-        if octet not in _TEXT and octet not in (_CR, _LF):
+        if octet not in TEXT and octet not in (_CR, _LF):
             return at, f"the control character 0x{octet:02x}"
         at, previous = at + 1, octet
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import h11
 
+from tunnelctl.proto.headers import TEXT
 from tunnelctl.proto.http1.connect_client import SHOWN, SPEAKS_TLS, quote
 from tunnelctl.proto.http1.head import HeadError, HeadReader, Limits
 
@@ -17,9 +18,6 @@ Role: TypeAlias = type[h11.CLIENT] | type[h11.SERVER]
 
 _ANSWER = b"HTTP/"
 _TLS_RECORDS = (0x15, 0x16)  # the first octet of an alert and of a handshake
-# RFC 9110 section 5.5. h11 refuses only NUL, CR and LF, and servers treat other control characters unpredictably. Those in
-# responses are left to the client.
-_TEXT = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t"
 
 # By the beginnings of h11's texts. For any other text, the strict reader of heads supplies the words.
 _WORDS = {
@@ -103,7 +101,9 @@ class Messages:
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
             raise self._explained(error, head) from None
-        if isinstance(event, h11.Request) and (wrong := b"".join(value for _, value in event.headers).translate(None, _TEXT)):
+        # h11 refuses only NUL, CR and LF, and servers treat other control characters unpredictably. Those in responses are left to
+        # the client.
+        if isinstance(event, h11.Request) and (wrong := b"".join(value for _, value in event.headers).translate(None, TEXT)):
             raise MessageError(f"malformed head: the control character 0x{wrong[0]:02x}", to_head=_is_head(head))
         return event
 
