@@ -36,7 +36,7 @@ def test_it_is_a_tuple_that_cannot_be_changed():
     with pytest.raises(AttributeError):
         Point(1).x = 2
     with pytest.raises(TypeError):
-        Point()
+        Point()  # type: ignore[call-arg]
 
 
 def test_name_module_and_doc_are_those_of_the_class():

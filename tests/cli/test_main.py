@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from typing import Any
 
 import pytest
 
@@ -223,7 +224,7 @@ def test_the_signals_and_the_collector_of_a_caller_are_left_alone(connect):
     assert seen == [before] == [now()]
 
 
-EVENTS = [
+EVENTS: list[tuple[str, dict[str, Any]]] = [
     ("route", {"proxies": [], "origin": "no proxy is configured"}),
     ("response", {"head": b"HTTP/1.1 200 OK\r\n\r\n", "status": 200}),
     ("retry", {"attempt": 1, "delay": 0.5, "cause": "x"}),

@@ -268,13 +268,18 @@ class World:
         return found is not None
 
 
+def is_closed(stream: Stream) -> bool:
+    assert isinstance(stream, SocketStream)
+    return stream.descriptor.closed
+
+
 def in_a_world(test: Callable[[World], Coroutine[None, None, None]]) -> None:
     async def main(proxy: ScriptedServer, target: ScriptedServer) -> None:
         with fail_after(SECONDS):
             async with Nursery() as nursery:
                 await test(World(proxy, target, ConnectionPool(nursery)))
                 nursery.cancel_scope.cancel()
-        assert all(connection.stream.descriptor.closed for connection in Shared.made), "the pool closes what it has"
+        assert all(is_closed(connection.stream) for connection in Shared.made), "the pool closes what it has"
 
     with ScriptedServer(leads) as proxy, ScriptedServer(echo) as target:
         run(main, proxy, target)
@@ -392,7 +397,7 @@ def test_a_connection_that_the_proxy_ends_leaves_the_pool(how: bytes) -> None:
         await Shared.made[0].stream.send_all(how)
         while world.is_in_the_pool():
             await sleep(0.001)
-        assert Shared.made[0].stream.descriptor.closed
+        assert is_closed(Shared.made[0].stream)
         (await world.open()).stream.close()
         assert len(Shared.made) == 2
 

@@ -159,9 +159,9 @@ def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -
         connect(connect_options(TARGET, (proxy.url,)))
     assert caught.value.what == f"proxy {proxy.authority}, asked for {TARGET}"
     assert "https://" in caught.value.hint
-    with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as caught:
+    with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as silent:
         connect(connect_options(TARGET, (proxy.url,)))  # Python's own server says nothing, and closes
-    assert "https://" in caught.value.hint
+    assert "https://" in silent.value.hint
 
 
 def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:

@@ -25,7 +25,8 @@ FDPASS = {"relayed": (), "passed": ("ProxyUseFdpass yes",)}
 @pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
 def way(request: pytest.FixtureRequest, serve: Serve, squid: Proxy) -> list[str]:
     """The URLs of the proxies on the way, nearest first."""
-    return [{"serve": serve, "squid": squid}[name].url for name in request.param]
+    urls = {"serve": serve.url, "squid": squid.url}
+    return [urls[name] for name in request.param]
 
 
 @pytest.fixture(params=FDPASS.values(), ids=FDPASS.keys())

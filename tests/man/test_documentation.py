@@ -40,7 +40,7 @@ def read_from_the_environment() -> set[str]:
     for source in SOURCES.values():
         tree = ast.parse(source)
         constants = {
-            target.id: node.value.value
+            target.id: str(node.value.value)
             for node in ast.walk(tree)
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
             for target in node.targets
@@ -57,7 +57,7 @@ def read_from_the_environment() -> set[str]:
             if isinstance(key, ast.Name):
                 asked.add(constants.get(key.id, ""))
             elif isinstance(key, ast.Constant):
-                asked.add(key.value)
+                asked.add(str(key.value))
     return asked - {""}
 
 

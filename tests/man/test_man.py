@@ -148,7 +148,7 @@ def traced(room: str) -> Iterator[Event]:
         tree = ast.parse(path.read_text("utf-8"))
         # A field may come by way of a dictionary that is written out before the call.
         spelled = {
-            target.id: [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+            target.id: [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
             for node in ast.walk(tree)
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
             for target in node.targets
@@ -159,8 +159,8 @@ def traced(room: str) -> Iterator[Event]:
                 name, *rest = node.args
                 if isinstance(name, ast.Constant):
                     assert not rest
-                    keys = [key for word in node.keywords for key in ([word.arg] if word.arg else spelled[word.value.id])]
-                    yield Event(name.value, "", tuple(keys))
+                    keys = [key for word in node.keywords for key in ([word.arg] if word.arg else spelled[ast.unparse(word.value)])]
+                    yield Event(str(name.value), "", tuple(keys))
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def complaints(directory: Path, *words: str, env: Mapping[str, str] | None = Non
     paths = [directory / name.replace("_", ".") for name in files]
     for path, text in zip(paths, files.values(), strict=True):
         path.write_text(text)
-    command = [path_of("systemd-analyze"), "verify", "--man=no", *words, *paths]
+    command = [path_of("systemd-analyze"), "verify", "--man=no", *words, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, env=env)
     names = [str(directory), *(path.name for path in paths)]
     return [line for line in done.stderr.splitlines() if any(name in line for name in names)]
@@ -266,7 +266,7 @@ def complaints(directory: Path, *words: str, env: Mapping[str, str] | None = Non
 @pytest.mark.peer("systemd-analyze")
 def test_systemd_has_no_complaint_and_finds_it_well_protected(tmp_path: Path) -> None:
     assert complaints(tmp_path, tunnelctl_socket=PROXY_SOCKET, tunnelctl_service=here(PROXY_SERVICE)) == []
-    analyze, service = path_of("systemd-analyze"), tmp_path / "tunnelctl.service"
+    analyze, service = path_of("systemd-analyze"), str(tmp_path / "tunnelctl.service")
     command = [analyze, "security", "--offline=true", "--threshold=20", service]  # of 100; 0 is as protected as can be
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
     assert done.returncode == 0, done.stdout

@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.peers.process import Daemon, path_of
 
-_IDENTITY = {
+_IDENTITY: dict[str, Any] = {
     "GIT_AUTHOR_NAME": "a",
     "GIT_AUTHOR_EMAIL": "a@example.test",
     "GIT_COMMITTER_NAME": "a",
@@ -22,7 +23,7 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONWARNINGS": "error", **quiet, **extra}
 
 
-def git(*words: str, seconds: float = 60, **extra: str) -> str:
+def git(*words: str, seconds: float = 60, **extra: Any) -> str:
     command = [path_of("git"), *words]
     done = subprocess.run(command, env=environment(**extra), capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stderr.decode(errors='replace')}"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Debian keeps daemons outside the search path of ordinary users, and git and PostgreSQL theirs out of every path. What came
 # from the package index lies beside the interpreter.
@@ -85,7 +86,7 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = READY_SECONDS, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = READY_SECONDS, what: str = "the condition") -> None:
     """Return as soon as `condition` holds, fail after `seconds`. For what has no descriptor to wait on."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -127,7 +128,7 @@ def ended_within(pid: int, seconds: float) -> bool:
         os.close(descriptor)
 
 
-def end(process: "subprocess.Popen[bytes]", with_signal: int = signal.SIGTERM) -> None:
+def end(process: "subprocess.Popen[Any]", with_signal: int = signal.SIGTERM) -> None:
     """End a process that we started: politely, then not."""
     if process.poll() is None:
         process.send_signal(with_signal)

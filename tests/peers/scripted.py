@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from errno import ENOTCONN
+from typing import Self
 
 from tests.peers.process import free_port
 
@@ -15,7 +16,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 CLIENT_HELLO = b"\x16"  # how it begins, as no request does
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
 
-Script = Callable[["Conversation"], None]
+Script = Callable[["Conversation"], object]  # what it returns is not looked at
 
 
 def sample(size: int, seed: int = 1) -> bytes:
@@ -50,7 +51,7 @@ class Conversation:
         """Whether the client begins with a ClientHello, which stays in the socket: so it looks for TLS where it was hung up on."""
         return self.sock.recv(1, socket.MSG_PEEK) == CLIENT_HELLO
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         self.sock.sendall(data)
 
     def accept_tunnel(self, answer: bytes = ESTABLISHED) -> None:
@@ -122,7 +123,7 @@ class ScriptedServer:
         """The request heads received so far, in the order in which their connections came."""
         return [conversation.head for conversation in self.conversations]
 
-    def __enter__(self) -> "ScriptedServer":
+    def __enter__(self) -> Self:
         self._spawn(self._accept)
         return self
 

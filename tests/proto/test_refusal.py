@@ -159,7 +159,8 @@ def texts(tree: ast.Module) -> Iterator[str]:
     """Every string of a module that is no docstring."""
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
-    docstrings = {id(node.body[0].value) for node in nodes if ast.get_docstring(node) is not None}
+    first = [node.body[0] for node in nodes if ast.get_docstring(node) is not None]
+    docstrings = {id(statement.value) for statement in first if isinstance(statement, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node.value

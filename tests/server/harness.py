@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -84,7 +84,7 @@ class Client:
             self.sock.close()
             raise
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -193,7 +193,7 @@ class Proxy:
         while True:
             yield await to_thread(queue.get)
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._listening.wait(SECONDS)
         if self._outcome:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tunnelctl.engine.resolver import SocketAddress
-from tunnelctl.server import dial_refusal as under_test
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
 from tunnelctl.stream.dial import DialError
 
@@ -49,7 +48,7 @@ def test_without_an_address_to_connect_from_there_is_no_route(monkeypatch: pytes
         def connect(self, _: object) -> None:
             raise OSError(EADDRNOTAVAIL, "Cannot assign requested address")
 
-    monkeypatch.setattr(under_test.socket, "socket", NoSource)
+    monkeypatch.setattr(socket, "socket", NoSource)
     assert dial_refusal(failed(EADDRNOTAVAIL)).error == "destination_ip_unroutable"
 
 

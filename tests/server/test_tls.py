@@ -24,7 +24,7 @@ from tunnelctl.server.tls import describe_certificate, name_of
 
 BRIEF = 0.3  # seconds: a limit that is meant to strike
 BIG = 5_000_000
-SUBJECT = f"trustme v{trustme.__version__}"  # whom our certificates are for
+SUBJECT = f"trustme v{trustme.__version__}"  # type: ignore[attr-defined]  # whom our certificates are for
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def has_ipv6() -> bool:
 # --- the order
 
 
-def addresses(families: list[int]) -> list[SocketAddress]:
+def addresses(families: list[socket.AddressFamily]) -> list[SocketAddress]:
     return [SocketAddress(family, str(number), number) for number, family in enumerate(families)]
 
 
@@ -205,7 +205,7 @@ def test_without_descriptors_that_is_the_error(monkeypatch: pytest.MonkeyPatch) 
         raise OSError(EMFILE, "Too many open files")
 
     async def main() -> None:
-        monkeypatch.setattr(dial_module.socket, "SocketType", none_left)
+        monkeypatch.setattr(socket, "SocketType", none_left)
         somewhere = SocketAddress(socket.AF_INET, LOCAL, 9)
         with pytest.raises(DialError) as raised:
             await dial([somewhere, somewhere], 0)

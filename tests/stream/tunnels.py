@@ -53,7 +53,7 @@ async def tunnel(
     for name, make in (("left", left), ("right", right)):
         (directory / name).mkdir()
         ends.append(await make_end(make, directory / name))
-    made = Tunnel(*ends, left_early, right_early, limits)
+    made = Tunnel(ends[0], ends[1], left_early, right_early, limits)
     try:
         async with Nursery() as nursery:
             nursery.start_soon(made.run)

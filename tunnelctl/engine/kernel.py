@@ -27,7 +27,7 @@ from tunnelctl.engine.poller import Interest, Poller, default_poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs more to import than this whole engine
-    from typing import Any, Literal, ParamSpec, TypeVar
+    from typing import Any, Literal, ParamSpec, Self, TypeVar
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -113,7 +113,7 @@ class CancelScope:
             if timer is not None:
                 _kernel.disarmed()
 
-    def __enter__(self) -> CancelScope:
+    def __enter__(self) -> Self:
         task = self._task = _kernel.task
         self._parent = task.scope
         task.scope = self

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+from typing import Any
 
 import pexpect
 import pytest
@@ -16,7 +17,7 @@ from tunnelctl.cli.commands.check import BAR, LINES, JSONReport, PlainReport, ba
 from tunnelctl.errors import UsageProblem
 
 HOSTILE = "red \x1b[31m\u202e"
-FACTS = {
+FACTS: dict[str, dict[str, Any]] = {
     "setting": {"name": "--proxy", "origin": "flag"},
     "ignored": {"variable": "no_proxy", "entry": HOSTILE, "cause": "empty"},
     "waiting": {"cause": HOSTILE},

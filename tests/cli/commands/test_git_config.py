@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,8 +67,8 @@ def ls_remote(settings: Path, server: Sshd, base: Path, host: str, **env: str) -
     ours.mkdir(exist_ok=True)
     (ours / "ssh").write_text(f'#!/bin/sh\nexec {path_of("ssh")} -F {server.settings} "$@"\n')
     (ours / "ssh").chmod(0o755)
-    env = {"PATH": f"{ours}:/usr/bin:/bin", "GIT_CONFIG_GLOBAL": str(settings), "SHELL": "/bin/sh", **env}
-    return git("ls-remote", f"ssh://{host}{base}/repo.git", "main", **env)
+    settled: dict[str, Any] = {"PATH": f"{ours}:/usr/bin:/bin", "GIT_CONFIG_GLOBAL": str(settings), "SHELL": "/bin/sh", **env}
+    return git("ls-remote", f"ssh://{host}{base}/repo.git", "main", **settled)
 
 
 needs_ssh = pytest.mark.peer("git", "ssh", "sshd", "ssh-keygen")
@@ -138,7 +139,7 @@ def test_git_asks_the_proxy_for_a_domain(settings: Path) -> None:
 
     append(settings, "-x", "http://proxy", "*.example.test")
     with ScriptedServer(refuse) as proxy:
-        env = {"GIT_CONFIG_GLOBAL": str(settings), "TUNNELCTL_PROXY": proxy.url}
+        env: dict[str, Any] = {"GIT_CONFIG_GLOBAL": str(settings), "TUNNELCTL_PROXY": proxy.url}
         with pytest.raises(AssertionError, match=r"tunnelctl: .*403"):
             git("ls-remote", "git://git.example.test/repo.git", **env)
     assert proxy.heads[0].startswith(b"CONNECT git.example.test:9418 HTTP/1.1\r\n")
@@ -235,7 +236,7 @@ def test_git_does_not_tell_a_domain_from_what_is_below_it(settings: Path, named:
 
     append(settings, named)
     with ScriptedServer(refuse) as proxy:
-        env = {"GIT_CONFIG_GLOBAL": str(settings), "TUNNELCTL_PROXY": proxy.url}
+        env: dict[str, Any] = {"GIT_CONFIG_GLOBAL": str(settings), "TUNNELCTL_PROXY": proxy.url}
         with pytest.raises(AssertionError):
             git("ls-remote", f"git://{host}/repo.git", **env)
         assert len(proxy.heads) == (host != "other.test")

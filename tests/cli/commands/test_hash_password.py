@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from typing import Any
 
 import pexpect
 import pytest
@@ -19,7 +20,7 @@ from tunnelctl.errors import UsageProblem
 @pytest.fixture
 def hashed(monkeypatch):
     """Stands in for scrypt: the line shows what would have been hashed."""
-    users = types.ModuleType("tunnelctl.server.access.users")
+    users: Any = types.ModuleType("tunnelctl.server.access.users")
     users.hash_password = lambda user, password: f"{user}:scrypt:{password}"
     users.digest_line = lambda user, realm, password: f"{user}:digest:{realm}:{password}"
     monkeypatch.setitem(sys.modules, users.__name__, users)

@@ -1,5 +1,6 @@
 """`forward --users`: the users file of `serve` at a local port."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,20 @@ from tunnelctl.server.access import throttle
 LOGINS = [("anna", "s3cret", True), ("anna", "wrong", False), ("eve", "s3cret", False), ("", "", False)]
 
 
+def judged(check: Callable[[str, str, str], Awaitable[bool | Refusal]], *login: str) -> bool | Refusal:
+    async def main() -> bool | Refusal:
+        return await check(*login)
+
+    return run(main)
+
+
 @pytest.mark.usefixtures("cheap_hashes")
 @pytest.mark.parametrize("make", [users_file, digest_users_file], ids=["scrypt", "digest"])
 def test_the_file_decides(make, tmp_path: Path) -> None:
     trace = TraceLog()
     check = local_logins(forward_options(dynamic=("0",), users=make(tmp_path, anna="s3cret")), trace)
     for user, password, right in LOGINS:
-        assert run(lambda user=user, password=password: check(user, password, "192.0.2.1")) is right
+        assert judged(check, user, password, "192.0.2.1") is right
     assert trace.events == []
 
 
@@ -51,5 +59,5 @@ def test_who_guesses_is_refused_and_others_are_not(tmp_path: Path, monkeypatch: 
     *wrong, last = run(lambda: guess("192.0.2.1"))
     assert wrong == [False] * throttle.BURST
     assert last == too_many_wrong_logins(6)
-    assert run(lambda: check("anna", "s3cret", "192.0.2.1")) == last
-    assert run(lambda: check("anna", "s3cret", "198.51.100.1")) is True
+    assert judged(check, "anna", "s3cret", "192.0.2.1") == last
+    assert judged(check, "anna", "s3cret", "198.51.100.1") is True

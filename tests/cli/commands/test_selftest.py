@@ -13,7 +13,7 @@ from man.source.man import SELFTEST_EVENTS
 from tests.peers.events import check_events
 from tests.peers.program import environment, run
 from tunnelctl.cli.commands import selftest
-from tunnelctl.cli.render.console import Console
+from tunnelctl.cli.render.console import Console, write_stdout
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import ListenError
 from tunnelctl.proto import refusal
@@ -136,7 +136,7 @@ def test_bytes_that_change_on_the_way(capfd, monkeypatch):
             return self.sum.hexdigest()
 
     made = iter(range(4))
-    monkeypatch.setattr(selftest.hashlib, "sha256", lambda: Swapping(next(made)))
+    monkeypatch.setattr(hashlib, "sha256", lambda: Swapping(next(made)))
     causes = failed(capfd)
     assert set(causes) == {"data"}
     assert causes["data"].startswith("the checksum at the ")
@@ -195,7 +195,7 @@ def test_no_address_to_listen_on(capfd, monkeypatch):
 
 
 async def _for_ever(client):
-    selftest.write_stdout("waiting\n")
+    write_stdout("waiting\n")
     await sleep(60)
 
 

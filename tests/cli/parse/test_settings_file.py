@@ -20,7 +20,7 @@ from tunnelctl.errors import SettingsError
 PATH = "/home/a/config.toml"
 
 
-def completed(directory: Path, text: str, line: str = "connect host 22", mode: int = 0o600, **environ: str) -> Settings:
+def completed(directory: Path, text: str, line: str = "connect host 22", mode: int = 0o600, **environ: Any) -> Settings:
     """A command line with a settings file of this text."""
     (directory / "tunnelctl").mkdir(exist_ok=True)
     path = directory / "tunnelctl/config.toml"
@@ -30,7 +30,7 @@ def completed(directory: Path, text: str, line: str = "connect host 22", mode: i
     return complete(call.command, call.pairs, {"XDG_CONFIG_HOME": str(directory), **environ})
 
 
-def fields(directory: Path, text: str, line: str = "connect host 22", **environ: str) -> dict[str, Any]:
+def fields(directory: Path, text: str, line: str = "connect host 22", **environ: Any) -> dict[str, Any]:
     return read_fields(completed(directory, text, line, **environ).pairs)
 
 
@@ -104,7 +104,7 @@ def test_flag_before_variable_before_profile_before_defaults(tmp_path: Path, pre
     """All sixteen cases, for a proxy: only it has a variable of ours for its value."""
     profile = 'proxy = "http://profile:1"' if "profile" in present else ""
     defaults = 'proxy = "http://defaults:1"' if "defaults" in present else ""
-    environ = {"TUNNELCTL_PROXY": "http://variable:1"} if "variable" in present else {}
+    environ: dict[str, Any] = {"TUNNELCTL_PROXY": "http://variable:1"} if "variable" in present else {}
     line = f"connect {'-x http://flag:1 ' if 'flag' in present else ''}--profile work host 22"
     text = f"[defaults]\n{defaults}\n[profiles.work]\n{profile}\n"
     first = next((level for level in LEVELS if level in present), "")

@@ -1,5 +1,8 @@
 """What a person reads: the shape of errors, escaping, verbosity, JSON, and a stderr that is not there."""
 
+import os
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +89,7 @@ def test_a_fault_as_json():
 
 # --- stages
 
-STORY = [
+STORY: list[tuple[str, dict[str, Any]]] = [
     ("route", {"proxies": ["http://u:***@p:3128"], "origin": "-x"}),
     ("lookup", {"host": "p"}),
     ("dial", {"to": "p:3128", "addresses": ["::1", "127.0.0.1"]}),
@@ -374,7 +377,7 @@ def test_a_stderr_that_fails_is_no_failure(monkeypatch, error):
     def fail(fd, data):
         raise error
 
-    monkeypatch.setattr(module.os, "write", fail)
+    monkeypatch.setattr(os, "write", fail)
     write_stderr(b"x")
 
 
@@ -385,7 +388,7 @@ def test_short_writes_are_continued(monkeypatch):
         got.extend(data[:2])
         return min(2, len(data))
 
-    monkeypatch.setattr(module.os, "write", drop)
+    monkeypatch.setattr(os, "write", drop)
     write_stderr(b"abcde")
     write_stdout("fghij")
     assert got == b"abcdefghij"
@@ -396,7 +399,7 @@ def test_a_vanished_reader_of_stdout_is_no_error_and_a_full_disk_is(monkeypatch)
         raise failures.pop()
 
     failures = [OSError(28, "No space left on device"), BrokenPipeError()]
-    monkeypatch.setattr(module.os, "write", fail)
+    monkeypatch.setattr(os, "write", fail)
     write_stdout("x")
     with pytest.raises(TunnelBroken, match="stdout: no space left on device"):
         write_stdout("x")
@@ -406,6 +409,6 @@ def test_a_stdout_that_is_closed_is_called_so(monkeypatch):
     def fail(fd, data):
         raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(module.os, "write", fail)
+    monkeypatch.setattr(os, "write", fail)
     with pytest.raises(TunnelBroken, match=r"^stdout: it is closed$"):
         write_stdout("x")

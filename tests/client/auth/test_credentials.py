@@ -31,7 +31,7 @@ def credentials(url: str = PLAIN, nearest: bool = True, **others: Any) -> tuple[
     asked = source(url, nearest, **others)
     asked.prepare()
     secret = run(asked.find)
-    return None if secret is None else tuple(secret)
+    return None if secret is None else (secret.user, secret.password)
 
 
 def secret_file(directory: Path, content: bytes, mode: int = 0o600) -> str:
@@ -123,7 +123,7 @@ def test_a_pipe_serves_as_a_file() -> None:
 
 @pytest.mark.parametrize("flag", [{"password_command": "echo token"}, {"proxy_password_file": "FILE"}, {"environ": "token"}])
 def test_a_token_has_no_user(tmp_path: Path, flag: dict[str, str]) -> None:
-    given = {key: secret_file(tmp_path, b"token\n") if value == "FILE" else value for key, value in flag.items()}
+    given: dict[str, Any] = {key: secret_file(tmp_path, b"token\n") if value == "FILE" else value for key, value in flag.items()}
     assert credentials(auth="bearer", **given) == (None, "token")
 
 

@@ -11,24 +11,19 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client.auth import negotiate
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import (
-    ANY,
-    BASIC,
-    BEARER,
-    DIGEST,
     FIRST_STEP,
     MISSING,
     MISSING_LATER,
     MOST_LEGS,
-    NEGOTIATE,
     NO_CHALLENGE,
     NO_SCHEME,
-    NTLM,
     ONLY_BASIC,
     OTHER_SCHEME,
     TOKEN_WANTED,
     UNKNOWN,
     ProxyAuth,
 )
+from tunnelctl.client.auth.schemes import ANY, BASIC, BEARER, DIGEST, NEGOTIATE, NTLM
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream.error_response import NO_LOGIN

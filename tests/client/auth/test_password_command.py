@@ -1,6 +1,7 @@
 """A shell command that prints a password: what it is given, what it may do, and what becomes of one that fails."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(password_command.subprocess, "Popen", none)
+    monkeypatch.setattr(subprocess, "Popen", none)
     assert failure("true") == "no such file or directory"
 
 

@@ -70,7 +70,7 @@ def test_a_login_that_a_package_is_missing_for(scheme: str, named: bool, without
     package = "pyspnego" if scheme == "NTLM" else "pyspnego[kerberos]"
     with broken((b"", b"HTTP/1.1 407 Login\r\nProxy-Authenticate: %b\r\n\r\n" % scheme.encode())) as proxy:
         words = ("-x", proxy.url.replace("//", "//anna:secret@"), *(["--auth", scheme.lower()] if named else []))
-        status, found = check(*words, **without_spnego)
+        status, found = check(*words, target=TARGET, **without_spnego)
         told = run("connect", *words, *TARGET, env=without_spnego).stderr.decode().splitlines()[1]
     finding = only("finding", found)
     assert (status, finding["name"]) == (77, "login-failed" if named else "login-wanted")

@@ -29,7 +29,7 @@ def test_every_finding_has_its_place_in_the_manual_and_no_other():
     for path in ROOM.parent.glob("**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Diagnosis" and isinstance(node.args[0], ast.Constant):
-                made.add(node.args[0].value)
+                made.add(str(node.args[0].value))
     assert made == set(FINDINGS)
 
 

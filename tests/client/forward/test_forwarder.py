@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -538,7 +539,7 @@ def test_a_client_that_ends_its_side_while_the_proxy_is_silent_is_let_go(dynamic
         peer.read_head()
         peer.wait_gone()
 
-    ports: dict[str, tuple[str, ...]] = {"dynamic": ("0",)} if dynamic else {}
+    ports: dict[str, Any] = {"dynamic": ("0",)} if dynamic else {}
     local = () if dynamic else ("0:host.test:22",)
     with ScriptedServer(silent) as proxy:
         with Forwarding(*local, **ports, proxy=via(proxy), timeout=0.0, drain=600.0) as forwarding, forwarding.open() as client:

@@ -453,7 +453,7 @@ def test_a_machine_that_has_nothing_left(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(pac.subprocess, "run", full)
+    monkeypatch.setattr(subprocess, "run", full)
     assert fails(tmp_path, returning("'DIRECT'")) == "its process cannot be started: too many open files"
 
     async def busy(*_: object) -> None:

@@ -1,5 +1,7 @@
 """SOCKS to one proxy: both versions, early bytes, exact reads, errors that name the proxy. Hints: test_tunnel, test_connect."""
 
+from typing import Any
+
 import pytest
 
 from tests.client.harness import AMPLE, TARGET, answers, failed, opened, to_the_end
@@ -113,7 +115,7 @@ def test_a_reset_instead_of_a_reply() -> None:
     assert str(error) == f"{what}: connection reset by peer"
 
 
-def login_to(secret: Secret | None, **others: bool) -> ProxyAuth:
+def login_to(secret: Secret | None, **others: Any) -> ProxyAuth:
     async def find() -> Secret | None:
         return secret
 

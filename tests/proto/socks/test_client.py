@@ -273,7 +273,7 @@ HOSTS = st.one_of(
     st.from_regex(r"[a-z][a-z0-9]{0,20}(\.[a-z]{2,8}){0,3}", fullmatch=True),
 )
 TARGETS = st.builds(lambda host, port: parse_authority(f"{host}:{port}"), HOSTS, st.integers(1, 65535))
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 
 @bounded

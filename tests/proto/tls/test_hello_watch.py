@@ -30,7 +30,7 @@ EMPTY, EMPTY_DATA = b"\x16\x03\x03\0\0", b"\x17\x03\x03\0\0"  # records without 
 FINISH = records(message(bytes(60), kind=16))  # ClientKeyExchange, with which TLS 1.2 goes on
 
 
-def watched(*pieces: bytes) -> tuple[list[object], HelloWatch]:
+def watched(*pieces: bytes) -> tuple[list[ClientHello | NoClientHello], HelloWatch]:
     """What is found in the pieces of a client, and the watch after it."""
     watch, found = HelloWatch(), []
     for piece in pieces:

@@ -21,6 +21,7 @@ from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Proxy, connect_request
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import private_http
 from tunnelctl.server.observe import admin as under_test
 from tunnelctl.server.observe.admin import parse_admin
 
@@ -326,7 +327,7 @@ def test_m5_a_fault_outside_of_a_page_ends_its_request_alone(monkeypatch: pytest
     with pytest.raises(AssertionError, match="fault in an admin request"):
         with administered() as (_, port):
             with monkeypatch.context() as patch, Client(("127.0.0.1", port)) as client:
-                patch.setattr(under_test.private_http, "deny", raising(ZeroDivisionError("a fault of ours")))
+                patch.setattr(private_http, "deny", raising(ZeroDivisionError("a fault of ours")))
                 client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert client.rest() == b""
             assert Answer(port, "/healthz").status == 200

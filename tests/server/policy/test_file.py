@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,10 @@ def opened(port: int) -> str:
 
 
 def test_rules_of_every_kind() -> None:
-    who = {"users": frozenset({"alice", "bob"}), "clients": (parse_client("192.0.2.0/24"), parse_client("2001:db8::/32"))}
+    who: dict[str, Any] = {
+        "users": frozenset({"alice", "bob"}),
+        "clients": (parse_client("192.0.2.0/24"), parse_client("2001:db8::/32")),
+    }
     assert parse_policy(WHOLE, "policy") == {
         "allow": [
             parse_rule("*:443")._replace(text="*:443 (web)", tls=True, **who),

@@ -205,12 +205,12 @@ def test_tunnels_outlive_a_supervisor_that_is_killed_by_their_drain() -> None:
 def test_the_next_one_may_have_the_path_of_one_that_drains(count: str, tmp_path: Path) -> None:
     """And keeps it when the old one ends, which has nothing there any more."""
     path = tmp_path / "proxy"
-    options = {"listen": f"unix:{path}"}
-    with ScriptedServer(echo) as target, workers("--workers", count, **options) as old, old.client() as client:
+    listen = f"unix:{path}"
+    with ScriptedServer(echo) as target, workers("--workers", count, listen=listen) as old, old.client() as client:
         client.tunnel(target.authority)
         old.process.terminate()
         wait_until(lambda: not path.exists(), SECONDS, "the drain")
-        with workers("--workers", count, **options) as new:
+        with workers("--workers", count, listen=listen) as new:
             assert client.echoes()
             client.sock.close()
             assert old.process.wait(SECONDS) == 0

@@ -113,7 +113,7 @@ SENT = b'[{"id": "1"}, {"id": "2"}]'
 WHOLE = len(SENT).to_bytes(8, "big") + SENT
 
 
-def answered_by(peer: Callable[[socket.socket], None]) -> list[bytes | None]:
+def answered_by(peer: Callable[[socket.socket], object]) -> list[bytes | None]:
     """What worker 0 hears from a process that answers by hand, and is killed in the end."""
     siblings = WorkerQueries(2)
     child = os.fork()

@@ -48,7 +48,7 @@ def hashed(files: certificates.Certificates, tmp_path: Path) -> Path:
 def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
     """Whether the context takes the certificate of the tests' proxy, which takes a handshake to find out."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    server = server_context(*map(str, files.server), None).wrap_bio(to_server, to_client, server_side=True)
+    server = server_context(str(files.server[0]), str(files.server[1]), None).wrap_bio(to_server, to_client, server_side=True)
     client = context.wrap_bio(to_client, to_server, server_hostname=certificates.HOST)
     for _ in range(3):
         for side in (client, server):
@@ -118,7 +118,7 @@ def test_made_once_for_all_names(files: certificates.Certificates) -> None:
 
 @pytest.mark.parametrize("field", ["cacert", "cert"])
 def test_a_missing_file_is_named_with_its_flag(field: str) -> None:
-    error = refused(TLSClient("p.test", flags="--tls", **{field: "/nowhere.pem"}))
+    error = refused(TLSClient("p.test", flags="--tls")._replace(**{field: "/nowhere.pem"}))  # type: ignore[arg-type]
     assert (error.what, error.cause) == (f"--tls-{field} /nowhere.pem", "no such file or directory")
 
 
@@ -186,6 +186,6 @@ def test_a_server_wants_client_certificates_only_if_told_so(files: certificates.
 
 def test_flags_of_a_server(files: certificates.Certificates) -> None:
     with pytest.raises(SettingsError, match="--client-ca /nowhere"):
-        server_context(*map(str, files.server), "/nowhere")
+        server_context(str(files.server[0]), str(files.server[1]), "/nowhere")
     with pytest.raises(SettingsError, match="--tls-cert /nowhere"):
         server_context("/nowhere", None, None)
