@@ -106,3 +106,10 @@ def test_neither_the_pool_nor_another_protocol_is_loaded_for_connect(proxy):
 
 def test_the_server_is_not_loaded_for_connect(proxy):
     assert not {name for name in loaded(["connect", "-x", proxy, "host", "22"]) if name.startswith("tunnelctl.server")}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_of_the_modules_of_events_only_those_of_connect_are_loaded(proxy, line):
+    modules = loaded(line.format(proxy=proxy).split())
+    printed = {"tunnelctl.rare_events"} if "-vv" in line else set()
+    assert {name for name in modules if name.startswith("tunnelctl.") and name.endswith("events")} == {"tunnelctl.events"} | printed

@@ -34,6 +34,7 @@ class TunnelctlError(Exception):
     hint:   a next step for the user, or ""
     detail: fields for --json; values are str, int or None, never secrets
     hop: which proxy of the chain was being asked for a tunnel, counted from 0; None where none was
+    proxy: the address of that proxy; or ""
     may_speak_tls: that proxy failed as one does that speaks TLS and is asked in the clear; a connection more would tell
     """
 
@@ -46,6 +47,7 @@ class TunnelctlError(Exception):
         self.hint = hint
         self.detail = detail
         self.hop: int | None = None
+        self.proxy = ""
         self.may_speak_tls = False
 
     def __str__(self) -> str:
@@ -81,9 +83,14 @@ class Refused(TunnelctlError):
 
 
 class AuthenticationFailed(TunnelctlError):
-    """407, or credentials that cannot be used."""
+    """407, or credentials that cannot be used.
+
+    sent: whether a login was in the request that was refused; offered: the schemes that the proxy then named
+    """
 
     status = ExitStatus.AUTHENTICATION
+    sent = False
+    offered: tuple[str, ...] = ()
 
 
 class TLSFailed(TunnelctlError):

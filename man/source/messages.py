@@ -150,8 +150,8 @@ class Module:
         """Yields status, text and hint, one of each: a message with two hints is yielded twice."""
         for function, call in self.calls:
             plain = Scope(self, function)
-            if ast.unparse(call.func).endswith("trace") and call.args and ast.unparse(call.args[0]) == "'warning'":
-                yield from ((None, f"warning: {text}", "") for text in plain.texts(keywords(call)["text"]))
+            if ast.unparse(call.func) == "events.Warning":
+                yield from ((None, f"warning: {text}", "") for text in plain.texts(call.args[0]))
             if len(call.args) > 1 and (kinds := plain.classes(call.func)):
                 scopes = [unpacked for scope in plain.called() for unpacked in scope.unpacked()]
                 yield from (message for scope in scopes for kind in kinds for message in made(kind, call, scope))

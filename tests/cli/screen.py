@@ -6,12 +6,12 @@ from tunnelctl.cli.render.console import Console
 
 
 class Screen(Console):
-    """A console whose output is kept; its clock stands at 12 ms."""
+    """A console whose output is kept; its clock stands at 12 ms, and the time at 1e9."""
 
     def __init__(self, **options):
         self.written = b""
         times = iter([0.0])
-        super().__init__(**options, write=self.keep, clock=lambda: next(times, 0.012))
+        super().__init__(**options, write=self.keep, clock=lambda: next(times, 0.012), now=lambda: 1e9)
 
     def keep(self, data: bytes) -> None:
         self.written += data

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import types
-from typing import Any
 
 import pytest
 
 from tests.peers.events import check_event
 from tests.peers.program import MODULE, environment, read_soon, run
 from tests.peers.scripted import ScriptedServer
+from tunnelctl import events
+from tunnelctl import rare_events as rare
 from tunnelctl.cli.main import main, trace_for
 from tunnelctl.cli.render.console import Console
 from tunnelctl.errors import Refused
@@ -68,7 +69,7 @@ def test_an_error_as_json(connect, capfd, argv):
     err = capfd.readouterr().err
     check_event(err)
     record = json.loads(err)
-    assert {k: v for k, v in record.items() if k != "at"} == {
+    assert {k: v for k, v in record.items() if k != "time"} == {
         "event": "error", "status": 69, "what": "what", "cause": "cause", "hint": "", "code": 403,
     }  # fmt: skip
 
@@ -224,12 +225,12 @@ def test_the_signals_and_the_collector_of_a_caller_are_left_alone(connect):
     assert seen == [before] == [now()]
 
 
-EVENTS: list[tuple[str, dict[str, Any]]] = [
-    ("route", {"proxies": [], "origin": "no proxy is configured"}),
-    ("response", {"head": b"HTTP/1.1 200 OK\r\n\r\n", "status": 200}),
-    ("retry", {"attempt": 1, "delay": 0.5, "cause": "x"}),
-    ("warning", {"text": "others can read it"}),
-    ("end", {"sent": 1, "received": 2, "elapsed": 3.0, "reason": "eof"}),
+EVENTS = [
+    events.Route([], "no proxy is configured"),
+    events.Response("HTTP/1.1", 200, "OK", (("A", "b"),)),
+    rare.Retry(1, 0.5, "x"),
+    events.Warning("others can read it"),
+    events.Closed(1, 2, 3.0, "target", "eof"),
 ]
 
 
@@ -243,10 +244,10 @@ def test_what_connect_reports_to_prints_what_console_prints(capfd, flags):
     trace = trace_for(OutputOptions(**flags), start)
     console = Console(**flags, start=start)
     assert isinstance(trace, Console) == bool(flags.get("verbose") or flags.get("json"))
-    for event, fields in EVENTS:
+    for event in EVENTS:
         lines = []
         for report in (trace, console):
-            report(event, **fields)
+            report(event)
             out, err = capfd.readouterr()
             assert out == ""
             lines.append([word for word in err.split() if not any(c.isdigit() for c in word)])  # all but the time

@@ -51,8 +51,8 @@ class Forwarding(Proxy):
 
     def ended_tunnels(self, count: int = 1) -> list[dict[str, object]]:
         """The tunnels that have ended, once there are so many."""
-        wait_until(lambda: len(self.events("ended")) >= count, what=f"{count} ends")
-        return self.events("ended")
+        wait_until(lambda: len(self.events("closed")) >= count, what=f"{count} ends")
+        return self.events("closed")
 
 
 def spec(target: ScriptedServer, place: str = "0") -> str:

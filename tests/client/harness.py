@@ -17,9 +17,10 @@ from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import TunnelctlError
+from tunnelctl.events import Event, Trace, name_of
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.headers import Fields
-from tunnelctl.trace import Trace
+from tunnelctl.rare_events import OfConnection
 
 TARGET = Address("target.test", 22)
 CANARY = "canary-7f3a"
@@ -34,9 +35,10 @@ class TraceLog:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
 
-    def __call__(self, event: str, /, **fields: object) -> None:
-        self.events.append((event, fields))
-        check_told(event, fields)
+    def __call__(self, event: Event, /) -> None:
+        told = event.event if isinstance(event, OfConnection) else event
+        self.events.append((name_of(type(told)), told.facts()))
+        check_told(event)
 
     def named(self, event: str) -> list[dict[str, object]]:
         return [fields for name, fields in self.events if name == event]

@@ -37,8 +37,10 @@ from tunnelctl.errors import (
     Unreachable,
     UsageProblem,
 )
+from tunnelctl.events import Event
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.auth.basic import decode_basic, encode_basic
+from tunnelctl.rare_events import Retry
 from tunnelctl.status import ExitStatus
 
 BRIEF = 0.2  # seconds: a limit that is meant to strike
@@ -74,11 +76,11 @@ def test_a_tunnel_from_stdin_to_stdout() -> None:
     with ScriptedServer(echoes) as proxy:
         ended = connect(options(proxy.url), stdin=b"there and back")
     assert (ended.status, ended.stdout) == (ExitStatus.OK, b"there and back")
-    assert ended.trace.names == ["route", "lookup", "dial", "connected", "request", "response", "tunnel", "end"]
+    assert ended.trace.names == ["route", "lookup", "dial", "connected", "request", "response", "opened", "closed"]
     assert ended.trace.named("route") == [{"proxies": [proxy.url], "origin": "-x"}]
-    (tunnel,), (end,) = ended.trace.named("tunnel"), ended.trace.named("end")
+    (tunnel,), (end,) = ended.trace.named("opened"), ended.trace.named("closed")
     assert (tunnel["target"], tunnel["via"]) == (str(TARGET), [proxy.authority])
-    assert (end["sent"], end["received"], end["reason"]) == (14, 14, "eof")
+    assert (end["sent"], end["received"], end["cause"], end["closed_by"]) == (14, 14, "eof", "client")
 
 
 def test_early_bytes_come_first() -> None:
@@ -108,7 +110,7 @@ def test_no_proxy_leads_past_it() -> None:
         ended = connect(straight, {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"}, b"payload")
     assert ended.stdout == b"direct"
     assert ended.trace.named("route") == [{"proxies": [], "origin": "no_proxy has 127.0.0.0/8"}]
-    assert ended.trace.named("tunnel")[0]["via"] == []
+    assert ended.trace.named("opened")[0]["via"] == []
 
 
 def test_only_a_variable_that_is_not_looked_at_names_a_proxy() -> None:
@@ -322,7 +324,7 @@ def test_a_tunnel_that_is_ended_at_once_is_told(scheme: str, script: Script) -> 
 def test_what_is_told_of_it_in_json() -> None:
     proxy, status, said = ended(leaves_at_once, "--json")
     *_, end, warning = map(json.loads, said.splitlines())
-    assert (status, end["event"], end["reason"], end["received"]) == (0, "end", "eof", 0)
+    assert (status, end["event"], end["cause"], end["received"]) == (0, "closed", "eof", 0)
     assert warning["event"] == "warning"
     assert f"tunnel to target.test:22 via proxy {proxy}: ended by the proxy or the target after " in warning["text"]
 
@@ -456,9 +458,9 @@ class AtRetry(TraceLog):
         super().__init__()
         self._action = action
 
-    def __call__(self, event: str, /, **fields: object) -> None:
-        super().__call__(event, **fields)
-        if event == "retry" and not self._action.ident:
+    def __call__(self, event: Event, /) -> None:
+        super().__call__(event)
+        if isinstance(event, Retry) and not self._action.ident:
             self._action.start()
 
 

@@ -71,7 +71,7 @@ def test_the_connection_is_handed_over_whole() -> None:
             while piece := tunnel.recv(65536):
                 data += piece
     assert data == banner + b"bye"
-    assert trace.names[-1] == "tunnel"
+    assert trace.names[-1] == "opened"
 
 
 def test_the_socket_is_as_a_new_one_and_has_keepalive() -> None:

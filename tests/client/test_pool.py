@@ -27,10 +27,10 @@ from tunnelctl.client.upstream.http1 import HTTP1Connection
 from tunnelctl.engine.kernel import Nursery, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused, SettingsError, TunnelctlError, Unreachable
+from tunnelctl.events import Trace, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import Trace, silent
 
 SECONDS = 20.0
 

@@ -15,6 +15,8 @@ from tunnelctl.client import progress
 from tunnelctl.client.progress import report
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.engine.kernel import run as run_engine
+from tunnelctl.events import Event
+from tunnelctl.rare_events import Progress
 
 DATA = sample(8 << 20)
 
@@ -23,8 +25,8 @@ def test_sums_and_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SECONDS", 0.01)
     sums, told = [10, 0], []
 
-    def trace(event: str, /, **fields: float) -> None:
-        told.append((event, fields))
+    def trace(event: Event, /) -> None:
+        told.append(event)
         sums[0] += 5
         sums[1] += 1000
 
@@ -34,11 +36,11 @@ def test_sums_and_rates(monkeypatch: pytest.MonkeyPatch) -> None:
 
     run_engine(main)
     assert len(told) >= 2
-    assert {event for event, _ in told} == {"progress"}
-    first, second = told[0][1], told[1][1]
+    assert {type(event) for event in told} == {Progress}
+    first, second = told[0].facts(), told[1].facts()
     assert (first["connections"], first["sent"], first["received"], first["sending"]) == (3, 10, 0, 0.0)
     assert (second["sent"], second["received"]) == (15, 1000)
-    passed = second["elapsed"] - first["elapsed"]
+    passed = second["seconds"] - first["seconds"]
     assert second["sending"] * passed == pytest.approx(5)
     assert second["receiving"] * passed == pytest.approx(1000)
 
@@ -78,7 +80,7 @@ def test_figures_as_json() -> None:
         proxy.may.set()
         assert read_soon(process.stdout, 5) == b"12345"
     assert (records[-1]["received"], records[-1]["connections"]) == (0, 1)
-    assert records[-1]["elapsed"] > 0
+    assert records[-1]["seconds"] > 0
 
 
 def read_line(pipe: IO[bytes]) -> bytes:

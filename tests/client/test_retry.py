@@ -131,7 +131,7 @@ def test_connect_does_the_same() -> None:
     with held, ScriptedServer(echoes) as good:
         ended = connect(connect_options(TARGET, (f"http://127.0.0.1:{port},{good.url}",)), stdin=b"x")
     assert (ended.status, ended.stdout) == (ExitStatus.OK, b"x")
-    assert ended.trace.named("tunnel")[0]["via"] == [good.authority]
+    assert ended.trace.named("opened")[0]["via"] == [good.authority]
 
 
 def test_what_is_wrong_with_any_of_them_is_said_at_once() -> None:

@@ -45,10 +45,10 @@ def test_a_thousand_connections_at_once_each_with_a_checksum() -> None:
             assert run(exchange_many, forward.ports[0], data) == [
                 hashlib.sha256(data[number : number + PIECE]).digest() for number in range(MANY)
             ]
-            wait_until(lambda: forward.log().count('"ended"') == MANY)
+            wait_until(lambda: forward.log().count('"closed"') == MANY)
     events = [json.loads(line) for line in forward.log().splitlines()]
     assert sum(event["event"] == "opened" for event in events) == MANY
-    ended = [event for event in events if event["event"] == "ended"]
+    ended = [event for event in events if event["event"] == "closed"]
     assert {(event["sent"], event["received"], event["cause"]) for event in ended} == {(PIECE, PIECE, "eof")}
     assert len({event["connection"] for event in ended}) == MANY
 

@@ -87,8 +87,8 @@ def test_a_way_that_works(start: Start, files: certificates.Certificates) -> Non
         words = ["-4", "-x", url, *(["--proxy-cacert", str(files.authority)] if url.startswith("https") else [])]
         status, found = check(*words, target=(target.authority,))
     names = [phase["name"] for phase in found if phase["event"] == "phase"]
-    assert (status, names) == (0, ["route", "lookup", "tcp", *(["tls"] if url.startswith("https") else []), "proxy"])
-    assert only("greeting", found)["head"] == "220 this target speaks first\r\n"
+    assert (status, names) == (0, ["route", "dns", "connect", *(["tls"] if url.startswith("https") else []), "proxy"])
+    assert only("greeting", found)["text"] == "220 this target speaks first\r\n"
     assert all_of("finding", "name", found) == []
 
 

@@ -1,27 +1,15 @@
 """The manual: clean roff, complete, and true to the list of flags."""
 
-import ast
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from man.source.man import (
-    BOTH_EVENTS,
-    CONNECT_EVENTS,
-    EVENTS,
-    FORWARD_EVENTS,
-    SERVE_EVENTS,
-    Event,
-    guard,
-    pages,
-    prose,
-    roff,
-)
+from man.source.events import EVENTS, keys_of, meaning_of
+from man.source.man import guard, pages, prose, roff, sentence
 from man.source.messages import collected
 from tests.peers.events import check_record
 from tests.peers.process import path_of
@@ -30,9 +18,10 @@ from tunnelctl.cli.parse.values import read_fields
 from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES
 from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.engine.kernel import run
+from tunnelctl.events import name_of, silent
 from tunnelctl.server.access.users import digest_line, hash_password
 from tunnelctl.server.observe.access_log import AccessLog, open_log
-from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.observe.record import DRAINED, TunnelRecord
 from tunnelctl.server.policy.file import KEYS, KINDS, parse_policy
 from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.status import ExitStatus
@@ -125,11 +114,12 @@ def test_lists_are_complete():
         assert f"\n.BR tunnelctl\\-{roff(command.name)} (1)\n" in page
     for theirs, ours in OTHERS:
         assert f".TP\n{roff(theirs)}\n\\fB{roff(ours)}\\fR\n" in page
-    for name, listed in {**EVENTS, "": BOTH_EVENTS}.items():
+    for name, kinds in EVENTS.items():
         page = command_page(name) if name else PAGES["tunnelctl.1"]
-        for event in listed:
-            assert f"\n.B {event.name}\n" in page
-            assert f"[{', '.join(event.keys)}]" in page or not event.keys
+        for kind in kinds:
+            assert f"\n.B {name_of(kind)}\n{sentence(meaning_of(kind))}\n" in page
+            for key in keys_of(kind):
+                assert f"\n.I {roff(key.name)}\n{sentence(key.meaning)}\n" in page
 
 
 def test_every_message_of_the_program_is_there():
@@ -142,59 +132,30 @@ def test_every_message_of_the_program_is_there():
 # --- what programs read: the manual has each key, and no other
 
 
-def traced(room: str) -> Iterator[Event]:
-    """The events that the modules of a room report, with the names of their fields."""
-    for path in sorted((PACKAGE / room).rglob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
-        # A field may come by way of a dictionary that is written out before the call.
-        spelled = {
-            target.id: [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and re.search(r"\b_?trace$", ast.unparse(node.func)):
-                name, *rest = node.args
-                if isinstance(name, ast.Constant):
-                    assert not rest
-                    keys = [key for word in node.keywords for key in ([word.arg] if word.arg else spelled[ast.unparse(word.value)])]
-                    yield Event(str(name.value), "", tuple(keys))
-
-
-@pytest.mark.parametrize(
-    ("room", "documented"), [("client", (*CONNECT_EVENTS, *FORWARD_EVENTS)), ("server", SERVE_EVENTS)], ids=["client", "server"]
-)
-def test_the_events_are_those_of_the_code(room, documented):
-    found = {(event.name, frozenset(event.keys)) for event in traced(room)}
-    shared = {(event.name, frozenset(event.keys)) for event in traced("stream")}  # accepting, for forward and serve alike
-    warning = {("warning", frozenset({"text"}))}
-    assert warning <= found | shared
-    assert {name for name, _ in shared} == {"drain", "warning"}
-    assert found | shared - warning == {(event.name, frozenset(event.keys)) for event in documented} | warning
-
-
 def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
     path = tmp_path / "log"
 
     async def main() -> None:
-        log, account = AccessLog(open_log(str(path)), lambda *_, **__: None), TunnelRecord("a-1", "192.0.2.1:5")
-        account.enter("answer")
-        log.decision(account, 200, "")
-        log.open(account, 1.0)
-        log.end(account, 1.5, 0.0, "client", "eof", None)
-        account.seen = FirstBytes("TLS", "h", "", ())
-        log.end(account, 1.5, 0.0, "client", "eof", None)
+        log, record = AccessLog(open_log(str(path)), silent), TunnelRecord("a-1", "a-1.1", "192.0.2.1:5")
+        record.enter("answer")
+        log.opened(record, 200)
+        log.refused(record, 403, "http_request_denied", "")
+        log.interim(record, 1.0)
+        log.closed(record, 1.5, 0.0, DRAINED)
+        record.seen = FirstBytes("TLS", "h", "", ())
+        log.closed(record, 1.5, 0.0, DRAINED)
         await log.close()
         os.close(log._file._fd)
 
     run(main)
     records = [json.loads(line) for line in path.read_text().splitlines()]
+    page = command_page("serve")
     for record in records:
         check_record(record)
-    assert [record["event"] for record in records] == ["decision", "open", "end", "end"]
-    assert ["seen" in record for record in records] == [False, False, False, True]
+        assert f"\n.B {record['event']}\n" in page
+        assert all(f" {key}\n" in page for key in record)
+    assert [record["event"] for record in records] == ["opened", "refused", "interim", "closed", "closed"]
+    assert ["seen" in record for record in records] == [False, False, False, False, True]
 
 
 def test_the_form_of_the_users_file_is_that_of_hash_password():

@@ -34,7 +34,7 @@ def found(source: str) -> set[tuple[int | None, str, str]]:
         ("raise UsageProblem('a', TABLE.get(key))", {"a: one", "a: two"}),
         ("raise UsageProblem('a', reason(error))", {"a: REASON"}),
         ("raise ValueError('a', 'b')", set()),
-        ("trace('warning', text=f'{path}: b')", {"warning: PATH: b"}),
+        ("trace(events.Warning(f'{path}: b'))", {"warning: PATH: b"}),
     ],
 )
 def test_a_text_is_followed_to_where_it_is_written(body, texts):

@@ -8,27 +8,44 @@ from collections.abc import Callable
 import pytest
 from jsonschema import ValidationError
 
-from man.source.man import BOTH_EVENTS, EVENTS
-from man.source.schema import SOMETIMES, TYPES, schema
+from man.source.events import EVERY_KIND, keys_of
+from man.source.schema import TYPES, schema, type_of
 from tests.peers import program
 from tests.peers.events import check_event, check_events, check_record
 from tests.peers.program import RUN_SECONDS, SOON, Serve, run, started
+from tunnelctl.events import name_of
 
 SCHEMA = json.loads(schema())
 RULES = {rule["if"]["properties"]["event"]["const"]: rule["then"] for rule in SCHEMA["allOf"]}
-TUNNEL = {"event": "tunnel", "at": 0.1, "target": "h:22", "via": ["p:3128"], "elapsed": 0.05}
+OPENED = {"event": "opened", "time": 0.1, "target": "h:22", "via": ["p:3128"], "seconds": 0.05}
 
 
 def test_every_event_and_every_key_is_in_it():
-    for listed in (BOTH_EVENTS, *EVENTS.values()):
-        for event in listed:
-            assert set(event.keys) <= set(RULES[event.name]["properties"])
+    for kind in EVERY_KIND:
+        rule = RULES[name_of(kind)]
+        for key in keys_of(kind):
+            assert key.meaning in rule["properties"][key.name]["description"].split(" Or: ")
+        assert set(rule["required"]) <= {key.name for key in keys_of(kind) if not key.sometimes}
 
 
-def test_no_type_and_no_exception_without_a_key():
-    keys = {key for rule in RULES.values() for key in rule["properties"]}
-    assert set(TYPES) - keys == {"at"}
-    assert all(key in RULES[name]["properties"] for name, key in SOMETIMES)
+def test_every_type_is_in_use():
+    used = {key.type.removesuffix(" | None") for kind in EVERY_KIND for key in keys_of(kind)}
+    assert used == set(TYPES)
+
+
+def test_two_events_of_one_name_agree_about_their_keys():
+    types: dict[tuple[str, str], set[str]] = {}
+    for kind in EVERY_KIND:
+        for key in keys_of(kind):
+            types.setdefault((name_of(kind), key.name), set()).add(json.dumps(type_of(key)))
+    assert [key for key, found in types.items() if len(found) > 1] == []
+
+
+def test_a_key_that_may_be_null_and_one_that_may_be_absent():
+    assert RULES["failed"]["properties"]["code"]["type"] == ["integer", "null"]
+    assert "code" in RULES["failed"]["required"]
+    assert RULES["error"]["properties"]["code"]["type"] == "integer"
+    assert "code" not in RULES["error"]["required"]
 
 
 def test_an_event_of_two_commands_requires_what_both_have():
@@ -37,34 +54,34 @@ def test_an_event_of_two_commands_requires_what_both_have():
 
 
 def test_what_it_takes():
-    check_event(json.dumps(TUNNEL))
-    check_event(json.dumps({**TUNNEL, "added": "later"}))
-    check_events(b'text\n{"event": "stopped", "at": 1}\n')
+    check_event(json.dumps(OPENED))
+    check_event(json.dumps({**OPENED, "added": "later"}))
+    check_events(b'text\n{"event": "stopped", "time": 1}\n')
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"via": "p:3128"}, {"elapsed": "0.05"}, {"target": None}, {"at": "now"}],
+    [{"via": "p:3128"}, {"seconds": "0.05"}, {"target": None}, {"time": "now"}],
     ids=str,
 )
 def test_what_it_refuses(wrong):
     with pytest.raises(ValidationError):
-        check_event(json.dumps({**TUNNEL, **wrong}))
+        check_event(json.dumps({**OPENED, **wrong}))
 
 
 def test_a_key_that_is_missing_is_seen():
-    with pytest.raises(ValidationError, match="'elapsed' is a required property"):
-        check_events(json.dumps({key: value for key, value in TUNNEL.items() if key != "elapsed"}).encode())
+    with pytest.raises(ValidationError, match="'target' is a required property"):
+        check_events(json.dumps({key: value for key, value in OPENED.items() if key != "target"}).encode())
 
 
 def test_an_unknown_event_is_valid_and_yet_no_event_of_ours():
     with pytest.raises(AssertionError, match="not documented"):
-        check_event('{"event": "new", "at": 1}')
+        check_event('{"event": "new", "time": 1}')
 
 
 # --- that a wrong event is seen, however a test reads it
 
-WRONG = '{"event": "tunnel", "at": 0.1}'
+WRONG = '{"event": "opened", "time": 0.1}'
 SAY_IT = f"import sys; print('text', {WRONG!r}, sep='\\n', file=sys.stderr)"
 
 
@@ -111,13 +128,13 @@ def test_a_wrong_event_of_a_server_is_seen(monkeypatch) -> None:
 
 def test_a_wrong_record_of_an_access_log_is_seen(tmp_path, monkeypatch) -> None:
     log = tmp_path / "log"
-    log.write_text('{"event":"open","time":1}\n{"event":"en')  # and one that is not there yet, which is no fault
+    log.write_text('{"event":"interim","time":1}\n{"event":"en')  # and one that is not there yet, which is no fault
     monkeypatch.setattr(program, "MODULE", (sys.executable, "-c", ""))
     with pytest.raises(AssertionError, match="not documented"), started("--access-log", str(log)):
         pass
 
 
-@pytest.mark.parametrize("record", [{"event": "open", "time": 1}, {"event": "decision", "rules": []}], ids=str)
+@pytest.mark.parametrize("record", [{"event": "interim", "time": 1}, {"event": "refused", "rules": []}], ids=str)
 def test_a_wrong_record_is_seen(record: dict[str, object]) -> None:
     with pytest.raises(AssertionError, match="not documented"):
         check_record(record)

@@ -8,9 +8,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from man.source.events import EVERY_KIND, LOG_KEYS, LOGGED, keys_of
 from man.source.generate import ROOT, SCHEMA
-from man.source.man import BOTH_EVENTS, EVENTS, LOG_KEYS
 from tunnelctl.cli.render.console import Console
+from tunnelctl.events import Event, name_of
 
 _EVENT = b'{"event": '
 
@@ -24,7 +25,7 @@ def _validator() -> Any:
 
 @cache
 def _documented() -> set[str]:
-    return {event.name for listed in (BOTH_EVENTS, *EVENTS.values()) for event in listed}
+    return {name_of(kind) for kind in EVERY_KIND}
 
 
 def check_event(line: str | bytes) -> None:
@@ -42,9 +43,9 @@ def check_events(output: bytes) -> None:
                 check_event(line)
 
 
-def check_told(event: str, fields: Mapping[str, object]) -> None:
+def check_told(event: Event) -> None:
     """The same for what a trace was told, as --json would print it."""
-    Console(json=True, write=check_events)(event, **fields)
+    Console(json=True, write=check_events)(event)
 
 
 def checking(communicate: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,7 +63,7 @@ def checking(communicate: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_record(record: Mapping[str, object]) -> None:
     """Fail unless a record of the access log has the keys that such a one has by the manual, and no others."""
-    every, decided, moved, ended, seen = ({key for key, _ in keys} for _, keys in LOG_KEYS)
-    end = every | moved | ended
-    kinds = {"decision": [every | decided], "open": [every | moved], "end": [end, end | seen]}
-    assert set(record) in kinds[str(record["event"])], f"a record that is not documented: {record}"
+    kind = next((kind for kind in LOGGED if name_of(kind) == record["event"]), None)
+    assert kind is not None, f"a record that is not documented: {record}"
+    always, every = ([*LOG_KEYS, *(key.name for key in keys_of(kind) if not (key.sometimes and of))] for of in (True, False))
+    assert list(record) in (always, every), f"a record that is not documented: {record}"

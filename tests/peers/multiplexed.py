@@ -220,7 +220,7 @@ async def serve(service: Service, client: Client, stream: Stream, data: bytes, r
                     responder.refuse_nowait(refusal.stopping())
                     continue
                 target, _, authorization = payload.decode().partition("\n")
-                one = TunnelRecord(f"{record.id}.{number}", client.name)
+                one = TunnelRecord(record.connection, f"{record.connection}.{number}", client.name)
                 until = current_time() + service.timeouts.head
                 request = server_request.TunnelRequest(parse_authority(target), (), authorization or None, until, one, responder)
                 reading.start_soon(serve_tunnel, service, client, request)

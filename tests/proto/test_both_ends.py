@@ -36,7 +36,7 @@ def test_s12_c7_the_server_reads_what_the_client_sends(target, fields, at, early
     assert request.fields[2:] == fields
     assert sent.startswith(request.leftover, len(client.request()))
     tunnel = client.feed(ESTABLISHED + early)
-    assert tunnel == Established(200, "Connection established", (), ESTABLISHED, early)
+    assert tunnel == Established("HTTP/1.1", 200, "Connection established", (), early)
 
 
 @bounded
@@ -160,4 +160,4 @@ def test_c6_c7_h11_sees_the_switch_where_we_see_it(early):
     assert server.their_state is h11.SWITCHED_PROTOCOL
     assert server.trailing_data[0] == early
     tunnel = ConnectClient(Address("example.com", 22)).feed(sent + early)
-    assert (tunnel.head, tunnel.leftover) == (sent, early)
+    assert (tunnel.fields, tunnel.leftover) == ((("Via", "1.1 x"),), early)

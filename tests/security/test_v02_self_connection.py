@@ -87,7 +87,7 @@ def test_its_ipv4_clients_are_ipv4_clients(for_both_kinds: tuple[int, Path]) -> 
         other.tunnel(target.authority)
         again.send(connect_request(target.authority))
         assert again.answer().status == 429
-    wait_until(lambda: log.exists() and log.read_text().count("decision") == 3, SECONDS, "the records")
+    wait_until(lambda: log.exists() and log.read_text().count('"phases"') == 3, SECONDS, "the records")
     assert {json.loads(line)["client"].rpartition(":")[0] for line in log.read_text().splitlines()} == {"127.0.0.1", "127.0.0.2"}
 
 

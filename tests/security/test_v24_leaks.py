@@ -57,8 +57,8 @@ def test_targets_that_take_all_and_end_nothing() -> None:
             with pytest.raises(ConnectionResetError):
                 client.rest()
             client.sock.close()
-        ends = [record for record in proxy.wait_for_records(202) if record["event"] == "end"]
-        assert {(end["cause"], end["ended_by"]) for end in ends} == {("half-closed", "client")}
+        ends = [record for record in proxy.wait_for_records(202) if record["event"] == "closed"]
+        assert {(end["cause"], end["closed_by"]) for end in ends} == {("half-closed", "client")}
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= base, SECONDS, "the descriptors")
 
 

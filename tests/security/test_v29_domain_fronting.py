@@ -61,7 +61,7 @@ def test_what_is_not_tls_is_cut(tmp_path: Path, kind: str, data: bytes) -> None:
         end = end_of(proxy)
     rule = "deny *:* (web)" if kind == "deny" else "allow www.example.com:* (web)"
     assert (end["seen"], end["sni"], end["cut_by"], end["reports"]) == (NO_TLS, "", rule, [])
-    assert (end["ended_by"], end["cause"], end["error"], end["sent"]) == ("proxy", "cut", "", 0)
+    assert (end["closed_by"], end["cause"], end["error"], end["sent"]) == ("proxy", "cut", "", 0)
 
 
 FRONTED = [
@@ -144,7 +144,7 @@ def test_a_second_hello_with_another_name_is_cut(tmp_path: Path, retrying: Retry
                     pass
         end = end_of(proxy)
     assert retrying.names == [NAME], "the server has not seen it"
-    assert (end["seen"], end["sni"], end["cause"], end["ended_by"]) == ("TLS", OTHER, "cut", "proxy")
+    assert (end["seen"], end["sni"], end["cause"], end["closed_by"]) == ("TLS", OTHER, "cut", "proxy")
     assert str(end["cut_by"]).endswith("(web)")
     assert len(first) <= int(str(end["sent"])) <= len(first + CHANGE_CIPHER_SPEC)
 

@@ -23,7 +23,9 @@ from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tunnelctl.client.forward import forwarder as forward
 from tunnelctl.engine.outside import to_thread
+from tunnelctl.events import Event, name_of
 from tunnelctl.proto.auth.basic import encode_basic
+from tunnelctl.rare_events import OfConnection
 from tunnelctl.server import serve, server
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream import accept
@@ -148,15 +150,15 @@ class Proxy:
         self._expected = len(self._options.listen)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._events: list[tuple[str, dict[str, object]]] = []
+        self._events: list[Event] = []
         self._told = False
         self._listening = threading.Event()
         self._outcome: list[int | BaseException] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __call__(self, event: str, /, **fields: object) -> None:
+    def __call__(self, event: Event, /) -> None:
         """The Trace of the server."""
-        self._events.append((event, fields))
+        self._events.append(event)
         if len(self.addresses) == self._expected:
             self._listening.set()
 
@@ -210,8 +212,8 @@ class Proxy:
         if failure is None:
             assert status == ExitStatus.OK
             assert not [text for text in self.warnings if "fault" in text], self.warnings
-            for event, fields in self._events:
-                check_told(event, fields)
+            for event in self._events:
+                check_told(event)
             for record in self.records():
                 check_record(record)
 
@@ -245,7 +247,7 @@ class Proxy:
 
     @property
     def addresses(self) -> list[str]:
-        return [str(fields["address"]) for event, fields in self._events if event == "listening"]
+        return [str(fields["address"]) for fields in self.events("listening")]
 
     @property
     def port(self) -> int:
@@ -261,10 +263,11 @@ class Proxy:
 
     @property
     def warnings(self) -> list[str]:
-        return [str(fields["text"]) for event, fields in self._events if event == "warning"]
+        return [str(fields["text"]) for fields in self.events("warning")]
 
     def events(self, name: str) -> list[dict[str, object]]:
-        return [fields for event, fields in self._events if event == name]
+        told = [event.event if isinstance(event, OfConnection) else event for event in self._events]
+        return [event.facts() for event in told if name_of(type(event)) == name]
 
     def log(self) -> str:
         if self._log.exists():

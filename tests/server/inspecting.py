@@ -32,8 +32,8 @@ def proxy_with(directory: Path, kind: str) -> Proxy:
 
 
 def end_of(proxy: Proxy) -> dict[str, object]:
-    wait_until(lambda: any(record["event"] == "end" for record in proxy.records()), SECONDS, "the end")
-    (end,) = (record for record in proxy.records() if record["event"] == "end")
+    wait_until(lambda: any(record["event"] == "closed" for record in proxy.records()), SECONDS, "the end")
+    (end,) = (record for record in proxy.records() if record["event"] == "closed")
     return end
 
 

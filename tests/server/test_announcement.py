@@ -11,8 +11,11 @@ from tests.peers import certificates
 from tests.peers.process import path_of, wait_until
 from tests.peers.program import RUN_SECONDS, Serve, environment, started
 from tests.server.harness import SECONDS, Client, users_file
+from tunnelctl.events import Event, Warning
 from tunnelctl.server.announcement import Announcement, announcing
+from tunnelctl.server.events import Listening
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, parse_client, parse_rule
+from tunnelctl.stream.events import Stopped
 from tunnelctl.stream.listen import ListenAddress
 
 LOOPBACK, ANY = ListenAddress("127.0.0.1", 3128), ListenAddress("0.0.0.0", 3128)
@@ -91,7 +94,7 @@ def test_the_facts_as_json(workers: str) -> None:
         pass
     events = [json.loads(line) for line in serve.log().splitlines()]
     assert [event["event"] for event in events] == ["listening", "serving", "admin", "stopped"], "one process speaks for all"
-    facts = {name: value for name, value in events[1].items() if name not in ("event", "at", "url")}
+    facts = {name: value for name, value in events[1].items() if name not in ("event", "time", "url")}
     assert facts == {
         "allow": 1, "deny": 0, "report": 0, "policy": "", "reach": "machine", "personal": False, "users": None, "client_ca": "",
         "proxies": [], "certificate": "", "workers": int(workers), "access_log": "",
@@ -139,11 +142,12 @@ def curl(url: str) -> bytes:
 
 
 def facts(*bound: ListenAddress, policy: Policy | None = None, users: int | None = None, **options: object) -> dict[str, object]:
-    told: dict[str, dict[str, object]] = {}
+    told: list[Event] = []
     given = serve_options(**options)
     announcement = Announcement(given, bound, policy or Policy(), users, "good until then" if given.tls_cert else "", None)
-    announcement.tell(lambda event, **fields: told.update({event: fields}))
-    return told["serving"]
+    announcement.tell(told.append)
+    (serving,) = told
+    return serving.facts()
 
 
 @pytest.mark.parametrize(
@@ -174,8 +178,9 @@ def test_rules_for_some_clients() -> None:
 
 
 def test_told_once_when_the_last_one_listens() -> None:
-    seen: list[str] = []
-    trace = announcing(lambda event, **_: seen.append(event), 2, lambda trace: trace("serving"))
-    for event in ("warning", "listening", "warning", "listening", "warning", "listening"):
+    seen: list[Event] = []
+    told, warning, listening = Stopped(), Warning("x"), Listening("a:1")
+    trace = announcing(seen.append, 2, lambda trace: trace(told))
+    for event in (warning, listening, warning, listening, warning, listening):
         trace(event)
-    assert seen == ["warning", "listening", "warning", "listening", "serving", "warning", "listening"]
+    assert seen == [warning, listening, warning, listening, told, warning, listening]

@@ -25,6 +25,7 @@ from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, fail_after, run
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused
+from tunnelctl.events import silent
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.access.users import hash_password
@@ -37,7 +38,6 @@ from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import silent
 
 PROXY = Hop(Address("proxy.test", 3128), protocol="frames")
 
@@ -148,9 +148,12 @@ def test_three_tunnels_on_one_connection(tmp_path: Path) -> None:
 
     with ScriptedServer(echo) as target:
         records = served(tmp_path, main)
-        assert [(record["event"], record["id"]) for record in records][:3] == [("decision", f"c.{number}") for number in (1, 2, 3)]
+        assert [(record["event"], record["tunnel"]) for record in records][:3] == [
+            ("opened", f"c.{number}") for number in (1, 2, 3)
+        ]
+        assert {record["connection"] for record in records} == {"c"}
         ends = records[3:]
-        assert {record["id"] for record in ends} == {"c.1", "c.2", "c.3"}
+        assert {record["tunnel"] for record in ends} == {"c.1", "c.2", "c.3"}
         assert {(record["sent"], record["received"], record["cause"]) for record in ends} == {(100_000, 100_000, "eof")}
 
 
@@ -166,7 +169,7 @@ def test_the_rules_hold_for_each(tmp_path: Path) -> None:
     bound, port = refusing_port()
     with bound, ScriptedServer(echo) as target:
         records = served(tmp_path, main, allow=("127.0.0.1:*",))
-        assert [record["status"] for record in records if record["event"] == "decision"] == [200, 403, 403, 502]
+        assert [record["status"] for record in records if record["event"] in ("opened", "refused")] == [200, 403, 403, 502]
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -184,7 +187,7 @@ def test_a_login_follows_a_407_on_the_same_connection(tmp_path: Path) -> None:
 
     with ScriptedServer(echo) as target:
         records = served(tmp_path, main, users=str(users))
-        decisions = [(record["status"], record["user"]) for record in records if record["event"] == "decision"]
+        decisions = [(record["status"], record["user"]) for record in records if record["event"] in ("opened", "refused")]
         assert decisions == [(407, ""), (407, ""), (407, ""), (407, ""), (200, "anna")], "each login follows a challenge"
 
 
@@ -251,7 +254,7 @@ def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
 
     with ScriptedServer(target_script) as target:
         records = served(tmp_path, main)
-        assert [record["cause"] for record in records if record["event"] == "end"] == ["reset", "reset"]
+        assert [record["cause"] for record in records if record["event"] == "closed"] == ["reset", "reset"]
     assert outcomes == ["reset", "reset"]
 
 

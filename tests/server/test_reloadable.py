@@ -23,9 +23,11 @@ from tests.server.harness import (
 )
 from tests.server.process.running import Workers, workers
 from tunnelctl.errors import SettingsError
+from tunnelctl.events import Event, Warning
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server import config
+from tunnelctl.server.events import Reloaded
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
 from tunnelctl.server.reloadable import FileReload, counted, load_reloadable
@@ -46,21 +48,17 @@ def gone() -> int:
 def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
     reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
     one = load_reloadable("number", lambda: next(reads)())
-    told: list[tuple[str, dict[str, object]]] = []
-
-    def trace(event: str, /, **fields: object) -> None:
-        told.append((event, fields))
-
+    told: list[Event] = []
     seen = [one.current]
     for _ in range(4):
-        one.reload(trace)
+        one.reload(told.append)
         seen.append(one.current)
     assert seen == [1, 2, 2, 2, 4]
     assert told == [
-        ("reloaded", {"what": "number", "now": "2"}),
-        ("warning", {"text": "the old number stays in force: file x, line 3: no number (hint: write one)"}),
-        ("warning", {"text": "the old number stays in force: it went"}),
-        ("reloaded", {"what": "number", "now": "4"}),
+        Reloaded("number", "2"),
+        Warning("the old number stays in force: file x, line 3: no number (hint: write one)"),
+        Warning("the old number stays in force: it went"),
+        Reloaded("number", "4"),
     ]
 
 

@@ -132,7 +132,7 @@ def test_drain_lets_tunnels_finish_and_refuses_new_clients() -> None:
             assert client.echoes()
             assert proxy.events("stopped") == []
         assert proxy.ended() == ExitStatus.OK
-        assert [record["cause"] for record in proxy.records() if record["event"] == "end"] == ["eof", "eof"]
+        assert [record["cause"] for record in proxy.records() if record["event"] == "closed"] == ["eof", "eof"]
 
 
 def test_a_request_under_way_is_still_served() -> None:
@@ -167,7 +167,7 @@ def test_the_drain_has_an_end() -> None:
         assert proxy.ended() == ExitStatus.OK
         assert time.monotonic() - begun >= BRIEF
         end = proxy.records()[-1]
-    assert (end["event"], end["ended_by"], end["cause"]) == ("end", "proxy", "drained")
+    assert (end["event"], end["closed_by"], end["cause"]) == ("closed", "tunnelctl", "drained")
 
 
 @pytest.mark.parametrize("secure", [False, True])
@@ -195,8 +195,8 @@ def test_who_still_waits_for_the_target_when_the_drain_ends_is_told_so(
         assert b"this proxy is being stopped" in answer.body
         assert proxy.ended() == ExitStatus.OK
         (record,) = proxy.records()
-    told = record["event"], record["target"], record["allowed"], record["status"], record["phase"]
-    assert told == ("decision", "127.0.0.1:1", False, 503, "dial")
+    told = record["event"], record["target"], record["error"], record["status"], record["phase"]
+    assert told == ("refused", "127.0.0.1:1", "connection_limit_reached", 503, "connect")
 
 
 def test_who_has_asked_for_nothing_when_the_drain_ends_is_not_in_the_log() -> None:
@@ -383,7 +383,7 @@ def test_a_clock_that_jumps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
                 clock[0] += jump
                 assert client.echoes()
         decision, end = proxy.wait_for_records(2)
-    assert (end["ended_by"], end["cause"]) == ("client", "eof")
+    assert (end["closed_by"], end["cause"]) == ("client", "eof")
     assert end["time"] - decision["time"] == -2 * 86_400
     assert 0 <= end["seconds"] < SECONDS
 

@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.cli.parse.settings import ConnectLine
     from tunnelctl.cli.render.console import Console
+    from tunnelctl.events import Event, Trace
     from tunnelctl.options import OutputOptions
-    from tunnelctl.trace import Trace
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,9 +126,11 @@ def trace_for(output: "OutputOptions", start: float) -> "Trace":
 
         return Console(output.verbose, output.quiet, output.json, start=start)
 
-    def warn(event: str, /, **fields: object) -> None:
-        if event == "warning":
-            console()(event, **fields)
+    def warn(event: "Event", /) -> None:
+        from tunnelctl.events import Warning
+
+        if isinstance(event, Warning):
+            console()(event)
 
     return console() if output.detailed or output.progress else warn
 

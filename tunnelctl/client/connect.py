@@ -6,6 +6,7 @@ from errno import EPIPE
 from math import inf
 from time import monotonic
 
+from tunnelctl import events
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
@@ -13,11 +14,11 @@ from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
+from tunnelctl.events import SIDES, Trace
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.relay import Outcome, Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
-from tunnelctl.trace import Trace
 
 # Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
 # data; one that is gone cannot be distinguished from it until something is sent.
@@ -76,7 +77,7 @@ class _Bridge:
     async def _bridge(self) -> None:
         begun = monotonic()
         tunnel, route = await open_with_retries(self._planner, self._options.target, self._options.reach.retry, self._trace)
-        self._trace("tunnel", target=str(route.target), via=route.via, elapsed=monotonic() - begun)
+        self._trace(events.Opened(str(route.target), route.via, monotonic() - begun))
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
 
@@ -92,7 +93,7 @@ class _Bridge:
             # Valid on the wire, so the status is 0. To the user it is a failure, and ssh reports only a closed connection.
             what, who = _name(route), "the proxy or the target" if route.hops else "the target"
             text = f"{what}: ended by {who} after {seconds:.3f} s, 0 bytes received: {_advice(route, seconds)}"
-            self._trace("warning", text=text)
+            self._trace(events.Warning(text))
         _judge(outcome, self._options, route, tunnel.early, seconds)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
@@ -106,13 +107,13 @@ class _Bridge:
             self._helpers.start_soon(report, self._trace, lambda: 1, lambda: relay.moved)
         if self._options.reach.keepalive:
             self._helpers.start_soon(_watch, self._options.reach.keepalive)
-        reason = "signal"
+        closed_by, cause = "tunnelctl", "signal"
         try:
             outcome = await relay.run()
-            reason = outcome.cause
+            closed_by, cause = SIDES[outcome.ended_by], outcome.cause
         finally:
             sent, received = relay.moved
-            self._trace("end", sent=sent, received=received, elapsed=monotonic() - begun, reason=reason)
+            self._trace(events.Closed(sent, received, monotonic() - begun, closed_by, cause))
         return outcome
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from tunnelctl.engine.kernel import current_time, sleep
-from tunnelctl.trace import Trace
+from tunnelctl.events import Trace
+from tunnelctl.rare_events import Progress
 
 SECONDS = 0.5
 
@@ -16,6 +17,5 @@ async def report(trace: Trace, connections: Callable[[], int], moved: Callable[[
         await sleep(SECONDS)
         now, sums = current_time(), tuple(moved())
         rates = [(new - old) / (now - when) for new, old in zip(sums, before, strict=True)]
-        facts = {"sent": sums[0], "received": sums[1], "sending": rates[0], "receiving": rates[1]}
-        trace("progress", connections=connections(), elapsed=now - begun, **facts)
+        trace(Progress(connections(), now - begun, *sums, *rates))
         before, when = sums, now

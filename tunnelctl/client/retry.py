@@ -11,10 +11,10 @@ from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable
+from tunnelctl.events import Trace
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class _Attempts:
                 # A proxy that responded has been reached, whatever the result of its own attempt.
                 if "code" in error.detail or monotonic() + pause >= self._until:
                     raise
-                self._trace("retry", attempt=attempt, delay=pause, cause=str(error))
+                from tunnelctl.rare_events import Retry
+
+                self._trace(Retry(attempt, pause, str(error)))
             await sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY)
         return await self._open_any()
@@ -102,7 +104,9 @@ class _Attempts:
                     raise
                 if not isinstance(error, Unanswered):  # one target that drops packets says nothing about the route to others
                     planner.failed(route)
-                self._trace("failover", cause=str(error), proxies=found[place + 1].via)
+                from tunnelctl.rare_events import Failover
+
+                self._trace(Failover(str(error), found[place + 1].via))
             else:
                 planner.worked(route)
                 return tunnel, route

@@ -35,6 +35,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM, ETIMEDOUT
 
+from tunnelctl import events
 from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.client.upstream.base import ReconnectRequired, TunnelRequest, without_deadline
@@ -42,11 +43,11 @@ from tunnelctl.engine.kernel import BusyResourceError, TooSlowError
 from tunnelctl.engine.resolver import SocketAddress, resolve
 from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NameNotFound, TimedOut, TunnelctlError, Unanswered, Unreachable, reason
+from tunnelctl.events import Trace
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class _Opening:
         try:
             return await connection.open(request)
         except TunnelctlError as error:
-            error.hop = place
+            error.hop, error.proxy = place, str(hop.address)
             error.hint = _of_a_proxy(error.hint) if inner else error.hint
             raise
 
@@ -182,6 +183,7 @@ class _Opening:
 
     async def _wrap(self, stream: Stream, role: str, address: Address, settings: TLSClient, early: bytes) -> Stream:
         peer = f"{role} {address}"
+        from tunnelctl.rare_events import TLS
         from tunnelctl.stream.tls.failure import tls_error
         from tunnelctl.stream.tls.stream import start_tls
 
@@ -196,23 +198,22 @@ class _Opening:
             stream.close()
             raise
         seen = wrapped.facts()
-        facts = {"version": seen.version, "cipher": seen.cipher, "alpn": seen.alpn, "pin": seen.pin, "chain": seen.chain}
-        self._trace("tls", to=peer, subject=seen.subject, issuer=seen.issuer, expires=seen.expires, **facts)
+        self._trace(TLS(to=str(address), role=role, **seen._asdict()))
         return wrapped
 
     async def _dial(self, address: Address, role: str) -> Stream:
         self._asking = False
         self._awaited = f"looking up {role} {address.host}", _unreached(self._route)
-        self._trace("lookup", host=address.host)
+        self._trace(events.Lookup(address.host))
         addresses = await self._resolve(address, role)
         self._awaited = f"connecting to {role} {address}", _unreached(self._route)
-        self._trace("dial", to=str(address), addresses=[entry.host for entry in addresses])
+        self._trace(events.Dial(str(address), [entry.host for entry in addresses]))
         try:
             stream = await dial(addresses, self._route.keepalive, self._route.attempt_timeout)
         except DialError as error:
             what, hint = f"cannot connect to {role} {address}", _not_connected(error, self._route)
             raise Unreachable(what, _attempts(error), hint, **_detail(role, _error_type(error))) from error
-        self._trace("connected", to=str(address), address=stream.peer)
+        self._trace(events.Connected(str(address), stream.peer))
         return stream
 
     async def _resolve(self, address: Address, role: str) -> list[SocketAddress]:

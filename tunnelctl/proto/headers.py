@@ -75,6 +75,16 @@ def render(fields: Fields) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
 
 
+def readable(fields: Fields) -> Fields:
+    """Returns the fields for people and logs: octets that are UTF-8 as such, and others as \\xNN."""
+    return tuple((text(name), text(value)) for name, value in fields)
+
+
+def text(value: str) -> str:
+    """Returns what was received as latin-1 for people and logs; see `readable`."""
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
 def mask(fields: Fields) -> Fields:
     """Returns the fields with `***` for each value that carries credentials. The scheme of an Authorization stays."""
     return tuple((name, _masked(value)) if name.lower() in SECRET else (name, value) for name, value in fields)

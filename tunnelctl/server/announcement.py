@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tunnelctl.events import Event, Trace
 from tunnelctl.proto.proxy_url import parse_proxy_list
+from tunnelctl.server.events import Admin, Listening, Serving
 from tunnelctl.server.observe.admin import PATHS
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy
 from tunnelctl.stream.listen import ListenAddress
-from tunnelctl.trace import Trace
 
 ANY_ADDRESS = ("0.0.0.0", "::")
 
@@ -29,23 +30,24 @@ class Announcement(NamedTuple):
         """Reports all of it."""
         options, policy = self.options, self.policy
         trace(
-            "serving",
-            allow=0 if policy.allow is DEFAULT_ALLOW else len(policy.allow),
-            deny=len(policy.deny),
-            report=len(policy.report),
-            policy=options.policy or "",
-            reach=reach(self.bound),
-            personal=policy.is_personal,
-            users=self.users,
-            client_ca=options.client_ca or "",
-            proxies=[",".join(map(str, parse_proxy_list(text))) for text in options.reach.proxy],
-            certificate=self.certificate,
-            workers=options.workers,
-            access_log=options.access_log or "",
-            url=url(self.bound, "https" if self.certificate else "http"),
+            Serving(
+                allow=0 if policy.allow is DEFAULT_ALLOW else len(policy.allow),
+                deny=len(policy.deny),
+                report=len(policy.report),
+                policy=options.policy or "",
+                reach=reach(self.bound),
+                personal=policy.is_personal,
+                users=self.users,
+                client_ca=options.client_ca or "",
+                proxies=[",".join(map(str, parse_proxy_list(text))) for text in options.reach.proxy],
+                certificate=self.certificate,
+                workers=options.workers,
+                access_log=options.access_log or "",
+                url=url(self.bound, "https" if self.certificate else "http"),
+            )
         )
         if self.admin is not None:
-            trace("admin", address=str(self.admin), pages=list(PATHS))
+            trace(Admin(str(self.admin), list(PATHS)))
 
 
 def reach(bound: Sequence[ListenAddress]) -> str:
@@ -66,10 +68,10 @@ def announcing(trace: Trace, listeners: int, tell: Callable[[Trace], None]) -> T
     """Returns a trace that calls `tell` after it has reported the last listener: by then all of them listen."""
     left = listeners
 
-    def told(event: str, /, **fields: object) -> None:
+    def told(event: Event, /) -> None:
         nonlocal left
-        trace(event, **fields)
-        if event == "listening":
+        trace(event)
+        if isinstance(event, Listening):
             left -= 1
             if left == 0:
                 tell(trace)

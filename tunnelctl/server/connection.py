@@ -23,6 +23,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
@@ -83,7 +84,7 @@ class ClientConnection:
         except OSError:  # the client has left: it gets no response
             pass
         except Exception as fault:
-            service.trace("warning", text=f"fault in a connection: {type(fault).__name__}: {fault}")
+            service.trace(events.Warning(f"fault in a connection: {type(fault).__name__}: {fault}"))
         finally:
             self._stream.close()
             service.counts.leave()
@@ -101,7 +102,7 @@ class ClientConnection:
     async def _serve(self) -> None:
         service, deadline = self._service, current_time() + self._service.timeouts.head
         client = Client(self._host, self._name, owner_of_peer(self._socket.socket, self._host, service.prefixes))
-        record = TunnelRecord(self._id, client.name)
+        record = TunnelRecord(self._id, f"{self._id}.1", client.name)
         try:
             with CancelScope(deadline) as scope:
                 if service.tls is not None:

@@ -7,8 +7,10 @@ the version in force when the step begins; open tunnels are not judged again.
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
+from tunnelctl import events
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.trace import Trace
+from tunnelctl.events import Trace
+from tunnelctl.server.events import Reloaded
 
 T = TypeVar("T")
 
@@ -43,9 +45,9 @@ class Reloadable(Generic[T]):
             self.current = self._load()
         except (TunnelctlError, OSError) as error:  # OSError: a file disappeared while it was being read
             hint = f" (hint: {error.hint})" if isinstance(error, TunnelctlError) and error.hint else ""
-            trace("warning", text=f"the old {self._what} stays in force: {error}{hint}")
+            trace(events.Warning(f"the old {self._what} stays in force: {error}{hint}"))
         else:
-            trace("reloaded", what=self._what, now=str(self))
+            trace(Reloaded(self._what, str(self)))
             self.warn(trace)
 
 
@@ -72,7 +74,7 @@ class FileReload:
         """Must be called before the thread starts, which then calls `run`. False, with a warning, if another still reads."""
         if self.busy:
             text = "the files are still being read because of an earlier SIGHUP, and not once more: send another one later"
-            self._trace("warning", text=text)
+            self._trace(events.Warning(text))
             return False
         self.busy = True
         return True
@@ -88,9 +90,9 @@ class FileReload:
     def give_up(self, why: str) -> None:
         """Ends the attempt, with a warning, when no thread could be started."""
         self.busy = False
-        self._trace("warning", text=f"no file was read again: {why}")
+        self._trace(events.Warning(f"no file was read again: {why}"))
 
     def warn_late(self) -> None:
         """Warns that the thread has not finished within READ_SECONDS."""
         text = f"reading the files again takes longer than {READ_SECONDS:g} s: what was read before stays in force until it ends"
-        self._trace("warning", text=text)
+        self._trace(events.Warning(text))

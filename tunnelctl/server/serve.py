@@ -24,9 +24,11 @@ from functools import partial
 from math import inf
 
 from tunnelctl.engine.resolver import complete_names_only
+from tunnelctl.events import Trace
 from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.announcement import Announcement, announcing
 from tunnelctl.server.config import Planned, Settings, plan_listeners, read_settings
+from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import SharedCounters
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.process.supervisor import Supervisor
@@ -35,11 +37,11 @@ from tunnelctl.server.process.worker_ipc import WorkerQueries
 from tunnelctl.server.reloadable import FileReload
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.accept import close_listeners, raise_descriptor_limit
+from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
 from tunnelctl.stream.service_manager import watchdog_seconds
-from tunnelctl.trace import Trace
 
-_LIFE = frozenset({"listening", "drain", "stopped"})
+_LIFE = (Listening, Drain, Stopped)
 
 TICK_SECONDS = 1.0  # between updates of metrics, and between checks for due records of open tunnels
 
@@ -82,7 +84,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         if not several:
             return work(shared, listeners)
         # Of several processes, only the supervisor reports start and stop, and notifies the service manager.
-        quiet = shared._replace(trace=lambda event, **fields: None if event in _LIFE else trace(event, **fields), environ={})
+        quiet = shared._replace(trace=lambda event: None if isinstance(event, _LIFE) else trace(event), environ={})
         files = FileReload(settings.reread, trace) if shared.reload_signals else None
         share = partial(work, quiet)
         return Supervisor(listeners, bound, options.reach.keepalive, share, shared.counters, told, files, environ, caps).run()

@@ -8,14 +8,17 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.engine.sync import Event
 from tunnelctl.server.connection import ClientConnection
+from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.access_log import LAST_SECONDS, AccessLog
 from tunnelctl.server.reloadable import READ_SECONDS, FileReload
 from tunnelctl.server.service import Service
 from tunnelctl.stream.accept import Acceptor, ConnectionCount, Serve
+from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.listen import bound_address
 from tunnelctl.stream.service_manager import reloading
 
@@ -74,7 +77,7 @@ class Server:
             helpers.cancel_scope.cancel()
         if log is not None:
             await log.close()
-        self._trace("stopped")
+        self._trace(Stopped())
         return status
 
     async def _receive_signals(self, hangups: SignalReceiver) -> None:
@@ -111,20 +114,20 @@ class Server:
         with move_on_after(LAST_SECONDS) as scope:
             await log.reopen()
         if scope.cancelled_caught:
-            self._trace("warning", text=f"access log {log.path}: it does not open: the old one stays in use until it does")
+            self._trace(events.Warning(f"access log {log.path}: it does not open: the old one stays in use until it does"))
 
     async def _accept(self) -> int:
         serving: list[tuple[socket.socket, Serve]] = [(listener, self._serve_connection) for listener in self._listeners]
         return await self._acceptor.run(serving, self._announce, self._settings.on_stop_accepting)
 
-    def _report(self, event: str, /, **fields: object) -> None:
-        if event == "drain":
-            self._settings.notify(f"STOPPING=1\nSTATUS=draining, {fields['connections']} open")
-        self._trace(event, **fields)
+    def _report(self, event: events.Event, /) -> None:
+        if isinstance(event, Drain):
+            self._settings.notify(f"STOPPING=1\nSTATUS=draining, {event.connections} open")
+        self._trace(event)
 
     def _announce(self) -> None:
         for listener in self._listeners:
-            self._trace("listening", address=str(bound_address(listener)))
+            self._trace(Listening(str(bound_address(listener))))
         self._settings.notify(f"READY=1\nSTATUS=serving {', '.join(str(bound_address(listener)) for listener in self._listeners)}")
 
     def _serve_connection(self, accepted: socket.SocketType, host: str, name: str) -> Coroutine[None, None, None]:

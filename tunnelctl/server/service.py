@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from tunnelctl.events import Trace
 from tunnelctl.server.access.limits import PREFIXES, Caps
 from tunnelctl.server.access.proxy_header import TrustedProxies
 from tunnelctl.server.access.users import Users
@@ -17,7 +18,6 @@ from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.relay import TimeLimits
-from tunnelctl.trace import Trace
 
 if TYPE_CHECKING:
     import ssl

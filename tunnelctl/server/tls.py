@@ -6,14 +6,15 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from tunnelctl import events
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Trace
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.proto.tls.certificate import Certificate, decode
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.reloadable import counted
 from tunnelctl.stream.tls.settings import server_context
-from tunnelctl.trace import Trace
 
 # OpenSSL's names for the beginning of an HTTP request in place of a handshake.
 _PLAIN = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
@@ -48,9 +49,9 @@ def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
         for certificate in read_certificates(file):
             which = f"the certificate of {certificate.subject}" if certificate.subject else "a certificate"
             if certificate.ends < now:
-                trace("warning", text=f"{flag} {file}: {which} has expired: it was good until {at(certificate.ends)}")
+                trace(events.Warning(f"{flag} {file}: {which} has expired: it was good until {at(certificate.ends)}"))
             elif certificate.begins > now:
-                trace("warning", text=f"{flag} {file}: {which} is not valid yet, but from {at(certificate.begins)} on")
+                trace(events.Warning(f"{flag} {file}: {which} is not valid yet, but from {at(certificate.begins)} on"))
 
 
 def read_certificates(file: str | None) -> list[Certificate]:

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from errno import ECONNRESET
 from math import inf
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, current_time
 from tunnelctl.engine.resolver import SocketAddress, has_its_share, literal_family, resolve, with_port
 from tunnelctl.errors import TunnelctlError
@@ -108,7 +109,7 @@ class _Tunnel:
         except OSError:  # the client has left: it gets no response
             pass
         except Exception as fault:
-            service.trace("warning", text=f"fault in a tunnel: {type(fault).__name__}: {fault}")
+            service.trace(events.Warning(f"fault in a tunnel: {type(fault).__name__}: {fault}"))
         finally:
             request.responder.close()
             if self._counted:
@@ -142,7 +143,7 @@ class _Tunnel:
         with CancelScope(request.deadline) as scope:
             self._watch_client(scope)
             if self._service.users is not None:
-                record.enter("login")
+                record.enter("auth")
                 await self._authenticate(self._service.users.current)
             self._admit()
             target, early = await self._reach(scope)
@@ -266,7 +267,7 @@ class _Tunnel:
         # Only the next proxy knows where a name leads. If it leads back here, the request that returns is refused.
         if is_ip(target.host) and self._service.own.contains(target.host, target.port):
             raise RefusedError(refusal.loop_detected(), "own listener")
-        self._begin("dial", refusal.connection_timeout, scope)
+        self._begin("connect", refusal.connection_timeout, scope)
         try:
             stream, early, record.address = await upstream.reach(target, via)
         except TunnelctlError as error:
@@ -280,9 +281,9 @@ class _Tunnel:
     async def _reach_straight(self, target: Address, scope: CancelScope) -> SocketStream:
         """Resolves the name and connects; each of the two steps has its full time limit."""
         record = self._record
-        self._begin("lookup", self._too_many_lookups, scope)
+        self._begin("dns", self._too_many_lookups, scope)
         judged = await self._addresses(target, scope)
-        self._begin("dial", refusal.connection_timeout, scope)
+        self._begin("connect", refusal.connection_timeout, scope)
         reached = await self._dial([address for address, _ in judged])
         decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
         record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements

@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from math import inf
 
+from tunnelctl import events
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after, sleep
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.engine.resolver import with_port
 from tunnelctl.engine.sync import Event
+from tunnelctl.events import Trace
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.events import Drain
 from tunnelctl.stream.listen import ListenAddress, close_listener, plain
-from tunnelctl.trace import Trace
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 HANGUP = signal.SIGHUP  # the terminal has gone: ends the program too, without drain, unless the signal means to reload files
@@ -109,7 +111,7 @@ class Acceptor:
         count.draining.set()
         if not count.connections:
             return ExitStatus.OK
-        self._trace("drain", connections=count.connections, tunnels=count.tunnels, seconds=self._drain)
+        self._trace(Drain(count.connections, count.tunnels, self._drain))
         stopped = 0
         begun = current_time()
 
@@ -157,7 +159,7 @@ class Acceptor:
             return
         if current_time() - self._said_exhausted > WARN_INTERVAL:
             self._said_exhausted = current_time()
-            self._trace("warning", text=f"no new connections: {error.strerror}; {self._count.connections} are open, and go on")
+            self._trace(events.Warning(f"no new connections: {error.strerror}; {self._count.connections} are open, and go on"))
         await sleep(EXHAUSTED_PAUSE)
 
     def _start(self, serve: Serve, accepted: socket.SocketType, peer: tuple[str, int]) -> None:

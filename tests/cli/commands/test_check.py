@@ -4,67 +4,77 @@ import json
 import re
 import signal
 import subprocess
-from typing import Any
 
 import pexpect
 import pytest
 
-from man.source.man import CHECK_EVENTS
 from tests.peers.events import check_events
 from tests.peers.program import MODULE, environment, run
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.commands.check import BAR, LINES, JSONReport, PlainReport, bar, buckets, milliseconds, report_for, series
+from tunnelctl.client.check.events import (
+    CHECK,
+    Address,
+    Certificate,
+    Failure,
+    Finding,
+    Greeting,
+    Idle,
+    Phase,
+    Reply,
+    Series,
+    Setting,
+    Verdict,
+    Waiting,
+)
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Warning, name_of
+from tunnelctl.rare_events import Ignored
 
 HOSTILE = "red \x1b[31m\u202e"
-FACTS: dict[str, dict[str, Any]] = {
-    "setting": {"name": "--proxy", "origin": "flag"},
-    "ignored": {"variable": "no_proxy", "entry": HOSTILE, "cause": "empty"},
-    "waiting": {"cause": HOSTILE},
-    "warning": {"text": HOSTILE},
-    "phase": {"name": "tcp", "detail": HOSTILE, "begin": 0.001, "seconds": 0.002, "ok": True, "chain": (HOSTILE,)},
-    "greeting": {"head": b"\x1b[31mSSH-2.0\r\nmore", "seconds": 0.1},
-    "idle": {"ok": False, "seconds": 9.0, "cause": HOSTILE},
-    "certificate": {
-        "subject": HOSTILE, "issuer": HOSTILE, "expires": "2027-01-01T00:00:00+00:00", "sha256": "aa", "pin": "p",
-        "trusted": True, "public": False, "direct": "same", "expected": None,
-    },
-    "reply": {"ok": True, "status": 200, "line": HOSTILE, "size": 2048, "seconds": 0.1, "cause": ""},
-    "address": {"address": "::1", "ok": False, "seconds": 0.1, "cause": HOSTILE},
-    "series": {"count": 3, "failed": 1, "times": [0.1, 0.2], "min": 0.1, "median": 0.1, "p99": 0.2, "max": 0.2},
-    "failure": {"status": 69, "what": HOSTILE, "cause": HOSTILE},
-    "finding": {"name": "refused", "text": HOSTILE, "hint": HOSTILE},
-    "verdict": {"ok": False, "status": 69, "target": "h:22", "via": ["p:1"], "seconds": 0.1},
-}  # fmt: skip
+EVENTS = (
+    Setting("--proxy", "flag"),
+    Ignored("no_proxy", HOSTILE, "empty"),
+    Waiting(HOSTILE),
+    Warning(HOSTILE),
+    Phase("connect", HOSTILE, 0.001, 0.002, True, (HOSTILE,)),
+    Greeting(b"\x1b[31mSSH-2.0\r\nmore", 0.1),
+    Idle(False, 9.0, HOSTILE),
+    Certificate(HOSTILE, HOSTILE, "2027-01-01T00:00:00+00:00", "aa", "p", True, False, "same", None),
+    Reply(True, 200, HOSTILE, 2048, 0.1, ""),
+    Address("::1", False, 0.1, HOSTILE),
+    Series(3, 1, [0.1, 0.2], 0.1, 0.1, 0.2, 0.2),
+    Failure(69, HOSTILE, HOSTILE),
+    Finding("refused", HOSTILE, HOSTILE),
+    Verdict(False, 69, "h:22", ["p:1"], 0.1),
+)
 
 
 def test_every_event_is_shown():
-    assert set(FACTS) == {event.name for event in CHECK_EVENTS} | {"warning"}
-    assert {*LINES, "series"} == set(FACTS)
-    for event in CHECK_EVENTS:
-        assert set(FACTS[event.name]) == set(event.keys)
+    assert {type(event) for event in EVENTS} == {*CHECK, Warning}
+    assert {*LINES, "series"} == {name_of(type(event)) for event in EVENTS}
 
 
 def test_in_a_pipe_nothing_is_raw_and_columns_stay(capfd):
     report = PlainReport()
-    for event, facts in FACTS.items():
-        report(event, **facts)
+    for event in EVENTS:
+        report(event)
     lines = capfd.readouterr().out.splitlines()
     assert all(line.isprintable() for line in lines)
     assert r"\x1b[31m" in "\n".join(lines)
-    assert "tcp          2.0 ms  red" in "\n".join(lines)
+    assert "connect      2.0 ms  red" in "\n".join(lines)
     assert [line[:8].strip() for line in lines if "SSH" in line] == ["target"]
     assert any(line.startswith("hint") for line in lines)
 
 
 def test_as_json(capfd):
     report = JSONReport()
-    for event, facts in FACTS.items():
-        report(event, **facts)
+    for event in EVENTS:
+        report(event)
     out = capfd.readouterr().out
     assert out.isascii()
     check_events(out.encode())
-    assert [json.loads(line)["event"] for line in out.splitlines()] == list(FACTS)
+    assert [json.loads(line)["event"] for line in out.splitlines()] == [name_of(type(event)) for event in EVENTS]
 
 
 def test_a_pipe_gets_plain_lines(monkeypatch):
@@ -83,9 +93,9 @@ def run_usage(*words: str) -> None:
 
 def test_what_was_said_is_not_said_again(capfd):
     report = PlainReport()
-    report("failure", status=69, what="a", cause="b")
-    report("finding", name="refused", text="a: b", hint="c")
-    report("finding", name="refused", text="d", hint="")
+    report(Failure(69, "a", "b"))
+    report(Finding("refused", "a: b", "c"))
+    report(Finding("refused", "d", ""))
     lines = capfd.readouterr().out.splitlines()
     assert [(line[:8].strip(), line[21:]) for line in lines] == [("error", "a: b"), ("hint", "c"), ("finding", "d")]
 
@@ -147,7 +157,7 @@ def test_it_is_as_wide_as_the_terminal(columns):
     text = re.sub("\x1b\\[[0-9;]*m", "", on_terminal(columns))
     assert ("━" in text) == (columns >= 66)
     assert "…" not in text
-    assert all(word in text for word in ("route", "lookup", "tcp", "-x", "127.0.0.1", "hello"))
+    assert all(word in text for word in ("route", "dns", "connect", "-x", "127.0.0.1", "hello"))
     assert max(len(line) for line in text.replace("\r", "").split("\n")) <= columns
     assert "works" in text
 

@@ -184,7 +184,7 @@ def test_appended_to_a_file_of_git(tmp_path: Path, before: str) -> None:
 
 def said(*words: str) -> list[str]:
     told: list[str] = []
-    ssh_config(parse(["ssh-config", "--git", *words]), lambda event, text: told.append(text))
+    ssh_config(parse(["ssh-config", "--git", *words]), lambda event: told.append(event.facts()["text"]))
     return told
 
 

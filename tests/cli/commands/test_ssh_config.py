@@ -13,8 +13,8 @@ from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, environment
 from tunnelctl.cli.commands.ssh_config import HEADING, program, quote, ssh_config
 from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import silent
 from tunnelctl.server.access.users import hash_password
-from tunnelctl.trace import silent
 
 # A name that ssh_config, the shell and git would each read differently if it were not quoted for all of them.
 AWKWARD = 'it\'s 50%h "of" $HOME `a\\b` #x'

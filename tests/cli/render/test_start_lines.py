@@ -1,26 +1,24 @@
 """The start lines of serve in words; what a running proxy says is in tests/server/test_announcement.py."""
 
 from tests.cli.screen import Screen
+from tunnelctl.server.events import Admin, Serving
+
+NOTHING = Serving(
+    allow=0, deny=0, report=0, policy="", reach="machine", personal=False, users=None, client_ca="", proxies=[], certificate="",
+    workers=1, access_log="", url="",
+)  # fmt: skip
+
+
+def with_facts(**facts: object) -> Serving:
+    return Serving(**{**NOTHING.facts(), **facts})
 
 
 def test_the_start_lines_of_serve():
     screen = Screen()
-    screen(
-        "serving",
-        allow=0,
-        deny=2,
-        report=0,
-        policy="",
-        reach="network",
-        personal=True,
-        users=None,
-        client_ca="",
-        proxies=[],
-        workers=1,
-    )
-    screen("serving", allow=1, users=1, client_ca="", access_log="-", certificate="good until \x1b[0m", workers=1)
-    screen("serving", allow=1, reach="socket", client_ca="ca.pem")
-    screen("admin", address="unix:/a b", pages=["/metrics"])
+    screen(with_facts(deny=2, reach="network", personal=True))
+    screen(with_facts(allow=1, users=1, access_log="-", certificate="good until \x1b[0m"))
+    screen(with_facts(allow=1, reach="socket", client_ca="ca.pem"))
+    screen(Admin("unix:/a b", ["/metrics"]))
     assert screen.lines == [
         "tunnelctl: targets: port 443 of public addresses, 2 deny rules",
         "tunnelctl: clients: those whom the rules name",

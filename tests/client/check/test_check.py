@@ -6,7 +6,6 @@ import ssl
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,12 +14,15 @@ from tests.options import check_options
 from tests.peers import certificates
 from tests.peers.program import Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
+from tunnelctl import events
+from tunnelctl import rare_events as rare
 from tunnelctl.client.check.check import NOWHERE, Check, spread
 from tunnelctl.client.check.probe import PhaseTimer
 from tunnelctl.client.route.route import Route
 from tunnelctl.engine.kernel import run as run_engine
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
+from tunnelctl.events import Event, name_of
 from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address
 
@@ -440,7 +442,7 @@ def test_a_proxy_that_nobody_serves() -> None:
     with sock:
         status, found = check("-x", f"127.0.0.1:{port}")
     assert (status, only("finding", found)["name"]) == (75, "unreachable")
-    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "lookup", "tcp"]
+    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "dns", "connect"]
 
 
 def test_a_target_that_leaves_at_once() -> None:
@@ -469,7 +471,7 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnelctl.client.check.check.resolve", both)
     with ScriptedServer(echo) as server:
         options = check_options(Address("name.test", server.port), ("direct",))
-        checker = Check(options, {}, lambda event, **facts: found.append({"event": event, **facts}))
+        checker = Check(options, {}, lambda event: found.append({"event": name_of(type(event)), **event.facts()}))
         run_engine(lambda: checker._try_addresses(Route(options.target, ())))
     assert only("finding", found)["name"] == "ipv6-broken"
     assert {record["address"]: record["ok"] for record in found if record["event"] == "address"} == {
@@ -481,50 +483,54 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- phases, by the events of a walk
 
 
-def watched(*events: tuple[str, dict[str, Any]], error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
+def watched(*story: Event, error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
     """Name, seconds and success of each phase, where an event comes every second."""
     times = iter(range(100))
     watch = PhaseTimer(lambda: float(next(times)))
-    for event, fields in events:
-        watch(event, **fields)
+    for event in story:
+        watch(event)
     watch.finish(error)
     return [(phase.name, phase.seconds, phase.ok) for phase in watch.phases]
 
 
-ROUTE = ("route", {"proxies": ["http://p"], "origin": "-x"})
-LOOKUP = ("lookup", {"host": "p"})
-DIAL = ("dial", {"to": "p:80", "addresses": ["192.0.2.1"]})
-CONNECTED = ("connected", {"to": "p:80", "address": "192.0.2.1:80"})
-REQUEST = ("request", {"head": b"CONNECT h:1 HTTP/1.1\r\n\r\n"})
-TLS = ("tls", {"to": "proxy p", "version": "TLSv1.3", "cipher": "c", **dict.fromkeys(("alpn", "subject", "issuer", "expires"), "")})
+ROUTE = events.Route(["http://p"], "-x")
+LOOKUP = events.Lookup("p")
+DIAL = events.Dial("p:80", ["192.0.2.1"])
+CONNECTED = events.Connected("p:80", "192.0.2.1:80")
+REQUEST = events.Request("h:1", "HTTP/1.1", ())
 
 
-def answered(status: bytes) -> tuple[str, dict[str, Any]]:
-    return "response", {"head": b"HTTP/1.1 %s\r\n\r\n" % status, "status": int(status)}
+def agreed(subject: str = "", issuer: str = "", expires: str = "", chain: tuple[str, ...] = ()) -> rare.TLS:
+    return rare.TLS("p:443", "proxy", "TLSv1.3", "c", "", subject, issuer, expires, "sha256//k=", chain)
 
 
-STOOD = [("route", 1.0, True), ("lookup", 1.0, True), ("tcp", 1.0, True)]
+def answered(status: int) -> events.Response:
+    return events.Response("HTTP/1.1", status, "", ())
+
+
+STOOD = [("route", 1.0, True), ("dns", 1.0, True), ("connect", 1.0, True)]
 UNTIL_TCP = (ROUTE, LOOKUP, DIAL, CONNECTED)
 
 
 def test_each_leg_of_a_login_is_a_phase():
-    again = (LOOKUP, DIAL, CONNECTED, REQUEST, answered(b"200"))
-    found = watched(*UNTIL_TCP, REQUEST, answered(b"407"), *again)
-    assert found == [*STOOD, ("proxy", 1.0, False), ("lookup", 1.0, True), ("tcp", 1.0, True), ("proxy", 1.0, True)]
+    again = (LOOKUP, DIAL, CONNECTED, REQUEST, answered(200))
+    found = watched(*UNTIL_TCP, REQUEST, answered(407), *again)
+    assert found == [*STOOD, ("proxy", 1.0, False), ("dns", 1.0, True), ("connect", 1.0, True), ("proxy", 1.0, True)]
 
 
 @pytest.mark.parametrize(
-    ("events", "name"),
+    ("story", "name"),
     [
-        ((ROUTE,), "lookup"),
-        ((ROUTE, LOOKUP), "lookup"),
-        ((ROUTE, LOOKUP, DIAL), "tcp"),
+        ((), "route"),
+        ((ROUTE,), "dns"),
+        ((ROUTE, LOOKUP), "dns"),
+        ((ROUTE, LOOKUP, DIAL), "connect"),
         (UNTIL_TCP, "proxy"),
-        ((*UNTIL_TCP, REQUEST, answered(b"407"), LOOKUP, DIAL), "tcp"),
+        ((*UNTIL_TCP, REQUEST, answered(407), LOOKUP, DIAL), "connect"),
     ],
 )
-def test_what_fails_is_the_phase_that_was_under_way(events, name):
-    found = watched(*events, error=Unreachable("a", "b"))
+def test_what_fails_is_the_phase_that_was_under_way(story, name):
+    found = watched(*story, error=Unreachable("a", "b"))
     assert (found[-1][0], found[-1][2]) == (name, False)
 
 
@@ -533,18 +539,18 @@ def test_what_fails_is_the_phase_that_was_under_way(events, name):
 )
 def test_who_vouches_for_a_certificate(chain, shown):
     watch = PhaseTimer()
-    watch("tls", **{**TLS[1], "subject": "a", "issuer": "b", "expires": "x", "chain": chain})
+    watch(agreed("a", "b", "x", chain))
     assert watch.phases[0].chain == chain
     assert watch.phases[0].detail.endswith(f"; {shown}")
 
 
 def test_tls_that_fails():
     assert watched(*UNTIL_TCP, error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
-    assert watched(*UNTIL_TCP, TLS, REQUEST, answered(b"200"), error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
+    assert watched(*UNTIL_TCP, agreed(), REQUEST, answered(200), error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
 
 
 def test_an_answer_that_is_no_is_no_further_phase():
-    assert watched(*UNTIL_TCP, REQUEST, answered(b"403"), error=Refused("a", "b")) == [*STOOD, ("proxy", 1.0, False)]
+    assert watched(*UNTIL_TCP, REQUEST, answered(403), error=Refused("a", "b")) == [*STOOD, ("proxy", 1.0, False)]
 
 
 # --- a way that works
@@ -554,8 +560,8 @@ def test_each_phase_and_what_the_target_says() -> None:
     with ScriptedServer(greet) as target, Serve() as proxy:
         status, found = check("-x", proxy.url, target=(target.host, str(target.port)))
     assert status == 0
-    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "lookup", "tcp", "proxy"]
-    assert only("greeting", found)["head"] == "220 this target speaks first\r\n"
+    assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "dns", "connect", "proxy"]
+    assert only("greeting", found)["text"] == "220 this target speaks first\r\n"
     assert all_of("finding", "name", found) == []
     assert only("verdict", found)["via"] == [f"127.0.0.1:{proxy.port}"]
     ends = [phase["begin"] + phase["seconds"] for phase in found if phase["event"] == "phase"]

@@ -16,12 +16,15 @@ from tunnelctl.client.check.diagnosis import (
     portal,
     tls_wanted,
 )
-from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, SpeaksTLS, TunnelBroken, Unreachable
+from tunnelctl.client.route.route import Hop
+from tunnelctl.client.upstream.error_response import refused
+from tunnelctl.client.upstream.http1 import speaks_tls
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TunnelBroken, Unreachable
 from tunnelctl.proto.address import Address
+from tunnelctl.proto.headers import Fields
+from tunnelctl.proto.http1.connect_client import Rejected
 
 ROOM = Path(causes.__file__).parent
-ERROR = AuthenticationFailed("proxy p", "407", "a hint")
-ASKED, TOLD = b"CONNECT h:1 HTTP/1.1\r\n\r\n", b"CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic ***\r\n\r\n"
 
 
 def test_every_finding_has_its_place_in_the_manual_and_no_other():
@@ -33,33 +36,36 @@ def test_every_finding_has_its_place_in_the_manual_and_no_other():
     assert made == set(FINDINGS)
 
 
+def asked_for_login(status: int, challenges: Fields, sent: Fields = ()) -> AuthenticationFailed:
+    """The error for a proxy that answers so to a request with these fields."""
+    error = refused(Rejected("HTTP/1.1", status, "No", challenges, b"", ()), Address("p", 1), sent, Address("h", 1))
+    assert isinstance(error, AuthenticationFailed)
+    return error
+
+
 @pytest.mark.parametrize(
-    ("answer", "offered"),
+    ("status", "challenges", "offered"),
     [
-        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", "(NTLM or Basic)"),
-        (b"HTTP/1.1 407 No\nproxy-authenticate:Digest a=b\n\n", "(Digest)"),
-        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: \x1b[31m\r\n\r\n", "(no scheme named)"),
-        (b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=x\r\n\r\n", "(Basic)"),
-        (b"HTTP/1.1 407 No\r\n\r\n", "(no scheme named)"),
+        (407, (("Proxy-Authenticate", "NTLM"), ("Proxy-Authenticate", "Basic realm=x")), "(NTLM or Basic)"),
+        (407, (("proxy-authenticate", "Digest a=b"),), "(Digest)"),
+        (407, (("Proxy-Authenticate", "\x1b[31m"),), "(no scheme named)"),
+        (401, (("WWW-Authenticate", "Basic realm=x"),), "(Basic)"),
+        (407, (), "(no scheme named)"),
     ],
 )
-def test_a_login_that_is_wanted(answer, offered):
-    finding = login(ASKED, answer, ERROR)
-    assert finding == ("login-wanted", f"the proxy requires a login {offered}", "a hint")
+def test_a_login_that_is_wanted(status, challenges, offered):
+    error = asked_for_login(status, challenges)
+    assert login(error) == ("login-wanted", f"the proxy requires a login {offered}", error.hint)
 
 
 def test_a_login_that_was_tried():
-    assert login(TOLD, b"HTTP/1.1 407 No\r\n\r\n", ERROR) == ("login-refused", "the proxy did not accept the login", "a hint")
+    error = asked_for_login(407, (), (("Proxy-Authorization", "Basic dTpw"),))
+    assert login(error) == ("login-refused", "the proxy did not accept the login", error.hint)
 
 
 @pytest.mark.parametrize(("code", "is_one"), [(301, True), (302, True), (511, True), (200, False), (403, False), (305, False)])
 def test_a_portal_by_its_status(code, is_one):
-    assert (portal(b"HTTP/1.1 %d x\r\n\r\n" % code) is not None) == is_one
-
-
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1", b"HTTP/1.1 x y\r\n"])
-def test_an_answer_that_has_no_status(answer):
-    assert portal(answer) is None
+    assert (portal(code) is not None) == is_one
 
 
 @pytest.mark.parametrize(
@@ -78,7 +84,8 @@ def test_a_portal_by_its_page(said, is_one):
 
 
 def test_tls_is_wanted_by_one_of_a_chain():
-    error = SpeaksTLS("proxy inner.test:8080, asked for a.test:22", "it speaks TLS", "its URL is https://inner.test:8080")
+    error = speaks_tls("proxy inner.test:8080, asked for a.test:22", Hop(Address("inner.test", 8080)))
+    assert error.hint == "its URL is https://inner.test:8080"
     assert tls_wanted(error) == ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", error.hint)
 
 

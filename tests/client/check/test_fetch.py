@@ -11,7 +11,7 @@ from tests.client.harness import TARGET
 from tests.peers import certificates
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client.check import fetch
-from tunnelctl.client.check.fetch import Reply
+from tunnelctl.client.check.events import Reply
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.engine.kernel import run
 from tunnelctl.proto.address import Address, parse_authority

@@ -46,10 +46,10 @@ def test_bytes_go_both_ways_and_the_end_too() -> None:
         sender.start()
         assert client.rest() == data
         sender.join(SECONDS)
-        wait_until(lambda: bool(forwarding.events("ended")))
-    (ended,) = forwarding.events("ended")
+        wait_until(lambda: bool(forwarding.events("closed")))
+    (ended,) = forwarding.events("closed")
     assert (ended["sent"], ended["received"], ended["cause"]) == (len(data), len(data), "eof")
-    assert ended["ended_by"] == "client"
+    assert ended["closed_by"] == "client"
     (opened,) = forwarding.events("opened")
     assert opened["target"] == target.authority
     assert opened["via"] == [proxy.url.removeprefix("http://")]
@@ -581,7 +581,7 @@ def test_the_cap_turns_away_one_more_and_no_other() -> None:
             assert "--max-connections is 1" in str(forwarding.failures()[0]["cause"])
             half_close(client)
             client.rest()
-        wait_until(lambda: len(forwarding.events("ended")) == 1)
+        wait_until(lambda: len(forwarding.events("closed")) == 1)
         with forwarding.open() as client:
             assert client.echoes()
 
@@ -590,8 +590,8 @@ def test_idle_ends_it() -> None:
     with ScriptedServer(Conversation.wait_gone) as target:
         with Forwarding(spec(target), proxy=("direct",), idle_timeout=BRIEF) as forwarding, forwarding.open() as client:
             assert is_reset(client)
-            wait_until(lambda: bool(forwarding.events("ended")))
-    assert forwarding.events("ended")[0]["cause"] == "idle"
+            wait_until(lambda: bool(forwarding.events("closed")))
+    assert forwarding.events("closed")[0]["cause"] == "idle"
 
 
 def test_out_of_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,7 +245,7 @@ def test_a_body_that_the_client_cuts_short_is_its_own_mistake(port: Forwarding) 
         answer = parse(client.rest())
         assert (answer.status, b"400 Bad Request: the request ended inside its body\n" in answer.body) == (400, True)
         assert aborted.wait(20)
-    assert (port.events("ended")[0]["ended_by"], port.events("ended")[0]["cause"]) == ("client", "reset")
+    assert (port.events("closed")[0]["closed_by"], port.events("closed")[0]["cause"]) == ("client", "reset")
 
 
 def test_an_answer_cut_short_is_no_whole_one(port: Forwarding) -> None:
@@ -340,8 +340,8 @@ def test_silence_ends_it() -> None:
         with Forwarding(dynamic=("0",), proxy=("direct",), idle_timeout=0.2) as forwarding, forwarding.open() as client:
             client.send(get(server))
             assert client.answer().status == 502
-            wait_until(lambda: bool(forwarding.events("ended")))
-    assert forwarding.events("ended")[0]["cause"] == "idle"
+            wait_until(lambda: bool(forwarding.events("closed")))
+    assert forwarding.events("closed")[0]["cause"] == "idle"
 
 
 # --- a client that leaves: each of these answers would never come, and nothing else ends the wait
@@ -391,7 +391,7 @@ def test_a_client_that_ends_its_side_is_not_waited_for_without_end(script: Scrip
             client.send(get(server, *fields))
             wait_until(lambda: bool(server.heads and server.heads[0].endswith(b"\r\n\r\n")))
         (ended,) = forwarding.ended_tunnels()
-        assert ended["ended_by"] == "client"
+        assert ended["closed_by"] == "client"
         forwarding.signal()
         assert forwarding.ended() == 0
 
@@ -404,7 +404,7 @@ def test_a_client_that_resets_is_let_go_at_once(script: Script, fields: tuple[st
             wait_until(lambda: bool(server.heads and server.heads[0].endswith(b"\r\n\r\n")))
             client.reset()
         (ended,) = forwarding.ended_tunnels()
-        assert (ended["ended_by"], ended["cause"]) == ("client", "reset")
+        assert (ended["closed_by"], ended["cause"]) == ("client", "reset")
     assert forwarding.events("failed") == []
 
 
@@ -467,7 +467,7 @@ def test_a_client_of_a_unix_socket_that_has_left(tmp_path: Path) -> None:
         with forwarding.open() as client:
             client.send(get(server, "Content-Length: 4", method="POST", body=b"body"))
         (ended,) = forwarding.ended_tunnels()
-        assert (ended["ended_by"], ended["cause"]) == ("client", "half-closed")
+        assert (ended["closed_by"], ended["cause"]) == ("client", "half-closed")
     assert taken.is_set()
 
 

@@ -13,10 +13,10 @@ from tunnelctl.client.upstream.base import ProxyConnection, SingleTunnelConnecti
 from tunnelctl.engine.kernel import fail_after, move_on_after, run, sleep
 from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import Refused
+from tunnelctl.events import silent
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.proxy_url import DEFAULT_PORTS
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import silent
 
 HOPS = (Hop(Address("proxy.test", 3128)),)
 LEAVES = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST

@@ -149,16 +149,16 @@ class TestDrain:
 @pytest.mark.parametrize(
     ("version", "fields", "expected"),
     [
-        (b"HTTP/1.1", (), True),
-        (b"HTTP/1.1", (("Connection", "keep-alive"),), True),
-        (b"HTTP/1.1", (("connection", "foo, Close"),), False),
-        (b"HTTP/1.1", (("Connection", "keep-alive"), ("Connection", "close")), False),
-        (b"HTTP/1.1", (("Proxy-Connection", "close"),), False),
-        (b"HTTP/1.0", (), False),
-        (b"HTTP/1.0", (("Proxy-Connection", "Keep-Alive"),), True),
-        (b"HTTP/1.0", (("Connection", "keep-alive"),), True),
-        (b"HTTP/1.0", (("Connection", "keep-alive, close"),), False),
-        (b"HTTP/1.0", (("Connection", "keep-alive"), *CHUNKED), False),
+        ("HTTP/1.1", (), True),
+        ("HTTP/1.1", (("Connection", "keep-alive"),), True),
+        ("HTTP/1.1", (("connection", "foo, Close"),), False),
+        ("HTTP/1.1", (("Connection", "keep-alive"), ("Connection", "close")), False),
+        ("HTTP/1.1", (("Proxy-Connection", "close"),), False),
+        ("HTTP/1.0", (), False),
+        ("HTTP/1.0", (("Proxy-Connection", "Keep-Alive"),), True),
+        ("HTTP/1.0", (("Connection", "keep-alive"),), True),
+        ("HTTP/1.0", (("Connection", "keep-alive, close"),), False),
+        ("HTTP/1.0", (("Connection", "keep-alive"), *CHUNKED), False),
     ],
 )
 def test_which_connections_stay_open(version, fields, expected):

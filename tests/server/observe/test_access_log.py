@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,25 @@ from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Proxy, basic, connect_request, users_file
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, checkpoint, run, sleep
 from tunnelctl.errors import SettingsError
+from tunnelctl.server.events import ACCESS_LOG, Closed, Interim, Opened, Refused
 from tunnelctl.server.observe import access_log
 from tunnelctl.server.observe.access_log import AccessLog, open_log
-from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.observe.record import CUT, TunnelRecord
 from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.relay import Outcome
 
-KEYS = ["event", "time", "id", "client", "user", "target", "address", "local", "allowed", "status", "rule", "error"]
-KEYS += ["reports", "details", "phase", "phases"]
-END_KEYS = [
-    "event", "time", "id", "client", "user", "target", "seconds", "sent", "received", "idle", "ended_by", "cause", "error", "phase",
-]  # fmt: skip
-OPEN_KEYS = END_KEYS[:9]
+COMMON = ["event", "time", "timestamp", "connection", "tunnel", "client", "user", "target"]
+OPENED = [*COMMON, "address", "local", "status", "rule", "reports", "phases"]
+REFUSED = [*COMMON, "status", "rule", "reports", "error", "details", "phase", "phases"]
+INTERIM = [*COMMON, "seconds", "sent", "received"]
+CLOSED = [*INTERIM, "idle", "closed_by", "cause", "error", "phase"]
+SEEN = [*CLOSED, "seen", "sni", "cut_by", "reports"]
+EOF = Outcome(0, 0, "left", "eof", None)
 
 
-def account(session: str = "1-2", **known: Any) -> TunnelRecord:
-    one = TunnelRecord(session, "192.0.2.1:5")
+def account(connection: str = "1-2", **known: Any) -> TunnelRecord:
+    one = TunnelRecord(connection, f"{connection}.1", "192.0.2.1:5")
     one.enter("answer")
     for name, value in known.items():
         setattr(one, name, value)
@@ -42,7 +46,7 @@ def account(session: str = "1-2", **known: Any) -> TunnelRecord:
 
 
 def end(log: AccessLog, session: str) -> None:
-    log.end(account(session), 0.0, None, "client", "eof", None)
+    log.closed(account(session), 0.0, None, EOF)
 
 
 def written(write: Callable[[AccessLog], None]) -> bytes:
@@ -68,58 +72,80 @@ def written(write: Callable[[AccessLog], None]) -> bytes:
 # --- records
 
 
-def test_a_decision() -> None:
+def test_the_keys_are_those_of_the_events() -> None:
+    """The lines are formatted by hand: this is what holds them together with the records, and so with the manual."""
+    keys = ["event", "time", "timestamp"]
+    kinds = {Opened: OPENED, Refused: REFUSED, Interim: INTERIM, Closed: SEEN}
+    assert set(kinds) == set(ACCESS_LOG)
+    for kind, listed in kinds.items():
+        assert [*keys, *kind.__annotations__] == listed
+
+
+def test_the_time_is_a_number_and_a_date_and_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    for now in (1796055709.123456, 1796055709.999999, 1796055710.0, 1796055710.05, 0.0):
+        monkeypatch.setattr(access_log, "time", lambda now=now: now)
+        record = json.loads(written(lambda log: log.interim(account(), 1.0)))
+        shown.append((record["time"], record["timestamp"]))
+        assert datetime.fromisoformat(record["timestamp"]).timestamp() == record["time"]
+    assert shown[:3] == [
+        (1796055709.123, "2026-11-30T16:21:49.123Z"),
+        (1796055709.999, "2026-11-30T16:21:49.999Z"),
+        (1796055710.0, "2026-11-30T16:21:50.000Z"),
+    ]
+
+
+def test_a_tunnel_that_opens() -> None:
     known = {"user": "alice", "target": "target.test:443", "address": "198.51.100.1:443", "local": "192.0.2.9:1"}
     reports = ("report *:22", 'report "*":1 (\u2028)')
-    one = account(**known, reports=reports, rule="allow *:443", phases=(("head", 0.25), ("dial", 0.5)))
-    line = written(lambda log: log.decision(one, 200, ""))
+    one = account(**known, reports=reports, rule="allow *:443", phases=(("head", 0.25), ("connect", 0.5)))
+    line = written(lambda log: log.opened(one, 200))
     record = json.loads(line)
     assert line.endswith(b"\n")
-    assert list(record) == KEYS
+    assert list(record) == OPENED
     assert isinstance(record.pop("time"), float)
-    expected = {
-        "event": "decision",
-        "id": "1-2",
-        "client": "192.0.2.1:5",
-        "allowed": True,
-        "status": 200,
-        "error": "",
-        "details": "",
-    }
-    expected |= {**known, "reports": list(reports), "rule": "allow *:443", "phase": "dial", "phases": {"head": 0.25, "dial": 0.5}}
+    assert isinstance(record.pop("timestamp"), str)
+    expected = {"event": "opened", "connection": "1-2", "tunnel": "1-2.1", "client": "192.0.2.1:5", "status": 200}
+    expected |= {**known, "reports": list(reports), "rule": "allow *:443", "phases": {"head": 0.25, "connect": 0.5}}
     assert record == expected
 
 
 @pytest.mark.parametrize("status", [400, 403, 407, 429, 502, 503, 504])
-def test_only_200_is_allowed(status: int) -> None:
-    assert json.loads(written(lambda log: log.decision(account(), status, "e")))["allowed"] is False
+def test_a_refusal(status: int) -> None:
+    one = account(phases=(("head", 0.25), ("auth", 0.5)))
+    record = json.loads(written(lambda log: log.refused(one, status, "e", "why")))
+    assert list(record) == REFUSED
+    assert (record["event"], record["status"], record["error"], record["details"]) == ("refused", status, "e", "why")
+    assert (record["phase"], record["phases"]) == ("auth", {"head": 0.25, "auth": 0.5})
 
 
 def test_an_end() -> None:
     error = ConnectionResetError(errno.ECONNRESET, "x")
-    record = json.loads(written(lambda log: log.end(account(moved=(10, 20), phase="tunnel"), 1.5, 0.25, "client", "reset", error)))
-    assert list(record) == END_KEYS
+    outcome = Outcome(10, 20, "left", "reset", error)
+    record = json.loads(written(lambda log: log.closed(account(moved=(10, 20), phase="tunnel"), 1.5, 0.25, outcome)))
+    assert list(record) == CLOSED
     assert isinstance(record.pop("time"), float)
-    values = ["end", "1-2", "192.0.2.1:5", "", "", 1.5, 10, 20, 0.25, "client", "reset", "ECONNRESET", "tunnel"]
+    assert isinstance(record.pop("timestamp"), str)
+    values = ["closed", "1-2", "1-2.1", "192.0.2.1:5", "", "", 1.5, 10, 20, 0.25, "client", "reset", "ECONNRESET", "tunnel"]
     assert list(record.values()) == values
 
 
 def test_an_end_with_what_the_tunnel_carried() -> None:
     one = account(seen=FirstBytes("TLS", 'a"b\x1b', "allow *:1", ("report *:2", "report *:3")))
-    record = json.loads(written(lambda log: log.end(one, 1.5, None, "proxy", "cut", None)))
-    assert list(record) == [*END_KEYS, "seen", "sni", "cut_by", "reports"]
+    record = json.loads(written(lambda log: log.closed(one, 1.5, None, CUT)))
+    assert list(record) == SEEN
     assert list(record.values())[-4:] == ["TLS", 'a"b\x1b', "allow *:1", ["report *:2", "report *:3"]]
 
 
 def test_one_that_goes_on() -> None:
-    record = json.loads(written(lambda log: log.open(account(moved=(10, 20)), 1.5)))
-    assert list(record) == OPEN_KEYS
-    assert [record[key] for key in ("event", "seconds", "sent", "received")] == ["open", 1.5, 10, 20]
+    record = json.loads(written(lambda log: log.interim(account(moved=(10, 20)), 1.5)))
+    assert list(record) == INTERIM
+    assert [record[key] for key in ("event", "seconds", "sent", "received")] == ["interim", 1.5, 10, 20]
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
 def test_v17_no_text_breaks_out_of_its_string(user: str, target: str, rule: str, details: str) -> None:
-    line = written(lambda log: log.decision(account(user=user, target=target, rule=rule), 403, "e", details))
+    line = written(lambda log: log.refused(account(user=user, target=target, rule=rule), 403, "e", details))
     assert line.count(b"\n") == 1
     assert line.isascii()
     assert all(octet >= 0x20 for octet in line[:-1])
@@ -191,15 +217,15 @@ def test_decision_and_end_are_joined_by_id() -> None:
         port = target.port
     by_id: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        by_id.setdefault(record["id"], []).append(record)
+        by_id.setdefault(record["tunnel"], []).append(record)
     first, second, third = by_id.values()
-    assert [record["event"] for record in first] == ["decision", "end"]
+    assert [record["event"] for record in first] == ["opened", "closed"]
     where = f"127.0.0.1:{port}"
     assert [first[0][key] for key in ("target", "address", "rule")] == [where, where, "allow 127.0.0.1:*"]
-    assert [first[1][key] for key in ("sent", "received", "ended_by", "cause")] == [5, 5, "client", "eof"]
-    assert [record["event"] for record in second] == ["decision", "end"]
+    assert [first[1][key] for key in ("sent", "received", "closed_by", "cause")] == [5, 5, "client", "eof"]
+    assert [record["event"] for record in second] == ["opened", "closed"]
     assert (second[1]["sent"], second[1]["received"]) == (0, 0)
-    assert [record["event"] for record in third] == ["decision"]
+    assert [record["event"] for record in third] == ["refused"]
 
 
 def test_ids_differ_between_two_runs_of_one_process_number() -> None:
@@ -208,7 +234,7 @@ def test_ids_differ_between_two_runs_of_one_process_number() -> None:
     for _ in range(2):
         with Proxy() as proxy:
             proxy.refusal("127.0.0.1:0")
-            ids.append(proxy.wait_for_records(1)[0]["id"])
+            ids.append(proxy.wait_for_records(1)[0]["connection"])
     assert ids[0] != ids[1]
 
 
@@ -250,7 +276,7 @@ def logging(fd: int, work: Callable[[AccessLog], Awaitable[None]]) -> tuple[Acce
 
 
 def ids(path: Path) -> list[str]:
-    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+    return [json.loads(line)["connection"] for line in path.read_text().splitlines()]
 
 
 def test_what_gathers_is_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +398,7 @@ def test_a_reader_who_stalls_stops_nobody_and_gets_it_all_later() -> None:
         log, trace = logging(writer, work)
         assert (log.dropped, trace.events) == (0, [])
         lines = os.read(reader, 1 << 20).splitlines()
-        assert [json.loads(line)["id"] for line in lines if line] == [str(number) for number in range(100)]
+        assert [json.loads(line)["connection"] for line in lines if line] == [str(number) for number in range(100)]
     finally:
         os.close(reader)
         os.close(writer)
@@ -400,7 +426,7 @@ def test_a_pipe_that_somebody_has_made_non_blocking() -> None:
     try:
         log, trace = logging(writer, work)
         assert (log.dropped, trace.events) == (0, [])
-        assert json.loads(os.read(reader, 1 << 20).strip())["id"] == "0"
+        assert json.loads(os.read(reader, 1 << 20).strip())["connection"] == "0"
     finally:
         os.close(reader)
         os.close(writer)
@@ -492,7 +518,7 @@ def test_a_record_that_was_cut_short_spoils_no_other(tmp_path: Path, monkeypatch
         os.close(fd)
     cut, *whole = (tmp_path / "log").read_text().splitlines()
     assert len(cut) == 20
-    assert [json.loads(line)["id"] for line in whole] == ["whole", "whole too"]
+    assert [json.loads(line)["connection"] for line in whole] == ["whole", "whole too"]
 
 
 # --- the whole server
@@ -505,11 +531,12 @@ def test_phases_and_ends_over_the_wire() -> None:
             local = "{}:{}".format(*target.conversations[0].sock.getpeername())
         proxy.refusal("target.test:1")
         decision, *others = proxy.wait_for_records(3)
-    assert (decision["phase"], list(decision["phases"])) == ("dial", ["head", "lookup", "dial"])
+    assert (decision["event"], list(decision["phases"])) == ("opened", ["head", "dns", "connect"])
     assert all(0 <= seconds < SECONDS for seconds in decision["phases"].values())
     assert decision["local"] == local
-    refused, ended = sorted(others, key=lambda record: str(record["event"]))
-    assert (refused["phase"], list(refused["phases"]), refused["local"]) == ("lookup", ["head", "lookup"], "")
+    ended, refused = sorted(others, key=lambda record: str(record["event"]))
+    assert (refused["event"], refused["phase"], list(refused["phases"])) == ("refused", "dns", ["head", "dns"])
+    assert ended["tunnel"] == decision["tunnel"] == f"{decision['connection']}.1" != refused["tunnel"]
     assert (ended["phase"], ended["client"], ended["target"]) == ("tunnel", decision["client"], decision["target"])
 
 

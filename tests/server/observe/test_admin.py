@@ -69,12 +69,12 @@ def test_metrics_are_read_by_prometheus_client_s_own_parser() -> None:
             seen = samples(port)
             assert (seen["tunnelctl_tunnels",], seen["tunnelctl_connections",]) == (1, 1)
             assert seen["tunnelctl_bytes_total", "sent"] == seen["tunnelctl_bytes_total", "received"] == 5
-            assert seen["tunnelctl_decisions_total", "", "200"] == 1
-            assert seen["tunnelctl_decisions_total", "destination_ip_prohibited", "403"] == 1
-            assert seen["tunnelctl_setup_seconds_count", "open", "dial"] == 1
+            assert seen["tunnelctl_requests_total", "", "200"] == 1
+            assert seen["tunnelctl_requests_total", "destination_ip_prohibited", "403"] == 1
+            assert seen["tunnelctl_setup_seconds_count", "opened", "connect"] == 1
             assert seen["tunnelctl_setup_seconds_count", "refused", "head"] == 1
         wait_until(lambda: samples(port)["tunnelctl_tunnels",] == 0, SECONDS, "the end")
-        assert samples(port)["tunnelctl_ends_total", "eof", "client"] == 1
+        assert samples(port)["tunnelctl_closed_total", "eof", "client"] == 1
         assert Answer(port, "/metrics").fields["content-type"].startswith("text/plain; version=")
 
 
@@ -87,7 +87,7 @@ def test_tunnels() -> None:
         (tunnel,) = shown.json["tunnels"]
         assert tunnel.pop("seconds") >= 0
         (decision,) = proxy.wait_for_records(1)
-        expected = {key: decision[key] for key in ("id", "client", "user", "target", "address")}
+        expected = {key: decision[key] for key in ("connection", "tunnel", "client", "user", "target", "address")}
         assert tunnel == {**expected, "sent": 5, "received": 5}
 
 
@@ -349,8 +349,8 @@ def test_workers_are_summed() -> None:
         wait_until(lambda: samples(port)["tunnelctl_bytes_total", "sent"] == 100, SECONDS, "a look at each worker")
         shown = Answer(port, "/tunnels").json
         assert shown["silent_workers"] == 0
-        assert len({tunnel["id"] for tunnel in shown["tunnels"]}) == 20
-        assert len({tunnel["id"].partition("-")[0] for tunnel in shown["tunnels"]}) == 2
+        assert len({tunnel["tunnel"] for tunnel in shown["tunnels"]}) == 20
+        assert len({tunnel["tunnel"].partition("-")[0] for tunnel in shown["tunnels"]}) == 2
         before = samples(port)
         victim = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
         os.kill(victim, signal.SIGKILL)

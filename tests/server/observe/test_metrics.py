@@ -3,10 +3,11 @@
 import pytest
 
 from tests.client.harness import TraceLog
+from tunnelctl.events import SIDES
 from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import REASONS, Refusal
 from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Family, Metrics, SharedCounters
-from tunnelctl.server.observe.record import DRAINED, SIDES, TunnelRecord
+from tunnelctl.server.observe.record import DRAINED, TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
@@ -23,7 +24,7 @@ def counted(board: SharedCounters, name: str) -> dict[tuple[str, ...], float]:
 
 
 def account(*phases: tuple[str, float], moved: tuple[int, int] = (0, 0), session: str = "1") -> TunnelRecord:
-    one = TunnelRecord(session, "c")
+    one = TunnelRecord(session, f"{session}.1", "c")
     one.phases, one.moved = list(phases), moved
     return one
 
@@ -33,7 +34,7 @@ def test_decisions_by_status_and_error() -> None:
     metrics = Metrics(board.rows[0])
     for status, error in ((200, ""), (200, ""), (403, "http_request_denied")):
         metrics.on_decision(account(), status, error)
-    assert counted(board, "decisions") == {("200", ""): 2, ("403", "http_request_denied"): 1}
+    assert counted(board, "requests") == {("200", ""): 2, ("403", "http_request_denied"): 1}
 
 
 def test_what_has_no_place_is_counted_too() -> None:
@@ -41,8 +42,8 @@ def test_what_has_no_place_is_counted_too() -> None:
     metrics = Metrics(board.rows[0])
     metrics.on_decision(account(("unheard of", 1.0)), 299, "unheard of")
     metrics.on_end(account(), DRAINED._replace(cause="unheard of"))
-    assert counted(board, "decisions") == {("other", "other"): 1}
-    assert counted(board, "ends") == {("proxy", "other"): 1}
+    assert counted(board, "requests") == {("other", "other"): 1}
+    assert counted(board, "closed") == {("tunnelctl", "other"): 1}
     assert list(numbers(board, "setup_seconds")) == [("other", "refused")]
 
 
@@ -54,8 +55,8 @@ def test_every_refusal_has_a_place_of_its_own() -> None:
     metrics = Metrics(board.rows[0])
     for answer in made:
         metrics.on_decision(account(), answer.status, answer.error)
-    assert not [labels for labels in counted(board, "decisions") if "other" in labels]
-    assert set(map(str, REASONS)) <= set(FAMILY["tunnelctl_decisions"].values[0])
+    assert not [labels for labels in counted(board, "requests") if "other" in labels]
+    assert set(map(str, REASONS)) <= set(FAMILY["tunnelctl_requests"].values[0])
 
 
 def taken(make: object) -> bool:
@@ -69,28 +70,28 @@ def test_ends_by_side_and_cause() -> None:
     metrics = Metrics(board.rows[0])
     for side in SIDES:
         metrics.on_end(account(), Outcome(0, 0, side, "eof", None))
-    assert counted(board, "ends") == {(side, "eof"): 1 for side in ("client", "target", "proxy")}
+    assert counted(board, "closed") == {(side, "eof"): 1 for side in ("client", "target", "tunnelctl")}
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"), [(200, "open"), (403, "refused"), (407, "refused"), (502, "failed"), (504, "failed")]
+    ("status", "outcome"), [(200, "opened"), (403, "refused"), (407, "refused"), (502, "failed"), (504, "failed")]
 )
 def test_the_time_of_each_phase(status: int, outcome: str) -> None:
     board = SharedCounters(1)
-    Metrics(board.rows[0]).on_decision(account(("head", 0.002), ("dial", 100.0)), status, "")
+    Metrics(board.rows[0]).on_decision(account(("head", 0.002), ("connect", 100.0)), status, "")
     found = numbers(board, "setup_seconds")
-    assert set(found) == {("head", outcome), ("dial", outcome)}
+    assert set(found) == {("head", outcome), ("connect", outcome)}
     *counts, rest, total = found["head", outcome]
     assert counts == [float(bound == 0.0025) for bound in BUCKETS]
     assert (rest, total) == (0, pytest.approx(0.002))
-    *counts, rest, total = found["dial", outcome]
+    *counts, rest, total = found["connect", outcome]
     assert (sum(counts), rest, total) == (0, 1, 100)
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:
     board = SharedCounters(1)
-    Metrics(board.rows[0]).on_decision(account(*(("dial", bound) for bound in BUCKETS)), 200, "")
-    *counts, rest, _ = numbers(board, "setup_seconds")["dial", "open"]
+    Metrics(board.rows[0]).on_decision(account(*(("connect", bound) for bound in BUCKETS)), 200, "")
+    *counts, rest, _ = numbers(board, "setup_seconds")["connect", "opened"]
     assert (counts, rest) == ([1.0] * len(BUCKETS), 0)
 
 
@@ -132,18 +133,18 @@ def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() ->
     for metrics in (first, second):
         metrics.on_decision(account(), 200, "")
         metrics.refresh(counts, 0, (), 0)
-    assert counted(board, "decisions") == {("200", ""): 2}
+    assert counted(board, "requests") == {("200", ""): 2}
     assert counted(board, "connections") == {(): 2}
     again = Metrics(board.rows[0])
-    assert counted(board, "decisions") == {("200", ""): 2}, "a sum that falls looks like a restart of all"
+    assert counted(board, "requests") == {("200", ""): 2}, "a sum that falls looks like a restart of all"
     assert counted(board, "connections") == {(): 1}, "its clients are gone"
     again.on_decision(account(), 200, "")
-    assert counted(board, "decisions") == {("200", ""): 3}
+    assert counted(board, "requests") == {("200", ""): 3}
 
 
 def test_only_what_has_happened_is_shown_of_what_has_labels() -> None:
     board = SharedCounters(1)
-    assert counted(board, "decisions") == {}
+    assert counted(board, "requests") == {}
     assert counted(board, "connections") == {(): 0}
 
 

@@ -13,12 +13,12 @@ class Log:
     def __init__(self) -> None:
         self.written: list[str] = []
 
-    def open(self, account: TunnelRecord, seconds: float) -> None:
-        self.written.append(account.id)
+    def interim(self, account: TunnelRecord, seconds: float) -> None:
+        self.written.append(account.tunnel)
 
 
 def open_since(seconds: float, moved: tuple[int, int] = (0, 0)) -> TunnelRecord:
-    account = TunnelRecord("1", "c")
+    account = TunnelRecord("1", "1", "c")
     account.opened, account.moved = monotonic() - seconds, moved
     return account
 
@@ -69,4 +69,9 @@ def test_over_the_wire(monkeypatch) -> None:
         client.echoes(b"x" * 600)
         wait_until(lambda: len(proxy.records()) == 2, SECONDS, "the record")
         decision, goes_on = proxy.records()
-        assert (goes_on["event"], goes_on["id"], goes_on["sent"], goes_on["received"]) == ("open", decision["id"], 600, 600)
+        assert (goes_on["event"], goes_on["tunnel"], goes_on["sent"], goes_on["received"]) == (
+            "interim",
+            decision["tunnel"],
+            600,
+            600,
+        )

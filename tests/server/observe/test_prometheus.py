@@ -23,16 +23,16 @@ def test_all_families_are_there_and_have_a_type() -> None:
 def test_counters_and_histograms() -> None:
     board = SharedCounters(2)
     for row, seconds in zip(board.rows, (0.002, 70.0), strict=True):
-        metrics, account = Metrics(row), TunnelRecord("1", "c")
-        account.phases, account.moved = [("dial", seconds)], (5, 6)
+        metrics, account = Metrics(row), TunnelRecord("1", "1.1", "c")
+        account.phases, account.moved = [("connect", seconds)], (5, 6)
         metrics.on_decision(account, 200, "")
         metrics.on_end(account, DRAINED)
     found = read(board)
-    assert found["tunnelctl_decisions"] == {("tunnelctl_decisions_total", (("error", ""), ("status", "200"))): 2}
-    assert found["tunnelctl_ends"] == {("tunnelctl_ends_total", (("cause", "drained"), ("ended_by", "proxy"))): 2}
+    assert found["tunnelctl_requests"] == {("tunnelctl_requests_total", (("error", ""), ("status", "200"))): 2}
+    assert found["tunnelctl_closed"] == {("tunnelctl_closed_total", (("cause", "drained"), ("closed_by", "tunnelctl"))): 2}
     assert found["tunnelctl_bytes"]["tunnelctl_bytes_total", (("direction", "received"),)] == 12
     setup = found["tunnelctl_setup_seconds"]
-    labels = (("outcome", "open"), ("phase", "dial"))
+    labels = (("outcome", "opened"), ("phase", "connect"))
     assert setup["tunnelctl_setup_seconds_count", labels] == 2
     assert setup["tunnelctl_setup_seconds_sum", labels] == 70.002
     reached = [value for (name, _), value in setup.items() if name.endswith("_bucket")]

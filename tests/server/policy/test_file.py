@@ -190,7 +190,9 @@ def test_a_rule_for_a_user(tmp_path: Path) -> None:
             with proxy.tunnel(target.authority, basic("alice", "a")) as client:
                 assert client.echoes()
             assert proxy.refusal(target.authority, basic("bob", "b")).error == "http_request_denied"
-            rules = {record["user"]: record["rule"] for record in proxy.wait_for_records(3) if record["event"] == "decision"}
+            rules = {
+                record["user"]: record["rule"] for record in proxy.wait_for_records(3) if record["event"] in ("opened", "refused")
+            }
     assert rules == {"alice": f"allow {target.authority} (line 1)", "bob": "no allow rule"}
 
 
@@ -202,7 +204,7 @@ def test_a_rule_for_a_client(tmp_path: Path) -> None:
                 assert client.echoes()
             answer = proxy.ask(connect_request(target.authority), source="127.0.0.7")
             assert answer.error == "destination_ip_prohibited"
-            rules = {record["rule"] for record in proxy.wait_for_records(3) if record["event"] == "decision"}
+            rules = {record["rule"] for record in proxy.wait_for_records(3) if record["event"] in ("opened", "refused")}
     assert rules == {"allow 127.0.0.1:*", f"deny {target.authority} (guests)"}
 
 
@@ -212,7 +214,7 @@ def test_a_report_rule_is_recorded_and_refuses_nothing(tmp_path: Path) -> None:
         with Proxy(policy=policy) as proxy, proxy.tunnel(target.authority) as client:
             assert client.echoes()
             (record,) = proxy.wait_for_records(1)
-    assert (record["allowed"], record["rule"], record["reports"]) == (True, "allow 127.0.0.1:*", ["report 127.0.0.1:* (soon)"])
+    assert (record["event"], record["rule"], record["reports"]) == ("opened", "allow 127.0.0.1:*", ["report 127.0.0.1:* (soon)"])
 
 
 def test_rules_for_clients_make_no_open_proxy(tmp_path: Path) -> None:

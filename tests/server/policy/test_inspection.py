@@ -130,7 +130,7 @@ def test_a_client_that_resets_before_it_leaves_no_trace_of_a_rule(tmp_path: Path
     with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
         proxy.tunnel(f"{NAME}:{target.port}").reset()
         end = end_of(proxy)
-    assert (end["cause"], end["ended_by"]) == ("reset", "client")
+    assert (end["cause"], end["closed_by"]) == ("reset", "client")
     assert "seen" not in end
 
 
@@ -369,7 +369,7 @@ def test_v_tells_what_was_seen(tmp_path: Path) -> None:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             assert is_cut(client, named("bad.example.org"))
         end_of(proxy)
-        (seen,) = proxy.events("inspected")
+        (seen,) = proxy.events("closed")
     assert (seen["seen"], seen["sni"], seen["cut_by"]) == ("TLS", "bad.example.org", "allow www.example.com:* (web)")
 
 

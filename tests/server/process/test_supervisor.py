@@ -44,7 +44,7 @@ from tunnelctl.server.serve import TICK_SECONDS
 
 def ids(path: Path) -> set[str]:
     """The part of the records' ids that names the process."""
-    return {json.loads(line)["id"].partition("-")[0] for line in path.read_text().splitlines()}
+    return {json.loads(line)["connection"].partition("-")[0] for line in path.read_text().splitlines()}
 
 
 @pytest.mark.parametrize("kind", ["port", "unix"])
@@ -80,7 +80,7 @@ def test_every_record_is_whole_although_two_write(tmp_path: Path) -> None:
             assert client.answer().status == 400
             client.sock.close()
         wait_until(lambda: len(log.read_text().splitlines()) == 200, SECONDS, "the records")
-        assert len({json.loads(line)["id"] for line in log.read_text().splitlines()}) == 200
+        assert len({json.loads(line)["connection"] for line in log.read_text().splitlines()}) == 200
 
 
 def test_every_record_is_whole_in_a_pipe_as_well() -> None:
@@ -104,7 +104,7 @@ def test_every_record_is_whole_in_a_pipe_as_well() -> None:
         reader.start()  # only now: what did not fit has waited
         reader.join(SECONDS)
         assert not reader.is_alive()
-    assert len({json.loads(line)["id"] for line in b"".join(lines).splitlines()}) == 1000
+    assert len({json.loads(line)["connection"] for line in b"".join(lines).splitlines()}) == 1000
 
 
 @pytest.mark.parametrize("kind", ["port", "unix"])

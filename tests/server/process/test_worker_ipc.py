@@ -10,10 +10,10 @@ import pytest
 
 from tests.client.harness import TraceLog
 from tunnelctl.engine.kernel import Nursery, checkpoint, run
+from tunnelctl.events import silent
 from tunnelctl.server.process import worker_ipc as under_test
 from tunnelctl.server.process.worker_ipc import WorkerQueries
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import silent
 
 
 def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> list[list[bytes | None]]:

@@ -4,18 +4,20 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunnelctl.cli.parse.settings_file import origins
 from tunnelctl.cli.parse.values import Pair, Settings
 from tunnelctl.cli.render.console import size, write_stdout
 from tunnelctl.cli.render.text import clean, escape, plain, show
 from tunnelctl.client.check.check import Report
+from tunnelctl.client.check.events import Phase, Setting
+from tunnelctl.events import Event, Warning, name_of
 
 if TYPE_CHECKING:
     from rich.console import Console as Rich
 
-Facts = Mapping[str, object]
+Facts = Mapping[str, Any]  # of an event, by key
 
 BAR = 24  # columns of the waterfall
 ROOM_FOR_BAR = 66  # columns of a terminal that fits the bars beside words and times, and leaves some for the text
@@ -37,17 +39,16 @@ def milliseconds(value: object) -> str:
 
 
 def _phase(facts: Facts) -> Line:
-    return Line(str(facts["name"]), milliseconds(facts["seconds"]), clean(str(facts["detail"])), bool(facts["ok"]))
+    return Line(facts["name"], milliseconds(facts["seconds"]), clean(facts["detail"]), facts["ok"])
 
 
 def _address(facts: Facts) -> Line:
     text = f"{show(facts['address'])}: {show(facts['cause']) if facts['cause'] else 'answers'}"
-    return Line("address", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
+    return Line("address", milliseconds(facts["seconds"]), text, facts["ok"])
 
 
 def _greeting(facts: Facts) -> Line:
-    head = facts["head"]
-    first = head.strip().split(b"\n", 1)[0].rstrip() if isinstance(head, bytes) else b""
+    first = facts["text"].strip().split(b"\n", 1)[0].rstrip()
     return Line("target", milliseconds(facts["seconds"]), f"it says: {escape(first, 100)}")
 
 
@@ -59,12 +60,12 @@ def _certificate(facts: Facts) -> Line:
 
 def _reply(facts: Facts) -> Line:
     text = f"{show(facts['line'])}, {size(facts['size'])}" if facts["ok"] else show(facts["cause"])
-    return Line("get", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
+    return Line("get", milliseconds(facts["seconds"]), text, facts["ok"])
 
 
 def _idle(facts: Facts) -> Line:
     text = "the idle tunnel survived" if facts["ok"] else f"cut off: {show(facts['cause'])}"
-    return Line("idle", milliseconds(facts["seconds"]), text, bool(facts["ok"]))
+    return Line("idle", milliseconds(facts["seconds"]), text, facts["ok"])
 
 
 def _waiting(facts: Facts) -> Line:
@@ -118,8 +119,8 @@ LINES = {
 class JSONReport:
     """Prints one JSON object per line."""
 
-    def __call__(self, event: str, /, **facts: object) -> None:
-        write_stdout(json.dumps({"event": event, **{key: plain(value) for key, value in facts.items()}}) + "\n")
+    def __call__(self, event: Event, /) -> None:
+        write_stdout(json.dumps({"event": name_of(type(event)), **plain(event.facts())}) + "\n")
 
 
 class TextReport:
@@ -127,11 +128,12 @@ class TextReport:
 
     _said = ""
 
-    def __call__(self, event: str, /, **facts: object) -> None:
-        line = LINES[event](facts) if event != "series" else None
+    def __call__(self, event: Event, /) -> None:
+        name, facts = name_of(type(event)), event.facts()
+        line = LINES[name](facts) if name != "series" else None
         if line is None:
             self.put_rows(series(facts))
-        elif event != "finding" or line.text != self._said:
+        elif name != "finding" or line.text != self._said:
             self.put(line)
         if facts.get("hint"):
             self.put(Line("hint", "", show(facts["hint"])))
@@ -163,15 +165,15 @@ class TerminalReport(TextReport):
         self._rich = rich
         self._phases: list[Facts] = []
 
-    def __call__(self, event: str, /, **facts: object) -> None:
-        if event == "phase":  # the length of its bar is known only after the last phase
-            self._phases.append(facts)
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, Phase):  # the length of its bar is known only after the last phase
+            self._phases.append(event.facts())
             return
         whole = max((end(phase) for phase in self._phases), default=0.0)
         for phase in self._phases:
             self.put(_phase(phase), bar(phase, whole))
         self._phases = []
-        super().__call__(event, **facts)
+        super().__call__(event)
 
     def put_rows(self, rows: list[str]) -> None:
         self._rich.print("\n".join(rows), markup=False, highlight=False)
@@ -195,21 +197,20 @@ class TerminalReport(TextReport):
 
 def end(facts: Facts) -> float:
     """Returns the time when a phase ended."""
-    return float(str(facts["begin"])) + float(str(facts["seconds"]))
+    return float(facts["begin"] + facts["seconds"])
 
 
 def bar(facts: Facts, whole: float) -> str:
     """Draws a phase as a piece of the whole; the shortest still has one column."""
     scale = BAR / whole if whole else 0.0
-    start = min(int(float(str(facts["begin"])) * scale), BAR - 1)
-    length = max(1, min(round(float(str(facts["seconds"])) * scale), BAR - start))
-    return " " * start + "━" * length
+    start = min(int(facts["begin"] * scale), BAR - 1)
+    length = max(1, min(round(facts["seconds"] * scale), BAR - start))
+    return f"{' ' * start}{'━' * length}"
 
 
 def series(facts: Facts) -> list[str]:
     """Renders the figures and the histogram of repeated measurements."""
     times = facts["times"]
-    assert isinstance(times, Sequence)
     names = ("min", "median", "p99", "max")
     figures = ", ".join(f"{name} {milliseconds(facts[name])}" for name in names) if times else "none worked"
     rows = [f"{'series':<8}{show(facts['count']):>7} run  {figures}; {show(facts['failed'])} failed"]
@@ -244,8 +245,8 @@ def report_for(as_json: bool, color: str) -> Report:
 
 def announce(report: Report, typed: list[Pair], settings: Settings, verbose: int) -> None:
     """Reports the warning about the settings file, if there is one; with -v also the origin of each setting that is no default."""
-    settings.announce(lambda event, **facts: report(event, **facts) if event == "warning" else None)
+    settings.announce(lambda event: report(event) if isinstance(event, Warning) else None)
     if verbose:
         for name, origin in origins("check", typed, settings, os.environ).items():
             if origin != "default":
-                report("setting", name=name, origin=origin)
+                report(Setting(name, origin))

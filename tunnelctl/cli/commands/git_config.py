@@ -8,9 +8,10 @@ the words that git gives to ssh, and adds the proxy only if it finds one.
 import shlex
 import subprocess
 
+from tunnelctl import events
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Trace
 from tunnelctl.proto.address import is_ip
-from tunnelctl.trace import Trace
 
 # git prefers GIT_SSH to `ssh`, and core.sshCommand to both.
 SSH = '"${GIT_SSH:-ssh}"'
@@ -28,10 +29,10 @@ def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], fl
     command = ssh_command(hosts, settings)
     if present_command() not in ("", command):
         text = "git has a core.sshCommand, and obeys only the last: these lines replace it (name the hosts of both in one call)"
-        trace("warning", text=text)
+        trace(events.Warning(text))
     lines = ["[core]", f"\tsshCommand = {git_quote(command)}"]
     if len(program) > 1 or " for " in program[0]:
-        trace("warning", text="git:// URLs stay direct: core.gitProxy takes the path of a program and no words")
+        trace(events.Warning("git:// URLs stay direct: core.gitProxy takes the path of a program and no words"))
     else:
         explain_git_proxy(hosts, flags, trace)
         lines += [f"\tgitProxy = {git_quote(program[0] + (name and f' for {name}'))}" for name in names]
@@ -67,14 +68,15 @@ def explain_git_proxy(hosts: list[str], flags: list[str], trace: Trace) -> None:
     """Warns about what core.gitProxy leaves out, and what it covers besides the hosts."""
     if flags:
         trace(
-            "warning",
-            text=f"git:// URLs go without {', '.join(flags)}: git gives core.gitProxy no flags; "
-            "there the environment or the settings file has the proxy and its login",
+            events.Warning(
+                f"git:// URLs go without {', '.join(flags)}: git gives core.gitProxy no flags; "
+                "there the environment or the settings file has the proxy and its login"
+            )
         )
     if "*" not in hosts:  # which covers all hosts
         others = " and ".join(taken_in(hosts))
         also = f", and those of {others} are rerouted too" if others else ""
-        trace("warning", text=f"git:// URLs with a port stay direct{also}: core.gitProxy is no more precise")
+        trace(events.Warning(f"git:// URLs with a port stay direct{also}: core.gitProxy is no more precise"))
 
 
 def taken_in(hosts: list[str]) -> list[str]:

@@ -1,11 +1,12 @@
 """`forward --users`: checks logins against a users file; here because `client` and `server` import nothing from each other."""
 
+from tunnelctl import events
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.forward.session import Check
+from tunnelctl.events import Trace
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.access.limits import owner_of
 from tunnelctl.server.access.users import UNCHECKED, load_users, refuse_unchecked
-from tunnelctl.trace import Trace
 
 
 def local_logins(options: ForwardOptions, trace: Trace) -> Check:
@@ -13,7 +14,7 @@ def local_logins(options: ForwardOptions, trace: Trace) -> Check:
     assert options.users is not None
     users = load_users(options.users)
     if not options.dynamic:
-        trace("warning", text="--users has no effect: a -L port cannot require a login")
+        trace(events.Warning("--users has no effect: a -L port cannot require a login"))
 
     async def check(user: str, password: str, client: str) -> bool | Refusal:
         try:

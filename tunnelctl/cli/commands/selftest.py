@@ -14,9 +14,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from tunnelctl import __version__
+from tunnelctl import __version__, events
+from tunnelctl.cli.events import Check as CheckEvent
+from tunnelctl.cli.events import Start, Summary
 from tunnelctl.cli.render.console import Console, head_lines, write_stdout
 from tunnelctl.cli.render.text import clean, plain
 from tunnelctl.client.route.route import Hop, Route, Tunnel
@@ -25,6 +27,7 @@ from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, TooSlowError, checkpoint, fail_after, run
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import TunnelctlError
+from tunnelctl.events import Event, name_of
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.http1.connect_client import ConnectClient, Established
 from tunnelctl.proto.http1.render import ESTABLISHED
@@ -47,7 +50,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 Opener = Callable[[Address], Awaitable[Tunnel]]
 Visit = Callable[[SocketStream], Awaitable[T]]
-Facts = dict[str, object]
+Facts = dict[str, Any]
 
 # Time limit of one check, in seconds. All checks together take about one second: a machine ten times slower is no fault.
 LIMIT = 15.0
@@ -85,9 +88,9 @@ class Client:
         self.proxy = proxy
         self.heads: Facts = {}
 
-    def trace(self, event: str, /, **fields: object) -> None:
-        if "head" in fields:
-            self.heads[event] = fields["head"]
+    def trace(self, event: Event, /) -> None:
+        if isinstance(event, events.Request | events.Response):
+            self.heads[name_of(type(event))] = event.facts()
 
     async def open(self, target: Address) -> Tunnel:
         """Opens a tunnel as `connect` does. Raises TunnelctlError."""
@@ -295,14 +298,14 @@ def run_selftest(json: bool, console: Console) -> int:
         return ExitStatus.OK if run(_run, _put_json if json else _put_text, console) else ExitStatus.FAULT
 
 
-async def _run(put: Callable[[str, Facts], None], console: Console) -> bool:
+async def _run(put: Callable[[Event], None], console: Console) -> bool:
     begun = monotonic()
     listener = listen(LOOPBACK, 0.0)
     bound = bound_address(listener)
     client = Client(Address(bound.host, bound.port))
     system = os.uname()
     python = ".".join(map(str, sys.version_info[:3]))
-    put("start", {"tunnelctl": __version__, "python": python, "system": f"{system.sysname} {system.release}", "proxy": str(bound)})
+    put(Start(__version__, python, f"{system.sysname} {system.release}", str(bound)))
     try:
         async with Nursery() as nursery:
             # The server handles these signals itself, unless they are ignored when it starts; here they must end the whole process.
@@ -312,19 +315,19 @@ async def _run(put: Callable[[str, Facts], None], console: Console) -> bool:
             verdicts = []
             for check in CHECKS:
                 verdicts.append(await _judge(check, client))
-                put("check", _record(verdicts[-1]))
+                put(_record(verdicts[-1]))
             nursery.cancel_scope.cancel()
     finally:
         listener.close()
     held = sum(verdict.ok for verdict in verdicts)
-    put("summary", {"ok": held == len(verdicts), "held": held, "checks": len(verdicts), "seconds": round(monotonic() - begun, 3)})
+    put(Summary(held == len(verdicts), held, len(verdicts), round(monotonic() - begun, 3)))
     return held == len(verdicts)
 
 
 def _server(listener: socket.socket, bound: ListenAddress, console: Console) -> Server:
-    def warn(event: str, /, **fields: object) -> None:
-        if event == "warning":  # that the server listens and stops is no news here
-            console(event, **fields)
+    def warn(event: Event, /) -> None:
+        if isinstance(event, events.Warning):  # that the server listens and stops is no news here
+            console(event)
 
     policy = load_reloadable("policy", lambda: load_policy(None, RULES))
     timeouts = Timeouts(LIMIT, LIMIT, 0.0, TimeLimits(inf, LIMIT))
@@ -375,17 +378,16 @@ async def _judge(check: Check, client: Client) -> Verdict:
 # -- how it is shown ---------------------------------------------------------------------------------------------------------------
 
 
-def _record(verdict: Verdict) -> Facts:
-    fixed = {"name": verdict.name, "title": verdict.title, "ok": verdict.ok, "seconds": round(verdict.seconds, 6)}
-    return {**fixed, **verdict.facts}
+def _record(verdict: Verdict) -> Event:
+    return CheckEvent(verdict.name, verdict.title, verdict.ok, round(verdict.seconds, 6), **verdict.facts)
 
 
-def _put_json(event: str, facts: Facts) -> None:
-    write_stdout(json.dumps({"event": event, **{key: plain(value) for key, value in facts.items()}}) + "\n")
+def _put_json(event: Event) -> None:
+    write_stdout(json.dumps({"event": name_of(type(event)), **plain(event.facts())}) + "\n")
 
 
-def _put_text(event: str, facts: Facts) -> None:
-    write_stdout("\n".join(TEXTS[event](facts)) + "\n")
+def _put_text(event: Event) -> None:
+    write_stdout("\n".join(TEXTS[name_of(type(event))](event.facts())) + "\n")
 
 
 def _start_text(facts: Facts) -> list[str]:
@@ -396,9 +398,9 @@ def _check_text(facts: Facts) -> list[str]:
     rate = facts.get("bytes_per_second")
     note = f", {rate / MIB:,.0f} MiB/s in all" if isinstance(rate, int) else ""
     lines = [f"{'ok  ' if facts['ok'] else 'FAIL'} {facts['title']}{note}"]
-    for key, mark in (("request", ">"), ("response", "<")):
-        if isinstance(head := facts.get(key), bytes):
-            lines += [f"       {mark} {line}" for line in head_lines(head)]
+    for name in ("request", "response"):
+        if name in facts:
+            lines += [f"       {line}" for line in head_lines(name, facts[name])]
     if "message" in facts:
         lines.append(f"       {clean(str(facts['message']))}")
     if "cause" in facts:

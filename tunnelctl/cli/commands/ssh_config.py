@@ -15,9 +15,9 @@ from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import FILE, Flag
 from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Trace
 from tunnelctl.options import ReachOptions
 from tunnelctl.proto import headers as header
-from tunnelctl.trace import Trace
 
 NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
 

@@ -10,13 +10,13 @@ from tunnelctl.client.route.selection import DIRECT, select_proxies
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Trace, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.listen import parse_listen
 from tunnelctl.stream.service_manager import INHERITED
-from tunnelctl.trace import Trace
 
 
 def upstream(options: ServeOptions, trace: Trace) -> Upstream:
@@ -38,18 +38,15 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
             pool = ConnectionPool(nursery)
             await scheme_probe.run()
 
+    # Nobody is told of each step: the access log records the outcome of each tunnel.
     async def reach(target: Address, via: tuple[str, ...]) -> tuple[Stream, bytes, str]:
         async with detector.opening(target, probe):
             fields = (detector.via(via),)
-            tunnel, route = await open_with_retries(planner, target, 0, _unsaid, pool, scheme_probe.suspect, fields)
+            tunnel, route = await open_with_retries(planner, target, 0, silent, pool, scheme_probe.suspect, fields)
         return tunnel.stream, tunnel.early, ", ".join(route.via)
 
     async def probe(target: Address) -> None:
-        tunnel, _ = await open_with_retries(planner, target, 0, _unsaid, suspect=scheme_probe.suspect)
+        tunnel, _ = await open_with_retries(planner, target, 0, silent, suspect=scheme_probe.suspect)
         tunnel.stream.close()
 
     return Upstream(reach, detector.came_round, detector.is_any_probe, helper)
-
-
-def _unsaid(event: str, /, **fields: object) -> None:
-    """Ignores the event: the access log records the outcome of each tunnel."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from tunnelctl import events
 from tunnelctl.cli.spec.flags import CHOICE, CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Trace
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address, parse_authority, parse_host, parse_port, unbracketed
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ class Settings(NamedTuple):
     def announce(self, trace: Trace) -> None:
         """Reports the settings file, and warns if other users can read a password in it."""
         if self.path:
-            trace("settings", file=self.path, profile=self.profile)
+            from tunnelctl.rare_events import Settings as SettingsRead
+
+            trace(SettingsRead(self.path, self.profile))
         if self.shared:
-            trace("warning", text=f"settings file {self.path}: it has a password, and others can read it; chmod 600 helps")
+            trace(events.Warning(f"settings file {self.path}: it has a password, and others can read it; chmod 600 helps"))

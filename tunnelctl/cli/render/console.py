@@ -3,14 +3,26 @@
 Writes go straight to the descriptor: Python's text stream keeps what it could not write, and fails again at exit, with status 120.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from errno import EBADF
-from time import monotonic
+from time import monotonic, time
 
 from tunnelctl.cli.render.text import DIGITS, chain, clean, escape, plain, show
 from tunnelctl.errors import TunnelctlError
+from tunnelctl.events import Event, name_of
+from tunnelctl.rare_events import Error, OfConnection, refusal_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Facts = Mapping[str, Any]  # of an event, by key
+    Render = Callable[[Facts], str]
 
 STDERR = 2
 
@@ -30,9 +42,10 @@ def write_stderr(data: bytes) -> None:
 
 
 class Console:
-    """Renders errors, warnings and the events of tunnelctl.trace; the layers below call it as their Trace.
+    """Renders errors, warnings and the other events of tunnelctl.events; the layers below call it as their Trace.
 
-    start: the time of `clock` that printed times are relative to; now, unless given
+    start: the time of `clock` that the times in lines for people count from; now, unless given
+    now: seconds since 1970, for --json
     """
 
     def __init__(
@@ -43,44 +56,49 @@ class Console:
         start: float | None = None,
         write: Callable[[bytes], None] = write_stderr,
         clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
     ) -> None:
         self.verbose = verbose
         self.quiet = quiet
         self.json = json
         self._write = write
-        self._clock = clock
+        self._clock, self._now = clock, now
         self._start = clock() if start is None else start
         self._live: bool | None = None  # whether stderr is a terminal; None: not checked yet
         self._shown = False  # whether a live line is on the terminal
         self._hint = ""  # of the last failed connection
 
-    def __call__(self, event: str, /, **fields: object) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Renders an event as the Trace, if the verbosity includes it. A `failed` event is an error, and printed even with -q."""
-        if self.quiet and event != "failed":
+        whose = {}
+        if isinstance(event, OfConnection):
+            whose, event = {"connection": event.connection}, event.event
+        name, facts = name_of(type(event)), {**whose, **event.facts()}
+        if self.quiet and name != "failed":
             return
         if self.json:
-            self.put_json(event, fields)
-        elif event == "warning":
-            self.line(f"warning: {show(fields.get('text', '?'))}")
-        elif event == "listening":
-            self._put(_listening(fields))
-        elif event == "failed":
-            self._put_failed(fields)
-        elif event == "progress":
-            self._put_live(_progress(fields))
-        elif event in NOTICES:
-            for text in NOTICES[event](fields).split("\n"):
+            self.put_json(name, facts)
+        elif name == "warning":
+            self.line(f"warning: {show(facts['text'])}")
+        elif name == "listening":
+            self._put(_listening(facts))
+        elif name == "failed":
+            self._put_failed(facts)
+        elif name == "progress":
+            self._put_live(_progress(facts))
+        elif name in NOTICES:
+            for text in NOTICES[name](facts).split("\n"):
                 self.line(text)
         elif self.verbose:
-            self._put_stage(event, fields)
-        elif event == "end" and self._shown:
-            self.line(STAGES[event](fields))  # replaces the live line, which would otherwise stay unfinished
+            self._put_stage(name, facts)
+        elif name == "closed" and self._shown:
+            self.line(STAGES[name](facts))  # replaces the live line, which would otherwise stay unfinished
 
     def error(self, error: TunnelctlError) -> None:
         """Prints an error: one line, then the hint. Does so even with -q."""
         if self.json:
-            facts = {"status": int(error.status), "what": clean(error.what), "cause": clean(error.cause), "hint": clean(error.hint)}
-            self.put_json("error", {**error.detail, **facts})
+            words = clean(error.what), clean(error.cause), clean(error.hint)
+            self.put_json("error", Error(int(error.status), *words, *refusal_of(error)).facts())
             return
         self.line(f"{clean(error.what)}: {clean(error.cause)}")
         if error.hint:
@@ -106,30 +124,28 @@ class Console:
         """Prints a line that begins with the name of the program. `text` must be escaped."""
         self._put(f"tunnelctl: {text}")
 
-    def put_json(self, event: str, fields: Mapping[str, object]) -> None:
+    def put_json(self, event: str, facts: Facts) -> None:
         """Prints one object on one line, ASCII only, so that no control character can reach a terminal."""
         import json
 
-        record = {"event": event, "at": round(self._clock() - self._start, DIGITS)}
-        record.update((name, plain(value)) for name, value in fields.items() if name not in record)
+        record = {"event": event, "time": round(self._now(), DIGITS)}
+        record.update((name, plain(value)) for name, value in facts.items())
         self._put(json.dumps(record))
 
-    def _put_failed(self, fields: Mapping[str, object]) -> None:
+    def _put_failed(self, facts: Facts) -> None:
         """Prints one line, since there may be many failures; the hint only if it differs from that of the failure before."""
-        self.line(FAILED(fields))
-        hint = show(fields.get("hint", ""))
+        self.line(FAILED(facts))
+        hint = show(facts["hint"])
         if hint and hint != self._hint:
             self._put(f"hint: {hint}")
         self._hint = hint
 
-    def _put_stage(self, event: str, fields: Mapping[str, object]) -> None:
-        words = STAGES[event](fields) if event in STAGES else describe_unknown(event, fields)
-        whose = f"#{show(fields['connection'])} " if "connection" in fields else ""
-        self.line(f"[{self._clock() - self._start:.3f}s] {whose}{words}")
-        head = fields.get("head")
-        if self.verbose > 1 and isinstance(head, bytes):
-            for text in head_lines(head):
-                self._put(f"{'>' if event == 'request' else '<'} {text}".rstrip())
+    def _put_stage(self, name: str, facts: Facts) -> None:
+        whose = f"#{show(facts['connection'])} " if "connection" in facts and "tunnel" not in facts else ""
+        self.line(f"[{self._clock() - self._start:.3f}s] {whose}{STAGES[name](facts)}")
+        if self.verbose > 1 and name in HEADS:
+            for text in head_lines(name, facts):
+                self._put(text)
 
     def _put_live(self, text: str) -> None:
         """Prints a line that the next one replaces; only on a terminal, because in a file it would be noise."""
@@ -145,115 +161,126 @@ class Console:
         self._write(erase + text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def head_lines(head: bytes) -> list[str]:
-    """Returns the lines of a head, escaped and cut, without the empty line that ends it."""
-    lines = head.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
-    shown = [escape(line, HEAD_LINE_LIMIT) for line in lines[:HEAD_LINES_LIMIT]]
+# The first lines of the heads that -vv shows.
+HEADS = {"request": "> CONNECT {target} {version}", "response": "< {version} {status} {phrase}"}
+
+
+def head_lines(name: str, facts: Facts) -> list[str]:
+    """Returns a request or response as lines of HTTP/1.1, escaped and cut."""
+    first = HEADS[name].format_map(facts)
+    lines = [first, *(f"{first[0]} {field}: {value}" for field, value in facts["fields"])]
+    shown = [escape(line, HEAD_LINE_LIMIT).rstrip() for line in lines[:HEAD_LINES_LIMIT]]
     if len(lines) > HEAD_LINES_LIMIT:
-        shown.append(f"… {len(lines) - HEAD_LINES_LIMIT} more lines")
+        shown.append(f"{first[0]} … {len(lines) - HEAD_LINES_LIMIT} more lines")
     return shown
 
 
-Render = Callable[[Mapping[str, object]], str]
-
-
 def _fill(template: str) -> Render:
-    """Returns a renderer that puts the event's fields into `template`; a missing field shows as ?."""
+    """Returns a renderer that puts the facts of an event into `template`."""
 
-    def render(fields: Mapping[str, object]) -> str:
-        return template.format_map(_Shown(fields))
+    def render(facts: Facts) -> str:
+        return template.format_map(_Shown(facts))
 
     return render
 
 
 class _Shown(dict[str, object]):
     def __getitem__(self, key: str) -> str:
-        return show(self.get(key, "?"))
+        return show(super().__getitem__(key))
 
 
-def _settings(fields: Mapping[str, object]) -> str:
-    return _fill("settings: {file}, profile {profile}" if fields.get("profile") else "settings: {file}")(fields)
+def _settings(facts: Facts) -> str:
+    return _fill("settings: {file}, profile {profile}" if facts["profile"] else "settings: {file}")(facts)
 
 
-def _route(fields: Mapping[str, object]) -> str:
-    return _fill("route: {proxies} ({origin})" if fields.get("proxies") else "route: no proxy ({origin})")(fields)
+def _route(facts: Facts) -> str:
+    return _fill("route: {proxies} ({origin})" if facts["proxies"] else "route: no proxy ({origin})")(facts)
 
 
-def _tls(fields: Mapping[str, object]) -> str:
+def _tls(facts: Facts) -> str:
     """Shows the subject of a certificate that was verified, otherwise its key, which is what a pin names."""
-    seen = "certificate of {subject}" if fields.get("subject") else "key {pin}"
-    return _fill(f"TLS with {{to}}: {{version}}, {{cipher}}, {seen}")(fields)
+    seen = "certificate of {subject}" if facts["subject"] else "key {pin}"
+    return _fill(f"TLS with {{role}} {{to}}: {{version}}, {{cipher}}, {seen}")(facts)
 
 
-def _failover(fields: Mapping[str, object]) -> str:
-    after = "{proxies}" if fields.get("proxies") else "no proxy"
-    return _fill(f"not reached: {{cause}}; next: {after}")(fields)
+def _failover(facts: Facts) -> str:
+    after = "{proxies}" if facts["proxies"] else "no proxy"
+    return _fill(f"not reached: {{cause}}; next: {after}")(facts)
 
 
-def _dial(fields: Mapping[str, object]) -> str:
+def _dial(facts: Facts) -> str:
     """Shows the addresses after the name, if they differ from it."""
-    same = show(fields.get("addresses", ())) == show(fields.get("to", "?")).rpartition(":")[0].strip("[]")
-    return _fill("connecting to {to}" if same or "addresses" not in fields else "connecting to {to} at {addresses}")(fields)
+    same = show(facts["addresses"]) == show(facts["to"]).rpartition(":")[0].strip("[]")
+    return _fill("connecting to {to}" if same else "connecting to {to} at {addresses}")(facts)
 
 
-def _connected(fields: Mapping[str, object]) -> str:
-    same = fields.get("to", fields.get("address")) == fields.get("address")
-    return _fill("connected to {address}" if same else "connected to {to} at {address}")(fields)
+def _connected(facts: Facts) -> str:
+    return _fill("connected to {address}" if facts["to"] == facts["address"] else "connected to {to} at {address}")(facts)
 
 
-def _tunnel(fields: Mapping[str, object]) -> str:
-    return _fill("tunnel to {target} open, via {via}" if fields.get("via") else "connection to {target} open, without a proxy")(
-        fields
-    )
+def _opened(facts: Facts) -> str:
+    """Describes a tunnel of `serve`, which has an address, of `forward`, which has a client, or of `connect`."""
+    if "address" in facts:
+        but = "; {reports}" if facts["reports"] else ""
+        return _fill(f"{_asker(facts)}: tunnel to {{target}} open, at {{address}} ({{rule}}{but})")(facts)
+    if "client" in facts:
+        return _fill("client {client}: tunnel to {target} open after {seconds} s")(facts)
+    return _fill("tunnel to {target} open, via {via}" if facts["via"] else "connection to {target} open, without a proxy")(facts)
 
 
-def _decision(fields: Mapping[str, object]) -> str:
-    """Leaves out what is unknown: a refused head names no target, and without users there is no login."""
-    who = "client {client} ({user})" if fields.get("user") else "client {client}"
-    what = "tunnel to {target}" if fields.get("target") else "request"
-    if fields.get("status") == 200:
-        but = "; {reports}" if fields.get("reports") else ""
-        return _fill(f"{who}: {what} open, at {{address}} ({{rule}}{but})")(fields)
-    why = (": {details}" if fields.get("details") else "") + (" ({rule})" if fields.get("rule") else "")
-    return _fill(f"{who}: {what} refused: {{status}} {{error}}{why}")(fields)
+def _refused(facts: Facts) -> str:
+    """Leaves out what is unknown: a refused head names no target."""
+    what = "tunnel to {target}" if facts["target"] else "request"
+    why = (": {details}" if facts["details"] else "") + (" ({rule})" if facts["rule"] else "")
+    return _fill(f"{_asker(facts)}: {what} refused: {{status}} {{error}}{why}")(facts)
 
 
-def _ended(fields: Mapping[str, object]) -> str:
-    """Adds advice if the target ended the tunnel before it sent a byte."""
-    died = fields.get("received") == 0 and fields.get("ended_by") == "target"
-    advice = ": `tunnelctl check {target}` tells more, and many proxies let only TLS through" if died else ""
-    who = "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s"
-    return _fill(f"{who}; sent {{sent}} B, received {{received}} B{advice}")(fields)
+def _asker(facts: Facts) -> str:
+    return "client {client} ({user})" if facts["user"] else "client {client}"
 
 
-def _inspected(fields: Mapping[str, object]) -> str:
-    name = ", server name {sni}" if fields.get("sni") else ""
-    cut = "; cut by {cut_by}" if fields.get("cut_by") else ""
-    reports = "; {reports}" if fields.get("reports") else ""
-    return _fill(f"client {{client}}: tunnel to {{target}} carries {{seen}}{name}{cut}{reports}")(fields)
+def _closed(facts: Facts) -> str:
+    if "client" not in facts:
+        return _fill("tunnel ended: {cause}; sent {sent} B, received {received} B")(facts)
+    more = _carried(facts) if "tunnel" in facts else _advice(facts)
+    who = "client {client}: tunnel to {target} ended by the {closed_by} ({cause}) after {seconds} s"
+    return _fill(f"{who}; sent {{sent}} B, received {{received}} B{more}")(facts)
 
 
-def _listening(fields: Mapping[str, object]) -> str:
+def _advice(facts: Facts) -> str:
+    """Returns advice if the target ended a tunnel of `forward` before it sent a byte."""
+    died = facts["received"] == 0 and facts["closed_by"] == "target"
+    return ": `tunnelctl check {target}` tells more, and many proxies let only TLS through" if died else ""
+
+
+def _carried(facts: Facts) -> str:
+    """Describes what a tunnel of `serve` carried, if a rule asked for that."""
+    if "seen" not in facts:
+        return ""
+    name = ", server name {sni}" if facts["sni"] else ""
+    cut = "; cut by {cut_by}" if facts["cut_by"] else ""
+    return "; it carried {seen}" + name + cut + ("; {reports}" if facts["reports"] else "")
+
+
+def _listening(facts: Facts) -> str:
     """Omits the program's name. The words up to the address are stable, because scripts wait for them; the rest is for people."""
-    words = [f"listening on {show(fields.get('address', ''))}"]
-    words += [render(fields) for key, render in LISTENING.items() if key in fields]
-    return " ".join(words)
+    return f"listening on {show(facts['address'])}" + (f" {_leads(facts)}" if "target" in facts else "")
 
 
-def _leads(fields: Mapping[str, object]) -> str:
+def _leads(facts: Facts) -> str:
     """Describes a local port: its target, its proxies, and whether it requires a login."""
-    where = "-> {target}" if fields.get("target") else "-> any target (SOCKS and HTTP)"
-    login = ", login required" if fields.get("login") else ""
-    return _fill(where)(fields) + _through(fields) + login
+    where = "-> {target}" if facts["target"] else "-> any target (SOCKS and HTTP)"
+    login = ", login required" if facts["login"] else ""
+    return _fill(where)(facts) + _through(facts) + login
 
 
-def _through(fields: Mapping[str, object]) -> str:
-    via = fields.get("via")
-    if isinstance(via, (list, tuple)) and via:
+def _through(facts: Facts) -> str:
+    via, origin = facts["via"], facts["origin"]
+    if via:
         return f" via {'proxy' if len(via) == 1 else 'proxies'} {chain(via)}"
-    if fields.get("origin") == "--pac":
+    if origin == "--pac":
         return " via the proxies of the PAC file"
-    return _fill(", directly: {origin}" if " " in str(fields.get("origin", "")) else ", directly ({origin})")(fields)
+    return _fill(", directly: {origin}" if " " in origin else ", directly ({origin})")(facts)
 
 
 def size(count: object) -> str:
@@ -266,15 +293,16 @@ def size(count: object) -> str:
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
-def _progress(fields: Mapping[str, object]) -> str:
+def _progress(facts: Facts) -> str:
     """Renders the live line of --progress."""
-    count, ways = fields.get("connections"), (("sent", "sending"), ("received", "receiving"))
-    moved = ", ".join(f"{name} {size(fields.get(name))} ({size(fields.get(rate))}/s)" for name, rate in ways)
-    return f"{show(count)} open, {moved}, {float(str(fields.get('elapsed', 0))):.0f} s"
+    ways = (("sent", "sending"), ("received", "receiving"))
+    moved = ", ".join(f"{name} {size(facts[name])} ({size(facts[rate])}/s)" for name, rate in ways)
+    return f"{facts['connections']} open, {moved}, {facts['seconds']:.0f} s"
 
 
 FAILED = _fill("client {client}: {what}: {cause}")
 
+# The sentence of each event, by its name.
 STAGES: dict[str, Render] = {
     "settings": _settings,
     "ignored": _fill("ignored: {entry} in {variable}: {cause}"),
@@ -288,32 +316,22 @@ STAGES: dict[str, Render] = {
     "tls": _tls,
     "failover": _failover,
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
-    "tunnel": _tunnel,
-    "end": _fill("tunnel ended: {reason}; sent {sent} B, received {received} B"),
-    "opened": _fill("client {client}: tunnel to {target} open after {elapsed} s"),
-    "ended": _ended,
-    "decision": _decision,
-    "inspected": _inspected,
-    "closed": _fill(
-        "client {client}: tunnel to {target} ended by the {ended_by} ({cause}) after {seconds} s; "
-        "sent {sent} B, received {received} B"
-    ),
+    "opened": _opened,
+    "refused": _refused,
+    "closed": _closed,
 }
 
 
 def _start_lines(event: str) -> Render:
     """Returns a renderer of a line that `serve` starts with. Those are in a module of their own, which `connect` need not load."""
 
-    def render(fields: Mapping[str, object]) -> str:
+    def render(facts: Facts) -> str:
         from tunnelctl.cli.render.start_lines import START_LINES
 
-        return START_LINES[event](fields)
+        return START_LINES[event](facts)
 
     return render
 
-
-# Renderers of the text after a listening address, each by the event key that requires it.
-LISTENING: dict[str, Render] = {"target": _leads}
 
 # Events that an operator waits for, printed without -v.
 NOTICES: dict[str, Render] = {
@@ -323,11 +341,6 @@ NOTICES: dict[str, Render] = {
     "reloaded": _fill("the {what} was read again: {now}"),
     "stopped": _fill("stopped"),
 }
-
-
-def describe_unknown(event: str, fields: Mapping[str, object]) -> str:
-    """Renders an event that has no template here, so that it is not lost."""
-    return " ".join([escape(event), *(f"{name}={show(value)}" for name, value in fields.items() if name != "head")])
 
 
 def write_stdout(text: str) -> None:

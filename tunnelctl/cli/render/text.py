@@ -1,6 +1,12 @@
 """Values as text for people: escaped, cut and without secrets."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Keeps an error to one readable line. Heads and excerpts from peers have lower limits where they are printed.
 TEXT_LIMIT = 1000
@@ -65,14 +71,16 @@ def show(value: object) -> str:
     return clean(str(value))
 
 
-def plain(value: object) -> object:
-    """Converts a field of an event for JSON; bytes that are not UTF-8 become \\xNN."""
+def plain(value: Any) -> Any:
+    """Converts a value of an event for JSON; bytes that are not UTF-8 become \\xNN."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float):
         return round(value, DIGITS)
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return mask(str(value))

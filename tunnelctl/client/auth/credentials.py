@@ -9,15 +9,16 @@ import os
 import stat
 from collections.abc import Mapping
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.errors import SettingsError, Unreachable, UsageProblem, reason
+from tunnelctl.events import Trace
 from tunnelctl.files.text import decode, read_file, read_first_line
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.proxy_url import ProxyURL
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -215,4 +216,4 @@ def _not_empty(password: str) -> str:
 
 def _warn_if_shared(what: str, mode: int, trace: Trace) -> None:
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        trace("warning", text=f"{what}: others can read it; chmod 600 keeps it to yourself")
+        trace(events.Warning(f"{what}: others can read it; chmod 600 keeps it to yourself"))

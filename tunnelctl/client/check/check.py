@@ -1,12 +1,13 @@
 """`check`: opens a tunnel as `connect` does, times each phase, and sends further probes that explain a failure.
 
-Results go to a report, as report(event, **facts); cli.commands.check shows it. Each probe costs a connection, carries no login if
+Results go to a report as events; cli.commands.check shows them. Each probe costs a connection, carries no login if
 it takes another route than the user chose, and has a time limit (PROBE, unless its module sets another one).
 """
 
 from collections.abc import Callable, Mapping
 from time import monotonic
 
+from tunnelctl.client.check import events as found
 from tunnelctl.client.check.diagnosis import (
     RECOGNISED,
     Diagnosis,
@@ -39,14 +40,15 @@ from tunnelctl.errors import (
     UsageProblem,
     reason,
 )
+from tunnelctl.events import Event, Warning, silent
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.tls.pin import parse_pin
+from tunnelctl.rare_events import Ignored
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.dial import DialError, dial
-from tunnelctl.trace import silent
 
-Report = Callable[..., None]
+Report = Callable[[Event], None]
 
 GREETING = 1.0  # seconds for a target that speaks first; servers that look up their client's name take longer
 SHOWN = 1000  # bytes of its greeting
@@ -89,23 +91,14 @@ class Check:
                 gone.tunnel.stream.close()
 
     async def _tell(self, gone: ProbeResult) -> int:
-        for phase in gone.watch.phases:
-            self._report("phase", **phase._asdict())
-        for text in gone.watch.warnings:
-            self._report("warning", text=text)
+        for event in (*gone.watch.phases, *gone.watch.warnings):
+            self._report(event)
         route = gone.route or (await self._planner.to(self._target, silent))[0]
         status = await (self._explain(gone, gone.error, route) if gone.error is not None else self._use(gone, route))
         await self._try_addresses(route)
         if self._options.times > 1:
             await self._repeat(gone)
-        self._report(
-            "verdict",
-            ok=status == ExitStatus.OK,
-            status=int(status),
-            target=str(self._target),
-            via=route.via,
-            seconds=gone.watch.seconds,
-        )
+        self._report(found.Verdict(status == ExitStatus.OK, int(status), str(self._target), route.via, gone.watch.seconds))
         return int(status)
 
     async def _first_walk(self) -> ProbeResult:
@@ -116,17 +109,17 @@ class Check:
             may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up cannot resolve names
             if not may_pass or monotonic() + PAUSE > until:
                 return gone
-            self._report("waiting", cause=str(gone.error))
+            self._report(found.Waiting(str(gone.error)))
             await sleep(PAUSE)
 
-    def _heed(self, event: str, /, **fields: object) -> None:
+    def _heed(self, event: Event, /) -> None:
         """Reports warnings from the route and the logins: an unchecked certificate, an entry of NO_PROXY without a meaning."""
-        if event in ("warning", "ignored"):
-            self._report(event, **fields)
+        if isinstance(event, Warning | Ignored):
+            self._report(event)
 
     def _find(self, finding: Diagnosis | None) -> None:
         if finding is not None:
-            self._report("finding", **finding._asdict())
+            self._report(found.Finding(*finding))
 
     # -- a route that works ------------------------------------------------------------------------------------------------------
 
@@ -152,15 +145,15 @@ class Check:
         if route.tls is not None:
             from tunnelctl.client.check.interception import judge
 
-            facts, finding, status = await judge(route, self._options.expect, error is None)
-            if facts:
-                self._report("certificate", **facts)
+            certificate, finding, status = await judge(route, self._options.expect, error is None)
+            if certificate is not None:
+                self._report(certificate)
             self._find(finding)
         if self._options.get is not None and error is None:
             from tunnelctl.client.check.fetch import fetch
 
             reply = await fetch(route, self._options.get)
-            self._report("reply", **reply._asdict())
+            self._report(reply)
             status = max(status, ExitStatus.OK if reply.ok else ExitStatus.BROKEN)
         return status
 
@@ -178,7 +171,7 @@ class Check:
             self._find(Diagnosis("target-left", "the tunnel was ended as soon as it stood", _left_hint(gone.route)))
             return ExitStatus.OK
         if said is not None:
-            self._report("greeting", head=said[:SHOWN], seconds=monotonic() - begun)
+            self._report(found.Greeting(said[:SHOWN], monotonic() - begun))
         finding = greeting_of_a_portal(said or b"")
         self._find(finding)
         return ExitStatus.MALFORMED if finding is not None else ExitStatus.OK
@@ -197,7 +190,7 @@ class Check:
                     except OSError as error:
                         cause = reason(error)
                 if silence.cancelled_caught:
-                    self._report("idle", ok=True, seconds=monotonic() - begun, cause="")
+                    self._report(found.Idle(True, monotonic() - begun, ""))
                     return ExitStatus.OK
                 break
         if whole.cancelled_caught:
@@ -205,7 +198,7 @@ class Check:
             self._find(Diagnosis("never-silent", text, "another target may be silent; or give --idle fewer seconds"))
             return ExitStatus.OK
         lasted = monotonic() - begun
-        self._report("idle", ok=False, seconds=lasted, cause=cause)
+        self._report(found.Idle(False, lasted, cause))
         hint = f"something has to be sent more often, as with ServerAliveInterval {max(1, int(lasted / 2))} in ssh_config(5)"
         self._find(Diagnosis("idle-cut", f"a silent tunnel was cut off after {lasted:.1f} s", hint))
         return ExitStatus.BROKEN
@@ -213,7 +206,7 @@ class Check:
     # -- one that does not -------------------------------------------------------------------------------------------------------
 
     async def _explain(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> ExitStatus:
-        self._report("failure", status=int(error.status), what=error.what, cause=error.cause)
+        self._report(found.Failure(int(error.status), error.what, error.cause))
         self._find(await self._cause(gone, error, route))
         if route.tls is not None and gone.watch.phases[-1].name == "tls" and str(self._target) in error.what:
             return max(error.status, await self._look_closer(route, error))
@@ -223,19 +216,19 @@ class Check:
         code, watch = error.detail.get("code"), gone.watch
         if isinstance(error, SpeaksTLS):
             return tls_wanted(error)
-        if error.hint in RECOGNISED and (found := _recognised(error, route)) is not None:
-            return found
-        if code in (401, 407):
-            return login(watch.head, watch.answer, error)
-        if code is not None and (found := portal(watch.answer)) is not None:
-            return found
+        if error.hint in RECOGNISED and (finding := _recognised(error, route)) is not None:
+            return finding
+        if code is not None and isinstance(error, AuthenticationFailed):
+            return login(error)
+        if isinstance(code, int) and (finding := portal(code)) is not None:
+            return finding
         if code == 403 and await self._passes_https(route):
             hint = f"let the target listen on {HTTPS} too, or have the proxy's rules changed"
             return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass", hint)
-        unreached = watch.phases[-1].name == "tcp"
+        unreached = watch.phases[-1].name == "connect"
         spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
-        if code is None and not unreached and not spoke_tls and (found := await self._wrong_scheme(error, route)) is not None:
-            return found
+        if code is None and not unreached and not spoke_tls and (finding := await self._wrong_scheme(error, route)) is not None:
+            return finding
         if not route.hops and "no_proxy" in watch.origin.lower():
             return Diagnosis("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
         if route.unused and isinstance(error, (Unreachable, NameNotFound)):
@@ -319,7 +312,7 @@ class Check:
         except DialError as error:
             cause = reason(error.attempts[0][1])
         results[address] = cause
-        self._report("address", address=address.host, ok=not cause, seconds=monotonic() - begun, cause=cause)
+        self._report(found.Address(address.host, not cause, monotonic() - begun, cause))
 
     async def _repeat(self, first: ProbeResult) -> None:
         """Repeats the attempt, for its times."""
@@ -332,12 +325,12 @@ class Check:
                 times.append(gone.watch.seconds)
             else:
                 failed += 1
-        self._report("series", count=self._options.times, failed=failed, times=times, **spread(times))
+        self._report(found.Series(self._options.times, failed, times, **spread(times)))
 
 
 def _recognised(error: TunnelctlError, route: Route) -> Diagnosis | None:
     """The finding for a proxy of the chain that responds in another protocol than its URL says. In TLS no scheme would fit."""
-    hop = next((hop for hop in route.hops if error.what.startswith(f"proxy {hop.address},")), None)
+    hop = next((hop for hop in route.hops if str(hop.address) == error.proxy), None)
     return other_protocol(hop.address, RECOGNISED[error.hint]) if hop is not None and hop.tls is None else None
 
 

@@ -76,18 +76,17 @@ def failure(error: TunnelctlError) -> Diagnosis:
     return Diagnosis(_KINDS.get(error.status, "failed"), str(error), error.hint)
 
 
-def login(request: bytes, answer: bytes, error: TunnelctlError) -> Diagnosis:
+def login(error: AuthenticationFailed) -> Diagnosis:
     """The finding for a proxy that requires a login. The hint of `connect` takes into account what the user has given."""
-    if b"\nproxy-authorization:" in request.lower():
+    if error.sent:
         return Diagnosis("login-refused", "the proxy did not accept the login", error.hint)
-    offered = re.findall(rb"(?im)^(?:proxy|www)-authenticate:[ \t]*([!-~]+)", answer)
-    schemes = one_of(list(dict.fromkeys(scheme.decode("ascii").rstrip(",") for scheme in offered))) or "no scheme named"
+    schemes = one_of(error.offered) or "no scheme named"
     return Diagnosis("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
 
 
 def tls_wanted(error: SpeaksTLS) -> Diagnosis:
-    """The finding for a proxy that speaks TLS, anywhere in a chain: the error begins with its name."""
-    return Diagnosis("tls-wanted", f"{error.what.partition(',')[0]} speaks TLS on that port", error.hint)
+    """The finding for a proxy that speaks TLS, anywhere in a chain."""
+    return Diagnosis("tls-wanted", f"proxy {error.proxy} speaks TLS on that port", error.hint)
 
 
 def no_tls(proxy: Address) -> Diagnosis:
@@ -101,10 +100,9 @@ def other_protocol(proxy: Address, protocol: str) -> Diagnosis:
     return Diagnosis("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
 
 
-def portal(answer: bytes) -> Diagnosis | None:
+def portal(status: int) -> Diagnosis | None:
     """The finding for a login page in place of a proxy: it redirects a browser, and opens no tunnel."""
-    code = answer.split(b" ", 2)[1:2]
-    if code and code[0][:3].isdigit() and int(code[0][:3]) in _REDIRECTIONS:
+    if status in _REDIRECTIONS:
         return Diagnosis(
             "captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?", PORTAL
         )

@@ -3,22 +3,22 @@
 import ssl
 import string
 from time import monotonic
-from typing import NamedTuple
 from urllib.parse import quote
 
 import h11
 
 from tunnelctl import __version__
+from tunnelctl.client.check.events import Reply
 from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import TooSlowError, checkpoint, fail_after, move_on_after
 from tunnelctl.errors import TunnelctlError, reason
+from tunnelctl.events import silent
 from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.http1.messages import MessageError, Messages
 from tunnelctl.stream.tls.failure import cause_of
 from tunnelctl.stream.tls.settings import TLSClient
 from tunnelctl.stream.tls.stream import start_tls
-from tunnelctl.trace import silent
 
 SECONDS = 10.0  # for TLS, and for each wait for the response
 WHOLE_SECONDS = 60.0  # for the whole request: a server that sends a byte now and then would keep it waiting forever
@@ -26,17 +26,6 @@ MOST = 64 << 20  # bytes of the response that are read
 
 HTTP, HTTPS = 80, 443
 ALPN = ("http/1.1",)
-
-
-class Reply(NamedTuple):
-    """The result of the request."""
-
-    ok: bool
-    status: int = 0
-    line: str = ""
-    size: int = 0
-    seconds: float = 0.0
-    cause: str = ""
 
 
 async def fetch(route: Route, path: str) -> Reply:
@@ -58,7 +47,7 @@ async def fetch(route: Route, path: str) -> Reply:
         reply = Reply(False, cause=cause_of(error) if isinstance(error, ssl.SSLError) else reason(error))
     finally:
         tunnel.stream.close()
-    return reply._replace(seconds=monotonic() - begun)
+    return Reply(**{**reply.facts(), "seconds": monotonic() - begun})
 
 
 async def _get(tunnel: Tunnel, route: Route, path: str) -> Reply:

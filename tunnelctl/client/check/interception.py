@@ -7,62 +7,61 @@ machines. So the certificate is trusted here and nowhere else, and a client that
 import ssl
 
 from tunnelctl.client.check.diagnosis import Diagnosis
+from tunnelctl.client.check.events import Certificate
 from tunnelctl.client.route.route import Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.proto.tls.certificate import Certificate, decode, fingerprint
+from tunnelctl.events import silent
+from tunnelctl.proto.tls.certificate import Certificate as Decoded
+from tunnelctl.proto.tls.certificate import decode, fingerprint
 from tunnelctl.proto.tls.pin import fits, parse_pin, pin_of
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.tls.stream import TLSStream
-from tunnelctl.trace import silent
 
 SECONDS = 10.0  # for each of the further handshakes
 
-Facts = dict[str, object]
 
-
-async def judge(route: Route, expect: str | None, trusted: bool) -> tuple[Facts, Diagnosis | None, ExitStatus]:
-    """Returns facts about the target's certificate, a finding, and a status. Without a certificate there are no facts.
+async def judge(route: Route, expect: str | None, trusted: bool) -> tuple[Certificate | None, Diagnosis | None, ExitStatus]:
+    """Returns the facts of the target's certificate, a finding, and a status. They are None if it has shown none.
 
     expect: the fingerprint or pin that it should have
     trusted: whether the authorities of this machine, or those that the user named, vouch for it
     """
     seen = await _shown(route)
     if seen is None:
-        return {}, None, ExitStatus.OK
+        return None, None, ExitStatus.OK
     public = trusted and await _publicly_trusted(route)
     direct = await _shown(route._replace(hops=(), chain=())) if route.hops else seen
     certificate = decode(seen)
-    expected = fits(parse_pin(expect), seen) if expect is not None else None
-    facts: Facts = {
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "expires": certificate.ends.isoformat(),
-        "sha256": fingerprint(seen),
-        "pin": pin_of(seen),
-        "trusted": trusted,
-        "public": public,
-        "direct": "unknown" if direct is None else "same" if direct == seen else "other",
-        "expected": expected,
-    }
+    facts = Certificate(
+        subject=certificate.subject,
+        issuer=certificate.issuer,
+        expires=certificate.ends.isoformat(),
+        sha256=fingerprint(seen),
+        pin=pin_of(seen),
+        trusted=trusted,
+        public=public,
+        direct="unknown" if direct is None else "same" if direct == seen else "other",
+        expected=fits(parse_pin(expect), seen) if expect is not None else None,
+    )
     finding = _verdict(facts, certificate, decode(direct) if direct is not None else None)
     replaced = finding is not None and finding.name in ("unexpected-certificate", "intercepted")
     return facts, finding, ExitStatus.AUTHENTICATION if replaced else ExitStatus.OK
 
 
-def _verdict(facts: Facts, seen: Certificate, direct: Certificate | None) -> Diagnosis | None:
-    if facts["expected"] is False:
-        what = f"the certificate is not the expected one: it is issued by {seen.issuer}, and its fingerprint is {facts['sha256']}"
+def _verdict(facts: Certificate, seen: Decoded, direct: Decoded | None) -> Diagnosis | None:
+    if facts.expected is False:
+        what = f"the certificate is not the expected one: it is issued by {seen.issuer}, and its fingerprint is {facts.sha256}"
         return Diagnosis("unexpected-certificate", f"{what}; somebody in the middle may have replaced it", "")
-    if facts["expected"] or facts["public"]:
+    if facts.expected or facts.public:
         return None
-    if facts["direct"] == "other" and direct is not None:
+    if facts.direct == "other" and direct is not None:
         what = "somebody in the middle has replaced the certificate: through the proxy it is issued by"
         text = f"{what} {seen.issuer}, without the proxy by {direct.issuer}"
         return Diagnosis("intercepted", text, "whoever holds the key of that issuer reads and changes everything")
-    if facts["direct"] == "unknown":
-        what = f"the issuer {seen.issuer} is " + ("trusted here, and not publicly" if facts["trusted"] else "not trusted")
+    if facts.direct == "unknown":
+        what = f"the issuer {seen.issuer} is " + ("trusted here, and not publicly" if facts.trusted else "not trusted")
         text = f"{what}: a company's own server, or a proxy that reads along"
         return Diagnosis("private-issuer", text, "--expect SHA256 with the fingerprint from a safe place tells which")
     return None

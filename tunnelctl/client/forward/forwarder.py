@@ -5,6 +5,8 @@ import socket
 from collections.abc import Coroutine, Mapping
 from math import inf
 
+from tunnelctl import events
+from tunnelctl.client.forward.events import Listening
 from tunnelctl.client.forward.listeners import (
     ForwardSpec,
     LocalListener,
@@ -23,12 +25,13 @@ from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.tunnel import connect_nearest
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Event, Trace, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
+from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.relay import TimeLimits
 from tunnelctl.stream.service_manager import notify
 from tunnelctl.stream.vanished import watch_for_vanished_peers
-from tunnelctl.trace import Trace, silent
 
 
 def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace, check: Check | None = None) -> int:
@@ -87,7 +90,7 @@ class Forwarder:
             self.start_helpers(helpers)
             status = await self.acceptor.run(self.served, self.announce, lambda: close_local_listeners(self._local_listeners))
             helpers.cancel_scope.cancel()
-        self._trace("stopped")
+        self._trace(Stopped())
         return status
 
     def start_helpers(self, helpers: Nursery) -> None:
@@ -112,12 +115,8 @@ class Forwarder:
         login = self.sessions.check is not None
         for local_listener in self._local_listeners:
             selection = self._planner.outlook(local_listener.target)
-            leads = {
-                "target": str(local_listener.target) if local_listener.target else "",
-                "via": selection.proxies,
-                "origin": selection.origin,
-            }
-            self._trace("listening", address=str(local_listener.address), **leads, login=login and local_listener.target is None)
+            address, target = str(local_listener.address), str(local_listener.target or "")
+            self._trace(Listening(address, target, selection.proxies, selection.origin, login and not target))
         ports = ", ".join(str(local_listener.address) for local_listener in self._local_listeners)
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 
@@ -125,9 +124,8 @@ class Forwarder:
         """Warns of ports that other machines can use without a login."""
         for local_listener in self._local_listeners:
             if not local_listener.address.private and (self.sessions.check is None or local_listener.target is not None):
-                self._trace(
-                    "warning", text=f"{local_listener.address} can be reached from other machines, and they need no login to use it"
-                )
+                text = f"{local_listener.address} can be reached from other machines, and they need no login to use it"
+                self._trace(events.Warning(text))
 
     def _serve(self, target: Address | None) -> Serve:
         def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
@@ -135,10 +133,10 @@ class Forwarder:
 
         return session
 
-    def _speak(self, event: str, /, **fields: object) -> None:
-        if event == "drain":
-            notify(f"STOPPING=1\nSTATUS=draining, {fields['connections']} open", os.environ)
-        self._trace(event, **fields)
+    def _speak(self, event: Event, /) -> None:
+        if isinstance(event, Drain):
+            notify(f"STOPPING=1\nSTATUS=draining, {event.connections} open", os.environ)
+        self._trace(event)
 
 
 async def _serve_http(session: LocalSession, first: bytes) -> None:

@@ -14,8 +14,8 @@ from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
+from tunnelctl.events import Trace
 from tunnelctl.stream.process import wait_ended
-from tunnelctl.trace import Trace
 
 USER = "tunnelctl"
 PASSWORD_BYTES = 18  # of randomness; any local user may try to guess it at the port

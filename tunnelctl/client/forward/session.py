@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TypeVar
 
+from tunnelctl import events
+from tunnelctl.client.forward.events import Closed, Failed, Opened
 from tunnelctl.client.loop_detector import LoopDetector, loop
 from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.retry import OpenedTunnel, open_with_retries
@@ -18,15 +20,16 @@ from tunnelctl.client.route.route import Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
+from tunnelctl.events import SIDES, Event, Trace, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.proto.refusal import Refusal, auth_required
+from tunnelctl.rare_events import OfConnection, refusal_of
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.relay import Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import Trace, silent
 
 T = TypeVar("T")
 
@@ -93,7 +96,7 @@ class LocalSession:
         self.stream = SocketStream(accepted)
         self.clean = False  # close it in order, and not with a reset
         shared.count += 1
-        self._number = shared.count
+        self._id = str(shared.count)
 
     @property
     def login(self) -> bool:
@@ -123,7 +126,7 @@ class LocalSession:
         except OSError:  # the client has gone: nobody is left to respond to
             pass
         except Exception as fault:
-            shared.trace("warning", text=f"fault in a connection: {type(fault).__name__}: {fault}")
+            shared.trace(events.Warning(f"fault in a connection: {type(fault).__name__}: {fault}"))
         finally:
             if self.clean:
                 self.stream.close()
@@ -218,8 +221,7 @@ class LocalSession:
         if opened is None:
             return None
         tunnel, route = opened
-        who = {"connection": self._number, "client": self._client}
-        self._shared.trace("opened", **who, target=str(target), via=route.via, elapsed=monotonic() - begun)
+        self._shared.trace(Opened(self._id, self._client, str(target), route.via, monotonic() - begun))
         return tunnel
 
     async def _attended(self, work: Awaitable[T]) -> T | None:
@@ -257,8 +259,8 @@ class LocalSession:
         """Opens a tunnel. fields: for each HTTP proxy on the route"""
         shared = self._shared
 
-        def stages(event: str, /, **fields: object) -> None:
-            shared.stages(event, connection=self._number, **fields)
+        def stages(event: Event, /) -> None:
+            shared.stages(OfConnection(self._id, event))
 
         opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.pool, shared.probe.suspect, fields)
         if shared.warm is not None:
@@ -292,16 +294,13 @@ class LocalSession:
         """Adds an ended tunnel to the totals, and traces it."""
         self._shared.past[0] += sent
         self._shared.past[1] += received
-        side = {"left": "client", "right": "target", "": "tunnelctl"}[ended_by]
-        what = {"sent": sent, "received": received, "seconds": seconds, "ended_by": side, "cause": cause}
-        self._shared.trace("ended", connection=self._number, client=self._client, target=str(self._target), **what)
+        who = self._id, self._client, str(self._target)
+        self._shared.trace(Closed(*who, sent, received, seconds, SIDES[ended_by], cause))
 
     def report(self, error: TunnelctlError) -> None:
         """Reports a failure to the user."""
-        target = str(self._target) if self._target else ""
-        detail = {"code": error.detail.get("code"), "error": error.detail.get("error")}
-        facts = {"status": int(error.status), "what": error.what, "cause": error.cause, "hint": error.hint}
-        self._shared.trace("failed", connection=self._number, client=self._client, target=target, **detail, **facts)
+        who, status = (self._id, self._client, str(self._target or "")), int(error.status)
+        self._shared.trace(Failed(*who, *refusal_of(error), status, error.what, error.cause, error.hint))
 
     async def after_remote_eof(self, answer: bytes) -> None:
         """Sends a last response and ends the connection in order."""

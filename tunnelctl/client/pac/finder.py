@@ -15,6 +15,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
+from tunnelctl import events
 from tunnelctl.client.pac.answer import Choice, parse_answer, url_of
 from tunnelctl.client.pac.source import read
 from tunnelctl.engine.kernel import BusyResourceError, TooSlowError, fail_after
@@ -22,9 +23,10 @@ from tunnelctl.engine.limiter import Semaphore
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.resolver import resolve
 from tunnelctl.errors import AddressError, SettingsError, Unreachable, reason
+from tunnelctl.events import Trace
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address, parse_host, shown
-from tunnelctl.trace import Trace
+from tunnelctl.rare_events import Alert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,11 +84,11 @@ class Pac:
         report = await self._run(target, known)
         while missing := [name for name in report["missing"] if name not in known]:  # MAX_NAMES in all
             for name in missing:
-                self._trace("lookup", host=name)
+                self._trace(events.Lookup(name))
                 known[name] = await _look_up(name)
             report = await self._run(target, known)
         for text in report["alerts"]:
-            self._trace("alert", text=text)
+            self._trace(Alert(text))
         if report["failure"]:
             raise self._wrong(report["failure"])
         return self._read(report["answer"])
@@ -96,7 +98,7 @@ class Pac:
         if not answer.choices:
             raise self._wrong(f"it names no proxy: {text!a}")
         for entry in answer.skipped:
-            self._trace("warning", text=f"PAC file {shown(self._source)}: {entry!a} is skipped: it is no proxy that is known here")
+            self._trace(events.Warning(f"PAC file {shown(self._source)}: {entry!a} is skipped: it is no proxy that is known here"))
         return answer.choices
 
     async def _run(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class Pac:
                 raise
             cause = error.cause if isinstance(error, SettingsError) else f"no answer within {AGAIN_SECONDS:g} s"
             text = f"PAC file {shown(self._source)} cannot be read again, and is used as it was: {cause}"
-            self._trace("warning", text=text)
+            self._trace(events.Warning(text))
 
     def _task(self, target: Address, known: dict[str, list[str]]) -> dict[str, Any]:
         return {

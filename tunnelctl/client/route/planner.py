@@ -7,17 +7,18 @@ from functools import cache
 from math import inf
 from time import monotonic
 
+from tunnelctl import events
 from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER, ProxyAuth
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
 from tunnelctl.client.upstream import PROTOCOLS, protocol_of
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import TimedOut, UsageProblem
+from tunnelctl.events import Trace
 from tunnelctl.proto import headers as header
 from tunnelctl.proto.address import Address, parse_host, without_scope
 from tunnelctl.proto.http1.connect_client import ConnectClient
 from tunnelctl.proto.proxy_url import ProxyURL
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ class RoutePlanner:
         """The chains for targets that NO_PROXY does not name."""
         selection = select_proxies(None, self._options.proxy, self._environ)
         if list_ignored and selection.origin in VARIABLES and any(selection.chains):
+            from tunnelctl.rare_events import Ignored
+
             for variable, entry, cause in ignored_entries(self._environ):
-                self._trace("ignored", variable=variable, entry=entry, cause=cause)
+                self._trace(Ignored(variable, entry, cause))
         return selection.chains
 
     def _check_pin(self) -> None:
@@ -126,7 +129,7 @@ class RoutePlanner:
     def _tell(self, selection: ProxySelection, trace: Trace) -> str:
         """Traces a route. Returns what named its proxies, or why there are none."""
         origin = self._options.proxy_origin if self._options.proxy else selection.origin
-        trace("route", proxies=[str(proxy) for proxy in selection.chains[0]], origin=origin)
+        trace(events.Route([str(proxy) for proxy in selection.chains[0]], origin))
         return origin
 
     def failed(self, route: Route) -> None:
@@ -186,7 +189,7 @@ class RoutePlanner:
         protocol = protocol_of(proxy.scheme)
         if fields and not PROTOCOLS[protocol].has_fields:
             text = f"proxy {proxy.address} is told no --header: {PROTOCOLS[protocol].name} has no fields"
-            self._trace("warning", text=text)
+            self._trace(events.Warning(text))
             fields = ()
         self._warn_of_host(fields)
         typed = header.get(fields, "proxy-authorization") is not None  # the user's own field replaces a login
@@ -199,7 +202,7 @@ class RoutePlanner:
         if host is not None and not self._warned_of_host:
             self._warned_of_host = True
             text = f"--header: Host is {host!a} for the nearest proxy, and not the target, which RFC 9112 requires"
-            self._trace("warning", text=text)
+            self._trace(events.Warning(text))
 
     def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
         """The TLS settings for a proxy. The client certificate and the pin are only for the first TLS proxy."""
@@ -217,7 +220,7 @@ class RoutePlanner:
             settings = settings._replace(cert=options.proxy_cert, key=options.proxy_key, pin=pin)
         if settings.insecure and settings.pin is None:
             danger = "whoever sits between can read and change everything"
-            self._trace("warning", text=f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}")
+            self._trace(events.Warning(f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}"))
         _load(settings)
         return settings
 

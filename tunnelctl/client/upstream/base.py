@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from tunnelctl.client.route.route import Hop, Tunnel
 from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable, reason
+from tunnelctl.events import Trace
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.connect_client import IS_IT_TLS
 from tunnelctl.stream.base import Stream
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

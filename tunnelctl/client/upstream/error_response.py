@@ -18,7 +18,7 @@ from tunnelctl.client.auth.exchange import (
 from tunnelctl.client.upstream.redact import Redactor
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError
 from tunnelctl.proto.address import Address, is_ip
-from tunnelctl.proto.headers import Fields, get
+from tunnelctl.proto.headers import Fields, get, get_all, is_token
 from tunnelctl.proto.http1.connect_client import Rejected
 from tunnelctl.proto.http1.error_page import text_of
 
@@ -87,8 +87,11 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, f
     if answer.status in (401, 407):  # 401 is for servers, yet some proxies (tinyproxy) send it when the password is wrong
         sent = get(fields, "proxy-authorization")
         if sent is not None and failure is None:
-            return _not_accepted(cause, proxy, sent, target, answer.status)
-        return _no_login(cause, proxy, failure or NoLogin(MISSING), target, answer.status)
+            login = _not_accepted(cause, proxy, sent, target, answer.status)
+        else:
+            login = _no_login(cause, proxy, failure or NoLogin(MISSING), target, answer.status)
+        login.sent, login.offered = sent is not None, _offered(answer)
+        return login
     # The first entry is of the proxy nearest to the target (RFC 9209 section 2); others may only say that the next one refused.
     error = next((status.error for status in answer.proxy_status if status.error), "")
     detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
@@ -147,6 +150,12 @@ def _no_login(cause: str, proxy: Address, failure: NoLogin, target: Address, cod
     what = f"proxy {proxy} requires a login for a tunnel to {target}"
     hint = failure.problem or NO_LOGIN.get(failure.reason, "").format(offered=failure.offered, scheme=failure.scheme)
     return AuthenticationFailed(what, cause, hint, code=code)
+
+
+def _offered(answer: Rejected) -> tuple[str, ...]:
+    """The scheme that each challenge begins with, as the proxy spells it."""
+    values = (*get_all(answer.fields, "proxy-authenticate"), *get_all(answer.fields, "www-authenticate"))
+    return tuple(dict.fromkeys(scheme for value in values if is_token(scheme := value.partition(" ")[0].rstrip(","))))
 
 
 def _excerpt(answer: Rejected, masked: Callable[[str], str]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from math import inf
 
+from tunnelctl import events
 from tunnelctl.client.route.route import Hop, Tunnel
 from tunnelctl.client.upstream.base import ReconnectRequired, SingleTunnelConnection, TunnelRequest, without_deadline
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NoAnswer, SpeaksTLS, TLSFailed, TunnelctlError
-from tunnelctl.proto.headers import SECRET, Fields, get, get_all
+from tunnelctl.proto.headers import SECRET, Fields, get, get_all, readable, text
 from tunnelctl.proto.http1.connect_client import IS_IT_TLS, LOGIN_WANTED, SPEAKS_TLS, ConnectClient, Established, Rejected
 from tunnelctl.stream.base import CHUNK
 
@@ -59,7 +60,7 @@ class HTTP1Connection(SingleTunnelConnection):
             fields = await self._fields(request, fresh)
             keep = exchange is not None and exchange.connection_bound
             machine = ConnectClient(request.stop, fields, keep)
-            request.trace("request", head=machine.masked_request())
+            request.trace(events.Request(str(request.stop), machine.version, readable(machine.masked_fields)))
             try:
                 answer = await self._converse(request, machine, early, keep)
             except (OSError, NoAnswer) as error:
@@ -68,7 +69,7 @@ class HTTP1Connection(SingleTunnelConnection):
                 if isinstance(error, NoAnswer):
                     raise
                 raise self.broken(request, error, machine.heard or _speaks_http(exchange)) from error
-            request.trace("response", head=_shown(answer, fields), status=answer.status)
+            request.trace(_shown(answer, fields))
             if isinstance(answer, Established):
                 if exchange is not None:
                     exchange.accepted(get(answer.fields, "proxy-authentication-info"))
@@ -153,7 +154,9 @@ class HTTP1Connection(SingleTunnelConnection):
 
 def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
     """The error for a proxy that speaks TLS although its URL says http://."""
-    return SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
+    error = SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
+    error.proxy = str(hop.address)
+    return error
 
 
 def _speaks_http(exchange: AuthExchange | None) -> bool:
@@ -168,13 +171,15 @@ def _cut_off(request: TunnelRequest) -> AuthenticationFailed:
     return AuthenticationFailed(request.what, cause, hint)
 
 
-def _shown(answer: Established | Rejected, sent: Fields) -> bytes:
-    """The head of the response, for people and logs, without secrets: some proxies repeat the request in it."""
-    if not any(name.lower() in SECRET for name, _ in sent):
-        return answer.head
-    from tunnelctl.client.upstream.redact import Redactor
+def _shown(answer: Established | Rejected, sent: Fields) -> events.Response:
+    """The response for people and logs, without secrets: some proxies repeat the request in it."""
+    reason, fields = answer.reason, answer.fields
+    if any(name.lower() in SECRET for name, _ in sent):
+        from tunnelctl.client.upstream.redact import Redactor
 
-    return Redactor(sent).masked_in_head(answer.head)
+        redactor = Redactor(sent)
+        reason, fields = redactor.masked(reason), redactor.masked_fields(fields)
+    return events.Response(answer.version, answer.status, text(reason), readable(fields))
 
 
 def _challenges(answer: Rejected) -> tuple[Challenge, ...]:

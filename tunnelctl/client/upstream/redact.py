@@ -7,8 +7,8 @@ from tunnelctl.proto.headers import SECRET, Fields, is_token
 _MASK = "***"
 _LEAST_SHOWN = 3  # characters of a secret reveal nothing
 
-# Such a field from the proxy itself is hidden too: it may hold a proof against which passwords can be tried.
-_SECRET_LINE = re.compile(rb"(?im)^((?:%b|set-cookie)[ \t]*:[ \t]*)[^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*" % "|".join(SECRET).encode())
+# Such a field from the proxy itself is hidden whole: it may hold a proof against which passwords can be tried.
+_HIDDEN = SECRET | {"set-cookie"}
 
 
 class Redactor:
@@ -25,9 +25,9 @@ class Redactor:
             text = _without(text, secret)
         return text
 
-    def masked_in_head(self, head: bytes) -> bytes:
-        """The head of a response with its secrets masked."""
-        return self.masked(_SECRET_LINE.sub(rb"\1***", head).decode("latin-1")).encode("latin-1")
+    def masked_fields(self, fields: Fields) -> Fields:
+        """The fields of a response with their secrets masked."""
+        return tuple((name, _MASK if name.lower() in _HIDDEN else self.masked(value)) for name, value in fields)
 
 
 def _forms(secret: str) -> tuple[str, str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from time import monotonic
 
+from tunnelctl import events
 from tunnelctl.client.route.route import Route
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
+from tunnelctl.events import Trace, silent
 from tunnelctl.proto.address import without_scope
-from tunnelctl.trace import Trace, silent
 
 # A proxy that closed one connection responds on the next, or closes it, as fast. The rest is for the round trips of a far proxy.
 SECONDS = 2.0
@@ -75,4 +76,4 @@ class BackgroundProbe:
                 self._suspected = Event()
             if await speaks_tls_there(route, place, monotonic() + SECONDS):
                 proxy = route.via[place]
-                self._trace("warning", text=f"proxy {proxy} speaks TLS, not HTTP in the clear: its URL is https://{proxy}")
+                self._trace(events.Warning(f"proxy {proxy} speaks TLS, not HTTP in the clear: its URL is https://{proxy}"))

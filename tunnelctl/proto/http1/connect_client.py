@@ -49,10 +49,10 @@ _VERSIONS = frozenset(f"HTTP/1.{minor}" for minor in range(10))
 class Established(NamedTuple):
     """The tunnel is established. leftover: octets after the head; they are the target's and must be delivered first."""
 
+    version: str
     status: int
     reason: str
     fields: Fields
-    head: bytes
     leftover: bytes
 
 
@@ -63,10 +63,10 @@ class Rejected(NamedTuple):
     reusable: the connection can take the next request; False unless `keep` was set
     """
 
+    version: str
     status: int
     reason: str
     fields: Fields
-    head: bytes
     body: bytes
     proxy_status: tuple[ProxyStatus, ...]
     reusable: bool = False
@@ -74,6 +74,8 @@ class Rejected(NamedTuple):
 
 class ConnectClient:
     """One CONNECT request on one connection."""
+
+    version = "HTTP/1.1"
 
     def __init__(self, target: Address, fields: Fields = (), keep: bool = False) -> None:
         """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or that the user must not set.
@@ -100,14 +102,12 @@ class ConnectClient:
 
     def request(self) -> bytes:
         """Returns the request head."""
-        return self._render(self._fields)
+        return f"CONNECT {self._target} {self.version}\r\n".encode("ascii") + header.render(self._fields) + b"\r\n"
 
-    def masked_request(self) -> bytes:
-        """Returns the request head for people and logs: without credentials."""
-        return self._render(header.mask(self._fields))
-
-    def _render(self, fields: Fields) -> bytes:
-        return f"CONNECT {self._target} HTTP/1.1\r\n".encode("ascii") + header.render(fields) + b"\r\n"
+    @property
+    def masked_fields(self) -> Fields:
+        """The fields of the request for people and logs: without credentials."""
+        return header.mask(self._fields)
 
     @property
     def refusing(self) -> bool:
@@ -132,11 +132,11 @@ class ConnectClient:
             head = self._read_head(data)
             if head is None:
                 return None
-            status, reason = self._read_status(head.start_line)
+            version, status, reason = self._read_status(head.start_line)
             if 200 <= status <= 299:
-                return Established(status, reason, head.fields, head.raw, head.leftover)
+                return Established(version, status, reason, head.fields, head.leftover)
             if status >= 200:
-                self._refusal = _RefusalReader(status, reason, head, self._keep and status in LOGIN_WANTED)
+                self._refusal = _RefusalReader(version, status, reason, head, self._keep and status in LOGIN_WANTED)
             else:
                 self._skip_informational(status)
             data = head.leftover
@@ -162,15 +162,15 @@ class ConnectClient:
         except HeadError as error:
             raise self._malformed(f"malformed head: {error}") from None
 
-    def _read_status(self, line: bytes) -> tuple[int, str]:
-        """Returns status and reason. The reason may be missing, with or without the blank before it."""
+    def _read_status(self, line: bytes) -> tuple[str, int, str]:
+        """Returns version, status and reason. The reason may be missing, with or without the blank before it."""
         version, _, rest = line.decode("latin-1").partition(" ")
         code, _, reason = rest.strip(header.BLANKS).partition(" ")
         if version not in _VERSIONS:
             raise self._malformed(f"not HTTP/1: it starts with {quote(line)}")
         if not (code.isascii() and code.isdigit() and len(code) == 3 and code[0] != "0"):
             raise self._malformed(f"no status code in {quote(line)}")
-        return int(code), reason.strip(header.BLANKS)
+        return version, int(code), reason.strip(header.BLANKS)
 
     def _skip_informational(self, status: int) -> None:
         if status == 101:  # an unrequested upgrade: the protocol that follows is unknown
@@ -197,24 +197,24 @@ def _with_host(fields: Fields, target: str) -> Fields:
 class _RefusalReader:
     """Collects the body after the head of a refusal."""
 
-    def __init__(self, status: int, reason: str, head: Head, keep: bool) -> None:
+    def __init__(self, version: str, status: int, reason: str, head: Head, keep: bool) -> None:
         from tunnelctl.proto.http1.error_body import BodyReader, stays_open
 
-        self._start = status, reason
-        self._head = head
-        drain = keep and stays_open(head.start_line.partition(b" ")[0], head.fields)
+        self._start = version, status, reason
+        self._fields = head.fields
+        drain = keep and stays_open(version, head.fields)
         self._body = BodyReader(head.fields, MAX_EXCERPT, empty=status == 304, drain=drain)  # RFC 9112 section 6.3
 
     def feed(self, data: bytes) -> Rejected | None:
         return self.result() if self._body.feed(data) else None
 
     def result(self) -> Rejected:
-        fields = self._head.fields
+        fields = self._fields
         # One field or several: a list either way (RFC 9110 section 5.3).
         from tunnelctl.proto.proxy_status import parse as parse_proxy_status  # needed for a refusal only
 
         proxy_status = parse_proxy_status(", ".join(header.get_all(fields, "proxy-status")))
-        return Rejected(*self._start, fields, self._head.raw, self._body.content, proxy_status, self._body.drained)
+        return Rejected(*self._start, fields, self._body.content, proxy_status, self._body.drained)
 
 
 def quote(octets: bytes) -> str:

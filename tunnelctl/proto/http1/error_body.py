@@ -82,14 +82,14 @@ class BodyReader:
         self._ended = self._broken = True
 
 
-def stays_open(version: bytes, fields: Fields) -> bool:
+def stays_open(version: str, fields: Fields) -> bool:
     """Whether the peer will read another request on this connection (RFC 9112 section 9.3).
 
     Proxy-Connection is not a standard field, but older proxies send it when they require NTLM.
     """
     values = header.get_all(fields, "connection") + header.get_all(fields, "proxy-connection")
     options = {option.strip(header.BLANKS).lower() for option in ",".join(values).split(",")}
-    if version == b"HTTP/1.0":  # a Transfer-Encoding is unknown there: its framing is faulty (section 6.1)
+    if version == "HTTP/1.0":  # a Transfer-Encoding is unknown there: its framing is faulty (section 6.1)
         return "keep-alive" in options and "close" not in options and header.get(fields, "transfer-encoding") is None
     return "close" not in options
 

@@ -6,14 +6,15 @@ Trusted peers must send it, so that a misconfigured balancer is noticed at once.
 import socket
 from math import inf
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import current_time, move_on_after
 from tunnelctl.engine.resolver import with_port
 from tunnelctl.errors import UsageProblem, reason
+from tunnelctl.events import Trace
 from tunnelctl.proto.network import Network, parse_network, unwrap
 from tunnelctl.proto.proxy_protocol import MOST, HeaderError, Source, parse_header
 from tunnelctl.stream.accept import WARN_INTERVAL
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import Trace
 
 
 def parse_trusted(text: str) -> Network:
@@ -60,7 +61,7 @@ class TrustedProxies:
         stream.abort()
         if current_time() - self._said > WARN_INTERVAL:  # otherwise a misconfigured balancer would fill the disk
             self._said = current_time()
-            self._trace("warning", text=f"no PROXY header from {name}: {why}")
+            self._trace(events.Warning(f"no PROXY header from {name}: {why}"))
         return None
 
 

@@ -1,4 +1,4 @@
-"""The access log: one JSON object per line, one when a request is decided and one when its tunnel ends, joined by `id`.
+"""The access log: one JSON object per line, one when a request is decided and one when its tunnel ends, joined by `tunnel`.
 
 A disk may be slow, full or gone, and the reader of a pipe or a terminal may stop (a pager, Ctrl-S). A slow log must not stall
 tunnels, so a thread flushes at most ten times a second: at ten thousand tunnels a second, one write for each record would cost more
@@ -16,18 +16,20 @@ from _thread import allocate_lock
 from collections import deque
 from errno import errorcode
 from functools import cache, lru_cache
-from time import time
+from time import gmtime, strftime, time
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError, move_on_after, sleep
 from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import SettingsError, reason
-from tunnelctl.trace import Trace
+from tunnelctl.events import SIDES, Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.server.observe.record import TunnelRecord
     from tunnelctl.server.policy.inspection import FirstBytes
+    from tunnelctl.stream.relay import Outcome
 
 STDOUT = "-"
 PAUSE_SECONDS = 0.1  # between two writes
@@ -64,47 +66,40 @@ class AccessLog:
         self._failed = False
         self.dropped = 0
 
-    def decision(self, record: TunnelRecord, status: int, error: str, details: str = "") -> None:
-        """Records the response to a request.
-
-        status: that of the response; error, details: the type and text of a refusal as in RFC 9209, "" for an open tunnel
+    def opened(self, record: TunnelRecord, status: int) -> None:
+        """Records a tunnel. The keys are those of `server.events`, as are those of the other records.
 
         Formatted by hand: json.dumps costs three times as much, and only the texts that go through `_text` may need escaping.
         """
-        phases: list[object] = []
-        for phase in record.phases:
-            phases += phase
         self._write(
-            f'{{"event":"decision","time":{time():.3f},"id":"{record.id}","client":"{record.client}",'
+            f'{{"event":"opened",{_now()},"connection":"{record.connection}","tunnel":"{record.tunnel}","client":"{record.client}",'
             f'{_what(record.user, record.target)},"address":"{record.address}","local":"{record.local}",'
-            f'{_verdict(status, record.rule, error, record.reports)},"details":{_text(details) if details else _EMPTY},'
-            f'"phase":"{record.phases[-1][0]}",'
-            f'"phases":{{{_durations(len(record.phases)) % tuple(phases)}}}}}\n'
+            f'{_verdict(status, record.rule, record.reports)},"phases":{{{_phases(record)}}}}}\n'
         )
 
-    def end(
-        self, record: TunnelRecord, seconds: float, idle: float | None, ended_by: str, cause: str, error: OSError | None
-    ) -> None:
-        """Records the end of a tunnel.
+    def refused(self, record: TunnelRecord, status: int, error: str, details: str) -> None:
+        """Records a refusal. status, error, details: as the client was told, with the error type of RFC 9209"""
+        self._write(
+            f'{{"event":"refused",{_now()},{_who(record)},{_verdict(status, record.rule, record.reports)},"error":"{error}",'
+            f'"details":{_text(details) if details else _EMPTY},"phase":"{record.phases[-1][0]}","phases":{{{_phases(record)}}}}}\n'
+        )
 
-        idle: seconds since its last byte, None if unknown
-        ended_by: "client", "target" or "proxy"; cause: as in relay.Outcome, or "drained", "lifetime", "cut"
-        """
-        code = "" if error is None else errorcode.get(error.errno or 0, "")
+    def interim(self, record: TunnelRecord, seconds: float) -> None:
+        """Records the bytes that an open tunnel has moved so far: after a crash, nothing else in the log shows them."""
+        self._write(
+            f'{{"event":"interim",{_now()},{_who(record)},"seconds":{seconds:.3f},"sent":{record.moved[0]},'
+            f'"received":{record.moved[1]}}}\n'
+        )
+
+    def closed(self, record: TunnelRecord, seconds: float, idle: float | None, outcome: Outcome) -> None:
+        """Records the end of a tunnel. idle: seconds since its last byte, None if unknown"""
         seen = "" if record.seen is None else _seen(record.seen)
         silent = "null" if idle is None else f"{idle:.3f}"
         self._write(
-            f'{{"event":"end","time":{time():.3f},"id":"{record.id}","client":"{record.client}",'
-            f'{_what(record.user, record.target)},"seconds":{seconds:.3f},"sent":{record.moved[0]},'
-            f'"received":{record.moved[1]},"idle":{silent},"ended_by":"{ended_by}","cause":"{cause}","error":"{code}","phase":"{record.phase}"{seen}}}\n'
-        )
-
-    def open(self, record: TunnelRecord, seconds: float) -> None:
-        """Records the bytes that an open tunnel has moved so far: after a crash, nothing else in the log shows them."""
-        self._write(
-            f'{{"event":"open","time":{time():.3f},"id":"{record.id}","client":"{record.client}",'
-            f'{_what(record.user, record.target)},"seconds":{seconds:.3f},"sent":{record.moved[0]},'
-            f'"received":{record.moved[1]}}}\n'
+            f'{{"event":"closed",{_now()},"connection":"{record.connection}","tunnel":"{record.tunnel}","client":"{record.client}",'
+            f'{_what(record.user, record.target)},"seconds":{seconds:.3f},"sent":{record.moved[0]},"received":{record.moved[1]},'
+            f'"idle":{silent},"closed_by":"{SIDES[outcome.ended_by]}","cause":"{outcome.cause}",'
+            f'"error":"{system_name(outcome.error) if outcome.error is not None else ""}","phase":"{record.phase}"{seen}}}\n'
         )
 
     def _write(self, line: str) -> None:
@@ -128,7 +123,7 @@ class AccessLog:
         with move_on_after(LAST_SECONDS) as scope:
             await self._flush()
         if scope.cancelled_caught:
-            self._trace("warning", text=f"access log: the last write has not come back: {self._file.left} records may be lost")
+            self._trace(events.Warning(f"access log: the last write has not come back: {self._file.left} records may be lost"))
 
     async def reopen(self) -> None:
         """Opens the file of that name anew, after it was moved away. Records already written are in the old one."""
@@ -136,7 +131,7 @@ class AccessLog:
             try:
                 await to_thread(self._file.reopen, self.path)
             except (SettingsError, BusyResourceError) as error:
-                self._trace("warning", text=f"{error}: the old one stays in use")
+                self._trace(events.Warning(f"{error}: the old one stays in use"))
 
     async def _flush(self) -> None:
         lines, self._lines, self._waiting, self._more = self._lines, [], 0, Event()
@@ -158,7 +153,7 @@ class AccessLog:
         self.dropped += count
         if not self._failed:
             self._failed = True
-            self._trace("warning", text=f"access log: {why}: {self.dropped} records lost so far")
+            self._trace(events.Warning(f"access log: {why}: {self.dropped} records lost so far"))
 
 
 class _File:
@@ -233,9 +228,41 @@ def _what(user: str, target: str) -> str:
 
 
 @lru_cache(1024)
-def _verdict(status: int, rule: str, error: str, reports: tuple[str, ...]) -> str:
-    allowed, would_refuse = "true" if status == 200 else "false", ",".join(map(_text, reports))
-    return f'"allowed":{allowed},"status":{status},"rule":{_text(rule)},"error":"{error}","reports":[{would_refuse}]'
+def _verdict(status: int, rule: str, reports: tuple[str, ...]) -> str:
+    return f'"status":{status},"rule":{_text(rule)},"reports":[{",".join(map(_text, reports))}]'
+
+
+_MILLISECONDS = [f"{number:03}" for number in range(1000)]
+
+
+@lru_cache(1)
+def _second(second: int) -> tuple[str, str]:
+    return f'"time":{second}.', strftime(',"timestamp":"%Y-%m-%dT%H:%M:%S.', gmtime(second))
+
+
+def _now() -> str:
+    """Returns the time as number and as text. The date is formatted once a second: both cost 0.5 µs, the number alone 0.3."""
+    now = time()
+    number, date = _second(second := int(now))
+    milliseconds = _MILLISECONDS[int((now - second) * 1000)]
+    return f'{number}{milliseconds}{date}{milliseconds}Z"'
+
+
+def _who(record: TunnelRecord) -> str:
+    ids = f'"connection":"{record.connection}","tunnel":"{record.tunnel}","client":"{record.client}"'
+    return f"{ids},{_what(record.user, record.target)}"
+
+
+def _phases(record: TunnelRecord) -> str:
+    phases: list[object] = []
+    for phase in record.phases:
+        phases += phase
+    return _durations(len(record.phases)) % tuple(phases)
+
+
+def system_name(error: OSError | None) -> str:
+    """Returns the system's name of an error, such as ECONNRESET; "" for none."""
+    return "" if error is None else errorcode.get(error.errno or 0, "")
 
 
 @cache

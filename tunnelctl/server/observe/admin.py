@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import h11
 
+from tunnelctl import events
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import UsageProblem
+from tunnelctl.events import Trace
 from tunnelctl.proto import private_http
 from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.observe.metrics import SharedCounters
@@ -25,7 +27,6 @@ from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import linger
 from tunnelctl.stream.listen import ListenAddress, parse_listen
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import Trace
 
 MAX_HEAD = 8192  # bytes
 SECONDS = 10.0  # for a whole request and its response
@@ -117,7 +118,13 @@ class Pages:
 
 
 def _shown(record: TunnelRecord, seconds: float) -> dict[str, object]:
-    who = {"id": record.id, "client": record.client, "user": record.user, "target": record.target}
+    who = {
+        "connection": record.connection,
+        "tunnel": record.tunnel,
+        "client": record.client,
+        "user": record.user,
+        "target": record.target,
+    }
     moved = {"sent": record.moved[0], "received": record.moved[1]}
     return {**who, "address": record.address, "seconds": round(seconds, 3), **moved}
 
@@ -179,7 +186,7 @@ class Admin:
         return status, page.kind, content
 
     def _warn(self, fault: Exception) -> None:
-        self._trace("warning", text=f"fault in an admin request: {type(fault).__name__}: {fault}")
+        self._trace(events.Warning(f"fault in an admin request: {type(fault).__name__}: {fault}"))
 
 
 async def _send(machine: h11.Connection, stream: SocketStream, status: int, kind: str, content: bytes, head: bool = False) -> None:

@@ -15,8 +15,9 @@ from itertools import product
 from time import monotonic
 from typing import NamedTuple
 
+from tunnelctl.events import SIDES
 from tunnelctl.proto.refusal import REASONS
-from tunnelctl.server.observe.record import CLIENT_LEFT, SIDES, TunnelRecord
+from tunnelctl.server.observe.record import CLIENT_LEFT, TunnelRecord
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
 
@@ -30,10 +31,10 @@ ERRORS = (
     OTHER,
 )  # fmt: skip
 STATUSES = ("200", *map(str, REASONS), str(CLIENT_LEFT), OTHER)
-ENDED_BY = tuple(SIDES.values())
+CLOSED_BY = tuple(SIDES.values())
 CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "lifetime", "cut", "drained", OTHER)
-PHASES = ("tls", "head", "login", "lookup", "dial", OTHER)
-OUTCOMES = ("open", "refused", "failed")  # status 200; below 500: malformed or not allowed; from 500 on: something failed
+PHASES = ("tls", "head", "auth", "dns", "connect", OTHER)
+OUTCOMES = ("opened", "refused", "failed")  # status 200; below 500: malformed or not allowed; from 500 on: something failed
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
 
@@ -62,8 +63,8 @@ FAMILIES = (
     Family("tunnelctl_log_records_lost", "counter", "Records of the access log that could not be written."),
     Family("tunnelctl_worker_restarts", "counter", "Workers that took the place of one that had died."),
     Family("tunnelctl_bytes", "counter", "Bytes moved: sent is from client to target.", ("direction",), (("sent", "received"),)),
-    Family("tunnelctl_decisions", "counter", "Answers to requests.", ("status", "error"), (STATUSES, ERRORS)),
-    Family("tunnelctl_ends", "counter", "Tunnels that have ended.", ("ended_by", "cause"), (ENDED_BY, CAUSES)),
+    Family("tunnelctl_requests", "counter", "Answers to requests.", ("status", "error"), (STATUSES, ERRORS)),
+    Family("tunnelctl_closed", "counter", "Tunnels that have ended.", ("closed_by", "cause"), (CLOSED_BY, CAUSES)),
     Family("tunnelctl_setup_seconds", "histogram", "How long a phase of a set-up took.", ("phase", "outcome"), (PHASES, OUTCOMES)),
 )
 
@@ -84,7 +85,7 @@ _ROW = _FREE + 1
 
 _CONNECTIONS, _TUNNELS, _DIALS, _LOST, RESTARTS = (PLACES[family.name][()] for family in FAMILIES[:5])
 _SENT, _RECEIVED = PLACES["tunnelctl_bytes"].values()
-_DECISIONS, _ENDS, _SETUP = (PLACES[name] for name in ("tunnelctl_decisions", "tunnelctl_ends", "tunnelctl_setup_seconds"))
+_REQUESTS, _CLOSED, _SETUP = (PLACES[name] for name in ("tunnelctl_requests", "tunnelctl_closed", "tunnelctl_setup_seconds"))
 _GAUGES = (_CONNECTIONS, _TUNNELS, _DIALS)
 _FIRST = [{phase: _SETUP[phase, outcome] for phase in PHASES} for outcome in OUTCOMES]  # by outcome, then by phase
 _SUM = len(BUCKETS) + 1  # its place in a histogram
@@ -140,7 +141,7 @@ class Metrics:
     def on_end(self, record: TunnelRecord, outcome: Outcome) -> None:
         """Counts the end of a tunnel."""
         self._row[_end(outcome.ended_by, outcome.cause)] += 1
-        self._move(record, self._counted.pop(record.id, (0, 0)))
+        self._move(record, self._counted.pop(record.tunnel, (0, 0)))
 
     def refresh(self, count: ConnectionCount, dials: int, tunnels: Iterable[TunnelRecord], lost: int) -> None:
         """Updates what is not counted as it happens: gauges, and the bytes of open tunnels.
@@ -150,8 +151,8 @@ class Metrics:
         row = self._row
         row[_CONNECTIONS], row[_TUNNELS], row[_DIALS] = count.connections, count.tunnels, dials
         for record in tunnels:
-            self._move(record, self._counted.get(record.id, (0, 0)))
-            self._counted[record.id] = record.moved[0], record.moved[1]
+            self._move(record, self._counted.get(record.tunnel, (0, 0)))
+            self._counted[record.tunnel] = record.moved[0], record.moved[1]
         row[_LOST] += lost - self._lost
         self._lost = lost
 
@@ -162,12 +163,12 @@ class Metrics:
 
 @cache  # the possible responses are known beforehand
 def _decision(status: int, error: str) -> int:
-    return _DECISIONS[_known(str(status), STATUSES), _known(error, ERRORS)]
+    return _REQUESTS[_known(str(status), STATUSES), _known(error, ERRORS)]
 
 
 @cache
 def _end(ended_by: str, cause: str) -> int:
-    return _ENDS[SIDES[ended_by], _known(cause, CAUSES)]
+    return _CLOSED[SIDES[ended_by], _known(cause, CAUSES)]
 
 
 def _known(text: str, names: tuple[str, ...]) -> str:

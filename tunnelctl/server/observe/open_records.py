@@ -25,6 +25,6 @@ class OpenTunnelReporter:
             moved = sum(record.moved)
             when, before = noted.get(session, (record.opened, 0))
             if now - when >= self._seconds or moved - before >= self._size:
-                self._log.open(record, now - record.opened)
+                self._log.interim(record, now - record.opened)
                 when, before = now, moved
             self._noted[session] = when, before

@@ -10,20 +10,20 @@ from tunnelctl.stream.relay import Outcome
 
 
 class TunnelRecord:
-    """The facts of one connection; each is empty until it is known.
+    """The facts of one request and its tunnel; each is empty until it is known.
 
-    `phase` is the current one: "tls", "head", "login", "lookup", "dial", "answer", "tunnel". `phases` has the completed ones, each
+    `phase` is the current one: "tls", "head", "auth", "dns", "connect", "answer", "tunnel". `phases` has the completed ones, each
     with its duration in seconds.
     """
 
     __slots__ = (
-        "address", "client", "id", "local", "moved", "opened", "phase", "phases", "reports", "rule", "seen", "since", "target",
-        "user",
+        "address", "client", "connection", "local", "moved", "opened", "phase", "phases", "reports", "rule", "seen", "since",
+        "target", "tunnel", "user",
     )  # fmt: skip
 
-    def __init__(self, session: str, client: str) -> None:
-        """session: the id that joins its records; client: address and port"""
-        self.id, self.client = session, client
+    def __init__(self, connection: str, tunnel: str, client: str) -> None:
+        """connection, tunnel: their ids, which join the records; client: address and port"""
+        self.connection, self.tunnel, self.client = connection, tunnel, client
         self.user = self.target = self.rule = ""
         self.address = self.local = ""  # the two ends of the connection to the target
         self.phase, self.since = "head", monotonic()
@@ -40,7 +40,6 @@ class TunnelRecord:
         self.phase, self.since = phase, now
 
 
-SIDES = {"left": "client", "right": "target", "": "proxy"}
 DRAINED = Outcome(0, 0, "", "drained", None)  # ended from outside, because this process stops
 LIFETIME = DRAINED._replace(cause="lifetime")
 CUT = DRAINED._replace(cause="cut")  # a rule ended it

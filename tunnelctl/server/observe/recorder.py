@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from time import monotonic
 
-from tunnelctl.server.observe.access_log import AccessLog
-from tunnelctl.server.observe.record import SIDES, TunnelRecord
+from tunnelctl.events import SIDES, Trace
+from tunnelctl.server import events
+from tunnelctl.server.observe.access_log import AccessLog, system_name
+from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.stream.relay import Outcome
-from tunnelctl.trace import Trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,32 +33,48 @@ class Recorder:
         record.enter("answer")
         if status == 200:
             record.opened = record.since
-            self.open[record.id] = record
+            self.open[record.tunnel] = record
         if self.log is not None:
-            self.log.decision(record, status, error, details)
+            if status == 200:
+                self.log.opened(record, status)
+            else:
+                self.log.refused(record, status, error, details)
         if self.metrics is not None:
             self.metrics.on_decision(record, status, error)
         if self._verbose:
-            who = {"client": record.client, "user": record.user, "target": record.target}
-            said = {"address": record.address, "status": status, "rule": record.rule, "error": error, "details": details}
-            self._trace("decision", **who, **said, reports=list(record.reports))
+            self._trace(_opened(record, status) if status == 200 else _refused(record, status, error, details))
         if status == 200:  # reported, and no longer needed: otherwise each of thousands of tunnels would keep it
             record.phases.clear()
             record.local = ""
 
     def on_end(self, record: TunnelRecord, outcome: Outcome, idle: float | None = None) -> None:
         """Records the end of a tunnel that was granted. idle: seconds since its last byte, None if unknown"""
-        del self.open[record.id]
-        side, seconds = SIDES[outcome.ended_by], monotonic() - record.opened
+        del self.open[record.tunnel]
+        seconds = monotonic() - record.opened
         if self.log is not None:
-            self.log.end(record, seconds, idle, side, outcome.cause, outcome.error)
+            self.log.closed(record, seconds, idle, outcome)
         if self.metrics is not None:
             self.metrics.on_end(record, outcome)
-        if self._verbose and record.seen is not None:
-            seen = record.seen
-            found = {"seen": seen.what, "sni": seen.name, "cut_by": seen.cut_by, "reports": list(seen.reports)}
-            self._trace("inspected", client=record.client, target=record.target, **found)
         if self._verbose:
-            sent, received = record.moved
-            what = {"client": record.client, "target": record.target, "sent": sent, "received": received, "seconds": seconds}
-            self._trace("closed", **what, ended_by=side, cause=outcome.cause)
+            self._trace(_closed(record, seconds, idle, outcome))
+
+
+def _who(record: TunnelRecord) -> tuple[str, str, str, str, str]:
+    return record.connection, record.tunnel, record.client, record.user, record.target
+
+
+def _opened(record: TunnelRecord, status: int) -> events.Opened:
+    ends = record.address, record.local
+    return events.Opened(*_who(record), *ends, status, record.rule, list(record.reports), dict(record.phases))
+
+
+def _refused(record: TunnelRecord, status: int, error: str, details: str) -> events.Refused:
+    reports, phases = list(record.reports), dict(record.phases)
+    return events.Refused(*_who(record), status, record.rule, reports, error, details, record.phases[-1][0], phases)
+
+
+def _closed(record: TunnelRecord, seconds: float, idle: float | None, outcome: Outcome) -> events.Closed:
+    moved, error = (record.moved[0], record.moved[1]), system_name(outcome.error)
+    seen = record.seen
+    found = (seen.what, seen.name, seen.cut_by, list(seen.reports)) if seen is not None else (None, None, None, None)
+    return events.Closed(*_who(record), seconds, *moved, idle, SIDES[outcome.ended_by], outcome.cause, error, record.phase, *found)

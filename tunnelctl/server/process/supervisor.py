@@ -19,16 +19,19 @@ from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic
 
+from tunnelctl import events
 from tunnelctl.errors import ListenError
+from tunnelctl.events import Trace
 from tunnelctl.server.access.limits import SharedCaps
+from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
 from tunnelctl.server.process.shared_counters import LockTimeoutError
 from tunnelctl.server.reloadable import READ_SECONDS, FileReload
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP, close_listeners
+from tunnelctl.stream.events import Stopped
 from tunnelctl.stream.listen import ListenAddress, listen, reserve
 from tunnelctl.stream.service_manager import notify, reloading, watchdog_seconds
-from tunnelctl.trace import Trace
 
 # The pause before a worker is replaced, in seconds, doubled for each other that died within the window. If they die again and
 # again, another one would not survive either, and the supervisor stops: whatever started it may know better.
@@ -92,14 +95,14 @@ class Supervisor:
         for number in range(len(self._counters.rows)):
             self._start(number)
         for address in self._bound:
-            self._trace("listening", address=str(address))
+            self._trace(Listening(str(address)))
         notify(f"READY=1\nSTATUS=serving {', '.join(map(str, self._bound))}", self._environ)
         while self._workers or (self._due and not self._asked):
             self._turn()
         while signal.sigtimedwait(self._signals, 0) is not None:  # repeated signals, with no worker left
             pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
-        self._trace("stopped")
+        self._trace(Stopped())
         return self._worst or (128 + signal.SIGHUP if self._asked[:1] == [signal.SIGHUP] else 0)
 
     def _turn(self) -> None:
@@ -199,7 +202,7 @@ class Supervisor:
         try:
             self._listeners = self._own_listeners()
         except ListenError as error:
-            self._trace("warning", text=str(error))
+            self._trace(events.Warning(str(error)))
 
     def _start(self, number: int) -> None:
         """Forks one worker, which takes the listeners that are open here, or opens its own. The child never returns."""
@@ -217,7 +220,7 @@ class Supervisor:
                 keeper.close()
             status = self._work(self._own_listeners(), number)
         except Exception as fault:
-            self._trace("warning", text=f"fault in a worker: {type(fault).__name__}: {fault}")
+            self._trace(events.Warning(f"fault in a worker: {type(fault).__name__}: {fault}"))
         finally:
             os._exit(status)
 
@@ -256,7 +259,7 @@ class Supervisor:
         self._crashes = [*(when for when in self._crashes if now - when < CRASH_WINDOW), now]
         what = f"worker {pid} ended with status {status}"
         if len(self._crashes) > MOST_CRASHES:
-            self._trace("warning", text=f"{what}, as {MOST_CRASHES} others have in the last minute: stopping")
+            self._trace(events.Warning(f"{what}, as {MOST_CRASHES} others have in the last minute: stopping"))
             self._worst = _grave(status)
             self._stop(signal.SIGTERM)
             return
@@ -264,13 +267,13 @@ class Supervisor:
         self._due[number] = now + pause
         if not self._workers:
             self._listen_meanwhile()
-        self._trace("warning", text=f"{what}: another takes its place in {pause:.1f} s")
+        self._trace(events.Warning(f"{what}: another takes its place in {pause:.1f} s"))
 
     def _kill_the_stuck(self) -> None:
         """Kills each worker whose loop has not turned for the time of our own watchdog: it serves nobody."""
         for pid, number in self._workers.items():
             if self._counters.silence(number) > self._watchdog:
-                self._trace("warning", text=f"worker {pid} hangs: it is killed")
+                self._trace(events.Warning(f"worker {pid} hangs: it is killed"))
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tunnelctl.engine.kernel import run, sleep
+from tunnelctl.events import Trace, silent
 from tunnelctl.server.access.limits import Caps, SharedCaps
 from tunnelctl.server.access.proxy_header import TrustedProxies
 from tunnelctl.server.config import Settings
@@ -28,7 +29,6 @@ from tunnelctl.stream.listen import ListenAddress, bound_address
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.service_manager import notify, watchdog_seconds
 from tunnelctl.stream.vanished import watch_for_vanished_peers
-from tunnelctl.trace import Trace, silent
 
 # Ctrl-C reaches every process of the group, systemd's SIGTERM every process of the service, and the supervisor passes on the
 # signals that it receives. A worker must treat all of these as one, not as the second signal, which ends the drain.

@@ -9,10 +9,11 @@ import os
 import socket
 from collections.abc import Callable
 
+from tunnelctl import events
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, move_on_after
+from tunnelctl.events import Trace
 from tunnelctl.stream.socket_stream import SocketStream
-from tunnelctl.trace import Trace
 
 ANSWER_SECONDS = 1.0  # time limit for a reply: a worker may have died, or hang
 MAX_ANSWER = 64 << 20
@@ -110,6 +111,6 @@ async def _reply(fd: int, content: Callable[[], bytes], trace: Trace) -> None:
     except OSError:  # the querying worker has given up
         pass
     except Exception as fault:
-        trace("warning", text=f"fault in an answer to another worker: {type(fault).__name__}: {fault}")
+        trace(events.Warning(f"fault in an answer to another worker: {type(fault).__name__}: {fault}"))
     finally:
         stream.close()

@@ -1,0 +1,92 @@
+"""Events of `forward` and `run`, besides those of opening a tunnel."""
+
+from __future__ import annotations
+
+from tunnelctl.events import Event, Route
+from tunnelctl.rare_events import Ignored, Progress
+from tunnelctl.stream.events import Drain, Stopped
+
+
+class Listening(Event):
+    """A local port is open.
+
+    address: its address and port
+    target: where it leads; empty for a dynamic port
+    via: the proxies, with commas between those that are alternatives; empty without a proxy, and with --pac
+    origin: where they were named, or why there are none
+    login: whether clients have to log in
+    """
+
+    address: str
+    target: str
+    via: list[str]
+    origin: str
+    login: bool
+
+
+class Opened(Event):
+    """A local connection has its tunnel.
+
+    connection: its id
+    client: address and port of the local program
+    target: host and port
+    via: the proxies
+    seconds: how long it took
+    """
+
+    connection: str
+    client: str
+    target: str
+    via: list[str]
+    seconds: float
+
+
+class Failed(Event):
+    """A local connection was turned away, or the server of a plain HTTP request has failed it. Printed even with -q.
+
+    connection: its id
+    client: address and port of the local program
+    target: host and port; empty where it is not known
+    code: where a proxy refused, the status that it answered; else null
+    error: the type of RFC 9209 for it; else null
+    status: the exit status of `connect` in that case
+    what: what failed
+    cause: why
+    hint: what can be done; or empty
+    """
+
+    connection: str
+    client: str
+    target: str
+    code: int | None
+    error: str | None
+    status: int
+    what: str
+    cause: str
+    hint: str
+
+
+class Closed(Event):
+    """A tunnel has ended.
+
+    connection: the id of its connection
+    client: address and port of the local program
+    target: host and port
+    sent: bytes from the client to the target
+    received: bytes from the target to the client
+    seconds: how long the tunnel was open
+    closed_by: `client`, `target` or `tunnelctl`
+    cause: as with `connect`, or `drained` (forward was stopped)
+    """
+
+    connection: str
+    client: str
+    target: str
+    sent: int
+    received: int
+    seconds: float
+    closed_by: str
+    cause: str
+
+
+FORWARD = (Ignored, Route, Listening, Opened, Failed, Closed, Progress, Drain, Stopped)

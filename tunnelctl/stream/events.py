@@ -1,0 +1,22 @@
+"""Events of whatever accepts connections: `serve` and `forward` alike."""
+
+from __future__ import annotations
+
+from tunnelctl.events import Event
+
+
+class Drain(Event):
+    """No new connections are accepted; open ones may end.
+
+    connections: how many are open
+    tunnels: how many tunnels `serve` has on them; 0 for `forward`, which does not count them
+    seconds: how long they may take
+    """
+
+    connections: int
+    tunnels: int
+    seconds: float
+
+
+class Stopped(Event):
+    """The command has ended."""
