@@ -21,11 +21,29 @@ def test_the_drawing_in_the_module_is_complete():
 
 @pytest.mark.parametrize("error", TREE)
 def test_prose_and_fields_agree(error):
-    failure = error("what", "cause", "hint", code=403, text=None)
+    failure = error("what", "cause", "code", detail={"code": 403, "text": None})
     assert str(failure) == "what: cause"
-    assert (failure.what, failure.cause, failure.hint) == ("what", "cause", "hint")
+    assert (failure.what, failure.cause, failure.code) == ("what", "cause", "code")
     assert failure.detail == {"code": 403, "text": None}
 
 
-def test_a_hint_is_optional():
-    assert TunnelctlError("what", "cause").hint == ""
+def test_what_a_hint_needs_is_optional():
+    error = TunnelctlError("what", "cause", "code")
+    assert (error.option, error.inner, error.facts, error.detail) == ("", None, {}, {})
+
+
+def test_an_error_about_an_option_begins_with_its_field():
+    assert str(TunnelctlError("1.2.3.4", "cause", "code", option="admin")) == "admin 1.2.3.4: cause"
+    assert str(TunnelctlError("", "cause", "code", option="admin")) == "admin: cause"
+
+
+@pytest.mark.parametrize("error", TREE)
+def test_an_error_of_a_larger_thing_has_its_name_and_everything_else_as_it_was(error):
+    inner = TunnelctlError("a", "b", "c")
+    small = error("small", "cause", "code", option="x", inner=inner, facts={"one": 1}, detail={"code": 403})
+    small.hop, small.may_speak_tls = 2, True
+    large = small.within("large", two=2)
+    assert (type(large), large.what, large.cause, large.code) == (error, "large", "cause", "code")
+    assert (large.option, large.inner, large.facts, large.detail) == ("x", inner, {"one": 1, "two": 2}, {"code": 403})
+    assert (large.hop, large.may_speak_tls) == (2, True)
+    assert (small.what, small.facts) == ("small", {"one": 1})

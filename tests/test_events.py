@@ -60,8 +60,8 @@ def test_an_event_without_keys():
 
 
 def test_the_keys_of_an_error():
-    assert refusal_of(Refused("a", "b", code=403, error="x")) == (403, "x")
-    assert refusal_of(UsageProblem("a", "b")) == (None, None)
+    assert refusal_of(Refused("a", "b", "refused", detail={"code": 403, "error": "x"})) == (403, "x")
+    assert refusal_of(UsageProblem("a", "b", "unknown-flag")) == (None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
@@ -114,4 +114,4 @@ def test_each_class_is_listed():
     files = list(PACKAGE.rglob("*events.py"))
     classes = {node.name for path in files for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
     assert len(files) == 7
-    assert classes - {kind.__name__ for kind in KINDS} == {"Event", "OfConnection"}
+    assert classes - {kind.__name__ for kind in KINDS} == {"Event", "Explained", "OfConnection"}

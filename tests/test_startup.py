@@ -65,6 +65,7 @@ def test_nothing_heavy_is_loaded_when_connect_dials(proxy, line):
     assert "socket" in modules or "_socket" in modules
     assert modules & HEAVY == set()
     assert not {"tunnelctl.cli.parse.typer_app", "tunnelctl.cli.spec.commands", "tunnelctl.cli.render.help"} & modules
+    assert not [name for name in modules if name.startswith(("tunnelctl.cli.render.hints", "tunnelctl.cli.spec.messages"))]
     assert ("tunnelctl.cli.render.console" in modules) == ("-vv" in line), "loaded only where something may be printed"
 
 

@@ -25,13 +25,20 @@ A fault of our own is no member of this tree: it stays an ordinary Python except
 
 from tunnelctl.status import ExitStatus
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class TunnelctlError(Exception):
-    """A failure that has one line for the user: `tunnelctl: <what>: <cause>`, then optionally `hint: …`.
+    """A failure that has one line for the user, `tunnelctl: <what>: <cause>`, and perhaps a hint, which only `cli` has words for.
 
     what:   what failed, naming proxy and target as far as they are known, in lower case without a full stop
     cause:  why; text from a peer stands here as it came, and whoever prints it escapes it (see cli.render.console)
-    hint:   a next step for the user, or ""
+    code:   which fault of its class it is; class and code are the key to cli.spec.messages
+    option: the field of the options record that is at fault, or ""; the line begins with the name of its flag
+    inner:  the error that this one reports for a larger thing; its hint fits here too
+    facts:  what the hint names or depends on; never printed otherwise
     detail: fields for --json; values are str, int or None, never secrets
     hop: which proxy of the chain was being asked for a tunnel, counted from 0; None where none was
     proxy: the address of that proxy; or ""
@@ -40,18 +47,37 @@ class TunnelctlError(Exception):
 
     status = ExitStatus.FAULT
 
-    def __init__(self, what: str, cause: str, hint: str = "", **detail: str | int | None) -> None:
+    def __init__(
+        self,
+        what: str,
+        cause: str,
+        code: str,
+        *,
+        option: str = "",
+        inner: "TunnelctlError | None" = None,
+        facts: "Mapping[str, object] | None" = None,
+        detail: "Mapping[str, str | int | None] | None" = None,
+    ) -> None:
         super().__init__(what, cause)
         self.what = what
         self.cause = cause
-        self.hint = hint
-        self.detail = detail
+        self.code = code
+        self.option = option
+        self.inner = inner
+        self.facts = facts or {}
+        self.detail = detail or {}
         self.hop: int | None = None
         self.proxy = ""
         self.may_speak_tls = False
 
+    def within(self, what: str, **facts: object) -> "TunnelctlError":
+        """Returns this error as that of a larger thing, named by `what`, with more facts for the hint."""
+        wider = type(self)(what, self.cause, self.code)
+        wider.__dict__.update({**self.__dict__, "what": what, "facts": {**self.facts, **facts}})
+        return wider
+
     def __str__(self) -> str:
-        return f"{self.what}: {self.cause}"
+        return f"{' '.join(filter(None, (self.option, self.what)))}: {self.cause}"
 
 
 class UsageProblem(TunnelctlError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from man.source.events import EVENTS, LOG_KEYS, LOGGED, keys_of, meaning_of
-from man.source.messages import Message, collected
+from man.source.messages import Message, all_messages
 from tunnelctl import __version__
 from tunnelctl.cli.parse.settings_file import COMMANDS as READERS
 from tunnelctl.cli.parse.settings_file import KEYS
@@ -171,7 +171,7 @@ def messages() -> str:
     """Lists every message, by the exit status that it leads to."""
     text = ""
     for status in ExitStatus:
-        found = [message for message in collected() if message.status == status]
+        found = [message for message in all_messages() if message.status == status]
         if found:
             text += f".SS Exit status {int(status)}\n{sentence(status.meaning)}\n" + "".join(map(said, found))
     return text
@@ -187,7 +187,7 @@ def ignored() -> str:
 
 def unending(start: str) -> str:
     """Lists the messages that begin with `start` and lead to no exit status."""
-    return "".join(said(message) for message in collected() if message.status is None and message.text.startswith(start))
+    return "".join(said(message) for message in all_messages() if message.status is None and message.text.startswith(start))
 
 
 def said(message: Message) -> str:

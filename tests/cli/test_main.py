@@ -55,16 +55,19 @@ def test_the_status_of_the_client_is_ours(connect, capfd, argv):
 
 @pytest.mark.parametrize("argv", [["connect", "h", "22"], ["connect", "-4v", "h", "22"]], ids=["direct", "typer"])
 def test_an_error_is_a_line_a_hint_and_its_status(connect, capfd, argv):
-    connect(fail(Refused("proxy p refused h:22", "403", "ask")))
+    connect(fail(Refused("proxy p refused h:22", "403", "busy")))
     assert main(argv) == 69
-    assert capfd.readouterr() == ("", "tunnelctl: proxy p refused h:22: 403\nhint: ask\n")
+    assert capfd.readouterr() == (
+        "",
+        "tunnelctl: proxy p refused h:22: 403\nhint: the proxy is at one of its limits; try again later\n",
+    )
 
 
 @pytest.mark.parametrize(
     "argv", [["connect", "--json", "h", "22"], ["connect", "--json", "-4v", "h", "22"]], ids=["direct", "typer"]
 )
 def test_an_error_as_json(connect, capfd, argv):
-    connect(fail(Refused("what", "cause", code=403)))
+    connect(fail(Refused("what", "cause", "refused", detail={"code": 403})))
     assert main(argv) == 69
     err = capfd.readouterr().err
     check_event(err)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.peers.events import check_told
 from tests.peers.scripted import Conversation
+from tunnelctl.cli.render.hints import in_words
 from tunnelctl.client.connect import run_connect
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.options import ConnectOptions
@@ -17,7 +18,7 @@ from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.events import Event, Trace, name_of
+from tunnelctl.events import Event, Trace
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.headers import Fields
 from tunnelctl.rare_events import OfConnection
@@ -37,7 +38,7 @@ class TraceLog:
 
     def __call__(self, event: Event, /) -> None:
         told = event.event if isinstance(event, OfConnection) else event
-        self.events.append((name_of(type(told)), told.facts()))
+        self.events.append(in_words(told))
         check_told(event)
 
     def named(self, event: str) -> list[dict[str, object]]:

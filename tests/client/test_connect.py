@@ -14,7 +14,9 @@ import pytest
 from tests.client.harness import CANARY, TARGET, Ended, TraceLog, connect, descriptor_is, next_head, prepared
 from tests.options import connect_options, forward_options, reach_options
 from tests.peers import program
+from tests.peers.messages import hint_for_login
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client import connect as under_test
 from tunnelctl.client import retry as tries
 from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER
@@ -23,7 +25,6 @@ from tunnelctl.client.forward.run_command import run_command
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
-from tunnelctl.client.upstream.error_response import NO_LOGIN
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import (
     AddressError,
@@ -399,7 +400,7 @@ def test_after_a_while_it_is_silence_that_the_proxy_does_not_let_pass(monkeypatc
 
 
 DROPPED = NOTHING.rpartition("received: ")[2]
-PAGED = "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"
+PAGED = "a web page came out of the tunnel: a captive portal, or a filter, requires a browser"
 
 
 @pytest.mark.parametrize(
@@ -414,7 +415,7 @@ def test_a_tunnel_that_is_reset_at_once(early: bytes, hint: str) -> None:
 
     with ScriptedServer(script) as proxy, pytest.raises(TunnelBroken, match="connection reset by peer") as caught:
         connect(options(proxy.url), stdin=b"x")
-    assert caught.value.hint == hint
+    assert hint_of(caught.value) == hint
 
 
 def test_what_goes_straight_for_want_of_a_proxy_that_is_looked_at_says_so() -> None:
@@ -424,7 +425,7 @@ def test_what_goes_straight_for_want_of_a_proxy_that_is_looked_at_says_so() -> N
 
     with ScriptedServer(script) as target, pytest.raises(TunnelBroken) as caught:
         connect(connect_options(Address(target.host, target.port)), {"http_proxy": "http://a:1"}, stdin=b"x")
-    assert caught.value.hint == "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    assert hint_of(caught.value) == "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
@@ -623,7 +624,7 @@ def test_no_output_shows_a_secret(script: Script, shape: str) -> None:
 def test_no_usage_error_shows_a_secret(url: str) -> None:
     with pytest.raises(UsageProblem) as caught:
         connect(options(url.format(CREDENTIALS)))
-    shown = f"{caught.value!r} {caught.value} {caught.value.hint} {caught.value.detail} {caught.value.__cause__}"
+    shown = f"{caught.value!r} {caught.value} {hint_of(caught.value)} {caught.value.detail} {caught.value.__cause__}"
     assert CANARY not in shown
 
 
@@ -680,7 +681,7 @@ def test_a_port_opens_after_the_password_is_there(command: Callable[..., int], m
 
     def open_listeners(*_: object) -> None:
         order.append("opened")
-        raise UsageProblem("test", "far enough")
+        raise UsageProblem("test", "far enough", "syntax")
 
     monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
     monkeypatch.setattr(f"{command.__module__}.open_listeners", open_listeners)
@@ -770,8 +771,8 @@ def test_what_a_proxy_that_requires_a_login_is_to_be_given(proxies: list[str], e
 
     with ScriptedServer(script) as proxy, pytest.raises(AuthenticationFailed) as caught:
         connect(options(*(url.replace("FIRST", proxy.authority) for url in proxies)), environ)
-    assert caught.value.hint == NO_LOGIN[reason]
-    assert CANARY not in f"{caught.value} {caught.value.hint}"
+    assert hint_of(caught.value) == hint_for_login(reason)
+    assert CANARY not in f"{caught.value} {hint_of(caught.value)}"
 
 
 def socks_and_then_http(peer: Conversation) -> None:
@@ -801,10 +802,10 @@ def test_a_field_that_a_socks_proxy_cannot_be_told_is_warned_of_and_told_nobody_
     assert b"mine" not in proxy.heads[0]
     assert b"X-Team" not in proxy.heads[0]
     (warning,) = ended.trace.named("warning")
-    assert warning == {"text": f"proxy {proxy.authority} is told no --header: SOCKS has no fields"}
+    assert warning == {"text": f"proxy {proxy.authority} gets no header fields: SOCKS has none"}
 
 
-HOST = "--header: Host is 'edge.example' for the nearest proxy, and not the target, which RFC 9112 requires"
+HOST = "Host is 'edge.example' for the nearest proxy, and not the target, which RFC 9112 requires"
 
 
 def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> None:
@@ -839,12 +840,12 @@ def test_a_field_goes_out_in_the_octets_that_were_typed() -> None:
 @pytest.mark.parametrize("proxies", [("http://127.0.0.1:9",), ("socks5://127.0.0.1:9", "http://b.test,http://c.test")])
 def test_a_pin_for_a_way_without_tls_is_wrong_use(proxies: tuple[str, ...]) -> None:
     """What it was to protect from would go unnoticed."""
-    with pytest.raises(UsageProblem, match="--proxy-pin: no proxy on the way speaks TLS"):
+    with pytest.raises(UsageProblem, match="proxy_pin: no proxy on the route speaks TLS"):
         connect(options(*proxies, proxy_pin="00" * 32))
 
 
 def test_a_key_without_a_certificate_is_wrong_use() -> None:
-    with pytest.raises(UsageProblem, match="--proxy-key"):
+    with pytest.raises(UsageProblem, match="proxy_key"):
         connect(options("https://127.0.0.1:9", proxy_key="/nonexistent"))
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.client.harness import TARGET, TraceLog, descriptor_is, next_head
 from tests.options import connect_options
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, refusing_port, sample
+from tunnelctl.cli.render.hints import hint_of, line_of
 from tunnelctl.client.connect import run_connect
 from tunnelctl.errors import Refused, TunnelBroken, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.proto.address import Address
@@ -134,8 +135,8 @@ def test_stdout_that_is_no_socket_is_refused_before_anything_is_asked(tmp_path: 
         for descriptor in (writer, file, null):
             with descriptor_is(1, descriptor), pytest.raises(UsageProblem) as caught:
                 fdpass(proxy.url)
-            assert str(caught.value) == "--fdpass: stdout is not a unix socket"
-            assert "ProxyUseFdpass" in caught.value.hint
+            assert line_of(caught.value) == "--fdpass: stdout is not a unix socket"
+            assert "ProxyUseFdpass" in hint_of(caught.value)
     assert proxy.conversations == []
     for descriptor in (reader, writer, file, null):
         os.close(descriptor)

@@ -29,7 +29,7 @@ class Case:
     async def probe(self, target: Address) -> None:
         self.probes.append(target)
         await checkpoint()
-        raise Refused("probe", "no such name", code=502)
+        raise Refused("probe", "no such name", "refused", detail={"code": 502})
 
     async def open(self, target: Address = TARGET) -> None:
         try:
@@ -165,7 +165,7 @@ def test_a_ring_is_found_though_the_first_to_ask_leaves(waits: bool) -> None:
             if len(case.probes) == 1:
                 await Event().wait()
             assert case.detector.is_probe(target)
-            raise Refused("probe", "it comes round", code=502)
+            raise Refused("probe", "it comes round", "refused", detail={"code": 502})
 
         case.probe = probe  # type: ignore[method-assign]
         async with Nursery() as nursery:
@@ -232,7 +232,7 @@ def test_a_probe_that_comes_round_ends_all_of_them(elsewhere: bool) -> None:
                 os._exit(0 if case.detector.is_probe(target) else 1)
             else:
                 assert os.waitpid(pid, 0)[1] == 0
-            raise Refused("probe", "it comes round", code=502)
+            raise Refused("probe", "it comes round", "refused", detail={"code": 502})
 
         case.probe = probe  # type: ignore[method-assign]
 
@@ -240,7 +240,7 @@ def test_a_probe_that_comes_round_ends_all_of_them(elsewhere: bool) -> None:
             try:
                 async with case.detector.opening(TARGET, case.probe):
                     await case.go.wait()
-                    raise TimedOut("a proxy", "no answer")
+                    raise TimedOut("a proxy", "no answer", "timed-out")
             except Refused as error:
                 case.errors.append(str(error.detail["error"]))
 

@@ -356,7 +356,7 @@ def test_a_cancelled_opening_gives_its_place_back_and_leaves_the_others_alone(
 
 def test_a_login_that_cannot_be_prepared_gives_the_place_back_too() -> None:
     async def find() -> Secret | None:
-        raise SettingsError("--password-command", "it ended with status 1")
+        raise SettingsError("--password-command", "it ended with status 1", "unreadable")
 
     async def test(world: World) -> None:
         first = await world.open()
@@ -375,7 +375,7 @@ def test_a_refusal_ends_neither_the_connection_nor_its_tunnels() -> None:
     async def test(world: World) -> None:
         first = await world.open()
         (connection,) = Shared.made
-        connection.answer = Refused("the request", "no", code=403)
+        connection.answer = Refused("the request", "no", "refused", detail={"code": 403})
         with pytest.raises(Refused) as caught:
             await world.open()
         assert caught.value.hop == 0
@@ -483,7 +483,7 @@ def test_one_that_broke_in_the_same_moment_costs_nothing() -> None:
 
     async def test(world: World) -> None:
         first = await world.open()
-        Shared.made[0].answer = Unreachable("the request", "connection reset by peer")
+        Shared.made[0].answer = Unreachable("the request", "connection reset by peer", "not-connected")
         planner: Any = OneRoute(world.route)
         second, _ = await open_with_retries(planner, world.route.target, 0, silent, world.pool)
         assert len(Shared.made) == 2

@@ -10,6 +10,7 @@ from tests.client.harness import TARGET, Ended, TraceLog, connect, prepared
 from tests.options import connect_options
 from tests.peers.certificates import Certificates, another_authority, issue, make
 from tests.peers.scripted import Conversation, Script, ScriptedServer
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import SettingsError, TLSFailed, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address
@@ -109,7 +110,7 @@ def test_each_reason_is_told(files: Certificates, tmp_path: Path) -> None:
         other = fails(proxy, proxy_cacert=str(another_authority(tmp_path)[0]))
     for error in (unknown, other):
         assert isinstance(error, TLSFailed)
-        assert error.hint
+        assert hint_of(error)
         assert error.what == f"TLS with proxy localhost:{proxy.port}"
 
 
@@ -120,7 +121,7 @@ def test_a_certificate_that_is_no_good(case: str, files: Certificates, tmp_path:
     with ScriptedServer(speaking_tls(files._replace(chain=chain, key=key), upper)) as proxy:
         error = fails(proxy, proxy_cacert=str(files.authority))
     assert isinstance(error, TLSFailed)
-    assert error.hint
+    assert hint_of(error)
 
 
 def test_a_pin_alone_says_whom_to_trust(files: Certificates) -> None:
@@ -137,7 +138,7 @@ def test_unchecked_it_warns(files: Certificates) -> None:
         ended = through(proxy, proxy_insecure=True)
     assert ended.stdout == b"SAID."
     (warning,) = ended.trace.named("warning")
-    assert "--proxy-insecure" in str(warning["text"])
+    assert "is not checked: an on-path attacker" in str(warning["text"])
 
 
 def test_a_client_certificate(files: Certificates) -> None:
@@ -146,22 +147,22 @@ def test_a_client_certificate(files: Certificates) -> None:
         ended = through(proxy, **trust, proxy_cert=str(files.client_chain), proxy_key=str(files.client_key))
         error = fails(proxy, **trust)
     assert ended.stdout == b"SAID."
-    assert "--proxy-cert" in error.hint
+    assert "--proxy-cert" in hint_of(error)
 
 
 def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -> None:
     with ScriptedServer(lambda peer: peer.send(b"HTTP/1.1 400 Bad\r\n\r\n")) as proxy:
         error = fails(proxy)
     assert isinstance(error, TLSFailed)
-    assert "http://" in error.hint
+    assert "http://" in hint_of(error)
     alert = b"\x15\x03\x01\x00\x02\x02\x46"
     with ScriptedServer(lambda peer: peer.accept_tunnel(alert)) as proxy, pytest.raises(TLSFailed) as caught:
         connect(connect_options(TARGET, (proxy.url,)))
     assert caught.value.what == f"proxy {proxy.authority}, asked for {TARGET}"
-    assert "https://" in caught.value.hint
+    assert "https://" in hint_of(caught.value)
     with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as silent:
         connect(connect_options(TARGET, (proxy.url,)))  # Python's own server says nothing, and closes
-    assert "https://" in silent.value.hint
+    assert "https://" in hint_of(silent.value)
 
 
 def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
@@ -178,11 +179,11 @@ def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
 
 def test_a_socket_inside_tls_cannot_be_handed_on() -> None:
     for options in (connect_options(TARGET, ("https://p.test",)), connect_options(TARGET, ("direct",), tls=True)):
-        with pytest.raises(UsageProblem, match="--fdpass"):
+        with pytest.raises(UsageProblem, match="fdpass"):
             run(prepared, options, {}, TraceLog(), no_readahead=True).default()
 
 
 @pytest.mark.parametrize("flag", ["proxy_cacert", "proxy_cert"])
 def test_a_file_that_is_missing(flag: str) -> None:
-    with pytest.raises(SettingsError, match=f"--{flag.replace('_', '-')} /nowhere"):
+    with pytest.raises(SettingsError, match=f"{flag} /nowhere"):
         connect(connect_options(TARGET, ("https://p.test",), **{flag: "/nowhere"}))

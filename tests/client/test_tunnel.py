@@ -11,6 +11,8 @@ import pytest
 
 from tests.client.harness import AMPLE, BRIEF, CANARY, TARGET, TraceLog, answers, failed, holds, next_head, opened, to_the_end, way
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, black_hole_port, refusing_port, sample
+from tunnelctl.cli.render.hints import hint_of
+from tunnelctl.cli.spec.messages.model import WITHOUT_TLS
 from tunnelctl.client import tunnel as under_test
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import ProxyAuth
@@ -30,7 +32,6 @@ from tunnelctl.errors import (
     Unreachable,
 )
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.dial import DialError
 from tunnelctl.stream.socket_stream import SocketStream
@@ -220,7 +221,7 @@ def test_nothing_listens() -> None:
     with held:
         error = failed(way(f"127.0.0.1:{port}"), Unreachable)
         assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
-        assert "right" in error.hint
+        assert "right" in hint_of(error)
         assert failed(Route(Address("127.0.0.1", port), ()), Unreachable).what == f"cannot connect to target 127.0.0.1:{port}"
 
 
@@ -350,20 +351,20 @@ def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.Monkey
     for raised in (socket.EAI_NONAME, socket.EAI_AGAIN):
         with monkeypatch.context() as patch:
             script_lookup(patch, error=socket.gaierror(raised, "x"))
-            assert failed(chosen).hint == hint
+            assert hint_of(failed(chosen)) == hint
     held, port = refusing_port()
     with held, black_hole_port() as silent:
-        assert failed(chosen._replace(target=Address("127.0.0.1", port))).hint == hint
+        assert hint_of(failed(chosen._replace(target=Address("127.0.0.1", port)))) == hint
         slow = chosen._replace(target=Address("127.0.0.1", silent), timeout=BRIEF)
-        assert failed(slow, TimedOut).hint == (hint or "--timeout sets how long the whole way may take")
+        assert hint_of(failed(slow, TimedOut)) == (hint or "--timeout sets how long setting up the tunnel may take")
 
 
 def test_a_proxy_whose_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
     known = "is it spelled right? Some names are known inside a company's network or VPN only"
-    assert failed(way("proxy.test:1")).hint == known
-    assert failed(way("proxy.test:1", family=4)).hint == "does it have one in IPv6? Then leave -4 out"
-    assert failed(way("proxy.test:1", family=6)).hint == "does it have one in IPv4? Then leave -6 out"
+    assert hint_of(failed(way("proxy.test:1"))) == known
+    assert hint_of(failed(way("proxy.test:1", family=4))) == "does it have one in IPv6? Then leave -4 out"
+    assert hint_of(failed(way("proxy.test:1", family=6))) == "does it have one in IPv4? Then leave -6 out"
 
 
 def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -373,7 +374,7 @@ def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
         raise DialError([(addresses[0], ConnectionRefusedError(111, "Connection refused"))])
 
     monkeypatch.setattr(under_test, "dial", dial)
-    return failed(Route(TARGET, (hop,))).hint
+    return hint_of(failed(Route(TARGET, (hop,))))
 
 
 @pytest.mark.parametrize(("port", "tls"), [(80, None), (443, TLSClient("127.0.0.1"))], ids=["http", "https"])
@@ -392,7 +393,7 @@ def test_a_link_local_proxy_without_its_interface() -> None:
     """The kernel does not know where to send it."""
     error = failed(Route(TARGET, (Hop(Address("fe80::1", 3128)),)))
     hint = "a link-local address needs its interface, as in [fe80::1%25eth0]"
-    assert (error.cause, error.hint) == ("invalid argument", hint)
+    assert (error.cause, hint_of(error)) == ("invalid argument", hint)
 
 
 BEYOND = "the target may be out of its reach"
@@ -409,7 +410,7 @@ BEYOND = "the target may be out of its reach"
 def test_a_proxy_that_says_nothing_may_wait_for_another_protocol(protocol: str, hint: str) -> None:
     with ScriptedServer(Conversation.wait_gone) as first:  # type: ignore[arg-type]
         hop = Hop(Address(first.host, first.port), protocol=protocol)
-        assert failed(Route(TARGET, (hop,), timeout=BRIEF), Unanswered).hint == hint.format(first.authority)
+        assert hint_of(failed(Route(TARGET, (hop,), timeout=BRIEF), Unanswered)) == hint.format(first.authority)
 
 
 @pytest.mark.parametrize(
@@ -432,8 +433,8 @@ def test_what_an_outer_proxy_does_not_reach_is_the_next_proxy(protocol: str, ans
         hop = Hop(Address(outer.host, outer.port), protocol=protocol)
         chain = (hop, Hop(Address("inner.test", 1080), protocol="socks5"))
         error = failed(Route(TARGET, chain, timeout=BRIEF if not answer else AMPLE))
-        assert error.hint.startswith(hint)
-        assert "next proxy" not in failed(Route(TARGET, (hop,), timeout=BRIEF if not answer else AMPLE)).hint
+        assert hint_of(error).startswith(hint)
+        assert "next proxy" not in hint_of(failed(Route(TARGET, (hop,), timeout=BRIEF if not answer else AMPLE)))
 
 
 def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
@@ -443,9 +444,9 @@ def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
         settings = TLSClient(peer.host, insecure=True)
         error = failed(Route(TARGET, (Hop(address, tls=settings),), timeout=BRIEF), TimedOut)
         assert error.what == f"waiting for TLS with proxy {peer.authority}"
-        assert error.hint == f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=peer.authority)}"
-        target = failed(Route(address, (), timeout=BRIEF, tls=settings._replace(flags="--tls")), TimedOut)
-        assert target.hint == "it has said nothing to a TLS greeting; is the port right?"
+        assert hint_of(error) == f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=peer.authority)}"
+        target = failed(Route(address, (), timeout=BRIEF, tls=settings._replace(options="tls")), TimedOut)
+        assert hint_of(target) == "it has said nothing to a TLS greeting; is the port right?"
 
 
 # --- time limits
@@ -466,7 +467,7 @@ def test_time_limit_in_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         release.set()
     assert (error.what, error.cause) == ("looking up proxy proxy.test", f"no answer within {BRIEF:g} s")
-    assert "--timeout" in error.hint
+    assert "--timeout" in hint_of(error)
     assert BRIEF <= seconds < AMPLE / 2
 
 
@@ -555,7 +556,7 @@ def test_a_login_that_cannot_be_prepared_leaves_no_connection_behind() -> None:
     """Not even one that was kept ready, as --warm does."""
 
     async def find() -> Secret | None:
-        raise SettingsError("--password-command", "it ended with status 1")
+        raise SettingsError("--password-command", "it ended with status 1", "unreadable")
 
     ours, theirs = socket.socketpair()
     hop = Hop(Address("proxy.test", 3128), login=ProxyAuth(Address("proxy.test", 3128), "basic", find))

@@ -194,7 +194,8 @@ def test_secret_files(flag: str, content: bytes | None, fails: Fails, tmp_path: 
         path.write_bytes(content)
         path.chmod(0o600)
     said = fails(SETTINGS, "connect", "-x", "http://127.0.0.1:9", "--proxy-user", "u", flag, str(path), "host.test", "22")
-    assert f"{flag} {path}" in said
+    kind = {"--proxy-password-file": "password file", "--proxy-auth-file": "login file"}[flag]
+    assert f"{kind} {path}" in said
     assert "xxx" not in said
 
 

@@ -66,7 +66,7 @@ MISTAKES = [
         "hint: did you mean proxy-password-file?",
     ),
     ("[defaults\n", "line 1: ", ""),
-    ("[defaults]\ntimeout = 'soon'\n", "line 2: `timeout` wants a number of seconds", ""),
+    ("[defaults]\ntimeout = 'soon'\n", "line 2: `timeout` takes a number of seconds", ""),
 ]
 
 
@@ -125,7 +125,7 @@ def test_a_command_that_fails_is_one_line(tmp_path: Path) -> None:
     with ScriptedServer(wants_login) as proxy:
         done = connect(proxy.url, "host 22", "--proxy-user", "alice", "--password-command", command)
     assert (done.returncode, done.stdout) == (ExitStatus.SETTINGS, b"")
-    assert done.stderr == b"tunnelctl: --password-command: it ended with status 3\n"
+    assert done.stderr == b"tunnelctl: password command: it ended with status 3\n"
 
 
 def test_settings_are_an_object_of_json(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_no_socket_is_handed_over_from_inside_tls(secure: Serve) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, started("connect", "--fdpass", "-x", https(secure), "host.test:22", stdout=theirs.fileno()) as process:
         assert process.wait(SOON) == 2
-        assert b"the way leads through TLS" in process.stderr.read()
+        assert b"the route includes TLS" in process.stderr.read()
 
 
 # --- chains

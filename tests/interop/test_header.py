@@ -24,7 +24,7 @@ def lines(head: bytes) -> set[bytes]:
 def test_curl_sends_the_same() -> None:
     with ScriptedServer(refuse) as proxy:
         ours = [word for field in FIELDS for word in ("--header", field)]
-        assert b"warning: --header: Host is " in program.connect(proxy.url, "target.test:80", *ours).stderr
+        assert b"warning: Host is " in program.connect(proxy.url, "target.test:80", *ours).stderr
         curls = [word for field in FIELDS for word in ("--proxy-header", field)]
         command = [path_of("curl"), "-s", "-p", "-m", "10", "-x", proxy.url, *curls, "http://target.test/"]
         subprocess.run(command, env={"PATH": os.environ["PATH"]}, timeout=20)

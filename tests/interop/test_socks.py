@@ -11,6 +11,7 @@ from tests.peers.process import free_port
 from tests.peers.proxies import PASSWORD, USER, Proxy, Rules
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port, sample
 from tests.peers.socks_proxies import dante, microsocks, openssh
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, Refused
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.socks.client import SOCKS4A, SOCKS5, Granted, SocksClient
@@ -62,7 +63,7 @@ def test_a_tunnel(start: Start, password: bool, host: str) -> None:
 def test_a_wrong_login(start: Start, credentials: tuple[str, str] | None) -> None:
     with start(Rules(password=True)) as proxy, pytest.raises(AuthenticationFailed) as caught:
         ask(proxy, SocksClient(Address("localhost", free_port()), SOCKS5, credentials))
-    assert PASSWORD not in f"{caught.value!r} {caught.value.hint}"
+    assert PASSWORD not in f"{caught.value!r} {hint_of(caught.value)}"
 
 
 @both
@@ -104,4 +105,4 @@ def test_openssh(version: str, sshd: Sshd) -> None:
             assert ask(proxy, SocksClient(Address(host, target.port), version)) == CONTENT
         with pytest.raises(MalformedAnswer) as caught:
             ask(proxy, SocksClient(Address("127.0.0.1", port), version))
-        assert "ssh -D" in caught.value.hint
+        assert "ssh -D" in hint_of(caught.value)

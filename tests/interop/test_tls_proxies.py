@@ -11,7 +11,7 @@ from tests.peers.process import scratch_directory
 from tests.peers.program import Bytes, connect, echoed, started
 from tests.peers.proxies import Proxy, Tls
 from tests.peers.scripted import Conversation, ScriptedServer, sample
-from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
+from tunnelctl.cli.spec.messages.model import WITHOUT_TLS
 
 Start = Callable[[Tls], AbstractContextManager[Proxy]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from man.source.events import EVENTS, keys_of, meaning_of
 from man.source.man import guard, pages, prose, roff, sentence
-from man.source.messages import collected
+from man.source.messages import all_messages
 from tests.peers.events import check_record
 from tests.peers.process import path_of
 from tunnelctl.cli.parse.settings import complete
@@ -124,7 +124,7 @@ def test_lists_are_complete():
 
 def test_every_message_of_the_program_is_there():
     page = PAGES["tunnelctl-messages.7"]
-    for message in collected():
+    for message in all_messages():
         assert f"\n{guard(roff(message.text))}\n" in page
         assert all(f"\nhint: {roff(hint)}\n" in page for hint in message.hints)
 

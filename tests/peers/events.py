@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from man.source.events import EVERY_KIND, LOG_KEYS, LOGGED, keys_of
 from man.source.generate import ROOT, SCHEMA
+from tests.peers.messages import check_messages
 from tunnelctl.cli.render.console import Console
 from tunnelctl.events import Event, name_of
 
@@ -49,13 +50,15 @@ def check_told(event: Event) -> None:
 
 
 def checking(communicate: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for all that `subprocess.Popen.communicate` returns, and with it `subprocess.run`."""
+    """The same for all that `subprocess.Popen.communicate` returns, and with it `subprocess.run`; its errors are declared, too."""
 
     @wraps(communicate)
     def checked(*words: Any, **named: Any) -> Any:
         outputs = communicate(*words, **named)
         for output in filter(None, outputs):
-            check_events(output if isinstance(output, bytes) else output.encode("utf-8", "replace"))
+            octets = output if isinstance(output, bytes) else output.encode("utf-8", "replace")
+            check_events(octets)
+            check_messages(octets)
         return outputs
 
     return checked

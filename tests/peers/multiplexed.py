@@ -271,7 +271,7 @@ class MultiplexedConnection(ProxyConnection):
                 return Tunnel(stream, b"")
             status, *challenges = words.splitlines()
             if exchange is None or not status.startswith("407") or not await exchange.answer(parse_challenges(challenges)):
-                raise Refused(request.what, status, code=int(status[:3]))
+                raise Refused(request.what, status, "refused", detail={"code": int(status[:3])})
             fresh = False
 
     async def _ask(self, words: str) -> tuple[TunnelStream | None, str]:

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AddressError
 from tunnelctl.proto.address import Address, is_ip, parse_authority, parse_host, parse_port, shown, unbracketed, without_scope
 
@@ -247,7 +248,7 @@ def test_errors_name_the_text_escaped_cut_and_without_user_information():
     for text in ("user:secret@host", "user:secret@host:1", "secret@[::1", "user:secret@host:99999"):
         with pytest.raises(AddressError) as caught:
             parse_authority(text)
-        assert "secret" not in f"{caught.value} {caught.value.hint}"
+        assert "secret" not in f"{caught.value} {hint_of(caught.value)}"
         assert caught.value.status == 2
 
 

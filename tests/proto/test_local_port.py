@@ -152,25 +152,29 @@ def test_granted() -> None:
 
 
 ERRORS: list[tuple[TunnelctlError, int, str]] = [
-    (Refused("p", "c", code=403), 403, "http_request_denied"),
-    (Refused("p", "c", code=403, error="destination_ip_prohibited"), 403, "destination_ip_prohibited"),
-    (Refused("p", "c", code=502, error="connection_refused"), 502, "connection_refused"),
-    (Refused("p", "c", code=503), 503, "destination_unavailable"),
-    (Refused("p", "c", code=418), 502, "destination_unavailable"),
-    (AuthenticationFailed("p", "c", code=407), 502, "http_request_denied"),
-    (NameNotFound("p", "c"), 502, "dns_error"),
-    (TimedOut("p", "c"), 504, "connection_timeout"),
-    (TimedOut("p", "c", code=504, error="dns_timeout"), 504, "dns_timeout"),
-    (Unreachable("p", "c"), 502, "destination_unavailable"),
-    (Unreachable("p", "c", error="connection_refused"), 502, "connection_refused"),
-    (Unreachable("p", "c", error="destination_ip_unroutable"), 502, "destination_ip_unroutable"),
-    (Unreachable("p", "c", error="connection_timeout"), 504, "connection_timeout"),
-    (Unreachable("p", "c", error="dns_timeout"), 504, "dns_timeout"),
-    (Unreachable("p", "c", error="destination_ip_prohibited"), 403, "destination_ip_prohibited"),
-    (Refused("p", "c", code=2, error="http_request_denied"), 403, "http_request_denied"),  # of a SOCKS proxy
-    (Refused("p", "c", code=5, error="connection_refused"), 502, "connection_refused"),
-    (Refused("p", "c", code=502, error="destination_ip_prohibited"), 502, "destination_ip_prohibited"),
-    (MalformedAnswer("p", "c"), 502, "destination_unavailable"),
+    (Refused("p", "c", "refused", detail={"code": 403}), 403, "http_request_denied"),
+    (Refused("p", "c", "refused", detail={"code": 403, "error": "destination_ip_prohibited"}), 403, "destination_ip_prohibited"),
+    (Refused("p", "c", "refused", detail={"code": 502, "error": "connection_refused"}), 502, "connection_refused"),
+    (Refused("p", "c", "refused", detail={"code": 503}), 503, "destination_unavailable"),
+    (Refused("p", "c", "refused", detail={"code": 418}), 502, "destination_unavailable"),
+    (AuthenticationFailed("p", "c", "login-missing", detail={"code": 407}), 502, "http_request_denied"),
+    (NameNotFound("p", "c", "name-unknown"), 502, "dns_error"),
+    (TimedOut("p", "c", "timed-out"), 504, "connection_timeout"),
+    (TimedOut("p", "c", "timed-out", detail={"code": 504, "error": "dns_timeout"}), 504, "dns_timeout"),
+    (Unreachable("p", "c", "not-connected"), 502, "destination_unavailable"),
+    (Unreachable("p", "c", "not-connected", detail={"error": "connection_refused"}), 502, "connection_refused"),
+    (Unreachable("p", "c", "not-connected", detail={"error": "destination_ip_unroutable"}), 502, "destination_ip_unroutable"),
+    (Unreachable("p", "c", "not-connected", detail={"error": "connection_timeout"}), 504, "connection_timeout"),
+    (Unreachable("p", "c", "not-connected", detail={"error": "dns_timeout"}), 504, "dns_timeout"),
+    (Unreachable("p", "c", "not-connected", detail={"error": "destination_ip_prohibited"}), 403, "destination_ip_prohibited"),
+    (
+        Refused("p", "c", "refused", detail={"code": 2, "error": "http_request_denied"}),
+        403,
+        "http_request_denied",
+    ),  # of a SOCKS proxy
+    (Refused("p", "c", "refused", detail={"code": 5, "error": "connection_refused"}), 502, "connection_refused"),
+    (Refused("p", "c", "refused", detail={"code": 502, "error": "destination_ip_prohibited"}), 502, "destination_ip_prohibited"),
+    (MalformedAnswer("p", "c", "not-http"), 502, "destination_unavailable"),
 ]
 
 

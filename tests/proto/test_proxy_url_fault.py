@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AddressError
 from tunnelctl.proto.proxy_url import parse_proxy_list, parse_proxy_url
 
@@ -49,7 +50,7 @@ def error_for(text: str) -> AddressError:
 def test_the_true_fault_is_named(text: str, cause: str) -> None:
     error = error_for(text)
     assert error.cause == cause
-    assert error.hint
+    assert hint_of(error)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_the_true_fault_is_named(text: str, cause: str) -> None:
 def test_a_pac_file_gets_its_flag(text: str) -> None:
     error = error_for(text)
     assert error.cause == "it names a PAC file, not a proxy"
-    assert error.hint == "connect, forward, run and check take a PAC file with --pac"
+    assert hint_of(error) == "connect, forward, run and check take a PAC file with --pac"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_what_can_be_a_proxy_is_one(text: str) -> None:
 )
 def test_v18_nothing_is_shown_of_a_password(text: str) -> None:
     error = error_for(text)
-    assert "ecret" not in f"{error} {error.hint} {error!r}"
+    assert "ecret" not in f"{error} {hint_of(error)} {error!r}"
 
 
 @bounded

@@ -6,6 +6,7 @@ import pytest
 
 from tests.options import serve_options
 from tests.server.harness import Proxy, users_file
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import UsageProblem
 
 
@@ -19,7 +20,7 @@ def test_beyond_loopback_it_does_not_start_without_users(listen: str, others: tu
     with pytest.raises(UsageProblem) as caught, Proxy(listen=(*others, listen)):
         raise AssertionError("it started")
     assert "open proxy" in str(caught.value)
-    assert all(flag in caught.value.hint for flag in ("--users", "--client-ca", "127.0.0.1", "--open-proxy"))
+    assert all(flag in hint_of(caught.value) for flag in ("--users", "--client-ca", "127.0.0.1", "--open-proxy"))
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.8.9.10:0", "[::1]:0"])

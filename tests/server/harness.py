@@ -21,9 +21,10 @@ from tests.options import serve_options
 from tests.peers.events import check_record, check_told
 from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
+from tunnelctl.cli.render.hints import in_words
 from tunnelctl.client.forward import forwarder as forward
 from tunnelctl.engine.outside import to_thread
-from tunnelctl.events import Event, name_of
+from tunnelctl.events import Event
 from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.rare_events import OfConnection
 from tunnelctl.server import serve, server
@@ -266,8 +267,8 @@ class Proxy:
         return [str(fields["text"]) for fields in self.events("warning")]
 
     def events(self, name: str) -> list[dict[str, object]]:
-        told = [event.event if isinstance(event, OfConnection) else event for event in self._events]
-        return [event.facts() for event in told if name_of(type(event)) == name]
+        told = [in_words(event.event if isinstance(event, OfConnection) else event) for event in self._events]
+        return [facts for kind, facts in told if kind == name]
 
     def log(self) -> str:
         if self._log.exists():

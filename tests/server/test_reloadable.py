@@ -22,12 +22,12 @@ from tests.server.harness import (
     users_file,
 )
 from tests.server.process.running import Workers, workers
+from tunnelctl.cli.render.hints import in_words
 from tunnelctl.errors import SettingsError
-from tunnelctl.events import Event, Warning
+from tunnelctl.events import Event
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server import config
-from tunnelctl.server.events import Reloaded
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
 from tunnelctl.server.reloadable import FileReload, counted, load_reloadable
@@ -38,7 +38,7 @@ REFUSED, LOGIN_WANTED = 502, 407  # the target refuses: the login was good
 
 
 def failing() -> int:
-    raise SettingsError("file x, line 3", "no number", "write one")
+    raise SettingsError("file x", "no number", "pipe-empty")
 
 
 def gone() -> int:
@@ -54,11 +54,14 @@ def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
         one.reload(told.append)
         seen.append(one.current)
     assert seen == [1, 2, 2, 2, 4]
-    assert told == [
-        Reloaded("number", "2"),
-        Warning("the old number stays in force: file x, line 3: no number (hint: write one)"),
-        Warning("the old number stays in force: it went"),
-        Reloaded("number", "4"),
+    assert [in_words(event) for event in told] == [
+        ("reloaded", {"what": "number", "now": "2"}),
+        (
+            "warning",
+            {"text": "the old number stays in force: file x: no number (hint: give a file: a pipe can be read only once)"},
+        ),
+        ("warning", {"text": "the old number stays in force: it went"}),
+        ("reloaded", {"what": "number", "now": "4"}),
     ]
 
 

@@ -19,6 +19,7 @@ from tests.peers.process import wait_until
 from tests.peers.program import MODULE, Serve, environment, next_line, started, without_start_lines
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
 from tunnelctl.server import http1, server, tunnel
@@ -347,7 +348,7 @@ def test_a_port_in_use_and_the_flag_that_names_another(flag: str) -> None:
         options = {"listen": (address,)} if flag == "listen" else {"admin": address}
         with pytest.raises(ListenError) as raised, Proxy(**options):
             raise AssertionError("it started")
-    assert raised.value.hint == f"--{flag} 127.0.0.1:0 takes a port that is free"
+    assert hint_of(raised.value) == f"--{flag} 127.0.0.1:0 takes a port that is free"
 
 
 def test_the_defaults_are_safe() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import SettingsError
 from tunnelctl.server import text_file
 from tunnelctl.server.text_file import read_text
@@ -124,6 +125,6 @@ def test_a_pipe_is_read_once_and_not_empty_the_second_time() -> None:
         with pytest.raises(SettingsError) as caught:
             read_text(path, "the file", 9)
         assert caught.value.cause == "nothing is in the pipe, and nobody writes to it"
-        assert caught.value.hint == "give a file: a pipe can be read only once"
+        assert hint_of(caught.value) == "give a file: a pipe can be read only once"
     finally:
         os.close(reader)

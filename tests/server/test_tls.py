@@ -254,12 +254,12 @@ def test_the_head_after_the_handshake_has_what_is_left_of_the_limit(files: certi
 
 @pytest.mark.parametrize("flag", ["tls_key", "client_ca"])
 def test_flags_that_mean_nothing_without_a_certificate(flag: str, files: certificates.Certificates) -> None:
-    with pytest.raises(UsageProblem, match=flag.replace("_", "-")), Proxy(**{flag: str(files.key)}):
+    with pytest.raises(UsageProblem, match=f"^{flag}: "), Proxy(**{flag: str(files.key)}):
         raise AssertionError("it started")
 
 
 def test_a_file_that_is_missing_is_named_before_anything_is_accepted(files: certificates.Certificates) -> None:
-    with pytest.raises(SettingsError, match="--tls-cert /nowhere"), Proxy(tls_cert="/nowhere.pem"):
+    with pytest.raises(SettingsError, match="tls_cert /nowhere"), Proxy(tls_cert="/nowhere.pem"):
         raise AssertionError("it started")
 
 
@@ -301,7 +301,7 @@ def test_an_expired_certificate_is_said_at_the_start_and_after_a_reload(tmp_path
     """Every client refuses it, and its message need not say whose certificate, or why."""
     ends = now - timedelta(days=1)
     files = issued(tmp_path, None, ends)
-    expected = f"--tls-cert {files['tls_cert']}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
+    expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         assert proxy.warnings == [expected]
         proxy.hang_up()
@@ -315,7 +315,7 @@ def test_one_that_is_not_valid_yet(tmp_path: Path, now: datetime) -> None:
     files = issued(tmp_path, begins, now + timedelta(days=90))
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         pass
-    expected = f"--tls-cert {files['tls_cert']}: the certificate of {SUBJECT} is not valid yet, but from {shown(begins)} on"
+    expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} is not valid yet, but from {shown(begins)} on"
     assert proxy.warnings == [expected]
 
 
@@ -354,7 +354,7 @@ def test_the_authority_of_clients(tmp_path: Path, now: datetime) -> None:
     files = issued(tmp_path, None, now + timedelta(days=90))
     with Proxy(**files, client_ca=str(authority)) as proxy:  # type: ignore[arg-type]
         pass
-    expected = f"--client-ca {authority}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
+    expected = f"file of client authorities {authority}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
     assert proxy.warnings == [expected]
 
 

@@ -131,7 +131,7 @@ def test_the_rules_hold_as_ever() -> None:
 @pytest.mark.parametrize("proxy", [("direct",), ("DIRECT",), ("http://127.0.0.1:9,direct",), ("http://127.0.0.1:9", "direct")])
 def test_straight_ahead_is_no_proxy(proxy: tuple[str, ...]) -> None:
     """What the asking end dialled by itself would not have been judged."""
-    with pytest.raises(UsageProblem, match="-x direct"), Leading(*proxy):
+    with pytest.raises(UsageProblem, match=r"^proxy direct: "), Leading(*proxy):
         pass
 
 
@@ -149,12 +149,12 @@ def test_another_port_of_this_machine_is_one() -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (AuthenticationFailed("w", "c"), 502),
-        (Refused("w", "c", code=403), 403),
-        (NameNotFound("w", "c", code=502), 502),
-        (NameNotFound("w", "c"), 502),
-        (TimedOut("w", "c"), 504),
-        (Unreachable("w", "c"), 502),
+        (AuthenticationFailed("w", "c", "login-missing"), 502),
+        (Refused("w", "c", "refused", detail={"code": 403}), 403),
+        (NameNotFound("w", "c", "name-unknown", detail={"code": 502}), 502),
+        (NameNotFound("w", "c", "name-unknown"), 502),
+        (TimedOut("w", "c", "timed-out"), 504),
+        (Unreachable("w", "c", "not-connected"), 502),
     ],
 )
 def test_no_failure_there_is_a_407_here(error: TunnelctlError, status: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AddressError, ListenError
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
 from tunnelctl.stream.socket_stream import MAX_UNSENT
@@ -84,7 +85,7 @@ def test_names_are_refused(name: str) -> None:
     """What a name means is decided elsewhere, and could be another address tomorrow."""
     with pytest.raises(AddressError, match="not a name") as raised:
         parse_listen(f"{name}:3128")
-    assert "127.0.0.1:3128" in raised.value.hint
+    assert "127.0.0.1:3128" in hint_of(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_port_in_use() -> None:
         with pytest.raises(ListenError) as raised:
             listen(address, 0)
     assert str(raised.value) == f"cannot listen on {address}: address already in use"
-    assert raised.value.hint == "port 0 takes one that is free"
+    assert hint_of(raised.value) == "port 0 takes one that is free"
     assert raised.value.status == 71
 
 
@@ -160,18 +161,18 @@ def test_port_in_use() -> None:
 )
 def test_the_hint_names_the_flag_and_can_be_typed_as_it_stands(host: str, hint: str) -> None:
     with listen(ListenAddress(host, 0), 0) as listener, pytest.raises(ListenError) as raised:
-        listen(bound_address(listener), 0, flag=hint.split()[0])
-    assert raised.value.hint == hint
+        listen(bound_address(listener), 0, option=hint.split()[0].removeprefix("--"))
+    assert hint_of(raised.value) == hint
     listen(parse_listen(hint.split()[1]), 0).close()
 
 
 def test_a_unix_socket_in_use(tmp_path: Path) -> None:
     address = ListenAddress("", 0, str(tmp_path / "proxy"))
     with listen(address, 0):
-        for flag, hint in (("", "choose another path"), ("--listen", "--listen unix:PATH names another one")):
+        for option, hint in (("", "choose another path"), ("listen", "--listen unix:PATH names another one")):
             with pytest.raises(ListenError) as raised:
-                listen(address, 0, flag=flag)
-            assert raised.value.hint == hint
+                listen(address, 0, option=option)
+            assert hint_of(raised.value) == hint
 
 
 def test_port_in_use_by_ourselves_can_be_shared_if_all_agree() -> None:
@@ -312,4 +313,4 @@ def test_hint_on_ports_is_not_given_for_paths(monkeypatch: pytest.MonkeyPatch, p
     for address, hint in ((on(path), False), (ListenAddress("127.0.0.1", 80), True)):
         with pytest.raises(ListenError) as raised:
             listen(address, 0)
-        assert ("1024" in raised.value.hint) is hint
+        assert ("1024" in hint_of(raised.value)) is hint

@@ -126,7 +126,7 @@ def test_the_end_of_input_is_no_password(proxy: ScriptedServer, keys: str) -> No
     with asked(proxy, f"{line(proxy)}; echo status $?; stty -a; echo the end") as child:
         child.send(keys)
         child.expect_exact("status 2")
-        assert "tunnelctl: --ask-password: no password was given on the terminal" in child.before
+        assert f"tunnelctl: password for proxy {proxy.authority}: no password was given on the terminal" in child.before
         child.expect_exact("the end")
         assert echoes(child.before)
     assert proxy.heads == []
@@ -136,7 +136,7 @@ def test_an_empty_password_is_none(proxy: ScriptedServer) -> None:
     with asked(proxy, f"{line(proxy)}; echo status $?") as child:
         child.sendline("")
         child.expect_exact("status 2")
-        assert "tunnelctl: --ask-password: the password is empty" in child.before
+        assert f"tunnelctl: password for proxy {proxy.authority}: the password is empty" in child.before
 
 
 def test_what_was_typed_before_the_question_is_no_answer(proxy: ScriptedServer, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_without_a_terminal_it_says_so(proxy: ScriptedServer) -> None:
     )
     assert (done.returncode, done.stdout) == (2, b"")
     first, hint = done.stderr.decode().splitlines()
-    assert first == "tunnelctl: --ask-password: there is no terminal to ask on (no such device or address)"
+    assert first == f"tunnelctl: password for proxy {proxy.authority}: there is no terminal to ask on (no such device or address)"
     assert hint.startswith("hint: a password file")
     assert proxy.heads == []
 

@@ -92,8 +92,10 @@ class _Bridge:
         if outcome.cause in _CLEAN and _came_to_nothing(outcome):
             # Valid on the wire, so the status is 0. To the user it is a failure, and ssh reports only a closed connection.
             what, who = _name(route), "the proxy or the target" if route.hops else "the target"
-            text = f"{what}: ended by {who} after {seconds:.3f} s, 0 bytes received: {_advice(route, seconds)}"
-            self._trace(events.Warning(text))
+            cause = f"ended by {who} after {seconds:.3f} s, 0 bytes received"
+            from tunnelctl.rare_events import explained
+
+            self._trace(explained(events.Warning(""), TunnelBroken(what, cause, "tunnel-empty", facts=_facts(route, seconds))))
         _judge(outcome, self._options, route, tunnel.early, seconds)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
@@ -136,13 +138,13 @@ def _judge(outcome: Outcome, options: ConnectOptions, route: Route, early: bytes
     if outcome.cause in _CLEAN:
         return
     if outcome.cause in ("idle", "half-closed"):
-        raise TimedOut(_name(route), f"no byte moved for {options.idle_timeout:g} s", "--idle-timeout sets the limit")
+        raise TimedOut(_name(route), f"no byte moved for {options.idle_timeout:g} s", "idle")
     assert outcome.error is not None
     cause = reason(outcome.error)
     if outcome.ended_by == "right":
-        raise TunnelBroken(_name(route), cause, _broken_hint(outcome, route, early, seconds))
+        raise TunnelBroken(_name(route), cause, "tunnel-broke", facts=_broken_facts(outcome, route, early, seconds))
     if outcome.error.errno != EPIPE:  # the reader of stdout may close it early; a full disk is an error
-        raise TunnelBroken("stdin" if outcome.cause == "reset" else "stdout", cause)
+        raise TunnelBroken("stdin" if outcome.cause == "reset" else "stdout", cause, "stdio-failed")
 
 
 def _came_to_nothing(outcome: Outcome) -> bool:
@@ -150,25 +152,19 @@ def _came_to_nothing(outcome: Outcome) -> bool:
     return outcome.ended_by == "right" and outcome.backward == 0
 
 
-def _broken_hint(outcome: Outcome, route: Route, early: bytes, seconds: float) -> str:
+def _broken_facts(outcome: Outcome, route: Route, early: bytes, seconds: float) -> dict[str, object]:
     from tunnelctl.client.check.diagnosis import greeting_of_a_portal
 
     if greeting_of_a_portal(early) is not None:
-        return "a web page came out of the tunnel: a captive portal, or a filter, wants you to use a browser"
-    return _advice(route, seconds) if _came_to_nothing(outcome) else ""
+        return {"portal": True}
+    return _facts(route, seconds) if _came_to_nothing(outcome) else {}
 
 
-def _advice(route: Route, seconds: float) -> str:
-    """Hint for a tunnel that delivered no byte."""
-    from tunnelctl.client.tunnel import direct_hint
+def _facts(route: Route, seconds: float) -> dict[str, object]:
+    """Facts about a tunnel that delivered no byte."""
+    from tunnelctl.client.tunnel import without_proxy
 
     target = f"{route.target.host} {route.target.port}"
     if not route.hops:
-        return direct_hint(route) or f"does it let this client in? `tunnelctl check {target}` tells more"
-    if seconds > AT_ONCE:
-        idle = max(1, round(seconds))
-        return f"`tunnelctl check --idle {idle} {target}`, with the same flags for the proxy, tells how long a tunnel may be silent"
-    return (
-        "many proxies let only TLS through, and some open a tunnel before they reach the target; "
-        f"`tunnelctl check {target}`, with the same flags for the proxy, tells more"
-    )
+        return {**without_proxy(route), "direct": True, "host_port": target}
+    return {"host_port": target, **({"idle": max(1, round(seconds))} if seconds > AT_ONCE else {})}

@@ -16,8 +16,7 @@ def require_socket() -> None:
         with socket.socket(fileno=os.dup(STDOUT)) as stdout:
             if stdout.family == socket.AF_UNIX:  # no other family carries descriptors
                 return
-    hint = "it is for ssh: set `ProxyUseFdpass yes` beside the ProxyCommand"
-    raise UsageProblem("--fdpass", "stdout is not a unix socket", hint)
+    raise UsageProblem("", "stdout is not a unix socket", "stdout-no-socket", option="fdpass")
 
 
 def pass_descriptor(stream: SocketStream) -> None:
@@ -28,7 +27,7 @@ def pass_descriptor(stream: SocketStream) -> None:
     try:
         socket.send_fds(stdout, [b"\0"], [tunnel.fileno()])
     except OSError as error:
-        raise TunnelBroken("cannot hand the connection over", reason(error)) from error
+        raise TunnelBroken("cannot hand the connection over", reason(error), "fdpass-failed") from error
     finally:
         stdout.close()
         tunnel.close()

@@ -118,7 +118,12 @@ class LoopDetector:
             while self._opening.get(target, 0) >= MOST and not self._is_reached(target):
                 await self._turns.setdefault(target, Event()).wait()
             return
-        raise Refused(f"tunnel to {target}", "too many to this target are being opened", error="connection_limit_reached")
+        raise Refused(
+            f"tunnel to {target}",
+            "too many to this target are being opened",
+            "too-many-to-target",
+            detail={"error": "connection_limit_reached"},
+        )
 
     def _is_reached(self, target: str) -> bool:
         return monotonic() - self._reached.get(target, -REACHED_SECONDS) < REACHED_SECONDS
@@ -154,7 +159,7 @@ class LoopDetector:
 
 def loop(target: str) -> Refused:
     """The error for a request that has returned to this proxy."""
-    return Refused(f"tunnel to {target}", "the next proxies lead back to this one", error="proxy_loop_detected")
+    return Refused(f"tunnel to {target}", "the next proxies lead back to this one", "loop", detail={"error": "proxy_loop_detected"})
 
 
 def refuse_own_ports(chains: Iterable[Chain], listeners: Iterable[ListenAddress]) -> None:
@@ -164,8 +169,7 @@ def refuse_own_ports(chains: Iterable[Chain], listeners: Iterable[ListenAddress]
         host, port = without_scope(nearest.address.host), nearest.address.port
         addresses = _LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()
         if any(own.contains(ip, port) for ip in addresses):
-            hint = "name the proxy that is the next one on the way"
-            raise UsageProblem(f"proxy {nearest}", "that is where this program itself listens", hint)
+            raise UsageProblem(f"proxy {nearest}", "that is where this program itself listens", "own-listener")
 
 
 def _remember(times: dict[str, float], target: str, when: float) -> None:

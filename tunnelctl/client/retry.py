@@ -14,7 +14,6 @@ from tunnelctl.errors import MalformedAnswer, NameNotFound, NoAnswer, TimedOut, 
 from tunnelctl.events import Trace
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
-from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ async def open_with_retries(
         from tunnelctl.client.upstream.tls_probe import speaks_tls_there
 
         if not await speaks_tls_there(attempts.route, error.hop, until):
-            if error.hint == IS_IT_TLS:
-                error.hint = NO_TLS_EITHER
-            raise
+            raise error.within(error.what, no_tls_either=True) from error
         raise speaks_tls(attempts.route.request(error.hop), attempts.route.hops[error.hop]) from error
 
 

@@ -32,7 +32,7 @@ receives what is meant for another. No byte is lost: what a proxy sent along wit
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from errno import EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPERM, ETIMEDOUT
 
 from tunnelctl import events
@@ -45,7 +45,6 @@ from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NameNotFound, TimedOut, TunnelctlError, Unanswered, Unreachable, reason
 from tunnelctl.events import Trace
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
 
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.upstream.base import ProxyConnection
     from tunnelctl.stream.tls.settings import TLSClient
 
+    Facts = Mapping[str, object]
     T = TypeVar("T")
 
 
@@ -80,8 +80,7 @@ async def connect_nearest(route: Route, trace: Trace) -> ProxyConnection:
     return await opening.within(opening.connect)
 
 
-_BEYOND = "the target may be out of its reach"
-_LONGER = "--timeout sets how long the whole way may take"
+_NO_FACTS: Facts = {}  # for a hint
 
 
 class _Opening:
@@ -89,7 +88,7 @@ class _Opening:
 
     def __init__(self, route: Route, trace: Trace, pool: ConnectionPool | None) -> None:
         self._route, self._trace, self._pool = route, trace, pool
-        self._awaited = "", _LONGER  # what it waits for, in the words of an error, and a hint if that times out
+        self._awaited = "", "timed-out", _NO_FACTS  # what it waits for, in the words of an error; code and facts if that times out
         self._asking = False  # a request is going to a proxy, which has been reached
         self._deadline = Deadline(route.timeout)
         self._stops = [*(hop.address for hop in route.hops), route.target]
@@ -105,8 +104,8 @@ class _Opening:
                 return await work()
         except TooSlowError as error:
             kind = Unanswered if self._asking else TimedOut
-            what, hint = self._awaited
-            raise kind(what, f"no answer within {round(self._route.timeout, 1):g} s", hint) from error
+            what, code, facts = self._awaited
+            raise kind(what, f"no answer within {round(self._route.timeout, 1):g} s", code, facts=facts) from error
 
     async def run(self, ready: ProxyConnection | None) -> Tunnel:
         """Opens the whole route, and begins again as often as a login requires it."""
@@ -125,7 +124,7 @@ class _Opening:
     async def _prepare_logins(self) -> None:
         for hop, exchange in zip(self._route.hops, self._exchanges, strict=True):
             if hop.login is not None:  # before connecting: a person may take longer than a proxy waits
-                self._awaited = f"preparing the login to proxy {hop.address}", _LONGER
+                self._awaited = f"preparing the login to proxy {hop.address}", "timed-out", _NO_FACTS
                 work = exchange.prepare() if exchange is not None else hop.login.secret()
                 await without_deadline(hop.login, self._deadline, work)
 
@@ -163,17 +162,17 @@ class _Opening:
         route, hop, place = self._route, connection.hop, len(connection.hops) - 1
         stop, exchange = self._stops[place + 1], self._exchanges[place]
         inner = place + 1 < len(route.hops)  # the next stop is another proxy
-        hint = _silence(hop, exchange)
-        self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _of_a_proxy(hint) if inner else hint
+        facts: Facts = {"proxy": hop.address, "inner": inner}
+        self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _mute(hop, exchange), facts
         self._asking = True
         what, deadline = route.request(place), self._deadline
         request = TunnelRequest(stop, what, deadline, self._trace, exchange, route.fields, route.no_readahead)
         try:
             return await connection.open(request)
         except TunnelctlError as error:
-            error.hop, error.proxy = place, str(hop.address)
-            error.hint = _of_a_proxy(error.hint) if inner else error.hint
-            raise
+            failure = error.within(error.what, inner=inner)
+            failure.hop, failure.proxy = place, str(hop.address)
+            raise failure from error
 
     async def _secured(self, tunnel: Tunnel, role: str, address: Address, settings: TLSClient | None) -> Tunnel:
         """Starts TLS with the peer at the other end of a stream, unless `settings` is None."""
@@ -187,7 +186,8 @@ class _Opening:
         from tunnelctl.stream.tls.failure import tls_error
         from tunnelctl.stream.tls.stream import start_tls
 
-        self._awaited = f"waiting for TLS with {peer}", _silence_in_tls(role, address)
+        facts: Facts = {"target": role == "target", "peer": address}
+        self._awaited = f"waiting for TLS with {peer}", "tls-mute", facts
         try:
             wrapped = await start_tls(stream, settings, early)
         except OSError as error:
@@ -203,16 +203,17 @@ class _Opening:
 
     async def _dial(self, address: Address, role: str) -> Stream:
         self._asking = False
-        self._awaited = f"looking up {role} {address.host}", _unreached(self._route)
+        self._awaited = f"looking up {role} {address.host}", "timed-out", _unreached(self._route)
         self._trace(events.Lookup(address.host))
         addresses = await self._resolve(address, role)
-        self._awaited = f"connecting to {role} {address}", _unreached(self._route)
+        self._awaited = f"connecting to {role} {address}", "timed-out", _unreached(self._route)
         self._trace(events.Dial(str(address), [entry.host for entry in addresses]))
         try:
             stream = await dial(addresses, self._route.keepalive, self._route.attempt_timeout)
         except DialError as error:
-            what, hint = f"cannot connect to {role} {address}", _not_connected(error, self._route)
-            raise Unreachable(what, _attempts(error), hint, **_detail(role, _error_type(error))) from error
+            what, facts = f"cannot connect to {role} {address}", _not_connected(error, self._route)
+            detail = _detail(role, _error_type(error))
+            raise Unreachable(what, _attempts(error), "not-connected", facts=facts, detail=detail) from error
         self._trace(events.Connected(str(address), stream.peer))
         return stream
 
@@ -222,15 +223,16 @@ class _Opening:
         try:
             return await resolve(address.host, address.port, family)
         except BusyResourceError as error:
-            raise Unreachable(what, "too many look-ups hang") from error
+            raise Unreachable(what, "too many look-ups hang", "lookups-hang") from error
         except (socket.gaierror, UnicodeError) as error:
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-                cause, hint = "the name service does not answer", direct_hint(self._route)
-                raise Unreachable(what, cause, hint, **_detail(role, "dns_timeout")) from error
-            suffix = f" in IPv{self._route.family}" if self._route.family else ""
-            raise NameNotFound(what, f"it has no address{suffix}", _unknown(self._route), **_detail(role, "dns_error")) from error
+                cause, facts = "the name service does not answer", without_proxy(self._route)
+                raise Unreachable(what, cause, "name-service", facts=facts, detail=_detail(role, "dns_timeout")) from error
+            cause = "it has no address" + (f" in IPv{self._route.family}" if self._route.family else "")
+            facts, detail = _unknown(self._route), _detail(role, "dns_error")
+            raise NameNotFound(what, cause, "name-unknown", facts=facts, detail=detail) from error
         except OSError as error:  # EAI_SYSTEM: the resolver has no descriptor left, or no memory
-            raise Unreachable(what, reason(error)) from error
+            raise Unreachable(what, reason(error), "lookup-failed") from error
 
 
 # The RFC 9209 error type by errno of an attempt. Of several attempts, the first in this order counts: a host that refuses is there,
@@ -263,60 +265,40 @@ def _attempts(error: DialError) -> str:
     return ", ".join(f"{host}: {cause}" for host, cause in causes)
 
 
-def direct_hint(route: Route) -> str:
-    """Hint for a target that could not be reached without a proxy; "" if there is a proxy, or the user chose to use none."""
+def without_proxy(route: Route) -> Facts:
+    """Facts about a route without a proxy: why there is none. Empty if there is one, or if the user chose to use none."""
     if route.hops or route.origin == "-x":
-        return ""
-    if route.unused:
-        return f"{route.unused} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
-    return f"this was without a proxy ({route.origin}); -x URL names one"
+        return _NO_FACTS
+    return {"unused": route.unused, "without": route.origin}
 
 
-def _unreached(route: Route) -> str:
-    """Hint for a look-up or a connection that took too long."""
-    return direct_hint(route) or (_port(route.hops[0]) if route.hops else "") or _LONGER
+def _unreached(route: Route) -> Facts:
+    """Facts about a look-up or a connection that took too long."""
+    return {**without_proxy(route), **(_web_port(route.hops[0]) if route.hops else {})}
 
 
-def _not_connected(error: DialError, route: Route) -> str:
+def _not_connected(error: DialError, route: Route) -> Facts:
     if not route.hops:
-        return direct_hint(route)
+        return without_proxy(route)
     if any(cause.errno == EINVAL and address.host.startswith("fe80:") for address, cause in error.attempts):
-        return f"a link-local address needs its interface, as in [{route.hops[0].address.host}%25eth0]"
-    if all(isinstance(cause, ConnectionRefusedError) for _, cause in error.attempts):
-        return _port(route.hops[0]) or "nothing listens there; is the port right?"
-    return _port(route.hops[0])
+        return {"link_local": route.hops[0].address.host}
+    refused = all(isinstance(cause, ConnectionRefusedError) for _, cause in error.attempts)
+    return {**_web_port(route.hops[0]), "refused": refused}
 
 
-def _port(hop: Hop) -> str:
-    """Hint for a proxy on the port of web servers, which is the default of a URL without a port."""
+def _web_port(hop: Hop) -> Facts:
+    """The fact that a proxy is on the port of web servers, which is the default of a URL without a port."""
     web = 80 if hop.tls is None else 443
-    usual = PROTOCOLS[hop.protocol].on_web_ports and hop.address.port == web
-    return f"{web} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080" if usual else ""
+    return {"web_port": web} if PROTOCOLS[hop.protocol].on_web_ports and hop.address.port == web else {}
 
 
-def _unknown(route: Route) -> str:
+def _unknown(route: Route) -> Facts:
     if not route.hops:
-        return direct_hint(route)
-    if route.family:
-        return f"does it have one in IPv{10 - route.family}? Then leave -{route.family} out"
-    return "is it spelled right? Some names are known inside a company's network or VPN only"
+        return without_proxy(route)
+    return {"family": route.family, "other_family": 10 - route.family} if route.family else {"proxied": True}
 
 
-def _silence(hop: Hop, exchange: AuthExchange | None) -> str:
-    """Hint for a proxy that sent no response to a request: it waits for the target, or it speaks another protocol."""
-    silence = PROTOCOLS[hop.protocol].silence
-    if silence and hop.tls is None and not (exchange is not None and exchange.challenged):
-        return f"{_BEYOND}; or {silence.format(proxy=hop.address)}"
-    return f"{_BEYOND}; {_LONGER}"
-
-
-def _of_a_proxy(hint: str) -> str:
-    """Rewords a hint about the target for a proxy whose next stop is another proxy."""
-    return hint.replace("the target", "the next proxy").replace("are host and port right?", "are host and port in its URL right?")
-
-
-def _silence_in_tls(role: str, address: Address) -> str:
-    if role == "target":
-        return "it has said nothing to a TLS greeting; is the port right?"
-    without = WITHOUT_TLS.format(peer=address)
-    return f"it has said nothing to a TLS greeting; {without}"
+def _mute(hop: Hop, exchange: AuthExchange | None) -> str:
+    """The code for a proxy that sent no response to a request: it waits for the target, or it speaks another protocol."""
+    known = hop.tls is not None or (exchange is not None and exchange.challenged)  # that it speaks the protocol
+    return "proxy-mute" if known else PROTOCOLS[hop.protocol].mute

@@ -29,7 +29,7 @@ def read_file(path: str, what: str, most: int) -> Content:
     """Reads a whole file. Raises SettingsError, also for more than `most` bytes. what: begins the errors"""
     content = _read(path, what, lambda file: file.read(most + 1))
     if len(content.octets) > most:
-        raise SettingsError(what, f"it is larger than {most >> 10} KiB")
+        raise SettingsError(what, f"it is larger than {most >> 10} KiB", "too-large")
     return content
 
 
@@ -37,7 +37,7 @@ def read_first_line(path: str, what: str, most: int) -> Content:
     """Reads the first line with its newline, and does not wait for more: a pipe may stay open. Raises SettingsError likewise."""
     content = _read(path, what, lambda file: file.readline(most + 1))
     if len(content.octets) > most:
-        raise SettingsError(what, f"its first line is longer than {most} bytes")
+        raise SettingsError(what, f"its first line is longer than {most} bytes", "first-line-too-long")
     return content
 
 
@@ -46,9 +46,9 @@ def _read(path: str, what: str, take: Callable[[BufferedReader], bytes]) -> Cont
         with open(path, "rb") as file:
             return Content(take(file), os.fstat(file.fileno()).st_mode)
     except OSError as error:
-        raise SettingsError(what, reason(error)) from error
+        raise SettingsError(what, reason(error), "unreadable") from error
     except ValueError as error:
-        raise SettingsError(what, "its name has a NUL in it") from error
+        raise SettingsError(what, "its name has a NUL in it", "nul-in-name") from error
 
 
 def decode(octets: bytes, what: str) -> str:
@@ -57,4 +57,4 @@ def decode(octets: bytes, what: str) -> str:
         return octets.decode("utf-8-sig")
     except UnicodeDecodeError:
         cause = "it is UTF-16, and has to be UTF-8" if octets.startswith(_UTF_16) else "it is not UTF-8"
-        raise SettingsError(what, cause) from None
+        raise SettingsError(what, cause, "encoding") from None

@@ -13,16 +13,15 @@ _TOKEN = re.compile(
 Path = tuple[str | int, ...]
 
 # People write CORP\user. TOML rejects most characters after a backslash, and turns some of the others into a control character.
-BACKSLASH_HINT = r"in double quotes a backslash is written \\; in single quotes it stands for itself"
 _ESCAPE_FAULTS = ("unescaped", "invalid hex value", "escaped character")  # how tomllib's messages about an escape begin
 
 
 class TomlError(Exception):
-    """Raised when a text is not TOML: the line, the cause, and a hint or ""."""
+    """Raised when a text is not TOML: the line, the cause, and whether a backslash is at fault."""
 
-    def __init__(self, line: int, cause: str, hint: str = "") -> None:
-        super().__init__(line, cause, hint)
-        self.line, self.cause, self.hint = line, cause, hint
+    def __init__(self, line: int, cause: str, escape: bool = False) -> None:
+        super().__init__(line, cause)
+        self.line, self.cause, self.escape = line, cause, escape
 
 
 def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
@@ -35,7 +34,7 @@ def read_toml(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
         found = re.match(r"line (\d+)", place)
         line = int(found[1]) if found else text.rstrip().count("\n") + 1
         cause = cause[:1].lower() + cause[1:]
-        raise TomlError(line, cause, BACKSLASH_HINT if _is_escape(cause, text, line) else "") from None
+        raise TomlError(line, cause, _is_escape(cause, text, line)) from None
     except (RecursionError, ValueError):
         raise TomlError(_too_much(text), "brackets are nested too deeply, or a number is too long") from None
     return document, lines_of(text)

@@ -60,7 +60,7 @@ def parse_port(text: str) -> int:
     """Parses a port from 1 to 65535 in plain ASCII digits: no sign, blank or leading zero (int() accepts ' +٤٤٣')."""
     if text.isascii() and text.isdigit() and len(text) <= 5 and text[0] != "0" and int(text) <= MAX_PORT:
         return int(text)
-    raise AddressError(f"port {shown(text)}", "not a number from 1 to 65535")
+    raise AddressError(f"port {shown(text)}", "not a number from 1 to 65535", "port")
 
 
 def parse_authority(text: str, default_port: int | None = None) -> Address:
@@ -69,18 +69,18 @@ def parse_authority(text: str, default_port: int | None = None) -> Address:
         bracketed, bracket, rest = text.partition("]")
         host = bracketed + bracket
         if rest and rest[0] != ":":
-            raise AddressError(f"address {shown(text)}", "after ] there can only be :PORT")
+            raise AddressError(f"address {shown(text)}", "after ] there can only be :PORT", "after-bracket")
         port = rest[1:] if rest else None
     else:
         host, colon, rest = text.partition(":")
         if ":" in rest or rest[:2] == "//":
             cause = _NO_URL if "://" in text else "an IPv6 address needs brackets: [ADDRESS]:PORT"
-            raise AddressError(f"address {shown(text)}", cause)
+            raise AddressError(f"address {shown(text)}", cause, "colons")
         port = rest if colon else None
     if port:
         return Address(parse_host(host), parse_port(port))
     if port is not None or default_port is None:
-        raise AddressError(f"address {shown(text)}", "the port is missing", hint="write HOST:PORT")
+        raise AddressError(f"address {shown(text)}", "the port is missing", "port-missing")
     return Address(parse_host(host), default_port)
 
 
@@ -106,7 +106,7 @@ def parse_host(text: str) -> str:
     if name.strip(_NAME_CHARACTERS) or not name or not _labels_fit(name):
         raise _name_error(text, name)
     if name[0].isdigit() and not _is_quad(name) and _is_number_like(name):
-        raise AddressError(f"host {shown(text)}", "a host of numbers must be a plain dotted quad like 192.0.2.1")
+        raise AddressError(f"host {shown(text)}", "a host of numbers must be a plain dotted quad like 192.0.2.1", "numeric-host")
     return name
 
 
@@ -129,19 +129,21 @@ def _is_number_like(name: str) -> bool:
 
 def _ipv6(name: str) -> str:
     if "://" in name:
-        raise AddressError(f"host {shown(name)}", _NO_URL)
+        raise AddressError(f"host {shown(name)}", _NO_URL, "url-for-host")
     if name[0] == "[":
         if name[-1] != "]" or ":" not in name:
-            raise AddressError(f"host {shown(name)}", "brackets belong round an IPv6 address, and only there")
+            raise AddressError(f"host {shown(name)}", "brackets belong round an IPv6 address, and only there", "brackets")
         name = name[1:-1]
     if "%" in name:
-        raise AddressError(f"host {shown(name)}", "it has a scope id (after %), which has a meaning on one machine only")
+        raise AddressError(
+            f"host {shown(name)}", "it has a scope id (after %), which has a meaning on one machine only", "scope-id"
+        )
     import ipaddress  # 2 ms, not needed for names and IPv4
 
     try:
         address = ipaddress.IPv6Address(name)
     except ValueError:
-        raise AddressError(f"host {shown(name)}", "not an IPv6 address") from None
+        raise AddressError(f"host {shown(name)}", "not an IPv6 address", "ipv6") from None
     # RFC 5952 section 5. str() of a mapped address differs between Python versions; logs should not.
     return str(address) if address.ipv4_mapped is None else f"::ffff:{address.ipv4_mapped}"
 
@@ -157,7 +159,7 @@ def _to_ascii(text: str) -> str:
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
     except UnicodeError as error:  # the base class of idna's errors; their texts repeat the input
         cause = "not a valid international name"
-        raise AddressError(f"host {shown(text)}", cause) from error
+        raise AddressError(f"host {shown(text)}", cause, "international-name") from error
 
 
 def _name_error(text: str, name: str) -> AddressError:
@@ -173,4 +175,4 @@ def _name_error(text: str, name: str) -> AddressError:
         cause = "a character in it that no host name has"
     else:
         cause = f"labels have 1 to {MAX_LABEL} characters and do not start with a hyphen"
-    return AddressError(f"host {shown(text)}", cause)
+    return AddressError(f"host {shown(text)}", cause, "host")

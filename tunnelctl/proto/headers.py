@@ -47,11 +47,11 @@ def quoted(text: str) -> str:
 def check(name: str, value: str) -> None:
     """Raises UsageProblem unless the field can be sent. A CR or LF in it would inject further lines."""
     if not is_token(name):
-        raise UsageProblem(f"--header {name!a}", "not a field name: letters, digits and hyphens")
+        raise UsageProblem(f"header {name!a}", "not a field name: letters, digits and hyphens", "header-name")
     if has_control(value.replace("\t", "")):
-        raise UsageProblem(f"--header {name}", "a control character in its value")
+        raise UsageProblem(f"header {name}", "a control character in its value", "header-control-character")
     if any(c > "\xff" for c in value):
-        raise UsageProblem(f"--header {name}", "a character in its value that a header cannot carry")
+        raise UsageProblem(f"header {name}", "a character in its value that a header cannot carry", "header-character")
 
 
 def parse(text: str) -> Field:
@@ -61,11 +61,11 @@ def parse(text: str) -> Field:
     """
     name, colon, value = text.partition(":")
     if not colon:
-        raise UsageProblem("--header", "no colon in it", hint="write it as 'Name: value'")
+        raise UsageProblem("header", "no colon in it", "header-colon")
     try:
         value = value.strip(BLANKS).encode("utf-8", "surrogateescape").decode("latin-1")
     except UnicodeEncodeError:
-        raise UsageProblem(f"--header {name!a}", "an unpaired surrogate in its value") from None
+        raise UsageProblem(f"header {name!a}", "an unpaired surrogate in its value", "header-surrogate") from None
     check(name, value)
     return name, value
 

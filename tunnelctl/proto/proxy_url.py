@@ -14,7 +14,6 @@ from tunnelctl.proto.address import Address, parse_authority, shown
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks4a": 1080}
 
 _OTHER_NAMES = {"socks5h": "socks5", "socks": "socks5", "socks4": "socks4a"}
-_SUPPORTED = "http, https, socks5, socks5h, socks, socks4a and socks4 are"
 
 _SCHEME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -63,11 +62,11 @@ def parse_proxy_url(text: str, nearest: bool = True) -> ProxyURL:
 def _parse(text: str, nearest: bool) -> ProxyURL:
     scheme, rest = _split_scheme(text)
     if scheme not in DEFAULT_PORTS:
-        raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", hint=_SUPPORTED)
+        raise AddressError(f"proxy URL {shown(text)}", f"{scheme}:// is not supported", "scheme")
     authority = rest.removesuffix("/")
     if any(delimiter in authority for delimiter in "/?#"):
-        hint = "a / ? # or @ in a user name or password is written %2F %3F %23 %40" if "@" in rest else ""
-        raise AddressError(f"proxy URL {shown(text)}", "a path, query or fragment has no place in it", hint)
+        cause = "a path, query or fragment has no place in it"
+        raise AddressError(f"proxy URL {shown(text)}", cause, "url-path", facts={"user": "@" in rest})
     userinfo, at, hostport = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
     try:
@@ -77,7 +76,7 @@ def _parse(text: str, nearest: bool) -> ProxyURL:
             address = address._replace(host=f"{address.host}%{scope}")
     except AddressError as error:
         cause = f"{error.what} is {error.cause}" if error.what.startswith("port ") else error.cause
-        raise AddressError(f"proxy URL {shown(text)}", cause, error.hint) from None
+        raise AddressError(f"proxy URL {shown(text)}", cause, "url-part", inner=error) from None
     return ProxyURL(scheme, address, _decode(user) if at else None, _decode(password) if colon else None)
 
 
@@ -103,7 +102,7 @@ def parse_proxy_list(text: str, nearest: bool = True) -> tuple[ProxyURL, ...]:
 
 
 def _ambiguous(text: str, cause: str) -> AddressError:
-    return AddressError(f"proxy URL {shown(text)}", cause, "a comma in a user name or password is written %2C")
+    return AddressError(f"proxy URL {shown(text)}", cause, "comma")
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
@@ -126,7 +125,7 @@ def _split_scope(hostport: str) -> tuple[str, str]:
         return hostport, ""
     scope = scope[2:] if scope[:2] == "25" and len(scope) > 2 else scope
     if not scope or not _UNRESERVED.issuperset(scope):
-        raise AddressError(f"scope id {shown(scope)}", "it is no name or number of an interface")
+        raise AddressError(f"scope id {shown(scope)}", "it is no name or number of an interface", "scope-id")
     return f"{address}]{port}", scope
 
 

@@ -1,6 +1,6 @@
 """Explains why a text is no proxy URL, in terms of where it was written: for a shell, in an .env or unit file, by Windows, by hand.
 
-`proxy_url` imports it on failure only. No cause or hint written here repeats any of the URL, which may hold a password.
+`proxy_url` imports it on failure only. No cause written here repeats any of the URL, which may hold a password.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ _PAC_NAMES = ("pac", "wpad")
 
 def explained(text: str, error: AddressError) -> AddressError:
     """Returns the error for `text`, which could not be parsed. error: the one that the parser raised"""
-    cause, hint = _fault(text) or (error.cause, error.hint)
-    return AddressError(f"proxy URL {shown(text)}", cause, hint)
+    cause, code = _fault(text) or (error.cause, "url-part")
+    return AddressError(f"proxy URL {shown(text)}", cause, code, inner=error if code == "url-part" else None)
 
 
 def _fault(text: str) -> tuple[str, str] | None:
-    """Returns cause and hint of a common mistake, or None if the parser's own words are best."""
+    """Returns cause and code of a common mistake, or None if the parser's own words are best."""
     rest = text.rpartition("@")[2]  # without a possible password
     before_equals = text.partition("=")[0].lower()
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
-        return "it is in quotation marks", "quotes are for a shell: where none reads the value, leave them out"
+        return "it is in quotation marks", "quoted"
     if before_equals in _KINDS:
-        return "it is a list of proxies by scheme, as Windows has it", "give one proxy, such as the one after https="
+        return "it is a list of proxies by scheme, as Windows has it", "windows-list"
     if before_equals.endswith("_proxy"):
-        return "it begins with the name of a variable", "the value is what comes after the ="
+        return "it begins with the name of a variable", "variable-name"
     if _names_pac_file(rest):
-        return "it names a PAC file, not a proxy", "connect, forward, run and check take a PAC file with --pac"
+        return "it names a PAC file, not a proxy", "pac-file"
     if _has_variable(rest):
-        return "it contains a variable that was not expanded", "write the value itself"
+        return "it contains a variable that was not expanded", "variable"
     if " #" in rest or "\t#" in rest:
-        return "a comment follows it", "comments are not allowed in the value: leave it out"
+        return "a comment follows it", "comment"
     if ";" in rest:
-        return "a semicolon separates nothing here", "commas separate alternatives; a chain is -x, repeated"
+        return "a semicolon separates nothing here", "semicolon"
     if text.partition("://")[2].lower().startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
-        return "it has two schemes", "leave one of them out"
+        return "it has two schemes", "two-schemes"
     if _is_misspelled(text.lower()):
-        return "its scheme does not end in ://", "a URL begins with its scheme and ://, as in http://HOST:PORT"
+        return "its scheme does not end in ://", "scheme-separator"
     return None
 
 

@@ -48,7 +48,7 @@ def _plan(text: str, options: ServeOptions, environ: Mapping[str, str], stack: E
     inherited = inherited_socket(text.removeprefix(INHERITED), environ)
     if inherited.fileno() in [other.fileno() for other in taken]:
         inherited.detach()  # the other entry closes it
-        raise UsageProblem("--listen", "the same inherited socket is named twice")
+        raise UsageProblem("", "the same inherited socket is named twice", "listener-twice", option="listen")
     stack.callback(inherited.close)
     address = bound_address(inherited)._replace(inherited=True)
     if not address.path:
@@ -103,12 +103,8 @@ def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, po
     """Raises UsageProblem for a proxy that anybody can reach and use: soon the whole Internet would use it."""
     for address in addresses:
         if not (address.private or options.users or options.client_ca or options.open_proxy or policy.is_personal):
-            hint = (
-                "give --users FILE, --client-ca FILE, or clients in each allow rule of --policy FILE, listen on 127.0.0.1, "
-                "or give --open-proxy if something else keeps strangers out"
-            )
             cause = "no login is required there, so it would be an open proxy"
-            raise UsageProblem(f"cannot listen on {address}", cause, hint)
+            raise UsageProblem(f"cannot listen on {address}", cause, "open-proxy", facts={"serve": True})
 
 
 def _users(path: str | None) -> Reloadable[Users] | None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from tunnelctl import events
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Trace
+from tunnelctl.rare_events import explained
 from tunnelctl.server.events import Reloaded
 
 T = TypeVar("T")
@@ -43,9 +44,10 @@ class Reloadable(Generic[T]):
         """Replaces the current version by one read anew. Keeps it, with a warning, if there is a mistake in the files."""
         try:
             self.current = self._load()
-        except (TunnelctlError, OSError) as error:  # OSError: a file disappeared while it was being read
-            hint = f" (hint: {error.hint})" if isinstance(error, TunnelctlError) and error.hint else ""
-            trace(events.Warning(f"the old {self._what} stays in force: {error}{hint}"))
+        except TunnelctlError as error:
+            trace(explained(events.Warning(f"the old {self._what} stays in force"), error))
+        except OSError as error:  # a file disappeared while it was being read
+            trace(events.Warning(f"the old {self._what} stays in force: {error}"))
         else:
             trace(Reloaded(self._what, str(self)))
             self.warn(trace)

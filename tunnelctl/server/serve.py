@@ -68,7 +68,7 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         stack.callback(close_listeners, bound, listeners)
         admin = None
         if settings.admin is not None:
-            admin = listen(settings.admin, options.reach.keepalive, flag="--admin")
+            admin = listen(settings.admin, options.reach.keepalive, option="admin")
             stack.callback(close_listeners, [bound_address(admin)], [admin])
         several = options.workers > 1
         worker_queries = WorkerQueries(options.workers if several and admin is not None else 0)
@@ -106,7 +106,7 @@ def _listen(planned: list[Planned], options: ServeOptions) -> tuple[list[socket.
     bound: list[ListenAddress] = []
     try:
         for address, inherited in planned:
-            listeners.append(inherited or listen(address, options.reach.keepalive, options.workers > 1, "--listen"))
+            listeners.append(inherited or listen(address, options.reach.keepalive, options.workers > 1, "listen"))
             bound.append(address if inherited else bound_address(listeners[-1]))
     except BaseException:
         close_listeners(bound, listeners)

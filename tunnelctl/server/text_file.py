@@ -28,12 +28,12 @@ def read_text(path: str, kind: str, most: int) -> str:
                 _await_writer(fd)
             octets = b"".join(_pieces(fd, most + 1))
     except OSError as error:
-        raise SettingsError(what, reason(error)) from error
+        raise SettingsError(what, reason(error), "unreadable") from error
     # An earlier read took it, as with <(COMMAND), or nothing writes to the pipe: without rules, what they closed would be open.
     if piped and not octets:
-        raise SettingsError(what, "nothing is in the pipe, and nobody writes to it", "give a file: a pipe can be read only once")
+        raise SettingsError(what, "nothing is in the pipe, and nobody writes to it", "pipe-empty")
     if len(octets) > most:
-        raise SettingsError(what, f"it is longer than {most >> 20} MiB")
+        raise SettingsError(what, f"it is longer than {most >> 20} MiB", "too-large")
     return decode(octets, what)
 
 

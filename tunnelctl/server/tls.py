@@ -25,8 +25,8 @@ SOON = timedelta(days=14)  # before its end, when a certificate is due for renew
 def listener_context(options: ServeOptions) -> ssl.SSLContext:
     """Returns the context of all listeners. Raises SettingsError for a bad file, UsageProblem if the certificate is missing."""
     if options.tls_cert is None:
-        flag = "--client-ca" if options.tls_key is None else "--tls-key"
-        raise UsageProblem(flag, "it means nothing without a certificate", "--tls-cert FILE makes the listeners speak TLS")
+        option = "client_ca" if options.tls_key is None else "tls_key"
+        raise UsageProblem("", "it means nothing without a certificate", "without-certificate", option=option)
     return server_context(options.tls_cert, options.tls_key, options.client_ca)
 
 
@@ -45,13 +45,13 @@ def describe_certificate(file: str | None) -> str:
 def warn_of_dates(options: ServeOptions, trace: Trace) -> None:
     """Warns of certificates that are not valid now: peers refuse what depends on them, and see only that TLS fails."""
     now = datetime.now(UTC)
-    for flag, file in (("--tls-cert", options.tls_cert), ("--client-ca", options.client_ca)):
+    for kind, file in (("certificate file", options.tls_cert), ("file of client authorities", options.client_ca)):
         for certificate in read_certificates(file):
             which = f"the certificate of {certificate.subject}" if certificate.subject else "a certificate"
             if certificate.ends < now:
-                trace(events.Warning(f"{flag} {file}: {which} has expired: it was good until {at(certificate.ends)}"))
+                trace(events.Warning(f"{kind} {file}: {which} has expired: it was good until {at(certificate.ends)}"))
             elif certificate.begins > now:
-                trace(events.Warning(f"{flag} {file}: {which} is not valid yet, but from {at(certificate.begins)} on"))
+                trace(events.Warning(f"{kind} {file}: {which} is not valid yet, but from {at(certificate.begins)} on"))
 
 
 def read_certificates(file: str | None) -> list[Certificate]:

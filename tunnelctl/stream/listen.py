@@ -48,31 +48,31 @@ def parse_listen(text: str) -> ListenAddress:
     """Parses ADDR:PORT, [V6]:PORT or unix:PATH. Refuses a name, which could resolve to an outside address overnight."""
     if text.startswith(UNIX):
         if not text[len(UNIX) :]:
-            raise AddressError(f"listening address `{text}`", "the path is missing", "write unix:PATH")
+            raise AddressError(f"listening address `{text}`", "the path is missing", "listen-path")
         return ListenAddress("", 0, text[len(UNIX) :])
     host, colon, port = text.rpartition(":")
     if not colon or not host:
-        raise AddressError(f"listening address `{text}`", "it is not ADDRESS:PORT", "for example 127.0.0.1:3128 or [::1]:3128")
+        raise AddressError(f"listening address `{text}`", "it is not ADDRESS:PORT", "listen-format")
     if ":" in host and not host.startswith("["):  # where the address ends and the port begins would be a guess
-        raise AddressError(f"listening address `{text}`", "an IPv6 address needs brackets", "for example [::1]:3128")
+        raise AddressError(f"listening address `{text}`", "an IPv6 address needs brackets", "listen-brackets")
     parsed = parse_host(host)
     if not parsed.replace(".", "").isdigit() and ":" not in parsed:
-        hint = f"127.0.0.1:{port}" if parsed == "localhost" else "for example 127.0.0.1:3128 or [::1]:3128"
-        raise AddressError(f"listening address `{text}`", "it must be an address, not a name", hint)
+        facts = {"localhost": parsed == "localhost", "port": port}
+        raise AddressError(f"listening address `{text}`", "it must be an address, not a name", "listen-name", facts=facts)
     return ListenAddress(parsed, 0 if port == "0" else parse_port(port))
 
 
-def listen(address: ListenAddress, keepalive: float, share: bool = False, flag: str = "") -> socket.socket:
+def listen(address: ListenAddress, keepalive: float, share: bool = False, option: str = "") -> socket.socket:
     """Opens a bound, listening, non-blocking socket. Raises ListenError.
 
     keepalive: as for `set_socket_options`; accepted sockets inherit it
     share: sets SO_REUSEPORT, so that several processes can each have a listener of their own there
-    flag: the flag that gave the address, for a hint
+    option: the field of the options record that has the address
     """
     try:
         return _listen_unix(address.path) if address.path else _listen_tcp(address, keepalive, share)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error, flag)) from error
+        raise _listen_error(address, error, option) from error
 
 
 def close_listener(address: ListenAddress, listener: socket.socket) -> None:
@@ -140,7 +140,7 @@ def reserve(address: ListenAddress) -> socket.socket:
         keeper = _bind_tcp(address, share=True)
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}", reason(error), _hint(address, error, "")) from error
+        raise _listen_error(address, error) from error
     return keeper
 
 
@@ -179,11 +179,11 @@ def _remove_stale(path: str) -> None:
         probe.close()
 
 
-def _hint(address: ListenAddress, error: OSError, flag: str) -> str:
+def _listen_error(address: ListenAddress, error: OSError, option: str = "") -> ListenError:
+    code = "cannot-listen"
     if isinstance(error, PermissionError) and not address.path:
-        return "ports below 1024 need a privilege; choose a higher one"
-    if error.errno != EADDRINUSE:
-        return ""
-    if address.path:
-        return f"{flag} unix:PATH names another one" if flag else "choose another path"
-    return f"{flag} {address._replace(port=0)} takes a port that is free" if flag else "port 0 takes one that is free"
+        code = "port-privileged"
+    elif error.errno == EADDRINUSE:
+        code = "path-in-use" if address.path else "port-in-use"
+    facts = {"given": option, "any_port": str(address._replace(port=0))}
+    return ListenError(f"cannot listen on {address}", reason(error), code, facts=facts)

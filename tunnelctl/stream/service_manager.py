@@ -19,16 +19,16 @@ def inherited_socket(name: str, environ: Mapping[str, str]) -> socket.socket:
     what = f"inherited socket {name!a}"
     numbers = _numbers(environ)
     if not numbers:
-        raise ListenError(what, "none was passed (LISTEN_FDS)", "it takes a .socket unit, or systemd-socket-activate")
+        raise ListenError(what, "none was passed (LISTEN_FDS)", "no-inherited-socket")
     if name not in numbers:
-        raise ListenError(what, f"there is no such one, but {', '.join(numbers)}")
+        raise ListenError(what, f"there is no such one, but {', '.join(numbers)}", "unknown-inherited-socket")
     try:
         inherited = socket.socket(fileno=numbers[name])
     except OSError as error:  # closed meanwhile, or not a socket
-        raise ListenError(what, reason(error)) from error
+        raise ListenError(what, reason(error), "inherited-socket-failed") from error
     try:
         if inherited.type != socket.SOCK_STREAM or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise ListenError(what, "it does not listen for connections", "Accept=no and ListenStream= in the .socket unit")
+            raise ListenError(what, "it does not listen for connections", "inherited-socket-type")
         inherited.setblocking(False)
         os.set_inheritable(inherited.fileno(), False)
     except BaseException:

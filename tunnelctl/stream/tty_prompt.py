@@ -28,7 +28,7 @@ async def ask(who: str, prompt: str) -> str:
         os.kill(os.getpid(), answer)  # with the previous handler, or none
         if answer != signal.SIGTSTP:  # after SIGTSTP, the user has come back
             await sleep(GRACE)
-            raise UsageProblem(who, "no password was given on the terminal")
+            raise UsageProblem(who, "no password was given on the terminal", "no-password-typed")
 
 
 def ask_now(who: str, prompt: str) -> str:
@@ -55,11 +55,11 @@ async def _listen(signals: SignalReceiver, answers: list[bytes | int], scope: Ca
 
 def _decode(who: str, line: bytes) -> str:
     if not line.endswith(b"\n"):  # Ctrl-D, or the terminal has gone; half a password is none
-        raise UsageProblem(who, "no password was given on the terminal")
+        raise UsageProblem(who, "no password was given on the terminal", "no-password-typed")
     try:
         return line[:-1].decode()
     except UnicodeDecodeError:
-        raise UsageProblem(who, "the password is not UTF-8") from None
+        raise UsageProblem(who, "the password is not UTF-8", "password-not-utf8") from None
 
 
 class _Terminal:
@@ -73,15 +73,14 @@ class _Terminal:
             # An open file of our own: its O_NONBLOCK affects nobody else.
             self._fd = os.open(DEVICE, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError as error:
-            hint = "a password file, or a command that prints the password, needs no terminal"
-            raise UsageProblem(self._who, f"there is no terminal to ask on ({reason(error)})", hint) from error
+            raise UsageProblem(self._who, f"there is no terminal to ask on ({reason(error)})", "no-terminal") from error
         try:
             self._saved = termios.tcgetattr(self._fd)
             # FLUSH: discards what was typed before the prompt.
             termios.tcsetattr(self._fd, termios.TCSAFLUSH, _silent(self._saved))
         except termios.error as error:
             os.close(self._fd)
-            raise UsageProblem(self._who, "the terminal does not hide what is typed") from error
+            raise UsageProblem(self._who, "the terminal does not hide what is typed", "terminal-echo") from error
         self._descriptor = Descriptor(self._fd)
         self._descriptor.readable = False
         return self

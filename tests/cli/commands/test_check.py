@@ -88,7 +88,7 @@ def test_a_pipe_gets_plain_lines(monkeypatch):
 def run_usage(*words: str) -> None:
     done = run("check", *words, "host", "22")
     assert done.returncode == 2, done.stderr
-    raise UsageProblem("--color", done.stderr.decode())
+    raise UsageProblem("--color", done.stderr.decode(), "syntax")
 
 
 def test_what_was_said_is_not_said_again(capfd):

@@ -45,7 +45,7 @@ def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
 def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
     trace = TraceLog()
     local_logins(forward_options(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
-    assert trace.named("warning") == [{"text": "--users has no effect: a -L port cannot require a login"}]
+    assert trace.named("warning") == [{"text": "--users has no effect: a port that leads to one target cannot require a login"}]
 
 
 @pytest.mark.usefixtures("cheap_hashes")

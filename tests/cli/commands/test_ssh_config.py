@@ -12,6 +12,7 @@ from tests.peers.process import path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, environment
 from tunnelctl.cli.commands.ssh_config import HEADING, program, quote, ssh_config
 from tunnelctl.cli.parse.typer_app import parse
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import silent
 from tunnelctl.server.access.users import hash_password
@@ -197,7 +198,7 @@ def test_the_program_is_this_one(monkeypatch, tmp_path):
 def test_what_is_refused(words, cause):
     with pytest.raises(UsageProblem, match=cause) as caught:
         text(*words)
-    assert "swordfish" not in f"{caught.value}{caught.value.hint}"
+    assert "swordfish" not in f"{caught.value}{hint_of(caught.value)}"
 
 
 @pytest.mark.parametrize(

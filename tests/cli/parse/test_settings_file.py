@@ -14,6 +14,7 @@ from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.settings_file import COMMANDS, KEYS, origins, parse, texts_of
 from tunnelctl.cli.parse.typer_app import parse as parse_line
 from tunnelctl.cli.parse.values import Settings, read_fields
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.cli.spec.flags import CHOICE, FLAGS, Flag, flags_of
 from tunnelctl.errors import SettingsError
 
@@ -245,7 +246,7 @@ def test_a_profile_that_does_not_exist(tmp_path: Path, text: str, hint: str) -> 
     with pytest.raises(SettingsError) as caught:
         completed(tmp_path, text, "connect --profile work host 22")
     assert str(caught.value) == f"--profile work: settings file {tmp_path}/tunnelctl/config.toml has no such profile"
-    assert caught.value.hint == hint
+    assert hint_of(caught.value) == hint
 
 
 # --- mistakes
@@ -262,22 +263,22 @@ MISTAKES = [
     ("defaults.timeot = 1", 1, "unknown key `timeot`", "did you mean timeout?"),
     ("defaults = { timeot = 1 }", 1, "unknown key `timeot`", "did you mean timeout?"),
     ("[profiles.'my work']\ntimeot = 1", 2, "unknown key `timeot`", "did you mean timeout?"),
-    ("timeout = 1", 1, "`timeout` stands in no table", "keys stand below [defaults] or [profiles.NAME]"),
+    ("timeout = 1", 1, "`timeout` is outside of a table", "keys are below [defaults] or [profiles.NAME]"),
     ("\n[connect]\ntimeout = 1", 2, "`connect` is not known here", "there are [defaults] and [profiles.NAME]"),
     ("defaults = 1", 1, "`defaults` is not known here", ""),
     ("[profiles]\ntimeout = 1", 2, "`timeout` is no profile", ""),
-    ("[defaults]\ntimeout = '1'", 2, "`timeout` wants a number of seconds", ""),
-    ("[defaults]\ntimeout = true", 2, "`timeout` wants a number of seconds", ""),
+    ("[defaults]\ntimeout = '1'", 2, "`timeout` takes a number of seconds", ""),
+    ("[defaults]\ntimeout = true", 2, "`timeout` takes a number of seconds", ""),
     ("[defaults]\ntimeout = -1", 2, "`timeout`: `-1` is not a number of seconds such as 30 or 0.5", ""),
     ("[defaults]\ntimeout = nan", 2, "`timeout`: `nan` is not a number of seconds such as 30 or 0.5", ""),
-    ("[defaults]\nretry = 1.5", 2, "`retry` wants a whole number", ""),
+    ("[defaults]\nretry = 1.5", 2, "`retry` takes a whole number", ""),
     ("[defaults]\nworkers = 0", 2, "`workers`: `0` is less than 1", ""),
-    ("[defaults]\njson = 1", 2, "`json` wants true or false", ""),
-    ("[defaults]\nverbose = true", 2, "`verbose` wants a number from 0 to 9", ""),
-    ("[defaults]\nverbose = 1000000000", 2, "`verbose` wants a number from 0 to 9", ""),
-    ("[defaults]\nproxy = 1", 2, "`proxy` wants a string or a list of strings", ""),
-    ("[defaults]\nproxy = ['a', 1]", 2, "`proxy` wants a string or a list of strings", ""),
-    ("[defaults]\nproxy-user = ['a']", 2, "`proxy-user` wants a string", ""),
+    ("[defaults]\njson = 1", 2, "`json` takes true or false", ""),
+    ("[defaults]\nverbose = true", 2, "`verbose` takes a number from 0 to 9", ""),
+    ("[defaults]\nverbose = 1000000000", 2, "`verbose` takes a number from 0 to 9", ""),
+    ("[defaults]\nproxy = 1", 2, "`proxy` takes a string or a list of strings", ""),
+    ("[defaults]\nproxy = ['a', 1]", 2, "`proxy` takes a string or a list of strings", ""),
+    ("[defaults]\nproxy-user = ['a']", 2, "`proxy-user` takes a string", ""),
     ("[defaults]\nproxy-user = ''", 2, "`proxy-user`: the value is empty", ""),
     ("[defaults]\nauth = 'nltm'", 2, "`auth`: `nltm` is none of any, basic, digest, bearer, ntlm, negotiate", ""),
     ("[defaults]\nquiet = true\nverbose = 1", 3, "`verbose`", ""),
@@ -301,7 +302,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, 
     assert error.what == f"settings file {tmp_path}/tunnelctl/config.toml, line {line}"
     assert error.cause.startswith(cause)
     assert error.cause[0].islower() or error.cause[0] == "`"
-    assert error.hint.startswith(hint)
+    assert hint_of(error).startswith(hint)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +341,7 @@ def test_no_mistake_shows_a_password(tmp_path: Path) -> None:
     for text in (f"proxy = 'http://u:{CANARY}@a:x'", f"proxy = 'foo://u:{CANARY}@a'"):
         with pytest.raises(SettingsError) as caught:
             completed(tmp_path, f"[defaults]\n{text}\n")
-        assert CANARY not in f"{caught.value!r} {caught.value} {caught.value.hint} {caught.value.__cause__}"
+        assert CANARY not in f"{caught.value!r} {caught.value} {hint_of(caught.value)} {caught.value.__cause__}"
 
 
 @given(st.text(st.sampled_from("[]{}defaults.profiles'\"=#\n 1,x-"), max_size=60))

@@ -24,13 +24,18 @@ from tunnelctl.stream.events import Drain, Stopped
 # The events that the console renders; check and selftest have their own reports.
 CONSOLE = tuple(dict.fromkeys(kind for command in ("", "connect", "forward", "serve") for kind in EVENTS[command]))
 
+BUSY = "the proxy is at one of its limits; try again later"
+
 # --- errors
 
 
 def test_an_error_is_a_line_and_a_hint():
     screen = Screen(quiet=True)
-    screen.error(Refused("proxy p:3128 refused h:22", "403 Forbidden", "ask for port 22", code=403))
-    assert screen.lines == ["tunnelctl: proxy p:3128 refused h:22: 403 Forbidden", "hint: ask for port 22"]
+    screen.error(Refused("proxy p:3128 refused h:22", "403 Forbidden", "busy", detail={"code": 403}))
+    assert screen.lines == [
+        "tunnelctl: proxy p:3128 refused h:22: 403 Forbidden",
+        f"hint: {BUSY}",
+    ]
 
 
 def test_a_hint_is_shown_once_for_connections_that_fail_alike():
@@ -44,19 +49,19 @@ def test_a_hint_is_shown_once_for_connections_that_fail_alike():
 
 def test_hostile_text_in_an_error_stays_one_line():
     screen = Screen()
-    screen.error(UsageProblem("a\nb", "\x1b[2J\r", "h\n"))
-    assert screen.lines == [r"tunnelctl: a\x0ab: \x1b[2J\x0d", r"hint: h\x0a"]
+    screen.error(UsageProblem("a\nb", "\x1b[2J\r", "syntax", facts={"command": "h\n"}))
+    assert screen.lines == [r"tunnelctl: a\x0ab: \x1b[2J\x0d", r"hint: tunnelctl h\x0a --help"]
 
 
 def test_a_password_in_an_error_is_masked():
     for screen in (Screen(), Screen(json=True)):
-        screen.error(UsageProblem("http://u:swordfish@h", "u:swordfish@h", "http://u:swordfish@h"))
+        screen.error(UsageProblem("http://u:swordfish@h", "u:swordfish@h", "syntax", facts={"command": "http://u:swordfish@h"}))
         assert b"swordfish" not in screen.written
 
 
 def test_an_error_as_json():
     screen = Screen(json=True, quiet=True)
-    screen.error(Refused("proxy p refused h:22", "403\x1b", "ask", code=403))
+    screen.error(Refused("proxy p refused h:22", "403\x1b", "busy", detail={"code": 403}))
     check_events(screen.written)
     assert screen.records == [
         {
@@ -65,7 +70,7 @@ def test_an_error_as_json():
             "status": 69,
             "what": "proxy p refused h:22",
             "cause": "403\\x1b",
-            "hint": "ask",
+            "hint": BUSY,
             "code": 403,
         }
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.client.harness import CANARY, TraceLog
 from tests.options import reach_options
+from tunnelctl.cli.render.hints import hint_of, what_of
 from tunnelctl.client.auth import credentials as credentials_module
 from tunnelctl.client.auth.credentials import MAX_FILE, PASSWORD_VARIABLE, CredentialSource, Secret
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after, run
@@ -241,8 +242,8 @@ def test_a_password_behind_the_user_is_not_shown() -> None:
     """curl --proxy-user has it there."""
     with pytest.raises(UsageProblem) as caught:
         credentials(proxy_user=f"user:{CANARY}")
-    assert caught.value.what == "--proxy-user user:***"
-    assert CANARY not in caught.value.hint
+    assert what_of(caught.value) == "--proxy-user user:***"
+    assert CANARY not in hint_of(caught.value)
 
 
 def test_netrc_in_capitals_and_with_a_domain(tmp_path: Path) -> None:
@@ -290,7 +291,7 @@ def test_a_malformed_netrc_is_named_and_not_quoted(tmp_path: Path, text: str, li
         credentials(home=tmp_path)
     error = caught.value
     assert error.what == f"netrc file {path}{line}"
-    assert CANARY not in f"{error!r} {error} {error.hint} {error.__cause__}"
+    assert CANARY not in f"{error!r} {error} {hint_of(error)} {error.__cause__}"
 
 
 def test_a_netrc_that_is_no_text(tmp_path: Path) -> None:
@@ -340,7 +341,8 @@ def options(flag: str, path: str) -> dict[str, Any]:
 def wrong(path: str, flag: str = "proxy_password_file") -> str:
     with pytest.raises(SettingsError) as caught:
         credentials(proxy_user="user", **options(flag, path))
-    assert caught.value.what == f"--{flag.replace('_', '-')} {path}"
+    kind = {"proxy_password_file": "password file", "proxy_auth_file": "login file"}[flag]
+    assert caught.value.what == f"{kind} {path}"
     return caught.value.cause.lower()
 
 
@@ -403,14 +405,14 @@ def test_auth_file_without_a_colon(tmp_path: Path) -> None:
 def test_user_without_password() -> None:
     with pytest.raises(UsageProblem, match="no password") as caught:
         credentials(proxy_user="user")
-    assert PASSWORD_VARIABLE in caught.value.hint
+    assert PASSWORD_VARIABLE in hint_of(caught.value)
 
 
 @pytest.mark.parametrize("flag", [{"proxy_password_file": "x"}, {"password_command": "x"}, {"ask_password": True}])
 def test_password_without_user_is_told_before_anything_is_asked(flag: dict[str, Any]) -> None:
     with pytest.raises(UsageProblem) as caught:
         source(**flag)
-    assert "--proxy-user" in caught.value.hint
+    assert "--proxy-user" in hint_of(caught.value)
 
 
 def test_no_error_repeats_the_password(tmp_path: Path) -> None:
@@ -422,7 +424,7 @@ def test_no_error_repeats_the_password(tmp_path: Path) -> None:
             try:
                 credentials(proxy_user="user", **options(flag, path))
             except TunnelctlError as error:
-                shown = f"{error!r} {error} {error.hint} {error.detail} {error.__cause__} {error.__context__}"
+                shown = f"{error!r} {error} {hint_of(error)} {error.detail} {error.__cause__} {error.__context__}"
             assert CANARY not in shown
 
 

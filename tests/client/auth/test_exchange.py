@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tests.client.harness import CANARY, TARGET, TraceLog
+from tests.peers.messages import hint_for_login
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.auth import negotiate
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import (
@@ -26,13 +28,14 @@ from tunnelctl.client.auth.exchange import (
 from tunnelctl.client.auth.schemes import ANY, BASIC, BEARER, DIGEST, NEGOTIATE, NTLM
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
-from tunnelctl.client.upstream.error_response import NO_LOGIN
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import AuthenticationFailed, TunnelctlError
 from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.status import ExitStatus
+
+LOGIN_HINT = "give --proxy-user NAME and --proxy-password-file FILE"
 
 USER = Secret("anna", CANARY)
 TOKEN = Secret(None, "token68")
@@ -74,7 +77,7 @@ def opened(proxy: ScriptedServer, login: ProxyAuth | None, times: int = 1) -> Tr
 def failed(proxy: ScriptedServer, login: ProxyAuth | None) -> TunnelctlError:
     with pytest.raises(TunnelctlError) as caught:
         opened(proxy, login)
-    assert CANARY not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
+    assert CANARY not in f"{caught.value} {hint_of(caught.value)} {caught.value.detail}"
     return caught.value
 
 
@@ -247,7 +250,7 @@ def test_a_wrong_password_is_sent_once(offer: str) -> None:
     with Asking(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login())
     assert isinstance(error, AuthenticationFailed)
-    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
     assert len(proxy.values) == 2
 
 
@@ -255,7 +258,7 @@ def test_without_credentials_the_refusal_says_what_is_missing() -> None:
     with Asking(lambda _: refusal(BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login(secret=None))
     assert error.cause.startswith("407")
-    assert "--proxy-user" in error.hint
+    assert "--proxy-user" in hint_of(error)
     assert proxy.values == [""]
 
 
@@ -346,7 +349,7 @@ def test_a_proxy_that_closes_between_the_legs_without_a_word() -> None:
         error = failed(proxy, login_to(proxy))
     assert error.status is ExitStatus.AUTHENTICATION
     assert error.cause == "it closed the connection in the middle of the login, which is bound to it"
-    assert "stays open" in error.hint
+    assert "stays open" in hint_of(error)
 
 
 @pytest.mark.usefixtures("contexts")
@@ -409,20 +412,20 @@ def test_a_first_leg_that_is_refused_is_not_called_an_unknown_scheme() -> None:
     """A proxy that takes Kerberos alone; or a load balancer before it gives each request to another one."""
     with Asking(wants("none", "NTLM"), keeps=True) as proxy:
         error = proxy.fails(proxy.login())
-    assert error.hint == NO_LOGIN[FIRST_STEP].format(offered="ntlm")
+    assert hint_of(error) == hint_for_login(FIRST_STEP, offered="ntlm")
 
 
 def test_of_many_schemes_the_first_are_named() -> None:
     with Asking(lambda _: refusal(*(f"S{number}" for number in range(300)))) as proxy:
         error = proxy.fails(proxy.login())
-    assert error.hint == NO_LOGIN[UNKNOWN].format(offered="s0 or s1 or s2 or others")
+    assert hint_of(error) == hint_for_login(UNKNOWN, offered="s0 or s1 or s2 or others")
 
 
 @pytest.mark.usefixtures("contexts")
 def test_the_last_leg_is_a_no() -> None:
     with ntlm(b"one") as proxy:
         error = proxy.fails(proxy.login())
-    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
     assert len(proxy.values) == 3
 
 
@@ -484,42 +487,42 @@ def test_why_there_is_no_login(offers: tuple[str, ...], scheme: str, secret: Sec
         error = proxy.fails(proxy.login(scheme, secret))
     offered = " or ".join(dict.fromkeys(offer.split()[0].lower() for offer in offers))
     kind = f"this kind of {offered}" if offered == "digest" and reason == UNKNOWN else offered
-    assert error.hint == NO_LOGIN[reason].format(offered=kind, scheme=scheme)
+    assert hint_of(error) == hint_for_login(reason, offered=kind, scheme=scheme)
     assert proxy.values == [""]
 
 
 def test_credentials_in_netrc_are_at_hand_as_well() -> None:
     with Asking(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(given=False))
-    assert error.hint == NO_LOGIN[NO_SCHEME]
+    assert hint_of(error) == hint_for_login(NO_SCHEME)
 
 
 @pytest.mark.parametrize("offers", [("NTLM",), (BASIC_OFFER,), ()])
 def test_a_later_proxy_has_no_flags(offers: tuple[str, ...]) -> None:
     with Asking(lambda _: refusal(*offers)) as proxy:
         error = proxy.fails(proxy.login(secret=None, missing=MISSING_LATER))
-    assert error.hint == NO_LOGIN[MISSING_LATER]
-    assert "--" not in error.hint
+    assert hint_of(error) == hint_for_login(MISSING_LATER)
+    assert "--" not in hint_of(error)
 
 
 def test_basic_that_was_sent_unasked_to_one_that_names_no_scheme_is_wrong() -> None:
     with Asking(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(BASIC))
-    assert error.hint == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
     assert proxy.values == [RIGHT]
 
 
 def test_401_that_names_no_scheme_for_a_server_is_no_invitation() -> None:
     with Asking(lambda _: b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as proxy:
         error = proxy.fails(proxy.login())
-    assert error.hint == NO_LOGIN[NO_SCHEME]
+    assert hint_of(error) == hint_for_login(NO_SCHEME)
     assert proxy.values == [""]
 
 
 def test_a_scheme_that_is_named_and_not_offered() -> None:
     with Asking(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
         error = proxy.fails(proxy.login(BASIC))
-    assert error.hint == "it requires digest or negotiate authentication, not basic: leave --auth out"
+    assert hint_of(error) == "it requires digest or negotiate authentication, not basic: leave --auth out"
 
 
 def test_without_a_ticket_it_says_how_to_get_one() -> None:
@@ -527,7 +530,7 @@ def test_without_a_ticket_it_says_how_to_get_one() -> None:
     with Asking(lambda _: refusal("Negotiate")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
         named = proxy.fails(proxy.login(NEGOTIATE, secret=None))
-    assert error.hint == named.hint == negotiate.TICKET
+    assert hint_of(error) == hint_of(named) == f"kinit gets a Kerberos ticket; or {LOGIN_HINT}"
     assert named.what == f"Negotiate login to proxy {proxy.address}"
 
 
@@ -542,8 +545,8 @@ def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> Non
         assert proxy.values == ["", RIGHT]
         error = proxy.fails(proxy.login(NTLM))
         bare = proxy.fails(proxy.login(NTLM, secret=None))
-    assert error.hint == f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
-    assert bare.hint == negotiate.NO_CREDENTIALS
+    assert hint_of(error) == f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
+    assert hint_of(bare) == LOGIN_HINT
 
 
 def test_one_hint_says_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,7 +555,7 @@ def test_one_hint_says_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
     with Asking(lambda _: refusal("NTLM")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
     needed = f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
-    assert error.hint == f"{negotiate.NO_CREDENTIALS}; {needed}"
+    assert hint_of(error) == f"{LOGIN_HINT}; {needed}"
 
 
 def test_a_ticket_is_of_no_use_without_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,4 +564,4 @@ def test_a_ticket_is_of_no_use_without_kerberos(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(negotiate, "_installed", lambda module: module == "spnego")
     with Asking(lambda _: refusal("Negotiate")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
-    assert error.hint == f"Negotiate needs the package pyspnego: {install_command('pyspnego[kerberos]')}"
+    assert hint_of(error) == f"Negotiate needs the package pyspnego: {install_command('pyspnego[kerberos]')}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import CANARY
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.auth import password_command
 from tunnelctl.client.auth.password_command import MAX_OUTPUT, first_line
 from tunnelctl.engine.kernel import Nursery, move_on_after, run
@@ -21,8 +22,8 @@ def failure(command: str) -> str:
     with pytest.raises(SettingsError) as caught:
         line(command)
     error = caught.value
-    assert error.what == "--password-command"
-    assert CANARY not in f"{error!r} {error} {error.hint} {error.detail} {error.__cause__} {error.__context__}"
+    assert error.what == "password command"
+    assert CANARY not in f"{error!r} {error} {hint_of(error)} {error.detail} {error.__cause__} {error.__context__}"
     return error.cause
 
 

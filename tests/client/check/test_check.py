@@ -16,13 +16,14 @@ from tests.peers.program import Serve, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port
 from tunnelctl import events
 from tunnelctl import rare_events as rare
+from tunnelctl.cli.render.hints import in_words
 from tunnelctl.client.check.check import NOWHERE, Check, spread
 from tunnelctl.client.check.probe import PhaseTimer
 from tunnelctl.client.route.route import Route
 from tunnelctl.engine.kernel import run as run_engine
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import Refused, TLSFailed, TunnelctlError, Unreachable
-from tunnelctl.events import Event, name_of
+from tunnelctl.events import Event
 from tunnelctl.packages import install_command
 from tunnelctl.proto.address import Address
 
@@ -471,7 +472,12 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnelctl.client.check.check.resolve", both)
     with ScriptedServer(echo) as server:
         options = check_options(Address("name.test", server.port), ("direct",))
-        checker = Check(options, {}, lambda event: found.append({"event": name_of(type(event)), **event.facts()}))
+
+        def report(event: Event) -> None:
+            name, facts = in_words(event)
+            found.append({"event": name, **facts})
+
+        checker = Check(options, {}, report)
         run_engine(lambda: checker._try_addresses(Route(options.target, ())))
     assert only("finding", found)["name"] == "ipv6-broken"
     assert {record["address"]: record["ok"] for record in found if record["event"] == "address"} == {
@@ -530,7 +536,7 @@ def test_each_leg_of_a_login_is_a_phase():
     ],
 )
 def test_what_fails_is_the_phase_that_was_under_way(story, name):
-    found = watched(*story, error=Unreachable("a", "b"))
+    found = watched(*story, error=Unreachable("a", "b", "not-connected"))
     assert (found[-1][0], found[-1][2]) == (name, False)
 
 
@@ -545,12 +551,13 @@ def test_who_vouches_for_a_certificate(chain, shown):
 
 
 def test_tls_that_fails():
-    assert watched(*UNTIL_TCP, error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
-    assert watched(*UNTIL_TCP, agreed(), REQUEST, answered(200), error=TLSFailed("a", "b"))[-1][::2] == ("tls", False)
+    failed = TLSFailed("a", "b", "tls-failed")
+    assert watched(*UNTIL_TCP, error=failed)[-1][::2] == ("tls", False)
+    assert watched(*UNTIL_TCP, agreed(), REQUEST, answered(200), error=failed)[-1][::2] == ("tls", False)
 
 
 def test_an_answer_that_is_no_is_no_further_phase():
-    assert watched(*UNTIL_TCP, REQUEST, answered(403), error=Refused("a", "b")) == [*STOOD, ("proxy", 1.0, False)]
+    assert watched(*UNTIL_TCP, REQUEST, answered(403), error=Refused("a", "b", "refused")) == [*STOOD, ("proxy", 1.0, False)]
 
 
 # --- a way that works

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of, in_words
 from tunnelctl.client.check import diagnosis as causes
 from tunnelctl.client.check.diagnosis import (
     FINDINGS,
+    Diagnosis,
     failure,
     greeting_of_a_portal,
     login,
@@ -16,6 +18,7 @@ from tunnelctl.client.check.diagnosis import (
     portal,
     tls_wanted,
 )
+from tunnelctl.client.check.events import Finding
 from tunnelctl.client.route.route import Hop
 from tunnelctl.client.upstream.error_response import refused
 from tunnelctl.client.upstream.http1 import speaks_tls
@@ -23,8 +26,15 @@ from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, Tunnel
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.connect_client import Rejected
+from tunnelctl.rare_events import Explained
 
 ROOM = Path(causes.__file__).parent
+
+
+def words(finding: Diagnosis) -> tuple[object, ...]:
+    """Name, text and hint of a finding, as a report has them."""
+    event = Explained(Finding(finding.name, finding.text, ""), finding.error, finding.facts)
+    return tuple(in_words(event)[1].values())
 
 
 def test_every_finding_has_its_place_in_the_manual_and_no_other():
@@ -55,12 +65,14 @@ def asked_for_login(status: int, challenges: Fields, sent: Fields = ()) -> Authe
 )
 def test_a_login_that_is_wanted(status, challenges, offered):
     error = asked_for_login(status, challenges)
-    assert login(error) == ("login-wanted", f"the proxy requires a login {offered}", error.hint)
+    finding = login(error)
+    assert finding == Diagnosis("login-wanted", f"the proxy requires a login {offered}", error=error)
+    assert words(finding)[2] == hint_of(error) != ""
 
 
 def test_a_login_that_was_tried():
     error = asked_for_login(407, (), (("Proxy-Authorization", "Basic dTpw"),))
-    assert login(error) == ("login-refused", "the proxy did not accept the login", error.hint)
+    assert login(error) == Diagnosis("login-refused", "the proxy did not accept the login", error=error)
 
 
 @pytest.mark.parametrize(("code", "is_one"), [(301, True), (302, True), (511, True), (200, False), (403, False), (305, False)])
@@ -85,13 +97,13 @@ def test_a_portal_by_its_page(said, is_one):
 
 def test_tls_is_wanted_by_one_of_a_chain():
     error = speaks_tls("proxy inner.test:8080, asked for a.test:22", Hop(Address("inner.test", 8080)))
-    assert error.hint == "its URL is https://inner.test:8080"
-    assert tls_wanted(error) == ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", error.hint)
+    said = ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", "its URL is https://inner.test:8080")
+    assert words(tls_wanted(error)) == said
 
 
 def test_leaving_tls_out_is_never_advised_without_its_price():
-    hint = no_tls(Address("p.test", 8080)).hint
-    assert hint.startswith("for a proxy that is meant to be without TLS, the URL is http://p.test:8080: others ")
+    *_, hint = words(no_tls(Address("p.test", 8080)))
+    assert str(hint).startswith("for a proxy that is meant to be without TLS, the URL is http://p.test:8080: others ")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +114,7 @@ def test_leaving_tls_out_is_never_advised_without_its_price():
     ],
 )
 def test_another_protocol(protocol, finding):
-    assert other_protocol(Address("p.test", 1080), protocol) == finding
+    assert words(other_protocol(Address("p.test", 1080), protocol)) == finding
 
 
 @pytest.mark.parametrize(
@@ -116,4 +128,5 @@ def test_another_protocol(protocol, finding):
     ],
 )
 def test_an_error_of_connect(kind, name):
-    assert failure(kind("what", "cause", "hint")) == (name, "what: cause", "hint")
+    error = kind("what", "cause", "code")
+    assert failure(error) == Diagnosis(name, "what: cause", error=error)

@@ -17,6 +17,7 @@ from tests.peers.process import end, free_port, wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
 from tests.server.harness import Client, Names, basic, connect_request
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client import tunnel
 from tunnelctl.client.forward import session as local_session
 from tunnelctl.client.forward.session import Check
@@ -438,17 +439,20 @@ OPEN_PROXY = "no login is required there, so it would be an open proxy"
 def test_a_port_that_strangers_reach_needs_a_login(place: str) -> None:
     with pytest.raises(UsageProblem, match=OPEN_PROXY) as raised, Forwarding(dynamic=(place,), proxy=("direct",)):
         pass
-    assert raised.value.hint == "give --users FILE, listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
+    assert (
+        hint_of(raised.value)
+        == "give --users FILE, listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
+    )
     with Forwarding(dynamic=(place,), proxy=("direct",), check=ANNA) as forwarding:
         assert len(forwarding.addresses) == 1
     assert forwarding.warnings == []
 
 
 def test_a_fixed_port_that_strangers_reach_cannot_require_one() -> None:
-    with pytest.raises(UsageProblem, match="other machines could use it, and a -L port cannot require a login") as raised:
+    with pytest.raises(UsageProblem, match="and a port that leads to one target cannot require a login") as raised:
         with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA):
             pass
-    assert "--users" not in raised.value.hint
+    assert "--users" not in hint_of(raised.value)
     with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA, open_proxy=True) as forwarding:
         pass
     assert len(forwarding.warnings) == 1, "of the one that requires a login there is nothing to say"
@@ -578,7 +582,7 @@ def test_the_cap_turns_away_one_more_and_no_other() -> None:
             assert client.echoes()
             assert is_turned_away(forwarding)
             assert client.echoes()
-            assert "--max-connections is 1" in str(forwarding.failures()[0]["cause"])
+            assert "the limit is 1" in str(forwarding.failures()[0]["cause"])
             half_close(client)
             client.rest()
         wait_until(lambda: len(forwarding.events("closed")) == 1)

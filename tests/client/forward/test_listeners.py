@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of, what_of
 from tunnelctl.client.forward.listeners import ForwardSpec, open_listeners, parse_dynamic, parse_local
 from tunnelctl.errors import AddressError, ListenError, UsageProblem
 from tunnelctl.proto.address import Address
@@ -62,8 +63,8 @@ def test_local(text: str, local: ForwardSpec) -> None:
 def test_what_is_no_local(text: str, cause: str) -> None:
     with pytest.raises(AddressError, match=cause) as raised:
         parse_local(text)
-    assert raised.value.what.startswith("-L ")
-    assert raised.value.hint
+    assert what_of(raised.value).startswith("-L ")
+    assert hint_of(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,8 @@ def test_dynamic(text: str, place: str) -> None:
 def test_what_is_no_dynamic(text: str) -> None:
     with pytest.raises(AddressError) as raised:
         parse_dynamic(text)
-    assert raised.value.what.startswith("-D ")
-    assert raised.value.hint
+    assert what_of(raised.value).startswith("-D ")
+    assert hint_of(raised.value)
 
 
 def test_all_ports_or_none() -> None:

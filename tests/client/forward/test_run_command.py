@@ -127,7 +127,7 @@ def test_a_missing_command_and_one_that_cannot_run(tmp_path: Path) -> None:
 def test_a_port_of_run_is_not_for_other_machines_unless_told_so() -> None:
     done = run_python("", "-L", "*:0:h.test:1")
     assert done.returncode == 2
-    assert b"a -L port cannot require a login" in done.stderr
+    assert b"a port that leads to one target cannot require a login" in done.stderr
     done = run_python("", "-L", "*:0:h.test:1", "--open-proxy")
     assert done.returncode == 0
     assert b"can be reached from other machines" in done.stderr

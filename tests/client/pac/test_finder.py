@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.harness import TraceLog
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.pac import finder as pac
 from tunnelctl.client.pac import worker as pac_worker
 from tunnelctl.client.pac.finder import Pac
@@ -446,7 +447,7 @@ def test_without_the_engine_one_line_says_how_to_get_it(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="wrong ELF class") as caught:
         run(main)
-    assert caught.value.hint == f"PAC files need the package mini-racer: {install_command('mini-racer')}"
+    assert hint_of(caught.value) == f"PAC files need the package mini-racer: {install_command('mini-racer')}"
 
 
 def test_a_machine_that_has_nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.pac import source as pac_source
 from tunnelctl.client.pac.source import MAX_OCTETS, MAX_REDIRECTS, read
 from tunnelctl.errors import SettingsError
@@ -48,7 +49,7 @@ def server() -> Iterator[str]:
 def fails(source: str) -> SettingsError:
     with pytest.raises(SettingsError) as caught:
         read(source)
-    assert "secret" not in f"{caught.value} {caught.value.hint}"
+    assert "secret" not in f"{caught.value} {hint_of(caught.value)}"
     return caught.value
 
 
@@ -125,4 +126,4 @@ def test_character_sets_that_a_server_may_name() -> None:
 @pytest.mark.parametrize("url", ["http://user:canary/x@host.invalid/", "http://user:canary@host.invalid:x/"])
 def test_no_error_shows_a_password_of_the_url(url: str) -> None:
     error = fails(url)
-    assert "canary" not in f"{error} {error.hint}"
+    assert "canary" not in f"{error} {hint_of(error)}"

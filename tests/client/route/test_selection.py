@@ -3,6 +3,7 @@
 import pytest
 
 from tests.client.harness import CANARY, TARGET
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, select_proxies
 from tunnelctl.errors import AddressError, UsageProblem
 
@@ -163,7 +164,7 @@ def test_the_password_of_a_wrong_url_is_not_repeated() -> None:
     for variable in VARIABLES:
         with pytest.raises(AddressError) as caught:
             proxies(**{variable: f"http://u:{CANARY}@proxy:99999"})
-        assert CANARY not in str(caught.value) + caught.value.hint
+        assert CANARY not in str(caught.value) + hint_of(caught.value)
 
 
 def test_a_route_shows_no_password() -> None:

@@ -42,7 +42,7 @@ class Many(ProxyConnection):
     async def _open(self, request: TunnelRequest) -> Tunnel:
         await sleep(0)
         if self.refusing:
-            raise Refused(request.what, "no")
+            raise Refused(request.what, "no", "refused")
         return Tunnel(self.stream, b"")
 
 

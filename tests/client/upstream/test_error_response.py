@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.auth.exchange import (
     MISSING,
     MISSING_LATER,
@@ -13,10 +14,11 @@ from tunnelctl.client.auth.exchange import (
     OTHER_SCHEME,
     TOKEN_WANTED,
     UNKNOWN,
+    UNUSABLE,
     NoLogin,
 )
 from tunnelctl.client.upstream.error_response import refused
-from tunnelctl.errors import TunnelctlError
+from tunnelctl.errors import AuthenticationFailed, TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.connect_client import ConnectClient, Rejected
@@ -120,14 +122,14 @@ def test_no_reason_phrase() -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 502, 503, 504])
 def test_the_usual_codes_have_a_hint(status: int) -> None:
-    assert error(f"{status} x").hint
+    assert hint_of(error(f"{status} x"))
 
 
 def test_a_503_says_what_its_proxy_status_says() -> None:
     """Without one, it is how Squid, Apache and Envoy say that the target does not answer."""
-    assert error("503 x").hint.startswith("the proxy could not reach the target, or is at one of its limits")
+    assert hint_of(error("503 x")).startswith("the proxy could not reach the target, or is at one of its limits")
     limited = error("503 x", "Proxy-Status: p; error=connection_limit_reached\r\n")
-    assert limited.hint == "the proxy is at one of its limits; try again later"
+    assert hint_of(limited) == "the proxy is at one of its limits; try again later"
 
 
 def login(why: NoLogin | None = None, sent: Fields = (), status: str = "407 No") -> TunnelctlError:
@@ -138,8 +140,8 @@ def login(why: NoLogin | None = None, sent: Fields = (), status: str = "407 No")
 def test_credentials_that_were_sent_are_wrong(status: str) -> None:
     failure = login(sent=SENT, status=status)
     assert failure.what == "proxy proxy.test:3128 did not accept the login for a tunnel to target.test:22"
-    assert failure.hint == "it did not accept these credentials: wrong user or password?"
-    assert login(sent=(("Proxy-Authorization", "Bearer x"),)).hint.endswith(": wrong token?")
+    assert hint_of(failure) == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(login(sent=(("Proxy-Authorization", "Bearer x"),))).endswith(": wrong token?")
 
 
 @pytest.mark.parametrize(
@@ -160,22 +162,26 @@ def test_credentials_that_were_sent_are_wrong(status: str) -> None:
         (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it requires ntlm authentication, not basic: leave --auth out"),
         (NoLogin(UNKNOWN, "foo or bar"), "it requires foo or bar authentication, which tunnelctl does not have"),
         (NoLogin(TOKEN_WANTED), "it requires a token: give --auth bearer and --proxy-password-file FILE, without a user"),
-        (NoLogin("", "ntlm", "any", "install it"), "install it"),
+        (NoLogin(UNUSABLE, "ntlm", "any", AuthenticationFailed("w", "no such thing", "negotiate-failed")), "no such thing"),
+        (
+            NoLogin(UNUSABLE, "ntlm", "any", AuthenticationFailed("w", "c", "negotiate-failed", facts={"ticket": True})),
+            "kinit gets a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE",
+        ),
     ],
 )
 def test_why_there_is_no_login(why: NoLogin | None, hint: str) -> None:
     failure = login(why)
     assert failure.what == "proxy proxy.test:3128 requires a login for a tunnel to target.test:22"
-    assert failure.hint == hint
+    assert hint_of(failure) == hint
 
 
 def test_a_scheme_that_was_sent_and_is_not_the_one_is_no_wrong_password() -> None:
-    assert login(NoLogin(OTHER_SCHEME, "ntlm", "basic"), SENT).hint.startswith("it requires ntlm authentication, not basic")
+    assert hint_of(login(NoLogin(OTHER_SCHEME, "ntlm", "basic"), SENT)).startswith("it requires ntlm authentication, not basic")
 
 
 @pytest.mark.parametrize("status", [302, 511])
 def test_a_portal(status: int) -> None:
-    assert "captive portal" in error(f"{status} x").hint
+    assert "captive portal" in hint_of(error(f"{status} x"))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +196,9 @@ def test_a_portal(status: int) -> None:
     ],
 )
 def test_when_to_try_again(value: str, when: str) -> None:
-    limited = error("429 x", f"Retry-After: {value}\r\n").hint
+    limited = hint_of(error("429 x", f"Retry-After: {value}\r\n"))
     assert limited == f"the proxy has a limit on what one client or user may have; it says: try again {when}"
-    busy = error("503 x", f"Retry-After: {value}\r\nProxy-Status: p; error=connection_limit_reached\r\n").hint
+    busy = hint_of(error("503 x", f"Retry-After: {value}\r\nProxy-Status: p; error=connection_limit_reached\r\n"))
     assert busy == f"the proxy is busy, or could not reach the target; it says: try again {when}"
 
 
@@ -202,18 +208,18 @@ def test_when_to_try_again(value: str, when: str) -> None:
 )
 def test_a_time_that_is_none_is_not_shown(value: str) -> None:
     encoded = value.encode("utf-8").decode("latin-1")
-    assert error("429 x", f"Retry-After: {encoded}\r\n").hint == error("429 x").hint
+    assert hint_of(error("429 x", f"Retry-After: {encoded}\r\n")) == hint_of(error("429 x"))
 
 
 @pytest.mark.parametrize("status", [301, 403, 502])
 def test_a_time_that_means_something_else(status: int) -> None:
-    assert "try again" not in error(f"{status} x", "Retry-After: 5\r\n").hint
+    assert "try again" not in hint_of(error(f"{status} x", "Retry-After: 5\r\n"))
 
 
 def test_who_asked_for_443_is_not_told_that_443_is_let_pass() -> None:
     asked = refused(answer("403 No"), PROXY, (), TARGET._replace(port=443))
-    assert asked.hint == "the proxy's rules decide which hosts may be reached"
-    assert error("403 No").hint == "the proxy's rules decide which hosts and ports may be reached; many allow only port 443"
+    assert hint_of(asked) == "the proxy's rules decide which hosts may be reached"
+    assert hint_of(error("403 No")) == "the proxy's rules decide which hosts and ports may be reached; many allow only port 443"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +233,7 @@ def test_who_asked_for_443_is_not_told_that_443_is_let_pass() -> None:
     ],
 )
 def test_the_rules_of_our_own_proxy_have_a_flag(status: str, host: str, is_told: bool) -> None:
-    said = refused(answer("403 No", f"Proxy-Status: {status}\r\n"), PROXY, (), TARGET._replace(host=host)).hint
+    said = hint_of(refused(answer("403 No", f"Proxy-Status: {status}\r\n"), PROXY, (), TARGET._replace(host=host)))
     assert (f"tunnelctl serve --allow '{host}:22'" in said) is is_told
 
 
@@ -307,7 +313,7 @@ def test_nor_the_beginning_of_one_where_the_page_is_cut() -> None:
 def test_where_a_redirect_leads_is_said_and_followed_by_nobody() -> None:
     failure = error("302 Found", "Location: http://portal.test/login?from=target\r\nContent-Type: text/html\r\n", b"<p>Moved</p>")
     assert failure.cause == '302 Found: it says "Location: http://portal.test/login?from=target"'
-    assert "captive portal" in failure.hint
+    assert "captive portal" in hint_of(failure)
     assert failure.status is ExitStatus.REFUSED
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.client.harness import AMPLE, BRIEF, TARGET, answers, failed, holds, way
 from tests.peers.scripted import Conversation, ScriptedServer
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import ProxyAuth
 from tunnelctl.client.route.route import Hop, Route
@@ -123,4 +124,4 @@ def test_a_proxy_that_has_wanted_a_login_speaks_http() -> None:
         address = Address(first.host, first.port)
         hop = Hop(address, login=ProxyAuth(address, "any", find))
         error = failed(Route(TARGET, (hop,), timeout=1.0), Unanswered)
-    assert error.hint == "the target may be out of its reach; --timeout sets how long the whole way may take"
+    assert hint_of(error) == "the target may be out of its reach; --timeout sets how long setting up the tunnel may take"

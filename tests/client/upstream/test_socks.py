@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from tests.client.harness import AMPLE, TARGET, answers, failed, opened, to_the_end
+from tests.peers.messages import hint_for_login
 from tests.peers.scripted import Conversation, ScriptedServer, sample
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.auth.credentials import Secret
 from tunnelctl.client.auth.exchange import MISSING, ProxyAuth
 from tunnelctl.client.route.route import Hop, Route, Tunnel
-from tunnelctl.client.upstream.error_response import NO_LOGIN
 from tunnelctl.engine.kernel import sleep
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NoAnswer, Refused, SettingsError, TimedOut, Unreachable
 from tunnelctl.proto.address import Address
@@ -139,7 +140,7 @@ def test_a_user_and_a_password_are_offered_where_there_are_some() -> None:
 def test_where_there_are_none_the_hint_says_how_to_give_them() -> None:
     with ScriptedServer(lambda peer: (peer.read(3), peer.send(b"\5\xff"), peer.wait_gone())) as proxy:  # type: ignore[func-returns-value]
         error = failed(Route(TARGET, (hop_to(proxy, login=login_to(None)),)), AuthenticationFailed)
-    assert error.hint == NO_LOGIN[MISSING]
+    assert hint_of(error) == hint_for_login(MISSING)
 
 
 @pytest.mark.parametrize("person", [True, False])
@@ -159,7 +160,7 @@ def test_the_time_limit_waits_for_a_person_and_for_nobody_else(person: bool) -> 
 
 def test_a_login_that_cannot_be_had_ends_it_before_the_proxy_is_dialled() -> None:
     async def find() -> Secret | None:
-        raise SettingsError("--password-command", "it ended with status 1")
+        raise SettingsError("--password-command", "it ended with status 1", "unreadable")
 
     with ScriptedServer(answers()) as proxy:
         failed(Route(TARGET, (hop_to(proxy, login=ProxyAuth(TARGET, "any", find)),), timeout=AMPLE), SettingsError)

@@ -13,12 +13,15 @@ import pytest
 from tests.client.harness import CANARY, TARGET, TraceLog, next_head, prepared
 from tests.options import forward_options
 from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, Script, ScriptedServer
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.upstream import tls_probe as under_test
 from tunnelctl.engine.kernel import Nursery, fail_after, run, sleep
 from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
-from tunnelctl.proto.http1.connect_client import IS_IT_TLS, NO_TLS_EITHER
 from tunnelctl.status import ExitStatus
+
+IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
+NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"
 
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
 SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76"
@@ -101,7 +104,7 @@ def test_who_answers_in_tls_speaks_tls(in_the_clear: Script, kind: type[Tunnelct
     assert isinstance(error, SpeaksTLS)
     assert error.status is ExitStatus.AUTHENTICATION
     assert str(error) == f"proxy {proxy.authority}, asked for {TARGET}: it speaks TLS, not HTTP in the clear"
-    assert error.hint == f"its URL is https://{proxy.authority}"
+    assert hint_of(error) == f"its URL is https://{proxy.authority}"
     assert isinstance(error.__cause__, kind)
     (hello,) = proxy.hellos
     for secret in (CANARY, "anna", TARGET.host):
@@ -130,8 +133,8 @@ def test_else_the_failure_stays_what_it_was(in_the_clear: Script, kind: type[Tun
     assert type(error) is kind
     assert len(proxy.hellos) == 1
     # What has just been found out is no question any more.
-    assert (error.hint == NO_TLS_EITHER) == (in_the_clear is not answers_400)
-    assert IS_IT_TLS not in error.hint
+    assert (hint_of(error) == NO_TLS_EITHER) == (in_the_clear is not answers_400)
+    assert IS_IT_TLS not in hint_of(error)
 
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(1.0, 60.0), (60.0, 2.0)], ids=["its own limit", "the limit on the way"])
@@ -197,7 +200,7 @@ def test_nor_where_a_login_was_wanted_before(in_the_clear: Script, kind: type[Tu
     with Listener(script, never) as proxy:
         error = fails(f"http://anna:{CANARY}@{proxy.authority}")
     assert type(error) is kind
-    assert "https://" not in error.hint
+    assert "https://" not in hint_of(error)
     assert proxy.hellos == []
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.proto.feeding import TRAILING, bounded, cut, feed_all, octets, three_ways
 from tunnelctl import __version__
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import MalformedAnswer, NoAnswer, SpeaksTLS, UsageProblem
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.http1.connect_client import MAX_EXCERPT, ConnectClient, Established, Rejected
@@ -166,7 +167,7 @@ class TestInformational:
         assert machine.feed(b"HTTP/1.1 100 Go\r\n\r\n") is None
         with pytest.raises(NoAnswer) as caught:
             machine.eof()
-        assert caught.value.hint == ""
+        assert hint_of(caught.value) == ""
 
 
 class TestRejected:
@@ -316,7 +317,7 @@ class TestMalformed:
         with pytest.raises(MalformedAnswer) as caught:
             client().feed(data)
         assert str(caught.value) == f"answer to CONNECT example.com:22: not HTTP: it starts with {shown}"
-        assert hint in caught.value.hint
+        assert hint in hint_of(caught.value)
         assert caught.value.status == 76
 
     @pytest.mark.parametrize("data", [b"SSH-", b"HTTQ", b"H\n", b"\0"])
@@ -357,7 +358,7 @@ class TestMalformed:
     def test_v10_v35_the_proxy_leaves(self):
         with pytest.raises(NoAnswer, match="closed without answering") as caught:
             client().eof()
-        assert "https://" in caught.value.hint
+        assert "https://" in hint_of(caught.value)
         machine = client()
         machine.feed(b"HTTP/1.1 200 OK\r\nX: ")
         with pytest.raises(MalformedAnswer, match="closed inside the head"):

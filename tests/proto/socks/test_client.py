@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.feeding import TRAILING, bounded, cut, feed_all, octets, three_ways
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NameNotFound, Refused, TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.proto.socks.client import SOCKS4A, SOCKS5, Granted, SocksClient
@@ -37,7 +38,7 @@ def error(make, data):
     with pytest.raises(kind) as caught:
         machine.feed(data)
     assert str(caught.value) == text
-    assert "s3cret" not in f"{text} {caught.value.hint} {caught.value!r} {caught.value.detail}"
+    assert "s3cret" not in f"{text} {hint_of(caught.value)} {caught.value!r} {caught.value.detail}"
     return caught.value
 
 
@@ -182,9 +183,9 @@ class TestRefused:
 
     def test_logging_in(self):
         assert "wrong user or password" in error(with_login, b"\x05\x02\x01\x01").cause
-        assert "wants a user" in error(plain, b"\x05\x02").cause
-        assert "--proxy-user" in error(plain, b"\x05\xff").hint
-        assert error(with_login, b"\x05\xff").hint == ""
+        assert "requires a user" in error(plain, b"\x05\x02").cause
+        assert "--proxy-user" in hint_of(error(plain, b"\x05\xff"))
+        assert hint_of(error(with_login, b"\x05\xff")) == ""
         for make, data in [(with_login, b"\x05\x02\x01\x01"), (plain, b"\x05\x02"), (plain, b"\x05\xff")]:
             assert type(error(make, data)) is AuthenticationFailed
 
@@ -210,7 +211,7 @@ class TestMalformed:
             make().feed(first + b"TTP/1.1 400 Bad Request\r\n" + b"x" * 100)
         assert "TTP/1.1 400 Bad Request\\r\\nxxxx" in caught.value.cause
         assert len(caught.value.cause) < 120
-        assert hint in caught.value.hint
+        assert hint in hint_of(caught.value)
 
     @pytest.mark.parametrize(
         ("make", "data", "cause"),
@@ -233,7 +234,7 @@ class TestMalformed:
         assert "inside the answer" in machine.eof().cause
         machine.feed(b"\x00")
         assert "answered the request" in machine.eof().cause
-        assert "ssh -D" in four().eof().hint
+        assert "ssh -D" in hint_of(four().eof())
         assert type(machine.eof()) is MalformedAnswer
 
 
@@ -303,7 +304,13 @@ def test_our_server_and_a_wrong_login(version):
 
 
 @pytest.mark.parametrize(
-    "reason", [NameNotFound("p", "c"), Refused("p", "c", code=403), TimedOut("p", "c"), MalformedAnswer("p", "c")]
+    "reason",
+    [
+        NameNotFound("p", "c", "name-unknown"),
+        Refused("p", "c", "refused", detail={"code": 403}),
+        TimedOut("p", "c", "timed-out"),
+        MalformedAnswer("p", "c", "not-http"),
+    ],
 )
 @pytest.mark.parametrize("version", [SOCKS5, SOCKS4A])
 def test_our_server_says_no(version, reason):

@@ -12,8 +12,9 @@ from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
 from tests.server.harness import SECONDS, Client, Proxy, basic, connect_request, users_file
 from tests.server.process.running import workers
+from tunnelctl.cli.render.hints import hint_of
+from tunnelctl.cli.spec.messages.model import BACKSLASH
 from tunnelctl.errors import SettingsError, UsageProblem
-from tunnelctl.files.toml import BACKSLASH_HINT
 from tunnelctl.server.policy import file as under_test
 from tunnelctl.server.policy.file import load_policy, parse_policy
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Rule, parse_client, parse_rule
@@ -141,7 +142,7 @@ def test_a_backslash_in_double_quotes_is_explained(user: str, tmp_path: Path) ->
     """Taken for a control character, it would make a rule for a user that there is not."""
     with pytest.raises(SettingsError) as caught:
         load_policy(write(tmp_path, f'[[deny]]\ntargets = ["*:1"]\nusers = ["{user}"]\n'))
-    assert caught.value.hint == BACKSLASH_HINT
+    assert hint_of(caught.value) == BACKSLASH.text
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:

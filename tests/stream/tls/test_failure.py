@@ -5,16 +5,17 @@ import ssl
 
 import pytest
 
+from tunnelctl.cli.render.hints import hint_of, message_of
 from tunnelctl.cli.spec.flags import flags_of
+from tunnelctl.cli.spec.messages.model import WITHOUT_TLS
 from tunnelctl.errors import NotTLS, TLSFailed, Unreachable
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.http1.connect_client import WITHOUT_TLS
 from tunnelctl.stream.tls.errors import PlainHTTP, Untrusted
 from tunnelctl.stream.tls.failure import _REASONS, _VERIFY, tls_error
 from tunnelctl.stream.tls.settings import TLSClient
 
 PEER = Address("p", 1)
-PROXY, TARGET = TLSClient("p"), TLSClient("h", flags="--tls")
+PROXY, TARGET = TLSClient("p"), TLSClient("h", options="tls")
 
 
 def reported(reason: str) -> ssl.SSLError:
@@ -31,11 +32,12 @@ def rejected(code: int, seen: str = "sha256//x") -> Untrusted:
 
 
 @pytest.mark.parametrize("reason", _REASONS)
-def test_each_has_its_cause(reason: str) -> None:
+def test_each_has_its_cause_and_a_message(reason: str) -> None:
     error = tls_error("proxy p:1", reported(reason), TARGET)
     assert isinstance(error, TLSFailed)
     assert "_ssl" not in error.cause
-    assert "{" not in error.hint
+    assert message_of(error) is not None
+    assert "{" not in hint_of(error)
 
 
 def test_an_unknown_one_is_told_in_openssls_words() -> None:
@@ -54,9 +56,9 @@ def test_a_reset_is_no_matter_of_certificates() -> None:
 
 
 def test_what_a_stream_raises_tells_it_as_well() -> None:
-    broken = ConnectionAbortedError(103, "it wants a client certificate")
+    broken = ConnectionAbortedError(103, "it requires a client certificate")
     broken.__cause__ = reported("TLSV13_ALERT_CERTIFICATE_REQUIRED")
-    assert tls_error("tunnel", broken).hint == "--proxy-cert FILE and --proxy-key FILE give one"
+    assert hint_of(tls_error("tunnel", broken)) == "--proxy-cert FILE and --proxy-key FILE give one"
 
 
 def test_a_target_is_not_spoken_of_with_flags_for_a_proxy_or_with_none_at_all() -> None:
@@ -64,10 +66,10 @@ def test_a_target_is_not_spoken_of_with_flags_for_a_proxy_or_with_none_at_all() 
     known = {spelling for flag in flags_of("connect") for spelling in flag.spellings}
     failures = [*map(reported, _REASONS), *map(rejected, _VERIFY), PlainHTTP(), ConnectionResetError(104, "reset")]
     faults = [tls_error("TLS with h:1", failure, TARGET, PEER) for failure in failures]
-    named = {flag for fault in faults for flag in re.findall(r"--[a-z-]+", fault.hint)}
+    named = {flag for fault in faults for flag in re.findall(r"--[a-z-]+", hint_of(fault))}
     assert named == {"--tls-cacert", "--tls-name"}
     assert named <= known
-    assert not [fault for fault in faults if "URL" in fault.hint]
+    assert not [fault for fault in faults if "URL" in hint_of(fault)]
 
 
 @pytest.mark.parametrize("code", [18, 19, 20, 21])
@@ -75,24 +77,24 @@ def test_an_unknown_issuer_is_told_with_the_pin_to_compare(code: int) -> None:
     """As it stands, --proxy-pin takes it; but whoever sits on the way would show one as well."""
     error = tls_error("proxy p:1", rejected(code, "sha256//abc="), PROXY, PEER)
     wanted = "--proxy-cacert FILE names the authority to trust"
-    assert error.hint == f"{wanted}; or, if somebody you trust confirms that this is the right one, --proxy-pin sha256//abc="
-    assert tls_error("proxy p:1", rejected(code, ""), PROXY, PEER).hint == wanted
-    assert tls_error("TLS with h:1", rejected(code), TARGET, PEER).hint == "--tls-cacert FILE names the authority to trust"
+    assert hint_of(error) == f"{wanted}; or, if somebody you trust confirms that this is the right one, --proxy-pin sha256//abc="
+    assert hint_of(tls_error("proxy p:1", rejected(code, ""), PROXY, PEER)) == wanted
+    assert hint_of(tls_error("TLS with h:1", rejected(code), TARGET, PEER)) == "--tls-cacert FILE names the authority to trust"
 
 
 @pytest.mark.parametrize(("settings", "flag"), [(PROXY, "--proxy"), (TARGET, "--tls")])
 def test_who_has_named_authorities_is_not_told_to_name_some(settings: TLSClient, flag: str) -> None:
     error = tls_error("proxy p:1", rejected(20), settings._replace(cacert="file"), PEER)
-    assert error.hint == f"none of the authorities of {flag}-cacert has issued it"
+    assert hint_of(error) == f"none of the authorities of {flag}-cacert has issued it"
 
 
 @pytest.mark.parametrize(
     "reason", ["TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_HANDSHAKE_FAILURE"]
 )
 def test_who_has_a_client_certificate_is_not_told_to_give_one(reason: str) -> None:
-    assert "--proxy-cert" in tls_error("proxy p:1", reported(reason), PROXY, PEER).hint
+    assert "--proxy-cert" in hint_of(tls_error("proxy p:1", reported(reason), PROXY, PEER))
     error = tls_error("proxy p:1", reported(reason), PROXY._replace(cert="file"), PEER)
-    assert error.hint == "it has to be one that the peer's authority issued: see --proxy-cert"
+    assert hint_of(error) == "it has to be one that the peer's authority issued: see --proxy-cert"
 
 
 @pytest.mark.parametrize("error", [PlainHTTP(), reported("WRONG_VERSION_NUMBER"), reported("PACKET_LENGTH_TOO_LONG")])
@@ -107,6 +109,6 @@ def test_a_certificate_that_is_not_accepted_is_tls_all_the_same(error: ssl.SSLEr
 
 def test_leaving_tls_out_is_for_a_proxy_that_is_meant_to_be_without() -> None:
     answered = tls_error("proxy p:1", PlainHTTP(), PROXY, PEER)
-    assert answered.hint == WITHOUT_TLS.format(peer="p:1")
+    assert hint_of(answered) == WITHOUT_TLS.format(peer="p:1")
     left = tls_error("proxy p:1", ConnectionResetError(104, "Connection reset by peer"), PROXY, PEER)
-    assert left.hint == f"it hangs up on a TLS greeting; {WITHOUT_TLS.format(peer='p:1')}"
+    assert hint_of(left) == f"it hangs up on a TLS greeting; {WITHOUT_TLS.format(peer='p:1')}"

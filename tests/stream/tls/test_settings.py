@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.peers import certificates
 from tests.peers.process import path_of
+from tunnelctl.cli.render.hints import hint_of, what_of
 from tunnelctl.errors import SettingsError
 from tunnelctl.stream.tls.settings import TLSClient, _client_context, client_context, server_context, stands_for
 
@@ -118,41 +119,41 @@ def test_made_once_for_all_names(files: certificates.Certificates) -> None:
 
 @pytest.mark.parametrize("field", ["cacert", "cert"])
 def test_a_missing_file_is_named_with_its_flag(field: str) -> None:
-    error = refused(TLSClient("p.test", flags="--tls")._replace(**{field: "/nowhere.pem"}))  # type: ignore[arg-type]
-    assert (error.what, error.cause) == (f"--tls-{field} /nowhere.pem", "no such file or directory")
+    error = refused(TLSClient("p.test", options="tls")._replace(**{field: "/nowhere.pem"}))  # type: ignore[arg-type]
+    assert (what_of(error), error.cause) == (f"--tls-{field} /nowhere.pem", "no such file or directory")
 
 
 def test_a_missing_key(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key="/nowhere.key"))
-    assert error.what == "--proxy-key /nowhere.key"
+    assert what_of(error) == "--proxy-key /nowhere.key"
 
 
 def test_a_file_without_an_authority(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cacert=str(files.key)))
-    assert (error.what, error.cause) == (f"--proxy-cacert {files.key}", "no certificate in it")
+    assert (what_of(error), error.cause) == (f"--proxy-cacert {files.key}", "no certificate in it")
 
 
 def test_a_file_without_a_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.key), key=str(files.key)))
-    assert (error.what, error.cause) == (f"--proxy-cert {files.key}", "no certificate in it")
+    assert (what_of(error), error.cause) == (f"--proxy-cert {files.key}", "no certificate in it")
 
 
 def test_a_file_without_a_key(files: certificates.Certificates) -> None:
     """It is the flag that was given that is told of."""
     error = refused(TLSClient("p.test", cert=str(files.client_chain)))
-    assert (error.what, error.cause) == (f"--proxy-cert {files.client_chain}", "no private key in it")
-    assert error.hint == "--proxy-key FILE names its key"
+    assert (what_of(error), error.cause) == (f"--proxy-cert {files.client_chain}", "no private key in it")
+    assert hint_of(error) == "--proxy-key FILE names its key"
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.authority)))
-    assert (error.what, error.cause) == (f"--proxy-key {files.authority}", "no private key in it")
-    assert error.hint == "it has to be in PEM"
+    assert (what_of(error), error.cause) == (f"--proxy-key {files.authority}", "no private key in it")
+    assert hint_of(error) == "it has to be in PEM"
     with pytest.raises(SettingsError, match="no private key in it") as caught:
         server_context(str(files.client_chain), None, None)
-    assert (caught.value.what, caught.value.hint) == (f"--tls-cert {files.client_chain}", "--tls-key FILE names its key")
+    assert (what_of(caught.value), hint_of(caught.value)) == (f"--tls-cert {files.client_chain}", "--tls-key FILE names its key")
 
 
 def test_the_key_of_another_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.key)))
-    assert error.what == f"--proxy-key {files.key}"
+    assert what_of(error) == f"--proxy-key {files.key}"
     assert "not the key" in error.cause
 
 
@@ -160,7 +161,7 @@ def test_a_file_with_a_certificate_and_the_key_of_another(files: certificates.Ce
     both = tmp_path / "both.pem"
     both.write_bytes(files.key.read_bytes() + files.client_chain.read_bytes())
     error = refused(TLSClient("p.test", cert=str(both)))
-    assert (error.what, error.cause) == (f"--proxy-cert {both}", "the key in it is not that of its certificate")
+    assert (what_of(error), error.cause) == (f"--proxy-cert {both}", "the key in it is not that of its certificate")
 
 
 def test_an_encrypted_key_asks_nobody(files: certificates.Certificates, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_an_encrypted_key_asks_nobody(files: certificates.Certificates, tmp_path
     locked = tmp_path / "locked.key"
     locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(locked)))
-    assert error.what == f"--proxy-key {locked}"
+    assert what_of(error) == f"--proxy-key {locked}"
     assert "encrypted" in error.cause
 
 
@@ -185,7 +186,7 @@ def test_a_server_wants_client_certificates_only_if_told_so(files: certificates.
 
 
 def test_flags_of_a_server(files: certificates.Certificates) -> None:
-    with pytest.raises(SettingsError, match="--client-ca /nowhere"):
+    with pytest.raises(SettingsError, match="client_ca /nowhere"):
         server_context(str(files.server[0]), str(files.server[1]), "/nowhere")
-    with pytest.raises(SettingsError, match="--tls-cert /nowhere"):
+    with pytest.raises(SettingsError, match="tls_cert /nowhere"):
         server_context("/nowhere", None, None)

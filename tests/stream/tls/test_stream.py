@@ -19,6 +19,7 @@ from tests.peers import certificates
 from tests.peers.process import end, path_of, started_on_a_port
 from tests.server.harness import Proxy
 from tests.stream.ends import End, FarSocket, Make, go, kinds, lines, make_end, tcp_pair, tls, tls_1_2, tls_server
+from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.engine.kernel import Nursery, checkpoint, fail_after
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable
@@ -336,7 +337,7 @@ def test_a_name_and_an_address_of_the_certificate_are_accepted(name: str, files:
 def test_wrong_name(files: certificates.Certificates) -> None:
     error = failure(settings(files, server_name="other.test"), serving(files.server))
     assert (error.status, error.cause) == (77, "its certificate is for another name")
-    assert "URL" in error.hint
+    assert "URL" in hint_of(error)
 
 
 def test_wrong_address(files: certificates.Certificates) -> None:
@@ -348,14 +349,14 @@ def test_expired(files: certificates.Certificates, tmp_path: Path) -> None:
     old = certificates.issue(tmp_path, "old", certificates.HOST, expired=True)
     error = failure(settings(files), serving(old))
     assert (error.status, error.cause) == (77, "its certificate has expired")
-    assert "clock" in error.hint
+    assert "clock" in hint_of(error)
 
 
 def test_unknown_issuer(files: certificates.Certificates, tmp_path: Path) -> None:
     error = failure(settings(files, cacert=str(certificates.another_authority(tmp_path)[0])), serving(files.server))
     assert error.status == 77
     assert "authority that is not" in error.cause
-    assert "--proxy-cacert" in error.hint
+    assert "--proxy-cacert" in hint_of(error)
 
 
 def test_the_system_trusts_nobody_here(files: certificates.Certificates) -> None:
@@ -430,7 +431,7 @@ def test_another_pin_says_which_it_saw(insecure: bool, files: certificates.Certi
     error = failure(settings(files, pin=bytes(32), insecure=insecure), serving(files.server))
     assert error.status == 77
     assert pin_of(der(files.chain)) in error.cause
-    assert "--proxy-pin" in error.hint
+    assert "--proxy-pin" in hint_of(error)
 
 
 def test_a_pin_with_an_authority_asks_for_both(files: certificates.Certificates) -> None:
@@ -467,8 +468,8 @@ def test_client_certificate_wanted(files: certificates.Certificates) -> None:
         return tls_error("proxy p:1", caught.value)
 
     error = go(main)
-    assert (error.status, error.cause) == (77, "it wants a client certificate")
-    assert "--proxy-cert" in error.hint
+    assert (error.status, error.cause) == (77, "it requires a client certificate")
+    assert "--proxy-cert" in hint_of(error)
 
 
 # --- what is no TLS
@@ -494,7 +495,7 @@ def answered(answer: bytes, files: certificates.Certificates) -> TunnelctlError:
 def test_plain_http_on_a_port_for_tls(files: certificates.Certificates) -> None:
     error = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n", files)
     assert (error.status, error.cause) == (77, "it answers in plain HTTP, not in TLS")
-    assert "http://" in error.hint
+    assert "http://" in hint_of(error)
 
 
 def test_something_else_on_a_port_for_tls(files: certificates.Certificates) -> None:

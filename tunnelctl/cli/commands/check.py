@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tunnelctl.cli.parse.settings_file import origins
 from tunnelctl.cli.parse.values import Pair, Settings
 from tunnelctl.cli.render.console import size, write_stdout
+from tunnelctl.cli.render.hints import in_words
 from tunnelctl.cli.render.text import clean, escape, plain, show
 from tunnelctl.client.check.check import Report
 from tunnelctl.client.check.events import Phase, Setting
-from tunnelctl.events import Event, Warning, name_of
+from tunnelctl.events import Event, Warning
 
 if TYPE_CHECKING:
     from rich.console import Console as Rich
@@ -120,7 +121,8 @@ class JSONReport:
     """Prints one JSON object per line."""
 
     def __call__(self, event: Event, /) -> None:
-        write_stdout(json.dumps({"event": name_of(type(event)), **plain(event.facts())}) + "\n")
+        name, facts = in_words(event)
+        write_stdout(json.dumps({"event": name, **plain(facts)}) + "\n")
 
 
 class TextReport:
@@ -129,7 +131,7 @@ class TextReport:
     _said = ""
 
     def __call__(self, event: Event, /) -> None:
-        name, facts = name_of(type(event)), event.facts()
+        name, facts = in_words(event)
         line = LINES[name](facts) if name != "series" else None
         if line is None:
             self.put_rows(series(facts))

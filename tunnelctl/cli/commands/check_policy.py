@@ -35,11 +35,11 @@ class Verdict(NamedTuple):
 def run_check(options: CheckOptions, words: list[str]) -> ExitStatus:
     """Prints the decision. Raises TunnelctlError if there is none."""
     if len(words) not in (2, 3):
-        raise wrong_words("check-policy", "FILE HOST PORT", words, "tunnelctl check-policy --help")
+        raise wrong_words("check-policy", "FILE HOST PORT", words)
     policy = load_policy(words[0], options.allow, options.deny)
     target = read_target(words[1:])
     if client_network(_client(options.client)) is None:
-        raise UsageProblem("--client", f"`{options.client}` is not an IP address")
+        raise UsageProblem("--client", f"`{options.client}` is not an IP address", "client-not-ip")
     verdicts = _judge(policy, options, target)
     allowed = any(verdict.decision.allowed for verdict in verdicts)
     write_stdout((_json if options.json else _text)(options, target, allowed, verdicts))
@@ -70,7 +70,7 @@ def _look_up(target: Address) -> list[str]:
     try:
         found = run(lambda: resolve(target.host, target.port))
     except (OSError, UnicodeError) as error:
-        raise NameNotFound(f"name {target.host}", "it has no address", "give an address to judge by that") from error
+        raise NameNotFound(f"name {target.host}", "it has no address", "no-address") from error
     return [address.host for address in found]
 
 

@@ -18,7 +18,9 @@ def run_call(call: Call) -> int:
         write_stdout(call.text)
         return ExitStatus.OK
     if call.words and not any(c.words for c in COMMANDS if c.name == call.command):
-        raise UsageProblem(call.command, f"takes no words, got {len(call.words)}", f"tunnelctl {call.command} --help")
+        raise UsageProblem(
+            call.command, f"takes no words, got {len(call.words)}", "takes-no-words", facts={"command": call.command}
+        )
     return RUN[call.command](call)
 
 
@@ -127,7 +129,7 @@ def completion(call: Call) -> int:
 
     shell = only_word(call, "{bash|zsh|fish}")
     if shell not in SHELLS:
-        raise UsageProblem("completion", f"unknown shell `{shell}`", "bash, zsh and fish are known")
+        raise UsageProblem("completion", f"unknown shell `{shell}`", "unknown-shell")
     write_stdout(SCRIPTS[shell]())
     return ExitStatus.OK
 
@@ -142,7 +144,7 @@ def selftest(call: Call) -> int:
 def only_word(call: Call, wanted: str) -> str:
     """Returns the one positional argument of a command. Raises UsageProblem."""
     if len(call.words) != 1:
-        raise wrong_words(call.command, wanted, call.words, f"tunnelctl {call.command} --help")
+        raise wrong_words(call.command, wanted, call.words)
     return call.words[0]
 
 

@@ -60,7 +60,7 @@ def domain(host: str) -> str:
         return ""
     name = host.removeprefix("*.")
     if not name or set(name) & set("*?!"):
-        raise UsageProblem("ssh-config", f"git has no pattern like {host}", "HOST, *.DOMAIN and * are understood")
+        raise UsageProblem("ssh-config", f"git has no pattern like {host}", "git-pattern")
     return name
 
 

@@ -25,25 +25,31 @@ def users_line(user: str, options: LineOptions) -> str:
     """Reads the password and returns the line to print: a scrypt hash, or what Digest needs for its realm. Raises UsageProblem."""
     digest, realm = options
     if not user or ":" in user or not user.isprintable() or user[0] == "#":
-        raise UsageProblem("hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #")
+        raise UsageProblem(
+            "hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #", "user-name"
+        )
     if realm is not None and not digest:
-        raise UsageProblem("--realm", "only a digest line has a realm", "add --digest")
+        raise UsageProblem("--realm", "only a digest line has a realm", "realm-without-digest")
     if realm is not None and not is_realm(realm):
-        raise UsageProblem("--realm", f"it has at most {MAX_REALM} ASCII characters, no quotes, colons, backslashes or controls")
+        raise UsageProblem(
+            "--realm",
+            f"it has at most {MAX_REALM} ASCII characters, no quotes, colons, backslashes or controls",
+            "realm-characters",
+        )
     from tunnelctl.server.access.users import digest_line, hash_password
 
     password = ask(user) if sys.__stdin__ is not None and sys.__stdin__.isatty() else read_line()
     if not password:
-        raise UsageProblem("hash-password", "the password is empty")
+        raise UsageProblem("hash-password", "the password is empty", "password-empty")
     # RFC 7617 section 2: user-id and password must not contain controls, so such a password could never be sent.
     if has_control(password):
-        raise UsageProblem("hash-password", "the password has control characters")
+        raise UsageProblem("hash-password", "the password has control characters", "password-control-character")
     if not digest:
         return separator() + hash_password(user, password) + "\n"
     try:
         return separator() + digest_line(user, realm or REALM, password) + "\n"
     except ValueError:
-        raise UsageProblem("hash-password", "this system's OpenSSL refuses MD5, which a digest line has too") from None
+        raise UsageProblem("hash-password", "this system's OpenSSL refuses MD5, which a digest line has too", "no-md5") from None
 
 
 def separator(stdout: int = 1) -> str:
@@ -68,7 +74,7 @@ def ask(user: str) -> str:
 
     password = ask_now("hash-password", f"password for {user}: ")
     if ask_now("hash-password", "once more: ") != password:
-        raise UsageProblem("hash-password", "the two passwords differ")
+        raise UsageProblem("hash-password", "the two passwords differ", "passwords-differ")
     return password
 
 
@@ -79,12 +85,12 @@ def read_line() -> str:
             line = stdin.readline(MAX_PASSWORD + 2)
         return fit(line.removesuffix(b"\n").removesuffix(b"\r")).decode("utf-8-sig")
     except OSError as error:
-        raise UsageProblem("hash-password", f"stdin cannot be read: {error.strerror}") from None
+        raise UsageProblem("hash-password", f"stdin cannot be read: {error.strerror}", "stdin-unreadable") from None
     except UnicodeDecodeError:
-        raise UsageProblem("hash-password", "the password is not UTF-8") from None
+        raise UsageProblem("hash-password", "the password is not UTF-8", "password-not-utf8") from None
 
 
 def fit(line: bytes) -> bytes:
     if len(line) > MAX_PASSWORD:
-        raise UsageProblem("hash-password", f"the password is longer than {MAX_PASSWORD} bytes")
+        raise UsageProblem("hash-password", f"the password is longer than {MAX_PASSWORD} bytes", "password-too-long")
     return line

@@ -14,7 +14,7 @@ def local_logins(options: ForwardOptions, trace: Trace) -> Check:
     assert options.users is not None
     users = load_users(options.users)
     if not options.dynamic:
-        trace(events.Warning("--users has no effect: a -L port cannot require a login"))
+        trace(events.Warning("--users has no effect: a port that leads to one target cannot require a login"))
 
     async def check(user: str, password: str, client: str) -> bool | Refusal:
         try:

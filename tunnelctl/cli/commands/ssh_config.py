@@ -37,10 +37,10 @@ class SSHOptions(NamedTuple):
 def ssh_config(call: Call, trace: Trace) -> str:
     """Returns the text to print. `trace` receives warnings about what the file cannot express. Raises UsageProblem."""
     if not call.words:
-        raise UsageProblem("ssh-config", "missing argument HOST", "tunnelctl ssh-config --help")
+        raise UsageProblem("ssh-config", "missing argument HOST", "missing-host")
     for host in call.words:
         if not host.isprintable() or set(host) & set(" \"'#=\\"):
-            raise UsageProblem("ssh-config", NO_PATTERN)
+            raise UsageProblem("ssh-config", NO_PATTERN, "host-pattern")
     given = build(SSHOptions, call.pairs)
     own = [pair for pair in call.pairs if pair[0].name != "git"]
     chains = select_proxies(None, given.reach.proxy, {}).chains
@@ -58,15 +58,14 @@ def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
     """Raises UsageProblem for a secret in the flags: the line is copied around, and is in the process list whenever ssh runs it."""
     in_url = any(proxy.password is not None for chain in chains for proxy in chain)
     if in_url or any(flag.name == "pac" and mask(text) != text for flag, text in pairs):
-        hint = "leave it out of the URL, and give --proxy-password-file FILE"
-        raise UsageProblem("ssh-config", "the URL has a password, which must not stand in a settings file", hint)
+        raise UsageProblem("ssh-config", "the URL has a password, which must not stand in a settings file", "password-in-url")
     for flag, text in pairs:
         if flag.name == "header" and header.parse(text)[0].lower() in header.SECRET:
             cause = f"the field {header.parse(text)[0]} is a secret, which must not stand in a settings file"
-            raise UsageProblem("ssh-config", cause)
+            raise UsageProblem("ssh-config", cause, "secret-header")
         if flag.name == "proxy-user" and ":" in text:  # as with curl
             cause = "--proxy-user has a password behind the colon, which must not stand in a settings file"
-            raise UsageProblem("ssh-config", cause, "leave it out, and give --proxy-password-file FILE")
+            raise UsageProblem("ssh-config", cause, "password-in-user")
 
 
 def can_pass(proxies: Chain) -> bool:
@@ -78,7 +77,7 @@ def proxy_command(pairs: list[Pair], passes: bool) -> str:
     """Returns the value of ProxyCommand. ssh replaces %h and %p by host and port; any other % is doubled. Raises UsageProblem."""
     words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
     if any(set(word) & set("\r\n") for word in words):  # ssh would read the rest as a keyword, and then refuse every host
-        raise UsageProblem("ssh-config", "a path or a value has a line break, which a settings file cannot hold")
+        raise UsageProblem("ssh-config", "a path or a value has a line break, which a settings file cannot hold", "line-break")
     return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
 
 

@@ -23,7 +23,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     """Returns the means by which `serve` reaches targets through the next proxy, as any client of ours would."""
     # A target dialled from here would escape the rules on addresses.
     if DIRECT in (text.strip().lower() for text in options.reach.proxy):
-        raise UsageProblem("-x direct", "serve goes straight to the targets unless it has a proxy", "leave -x out")
+        raise UsageProblem("direct", "serve goes straight to the targets unless it has a proxy", "serve-direct", option="proxy")
     planner = RoutePlanner(options.reach._replace(timeout=options.dial_timeout), os.environ, trace)
     run(planner.prepare, ask_now=True)  # here, because the workers must not each ask for the password
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))

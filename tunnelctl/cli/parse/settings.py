@@ -43,7 +43,7 @@ def complete(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> Set
     names = {flag.name for flag, _ in settings.pairs}
     for flag, _ in pairs:
         if flag.name in _ABOUT_TLS and "tls" not in names:
-            raise UsageProblem(f"--{flag.name}", "there is no TLS to the target", "add --tls")
+            raise UsageProblem("", "there is no TLS to the target", "needs-tls", option=flag.destination)
     return settings
 
 
@@ -69,7 +69,7 @@ def _read(path: str) -> tuple[bytes, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise SettingsError(what, reason(error)) from error
+        raise SettingsError(what, reason(error), "unreadable") from error
     from tunnelctl.files.text import read_file
 
     return read_file(path, what, MAX_FILE)
@@ -77,7 +77,7 @@ def _read(path: str) -> tuple[bytes, int] | None:
 
 def _no_file(origin: str, profile: str, path: str) -> SettingsError:
     where = f"there is no settings file {path}" if path else "there is no home directory to look for settings in"
-    return SettingsError(f"{origin} {profile}", where, "tunnelctl-config(5) tells what stands in one")
+    return SettingsError(f"{origin} {profile}", where, "no-settings-file")
 
 
 def path_of(environ: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FILE, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files.text import decode
-from tunnelctl.files.toml import BACKSLASH_HINT, Path, TomlError, has_control, line_of, read_toml
+from tunnelctl.files.toml import Path, TomlError, has_control, line_of, read_toml
 
 COMMANDS = ("connect", "forward", "run", "serve")  # whose flags are the keys; check reads the file too
 KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
@@ -70,7 +70,9 @@ def parse(content: bytes, path: str) -> File:
     try:
         found, lines = read_toml(text)
     except TomlError as error:
-        raise SettingsError(f"settings file {path}, line {error.line}", error.cause, error.hint) from None
+        raise SettingsError(
+            f"settings file {path}, line {error.line}", error.cause, "not-toml", facts={"escape": error.escape}
+        ) from None
     return _Reader(path, lines).read(found)
 
 
@@ -87,8 +89,7 @@ class _Reader:
         profiles = {}
         for name, value in found.get("profiles", {}).items():
             if not isinstance(value, dict):
-                hint = "a profile is a table of its own, [profiles.NAME]"
-                raise SettingsError(self._place(("profiles", name)), f"`{name}` is no profile", hint)
+                raise SettingsError(self._place(("profiles", name)), f"`{name}` is no profile", "not-a-profile")
             profiles[name] = self._table(f"profile {name}", ("profiles", name), value)
         return File(self._table("defaults", ("defaults",), found.get("defaults", {})), profiles)
 
@@ -99,10 +100,8 @@ class _Reader:
 
     def _refuse_top(self, name: str) -> NoReturn:
         if name in KEYS:
-            raise SettingsError(
-                self._place((name,)), f"`{name}` stands in no table", "keys stand below [defaults] or [profiles.NAME]"
-            )
-        raise SettingsError(self._place((name,)), f"`{name}` is not known here", "there are [defaults] and [profiles.NAME]")
+            raise SettingsError(self._place((name,)), f"`{name}` is outside of a table", "key-outside-table")
+        raise SettingsError(self._place((name,)), f"`{name}` is not known here", "unknown-table")
 
     def _table(self, shown: str, name: tuple[str, ...], found: dict[str, Any]) -> Table:
         entries = {}
@@ -110,27 +109,27 @@ class _Reader:
             flag = KEYS.get(key)
             if flag is None:
                 near = get_close_matches(key, KEYS, 1)
-                hint = f"did you mean {near[0]}?" if near else "the keys are the long flags, such as proxy or timeout"
-                raise SettingsError(self._place((*name, key)), f"unknown key `{key}`", hint)
+                facts = {"near": "".join(near)}
+                raise SettingsError(self._place((*name, key)), f"unknown key `{key}`", "unknown-key", facts=facts)
             entries[key] = Entry(self._lines.get((*name, key), 0), self._texts((*name, key), flag, value))
         for one, other in _contradictions():
             if one in entries and other in entries and entries[one].texts and entries[other].texts:
                 later = max(one, other, key=lambda key: entries[key].line)
-                raise SettingsError(self._place((*name, later)), f"`{one}` and `{other}` contradict each other")
+                raise SettingsError(self._place((*name, later)), f"`{one}` and `{other}` contradict each other", "contradiction")
         return Table(shown, entries)
 
     def _texts(self, name: tuple[str, ...], flag: Flag, value: object) -> list[str]:
         texts = texts_of(flag, value)
         if texts is None:
             wanted = WANTED.get(flag.kind, "a string or a list of strings" if flag.repeat else "a string")
-            raise SettingsError(self._place(name), f"`{flag.name}` wants {wanted}")
+            raise SettingsError(self._place(name), f"`{flag.name}` takes {wanted}", "value-type")
         try:
             for text in texts if flag.takes_value else ():
                 read_value(flag, text)
                 if has_control(text) and flag.name not in MAY_HAVE_CONTROLS:
-                    raise UsageProblem(flag.name, "a control character in it", BACKSLASH_HINT)
+                    raise UsageProblem(flag.name, "a control character in it", "control-character")
         except UsageProblem as problem:
-            raise SettingsError(self._place(name), f"`{flag.name}`: {problem.cause}", problem.hint) from None
+            raise SettingsError(self._place(name), f"`{flag.name}`: {problem.cause}", "value", inner=problem) from None
         return texts
 
 
@@ -160,9 +159,8 @@ def apply(
     tables = [file.defaults]
     if profile:
         if profile not in file.profiles:
-            known = " and ".join(file.profiles)
-            hint = f"it has {known}" if known else "it has none; [profiles.NAME] begins one"
-            raise SettingsError(f"{origin} {profile}", f"settings file {path} has no such profile", hint)
+            cause, facts = f"settings file {path} has no such profile", {"known": " and ".join(file.profiles)}
+            raise SettingsError(f"{origin} {profile}", cause, "no-such-profile", facts=facts)
         tables.insert(0, file.profiles[profile])
     merger = _Merger(command, environ, path)
     merger.overrule({flag.name for flag, _ in pairs} | merger.variables())
@@ -218,7 +216,7 @@ class _Merger:
             self._check(name, entry.texts)
         except UsageProblem as problem:
             cause = f"`{name}`: {problem.what}: {problem.cause}"
-            raise SettingsError(f"settings file {self._path}{place}", cause, problem.hint) from None
+            raise SettingsError(f"settings file {self._path}{place}", cause, "value", inner=problem) from None
         self.pairs += [(flag, self._below_home(text) if flag.kind == FILE else text) for text in entry.texts]
         self.places[name] = f"{table.name}{place} of {self._path}"
 

@@ -142,17 +142,13 @@ def explain(error: typer.TyperException, argv: list[str]) -> UsageProblem:
         return unknown_flag(mask_word(flag), command, list(error.possibilities or ()), argv)
     if flag is not None:
         name = next((f.spellings[-1] for f in flags_of(command) if flag in f.spellings), flag)  # as in cli.parse.values
-        return UsageProblem(name, "takes no value" if "not take" in error.message else "the value is missing", see(command))
+        cause, code = ("takes no value", "no-value") if "not take" in error.message else ("the value is missing", "value-missing")
+        return UsageProblem(name, cause, code, facts={"command": command})
     if not command and argv:
         return unknown_command(argv)
-    return UsageProblem(command or "wrong use", error.format_message().rstrip("."), see(command))
+    return UsageProblem(command or "wrong use", error.format_message().rstrip("."), "syntax", facts={"command": command})
 
 
-def see(command: str) -> str:
-    return f"tunnelctl {command} --help" if command else "tunnelctl --help"
-
-
-VERSION = "tunnelctl --version"
 LISTEN = "where to listen is address and port in one word: tunnelctl serve --listen 127.0.0.1:PORT"
 
 # Flags that users of nc, connect-proxy, proxytunnel or curl type by habit, and the equivalent here.
@@ -177,20 +173,16 @@ HABITS = {
 def unknown_flag(flag: str, command: str, near: list[str], argv: list[str]) -> UsageProblem:
     """Returns the error for an unknown flag. The hint is the equivalent of a habit, the commands with it, or a similar flag."""
     owners = sorted({name for f in FLAGS for name in f.commands if flag in f.spellings})
-    habit = HABITS.get(command or "connect", {}).get(flag, "")
-    if flag in ("--version", "-V"):
-        hint = VERSION
-    elif habit:
-        hint = habit
-    elif not command and "connect" in owners:
-        hint = f"{flag} comes after the command: tunnelctl connect {flag} …"
-    elif owners:
-        hint = f"{flag} is a flag of {' and '.join(owners)}"
-    elif near:
-        hint = f"did you mean {' or '.join(near)}?"
-    else:
-        hint = see(command)
-    return UsageProblem(command or "wrong use", f"unknown flag {flag}", hint)
+    facts = {
+        "version": flag in ("--version", "-V"),
+        "habit": HABITS.get(command or "connect", {}).get(flag, ""),
+        "early": flag if not command and "connect" in owners else "",
+        "owners": " and ".join(owners),
+        "near": " or ".join(near),
+        "flag": flag,
+        "command": command,
+    }
+    return UsageProblem(command or "wrong use", f"unknown flag {flag}", "unknown-flag", facts=facts)
 
 
 def unknown_command(argv: list[str]) -> UsageProblem:
@@ -199,21 +191,20 @@ def unknown_command(argv: list[str]) -> UsageProblem:
 
     word = mask_word(argv[0])
     near = get_close_matches(argv[0], [c.name for c in COMMANDS])
-    if argv[0] == "version":
-        hint = VERSION
-    elif near and not is_digits(argv[1] if len(argv) > 1 else ""):
-        hint = f"did you mean {' or '.join(near)}?"
-    else:
-        hint = corkscrew_hint(argv) or forgotten_connect(word, argv[1:]) or see("")
-    return UsageProblem("wrong use", f"unknown command `{word}`", hint)
+    facts = {
+        "version": argv[0] == "version",
+        "near": "" if is_digits(argv[1] if len(argv) > 1 else "") else " or ".join(near),
+        "corkscrew": corkscrew_hint(argv),
+        **forgotten_connect(word, argv[1:]),
+    }
+    return UsageProblem("wrong use", f"unknown command `{word}`", "unknown-command", facts=facts)
 
 
-def forgotten_connect(word: str, rest: list[str]) -> str:
-    """Returns a hint with `connect` put in, or "". The short form is for two words only; the others may be secret, and are not
-    repeated."""
+def forgotten_connect(word: str, rest: list[str]) -> dict[str, str]:
+    """Returns the words for a hint with `connect` put in, if it was left out: those behind the first two may be secret."""
     if "@" in word:
-        return ""
+        return {}
     if any(w[:1] == "-" for w in rest):
         port = f" {rest[0]}" if is_digits(rest[0]) else ""
-        return f"with flags the command has its name: tunnelctl connect {word}{port} …"
-    return f"tunnelctl connect {word}" if ":" in word else ""
+        return {"with_flags": f"{word}{port}"}
+    return {"target": word} if ":" in word else {}

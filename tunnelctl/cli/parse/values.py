@@ -54,18 +54,18 @@ def read_value(flag: Flag, text: str) -> object:
     """Reads the value of a flag that takes one."""
     name = flag.spellings[-1]
     if not text:
-        raise UsageProblem(name, "the value is empty")
+        raise UsageProblem(name, "the value is empty", "value-empty")
     if flag.kind == CHOICE and text not in flag.choices:
-        raise UsageProblem(name, f"`{text}` is none of {', '.join(flag.choices)}")
+        raise UsageProblem(name, f"`{text}` is none of {', '.join(flag.choices)}", "value-not-listed")
     reader = READERS.get(flag.kind)
     if reader is None:
         return text
     try:
         value = reader(text)
     except ValueError as error:
-        raise UsageProblem(name, f"`{text}` is {error}") from None
+        raise UsageProblem(name, f"`{text}` is {error}", "value-malformed") from None
     if flag.kind == COUNT and isinstance(value, int) and value < flag.least:
-        raise UsageProblem(name, f"`{text}` is less than {flag.least}")
+        raise UsageProblem(name, f"`{text}` is less than {flag.least}", "value-too-small")
     return value
 
 
@@ -103,7 +103,7 @@ def read_fields(pairs: Iterable[Pair]) -> dict[str, object]:
             fields[field] = read_value(flag, text)
     for one, other in CONFLICTS:
         if one in given and other in given:
-            raise UsageProblem("wrong use", f"{one} and {other} contradict each other")
+            raise UsageProblem("wrong use", f"{one} and {other} contradict each other", "contradiction")
     return fields
 
 
@@ -121,15 +121,18 @@ def read_target(words: list[str], command: str = "connect") -> Address:
         return parse_authority(unbracketed(words[0]))
     if len(words) == 2:
         return Address(parse_host(unbracketed(words[0])), parse_port(words[1]))
-    raise wrong_words(command, "HOST PORT", words, corkscrew_hint(words) if words else f"tunnelctl {command} HOST PORT")
+    raise wrong_words(command, "HOST PORT", words)
 
 
-def wrong_words(command: str, usage: str, words: list[str], hint: str) -> UsageProblem:
+def wrong_words(command: str, usage: str, words: list[str]) -> UsageProblem:
     """Returns the error for missing or surplus words. usage: the words that the command takes"""
     missing = usage.split()[len(words) :]
+    facts = {"command": command, "usage": usage, "bare": not words, "corkscrew": corkscrew_hint(words)}
     if missing:
-        return UsageProblem(command, f"missing argument{'s' * (len(missing) > 1)} {' '.join(missing)}", hint)
-    return UsageProblem(command, f"takes {usage}, got {len(words)} words", hint)
+        return UsageProblem(
+            command, f"missing argument{'s' * (len(missing) > 1)} {' '.join(missing)}", "missing-argument", facts=facts
+        )
+    return UsageProblem(command, f"takes {usage}, got {len(words)} words", "word-count", facts=facts)
 
 
 def corkscrew_hint(words: list[str]) -> str:
@@ -138,7 +141,7 @@ def corkscrew_hint(words: list[str]) -> str:
         return ""
     proxy, proxy_port, host, port, *auth = words
     file = f" --proxy-auth-file {auth[0]}" if auth else ""
-    return f"in place of corkscrew: tunnelctl connect -x http://{proxy}:{proxy_port}{file} {host} {port}"
+    return f"tunnelctl connect -x http://{proxy}:{proxy_port}{file} {host} {port}"
 
 
 def connect_options(pairs: Iterable[Pair], words: list[str]) -> ConnectOptions:

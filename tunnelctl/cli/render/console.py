@@ -14,7 +14,7 @@ from time import monotonic, time
 from tunnelctl.cli.render.text import DIGITS, chain, clean, escape, plain, show
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Event, name_of
-from tunnelctl.rare_events import Error, OfConnection, refusal_of
+from tunnelctl.rare_events import Error, Explained, OfConnection, refusal_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Console:
         whose = {}
         if isinstance(event, OfConnection):
             whose, event = {"connection": event.connection}, event.event
-        name, facts = name_of(type(event)), {**whose, **event.facts()}
+        name, facts = self._in_words(event)
+        facts = {**whose, **facts}
         if self.quiet and name != "failed":
             return
         if self.json:
@@ -94,15 +95,25 @@ class Console:
         elif name == "closed" and self._shown:
             self.line(STAGES[name](facts))  # replaces the live line, which would otherwise stay unfinished
 
+    @staticmethod
+    def _in_words(event: Event) -> tuple[str, Facts]:
+        if not isinstance(event, Explained):
+            return name_of(type(event)), event.facts()
+        from tunnelctl.cli.render.hints import in_words  # needed on failure only
+
+        return in_words(event)
+
     def error(self, error: TunnelctlError) -> None:
         """Prints an error: one line, then the hint. Does so even with -q."""
+        from tunnelctl.cli.render.hints import hint_of, what_of  # needed on failure only
+
+        what, cause, hint = clean(what_of(error)), clean(error.cause), clean(hint_of(error))
         if self.json:
-            words = clean(error.what), clean(error.cause), clean(error.hint)
-            self.put_json("error", Error(int(error.status), *words, *refusal_of(error)).facts())
+            self.put_json("error", Error(int(error.status), what, cause, hint, *refusal_of(error)).facts())
             return
-        self.line(f"{clean(error.what)}: {clean(error.cause)}")
-        if error.hint:
-            self._put(f"hint: {clean(error.hint)}")
+        self.line(f"{what}: {cause}")
+        if hint:
+            self._put(f"hint: {hint}")
 
     def fault(self, fault: BaseException, debug: bool) -> None:
         """Reports a bug in tunnelctl: one line and how to see the traceback; with `debug`, the traceback and then the line."""
@@ -112,11 +123,7 @@ class Console:
             import traceback
 
             self._write("".join(traceback.format_exception(fault)).encode("utf-8", "backslashreplace"))
-        error = TunnelctlError(
-            "fault in tunnelctl",
-            f"{type(fault).__name__}: {fault}",
-            "" if debug else "TUNNELCTL_DEBUG=1 in the environment shows the traceback",
-        )
+        error = TunnelctlError("fault in tunnelctl", f"{type(fault).__name__}: {fault}", "fault", facts={"debug": debug})
         error.status = ExitStatus.FAULT
         self.error(error)
 
@@ -358,7 +365,7 @@ def write_stdout(text: str) -> None:
 def broken_stdout(error: OSError) -> TunnelctlError:
     from tunnelctl.errors import TunnelBroken, reason
 
-    return TunnelBroken("stdout", "it is closed" if error.errno == EBADF else reason(error))
+    return TunnelBroken("stdout", "it is closed" if error.errno == EBADF else reason(error), "stdout-failed")
 
 
 def reserve_standard_descriptors() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tunnelctl.options import ReachOptions
 
 MAX_FILE = 4096  # bytes; a password file is one line, and a wrong path may be a disk
+_PASSWORD_SOURCES = ("proxy_password_file", "password_command", "ask_password")  # fields of the options
 MAX_NETRC = 1 << 20  # bytes
 PASSWORD_VARIABLE = "TUNNELCTL_PROXY_PASSWORD"
 
@@ -91,7 +92,7 @@ class CredentialSource:
         try:
             return await to_thread(self._look)
         except BusyResourceError as error:
-            raise Unreachable(f"login at proxy {self._proxy}", str(error)) from error
+            raise Unreachable(f"login at proxy {self._proxy}", str(error), "login-unavailable") from error
 
     def _look(self) -> Secret | None:
         if self._user is not None and self._proxy.password is not None:
@@ -108,37 +109,27 @@ class CredentialSource:
             # In curl, the password follows a colon here: a user who types that from habit must not find it in a log.
             name, colon, _ = self._user.partition(":")
             shown = f"{name}:***" if colon else name
-            what = f"--proxy-user {shown}" if self._proxy.user is None else f"proxy {self._proxy}"
-            hint = f"give --proxy-password-file FILE or --ask-password, or set {PASSWORD_VARIABLE}"
-            raise UsageProblem(what, "there is no password for this user", hint)
+            option, what = ("proxy_user", shown) if self._proxy.user is None else ("", f"proxy {self._proxy}")
+            raise UsageProblem(what, "there is no password for this user", "password-missing", option=option)
         return secret
 
     def _require_user(self) -> None:
         if self._user is None and self._options.auth != "bearer":
-            for flag, value in self._password_flags():
-                if value:
-                    hint = "add --proxy-user NAME; a token, which has none, is for --auth bearer"
-                    raise UsageProblem(flag, "no user name is given", hint)
-
-    def _password_flags(self) -> tuple[tuple[str, object], ...]:
-        options = self._options
-        return (
-            ("--proxy-password-file", options.proxy_password_file),
-            ("--password-command", options.password_command),
-            ("--ask-password", options.ask_password),
-        )
+            for option in _PASSWORD_SOURCES:
+                if getattr(self._options, option):
+                    raise UsageProblem("", "no user name is given", "user-missing", option=option)
 
     def _has_password(self) -> bool:
         """Whether flags or environment give the password, or its source. The variable alone is no reason to log in."""
         if not self._nearest:
             return False
-        if any(value for _, value in self._password_flags()):
+        if any(getattr(self._options, option) for option in _PASSWORD_SOURCES):
             return True
         return PASSWORD_VARIABLE in self._environ and (self._user is not None or self._options.auth == "bearer")
 
     def _password(self) -> str:
         if self._options.proxy_password_file is not None:
-            return _read_file(self._options.proxy_password_file, "--proxy-password-file", self._trace)
+            return _read_file(self._options.proxy_password_file, "password file", self._trace)
         return self._environ[PASSWORD_VARIABLE]
 
     async def _wait(self) -> str:
@@ -146,11 +137,15 @@ class CredentialSource:
         if options.password_command is not None:
             from tunnelctl.client.auth.password_command import first_line
 
-            return _secret_text(await first_line(options.password_command, MAX_FILE + 1), "--password-command")
+            return _secret_text(await first_line(options.password_command, MAX_FILE + 1), "password command")
         from tunnelctl.stream.tty_prompt import ask
 
         whom = f"{self._user} at " if self._user is not None else ""
-        return _not_empty(await ask("--ask-password", f"password for {whom}proxy {self._proxy.address}: "))
+        who = f"password for proxy {self._proxy.address}"
+        password = await ask(who, f"password for {whom}proxy {self._proxy.address}: ")
+        if not password:
+            raise UsageProblem(who, "the password is empty", "password-empty")
+        return password
 
     def _from_netrc(self) -> Secret | None:
         """Uses only an entry that names the host: `default` would give its password to any proxy."""
@@ -172,27 +167,27 @@ def _netrc_login(path: str, host: str, user: str | None, trace: Trace) -> tuple[
     except (FileNotFoundError, NotADirectoryError):
         return "", ""
     except OSError as error:
-        raise SettingsError(what, reason(error)) from error
+        raise SettingsError(what, reason(error), "unreadable") from error
     octets, mode = read_file(path, what, MAX_NETRC)
     try:
         _, login, password = find_entry(decode(octets, what), host, user)
     except MalformedNetrc as error:
-        raise SettingsError(f"{what}, line {error.line}", "it is malformed") from None
+        raise SettingsError(f"{what}, line {error.line}", "it is malformed", "netrc-malformed") from None
     if password:
         _warn_if_shared(what, mode, trace)
     return login, password
 
 
 def _from_auth_file(path: str, trace: Trace) -> Secret:
-    user, colon, password = _read_file(path, "--proxy-auth-file", trace).partition(":")
+    user, colon, password = _read_file(path, "login file", trace).partition(":")
     if not colon:
-        raise SettingsError(f"--proxy-auth-file {path}", "the first line is not USER:PASSWORD")
+        raise SettingsError(f"login file {path}", "the first line is not USER:PASSWORD", "login-file-format")
     return Secret(user, password)
 
 
-def _read_file(path: str, flag: str, trace: Trace) -> str:
+def _read_file(path: str, kind: str, trace: Trace) -> str:
     """Returns the whole first line, blanks included: passwords may have them."""
-    what = f"{flag} {path}"
+    what = f"{kind} {path}"
     line, mode = read_first_line(path, what, MAX_FILE)
     text = _secret_text(line, what)
     _warn_if_shared(what, mode, trace)
@@ -201,17 +196,11 @@ def _read_file(path: str, flag: str, trace: Trace) -> str:
 
 def _secret_text(line: bytes, what: str) -> str:
     if len(line) > MAX_FILE:  # from a command; a file is read no further
-        raise SettingsError(what, f"its first line is longer than {MAX_FILE} bytes")
+        raise SettingsError(what, f"its first line is longer than {MAX_FILE} bytes", "first-line-too-long")
     text = decode(line, what).rstrip("\r\n")
     if not text:  # whatever should have filled it has failed; an empty password can be given in the URL
-        raise SettingsError(what, "its first line is empty")
+        raise SettingsError(what, "its first line is empty", "first-line-empty")
     return text
-
-
-def _not_empty(password: str) -> str:
-    if not password:
-        raise UsageProblem("--ask-password", "the password is empty")
-    return password
 
 
 def _warn_if_shared(what: str, mode: int, trace: Trace) -> None:

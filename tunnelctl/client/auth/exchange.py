@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 # proxy could send challenges forever.
 MOST_LEGS = 6
 
-# Reasons for NoLogin.
-MISSING, MISSING_USER, MISSING_LATER = "missing", "missing user", "missing later"
-NO_SCHEME, NO_CHALLENGE, OTHER_SCHEME, UNKNOWN, TOKEN_WANTED = "no scheme", "no challenge", "other", "unknown", "token"
-ONLY_BASIC, FIRST_STEP = "only basic", "first step"
+# Reasons for NoLogin, and codes of AuthenticationFailed.
+MISSING, MISSING_USER, MISSING_LATER = "login-missing", "login-without-user", "inner-login-missing"
+NO_SCHEME, NO_CHALLENGE, OTHER_SCHEME, UNKNOWN = "no-scheme", "no-challenge", "other-scheme", "unknown-scheme"
+TOKEN_WANTED, ONLY_BASIC, FIRST_STEP, UNUSABLE = "token-missing", "only-basic", "first-step-refused", "scheme-unusable"
 
 MOST_SHOWN = 3  # schemes that a hint lists
 
@@ -62,15 +62,15 @@ MOST_SHOWN = 3  # schemes that a hint lists
 class NoLogin(NamedTuple):
     """The reason why a proxy that requires a login gets none.
 
-    reason: one of the above, or "" if `problem` gives it
+    reason: one of the above
     offered: the schemes that the proxy offers, in words; scheme: the one that the user named
-    problem: a hint about a scheme that would otherwise have been used
+    problem: the error of a scheme that would otherwise have been used
     """
 
     reason: str
     offered: str = ""
     scheme: str = ""
-    problem: str = ""
+    problem: AuthenticationFailed | None = None
 
 
 class ProxyAuth:
@@ -89,7 +89,7 @@ class ProxyAuth:
         self._proxy, self._scheme, self._find = proxy, scheme, find
         self._at_hand = self._given = given
         self._known: Scheme | None = None  # the one that has worked
-        self._problem = ""  # why a scheme that was offered cannot be used, and what helps
+        self._problem: AuthenticationFailed | None = None  # why a scheme that was offered cannot be used
 
     def __repr__(self) -> str:
         return f"Login({self._proxy})"
@@ -119,7 +119,7 @@ class ProxyAuth:
         """The strongest scheme that the proxy offers and we can use; None if there is none. without: schemes that are of no use"""
         from tunnelctl.proto.auth.preference import strongest
 
-        self._problem = ""
+        self._problem = None
         self._at_hand = self._given or await self._find() is not None  # not given: only netrc, which prompts nobody
         left = ({*SCHEMES} if self._scheme == ANY else {self._scheme}) - without
         while (challenge := strongest(challenges, left)) is not None:
@@ -139,7 +139,7 @@ class ProxyAuth:
             except AuthenticationFailed as error:
                 if self._scheme == name:
                     raise
-                self._problem = error.hint or error.cause
+                self._problem = error
                 return None
         if secret is None or (secret.user is None) != (name == BEARER):
             return None
@@ -171,8 +171,8 @@ class ProxyAuth:
             return NoLogin(ONLY_BASIC if known == [BASIC] else OTHER_SCHEME, offered, self._scheme)
         if self.missing == MISSING_LATER and not self._at_hand:
             return NoLogin(MISSING_LATER, offered)
-        if self._problem:
-            return NoLogin("", offered, self._scheme, self._problem)
+        if self._problem is not None:
+            return NoLogin(UNUSABLE, offered, self._scheme, self._problem)
         if schemes and not known:
             return NoLogin(UNKNOWN, offered)
         if known == [BEARER]:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tunnelctl.client.auth.credentials import Secret
     from tunnelctl.proto.auth.challenge import Challenge
 
-TICKET = "kinit gets a Kerberos ticket; or give --proxy-user NAME and --proxy-password-file FILE"
-NO_CREDENTIALS = "give --proxy-user NAME and --proxy-password-file FILE"
 # Kerberos requires libraries of its own, which have to be compiled on most systems; NTLM does not.
 _PACKAGES = {NTLM: "pyspnego", NEGOTIATE: "pyspnego[kerberos]"}
 
@@ -28,9 +26,10 @@ async def bound_scheme(name: str, proxy: Address, secret: Secret | None) -> Sche
     """
     login = secret if secret is not None and secret.user is not None else None
     if name == NTLM and login is None:
-        package = _to_install(NTLM)
-        hint = NO_CREDENTIALS if _installed("spnego") else f"{NO_CREDENTIALS}; {package}"
-        raise AuthenticationFailed(f"NTLM login to proxy {proxy}", "there is no user and password for it", hint)
+        facts = {} if _installed("spnego") else _to_install(NTLM)
+        raise AuthenticationFailed(
+            f"NTLM login to proxy {proxy}", "there is no user and password for it", "ntlm-credentials", facts=facts
+        )
     scheme = _Bound(name, proxy, login)
     await scheme.begin()
     return scheme
@@ -81,10 +80,11 @@ class _Bound(Scheme):
         try:
             return await to_thread(step, *args)
         except ImportError:
-            raise AuthenticationFailed(self._what, "the package pyspnego is not installed", _to_install(self.name)) from None
+            cause = "the package pyspnego is not installed"
+            raise AuthenticationFailed(self._what, cause, "pyspnego-missing", facts=_to_install(self.name)) from None
         except Exception as error:
-            hint = _ticket_hint() if self.name == NEGOTIATE and self._secret is None else ""
-            raise AuthenticationFailed(self._what, _cause(error), hint) from None
+            facts = _ticket_facts() if self.name == NEGOTIATE and self._secret is None else {}
+            raise AuthenticationFailed(self._what, _cause(error), "negotiate-failed", facts=facts) from None
 
     @property
     def _what(self) -> str:
@@ -94,15 +94,14 @@ class _Bound(Scheme):
 _SPELLED = {NTLM: "NTLM", NEGOTIATE: "Negotiate"}
 
 
-def _to_install(name: str) -> str:
-    from tunnelctl.packages import install_command
+def _to_install(name: str) -> dict[str, object]:
+    """Facts for a hint: the scheme, and the package that it requires."""
+    return {"scheme": _SPELLED[name], "package": _PACKAGES[name]}
 
-    return f"{_SPELLED[name]} needs the package pyspnego: {install_command(_PACKAGES[name])}"
 
-
-def _ticket_hint() -> str:
-    """Hint for a login without a password. pyspnego alone speaks only NTLM: a ticket is no use without the Kerberos libraries."""
-    return TICKET if _installed("gssapi") and _installed("krb5") else _to_install(NEGOTIATE)
+def _ticket_facts() -> dict[str, object]:
+    """Facts for a login without a password. pyspnego alone speaks only NTLM: a ticket is no use without the Kerberos libraries."""
+    return {"ticket": True} if _installed("gssapi") and _installed("krb5") else _to_install(NEGOTIATE)
 
 
 def _installed(module: str) -> bool:

@@ -10,7 +10,7 @@ from tunnelctl.stream.process import wait_ended
 
 SECONDS = 60.0  # a person may have to unlock a keyring
 MAX_OUTPUT = 1 << 16  # bytes; more is no password, and would fill the memory
-FLAG = "--password-command"
+WHAT = "password command"
 
 
 async def first_line(command: str, limit: int) -> bytes:
@@ -22,16 +22,18 @@ async def first_line(command: str, limit: int) -> bytes:
         with fail_after(SECONDS):
             await _collect(child, child.stdout.fileno(), output)
     except TooSlowError as error:
-        raise SettingsError(FLAG, f"it has not ended within {SECONDS:g} s") from error
+        raise SettingsError(WHAT, f"it has not ended within {SECONDS:g} s", "command-late") from error
     finally:
         # Not a process group of its own: a command that prompts on the terminal must stay in the group that may read from it.
         child.kill()
         status = child.wait()
         child.stdout.close()
     if len(output) > MAX_OUTPUT:
-        raise SettingsError(FLAG, f"it printed more than {MAX_OUTPUT} bytes")
+        raise SettingsError(WHAT, f"it printed more than {MAX_OUTPUT} bytes", "command-output")
     if status:
-        raise SettingsError(FLAG, f"it ended with status {status}" if status > 0 else f"it was ended by signal {-status}")
+        raise SettingsError(
+            WHAT, f"it ended with status {status}" if status > 0 else f"it was ended by signal {-status}", "command-failed"
+        )
     return bytes(output).partition(b"\n")[0][:limit]
 
 
@@ -41,7 +43,7 @@ def _start(command: str) -> "subprocess.Popen[bytes]":
         words = ["/bin/sh", "-c", command]
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
     except OSError as error:
-        raise SettingsError(FLAG, reason(error)) from error
+        raise SettingsError(WHAT, reason(error), "command-not-run") from error
 
 
 async def _collect(child: "subprocess.Popen[bytes]", fd: int, output: bytearray) -> None:

@@ -70,7 +70,7 @@ class Digest(Scheme):
         if info and not self._client.confirm(self._sent, info):
             what = f"the login for {self._target}"
             cause = "the proxy accepted it, but cannot prove that it knows the password"
-            raise AuthenticationFailed(what, cause, "this may be a man-in-the-middle attack")
+            raise AuthenticationFailed(what, cause, "digest-unproven")
 
     async def next_step(self, challenge: Challenge) -> bool:
         """Whether to try again: a stale nonce does not mean that the password is wrong."""

@@ -43,7 +43,7 @@ from tunnelctl.errors import (
 from tunnelctl.events import Event, Warning, silent
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.tls.pin import parse_pin
-from tunnelctl.rare_events import Ignored
+from tunnelctl.rare_events import Explained, Ignored, explained
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.dial import DialError, dial
@@ -71,11 +71,10 @@ class Check:
     def __init__(self, options: CheckOptions, environ: Mapping[str, str], report: Report) -> None:
         self._options, self._report = options, report
         if options.get is not None and options.get[:1] != "/":
-            hint = "a path begins with /; host and port are those of the target"
-            raise UsageProblem(f"--get {options.get!a}", "it is not a path", hint)
+            raise UsageProblem(ascii(options.get), "it is not a path", "not-a-path", option="get")
         if options.expect is not None:
             if not options.target_tls.tls:
-                raise UsageProblem("--expect", "there is no TLS to the target", "add --tls")
+                raise UsageProblem("", "there is no TLS to the target", "needs-tls", option="expect")
             parse_pin(options.expect)
         self._target = options.target
         self._planner = RoutePlanner(options.reach, environ, self._heed, tls_to_target(options.target, options.target_tls))
@@ -119,7 +118,7 @@ class Check:
 
     def _find(self, finding: Diagnosis | None) -> None:
         if finding is not None:
-            self._report(found.Finding(*finding))
+            self._report(Explained(found.Finding(finding.name, finding.text, ""), finding.error, finding.facts))
 
     # -- a route that works ------------------------------------------------------------------------------------------------------
 
@@ -135,7 +134,7 @@ class Check:
             gone.tunnel.stream.close()
         if route.hops and await self._fails(route._replace(target=Address(NOWHERE, self._target.port), tls=None)) is None:
             what = "the proxy opens a tunnel to a name that cannot exist: it answers before it has reached anybody"
-            self._find(Diagnosis("answers-everything", what, "that it says 200 tells nothing of the target"))
+            self._find(Diagnosis("answers-everything", what))
         statuses.append(await self._look_closer(route, None))
         return max(statuses)
 
@@ -163,12 +162,10 @@ class Check:
             try:
                 said = await gone.greeting()
             except OSError as error:
-                self._find(
-                    Diagnosis("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", _left_hint(gone.route))
-                )
+                self._find(Diagnosis("target-left", f"the tunnel broke as soon as it stood: {reason(error)}", _proxied(gone.route)))
                 return ExitStatus.BROKEN
         if said == b"":
-            self._find(Diagnosis("target-left", "the tunnel was ended as soon as it stood", _left_hint(gone.route)))
+            self._find(Diagnosis("target-left", "the tunnel was ended as soon as it stood", _proxied(gone.route)))
             return ExitStatus.OK
         if said is not None:
             self._report(found.Greeting(said[:SHOWN], monotonic() - begun))
@@ -195,18 +192,18 @@ class Check:
                 break
         if whole.cancelled_caught:
             text = f"the tunnel was never silent for {idle:g} s: the target goes on sending"
-            self._find(Diagnosis("never-silent", text, "another target may be silent; or give --idle fewer seconds"))
+            self._find(Diagnosis("never-silent", text))
             return ExitStatus.OK
         lasted = monotonic() - begun
         self._report(found.Idle(False, lasted, cause))
-        hint = f"something has to be sent more often, as with ServerAliveInterval {max(1, int(lasted / 2))} in ssh_config(5)"
-        self._find(Diagnosis("idle-cut", f"a silent tunnel was cut off after {lasted:.1f} s", hint))
+        facts: dict[str, object] = {"interval": max(1, int(lasted / 2))}
+        self._find(Diagnosis("idle-cut", f"a silent tunnel was cut off after {lasted:.1f} s", facts))
         return ExitStatus.BROKEN
 
     # -- one that does not -------------------------------------------------------------------------------------------------------
 
     async def _explain(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> ExitStatus:
-        self._report(found.Failure(int(error.status), error.what, error.cause))
+        self._report(explained(found.Failure(int(error.status), error.what, error.cause), error))
         self._find(await self._cause(gone, error, route))
         if route.tls is not None and gone.watch.phases[-1].name == "tls" and str(self._target) in error.what:
             return max(error.status, await self._look_closer(route, error))
@@ -216,24 +213,23 @@ class Check:
         code, watch = error.detail.get("code"), gone.watch
         if isinstance(error, SpeaksTLS):
             return tls_wanted(error)
-        if error.hint in RECOGNISED and (finding := _recognised(error, route)) is not None:
+        if error.code in RECOGNISED and (finding := _recognised(error, route)) is not None:
             return finding
         if code is not None and isinstance(error, AuthenticationFailed):
             return login(error)
         if isinstance(code, int) and (finding := portal(code)) is not None:
             return finding
         if code == 403 and await self._passes_https(route):
-            hint = f"let the target listen on {HTTPS} too, or have the proxy's rules changed"
-            return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass", hint)
+            return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass")
         unreached = watch.phases[-1].name == "connect"
         spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
         if code is None and not unreached and not spoke_tls and (finding := await self._wrong_scheme(error, route)) is not None:
             return finding
         if not route.hops and "no_proxy" in watch.origin.lower():
-            return Diagnosis("no-proxy", f"{watch.origin}, so no proxy was asked: {error}", "-x URL overrules NO_PROXY")
+            return Diagnosis("no-proxy", f"{watch.origin}, so no proxy was asked: {error}")
         if route.unused and isinstance(error, (Unreachable, NameNotFound)):
             return Diagnosis(
-                "unused-proxy", f"{route.unused} is set, but not looked at, so no proxy was asked: {error}", error.hint
+                "unused-proxy", f"{route.unused} is set, but not looked at, so no proxy was asked: {error}", error=error
             )
         return failure(error)
 
@@ -303,7 +299,7 @@ class Check:
             broken = {":" in address.host for address, cause in results.items() if cause}
             if broken == {True} and not all(results.values()):
                 what = f"{stop.host} has IPv6 addresses, and they cannot be reached from here"
-                self._find(Diagnosis("ipv6-broken", what, "-4 leaves them out"))
+                self._find(Diagnosis("ipv6-broken", what))
 
     async def _try_address(self, address: SocketAddress, results: dict[SocketAddress, str]) -> None:
         begun, cause = monotonic(), ""
@@ -331,13 +327,11 @@ class Check:
 def _recognised(error: TunnelctlError, route: Route) -> Diagnosis | None:
     """The finding for a proxy of the chain that responds in another protocol than its URL says. In TLS no scheme would fit."""
     hop = next((hop for hop in route.hops if str(hop.address) == error.proxy), None)
-    return other_protocol(hop.address, RECOGNISED[error.hint]) if hop is not None and hop.tls is None else None
+    return other_protocol(hop.address, RECOGNISED[error.code]) if hop is not None and hop.tls is None else None
 
 
-def _left_hint(route: Route | None) -> str:
-    if route is None or not route.hops:
-        return "does the target let this client in?"
-    return "does the target let this client in, and the proxy anything but TLS? `tunnelctl check --tls HOST 443` tells of TLS"
+def _proxied(route: Route | None) -> dict[str, object]:
+    return {"proxied": route is not None and bool(route.hops)}
 
 
 def spread(times: list[float]) -> dict[str, float | None]:

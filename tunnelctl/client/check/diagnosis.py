@@ -4,23 +4,27 @@ Pure functions: `check` itself sends the further probes that some causes require
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tunnelctl.client.auth.exchange import one_of
 from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.errors import AuthenticationFailed, SpeaksTLS, TunnelctlError
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.http1.connect_client import LOOKS_LIKE_SOCKS5, WITHOUT_TLS
-from tunnelctl.proto.socks.client import LOOKS_LIKE_HTTP
 from tunnelctl.status import ExitStatus
 
 
 class Diagnosis(NamedTuple):
-    """A cause: a name for scripts, a sentence, and a next step or ""."""
+    """A cause.
+
+    name: for scripts; text: a sentence; facts: what the hint names or depends on; error: the one whose hint it is, or None
+    """
 
     name: str
     text: str
-    hint: str
+    facts: Mapping[str, object] = MappingProxyType({})
+    error: TunnelctlError | None = None
 
 
 # Every name, and what it means; for the manual.
@@ -61,10 +65,9 @@ _KINDS = {
     ExitStatus.AUTHENTICATION: "not-trusted",
 }
 
-# The hints for a response in a recognised protocol, with the URL scheme of such a proxy.
-RECOGNISED = {LOOKS_LIKE_SOCKS5: "socks5", LOOKS_LIKE_HTTP: "http"}
+# The codes for a response in a recognised protocol, with the URL scheme of such a proxy.
+RECOGNISED = {"socks5-proxy": "socks5", "http-proxy": "http"}
 
-PORTAL = "log in to the network with a browser, and try again"
 _REDIRECTIONS = (301, 302, 303, 307, 308, 511)  # 511 is for captive portals (RFC 6585 section 6)
 _PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|HTTP/1\.[01] )", re.IGNORECASE)
 
@@ -72,45 +75,43 @@ _PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|HTTP/1\.[01] )", re.IGNOREC
 def failure(error: TunnelctlError) -> Diagnosis:
     """The finding for an error of `connect` as it is."""
     if isinstance(error, AuthenticationFailed):  # before the request, or between the legs, or by SOCKS
-        return Diagnosis("login-failed", str(error), error.hint)
-    return Diagnosis(_KINDS.get(error.status, "failed"), str(error), error.hint)
+        return Diagnosis("login-failed", str(error), error=error)
+    return Diagnosis(_KINDS.get(error.status, "failed"), str(error), error=error)
 
 
 def login(error: AuthenticationFailed) -> Diagnosis:
     """The finding for a proxy that requires a login. The hint of `connect` takes into account what the user has given."""
     if error.sent:
-        return Diagnosis("login-refused", "the proxy did not accept the login", error.hint)
+        return Diagnosis("login-refused", "the proxy did not accept the login", error=error)
     schemes = one_of(error.offered) or "no scheme named"
-    return Diagnosis("login-wanted", f"the proxy requires a login ({schemes})", error.hint)
+    return Diagnosis("login-wanted", f"the proxy requires a login ({schemes})", error=error)
 
 
 def tls_wanted(error: SpeaksTLS) -> Diagnosis:
     """The finding for a proxy that speaks TLS, anywhere in a chain."""
-    return Diagnosis("tls-wanted", f"proxy {error.proxy} speaks TLS on that port", error.hint)
+    return Diagnosis("tls-wanted", f"proxy {error.proxy} speaks TLS on that port", error=error)
 
 
 def no_tls(proxy: Address) -> Diagnosis:
     """The finding for a proxy that does not speak TLS, although its URL says so."""
-    return Diagnosis("no-tls", f"proxy {proxy} does not speak TLS on that port", WITHOUT_TLS.format(peer=proxy))
+    return Diagnosis("no-tls", f"proxy {proxy} does not speak TLS on that port", {"peer": proxy})
 
 
 def other_protocol(proxy: Address, protocol: str) -> Diagnosis:
     """The finding for a proxy that speaks SOCKS where the URL says HTTP, or the reverse."""
     name = PROTOCOLS[protocol].name
-    return Diagnosis("other-protocol", f"proxy {proxy} speaks {name} on that port", f"its URL is {protocol}://{proxy}")
+    return Diagnosis("other-protocol", f"proxy {proxy} speaks {name} on that port", {"url": f"{protocol}://{proxy}"})
 
 
 def portal(status: int) -> Diagnosis | None:
     """The finding for a login page in place of a proxy: it redirects a browser, and opens no tunnel."""
     if status in _REDIRECTIONS:
-        return Diagnosis(
-            "captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?", PORTAL
-        )
+        return Diagnosis("captive-portal", "what answers is no proxy but sends a browser to another page: a captive portal?")
     return None
 
 
 def greeting_of_a_portal(said: bytes) -> Diagnosis | None:
     """The same for a portal that opens the tunnel and then sends its page through it."""
     if _PAGE.match(said):
-        return Diagnosis("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?", PORTAL)
+        return Diagnosis("captive-portal", "a web page comes out of the tunnel, unasked: a captive portal?")
     return None

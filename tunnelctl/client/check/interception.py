@@ -53,17 +53,17 @@ async def judge(route: Route, expect: str | None, trusted: bool) -> tuple[Certif
 def _verdict(facts: Certificate, seen: Decoded, direct: Decoded | None) -> Diagnosis | None:
     if facts.expected is False:
         what = f"the certificate is not the expected one: it is issued by {seen.issuer}, and its fingerprint is {facts.sha256}"
-        return Diagnosis("unexpected-certificate", f"{what}; somebody in the middle may have replaced it", "")
+        return Diagnosis("unexpected-certificate", f"{what}; an on-path attacker may have replaced it")
     if facts.expected or facts.public:
         return None
     if facts.direct == "other" and direct is not None:
         what = "somebody in the middle has replaced the certificate: through the proxy it is issued by"
         text = f"{what} {seen.issuer}, without the proxy by {direct.issuer}"
-        return Diagnosis("intercepted", text, "whoever holds the key of that issuer reads and changes everything")
+        return Diagnosis("intercepted", text)
     if facts.direct == "unknown":
         what = f"the issuer {seen.issuer} is " + ("trusted here, and not publicly" if facts.trusted else "not trusted")
         text = f"{what}: a company's own server, or a proxy that reads along"
-        return Diagnosis("private-issuer", text, "--expect SHA256 with the fingerprint from a safe place tells which")
+        return Diagnosis("private-issuer", text)
     return None
 
 

@@ -41,7 +41,7 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     """
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
     if not locals_:
-        raise UsageProblem("forward", "no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any")
+        raise UsageProblem("forward", "no local port is named", "no-local-port")
     return run(_forward, options, locals_, environ, trace, check)
 
 

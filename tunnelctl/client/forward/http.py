@@ -203,9 +203,9 @@ class _Exchange:
     def _failure(self, error: MessageError | OSError) -> TunnelctlError:
         """The error of the server, or of the tunnel to it."""
         if isinstance(error, OSError):
-            return TunnelBroken(f"target {self._target}", reason(error), error="connection_terminated")
+            return TunnelBroken(f"target {self._target}", reason(error), "target-broke", detail={"error": "connection_terminated"})
         kind = "http_response_incomplete" if isinstance(error, Incomplete) else "http_protocol_error"
-        return MalformedAnswer(f"target {self._target}", error.cause, error=kind)
+        return MalformedAnswer(f"target {self._target}", error.cause, "target-answer", detail={"error": kind})
 
     def _apply_half_close_limit(self) -> None:
         """Called when the client sends nothing more: it waits for its response, or it has gone."""

@@ -1,4 +1,4 @@
-"""Local ports and where they lead: from the text of -L and -D to listeners."""
+"""Local ports and where they lead: from the text of a forward spec to listeners."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, close_li
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket
 
 LOOPBACK = "127.0.0.1"
-LOCAL_HINT = "write [BIND:]PORT:HOST:HOSTPORT or /PATH:HOST:HOSTPORT, for example 5432:db.example.com:5432"
-DYNAMIC_HINT = "write [BIND:]PORT or /PATH, for example 1080"
 
 
 class ForwardSpec(NamedTuple):
@@ -36,22 +34,22 @@ class LocalListener(NamedTuple):
 
 
 def parse_local(text: str) -> ForwardSpec:
-    """Parses the value of -L. Raises AddressError."""
+    """Parses the spec of a port that leads to one target. Raises AddressError."""
     place, target = _split_target(text)
     if not place:
-        raise AddressError(f"-L {shown(text)}", "the local port or the target is missing", LOCAL_HINT)
+        raise AddressError(shown(text), "the local port or the target is missing", "local-spec", option="local")
     try:
         return ForwardSpec(_place(place), parse_authority(unbracketed(target)))
     except AddressError as error:
-        raise AddressError(f"-L {shown(text)}", f"{error.what}: {error.cause}", error.hint or LOCAL_HINT) from None
+        raise AddressError(shown(text), str(error), "local-spec-part", option="local", inner=error) from None
 
 
 def parse_dynamic(text: str) -> ForwardSpec:
-    """Parses the value of -D. Raises AddressError."""
+    """Parses the spec of a dynamic port. Raises AddressError."""
     try:
         return ForwardSpec(_place(text), None)
     except AddressError as error:
-        raise AddressError(f"-D {shown(text)}", f"{error.what}: {error.cause}", error.hint or DYNAMIC_HINT) from None
+        raise AddressError(shown(text), str(error), "dynamic-spec", option="dynamic", inner=error) from None
 
 
 def _split_target(text: str) -> tuple[str, str]:
@@ -79,7 +77,7 @@ def open_listeners(locals_: list[ForwardSpec], keepalive: float, environ: Mappin
     """Opens all of them, or none: raises ListenError or UsageProblem."""
     fixed = [local.place for local in locals_ if not local.place.endswith(":0")]
     if len(set(fixed)) < len(fixed):
-        raise UsageProblem("-L and -D", "the same local port is named twice")
+        raise UsageProblem("local ports", "the same local port is named twice", "local-port-twice")
     local_listeners: list[LocalListener] = []
     try:
         for local in locals_:
@@ -98,16 +96,17 @@ def refuse_strangers(local_listeners: list[LocalListener], login: bool, open_pro
     for local_listener in local_listeners:
         if local_listener.address.private or open_proxy or (login and local_listener.target is None):
             continue
-        ways_out = "listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
         what = f"cannot listen on {local_listener.address}"
         if local_listener.target is None:
             cause = "no login is required there, so it would be an open proxy"
-            raise UsageProblem(what, cause, f"give --users FILE, {ways_out}")
-        raise UsageProblem(what, "other machines could use it, and a -L port cannot require a login", ways_out)
+            raise UsageProblem(what, cause, "open-proxy")
+        raise UsageProblem(
+            what, "other machines could use it, and a port that leads to one target cannot require a login", "open-local-port"
+        )
 
 
 def close_local_listeners(local_listeners: list[LocalListener]) -> None:
-    """Closes the doors."""
+    """Closes the listeners."""
     for local_listener in local_listeners:
         local_listener.close()
 

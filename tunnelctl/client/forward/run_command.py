@@ -30,7 +30,7 @@ _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
     """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError."""
     if not options.command:
-        raise UsageProblem("run", "missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS")
+        raise UsageProblem("run", "missing argument COMMAND", "missing-command")
     locals_ = [ForwardSpec("127.0.0.1:0", None), *map(parse_local, options.local)]
     return run(_run_behind, options, locals_, environ, trace)
 
@@ -102,9 +102,9 @@ def _start(words: tuple[str, ...], environ: dict[str, str]) -> "subprocess.Popen
         return subprocess.Popen(words, env=environ)
     except OSError as error:
         kind = CommandNotFound if isinstance(error, FileNotFoundError) else CannotRun
-        raise kind(f"cannot run {words[0]}", reason(error)) from error
+        raise kind(f"cannot run {words[0]}", reason(error), "not-run") from error
     except ValueError as error:
-        raise CannotRun(f"cannot run {words[0]!a}", "a word of it has a NUL") from error
+        raise CannotRun(f"cannot run {words[0]!a}", "a word of it has a NUL", "nul-in-word") from error
 
 
 async def _pass_on(signals: SignalReceiver, child: "subprocess.Popen[bytes]") -> None:

@@ -25,7 +25,7 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.proto.refusal import Refusal, auth_required
-from tunnelctl.rare_events import OfConnection, refusal_of
+from tunnelctl.rare_events import OfConnection, explained, refusal_of
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.relay import Relay, TimeLimits
@@ -119,7 +119,7 @@ class LocalSession:
         shared.enter()
         try:
             if shared.most and shared.connections > shared.most:
-                raise Refused("too many connections", f"--max-connections is {shared.most}")
+                raise Refused("too many connections", f"the limit is {shared.most}", "too-many-connections")
             await self._serve()
         except TunnelctlError as error:
             self.report(error)
@@ -168,7 +168,7 @@ class LocalSession:
                 if not data:  # the client left without a request
                     self.clean = True
                     return None
-        raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s")
+        raise TimedOut("request to the local port", f"none within {REQUEST_SECONDS:g} s", "local-request-late")
 
     async def _say(self, server: LocalServer) -> None:
         if output := server.take_output():
@@ -187,7 +187,7 @@ class LocalSession:
     async def turn_away(self, refusal: LocalRefusal) -> None:
         """Refuses a request, and reports that if the refusal has a cause."""
         if refusal.cause:
-            self.report(Refused("request to the local port", refusal.cause))
+            self.report(Refused("request to the local port", refusal.cause, "local-request-refused"))
         if refusal.answer:
             await self.after_remote_eof(refusal.answer)
 
@@ -300,7 +300,8 @@ class LocalSession:
     def report(self, error: TunnelctlError) -> None:
         """Reports a failure to the user."""
         who, status = (self._id, self._client, str(self._target or "")), int(error.status)
-        self._shared.trace(Failed(*who, *refusal_of(error), status, error.what, error.cause, error.hint))
+        failed = Failed(*who, *refusal_of(error), status, error.what, error.cause, "")
+        self._shared.trace(explained(failed, error))
 
     async def after_remote_eof(self, answer: bytes) -> None:
         """Sends a last response and ends the connection in order."""

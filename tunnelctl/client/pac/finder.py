@@ -109,7 +109,7 @@ class Pac:
                     await self._refresh()
                 report = await to_thread(_in_a_process, self._task(target, known))
         except BusyResourceError as error:
-            raise Unreachable(f"PAC file {shown(self._source)}", "too many look-ups hang") from error
+            raise Unreachable(f"PAC file {shown(self._source)}", "too many look-ups hang", "lookups-hang") from error
         if "absent" in report:
             raise _no_engine(report["absent"])
         return report
@@ -139,7 +139,7 @@ class Pac:
         }
 
     def _wrong(self, cause: str) -> SettingsError:
-        return SettingsError(f"PAC file {shown(self._source)}", cause)
+        return SettingsError(f"PAC file {shown(self._source)}", cause, "pac-failed")
 
 
 def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
@@ -162,10 +162,9 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_engine(cause: str) -> SettingsError:
-    from tunnelctl.packages import install_command
-
-    hint = f"PAC files need the package mini-racer: {install_command('mini-racer')}"
-    return SettingsError("--pac", f"there is no JavaScript engine: {cause}", hint)
+    return SettingsError(
+        "", f"there is no JavaScript engine: {cause}", "no-javascript", option="pac", facts={"package": "mini-racer"}
+    )
 
 
 def _failure(cause: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def _path(source: str) -> str:
     except ValueError:  # the text of the error quotes the URL
         raise _wrong(source, "its URL cannot be one") from None
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
-        raise _wrong(source, "it can be a path, or a URL with http, https or file", "file:///PATH has three slashes")
+        raise _wrong(source, "it can be a path, or a URL with http, https or file", "pac-source")
     return unquote(url.path)
 
 
@@ -74,8 +74,8 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
         raise _wrong(url, f"it cannot be fetched: {cause_of(error)}") from error
 
 
-def _wrong(source: str, cause: str, hint: str = "") -> SettingsError:
-    return SettingsError(f"PAC file {shown(source)}", cause, hint)  # without a password in its URL
+def _wrong(source: str, cause: str, code: str = "pac-unusable") -> SettingsError:
+    return SettingsError(f"PAC file {shown(source)}", cause, code)  # without a password in its URL
 
 
 def _bounded(octets: bytes, source: str) -> bytes:

@@ -68,7 +68,7 @@ def parse_entry(entry: str) -> Callable[[Address], bool]:
     if entry[0] == "<":
         return _parse_word(entry)
     if "://" in entry:
-        raise AddressError(f"entry {shown(entry)}", "it is a URL: an entry is a host, without a scheme")
+        raise AddressError(f"entry {shown(entry)}", "it is a URL: an entry is a host, without a scheme", "no-proxy-entry")
     host, port = _split_port(entry)
     includes = _parse_network(host) if _is_network(host) else _parse_names(host)
     return lambda target: port in (0, target.port) and includes(target.host)
@@ -87,7 +87,9 @@ def _matches(target: Address, entry: str) -> bool:
 
 def _parse_word(entry: str) -> Callable[[Address], bool]:
     if entry.lower() != "<local>":
-        raise AddressError(f"entry {shown(entry)}", "<local> is the only word in angle brackets that has a meaning here")
+        raise AddressError(
+            f"entry {shown(entry)}", "<local> is the only word in angle brackets that has a meaning here", "no-proxy-entry"
+        )
     return lambda target: "." not in target.host and not is_ip(target.host)
 
 
@@ -101,7 +103,9 @@ def _split_port(entry: str) -> tuple[str, int]:
     try:
         return host, 0 if port == "*" else parse_port(port)
     except AddressError:  # for an entry, only the cause is shown, so it names the port
-        raise AddressError(f"entry {shown(entry)}", f"port {shown(port)} is not a number from 1 to 65535") from None
+        raise AddressError(
+            f"entry {shown(entry)}", f"port {shown(port)} is not a number from 1 to 65535", "no-proxy-entry"
+        ) from None
 
 
 def _parse_names(text: str) -> Callable[[str], bool]:
@@ -122,7 +126,7 @@ def _parse_pattern(text: str) -> str:
     characters = _IPV6_PATTERN if ":" in pattern else _PATTERN
     if len(pattern) > MAX_NAME or pattern.strip(characters):
         cause = "it is too long, or has a character that neither names in ASCII nor addresses have"
-        raise AddressError(f"pattern {shown(text)}", cause)
+        raise AddressError(f"pattern {shown(text)}", cause, "no-proxy-pattern")
     return f"*{pattern}" if pattern[0] == "." else pattern
 
 
@@ -166,7 +170,7 @@ def _parse_network(text: str) -> Callable[[str], bool]:
             raise ValueError(text)
     except ValueError:
         cause = "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"
-        raise AddressError(f"network {shown(text)}", cause) from None
+        raise AddressError(f"network {shown(text)}", cause, "no-proxy-network") from None
 
     def includes(host: str) -> bool:
         address: IPv4Address | IPv6Address | None = ip_address(host) if is_ip(host) else None

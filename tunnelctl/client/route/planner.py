@@ -95,7 +95,7 @@ class RoutePlanner:
     def _check_pin(self) -> None:
         proxies = [proxy for chain in self._default for proxy in chain]
         if self._options.proxy_pin is not None and proxies and all(proxy.scheme != "https" for proxy in proxies):
-            raise UsageProblem("--proxy-pin", "no proxy on the way speaks TLS", "the URL of one that does begins with https://")
+            raise UsageProblem("", "no proxy on the route speaks TLS", "pin-without-tls", option="proxy_pin")
 
     def outlook(self, target: Address | None) -> ProxySelection:
         """The route to a target, as far as it is known in advance. target: None for any that NO_PROXY does not name"""
@@ -149,7 +149,7 @@ class RoutePlanner:
                 choices = await self._pac.find(target)
         except TooSlowError as error:
             cause = f"the PAC file has not answered within {self.timeout:g} s"
-            raise TimedOut(f"choosing the proxies for {target}", cause, "--timeout sets how long the whole way may take") from error
+            raise TimedOut(f"choosing the proxies for {target}", cause, "pac-late") from error
         return ProxySelection(tuple((choice,) if choice is not None else () for choice in choices), "--pac")
 
     def _living(self) -> DeadProxies[Chain]:
@@ -162,7 +162,7 @@ class RoutePlanner:
     def _route_through(self, target: Address, chain: Chain) -> Route:
         options = self._options
         if self._no_readahead and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
-            raise UsageProblem("--fdpass", "the way leads through TLS, which somebody has to stay for", "leave --fdpass out")
+            raise UsageProblem("", "the route includes TLS, which needs a process to stay", "fdpass-tls", option="fdpass")
         return Route(
             target,
             self._hops_of(chain),
@@ -188,7 +188,7 @@ class RoutePlanner:
         fields = self._extra if nearest else ()
         protocol = protocol_of(proxy.scheme)
         if fields and not PROTOCOLS[protocol].has_fields:
-            text = f"proxy {proxy.address} is told no --header: {PROTOCOLS[protocol].name} has no fields"
+            text = f"proxy {proxy.address} gets no header fields: {PROTOCOLS[protocol].name} has none"
             self._trace(events.Warning(text))
             fields = ()
         self._warn_of_host(fields)
@@ -201,7 +201,7 @@ class RoutePlanner:
         host = header.get(fields, "host")
         if host is not None and not self._warned_of_host:
             self._warned_of_host = True
-            text = f"--header: Host is {host!a} for the nearest proxy, and not the target, which RFC 9112 requires"
+            text = f"Host is {host!a} for the nearest proxy, and not the target, which RFC 9112 requires"
             self._trace(events.Warning(text))
 
     def _tls(self, proxy: ProxyURL, first_tls: bool) -> TLSClient | None:
@@ -215,12 +215,12 @@ class RoutePlanner:
         settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
         if first_tls:
             if options.proxy_key is not None and options.proxy_cert is None:
-                raise UsageProblem("--proxy-key", "the certificate that it is for is missing", "add --proxy-cert FILE")
+                raise UsageProblem("", "the certificate that it is for is missing", "key-without-certificate", option="proxy_key")
             pin = parse_pin(options.proxy_pin) if options.proxy_pin is not None else None
             settings = settings._replace(cert=options.proxy_cert, key=options.proxy_key, pin=pin)
         if settings.insecure and settings.pin is None:
-            danger = "whoever sits between can read and change everything"
-            self._trace(events.Warning(f"the certificate of proxy {proxy.address} is not checked (--proxy-insecure): {danger}"))
+            danger = "an on-path attacker can read and change everything"
+            self._trace(events.Warning(f"the certificate of proxy {proxy.address} is not checked: {danger}"))
         _load(settings)
         return settings
 
@@ -257,7 +257,7 @@ def tls_to_target(target: Address, options: TargetTLS) -> TLSClient | None:
     from tunnelctl.stream.tls.settings import TLSClient
 
     name = parse_host(options.tls_name) if options.tls_name is not None else target.host
-    return TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, flags="--tls")
+    return TLSClient(name, options.tls_cacert, alpn=options.tls_alpn, options="tls")
 
 
 def _load(settings: TLSClient) -> None:

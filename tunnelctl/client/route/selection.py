@@ -66,7 +66,7 @@ def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
     chains: tuple[Chain, ...] = ((),)
     for place, text in enumerate(proxy):
         if DIRECT in map(str.strip, text.lower().split(",")):  # a user who requires a proxy must not go without if it is down
-            raise UsageProblem("-x direct", "it cannot be part of a chain or a list", hint="give it alone, to go without a proxy")
+            raise UsageProblem(DIRECT, "it cannot be part of a chain or a list", "direct-in-list", option="proxy")
         one_of = parse_proxy_list(text, nearest=place == 0)
         chains = tuple((*chain, hop) for chain in chains for hop in one_of)
     return chains
@@ -80,8 +80,7 @@ def _from_environment(target: Address | None, name: str, environ: Mapping[str, s
     try:
         return ProxySelection(_chains((environ[name],)), name)
     except UsageProblem as problem:
-        problem.what = f"{name}: {problem.what}"
-        raise
+        raise problem.within(f"{name}: {problem.what}") from problem
 
 
 def _exemption(target: Address | None, environ: Mapping[str, str]) -> str:

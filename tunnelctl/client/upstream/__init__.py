@@ -21,7 +21,7 @@ class Protocol:
     has_schemes = False  # a login follows the schemes of HTTP authentication, and is no fixed user and password
     on_web_ports = False  # a URL without a port means a port of web servers
     other = ""  # the protocol that such a proxy may speak instead
-    silence = ""  # hint for a proxy without TLS that has sent no response: what else it may speak
+    mute = "proxy-mute"  # the code for a proxy without TLS that has sent no response: it may speak something else
 
     @staticmethod
     def connect(hops: tuple[Hop, ...], stream: Stream, early: bytes) -> ProxyConnection:
@@ -31,7 +31,7 @@ class Protocol:
 
 class _HTTP(Protocol):
     name, has_fields, has_schemes, on_web_ports, other = "HTTP", True, True, True, "socks5"
-    silence = "it is no HTTP proxy: if it speaks TLS, its URL is https://{proxy}, or socks5:// for SOCKS"
+    mute = "http-mute"
 
     @staticmethod
     def connect(hops: tuple[Hop, ...], stream: Stream, early: bytes) -> ProxyConnection:
@@ -42,7 +42,7 @@ class _HTTP(Protocol):
 
 class _SOCKS(Protocol):
     name, other = "SOCKS", "http"
-    silence = "it is no SOCKS proxy: if it speaks HTTP, its URL is http://{proxy}, or https:// with TLS"
+    mute = "socks-mute"
 
     @staticmethod
     def connect(hops: tuple[Hop, ...], stream: Stream, early: bytes) -> ProxyConnection:

@@ -16,7 +16,6 @@ from tunnelctl.errors import TLSFailed, TunnelctlError, Unreachable, reason
 from tunnelctl.events import Trace
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
-from tunnelctl.proto.http1.connect_client import IS_IT_TLS
 from tunnelctl.stream.base import Stream
 
 TYPE_CHECKING = False
@@ -118,7 +117,7 @@ class ProxyConnection:
 
     def broken(self, request: TunnelRequest, error: OSError, heard: bool = False) -> TunnelctlError:
         """Translates a failure of the connection during an opening into an error. heard: the proxy has sent something before"""
-        hint = "" if heard else IS_IT_TLS
+        code, facts = "broke" if heard else "broke-mute", {}
         tls = self.hop.tls
         if tls is not None:
             from tunnelctl.stream.tls.failure import tls_error
@@ -126,8 +125,8 @@ class ProxyConnection:
             failure = tls_error(request.what, error, tls, self.hop.address)
             if isinstance(failure, TLSFailed):  # in TLS 1.3 a missing client certificate is reported only now
                 return failure
-            hint = f"it may want a client certificate ({tls.flags}-cert)" if tls.cert is None else ""
-        return Unreachable(f"{request.what}, broke the connection before it answered", reason(error), hint)
+            code, facts = "broke", {"tls_without_certificate": tls.cert is None}
+        return Unreachable(f"{request.what}, broke the connection before it answered", reason(error), code, facts=facts)
 
 
 class SingleTunnelConnection(ProxyConnection):

@@ -3,16 +3,7 @@
 from collections.abc import Callable
 
 from tunnelctl.client.auth.exchange import (
-    FIRST_STEP,
     MISSING,
-    MISSING_LATER,
-    MISSING_USER,
-    NO_CHALLENGE,
-    NO_SCHEME,
-    ONLY_BASIC,
-    OTHER_SCHEME,
-    TOKEN_WANTED,
-    UNKNOWN,
     NoLogin,
 )
 from tunnelctl.client.upstream.redact import Redactor
@@ -22,47 +13,20 @@ from tunnelctl.proto.headers import Fields, get, get_all, is_token
 from tunnelctl.proto.http1.connect_client import Rejected
 from tunnelctl.proto.http1.error_page import text_of
 
-_LATE = "the target did not answer the proxy in time"
-
-_PORTAL = "a captive portal wants you to log in with a browser; or it is a web server, and no proxy"
-
-_HINTS: dict[int | str, str] = {
-    "destination_ip_prohibited": "the proxy's rules keep that address from being reached",
-    "proxy_loop_detected": "the target is the proxy itself, or its next proxy leads back to it",
-    301: _PORTAL,
-    302: _PORTAL,
-    303: _PORTAL,
-    307: _PORTAL,
-    308: _PORTAL,
-    511: _PORTAL,
-    501: "the server does not know CONNECT; is it a proxy?",
-    403: "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
-    405: "this server takes no CONNECT; is it a proxy?",
-    400: "the proxy did not understand the request; is it an HTTP proxy?",
-    404: "this looks like a web server; is it a proxy?",
-    502: "the proxy could not reach the target; are host and port right?",
-    504: _LATE,
-    503: "the proxy is at one of its limits; try again later",
-    429: "the proxy has a limit on what one client or user may have; end another tunnel, or try again later",
-}
-
-# The same for a proxy that sends Retry-After. With 503 the cause need not be a limit: see below.
-_LATER = {429: "the proxy has a limit on what one client or user may have", 503: "the proxy is busy, or could not reach the target"}
-
-# Squid, Apache and Envoy send 503 if they cannot reach the target; a proxy that means a limit says so in Proxy-Status.
-_BARE_503 = "the proxy could not reach the target, or is at one of its limits; are host and port right?"
-
-NO_LOGIN = {
-    MISSING: "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file",
-    MISSING_USER: "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is",
-    MISSING_LATER: "the flags are for the nearest proxy; give this one its login in its own URL or in ~/.netrc",
-    NO_SCHEME: "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
-    NO_CHALLENGE: "it names no scheme to log in with, and {scheme} answers a challenge",
-    OTHER_SCHEME: "it requires {offered} authentication, not {scheme}: leave --auth out",
-    ONLY_BASIC: "it offers basic alone, not {scheme}: --auth basic sends the password as it is, unprotected without https://",
-    FIRST_STEP: "it refused {offered} at the first step: perhaps it takes Kerberos tickets alone, or the connection is not kept",
-    UNKNOWN: "it requires {offered} authentication, which tunnelctl does not have",
-    TOKEN_WANTED: "it requires a token: give --auth bearer and --proxy-password-file FILE, without a user",
+# The codes of our errors, by the RFC 9209 error type or else by the status of the answer.
+_CODES: dict[int | str, str] = {
+    "destination_ip_prohibited": "denied-address",
+    "proxy_loop_detected": "proxy-loop",
+    **dict.fromkeys((301, 302, 303, 307, 308, 511), "portal"),
+    400: "bad-request",
+    403: "denied",
+    404: "web-server",
+    405: "connect-not-allowed",
+    429: "over-limit",
+    501: "connect-unknown",
+    502: "target-unreached",
+    503: "busy",
+    504: "gateway-timeout",
 }
 
 HTTPS = 443
@@ -97,20 +61,21 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, f
     detail: dict[str, int | str] = {"code": answer.status, **({"error": error} if error else {})}
     # RFC 9209 section 2.3: the proxy's error type for its own attempt is more exact than its status code.
     if error == "dns_error":
-        return NameNotFound(what, cause, "the proxy knows no such name; is it spelled right?", **detail)
+        return NameNotFound(what, cause, "name-unknown-to-proxy", detail=detail)
     if error == "dns_timeout":
-        return TimedOut(what, cause, "the proxy's name service is slow or out of order", **detail)
+        return TimedOut(what, cause, "name-service-of-proxy", detail=detail)
     if error == "connection_timeout":
-        return TimedOut(what, cause, _LATE, **detail)
-    if answer.status in _LATER and (when := _retry_after(answer)):
-        return Refused(what, cause, f"{_LATER[answer.status]}; it says: try again {when}", **detail)
-    if answer.status == 503 and not error:
-        return Refused(what, cause, _BARE_503, **detail)
+        return TimedOut(what, cause, "target-late", detail=detail)
+    if answer.status in (429, 503) and (when := _retry_after(answer)):
+        facts = {"when": when, "limit": answer.status == 429}
+        return Refused(what, cause, "retry-later", facts=facts, detail=detail)
+    if answer.status == 503 and not error:  # from Squid, Apache and Envoy; for a limit, a proxy says so in Proxy-Status
+        return Refused(what, cause, "busy-or-unreached", detail=detail)
     if answer.status == 403 and _is_ours(answer) and (error == "http_request_denied" or is_ip(target.host)):
-        return Refused(what, cause, f"its operator can allow it: tunnelctl serve --allow '{target}'", **detail)
-    if answer.status == 403 and target.port == HTTPS and error not in _HINTS:
-        return Refused(what, cause, "the proxy's rules decide which hosts may be reached", **detail)
-    return Refused(what, cause, _HINTS.get(error) or _HINTS.get(answer.status, ""), **detail)
+        return Refused(what, cause, "denied-by-serve", facts={"target": target}, detail=detail)
+    if answer.status == 403 and target.port == HTTPS and error not in _CODES:
+        return Refused(what, cause, "denied-host", detail=detail)
+    return Refused(what, cause, _CODES.get(error) or _CODES.get(answer.status, "refused"), detail=detail)
 
 
 def _is_ours(answer: Rejected) -> bool:
@@ -141,15 +106,15 @@ def _http_date(text: str) -> str:
 
 
 def _not_accepted(cause: str, proxy: Address, sent: str, target: Address, code: int) -> AuthenticationFailed:
-    wrong = "wrong token?" if sent[:7].lower() == "bearer " else "wrong user or password?"
     what = f"proxy {proxy} did not accept the login for a tunnel to {target}"
-    return AuthenticationFailed(what, cause, f"it did not accept these credentials: {wrong}", code=code)
+    facts = {"token": sent[:7].lower() == "bearer "}
+    return AuthenticationFailed(what, cause, "not-accepted", facts=facts, detail={"code": code})
 
 
 def _no_login(cause: str, proxy: Address, failure: NoLogin, target: Address, code: int) -> AuthenticationFailed:
     what = f"proxy {proxy} requires a login for a tunnel to {target}"
-    hint = failure.problem or NO_LOGIN.get(failure.reason, "").format(offered=failure.offered, scheme=failure.scheme)
-    return AuthenticationFailed(what, cause, hint, code=code)
+    facts = {"offered": failure.offered, "scheme": failure.scheme, "problem": failure.problem and failure.problem.cause}
+    return AuthenticationFailed(what, cause, failure.reason, inner=failure.problem, facts=facts, detail={"code": code})
 
 
 def _offered(answer: Rejected) -> tuple[str, ...]:

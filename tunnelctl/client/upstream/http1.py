@@ -10,7 +10,7 @@ from tunnelctl.client.upstream.base import ReconnectRequired, SingleTunnelConnec
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, NoAnswer, SpeaksTLS, TLSFailed, TunnelctlError
 from tunnelctl.proto.headers import SECRET, Fields, get, get_all, readable, text
-from tunnelctl.proto.http1.connect_client import IS_IT_TLS, LOGIN_WANTED, SPEAKS_TLS, ConnectClient, Established, Rejected
+from tunnelctl.proto.http1.connect_client import LOGIN_WANTED, SPEAKS_TLS, ConnectClient, Established, Rejected
 from tunnelctl.stream.base import CHUNK
 
 TYPE_CHECKING = False
@@ -22,6 +22,10 @@ BAD_REQUEST = 400  # Apache, nginx and our `serve` send it in plain text to a cl
 
 # How long the rest of a refusal's body may take; its head has already said what matters.
 BODY_SECONDS = 2.0
+
+
+# Codes of a proxy without TLS that closed without a word, as a TLS server does on plain text.
+_MUTE = ("closed-mute", "broke-mute")
 
 
 class HTTP1Connection(SingleTunnelConnection):
@@ -38,7 +42,7 @@ class HTTP1Connection(SingleTunnelConnection):
         """True if it failed as a TLS proxy does that is addressed in plain text: it closes silently, or responds with 400."""
         if self.hop.tls is not None or _speaks_http(exchange):
             return False
-        return error.hint == IS_IT_TLS or error.detail.get("code") == BAD_REQUEST
+        return error.code in _MUTE or error.detail.get("code") == BAD_REQUEST
 
     async def _named(self, request: TunnelRequest) -> bytes:
         """Opens the tunnel, with errors that name the proxy and its task. Returns the bytes that followed the response."""
@@ -47,10 +51,7 @@ class HTTP1Connection(SingleTunnelConnection):
         except SpeaksTLS as error:
             raise speaks_tls(request.what, self.hop) from error
         except (MalformedAnswer, TLSFailed) as error:
-            error.what = request.what
-            if error.hint == IS_IT_TLS and _speaks_http(request.exchange):
-                error.hint = ""
-            raise
+            raise error.within(request.what, speaks_http=_speaks_http(request.exchange)) from error
         except OSError as error:
             raise self.broken(request, error) from error
 
@@ -154,7 +155,7 @@ class HTTP1Connection(SingleTunnelConnection):
 
 def speaks_tls(what: str, hop: Hop) -> SpeaksTLS:
     """The error for a proxy that speaks TLS although its URL says http://."""
-    error = SpeaksTLS(what, SPEAKS_TLS, f"its URL is https://{hop.address}")
+    error = SpeaksTLS(what, SPEAKS_TLS, "speaks-tls", facts={"peer": hop.address})
     error.proxy = str(hop.address)
     return error
 
@@ -167,8 +168,7 @@ def _speaks_http(exchange: AuthExchange | None) -> bool:
 def _cut_off(request: TunnelRequest) -> AuthenticationFailed:
     """The error for a proxy that ends the connection between two legs of a login, announced or not."""
     cause = "it closed the connection in the middle of the login, which is bound to it"
-    hint = "NTLM and Negotiate need a connection that stays open: is there a load balancer, or another proxy, that ends it?"
-    return AuthenticationFailed(request.what, cause, hint)
+    return AuthenticationFailed(request.what, cause, "login-cut-off")
 
 
 def _shown(answer: Established | Rejected, sent: Fields) -> events.Response:

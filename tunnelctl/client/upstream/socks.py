@@ -36,13 +36,10 @@ class SOCKSConnection(SingleTunnelConnection):
         try:
             return await self._converse(request, machine)
         except TunnelctlError as error:
-            error.what = request.what
             login = self.hop.login
             if isinstance(error, AuthenticationFailed) and secret is None and login is not None and self.hop.protocol == SOCKS5:
-                from tunnelctl.client.upstream.error_response import NO_LOGIN
-
-                error.hint = NO_LOGIN[login.missing]
-            raise
+                raise AuthenticationFailed(request.what, error.cause, login.missing) from error
+            raise error.within(request.what) from error
 
     async def _converse(self, request: TunnelRequest, machine: SocksClient) -> bytes:
         await self.stream.send_all(machine.request())

@@ -19,13 +19,13 @@ def encode_basic(user: str, password: str) -> str:
     import binascii  # a shared library on some builds: 0.3 ms, saved if the proxy needs no credentials
 
     if ":" in user:
-        raise AuthenticationFailed("proxy credentials", "the user name has a colon, which Basic cannot carry")
+        raise AuthenticationFailed("proxy credentials", "the user name has a colon, which Basic cannot carry", "colon-in-user")
     if has_control(user + password):
-        raise AuthenticationFailed("proxy credentials", "a control character in the user name or password")
+        raise AuthenticationFailed("proxy credentials", "a control character in the user name or password", "control-character")
     try:
         octets = f"{user}:{password}".encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise AuthenticationFailed("proxy credentials", "user name and password are not valid text") from None
+        raise AuthenticationFailed("proxy credentials", "user name and password are not valid text", "not-text") from None
     return "Basic " + binascii.b2a_base64(octets, newline=False).decode("ascii")
 
 

@@ -111,7 +111,7 @@ class DigestClient:
         Raises AuthenticationFailed for a name or password that cannot be sent.
         """
         if has_control(user + password):
-            raise AuthenticationFailed("proxy credentials", "a control character in the user name or password")
+            raise AuthenticationFailed("proxy credentials", "a control character in the user name or password", "control-character")
         digest = hash_of(_algorithm(challenge))
         if digest is None:
             raise ValueError("a challenge that cannot be answered")
@@ -119,7 +119,7 @@ class DigestClient:
             self._user = user, wire(user)
             self._login = login_hash(digest, wire(user), challenge.get("realm"), wire(password))
         except UnicodeEncodeError:
-            raise AuthenticationFailed("proxy credentials", "user name and password are not valid text") from None
+            raise AuthenticationFailed("proxy credentials", "user name and password are not valid text", "not-text") from None
         self._challenge = challenge
         self._hash = digest
         self._cnonce = cnonce

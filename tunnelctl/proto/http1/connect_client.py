@@ -33,13 +33,7 @@ SHOWN = 40  # octets of a non-HTTP response that the message repeats
 
 # These decide where the request ends; a CONNECT has no content (RFC 9110 section 9.3.6).
 _OURS = frozenset({"content-length", "transfer-encoding"})
-# A TLS server that receives plain text mostly closes without a response.
-IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
-NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"  # after a TLS greeting was tried
-LOOKS_LIKE_SOCKS5 = "that looks like SOCKS version 5: the scheme is socks5://"
 SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
-# The hint names the cost of going without TLS, because an on-path attacker can make a handshake fail.
-WITHOUT_TLS = "for a proxy that is meant to be without TLS, the URL is http://{peer}: others on its network can then read a login"
 
 _PREFIX = b"HTTP/"
 _TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP
@@ -89,7 +83,7 @@ class ConnectClient:
         for name, value in fields:
             header.check(name, value)
             if name.lower() in _OURS:
-                raise UsageProblem(f"header {name}", "not to be set in a CONNECT request")
+                raise UsageProblem(f"header {name}", "not to be set in a CONNECT request", "header-reserved")
         if header.get(fields, "user-agent") is None:
             fields = (("User-Agent", f"tunnelctl/{__version__}"), *fields)
         self._target = target
@@ -147,41 +141,41 @@ class ConnectClient:
         if self._refusal is not None:
             return self._refusal.result()
         if self._reader.peek(1):
-            raise self._malformed("closed inside the head")
-        hint = "" if self.heard else IS_IT_TLS
-        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", hint)
+            raise self._malformed("closed inside the head", "closed-inside")
+        # A TLS server that receives plain text mostly closes without a response.
+        raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", "closed" if self.heard else "closed-mute")
 
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
         if first[:1] in _TLS_RECORDS:
-            raise SpeaksTLS(f"answer to CONNECT {self._target}", SPEAKS_TLS)
+            raise SpeaksTLS(f"answer to CONNECT {self._target}", SPEAKS_TLS, "speaks-tls")
         if not first.startswith(_PREFIX[: len(first)]):
             raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))
         try:
             return self._reader.feed(data)
         except HeadError as error:
-            raise self._malformed(f"malformed head: {error}") from None
+            raise self._malformed(f"malformed head: {error}", "malformed-head") from None
 
     def _read_status(self, line: bytes) -> tuple[str, int, str]:
         """Returns version, status and reason. The reason may be missing, with or without the blank before it."""
         version, _, rest = line.decode("latin-1").partition(" ")
         code, _, reason = rest.strip(header.BLANKS).partition(" ")
         if version not in _VERSIONS:
-            raise self._malformed(f"not HTTP/1: it starts with {quote(line)}")
+            raise self._malformed(f"not HTTP/1: it starts with {quote(line)}", "not-http1")
         if not (code.isascii() and code.isdigit() and len(code) == 3 and code[0] != "0"):
-            raise self._malformed(f"no status code in {quote(line)}")
+            raise self._malformed(f"no status code in {quote(line)}", "no-status-code")
         return version, int(code), reason.strip(header.BLANKS)
 
     def _skip_informational(self, status: int) -> None:
         if status == 101:  # an unrequested upgrade: the protocol that follows is unknown
-            raise self._malformed("it switches protocols unasked (101)")
+            raise self._malformed("it switches protocols unasked (101)", "switching-protocols")
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
-            raise self._malformed(f"more than {MAX_INFORMATIONAL} informational answers and no final one")
+            raise self._malformed(f"more than {MAX_INFORMATIONAL} informational answers and no final one", "informational")
         self._reader = HeadReader(CLIENT_LIMITS, strict=False)
 
-    def _malformed(self, cause: str, hint: str = "") -> MalformedAnswer:
-        return MalformedAnswer(f"answer to CONNECT {self._target}", cause, hint)
+    def _malformed(self, cause: str, code: str) -> MalformedAnswer:
+        return MalformedAnswer(f"answer to CONNECT {self._target}", cause, code)
 
 
 def _with_host(fields: Fields, target: str) -> Fields:
@@ -190,7 +184,7 @@ def _with_host(fields: Fields, target: str) -> Fields:
     if not given:
         return (("Host", target), *fields)
     if len(given) > 1:
-        raise UsageProblem("header Host", "given more than once")
+        raise UsageProblem("header Host", "given more than once", "header-twice")
     return (("Host", given[0]), *(field for field in fields if field[0].lower() != "host"))
 
 
@@ -223,10 +217,11 @@ def quote(octets: bytes) -> str:
 
 
 def _guess(first: bytes) -> str:
+    """Returns the code for an answer that is not HTTP."""
     if first.startswith(b"SSH-"):
-        return "an SSH server answers there, not a proxy: check the proxy's host and port"
+        return "ssh-server"
     if first[:1] == b"\x05":  # the version, with which each reply of SOCKS 5 begins
-        return LOOKS_LIKE_SOCKS5
+        return "socks5-proxy"
     if first[:1] == b"\x00":
-        return "that looks like SOCKS version 4: the scheme is socks4a://"
-    return ""
+        return "socks4-proxy"
+    return "not-http"

@@ -52,19 +52,17 @@ if TYPE_CHECKING:
 
 SOCKS5, SOCKS4A = "socks5", "socks4a"
 
-LOOKS_LIKE_HTTP = "that looks like HTTP: is it an HTTP proxy? http:// in place of the SOCKS scheme"
-
 Credentials = tuple[str, str]  # user and password
 
-# The replies of RFC 1928 section 6, and hints for the user.
+# The replies of RFC 1928 section 6, with the codes of our errors.
 _CAUSES = {
-    FAILED: ("general failure", "the proxy does not say more; are host and port right?"),
-    NOT_ALLOWED: ("not allowed by its rules", ""),
-    NO_NETWORK: ("network unreachable", "the proxy has no route to the target"),
-    NO_HOST: ("host unreachable", "the proxy could not look the host up, or not reach it; is it spelled right?"),
-    NOT_ACCEPTED: ("connection refused", "nothing listens there, seen from the proxy; is the port right?"),
-    NO_COMMAND: ("it does not know CONNECT", ""),
-    NO_ADDRESS_TYPE: ("it does not know that kind of address", "it may do without IPv6, or without names"),
+    FAILED: ("general failure", "socks-failure"),
+    NOT_ALLOWED: ("not allowed by its rules", "socks-rules"),
+    NO_NETWORK: ("network unreachable", "socks-network-unreachable"),
+    NO_HOST: ("host unreachable", "socks-host-unreachable"),
+    NOT_ACCEPTED: ("connection refused", "socks-connection-refused"),
+    NO_COMMAND: ("it does not know CONNECT", "socks-command"),
+    NO_ADDRESS_TYPE: ("it does not know that kind of address", "socks-address-type"),
 }
 
 
@@ -118,12 +116,10 @@ class SocksClient(Speaker):
     def eof(self) -> MalformedAnswer:
         """Returns the error to raise if the proxy closes now."""
         if self._asked:
-            never = "some, ssh -D among them, do that where they cannot reach the target"
-            return self._malformed("closed before it had answered the request", never)
-        hint = "it may not speak SOCKS, or not this version; is the port right?"
+            return self._malformed("closed before it had answered the request", "socks-closed-request")
         if self._heard:
-            return self._malformed("closed inside the answer", hint)
-        return NoAnswer(self._what, "closed without answering", hint)
+            return self._malformed("closed inside the answer", "socks-closed-inside")
+        return NoAnswer(self._what, "closed without answering", "socks-closed")
 
     # Each of these yields the number of octets that it needs next, and is sent them.
 
@@ -135,12 +131,12 @@ class SocksClient(Speaker):
         # A refusal is raised before the rest of the reply is read, as some proxies do not send that.
         version, reply = yield 2
         if version != VERSION_5:
-            raise self._malformed(f"its reply is of version {version}")
+            raise self._malformed(f"its reply is of version {version}", "socks-reply-version")
         if reply != GRANTED:
             raise self._refused(reply)
         _, kind = yield 2
         if kind not in (IPV4, NAME, IPV6):
-            raise self._malformed(f"its reply has an address of the unknown kind {kind}")
+            raise self._malformed(f"its reply has an address of the unknown kind {kind}", "socks-reply-address")
         length = {IPV4: 4, IPV6: 16}.get(kind) or (yield 1)[0]
         yield length + 2
 
@@ -158,51 +154,52 @@ class SocksClient(Speaker):
             self._output += bytes((LOGIN_VERSION, len(user))) + user + bytes((len(password),)) + password
             status = (yield 2)[1]  # the first octet is not checked: some proxies send the version of SOCKS
             if status:
-                raise self._login_failed("wrong user or password", "it did not accept these credentials")
+                raise self._login_failed("wrong user or password", "login-refused")
         elif method == PASSWORD:
-            raise self._login_failed("it wants a user and a password", "give --proxy-user NAME and --proxy-password-file FILE")
+            raise self._login_failed("it requires a user and a password", "login-missing")
         elif method == NONE_ACCEPTABLE:
-            hint = "" if self._credentials else "give --proxy-user NAME and --proxy-password-file FILE"
-            raise self._login_failed("it accepts no authentication method that tunnelctl has", hint)
+            code = "no-method" if self._credentials else "no-method-without-login"
+            raise self._login_failed("it accepts no authentication method that tunnelctl has", code)
         else:
-            raise self._malformed(f"it picks a way to log in that was not offered ({method})")
+            raise self._malformed(f"it chose an authentication method that was not offered ({method})", "socks-method")
 
     def _version_4a(self) -> Dialogue[None]:
         yield from self._first(0, VERSION_4)  # it should be 0; some proxies put the version there
         reply = (yield 1)[0]
         if reply in (NO_IDENT_4, WRONG_USER_4):
-            raise self._login_failed(f"it does not let this user in ({reply})", "version 4 has no password; socks5:// has")
+            raise self._login_failed(f"it does not let this user in ({reply})", "socks4-login")
         if reply == FAILED_4:
-            hint = "version 4 says no more: the rules of the proxy, or the target"
-            raise Refused(self._what, "request rejected or failed", hint, code=reply)
+            raise Refused(self._what, "request rejected or failed", "socks4-failed", detail={"code": reply})
         if reply != GRANTED_4:
-            raise self._malformed(f"it has the unknown reply {reply}")
+            raise self._malformed(f"it has the unknown reply {reply}", "socks-reply")
         yield 6
 
     @property
     def _what(self) -> str:
         return f"SOCKS request for {self._target}"
 
-    def _malformed(self, cause: str, hint: str = "") -> MalformedAnswer:
-        return MalformedAnswer(self._what, cause, hint)
+    def _malformed(self, cause: str, code: str) -> MalformedAnswer:
+        return MalformedAnswer(self._what, cause, code)
 
-    def _login_failed(self, cause: str, hint: str) -> AuthenticationFailed:
-        return AuthenticationFailed(self._what, cause, hint)
+    def _login_failed(self, cause: str, code: str) -> AuthenticationFailed:
+        return AuthenticationFailed(self._what, cause, code)
 
     def _refused(self, reply: int) -> TunnelctlError:
         kind = error_type(reply)
         detail: dict[str, int | str] = {"code": reply, **({"error": kind} if kind else {})}
         if reply == EXPIRED:
-            return TimedOut(self._what, f"timed out ({reply})", "the target did not answer the proxy in time", **detail)
-        cause, hint = _CAUSES.get(reply, ("unknown reply", ""))
-        return Refused(self._what, f"{cause} ({reply})", hint, **detail)
+            return TimedOut(self._what, f"timed out ({reply})", "socks-expired", detail=detail)
+        cause, code = _CAUSES.get(reply, ("unknown reply", "socks-unknown-reply"))
+        return Refused(self._what, f"{cause} ({reply})", code, detail=detail)
 
 
 def _login(credentials: Credentials | None) -> Credentials | None:
     for role, text in zip(("user", "password"), credentials or (), strict=False):
         length = len(text.encode("utf-8", "surrogateescape"))
         if not 1 <= length <= MAX_TEXT:
-            raise AuthenticationFailed(f"{role} for a SOCKS proxy", f"{length} octets, and it takes 1 to {MAX_TEXT}")
+            raise AuthenticationFailed(
+                f"{role} for a SOCKS proxy", f"{length} octets, and it takes 1 to {MAX_TEXT}", "socks-login-length"
+            )
     return credentials
 
 
@@ -224,12 +221,12 @@ def _request_4a(target: Address, credentials: Credentials | None) -> bytes:
     host, port = target
     user, password = credentials or ("", "")
     if password:
-        raise AuthenticationFailed("password for a SOCKS4a proxy", "that version has none", hint="socks5:// has")
+        raise AuthenticationFailed("password for a SOCKS4a proxy", "that version has none", "socks4-password")
     if ":" in host:
-        raise UsageProblem(f"target {target}", "SOCKS4a carries no IPv6 address", hint="socks5:// does")
+        raise UsageProblem(f"target {target}", "SOCKS4a carries no IPv6 address", "socks4-ipv6")
     name = user.encode("utf-8", "surrogateescape")
     if b"\0" in name or len(name) > MAX_TEXT:
-        raise AuthenticationFailed("user for a SOCKS4a proxy", f"it takes up to {MAX_TEXT} octets without NUL")
+        raise AuthenticationFailed("user for a SOCKS4a proxy", f"it takes up to {MAX_TEXT} octets without NUL", "socks4-user")
     # An address of the network 0.0.0.0/24 announces a name, so a genuine one is sent as a name too.
     plain = is_ip(host) and not host.startswith("0.0.0.")
     address, text = (_quad(host), b"") if plain else (b"\0\0\0\1", host.encode("ascii") + b"\0")
@@ -241,12 +238,13 @@ def _quad(host: str) -> bytes:
 
 
 def _guess(first: bytes) -> str:
+    """Returns the code for an answer that is not SOCKS."""
     if first[:1] == b"H":
-        return LOOKS_LIKE_HTTP
+        return "http-proxy"
     if first[:1] == b"S":
-        return "that looks like an SSH server, not a proxy: check the proxy's host and port"
+        return "ssh-server"
     if first[0] in (0, VERSION_4):
-        return "that looks like SOCKS version 4: socks4a://"
+        return "socks4-proxy"
     if first[0] == VERSION_5:
-        return "that looks like SOCKS version 5: socks5://"
-    return ""
+        return "socks5-proxy"
+    return "not-socks"

@@ -23,8 +23,7 @@ def parse_pin(text: str) -> bytes:
     try:
         return _sized(a2b_base64(text.removeprefix(_PREFIX), strict_mode=True))
     except (ValueError, Error):
-        hint = "64 hexadecimal digits, colons allowed, or sha256// and base64"
-        raise UsageProblem(f"pin {text!a}", "not a SHA-256", hint) from None
+        raise UsageProblem(f"pin {text!a}", "not a SHA-256", "pin") from None
 
 
 def _sized(digest: bytes) -> bytes:

@@ -190,5 +190,6 @@ def parse_prefixes(text: str) -> tuple[int, int]:
     """Parses the value of --client-prefix: prefix lengths for IPv4 and IPv6. Raises UsageProblem."""
     numbers = [int(word) if word.isascii() and word.isdigit() and len(word) < 4 else -1 for word in text.split(",")]
     if len(numbers) != 2 or not (0 <= numbers[0] <= 32 and 0 <= numbers[1] <= 128):
-        raise UsageProblem("--client-prefix", f"`{text}` is not two numbers of bits, for IPv4 and IPv6", "for example 32,64")
+        cause = f"`{text}` is not two numbers of bits, for IPv4 and IPv6"
+        raise UsageProblem("", cause, "client-prefix", option="client_prefix")
     return numbers[0], numbers[1]

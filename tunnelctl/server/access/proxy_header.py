@@ -22,8 +22,7 @@ def parse_trusted(text: str) -> Network:
     try:
         return parse_network(text)
     except ValueError:
-        hint = "for example 192.0.2.7 or 10.0.0.0/8"
-        raise UsageProblem("--proxy-protocol", f"`{text}` is not the network of an address", hint) from None
+        raise UsageProblem("", f"`{text}` is not the network of an address", "network", option="proxy_protocol") from None
 
 
 class TrustedProxies:

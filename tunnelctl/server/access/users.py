@@ -119,14 +119,14 @@ def load_users(path: str, kept: CredentialCache | None = None) -> "Users":
         user, _, rest = line.partition(":")
         scheme, *fields = rest.split(":")
         if user in (logins if scheme == "digest" else passwords):
-            raise SettingsError(where, "this user has such a line already")
+            raise SettingsError(where, "this user has such a line already", "user-twice")
         if scheme == "digest":
             logins[user] = _parse_login(user, fields, where)
             realms.add(fields[0])
         else:
             passwords[user] = _parse_password(user, scheme, fields, where)
         if len(realms) > 1:
-            raise SettingsError(where, "its realm is not that of the lines before: a proxy has one")
+            raise SettingsError(where, "its realm is not that of the lines before: a proxy has one", "realm-differs")
     digest = DigestServer(realms.pop(), logins, kept.nonces) if logins else None
     return Users(passwords, logins, digest, kept)
 
@@ -138,23 +138,23 @@ def describe_users(users: "Users") -> str:
 
 def _parse_login(user: str, fields: list[str], where: str) -> Login:
     if len(fields) != 3 or not user:
-        raise SettingsError(where, NOT_OURS)
+        raise SettingsError(where, NOT_OURS, "not-hash-password")
     realm, sha_256, md5 = fields
     if not is_realm(realm) or [len(text) for text in fields[1:]] != [64, 32] or (sha_256 + md5).strip("0123456789abcdef"):
-        raise SettingsError(where, "its realm or its hashes are damaged")
+        raise SettingsError(where, "its realm or its hashes are damaged", "user-damaged")
     return Login(sha_256, md5)
 
 
 def _parse_password(user: str, scheme: str, fields: list[str], where: str) -> StoredPassword:
     if len(fields) != 5 or scheme != "scrypt" or not user:
-        raise SettingsError(where, NOT_OURS)
+        raise SettingsError(where, NOT_OURS, "not-hash-password")
     try:
         n, r, p = (int(text) for text in fields[:3])
         salt, key = (a2b_base64(text, strict_mode=True) for text in fields[3:])
     except (ValueError, Base64Error) as error:
-        raise SettingsError(where, "its numbers or its base64 are damaged") from error
+        raise SettingsError(where, "its numbers or its base64 are damaged", "user-damaged") from error
     if not (_affordable(n, r, p) and len(key) == KEY):
-        raise SettingsError(where, "its cost is out of bounds")
+        raise SettingsError(where, "its cost is out of bounds", "user-cost")
     return StoredPassword(n, r, p, salt, key)
 
 

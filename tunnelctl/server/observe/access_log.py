@@ -49,7 +49,7 @@ def open_log(path: str) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise SettingsError(f"access log {path}", reason(error)) from error
+        raise SettingsError(f"access log {path}", reason(error), "access-log") from error
 
 
 class AccessLog:

@@ -45,13 +45,12 @@ class Page(NamedTuple):
 
 
 def parse_admin(text: str, forced: bool) -> ListenAddress:
-    """Parses the value of --admin. Raises UsageProblem if others can reach it: they could read who talks to whom."""
+    """Parses the value of `admin`. Raises UsageProblem if others can reach it: they could read who talks to whom."""
     import tunnelctl.server.observe.prometheus  # noqa: F401  (here, so that workers share its memory)
 
     address = parse_listen(text)
     if not (address.private or forced):
-        hint = "use 127.0.0.1 or unix:PATH, or give --open-admin if something else keeps strangers out"
-        raise UsageProblem(f"--admin {text}", "others could read who talks to whom", hint)
+        raise UsageProblem(text, "others could read who talks to whom", "open-admin", option="admin")
     return address
 
 

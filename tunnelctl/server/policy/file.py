@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from tunnelctl.errors import AddressError, SettingsError
-from tunnelctl.files.toml import BACKSLASH_HINT, Path, TomlError, has_control, line_of, read_toml
+from tunnelctl.files.toml import Path, TomlError, has_control, line_of, read_toml
 from tunnelctl.proto.address import shown
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, Rule, parse_client, parse_rule
 from tunnelctl.server.reloadable import counted
@@ -49,9 +49,11 @@ def parse_policy(text: str, what: str) -> dict[str, list[Rule]]:
     try:
         document, lines = read_toml(text)
     except TomlError as error:
-        raise SettingsError(f"{what}, line {error.line}", f"it is not TOML: {error.cause}", error.hint) from None
+        raise SettingsError(
+            f"{what}, line {error.line}", f"it is not TOML: {error.cause}", "not-toml", facts={"escape": error.escape}
+        ) from None
     if not document:  # a file rewritten in place is empty for a moment: a reload would drop its deny rules
-        raise SettingsError(what, "there is no rule in it")
+        raise SettingsError(what, "there is no rule in it", "no-rule")
     return _File(what, lines).rules(document)
 
 
@@ -66,9 +68,9 @@ class _File:
         rules: dict[str, list[Rule]] = {}
         for kind, tables in document.items():
             if kind not in KINDS:
-                self._wrong((kind,), "unknown key", f"known are {', '.join(f'[[{kind}]]' for kind in KINDS)}")
+                self._wrong((kind,), "unknown key", "unknown-key", facts={"known": ", ".join(f"[[{kind}]]" for kind in KINDS)})
             if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-                self._wrong((kind,), f"it is not a list of rules: each begins with [[{kind}]]")
+                self._wrong((kind,), f"it is not a list of rules: each begins with [[{kind}]]", "not-rules")
             rules[kind] = [rule for number, table in enumerate(tables) for rule in self._table((kind, number), table)]
         return rules
 
@@ -76,7 +78,7 @@ class _File:
         """Returns a rule for each target."""
         for key in table:
             if key not in KEYS:
-                self._wrong((*path, key), "unknown key", f"known are {', '.join(KEYS)}")
+                self._wrong((*path, key), "unknown key", "unknown-key", facts={"known": ", ".join(KEYS)})
         label = self._name((*path, "name"), table)
         sni = self._word((*path, "sni"), table, "match")
         tls = self._word((*path, "tls"), table, "require") or sni
@@ -84,7 +86,7 @@ class _File:
         clients = tuple(self._parsed((*path, "clients"), table, parse_client))
         targets = self._parsed((*path, "targets"), table, parse_rule)
         if not targets:
-            self._wrong((*path, "targets"), "it is missing: a rule says which targets it is about", 'targets = ["*:*"] are all')
+            self._wrong((*path, "targets"), "it is missing: a rule says which targets it is about", "targets-missing")
         return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets]
 
     def _name(self, path: Path, table: dict[str, object]) -> str:
@@ -93,9 +95,9 @@ class _File:
         if name is None:
             return f"line {line_of(self._lines, path)}"
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            self._wrong(path, f"it is not a text of 1 to {MAX_NAME} printable characters")
+            self._wrong(path, f"it is not a text of 1 to {MAX_NAME} printable characters", "rule-name")
         if name in self._names:
-            self._wrong(path, "another rule has this name")
+            self._wrong(path, "another rule has this name", "rule-name-twice")
         self._names.add(name)
         return name
 
@@ -103,7 +105,7 @@ class _File:
         """Whether the key is present. Only one value is valid, so that others can be added later without being misread."""
         value = table.get(str(path[-1]))
         if value not in (None, word):
-            self._wrong(path, f'the only value is "{word}"')
+            self._wrong(path, f'the only value is "{word}"', "only-value")
         return value is not None
 
     def _texts(self, path: Path, table: dict[str, object]) -> list[str]:
@@ -112,11 +114,11 @@ class _File:
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
-            self._wrong(path, 'it is not a list of texts, as ["this"]')
+            self._wrong(path, 'it is not a list of texts, as ["this"]', "not-texts")
         if any(map(has_control, value)):
-            self._wrong(path, "a control character in it", BACKSLASH_HINT)
+            self._wrong(path, "a control character in it", "control-character")
         if not value:
-            self._wrong(path, "the list is empty", "leave out the key where it is for all")
+            self._wrong(path, "the list is empty", "list-empty")
         return value
 
     def _parsed(self, path: Path, table: dict[str, object], parse: Callable[[str], T]) -> list[T]:
@@ -125,9 +127,12 @@ class _File:
             try:
                 found.append(parse(text))
             except AddressError as error:
-                self._wrong(path, f"{error.what}: {error.cause}", error.hint)
+                self._wrong(path, f"{error.what}: {error.cause}", "value", inner=error)
         return found
 
-    def _wrong(self, path: Path, cause: str, hint: str = "") -> NoReturn:
+    def _wrong(
+        self, path: Path, cause: str, code: str, inner: AddressError | None = None, facts: dict[str, object] | None = None
+    ) -> NoReturn:
         key = next(part for part in reversed(path) if isinstance(part, str))
-        raise SettingsError(f"{self._what}, line {line_of(self._lines, path)}, key {shown(key)}", cause, hint)
+        what = f"{self._what}, line {line_of(self._lines, path)}, key {shown(key)}"
+        raise SettingsError(what, cause, code, inner=inner, facts=facts)

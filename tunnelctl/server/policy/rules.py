@@ -113,7 +113,7 @@ def parse_rule(text: str) -> Rule:
     """Parses HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 in brackets. Raises AddressError."""
     host, colon, ports = text.rpartition(":")
     if not colon or not ports or ("[" in host) != ("]" in host):
-        raise AddressError(f"rule {shown(text)}", "the port is missing", hint="write HOST:PORT, HOST:LO-HI or HOST:*")
+        raise AddressError(f"rule {shown(text)}", "the port is missing", "rule-port-missing")
     try:
         low, high = _parse_ports(ports)
         if host == "*":
@@ -125,7 +125,7 @@ def parse_rule(text: str) -> Rule:
         return Rule(text, low, high, network=_parse_network(host))
     except AddressError as error:
         cause = f"{error.what} is {error.cause}" if error.what.startswith("port ") else error.cause
-        raise AddressError(f"rule {shown(text)}", cause, error.hint) from None
+        raise AddressError(f"rule {shown(text)}", cause, "rule-part", inner=error) from None
 
 
 def parse_client(text: str) -> Network:
@@ -273,32 +273,34 @@ def _parse_ports(text: str) -> tuple[int, int]:
     first = parse_port(low)
     last = parse_port(high) if dash else first
     if last < first:
-        raise AddressError(f"ports {shown(text)}", "the range ends before it begins")
+        raise AddressError(f"ports {shown(text)}", "the range ends before it begins", "port-range")
     return first, last
 
 
 def _parse_domain(text: str) -> str:
     domain = parse_host(text)
     if is_ip(domain):
-        raise AddressError(f"domain {shown(text)}", "*. goes before a domain, not before an address")
+        raise AddressError(f"domain {shown(text)}", "*. goes before a domain, not before an address", "domain-address")
     return domain
 
 
 def _parse_network(text: str) -> Network:
     address, slash, bits = text.removeprefix("[").removesuffix("]").partition("/")
     if (":" in address) != (text[:1] == "["):
-        raise AddressError(f"network {shown(text)}", "brackets belong round an IPv6 address or network, and only there")
+        raise AddressError(
+            f"network {shown(text)}", "brackets belong round an IPv6 address or network, and only there", "network-brackets"
+        )
     host = parse_host(address)
     if not is_ip(host):
-        raise AddressError(f"network {shown(text)}", "not a network ADDRESS/BITS: before the / there is a name")
+        raise AddressError(f"network {shown(text)}", "not a network ADDRESS/BITS: before the / there is a name", "network-name")
     most = 128 if ":" in host else 32
     if slash and not (bits.isascii() and bits.isdigit() and len(bits) <= 3 and int(bits) <= most):
-        raise AddressError(f"network {shown(text)}", f"after / there is a number of bits, {most} at most")
+        raise AddressError(f"network {shown(text)}", f"after / there is a number of bits, {most} at most", "network-bits")
     try:
         network = parse_network(host + slash + bits)
     except ValueError:
         cause = "not a network ADDRESS/BITS: the address has bits set beyond the prefix"
-        raise AddressError(f"network {shown(text)}", cause, hint="for example 10.0.0.0/8, not 10.0.0.1/8") from None
+        raise AddressError(f"network {shown(text)}", cause, "network-host-bits") from None
     return _unmapped(network)
 
 

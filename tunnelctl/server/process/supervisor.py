@@ -22,6 +22,7 @@ from time import monotonic
 from tunnelctl import events
 from tunnelctl.errors import ListenError
 from tunnelctl.events import Trace
+from tunnelctl.rare_events import explained
 from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
@@ -202,7 +203,7 @@ class Supervisor:
         try:
             self._listeners = self._own_listeners()
         except ListenError as error:
-            self._trace(events.Warning(str(error)))
+            self._trace(explained(events.Warning(""), error))
 
     def _start(self, number: int) -> None:
         """Forks one worker, which takes the listeners that are open here, or opens its own. The child never returns."""

@@ -27,7 +27,7 @@ class TLSClient(NamedTuple):
     pin: bytes | None = None
     insecure: bool = False  # accept any certificate, unless one is pinned
     alpn: tuple[str, ...] = ()
-    flags: str = "--proxy"  # prefix of the flags that gave these settings
+    options: str = "proxy"  # prefix of the fields of the options record that gave these settings
 
 
 def client_context(settings: TLSClient) -> ssl.SSLContext:
@@ -37,7 +37,7 @@ def client_context(settings: TLSClient) -> ssl.SSLContext:
 
 @lru_cache(32)
 def _client_context(settings: TLSClient) -> ssl.SSLContext:
-    flags = settings.flags
+    prefix = settings.options
     context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     if settings.insecure or (settings.pin is not None and settings.cacert is None):
         context.check_hostname = False
@@ -45,9 +45,9 @@ def _client_context(settings: TLSClient) -> ssl.SSLContext:
     elif settings.cacert is None:
         _trust_system(context)
     else:
-        _trust(context, f"{flags}-cacert", settings.cacert)
+        _trust(context, f"{prefix}_cacert", settings.cacert)
     if settings.cert is not None:
-        _identify(context, (f"{flags}-cert", settings.cert), (f"{flags}-key", settings.key))
+        _identify(context, (f"{prefix}_cert", settings.cert), (f"{prefix}_key", settings.key))
     if settings.alpn:
         context.set_alpn_protocols(list(settings.alpn))
     return context
@@ -59,9 +59,9 @@ def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSL
     # For TLS 1.2 only forward secrecy and AEAD, as in Mozilla's intermediate profile; TLS 1.3 has nothing else. As a client we
     # accept OpenSSL's defaults: a company's gateway may be old.
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    _identify(context, ("--tls-cert", cert), ("--tls-key", key))
+    _identify(context, ("tls_cert", cert), ("tls_key", key))
     if client_ca is not None:
-        _trust(context, "--client-ca", client_ca)
+        _trust(context, "client_ca", client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -112,20 +112,20 @@ def _is_hash(name: str) -> bool:
     return len(digits) == 8 and number.isdigit()
 
 
-def _trust(context: ssl.SSLContext, flag: str, file: str) -> None:
-    _check_readable(flag, file)
+def _trust(context: ssl.SSLContext, option: str, file: str) -> None:
+    _check_readable(option, file)
     try:
         context.load_verify_locations(file)
     except ssl.SSLError:
-        raise SettingsError(f"{flag} {file}", "no certificate in it", "it has to be in PEM") from None
+        raise SettingsError(file, "no certificate in it", "no-certificate", option=option) from None
 
 
 def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, str | None]) -> None:
-    """Loads a certificate and its key, each given as flag and file; a key without a file is in that of the certificate."""
+    """Loads a certificate and its key, each given as option and file; a key without a file is in that of the certificate."""
     together = key[1] is None
-    flag, file = (cert[0] if together else key[0]), key[1] or cert[1]
+    option, file = (cert[0] if together else key[0]), key[1] or cert[1]
     _check_readable(*cert)
-    _check_readable(flag, file)
+    _check_readable(option, file)
     encrypted = False
 
     def ask() -> bytes:
@@ -133,22 +133,21 @@ def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, st
         encrypted = True
         return b""
 
-    what = f"{flag} {file}"
     try:
         context.load_cert_chain(cert[1], file, password=ask)
     except ssl.SSLError as error:
         if encrypted:
-            hint = "openssl pkey -in FILE -out FILE writes it without; only its owner should be able to read that"
-            raise SettingsError(what, "the key is encrypted, and nobody is asked for its password", hint) from None
+            cause = "the key is encrypted, and nobody is asked for its password"
+            raise SettingsError(file, cause, "key-encrypted", option=option) from None
         if error.reason == "KEY_VALUES_MISMATCH":
             apart, beside = f"not the key of the certificate in {cert[1]}", "the key in it is not that of its certificate"
             cause = beside if together else apart
-            raise SettingsError(what, cause) from None
+            raise SettingsError(file, cause, "key-mismatch", option=option) from None
         # OpenSSL does not report which of the two files is at fault.
         if not _holds_certificate(cert[1]):
-            raise SettingsError(f"{cert[0]} {cert[1]}", "no certificate in it", "it has to be in PEM") from None
-        hint = f"{key[0]} FILE names its key" if together else "it has to be in PEM"
-        raise SettingsError(what, "no private key in it", hint) from None
+            raise SettingsError(cert[1], "no certificate in it", "no-certificate", option=cert[0]) from None
+        facts = {"key": key[0] if together else ""}
+        raise SettingsError(file, "no private key in it", "no-private-key", option=option, facts=facts) from None
 
 
 def _holds_certificate(file: str) -> bool:
@@ -159,14 +158,14 @@ def _holds_certificate(file: str) -> bool:
     return True
 
 
-def _check_readable(flag: str, file: str) -> None:
+def _check_readable(option: str, file: str) -> None:
     """Raises SettingsError: OpenSSL confuses which file it could not open, and would wait forever for a writer of a FIFO."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
-        raise SettingsError(f"{flag} {file}", reason(error)) from error
+        raise SettingsError(file, reason(error), "unreadable", option=option) from error
     try:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            raise SettingsError(f"{flag} {file}", "it is a pipe, and is read more than once", "give a file that stays")
+            raise SettingsError(file, "it is a pipe, and is read more than once", "pipe", option=option)
     finally:
         os.close(fd)

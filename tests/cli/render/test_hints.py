@@ -1,0 +1,102 @@
+"""The words for an error, from what it is about and from what the user gave."""
+
+import pytest
+
+from tunnelctl.cli.render.hints import chosen, hint_of, in_words, line_of, message_of, place, what_of
+from tunnelctl.cli.spec.messages.model import When
+from tunnelctl.client.check.events import Failure, Finding
+from tunnelctl.client.forward.events import Failed
+from tunnelctl.errors import AddressError, SettingsError, TimedOut, TLSFailed, Unanswered, UsageProblem
+from tunnelctl.events import Lookup, Warning
+from tunnelctl.packages import install_command
+from tunnelctl.rare_events import Explained, explained
+
+
+@pytest.mark.parametrize(
+    ("option", "what", "line"),
+    [
+        ("", "host x", "host x: cause"),
+        ("admin", "0.0.0.0:1", "--admin 0.0.0.0:1: cause"),
+        ("proxy_pin", "", "--proxy-pin: cause"),
+        ("proxy", "direct", "-x direct: cause"),
+        ("local", "1:a", "-L 1:a: cause"),
+        ("dynamic", "x", "-D x: cause"),
+    ],
+)
+def test_an_error_about_an_option_begins_with_its_flag(option, what, line):
+    error = UsageProblem(what, "cause", "syntax", option=option)
+    assert (line_of(error), what_of(error)) == (line, line.removesuffix(": cause"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "hint"),
+    [
+        ({}, ""),
+        ({"a": ""}, ""),
+        ({"b": True}, "for b"),
+        ({"a": 1}, "with 1"),
+        ({"a": 1, "c": 2}, "with 1 and 2"),
+        ({"a": 1, "b": True, "c": 2}, "for b"),
+    ],
+)
+def test_the_first_hint_counts_whose_facts_are_there(facts, hint):
+    assert chosen((When("b", "for b"), "with {a} and {c}", "with {a}"), facts) == hint
+
+
+def test_a_hint_may_say_that_there_is_none():
+    assert chosen((When("known", ""), "other"), {"known": True}) == ""
+
+
+def test_places():
+    assert place("a", {"a": 0}) is None
+    assert place("tls", {}) == "--proxy"
+    assert place("tls", {"target": True}) == "--tls"
+    assert place("help", {"command": "serve"}) == "tunnelctl serve --help"
+    assert place("help", {"command": ""}) == "tunnelctl --help"
+    assert place("install", {"package": "x"}) == install_command("x")
+    assert (place("install", {}), place("given_flag", {}), place("key_flag", {"key": "tls_key"})) == (None, None, "--tls-key")
+
+
+@pytest.mark.parametrize(("inner", "next_"), [(False, "the target"), (True, "the next proxy")])
+def test_a_proxy_before_another_is_asked_for_that(inner, next_):
+    error = Unanswered("waiting", "no answer", "socks-mute", facts={"proxy": "p:1", "inner": inner})
+    assert hint_of(error).startswith(f"{next_} may be out of its reach; or it is no SOCKS proxy")
+
+
+def test_the_hint_of_an_inner_error_counts_first():
+    inner = AddressError("address x", "the port is missing", "port-missing")
+    assert hint_of(SettingsError("file", "cause", "value", inner=inner)) == "write HOST:PORT"
+    assert hint_of(AddressError("x", "cause", "dynamic-spec", option="dynamic", inner=inner)) == "write HOST:PORT"
+    own = AddressError("x", "cause", "dynamic-spec", inner=AddressError("port x", "cause", "port"))
+    assert hint_of(own).startswith("write [BIND:]PORT")
+
+
+def test_a_class_has_the_messages_of_its_bases():
+    message = message_of(Unanswered("a", "b", "timed-out"))
+    assert message is not None
+    assert message.kind is TimedOut
+    assert message_of(TLSFailed("a", "b", "timed-out")) is None
+    assert hint_of(TLSFailed("a", "b", "timed-out")) == ""
+
+
+def test_the_failure_that_an_event_carries():
+    error = UsageProblem("0.0.0.0:1", "others could read", "without-certificate", option="tls_key")
+    words = {"status": 2, "what": "--tls-key 0.0.0.0:1", "cause": "others could read"}
+    hint = "--tls-cert FILE makes the listeners speak TLS"
+    failed = Failed("1", "c", "t:1", None, None, 2, "", "", "")
+    told = {"connection": "1", "client": "c", "target": "t:1", "code": None, "error": None}
+    assert in_words(explained(failed, error)) == ("failed", {**told, **words, "hint": hint})
+    assert in_words(explained(Failure(2, "", ""), error)) == ("failure", words)
+    line = "--tls-key 0.0.0.0:1: others could read"
+    assert in_words(explained(Warning(""), error)) == ("warning", {"text": f"{line}: {hint}"})
+    assert in_words(explained(Warning("old"), error)) == ("warning", {"text": f"old: {line} (hint: {hint})"})
+    assert in_words(Lookup("h")) == ("lookup", {"host": "h"})
+
+
+def test_a_finding_has_the_hint_of_its_error_or_its_own():
+    error = AddressError("address x", "the port is missing", "port-missing")
+    named = {"name": "refused", "text": "t"}
+    assert in_words(explained(Finding("refused", "t", ""), error)) == ("finding", {**named, "hint": "write HOST:PORT"})
+    own = {"name": "idle-cut", "text": "t"}
+    hint = "something has to be sent more often, as with ServerAliveInterval 5 in ssh_config(5)"
+    assert in_words(Explained(Finding("idle-cut", "t", ""), None, {"interval": 5})) == ("finding", {**own, "hint": hint})

@@ -1,0 +1,1 @@
+"""Every error, declared once: the text of its line and its hints."""

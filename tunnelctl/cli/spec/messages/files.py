@@ -1,0 +1,148 @@
+"""Files that we were told to read, and the command of `run`: exit statuses 78, 126 and 127."""
+
+from __future__ import annotations
+
+from tunnelctl.cli.spec.messages.model import BACKSLASH, NEAR, declare
+from tunnelctl.errors import CannotRun, SettingsError
+
+_PEM = "it has to be in PEM"
+
+FILES = (
+    declare(SettingsError, "unreadable", ("{kind} file {path}: {reason}", "{flag} {file}: {reason}")),
+    declare(SettingsError, "too-large", ("{file}: it is larger than {n} KiB", "{file}: it is longer than {n} MiB")),
+    declare(SettingsError, "nul-in-name", "{file}: its name has a NUL in it"),
+    declare(SettingsError, "encoding", ("{file}: it is UTF-16, and has to be UTF-8", "{file}: it is not UTF-8")),
+    declare(SettingsError, "first-line-too-long", "{file}: its first line is longer than {n} bytes"),
+    declare(SettingsError, "first-line-empty", "{file}: its first line is empty"),
+    declare(SettingsError, "login-file-format", "login file {path}: the first line is not USER:PASSWORD"),
+    declare(SettingsError, "netrc-malformed", "netrc file {path}, line {line}: it is malformed"),
+    declare(SettingsError, "access-log", "access log {path}: {reason}"),
+    declare(SettingsError, "command-late", "password command: it has not ended within {n} s"),
+    declare(SettingsError, "command-output", "password command: it printed more than {n} bytes"),
+    declare(
+        SettingsError,
+        "command-failed",
+        ("password command: it ended with status {status}", "password command: it was ended by signal {n}"),
+    ),
+    declare(SettingsError, "command-not-run", "password command: {reason}"),
+    declare(
+        SettingsError,
+        "no-settings-file",
+        (
+            "{origin} {profile}: there is no settings file {path}",
+            "{origin} {profile}: there is no home directory to look for settings in",
+        ),
+        "see tunnelctl-config(5) for the format",
+    ),
+    declare(
+        SettingsError,
+        "no-such-profile",
+        "{origin} {profile}: settings file {path} has no such profile",
+        "it has {known}",
+        "it has none; [profiles.NAME] begins one",
+    ),
+    declare(
+        SettingsError,
+        "not-toml",
+        ("settings file {path}, line {line}: {cause}", "{file}, line {line}: it is not TOML: {cause}"),
+        BACKSLASH,
+    ),
+    declare(SettingsError, "not-a-profile", "{place}: `{name}` is no profile", "a profile is a table of its own, [profiles.NAME]"),
+    declare(
+        SettingsError,
+        "key-outside-table",
+        "{place}: `{name}` is outside of a table",
+        "keys are below [defaults] or [profiles.NAME]",
+    ),
+    declare(SettingsError, "unknown-table", "{place}: `{name}` is not known here", "there are [defaults] and [profiles.NAME]"),
+    declare(
+        SettingsError,
+        "unknown-key",
+        ("{place}: unknown key `{key}`", "{place}, key {key}: unknown key"),
+        NEAR,
+        "known are {known}",
+        "the keys are the long flags, such as proxy or timeout",
+    ),
+    declare(SettingsError, "contradiction", "{place}: `{one}` and `{other}` contradict each other"),
+    declare(SettingsError, "value-type", "{place}: `{name}` takes {expected}"),
+    declare(SettingsError, "value", ("{place}: `{name}`: {cause}", "{place}, key {key}: {cause}")),
+    declare(SettingsError, "no-rule", "policy file {path}: there is no rule in it"),
+    declare(SettingsError, "not-rules", "{place}, key {key}: it is not a list of rules: each begins with [[{kind}]]"),
+    declare(
+        SettingsError,
+        "targets-missing",
+        "{place}, key {key}: it is missing: a rule says which targets it is about",
+        'targets = ["*:*"] are all',
+    ),
+    declare(SettingsError, "rule-name", "{place}, key {key}: it is not a text of 1 to {n} printable characters"),
+    declare(SettingsError, "rule-name-twice", "{place}, key {key}: another rule has this name"),
+    declare(SettingsError, "only-value", '{place}, key {key}: the only value is "{word}"'),
+    declare(SettingsError, "not-texts", '{place}, key {key}: it is not a list of texts, as ["this"]'),
+    declare(SettingsError, "control-character", "{place}, key {key}: a control character in it", BACKSLASH.text),
+    declare(SettingsError, "list-empty", "{place}, key {key}: the list is empty", "leave out the key where it is for all"),
+    declare(
+        SettingsError,
+        "pipe-empty",
+        "{file}: nothing is in the pipe, and nobody writes to it",
+        "give a file: a pipe can be read only once",
+    ),
+    declare(SettingsError, "user-twice", "users file {path}, line {line}: this user has such a line already"),
+    declare(
+        SettingsError,
+        "realm-differs",
+        "users file {path}, line {line}: its realm is not that of the lines before: a proxy has one",
+    ),
+    declare(SettingsError, "not-hash-password", "users file {path}, line {line}: it is not what `tunnelctl hash-password` prints"),
+    declare(
+        SettingsError,
+        "user-damaged",
+        (
+            "users file {path}, line {line}: its realm or its hashes are damaged",
+            "users file {path}, line {line}: its numbers or its base64 are damaged",
+        ),
+    ),
+    declare(SettingsError, "user-cost", "users file {path}, line {line}: its cost is out of bounds"),
+    declare(SettingsError, "no-certificate", "{flag} {file}: no certificate in it", _PEM),
+    declare(
+        SettingsError,
+        "key-encrypted",
+        "{flag} {file}: the key is encrypted, and nobody is asked for its password",
+        "openssl pkey -in FILE -out FILE writes it without; only its owner should be able to read that",
+    ),
+    declare(
+        SettingsError,
+        "key-mismatch",
+        (
+            "{flag} {file}: the key in it is not that of its certificate",
+            "{flag} {file}: not the key of the certificate in {other}",
+        ),
+    ),
+    declare(SettingsError, "no-private-key", "{flag} {file}: no private key in it", "{key_flag} FILE names its key", _PEM),
+    declare(SettingsError, "pipe", "{flag} {file}: it is a pipe, and is read more than once", "give a file that stays"),
+    declare(
+        SettingsError,
+        "no-javascript",
+        "--pac: there is no JavaScript engine: {cause}",
+        "PAC files need the package mini-racer: {install}",
+    ),
+    declare(SettingsError, "pac-failed", ("PAC file {source}: {cause}", "PAC file {source}: it names no proxy: {text}")),
+    declare(
+        SettingsError,
+        "pac-source",
+        "PAC file {source}: it can be a path, or a URL with http, https or file",
+        "file:///PATH has three slashes",
+    ),
+    declare(
+        SettingsError,
+        "pac-unusable",
+        (
+            "PAC file {source}: its URL cannot be one",
+            "PAC file {source}: it cannot be fetched: {cause}",
+            "PAC file {source}: its server answers {status}",
+            "PAC file {source}: it takes more than {n} s",
+            "PAC file {source}: it is larger than {n} KiB",
+        ),
+    ),
+    declare(CannotRun, "not-run", "cannot run {command}: {reason}"),
+    declare(CannotRun, "nul-in-word", "cannot run {command}: a word of it has a NUL"),
+)

@@ -1,0 +1,315 @@
+"""Connections, the answers of proxies, and tunnels: exit statuses 68 to 76."""
+
+from __future__ import annotations
+
+from tunnelctl.cli.spec.messages.model import ASKED, PORT, REFUSED, WITHOUT_TLS, When, declare
+from tunnelctl.errors import (
+    ListenError,
+    MalformedAnswer,
+    NameNotFound,
+    NoAnswer,
+    Refused,
+    TimedOut,
+    TunnelBroken,
+    TunnelctlError,
+    Unreachable,
+)
+
+# For a target that could not be reached without a proxy.
+_DIRECT = (
+    When("unused", "{unused} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"),
+    "this was without a proxy ({without}); -x URL names one",
+)
+_WEB_PORT = "{web_port} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080"
+# For a proxy that closes without an answer: a TLS server that receives plain text mostly does so.
+_IS_IT_TLS = (
+    When("speaks_http", ""),
+    When("no_tls_either", "it does not answer a TLS greeting either; are host and port{in_url} right?"),
+    "if it speaks TLS there, the scheme is https://",
+)
+_LONGER = "--timeout sets how long setting up the tunnel may take"
+_WAITING = "waiting for proxy {proxy} to reach {stop}: no answer within {n} s"
+_BEYOND = "{next} may be out of its reach"
+_LATE = "{next} did not answer the proxy in time"
+_LIMIT = "the proxy has a limit on what one client or user may have"
+_PORTAL = "a captive portal requires a login with a browser; or it is a web server, and no proxy"
+_UNREACHED = "the proxy could not reach {next}; are host and port{in_url} right?"
+# For a tunnel that delivered no byte.
+_NOTHING_CAME = (
+    *_DIRECT,
+    When("direct", "does it let this client in? `tunnelctl check {host_port}` tells more"),
+    "`tunnelctl check --idle {idle} {host_port}`, with the same flags for the proxy, tells how long a tunnel may be silent",
+    "many proxies let only TLS through, and some open a tunnel before they reach the target; "
+    "`tunnelctl check {host_port}`, with the same flags for the proxy, tells more",
+)
+
+NETWORK = (
+    declare(NameNotFound, "no-address", "name {host}: it has no address", "give an address to judge by that"),
+    declare(
+        NameNotFound,
+        "name-unknown",
+        ("cannot look up {role} {host}: it has no address", "cannot look up {role} {host}: it has no address in IPv{family}"),
+        *_DIRECT,
+        "does it have one in IPv{other_family}? Then leave -{family} out",
+        When("proxied", "is it spelled right? Some names are known inside a company's network or VPN only"),
+    ),
+    declare(NameNotFound, "name-unknown-to-proxy", f"{REFUSED}: {{cause}}", "the proxy knows no such name; is it spelled right?"),
+    declare(Unreachable, "name-service", "cannot look up {role} {host}: the name service does not answer", *_DIRECT),
+    declare(
+        Unreachable,
+        "lookups-hang",
+        ("cannot look up {role} {host}: too many look-ups hang", "PAC file {source}: too many look-ups hang"),
+    ),
+    declare(Unreachable, "lookup-failed", "cannot look up {role} {host}: {reason}"),
+    declare(Unreachable, "login-unavailable", "login at proxy {proxy}: {reason}"),
+    declare(
+        Unreachable,
+        "not-connected",
+        "cannot connect to {role} {address}: {causes}",
+        *_DIRECT,
+        "a link-local address needs its interface, as in [{link_local}%25eth0]",
+        _WEB_PORT,
+        When("refused", "nothing listens there; is the port right?"),
+    ),
+    declare(
+        Unreachable,
+        "broke",
+        f"{ASKED}, broke the connection before it answered: {{reason}}",
+        When("tls_without_certificate", "it may require a client certificate (--proxy-cert)"),
+    ),
+    declare(Unreachable, "broke-mute", f"{ASKED}, broke the connection before it answered: {{reason}}", *_IS_IT_TLS),
+    declare(Unreachable, "tls-hung-up", "{what}: {reason}", PORT, f"it hangs up on a TLS greeting; {WITHOUT_TLS}"),
+    declare(
+        TimedOut,
+        "timed-out",
+        (
+            "preparing the login to proxy {proxy}: no answer within {n} s",
+            "looking up {role} {host}: no answer within {n} s",
+            "connecting to {role} {address}: no answer within {n} s",
+        ),
+        *_DIRECT,
+        _WEB_PORT,
+        _LONGER,
+    ),
+    declare(
+        TimedOut,
+        "http-mute",
+        _WAITING,
+        f"{_BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{{proxy}}, or socks5:// for SOCKS",
+    ),
+    declare(
+        TimedOut,
+        "socks-mute",
+        _WAITING,
+        f"{_BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{proxy}}, or https:// with TLS",
+    ),
+    declare(TimedOut, "proxy-mute", _WAITING, f"{_BEYOND}; {_LONGER}"),
+    declare(
+        TimedOut,
+        "tls-mute",
+        "waiting for TLS with {role} {address}: no answer within {n} s",
+        When("target", "it has said nothing to a TLS greeting; is the port right?"),
+        f"it has said nothing to a TLS greeting; {WITHOUT_TLS}",
+    ),
+    declare(TimedOut, "pac-late", "choosing the proxies for {target}: the PAC file has not answered within {n} s", _LONGER),
+    declare(
+        TimedOut,
+        "idle",
+        ("tunnel to {target}: no byte moved for {n} s", "tunnel to {target} via proxy {proxy}: no byte moved for {n} s"),
+        "--idle-timeout sets the limit",
+    ),
+    declare(TimedOut, "local-request-late", "request to the local port: none within {n} s"),
+    declare(TimedOut, "name-service-of-proxy", f"{REFUSED}: {{cause}}", "the proxy's name service is slow or out of order"),
+    declare(TimedOut, "target-late", f"{REFUSED}: {{cause}}", _LATE),
+    declare(TimedOut, "socks-expired", f"{ASKED}: timed out ({{reply}})", _LATE),
+    declare(Refused, "refused", f"{REFUSED}: {{cause}}"),
+    declare(
+        Refused,
+        "retry-later",
+        f"{REFUSED}: {{cause}}",
+        When("limit", f"{_LIMIT}; it says: try again {{when}}"),
+        "the proxy is busy, or could not reach {next}; it says: try again {when}",
+    ),
+    declare(
+        Refused,
+        "busy-or-unreached",
+        f"{REFUSED}: {{cause}}",
+        "the proxy could not reach {next}, or is at one of its limits; are host and port{in_url} right?",
+    ),
+    declare(Refused, "denied-by-serve", f"{REFUSED}: {{cause}}", "its operator can allow it: tunnelctl serve --allow '{target}'"),
+    declare(Refused, "denied-host", f"{REFUSED}: {{cause}}", "the proxy's rules decide which hosts may be reached"),
+    declare(
+        Refused,
+        "denied",
+        f"{REFUSED}: {{cause}}",
+        "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
+    ),
+    declare(Refused, "denied-address", f"{REFUSED}: {{cause}}", "the proxy's rules keep that address from being reached"),
+    declare(Refused, "proxy-loop", f"{REFUSED}: {{cause}}", "{next} is the proxy itself, or its next proxy leads back to it"),
+    declare(Refused, "portal", f"{REFUSED}: {{cause}}", _PORTAL),
+    declare(Refused, "connect-unknown", f"{REFUSED}: {{cause}}", "the server does not know CONNECT; is it a proxy?"),
+    declare(Refused, "connect-not-allowed", f"{REFUSED}: {{cause}}", "this server takes no CONNECT; is it a proxy?"),
+    declare(Refused, "bad-request", f"{REFUSED}: {{cause}}", "the proxy did not understand the request; is it an HTTP proxy?"),
+    declare(Refused, "web-server", f"{REFUSED}: {{cause}}", "this looks like a web server; is it a proxy?"),
+    declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", _UNREACHED),
+    declare(Refused, "gateway-timeout", f"{REFUSED}: {{cause}}", _LATE),
+    declare(Refused, "busy", f"{REFUSED}: {{cause}}", "the proxy is at one of its limits; try again later"),
+    declare(Refused, "over-limit", f"{REFUSED}: {{cause}}", f"{_LIMIT}; end another tunnel, or try again later"),
+    declare(
+        Refused,
+        "socks4-failed",
+        f"{ASKED}: request rejected or failed",
+        "version 4 says no more: the rules of the proxy, or {next}",
+    ),
+    declare(
+        Refused,
+        "socks-failure",
+        f"{ASKED}: general failure ({{reply}})",
+        "the proxy does not say more; are host and port{in_url} right?",
+    ),
+    declare(Refused, "socks-rules", f"{ASKED}: not allowed by its rules ({{reply}})"),
+    declare(Refused, "socks-network-unreachable", f"{ASKED}: network unreachable ({{reply}})", "the proxy has no route to {next}"),
+    declare(
+        Refused,
+        "socks-host-unreachable",
+        f"{ASKED}: host unreachable ({{reply}})",
+        "the proxy could not look the host up, or not reach it; is it spelled right?",
+    ),
+    declare(
+        Refused,
+        "socks-connection-refused",
+        f"{ASKED}: connection refused ({{reply}})",
+        "nothing listens there, seen from the proxy; is the port right?",
+    ),
+    declare(Refused, "socks-command", f"{ASKED}: it does not know CONNECT ({{reply}})"),
+    declare(
+        Refused,
+        "socks-address-type",
+        f"{ASKED}: it does not know that kind of address ({{reply}})",
+        "it may do without IPv6, or without names",
+    ),
+    declare(Refused, "socks-unknown-reply", f"{ASKED}: unknown reply ({{reply}})"),
+    declare(Refused, "loop", "tunnel to {target}: the next proxies lead back to this one"),
+    declare(Refused, "too-many-to-target", "tunnel to {target}: too many to this target are being opened"),
+    declare(Refused, "too-many-connections", "too many connections: the limit is {n}"),
+    declare(Refused, "local-request-refused", "request to the local port: {cause}"),
+    declare(
+        TunnelctlError,
+        "fault",
+        "fault in tunnelctl: {name}: {fault}",
+        When("debug", ""),
+        "TUNNELCTL_DEBUG=1 in the environment shows the traceback",
+    ),
+    declare(ListenError, "cannot-listen", "cannot listen on {address}: {reason}"),
+    declare(
+        ListenError,
+        "port-privileged",
+        "cannot listen on {address}: {reason}",
+        "ports below 1024 need a privilege; choose a higher one",
+    ),
+    declare(
+        ListenError,
+        "port-in-use",
+        "cannot listen on {address}: {reason}",
+        "{given_flag} {any_port} takes a port that is free",
+        "port 0 takes one that is free",
+    ),
+    declare(
+        ListenError,
+        "path-in-use",
+        "cannot listen on {address}: {reason}",
+        "{given_flag} unix:PATH names another one",
+        "choose another path",
+    ),
+    declare(
+        ListenError,
+        "no-inherited-socket",
+        "inherited socket {name}: none was passed (LISTEN_FDS)",
+        "it takes a .socket unit, or systemd-socket-activate",
+    ),
+    declare(ListenError, "unknown-inherited-socket", "inherited socket {name}: there is no such one, but {list}"),
+    declare(ListenError, "inherited-socket-failed", "inherited socket {name}: {reason}"),
+    declare(
+        ListenError,
+        "inherited-socket-type",
+        "inherited socket {name}: it does not listen for connections",
+        "Accept=no and ListenStream= in the .socket unit",
+    ),
+    declare(
+        TunnelBroken,
+        "tunnel-broke",
+        ("tunnel to {target}: {reason}", "tunnel to {target} via proxy {proxy}: {reason}"),
+        When("portal", "a web page came out of the tunnel: a captive portal, or a filter, requires a browser"),
+        *_NOTHING_CAME,
+    ),
+    declare(
+        TunnelBroken,
+        "tunnel-empty",
+        (
+            "tunnel to {target}: ended by {who} after {n} s, 0 bytes received",
+            "tunnel to {target} via proxy {proxy}: ended by {who} after {n} s, 0 bytes received",
+        ),
+        *_NOTHING_CAME,
+    ),
+    declare(TunnelBroken, "stdio-failed", ("stdin: {reason}", "stdout: {reason}")),
+    declare(TunnelBroken, "stdout-failed", ("stdout: it is closed", "stdout: {reason}")),
+    declare(TunnelBroken, "fdpass-failed", "cannot hand the connection over: {reason}"),
+    declare(TunnelBroken, "target-broke", "target {target}: {reason}"),
+    declare(MalformedAnswer, "target-answer", "target {target}: {cause}"),
+    declare(MalformedAnswer, "not-http", f"{ASKED}: not HTTP: it starts with {{octets}}"),
+    declare(
+        MalformedAnswer,
+        "ssh-server",
+        (f"{ASKED}: not HTTP: it starts with {{octets}}", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
+        "an SSH server answers there, not a proxy: check the proxy's host and port",
+    ),
+    declare(
+        MalformedAnswer,
+        "socks5-proxy",
+        (f"{ASKED}: not HTTP: it starts with {{octets}}", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
+        "that looks like SOCKS version 5: the scheme is socks5://",
+    ),
+    declare(
+        MalformedAnswer,
+        "socks4-proxy",
+        (f"{ASKED}: not HTTP: it starts with {{octets}}", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
+        "that looks like SOCKS version 4: the scheme is socks4a://",
+    ),
+    declare(
+        MalformedAnswer,
+        "http-proxy",
+        f"{ASKED}: not SOCKS: it starts with {{octets}}",
+        "that looks like HTTP: is it an HTTP proxy? http:// in place of the SOCKS scheme",
+    ),
+    declare(MalformedAnswer, "not-socks", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
+    declare(MalformedAnswer, "not-http1", f"{ASKED}: not HTTP/1: it starts with {{octets}}"),
+    declare(MalformedAnswer, "malformed-head", f"{ASKED}: malformed head: {{reason}}"),
+    declare(MalformedAnswer, "no-status-code", f"{ASKED}: no status code in {{line}}"),
+    declare(MalformedAnswer, "switching-protocols", f"{ASKED}: it switches protocols unasked (101)"),
+    declare(MalformedAnswer, "informational", f"{ASKED}: more than {{n}} informational answers and no final one"),
+    declare(MalformedAnswer, "closed-inside", f"{ASKED}: closed inside the head"),
+    declare(
+        MalformedAnswer,
+        "socks-closed-request",
+        f"{ASKED}: closed before it had answered the request",
+        "some, ssh -D among them, do that where they cannot reach {next}",
+    ),
+    declare(
+        MalformedAnswer,
+        "socks-closed-inside",
+        f"{ASKED}: closed inside the answer",
+        "it may not speak SOCKS, or not this version; is the port right?",
+    ),
+    declare(MalformedAnswer, "socks-reply-version", f"{ASKED}: its reply is of version {{version}}"),
+    declare(MalformedAnswer, "socks-reply-address", f"{ASKED}: its reply has an address of the unknown kind {{kind}}"),
+    declare(MalformedAnswer, "socks-reply", f"{ASKED}: it has the unknown reply {{n}}"),
+    declare(MalformedAnswer, "socks-method", f"{ASKED}: it chose an authentication method that was not offered ({{method}})"),
+    declare(NoAnswer, "closed", f"{ASKED}: closed without answering"),
+    declare(NoAnswer, "closed-mute", f"{ASKED}: closed without answering", *_IS_IT_TLS),
+    declare(
+        NoAnswer,
+        "socks-closed",
+        f"{ASKED}: closed without answering",
+        "it may not speak SOCKS, or not this version; is the port right?",
+    ),
+)
