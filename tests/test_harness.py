@@ -40,7 +40,7 @@ def test_however_it_was_started(state):
     tests = [
         "tests/test_harness.py::test_a_program_has_every_signal_at_its_default",
         "tests/client/forward/test_run_command.py::test_signals_reach_the_command",
-        "tests/engine/test_signals.py::test_ctrl_c_is_no_exception_meanwhile",
+        "tests/engine/test_signals.py::test_ctrl_c_raises_no_exception_while_a_receiver_is_open",
     ]
     start = f"import os, signal, sys; {STATES[state]}; os.execv(sys.executable, [sys.executable, '-m', 'pytest', *sys.argv[1:]])"
     done = python(start, "-q", "-p", "no:cacheprovider", *tests)

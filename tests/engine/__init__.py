@@ -1,1 +1,1 @@
-"""The engine's tests. Each runs on epoll and on poll; `tools` has what they share."""
+"""Tests of the engine. Each test runs on epoll and on poll; `tools` holds the shared helpers."""

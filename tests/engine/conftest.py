@@ -1,4 +1,4 @@
-"""Both pollers, a clock that jumps, and nothing left open."""
+"""Runs each test on both pollers, provides a clock that jumps, and fails a test that leaves a descriptor open."""
 
 import gc
 import os
@@ -38,7 +38,7 @@ def nothing_open() -> Iterator[None]:
 
 
 class Clock:
-    """Time that passes only while every task waits, and then at once."""
+    """Time that passes only while every task waits, and then jumps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -48,7 +48,7 @@ class Clock:
 
 
 class JumpingPoller(Poller):
-    """Any poller; but where it would wait for a deadline, the clock is put forward instead."""
+    """Wraps a poller: where it would wait for a deadline, it advances the clock instead."""
 
     def __init__(self, inner: Poller, clock: Clock) -> None:
         self._inner, self._clock = inner, clock

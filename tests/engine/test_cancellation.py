@@ -1,4 +1,4 @@
-"""Cancellation reaches a task wherever it is, in whatever way it comes, and again and again."""
+"""Cancellation reaches a task wherever it is parked, whatever the cause, and as often as it parks."""
 
 import math
 import threading
@@ -121,7 +121,7 @@ everywhere = pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__
 
 
 @everywhere
-def test_from_another_task(place: Place) -> None:
+def test_cancellation_from_another_task(place: Place) -> None:
     async def main() -> None:
         scope, reached = CancelScope(), []
 
@@ -133,7 +133,7 @@ def test_from_another_task(place: Place) -> None:
                     reached.append(True)
                     raise
             assert scope.cancelled_caught
-            await checkpoint()  # outside, the task is as free as before
+            await checkpoint()  # outside the scope, the task is not cancelled any more
 
         async with Nursery() as nursery:
             nursery.start_soon(child)
@@ -146,7 +146,7 @@ def test_from_another_task(place: Place) -> None:
 
 
 @everywhere
-def test_by_a_deadline(place: Place) -> None:
+def test_cancellation_by_a_deadline(place: Place) -> None:
     async def main() -> None:
         with move_on_after(0.002) as scope:
             await place()
@@ -158,7 +158,7 @@ def test_by_a_deadline(place: Place) -> None:
 
 @everywhere
 @pytest.mark.parametrize("deadline", [-math.inf, 0.0])
-def test_by_a_deadline_in_the_past(place: Place, deadline: float) -> None:
+def test_cancellation_by_a_deadline_in_the_past(place: Place, deadline: float) -> None:
     async def main() -> None:
         with CancelScope(deadline) as scope:
             await place()
@@ -168,7 +168,7 @@ def test_by_a_deadline_in_the_past(place: Place, deadline: float) -> None:
 
 
 @everywhere
-def test_before_the_block_was_entered(place: Place) -> None:
+def test_cancellation_before_the_scope_is_entered(place: Place) -> None:
     async def main() -> None:
         scope = CancelScope()
         scope.cancel()
@@ -181,8 +181,8 @@ def test_before_the_block_was_entered(place: Place) -> None:
 
 
 @everywhere
-def test_before_the_first_step(place: Place) -> None:
-    """The task still starts: its arguments may be a file that it has to close."""
+def test_cancellation_before_the_first_step_of_a_child(place: Place) -> None:
+    """The task still starts: its arguments may include a file that it must close."""
 
     async def main() -> None:
         started = []
@@ -200,7 +200,7 @@ def test_before_the_first_step(place: Place) -> None:
 
 
 @everywhere
-def test_by_an_error_in_a_sibling(place: Place) -> None:
+def test_cancellation_by_an_error_in_a_sibling(place: Place) -> None:
     async def failing() -> None:
         await turns(3)
         raise ValueError("sibling")
@@ -215,8 +215,8 @@ def test_by_an_error_in_a_sibling(place: Place) -> None:
 
 
 @everywhere
-def test_again_in_a_finally_block(place: Place) -> None:
-    """A level, not an edge: a clean-up that parks is cut short as well."""
+def test_cancellation_repeats_in_a_finally_block(place: Place) -> None:
+    """Cancellation is a level, not an edge: a clean-up that parks is cut short as well."""
 
     async def main() -> None:
         cut = []

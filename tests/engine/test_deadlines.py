@@ -1,4 +1,4 @@
-"""Deadlines that move, and the heap that holds them."""
+"""Deadlines that are moved, and the heap of timers."""
 
 import math
 
@@ -24,7 +24,7 @@ def entries() -> int:
     return len(current_kernel()._timers)
 
 
-def test_an_idle_limit_that_is_put_off_again_and_again_costs_no_heap(clock: Clock) -> None:
+def test_postponing_a_deadline_repeatedly_keeps_one_heap_entry(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(10) as scope:
             for _ in range(1000):
@@ -42,7 +42,7 @@ def test_an_idle_limit_that_is_put_off_again_and_again_costs_no_heap(clock: Cloc
     run(main)
 
 
-def test_a_deadline_that_comes_nearer_strikes_at_the_new_time(clock: Clock) -> None:
+def test_a_deadline_moved_earlier_expires_at_the_new_time(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(100) as scope:
             scope.deadline = current_time() + 1
@@ -53,7 +53,7 @@ def test_a_deadline_that_comes_nearer_strikes_at_the_new_time(clock: Clock) -> N
     run(main)
 
 
-def test_deadlines_that_come_nearer_leave_no_heap_behind(clock: Clock) -> None:
+def test_deadlines_moved_earlier_leave_no_heap_entries_behind(clock: Clock) -> None:
     async def main() -> None:
         for _ in range(20):
             with move_on_after(1000) as scope:
@@ -68,7 +68,7 @@ def test_deadlines_that_come_nearer_leave_no_heap_behind(clock: Clock) -> None:
     run(main)
 
 
-def test_a_deadline_can_be_taken_away(clock: Clock) -> None:
+def test_a_deadline_can_be_removed(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(1) as scope:
             scope.deadline = math.inf
@@ -82,7 +82,7 @@ def test_a_deadline_can_be_taken_away(clock: Clock) -> None:
     run(main)
 
 
-def test_a_deadline_that_is_moved_into_the_past(clock: Clock) -> None:
+def test_a_deadline_moved_into_the_past_expires_at_once(clock: Clock) -> None:
     async def main() -> None:
         with CancelScope() as scope:
             scope.deadline = current_time() - 1
@@ -93,7 +93,7 @@ def test_a_deadline_that_is_moved_into_the_past(clock: Clock) -> None:
     run(main)
 
 
-def test_a_deadline_can_be_set_before_the_block(clock: Clock) -> None:
+def test_a_deadline_can_be_set_before_the_scope_is_entered(clock: Clock) -> None:
     async def main() -> None:
         scope = CancelScope()
         assert scope.deadline == math.inf
@@ -108,7 +108,7 @@ def test_a_deadline_can_be_set_before_the_block(clock: Clock) -> None:
     run(main)
 
 
-def test_a_deadline_after_the_block_strikes_nobody(clock: Clock) -> None:
+def test_a_deadline_set_after_the_scope_has_ended_has_no_effect(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(1) as scope:
             pass
@@ -120,8 +120,8 @@ def test_a_deadline_after_the_block_strikes_nobody(clock: Clock) -> None:
     run(main)
 
 
-def test_of_two_that_strike_in_one_turn_the_earlier_counts(clock: Clock) -> None:
-    """An inner limit that is meant to come first does, by however little."""
+def test_of_two_deadlines_that_expire_in_one_turn_the_earlier_counts(clock: Clock) -> None:
+    """An inner time limit that is meant to expire first does so, however small the difference."""
 
     async def main() -> None:
         with CancelScope(1005) as outer:
@@ -129,7 +129,7 @@ def test_of_two_that_strike_in_one_turn_the_earlier_counts(clock: Clock) -> None
                 async with Nursery() as nursery:
                     nursery.start_soon(sleep, 1000)
                     await settle()
-                    clock.now += 6  # both are late
+                    clock.now += 6  # both have expired
             assert inner.cancelled_caught
             await checkpoint()
             raise AssertionError
@@ -138,7 +138,7 @@ def test_of_two_that_strike_in_one_turn_the_earlier_counts(clock: Clock) -> None
     run(main)
 
 
-def test_of_two_that_strike_at_the_same_time_the_outer_one_counts(clock: Clock) -> None:
+def test_of_two_deadlines_at_the_same_time_the_outer_one_counts(clock: Clock) -> None:
     async def main() -> None:
         with move_on_after(5) as outer:
             with move_on_after(5) as inner:
@@ -150,7 +150,7 @@ def test_of_two_that_strike_at_the_same_time_the_outer_one_counts(clock: Clock) 
     run(main)
 
 
-def test_a_nursery_has_a_deadline_too(clock: Clock) -> None:
+def test_a_nursery_can_have_a_deadline(clock: Clock) -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             nursery.cancel_scope.deadline = current_time() + 4
@@ -161,7 +161,7 @@ def test_a_nursery_has_a_deadline_too(clock: Clock) -> None:
     run(main)
 
 
-def test_ten_thousand_timers_strike_in_order(clock: Clock) -> None:
+def test_ten_thousand_timers_expire_in_order(clock: Clock) -> None:
     async def main() -> None:
         woken: list[float] = []
 
@@ -180,7 +180,7 @@ def test_ten_thousand_timers_strike_in_order(clock: Clock) -> None:
     run(main)
 
 
-def test_timers_that_are_not_needed_any_more_are_swept(clock: Clock) -> None:
+def test_obsolete_timers_are_swept(clock: Clock) -> None:
     async def main() -> None:
         async def keeper() -> None:
             with move_on_after(5000):
@@ -193,7 +193,7 @@ def test_timers_that_are_not_needed_any_more_are_swept(clock: Clock) -> None:
             for _ in range(10_000):
                 with move_on_after(4000):
                     pass
-                # Those in use, and as many again or a constant: whatever the number of scopes that have come and gone.
+                # Those in use, and as many again or a constant, whatever the number of scopes that have been entered and left.
                 assert entries() <= 2 * 200 + 256
             assert {scope._timer for *_, scope in current_kernel()._timers} >= {4000.0, 6000.0}
         assert clock.now == 4000
@@ -201,7 +201,7 @@ def test_timers_that_are_not_needed_any_more_are_swept(clock: Clock) -> None:
     run(main)
 
 
-def test_a_real_deadline_ends_a_wait_for_nothing() -> None:
+def test_a_real_deadline_ends_an_endless_sleep() -> None:
     async def main() -> float:
         before = current_time()
         with move_on_after(0.01) as scope:

@@ -1,4 +1,4 @@
-"""Descriptors: what becomes known of a file, and who is told."""
+"""Descriptors: the state they record of a file, and the tasks and callbacks they notify."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ from tunnelctl.engine.kernel import (
 from tunnelctl.engine.sync import Event
 
 
-def test_what_is_ready_is_not_waited_for() -> None:
+def test_waiting_for_a_ready_descriptor_does_not_park() -> None:
     async def main() -> None:
         descriptor = Descriptor(-1)
         with move_on_after(0) as scope:
@@ -70,7 +70,7 @@ def test_a_writer_is_woken_by_room() -> None:
     bounded(main)
 
 
-def test_both_directions_of_a_socket_are_waited_for_at_once() -> None:
+def test_both_directions_of_a_socket_can_be_awaited_at_once() -> None:
     async def main() -> None:
         near, far = socket.socketpair()
         with near, far, borrowed(near.fileno()) as descriptor:
@@ -102,7 +102,7 @@ def test_both_directions_of_a_socket_are_waited_for_at_once() -> None:
     bounded(main)
 
 
-def test_what_comes_while_nobody_waits_is_not_lost() -> None:
+def test_readiness_that_arrives_while_no_task_waits_is_not_lost() -> None:
     async def main() -> None:
         with pipe() as ends:
 
@@ -114,7 +114,7 @@ def test_what_comes_while_nobody_waits_is_not_lost() -> None:
             assert not await wait(0)
             os.write(ends.writer.fd, b"x")
             for _ in range(3):
-                await settle()  # the edge comes now, to nobody
+                await settle()  # the edge arrives now, while no task waits
             assert await wait(1)
             assert ends.drain() == b"x"
             assert not await wait(0)
@@ -122,7 +122,7 @@ def test_what_comes_while_nobody_waits_is_not_lost() -> None:
     bounded(main)
 
 
-def test_what_was_there_before_the_first_wait_is_seen() -> None:
+def test_data_that_arrived_before_the_first_wait_is_noticed() -> None:
     async def main() -> None:
         with pipe() as ends:
             os.write(ends.writer.fd, b"early")
@@ -133,8 +133,8 @@ def test_what_was_there_before_the_first_wait_is_seen() -> None:
     bounded(main)
 
 
-def test_fin_comes_with_the_last_data() -> None:
-    """A short read must then not be taken for an empty queue: no edge follows it."""
+def test_fin_arrives_together_with_the_last_data() -> None:
+    """A short read must then not be treated as an empty queue: no further edge follows."""
 
     async def main() -> None:
         with connection() as link:
@@ -151,7 +151,7 @@ def test_fin_comes_with_the_last_data() -> None:
     bounded(main)
 
 
-def test_a_read_that_an_urgent_byte_cuts_short_is_not_taken_for_the_last() -> None:
+def test_a_read_cut_short_by_an_urgent_byte_is_not_treated_as_the_last() -> None:
     async def main() -> None:
         with connection() as link:
             link.near.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
@@ -189,7 +189,7 @@ def test_fin_wakes_a_reader() -> None:
     bounded(main)
 
 
-def test_a_reset_breaks_a_socket_and_wakes_everybody() -> None:
+def test_a_reset_breaks_a_socket_and_wakes_reader_and_writer() -> None:
     async def main() -> None:
         with connection() as link:
             while link.descriptor.writable:
@@ -210,7 +210,7 @@ def test_a_reset_breaks_a_socket_and_wakes_everybody() -> None:
     bounded(main)
 
 
-def test_a_socket_that_both_ends_have_half_closed_is_broken_with_data_unread() -> None:
+def test_a_socket_half_closed_at_both_ends_is_broken_with_data_unread() -> None:
     """So `broken` alone is no reason to stop reading."""
 
     async def main() -> None:
@@ -240,7 +240,7 @@ def test_a_vanished_reader_wakes_a_writer() -> None:
     bounded(main)
 
 
-def test_a_vanished_writer_ends_a_pipe() -> None:
+def test_a_vanished_writer_ends_the_reader_of_a_pipe() -> None:
     async def main() -> None:
         with pipe() as ends:
             async with Nursery() as nursery:
@@ -253,7 +253,7 @@ def test_a_vanished_writer_ends_a_pipe() -> None:
     bounded(main)
 
 
-def test_a_refused_connection_wakes_who_waits_for_it() -> None:
+def test_a_refused_connection_wakes_the_connecting_task() -> None:
     async def main() -> int:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = listener.getsockname()
@@ -268,8 +268,8 @@ def test_a_refused_connection_wakes_who_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "null"])
-def test_what_is_no_stream_is_always_ready(kind: str, tmp_path: Path) -> None:
-    """epoll refuses it; and a wait after a short read must end as well, for the file may have grown."""
+def test_files_that_are_not_streams_are_always_ready(kind: str, tmp_path: Path) -> None:
+    """epoll refuses such files. A wait after a short read must end as well, since the file may have grown."""
     path = tmp_path / "file" if kind == "file" else Path(os.devnull)
 
     async def main() -> None:
@@ -289,7 +289,7 @@ def test_what_is_no_stream_is_always_ready(kind: str, tmp_path: Path) -> None:
     bounded(main)
 
 
-def test_a_failed_registration_is_tried_again() -> None:
+def test_a_failed_registration_is_retried() -> None:
     async def main() -> None:
         with pipe() as ends:
             poller, refusals = current_kernel().poller, [OSError(28, "no space left"), OSError(12, "no memory")]
@@ -313,7 +313,7 @@ def test_a_failed_registration_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_either_of_two_wakes_who_reads_both(which: int) -> None:
+def test_either_of_two_descriptors_wakes_a_task_that_reads_both(which: int) -> None:
     async def main() -> None:
         with pipe() as one, pipe() as other:
             pipes = (one, other)
@@ -333,7 +333,7 @@ def test_either_of_two_wakes_who_reads_both(which: int) -> None:
     bounded(main)
 
 
-def test_who_reads_both_is_their_only_reader_and_sees_either_closed() -> None:
+def test_a_task_that_reads_two_is_their_only_reader_and_notices_a_close() -> None:
     async def main() -> None:
         with pipe() as one, pipe() as other:
 
@@ -351,13 +351,13 @@ def test_who_reads_both_is_their_only_reader_and_sees_either_closed() -> None:
                     await wait_either_readable(other.reader, one.reader)
                 close(other.reader)
             with move_on_after(0) as scope:
-                await one.reader.wait_readable()  # free again
+                await one.reader.wait_readable()  # available again
             assert scope.cancelled_caught
 
     bounded(main)
 
 
-def test_one_of_two_that_is_ready_is_not_waited_for(tmp_path: Path) -> None:
+def test_waiting_for_two_descriptors_returns_at_once_if_one_is_ready(tmp_path: Path) -> None:
     async def main() -> None:
         with pipe() as one, (tmp_path / "file").open("wb+") as file, borrowed(file.fileno()) as ready:
             for _ in range(2):
@@ -399,8 +399,8 @@ def test_a_watch_may_cancel() -> None:
     bounded(main)
 
 
-def test_the_end_of_a_peer_is_seen_behind_what_is_unread() -> None:
-    """And once; nobody has to read for it."""
+def test_the_end_of_the_peer_is_noticed_behind_unread_data() -> None:
+    """It is reported once, and no task has to read for it."""
 
     async def main() -> None:
         calls: list[str] = []
@@ -422,7 +422,7 @@ def test_the_end_of_a_peer_is_seen_behind_what_is_unread() -> None:
     bounded(main)
 
 
-def test_a_reset_is_an_end_too() -> None:
+def test_a_reset_counts_as_the_end_of_the_peer() -> None:
     async def main() -> None:
         ended, broken = Event(), Event()
         with connection() as link:
@@ -435,10 +435,10 @@ def test_a_reset_is_an_end_too() -> None:
     bounded(main)
 
 
-def test_an_urgent_byte_is_no_end() -> None:
+def test_an_urgent_byte_is_not_the_end_of_the_peer() -> None:
     async def main() -> None:
         with connection() as link:
-            link.near.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # as a stream has it
+            link.near.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # as a stream sets it
             link.descriptor.watch_peer(lambda: pytest.fail("it has not ended"))
             link.far.send(b"!", socket.MSG_OOB)
             await link.descriptor.wait_readable()
@@ -447,7 +447,7 @@ def test_an_urgent_byte_is_no_end() -> None:
     bounded(main)
 
 
-def test_a_watch_of_the_end_ends_with_the_descriptor() -> None:
+def test_a_watch_of_the_peer_ends_with_the_descriptor() -> None:
     async def main() -> None:
         with connection() as link:
             link.descriptor.watch_peer(lambda: pytest.fail("nobody watches"))

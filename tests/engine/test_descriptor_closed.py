@@ -1,4 +1,4 @@
-"""Descriptors that are closed under a waiter, and numbers that are used again."""
+"""Descriptors that are closed while a task waits on them, and descriptor numbers that are reused."""
 
 import os
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ WAITS = ["wait_readable", "wait_writable"]
 
 
 def stuck(ends: Pipe, wait: str) -> Descriptor:
-    """The end of a pipe on which this wait does not end by itself."""
+    """Returns the end of the pipe on which this wait does not end by itself."""
     if wait == "wait_readable":
         return ends.reader
     ends.fill()
@@ -43,7 +43,7 @@ def test_closing_wakes_the_waiter_with_an_error(wait: str) -> None:
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_second_waiter_is_refused_and_the_first_stays(wait: str) -> None:
+def test_a_second_waiter_is_refused_and_the_first_keeps_waiting(wait: str) -> None:
     async def main() -> None:
         with pipe() as ends:
             descriptor = stuck(ends, wait)
@@ -55,12 +55,12 @@ def test_a_second_waiter_is_refused_and_the_first_stays(wait: str) -> None:
                 close(ends.writer if descriptor is ends.reader else ends.reader)
             descriptor.readable = descriptor.writable = False
             with move_on_after(0):
-                await getattr(descriptor, wait)()  # the place is free again
+                await getattr(descriptor, wait)()  # another task can wait again
 
     bounded(main)
 
 
-def test_closing_and_an_event_in_one_turn() -> None:
+def test_closing_and_a_readiness_event_in_the_same_turn() -> None:
     async def main() -> None:
         with pipe() as ends:
 
@@ -77,7 +77,7 @@ def test_closing_and_an_event_in_one_turn() -> None:
     bounded(main)
 
 
-def test_a_number_that_is_used_again_belongs_to_the_new_file() -> None:
+def test_a_reused_number_belongs_to_the_new_file() -> None:
     async def main() -> None:
         async def closed_under(old: Descriptor) -> None:
             with pytest.raises(ClosedResourceError):
@@ -93,10 +93,10 @@ def test_a_number_that_is_used_again_belongs_to_the_new_file() -> None:
                     assert second.reader.fd == number
                     nursery.start_soon(second.reader.wait_readable)
                     await settle()
-                    close(first.writer)  # HUP for a file that is gone
+                    close(first.writer)  # HUP for a file that has been closed
                     await settle()
                     assert not second.reader.ended
-                    first.reader.forget()  # again, and too late to hurt the new one
+                    first.reader.forget()  # forgotten once more, too late to affect the new one
                     os.write(second.writer.fd, b"x")
                     await settle()
                     assert second.drain() == b"x"
@@ -104,8 +104,8 @@ def test_a_number_that_is_used_again_belongs_to_the_new_file() -> None:
     bounded(main)
 
 
-def test_a_shared_file_is_forgotten_while_it_lives_on() -> None:
-    """Inherited stdio: the open file stays, here behind a second number, and its events must not reach who comes next."""
+def test_a_shared_file_that_stays_open_can_be_forgotten() -> None:
+    """As with inherited stdio: the file stays open under a second number. Its events must not reach the next file with this one."""
 
     async def main() -> None:
         with pipe() as ends:
@@ -129,8 +129,8 @@ def test_a_shared_file_is_forgotten_while_it_lives_on() -> None:
     bounded(main)
 
 
-def test_a_file_can_be_waited_for_through_a_new_descriptor_after_it_was_forgotten() -> None:
-    """A socket that is handed on to another stream."""
+def test_a_forgotten_file_can_be_awaited_through_a_new_descriptor() -> None:
+    """As when a socket is handed over to another stream."""
 
     async def main() -> None:
         with pipe() as ends:
@@ -161,7 +161,7 @@ def test_a_watch_ends_with_the_descriptor() -> None:
     bounded(main)
 
 
-def test_a_descriptor_may_be_forgotten_after_the_run() -> None:
+def test_a_descriptor_can_be_forgotten_after_the_run() -> None:
     kept: list[Pipe] = []
 
     async def main() -> None:

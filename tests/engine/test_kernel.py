@@ -1,4 +1,4 @@
-"""run, checkpoint, sleep: values, errors, order, fairness, and what is left when a run has failed."""
+"""run, checkpoint and sleep: values, errors, order, fairness, and the state after a failed run."""
 
 import math
 import os
@@ -48,7 +48,7 @@ def test_run_passes_arguments_and_returns_the_value() -> None:
     assert run(main, 5, b=3) == 2
 
 
-def test_run_raises_what_the_main_task_raises() -> None:
+def test_run_raises_the_error_of_the_main_task() -> None:
     async def main() -> None:
         raise ValueError("mine")
 
@@ -57,7 +57,7 @@ def test_run_raises_what_the_main_task_raises() -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, Cancelled])
-def test_run_raises_other_exceptions_too(kind: type[BaseException]) -> None:
+def test_run_raises_base_exceptions_too(kind: type[BaseException]) -> None:
     async def main() -> None:
         await checkpoint()
         raise kind
@@ -74,7 +74,7 @@ def test_only_one_kernel_runs_at_a_time() -> None:
     bounded(main)
 
 
-def test_a_wrong_call_leaves_the_kernel_usable() -> None:
+def test_a_call_with_wrong_arguments_leaves_the_kernel_usable() -> None:
     with pytest.raises(TypeError):
         run(nothing, "one argument too many")  # type: ignore[call-arg]
     run(nothing)
@@ -91,7 +91,7 @@ def test_a_missing_poller_leaves_the_kernel_usable(monkeypatch: pytest.MonkeyPat
     run(nothing)
 
 
-def test_the_kernel_is_usable_after_a_run_that_failed() -> None:
+def test_the_kernel_is_usable_after_a_failed_run() -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             nursery.start_soon(sleep, math.inf)
@@ -106,7 +106,7 @@ def test_the_kernel_is_usable_after_a_run_that_failed() -> None:
 
 
 class InterruptedPoller(EpollPoller):
-    """Where every task waits, Ctrl-C comes."""
+    """Raises KeyboardInterrupt whenever every task waits."""
 
     def wait(self, timeout: float | None) -> Iterable[tuple[int, int]]:
         if timeout == 0:
@@ -150,13 +150,13 @@ def test_tasks_run_in_the_order_in_which_they_were_started() -> None:
         async with Nursery() as nursery:
             for number in range(4):
                 nursery.start_soon(child, number)
-            assert order == []  # not before the starter parks
+            assert order == []  # not before the starting task parks
 
     bounded(main)
     assert order == [(turn, number) for turn in range(3) for number in range(4)]
 
 
-def test_sleep_takes_as_long_as_it_says(clock: Clock) -> None:
+def test_sleep_lasts_as_long_as_requested(clock: Clock) -> None:
     async def main() -> None:
         for seconds in (0.0, -1.0, 0.25, 3600.0, 90 * 86400.0):
             before = current_time()
@@ -166,7 +166,7 @@ def test_sleep_takes_as_long_as_it_says(clock: Clock) -> None:
     run(main)
 
 
-def test_a_real_sleep_is_not_shorter_than_it_says() -> None:
+def test_a_real_sleep_is_not_shorter_than_requested() -> None:
     async def main() -> float:
         before = monotonic()
         await sleep(0.02)
@@ -176,12 +176,12 @@ def test_a_real_sleep_is_not_shorter_than_it_says() -> None:
 
 
 @pytest.mark.parametrize("seconds", [3e6, 1e12, math.inf])
-def test_a_far_deadline_is_no_overflow_in_the_poller(seconds: float) -> None:
-    """The pollers take milliseconds in a C int, which ends after 25 days."""
+def test_a_distant_deadline_does_not_overflow_in_the_poller(seconds: float) -> None:
+    """The pollers take milliseconds in a C int, which overflows after 25 days."""
 
     async def main() -> None:
         with fail_after(seconds):
-            await to_thread(nothing_at_all)  # the loop has only a far deadline and the thread to wait for
+            await to_thread(nothing_at_all)  # the loop waits only for a distant deadline and the thread
 
     def nothing_at_all() -> None:
         pass
@@ -189,7 +189,7 @@ def test_a_far_deadline_is_no_overflow_in_the_poller(seconds: float) -> None:
     run(main)
 
 
-def test_a_task_that_never_parks_for_long_starves_no_reader_and_no_timer() -> None:
+def test_a_busy_task_does_not_starve_readers_or_timers() -> None:
     async def main() -> None:
         ended = Event()
         steps = 0
@@ -217,7 +217,7 @@ def test_a_task_that_never_parks_for_long_starves_no_reader_and_no_timer() -> No
     bounded(main)
 
 
-def test_two_tasks_that_keep_waking_each_other_starve_no_reader() -> None:
+def test_two_tasks_that_keep_waking_each_other_do_not_starve_a_reader() -> None:
     async def main() -> None:
         with pipe() as ends, CancelScope() as game:
             table = [Event(), Event()]
@@ -244,8 +244,8 @@ def test_two_tasks_that_keep_waking_each_other_starve_no_reader() -> None:
     bounded(main)
 
 
-def test_bulk_tasks_share_what_a_turn_leaves_them(clock: Clock) -> None:
-    """Ten that take half a share a step: two of them run in a turn, in rotation, and nobody else waits for more than that."""
+def test_bulk_tasks_share_the_time_that_a_turn_leaves_them(clock: Clock) -> None:
+    """Ten tasks that take half a share per step: two run in each turn, in rotation, and no other task waits longer than that."""
 
     async def main() -> list[int]:
         ran: list[int] = []
@@ -270,7 +270,7 @@ def test_bulk_tasks_share_what_a_turn_leaves_them(clock: Clock) -> None:
     assert bounded(main) == 4 * list(range(10))
 
 
-def test_a_bulk_task_that_takes_long_still_runs_once_a_turn(clock: Clock) -> None:
+def test_a_slow_bulk_task_still_runs_once_a_turn(clock: Clock) -> None:
     async def main() -> None:
         steps = 0
 
@@ -308,7 +308,7 @@ def test_a_bulk_task_can_wait_and_be_cancelled_like_any_other() -> None:
 
 
 def test_an_awaitable_of_another_framework_does_not_hang_the_kernel() -> None:
-    """What yields something is taken for a checkpoint: it goes on, and cancellation ends it."""
+    """Any yielded value is treated as a checkpoint: the task goes on, and cancellation ends it."""
 
     class Foreign:
         def __await__(self) -> Generator[object, None, None]:

@@ -1,4 +1,4 @@
-"""Thousands of tasks, and nothing left of them: no descriptor, no task, no timer, and no cycle for the collector to find."""
+"""Thousands of tasks leave nothing behind: no descriptor, no task, no timer, and no cycle for the garbage collector."""
 
 import gc
 import math
@@ -29,7 +29,7 @@ from tunnelctl.engine.outside import open_signal_receiver, to_thread
 from tunnelctl.engine.sync import Event
 
 
-def test_five_thousand_tasks_on_one_event() -> None:
+def test_five_thousand_tasks_wait_on_one_event() -> None:
     async def main() -> None:
         event, woken = Event(), 0
 
@@ -48,7 +48,7 @@ def test_five_thousand_tasks_on_one_event() -> None:
     bounded(main)
 
 
-def test_five_thousand_tasks_cancelled_at_once() -> None:
+def test_five_thousand_tasks_are_cancelled_at_once() -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             for _ in range(5000):
@@ -64,7 +64,7 @@ def test_five_thousand_tasks_cancelled_at_once() -> None:
 
 @contextmanager
 def many_pipes(wanted: int) -> Iterator[list[Pipe]]:
-    """As many as the limit on open files allows, up to `wanted`."""
+    """Opens as many pipes as the limit on open files allows, up to `wanted`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ends: list[Pipe] = []
@@ -81,7 +81,7 @@ def many_pipes(wanted: int) -> Iterator[list[Pipe]]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_thousands_of_readers() -> None:
+def test_thousands_of_readers_are_woken() -> None:
     async def main() -> None:
         with many_pipes(5000) as pipes:
             got = 0
@@ -102,7 +102,7 @@ def test_thousands_of_readers() -> None:
     bounded(main)
 
 
-# What a tunnel does in its life, in pieces. Each is run many times with the collector off.
+# The things that a tunnel does in its life, one piece each. Each piece runs many times with the collector off.
 
 
 async def scopes() -> None:
@@ -199,7 +199,7 @@ async def closed_under_a_waiter() -> None:
 
 
 async def watched() -> None:
-    """A relay's callback leads, through the relay and its stream, back to the descriptor."""
+    """The callback of a relay leads, through the relay and its stream, back to the descriptor."""
     with pipe() as ends:
         ends.writer.watch(lambda: ends.writer.forget())
         ends.reader.watch_peer(lambda: ends.reader.forget())
@@ -256,7 +256,7 @@ Piece = Callable[[], Coroutine[Any, Any, None]]
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """What exists already is left out of the next collection, which makes it quick."""
+    """Turns the collector off. Objects that exist already are left out of the next collection, which makes it fast."""
     gc.disable()
     gc.freeze()
     try:
@@ -267,9 +267,9 @@ def collector_off() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.__name__)
-def test_leaves_nothing_to_the_collector(piece: Piece) -> None:
+def test_a_piece_leaves_nothing_to_the_collector(piece: Piece) -> None:
     async def main() -> int:
-        for _ in range(2):  # caches, the doorbell, the first of everything
+        for _ in range(2):  # fill the caches and create the doorbell and everything else that is created once
             await piece()
         with collector_off():
             files = len(os.listdir("/proc/self/fd"))
@@ -284,7 +284,7 @@ def test_leaves_nothing_to_the_collector(piece: Piece) -> None:
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.__name__)
-def test_a_child_leaves_nothing_to_the_collector(piece: Piece) -> None:
+def test_a_piece_run_as_a_child_leaves_nothing_to_the_collector(piece: Piece) -> None:
     async def main() -> int:
         await piece()
         with collector_off():
@@ -299,7 +299,7 @@ def test_a_child_leaves_nothing_to_the_collector(piece: Piece) -> None:
 def test_a_run_leaves_no_task_whether_it_succeeds_or_fails() -> None:
     async def main(error: Exception | None) -> None:
         async with Nursery() as nursery:
-            for piece in set(PIECES) - {thread, failed_thread}:  # threads hold what they were given until they end
+            for piece in set(PIECES) - {thread, failed_thread}:  # threads hold their arguments until they end
                 nursery.start_soon(piece)
             await turns(2)
             if error is not None:
@@ -322,8 +322,8 @@ def test_a_run_leaves_no_task_whether_it_succeeds_or_fails() -> None:
         assert not [found for found in gc.get_objects() if isinstance(found, Task)]
 
 
-def test_an_error_that_leaves_a_run_names_nothing_of_it() -> None:
-    """Kept by its own traceback, the kernel would stay until the next collection, with everything in it."""
+def test_an_error_that_leaves_a_run_holds_no_reference_to_the_kernel() -> None:
+    """If its own traceback held the kernel, the kernel and everything in it would stay until the next collection."""
 
     async def main() -> None:
         async with Nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Limiters: never too many at once, in turn, and no owner more than its share."""
+"""Limiters: they admit no more than the limit, serve in order, and give no owner more than its share."""
 
 import math
 import threading
@@ -25,7 +25,7 @@ async def hold(limiter: FairLimiter, name: str, log: list[str], *, until: Cancel
             limiter.release(owner)
 
 
-def test_one_owner_gets_no_more_than_its_share_and_others_do_not_wait() -> None:
+def test_an_owner_gets_no_more_than_its_share_and_others_do_not_wait() -> None:
     async def main() -> None:
         limiter, log, scopes = FairLimiter(10, 3, 100), [], [CancelScope() for _ in range(9)]
         async with Nursery() as nursery:
@@ -45,7 +45,7 @@ def test_one_owner_gets_no_more_than_its_share_and_others_do_not_wait() -> None:
 
 
 def test_free_places_go_to_the_owners_in_turn() -> None:
-    """However long the queue of one of them is."""
+    """However long the queue of one owner is."""
 
     async def main() -> None:
         limiter, log = FairLimiter(1, 1, 100), []
@@ -64,8 +64,8 @@ def test_free_places_go_to_the_owners_in_turn() -> None:
     bounded(main)
 
 
-def test_free_places_go_to_the_groups_in_turn_and_in_a_group_to_its_owners() -> None:
-    """However many owners one of them has."""
+def test_free_places_go_to_groups_in_turn_and_within_a_group_to_owners() -> None:
+    """However many owners one group has."""
 
     async def main() -> None:
         limiter, log = FairLimiter(1, 1, 100), []
@@ -86,7 +86,7 @@ def test_free_places_go_to_the_groups_in_turn_and_in_a_group_to_its_owners() -> 
 
 
 def test_h4_a_group_gets_no_more_than_its_share() -> None:
-    """Twelve networks of sixteen places each had all 192."""
+    """Without this limit, twelve networks of one group, with sixteen places each, would hold all 192."""
 
     async def main() -> None:
         limiter, log, scope = FairLimiter(10, 2, 100, per_group=3), [], CancelScope()
@@ -106,8 +106,8 @@ def test_h4_a_group_gets_no_more_than_its_share() -> None:
     bounded(main)
 
 
-def test_h4_the_whole_queue_is_bounded_and_who_fills_it_is_turned_away() -> None:
-    """A newcomer has the place of the last one of the longest queue, and none where that is its own."""
+def test_h4_the_total_queue_is_bounded_and_its_largest_user_is_refused() -> None:
+    """A newcomer takes the place of the last waiter in the longest queue, or is refused if the longest queue is its own."""
 
     async def main() -> None:
         limiter, turned_away = FairLimiter(1, 1, 100, in_all=4), []
@@ -129,7 +129,7 @@ def test_h4_the_whole_queue_is_bounded_and_who_fills_it_is_turned_away() -> None
             for name in ("c", "d", "e"):
                 nursery.start_soon(wait, name, name)
                 await settle()
-            assert turned_away[2:] == ["g2", "g1", "e"], "where each has one, who comes last is turned away"
+            assert turned_away[2:] == ["g2", "g1", "e"], "if each group has one waiter, the last to arrive is refused"
             assert limiter._queued.total() == 4
             nursery.cancel_scope.cancel()
         assert not any((limiter._groups, limiter._queued))
@@ -147,7 +147,7 @@ def test_the_queue_of_an_owner_is_bounded() -> None:
             await settle()
             with pytest.raises(QueueFullError):
                 await limiter.acquire(A)
-            with move_on_after(0) as scope:  # another owner has a queue of its own
+            with move_on_after(0) as scope:  # another owner has its own queue
                 await limiter.acquire(B)
             assert scope.cancelled_caught
             nursery.cancel_scope.cancel()
@@ -156,7 +156,7 @@ def test_the_queue_of_an_owner_is_bounded() -> None:
     bounded(main)
 
 
-def test_without_a_queue_the_next_one_is_turned_away_at_once() -> None:
+def test_without_a_queue_the_next_owner_is_refused_at_once() -> None:
     async def main() -> None:
         limiter = FairLimiter(1, 1, 0)
         await limiter.acquire(A)
@@ -168,8 +168,8 @@ def test_without_a_queue_the_next_one_is_turned_away_at_once() -> None:
     bounded(main)
 
 
-def test_who_gives_up_takes_no_place_along() -> None:
-    """Neither while it waits, nor in the turn in which it got the place."""
+def test_a_waiter_that_gives_up_takes_no_place() -> None:
+    """Neither while it waits nor in the turn in which it was given the place."""
 
     async def main() -> None:
         limiter, log = FairLimiter(1, 1, 10), []
@@ -214,7 +214,7 @@ def test_an_abandoned_thread_holds_its_place_until_it_has_finished() -> None:
         release.set()
 
 
-def test_a_thread_that_cannot_be_had_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_be_started_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
     from tunnelctl.engine import outside
 
     monkeypatch.setattr(outside, "MAX_THREADS", 0)
@@ -231,7 +231,7 @@ def test_a_thread_that_cannot_be_had_gives_its_place_back(monkeypatch: pytest.Mo
 # --- semaphores
 
 
-def test_a_semaphore_lets_only_so_many_in() -> None:
+def test_a_semaphore_admits_no_more_than_its_count() -> None:
     async def main() -> None:
         inside = most = 0
         turn = Semaphore(3)
@@ -253,7 +253,7 @@ def test_a_semaphore_lets_only_so_many_in() -> None:
     bounded(main)
 
 
-def test_a_place_is_free_again_after_an_error_and_a_cancellation() -> None:
+def test_a_semaphore_place_is_free_again_after_an_error_or_cancellation() -> None:
     async def main() -> None:
         turn = Semaphore(1)
         with pytest.raises(ValueError, match="mine"):
@@ -268,13 +268,13 @@ def test_a_place_is_free_again_after_an_error_and_a_cancellation() -> None:
                 async with turn:
                     raise AssertionError
             assert scope.cancelled_caught
-        async with turn:  # a waiter that gave up took no place with it
+        async with turn:  # the waiter that gave up took no place
             pass
 
     bounded(main)
 
 
-def test_a_place_that_is_given_to_a_waiter_that_was_cancelled_goes_to_the_next() -> None:
+def test_a_place_given_to_a_cancelled_waiter_goes_to_the_next() -> None:
     async def main() -> None:
         turn, got = Semaphore(1), []
 
@@ -296,7 +296,7 @@ def test_a_place_that_is_given_to_a_waiter_that_was_cancelled_goes_to_the_next()
     bounded(main)
 
 
-def test_a_semaphore_is_served_in_the_order_of_arrival() -> None:
+def test_a_semaphore_serves_waiters_in_order_of_arrival() -> None:
     async def main() -> list[int]:
         turn, order = Semaphore(1), []
 

@@ -1,4 +1,4 @@
-"""Nurseries: nobody is left behind, and the first error is the one that counts."""
+"""Nurseries: they leave no child behind, and raise the first error."""
 
 import math
 
@@ -20,7 +20,7 @@ async def fail(error: BaseException, turns: int = 0) -> None:
 
 
 async def fail_when_cancelled(error: BaseException) -> None:
-    """Fails after everybody else has been cancelled."""
+    """Fails after every other task has been cancelled."""
     try:
         await forever()
     except Cancelled:
@@ -82,7 +82,7 @@ def test_the_first_error_cancels_the_siblings_and_is_raised() -> None:
         bounded(main)
 
 
-def test_the_body_is_cancelled_too() -> None:
+def test_an_error_of_a_child_cancels_the_body() -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             nursery.start_soon(fail, ValueError("first"))
@@ -104,7 +104,7 @@ def test_an_error_of_the_body_cancels_the_children() -> None:
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_later_errors_are_notes_on_the_first() -> None:
+def test_later_errors_become_notes_on_the_first() -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             nursery.start_soon(fail_when_cancelled, KeyError("second"))
@@ -116,7 +116,7 @@ def test_later_errors_are_notes_on_the_first() -> None:
     assert caught.value.__notes__ == ["and, while that was handled: KeyError('second')"]
 
 
-def test_an_error_wins_over_the_cancellation_that_it_met() -> None:
+def test_an_error_during_cancellation_wins_over_the_cancellation() -> None:
     async def main() -> None:
         with CancelScope() as scope:
             async with Nursery() as nursery:
@@ -132,7 +132,7 @@ def test_an_error_wins_over_the_cancellation_that_it_met() -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_other_exceptions_are_errors_like_any(kind: type[BaseException]) -> None:
+def test_base_exceptions_are_treated_like_other_errors(kind: type[BaseException]) -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             nursery.start_soon(forever)
@@ -160,7 +160,7 @@ def test_a_cancellation_from_outside_passes_through(body_parks: bool) -> None:
     bounded(main)
 
 
-def test_a_cancellation_of_its_own_ends_at_the_block() -> None:
+def test_cancelling_the_scope_of_a_nursery_ends_at_its_block() -> None:
     async def main() -> None:
         for _ in range(2):
             async with Nursery() as nursery:
@@ -173,7 +173,7 @@ def test_a_cancellation_of_its_own_ends_at_the_block() -> None:
     bounded(main)
 
 
-def test_children_that_ended_well_in_a_cancelled_block_are_no_error() -> None:
+def test_children_that_end_normally_in_a_cancelled_block_are_no_error() -> None:
     async def main() -> None:
         event = Event()
         with CancelScope() as outer:
@@ -182,7 +182,7 @@ def test_children_that_ended_well_in_a_cancelled_block_are_no_error() -> None:
                 await settle()
                 event.set()
                 outer.cancel()
-        assert not outer.cancelled_caught  # nobody parked after it
+        assert not outer.cancelled_caught  # no task parked after the cancellation
 
     bounded(main)
 
@@ -199,7 +199,7 @@ def test_nested_nurseries_pass_an_error_up() -> None:
         bounded(main)
 
 
-def test_the_end_of_the_outer_children_does_not_end_the_join_of_an_inner_nursery() -> None:
+def test_the_end_of_outer_children_does_not_end_an_inner_join() -> None:
     async def main() -> None:
         first, second, ended = Event(), Event(), []
 
@@ -225,7 +225,7 @@ def test_the_end_of_the_outer_children_does_not_end_the_join_of_an_inner_nursery
     bounded(main)
 
 
-def test_an_error_that_is_handled_outside_ends_only_its_nursery() -> None:
+def test_an_error_handled_outside_ends_only_its_nursery() -> None:
     async def main() -> None:
         async with Nursery() as outer:
             outer.start_soon(forever)
@@ -238,7 +238,7 @@ def test_an_error_that_is_handled_outside_ends_only_its_nursery() -> None:
     bounded(main)
 
 
-def test_a_child_starts_siblings() -> None:
+def test_a_child_can_start_siblings() -> None:
     async def main() -> int:
         started = 0
 
@@ -256,7 +256,7 @@ def test_a_child_starts_siblings() -> None:
     assert bounded(main) == 2**7 - 1
 
 
-def test_a_child_that_is_started_while_the_parent_is_already_on_its_way_is_waited_for() -> None:
+def test_a_child_started_while_the_parent_is_waking_up_is_awaited() -> None:
     async def main() -> None:
         ended: list[str] = []
 
@@ -271,7 +271,7 @@ def test_a_child_that_is_started_while_the_parent_is_already_on_its_way_is_waite
 
         async def intruder(event: Event) -> None:
             await event.wait()
-            inner.start_soon(late)  # the last child has ended, and the parent is awake
+            inner.start_soon(late)  # the last child has ended, and the parent is already scheduled
 
         inner = Nursery()
         event = Event()
@@ -300,7 +300,7 @@ def test_a_nursery_that_is_not_open_starts_nothing() -> None:
     bounded(main)
 
 
-def test_what_is_no_coroutine_function_fails_in_the_starter_or_as_a_child() -> None:
+def test_an_invalid_call_fails_in_the_starter_or_as_a_child() -> None:
     def plain() -> None:
         pass
 
@@ -319,7 +319,7 @@ def test_what_is_no_coroutine_function_fails_in_the_starter_or_as_a_child() -> N
         bounded(no_coroutine)
 
 
-def test_an_error_of_a_child_does_not_wait_for_one_that_cleans_up_without_parking() -> None:
+def test_a_child_error_is_raised_if_the_body_swallows_cancellation() -> None:
     async def main() -> None:
         async with Nursery() as nursery:
             nursery.start_soon(fail, ValueError("now"))
@@ -330,7 +330,7 @@ def test_an_error_of_a_child_does_not_wait_for_one_that_cleans_up_without_parkin
         bounded(main)
 
 
-def test_the_end_of_the_main_task_is_the_end_of_the_run() -> None:
+def test_the_run_ends_with_the_main_task() -> None:
     async def main() -> None:
         with move_on_after(0.001):
             async with Nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Threads: their results, their errors, and what becomes of those that nobody waits for any more."""
+"""Threads: their results, their errors, and threads whose callers no longer wait."""
 
 import math
 import os
@@ -27,7 +27,7 @@ from tunnelctl.engine.sync import Event
 
 @contextmanager
 def held_threads() -> Iterator[threading.Event]:
-    """What the threads of a test wait on; set at its end at the latest."""
+    """Yields the event that the threads of a test wait on. It is set at the end of the block at the latest."""
     release = threading.Event()
     try:
         yield release
@@ -46,7 +46,7 @@ async def threads_under_way(number: int) -> None:
         await sleep(0.001)
 
 
-def test_the_value_comes_back() -> None:
+def test_the_result_of_a_thread_is_returned() -> None:
     async def main() -> tuple[int, bool]:
         here = threading.get_ident()
         return await to_thread(pow, 2, 10), await to_thread(threading.get_ident) != here
@@ -55,7 +55,7 @@ def test_the_value_comes_back() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("in the thread"), SystemExit("in the thread"), StopIteration()])
-def test_the_error_comes_back(error: BaseException) -> None:
+def test_the_error_of_a_thread_is_raised(error: BaseException) -> None:
     def fail() -> None:
         raise error
 
@@ -66,7 +66,7 @@ def test_the_error_comes_back(error: BaseException) -> None:
         bounded(main)
 
 
-def test_the_others_go_on_meanwhile() -> None:
+def test_other_tasks_run_while_a_thread_works() -> None:
     async def main() -> None:
         with held_threads() as release:
             async with Nursery() as nursery:
@@ -80,7 +80,7 @@ def test_the_others_go_on_meanwhile() -> None:
     bounded(main)
 
 
-def test_many_at_once() -> None:
+def test_a_hundred_threads_at_once() -> None:
     async def main() -> None:
         results: list[int] = []
 
@@ -95,7 +95,7 @@ def test_many_at_once() -> None:
     bounded(main)
 
 
-def test_a_cancelled_wait_leaves_the_thread_to_itself() -> None:
+def test_a_cancelled_wait_abandons_its_thread() -> None:
     async def main() -> None:
         with held_threads() as release:
             with move_on_after(0.001) as scope:
@@ -108,7 +108,7 @@ def test_a_cancelled_wait_leaves_the_thread_to_itself() -> None:
     bounded(main)
 
 
-def test_a_late_thread_wakes_nobody_who_waits_for_something_else() -> None:
+def test_an_abandoned_thread_that_ends_does_not_wake_its_former_waiter() -> None:
     async def main() -> None:
         with held_threads() as release:
             slept = False
@@ -135,7 +135,7 @@ def test_a_late_thread_wakes_nobody_who_waits_for_something_else() -> None:
     bounded(main)
 
 
-def test_a_late_thread_does_not_end_a_join() -> None:
+def test_an_abandoned_thread_that_ends_does_not_end_a_join() -> None:
     async def main() -> None:
         with held_threads() as release:
             order: list[str] = []
@@ -165,8 +165,8 @@ def test_a_late_thread_does_not_end_a_join() -> None:
     bounded(main)
 
 
-def test_a_thread_that_outlives_the_run_writes_to_no_file_of_others() -> None:
-    """The number of the doorbell's pipe belongs to somebody else by then."""
+def test_a_thread_that_outlives_the_run_writes_to_no_reused_descriptor() -> None:
+    """The descriptor numbers of the doorbell's pipe belong to other files by then."""
     bells = []
 
     async def main(release: threading.Event) -> None:
@@ -183,7 +183,7 @@ def test_a_thread_that_outlives_the_run_writes_to_no_file_of_others() -> None:
             while not bells[0].finished:
                 threading.Event().wait(0.001)
             with bells[0].lock:
-                pass  # the thread is through with its ring
+                pass  # the thread has finished ringing the doorbell
             for reader, _ in reused:
                 os.set_blocking(reader, False)
                 with pytest.raises(BlockingIOError):
@@ -227,7 +227,7 @@ def test_a_thread_that_the_system_refuses_does_not_count(monkeypatch: pytest.Mon
     bounded(main)
 
 
-def test_a_cancelled_task_still_cleans_up_in_order() -> None:
+def test_a_cancelled_task_cannot_start_a_thread_in_its_clean_up() -> None:
     async def main() -> None:
         with held_threads() as release:
             with move_on_after(0):
@@ -243,7 +243,7 @@ def test_a_cancelled_task_still_cleans_up_in_order() -> None:
     bounded(main)
 
 
-def test_a_bell_that_is_full_still_rings() -> None:
+def test_a_full_doorbell_still_rings() -> None:
     async def main() -> None:
         await to_thread(abs, 1)
         try:
@@ -260,7 +260,7 @@ def test_a_bell_that_is_full_still_rings() -> None:
     bounded(main)
 
 
-def test_those_that_wait_for_a_thread_have_it_in_their_order() -> None:
+def test_waiters_for_a_thread_are_served_in_order() -> None:
     async def main() -> None:
         order: list[str] = []
 
@@ -286,8 +286,8 @@ def test_those_that_wait_for_a_thread_have_it_in_their_order() -> None:
     bounded(main)
 
 
-def test_a_turn_that_is_not_taken_goes_to_the_next() -> None:
-    """Cancelled in the same turn of the loop in which its turn came."""
+def test_a_turn_given_to_a_cancelled_waiter_goes_to_the_next() -> None:
+    """The waiter is cancelled in the same turn of the loop in which it was given the thread."""
 
     async def main() -> None:
         done: list[str] = []

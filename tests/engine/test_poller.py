@@ -1,4 +1,4 @@
-"""The two pollers by themselves: what they report, and what they refuse."""
+"""The two pollers by themselves: the events they report and the descriptors they refuse."""
 
 import os
 import select
@@ -14,7 +14,7 @@ from tunnelctl.engine.poller import ERR, HUP, IN, OUT, PRI, RDHUP, EpollPoller, 
 
 
 class Wish(Interest):
-    """A descriptor, and what is wanted of it."""
+    """A descriptor and the events requested for it."""
 
     def __init__(self, fd: int, bits: int) -> None:
         self.fd = fd
@@ -58,7 +58,7 @@ def test_readiness_is_reported() -> None:
         assert reported(poller, 5)[near.fileno()] & HUP
 
 
-def test_an_error_is_reported_unasked() -> None:
+def test_an_error_is_reported_without_being_requested() -> None:
     with opened() as poller:
         reader, writer = os.pipe()
         try:
@@ -69,7 +69,7 @@ def test_an_error_is_reported_unasked() -> None:
             os.close(writer)
 
 
-def test_nothing_is_reported_of_what_was_removed() -> None:
+def test_no_event_of_a_removed_descriptor_is_reported() -> None:
     with opened() as poller, pair() as (near, far):
         wish = Wish(near.fileno(), IN)
         poller.add(wish)
@@ -79,7 +79,7 @@ def test_nothing_is_reported_of_what_was_removed() -> None:
         assert reported(poller) == {}
 
 
-def test_waiting_ends_in_time() -> None:
+def test_waiting_ends_after_the_timeout() -> None:
     with opened() as poller:
         assert reported(poller, 0) == {}
         begun = monotonic()
@@ -87,7 +87,7 @@ def test_waiting_ends_in_time() -> None:
         assert 0.01 <= monotonic() - begun < 2
 
 
-def test_a_closed_descriptor_cannot_be_added() -> None:
+def test_a_closed_descriptor_cannot_be_added_to_epoll() -> None:
     with opened() as poller:
         with pair() as (near, _):
             fd = near.fileno()
@@ -96,7 +96,7 @@ def test_a_closed_descriptor_cannot_be_added() -> None:
                 poller.add(Wish(fd, IN))
 
 
-def test_a_regular_file_is_refused_or_ready(tmp_path: Path) -> None:
+def test_a_regular_file_is_refused_or_always_ready(tmp_path: Path) -> None:
     with opened() as poller, (tmp_path / "file").open("wb+") as file:
         if poller.add(Wish(file.fileno(), IN | OUT)):
             assert reported(poller)[file.fileno()] & (IN | OUT) == IN | OUT
@@ -111,7 +111,7 @@ def test_epoll_reports_an_edge_once_and_poll_a_level_each_time(poller_name: str)
         assert seen == ([IN, 0, 0] if poller_name == "epoll" else [IN, IN, IN])
 
 
-def test_poll_asks_only_about_what_is_wanted() -> None:
+def test_poll_requests_only_the_wanted_events() -> None:
     poller = PollPoller()
     with pair() as (near, far):
         wish = Wish(near.fileno(), 0)
@@ -121,11 +121,11 @@ def test_poll_asks_only_about_what_is_wanted() -> None:
         wish.bits = OUT
         assert reported(poller) == {near.fileno(): OUT}
         wish.bits = 0
-        far.close()  # HUP is reported unasked, and would keep the loop awake for ever
+        far.close()  # HUP is reported without being requested, and would keep the loop awake forever
         assert reported(poller) == {}
 
 
-def test_more_events_than_one_call_returns_are_returned_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_beyond_the_limit_of_one_call_are_returned_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EpollPoller, "MAX_EVENTS", 3)
     with opened() as poller:
         pipes = [os.pipe() for _ in range(10)]
@@ -145,13 +145,13 @@ def test_more_events_than_one_call_returns_are_returned_by_the_next(monkeypatch:
                     os.close(fd)
 
 
-def test_where_epoll_is_missing_poll_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poll_is_used_where_epoll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNNELCTL_POLLER")
     assert isinstance(default_poller(), EpollPoller)
     monkeypatch.delattr(select, "epoll")
     assert isinstance(default_poller(), PollPoller)
 
 
-def test_the_bits_of_both_are_the_same() -> None:
+def test_the_event_bits_of_both_pollers_are_the_same() -> None:
     of_epoll = (select.EPOLLIN, select.EPOLLPRI, select.EPOLLOUT, select.EPOLLERR, select.EPOLLHUP, select.EPOLLRDHUP)
     assert of_epoll == (IN, PRI, OUT, ERR, HUP, RDHUP)

@@ -1,7 +1,7 @@
-"""Random programs of nested scopes, nurseries and sleeps, against a reference that needs no kernel.
+"""Random programs of nested scopes, nurseries and sleeps, compared with a reference that needs no kernel.
 
-The rule that the reference holds: a sleep that ends before every deadline around it is whole; otherwise it is cut at the nearest of
-these, and of those that strike in the same moment the outermost catches it.
+The rule of the reference: a sleep that ends before every deadline around it completes. Otherwise the nearest of these deadlines
+cuts it; of the deadlines that expire at the same moment, the outermost scope catches the cancellation.
 """
 
 import math
@@ -59,7 +59,7 @@ async def perform(step: Step, path: tuple[int, ...], record: Record) -> None:
 
 
 def expect(step: Step, path: tuple[int, ...], start: float, limit: float, record: Record) -> tuple[bool, float]:
-    """Whether the step is cut, and when it ends. limit: the nearest deadline around it."""
+    """Returns whether the step is cut, and when it ends. limit: the nearest deadline around it."""
     match step:
         case Sleep(seconds):
             end = start + seconds
@@ -97,7 +97,7 @@ steps: st.SearchStrategy[Step] = st.recursive(
 
 @given(steps)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_ends_as_the_reference_says(clock: Clock, step: Step) -> None:
+def test_a_random_program_ends_as_the_reference_predicts(clock: Clock, step: Step) -> None:
     clock.now = 1000.0
     expected: Record = {}
     expect(step, (), clock.now, math.inf, expected)
@@ -107,7 +107,7 @@ def test_ends_as_the_reference_says(clock: Clock, step: Step) -> None:
 
 
 @pytest.mark.parametrize("deadline", [3, 4, 5])
-def test_the_reference_itself(deadline: int) -> None:
+def test_the_reference_of_a_scope_around_two_sleeps(deadline: int) -> None:
     record: Record = {}
     expect(Scope(deadline, InTurn((Sleep(4), Sleep(4)))), (), 0, math.inf, record)
     sleeps: Record = {(0, 0): (False, 4), (0, 1): (True, 5)} if deadline == 5 else {(0, 0): (True, deadline)}

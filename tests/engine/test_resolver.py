@@ -1,4 +1,4 @@
-"""Look-ups: literals without one, names in a thread, and a stuck one abandoned while others go on."""
+"""Look-ups: addresses need none, names are looked up in a thread, and a stuck look-up is abandoned while others go on."""
 
 import errno
 import math
@@ -24,7 +24,7 @@ Answer = list[tuple[int, int, int, str, tuple[Any, ...]]]
 
 
 def answer(*hosts: str) -> Answer:
-    """What getaddrinfo returns for these addresses."""
+    """Returns the result of getaddrinfo for these addresses."""
     stream = socket.SOCK_STREAM
     return [(V6, stream, 6, "", (host, 80, 0, 0)) if ":" in host else (V4, stream, 6, "", (host, 80)) for host in hosts]
 
@@ -53,19 +53,19 @@ def test_an_address_needs_no_thread(host: str, family: int) -> None:
 
 @pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize("scope", ["lo", str(socket.if_nametoindex("lo"))])
-def test_a_scope_id_is_the_number_of_an_interface(scope: str) -> None:
+def test_a_scope_id_is_the_name_or_number_of_an_interface(scope: str) -> None:
     assert bounded(resolve, f"fe80::1%{scope}", 80) == [SocketAddress(V6, "fe80::1", 80, socket.if_nametoindex("lo"))]
 
 
 @pytest.mark.usefixtures("no_lookup")
-def test_a_scope_id_of_no_interface() -> None:
+def test_a_scope_id_of_no_interface_is_an_error() -> None:
     with pytest.raises(OSError, match="there is no such network interface") as caught:
         bounded(resolve, "fe80::1%nope", 80)
     assert caught.value.errno == errno.ENODEV
 
 
-def test_the_scope_of_a_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a neighbour's name, from mDNS or /etc/hosts: without it, a link-local address cannot be connected to."""
+def test_the_scope_id_of_a_looked_up_address_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a neighbour's name, from mDNS or /etc/hosts: without its scope ID, a link-local address cannot be connected to."""
     found = [(V6, socket.SOCK_STREAM, 6, "", ("fe80::1", 80, 0, 7)), *answer("2001:db8::1", "192.0.2.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
     expected = [SocketAddress(V6, "fe80::1", 80, 7), SocketAddress(V6, "2001:db8::1", 80), SocketAddress(V4, "192.0.2.1", 80)]
@@ -74,7 +74,7 @@ def test_the_scope_of_a_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", V6), ("::1", V4)])
-def test_an_address_of_the_other_family_is_no_answer(host: str, family: int) -> None:
+def test_an_address_of_the_other_family_is_an_error(host: str, family: int) -> None:
     with pytest.raises(socket.gaierror, match="address family"):
         bounded(resolve, host, 80, family)
 
@@ -82,7 +82,7 @@ def test_an_address_of_the_other_family_is_no_answer(host: str, family: int) -> 
 @pytest.mark.parametrize(
     "text", ["", "localhost", "127.1", "0177.0.0.1", "0x7f.0.0.1", "2130706433", "1.2.3.4 ", "::1%lo", "[::1]"]
 )
-def test_what_is_no_strict_address_is_a_name(text: str) -> None:
+def test_text_that_is_not_a_strict_address_is_a_name(text: str) -> None:
     assert literal_family(text) is None
 
 
@@ -94,23 +94,23 @@ def test_a_name_is_looked_up() -> None:
     assert all(address.family == (V6 if ":" in address.host else V4) for address in found)
 
 
-def test_one_family_of_a_name_is_looked_up() -> None:
+def test_a_name_is_looked_up_in_one_family() -> None:
     assert bounded(resolve, "localhost", 80, V4) == [SocketAddress(V4, "127.0.0.1", 80)]
 
 
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(socket.gaierror):
-        bounded(resolve, "a" * 64 + ".invalid", 80)  # a label too long: refused without asking anybody
+        bounded(resolve, "a" * 64 + ".invalid", 80)  # A label of 64 octets is too long: getaddrinfo refuses it without a query.
 
 
-def test_the_order_is_kept_and_repetition_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_addresses_is_kept_and_duplicates_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = ("192.0.2.7", "2001:db8::7", "192.0.2.7", "192.0.2.1", "2001:db8::7")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answer(*hosts))
     expected = [SocketAddress(V4, "192.0.2.7", 80), SocketAddress(V6, "2001:db8::7", 80), SocketAddress(V4, "192.0.2.1", 80)]
     assert bounded(resolve, "name.example", 80) == expected
 
 
-def test_what_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arguments_of_getaddrinfo(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
 
     def lookup(*arguments: object) -> Answer:
@@ -123,7 +123,7 @@ def test_what_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_codec_for_names_is_not_imported() -> None:
-    """It costs 3 ms of the 15 that a lean connect has."""
+    """It costs 3 ms of the 15 that a lean connect takes."""
     program = (
         "import sys\n"
         "from tunnelctl.engine.kernel import run\n"
@@ -135,7 +135,7 @@ def test_the_codec_for_names_is_not_imported() -> None:
     assert done.stdout == "False\n"
 
 
-def test_a_stuck_lookup_is_abandoned_at_the_deadline_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_lookup_is_abandoned_at_its_deadline_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = threading.Event()
 
     def lookup(host: bytes, *_: object) -> Answer:
@@ -170,7 +170,7 @@ def test_a_stuck_lookup_is_abandoned_at_the_deadline_and_others_go_on(monkeypatc
         stuck.set()
 
 
-def test_lookups_of_nobody_wait_for_a_thread_and_leave_some_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookups_without_an_owner_queue_and_leave_threads_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = threading.Event()
     asked = []
 
@@ -196,7 +196,7 @@ def test_lookups_of_nobody_wait_for_a_thread_and_leave_some_to_the_rest(monkeypa
                 await resolve("left.example", 80)
             assert scope.cancelled_caught
             assert len(asked) <= 4
-            assert await outside.to_thread(int, "7") == 7, "a login still has a thread"
+            assert await outside.to_thread(int, "7") == 7, "a login still gets a thread"
             assert await resolve("127.0.0.1", 80)
             stuck.set()
         assert found == ["192.0.2.1"] * 20
@@ -209,7 +209,7 @@ def test_lookups_of_nobody_wait_for_a_thread_and_leave_some_to_the_rest(monkeypa
 
 
 def test_more_lookups_at_once_than_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst of connections at `forward`, each of which looks up its proxy."""
+    """As in a burst of connections at `forward`, each of which looks up its proxy."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answer("192.0.2.1"))
     found = []
 
@@ -226,7 +226,7 @@ def test_more_lookups_at_once_than_there_are_threads(monkeypatch: pytest.MonkeyP
 
 
 class Stuck:
-    """A name service in which every name but `good.example` waits for `release`."""
+    """A name service in which every name except `good.example` waits for `release`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.release = threading.Event()
@@ -240,7 +240,7 @@ class Stuck:
         return answer("192.0.2.1")
 
 
-def test_one_owner_cannot_take_the_lookups_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_owner_cannot_use_up_the_lookups_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = Stuck(monkeypatch)
 
     async def main() -> None:
@@ -263,8 +263,8 @@ def test_one_owner_cannot_take_the_lookups_of_another(monkeypatch: pytest.Monkey
         stuck.release.set()
 
 
-def test_h4_the_networks_of_one_site_cannot_take_the_lookups_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has an IPv6 /48 has 65,536 networks to ask from."""
+def test_h4_networks_of_one_site_cannot_use_up_the_lookups_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IPv6 /48 contains 65,536 networks from which to connect."""
     stuck = Stuck(monkeypatch)
 
     async def main() -> None:
@@ -287,8 +287,8 @@ def test_h4_the_networks_of_one_site_cannot_take_the_lookups_of_another(monkeypa
         stuck.release.set()
 
 
-def test_it_tells_when_a_lookup_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is not when it is asked for, where the owner's share is taken."""
+def test_the_callback_is_called_when_a_lookup_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when it is requested: at that time the owner's share may be in use."""
     monkeypatch.setattr(resolver, "LOOKUPS_OF_ONE", 1)
     stuck, begun = Stuck(monkeypatch), list[str]()
 
@@ -309,7 +309,7 @@ def test_it_tells_when_a_lookup_begins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_abandoned_lookup_still_counts_against_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing ends its thread: whoever leaves at once and comes again would otherwise take them all."""
+    """Nothing ends its thread: a client that leaves at once and comes again would otherwise use up all threads."""
     stuck = Stuck(monkeypatch)
 
     async def main() -> None:
@@ -349,8 +349,8 @@ def test_the_queue_of_one_owner_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("owner", [None, OTHER])
-def test_without_a_descriptor_it_is_not_the_name_that_is_at_fault(owner: Owner | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """getaddrinfo itself says then that there is no such name."""
+def test_a_lack_of_descriptors_is_not_reported_as_an_unknown_name(owner: Owner | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In that case getaddrinfo itself reports that there is no such name."""
 
     def lookup(*_: object) -> Answer:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -403,7 +403,7 @@ for owner in (None, Owner("client", "client")):
 
 @pytest.mark.peer("unshare")
 def test_a_search_list_completes_no_name(tmp_path: Path) -> None:
-    """Whatever resolv.conf says; and what stands in /etc/hosts is found as ever."""
+    """Whatever resolv.conf contains. Names in /etc/hosts are still found."""
     (tmp_path / "resolv.conf").write_text("search corp.test sub.test\noptions ndots:5\nnameserver 127.0.0.77\n")
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n127.0.0.9 a.b One-Label # comment\n")
     (tmp_path / "program.py").write_text(NAME_SERVER)
@@ -415,10 +415,10 @@ def test_a_search_list_completes_no_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("owner", [None, OTHER])
-def test_a_complete_name_of_one_label_is_looked_up_with_the_dot_of_the_root(
+def test_a_complete_name_of_one_label_is_looked_up_with_a_trailing_dot(
     owner: Owner | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless it is in /etc/hosts, where names have none."""
+    """Unless it is in /etc/hosts, where names have no trailing dot."""
     asked: list[bytes] = []
 
     def lookup(host: bytes, *_: object) -> Answer:
@@ -429,7 +429,7 @@ def test_a_complete_name_of_one_label_is_looked_up_with_the_dot_of_the_root(
     monkeypatch.setattr(resolver, "HOSTS", str(tmp_path / "hosts"))
     monkeypatch.delenv("LOCALDOMAIN", raising=False)
     bounded(lambda: resolve("db", 80, owner=owner))
-    monkeypatch.setenv("LOCALDOMAIN", "")  # so that it is as it was when this is over
+    monkeypatch.setenv("LOCALDOMAIN", "")  # so that monkeypatch restores the variable afterwards
     complete_names_only()
     for name in ("db", "db.example"):
         bounded(lambda name=name: resolve(name, 80, owner=owner))

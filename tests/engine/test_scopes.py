@@ -1,4 +1,4 @@
-"""Scopes inside scopes, and cancellation that meets something else in the same turn: nothing that has happened is lost."""
+"""Nested scopes, and cancellation together with another event in the same turn: no event that has happened is lost."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from tunnelctl.engine.kernel import (
 from tunnelctl.engine.sync import Event
 
 
-def test_a_task_that_swallows_it_meets_it_again() -> None:
+def test_a_task_that_swallows_a_cancellation_gets_it_again() -> None:
     async def main() -> None:
         async def stubborn() -> None:
             for _ in range(3):
@@ -37,7 +37,7 @@ def test_a_task_that_swallows_it_meets_it_again() -> None:
     bounded(main)
 
 
-def test_of_a_task_that_is_already_woken_meets_its_next_park() -> None:
+def test_cancelling_a_task_that_is_already_woken_cuts_its_next_park() -> None:
     async def main() -> None:
         event, scope, went_on = Event(), CancelScope(), []
 
@@ -59,7 +59,7 @@ def test_of_a_task_that_is_already_woken_meets_its_next_park() -> None:
     bounded(main)
 
 
-def test_a_task_that_is_woken_after_it_was_cancelled_stays_cancelled() -> None:
+def test_a_task_that_is_woken_after_its_cancellation_stays_cancelled() -> None:
     async def main() -> None:
         event, scope = Event(), CancelScope()
 
@@ -78,7 +78,7 @@ def test_a_task_that_is_woken_after_it_was_cancelled_stays_cancelled() -> None:
     bounded(main)
 
 
-def test_by_itself() -> None:
+def test_a_task_can_cancel_itself() -> None:
     async def main() -> None:
         with CancelScope() as scope:
             scope.cancel()
@@ -90,7 +90,7 @@ def test_by_itself() -> None:
     bounded(main)
 
 
-def test_a_block_that_does_not_park_is_not_cut() -> None:
+def test_a_cancelled_block_that_does_not_park_completes() -> None:
     async def main() -> None:
         with CancelScope() as scope:
             scope.cancel()
@@ -100,7 +100,7 @@ def test_a_block_that_does_not_park_is_not_cut() -> None:
     bounded(main)
 
 
-def test_after_the_block_does_nothing() -> None:
+def test_cancelling_after_the_block_does_nothing() -> None:
     async def main() -> None:
         with CancelScope() as scope:
             await checkpoint()
@@ -112,7 +112,7 @@ def test_after_the_block_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("which", ["inner", "outer", "inner outer", "outer inner"])
-def test_of_nested_scopes_the_first_that_was_cancelled_catches(which: str) -> None:
+def test_of_nested_scopes_the_first_one_cancelled_catches(which: str) -> None:
     async def main() -> None:
         after_inner = False
         with CancelScope() as outer:
@@ -130,7 +130,7 @@ def test_of_nested_scopes_the_first_that_was_cancelled_catches(which: str) -> No
     bounded(main)
 
 
-def test_reaches_all_that_was_started_inside_and_nothing_else() -> None:
+def test_cancellation_reaches_everything_started_inside_and_nothing_else() -> None:
     async def main() -> None:
         ended: list[str] = []
 
@@ -144,7 +144,7 @@ def test_reaches_all_that_was_started_inside_and_nothing_else() -> None:
             with inner:
                 async with Nursery() as own:
                     own.start_soon(child, "own")
-                    outer.start_soon(child, "lent")  # belongs where it was started, wherever the caller is
+                    outer.start_soon(child, "lent")  # belongs to the nursery that starts it, wherever the caller is
                     await child("parent")
             ended.append("end of parent")
 
@@ -177,7 +177,7 @@ def test_an_error_during_cancellation_wins() -> None:
 
 
 def test_a_deadline_in_the_turn_in_which_data_arrives_loses_nothing(clock: Clock) -> None:
-    """What has been woken by its descriptor reads on; the deadline meets its next park."""
+    """A task that its descriptor has woken reads on; the deadline cuts its next park."""
 
     async def main() -> None:
         got = b""
@@ -202,7 +202,7 @@ def test_a_deadline_in_the_turn_in_which_data_arrives_loses_nothing(clock: Clock
     bounded(main)
 
 
-def test_data_that_arrives_after_the_deadline_is_there_for_the_next_reader(clock: Clock) -> None:
+def test_data_that_arrives_after_the_deadline_is_kept_for_the_next_reader(clock: Clock) -> None:
     async def main() -> None:
         with pipe() as ends:
 
@@ -216,7 +216,7 @@ def test_data_that_arrives_after_the_deadline_is_there_for_the_next_reader(clock
                 nursery.start_soon(reader)
                 await settle()
                 clock.now += 1
-                await checkpoint()  # the deadline strikes; the reader has not run yet
+                await checkpoint()  # the deadline has expired; the reader has not run yet
                 os.write(ends.writer.fd, b"more")
             assert ends.drain() == b"more"
 
@@ -231,7 +231,7 @@ def test_fail_after_raises_only_for_its_own_deadline() -> None:
             await checkpoint()
         with CancelScope() as outer, fail_after(0):
             outer.cancel()
-            await sleep(math.inf)  # the limit strikes too, but later
+            await sleep(math.inf)  # this time limit expires too, but later
         assert outer.cancelled_caught
         with pytest.raises(KeyError), fail_after(0):
             raise KeyError
@@ -255,7 +255,7 @@ def test_a_scope_can_be_entered_again() -> None:
     bounded(main)
 
 
-def test_of_a_deep_tree() -> None:
+def test_cancellation_of_a_deep_tree() -> None:
     async def branch(depth: int) -> None:
         async with Nursery() as nursery:
             if depth:

@@ -1,4 +1,4 @@
-"""Signals: they arrive as items of an iterator, and everything is as before afterwards."""
+"""Signals: they arrive as items of an iterator, and every handler is restored afterwards."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_a_signal_arrives() -> None:
     bounded(main)
 
 
-def test_a_signal_wakes_a_task_that_waits() -> None:
+def test_a_signal_wakes_a_waiting_task() -> None:
     async def main() -> list[int]:
         got: list[int] = []
 
@@ -58,7 +58,7 @@ def test_a_signal_wakes_a_task_that_waits() -> None:
     assert bounded(main) == [signal.SIGHUP, signal.SIGUSR1]
 
 
-def test_a_signal_ends_a_wait_for_nothing() -> None:
+def test_a_signal_ends_an_idle_wait_of_the_loop() -> None:
     async def main() -> None:
         with open_signal_receiver(signal.SIGUSR1) as signals:
             later = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR1))
@@ -69,7 +69,7 @@ def test_a_signal_ends_a_wait_for_nothing() -> None:
     bounded(main)
 
 
-def test_several_are_kept_until_somebody_asks() -> None:
+def test_signals_are_kept_until_they_are_read() -> None:
     async def main() -> None:
         with open_signal_receiver(signal.SIGUSR1, signal.SIGUSR2) as signals:
             for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
@@ -83,7 +83,7 @@ def test_several_are_kept_until_somebody_asks() -> None:
     bounded(main)
 
 
-def test_ctrl_c_is_no_exception_meanwhile() -> None:
+def test_ctrl_c_raises_no_exception_while_a_receiver_is_open() -> None:
     async def main() -> None:
         with open_signal_receiver(signal.SIGINT) as signals:
             os.kill(os.getpid(), signal.SIGINT)
@@ -92,7 +92,7 @@ def test_ctrl_c_is_no_exception_meanwhile() -> None:
     bounded(main)
 
 
-def test_one_that_was_ignored_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     async def main() -> None:
         with open_signal_receiver(signal.SIGHUP, signal.SIGUSR1) as signals:
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -108,7 +108,7 @@ def test_one_that_was_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_second_receiver_inside_takes_over_for_a_while() -> None:
+def test_an_inner_receiver_takes_over_while_it_is_open() -> None:
     async def main() -> None:
         with open_signal_receiver(signal.SIGUSR1) as outer:
             with open_signal_receiver(signal.SIGUSR1, signal.SIGUSR2) as inner:
@@ -120,7 +120,7 @@ def test_a_second_receiver_inside_takes_over_for_a_while() -> None:
     bounded(main)
 
 
-def test_handlers_are_restored_after_an_error_and_a_cancellation() -> None:
+def test_handlers_are_restored_after_an_error_or_cancellation() -> None:
     async def failing() -> None:
         with open_signal_receiver(signal.SIGUSR1):
             raise ValueError("mine")

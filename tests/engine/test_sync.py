@@ -1,4 +1,4 @@
-"""Events: everybody who waits goes on, in order, and nobody who comes later waits. Deadlines: what counts, and what is struck."""
+"""Events: setting one wakes every waiter in order, and later waits return at once. Deadlines: their pauses and their expiry."""
 
 import math
 from time import monotonic
@@ -9,11 +9,11 @@ from tests.engine.tools import bounded, settle
 from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError, move_on_after, sleep
 from tunnelctl.engine.sync import Deadline, Event
 
-BRIEF = 0.1  # seconds: a limit that is meant to strike
+BRIEF = 0.1  # seconds: a limit that is meant to expire
 AMPLE = 10.0  # seconds: a limit that is not
 
 
-def test_wakes_everybody_in_the_order_of_arrival() -> None:
+def test_set_wakes_every_waiter_in_the_order_of_arrival() -> None:
     async def main() -> list[int]:
         event, woken = Event(), []
 
@@ -33,7 +33,7 @@ def test_wakes_everybody_in_the_order_of_arrival() -> None:
     assert bounded(main) == list(range(50))
 
 
-def test_waiting_for_what_has_happened_does_not_park() -> None:
+def test_waiting_for_a_set_event_does_not_park() -> None:
     async def main() -> None:
         event = Event()
         assert not event.is_set()
@@ -47,7 +47,7 @@ def test_waiting_for_what_has_happened_does_not_park() -> None:
     bounded(main)
 
 
-def test_a_waiter_that_was_cancelled_has_left() -> None:
+def test_a_cancelled_waiter_leaves_the_queue() -> None:
     async def main() -> None:
         event, left, slept = Event(), Event(), []
 
@@ -71,13 +71,13 @@ def test_a_waiter_that_was_cancelled_has_left() -> None:
     bounded(main)
 
 
-def test_an_event_can_be_set_outside_a_run_before_anybody_waits() -> None:
+def test_an_event_can_be_set_outside_a_run_before_a_task_waits() -> None:
     event = Event()
     event.set()
     bounded(event.wait)
 
 
-def test_a_deadline_strikes_what_is_awaited_in_its_block() -> None:
+def test_a_deadline_ends_a_wait_in_its_block() -> None:
     async def main() -> None:
         with pytest.raises(TooSlowError), Deadline(BRIEF):
             await sleep(math.inf)
@@ -85,7 +85,7 @@ def test_a_deadline_strikes_what_is_awaited_in_its_block() -> None:
     bounded(main)
 
 
-def test_what_is_awaited_while_it_is_paused_does_not_count() -> None:
+def test_a_wait_during_a_pause_does_not_count() -> None:
     async def main() -> float:
         with Deadline(AMPLE) as deadline:
             left = deadline.deadline - monotonic()
@@ -95,7 +95,7 @@ def test_what_is_awaited_while_it_is_paused_does_not_count() -> None:
     assert bounded(main) < BRIEF / 2
 
 
-def test_a_pause_may_outlast_it_and_what_comes_after_has_what_was_left() -> None:
+def test_after_a_pause_longer_than_the_limit_the_rest_remains() -> None:
     async def main() -> None:
         with pytest.raises(TooSlowError), Deadline(BRIEF) as deadline:
             await deadline.paused(late(2 * BRIEF))
@@ -105,7 +105,7 @@ def test_a_pause_may_outlast_it_and_what_comes_after_has_what_was_left() -> None
     bounded(main)
 
 
-def test_it_counts_again_after_a_pause_that_failed() -> None:
+def test_a_deadline_counts_again_after_a_pause_that_failed() -> None:
     async def fails() -> None:
         raise ValueError("no")
 
@@ -118,7 +118,7 @@ def test_it_counts_again_after_a_pause_that_failed() -> None:
     bounded(main)
 
 
-def test_work_that_ends_in_time_has_its_value() -> None:
+def test_at_most_returns_the_value_of_work_that_ends_in_time() -> None:
     async def main() -> None:
         with Deadline(AMPLE) as deadline:
             until = deadline.deadline
@@ -129,7 +129,7 @@ def test_work_that_ends_in_time_has_its_value() -> None:
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(BRIEF, math.inf), (BRIEF, AMPLE), (AMPLE, BRIEF), (0.0, AMPLE)])
-def test_the_sooner_of_two_limits_ends_the_work_and_raises_nothing(limit: float, seconds: float) -> None:
+def test_at_most_ends_the_work_at_the_sooner_limit_without_an_error(limit: float, seconds: float) -> None:
     async def main() -> None:
         with Deadline(limit) as deadline:
             until = deadline.deadline
@@ -142,7 +142,7 @@ def test_the_sooner_of_two_limits_ends_the_work_and_raises_nothing(limit: float,
     assert monotonic() - begun < AMPLE / 2
 
 
-def test_the_next_step_after_its_time_is_struck_all_the_same() -> None:
+def test_a_wait_after_an_expired_at_most_still_raises() -> None:
     async def main() -> None:
         with pytest.raises(TooSlowError), Deadline(BRIEF) as deadline:
             await deadline.at_most(AMPLE, late(math.inf))

@@ -1,4 +1,4 @@
-"""What the engine's tests share: bounded runs, waiting without sleeping, and files to wait on."""
+"""Helpers of the engine's tests: bounded runs, waiting without sleeping, and descriptors to wait on."""
 
 import os
 import socket
@@ -12,11 +12,11 @@ from tunnelctl.engine.kernel import checkpoint, current_kernel, fail_after, run
 
 T = TypeVar("T")
 
-LIMIT = 5.0  # seconds that no test needs
+LIMIT = 5.0  # seconds; more than any test takes
 
 
 def bounded(fn: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-    """Runs `fn(*args)`; TooSlowError if it hangs."""
+    """Runs `fn(*args)`. Raises TooSlowError if it hangs."""
 
     async def main() -> T:
         with fail_after(LIMIT):
@@ -26,7 +26,7 @@ def bounded(fn: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
 
 
 async def settle() -> None:
-    """Lets the others run until every one of them is parked, and what has become ready has been seen."""
+    """Lets the other tasks run until each of them is parked and every pending readiness event has been delivered."""
     await checkpoint()
     while current_kernel().ready or current_kernel().bulk:
         await checkpoint()
@@ -42,7 +42,7 @@ class Pipe(NamedTuple):
     writer: Descriptor
 
     def fill(self) -> int:
-        """Writes until nothing more fits; the number of bytes."""
+        """Writes until the pipe is full. Returns the number of bytes."""
         written = 0
         try:
             while True:
@@ -52,7 +52,7 @@ class Pipe(NamedTuple):
         return written
 
     def drain(self) -> bytes:
-        """Reads until nothing more is there."""
+        """Reads until the pipe is empty."""
         found = b""
         try:
             while piece := os.read(self.reader.fd, 65536):
@@ -64,7 +64,7 @@ class Pipe(NamedTuple):
 
 @contextmanager
 def pipe() -> Iterator[Pipe]:
-    """An empty pipe, whose reader knows that it is empty. Ends that the body has not closed are closed."""
+    """Opens an empty pipe whose reader is marked as not readable. Afterwards closes the ends that the body has not closed."""
     made = Pipe(*map(Descriptor, os.pipe()))
     made.reader.readable = False
     for end in made:
@@ -84,7 +84,7 @@ def close(descriptor: Descriptor) -> None:
 
 @contextmanager
 def borrowed(fd: int) -> Iterator[Descriptor]:
-    """A descriptor that believes it has nothing to read and no room to write."""
+    """Wraps `fd` in a descriptor that is marked as neither readable nor writable."""
     descriptor = Descriptor(fd)
     descriptor.readable = descriptor.writable = False
     try:
@@ -96,7 +96,7 @@ def borrowed(fd: int) -> Iterator[Descriptor]:
 class Connection(NamedTuple):
     near: socket.socket
     far: socket.socket
-    descriptor: Descriptor  # of near; knows that nothing is there to read
+    descriptor: Descriptor  # of `near`; marked as not readable
 
     def reset(self) -> None:
         """Makes the far end send RST."""
@@ -106,7 +106,7 @@ class Connection(NamedTuple):
 
 @contextmanager
 def connection() -> Iterator[Connection]:
-    """A TCP connection over loopback, non-blocking at both ends."""
+    """Opens a TCP connection over loopback, non-blocking at both ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
         far, _ = listener.accept()
         with far:
