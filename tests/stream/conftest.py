@@ -1,4 +1,4 @@
-"""Every test of the streams runs on both pollers."""
+"""Runs every test of the streams on both pollers, and fails a test that leaves a descriptor open."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture(autouse=True)
 def no_descriptor_left(poller: None) -> Iterator[None]:
-    """Pipes and files too, which nothing_left does not count; the pool's pipes are closed by those who fill it."""
+    """Fails a test that leaves a descriptor open, also of a pipe or file, which nothing_left ignores. `own_pool` closes its own."""
     before = set(os.listdir("/proc/self/fd"))
     yield
     left = {number: link for number in os.listdir("/proc/self/fd") if (link := link_of(number))}
@@ -32,7 +32,7 @@ def link_of(number: str) -> str:
 
 @pytest.fixture(autouse=True)
 def own_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
-    """A pool of pipes of the test's own, closed at its end."""
+    """Gives the test a pipe pool of its own, and closes its pipes afterwards."""
     pool: list[splice.Pipe] = []
     monkeypatch.setattr(splice, "_pool", pool)
     yield pool

@@ -1,6 +1,7 @@
-"""Streams of every kind, each with its far end in the hands of a test.
+"""Streams of every kind, each with its far end under the control of the test.
 
-The far end is moved with plain system calls, never with a stream, so that no fault of a stream can hide in the test of another.
+The far end is driven with plain system calls, never with a stream, so that a fault of one stream cannot hide in the test of
+another.
 """
 
 import atexit
@@ -29,7 +30,7 @@ from tunnelctl.stream.stdio import Stdio
 from tunnelctl.stream.tls.settings import TLSClient, server_context
 from tunnelctl.stream.tls.stream import accept_tls, start_tls
 
-SECONDS = 10.0  # bound for everything; nothing here takes a tenth of it
+SECONDS = 10.0  # time limit for each run; no test here takes a tenth of it
 RESET = struct.pack("ii", 1, 0)
 T = TypeVar("T")
 
@@ -46,12 +47,12 @@ def go(fn: Callable[..., Awaitable[T]], *args: Any, seconds: float = SECONDS) ->
 
 @cache
 def lines(size: int, seed: int = 1) -> bytes:
-    """Text in lines, for terminals; a lost, doubled or swapped piece of it cannot go unnoticed."""
+    """Text in lines, for terminals. A lost, doubled or swapped piece of it is always noticed."""
     return random.Random(seed).randbytes(size // 2 + 40).hex("\n", 32).encode()[: size - 1] + b"\n" if size else b""
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets on loopback, both non-blocking."""
+    """Returns two connected sockets on loopback, both non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         one = socket.create_connection(listener.getsockname(), 5)
         other, _ = listener.accept()
@@ -69,13 +70,13 @@ def unix_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Far:
-    """The other end: `sink` takes what the stream is to read, `source` has what it wrote. A socket is both."""
+    """The far end: data written to `sink` is what the stream reads; `source` yields what the stream wrote. A socket is both."""
 
     def __init__(self, source: int, sink: int) -> None:
         self.source, self.sink = source, sink
         for number in {source, sink}:
             os.set_blocking(number, False)
-        # Two numbers, if need be, since a number is registered once.
+        # Two descriptors for two numbers; a number can be registered only once.
         self._reading = Descriptor(source)
         self._writing = self._reading if sink == source else Descriptor(sink)
         self.closed: set[int] = set()
@@ -97,13 +98,13 @@ class Far:
             return None
 
     async def take_some(self) -> bytes:
-        """At least a byte, or b"" at the end."""
+        """Returns at least one byte, or b"" at the end."""
         while (data := self.try_take()) is None:
             await self._reading.wait_readable()
         return data
 
     async def take(self, size: int) -> bytes:
-        """As many bytes as `size` says; fewer only at the end."""
+        """Returns `size` bytes; fewer only at the end."""
         data = bytearray()
         while len(data) < size:
             while (piece := self.try_take(size - len(data))) is None:
@@ -120,11 +121,11 @@ class Far:
         return bytes(data)
 
     async def end_output(self) -> None:
-        """The stream is to read EOF."""
+        """Makes the stream read EOF."""
         self._close(self.sink, self._writing)
 
     def leave(self) -> None:
-        """The other end is gone, as when a process dies."""
+        """Closes both directions, as when a process dies."""
         self._close(self.source, self._reading)
         self._close(self.sink, self._writing)
 
@@ -144,7 +145,7 @@ class FarSocket(Far):
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """An abort: by SO_LINGER on TCP. A unix socket has none; leaving with unread data is its way."""
+        """Aborts the connection: with SO_LINGER on TCP. Unix sockets lack that option, but leaving with unread data resets them."""
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.leave()
@@ -156,7 +157,7 @@ class FarSocket(Far):
 
 
 class FarTLS(FarSocket):
-    """The other end of TLS, by hand."""
+    """The far end of TLS, driven by hand."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server: bool) -> None:
         super().__init__(sock)
@@ -184,7 +185,7 @@ class FarTLS(FarSocket):
         await super().give(self._out.read())
 
     async def give_raw(self, data: bytes) -> None:
-        """Past TLS."""
+        """Sends bytes that bypass TLS."""
         await super().give(data)
 
     async def _more(self) -> None:
@@ -192,7 +193,7 @@ class FarTLS(FarSocket):
             await self._reading.wait_readable()
 
     def _fill(self) -> bool:
-        """Whether something came in, the end included."""
+        """Returns whether data or the end has arrived."""
         data = super().try_take()
         if data:
             self._in.write(data)
@@ -216,7 +217,7 @@ class FarTLS(FarSocket):
                 return b""
 
     async def end_output(self) -> None:
-        """close_notify, and TCP stays open. What has come in is taken first, for OpenSSL would choke on it."""
+        """Sends close_notify and leaves TCP open. Takes the data that has arrived first, since OpenSSL would fail on it."""
         with suppress(ssl.SSLWantReadError):
             while data := self.session.read():
                 self._ahead += data
@@ -225,12 +226,12 @@ class FarTLS(FarSocket):
         await self._flush()
 
     async def cut_off(self) -> None:
-        """TCP ends, and TLS has not said so."""
+        """Ends TCP without close_notify."""
         self.sock.shutdown(socket.SHUT_WR)
 
 
 class FarSockets(Far):
-    """Standard input and output as a socket each: what Node.js gives to its children."""
+    """Standard input and output as one socket each, as Node.js gives its children."""
 
     def __init__(self, reader: socket.socket, writer: socket.socket) -> None:
         self.reader, self.writer = reader, writer
@@ -251,11 +252,11 @@ class FarSockets(Far):
 
 class FarTerminal(Far):
     async def end_output(self) -> None:
-        await self.give(b"\x04")  # what Ctrl-D sends
+        await self.give(b"\x04")  # the byte that Ctrl-D sends
 
 
 class FarFile:
-    """Two regular files: what is given is appended to the one, what is taken is the other's content."""
+    """Two regular files: `give` appends to one, `take` reads the content of the other."""
 
     def __init__(self, directory: Path) -> None:
         self._given, self._taken = directory / "given", directory / "taken"
@@ -294,7 +295,7 @@ class End(NamedTuple):
     borrowed: tuple[int, ...] = ()
 
     def flags(self) -> dict[tuple[int, int], int]:
-        """The flags of the open files behind the borrowed descriptors, by number and file."""
+        """Returns the flags of the open files behind the borrowed descriptors, by number and inode."""
         return {(number, os.fstat(number).st_ino): fcntl(number, F_GETFL) for number in self.borrowed}
 
 
@@ -325,7 +326,7 @@ def stdio_files(directory: Path) -> End:
 
 def stdio_terminal(directory: Path) -> End:
     master, slave = pty.openpty()
-    # Lines, so that Ctrl-D means EOF; everything else that would change a byte is off.
+    # Canonical mode, so that Ctrl-D means EOF. Everything else that would change a byte is off.
     mode = termios.tcgetattr(slave)
     mode[0] = mode[1] = 0
     mode[3] = termios.ICANON
@@ -336,7 +337,7 @@ def stdio_terminal(directory: Path) -> End:
 
 
 def stdio_socket(directory: Path) -> End:
-    """One socket as both, as inetd and ssh's ProxyUseFdpass have it. It blocks, as a new socket does."""
+    """Makes one socket serve as both, as inetd and ssh's ProxyUseFdpass do. It blocks, as a new socket does."""
     near, far = socket.socketpair()
     number = near.detach()
     return stdio(number, os.dup(number), FarSocket(far))
@@ -405,13 +406,13 @@ async def tls_server(directory: Path) -> End:
 
 Make = Callable[[Path], End | Awaitable[End]]
 
-# What a test may ask of a kind:
+# The traits of a kind, by which a test selects:
 WAITS = "waits"  # the source can be empty and the sink full
-HALVES = "half-closes"  # the end of the sink is seen at the far end, while the source goes on
+HALVES = "half-closes"  # the far end sees the end of the sink, while the source goes on
 RESETS = "resets"  # the far end can abort
-LEAVES = "leaves"  # the far end can vanish, and that shows at the sink
-OWNED = "owned"  # abort is the stream's to give
-STAYS = "stays"  # EOF is for good; on a terminal it is a key like any other
+LEAVES = "leaves"  # the far end can vanish, and the sink notices
+OWNED = "owned"  # the stream may abort the connection
+STAYS = "stays"  # EOF is permanent; on a terminal it is a key like any other
 
 KINDS: dict[Make, set[str]] = {
     tcp: {STAYS, WAITS, HALVES, RESETS, OWNED},
@@ -428,7 +429,7 @@ KINDS: dict[Make, set[str]] = {
 
 
 def kinds(*traits: str) -> list[Make]:
-    """The kinds of stream that have all these traits."""
+    """Returns the kinds of stream that have all these traits."""
     return [make for make, own in KINDS.items() if own.issuperset(traits)]
 
 
@@ -439,7 +440,7 @@ async def make_end(make: Make, directory: Path) -> End:
 
 @asynccontextmanager
 async def opened(make: Make, directory: Path) -> AsyncIterator[End]:
-    """A stream and its far end, both gone afterwards."""
+    """Opens a stream and its far end, and closes both afterwards."""
     end = await make_end(make, directory)
     try:
         yield end

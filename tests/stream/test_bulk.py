@@ -1,4 +1,4 @@
-"""Moving bytes inside the kernel: when it begins and ends, what becomes of the pipes, and what may not happen to memory."""
+"""Moving bytes inside the kernel: when bulk transfer begins and ends, what happens to the pipes, and the bounds on memory."""
 
 import fcntl
 import math
@@ -39,14 +39,14 @@ MIB = 1 << 20
 
 
 async def through(source: FarSocket, sink: FarSocket, data: bytes) -> None:
-    """Sends `data` from one far end to the other and checks what arrives."""
+    """Sends `data` from one far end to the other and checks that it arrives."""
     async with Nursery() as nursery:
         nursery.start_soon(source.give, data)
         assert await sink.take(len(data)) == data
 
 
 class Counter:
-    """Stands in for take_pipe and counts its calls."""
+    """Replaces take_pipe and counts its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taken = 0
@@ -72,7 +72,7 @@ def test_small_pieces_never_take_a_pipe(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("way", ["there", "back", "both"])
-def test_bulk_is_entered_and_left_and_its_pipe_returned(
+def test_bulk_begins_and_ends_and_returns_its_pipe(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_pool: list[Pipe]
 ) -> None:
     async def main() -> None:
@@ -89,7 +89,7 @@ def test_bulk_is_entered_and_left_and_its_pipe_returned(
                 count.taken = 0
                 for _ in range(20):
                     await both_ways(tun.client, tun.target)
-                # The round that small pieces meet first, and the one that finds nothing more, end bulk in each direction.
+                # In each direction, bulk ends with the round that reads the first small piece and the one that finds nothing more.
                 assert count.taken <= 4
                 assert 1 <= len(own_pool) <= 2
                 assert all(empty(pipe) for pipe in own_pool)
@@ -98,7 +98,7 @@ def test_bulk_is_entered_and_left_and_its_pipe_returned(
 
 
 async def settled(tun: Tunnel) -> None:
-    """Until nothing has moved for a few turns."""
+    """Waits until nothing has moved for a few turns."""
     before = None
     while before != tun.relay.moved:
         before = list(tun.relay.moved)
@@ -114,7 +114,7 @@ def empty(pipe: Pipe) -> bool:
 
 
 @pytest.mark.parametrize("left", [tcp, unix, stdio_pipes, stdio_socket, stdio_terminal])
-def test_bulk_both_ways_at_once_with_ends(left: Make, tmp_path: Path) -> None:
+def test_bulk_in_both_directions_at_once(left: Make, tmp_path: Path) -> None:
     size = MIB // 2 if left is stdio_terminal else 4 * MIB
     there, back = lines(size, 1), lines(size, 2)
 
@@ -162,7 +162,7 @@ def test_file_to_file_through_a_socket(tmp_path: Path) -> None:
 # --- the pool
 
 
-def test_pool_keeps_a_few_and_closes_the_others(own_pool: list[Pipe]) -> None:
+def test_the_pool_keeps_a_few_pipes_and_closes_the_others(own_pool: list[Pipe]) -> None:
     pipes = [take_pipe() for _ in range(POOLED + 3)]
     for pipe in pipes:
         assert pipe is not None
@@ -172,15 +172,15 @@ def test_pool_keeps_a_few_and_closes_the_others(own_pool: list[Pipe]) -> None:
     own_pool.append(pipes[POOLED - 1])  # type: ignore[arg-type]
 
 
-def test_pipe_with_something_in_it_is_closed_not_kept(tmp_path: Path, own_pool: list[Pipe]) -> None:
-    """What lies in it would come out in somebody else's tunnel."""
+def test_a_pipe_that_is_not_empty_is_closed_and_not_pooled(tmp_path: Path, own_pool: list[Pipe]) -> None:
+    """Its content would come out in another tunnel."""
 
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
             async with Nursery() as nursery:
                 nursery.start_soon(tun.client.give, lines(1 << 24))
                 before = [-1, -1]
-                while before != tun.relay.moved:  # until the target's side is full, and the pipe is as well
+                while before != tun.relay.moved:  # until the target's side and the pipe are full
                     before = list(tun.relay.moved)
                     await sleep(0.02)
                 nursery.cancel_scope.cancel()
@@ -191,7 +191,7 @@ def test_pipe_with_something_in_it_is_closed_not_kept(tmp_path: Path, own_pool: 
     go(main)
 
 
-def test_pipe_is_closed_when_the_sink_fails(tmp_path: Path, own_pool: list[Pipe]) -> None:
+def test_a_pipe_is_closed_when_the_sink_fails(tmp_path: Path, own_pool: list[Pipe]) -> None:
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
             async with Nursery() as nursery:
@@ -210,7 +210,7 @@ def test_pipe_is_closed_when_the_sink_fails(tmp_path: Path, own_pool: list[Pipe]
     go(main)
 
 
-def test_without_descriptors_bytes_are_copied(tmp_path: Path, own_pool: list[Pipe]) -> None:
+def test_bytes_are_copied_if_no_descriptors_are_left(tmp_path: Path, own_pool: list[Pipe]) -> None:
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
             with no_descriptors_left():
@@ -220,7 +220,7 @@ def test_without_descriptors_bytes_are_copied(tmp_path: Path, own_pool: list[Pip
                 await through(tun.client, tun.target, lines(3 * MIB))
                 await through(tun.target, tun.client, lines(3 * MIB))
             assert own_pool == []
-            await through(tun.client, tun.target, lines(3 * MIB))  # and spliced once there are some again
+            await through(tun.client, tun.target, lines(3 * MIB))  # and spliced once descriptors are available again
             assert len(own_pool) == 1
 
     go(main)
@@ -242,7 +242,7 @@ def no_descriptors_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_pipe_has_the_capacity_that_bulk_wants() -> None:
+def test_a_pipe_has_the_capacity_for_bulk() -> None:
     pipe = Pipe()
     try:
         assert fcntl.fcntl(pipe.writer, splice.F_GETPIPE_SZ) >= CAPACITY
@@ -252,8 +252,8 @@ def test_pipe_has_the_capacity_that_bulk_wants() -> None:
         pipe.close()
 
 
-def test_larger_pipe_is_not_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only root can have more than we ask for, but then somebody had a reason."""
+def test_a_larger_pipe_is_not_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root can have a larger pipe than we request, and then for a reason."""
     monkeypatch.setattr(splice, "CAPACITY", CAPACITY // 4)
     reader, writer = os.pipe()
     try:
@@ -265,13 +265,13 @@ def test_larger_pipe_is_not_made_smaller(monkeypatch: pytest.MonkeyPatch) -> Non
         os.close(writer)
 
 
-def test_refused_capacity_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_capacity_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splice, "CAPACITY", 1 << 40)
     Pipe().close()
 
 
 @pytest.mark.parametrize("end", [0, 1])
-def test_pipes_of_stdio_are_enlarged_for_bulk_only(end: int, tmp_path: Path) -> None:
+def test_pipes_of_stdio_are_enlarged_only_for_bulk(end: int, tmp_path: Path) -> None:
     async def main() -> None:
         async with tunnel(tmp_path, stdio_pipes) as tun:
             number = (tun.client.sink, tun.client.source)[end]
@@ -294,7 +294,7 @@ def give_urgently(far: FarSocket) -> None:
 
 
 def plain(directory: Path) -> End:
-    """TCP as a listener and dial set it up."""
+    """Makes a TCP end with the option that listen and dial set."""
     end = tcp(directory)
     end.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # type: ignore[attr-defined]
     return end
@@ -302,11 +302,11 @@ def plain(directory: Path) -> End:
 
 @pytest.mark.parametrize("left", [tcp, stdio_pipes])
 @pytest.mark.parametrize("size", [6, 3 * MIB])
-def test_urgent_byte_stays_in_its_place_and_stops_nothing(left: Make, size: int, tmp_path: Path) -> None:
-    """splice(2) stops in front of it and says that nothing is there; recv(2) stops there as well, once.
+def test_an_urgent_byte_stays_in_place_and_does_not_stop_the_stream(left: Make, size: int, tmp_path: Path) -> None:
+    """splice(2) stops in front of it and reports that nothing is there; recv(2) stops there as well, once.
 
-    Whoever believes them spins, or waits for ever, or takes the FIN behind it for the end. Any peer can send one, and telnet and
-    FTP do (RFC 6093).
+    A relay that believes them spins, or waits forever, or treats the FIN behind it as the end. Any peer can send such a byte, and
+    telnet and FTP do (RFC 6093).
     """
     data = lines(size)
 
@@ -333,8 +333,8 @@ def test_urgent_byte_stays_in_its_place_and_stops_nothing(left: Make, size: int,
     go(main)
 
 
-def test_urgent_byte_in_front_of_the_end(tmp_path: Path) -> None:
-    """All of it is there before the relay looks; splice(2) then calls the byte the end."""
+def test_an_urgent_byte_before_the_end(tmp_path: Path) -> None:
+    """All of it has arrived before the relay reads; splice(2) then reports the urgent byte as the end."""
 
     async def main() -> None:
         async with tunnel(tmp_path, stdio_pipes, plain) as tun:
@@ -350,8 +350,8 @@ def test_urgent_byte_in_front_of_the_end(tmp_path: Path) -> None:
 # --- memory
 
 
-def test_idle_tunnel_keeps_no_chunk(tmp_path: Path) -> None:
-    """After a burst, and after a write that was not taken whole, in either direction."""
+def test_an_idle_tunnel_keeps_no_chunk(tmp_path: Path) -> None:
+    """After a burst, and after a partial write, in either direction."""
 
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
@@ -372,18 +372,18 @@ def test_idle_tunnel_keeps_no_chunk(tmp_path: Path) -> None:
                 tracemalloc.stop()
             assert held < CHUNK
 
-    lines(4 * MIB)  # made, and kept, before anything is counted
+    lines(4 * MIB)  # created and cached before anything is counted
     go(main)
 
 
-def test_tunnel_keeps_nothing_of_a_write_that_was_not_taken_whole(tmp_path: Path) -> None:
+def test_a_tunnel_keeps_nothing_after_a_partial_write(tmp_path: Path) -> None:
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
             await both_ways(tun.client, tun.target)
             given = 0
             tracemalloc.start()
             try:
-                # Each less than a chunk, one at a time, so that none of it is bulk; until the target's side is full.
+                # Until the target's side is full. Pieces are smaller than a chunk and go one at a time, so that none is bulk.
                 while tun.relay.moved[0] == given + 5:
                     given += 60_000
                     await tun.client.give(lines(60_000))
@@ -400,8 +400,8 @@ def test_tunnel_keeps_nothing_of_a_write_that_was_not_taken_whole(tmp_path: Path
     go(main)
 
 
-def test_nobody_is_read_for_who_does_not_read(tmp_path: Path) -> None:
-    """T5: what the kernel's buffers and one pipe hold is the most that is taken from the source."""
+def test_the_source_is_not_read_while_the_sink_does_not_read(tmp_path: Path) -> None:
+    """T5: the relay takes no more from the source than the kernel's buffers and one pipe hold."""
 
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
@@ -421,7 +421,7 @@ def test_nobody_is_read_for_who_does_not_read(tmp_path: Path) -> None:
     go(main)
 
 
-RMEM_MAX = 212_992  # of many systems
+RMEM_MAX = 212_992  # on many systems
 
 
 @pytest.mark.parametrize("lockable", [True, False])
@@ -432,15 +432,15 @@ RMEM_MAX = 212_992  # of many systems
         (0.001, MIB, 6 * MIB, MIN_QUEUE, MIN_QUEUE),
         (0.006, MIB, 6 * MIB, int(0.006 * BULK_RATE), int(0.006 * BULK_RATE)),
         (0.02, MIB, 6 * MIB, int(0.02 * BULK_RATE), None),
-        (0.1, MIB, 6 * MIB, None, None),  # the kernel's own growing ends before
+        (0.1, MIB, 6 * MIB, None, None),  # the kernel's own growth ends earlier
         (0.0, RMEM_MAX, 6 * MIB, MIN_QUEUE, RMEM_MAX),
         (0.0016, RMEM_MAX, 6 * MIB, MIN_QUEUE, None),
         (0.01, RMEM_MAX, 6 * MIB, int(0.01 * BULK_RATE), None),
         (0.0, RMEM_MAX, RMEM_MAX, RMEM_MAX, RMEM_MAX),
-        (0.0, 0, 0, None, None),  # they are not known
+        (0.0, 0, 0, None, None),  # the limits are unknown
     ],
 )
-def test_m4_the_queue_of_a_bulk_source_is_what_the_path_needs_and_no_more(
+def test_m4_the_queue_of_a_bulk_source_is_as_large_as_the_path_needs(
     round_trip: float,
     rmem_max: int,
     tcp_rmem: int,
@@ -449,7 +449,7 @@ def test_m4_the_queue_of_a_bulk_source_is_what_the_path_needs_and_no_more(
     lockable: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """lockable: whether the system has SO_BUF_LOCK; sizes of None are left to it"""
+    """lockable: whether the system has SO_BUF_LOCK. A size of None is left to the kernel."""
     monkeypatch.setattr(SocketStream, "_round_trip", lambda self: round_trip)
     monkeypatch.setattr(socket_stream, "_rmem_max", lambda: rmem_max)
     monkeypatch.setattr(socket_stream, "_tcp_rmem_max", lambda: tcp_rmem)
@@ -463,7 +463,7 @@ def test_m4_the_queue_of_a_bulk_source_is_what_the_path_needs_and_no_more(
         source.expect_bulk()
         assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
         assert bool(near.getsockopt(socket.SOL_SOCKET, socket_stream.SO_BUF_LOCK if lockable else 72)) == (wanted is not None)
-        if wanted is not None:  # for overhead, SO_RCVBUF takes twice as much (socket(7)), and TCP what it has seen to be needed
+        if wanted is not None:  # SO_RCVBUF is twice as much, for overhead (socket(7)), and TCP adds what it has measured
             assert wanted <= near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2.2 * wanted
         source.close()
         far.close()
@@ -490,7 +490,7 @@ def test_m4_the_queue_of_a_bulk_source_stops_growing(rmem_max: int, tmp_path: Pa
 
 
 class Endless(Stream):
-    """A source that always has something, and counts how often it was asked; as a sink it takes everything."""
+    """A source that always has data, and counts its reads; as a sink it accepts everything."""
 
     __slots__ = ("asked", "size")
 
@@ -506,7 +506,7 @@ class Endless(Stream):
 
 
 @pytest.mark.parametrize("size", [10, CHUNK])
-def test_a_direction_that_never_waits_lets_the_others_run(size: int) -> None:
+def test_a_direction_that_never_waits_lets_other_tasks_run(size: int) -> None:
     async def main() -> None:
         source = Endless(size)
         async with Nursery() as nursery:
@@ -520,7 +520,7 @@ def test_a_direction_that_never_waits_lets_the_others_run(size: int) -> None:
 
 
 class Spliced(Endless):
-    """The same as a socket, or with a pipe on one side; `splice` is to be replaced, the descriptors are none."""
+    """The same as a socket, or with a pipe on one side. The test replaces `splice`; the descriptors are not real."""
 
     __slots__ = ("pipe",)
 
@@ -536,7 +536,7 @@ class Spliced(Endless):
 
 
 @pytest.mark.parametrize("direct", [True, False])
-def test_splicing_that_never_waits_lets_the_others_run(direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_splicing_that_never_waits_lets_other_tasks_run(direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
     def moved(*_: int) -> int:
@@ -558,13 +558,13 @@ def test_splicing_that_never_waits_lets_the_others_run(direct: bool, monkeypatch
 
 
 class Pieces(Stream):
-    """A source of pieces of these sizes, which then waits for ever."""
+    """A source that yields pieces of these sizes and then waits forever."""
 
     __slots__ = ("_sizes", "bulk")
 
     def __init__(self, *sizes: int) -> None:
         self._sizes = list(sizes)
-        self.bulk: list[bool] = []  # at each read, whether the task that reads counts as one that moves bulk
+        self.bulk: list[bool] = []  # at each read, whether the reading task is marked as bulk
 
     def receive_nowait(self, limit: int) -> bytes | None:
         self.bulk.append(current_kernel().task.bulk)
@@ -574,7 +574,7 @@ class Pieces(Stream):
         await sleep(math.inf)
 
 
-def test_a_direction_counts_as_bulk_while_its_reads_are_large() -> None:
+def test_a_direction_is_marked_as_bulk_while_its_reads_are_large() -> None:
     async def main() -> None:
         source = Pieces(1, BULK - 1, BULK, BULK, 1, 1)
         async with Nursery() as nursery:
@@ -587,7 +587,7 @@ def test_a_direction_counts_as_bulk_while_its_reads_are_large() -> None:
     go(main)
 
 
-def test_a_tunnel_between_two_sockets_counts_as_bulk_while_its_reads_are_large(tmp_path: Path) -> None:
+def test_a_tunnel_between_sockets_is_marked_as_bulk_while_reads_are_large(tmp_path: Path) -> None:
     async def main() -> None:
         async with tunnel(tmp_path) as tun:
             for size, bulk in ((1, False), (BULK, True), (1, False)):
@@ -602,7 +602,7 @@ def test_a_tunnel_between_two_sockets_counts_as_bulk_while_its_reads_are_large(t
 
 
 class Noting(SocketStream):
-    """Notes at each read whether the task that reads counts as one that moves bulk."""
+    """Records at each read whether the reading task is marked as bulk."""
 
     __slots__ = ("bulk",)
 
@@ -611,8 +611,8 @@ class Noting(SocketStream):
         return super().receive_nowait(limit)
 
 
-def test_keystrokes_after_bulk_back_are_no_bulk(tmp_path: Path) -> None:
-    """The one task of both directions becomes that of a single one; what it was marked for is the other's business then."""
+def test_keystrokes_after_bulk_in_the_other_direction_are_not_bulk(tmp_path: Path) -> None:
+    """The task that serves both directions becomes the task of one of them; its mark may belong to the other direction."""
 
     def noting(directory: Path) -> End:
         near, far = tcp_pair()
@@ -622,7 +622,7 @@ def test_keystrokes_after_bulk_back_are_no_bulk(tmp_path: Path) -> None:
         async with tunnel(tmp_path, left=noting) as tun:
             await through(tun.target, tun.client, bytes(BULK))
             await settled(tun)
-            await through(tun.target, tun.client, lines(MIB))  # too large for a single read: now there are two tasks
+            await through(tun.target, tun.client, lines(MIB))  # too large for a single read: from here on there are two tasks
             for _ in range(3):
                 await both_ways(tun.client, tun.target)
             assert isinstance(tun.relay._left, Noting)
@@ -632,7 +632,7 @@ def test_keystrokes_after_bulk_back_are_no_bulk(tmp_path: Path) -> None:
 
 
 def test_bulk_does_not_starve_an_interactive_tunnel(tmp_path: Path) -> None:
-    """Echo round trips complete while bulk goes on, each of them soon."""
+    """Echo round trips complete while bulk goes on, each of them within a second."""
 
     async def main() -> None:
         (tmp_path / "bulk").mkdir()

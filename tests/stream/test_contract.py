@@ -1,4 +1,4 @@
-"""One suite for every kind of stream: what `contract.Stream` promises, seen from the far end."""
+"""One suite for every kind of stream: the promises of `stream.base.Stream`, observed from the far end."""
 
 import os
 import termios
@@ -40,7 +40,7 @@ def having(*traits: str) -> pytest.MarkDecorator:
 
 
 def over(make: Make, directory: Path, body: Body) -> None:
-    """Runs `body` on an end of that kind; the files that it borrowed and has not ended must then have the flags that they had."""
+    """Runs `body` on an end of that kind. The borrowed files that `body` has not ended must keep their flags."""
 
     async def main() -> None:
         async with opened(make, directory) as end:
@@ -63,7 +63,7 @@ async def receive_all(end: End, limit: int = CHUNK) -> bytes:
 
 
 @having()
-def test_what_is_given_is_received_up_to_eof(make: Make, tmp_path: Path) -> None:
+def test_data_is_received_up_to_eof(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         await end.far.give(lines(3000))
         await end.far.end_output()
@@ -73,7 +73,7 @@ def test_what_is_given_is_received_up_to_eof(make: Make, tmp_path: Path) -> None
 
 
 @having(STAYS)
-def test_eof_stays(make: Make, tmp_path: Path) -> None:
+def test_eof_is_permanent(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         await end.far.end_output()
         assert [await end.stream.receive_some() for _ in range(3)] == [b"", b"", b""]
@@ -82,7 +82,7 @@ def test_eof_stays(make: Make, tmp_path: Path) -> None:
 
 
 @having()
-def test_no_more_is_received_than_was_asked_for_and_the_rest_is_kept(make: Make, tmp_path: Path) -> None:
+def test_no_more_than_the_limit_is_received_and_the_rest_is_kept(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         await end.far.give(lines(3000))
         await end.far.end_output()
@@ -103,7 +103,7 @@ def test_empty_input_is_eof_at_once(make: Make, tmp_path: Path) -> None:
 
 
 @having(WAITS)
-def test_nothing_there_is_none_and_not_eof(make: Make, tmp_path: Path) -> None:
+def test_receive_nowait_returns_none_without_data(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         assert end.stream.receive_nowait(100) is None
         assert end.stream.receive_nowait(100) is None
@@ -151,7 +151,7 @@ def test_a_cancelled_wait_loses_nothing(make: Make, tmp_path: Path) -> None:
 
 
 @having(WAITS)
-def test_more_than_the_buffers_hold_comes_in_whole(make: Make, tmp_path: Path) -> None:
+def test_more_than_the_buffers_hold_is_received_completely(make: Make, tmp_path: Path) -> None:
     sent = lines(1 << 20)
 
     async def body(end: End) -> None:
@@ -170,7 +170,7 @@ def test_more_than_the_buffers_hold_comes_in_whole(make: Make, tmp_path: Path) -
 
 
 @having()
-def test_what_is_sent_arrives_in_order(make: Make, tmp_path: Path) -> None:
+def test_sent_data_arrives_in_order(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         for text in (b"one\n", memoryview(b"two\n"), b"", b"three\n"):
             await end.stream.send_all(text)
@@ -180,7 +180,7 @@ def test_what_is_sent_arrives_in_order(make: Make, tmp_path: Path) -> None:
 
 
 @having()
-def test_send_all_of_more_than_the_buffers_hold(make: Make, tmp_path: Path) -> None:
+def test_send_all_sends_more_than_the_buffers_hold(make: Make, tmp_path: Path) -> None:
     sent = lines(1 << 20)
 
     async def body(end: End) -> None:
@@ -195,15 +195,15 @@ def test_send_all_of_more_than_the_buffers_hold(make: Make, tmp_path: Path) -> N
 
 
 @having(WAITS)
-def test_a_full_sink_takes_nothing_until_there_is_room(make: Make, tmp_path: Path) -> None:
+def test_a_full_sink_accepts_nothing_until_there_is_room(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         sent = bytearray()
         source = lines(1 << 24)
-        # Until it stays full: a terminal moves what it has from one buffer to the next in its own time.
+        # Until it stays full: a terminal moves data from one buffer to the next at its own pace.
         for _ in range(5):
             while count := end.stream.send_nowait(source[len(sent) : len(sent) + CHUNK]):
                 sent += source[len(sent) : len(sent) + count]
-                assert len(sent) < len(source), "it never fills up"
+                assert len(sent) < len(source), "the sink never fills up"
             with move_on_after(0.005):
                 await end.stream.wait_writable()
         more = source[len(sent) : len(sent) + CHUNK]
@@ -220,7 +220,7 @@ def test_a_full_sink_takes_nothing_until_there_is_room(make: Make, tmp_path: Pat
 
 
 @having(WAITS)
-def test_both_directions_at_once(make: Make, tmp_path: Path) -> None:
+def test_both_directions_work_at_once(make: Make, tmp_path: Path) -> None:
     there, back = lines(20_0000, 1), lines(20_0000, 2)
 
     async def body(end: End) -> None:
@@ -247,8 +247,8 @@ def test_both_directions_at_once(make: Make, tmp_path: Path) -> None:
 
 
 @having(HALVES)
-def test_half_close_is_seen_and_reading_goes_on(make: Make, tmp_path: Path) -> None:
-    """T3: the end of one direction says nothing about the other."""
+def test_a_half_close_reaches_the_far_end_and_reading_goes_on(make: Make, tmp_path: Path) -> None:
+    """T3: the end of one direction implies nothing about the other."""
 
     async def body(end: End) -> None:
         await end.stream.send_all(b"last words")
@@ -264,7 +264,7 @@ def test_half_close_is_seen_and_reading_goes_on(make: Make, tmp_path: Path) -> N
 
 
 @having(HALVES)
-def test_the_far_end_half_closes_and_writing_goes_on(make: Make, tmp_path: Path) -> None:
+def test_writing_goes_on_after_the_far_end_half_closes(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         await end.far.end_output()
         assert await end.stream.receive_some() == b""
@@ -275,7 +275,7 @@ def test_the_far_end_half_closes_and_writing_goes_on(make: Make, tmp_path: Path)
 
 
 @having()
-def test_what_was_sent_before_close_is_delivered(make: Make, tmp_path: Path) -> None:
+def test_data_sent_before_close_is_delivered(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         await end.stream.send_all(b"last words\n")
         end.stream.close()
@@ -295,7 +295,7 @@ def test_closing_twice_is_harmless(make: Make, tmp_path: Path, first: str) -> No
 
 
 @having(WAITS)
-def test_whoever_waits_on_a_closed_stream_is_told(make: Make, tmp_path: Path) -> None:
+def test_closing_a_stream_wakes_its_waiting_reader_with_an_error(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         async def wait() -> None:
             with pytest.raises(ClosedResourceError):
@@ -310,7 +310,7 @@ def test_whoever_waits_on_a_closed_stream_is_told(make: Make, tmp_path: Path) ->
 
 
 @having(RESETS)
-def test_reset_is_not_eof_and_comes_after_what_was_sent_before_it(make: Make, tmp_path: Path) -> None:
+def test_a_reset_is_not_eof_and_follows_the_data_sent_before_it(make: Make, tmp_path: Path) -> None:
     """T4."""
 
     async def body(end: End) -> None:
@@ -325,7 +325,7 @@ def test_reset_is_not_eof_and_comes_after_what_was_sent_before_it(make: Make, tm
 
 
 @having(RESETS)
-def test_a_waiting_reader_is_told_of_a_reset(make: Make, tmp_path: Path) -> None:
+def test_a_reset_wakes_a_waiting_reader(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         async def read() -> None:
             with pytest.raises(ConnectionResetError):
@@ -341,7 +341,7 @@ def test_a_waiting_reader_is_told_of_a_reset(make: Make, tmp_path: Path) -> None
 
 
 @having(LEAVES)
-def test_writing_to_one_that_has_left_is_a_broken_pipe(make: Make, tmp_path: Path) -> None:
+def test_writing_to_a_far_end_that_has_left_is_a_broken_pipe(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         end.far.leave()
         with pytest.raises(BrokenPipeError):
@@ -351,7 +351,7 @@ def test_writing_to_one_that_has_left_is_a_broken_pipe(make: Make, tmp_path: Pat
 
 
 @having(LEAVES)
-def test_a_writer_that_waits_for_room_is_told_that_the_reader_has_left(make: Make, tmp_path: Path) -> None:
+def test_a_writer_that_waits_for_room_notices_that_the_reader_left(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         async def write() -> None:
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
@@ -368,7 +368,7 @@ def test_a_writer_that_waits_for_room_is_told_that_the_reader_has_left(make: Mak
 
 @having(LEAVES)
 @pytest.mark.parametrize("early", [True, False])
-def test_on_broken_tells_of_one_that_has_left_though_nobody_writes(make: Make, tmp_path: Path, early: bool) -> None:
+def test_on_broken_reports_a_vanished_far_end_without_a_write(make: Make, tmp_path: Path, early: bool) -> None:
     async def body(end: End) -> None:
         gone = Event()
         calls = []
@@ -385,7 +385,7 @@ def test_on_broken_tells_of_one_that_has_left_though_nobody_writes(make: Make, t
 
 
 @having(RESETS)
-def test_on_broken_tells_of_a_reset(make: Make, tmp_path: Path) -> None:
+def test_on_broken_reports_a_reset(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         gone = Event()
         end.stream.on_broken(gone.set)
@@ -397,7 +397,7 @@ def test_on_broken_tells_of_a_reset(make: Make, tmp_path: Path) -> None:
 
 
 @having(HALVES)
-def test_on_broken_does_not_take_a_half_close_for_an_end(make: Make, tmp_path: Path) -> None:
+def test_on_broken_does_not_report_a_half_close(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         calls: list[int] = []
         end.stream.on_broken(lambda: calls.append(1))
@@ -428,7 +428,7 @@ def test_on_broken_is_silent_after_close(make: Make, tmp_path: Path) -> None:
 
 @having(OWNED)
 @pytest.mark.parametrize("early", [True, False])
-def test_on_peer_closed_tells_of_an_end_behind_bytes_that_nobody_has_read(make: Make, tmp_path: Path, early: bool) -> None:
+def test_on_peer_closed_reports_an_end_behind_unread_bytes(make: Make, tmp_path: Path, early: bool) -> None:
     async def body(end: End) -> None:
         closed, calls = Event(), []
         await end.far.give(b"unread\n")
@@ -445,7 +445,7 @@ def test_on_peer_closed_tells_of_an_end_behind_bytes_that_nobody_has_read(make: 
     over(make, tmp_path, body)
 
 
-def test_on_peer_closed_tells_of_a_half_close_and_of_a_reset(tmp_path: Path) -> None:
+def test_on_peer_closed_reports_a_half_close_and_a_reset(tmp_path: Path) -> None:
     async def half_close(end: End) -> None:
         closed = Event()
         end.stream.on_peer_closed(closed.set)
@@ -467,7 +467,7 @@ def test_on_peer_closed_tells_of_a_half_close_and_of_a_reset(tmp_path: Path) -> 
 
 
 @having(OWNED)
-def test_on_peer_closed_is_silent_once_it_is_not_wanted(make: Make, tmp_path: Path) -> None:
+def test_on_peer_closed_is_silent_after_its_removal(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         calls: list[int] = []
         end.stream.on_peer_closed(lambda: calls.append(1))
@@ -489,8 +489,8 @@ async def receive_some_or_reset(end: End) -> bytes:
 
 
 @having(OWNED)
-def test_abort_is_seen_as_a_reset(make: Make, tmp_path: Path) -> None:
-    """T4: never a clean end."""
+def test_the_far_end_sees_an_abort_as_a_reset(make: Make, tmp_path: Path) -> None:
+    """T4: never as a clean end."""
 
     async def body(end: End) -> None:
         await end.stream.send_all(b"before")
@@ -503,7 +503,7 @@ def test_abort_is_seen_as_a_reset(make: Make, tmp_path: Path) -> None:
 
 
 @having()
-def test_delivered_returns_when_nothing_is_owed(make: Make, tmp_path: Path) -> None:
+def test_wait_acknowledged_returns_at_once_if_all_is_acknowledged(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         await end.stream.wait_acknowledged()
         await end.stream.send_all(b"a\n")
@@ -521,7 +521,7 @@ def test_delivered_returns_when_nothing_is_owed(make: Make, tmp_path: Path) -> N
 
 @having()
 def test_borrowed_descriptors_are_neither_changed_nor_closed(make: Make, tmp_path: Path) -> None:
-    """The flags live in the open file, which the shell, ssh or a sibling has as well; `over` compares them."""
+    """The flags live in the open file description, which the shell, ssh or a sibling shares; `over` compares them."""
 
     async def body(end: End) -> None:
         before = [os.fstat(number).st_ino for number in end.borrowed]
@@ -538,8 +538,8 @@ def test_borrowed_descriptors_are_neither_changed_nor_closed(make: Make, tmp_pat
 
 
 @pytest.mark.parametrize("make", [pytest.param(m, id=m.__name__) for m in kinds() if m.__name__.startswith("stdio")])
-def test_a_sink_of_stdio_that_was_ended_cannot_be_written_by_accident(make: Make, tmp_path: Path) -> None:
-    """Its number stays taken, so that the next file that is opened does not get what a stray print says."""
+def test_an_ended_stdio_sink_cannot_be_written_by_accident(make: Make, tmp_path: Path) -> None:
+    """Its number stays in use, so that a stray print does not reach the next file that is opened."""
 
     async def body(end: End) -> None:
         end.stream.send_eof()
@@ -554,8 +554,8 @@ def test_a_sink_of_stdio_that_was_ended_cannot_be_written_by_accident(make: Make
 
 
 @pytest.mark.parametrize("allowed", [True, False], ids=["opened anew", "after su"])
-def test_a_terminal_that_is_full_of_newlines_does_not_block(allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each becomes two bytes on the way out, so a terminal that has room for some may still make a write wait."""
+def test_a_terminal_full_of_newlines_does_not_block(allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each newline becomes two bytes on output, so a write may block although the terminal has room for a part of it."""
     if not allowed:
         monkeypatch.setattr(stdio, "_reopened", lambda terminal: terminal)
 
@@ -593,8 +593,8 @@ def test_a_long_write_to_a_pipe_does_not_block(allowed: bool, tmp_path: Path, mo
     over(stdio_pipes, tmp_path, body)
 
 
-def test_stdin_that_was_closed_has_nothing_to_say(tmp_path: Path) -> None:
-    """Whoever started us closed it; something that cannot be read has its number then."""
+def test_a_closed_stdin_reads_as_eof(tmp_path: Path) -> None:
+    """The parent process closed it, and a file that cannot be read has its number now."""
     with ExitStack() as stack:
         numbers = [os.open("/dev/null", os.O_WRONLY), os.open("/dev/null", os.O_RDONLY)]
         for number in numbers:
@@ -613,8 +613,8 @@ def test_stdin_that_was_closed_has_nothing_to_say(tmp_path: Path) -> None:
 # --- sockets only
 
 
-def test_delivered_waits_for_a_slow_reader_and_abort_then_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as something is acknowledged now and then, however long it takes in all."""
+def test_wait_acknowledged_waits_for_a_slow_reader_before_an_abort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as some data is acknowledged within the limit, however long all of it takes; the abort then loses nothing."""
     monkeypatch.setattr(socket_stream, "DELIVERY_SECONDS", 0.15)
 
     async def body(end: End) -> None:
@@ -640,7 +640,7 @@ def test_delivered_waits_for_a_slow_reader_and_abort_then_loses_nothing(tmp_path
     over(tcp, tmp_path, body)
 
 
-def test_delivered_gives_up_on_one_that_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_acknowledged_gives_up_on_a_peer_that_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_stream, "DELIVERY_SECONDS", 0.05)
 
     async def body(end: End) -> None:
@@ -651,7 +651,7 @@ def test_delivered_gives_up_on_one_that_does_not_read(tmp_path: Path, monkeypatc
     over(tcp, tmp_path, body)
 
 
-def test_delivered_does_not_wait_for_one_that_has_gone(tmp_path: Path) -> None:
+def test_wait_acknowledged_does_not_wait_for_a_peer_that_is_gone(tmp_path: Path) -> None:
     async def body(end: End) -> None:
         while end.stream.send_nowait(bytes(65536)):
             pass

@@ -1,4 +1,4 @@
-"""Connecting to one of several addresses: the race, its errors, and that nothing is left open."""
+"""Connecting to one of several addresses: the race, its errors, and that no socket is left open."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ def accepting(host: str = LOCAL) -> Iterator[socket.socket]:
 
 @contextmanager
 def refusing() -> Iterator[SocketAddress]:
-    """A port that is taken, and on which nobody listens."""
+    """Reserves a port on which no socket listens."""
     with socket.socket() as bound:
         bound.bind((LOCAL, 0))
         yield at(bound)
@@ -66,7 +66,7 @@ def addresses(families: list[socket.AddressFamily]) -> list[SocketAddress]:
 
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from([socket.AF_INET, socket.AF_INET6]), min_size=1, max_size=12).map(addresses))
-def test_interleaving_alternates_families_and_keeps_each_in_its_order(given_addresses: list[SocketAddress]) -> None:
+def test_interleaving_alternates_families_and_keeps_the_order_of_each(given_addresses: list[SocketAddress]) -> None:
     """RFC 8305 section 4."""
     mixed = interleave(given_addresses)
     assert sorted(mixed) == sorted(given_addresses)
@@ -84,7 +84,7 @@ def test_interleaving_alternates_families_and_keeps_each_in_its_order(given_addr
 @pytest.mark.parametrize(
     "host", [LOCAL, "127.0.0.7", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no ::1"))]
 )
-def test_connects(host: str) -> None:
+def test_dial_connects_to_one_address(host: str) -> None:
     async def main() -> None:
         with accepting(host) as listener:
             stream = await dial([at(listener)], 0)
@@ -102,8 +102,8 @@ def test_connects(host: str) -> None:
     go(main)
 
 
-def test_banner_that_comes_with_the_connection_is_received() -> None:
-    """What is there before anybody waits for it must not be waited for in vain."""
+def test_a_banner_sent_with_the_connection_is_received() -> None:
+    """A wait for data that has already arrived must not hang."""
 
     async def main() -> None:
         with accepting() as listener:
@@ -135,7 +135,7 @@ def test_banner_that_comes_with_the_connection_is_received() -> None:
 
 @pytest.mark.parametrize(("keepalive", "on"), [(0, 0), (30, 1)])
 def test_dialled_sockets_are_tuned(keepalive: float, on: int) -> None:
-    """T7, the other leg."""
+    """T7, the outgoing leg."""
 
     async def main() -> None:
         with accepting() as listener:
@@ -155,7 +155,7 @@ def test_dialled_sockets_are_tuned(keepalive: float, on: int) -> None:
     go(main)
 
 
-def test_refused() -> None:
+def test_a_refused_connection_is_a_dial_error() -> None:
     async def main() -> None:
         with refusing() as address:
             with pytest.raises(DialError) as raised:
@@ -167,7 +167,7 @@ def test_refused() -> None:
     go(main)
 
 
-def test_address_that_cannot_be_dialled_is_an_attempt_like_any_other() -> None:
+def test_an_address_that_cannot_be_dialled_is_a_failed_attempt() -> None:
     async def main() -> None:
         bad = SocketAddress(socket.AF_INET, "127.0.0.1", 0)
         with pytest.raises(DialError) as raised:
@@ -177,7 +177,7 @@ def test_address_that_cannot_be_dialled_is_an_attempt_like_any_other() -> None:
     go(main)
 
 
-def test_limit_of_one_attempt() -> None:
+def test_the_time_limit_of_one_attempt() -> None:
     async def main() -> None:
         with black_hole() as hole:
             begun = current_time()
@@ -189,7 +189,7 @@ def test_limit_of_one_attempt() -> None:
     go(main)
 
 
-def test_limit_of_the_caller_is_the_callers() -> None:
+def test_the_time_limit_of_the_caller_is_raised_to_the_caller() -> None:
     async def main() -> None:
         with black_hole() as hole:
             with pytest.raises(TooSlowError), fail_after(0.05):
@@ -200,7 +200,7 @@ def test_limit_of_the_caller_is_the_callers() -> None:
     go(main)
 
 
-def test_without_descriptors_that_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_descriptors_is_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: object) -> None:
         raise OSError(EMFILE, "Too many open files")
 
@@ -217,7 +217,7 @@ def test_without_descriptors_that_is_the_error(monkeypatch: pytest.MonkeyPatch) 
 # --- several
 
 
-def test_first_that_answers_wins_and_the_others_are_not_tried() -> None:
+def test_the_first_to_accept_wins_and_the_others_are_not_tried() -> None:
     async def main() -> None:
         with accepting() as first, accepting() as second:
             stream = await dial([at(first), at(second)], 0)
@@ -230,8 +230,8 @@ def test_first_that_answers_wins_and_the_others_are_not_tried() -> None:
     go(main)
 
 
-def test_refused_one_is_followed_by_the_next_at_once() -> None:
-    """RFC 8305 section 5: without waiting for the delay, however long that is."""
+def test_a_refused_attempt_is_followed_by_the_next_at_once() -> None:
+    """RFC 8305 section 5: without waiting for the delay, however long it is."""
 
     async def main() -> None:
         with refusing() as first, refusing() as second, accepting() as third:
@@ -245,8 +245,8 @@ def test_refused_one_is_followed_by_the_next_at_once() -> None:
     go(main)
 
 
-def test_second_wins_when_the_first_is_a_black_hole(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dial_module.ATTEMPT_DELAY == 0.25  # what RFC 8305 section 5 recommends
+def test_the_second_wins_if_the_first_is_a_black_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dial_module.ATTEMPT_DELAY == 0.25  # the value that RFC 8305 section 5 recommends
     monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.08)
 
     async def main() -> None:
@@ -262,8 +262,8 @@ def test_second_wins_when_the_first_is_a_black_hole(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no ::1")
-def test_other_family_is_tried_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 8305 section 4: two dead addresses of one family must not stand before the first of the other."""
+def test_the_other_family_is_tried_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8305 section 4: two dead addresses of one family must not delay the first of the other."""
     monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.05)
 
     async def main() -> None:
@@ -275,13 +275,13 @@ def test_other_family_is_tried_second(monkeypatch: pytest.MonkeyPatch) -> None:
     go(main)
 
 
-def test_slow_first_may_still_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on while the next one is tried, and is not given up for one that fails."""
+def test_a_slow_first_attempt_may_still_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on while the next one is tried, and does not end when that one fails."""
     attempt = dial_module._attempt
 
     async def slowed(address: SocketAddress, keepalive: float, timeout: float) -> object:
         if address == slow:
-            await sleep(0.05)  # as a SYN that was lost once, only less
+            await sleep(0.05)  # like a lost SYN, only shorter
         return await attempt(address, keepalive, timeout)
 
     async def main() -> None:
@@ -297,7 +297,7 @@ def test_slow_first_may_still_win(monkeypatch: pytest.MonkeyPatch) -> None:
         go(main)
 
 
-def test_list_of_errors_is_complete_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_errors_is_complete_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.02)
 
     async def main() -> None:
@@ -310,8 +310,8 @@ def test_list_of_errors_is_complete_and_in_order(monkeypatch: pytest.MonkeyPatch
     go(main)
 
 
-def test_l1_a_name_with_thousands_of_addresses_is_a_bounded_number_of_attempts() -> None:
-    """Of both families, although there are more than enough of the first."""
+def test_l1_a_name_with_thousands_of_addresses_causes_bounded_attempts() -> None:
+    """The attempts cover both families, although the first alone has more than enough addresses."""
 
     async def main() -> DialError:
         with refusing() as there:
@@ -342,7 +342,7 @@ def test_cancellation_closes_every_socket(count: int, monkeypatch: pytest.Monkey
     go(main)
 
 
-def test_losers_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losing_attempts_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0.01)
 
     async def main() -> None:
@@ -355,7 +355,7 @@ def test_losers_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     go(main)
 
 
-def test_two_that_answer_in_one_turn_make_one_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_attempts_that_succeed_in_one_turn_make_one_winner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0)
     attempt, made = dial_module._attempt, []
 
@@ -381,8 +381,8 @@ def test_two_that_answer_in_one_turn_make_one_winner(monkeypatch: pytest.MonkeyP
     go(main)
 
 
-def test_winner_is_not_lost_when_the_caller_is_cancelled_in_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either the caller gets the stream, and closes it, or dial has closed it. The fixtures count."""
+def test_no_socket_leaks_if_the_caller_is_cancelled_as_dial_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either the caller gets the stream and closes it, or dial has closed it. The fixtures count the descriptors."""
     monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 0)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""What is still read after a last answer, and that the others go on meanwhile."""
+"""Reading on after a final response: its bounds, and that other tasks run meanwhile."""
 
 from tests.stream.ends import go
 from tunnelctl.engine.kernel import Nursery, checkpoint
@@ -7,7 +7,7 @@ from tunnelctl.stream.linger import LINGER_BYTES, linger
 
 
 class Pouring(Stream):
-    """There is always something to read, up to `most` bytes."""
+    """Always has something to read, up to `most` bytes."""
 
     def __init__(self, most: int) -> None:
         self.left, self.eof = most, 0
@@ -22,13 +22,13 @@ class Pouring(Stream):
         self.eof += 1
 
 
-def test_up_to_the_end() -> None:
+def test_linger_reads_up_to_eof() -> None:
     stream = Pouring(3 * CHUNK + 1)
     go(linger, stream)
     assert (stream.left, stream.eof) == (0, 1)
 
 
-def test_who_pours_is_left_and_keeps_nobody_waiting() -> None:
+def test_linger_leaves_a_flooding_client_and_does_not_delay_others() -> None:
     stream = Pouring(1 << 40)
 
     async def main() -> int:

@@ -1,4 +1,4 @@
-"""From the text of --listen to a listener: what is refused, what is bound, what becomes of a socket file that is there already."""
+"""From the text of --listen to a listener: refused addresses, bound sockets, and the fate of an existing socket file."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from tunnelctl.stream.socket_stream import MAX_UNSENT
 
 @pytest.fixture(autouse=True)
 def poller() -> None:
-    """No poller takes part here, so once is enough."""
+    """Overrides the parametrised fixture: no poller takes part here, so one run is enough."""
 
 
 # --- the text
@@ -34,7 +34,7 @@ def poller() -> None:
         ("unix:with:colons", ListenAddress("", 0, "with:colons")),
     ],
 )
-def test_addresses_that_can_be_listened_on(text: str, address: ListenAddress) -> None:
+def test_valid_listen_addresses(text: str, address: ListenAddress) -> None:
     assert parse_listen(text) == address
 
 
@@ -69,20 +69,20 @@ def test_addresses_that_can_be_listened_on(text: str, address: ListenAddress) ->
         "*:80",
     ],
 )
-def test_addresses_that_cannot(text: str) -> None:
+def test_invalid_listen_addresses(text: str) -> None:
     with pytest.raises(AddressError):
         parse_listen(text)
 
 
 @pytest.mark.parametrize("text", ["::1:3128", "2001:db8::1:3128", "::3128"])
-def test_ipv6_without_brackets_is_refused_since_its_port_is_a_guess(text: str) -> None:
+def test_ipv6_without_brackets_is_refused_as_ambiguous(text: str) -> None:
     with pytest.raises(AddressError):
         parse_listen(text)
 
 
 @pytest.mark.parametrize("name", ["localhost", "example.com", "a", "localhost.", "1.example"])
 def test_names_are_refused(name: str) -> None:
-    """What a name means is decided elsewhere, and could be another address tomorrow."""
+    """A name service decides what a name means, and tomorrow it could be another address."""
     with pytest.raises(AddressError, match="not a name") as raised:
         parse_listen(f"{name}:3128")
     assert "127.0.0.1:3128" in hint_of(raised.value)
@@ -101,12 +101,12 @@ def test_names_are_refused(name: str) -> None:
         ("[::ffff:127.0.0.1]:1", False),
     ],
 )
-def test_private_is_what_only_this_machine_reaches(text: str, private: bool) -> None:
+def test_private_addresses_are_those_that_only_this_machine_reaches(text: str, private: bool) -> None:
     assert parse_listen(text).private is private
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:3128", "[::1]:3128", "unix:/run/x"])
-def test_text_of_an_address_is_what_parses_to_it(text: str) -> None:
+def test_the_text_of_an_address_parses_to_the_same_address(text: str) -> None:
     assert str(parse_listen(text)) == text
 
 
@@ -124,7 +124,7 @@ def connects(listener: socket.socket) -> socket.socket:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_port_0_is_one_that_is_free(host: str) -> None:
+def test_port_0_binds_a_free_port(host: str) -> None:
     with listen(ListenAddress(host, 0), 0) as listener:
         bound = bound_address(listener)
         assert bound.host == host
@@ -133,8 +133,8 @@ def test_port_0_is_one_that_is_free(host: str) -> None:
         connects(listener).close()
 
 
-def test_ipv6_and_nothing_else() -> None:
-    """[::] is no way to get IPv4 as well, with addresses that no rule has in mind."""
+def test_a_listener_on_ipv6_accepts_ipv6_only() -> None:
+    """[::] must not accept IPv4 as well, whose addresses no rule takes into account."""
     try:
         listener = listen(ListenAddress("::", 0), 0)
     except ListenError:
@@ -145,7 +145,7 @@ def test_ipv6_and_nothing_else() -> None:
         assert str(bound_address(listener)) == f"[::]:{bound_address(listener).port}"
 
 
-def test_port_in_use() -> None:
+def test_a_port_in_use_is_an_error_with_a_hint() -> None:
     with listen(ListenAddress("127.0.0.1", 0), 0) as listener:
         address = bound_address(listener)
         with pytest.raises(ListenError) as raised:
@@ -159,14 +159,14 @@ def test_port_in_use() -> None:
     ("host", "hint"),
     [("127.0.0.1", "--listen 127.0.0.1:0 takes a port that is free"), ("::1", "--admin [::1]:0 takes a port that is free")],
 )
-def test_the_hint_names_the_flag_and_can_be_typed_as_it_stands(host: str, hint: str) -> None:
+def test_the_hint_names_the_flag_and_can_be_followed_as_written(host: str, hint: str) -> None:
     with listen(ListenAddress(host, 0), 0) as listener, pytest.raises(ListenError) as raised:
         listen(bound_address(listener), 0, option=hint.split()[0].removeprefix("--"))
     assert hint_of(raised.value) == hint
     listen(parse_listen(hint.split()[1]), 0).close()
 
 
-def test_a_unix_socket_in_use(tmp_path: Path) -> None:
+def test_a_unix_socket_in_use_is_an_error_with_a_hint(tmp_path: Path) -> None:
     address = ListenAddress("", 0, str(tmp_path / "proxy"))
     with listen(address, 0):
         for option, hint in (("", "choose another path"), ("listen", "--listen unix:PATH names another one")):
@@ -175,15 +175,15 @@ def test_a_unix_socket_in_use(tmp_path: Path) -> None:
             assert hint_of(raised.value) == hint
 
 
-def test_port_in_use_by_ourselves_can_be_shared_if_all_agree() -> None:
+def test_a_port_can_be_shared_if_every_listener_agrees() -> None:
     with listen(ListenAddress("127.0.0.1", 0), 0, share=True) as first:
         listen(bound_address(first), 0, share=True).close()
         with pytest.raises(ListenError):
             listen(bound_address(first), 0)
 
 
-def test_port_of_connections_that_have_just_ended_can_be_had_at_once() -> None:
-    """The end that closes first keeps the port in TIME_WAIT; a restarted server must not have to wait for that."""
+def test_a_port_in_time_wait_can_be_bound_at_once() -> None:
+    """The end that closes first keeps the port in TIME_WAIT; a restarted server must not have to wait for its end."""
     with listen(ListenAddress("127.0.0.1", 0), 0) as listener:
         address = bound_address(listener)
         with socket.create_connection(address[:2], 5) as client:
@@ -194,7 +194,7 @@ def test_port_of_connections_that_have_just_ended_can_be_had_at_once() -> None:
     listen(address, 0).close()
 
 
-def test_address_of_another_machine() -> None:
+def test_an_address_of_another_machine_cannot_be_bound() -> None:
     with pytest.raises(ListenError, match="cannot assign requested address"):
         listen(ListenAddress("192.0.2.1", 0), 0)
 
@@ -202,10 +202,10 @@ def test_address_of_another_machine() -> None:
 @pytest.mark.parametrize(
     ("keepalive", "on", "idle", "interval"), [(0, 0, None, None), (60, 1, 60, 15), (0.1, 1, 1, 1), (1e9, 1, 32767, 8191)]
 )
-def test_accepted_sockets_have_what_the_listener_was_given(
+def test_accepted_sockets_inherit_the_options_of_the_listener(
     keepalive: float, on: int, idle: int | None, interval: int | None
 ) -> None:
-    """T7: keepalive on both legs; the accepted one inherits it. So it does that urgent bytes stay in their place."""
+    """T7: keepalive on both legs; the accepted socket inherits it, as well as SO_OOBINLINE, which keeps urgent bytes in place."""
     with listen(ListenAddress("127.0.0.1", 0), keepalive) as listener, connects(listener) as accepted:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
@@ -215,7 +215,7 @@ def test_accepted_sockets_have_what_the_listener_was_given(
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == interval
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 9
-        # It would strike peers that live and do not read; see stream.vanished.
+        # It would also cut off peers that are alive and do not read; see stream.vanished.
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 
@@ -231,34 +231,34 @@ def on(path: Path) -> ListenAddress:
     return ListenAddress("", 0, str(path))
 
 
-def test_unix_socket_is_its_owners_alone(path: Path) -> None:
+def test_a_unix_socket_is_accessible_only_to_its_owner(path: Path) -> None:
     mask = os.umask(0)
     try:
         with listen(on(path), 0) as listener:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            assert os.umask(0) == 0, "the mask was left changed"
+            assert os.umask(0) == 0, "listen left the umask changed"
             assert bound_address(listener) == on(path)
             connects(listener).close()
     finally:
         os.umask(mask)
 
 
-def test_stale_unix_socket_is_replaced(path: Path) -> None:
+def test_a_stale_unix_socket_is_replaced(path: Path) -> None:
     listen(on(path), 0).close()
     assert path.is_socket()
     with listen(on(path), 0) as listener:
         connects(listener).close()
 
 
-def test_unix_socket_in_use_is_not(path: Path) -> None:
+def test_a_unix_socket_in_use_is_not_replaced(path: Path) -> None:
     with listen(on(path), 0) as listener:
         with pytest.raises(ListenError, match="address already in use"):
             listen(on(path), 0)
         connects(listener).close()
 
 
-def test_unix_socket_whose_backlog_is_full_is_in_use(path: Path) -> None:
-    """A blocking connect would wait there until somebody is accepted."""
+def test_a_unix_socket_whose_backlog_is_full_is_in_use(path: Path) -> None:
+    """A blocking connect would wait there until the listener accepts a connection."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(0)
@@ -292,17 +292,17 @@ def test_other_files_are_left_alone(path: Path, kind: str) -> None:
     assert path.is_dir() if kind == "directory" else kind == "dangling link" or path.read_text() == "precious"
 
 
-def test_path_that_is_too_long(path: Path) -> None:
+def test_a_socket_path_that_is_too_long_is_refused(path: Path) -> None:
     with pytest.raises(ListenError, match="too long"):
         listen(on(path.with_name("x" * 200)), 0)
 
 
-def test_directory_that_is_missing(path: Path) -> None:
+def test_a_missing_directory_is_an_error(path: Path) -> None:
     with pytest.raises(ListenError, match="no such file or directory"):
         listen(on(path / "socket"), 0)
 
 
-def test_hint_on_ports_is_not_given_for_paths(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+def test_the_hint_about_low_ports_is_not_given_for_paths(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -12,8 +12,8 @@ def own(*listeners: tuple[str, int]) -> OwnAddresses:
     return OwnAddresses([ListenAddress(*listener) for listener in listeners])
 
 
-def test_h2_a_name_is_no_question_for_it() -> None:
-    """bind(2) is asked about addresses; the C library would look a name up first, with the whole program waiting."""
+def test_h2_a_name_is_refused_instead_of_looked_up() -> None:
+    """bind(2) takes addresses; the C library would look a name up first, and block the whole program meanwhile."""
     with pytest.raises(ValueError, match="no IP address"):
         own(("0.0.0.0", 443)).contains("name.example", 443)
 
@@ -36,24 +36,24 @@ def test_h2_a_name_is_no_question_for_it() -> None:
         ("0.0.0.0", "::ffff:127.0.0.1", True),
         ("0.0.0.0", "0.0.0.0", True),
         ("0.0.0.0", "192.0.2.1", False),
-        ("0.0.0.0", "::1", False),  # nothing of ours listens there
+        ("0.0.0.0", "::1", False),  # none of our listeners is there
         ("::", "::1", True),
         ("::", "::", True),
         ("::", "2001:db8::1", False),
         ("::", "127.0.0.1", False),  # [::] is IPv6 only
     ],
 )
-def test_v2_what_leads_to_a_listener(listener: str, host: str, contained: bool) -> None:
+def test_v2_addresses_that_lead_to_a_listener(listener: str, host: str, contained: bool) -> None:
     assert own((listener, 3128)).contains(host, 3128) is contained
     assert not own((listener, 3128)).contains(host, 3129)
 
 
 @pytest.mark.parametrize(("host", "contained"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False)])
-def test_v2_a_listener_for_both_kinds(host: str, contained: bool) -> None:
+def test_v2_a_listener_for_both_families(host: str, contained: bool) -> None:
     assert OwnAddresses([ListenAddress("::", 3128, dual=True)]).contains(host, 3128) is contained
 
 
-def test_several_listeners() -> None:
+def test_addresses_of_several_listeners() -> None:
     ports = own(("127.0.0.1", 1), ("127.0.0.2", 1), ("::1", 2))
     for host, port in (("127.0.0.1", 1), ("127.0.0.2", 1), ("::1", 2)):
         assert ports.contains(host, port)
@@ -66,7 +66,7 @@ def test_a_unix_socket_has_no_port() -> None:
 
 
 def test_a_wildcard_covers_the_address_of_every_interface() -> None:
-    """As the kernel sees it: what a socket that goes out of this machine is bound to."""
+    """As the kernel reports it: the local address of a socket that connects to another machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -76,8 +76,8 @@ def test_a_wildcard_covers_the_address_of_every_interface() -> None:
     assert own(("0.0.0.0", 3128)).contains(address, 3128)
 
 
-def test_without_a_descriptor_left_it_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever fills the table of descriptors must not get past the check."""
+def test_own_addresses_fail_closed_if_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that uses up the descriptors must not get past the check."""
 
     def exhausted(*_: object) -> None:
         raise OSError(24, "Too many open files")

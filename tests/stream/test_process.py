@@ -7,7 +7,7 @@ from tunnelctl.engine.kernel import checkpoint, move_on_after, run
 from tunnelctl.stream.process import wait_ended
 
 
-def test_it_returns_when_the_process_has_ended_and_leaves_its_status() -> None:
+def test_wait_ended_returns_at_the_end_of_the_child_and_keeps_its_status() -> None:
     child = subprocess.Popen(["sh", "-c", "read word; exit 7"], stdin=subprocess.PIPE)
     assert child.stdin is not None
 
@@ -22,4 +22,4 @@ def test_it_returns_when_the_process_has_ended_and_leaves_its_status() -> None:
     before = set(os.listdir("/proc/self/fd"))
     run(main)
     assert child.wait() == 7
-    assert set(os.listdir("/proc/self/fd")) <= before, "nothing is left open"
+    assert set(os.listdir("/proc/self/fd")) <= before, "no descriptor is left open"

@@ -1,4 +1,4 @@
-"""Random pieces in both directions, with ends at random places: what arrives is what was sent, to the byte."""
+"""Random pieces in both directions, with ends at random places: the bytes that arrive are the bytes that were sent."""
 
 import random
 import tempfile
@@ -16,21 +16,21 @@ from tunnelctl.engine.kernel import Nursery, checkpoint, move_on_after
 from tunnelctl.stream import relay, socket_stream
 from tunnelctl.stream.base import CHUNK
 
-# Around what the code tells apart: nothing, a little, one chunk, more than a pipe, more than the sockets' buffers.
+# Around the sizes that the code distinguishes: nothing, a little, one chunk, more than a pipe, more than the sockets' buffers.
 SIZES = st.one_of(
     st.integers(0, 100),
     st.sampled_from([4095, 4096, 4097, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK]),
     st.integers(0, 300_000),
 )
 PIECES = st.lists(SIZES, max_size=6)
-TURNS = st.lists(st.integers(0, 6), min_size=1, max_size=6)  # for how many turns to wait before each piece, over and over
+TURNS = st.lists(st.integers(0, 6), min_size=1, max_size=6)  # the number of turns to wait before each piece, cyclically
 
 
 NOISE = random.Random(1).randbytes(1 << 20)
 
 
 def content(sizes: list[int], start: int) -> list[bytes]:
-    """Pieces of noise, each from a place of its own, so that none can stand in for another."""
+    """Returns pieces of noise, each from a different place, so that one cannot be mistaken for another."""
     pieces = []
     for size in sizes:
         start = (start + 100_003) % (1 << 19)
@@ -65,7 +65,7 @@ async def take(far: Any, got: bytearray, limits: list[int], turns: list[int]) ->
     st.lists(st.integers(2_000, 300_000), min_size=1, max_size=4),
     st.tuples(SIZES, SIZES),
 )
-def test_any_pieces_in_any_order_arrive_as_they_were_sent(
+def test_random_pieces_in_both_directions_arrive_unchanged(
     left: Make,
     right: Make,
     pieces: tuple[list[int], list[int]],
@@ -112,8 +112,8 @@ STEPS = st.lists(
     st.sampled_from([tcp, tcp, tls]),
     STEPS,
 )
-def test_whatever_happens_it_ends_and_no_byte_is_invented(left: Make, right: Make, steps: list[tuple[str, str, int]]) -> None:
-    """What arrives is the beginning of what was sent, and all of it if the end is said to be a clean one."""
+def test_random_events_always_end_the_tunnel_and_invent_no_byte(left: Make, right: Make, steps: list[tuple[str, str, int]]) -> None:
+    """The bytes that arrive are a prefix of the bytes that were sent."""
     sent = {"client": bytearray(), "target": bytearray()}
     got = {"client": bytearray(), "target": bytearray()}
 

@@ -1,4 +1,4 @@
-"""How a tunnel ends when its two sides come to their end, or fail: with what was said before it delivered and counted."""
+"""How a tunnel ends when its two sides end or fail: the bytes sent before are delivered and counted."""
 
 import os
 import socket
@@ -29,12 +29,12 @@ from tests.stream.tunnels import Tunnel, both_ways, lefts, over
 from tunnelctl.engine.kernel import Nursery, move_on_after, sleep
 from tunnelctl.stream.relay import TimeLimits
 
-# --- both directions come to their end
+# --- both directions end
 
 
 @lefts(*kinds(HALVES))
-def test_left_ends_first(left: Make, tmp_path: Path) -> None:
-    """T1, T2, T3: the end of one direction is passed on, and the other goes on until its own."""
+def test_the_left_side_ends_first(left: Make, tmp_path: Path) -> None:
+    """T1, T2, T3: the end of one direction is passed on, and the other direction goes on until its own end."""
 
     async def body(tun: Tunnel) -> None:
         await tun.client.give(b"question")
@@ -49,7 +49,7 @@ def test_left_ends_first(left: Make, tmp_path: Path) -> None:
 
 
 @lefts(*kinds(HALVES))
-def test_right_ends_first(left: Make, tmp_path: Path) -> None:
+def test_the_right_side_ends_first(left: Make, tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await tun.target.give(b"banner")
         await tun.target.end_output()
@@ -63,7 +63,7 @@ def test_right_ends_first(left: Make, tmp_path: Path) -> None:
 
 
 @lefts(*kinds(HALVES))
-def test_both_end_without_a_byte(left: Make, tmp_path: Path) -> None:
+def test_both_sides_end_without_a_byte(left: Make, tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await tun.client.end_output()
         await tun.target.end_output()
@@ -74,7 +74,7 @@ def test_both_end_without_a_byte(left: Make, tmp_path: Path) -> None:
     over(tmp_path, body, left=left)
 
 
-def test_files_on_the_left(tmp_path: Path) -> None:
+def test_regular_files_on_the_left(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         assert await tun.target.take_rest() == b""
         await tun.target.give(lines(100_000))
@@ -85,7 +85,7 @@ def test_files_on_the_left(tmp_path: Path) -> None:
     over(tmp_path, body, left=stdio_files)
 
 
-def test_small_pieces_in_turn_keep_their_order(tmp_path: Path) -> None:
+def test_alternating_small_pieces_keep_their_order(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         for number in range(100):
             await tun.client.give(b"%d\n" % number)
@@ -127,7 +127,7 @@ def test_early_bytes_come_first_and_are_counted(left: Make, size: int, tmp_path:
 
 
 @lefts(tcp, stdio_pipes)
-def test_early_bytes_come_out_while_nothing_else_is_said(left: Make, tmp_path: Path) -> None:
+def test_early_bytes_are_delivered_while_both_sides_are_silent(left: Make, tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         assert await tun.client.take(6) == b"banner"
         assert tun.relay.moved == [0, 6]
@@ -140,8 +140,8 @@ def test_early_bytes_come_out_while_nothing_else_is_said(left: Make, tmp_path: P
 
 @lefts(tcp, unix, tls, tls_1_2)
 @pytest.mark.parametrize("size", [0, 6, 300_000])
-def test_reset_from_the_left_goes_out_on_the_right_after_what_came_before_it(left: Make, size: int, tmp_path: Path) -> None:
-    """T4: RST in, RST out, and nothing that was sent before it is lost."""
+def test_a_reset_from_the_left_is_passed_on_after_the_data_before_it(left: Make, size: int, tmp_path: Path) -> None:
+    """T4: a reset is passed on as a reset, and nothing that was sent before it is lost."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -153,7 +153,7 @@ def test_reset_from_the_left_goes_out_on_the_right_after_what_came_before_it(lef
 
             async def give() -> None:
                 await tun.client.give(sent)
-                while tun.relay.moved[0] < size + 5:  # a reset discards what lies in its sender's own buffer
+                while tun.relay.moved[0] < size + 5:  # a reset discards the data in its sender's own buffer
                     await sleep(0)
                 tun.client.reset()
 
@@ -170,8 +170,8 @@ def test_reset_from_the_left_goes_out_on_the_right_after_what_came_before_it(lef
 
 @lefts(tcp, unix, stdio_pipes, stdio_socket)
 @pytest.mark.parametrize("size", [0, 6, 300_000])
-def test_reset_from_the_right_comes_after_what_was_sent_before_it(left: Make, size: int, tmp_path: Path) -> None:
-    """T4 once more. Where the left has no reset to give, it is the outcome that says it."""
+def test_a_reset_from_the_right_follows_the_data_sent_before_it(left: Make, size: int, tmp_path: Path) -> None:
+    """T4 once more. Where the left side cannot be reset, the outcome reports the reset."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -198,8 +198,8 @@ def test_reset_from_the_right_comes_after_what_was_sent_before_it(left: Make, si
 
 @lefts(tcp, tls)
 @pytest.mark.parametrize("right", [tcp, tls, tls_1_2, tls_server])
-def test_reset_that_a_write_meets_first_is_no_end_either(left: Make, right: Make, tmp_path: Path) -> None:
-    """The kernel tells of a reset once, here to who writes; who reads after that finds an end, which must not be passed on."""
+def test_a_reset_that_a_write_meets_first_is_not_a_clean_end(left: Make, right: Make, tmp_path: Path) -> None:
+    """The kernel reports a reset once, here to a write. A later read returns EOF, which must not be passed on."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -215,7 +215,7 @@ def test_reset_that_a_write_meets_first_is_no_end_either(left: Make, right: Make
 
 
 @lefts(tcp, stdio_pipes)
-def test_reset_after_the_other_side_has_ended(left: Make, tmp_path: Path) -> None:
+def test_a_reset_after_the_other_side_has_ended(left: Make, tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await tun.client.give(b"question")
         await tun.client.end_output()
@@ -229,8 +229,8 @@ def test_reset_after_the_other_side_has_ended(left: Make, tmp_path: Path) -> Non
     over(tmp_path, body, left=left)
 
 
-def test_reset_of_one_that_has_ended_is_noticed_while_nothing_moves(tmp_path: Path) -> None:
-    """Its end has been read, and nothing is written to it: only a watch on the socket tells."""
+def test_a_reset_after_eof_is_noticed_while_nothing_moves(tmp_path: Path) -> None:
+    """Its EOF has been read, and nothing is written to it: only a watch on the socket notices the reset."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -238,13 +238,13 @@ def test_reset_of_one_that_has_ended_is_noticed_while_nothing_moves(tmp_path: Pa
         assert await tun.target.take_rest() == b""
         tun.client.reset()
         assert (await tun.outcome())[:4] == (5, 5, "left", "gone")
-        with pytest.raises(BrokenPipeError):  # a reset behind a FIN; after a mere close, a first write would still succeed
+        with pytest.raises(BrokenPipeError):  # a reset follows the FIN; after a plain close, a first write would still succeed
             await tun.target.give(b"answer")
 
     over(tmp_path, body)
 
 
-def test_reset_of_one_that_has_ended_is_noticed_on_the_right_too(tmp_path: Path) -> None:
+def test_a_reset_after_eof_is_noticed_on_the_right_too(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
         await tun.target.end_output()
@@ -257,8 +257,8 @@ def test_reset_of_one_that_has_ended_is_noticed_on_the_right_too(tmp_path: Path)
     over(tmp_path, body)
 
 
-def test_reset_waits_for_a_peer_that_reads_slowly(tmp_path: Path) -> None:
-    """The whole of a full send queue is owed to it, and an abort at once would throw that away."""
+def test_a_reset_waits_for_a_peer_that_reads_slowly(tmp_path: Path) -> None:
+    """The relay owes the peer the whole of a full send queue, and an immediate abort would discard it."""
 
     async def body(tun: Tunnel) -> None:
         sent = lines(1_500_000)
@@ -278,9 +278,9 @@ def test_reset_waits_for_a_peer_that_reads_slowly(tmp_path: Path) -> None:
 # --- a sink fails
 
 
-def test_early_answer_of_a_target_that_closes_with_unread_data_is_complete(tmp_path: Path) -> None:
-    """A web server that says 413 and closes: its kernel sends a reset for what it has not read, right behind the answer."""
-    answer = lines(30_000)  # what fits into the first window: the rest would be lost at the target itself
+def test_an_early_response_before_a_close_with_unread_data_is_complete(tmp_path: Path) -> None:
+    """A web server responds 413 and closes: for the unread data its kernel sends a reset, right behind the response."""
+    answer = lines(30_000)  # fits into the first window: the rest would be lost at the target itself
 
     async def body(tun: Tunnel) -> None:
         got = []
@@ -304,13 +304,13 @@ def test_early_answer_of_a_target_that_closes_with_unread_data_is_complete(tmp_p
         assert got == [answer]
         outcome = await tun.outcome()
         assert (outcome.backward, outcome.ended_by) == (len(answer), "right")
-        assert outcome.cause in ("gone", "reset")  # whichever pump meets it first
+        assert outcome.cause in ("gone", "reset")  # depending on which pump meets it first
 
     over(tmp_path, body)
 
 
-def test_client_that_leaves_with_a_question_open(tmp_path: Path) -> None:
-    """It closes, which at first looks like a half-close; the answer meets its reset, and the target learns of it."""
+def test_a_client_that_leaves_before_the_response(tmp_path: Path) -> None:
+    """Its close looks like a half-close at first. The response provokes a reset, and the target is reset in turn."""
 
     async def body(tun: Tunnel) -> None:
         await tun.client.give(b"question")
@@ -327,8 +327,8 @@ def test_client_that_leaves_with_a_question_open(tmp_path: Path) -> None:
     over(tmp_path, body)
 
 
-def test_target_that_takes_nothing_more_but_still_speaks(tmp_path: Path) -> None:
-    """A failed write ends its own direction only, and the other one has the half-closed limit from then on (T6)."""
+def test_a_target_that_stops_reading_can_still_send(tmp_path: Path) -> None:
+    """A failed write ends only its own direction; the half-closed limit applies to the other one from then on (T6)."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -344,7 +344,7 @@ def test_target_that_takes_nothing_more_but_still_speaks(tmp_path: Path) -> None
     over(tmp_path, body, right=unix, limits=TimeLimits(half_closed=0.05))
 
 
-def test_end_after_a_failed_write_is_no_clean_one(tmp_path: Path) -> None:
+def test_eof_after_a_failed_write_is_not_a_clean_end(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
         tun.target.sock.shutdown(socket.SHUT_RD)
@@ -360,7 +360,7 @@ def test_end_after_a_failed_write_is_no_clean_one(tmp_path: Path) -> None:
     over(tmp_path, body, right=unix)
 
 
-def test_unix_client_that_has_left_is_noticed_at_once(tmp_path: Path) -> None:
+def test_a_unix_client_that_leaves_is_noticed_at_once(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
         await tun.client.give(b"last")
@@ -372,14 +372,14 @@ def test_unix_client_that_has_left_is_noticed_at_once(tmp_path: Path) -> None:
 
 
 def full_device(directory: Path) -> object:
-    """stdin is a pipe, stdout is a disk that is full."""
+    """Makes stdin a pipe and stdout a full disk."""
     source, give = os.pipe()
     take, unused = os.pipe()
     os.close(unused)
     return stdio(source, os.open("/dev/full", os.O_WRONLY), Far(take, give))
 
 
-def test_full_disk_ends_it_at_once_and_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_tunnel_at_once_with_its_error(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await tun.target.give(b"too much")
         outcome = await tun.outcome()

@@ -1,4 +1,4 @@
-"""How a tunnel ends otherwise: its reader vanishes, ssh hangs up, a limit strikes, something outside cancels it."""
+"""Other ends of a tunnel: its reader vanishes, ssh hangs up, a time limit expires, or the caller cancels it."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -33,15 +33,15 @@ from tunnelctl.stream.relay import TimeLimits
 
 
 @lefts(stdio_pipes, stdio_sockets, stdio_terminal)
-def test_vanished_reader_of_stdout_ends_it_though_nothing_is_written(
+def test_a_vanished_reader_of_stdout_ends_the_tunnel_without_a_write(
     left: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """stdin stays open, so it is cut off: an abort, not an end."""
+    """stdin stays open, so the tunnel is cut off: the target sees an abort, not an end."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
         if left is stdio_terminal:
-            tun.client.leave()  # its two directions go together
+            tun.client.leave()  # closes both directions together
         elif left is stdio_sockets:
             tun.client._close_one(tun.client.reader, tun.client._reading)
         else:
@@ -59,7 +59,7 @@ def test_vanished_reader_of_stdout_ends_it_though_nothing_is_written(
     over(tmp_path, body, left=left)
 
 
-def test_vanished_reader_of_stdout_in_a_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vanished_reader_of_stdout_during_a_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(tun: Tunnel) -> None:
         async def flood() -> None:
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -80,8 +80,8 @@ def test_vanished_reader_of_stdout_in_a_flood(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("right", [tcp, tls, tls_1_2], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("how", ["vanished", "hung up", "both"])
 @pytest.mark.parametrize("size", [0, 20, 60_000])
-def test_last_words_of_one_who_leaves_are_delivered_and_the_end_is_clean(how: str, size: int, right: Make, tmp_path: Path) -> None:
-    """ssh writes its farewell, closes both pipes and sends SIGHUP, all at one moment; no server is to see a reset for that."""
+def test_last_bytes_of_a_leaving_client_are_delivered_with_a_clean_end(how: str, size: int, right: Make, tmp_path: Path) -> None:
+    """ssh writes its last bytes, closes both pipes and sends SIGHUP, all at once; the server must not see a reset for that."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -99,8 +99,8 @@ def test_last_words_of_one_who_leaves_are_delivered_and_the_end_is_clean(how: st
     over(tmp_path, body, left=stdio_pipes, right=right)
 
 
-def test_last_words_come_after_the_piece_that_was_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over TLS bytes go through us, and the pump may be stopped while the sink is full."""
+def test_last_bytes_follow_the_piece_that_the_pump_still_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TLS, bytes go through our memory, and hanging up may stop the pump while the sink is full."""
     monkeypatch.setattr(relay_module, "LAST_WORDS_SECONDS", 5)
     sent = lines(8 << 20)
 
@@ -120,10 +120,8 @@ def test_last_words_come_after_the_piece_that_was_in_hand(tmp_path: Path, monkey
     over(tmp_path, body, left=stdio_pipes, right=tls)
 
 
-def test_last_words_are_delivered_though_something_unread_lies_in_the_socket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Closing a socket with unread data resets it, and what still waits in its send queue is lost."""
+def test_last_bytes_are_delivered_despite_unread_data_in_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a socket with unread data resets it, and the data in its send queue is lost."""
     monkeypatch.setattr(relay_module, "LAST_WORDS_SECONDS", 1)
 
     async def body(tun: Tunnel) -> None:
@@ -150,7 +148,7 @@ def test_last_words_are_delivered_though_something_unread_lies_in_the_socket(
 
 
 def test_hanging_up_while_stdin_stays_open_is_an_abort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was cut off must not look complete."""
+    """Data that was cut off must not look complete."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -164,8 +162,8 @@ def test_hanging_up_while_stdin_stays_open_is_an_abort(tmp_path: Path, monkeypat
     over(tmp_path, body, left=stdio_pipes)
 
 
-def test_hanging_up_after_the_right_has_ended(tmp_path: Path) -> None:
-    """A server that logs out first: by the time ssh leaves, its direction is over."""
+def test_hanging_up_after_the_right_side_has_ended(tmp_path: Path) -> None:
+    """A server that logs out first: by the time ssh leaves, the server's direction has ended."""
 
     async def body(tun: Tunnel) -> None:
         await tun.target.end_output()
@@ -178,7 +176,7 @@ def test_hanging_up_after_the_right_has_ended(tmp_path: Path) -> None:
     over(tmp_path, body, left=stdio_pipes)
 
 
-def test_last_words_are_not_put_before_early_bytes_that_could_not_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_bytes_never_overtake_unsent_early_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_stream, "DELIVERY_SECONDS", 0.1)
     early = lines(1 << 24)
 
@@ -198,8 +196,8 @@ def test_last_words_are_not_put_before_early_bytes_that_could_not_be_sent(tmp_pa
     over(tmp_path, body, left=stdio_pipes, left_early=early)
 
 
-def test_the_first_failure_is_the_one_that_is_told(tmp_path: Path) -> None:
-    """The target fails first; that the reader of stdout leaves afterwards is no reason to blame it."""
+def test_the_outcome_reports_the_first_failure(tmp_path: Path) -> None:
+    """The target fails first. That the reader of stdout leaves afterwards does not make it the cause."""
 
     async def body(tun: Tunnel) -> None:
         await both_ways(tun.client, tun.target)
@@ -212,11 +210,11 @@ def test_the_first_failure_is_the_one_that_is_told(tmp_path: Path) -> None:
     over(tmp_path, body, left=stdio_pipes)
 
 
-# --- limits
+# --- time limits
 
 
 def every_way(directory: Path, body: Callable[[Tunnel, Any, Any], Awaitable[None]], limits: TimeLimits) -> None:
-    """Runs `body(tunnel, one far end, the other)` at the same time over TCP and over pipes on the left, from either side."""
+    """Runs `body(tunnel, one far end, the other)` from either side, with TCP and with pipes on the left, all at the same time."""
 
     async def one_of_them(name: str, left: Make, swapped: bool) -> None:
         (directory / name).mkdir()
@@ -231,7 +229,7 @@ def every_way(directory: Path, body: Callable[[Tunnel, Any, Any], Awaitable[None
     go(main)
 
 
-def test_idle_limit_aborts(tmp_path: Path) -> None:
+def test_the_idle_limit_aborts(tmp_path: Path) -> None:
     """T6."""
 
     async def body(tun: Tunnel, one: Any, other: Any) -> None:
@@ -245,7 +243,7 @@ def test_idle_limit_aborts(tmp_path: Path) -> None:
     every_way(tmp_path, body, TimeLimits(idle=0.1))
 
 
-def test_idle_limit_starts_anew_with_every_byte_in_either_direction(tmp_path: Path) -> None:
+def test_the_idle_limit_restarts_with_every_byte_in_either_direction(tmp_path: Path) -> None:
     async def body(tun: Tunnel, one: Any, other: Any) -> None:
         for _ in range(3):
             await one.give(b".")
@@ -256,8 +254,8 @@ def test_idle_limit_starts_anew_with_every_byte_in_either_direction(tmp_path: Pa
     every_way(tmp_path, body, TimeLimits(idle=0.12))
 
 
-def test_slow_reader_is_not_idle(tmp_path: Path) -> None:
-    """One piece may take longer than the limit, as long as some of it goes on."""
+def test_a_slow_reader_is_not_idle(tmp_path: Path) -> None:
+    """One piece may take longer than the limit, as long as some of its bytes move."""
 
     async def body(tun: Tunnel) -> None:
         sent = lines(1 << 24)
@@ -278,8 +276,8 @@ def test_slow_reader_is_not_idle(tmp_path: Path) -> None:
     over(tmp_path, body, limits=TimeLimits(idle=0.25))
 
 
-def test_half_closed_limit_aborts_the_rest(tmp_path: Path) -> None:
-    """T6: a limit of its own, which starts when one direction ends, and anew with every byte of the other."""
+def test_the_half_closed_limit_aborts_the_other_direction(tmp_path: Path) -> None:
+    """T6: a limit of its own, which starts when one direction ends, and restarts with every byte of the other."""
 
     async def body(tun: Tunnel, one: Any, other: Any) -> None:
         with move_on_after(0.11):
@@ -298,9 +296,9 @@ def test_half_closed_limit_aborts_the_rest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_reset_of_one_that_is_not_read_is_not_kept_for_ever(side: str, tmp_path: Path) -> None:
-    """What it sent is owed to the other side, which takes nothing. A client that fills a tunnel and resets it pays for nothing any
-    more, and is not to hold two descriptors and a pipe until the idle limit strikes."""
+def test_a_reset_peer_is_not_kept_forever_if_the_other_does_not_read(side: str, tmp_path: Path) -> None:
+    """The relay owes its bytes to the other side, which reads nothing. A client that fills a tunnel and resets it has no further
+    cost, and must not hold two descriptors and a pipe until the idle limit expires."""
 
     async def body(tun: Tunnel) -> None:
         one, other = (tun.client, tun.target) if side == "left" else (tun.target, tun.client)
@@ -322,8 +320,8 @@ def test_reset_of_one_that_is_not_read_is_not_kept_for_ever(side: str, tmp_path:
     over(tmp_path, body, limits=TimeLimits(half_closed=0.05))
 
 
-def test_no_limit_is_no_limit(tmp_path: Path) -> None:
-    """T6: off means off, for each of them."""
+def test_without_limits_there_is_no_deadline(tmp_path: Path) -> None:
+    """T6: off means off, for each limit."""
 
     async def body(tun: Tunnel) -> None:
         await tun.client.end_output()
@@ -333,7 +331,7 @@ def test_no_limit_is_no_limit(tmp_path: Path) -> None:
     over(tmp_path, body)
 
 
-def test_farewell_limit_counts_as_the_end_of_the_left(tmp_path: Path) -> None:
+def test_the_limit_after_remote_eof_counts_as_the_end_of_the_left(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await tun.target.give(b"bye")
         await tun.target.end_output()
@@ -346,8 +344,8 @@ def test_farewell_limit_counts_as_the_end_of_the_left(tmp_path: Path) -> None:
     over(tmp_path, body, left=stdio_pipes, limits=TimeLimits(after_remote_eof=0.05))
 
 
-def test_farewell_of_nothing_ends_it_at_once(tmp_path: Path) -> None:
-    """On a terminal: nobody waits for a last line to be typed."""
+def test_a_zero_limit_after_remote_eof_ends_the_tunnel_at_once(tmp_path: Path) -> None:
+    """On a terminal: the tunnel does not wait for the user to type a last line."""
 
     async def body(tun: Tunnel) -> None:
         await tun.target.give(b"bye\n")
@@ -358,7 +356,7 @@ def test_farewell_of_nothing_ends_it_at_once(tmp_path: Path) -> None:
     over(tmp_path, body, left=stdio_terminal, limits=TimeLimits(after_remote_eof=0))
 
 
-def test_farewell_does_not_concern_the_end_of_the_left(tmp_path: Path) -> None:
+def test_the_limit_after_remote_eof_ignores_the_end_of_the_left(tmp_path: Path) -> None:
     async def body(tun: Tunnel) -> None:
         await tun.client.end_output()
         assert await tun.target.take_rest() == b""
@@ -369,11 +367,11 @@ def test_farewell_does_not_concern_the_end_of_the_left(tmp_path: Path) -> None:
     over(tmp_path, body, left=stdio_pipes, limits=TimeLimits(after_remote_eof=0.01))
 
 
-# --- from outside
+# --- the caller cancels
 
 
 @lefts(tcp, stdio_pipes)
-def test_cancelled_tunnel_is_aborted_on_both_sides(left: Make, tmp_path: Path) -> None:
+def test_a_cancelled_tunnel_is_aborted_on_both_sides(left: Make, tmp_path: Path) -> None:
     async def main() -> None:
         async with tunnel(tmp_path, left) as tun:
             await both_ways(tun.client, tun.target)
@@ -396,8 +394,8 @@ def test_cancelled_tunnel_is_aborted_on_both_sides(left: Make, tmp_path: Path) -
 
 
 @lefts(tcp, unix, stdio_pipes, stdio_socket)
-def test_cancelled_while_both_sinks_are_full(left: Make, tmp_path: Path) -> None:
-    """The descriptors are counted by the fixture: a pipe of the pool that was in use is closed, or is in the pool."""
+def test_cancellation_while_both_sinks_are_full(left: Make, tmp_path: Path) -> None:
+    """The fixture counts the descriptors: a pooled pipe that was in use is closed, or back in the pool."""
 
     async def main() -> None:
         async with tunnel(tmp_path, left) as tun:

@@ -1,4 +1,4 @@
-"""The protocols of a service manager: sockets that it passes, and what it is told."""
+"""The protocols of a service manager: the sockets that it passes, and the notifications that it receives."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from tunnelctl.stream.service_manager import inherited_socket, notify, watchdog_
 
 @pytest.fixture
 def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A listening socket, with the numbering moved so that it is the first one passed."""
+    """Opens a listening socket, with the numbering moved so that it is the first one passed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setattr(systemd, "FIRST", listener.fileno())
         yield listener
@@ -32,7 +32,7 @@ def settings(count: str = "1", names: str = "db", pid: int = 0) -> dict[str, str
 
 
 @pytest.mark.parametrize("by", ["name", "number"])
-def test_found_by_name_or_number(passed: socket.socket, by: str) -> None:
+def test_an_inherited_socket_is_found_by_name_or_number(passed: socket.socket, by: str) -> None:
     found = inherited_socket("db" if by == "name" else str(passed.fileno()), settings())
     assert found.getsockname() == passed.getsockname()
     assert not found.getblocking()
@@ -45,19 +45,19 @@ def test_found_by_name_or_number(passed: socket.socket, by: str) -> None:
     [{}, settings(pid=1), {"LISTEN_FDS": "1"}, *map(settings, ("", "x", "0", "-1", "²", "99999999999"))],
     ids=range(9),
 )
-def test_none_was_passed(passed: socket.socket, environ: dict[str, str]) -> None:
+def test_no_inherited_socket(passed: socket.socket, environ: dict[str, str]) -> None:
     with pytest.raises(ListenError, match="none was passed") as raised:
         inherited_socket("db", environ)
     assert raised.value.status == 71
 
 
-def test_another_name(passed: socket.socket) -> None:
+def test_no_inherited_socket_of_that_name(passed: socket.socket) -> None:
     with pytest.raises(ListenError, match=f"there is no such one, but {passed.fileno()}, db"):
         inherited_socket("web", settings())
 
 
-def test_one_that_is_not_there_or_is_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A manager whose count is wrong, or that closed one on the way."""
+def test_an_inherited_descriptor_that_is_closed_or_not_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a manager whose count is wrong, or that has closed one of them."""
     with open(tmp_path / "file", "w") as file:
         monkeypatch.setattr(systemd, "FIRST", file.fileno())
         with pytest.raises(ListenError, match=r"inherited socket 'db': .*socket") as raised:
@@ -70,16 +70,16 @@ def test_one_that_is_not_there_or_is_no_socket(tmp_path: Path, monkeypatch: pyte
         inherited_socket("db", settings())
 
 
-def test_one_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inherited_socket_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as idle:
         monkeypatch.setattr(systemd, "FIRST", idle.fileno())
         with pytest.raises(ListenError, match="does not listen"):
             inherited_socket("db", settings())
-        idle.getsockname()  # still open: it is its owner's
+        idle.getsockname()  # still open, since it belongs to the caller
 
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
-def test_the_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+def test_the_manager_is_notified(tmp_path: Path, abstract: bool) -> None:
     name = f"@tunnelctl-test-{os.getpid()}" if abstract else os.fspath(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name[1:] if abstract else name)
@@ -89,12 +89,13 @@ def test_the_manager_is_told(tmp_path: Path, abstract: bool) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "relative", "/nowhere/at/all"])
-def test_a_manager_that_is_not_there_is_no_failure(path: str) -> None:
+def test_a_missing_manager_is_not_an_error(path: str) -> None:
     notify("READY=1", {"NOTIFY_SOCKET": path})
 
 
-def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
-    """A client that connects before the program is there is served, as with any activation; readiness is told; SIGTERM too."""
+def test_forward_started_by_a_manager(tmp_path: Path) -> None:
+    """A client that connects before the program has started is served, as with any activation. The manager is notified of
+    readiness and of stopping."""
     notified = os.fspath(tmp_path / "notify")
     with (
         socket.create_server(("127.0.0.1", 0)) as target,
@@ -131,7 +132,7 @@ def test_the_whole_program_started_by_a_manager(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_proxy_started_by_a_manager(tmp_path: Path, workers: str) -> None:
-    """The same of serve: one process, or several that share what was inherited."""
+    """The same for serve: one process, or several that share the inherited socket."""
     with (
         Manager(tmp_path) as manager,
         ScriptedServer(echo) as target,
@@ -164,18 +165,18 @@ def test_a_proxy_started_by_a_manager(tmp_path: Path, workers: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["serve --listen fd:db", "forward -x direct -D fd:db"])
-def test_an_inherited_socket_that_strangers_reach_needs_users_too(words: str) -> None:
-    """What it is bound to is seen when it is there."""
+def test_an_inherited_public_socket_requires_users_too(words: str) -> None:
+    """The program learns its address only after start."""
     with socket.create_server(("0.0.0.0", 0)) as listener:
         command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), *words.split()]
         done = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, timeout=20)
     assert done.returncode == 2
     assert b"it would be an open proxy" in done.stderr
-    assert b"listening on" not in done.stderr, "the words that say that it accepts"
+    assert b"listening on" not in done.stderr, "the line that reports that it accepts connections"
 
 
-def test_an_inherited_socket_is_named_once() -> None:
-    """By its number and its name it is the same."""
+def test_an_inherited_socket_given_twice_is_refused() -> None:
+    """Its number and its name denote the same socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "serve", "--listen", "fd:db", "--listen", "fd:3"]
         done = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, timeout=20)
@@ -198,7 +199,7 @@ def test_an_inherited_unix_socket_is_not_removed(tmp_path: Path) -> None:
         finally:
             child.kill()
             child.communicate(timeout=20)
-        assert path.exists(), "it is its owner's"
+        assert path.exists(), "the socket file belongs to the manager"
 
 
 @pytest.mark.parametrize(
@@ -213,5 +214,5 @@ def test_an_inherited_unix_socket_is_not_removed(tmp_path: Path) -> None:
         ({"WATCHDOG_USEC": "9" * 5000}, 0.0),  # more than int() takes
     ],
 )
-def test_the_watchdog_is_for_the_process_that_it_names(environ: dict[str, str], seconds: float) -> None:
+def test_the_watchdog_applies_to_the_process_that_it_names(environ: dict[str, str], seconds: float) -> None:
     assert watchdog_seconds(environ) == seconds

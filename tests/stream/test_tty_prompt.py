@@ -1,4 +1,4 @@
-"""A question on a terminal, inside this process; tests/tty/test_ask_password.py has what a person sees of it."""
+"""The password prompt on a terminal, inside this process. tests/tty/test_ask_password.py covers what a user sees."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ from tunnelctl.stream.tty_prompt import ask, ask_now
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The far end of a terminal that is asked on: what is written here is typed there."""
+    """Opens the far end of the terminal that prompts: bytes written here are typed there."""
     far, near = pty.openpty()
     monkeypatch.setattr(terminal, "DEVICE", os.ttyname(near))
     yield far
@@ -28,7 +28,7 @@ def echoes(far: int) -> bool:
 
 
 async def typed(far: int, text: bytes) -> str:
-    """The answer, where `text` is typed once the prompt stands there."""
+    """Types `text` once the prompt is shown. Returns the answer."""
     answers: list[str] = []
 
     async def answer() -> None:
@@ -51,14 +51,14 @@ async def typed(far: int, text: bytes) -> str:
     ("text", "answer"),
     [(b"secret\n", "secret"), (b"  a b \r", "  a b "), ("ключ\n".encode(), "ключ"), (b"\n", ""), (b"ab\x7fc\n", "ac")],
 )
-def test_a_line(keys: int, text: bytes, answer: str) -> None:
+def test_a_typed_line_is_returned_without_its_newline(keys: int, text: bytes, answer: str) -> None:
     assert run(typed, keys, text) == answer
 
 
 @pytest.mark.parametrize(
     ("text", "cause"), [(b"\x04", "no password was given on the terminal"), (b"\xff\n", "the password is not UTF-8")]
 )
-def test_no_line(keys: int, text: bytes, cause: str) -> None:
+def test_end_of_input_or_invalid_utf_8_is_an_error(keys: int, text: bytes, cause: str) -> None:
     with pytest.raises(UsageProblem) as caught:
         run(typed, keys, text)
     assert str(caught.value) == f"test: {cause}"
@@ -76,7 +76,7 @@ def test_a_raw_terminal_serves_as_well_and_is_raw_again_afterwards(keys: int) ->
     os.close(near)
 
 
-def test_cancelled_it_gives_the_echo_back(keys: int) -> None:
+def test_a_cancelled_prompt_restores_the_echo(keys: int) -> None:
     async def leave() -> bool:
         with move_on_after(0) as scope:
             await ask("test", "word: ")
@@ -86,13 +86,13 @@ def test_cancelled_it_gives_the_echo_back(keys: int) -> None:
     assert echoes(keys)
 
 
-def test_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_without_a_terminal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "DEVICE", "/nonexistent")
     with pytest.raises(UsageProblem, match="test: there is no terminal to ask on"):
         ask_now("test", "word: ")
 
 
-def test_what_is_no_terminal_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_cannot_hide_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "DEVICE", "/dev/null")
     with pytest.raises(UsageProblem, match="does not hide what is typed"):
         ask_now("test", "word: ")

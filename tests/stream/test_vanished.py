@@ -1,4 +1,4 @@
-"""Peers that vanish with data under way, and those that only do not read. L4."""
+"""Peers that vanish with data in flight, and peers that only do not read. L4."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from tunnelctl.stream.socket_stream import SocketStream, set_socket_options
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
 KEEPALIVE, LIMIT = 1.0, 2.0  # seconds, with one probe
-SOON = 6.0  # the bound for what takes the limit, the kernel's next question, and a busy machine
+SOON = 6.0  # upper bound for the limit, the kernel's next probe, and a busy machine
 MIB = 1 << 20
 
 
@@ -29,7 +29,7 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[tuple[SocketStream, socket.socket]]:
-    """A stream that is watched, and its far end."""
+    """Opens a stream that is watched, and its far end."""
     near, far = tcp_pair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     stream = SocketStream(near)
@@ -46,7 +46,7 @@ async def watched() -> AsyncIterator[tuple[SocketStream, socket.socket]]:
 
 
 def fill(stream: SocketStream) -> bytes:
-    """Sends until no more is taken; what that was."""
+    """Sends until the kernel accepts no more. Returns the bytes sent."""
     data = lines(16 * MIB)
     sent = 0
     while count := stream.send_nowait(data[sent : sent + MIB]):
@@ -63,7 +63,7 @@ async def seconds_to_the_end(stream: SocketStream) -> float:
     return current_time() - begun
 
 
-def test_l4_a_peer_that_vanishes_with_data_under_way_is_given_up() -> None:
+def test_l4_a_peer_that_vanishes_with_data_in_flight_is_given_up() -> None:
     async def main() -> None:
         async with watched() as (stream, far):
             make_deaf(far)
@@ -77,7 +77,7 @@ def test_l4_a_peer_that_did_not_read_and_then_vanishes_is_given_up() -> None:
     async def main() -> None:
         async with watched() as (stream, far):
             fill(stream)
-            await sleep(0.1)  # the kernel's queue has to drain into the far one: then nothing is under way, and it asks for room
+            await sleep(0.1)  # the queue has to drain into the far one: then nothing is in flight, and the kernel probes for room
             make_deaf(far)
             assert LIMIT / 2 < await seconds_to_the_end(stream) < SOON
 
@@ -100,7 +100,7 @@ def user_timeout(stream: SocketStream) -> int:
     return stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
 
-def test_a_peer_that_answers_again_has_no_limit_any_more() -> None:
+def test_a_peer_that_responds_again_has_no_limit_any_more() -> None:
     async def main() -> None:
         near, far = tcp_pair()
         stream, hurried = SocketStream(near), set[int]()
@@ -121,14 +121,14 @@ def test_a_peer_that_answers_again_has_no_limit_any_more() -> None:
     go(main)
 
 
-def test_what_is_no_connection_is_left_alone() -> None:
+def test_files_other_than_connections_are_left_alone() -> None:
     async def main() -> None:
         pipe, pair = os.pipe(), socket.socketpair()
         with socket.create_server(("127.0.0.1", 0)) as listener, pair[0], pair[1]:
             descriptors = [Descriptor(number) for number in (*pipe, pair[0].fileno(), listener.fileno())]
             for descriptor in descriptors:
                 descriptor.watch(lambda: None)
-            hurried = {*pipe, pair[0].fileno(), 12345}  # of connections that had the numbers before
+            hurried = {*pipe, pair[0].fileno(), 12345}  # left over from connections that had these numbers before
             await vanished._look_at_all(1000, hurried)
             assert 12345 not in hurried
             assert pair[0].send(b"x") == os.write(pipe[1], b"x") == 1  # nothing was closed
@@ -140,7 +140,7 @@ def test_what_is_no_connection_is_left_alone() -> None:
     go(main)
 
 
-def test_many_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_connections_are_examined_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(vanished, "PORTION", 10)
     monkeypatch.setattr(vanished, "_look_at", lambda number, *_: seen.append(number))
@@ -154,7 +154,7 @@ def test_many_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None
             for turn in range(1, 12):
                 await checkpoint()
                 assert len(seen) <= turn * 10
-                descriptors.pop(1094, None)  # closed before its turn comes
+                descriptors.pop(1094, None)  # closed before its turn
         assert seen == [*numbers][:-1]
         descriptors.clear()
 
@@ -168,14 +168,16 @@ def test_many_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None
         (1, 0, 0, 1, 5000, False),  # just sent, after a long silence
         (1, 1, 0, 100, 300, True),
         (8, 3, 0, 100, 300, True),  # after its FIN
-        (2, 3, 0, 100, 300, False),  # it has not been reached yet
-        (1, 3, 0, 2000, 2000, False),  # sent again and answered, but it has no room
-        (1, 0, 1, 9000, 1100, False),  # asked once
+        (2, 3, 0, 100, 300, False),  # the connection is not established yet
+        (1, 3, 0, 2000, 2000, False),  # retransmitted and acknowledged, but the peer has no room
+        (1, 0, 1, 9000, 1100, False),  # one probe
         (1, 0, 2, 9000, 900, False),
         (1, 0, 2, 9000, 1100, True),
     ],
 )
-def test_which_peers_are_silent(state: int, retransmits: int, probes: int, sent: int, acknowledged: int, silent: bool) -> None:
-    """As struct tcp_info has it."""
+def test_silent_peers_are_recognised_by_their_tcp_info(
+    state: int, retransmits: int, probes: int, sent: int, acknowledged: int, silent: bool
+) -> None:
+    """The values are those of struct tcp_info."""
     info = struct.pack("4B40xIIII", state, 0, retransmits, probes, sent, 0, 0, acknowledged)
     assert vanished._silent(info, 1000) == silent

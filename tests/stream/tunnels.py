@@ -1,4 +1,4 @@
-"""A relay between two streams, with both far ends in the hands of a test."""
+"""A relay between two streams, with both far ends under the control of the test."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ from tunnelctl.stream.relay import Outcome, Relay, TimeLimits
 
 
 class Tunnel:
-    """The relay as it runs; `client` and `target` are the far ends on the left and on the right."""
+    """A running relay. `client` and `target` are the far ends on the left and on the right."""
 
     def __init__(self, left: End, right: End, left_early: bytes, right_early: bytes, limits: TimeLimits) -> None:
         self.client: Any = left.far
@@ -29,7 +29,7 @@ class Tunnel:
         try:
             self._outcome = await self.relay.run()
         finally:
-            for number in self._borrowed:  # the process ends
+            for number in self._borrowed:  # as at the end of the process
                 os.close(number)
             self.ended.set()
 
@@ -48,7 +48,7 @@ async def tunnel(
     right_early: bytes = b"",
     limits: TimeLimits = TimeLimits(),  # noqa: B008  a tuple
 ) -> AsyncIterator[Tunnel]:
-    """A relay that runs; at the end of the body it must have ended, or is cancelled if the body fails."""
+    """Runs a relay during the body. At the end of the body the relay must have ended; if the body fails, it is cancelled."""
     ends = []
     for name, make in (("left", left), ("right", right)):
         (directory / name).mkdir()
@@ -65,7 +65,7 @@ async def tunnel(
 
 
 async def both_ways(first: Any, second: Any) -> None:
-    """Something goes through in each direction: everything is under way then."""
+    """Sends something in each direction, after which the tunnel is known to be running."""
     for one, other in ((first, second), (second, first)):
         await one.give(b"ping\n")
         assert await other.take(5) == b"ping\n"
@@ -85,5 +85,5 @@ def over(directory: Path, body: Body, **options: object) -> None:
 
 
 def lefts(*makes: Make) -> pytest.MarkDecorator:
-    """The test once for each of these kinds of stream on the left."""
+    """Runs the test once for each of these kinds of stream on the left."""
     return pytest.mark.parametrize("left", [pytest.param(make, id=make.__name__) for make in makes])

@@ -1,4 +1,4 @@
-"""Words for what OpenSSL reports; test_stream.py provokes the usual ones for real."""
+"""Messages for the errors that OpenSSL reports; test_stream.py provokes the usual ones with real connections."""
 
 import re
 import ssl
@@ -25,14 +25,14 @@ def reported(reason: str) -> ssl.SSLError:
 
 
 def rejected(code: int, seen: str = "sha256//x") -> Untrusted:
-    """A certificate that was not accepted; seen: its pin"""
+    """Returns the error for a certificate that was not accepted. seen: its pin"""
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code, error.verify_message = code, "Invalid CA certificate"
     return Untrusted(error, seen)
 
 
 @pytest.mark.parametrize("reason", _REASONS)
-def test_each_has_its_cause_and_a_message(reason: str) -> None:
+def test_each_known_reason_has_a_cause_without_openssl_internals(reason: str) -> None:
     error = tls_error("proxy p:1", reported(reason), TARGET)
     assert isinstance(error, TLSFailed)
     assert "_ssl" not in error.cause
@@ -40,7 +40,7 @@ def test_each_has_its_cause_and_a_message(reason: str) -> None:
     assert "{" not in hint_of(error)
 
 
-def test_an_unknown_one_is_told_in_openssls_words() -> None:
+def test_an_unknown_reason_is_reported_in_the_words_of_openssl() -> None:
     assert tls_error("proxy p:1", reported("BAD_EXTENSION")).cause == "bad extension"
 
 
@@ -51,18 +51,18 @@ def test_each_fault_of_a_certificate_has_its_cause(code: int) -> None:
     assert shown.status == 77
 
 
-def test_a_reset_is_no_matter_of_certificates() -> None:
+def test_a_reset_is_not_a_certificate_error() -> None:
     assert isinstance(tls_error("proxy p:1", ConnectionResetError(104, "Connection reset by peer")), Unreachable)
 
 
-def test_what_a_stream_raises_tells_it_as_well() -> None:
+def test_the_cause_of_an_error_that_a_stream_raises_is_recognised() -> None:
     broken = ConnectionAbortedError(103, "it requires a client certificate")
     broken.__cause__ = reported("TLSV13_ALERT_CERTIFICATE_REQUIRED")
     assert hint_of(tls_error("tunnel", broken)) == "--proxy-cert FILE and --proxy-key FILE give one"
 
 
-def test_a_target_is_not_spoken_of_with_flags_for_a_proxy_or_with_none_at_all() -> None:
-    """There is no --tls-cert of connect, and no URL of a target."""
+def test_hints_about_a_target_name_only_flags_that_connect_has() -> None:
+    """connect has no --tls-cert, and a target has no URL."""
     known = {spelling for flag in flags_of("connect") for spelling in flag.spellings}
     failures = [*map(reported, _REASONS), *map(rejected, _VERIFY), PlainHTTP(), ConnectionResetError(104, "reset")]
     faults = [tls_error("TLS with h:1", failure, TARGET, PEER) for failure in failures]
@@ -73,8 +73,8 @@ def test_a_target_is_not_spoken_of_with_flags_for_a_proxy_or_with_none_at_all() 
 
 
 @pytest.mark.parametrize("code", [18, 19, 20, 21])
-def test_an_unknown_issuer_is_told_with_the_pin_to_compare(code: int) -> None:
-    """As it stands, --proxy-pin takes it; but whoever sits on the way would show one as well."""
+def test_an_unknown_issuer_is_reported_with_the_pin_to_compare(code: int) -> None:
+    """The hint has the pin in the form that --proxy-pin takes; but an on-path attacker's certificate would have a pin as well."""
     error = tls_error("proxy p:1", rejected(code, "sha256//abc="), PROXY, PEER)
     wanted = "--proxy-cacert FILE names the authority to trust"
     assert hint_of(error) == f"{wanted}; or, if somebody you trust confirms that this is the right one, --proxy-pin sha256//abc="
@@ -83,7 +83,7 @@ def test_an_unknown_issuer_is_told_with_the_pin_to_compare(code: int) -> None:
 
 
 @pytest.mark.parametrize(("settings", "flag"), [(PROXY, "--proxy"), (TARGET, "--tls")])
-def test_who_has_named_authorities_is_not_told_to_name_some(settings: TLSClient, flag: str) -> None:
+def test_the_hint_does_not_ask_for_authorities_that_are_given(settings: TLSClient, flag: str) -> None:
     error = tls_error("proxy p:1", rejected(20), settings._replace(cacert="file"), PEER)
     assert hint_of(error) == f"none of the authorities of {flag}-cacert has issued it"
 
@@ -91,23 +91,23 @@ def test_who_has_named_authorities_is_not_told_to_name_some(settings: TLSClient,
 @pytest.mark.parametrize(
     "reason", ["TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_HANDSHAKE_FAILURE"]
 )
-def test_who_has_a_client_certificate_is_not_told_to_give_one(reason: str) -> None:
+def test_the_hint_does_not_ask_for_a_client_certificate_that_is_given(reason: str) -> None:
     assert "--proxy-cert" in hint_of(tls_error("proxy p:1", reported(reason), PROXY, PEER))
     error = tls_error("proxy p:1", reported(reason), PROXY._replace(cert="file"), PEER)
     assert hint_of(error) == "it has to be one that the peer's authority issued: see --proxy-cert"
 
 
 @pytest.mark.parametrize("error", [PlainHTTP(), reported("WRONG_VERSION_NUMBER"), reported("PACKET_LENGTH_TOO_LONG")])
-def test_what_is_no_tls_is_told_from_tls_that_fails(error: ssl.SSLError) -> None:
+def test_a_peer_without_tls_is_distinguished_from_failing_tls(error: ssl.SSLError) -> None:
     assert isinstance(tls_error("proxy p:1", error, PROXY, PEER), NotTLS)
 
 
 @pytest.mark.parametrize("error", [rejected(18), rejected(10), rejected(62), reported("SSLV3_ALERT_HANDSHAKE_FAILURE")])
-def test_a_certificate_that_is_not_accepted_is_tls_all_the_same(error: ssl.SSLError) -> None:
+def test_a_rejected_certificate_is_a_tls_failure_not_a_lack_of_tls(error: ssl.SSLError) -> None:
     assert type(tls_error("proxy p:1", error, PROXY, PEER)) is TLSFailed
 
 
-def test_leaving_tls_out_is_for_a_proxy_that_is_meant_to_be_without() -> None:
+def test_the_hint_to_omit_tls_is_for_a_proxy_that_may_lack_it() -> None:
     answered = tls_error("proxy p:1", PlainHTTP(), PROXY, PEER)
     assert hint_of(answered) == WITHOUT_TLS.format(peer="p:1")
     left = tls_error("proxy p:1", ConnectionResetError(104, "Connection reset by peer"), PROXY, PEER)

@@ -1,4 +1,4 @@
-"""The files that TLS is given, and what is said of those that will not do."""
+"""The files that TLS needs, and the errors about unusable ones."""
 
 import shutil
 import ssl
@@ -31,7 +31,7 @@ def refused(settings: TLSClient) -> SettingsError:
     return caught.value
 
 
-def test_defaults() -> None:
+def test_defaults_of_a_client_context() -> None:
     context = client_context(TLSClient("p.test"))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
@@ -40,14 +40,14 @@ def test_defaults() -> None:
 
 @pytest.fixture
 def hashed(files: certificates.Certificates, tmp_path: Path) -> Path:
-    """A directory with the authority, as OpenSSL wants it."""
+    """Returns a directory with the authority, in the form that OpenSSL requires."""
     shutil.copy(files.authority, tmp_path / "authority.pem")
     subprocess.run([path_of("openssl"), "rehash", str(tmp_path)], check=True, timeout=20)
     return tmp_path
 
 
 def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
-    """Whether the context takes the certificate of the tests' proxy, which takes a handshake to find out."""
+    """Whether the context accepts the certificate of the tests' proxy, which only a handshake can show."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_context(str(files.server[0]), str(files.server[1]), None).wrap_bio(to_server, to_client, server_side=True)
     client = context.wrap_bio(to_client, to_server, server_hostname=certificates.HOST)
@@ -63,7 +63,7 @@ def trusts(context: ssl.SSLContext, files: certificates.Certificates) -> bool:
 
 
 def system_has(monkeypatch: pytest.MonkeyPatch, file: Path, directory: Path) -> None:
-    """OpenSSL's own places are compiled into it: Python is told others, OpenSSL nothing."""
+    """Replaces the default locations that Python reports. OpenSSL's own are compiled in and stay."""
     paths = ssl.get_default_verify_paths()
     others = paths._replace(openssl_cafile=str(file), openssl_capath=str(directory))
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: others)
@@ -74,7 +74,7 @@ def system_has(monkeypatch: pytest.MonkeyPatch, file: Path, directory: Path) -> 
 
 @pytest.mark.peer("openssl")
 @pytest.mark.parametrize(("variable", "of_file"), [("SSL_CERT_FILE", True), ("SSL_CERT_DIR", False)])
-def test_trusts_what_the_environment_names(
+def test_a_client_trusts_the_authorities_that_the_environment_names(
     variable: str, of_file: bool, files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system_has(monkeypatch, hashed / "none.pem", hashed / "none")
@@ -85,7 +85,7 @@ def test_trusts_what_the_environment_names(
 
 
 @pytest.mark.peer("openssl")
-def test_trusts_a_hashed_directory_of_the_system_without_its_file(
+def test_a_client_trusts_the_hashed_directory_without_the_bundle(
     files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system_has(monkeypatch, files.authority, hashed)
@@ -95,7 +95,7 @@ def test_trusts_a_hashed_directory_of_the_system_without_its_file(
 
 
 @pytest.mark.peer("openssl")
-def test_reads_the_file_of_the_system_when_it_has_more_than_the_directory(
+def test_a_client_reads_a_bundle_with_more_than_the_hashed_directory(
     files: certificates.Certificates, hashed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert stands_for(str(hashed), str(files.authority))
@@ -111,35 +111,35 @@ def test_reads_the_file_of_the_system_when_it_has_more_than_the_directory(
     assert asked == [context]
 
 
-def test_made_once_for_all_names(files: certificates.Certificates) -> None:
+def test_a_context_is_created_once_for_all_names(files: certificates.Certificates) -> None:
     one = client_context(TLSClient("one.test", str(files.authority)))
     assert one is client_context(TLSClient("other.test", str(files.authority)))
     assert one is not client_context(TLSClient("one.test", str(files.authority), insecure=True))
 
 
 @pytest.mark.parametrize("field", ["cacert", "cert"])
-def test_a_missing_file_is_named_with_its_flag(field: str) -> None:
+def test_a_missing_file_is_reported_with_its_flag(field: str) -> None:
     error = refused(TLSClient("p.test", options="tls")._replace(**{field: "/nowhere.pem"}))  # type: ignore[arg-type]
     assert (what_of(error), error.cause) == (f"--tls-{field} /nowhere.pem", "no such file or directory")
 
 
-def test_a_missing_key(files: certificates.Certificates) -> None:
+def test_a_missing_key_is_reported_with_its_flag(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key="/nowhere.key"))
     assert what_of(error) == "--proxy-key /nowhere.key"
 
 
-def test_a_file_without_an_authority(files: certificates.Certificates) -> None:
+def test_an_authority_file_without_a_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cacert=str(files.key)))
     assert (what_of(error), error.cause) == (f"--proxy-cacert {files.key}", "no certificate in it")
 
 
-def test_a_file_without_a_certificate(files: certificates.Certificates) -> None:
+def test_a_certificate_file_without_a_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.key), key=str(files.key)))
     assert (what_of(error), error.cause) == (f"--proxy-cert {files.key}", "no certificate in it")
 
 
-def test_a_file_without_a_key(files: certificates.Certificates) -> None:
-    """It is the flag that was given that is told of."""
+def test_a_certificate_file_without_a_key(files: certificates.Certificates) -> None:
+    """The error names the flag that the user gave."""
     error = refused(TLSClient("p.test", cert=str(files.client_chain)))
     assert (what_of(error), error.cause) == (f"--proxy-cert {files.client_chain}", "no private key in it")
     assert hint_of(error) == "--proxy-key FILE names its key"
@@ -164,7 +164,7 @@ def test_a_file_with_a_certificate_and_the_key_of_another(files: certificates.Ce
     assert (what_of(error), error.cause) == (f"--proxy-cert {both}", "the key in it is not that of its certificate")
 
 
-def test_an_encrypted_key_asks_nobody(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_an_encrypted_key_is_refused_without_a_prompt(files: certificates.Certificates, tmp_path: Path) -> None:
     key = load_pem_private_key(files.client_key.read_bytes(), None)
     locked = tmp_path / "locked.key"
     locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
@@ -179,13 +179,13 @@ def test_certificate_and_key_in_one_file(files: certificates.Certificates, tmp_p
     client_context(TLSClient("p.test", cert=str(both)))
 
 
-def test_a_server_wants_client_certificates_only_if_told_so(files: certificates.Certificates) -> None:
+def test_a_server_requires_client_certificates_only_if_configured(files: certificates.Certificates) -> None:
     chain, key = map(str, files.server)
     assert server_context(chain, key, None).verify_mode == ssl.CERT_NONE
     assert server_context(chain, key, str(files.authority)).verify_mode == ssl.CERT_REQUIRED
 
 
-def test_flags_of_a_server(files: certificates.Certificates) -> None:
+def test_errors_of_a_server_context_name_its_flags(files: certificates.Certificates) -> None:
     with pytest.raises(SettingsError, match="client_ca /nowhere"):
         server_context(str(files.server[0]), str(files.server[1]), "/nowhere")
     with pytest.raises(SettingsError, match="tls_cert /nowhere"):

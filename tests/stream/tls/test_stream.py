@@ -1,4 +1,4 @@
-"""What is particular to TLS; what it shares with every stream stands in ../test_contract.py and ../test_relay.py. C17."""
+"""Properties specific to TLS; ../test_contract.py and ../test_relay.py cover those that it shares with every stream. C17."""
 
 import socket
 import ssl
@@ -71,7 +71,7 @@ def serving(certificate: tuple[Path, Path], client_ca: Path | None = None) -> ss
 
 
 async def connected(client: TLSClient, context: ssl.SSLContext) -> tuple[Stream, Stream]:
-    """Both ends ours."""
+    """Connects two TLS streams of ours."""
     made: dict[str, Stream] = {}
     one, other = map(SocketStream, tcp_pair())
 
@@ -100,8 +100,8 @@ async def read_all(stream: Stream) -> bytes:
 
 
 @each
-def test_a_cut_is_not_an_end(make: Make, tmp_path: Path) -> None:
-    """Anybody on the way can send FIN."""
+def test_a_tcp_end_without_close_notify_is_not_an_end(make: Make, tmp_path: Path) -> None:
+    """Any on-path attacker can send a FIN."""
 
     async def body(end: End) -> None:
         await end.far.give(b"half a sentence")
@@ -131,8 +131,8 @@ def test_a_forged_record_is_an_abort(make: Make, tmp_path: Path) -> None:
 
 
 @each
-def test_what_had_come_when_we_ended_our_direction_is_still_read(make: Make, tmp_path: Path) -> None:
-    """OpenSSL's shutdown fails for good on data that it finds then."""
+def test_data_that_arrived_before_our_close_notify_is_still_read(make: Make, tmp_path: Path) -> None:
+    """OpenSSL's shutdown fails for good if it finds such data."""
 
     async def body(end: End) -> None:
         await end.far.give(lines(50_000))
@@ -147,7 +147,7 @@ def test_what_had_come_when_we_ended_our_direction_is_still_read(make: Make, tmp
 
 
 @each
-def test_an_end_that_finds_no_room_is_handed_over_later(make: Make, tmp_path: Path) -> None:
+def test_a_close_notify_that_finds_no_room_is_sent_later(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         sent, source = 0, lines(1 << 24)
         while count := end.stream.send_nowait(source[sent : sent + CHUNK]):
@@ -155,13 +155,13 @@ def test_an_end_that_finds_no_room_is_handed_over_later(make: Make, tmp_path: Pa
         async with Nursery() as nursery:
             nursery.start_soon(end.stream.flush_eof)
             got = await end.far.take_rest()
-        assert got[:sent] == source[:sent], "nothing is lost, and the end was said"
+        assert got[:sent] == source[:sent], "no byte may be lost before the close_notify"
 
     over(make, tmp_path, body)
 
 
 @each
-def test_abort_says_no_close_notify(make: Make, tmp_path: Path) -> None:
+def test_abort_sends_no_close_notify(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         end.stream.abort()
         with pytest.raises(ConnectionResetError):
@@ -171,7 +171,7 @@ def test_abort_says_no_close_notify(make: Make, tmp_path: Path) -> None:
 
 
 @each
-def test_close_says_close_notify(make: Make, tmp_path: Path) -> None:
+def test_close_sends_close_notify(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
         end.stream.close()
         assert await end.far.take_rest() == b""
@@ -179,7 +179,7 @@ def test_close_says_close_notify(make: Make, tmp_path: Path) -> None:
     over(make, tmp_path, body)
 
 
-def test_an_end_whose_peer_has_gone_raises_nothing(tmp_path: Path) -> None:
+def test_flush_eof_after_a_reset_raises_nothing(tmp_path: Path) -> None:
     async def body(end: End) -> None:
         end.far.reset()
         with pytest.raises(ConnectionResetError):
@@ -224,8 +224,8 @@ def test_tls_inside_tls(files: certificates.Certificates) -> None:
     go(main)
 
 
-def test_what_was_read_before_the_handshake_belongs_to_it(files: certificates.Certificates) -> None:
-    """A server that speaks first, such as a proxy with its answer to CONNECT, may have begun already."""
+def test_bytes_read_before_the_handshake_belong_to_it(files: certificates.Certificates) -> None:
+    """A peer that speaks first, such as a proxy right after its response to CONNECT, may have begun already."""
 
     async def main() -> None:
         one, other = map(SocketStream, tcp_pair())
@@ -246,14 +246,14 @@ def test_what_was_read_before_the_handshake_belongs_to_it(files: certificates.Ce
 
 
 def in_records(message: bytes, count: int) -> bytes:
-    """A message of the handshake in so many records."""
+    """Cuts a handshake message into `count` records."""
     size = len(message) // count
     pieces = [message[begin:end] for begin, end in pairwise([*range(0, count * size, size), len(message)])]
     return b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
 
 
 def long_hello() -> bytes:
-    """A ClientHello of more than a thousand octets, the message without the head of its record."""
+    """Returns a ClientHello of more than a thousand octets: the message without the header of its record."""
     context, outgoing = ssl._create_unverified_context(), ssl.MemoryBIO()
     context.set_alpn_protocols(["x" * 250] * 4)
     with pytest.raises(ssl.SSLWantReadError):
@@ -264,7 +264,7 @@ def long_hello() -> bytes:
 @pytest.mark.parametrize(
     ("records", "accepted"), [(1, True), (RECORDS_A_TURN, True), (MAX_HANDSHAKE_RECORDS, True), (MAX_HANDSHAKE_RECORDS + 1, False)]
 )
-def test_a_handshake_in_many_records_lets_the_others_run_and_has_a_bound(
+def test_a_handshake_in_many_records_is_bounded_and_does_not_block_others(
     records: int, accepted: bool, files: certificates.Certificates
 ) -> None:
     turns = 0
@@ -282,7 +282,7 @@ def test_a_handshake_in_many_records_lets_the_others_run_and_has_a_bound(
         stream = SocketStream(other)
         async with Nursery() as nursery:
             nursery.start_soon(count)
-            with pytest.raises(ConnectionResetError if accepted else Shredded):  # it hears no more than the hello
+            with pytest.raises(ConnectionResetError if accepted else Shredded):  # the peer sends only the ClientHello
                 await accept_tls(stream, serving(files.server))
             nursery.cancel_scope.cancel()
         stream.close()
@@ -294,15 +294,15 @@ def test_a_handshake_in_many_records_lets_the_others_run_and_has_a_bound(
     assert turns >= min(records, MAX_HANDSHAKE_RECORDS) // RECORDS_A_TURN - 1
 
 
-def test_a_handshake_in_too_many_records_is_told_so() -> None:
+def test_a_handshake_in_too_many_records_is_reported_as_such() -> None:
     assert cause_of(Shredded()) == "its handshake is cut into too many records"
 
 
-# --- whom we speak to
+# --- authentication of the peer
 
 
 def failure(client: TLSClient, context: ssl.SSLContext) -> TunnelctlError:
-    """How connecting fails, or else the first read."""
+    """Returns the error of the handshake, or else of the first read."""
 
     async def main() -> TunnelctlError:
         try:
@@ -330,44 +330,44 @@ def accepted(client: TLSClient, context: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize("name", certificates.NAMES)
-def test_a_name_and_an_address_of_the_certificate_are_accepted(name: str, files: certificates.Certificates) -> None:
+def test_names_and_addresses_of_the_certificate_are_accepted(name: str, files: certificates.Certificates) -> None:
     accepted(settings(files, server_name=name), serving(files.server))
 
 
-def test_wrong_name(files: certificates.Certificates) -> None:
+def test_a_certificate_for_another_name(files: certificates.Certificates) -> None:
     error = failure(settings(files, server_name="other.test"), serving(files.server))
     assert (error.status, error.cause) == (77, "its certificate is for another name")
     assert "URL" in hint_of(error)
 
 
-def test_wrong_address(files: certificates.Certificates) -> None:
+def test_a_certificate_for_another_address(files: certificates.Certificates) -> None:
     error = failure(settings(files, server_name="127.0.0.2"), serving(files.server))
     assert (error.status, error.cause) == (77, "its certificate is for another address")
 
 
-def test_expired(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_an_expired_certificate(files: certificates.Certificates, tmp_path: Path) -> None:
     old = certificates.issue(tmp_path, "old", certificates.HOST, expired=True)
     error = failure(settings(files), serving(old))
     assert (error.status, error.cause) == (77, "its certificate has expired")
     assert "clock" in hint_of(error)
 
 
-def test_unknown_issuer(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_a_certificate_of_an_unknown_issuer(files: certificates.Certificates, tmp_path: Path) -> None:
     error = failure(settings(files, cacert=str(certificates.another_authority(tmp_path)[0])), serving(files.server))
     assert error.status == 77
     assert "authority that is not" in error.cause
     assert "--proxy-cacert" in hint_of(error)
 
 
-def test_the_system_trusts_nobody_here(files: certificates.Certificates) -> None:
+def test_the_system_does_not_trust_the_authority_of_the_tests(files: certificates.Certificates) -> None:
     error = failure(settings(files, cacert=None), serving(files.server))
     assert error.status == 77
     assert "authority" in error.cause
 
 
 @pytest.mark.parametrize("trust", [True, False], ids=["expired", "unknown issuer"])
-def test_a_certificate_that_is_not_accepted_tells_its_pin(files: certificates.Certificates, trust: bool, tmp_path: Path) -> None:
-    """The one that --proxy-pin would take."""
+def test_a_rejected_certificate_is_reported_with_its_pin(files: certificates.Certificates, trust: bool, tmp_path: Path) -> None:
+    """The pin that --proxy-pin would accept."""
     shown = certificates.issue(tmp_path, "old", certificates.HOST, expired=True) if trust else files.server
     client = settings(files) if trust else settings(files, cacert=None)
 
@@ -381,12 +381,12 @@ def test_a_certificate_that_is_not_accepted_tells_its_pin(files: certificates.Ce
     accepted(settings(files, cacert=None, pin=parse_pin(pin)), serving(shown))
 
 
-def test_insecure_takes_anything(files: certificates.Certificates) -> None:
+def test_insecure_accepts_any_certificate(files: certificates.Certificates) -> None:
     accepted(settings(files, cacert=None, server_name="other.test", insecure=True), serving(files.server))
 
 
 @pytest.mark.parametrize("verified", [True, False])
-def test_the_chain_up_to_the_authority_is_told_where_it_was_verified(
+def test_the_chain_up_to_the_authority_is_reported_if_verified(
     verified: bool, files: certificates.Certificates, tmp_path: Path
 ) -> None:
     server = serving(certificates.issue_by_department(tmp_path, "server", certificates.HOST))
@@ -400,7 +400,7 @@ def test_the_chain_up_to_the_authority_is_told_where_it_was_verified(
 
 
 class OlderPython:
-    """A TLS stream on a Python that does not tell the chain."""
+    """A TLS stream on a Python version that does not report the chain."""
 
     def __init__(self, stream: TLSStream) -> None:
         self._session, self.session = stream.session, self
@@ -419,37 +419,37 @@ def der(file: Path) -> bytes:
 
 
 @pytest.mark.parametrize("cacert", [True, False])
-def test_pin(cacert: bool, files: certificates.Certificates) -> None:
-    """Alone it is enough, whatever the name and the issuer."""
+def test_a_pin_is_sufficient_without_an_authority(cacert: bool, files: certificates.Certificates) -> None:
+    """Alone it is sufficient, whatever the name and the issuer."""
     pin = parse_pin(pin_of(der(files.chain)))
     authority, name = (str(files.authority), certificates.HOST) if cacert else (None, "other.test")
     accepted(TLSClient(name, authority, pin=pin), serving(files.server))
 
 
 @pytest.mark.parametrize("insecure", [True, False])
-def test_another_pin_says_which_it_saw(insecure: bool, files: certificates.Certificates) -> None:
+def test_a_pin_that_differs_is_reported_with_the_pin_seen(insecure: bool, files: certificates.Certificates) -> None:
     error = failure(settings(files, pin=bytes(32), insecure=insecure), serving(files.server))
     assert error.status == 77
     assert pin_of(der(files.chain)) in error.cause
     assert "--proxy-pin" in hint_of(error)
 
 
-def test_a_pin_with_an_authority_asks_for_both(files: certificates.Certificates) -> None:
+def test_a_pin_with_an_authority_requires_both_to_match(files: certificates.Certificates) -> None:
     pin = parse_pin(pin_of(der(files.chain)))
     error = failure(settings(files, pin=pin, server_name="other.test"), serving(files.server))
     assert error.cause == "its certificate is for another name"
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_client_certificate(newest: ssl.TLSVersion, files: certificates.Certificates) -> None:
+def test_a_client_certificate_is_accepted(newest: ssl.TLSVersion, files: certificates.Certificates) -> None:
     context = serving(files.server, files.authority)
     context.maximum_version = newest
     chain, key = map(str, files.client)
     accepted(settings(files, cert=chain, key=key), context)
 
 
-def test_client_certificate_wanted(files: certificates.Certificates) -> None:
-    """In TLS 1.3 the client thinks that all is well until its first read."""
+def test_a_missing_client_certificate_is_reported(files: certificates.Certificates) -> None:
+    """In TLS 1.3 the handshake succeeds for the client, which notices the error only at its first read."""
 
     async def main() -> TunnelctlError:
         one, other = map(SocketStream, tcp_pair())
@@ -472,7 +472,7 @@ def test_client_certificate_wanted(files: certificates.Certificates) -> None:
     assert "--proxy-cert" in hint_of(error)
 
 
-# --- what is no TLS
+# --- peers that do not speak TLS
 
 
 def answered(answer: bytes, files: certificates.Certificates) -> TunnelctlError:
@@ -498,12 +498,12 @@ def test_plain_http_on_a_port_for_tls(files: certificates.Certificates) -> None:
     assert "http://" in hint_of(error)
 
 
-def test_something_else_on_a_port_for_tls(files: certificates.Certificates) -> None:
+def test_another_protocol_on_a_port_for_tls(files: certificates.Certificates) -> None:
     error = answered(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", files)
     assert (error.status, error.cause) == (77, "the peer does not speak TLS")
 
 
-def test_a_close_in_the_handshake_is_worth_a_retry(files: certificates.Certificates) -> None:
+def test_a_close_during_the_handshake_is_worth_a_retry(files: certificates.Certificates) -> None:
     error = answered(b"", files)
     assert isinstance(error, Unreachable)
     assert error.cause == "closed in the tls handshake"
@@ -522,7 +522,7 @@ def test_a_close_in_the_handshake_is_worth_a_retry(files: certificates.Certifica
         (b"SSH-2.0-x\r\n", b"", False),
     ],
 )
-def test_whether_it_speaks_tls_at_all(early: bytes, answer: bytes, yes: bool) -> None:
+def test_answers_tls_recognises_a_tls_record(early: bytes, answer: bytes, yes: bool) -> None:
     async def main() -> None:
         one, other = tcp_pair()
         far, inner = FarSocket(other), SocketStream(one)
@@ -538,8 +538,8 @@ def test_whether_it_speaks_tls_at_all(early: bytes, answer: bytes, yes: bool) ->
     go(main)
 
 
-def test_a_server_speaks_tls_whomever_it_wants_to_see(files: certificates.Certificates) -> None:
-    """It answers the beginning, and learns of nobody."""
+def test_answers_tls_needs_no_client_certificate_and_no_matching_name(files: certificates.Certificates) -> None:
+    """The server responds to a ClientHello, before it learns who the client is."""
 
     async def main() -> None:
         one, other = map(SocketStream, tcp_pair())
@@ -560,8 +560,8 @@ def test_a_server_speaks_tls_whomever_it_wants_to_see(files: certificates.Certif
 # --- records without plaintext
 
 
-def test_m2_records_without_plaintext_give_the_others_their_turn(files: certificates.Certificates) -> None:
-    """A server's tickets are such records, as a client's KeyUpdates are, and it can send a thousand of them at once."""
+def test_m2_records_without_plaintext_let_other_tasks_run(files: certificates.Certificates) -> None:
+    """The tickets of a server are such records, as are a client's KeyUpdates, and a peer can send a thousand of them at once."""
     context = serving(files.server)
     context.num_tickets = tickets = 1000
 
@@ -592,7 +592,7 @@ def test_m2_records_without_plaintext_give_the_others_their_turn(files: certific
 
 
 class Pieces(Stream):
-    """An inner stream that has these pieces to read."""
+    """An inner stream that yields these pieces."""
 
     def __init__(self, data: bytes, size: int) -> None:
         self._pieces = [data[at : at + size] for at in range(0, len(data), size)]
@@ -602,7 +602,7 @@ class Pieces(Stream):
 
 
 class Silent:
-    """OpenSSL that takes everything and finds no plaintext in it. `given` has what it got, in pieces."""
+    """An OpenSSL BIO that accepts everything; the session finds no plaintext in it. `given` has the pieces that it received."""
 
     def __init__(self) -> None:
         self.given: list[bytes] = []
@@ -615,7 +615,7 @@ class Silent:
 
 
 def heads(octets: bytes) -> list[int]:
-    """Where records begin."""
+    """Returns the offsets at which records begin."""
     found, at = [], 0
     while at < len(octets):
         found.append(at)
@@ -625,9 +625,9 @@ def heads(octets: bytes) -> list[int]:
 
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([0, 1, 22, 300, 16640]), min_size=1, max_size=300), st.sampled_from([1, 3, 5, 27, 1000, FILL]))
-def test_m2_a_turn_has_a_bounded_number_of_records_however_they_are_cut(lengths: list[int], size: int) -> None:
+def test_m2_the_records_of_a_turn_are_bounded_however_they_are_cut(lengths: list[int], size: int) -> None:
     octets = b"".join(b"\x17\x03\x03" + length.to_bytes(2, "big") + bytes(length) for length in lengths)
-    if len(octets) > 300 * size:  # a turn each, and little is learned from the rest
+    if len(octets) > 300 * size:  # one turn each; the rest would add little
         octets = octets[: 300 * size]
     stream = TLSStream(Pieces(octets, size), ssl.create_default_context(), "localhost")
     stream._incoming, begin = Silent(), set(heads(octets))  # type: ignore[assignment]
@@ -640,7 +640,7 @@ def test_m2_a_turn_has_a_bounded_number_of_records_however_they_are_cut(lengths:
         assert octets.startswith(turn, at)
         assert len(begin & set(range(at, at + len(turn)))) <= RECORDS_A_TURN
         at += len(turn)
-        assert not any(start < at < start + 5 for start in begin), "a head of a record is never cut"
+        assert not any(start < at < start + 5 for start in begin), "the header of a record is never cut"
         if stream._dry:
             break
         turns += 1
@@ -657,7 +657,7 @@ class NoPlaintext:
         return 0
 
 
-def test_p1_what_openssl_answers_goes_out_although_nobody_writes(files: certificates.Certificates) -> None:
+def test_p1_responses_of_openssl_are_sent_without_a_write(files: certificates.Certificates) -> None:
     async def main() -> None:
         client, server = await connected(settings(files), serving(files.server))
         try:
@@ -673,11 +673,11 @@ def test_p1_what_openssl_answers_goes_out_although_nobody_writes(files: certific
     go(main)
 
 
-def test_m2_a_peer_that_reads_no_answers_is_not_answered_for_ever(files: certificates.Certificates) -> None:
+def test_m2_a_peer_that_does_not_read_is_not_answered_forever(files: certificates.Certificates) -> None:
     async def main() -> None:
         client, server = await connected(settings(files), serving(files.server))
         try:
-            for _ in range(100):  # more than the sockets between them hold
+            for _ in range(100):  # more than the buffers of both sockets hold
                 client._outgoing.write(bytes(1 << 18))  # type: ignore[attr-defined]
                 await server.send_all(b"x")
                 try:
@@ -693,8 +693,8 @@ def test_m2_a_peer_that_reads_no_answers_is_not_answered_for_ever(files: certifi
 
 
 @pytest.mark.peer("openssl")
-def test_p1_a_client_that_renegotiates_is_answered(files: certificates.Certificates, tmp_path: Path) -> None:
-    """It waits for the answer, which is no: RFC 5246 section 7.2.2, no_renegotiation."""
+def test_p1_a_client_that_renegotiates_gets_a_response(files: certificates.Certificates, tmp_path: Path) -> None:
+    """The client waits for the response, which is a refusal: RFC 5246 section 7.2.2, no_renegotiation."""
     with Proxy(tls_cert=str(files.server[0]), tls_key=str(files.server[1])) as proxy:
         command = [path_of("openssl"), "s_client", "-tls1_2", "-connect", proxy.authority, "-CAfile", str(files.authority)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
@@ -710,7 +710,7 @@ def test_p1_a_client_that_renegotiates_is_answered(files: certificates.Certifica
 
 
 @pytest.mark.peer("openssl")
-def test_p1_a_server_that_renegotiates_is_answered_and_said_to_do_so(files: certificates.Certificates) -> None:
+def test_p1_a_server_that_renegotiates_is_reported(files: certificates.Certificates) -> None:
     def start(port: int) -> "subprocess.Popen[bytes]":
         words = ["s_server", "-tls1_2", "-accept", f"127.0.0.1:{port}", "-cert", str(files.server[0]), "-key", str(files.server[1])]
         return subprocess.Popen(
@@ -738,7 +738,7 @@ def test_p1_a_server_that_renegotiates_is_answered_and_said_to_do_so(files: cert
         server.stdin.close()
 
 
-def test_a_server_takes_no_cipher_of_tls_1_2_without_aead(files: certificates.Certificates) -> None:
+def test_a_server_accepts_no_tls_1_2_cipher_without_aead(files: certificates.Certificates) -> None:
     names = {cipher["name"] for cipher in serving(files.server).get_ciphers() if cipher["protocol"] == "TLSv1.2"}
     assert "ECDHE-RSA-AES128-GCM-SHA256" in names
     assert all(name.startswith("ECDHE-") and ("GCM" in name or "CHACHA20" in name) for name in names)
