@@ -1,6 +1,6 @@
-"""Whatever is wrong, a person gets one clear line, perhaps a hint, and a status that is documented; stdout stays clean.
+"""For any bad input, the user gets one clear line, perhaps a hint, and a documented exit status; stdout stays empty.
 
-Most of it runs in this process: what starts Python is the same for all of them. A few are run as a program, to be sure.
+Most tests run in this process, since starting Python is the same for all of them. A few run the program, to be sure.
 """
 
 import os
@@ -17,17 +17,17 @@ from tunnelctl.cli.main import run
 from tunnelctl.status import ExitStatus
 
 USAGE, SETTINGS = ExitStatus.USAGE, ExitStatus.SETTINGS
-LONGEST = 1200  # characters of a line that a person still reads
+LONGEST = 1200  # characters; the longest line that a person still reads
 
 Fails = Callable[..., str]
 
 
 def one_clear_line(stderr: str) -> str:
-    """Asserts the shape; returns the line."""
+    """Asserts the shape of the message, and returns it."""
     lines = stderr.splitlines()
     assert 1 <= len(lines) <= 2, stderr
     assert lines[0].startswith("tunnelctl: ")
-    assert ": " in lines[0][len("tunnelctl: ") :], "it must say what failed, and why"
+    assert ": " in lines[0][len("tunnelctl: ") :], "the line must name what failed and the cause"
     assert all(line.startswith("hint: ") and len(line) > 6 for line in lines[1:])
     assert all(line.isprintable() and len(line) < LONGEST for line in lines)
     assert "Traceback" not in stderr
@@ -38,7 +38,7 @@ def one_clear_line(stderr: str) -> str:
 
 @pytest.fixture
 def fails(capfd: pytest.CaptureFixture[str]) -> Fails:
-    """Runs a command line that must fail with a status; returns what it said."""
+    """Runs a command line that must fail with the given status. Returns its stderr."""
 
     def run_it(status: int, *argv: str) -> str:
         assert run(list(argv)) == status, capfd.readouterr().err
@@ -96,7 +96,7 @@ def _no_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (["hash-password", "a\nb"], "control"),
     ],
 )
-def test_commands_and_flags(argv: list[str], text: str, fails: Fails) -> None:
+def test_unknown_or_incomplete_commands_and_flags(argv: list[str], text: str, fails: Fails) -> None:
     assert text in fails(USAGE, *argv)
 
 
@@ -104,12 +104,12 @@ def test_commands_and_flags(argv: list[str], text: str, fails: Fails) -> None:
     "value", ["abc", "-1", "+1", "1e3", "nan", "inf", "1_0", " 1", "1 ", "0x10", "1,5", "", ".", ".5", "٣", "1" * 20, "1s"]
 )
 @pytest.mark.parametrize("flag", ["--timeout", "--connect-timeout", "--idle-timeout", "--keepalive"])
-def test_seconds(flag: str, value: str, fails: Fails) -> None:
+def test_invalid_values_of_flags_in_seconds(flag: str, value: str, fails: Fails) -> None:
     assert flag in fails(USAGE, "connect", "a", "1", f"{flag}={value}")
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.0", "", "1e1", "٣"])
-def test_counts(value: str, fails: Fails) -> None:
+def test_invalid_counts(value: str, fails: Fails) -> None:
     assert "--retry" in fails(USAGE, "connect", "a", "1", f"--retry={value}")
 
 
@@ -124,21 +124,21 @@ def test_counts(value: str, fails: Fails) -> None:
      ":::", "a%00",
      "a\udcff", "a\u202eb", "xn--\u00e9", "\u00ad", "😀" * 300],
 )  # fmt: skip
-def test_hosts(host: str, fails: Fails) -> None:
+def test_invalid_hosts(host: str, fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "direct", "--", host, "22")
 
 
 @pytest.mark.parametrize(
     "port", ["", "0", "65536", "-1", "+1", " 1", "1 ", "022", "ssh", "1e1", "٢٢", "99999999999999999999", "22\n", "0x16"]
 )
-def test_ports(port: str, fails: Fails) -> None:
+def test_invalid_ports(port: str, fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "direct", "--", "host.test", port)
 
 
 @pytest.mark.parametrize(
     "target", ["host.test", "host.test:", "host.test:x", ":22", "::1:22", "[::1]", "[::1]22", "a:1:2", "http://a:1"]
 )
-def test_targets_of_one_word(target: str, fails: Fails) -> None:
+def test_invalid_targets_in_one_word(target: str, fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "direct", "--", target)
 
 
@@ -153,18 +153,18 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_proxy_urls(url: str, fails: Fails) -> None:
+def test_invalid_proxy_urls(url: str, fails: Fails) -> None:
     assert "p@" not in fails(USAGE, "connect", "-x", url, "host.test", "22").replace("***@", "")
 
 
 @pytest.mark.parametrize("url", [url for url in URLS if url.strip()])
 @pytest.mark.parametrize("name", ["TUNNELCTL_PROXY", "https_proxy", "ALL_PROXY"])
-def test_proxy_urls_in_the_environment(name: str, url: str, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_proxy_urls_in_the_environment(name: str, url: str, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, url)
     assert name in fails(USAGE, "connect", "host.test", "22")
 
 
-def test_direct_in_a_chain(fails: Fails) -> None:
+def test_direct_in_a_chain_is_refused(fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "direct", "-x", "http://a:1", "host.test", "22")
 
 
@@ -173,11 +173,11 @@ def test_direct_in_a_chain(fails: Fails) -> None:
     "Content-Length: 5",
               "Transfer-Encoding: chunked", "\x1b[2J: x"]
 )  # fmt: skip
-def test_headers(field: str, fails: Fails) -> None:
+def test_invalid_header_fields(field: str, fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "http://127.0.0.1:9", "--header", field, "host.test", "22")
 
 
-def test_two_hosts(fails: Fails) -> None:
+def test_two_host_fields_are_refused(fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "http://127.0.0.1:9", "--header", "Host: a", "--header", "host: b", "host.test", "22")
 
 
@@ -188,7 +188,7 @@ def test_two_hosts(fails: Fails) -> None:
 @pytest.mark.parametrize(
     "content", [None, b"", b"\n", b"u:\xff\n", b"u:" + b"x" * 5000], ids=["missing", "empty", "blank", "binary", "long"]
 )
-def test_secret_files(flag: str, content: bytes | None, fails: Fails, tmp_path: Path) -> None:
+def test_unusable_secret_files(flag: str, content: bytes | None, fails: Fails, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
@@ -199,7 +199,7 @@ def test_secret_files(flag: str, content: bytes | None, fails: Fails, tmp_path: 
     assert "xxx" not in said
 
 
-def test_a_secret_file_with_a_hostile_name(fails: Fails, tmp_path: Path) -> None:
+def test_the_hostile_name_of_a_secret_file_is_escaped(fails: Fails, tmp_path: Path) -> None:
     fails(
         SETTINGS,
         "connect",
@@ -221,7 +221,7 @@ def test_a_secret_file_with_a_hostile_name(fails: Fails, tmp_path: Path) -> None
         (["--proxy-password-file", "/dev/null"], USAGE),
     ],
 )
-def test_credentials_that_do_not_fit(more: list[str], status: int, fails: Fails, tmp_path: Path) -> None:
+def test_incomplete_credentials(more: list[str], status: int, fails: Fails, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"canary\n")
     path.chmod(0o600)
@@ -239,15 +239,15 @@ def test_credentials_that_do_not_fit(more: list[str], status: int, fails: Fails,
      "example.test:3128", "[::1]", "[::1", "[::1]3128", "::1", "unix:", "127.1:3128", "256.0.0.1:1", "a b:1", "127.0.0.1:00", "http://127.0.0.1:1",
      "\x1b[2J:1", "fe80::1%lo:1"],
 )  # fmt: skip
-def test_listening_addresses(listen: str, fails: Fails) -> None:
+def test_invalid_listening_addresses(listen: str, fails: Fails) -> None:
     fails(USAGE, "serve", "--listen", listen)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:3128", "[2001:db8::1]:3128"])
-def test_an_open_proxy(listen: str, fails: Fails) -> None:
+def test_an_open_proxy_does_not_start(listen: str, fails: Fails) -> None:
     said = fails(USAGE, "serve", "--listen", listen)
     assert "open proxy" in said
-    assert "listening on" not in said, "the words that say that it accepts"
+    assert "listening on" not in said, "the line that reports that it accepts connections"
     assert "hint: " in said
     assert "--users" in said
 
@@ -261,14 +261,14 @@ def test_an_open_proxy(listen: str, fails: Fails) -> None:
      "[10.0.0.1]:1",
      "[2001:db8::]/32:1", "[fe80::1%lo]:1", "a b:1", "a..b:1", "-a:1", "a:1,b:2", "http://a:1", "\x1b[2J:1", "é\u202e:1"],
 )  # fmt: skip
-def test_rules(flag: str, rule: str, fails: Fails) -> None:
+def test_invalid_rules(flag: str, rule: str, fails: Fails) -> None:
     fails(USAGE, "serve", "--listen", "127.0.0.1:0", flag, rule)
 
 
 @pytest.mark.parametrize(
     "content", [None, "alice", "alice:secret-canary", "# ok\n\nalice:scrypt:3:8:1:c2FsdA==:AAAA\n", b"\xff\xfe"], ids=range(5)
 )
-def test_users_files(content: str | bytes | None, fails: Fails, tmp_path: Path) -> None:
+def test_invalid_users_files(content: str | bytes | None, fails: Fails, tmp_path: Path) -> None:
     path = tmp_path / "users"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -278,22 +278,22 @@ def test_users_files(content: str | bytes | None, fails: Fails, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("path", ["/", "/nonexistent/log", "/proc/log", ""])
-def test_access_logs(path: str, fails: Fails) -> None:
+def test_access_logs_that_cannot_be_opened(path: str, fails: Fails) -> None:
     fails(SETTINGS if path else USAGE, "serve", "--listen", "127.0.0.1:0", "--access-log", path)
 
 
-def test_a_port_in_use(fails: Fails) -> None:
+def test_listening_on_a_port_in_use(fails: Fails) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         where = f"127.0.0.1:{other.getsockname()[1]}"
         assert f"cannot listen on {where}" in fails(ExitStatus.CANNOT_LISTEN, "serve", "--listen", where)
 
 
 @pytest.mark.parametrize("listen", ["unix:/nonexistent/proxy", "unix:/" + "x" * 200, "192.0.2.1:0"])
-def test_addresses_that_cannot_be_had(listen: str, fails: Fails) -> None:
+def test_addresses_that_cannot_be_bound(listen: str, fails: Fails) -> None:
     fails(ExitStatus.CANNOT_LISTEN, "serve", "--open-proxy", "--listen", listen)
 
 
-# --- what is not there
+# --- missing names, listeners and sockets
 
 
 @pytest.mark.usefixtures("_no_names")
@@ -302,7 +302,7 @@ def test_names_without_an_address(fails: Fails) -> None:
     assert "host.test" in fails(ExitStatus.NAME_NOT_FOUND, "connect", "-x", "direct", "host.test", "22")
 
 
-def test_nobody_listens(fails: Fails) -> None:
+def test_a_proxy_port_on_which_nothing_listens(fails: Fails) -> None:
     held, port = refusing_port()
     with held:
         said = fails(ExitStatus.UNREACHABLE, "connect", "-x", f"http://127.0.0.1:{port}", "host.test", "22")
@@ -313,7 +313,7 @@ def test_fdpass_without_a_socket(fails: Fails) -> None:
     assert "ProxyUseFdpass" in fails(USAGE, "connect", "--fdpass", "-x", "http://127.0.0.1:9", "host.test", "22")
 
 
-# --- what proxies answer
+# --- responses of proxies
 
 REFUSED, MALFORMED, UNREACHABLE = ExitStatus.REFUSED, ExitStatus.MALFORMED, ExitStatus.UNREACHABLE
 ANSWERS: list[tuple[bytes, int]] = [
@@ -356,19 +356,19 @@ ANSWERS: list[tuple[bytes, int]] = [
 
 
 @pytest.mark.parametrize(("answer", "status"), ANSWERS)
-def test_answers(answer: bytes, status: int, fails: Fails) -> None:
+def test_malformed_responses_and_refusals(answer: bytes, status: int, fails: Fails) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         try:
             peer.send(answer)
-        except ConnectionError:  # it has seen enough
+        except ConnectionError:  # the client has seen enough and has closed
             pass
 
     with ScriptedServer(script) as proxy:
         assert proxy.authority in fails(status, "connect", "-x", proxy.url, "host.test", "22")
 
 
-def test_a_proxy_that_says_nothing(fails: Fails) -> None:
+def test_a_proxy_that_does_not_respond(fails: Fails) -> None:
     def script(peer: Conversation) -> None:
         peer.wait_gone()
 
@@ -392,7 +392,7 @@ def test_a_proxy_that_says_nothing(fails: Fails) -> None:
         (["nonsense", os.fsdecode(b"\xff\xfe")], 2),
     ],
 )
-def test_as_a_program(argv: list[str], status: int) -> None:
+def test_bad_input_to_the_program(argv: list[str], status: int) -> None:
     done = program.run(*argv)
     assert (done.returncode, done.stdout) == (status, b"")
     one_clear_line(done.stderr.decode())
@@ -426,11 +426,11 @@ def forwarding(*argv: str) -> list[str]:
         ([], "no local port is named"),
     ],
 )
-def test_local_ports(argv: list[str], text: str, fails: Fails) -> None:
+def test_invalid_local_ports(argv: list[str], text: str, fails: Fails) -> None:
     assert text in fails(USAGE, *forwarding(*argv))
 
 
-def test_local_ports_that_cannot_be_had(fails: Fails, tmp_path: Path) -> None:
+def test_local_ports_that_cannot_be_bound(fails: Fails, tmp_path: Path) -> None:
     cannot = ExitStatus.CANNOT_LISTEN
     with socket.create_server(("127.0.0.1", 0)) as taken:
         text = fails(cannot, *forwarding("-D", str(taken.getsockname()[1])))
@@ -443,9 +443,9 @@ def test_local_ports_that_cannot_be_had(fails: Fails, tmp_path: Path) -> None:
     assert "path too long" in fails(cannot, *forwarding("-D", "/" + "x" * 200))
 
 
-def test_a_privileged_port_and_a_directory_that_is_not_ours_to_write(tmp_path: Path) -> None:
+def test_a_privileged_port_and_an_unwritable_directory(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    # root as well is to be refused: without the two capabilities it is like anybody.
+    # Root must be refused as well: without these two capabilities it is an ordinary user.
     drop = ["setpriv", "--bounding-set=-net_bind_service,-dac_override"] if os.getuid() == 0 else []
     for place in ("1", f"{tmp_path}/s"):
         command = [*drop, *program.MODULE, *forwarding("-D", place)]

@@ -1,4 +1,4 @@
-"""`connect` through `serve` to a target: our two ends together, and the bytes of the tunnel exact."""
+"""`connect` through `serve` to a target: both of our ends together, and every byte of the tunnel compared."""
 
 import random
 import signal
@@ -21,7 +21,7 @@ def serve() -> Iterator[Serve]:
 
 
 def pieces(data: bytes, seed: int) -> Iterator[memoryview]:
-    """`data` cut at random places, from single bytes to more than any buffer on the way."""
+    """Cuts `data` at random places, into pieces from a single byte to more than any buffer on the path."""
     dice, view = random.Random(seed), memoryview(data)
     while view:
         size = min(dice.choice((1, 100, 4096, 65536, 65537, 300_000, 2 * MIB)), len(view))
@@ -30,14 +30,14 @@ def pieces(data: bytes, seed: int) -> Iterator[memoryview]:
 
 
 def write_all(pipe, data: bytes, seed: int) -> None:
-    """Write to an unbuffered pipe, where one write may take less than all, and close it."""
+    """Writes to an unbuffered pipe, where one write may accept only a part, and closes it."""
     with pipe:
         for piece in pieces(data, seed):
             while piece:
                 piece = piece[pipe.write(piece) :]
 
 
-def test_64_mib_both_ways_at_once(serve: Serve) -> None:
+def test_64_mib_in_both_directions_at_once(serve: Serve) -> None:
     there, back = sample(64 * MIB, 1), sample(64 * MIB, 2)
     received = []
 
@@ -46,7 +46,7 @@ def test_64_mib_both_ways_at_once(serve: Serve) -> None:
         sender.start()
         received.append(peer.read_exactly(len(there)))
         sender.join()
-        assert peer.read() == b""  # the end of our stdin, passed on
+        assert peer.read() == b""  # the EOF of our stdin, passed on
 
     with ScriptedServer(swap) as target, started("connect", "-x", serve.url, target.authority) as process:
         writer = threading.Thread(target=write_all, args=(process.stdin, there, 4))
@@ -59,7 +59,7 @@ def test_64_mib_both_ways_at_once(serve: Serve) -> None:
     assert received == [there]
 
 
-def test_target_that_answers_only_after_the_end(serve: Serve) -> None:
+def test_a_target_that_responds_only_after_eof(serve: Serve) -> None:
     question = sample(5 * MIB)
     with (
         ScriptedServer(lambda peer: peer.send(peer.read_to_end()[::-1])) as target,
@@ -70,7 +70,7 @@ def test_target_that_answers_only_after_the_end(serve: Serve) -> None:
         assert process.wait(SOON) == 0
 
 
-def test_target_that_ends_first_still_hears_us(serve: Serve) -> None:
+def test_a_target_that_ends_first_can_still_receive(serve: Serve) -> None:
     late = sample(5 * MIB)
     received = []
 
@@ -85,8 +85,8 @@ def test_target_that_ends_first_still_hears_us(serve: Serve) -> None:
     assert received == [late]
 
 
-def test_reset_by_the_target_stays_a_reset(serve: Serve) -> None:
-    """What a proxy turns into a clean end, the client takes for the whole."""
+def test_a_reset_by_the_target_stays_a_reset(serve: Serve) -> None:
+    """If a proxy turned it into a clean end, the client would treat the data as complete."""
     arrived = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -102,7 +102,7 @@ def test_reset_by_the_target_stays_a_reset(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_client_that_is_ended_takes_the_tunnel_with_it(serve: Serve, sent: signal.Signals) -> None:
+def test_a_killed_client_ends_its_tunnel(serve: Serve, sent: signal.Signals) -> None:
     def script(peer: Conversation) -> None:
         peer.send(b"hello")
         peer.wait_gone()
@@ -113,7 +113,7 @@ def test_client_that_is_ended_takes_the_tunnel_with_it(serve: Serve, sent: signa
         assert process.wait(SOON) == -sent
 
 
-def test_second_sigterm_of_the_proxy_does_not_wait_for_tunnels() -> None:
+def test_a_second_sigterm_of_the_proxy_does_not_wait_for_tunnels() -> None:
     def script(peer: Conversation) -> None:
         peer.send(b"hello")
         peer.wait_gone()
@@ -128,6 +128,6 @@ def test_second_sigterm_of_the_proxy_does_not_wait_for_tunnels() -> None:
         wait_until(lambda: "draining" in proxy.log(), SOON, "the drain")
         assert process.poll() is None
         proxy.process.send_signal(signal.SIGTERM)
-        assert process.wait(SOON) == 74  # an abort, and no clean end
+        assert process.wait(SOON) == 74  # an abort, not a clean end
         assert proxy.process.wait(SOON) == -signal.SIGTERM
         proxy.ended_on_purpose = True

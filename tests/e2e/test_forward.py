@@ -1,4 +1,4 @@
-"""`forward` as the program that people start: a thousand at once, one who never reads, what a terminal shows, and its closing."""
+"""`forward` as a program: a thousand connections at once, clients that never read, its output on a terminal, and shutdown."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ PIECE = 20_000  # bytes that each connection sends
 
 @pytest.fixture
 def _descriptors() -> Iterator[None]:
-    """Enough for both ends of a thousand connections."""
+    """Raises the limit on open files, so that both ends of a thousand connections fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * MANY
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard) if hard > 0 else wanted), hard))
@@ -54,7 +54,7 @@ def test_a_thousand_connections_at_once_each_with_a_checksum() -> None:
 
 
 async def exchange_many(port: int, data: bytes) -> list[bytes]:
-    """Opens all of them, then lets each send and receive its own piece; the checksums of what came back."""
+    """Opens all connections, then lets each send and receive its own piece. Returns the checksums of the data received."""
     (address,) = await resolve("127.0.0.1", port)
     streams = [await dial([address], 0) for _ in range(MANY)]
     digests = [b""] * MANY
@@ -81,13 +81,13 @@ async def exchange_many(port: int, data: bytes) -> list[bytes]:
 
 
 def resident(pid: int) -> int:
-    """KiB in memory."""
+    """Resident memory of a process, in KiB."""
     with open(f"/proc/{pid}/status") as status:
         return int(next(line.split()[1] for line in status if line.startswith("VmRSS:")))
 
 
 def flood(peer: Conversation) -> None:
-    """Sends until nobody takes it any more: what is between us is full then."""
+    """Sends until the client accepts no more: every buffer on the path is full then."""
     peer.sock.settimeout(1)
     with suppress(ConnectionError):
         with pytest.raises(TimeoutError):
@@ -98,11 +98,11 @@ def flood(peer: Conversation) -> None:
 
 
 def test_clients_that_never_read_do_not_grow_memory() -> None:
-    """Thirty of them, and a server that would send a gigabyte to each: a pipe or a chunk for each is all that is held."""
+    """Thirty clients, and a server that would send a gigabyte to each. A pipe or a chunk per client is all that forward holds."""
     with ScriptedServer(flood) as target, Serve("--drain", "0") as proxy, ExitStack() as open_ones:
         forward = open_ones.enter_context(Forward("-x", proxy.url, "-L", f"0:{target.authority}", "--drain", "0"))
         with socket.create_connection(("127.0.0.1", forward.port), 10) as first:
-            first.recv(1)  # the code is loaded, the pool has its pipes
+            first.recv(1)  # after that the code is loaded, and the pool has its pipes
         before = resident(forward.process.pid)
         clients = [open_ones.enter_context(socket.create_connection(("127.0.0.1", forward.port), 10)) for _ in range(30)]
         for client in clients:
@@ -113,11 +113,11 @@ def test_clients_that_never_read_do_not_grow_memory() -> None:
 
 
 def thread_is_stuck(peer: Conversation) -> bool:
-    """Whether the flood has met its limit."""
+    """Whether the flood has run into its time limit."""
     return peer.sock.gettimeout() == 20
 
 
-def test_progress_on_a_terminal_and_the_line_that_breaks_in() -> None:
+def test_progress_on_a_terminal_is_interrupted_by_a_message() -> None:
     with ScriptedServer(echo) as target:
         words = [*MODULE[1:], "forward", "-x", "direct", "-L", f"0:{target.authority}", "-L", "0:127.0.0.1:1", "--progress"]
         child = pexpect.spawn(MODULE[0], words, env=environment(), timeout=20, dimensions=(24, 60))
@@ -130,8 +130,8 @@ def test_progress_on_a_terminal_and_the_line_that_breaks_in() -> None:
                 client.sendall(bytes(3000))
                 child.expect(r"\r\x1b\[K1 open, sent 2\.9 KiB \([^)]*\)")
                 with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", ports[1]), 10) as refused:
-                    refused.recv(1)  # if the reset has not come before connect(2) returned
-                # The live line is wiped, the message has a line of its own, and the live line comes back below it.
+                    refused.recv(1)  # if the reset has not arrived before connect(2) returned
+                # The live line is erased, the message has a line of its own, and the live line comes back below it.
                 child.expect(r"\r\x1b\[Ktunnelctl: client [^\r]*: connection refused\r\n")
                 child.expect(r"\r\x1b\[K\d open")
             child.expect(r"\r\x1b\[K0 open, sent 2\.9 KiB")
@@ -143,7 +143,7 @@ def test_progress_on_a_terminal_and_the_line_that_breaks_in() -> None:
     assert child.exitstatus == 0
 
 
-def test_progress_in_a_pipe_is_silent() -> None:
+def test_progress_is_not_shown_in_a_pipe() -> None:
     with ScriptedServer(echo) as target, Forward("-x", "direct", "-L", f"0:{target.authority}", "--progress") as forward:
         with socket.create_connection(("127.0.0.1", forward.port), 10) as client:
             client.sendall(b"x")
@@ -166,8 +166,8 @@ def test_verbose_lines_name_the_connection() -> None:
     assert f"> CONNECT {target.authority} HTTP/1.1" in log
 
 
-def test_no_secret_shows_anywhere() -> None:
-    """The password for the proxy is in the request, and in nothing that we print, whatever goes wrong."""
+def test_the_password_does_not_appear_in_any_output() -> None:
+    """The password for the proxy is in the request, and in no output of forward, whatever fails."""
     secret = "pl4nted-s3cret"
 
     def refuse(peer: Conversation) -> None:
@@ -194,8 +194,8 @@ def test_no_secret_shows_anywhere() -> None:
 
 
 @pytest.mark.parametrize("command", ["forward", "serve"])
-def test_a_terminal_that_is_closed_ends_it_at_once_and_leaves_no_socket_behind(command: str, tmp_path: Path) -> None:
-    """SIGHUP, with a tunnel open: nobody would see a drain. What is cut off must not look complete at the target."""
+def test_a_closed_terminal_ends_the_program_at_once_and_removes_its_socket(command: str, tmp_path: Path) -> None:
+    """SIGHUP with a tunnel open: there is no user to see a drain. Data that was cut off must not look complete at the target."""
     path, aborted = tmp_path / "s", threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -226,8 +226,8 @@ UNSET = dict.fromkeys(("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_pro
 
 
 @pytest.mark.parametrize("verbose", [True, False])
-def test_only_a_variable_that_is_not_looked_at_names_a_proxy(verbose: bool) -> None:
-    """The failure says so, once; with -v the start as well."""
+def test_a_failure_mentions_the_ignored_variable_http_proxy(verbose: bool) -> None:
+    """The failure mentions it, once; with -v the start does as well."""
     held, port = refusing_port()
     words = ("-L", f"0:127.0.0.1:{port}", *(["-v"] if verbose else []))
     with held, Forward(*words, env={**UNSET, "HTTP_PROXY": "http://proxy.test:3128"}) as forward:

@@ -1,4 +1,4 @@
-"""Logging in where the proxy has odd manners: what connect makes of it, and how often it asks."""
+"""Logging in to proxies with unusual behaviour: what connect does, and how often it tries."""
 
 import pytest
 
@@ -19,12 +19,12 @@ from tests.peers.program import connect
 from tests.peers.proxies import PASSWORD, USER
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo
 
-MOST = 8  # connections that a proxy may see before we take its no for a no
+MOST = 8  # upper bound for the connections that connect may open before it accepts the refusal
 BASIC = {"closes": closes_after_407, "keeps": keeps_the_connection, "huge": huge_body, "endless": lambda: huge_body(promised=False)}
 
 
 def logged_in(script: Script, password: str = PASSWORD, *words: str) -> tuple[int, bytes, str, list[bytes]]:
-    """connect through a proxy with that script to itself: status, stdout, stderr, and the heads that the proxy saw."""
+    """Runs connect through a proxy with this script. Returns the status, stdout, stderr, and the heads that the proxy received."""
     with ScriptedServer(script) as proxy:
         env = {"TUNNELCTL_PROXY_PASSWORD": password}
         done = connect(proxy.url, "target.test:22", "--proxy-user", USER, *words, stdin=b"hello", env=env)
@@ -33,8 +33,8 @@ def logged_in(script: Script, password: str = PASSWORD, *words: str) -> tuple[in
 
 
 @pytest.mark.parametrize("make", BASIC.values(), ids=BASIC)
-def test_asked_for_basic(make) -> None:
-    """Nothing before it is wanted; then once, on a connection of its own."""
+def test_basic_is_sent_after_a_407(make) -> None:
+    """No credentials before the proxy requires them; then once, on a new connection."""
     status, out, err, heads = logged_in(make())
     assert (status, out, err) == (0, b"hello", "")
     assert [bool(authorization(head)) for head in heads] == [False, True]
@@ -45,33 +45,33 @@ def test_a_wrong_password_is_tried_once(make) -> None:
     status, out, err, heads = logged_in(make(), "wrong")
     assert (status, out) == (77, b"")
     assert err.startswith("tunnelctl: ")
-    assert len(err) < 2000, f"of a page of {HUGE} bytes"
+    assert len(err) < 2000, f"the excerpt of a page of {HUGE} bytes is too long"
     assert [bool(authorization(head)) for head in heads] == [False, True]
 
 
-def test_basic_at_once_when_the_user_says_so() -> None:
+def test_basic_is_sent_at_once_if_the_user_selects_it() -> None:
     status, out, err, heads = logged_in(closes_after_407(), PASSWORD, "--auth", "basic")
     assert (status, out, err, len(heads)) == (0, b"hello", "", 1)
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 @pytest.mark.parametrize("stale", [0, 1, 2])
-def test_nonce_that_changes(algorithm: str, stale: int) -> None:
+def test_a_digest_nonce_that_changes(algorithm: str, stale: int) -> None:
     digest = Digest(algorithm)
     status, out, err, heads = logged_in(changes_its_nonce(digest, stale))
     assert (status, out, err) == (0, b"hello", "")
     assert len(heads) == 2 + stale
-    assert digest.seen == digest.nonces, "each nonce is used once, the newest"
+    assert digest.seen == digest.nonces, "each login must use the newest nonce, and each nonce only once"
 
 
-def test_nonce_that_changes_and_a_wrong_password() -> None:
+def test_a_digest_nonce_that_changes_and_a_wrong_password() -> None:
     status, out, err, heads = logged_in(changes_its_nonce(Digest()), "wrong")
     assert (status, out) == (77, b"")
     assert err.startswith("tunnelctl: ")
     assert len(heads) == 3
 
 
-def test_nonce_that_is_always_too_old() -> None:
+def test_a_digest_nonce_that_is_always_stale() -> None:
     status, out, err, heads = logged_in(changes_its_nonce(Digest(), stale=1000))
     assert (status, out) == (77, b"")
     assert err.startswith("tunnelctl: ")
@@ -79,7 +79,7 @@ def test_nonce_that_is_always_too_old() -> None:
 
 
 def test_six_schemes_in_one_line() -> None:
-    """The proxy takes Digest only. No weaker scheme is given what would do for it."""
+    """The proxy accepts Digest only. No weaker scheme receives the password."""
     status, out, err, heads = logged_in(six_in_one_line(Digest()))
     assert (status, out, err) == (0, b"hello", "")
     assert authorization(heads[-1]).startswith("Digest ")
@@ -88,7 +88,7 @@ def test_six_schemes_in_one_line() -> None:
 
 
 def test_six_schemes_in_one_line_and_a_wrong_password() -> None:
-    """Of all schemes that the password was wrong for, none is followed by a weaker one, which would show the password."""
+    """If the password is wrong for one scheme, no weaker scheme follows, which would reveal the password."""
     status, out, err, heads = logged_in(six_in_one_line(Digest()), "wrong")
     assert (status, out) == (77, b"")
     assert err.startswith("tunnelctl: ")
@@ -98,8 +98,9 @@ def test_six_schemes_in_one_line_and_a_wrong_password() -> None:
 
 @pytest.mark.peer("pyspnego-parse")
 @pytest.mark.parametrize("close", [True, False], ids=["closes", "goes on"])
-def test_ntlm_that_leads_nowhere(close: bool) -> None:
-    """Its legs belong on one connection: a proxy that closes it in between has ended the login. So has one that never ends."""
+def test_an_ntlm_login_that_never_ends(close: bool) -> None:
+    """The legs of NTLM belong on one connection: a proxy that closes it in between has ended the login. So has one that never
+    finishes it."""
     status, out, err, heads = logged_in(never_done_with_ntlm(close))
     assert (status, out) == (77, b"")
     assert err.startswith("tunnelctl: ")
@@ -107,8 +108,8 @@ def test_ntlm_that_leads_nowhere(close: bool) -> None:
 
 
 @pytest.mark.peer("pyspnego-parse")
-def test_a_proxy_of_http_1_0_keeps_the_connection_for_ntlm_where_it_is_asked_to() -> None:
-    """It looks at Proxy-Connection alone, as curl found out (curl#954)."""
+def test_an_http_1_0_proxy_keeps_the_connection_for_ntlm_on_request() -> None:
+    """It looks only at Proxy-Connection, as curl found out (curl#954)."""
     status, out, err, heads = logged_in(ntlm_over_http_1_0())
     assert (status, out, err) == (0, b"hello", "")
     assert authorization(heads[-1]).startswith("NTLM ")
@@ -116,17 +117,17 @@ def test_a_proxy_of_http_1_0_keeps_the_connection_for_ntlm_where_it_is_asked_to(
 
 @pytest.mark.peer("pyspnego-parse")
 @pytest.mark.parametrize("silently", [True, False], ids=["without a word", "and says so"])
-def test_a_proxy_that_closes_in_the_middle_of_ntlm(silently: bool) -> None:
+def test_a_proxy_that_closes_the_connection_during_ntlm(silently: bool) -> None:
     status, out, err, heads = logged_in(ntlm_over_http_1_0(keeps=False, silently=silently))
     assert (status, out) == (77, b"")
     said, hint = err.splitlines()
     assert said.endswith(": it closed the connection in the middle of the login, which is bound to it")
     assert hint.startswith("hint: NTLM and Negotiate need a connection that stays open: ")
-    assert len(heads) == 2, "nothing is tried again, which could lock the account"
+    assert len(heads) == 2, "there must be no second try, which could lock the account"
 
 
-def test_401_means_407() -> None:
-    """It is for servers; some proxies say it all the same."""
+def test_401_is_treated_as_407() -> None:
+    """The status is for origin servers, but some proxies send it."""
 
     def script(peer: Conversation) -> None:
         if knows_basic(peer.read_head()):
@@ -138,4 +139,4 @@ def test_401_means_407() -> None:
     status, out, err, heads = logged_in(script)
     assert (status, out, err) == (0, b"hello", "")
     assert [bool(authorization(head)) for head in heads] == [False, True]
-    assert not [head for head in heads if b"\r\nAuthorization:" in head], "the target gets none of it"
+    assert not [head for head in heads if b"\r\nAuthorization:" in head], "the target must not receive the credentials"

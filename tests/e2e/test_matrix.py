@@ -1,4 +1,4 @@
-"""The conformance matrix: what the seven known stdio clients were measured on, each row a test of `tunnelctl connect`.
+"""The conformance matrix: the criteria by which seven known stdio clients were measured, each row a test of `tunnelctl connect`.
 
 No row is left to a unit test: a process with pipes talks to a scripted proxy on loopback. The rows "TLS to the proxy" and
 "Digest" are in interop/test_tls_proxies.py and interop/test_digest.py. Throughput and start-up time are benchmarks (tests/bench),
@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 
 def then_leave(answer: bytes):
-    """A proxy that answers, says goodbye in the tunnel and ends it."""
+    """A proxy that responds with `answer`, sends a few bytes in the tunnel and ends it."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(answer)
@@ -37,7 +37,7 @@ def then_leave(answer: bytes):
 
 
 def refuse(answer: bytes):
-    """A proxy that answers and closes."""
+    """A proxy that responds with `answer` and closes."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(answer)
@@ -46,7 +46,7 @@ def refuse(answer: bytes):
 
 
 def passes(answer: bytes, target: str = TARGET) -> bytes:
-    """Assert that a tunnel behind `answer` works and is silent on stderr; returns the request head."""
+    """Asserts that a tunnel after `answer` works and that stderr is empty. Returns the request head."""
     with ScriptedServer(then_leave(answer)) as proxy:
         done = connect(proxy.url, target)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"through", b"")
@@ -54,7 +54,7 @@ def passes(answer: bytes, target: str = TARGET) -> bytes:
 
 
 def fails(answer: bytes, status: int) -> str:
-    """Assert that `answer` ends connect with `status`, nothing on stdout and one plain line on stderr; returns stderr."""
+    """Asserts that `answer` ends connect with `status`, an empty stdout and one plain line on stderr. Returns stderr."""
     with ScriptedServer(refuse(answer)) as proxy:
         done = connect(proxy.url, TARGET)
     assert (done.returncode, done.stdout) == (status, b""), done.stderr
@@ -62,7 +62,7 @@ def fails(answer: bytes, status: int) -> str:
 
 
 def one_error(stderr: bytes, proxy: ScriptedServer) -> str:
-    """Assert the shape of an error: one line that names proxy and target, then at most a hint, all of it printable."""
+    """Asserts the shape of an error: one line that names proxy and target, then at most a hint, all of it printable."""
     text = stderr.decode()
     lines = text.splitlines()
     assert lines[0].startswith("tunnelctl: ")
@@ -86,7 +86,7 @@ def test_request_is_http_1_1_in_authority_form_with_one_equal_host() -> None:
 # --- bytes around the head
 
 
-def test_server_bytes_in_the_segment_of_the_head_are_kept() -> None:
+def test_target_bytes_in_the_segment_of_the_head_are_kept() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + BANNER)
         peer.end_output()
@@ -96,8 +96,8 @@ def test_server_bytes_in_the_segment_of_the_head_are_kept() -> None:
         assert connect(proxy.url, TARGET).stdout == BANNER
 
 
-def test_a_banner_in_the_segment_of_the_head_comes_out_at_once() -> None:
-    """Not only when the tunnel ends: ssh waits for it before it says anything itself."""
+def test_a_banner_in_the_segment_of_the_head_is_written_at_once() -> None:
+    """Not only when the tunnel ends: ssh waits for it before it sends anything."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + BANNER)
@@ -109,7 +109,7 @@ def test_a_banner_in_the_segment_of_the_head_comes_out_at_once() -> None:
         assert process.wait(SOON) == 0
 
 
-def test_8_mib_right_behind_the_head() -> None:
+def test_8_mib_right_after_the_response_head() -> None:
     data = sample(8 * MIB)
 
     def script(peer: Conversation) -> None:
@@ -121,7 +121,7 @@ def test_8_mib_right_behind_the_head() -> None:
         assert connect(proxy.url, TARGET).stdout == data
 
 
-def test_response_head_dribbled_byte_by_byte() -> None:
+def test_response_head_that_arrives_byte_by_byte() -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.dribble(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 dribble\r\n\r\n" + BANNER)
@@ -133,11 +133,11 @@ def test_response_head_dribbled_byte_by_byte() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, BANNER, b"")
 
 
-# --- ends of the two directions
+# --- end of either direction
 
 
-def test_answer_that_comes_1_5_s_after_the_end_of_stdin_is_kept() -> None:
-    """The delay is the subject: corkscrew and proxytunnel leave at once, socat after half a second."""
+def test_a_response_1_5_s_after_the_end_of_stdin_is_kept() -> None:
+    """The delay is the subject: corkscrew and proxytunnel exit at once, socat after half a second."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -151,7 +151,7 @@ def test_answer_that_comes_1_5_s_after_the_end_of_stdin_is_kept() -> None:
 
 
 def test_target_closes_first_while_stdin_is_open() -> None:
-    """The reader of stdout must see the end at once: it is what makes ssh notice a dead server."""
+    """The reader of stdout must see EOF at once: this is how ssh notices a dead server."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -165,7 +165,7 @@ def test_target_closes_first_while_stdin_is_open() -> None:
         assert process.stderr.read() == b""
 
 
-def test_target_half_closes_and_the_client_still_sends() -> None:
+def test_client_can_still_send_after_the_target_half_closes() -> None:
     received = []
 
     def script(peer: Conversation) -> None:
@@ -183,7 +183,7 @@ def test_target_half_closes_and_the_client_still_sends() -> None:
     assert received == [late]
 
 
-def test_far_side_pushes_8_mib_before_it_reads() -> None:
+def test_target_sends_8_mib_before_it_reads() -> None:
     """A client that writes with a blocking call deadlocks here: each side waits for the other to read."""
     there, back = sample(8 * MIB, 1), sample(8 * MIB, 2)
     received = []
@@ -199,8 +199,8 @@ def test_far_side_pushes_8_mib_before_it_reads() -> None:
     assert (done.returncode, done.stdout == back, received == [there]) == (0, True, True)
 
 
-def test_near_side_pushes_8_mib_before_it_reads() -> None:
-    """A stdout that nobody reads yet must not hold up what comes on stdin."""
+def test_client_sends_8_mib_before_stdout_is_read() -> None:
+    """An unread stdout must not hold up the data from stdin."""
     there, back = sample(8 * MIB, 1), sample(8 * MIB, 2)
     received = []
 
@@ -215,17 +215,17 @@ def test_near_side_pushes_8_mib_before_it_reads() -> None:
     with ScriptedServer(script) as proxy, started("connect", "-x", proxy.url, *TARGET.split()) as process:
         with process.stdin as pipe:
             view = memoryview(there)
-            while view:  # unbuffered: a write may take less than all
+            while view:  # unbuffered: a write may accept only a part
                 view = view[pipe.write(view) :]
         assert process.stdout.read() == back
         assert process.wait(SOON) == 0
     assert received == [there]
 
 
-# --- a proxy that does not answer
+# --- a proxy that does not respond
 
 
-def test_proxy_that_never_answers_runs_into_the_time_limit() -> None:
+def test_a_proxy_that_never_responds_meets_the_time_limit() -> None:
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as proxy:
         start = time.monotonic()
         done = connect(proxy.url, TARGET, "--timeout", "0.4")
@@ -235,7 +235,7 @@ def test_proxy_that_never_answers_runs_into_the_time_limit() -> None:
     one_error(done.stderr, proxy)
 
 
-def test_proxy_that_stops_inside_its_head_runs_into_the_time_limit() -> None:
+def test_a_proxy_that_stops_inside_its_head_meets_the_time_limit() -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nVia: 1.1 ")
@@ -247,7 +247,7 @@ def test_proxy_that_stops_inside_its_head_runs_into_the_time_limit() -> None:
     one_error(done.stderr, proxy)
 
 
-def test_proxy_that_closes_without_answering() -> None:
+def test_a_proxy_that_closes_without_a_response() -> None:
     with ScriptedServer(lambda peer: peer.read_head() and None) as proxy:
         done = connect(proxy.url, TARGET)
     assert (done.returncode, done.stdout) == (76, b"")
@@ -263,7 +263,7 @@ def with_body(status: bytes, body: bytes = BODY, fields: bytes = b"") -> bytes:
     return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, fields, len(body), body)
 
 
-def test_407_without_credentials() -> None:
+def test_407_without_credentials_ends_with_status_77_and_a_hint() -> None:
     challenge = b'Proxy-Authenticate: Basic realm="corp"\r\n'
     text = fails(with_body(b"407 Proxy Authentication Required", fields=challenge), 77)
     assert "407" in text
@@ -292,11 +292,11 @@ def test_error_body_in_any_framing(answer: bytes) -> None:
 
 
 def test_error_body_reaches_the_terminal_escaped() -> None:
-    """An escape sequence in it could retitle the window, hide text, or answer in the user's name."""
+    """An escape sequence in it could retitle the window, hide text, or type input in the user's name."""
     fails(with_body(b"403 Forbidden", b"\x1b]0;owned\x07\x1b[2Jgone\x9b31m\r\n\x00end"), 69)
 
 
-# --- heads that other clients fail on
+# --- response heads that other clients fail on
 
 
 @pytest.mark.parametrize(
@@ -318,12 +318,12 @@ def test_error_body_reaches_the_terminal_escaped() -> None:
         pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X-Field: 1\r\n" * 500 + b"\r\n", id="500 fields"),
     ],
 )
-def test_head_is_accepted_and_nothing_of_it_leaks(answer: bytes) -> None:
+def test_unusual_heads_are_accepted_and_none_of_their_bytes_leak(answer: bytes) -> None:
     passes(answer)
 
 
-def test_peer_that_is_not_http_fails_at_once_and_shows_its_line() -> None:
-    """At once: the peer keeps the connection open, and an SSH server does so for minutes."""
+def test_a_peer_that_is_not_http_fails_at_once_and_its_line_is_shown() -> None:
+    """At once: the peer keeps the connection open, which an SSH server does for minutes."""
 
     def script(peer: Conversation) -> None:
         peer.send(BANNER)
@@ -337,7 +337,7 @@ def test_peer_that_is_not_http_fails_at_once_and_shows_its_line() -> None:
     assert "SSH-2.0-Banner_1.0" in one_error(done.stderr, proxy)
 
 
-def test_peer_that_is_not_http_is_shown_escaped() -> None:
+def test_bytes_of_a_peer_that_is_not_http_are_escaped() -> None:
     text = fails(b"\x17\x03\x01\x00\xc8\x1b[2J\r\n", 76)
     assert r"\x17" in text
 
@@ -345,8 +345,8 @@ def test_peer_that_is_not_http_is_shown_escaped() -> None:
 # --- a broken tunnel
 
 
-def test_reset_in_mid_stream_is_a_failure() -> None:
-    # The proxy waits with the reset until the bytes before it have come out: a reset discards what still lies in a buffer.
+def test_a_reset_in_mid_stream_is_a_failure() -> None:
+    # The proxy resets only after the bytes before it have been written: a reset discards what is still in a buffer.
     arrived = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -365,8 +365,8 @@ def test_reset_in_mid_stream_is_a_failure() -> None:
     assert "Traceback" not in error
 
 
-def test_reader_of_stdout_that_goes_away_ends_it_at_once() -> None:
-    """Even while nothing is being written: OpenBSD nc hangs here, with stdin and the target both still open."""
+def test_a_vanished_reader_of_stdout_ends_connect_at_once() -> None:
+    """Even while nothing is being written: OpenBSD nc hangs here, since stdin and the target are both still open."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -380,7 +380,7 @@ def test_reader_of_stdout_that_goes_away_ends_it_at_once() -> None:
         assert process.stderr.read() == b""
 
 
-def test_reader_of_stdout_that_goes_away_in_a_flood() -> None:
+def test_a_vanished_reader_of_stdout_during_a_flood() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         with suppress(ConnectionError):
@@ -408,7 +408,7 @@ def test_reader_of_stdout_that_goes_away_in_a_flood() -> None:
         "evil\x1b.test",
     ],
 )
-def test_control_characters_in_the_target_are_refused_before_anything_is_sent(host: str) -> None:
+def test_control_characters_in_the_target_are_refused_before_a_request(host: str) -> None:
     with ScriptedServer(refuse(ESTABLISHED)) as proxy:
         done = run("connect", "-x", proxy.url, host, "22")
     assert (done.returncode, done.stdout, proxy.heads) == (2, b"", [])
@@ -432,7 +432,7 @@ def has_ipv6_loopback() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no ::1")
-def test_ipv6_proxy_address() -> None:
+def test_ipv6_address_of_the_proxy() -> None:
     with ScriptedServer(then_leave(ESTABLISHED), host="::1") as proxy:
         done = connect(proxy.url, TARGET)
     assert (done.returncode, done.stdout) == (0, b"through")
@@ -445,7 +445,7 @@ SECRET_IN_BASIC = "YW5uYTpUcjB1YjRkb3ItYW5kLTM="  # base64 of anna:SECRET
 
 
 def way_of_the_secret(way: str, directory: Path) -> tuple[list[str], dict[str, str]]:
-    """Options and environment that give user and password in one of the ways that are not the command line."""
+    """Returns the options and environment that give user and password by one of the means other than the command line."""
     password, both = directory / "password", directory / "both"
     for file, text in ((password, SECRET), (both, f"anna:{SECRET}")):
         file.write_text(text + "\n")
@@ -459,7 +459,7 @@ def way_of_the_secret(way: str, directory: Path) -> tuple[list[str], dict[str, s
 
 @pytest.mark.parametrize("way", ["password file", "corkscrew file", "password variable"])
 @pytest.mark.parametrize("output", [["-vv"], ["--json"]])
-def test_secret_is_sent_but_neither_in_the_process_list_nor_in_any_output(way: str, output: list[str], tmp_path: Path) -> None:
+def test_password_is_sent_but_not_in_the_process_list_or_any_output(way: str, output: list[str], tmp_path: Path) -> None:
     options, extra = way_of_the_secret(way, tmp_path)
 
     def script(peer: Conversation) -> None:
@@ -482,7 +482,7 @@ def test_secret_is_sent_but_neither_in_the_process_list_nor_in_any_output(way: s
     assert said  # there was output to search
 
 
-def test_secret_in_the_url_is_not_in_any_output() -> None:
+def test_password_in_the_url_is_not_in_any_output() -> None:
     answer = with_body(b"407 Proxy Authentication Required", fields=b'Proxy-Authenticate: Basic realm="x"\r\n')
     with ScriptedServer(refuse(answer)) as proxy:
         done = connect(proxy.url.replace("//", f"//anna:{SECRET}@"), TARGET, "-vv")
@@ -496,7 +496,7 @@ def test_secret_in_the_url_is_not_in_any_output() -> None:
 
 
 def received_socket(proxy: ScriptedServer, *options: str) -> socket.socket:
-    """The very socket of the tunnel, handed over with --fdpass: its options can then be asked for."""
+    """Returns the socket of the tunnel, handed over with --fdpass, so that the test can read its options."""
     ours, theirs = socket.socketpair()
     command = [*MODULE, "connect", "-x", proxy.url, "--fdpass", *options, *TARGET.split()]
     with ours:
@@ -521,7 +521,7 @@ def test_keepalive_and_nodelay_are_set() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "on", "idle"), [("0", 0, None), ("7", 1, 7)])
-def test_keepalive_follows_its_option(seconds: str, on: int, idle: int | None) -> None:
+def test_keepalive_follows_its_flag(seconds: str, on: int, idle: int | None) -> None:
     with ScriptedServer(then_leave(ESTABLISHED)) as proxy, received_socket(proxy, "--keepalive", seconds) as tunnel:
         assert tunnel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == on
         if idle is not None:
@@ -543,7 +543,7 @@ def test_keepalive_runs_on_the_socket_of_a_relayed_tunnel() -> None:
     with ScriptedServer(script) as proxy, started("connect", "-x", proxy.url, *TARGET.split()) as process:
         assert read_soon(process.stdout, len(BANNER)) == BANNER
         port = proxy.conversations[0].sock.getpeername()[1]
-        # The slot shows a retransmission timer while the last bytes are unacknowledged.
+        # The row shows a retransmission timer while the last bytes are unacknowledged.
         wait_until(lambda: has_keepalive_timer(port), SOON, "a keepalive timer")
         process.stdin.close()
         assert process.wait(SOON) == 0

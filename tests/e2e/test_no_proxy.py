@@ -1,4 +1,4 @@
-"""What is told of NO_PROXY: each entry without a meaning, once, with -v; nothing without, and nothing where it does not matter."""
+"""Reports about NO_PROXY: each invalid entry once, with -v; none without -v, and none where NO_PROXY has no effect."""
 
 import json
 
@@ -20,11 +20,11 @@ def hello(peer: Conversation) -> None:
 
 
 def ignored(output: bytes) -> list[str]:
-    """What stands behind the word, in lines for people."""
+    """The texts after the word "ignored", in output for people."""
     return [line.partition("ignored")[2].lstrip(": ") for line in output.decode().splitlines() if "ignored" in line]
 
 
-def test_connect_tells_with_v_and_only_then() -> None:
+def test_connect_reports_ignored_entries_only_with_v() -> None:
     with ScriptedServer(hello) as proxy:
         env = {**ENVIRON, "https_proxy": proxy.url}
         told = run("connect", "-v", "target.test", "22", env=env)
@@ -40,13 +40,13 @@ def test_connect_tells_with_v_and_only_then() -> None:
 
 
 @pytest.mark.parametrize("proxy", [{}, {"TUNNELCTL_PROXY": "direct"}])
-def test_without_a_proxy_no_entry_matters(proxy: dict[str, str]) -> None:
+def test_without_a_proxy_no_entry_is_reported(proxy: dict[str, str]) -> None:
     done = run("connect", "-v", "127.0.0.1", "9", env={"no_proxy": ENVIRON["no_proxy"], **proxy})
     assert ignored(done.stderr) == []
 
 
 @pytest.mark.parametrize("verbose", [True, False])
-def test_run_and_check(verbose: bool) -> None:
+def test_run_and_check_report_ignored_entries_only_with_v(verbose: bool) -> None:
     flags = ["-v"] if verbose else []
     with ScriptedServer(hello) as proxy:
         env = {**ENVIRON, "https_proxy": proxy.url}
@@ -54,7 +54,7 @@ def test_run_and_check(verbose: bool) -> None:
         assert ignored(run("check", *flags, "target.test", "22", env=env).stdout) == (TOLD if verbose else [])
 
 
-def test_forward_tells_once_and_not_with_each_connection() -> None:
+def test_forward_reports_ignored_entries_once_at_start() -> None:
     with started("forward", "-v", "-D", "127.0.0.1:0", env=ENVIRON) as process:
         assert process.stderr is not None
         said = b""

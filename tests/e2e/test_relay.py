@@ -1,4 +1,4 @@
-"""Hard cases of the tunnel phase, through the real commands: order, resets in each phase, back-pressure, memory, fairness."""
+"""Hard cases of the tunnel phase, through the real commands: order, resets in each phase, backpressure, memory, fairness."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def serve() -> Iterator[Serve]:
 
 @contextmanager
 def raw_tunnel(serve: Serve, target: ScriptedServer, behind: bytes = b"") -> Iterator[socket.socket]:
-    """A tunnel through serve without a client of ours; `behind` is sent in one piece with the head."""
+    """Opens a tunnel through serve without our client. `behind` is sent in one piece with the head."""
     with socket.create_connection(("127.0.0.1", serve.port), SOON) as sock:
         authority = target.authority.encode()
         sock.sendall(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (authority, authority) + behind)
@@ -54,7 +54,7 @@ def in_background(function: Callable[..., object], *arguments: object, **named: 
 
 
 def send_all(pipe, data: bytes) -> None:
-    """Write to an unbuffered pipe, where one write may take less than all, and close it."""
+    """Writes to an unbuffered pipe, where one write may accept only a part, and closes it."""
     view = memoryview(data)
     with pipe:
         while view:
@@ -64,14 +64,14 @@ def send_all(pipe, data: bytes) -> None:
 # --- around the head
 
 
-def test_8_mib_of_stdin_are_held_until_the_answer() -> None:
-    """RFC 9931: not a byte of payload before 2xx, for a proxy that refuses could take it for its next request."""
+def test_8_mib_of_stdin_are_held_until_the_response() -> None:
+    """RFC 9931: no byte of payload before 2xx, since a proxy that refuses could treat it as its next request."""
     data = sample(8 * MIB)
     heads, received = [], []
 
     def script(peer: Conversation) -> None:
         heads.append(peer.read_head())
-        assert not select.select([peer.sock], [], [], 0.3)[0], "payload before the answer"
+        assert not select.select([peer.sock], [], [], 0.3)[0], "payload before the response"
         peer.send(ESTABLISHED)
         received.append(peer.read_to_end())
 
@@ -81,7 +81,7 @@ def test_8_mib_of_stdin_are_held_until_the_answer() -> None:
     assert received == [data]
 
 
-def test_nothing_of_stdin_is_sent_to_a_proxy_that_refuses() -> None:
+def test_no_byte_of_stdin_is_sent_to_a_proxy_that_refuses() -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
@@ -91,7 +91,7 @@ def test_nothing_of_stdin_is_sent_to_a_proxy_that_refuses() -> None:
         assert connect(proxy.url, TARGET, stdin=sample(MIB)).returncode == 69
 
 
-def test_8_mib_right_behind_the_head_of_a_request(serve: Serve) -> None:
+def test_8_mib_right_after_the_request_head(serve: Serve) -> None:
     data = sample(8 * MIB)
     with (
         ScriptedServer(lambda peer: peer.send(peer.read_to_end()[::-1])) as target,
@@ -105,8 +105,8 @@ def test_8_mib_right_behind_the_head_of_a_request(serve: Serve) -> None:
         assert receive(sock, 9 * MIB) == data[::-1]
 
 
-def test_8_mib_right_behind_the_answer_through_two_proxies(serve: Serve) -> None:
-    """The target speaks first, so what it says can come with either head of the chain."""
+def test_8_mib_right_after_the_response_head_through_two_proxies(serve: Serve) -> None:
+    """The target speaks first, so its bytes can arrive with either head of the chain."""
     data = sample(8 * MIB)
 
     def script(peer: Conversation) -> None:
@@ -119,7 +119,7 @@ def test_8_mib_right_behind_the_answer_through_two_proxies(serve: Serve) -> None
     assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
 
 
-def test_banner_comes_out_at_once_through_two_proxies(serve: Serve) -> None:
+def test_a_banner_is_written_at_once_through_two_proxies(serve: Serve) -> None:
     def script(peer: Conversation) -> None:
         peer.send(b"SSH-2.0-Banner\r\n")
         peer.wait_gone()
@@ -132,11 +132,11 @@ def test_banner_comes_out_at_once_through_two_proxies(serve: Serve) -> None:
         assert read_soon(process.stdout, 16) == b"SSH-2.0-Banner\r\n"
 
 
-# --- ends
+# --- end of either direction
 
 
 @pytest.mark.parametrize("first", ["client", "target"])
-def test_end_of_either_side_first_with_bulk_on_the_other(serve: Serve, first: str) -> None:
+def test_either_side_ends_first_with_bulk_in_the_other_direction(serve: Serve, first: str) -> None:
     """T2, T3."""
     data = sample(3 * MIB)
     received = []
@@ -161,8 +161,8 @@ def test_end_of_either_side_first_with_bulk_on_the_other(serve: Serve, first: st
 
 
 @pytest.mark.parametrize("by", ["pipe", "raw"])
-def test_early_answer_of_a_target_that_closes_with_unread_data_is_complete(serve: Serve, by: str) -> None:
-    """A web server that says 413 and closes. Its kernel sends a reset behind the answer, for what it has not read."""
+def test_an_early_response_before_a_close_with_unread_data_is_complete(serve: Serve, by: str) -> None:
+    """A web server responds 413 and closes. For the unread data its kernel sends a reset, right behind the response."""
     answer = sample(30_000)
 
     def script(peer: Conversation) -> None:
@@ -184,7 +184,7 @@ def test_early_answer_of_a_target_that_closes_with_unread_data_is_complete(serve
                 assert receive(sock, len(answer)) == answer
                 quietly(sock.recv, 1, errors=errors)
                 writer.join()
-                assert any(isinstance(error, ConnectionResetError) for error in errors)  # the kernel tells but one of the two
+                assert any(isinstance(error, ConnectionResetError) for error in errors)  # the kernel reports it to one of the two
 
 
 def quietly(function: Callable[..., object], *arguments: object, errors: list[OSError] | None = None) -> None:
@@ -208,14 +208,14 @@ PHASES: dict[str, tuple[bytes, int, bytes]] = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_reset_by_the_proxy(phase: str) -> None:
-    """T4: never a clean end, and everything that came before it is kept."""
+def test_reset_by_the_proxy_in_each_phase(phase: str) -> None:
+    """T4: never a clean end, and everything that arrived before it is kept."""
     said, status, output = PHASES[phase]
 
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(said)
-        wait_until(lambda: unsent(peer.sock) == 0)  # a reset discards what its sender's kernel still holds
+        wait_until(lambda: unsent(peer.sock) == 0)  # a reset discards the data that the kernel of its sender still holds
         peer.reset()
 
     with ScriptedServer(script) as proxy, started("connect", "-x", proxy.url, *TARGET.split()) as process:
@@ -237,8 +237,8 @@ def unsent(sock: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("size", [0, 50_000])
-def test_reset_by_the_client_reaches_the_target(serve: Serve, size: int) -> None:
-    """T4, through serve: a program that was killed must not look like one that had finished."""
+def test_a_reset_by_the_client_reaches_the_target(serve: Serve, size: int) -> None:
+    """T4, through serve: a killed program must not look like one that has finished."""
     seen = []
 
     def script(peer: Conversation) -> None:
@@ -257,9 +257,9 @@ def test_reset_by_the_client_reaches_the_target(serve: Serve, size: int) -> None
     assert seen == [sample(size)]
 
 
-def test_reset_by_the_target_reaches_the_client(serve: Serve) -> None:
+def test_a_reset_by_the_target_reaches_the_client(serve: Serve) -> None:
     def script(peer: Conversation) -> None:
-        assert peer.read(1) == b"?"  # before that, serve could take the reset for a refusal, and rightly
+        assert peer.read(1) == b"?"  # before that, serve could rightly treat the reset as a refusal
         peer.send(b"half a mess")
         wait_until(lambda: unsent(peer.sock) == 0)
         peer.reset()
@@ -271,8 +271,8 @@ def test_reset_by_the_target_reaches_the_client(serve: Serve) -> None:
             sock.recv(1)
 
 
-def test_killed_in_mid_upload_is_no_clean_end_for_the_target(serve: Serve) -> None:
-    """SIGTERM to connect while it sends: what arrived is a part, and looks like one."""
+def test_killing_connect_in_mid_upload_is_not_a_clean_end_for_the_target(serve: Serve) -> None:
+    """SIGTERM to connect while it sends: the data that arrived is a part, and must look like one."""
     aborted = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -293,16 +293,16 @@ def test_killed_in_mid_upload_is_no_clean_end_for_the_target(serve: Serve) -> No
         assert aborted.wait(SOON)
 
 
-# --- back-pressure
+# --- backpressure
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds; files that it has mapped are not its doing."""
+    """Bytes of anonymous memory that a process holds; files that it has mapped do not count."""
     return int(re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
 
 
 def offer(sock: socket.socket, size: int, given: list[int]) -> None:
-    """Sends until `size` is given, or nothing more is taken."""
+    """Sends until `size` bytes are sent or the kernel accepts no more."""
     sock.setblocking(False)
     chunk = bytes(MIB)
     while given[0] < size and select.select([], [sock], [], 0.3)[1]:
@@ -311,8 +311,8 @@ def offer(sock: socket.socket, size: int, given: list[int]) -> None:
 
 
 @pytest.mark.parametrize("reader", ["client", "target"])
-def test_serve_does_not_fill_memory_for_one_who_does_not_read(serve: Serve, reader: str) -> None:
-    """T5. A GiB is offered; what is taken lies in the kernel's buffers, and little of it in the process."""
+def test_serve_does_not_buffer_for_a_peer_that_does_not_read(serve: Serve, reader: str) -> None:
+    """T5. The sender offers a GiB. The data accepted is in the kernel's buffers, and little of it in the process."""
     given = [0]
     release = threading.Event()
 
@@ -338,8 +338,8 @@ def test_serve_does_not_fill_memory_for_one_who_does_not_read(serve: Serve, read
 
 
 @pytest.mark.parametrize("reader", ["stdout", "target"])
-def test_connect_does_not_fill_memory_for_one_who_does_not_read(reader: str) -> None:
-    """T5, and while the one direction stands still the other one goes on."""
+def test_connect_does_not_buffer_for_a_peer_that_does_not_read(reader: str) -> None:
+    """T5; and while one direction is blocked, the other goes on."""
     given = [0]
     stalled = threading.Event()
 
@@ -374,8 +374,8 @@ def test_connect_does_not_fill_memory_for_one_who_does_not_read(reader: str) -> 
     assert growth < 4 * MIB
 
 
-def test_gib_that_is_read_leaves_no_trace_in_memory(serve: Serve) -> None:
-    """A quarter of one, for the time it takes."""
+def test_a_large_transfer_does_not_grow_memory(serve: Serve) -> None:
+    """A quarter of a GiB, to save time."""
 
     def script(peer: Conversation) -> None:
         peer.send(b"x")
@@ -397,7 +397,7 @@ def test_gib_that_is_read_leaves_no_trace_in_memory(serve: Serve) -> None:
 
 
 def test_bulk_does_not_starve_an_interactive_tunnel(serve: Serve) -> None:
-    """Keystrokes are echoed while somebody else downloads: loosely measured, for the machine may be busy."""
+    """Keystrokes are echoed during a download. The bound is loose, since the machine may be busy."""
     stop = threading.Event()
 
     def flood(peer: Conversation) -> None:
@@ -426,7 +426,7 @@ def test_bulk_does_not_starve_an_interactive_tunnel(serve: Serve) -> None:
                 sock.sendall(b"k")
                 assert sock.recv(1) == b"k"
                 times.append(time.monotonic() - begun)
-            wait_until(lambda: taken[0] > before)  # the bulk goes on as well
+            wait_until(lambda: taken[0] > before)  # the bulk transfer goes on as well
         finally:
             stop.set()
             reader.join()
@@ -434,8 +434,8 @@ def test_bulk_does_not_starve_an_interactive_tunnel(serve: Serve) -> None:
     assert sorted(times)[len(times) // 2] < 1
 
 
-def test_urgent_byte_does_not_stop_or_spin_connect() -> None:
-    """Any peer can send one; splice(2) stops in front of it, and a loop that takes its word burns a whole processor."""
+def test_an_urgent_byte_does_not_stop_connect_or_make_it_spin() -> None:
+    """Any peer can send one. splice(2) stops in front of it, and a loop that believes the result burns a whole processor."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + b"before")
@@ -451,7 +451,7 @@ def test_urgent_byte_does_not_stop_or_spin_connect() -> None:
 
 
 def processor_time(pid: int) -> float:
-    """Seconds of processor time that a process has used."""
+    """Processor time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -460,8 +460,9 @@ def at_end_within(pipe, seconds: float) -> bool:
     return bool(select.select([pipe], [], [], seconds)[0])
 
 
-def test_target_that_closes_closes_stdout_at_once(serve: Serve) -> None:
-    """While stdin stays open: it is how ssh learns that the server has gone. The process follows after a farewell."""
+def test_a_target_that_closes_closes_stdout_at_once(serve: Serve) -> None:
+    """While stdin stays open: this is how ssh learns that the server is gone. The process ends when the time limit after the remote
+    EOF expires."""
 
     def script(peer: Conversation) -> None:
         peer.send(b"bye")

@@ -1,4 +1,4 @@
-"""The settings file as a user has it: the program, a file, a scripted proxy."""
+"""The settings file as in real use: the program, a file, a scripted proxy."""
 
 import json
 from base64 import b64encode
@@ -34,7 +34,7 @@ def assert_hello(done: Bytes) -> None:
 
 
 @pytest.mark.parametrize("words", [["connect", "target.test", "22"], ["target.test", "22"], ["connect", "--", "target.test", "22"]])
-def test_the_proxy_comes_from_it_whichever_way_the_line_is_read(tmp_path: Path, words: list[str]) -> None:
+def test_the_proxy_of_the_settings_file_is_used_by_either_parser(tmp_path: Path, words: list[str]) -> None:
     with ScriptedServer(answer) as proxy:
         env = settings(tmp_path, f'[defaults]\nproxy = "http://{proxy.authority}"\nheader = "X-Ours: yes"\n')
         assert_hello(run(*words, env={**env, "https_proxy": "http://127.0.0.1:9", "NO_PROXY": "*"}))
@@ -42,7 +42,7 @@ def test_the_proxy_comes_from_it_whichever_way_the_line_is_read(tmp_path: Path, 
     assert b"X-Ours: yes\r\n" in proxy.heads[0]
 
 
-def test_a_profile_and_where_all_of_it_came_from(tmp_path: Path) -> None:
+def test_a_profile_is_used_and_its_origin_is_reported(tmp_path: Path) -> None:
     with ScriptedServer(answer) as proxy:
         env = settings(tmp_path, f'[profiles.work]\nproxy = "http://{proxy.authority}"\n')
         done = run("connect", "--profile", "work", "-vv", "target.test", "22", env=env)
@@ -52,7 +52,7 @@ def test_a_profile_and_where_all_of_it_came_from(tmp_path: Path) -> None:
     assert f"route: http://{proxy.authority} (profile work, line 2 of {path})\n" in done.stderr.decode()
 
 
-def test_a_variable_of_ours_comes_before_it(tmp_path: Path) -> None:
+def test_tunnelctl_proxy_takes_precedence_over_the_settings_file(tmp_path: Path) -> None:
     with ScriptedServer(answer) as proxy:
         env = settings(tmp_path, '[defaults]\nproxy = "http://127.0.0.1:9"\n')
         assert_hello(run("connect", "target.test", "22", env={**env, "TUNNELCTL_PROXY": f"http://{proxy.authority}"}))
@@ -74,7 +74,9 @@ MISTAKES = [
 @pytest.mark.parametrize(
     "words", [["connect", "-x", "http://127.0.0.1:9", "host", "22"], ["forward", "-D", "0"], ["serve"]], ids=" ".join
 )
-def test_a_mistake_is_one_line_and_status_78(tmp_path: Path, words: list[str], text: str, cause: str, hint: str) -> None:
+def test_a_mistake_in_the_settings_file_is_one_line_and_status_78(
+    tmp_path: Path, words: list[str], text: str, cause: str, hint: str
+) -> None:
     done = run(*words, env=settings(tmp_path, text))
     assert (done.returncode, done.stdout) == (ExitStatus.SETTINGS, b"")
     first, *rest = done.stderr.decode().splitlines()
@@ -82,14 +84,14 @@ def test_a_mistake_is_one_line_and_status_78(tmp_path: Path, words: list[str], t
     assert rest == ([hint] if hint else [])
 
 
-def test_a_profile_that_does_not_exist(tmp_path: Path) -> None:
+def test_an_unknown_profile_is_an_error_with_a_hint(tmp_path: Path) -> None:
     done = run("connect", "--profile", "wrok", "host", "22", env=settings(tmp_path, "[profiles.work]\n[profiles.home]\n"))
     assert (done.returncode, done.stdout) == (ExitStatus.SETTINGS, b"")
     assert done.stderr.decode().splitlines()[1] == "hint: it has work and home"
 
 
-def test_a_whole_login_without_a_secret_in_sight(tmp_path: Path) -> None:
-    """URL, command and token stand in the file; nothing of them shows, however much is told."""
+def test_a_login_from_the_settings_file_shows_no_secret(tmp_path: Path) -> None:
+    """The file names a password command, and a URL with the password; the secret appears nowhere, at any verbosity."""
     (tmp_path / "secret").write_text(f"{CANARY}\n")
     shown: list[bytes] = []
 
@@ -120,7 +122,7 @@ def wants_login(peer: Conversation) -> None:
     peer.accept_tunnel(b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
 
 
-def test_a_command_that_fails_is_one_line(tmp_path: Path) -> None:
+def test_a_password_command_that_fails_is_reported_in_one_line(tmp_path: Path) -> None:
     command = f"echo {CANARY}; exit 3"
     with ScriptedServer(wants_login) as proxy:
         done = connect(proxy.url, "host 22", "--proxy-user", "alice", "--password-command", command)
@@ -128,7 +130,7 @@ def test_a_command_that_fails_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == b"tunnelctl: password command: it ended with status 3\n"
 
 
-def test_settings_are_an_object_of_json(tmp_path: Path) -> None:
+def test_the_settings_are_reported_as_a_json_object(tmp_path: Path) -> None:
     with ScriptedServer(answer) as proxy:
         env = settings(tmp_path, f'[defaults]\njson = true\nproxy = "http://{proxy.authority}"\n')
         done = run("connect", "target.test", "22", env=env)
@@ -137,7 +139,7 @@ def test_settings_are_an_object_of_json(tmp_path: Path) -> None:
     assert (first["event"], first["file"], first["profile"]) == ("settings", f"{tmp_path}/tunnelctl/config.toml", "")
 
 
-def test_serve_and_run_read_it_too(tmp_path: Path) -> None:
+def test_serve_and_run_read_the_settings_file_too(tmp_path: Path) -> None:
     with ScriptedServer(answer) as proxy:
         env = settings(tmp_path, f'[defaults]\nproxy = "http://{proxy.authority}"\nlisten = "nonsense"\n')
         script = "exec 3<>/dev/tcp/127.0.0.1/$TUNNELCTL_PORT_1; cat <&3"

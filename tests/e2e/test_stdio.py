@@ -1,4 +1,4 @@
-"""Standard input and output of every kind, and every way to be ended, as a shell, ssh, Node.js or a person at a terminal has it."""
+"""Every kind of standard input and output, and every way to end connect, as with a shell, ssh, Node.js or a user at a terminal."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, blac
 TARGET = ("target.test", "22")
 BANNER = b"SSH-2.0-Banner_1.0\r\n"
 MIB = 1 << 20
-AT_ONCE = 4.0  # less than the farewell limit of 5 s, so that it cannot have been that
+AT_ONCE = 4.0  # less than the limit of 5 s after the remote EOF, so that this limit cannot be the cause
 
 
 def tunnel_with_echo(peer: Conversation) -> None:
@@ -36,7 +36,7 @@ def tunnel_with_banner(peer: Conversation) -> None:
 
 
 def shell(proxy: ScriptedServer, redirections: str) -> "subprocess.CompletedProcess[bytes]":
-    """connect with the redirections of a shell command."""
+    """Runs connect with the redirections of a shell command."""
     words = " ".join([*MODULE, "connect", "-x", proxy.url, *TARGET])
     command = ["/bin/sh", "-c", f"exec {words} {redirections}"]
     return subprocess.run(command, capture_output=True, env=environment(), timeout=RUN_SECONDS)
@@ -45,7 +45,7 @@ def shell(proxy: ScriptedServer, redirections: str) -> "subprocess.CompletedProc
 # --- kinds of stdin and stdout
 
 
-def test_files_in_and_out(tmp_path: Path) -> None:
+def test_regular_files_as_stdin_and_stdout(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(sample(3 * MIB))
     with ScriptedServer(tunnel_with_echo) as proxy:
         done = shell(proxy, f"< {tmp_path}/in > {tmp_path}/out")
@@ -53,8 +53,8 @@ def test_files_in_and_out(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == sample(3 * MIB)
 
 
-def test_file_that_is_appended_to_keeps_what_it_has(tmp_path: Path) -> None:
-    """splice(2) refuses such a file."""
+def test_appending_to_a_file_keeps_its_content(tmp_path: Path) -> None:
+    """splice(2) refuses a file that is open for appending."""
     (tmp_path / "in").write_bytes(sample(MIB))
     (tmp_path / "out").write_bytes(b"before")
     with ScriptedServer(tunnel_with_echo) as proxy:
@@ -63,8 +63,8 @@ def test_file_that_is_appended_to_keeps_what_it_has(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"before" + sample(MIB)
 
 
-def test_file_is_read_from_where_it_stands_and_left_where_it_was_read_to(tmp_path: Path) -> None:
-    """A shell script that shares its stdin with us finds its place after our last byte."""
+def test_a_file_is_read_from_its_offset_and_left_after_the_last_byte(tmp_path: Path) -> None:
+    """A shell script that shares its stdin with connect continues after the last byte that connect has read."""
     (tmp_path / "in").write_bytes(b"first line\nsecond line\n")
     with ScriptedServer(tunnel_with_echo) as proxy:
         words = " ".join([*MODULE, "connect", "-x", proxy.url, *TARGET])
@@ -74,8 +74,8 @@ def test_file_is_read_from_where_it_stands_and_left_where_it_was_read_to(tmp_pat
 
 
 @pytest.mark.parametrize("null", ["< /dev/null", "<&-"])
-def test_no_input_is_an_end_at_once(null: str) -> None:
-    """A closed stdin as well: half-closed, and the answer still comes."""
+def test_empty_or_closed_stdin_is_eof_at_once(null: str) -> None:
+    """A closed stdin as well: the tunnel is half-closed, and the response still arrives."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -101,7 +101,7 @@ def test_output_that_cannot_be_written_is_an_error(sink: str, cause: str) -> Non
     assert done.stderr.decode().splitlines() == [f"tunnelctl: stdout: {cause}"]
 
 
-def test_closed_stdout_is_no_error_as_long_as_nothing_is_written() -> None:
+def test_a_closed_stdout_is_no_error_while_nothing_is_written() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         assert peer.read_to_end() == b""
@@ -111,7 +111,7 @@ def test_closed_stdout_is_no_error_as_long_as_nothing_is_written() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_all_closed() -> None:
+def test_all_standard_descriptors_closed() -> None:
     with ScriptedServer(tunnel_with_echo) as proxy:
         done = shell(proxy, "<&- >&- 2>&-")
     assert done.returncode == 0
@@ -119,7 +119,7 @@ def test_all_closed() -> None:
 
 @contextmanager
 def on_sockets(proxy: ScriptedServer, one: bool) -> "Iterator[tuple[subprocess.Popen[bytes], socket.socket, socket.socket]]":
-    """connect with sockets as stdin and stdout: one for both, as inetd has it, or two, as Node.js does."""
+    """Starts connect with sockets as stdin and stdout: one for both, as inetd does, or two, as Node.js does."""
     with ExitStack() as stack:
         ours_in, theirs_in = (stack.enter_context(end) for end in socket.socketpair())
         ours_out, theirs_out = (ours_in, theirs_in) if one else (stack.enter_context(end) for end in socket.socketpair())
@@ -148,8 +148,8 @@ def test_sockets_as_stdin_and_stdout(one: bool) -> None:
 
 
 @pytest.mark.parametrize("one", [True, False], ids=["one", "two"])
-def test_socket_that_is_stdout_and_closes_ends_it_at_once(one: bool) -> None:
-    """Though nothing is written, and though stdin, where it is another one, stays open."""
+def test_a_socket_as_stdout_that_closes_ends_connect_at_once(one: bool) -> None:
+    """Even though nothing is written, and even though stdin, if it is another socket, stays open."""
     with ScriptedServer(tunnel_with_banner) as proxy, on_sockets(proxy, one) as (process, _, stdout):
         assert stdout.recv(100) == BANNER
         stdout.close()
@@ -157,11 +157,11 @@ def test_socket_that_is_stdout_and_closes_ends_it_at_once(one: bool) -> None:
         assert process.stderr.read() == b""
 
 
-# --- flags of what is inherited
+# --- flags of inherited files
 
 
 def standard_files(kind: str, directory: Path, stack: ExitStack) -> tuple[int, int]:
-    """Descriptors for stdin and stdout, of which the caller keeps these copies, as a shell does."""
+    """Opens descriptors for stdin and stdout, of which the caller keeps these copies, as a shell does."""
     if kind == "pipes":
         (source, writer), (reader, sink) = os.pipe(), os.pipe()
         for other in (writer, reader):
@@ -185,8 +185,8 @@ def standard_files(kind: str, directory: Path, stack: ExitStack) -> tuple[int, i
 
 @pytest.mark.parametrize("kind", ["pipes", "files", "terminal", "socket"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGHUP])
-def test_flags_of_inherited_files_are_the_same_before_during_and_after(kind: str, how: signal.Signals, tmp_path: Path) -> None:
-    """O_NONBLOCK lives in the open file, and a shell that finds its stdin non-blocking ends. Killed, we could not set it back."""
+def test_flags_of_inherited_files_never_change(kind: str, how: signal.Signals, tmp_path: Path) -> None:
+    """O_NONBLOCK is in the open file description: a shell exits if its stdin is non-blocking. If killed, connect cannot undo it."""
     established = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -207,7 +207,7 @@ def test_flags_of_inherited_files_are_the_same_before_during_and_after(kind: str
 
 
 def threads_parked(pid: int) -> bool:
-    """Whether the process waits for something (or, with an endless stdin, is in the middle of it)."""
+    """Whether the process waits (or, with an endless stdin, is running)."""
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "SR"
 
 
@@ -217,7 +217,7 @@ SIGNALS = [(signal.SIGHUP, 0), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT
 
 
 def connecting_to(port: int, pid: int) -> bool:
-    """Whether a socket of that process is in SYN_SENT (02) to a port."""
+    """Whether a socket of that process is in SYN_SENT (02) to that port."""
     inodes = set()
     for number in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
@@ -239,7 +239,7 @@ def test_signal_while_connecting(sent: signal.Signals, status: int) -> None:
 
 
 @pytest.mark.parametrize(("sent", "status"), SIGNALS)
-def test_signal_while_waiting_for_the_answer(sent: signal.Signals, status: int) -> None:
+def test_signal_while_waiting_for_the_response(sent: signal.Signals, status: int) -> None:
     asked = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -254,7 +254,7 @@ def test_signal_while_waiting_for_the_answer(sent: signal.Signals, status: int) 
 
 
 class Flood:
-    """A target that sends until nothing more is taken: stdout, and every buffer on the way to it, is full then."""
+    """A target that sends until the client accepts no more: stdout and every buffer on the path to it are full then."""
 
     def __init__(self) -> None:
         self.stuck = threading.Event()
@@ -271,7 +271,7 @@ class Flood:
 
 
 @pytest.mark.parametrize(("sent", "status"), SIGNALS)
-def test_signal_while_nobody_reads_stdout(sent: signal.Signals, status: int) -> None:
+def test_signal_while_stdout_is_not_read(sent: signal.Signals, status: int) -> None:
     flood = Flood()
     with ScriptedServer(flood) as proxy, started("connect", "-x", proxy.url, *TARGET) as process:
         assert flood.stuck.wait(SOON)
@@ -298,8 +298,8 @@ def test_signal_while_the_target_does_not_read(sent: signal.Signals, status: int
 
 
 @pytest.mark.parametrize("phase", ["connecting", "relaying"])
-def test_signal_that_was_ignored_when_it_started_stays_ignored(phase: str) -> None:
-    """nohup, and a shell's `&`."""
+def test_a_signal_ignored_at_start_stays_ignored(phase: str) -> None:
+    """As with nohup, and with a shell's `&`."""
     with ExitStack() as stack:
         if phase == "connecting":
             port = stack.enter_context(black_hole_port())
@@ -321,11 +321,11 @@ def test_signal_that_was_ignored_when_it_started_stays_ignored(phase: str) -> No
         assert process.wait(AT_ONCE) == -signal.SIGTERM
 
 
-# --- last words
+# --- last bytes
 
 
-def test_what_ssh_says_before_it_hangs_up_arrives_and_the_end_is_clean() -> None:
-    """A write, both pipes closed and SIGHUP, in one moment. A reset here would stand in the server's log after every session."""
+def test_last_bytes_of_ssh_before_sighup_arrive_with_a_clean_end() -> None:
+    """ssh writes, closes both pipes and sends SIGHUP, all at once. The server would log a reset after every session."""
     seen = []
 
     def script(peer: Conversation) -> None:
@@ -345,8 +345,8 @@ def test_what_ssh_says_before_it_hangs_up_arrives_and_the_end_is_clean() -> None
     assert seen == [b"disconnected by user"] * 5
 
 
-def test_reader_of_stdout_leaves_while_nothing_is_written_and_stdin_stays_open() -> None:
-    """What it was about to upload was cut off, and must not look complete at the target."""
+def test_a_vanished_reader_of_stdout_with_stdin_open_is_an_abort() -> None:
+    """The upload was cut off, and must not look complete at the target."""
     aborted = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -370,7 +370,7 @@ def test_reader_of_stdout_leaves_while_nothing_is_written_and_stdin_stays_open()
 
 
 class Terminal:
-    """connect as a person starts it: on a terminal of its own, which is its controlling one."""
+    """connect as a user starts it: on a terminal of its own, which is its controlling terminal."""
 
     def __init__(self, proxy: ScriptedServer, redirections: Callable[[int], dict[str, int]] = lambda slave: {}) -> None:
         self.master, slave = pty.openpty()
@@ -386,13 +386,13 @@ class Terminal:
         os.write(self.master, text)
 
     def shows(self, text: bytes) -> bytes:
-        """Waits until `text` has appeared, or nothing more comes; returns all that has."""
+        """Waits until `text` has appeared or the output ends. Returns all output."""
         data = b""
         until = time.monotonic() + SOON
         while text not in data and select.select([self.master], [], [], max(0.0, until - time.monotonic()))[0]:
             try:
                 data += os.read(self.master, 65536)
-            except OSError:  # the last process has left
+            except OSError:  # the last process has exited
                 break
         return data
 
@@ -407,7 +407,7 @@ class Terminal:
 
 
 def test_conversation_on_a_terminal() -> None:
-    """A usable netcat: lines go as they are entered, Ctrl-D ends our side, and the rest of the answer still comes."""
+    """A usable netcat: each line is sent when entered, Ctrl-D ends our direction, and the rest of the response still arrives."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -424,8 +424,8 @@ def test_conversation_on_a_terminal() -> None:
         assert terminal.process.wait(AT_ONCE) == 0
 
 
-def test_target_that_closes_ends_it_at_once_on_a_terminal() -> None:
-    """Nobody is to press a key first."""
+def test_a_target_that_closes_ends_connect_at_once_on_a_terminal() -> None:
+    """The user need not press a key first."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -444,7 +444,7 @@ def test_ctrl_c_on_a_terminal_leaves_no_traceback() -> None:
         assert b"Traceback" not in terminal.shows(b"Traceback")
 
 
-def test_terminal_that_is_closed_ends_it_quietly() -> None:
+def test_a_closed_terminal_ends_connect_silently() -> None:
     with ScriptedServer(tunnel_with_banner) as proxy, Terminal(proxy) as terminal:
         assert BANNER[:-2] in terminal.shows(BANNER[:-2])
         terminal.close()
@@ -452,9 +452,9 @@ def test_terminal_that_is_closed_ends_it_quietly() -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
-def test_signal_while_nobody_reads_the_terminal(sent: signal.Signals) -> None:
-    """Newlines become two bytes each, so a terminal with room for some may still make a write wait; and a write that waits keeps
-    every signal waiting as well."""
+def test_signal_while_the_terminal_is_not_read(sent: signal.Signals) -> None:
+    """Each newline becomes two bytes, so a write may block although the terminal has room for a part of it; and a blocked write
+    holds up every signal as well."""
     flood = Flood()
     with ScriptedServer(flood) as proxy, Terminal(proxy) as terminal:
         assert flood.stuck.wait(SOON)
@@ -462,7 +462,7 @@ def test_signal_while_nobody_reads_the_terminal(sent: signal.Signals) -> None:
         assert terminal.process.wait(AT_ONCE) == (0 if sent == signal.SIGHUP else -sent)
 
 
-def test_output_to_a_terminal_that_reads_slowly_is_complete() -> None:
+def test_output_to_a_slow_terminal_is_complete() -> None:
     text = b"".join(b"line %d\n" % number for number in range(20_000))
 
     def script(peer: Conversation) -> None:

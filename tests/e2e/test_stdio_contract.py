@@ -1,4 +1,4 @@
-"""What a program that starts `connect` with pipes, files and signals relies on: ssh does, and so does a shell."""
+"""Properties of `connect` with pipes, files and signals on which its callers rely, such as ssh or a shell."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 def greet(peer: Conversation) -> None:
-    """A tunnel that says hello and waits for the client to leave."""
+    """A proxy that sends a banner in the tunnel and waits for the client to leave."""
     peer.accept_tunnel(ESTABLISHED + BANNER)
     peer.wait_gone()
 
@@ -24,7 +24,7 @@ def greet(peer: Conversation) -> None:
 @pytest.mark.parametrize(
     ("sent", "status"), [(signal.SIGHUP, 0), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)]
 )
-def test_signal_ends_it_at_once_and_silently(sent: signal.Signals, status: int) -> None:
+def test_a_signal_ends_connect_at_once_and_silently(sent: signal.Signals, status: int) -> None:
     with ScriptedServer(greet) as proxy, started("connect", "-x", proxy.url, *TARGET.split()) as process:
         assert read_soon(process.stdout, len(BANNER)) == BANNER
         process.send_signal(sent)
@@ -32,8 +32,8 @@ def test_signal_ends_it_at_once_and_silently(sent: signal.Signals, status: int) 
         assert process.stderr.read() == b""
 
 
-def test_echo_both_ways_through_the_bytes_of_a_file(tmp_path: Path) -> None:
-    """stdin and stdout as regular files, which epoll refuses."""
+def test_regular_files_as_stdin_and_stdout(tmp_path: Path) -> None:
+    """epoll refuses regular files."""
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(sample(3 * MIB))
 

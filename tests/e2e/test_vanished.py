@@ -1,4 +1,4 @@
-"""L4 in whole programs: each of them watches for peers that vanish with data under way. --keepalive 0 switches that off."""
+"""L4 in whole programs: each command watches for peers that vanish with data in flight. --keepalive 0 turns that off."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ from tests.peers.program import SOON, Forward, Serve, patched, started
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import Client
 
-# So the limit is two seconds, where the keepalive is one.
+# So the limit is two seconds with a keepalive of one second.
 SHORT = """
 from tunnelctl.client import connect
 from tunnelctl.stream import socket_stream
@@ -19,7 +19,7 @@ socket_stream.PROBES, connect.WATCHED_AFTER = 1, 0.1
 
 
 class Vanishing:
-    """A script that hears one byte of the tunnel, and then no more; `gone` is set from then on."""
+    """A script that reads one byte of the tunnel, and then no more; `gone` is set from then on."""
 
     def __init__(self, proxy: bool = False) -> None:
         self._proxy = proxy
@@ -47,14 +47,14 @@ def is_reset(sock: socket.socket, script: Vanishing) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_serve(workers: str) -> None:
+def test_serve_gives_up_a_target_that_vanishes(workers: str) -> None:
     script = Vanishing()
     serve = Serve("--keepalive", "1", "--workers", workers, program=patched(SHORT))
     with ScriptedServer(script) as target, serve as proxy, Client(("127.0.0.1", proxy.port)).tunnel(target.authority) as client:
         is_reset(client.sock, script)
 
 
-def test_forward() -> None:
+def test_forward_gives_up_a_proxy_that_vanishes() -> None:
     script = Vanishing(proxy=True)
     with ScriptedServer(script) as proxy:
         url = f"http://{proxy.authority}"
@@ -63,7 +63,7 @@ def test_forward() -> None:
             is_reset(client, script)
 
 
-def test_connect() -> None:
+def test_connect_gives_up_a_proxy_that_vanishes() -> None:
     script = Vanishing(proxy=True)
     with ScriptedServer(script) as proxy:
         words = ("connect", "-x", f"http://{proxy.authority}", "--keepalive", "1", "a.test:22")

@@ -1,4 +1,4 @@
-"""Every kind of way to a target as people type it: PAC files, lists of proxies, chains of any mix, TLS at either end of them."""
+"""Every kind of route to a target, from the command line: PAC files, lists of proxies, mixed chains, TLS to proxy or target."""
 
 import hashlib
 import socket
@@ -55,7 +55,7 @@ def https(proxy: Serve) -> str:
 
 
 def is_whole(done: Bytes) -> bool:
-    """Whether all came back and nothing was said."""
+    """Whether all data came back and stderr is empty."""
     return (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
@@ -77,11 +77,11 @@ def test_a_pac_file_with_a_dead_proxy_and_a_good_one(plain: Serve, target: Scrip
 
 
 @pytest.mark.parametrize("answer", ["DIRECT", "", "PROXY {dead}; DIRECT"], ids=["direct", "nothing", "after a dead one"])
-def test_a_pac_file_that_leads_straight_ahead(target: ScriptedServer, dead: str, tmp_path: Path, answer: str) -> None:
+def test_a_pac_file_that_results_in_a_direct_connection(target: ScriptedServer, dead: str, tmp_path: Path, answer: str) -> None:
     assert is_whole(echoed(DATA, "--pac", pac(tmp_path, answer.format(dead=dead)), target.authority))
 
 
-def test_a_pac_file_counts_before_the_environment_and_after_a_flag(target: ScriptedServer, dead: str, tmp_path: Path) -> None:
+def test_pac_takes_precedence_over_the_environment_but_not_over_x(target: ScriptedServer, dead: str, tmp_path: Path) -> None:
     file, elsewhere = pac(tmp_path, "DIRECT"), {"https_proxy": f"http://{dead}"}
     assert is_whole(echoed(DATA, "--pac", file, target.authority, env=elsewhere))
     done = run("connect", "--pac", file, "-x", f"http://{dead}", target.authority)
@@ -91,13 +91,13 @@ def test_a_pac_file_counts_before_the_environment_and_after_a_flag(target: Scrip
 # --- several proxies
 
 
-def test_the_next_where_one_is_down_unknown_or_silent(plain: Serve, target: ScriptedServer, dead: str) -> None:
+def test_the_next_proxy_is_used_if_one_is_down_unknown_or_silent(plain: Serve, target: ScriptedServer, dead: str) -> None:
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent:
         proxies = f"http://{dead},http://proxy.invalid:3128,{silent.url},{plain.url}"
         assert is_whole(echoed(DATA, "-x", proxies, "--timeout", "3", target.authority))
 
 
-def test_all_are_down(dead: str) -> None:
+def test_every_proxy_of_the_list_is_down(dead: str) -> None:
     done = run("connect", "-x", f"http://{dead},http://{dead}", "host.test", "22")
     assert done.returncode == 75
     assert done.stderr.decode() == (
@@ -105,7 +105,7 @@ def test_all_are_down(dead: str) -> None:
     )
 
 
-def test_one_that_refuses_has_answered(plain: Serve, target: ScriptedServer) -> None:
+def test_a_refusal_does_not_fall_back_to_the_next_proxy(plain: Serve, target: ScriptedServer) -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")) as refusing:
         done = run("connect", "-x", f"{refusing.url},{plain.url}", target.authority)
     assert (done.returncode, target.conversations) == (69, [])
@@ -132,7 +132,7 @@ def speaks_first(peer: Conversation) -> None:
 
 
 def is_handed_over(*words: str) -> bool:
-    """Whether what connect --fdpass leaves behind is the tunnel, from its first byte on; the target is `speaks_first`."""
+    """Whether connect --fdpass hands over the tunnel from its first byte on; the target must be `speaks_first`."""
     ours, theirs = socket.socketpair()
     with ours, theirs, started("connect", "--fdpass", *words, stdout=theirs.fileno()) as process:
         ours.settimeout(SOON)
@@ -155,7 +155,7 @@ def test_the_socket_behind_microsocks_is_handed_over_whole() -> None:
 
 
 def test_the_socket_behind_a_login_is_handed_over_whole() -> None:
-    """The refusal has a body; the banner of the target comes with the head that says yes."""
+    """The refusal has a body; the banner of the target arrives with the 2xx head."""
 
     def script(peer: Conversation) -> None:
         if b"Proxy-Authorization: Basic dTpw\r\n" not in peer.read_head():
@@ -185,15 +185,17 @@ def socks_port() -> Iterator[str]:
 
 
 def answers_at_the_end(peer: Conversation) -> None:
-    """The sum of what came, when it has ended; and then as much again."""
+    """Sends the checksum of the data received, once it has ended, and then as much again."""
     data = peer.read_to_end()
     peer.send(hashlib.sha256(data).digest())
     peer.send(data[::-1])
 
 
 @pytest.mark.parametrize("order", ["http https socks", "https socks http", "socks http https"])
-def test_a_chain_of_all_kinds_both_ways_and_half_closed(plain: Serve, secure: Serve, files: Certificates, order: str) -> None:
-    """Each of these hops passes on the end of one direction by itself, so the answer can wait for all of the question."""
+def test_a_chain_of_all_kinds_in_both_directions_with_a_half_close(
+    plain: Serve, secure: Serve, files: Certificates, order: str
+) -> None:
+    """Each of these hops passes on the end of one direction by itself, so the response can wait for the whole request."""
     with socks_port() as socks, ScriptedServer(answers_at_the_end) as server:
         urls = {"http": plain.url, "https": https(secure), "socks": socks}
         words = [word for name in order.split() for word in ("-x", urls[name])]
@@ -202,7 +204,7 @@ def test_a_chain_of_all_kinds_both_ways_and_half_closed(plain: Serve, secure: Se
     assert done.stdout == hashlib.sha256(DATA).digest() + DATA[::-1]
 
 
-def test_serve_leads_on_through_tls(plain: Serve, secure: Serve, files: Certificates) -> None:
+def test_serve_chains_through_a_tls_proxy(plain: Serve, secure: Serve, files: Certificates) -> None:
     flags = ("-x", plain.url, "-x", https(secure), "--proxy-cacert", str(files.authority))
     with Serve(*flags) as front, ScriptedServer(answers_at_the_end) as server:
         done = run("connect", "-x", front.url, server.authority, stdin=DATA)
@@ -211,7 +213,7 @@ def test_serve_leads_on_through_tls(plain: Serve, secure: Serve, files: Certific
 
 
 @pytest.mark.parametrize("warm", ["0", "2"])
-def test_a_dynamic_port_through_tls(secure: Serve, files: Certificates, target: ScriptedServer, warm: str) -> None:
+def test_a_dynamic_port_through_a_tls_proxy(secure: Serve, files: Certificates, target: ScriptedServer, warm: str) -> None:
     way = ("-x", https(secure), "--proxy-cacert", str(files.authority))
     with Forward("-D", "0", *way, "--warm", warm) as forward:
         for _ in range(3):  # more than are kept ready
@@ -219,8 +221,8 @@ def test_a_dynamic_port_through_tls(secure: Serve, files: Certificates, target: 
 
 
 @pytest.mark.parametrize("kind", ["pac", "socks", "https"])
-def test_a_program_below_run(plain: Serve, secure: Serve, files: Certificates, tmp_path: Path, kind: str) -> None:
-    """The program is another tunnelctl, which takes what its environment says."""
+def test_a_program_started_by_run(plain: Serve, secure: Serve, files: Certificates, tmp_path: Path, kind: str) -> None:
+    """The program is another tunnelctl, which reads its environment."""
     with socks_port() as socks, ScriptedServer(answers_at_the_end) as server:
         ways = {
             "pac": ("--pac", pac(tmp_path, f"PROXY 127.0.0.1:{plain.port}")),
@@ -239,15 +241,15 @@ SPEAKS_TLS = "it speaks TLS, not HTTP in the clear\n"
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["the nearest", "a later one"])
-def test_a_proxy_that_speaks_tls(plain: Serve, secure: Serve, before: bool) -> None:
-    """It answers 400 in the clear, and a ClientHello in TLS."""
+def test_a_tls_proxy_with_an_http_url_is_explained(plain: Serve, secure: Serve, before: bool) -> None:
+    """It responds with 400 in plain text, and in TLS to a ClientHello."""
     done = run("connect", *(("-x", plain.url) if before else ()), "-x", secure.url, "target.test", "22")
     what = f"proxy 127.0.0.1:{secure.port}, asked for target.test:22"
     text = f"tunnelctl: {what}: {SPEAKS_TLS}hint: its URL is https://127.0.0.1:{secure.port}\n"
     assert (done.returncode, done.stderr.decode()) == (77, text)
 
 
-def test_a_local_port_says_so_too(secure: Serve) -> None:
+def test_a_local_port_warns_of_a_tls_proxy_with_an_http_url(secure: Serve) -> None:
     with (
         Forward("-L", "0:target.test:22", "-x", secure.url) as forward,
         socket.create_connection(("127.0.0.1", forward.port), SOON),
@@ -261,7 +263,7 @@ def test_a_local_port_says_so_too(secure: Serve) -> None:
 
 @contextmanager
 def s_server(files: Certificates) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """openssl s_server as one end of a conversation: its stdin and stdout are what it says and hears."""
+    """Starts openssl s_server as one end of a conversation: it sends its stdin and writes what it receives to its stdout."""
     shown = ["-cert", str(files.chain), "-cert_chain", str(files.chain), "-key", str(files.key), "-alpn", "imap"]
 
     def start(port: int) -> "subprocess.Popen[bytes]":
@@ -280,7 +282,7 @@ def s_server(files: Certificates) -> Iterator[tuple["subprocess.Popen[bytes]", i
 
 @pytest.mark.peer("openssl")
 @pytest.mark.parametrize("through", ["nothing", "http", "https"])
-def test_a_conversation_with_s_server(plain: Serve, secure: Serve, files: Certificates, through: str) -> None:
+def test_a_conversation_with_openssl_s_server(plain: Serve, secure: Serve, files: Certificates, through: str) -> None:
     proxy = {"nothing": "direct", "http": plain.url, "https": https(secure)}[through]
     trusted = ("--tls-cacert", str(files.authority), "--proxy-cacert", str(files.authority))
     with ExitStack() as stack:
@@ -297,7 +299,7 @@ def test_a_conversation_with_s_server(plain: Serve, secure: Serve, files: Certif
 
 
 @pytest.mark.peer("openssl")
-def test_a_target_with_another_name(files: Certificates) -> None:
+def test_a_target_certificate_for_another_name(files: Certificates) -> None:
     with s_server(files) as (_, port):
         words = ("--tls", "--tls-name", "other.test", "--tls-cacert", str(files.authority))
         done = run("connect", "-x", "direct", *words, f"127.0.0.1:{port}")
