@@ -1,4 +1,4 @@
-"""`--ask-password` as a person meets it: on the terminal, whatever stdin and stdout are, and with the echo back afterwards."""
+"""`--ask-password` in use: it prompts on the terminal, whatever stdin and stdout are, and restores the echo afterwards."""
 
 import base64
 import re
@@ -21,7 +21,7 @@ FIELD = base64.b64encode(f"alice:{SECRET}".encode())
 PROMPT = "password for alice at proxy {}: "
 
 
-COMMAND_LINES: list[bytes] = []  # of every process while the tunnel stood
+COMMAND_LINES: list[bytes] = []  # of every process while the tunnel was open
 
 
 def tunnel(peer: Conversation) -> None:
@@ -46,7 +46,7 @@ def line(proxy: ScriptedServer, *more: str) -> str:
 
 @contextmanager
 def asked(proxy: ScriptedServer, script: str) -> "Iterator[pexpect.spawn[str]]":
-    """A shell script on a terminal of its own, once the prompt stands there."""
+    """Runs a shell script on a terminal of its own. The body starts when the prompt is shown."""
     child = pexpect.spawn("/bin/sh", ["-c", script], env=environment(), timeout=20, encoding="utf-8", dimensions=(24, 200))
     child.delaybeforesend = None
     try:
@@ -60,8 +60,8 @@ def echoes(settings: str) -> bool:
     return re.search(r"(?<!\S)echo\b", settings) is not None
 
 
-def test_stdin_and_stdout_are_the_tunnel_all_the_while(proxy: ScriptedServer, tmp_path: Path) -> None:
-    """The prompt is no byte of it; and what a person types is nowhere but in the request."""
+def test_the_prompt_leaves_stdin_and_stdout_to_the_tunnel(proxy: ScriptedServer, tmp_path: Path) -> None:
+    """The prompt is not part of the output, and the typed password is nowhere but in the request."""
     script = f"echo from stdin | {line(proxy, '-vv')} > {tmp_path}/out; echo status $?; stty -a"
     with asked(proxy, script) as child:
         child.sendline(SECRET)
@@ -78,7 +78,7 @@ def test_stdin_and_stdout_are_the_tunnel_all_the_while(proxy: ScriptedServer, tm
     assert "Proxy-Authorization: Basic ***" in shown
 
 
-def test_below_ssh_there_is_a_terminal_as_well(proxy: ScriptedServer) -> None:
+def test_the_prompt_works_in_a_proxycommand_of_ssh(proxy: ScriptedServer) -> None:
     """ssh runs a ProxyCommand with two pipes, by way of the shell and exec."""
     with asked(proxy, f"sh -c {shlex.quote('exec ' + line(proxy))} < /dev/null | cat; echo the end") as child:
         child.sendline(SECRET)
@@ -88,11 +88,11 @@ def test_below_ssh_there_is_a_terminal_as_well(proxy: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_the_echo_is_back_after_every_signal(proxy: ScriptedServer, tmp_path: Path, number: signal.Signals) -> None:
+def test_every_signal_restores_the_echo(proxy: ScriptedServer, tmp_path: Path, number: signal.Signals) -> None:
     script = f"trap : INT; sh -c 'echo $$ > {tmp_path}/pid; exec {line(proxy)}'; echo status $?; stty -a; echo the end"
     with asked(proxy, script) as child:
         assert subprocess.run(["kill", f"-{number:d}", (tmp_path / "pid").read_text().strip()], timeout=10).returncode == 0
-        child.expect_exact(f"status {0 if number == signal.SIGHUP else 128 + number}")  # ssh says goodbye with that one
+        child.expect_exact(f"status {0 if number == signal.SIGHUP else 128 + number}")  # ssh ends a ProxyCommand with SIGHUP
         assert "Traceback" not in child.before
         assert "tunnelctl:" not in child.before
         child.expect_exact("the end")
@@ -100,7 +100,7 @@ def test_the_echo_is_back_after_every_signal(proxy: ScriptedServer, tmp_path: Pa
     assert proxy.heads == []
 
 
-def test_control_c(proxy: ScriptedServer) -> None:
+def test_control_c_ends_the_prompt_and_restores_the_echo(proxy: ScriptedServer) -> None:
     with asked(proxy, f"trap : INT; {line(proxy)}; echo status $?; stty -a; echo the end") as child:
         child.sendintr()
         child.expect_exact("status 130")
@@ -109,8 +109,8 @@ def test_control_c(proxy: ScriptedServer) -> None:
         assert echoes(child.before)
 
 
-def test_stopped_and_resumed_it_asks_again(proxy: ScriptedServer) -> None:
-    """With the terminal as it was in between, for the shell that one comes back to."""
+def test_the_prompt_is_repeated_after_stop_and_resume(proxy: ScriptedServer) -> None:
+    """While the program is stopped, the shell has the terminal as it was before."""
     with asked(proxy, f"set -m; {line(proxy)}; stty -a; echo stopped; fg; echo status $?") as child:
         child.send("\x1a")
         child.expect_exact("stopped")
@@ -122,7 +122,7 @@ def test_stopped_and_resumed_it_asks_again(proxy: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("keys", ["\x04", "half\x04\x04"])
-def test_the_end_of_input_is_no_password(proxy: ScriptedServer, keys: str) -> None:
+def test_end_of_input_is_an_error(proxy: ScriptedServer, keys: str) -> None:
     with asked(proxy, f"{line(proxy)}; echo status $?; stty -a; echo the end") as child:
         child.send(keys)
         child.expect_exact("status 2")
@@ -132,14 +132,14 @@ def test_the_end_of_input_is_no_password(proxy: ScriptedServer, keys: str) -> No
     assert proxy.heads == []
 
 
-def test_an_empty_password_is_none(proxy: ScriptedServer) -> None:
+def test_an_empty_password_is_an_error(proxy: ScriptedServer) -> None:
     with asked(proxy, f"{line(proxy)}; echo status $?") as child:
         child.sendline("")
         child.expect_exact("status 2")
         assert f"tunnelctl: password for proxy {proxy.authority}: the password is empty" in child.before
 
 
-def test_what_was_typed_before_the_question_is_no_answer(proxy: ScriptedServer, tmp_path: Path) -> None:
+def test_input_typed_before_the_prompt_is_discarded(proxy: ScriptedServer, tmp_path: Path) -> None:
     script = f"stty -echo; echo ready; read go < {tmp_path}/go; stty echo; {line(proxy)}; echo status $?"
     (tmp_path / "go").touch()
     (tmp_path / "go").unlink()
@@ -157,7 +157,7 @@ def test_what_was_typed_before_the_question_is_no_answer(proxy: ScriptedServer, 
     assert FIELD in proxy.heads[0]
 
 
-def test_without_a_terminal_it_says_so(proxy: ScriptedServer) -> None:
+def test_the_prompt_without_a_terminal_is_an_error_with_a_hint(proxy: ScriptedServer) -> None:
     done = subprocess.run(
         shlex.split(line(proxy)),
         stdin=subprocess.DEVNULL,
@@ -173,8 +173,8 @@ def test_without_a_terminal_it_says_so(proxy: ScriptedServer) -> None:
     assert proxy.heads == []
 
 
-def test_a_prompt_that_is_waited_for_costs_nothing(proxy: ScriptedServer, tmp_path: Path) -> None:
-    """It sleeps until a key comes: no poll in a loop."""
+def test_a_waiting_prompt_uses_no_processor_time(proxy: ScriptedServer, tmp_path: Path) -> None:
+    """It sleeps until a key is pressed, and does not poll in a loop."""
     with asked(proxy, f"echo $$ > {tmp_path}/pid; exec {line(proxy)}"):
         status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
         wait_until(lambda: status.read_text().rpartition(")")[2].split()[0] == "S", 10)

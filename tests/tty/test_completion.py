@@ -1,4 +1,4 @@
-"""TAB in the three shells, typed by a person: each line is completed, then run, and a function shows the words that arrived."""
+"""Typing TAB in the three shells: each line is completed, then run, and a function shows the words that it received."""
 
 import os
 import re
@@ -16,8 +16,8 @@ from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 SECONDS = 20
 PROMPT = "ready> "
 
-# Each shell is started bare, with the committed script found the way an installation would offer it where the shell has such a way,
-# and with `tunnelctl` as a function that shows its words: completion must not need the program.
+# Each shell starts without its configuration. It finds the committed script as in an installation, where the shell supports that,
+# and has `tunnelctl` as a function that shows its words: completion must not need the program.
 START = {
     "bash": ["--norc", "--noprofile", "-i"],
     "zsh": ["-f", "-i"],
@@ -49,7 +49,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 class Typist:
-    """Somebody at a shell."""
+    """A user at a shell."""
 
     def __init__(self, shell: str, home: Path) -> None:
         self.child = pexpect.spawn(
@@ -59,7 +59,7 @@ class Typist:
         script = ROOT / COMPLETIONS[shell]
         for line in SETUP[shell]:
             self.child.sendline(line.format(script=script, directory=script.parent, prompt=PROMPT))
-        self.child.sendline("echo set'' up")  # the quotes keep the echo of the typed line from being taken for the answer
+        self.child.sendline("echo set'' up")  # the quotes keep the echo of the typed line from being mistaken for the output
         self.child.expect_exact("set up")
 
     def __enter__(self) -> "Typist":
@@ -69,7 +69,7 @@ class Typist:
         self.child.close(force=True)
 
     def words(self, typed: str) -> list[str]:
-        """The words that reach tunnelctl when this is typed; \\t is the TAB key."""
+        """Returns the words that reach tunnelctl when this is typed; \\t is the TAB key."""
         for part in re.split("(\t)", f"tunnelctl {typed}"):
             self.child.send(part)
         self.child.send(" done\r")
@@ -85,7 +85,7 @@ def typist(request, tmp_path) -> Iterator[Typist]:
         yield someone
 
 
-def test_what_a_person_types(typist):
+def test_tab_completes_commands_flags_and_values(typist):
     assert typist.words("conn\t") == ["connect"]
     assert typist.words("ha\t") == ["hash-password"]
     assert typist.words("completion fi\t") == ["completion", "fish"]
@@ -97,8 +97,8 @@ def test_what_a_person_types(typist):
     assert typist.words("connect --proxy dir\t") == ["connect", "--proxy", "direct"]
 
 
-def test_values_with_colons(typist):
-    """bash splits words at colons; a URL that is only begun gets no blank after it."""
+def test_tab_completes_values_with_colons(typist):
+    """bash splits words at colons; an incomplete URL gets no blank after it."""
     assert typist.words("connect -x so\tp:3128") == ["connect", "-x", "socks5://p:3128"]
     assert typist.words("connect -x http:\tp:3128") == ["connect", "-x", "http://p:3128"]
     assert typist.words("connect -x http:/\tp:3128") == ["connect", "-x", "http://p:3128"]
@@ -106,13 +106,13 @@ def test_values_with_colons(typist):
     assert typist.words("connect '[::1]:22' --fd\t") == ["connect", "[::1]:22", "--fdpass"]
 
 
-def test_values_after_an_equals_sign(typist):
+def test_tab_completes_values_after_an_equals_sign(typist):
     assert typist.words("connect --proxy=dir\t") == ["connect", "--proxy=direct"]
     assert typist.words("serve --users=us\t") == ["serve", "--users=users.txt"]
     assert typist.words("connect --proxy=so\tp:3128") == ["connect", "--proxy=socks5://p:3128"]
 
 
-def test_no_file_where_none_is_wanted(typist):
+def test_tab_offers_no_file_where_none_is_expected(typist):
     assert typist.words("serve --drain us\t") == ["serve", "--drain", "us"]
     assert typist.words("connect us\t") == ["connect", "us"]
 
@@ -140,7 +140,7 @@ def known(tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("known")
-def test_hosts_that_ssh_knows(typist):
+def test_tab_completes_hosts_that_ssh_knows(typist):
     assert typist.words("connect al\t 22") == ["connect", "alpha.example", "22"]
     assert typist.words("connect -x http://p:3128 del\t") == ["connect", "-x", "http://p:3128", "delta.example"]
     assert typist.words("connect eps\t") == ["connect", "epsilon.example"]
@@ -159,7 +159,7 @@ proxy = "direct"
 """
 
 
-def test_profiles_of_the_settings_file(typist, tmp_path):
+def test_tab_completes_profiles_of_the_settings_file(typist, tmp_path):
     (tmp_path / "tunnelctl").mkdir()
     (tmp_path / "tunnelctl/config.toml").write_text(SETTINGS)
     assert typist.words("connect --profile of\t") == ["connect", "--profile", "office"]
@@ -169,7 +169,7 @@ def test_profiles_of_the_settings_file(typist, tmp_path):
 
 @pytest.mark.peer("bash")
 @pytest.mark.usefixtures("known")
-def test_bash_offers_names_and_nothing_that_runs(tmp_path):
+def test_bash_completes_known_hosts_and_never_runs_their_text(tmp_path):
     names = ["alpha.example", "gamma.example", "last.example", "delta.example", "192.0.2.7", "epsilon.example", "eta.example"]
     assert bash("tunnelctl connect ", tmp_path) == names
     assert not (tmp_path / "run").exists()
@@ -177,7 +177,7 @@ def test_bash_offers_names_and_nothing_that_runs(tmp_path):
 
 
 def bash(line: str, home: Path, *before: str) -> list[str]:
-    """What the bash function answers for a line whose words are given, without readline."""
+    """Returns the completions of the bash function for a line with these words, without readline."""
     words = line.split(" ")
     quoted = " ".join(f"'{word}'" for word in words)
     code = f"{'; '.join(before) or ':'}; source {ROOT / COMPLETIONS['bash']}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; "
@@ -203,21 +203,21 @@ def bash(line: str, home: Path, *before: str) -> list[str]:
         ("tunnelctl serve --users with : c", ["colon.txt"]),
     ],
 )
-def test_bash_answers(line, answers, tmp_path):
+def test_completions_of_the_bash_function(line, answers, tmp_path):
     (tmp_path / "with:colon.txt").touch()
     found = bash(line, tmp_path)
     assert found == answers if answers is not None else {"-4", "printf"} & set(found)
 
 
 @pytest.mark.peer("bash")
-def test_bash_that_does_not_split_at_colons_and_equals_signs(tmp_path):
+def test_bash_without_word_breaks_at_colons_and_equals_signs(tmp_path):
     plain = "COMP_WORDBREAKS=$' \\t\\n'"
     assert bash("tunnelctl connect -x http:", tmp_path, plain) == ["http://"]
     assert bash("tunnelctl connect --proxy=http:", tmp_path, plain) == ["--proxy=http://"]
 
 
 @pytest.mark.peer("fish")
-def test_fish_shows_help(tmp_path):
+def test_fish_shows_help_texts(tmp_path):
     code = f"source {ROOT / COMPLETIONS['fish']}; complete -C 'tunnelctl connect --fd'; complete -C 'tunnelctl se'"
     done = subprocess.run([path_of("fish"), "--no-config", "-c", code], capture_output=True, env=environment(tmp_path), timeout=20)
     assert done.stdout.decode().splitlines() == [
@@ -228,14 +228,14 @@ def test_fish_shows_help(tmp_path):
 
 
 @pytest.mark.peer("zsh")
-def test_zsh_shows_help(tmp_path):
+def test_zsh_shows_help_texts(tmp_path):
     with Typist("zsh", tmp_path) as typist:
         typist.child.send("tunnelctl connect --proxy\t\t")
         typist.child.expect("user name for the proxy")
 
 
 @pytest.mark.peer("zsh")
-def test_zsh_can_source_it(tmp_path):
+def test_the_zsh_script_can_be_sourced(tmp_path):
     code = f"autoload -Uz compinit; compinit -u -D; source {ROOT / COMPLETIONS['zsh']}; print $_comps[tunnelctl]"
     done = subprocess.run([path_of("zsh"), "-f", "-c", code], capture_output=True, env=environment(tmp_path), timeout=20)
     assert (done.stdout, done.stderr) == (b"_tunnelctl\n", b"")

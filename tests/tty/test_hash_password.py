@@ -1,4 +1,4 @@
-"""`hash-password` as a person meets it: asked twice, without echo, on the terminal."""
+"""`hash-password` in use: it prompts twice on the terminal, without echo."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def asked() -> Iterator[pexpect.spawn]:
 
 
 def answer(child: pexpect.spawn, first: str, second: str) -> str:
-    """Type both and return all that was shown after them."""
+    """Types both passwords. Returns all output after them."""
     child.sendline(first)
     child.expect_exact("once more: ")
     child.sendline(second)
@@ -31,7 +31,7 @@ def answer(child: pexpect.spawn, first: str, second: str) -> str:
     return child.before
 
 
-def test_the_same_password_twice_makes_a_line_and_shows_nothing(asked):
+def test_the_same_password_twice_prints_a_line_without_the_password(asked):
     shown = answer(asked, SECRET, SECRET)
     assert asked.exitstatus == 0
     assert "alice:scrypt:" in shown
@@ -44,7 +44,7 @@ def test_two_passwords_that_differ_are_refused(asked):
     assert "tunnelctl: hash-password: the two passwords differ" in shown
 
 
-def test_the_end_of_input_is_no_password(asked):
+def test_end_of_input_is_an_error(asked):
     asked.sendeof()
     asked.expect(pexpect.EOF)
     asked.close()
@@ -52,7 +52,7 @@ def test_the_end_of_input_is_no_password(asked):
     assert "no password was given" in asked.before
 
 
-def test_control_c_ends_it_without_a_traceback(asked):
+def test_control_c_ends_the_prompt_without_a_traceback(asked):
     asked.sendintr()
     asked.expect(pexpect.EOF)
     asked.close()

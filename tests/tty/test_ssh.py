@@ -1,4 +1,4 @@
-"""At a terminal: an ssh session through the tunnel, connect as a netcat, Ctrl-C, and what is left when ssh goes."""
+"""At a terminal: an ssh session through the tunnel, connect as a netcat, Ctrl-C, and the processes left when ssh exits."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def serve() -> Iterator[Serve]:
 
 @contextmanager
 def at_terminal(command: list[str]) -> Iterator["pexpect.spawn[str]"]:
-    """A program on a terminal of its own, ended at the end of the body."""
+    """Runs a program on a terminal of its own, and ends it at the end of the body."""
     program, *words = command
     session = pexpect.spawn(program, words, timeout=SECONDS, env=environment(), encoding="utf-8", dimensions=(24, 200))
     session.delaybeforesend = None
@@ -47,7 +47,7 @@ def at_terminal(command: list[str]) -> Iterator["pexpect.spawn[str]"]:
 
 @contextmanager
 def ssh_session(server: Sshd, serve: Serve, *options: str, flags: str = "") -> Iterator["pexpect.spawn[str]"]:
-    """An interactive ssh session, waiting at its prompt."""
+    """Starts an interactive ssh session. The body starts at its prompt."""
     settings = [f"ProxyCommand {proxy_command(serve.url, options=flags)}", "LogLevel INFO", *options]
     with at_terminal([*server.client("ssh", *settings), "-tt", HOST, PLAIN_SHELL]) as session:
         session.expect_exact("ready> ")
@@ -55,7 +55,7 @@ def ssh_session(server: Sshd, serve: Serve, *options: str, flags: str = "") -> I
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, by their kernel's list of children."""
+    """Returns the processes below `pid`, from the kernel's list of children."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -68,7 +68,7 @@ def tunnels_below(pid: int) -> list[int]:
 
 
 def wait_status(session: "pexpect.spawn[str]") -> int:
-    """The status as a shell shows it: 128 and the signal's number when a signal ended it."""
+    """Returns the status as a shell shows it: 128 plus the signal number if a signal ended it."""
     session.expect(pexpect.EOF)
     session.wait()
     return session.exitstatus if session.signalstatus is None else 128 + session.signalstatus
@@ -80,7 +80,7 @@ def wait_status(session: "pexpect.spawn[str]") -> int:
 @needs_ssh
 @needs_terminal
 @pytest.mark.parametrize("fdpass", [False, True], ids=["relayed", "passed"])
-def test_interactive_session(server: Sshd, serve: Serve, fdpass: bool) -> None:
+def test_an_interactive_ssh_session(server: Sshd, serve: Serve, fdpass: bool) -> None:
     options, flags = (["ProxyUseFdpass yes"], "--fdpass") if fdpass else ([], "")
     with ssh_session(server, serve, *options, flags=flags) as session:
         session.sendline("echo $((6 * 7)) $SSH_TTY")
@@ -91,7 +91,7 @@ def test_interactive_session(server: Sshd, serve: Serve, fdpass: bool) -> None:
 
 @needs_ssh
 @needs_terminal
-def test_control_c_in_the_session_goes_to_the_far_side(server: Sshd, serve: Serve) -> None:
+def test_control_c_in_the_session_goes_to_the_remote_side(server: Sshd, serve: Serve) -> None:
     with ssh_session(server, serve) as session:
         session.sendline("cat")
         session.sendline("typed")
@@ -104,7 +104,7 @@ def test_control_c_in_the_session_goes_to_the_far_side(server: Sshd, serve: Serv
 
 @needs_ssh
 @needs_terminal
-def test_closing_ssh_leaves_no_process_and_no_word(server: Sshd, serve: Serve) -> None:
+def test_closing_ssh_leaves_no_process_and_no_message(server: Sshd, serve: Serve) -> None:
     with ssh_session(server, serve) as session:
         tunnels = tunnels_below(session.pid)
         assert len(tunnels) == 1
@@ -117,8 +117,8 @@ def test_closing_ssh_leaves_no_process_and_no_word(server: Sshd, serve: Serve) -
 
 @needs_ssh
 @needs_terminal
-def test_ssh_killed_hard_leaves_no_process(server: Sshd, serve: Serve) -> None:
-    """All that reaches tunnelctl then is the end of its stdin."""
+def test_killing_ssh_leaves_no_process(server: Sshd, serve: Serve) -> None:
+    """tunnelctl notices it only by the end of its stdin."""
     with ssh_session(server, serve) as session:
         tunnels = tunnels_below(session.pid)
         assert len(tunnels) == 1
@@ -128,7 +128,7 @@ def test_ssh_killed_hard_leaves_no_process(server: Sshd, serve: Serve) -> None:
 
 @needs_ssh
 @needs_terminal
-def test_after_fd_passing_no_process_is_left_while_the_session_runs(server: Sshd, serve: Serve) -> None:
+def test_no_process_remains_during_the_session_after_fd_passing(server: Sshd, serve: Serve) -> None:
     with ssh_session(server, serve, "ProxyUseFdpass yes", flags="--fdpass") as session:
         assert tunnels_below(session.pid) == []
         session.sendline("exit")
@@ -137,8 +137,8 @@ def test_after_fd_passing_no_process_is_left_while_the_session_runs(server: Sshd
 
 @needs_ssh
 @needs_terminal
-def test_escape_that_ends_ssh_at_once(server: Sshd, serve: Serve) -> None:
-    """`~.` makes ssh leave without a word to the far side: SIGHUP and closed pipes together."""
+def test_the_escape_that_ends_ssh_at_once(server: Sshd, serve: Serve) -> None:
+    """With `~.` ssh exits without notifying the remote side: SIGHUP and closed pipes together."""
     with ssh_session(server, serve) as session:
         tunnels = tunnels_below(session.pid)
         session.send("\r~.")
@@ -149,7 +149,7 @@ def test_escape_that_ends_ssh_at_once(server: Sshd, serve: Serve) -> None:
 
 @needs_ssh
 def test_control_c_while_ssh_still_waits_for_the_proxy(server: Sshd) -> None:
-    """Before the terminal is raw, Ctrl-C goes to ssh and tunnelctl alike."""
+    """Before the terminal is in raw mode, Ctrl-C goes to ssh and tunnelctl alike."""
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent:
         settings = f"ProxyCommand {proxy_command(silent.url)}"
         with at_terminal([*server.client("ssh", settings), "-tt", HOST, "true"]) as session:
@@ -175,7 +175,7 @@ def connect_at_terminal(proxy: ScriptedServer) -> Iterator["pexpect.spawn[str]"]
         yield session
 
 
-def test_usable_as_a_netcat() -> None:
+def test_connect_is_usable_as_a_netcat() -> None:
     with ScriptedServer(talkative) as proxy, connect_at_terminal(proxy) as session:
         session.expect_exact("welcome\r\n")
         session.setecho(False)
@@ -187,7 +187,7 @@ def test_usable_as_a_netcat() -> None:
         assert session.before == ""
 
 
-def test_control_d_passes_on_the_end_and_still_shows_the_answer() -> None:
+def test_control_d_passes_on_eof_and_the_response_is_still_shown() -> None:
     def answer_at_the_end(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + b"welcome\n")
         peer.send(b"you said %d bytes\n" % len(peer.read_to_end()))
@@ -208,7 +208,7 @@ def test_control_c_ends_a_tunnel_at_once() -> None:
         assert session.before.replace("^C", "").strip() == ""
 
 
-def test_control_c_ends_the_wait_for_an_answer_at_once() -> None:
+def test_control_c_ends_the_wait_for_a_response_at_once() -> None:
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as proxy, connect_at_terminal(proxy) as session:
         wait_until(lambda: bool(proxy.conversations), SOON, "a connection to the proxy")
         session.sendcontrol("c")
@@ -217,7 +217,7 @@ def test_control_c_ends_the_wait_for_an_answer_at_once() -> None:
 
 
 def test_control_c_in_a_shell_script_is_status_130() -> None:
-    """What `$?` shows after it, which is what a script reads."""
+    """The value of `$?` afterwards, which a script reads."""
     with ScriptedServer(talkative) as proxy:
         script = "trap : INT; " + " ".join([*MODULE, "connect", "-x", proxy.url, "target.test", "7"]) + "; echo status=$?"
         with at_terminal(["/bin/sh", "-c", script]) as session:
@@ -227,7 +227,7 @@ def test_control_c_in_a_shell_script_is_status_130() -> None:
             session.expect(pexpect.EOF)
 
 
-def test_hang_up_of_the_terminal_leaves_no_process() -> None:
+def test_hanging_up_the_terminal_leaves_no_process() -> None:
     with ScriptedServer(talkative) as proxy, connect_at_terminal(proxy) as session:
         session.expect_exact("welcome\r\n")
         session.ptyproc.fileobj.close()
