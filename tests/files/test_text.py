@@ -1,4 +1,4 @@
-"""Files that people write: whole or their first line, within a bound, and as text."""
+"""Reading files that people write: whole or only the first line, up to a size limit, and as text."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from tunnelctl.status import ExitStatus
 MARK = b"\xef\xbb\xbf"
 
 
-def test_a_file_with_its_mode(tmp_path: Path) -> None:
+def test_a_file_is_read_with_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a\nb\n")
     path.chmod(0o640)
@@ -24,7 +24,7 @@ def test_a_file_with_its_mode(tmp_path: Path) -> None:
     assert read_first_line(str(path), "file", 4).octets == b"a\n"
 
 
-def test_no_more_than_the_most_is_read() -> None:
+def test_no_more_than_the_limit_is_read() -> None:
     """A device has no end."""
     with pytest.raises(SettingsError) as caught:
         read_file("/dev/zero", "it", 2048)
@@ -33,7 +33,7 @@ def test_no_more_than_the_most_is_read() -> None:
         read_first_line("/dev/zero", "it", 7)
 
 
-def test_a_pipe_is_not_waited_for_beyond_its_first_line(tmp_path: Path) -> None:
+def test_reading_a_pipe_stops_after_its_first_line(tmp_path: Path) -> None:
     path = str(tmp_path / "pipe")
     os.mkfifo(path)
     read = threading.Event()
@@ -53,7 +53,7 @@ def test_a_pipe_is_not_waited_for_beyond_its_first_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "cause"), [("/nonexistent", "no such file"), ("/", "is a directory"), ("a\0b", "NUL in it")])
-def test_what_cannot_be_read(path: str, cause: str) -> None:
+def test_unreadable_files_are_settings_errors(path: str, cause: str) -> None:
     for read in (read_file, read_first_line):
         with pytest.raises(SettingsError, match=f"^it: .*{cause}") as caught:
             read(path, "it", 1)
@@ -61,10 +61,10 @@ def test_what_cannot_be_read(path: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize("octets", ["pä".encode(), MARK + "pä".encode()])
-def test_a_byte_order_mark_is_no_part_of_the_text(octets: bytes) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_text(octets: bytes) -> None:
     assert decode(octets, "it") == "pä"
     assert decode(MARK, "it") == ""
-    assert decode(MARK + MARK, "it") == "\ufeff", "only the first is one"
+    assert decode(MARK + MARK, "it") == "\ufeff", "only the first is a byte order mark"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(octets: bytes) -> None:
         ("secret".encode("utf-16-be").join([b"\xfe\xff", b""]), "it is UTF-16, and has to be UTF-8"),
     ],
 )
-def test_what_is_no_text_is_not_shown(octets: bytes, cause: str) -> None:
+def test_an_encoding_error_does_not_show_the_content(octets: bytes, cause: str) -> None:
     with pytest.raises(SettingsError) as caught:
         decode(octets, "it")
     assert str(caught.value) == f"it: {cause}"

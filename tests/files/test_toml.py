@@ -1,4 +1,4 @@
-"""Lines of keys in TOML, whatever strings and comments stand between them."""
+"""The lines of keys in TOML, whatever strings and comments are between them."""
 
 import tomllib
 
@@ -42,7 +42,7 @@ k = 1
 """
 
 
-def test_lines():
+def test_every_key_and_table_has_its_line():
     tomllib.loads(TEXT)
     assert lines_of(TEXT) == {
         ("title",): 2,
@@ -63,7 +63,7 @@ def test_lines():
     }
 
 
-def test_what_has_no_line_has_that_of_what_it_stands_in():
+def test_a_path_without_a_line_has_the_line_of_its_container():
     lines = lines_of("allow = [\n {targets = []}]\n\nx = 1")
     assert line_of(lines, ("allow", 0, "targets")) == 1
     assert line_of(lines, ("x", 5)) == 4
@@ -77,7 +77,7 @@ def test_an_array_of_tables_has_the_line_of_the_first():
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n# end"])
-def test_the_last_line_needs_no_end(end):
+def test_the_last_line_needs_no_newline(end):
     assert lines_of(f"a = 1\r\nb = 2{end}") == {("a",): 1, ("b",): 2}
 
 
@@ -91,7 +91,7 @@ def test_the_last_line_needs_no_end(end):
         ("x =", 1, "invalid value"),
     ],
 )
-def test_what_is_no_toml(text, line, cause):
+def test_invalid_toml_is_reported_with_its_line(text, line, cause):
     with pytest.raises(TomlError) as caught:
         read_toml(text)
     assert (caught.value.line, caught.value.cause) == (line, cause)
@@ -118,7 +118,7 @@ def test_a_backslash_in_double_quotes_is_recognised(value, escape):
     assert caught.value.line == (3 if "\n" in value else 2)
 
 
-def test_the_hint_is_right():
+def test_the_hint_about_backslashes_is_correct():
     assert BACKSLASH.text == r"in double quotes a backslash is written \\; in single quotes it stands for itself"
     document, _ = read_toml("x = \"CORP\\\\user\"\ny = 'CORP\\user'\n")
     assert document == {"x": "CORP\\user", "y": "CORP\\user"}
@@ -128,11 +128,11 @@ def test_the_hint_is_right():
     ("text", "found"),
     [("a", False), ("a b\n", False), ("a\tb", True), ("CORP\bob", True), ("a\x7fb", True), ("\u00a0\u0085x", False)],
 )
-def test_control_characters(text, found):
+def test_control_characters_are_found(text, found):
     assert has_control(text) is found
 
 
-def test_what_is():
+def test_a_document_is_returned_with_the_lines_of_its_keys():
     text = '[a]\nb = [\n "c=d",\n]\n[e."f g"]  # x = 1\nh=1\n[ e . i ]\n"j" = true\nk = {l = 1, m = 2}\n'
     document, lines = read_toml(text)
     assert document == {"a": {"b": ["c=d"]}, "e": {"f g": {"h": 1}, "i": {"j": True, "k": {"l": 1, "m": 2}}}}
@@ -146,7 +146,7 @@ STRINGS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]),
 @bounded
 @given(st.lists(st.tuples(STRINGS, st.integers(0, 3)), max_size=6))
 def test_property_every_key_has_its_line(values):
-    """Whatever the strings hold: the keys come back, each with the line where it was put."""
+    """Whatever the strings contain: the keys are found, each with the line on which it was put."""
     text, wanted = "", {}
     for number, (value, blanks) in enumerate(values):
         text += "\n" * blanks
@@ -166,12 +166,12 @@ DEEP = "[" * 5000
         (f"a = 1\n\nb = {DEEP}{']' * 5000}\n", 3),
         (f"a = 1\nb = {'{x=' * 5000}1{'}' * 5000}\n", 2),
         (f"a = 1\nb = 2\nc = [1, {'1' * 5000}]\n", 3),
-        (f"a = 1\nb = {DEEP}\n", 1),  # where it ends cannot be told
+        (f"a = 1\nb = {DEEP}\n", 1),  # the end of the value cannot be determined
     ],
     ids=["array", "table", "number", "unclosed"],
 )
-def test_what_is_too_much_for_the_parser_is_an_error_like_others(text, line):
-    """It would end a server that reads its rules again."""
+def test_values_that_overload_the_parser_are_errors(text, line):
+    """Otherwise they would end a server that reloads its rules."""
     with pytest.raises(TomlError, match="nested too deeply, or a number is too long") as caught:
         read_toml(text)
     assert caught.value.line == line
