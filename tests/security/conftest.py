@@ -9,6 +9,6 @@ from tests.peers.program import Serve
 
 @pytest.fixture
 def program_proxy() -> Iterator[tuple[str, int]]:
-    """A second proxy, in a process of its own: its authority and its process number."""
+    """Runs a second proxy in a process of its own; yields its authority and process ID."""
     with Serve() as serve:
         yield f"127.0.0.1:{serve.port}", serve.process.pid

@@ -1,7 +1,7 @@
-"""A world in which every address is this machine: a network namespace where one listener has them all.
+"""A network namespace in which every address is local: one listener accepts connections to all of them.
 
-So what is dialled is reached, whatever it is, and seen to be: a trap on 10.0.0.1 and on 8.8.8.8 alike, over real sockets.
-`ask` starts this module in such a world; the rest runs there.
+Every address that the proxy dials is therefore reached and recorded, over real sockets: 10.0.0.1 as well as 8.8.8.8.
+`ask` starts this module in such a namespace; the rest runs inside it.
 """
 
 import json
@@ -24,7 +24,7 @@ ROUTES = (("-4", "0.0.0.0/0"), ("-6", "::/0"))
 
 
 class Outcome(NamedTuple):
-    """answers: by target, (status, error type) of each answer in turn; reached: the addresses that the listener was reached at."""
+    """answers: by target, (status, error type) of each answer in order; reached: the addresses on which the listener accepted."""
 
     answers: dict[str, list[tuple[int, str]]]
     reached: list[str]
@@ -36,7 +36,7 @@ def ask(
     deny: Sequence[str] = (),
     names: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Outcome:
-    """Asks a proxy with these rules for each host, on the port of the listener. names: the answers of the name service in turn."""
+    """Sends a proxy with these rules a request per host, on the listener's port. names: successive answers of the name service."""
     if subprocess.run([path_of("unshare"), "-rn", "true"], capture_output=True).returncode:
         pytest.skip("no network namespace is to be had here")
     question = json.dumps({"hosts": list(hosts), "rules": list(rules), "deny": list(deny), "names": dict(names or {})})
@@ -71,7 +71,7 @@ def accept(listener: socket.socket, reached: list[str]) -> None:
         sock, _ = listener.accept()
         address = ip_address(sock.getsockname()[0])
         reached.append(str(getattr(address, "ipv4_mapped", None) or address))
-        sock.sendall(b"here")  # the tunnel has been reached once this has come through
+        sock.sendall(b"here")  # its arrival proves that the tunnel reaches the listener
         sock.close()
 
 

@@ -1,6 +1,6 @@
-"""V1: no way to loopback, private networks, link-local or metadata, unless a rule names the very address, network or host.
+"""V1: loopback, private, link-local and metadata addresses are refused unless a rule names the address, network or host itself.
 
-The table is a second one, written down from the registries and not taken from the code.
+The table is independent of the code: it was written down from the registries.
 """
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -19,7 +19,7 @@ INTERNAL = [
 ]  # fmt: skip
 METADATA = ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"]
 NETWORKS = [ip_network(text) for text in INTERNAL]
-MAPPED = ip_network("::ffff:0:0/96")  # judged by what they map to: test_v05
+MAPPED = ip_network("::ffff:0:0/96")  # judged by the address they map to: test_v05
 
 
 def is_internal(address: IPv4Address | IPv6Address) -> bool:
@@ -27,7 +27,7 @@ def is_internal(address: IPv4Address | IPv6Address) -> bool:
 
 
 def borders() -> list[IPv4Address | IPv6Address]:
-    """First and last address of every network, and their neighbours outside."""
+    """The first and last address of every network, and their neighbours outside."""
     found: dict[IPv4Address | IPv6Address, None] = {}
     for network in NETWORKS:
         top = 2**network.max_prefixlen - 1
@@ -42,8 +42,8 @@ def authority(address: object, port: int) -> str:
 
 
 @pytest.mark.parametrize("rule", ["*:*", "0.0.0.0/0:*", "[::/0]:*"])
-def test_every_border_of_every_network(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However wide the rule: first and last address of each network are refused, the addresses around it are not."""
+def test_network_borders_are_refused_and_neighbours_allowed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However wide the rule, the first and last address of each network are refused; the addresses just outside are not."""
     noted = dialled(monkeypatch)
     with Proxy(rule) as proxy:
         for address in borders():
@@ -58,8 +58,8 @@ def test_every_border_of_every_network(rule: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.peer("unshare", "ip")
 @pytest.mark.parametrize("rules", [("*:*",), ("0.0.0.0/0:*", "[::/0]:*"), ("*:1-65535", "64.0.0.0/2:*", "[2000::/3]:*")])
-def test_every_border_over_real_sockets(rules: tuple[str, ...]) -> None:
-    """Where every address has a listener: none within a network is reached, and each of those beside it is."""
+def test_network_borders_over_real_sockets(rules: tuple[str, ...]) -> None:
+    """With a listener on every address, none inside a network is reached, and each neighbour outside is."""
     asked = (*borders(), *map(ip_address, METADATA))
     hosts = {f"[{address}]" if address.version == 6 else str(address): address for address in asked}
     outcome = everywhere.ask(list(hosts), rules)
@@ -71,7 +71,7 @@ def test_every_border_over_real_sockets(rules: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("address", METADATA)
-def test_metadata_services(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     Names(monkeypatch, metadata_test=[[address]])
     with Proxy("*:*") as proxy:
@@ -81,8 +81,8 @@ def test_metadata_services(address: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("rules", [(), ("*:*",), ("0.0.0.0/0:*", "[::/0]:*"), ("*.test:*", "*:1-65535"), ("126.0.0.0/7:*",)])
-def test_loopback_with_a_listener_on_it(rules: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By address and by a name that leads there; a network that is partly public does not mean its internal part."""
+def test_loopback_is_refused_although_it_has_a_listener(rules: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By address and by a name that resolves to it; a rule on a partly public network does not open its internal part."""
     Names(monkeypatch, loop_test=[["127.0.0.1"]], loop6_test=[["::1"]], localhost=[["127.0.0.1", "::1"]])
     with Trap() as trap, Trap("::1") as trap6, Proxy(*(rules or ("*:443",))) as proxy:
         for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "loop.test", "localhost", "LOCALHOST."):
@@ -102,7 +102,7 @@ def test_loopback_with_a_listener_on_it(rules: tuple[str, ...], monkeypatch: pyt
         ("inner.test:*", "inner.test:9"),
     ],
 )
-def test_a_rule_that_names_it_opens_it(rule: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_naming_an_internal_target_allows_it(rule: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, inner_test=[["10.0.0.7"]])
     noted = dialled(monkeypatch)
     with Proxy(rule) as proxy:
@@ -110,7 +110,7 @@ def test_a_rule_that_names_it_opens_it(rule: str, target: str, monkeypatch: pyte
     assert len(noted) == 1
 
 
-def test_deny_beats_a_rule_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deny_overrides_a_rule_naming_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     with Proxy("127.0.0.0/8:*", deny=("127.0.0.2:*",)) as proxy:
         assert proxy.refusal("127.0.0.2:9").status == 403
@@ -118,7 +118,7 @@ def test_deny_beats_a_rule_that_names_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert noted == ["127.0.0.3"]
 
 
-def test_s14_without_rules_public_addresses_on_443_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s14_default_allows_only_public_addresses_on_443(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, public_test=[["198.41.0.4"]])
     noted = dialled(monkeypatch)
     with Proxy(allow=()) as proxy:

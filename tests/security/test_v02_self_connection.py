@@ -1,4 +1,4 @@
-"""V2: the proxy's own port is no target, however it is spelled and whatever the rules say; two proxies make no endless loop."""
+"""V2: the proxy refuses its own port in every spelling and under every rule; two proxies cannot form an endless loop."""
 
 import json
 import os
@@ -24,7 +24,7 @@ EVERYTHING = ("127.0.0.0/8:*", "0.0.0.0:*", "[::1]:*", "[::]:*", "localhost:*", 
     "host",
     ["127.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0.0.0.0", "[::ffff:0.0.0.0]", "localhost", "LocalHost.", "self.test"],
 )
-def test_own_listener_by_every_spelling(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_listener_is_refused_in_every_spelling(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, localhost=[["127.0.0.1"]], self_test=[["192.0.2.1", "127.0.0.1"]])
     with Proxy(*EVERYTHING) as proxy:
         answer = proxy.refusal(f"{host}:{proxy.port}")
@@ -34,14 +34,14 @@ def test_own_listener_by_every_spelling(host: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "0.0.0.0", "[::ffff:127.0.0.9]"])
-def test_a_wildcard_listener_is_every_local_address(host: str) -> None:
+def test_a_wildcard_listener_covers_every_local_address(host: str) -> None:
     with Proxy(*EVERYTHING, listen=("0.0.0.0:0",), open_proxy=True) as proxy:
         assert proxy.refusal(f"{host}:{proxy.port}").error == "proxy_loop_detected"
 
 
 @pytest.mark.parametrize("host", ["[::1]", "[::]", "[0:0:0:0:0:0:0:1]"])
 @pytest.mark.parametrize("listen", ["[::1]:0", "[::]:0"])
-def test_ipv6_listeners(listen: str, host: str) -> None:
+def test_own_ipv6_listener_is_refused(listen: str, host: str) -> None:
     with Proxy(*EVERYTHING, listen=(listen,), open_proxy=True) as proxy, Client(("::1", proxy.port)) as client:
         client.send(connect_request(f"{host}:{proxy.port}"))
         assert client.answer().error == "proxy_loop_detected"
@@ -49,7 +49,7 @@ def test_ipv6_listeners(listen: str, host: str) -> None:
 
 @pytest.fixture
 def for_both_kinds(tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """The port of a proxy with a socket such as systemd makes of ListenStream=PORT, which takes IPv4 and IPv6; and its log."""
+    """Port and log of a proxy with a dual-stack socket, as systemd creates for ListenStream=PORT."""
     log = tmp_path / "log"
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
         rules = [word for rule in EVERYTHING for word in ("--allow", rule)]
@@ -67,15 +67,15 @@ def for_both_kinds(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0"])
-def test_a_listener_for_both_kinds_is_every_local_address_of_both(host: str, for_both_kinds: tuple[int, Path]) -> None:
+def test_a_dual_stack_listener_covers_local_addresses_of_both_families(host: str, for_both_kinds: tuple[int, Path]) -> None:
     port, _ = for_both_kinds
     with Client(("127.0.0.1", port)) as client:
         client.send(connect_request(f"{host}:{port}"))
         assert client.answer().error == "proxy_loop_detected"
 
 
-def test_its_ipv4_clients_are_ipv4_clients(for_both_kinds: tuple[int, Path]) -> None:
-    """By IPv6 networks all of them would be one client, with one share of the caps between them."""
+def test_a_dual_stack_listener_counts_ipv4_clients_by_address(for_both_kinds: tuple[int, Path]) -> None:
+    """Grouped by IPv6 network, all of them would count as one client and share its caps."""
     port, log = for_both_kinds
     with (
         ScriptedServer(echo) as target,
@@ -91,13 +91,13 @@ def test_its_ipv4_clients_are_ipv4_clients(for_both_kinds: tuple[int, Path]) -> 
     assert {json.loads(line)["client"].rpartition(":")[0] for line in log.read_text().splitlines()} == {"127.0.0.1", "127.0.0.2"}
 
 
-def test_every_listener_counts() -> None:
+def test_each_of_several_listeners_is_refused() -> None:
     with Proxy(*EVERYTHING, listen=("127.0.0.1:0", "127.0.0.3:0", "[::1]:0")) as proxy:
         for address in proxy.addresses:
             assert proxy.refusal(address).error == "proxy_loop_detected"
 
 
-def test_another_service_on_another_local_address_is_no_loop() -> None:
+def test_own_port_on_another_local_address_is_allowed() -> None:
     """The same port number on an address that the proxy does not listen on."""
     with (
         Proxy(*EVERYTHING) as proxy,
@@ -107,14 +107,14 @@ def test_another_service_on_another_local_address_is_no_loop() -> None:
         other.accept()[0].close()
 
 
-def test_a_rule_is_still_needed_to_hear_of_a_loop() -> None:
-    """Who may not reach loopback anyway does not learn where the proxy listens."""
+def test_a_loop_is_reported_only_if_a_rule_allows_loopback() -> None:
+    """A client that may not reach loopback does not learn where the proxy listens."""
     with Proxy("*:*") as proxy:
         assert proxy.refusal(f"127.0.0.1:{proxy.port}").error == "destination_ip_prohibited"
 
 
-def test_a_loop_of_two_ends_with_the_client(program_proxy: tuple[str, int]) -> None:
-    """A asks B for A, through A: each leg is a tunnel that the client asked for, and all of them end with it."""
+def test_a_loop_of_two_proxies_ends_with_the_client(program_proxy: tuple[str, int]) -> None:
+    """A tunnels to B, and B back to A: the client requested each leg, and all of them end with its connection."""
     other, process = program_proxy
     with Proxy("127.0.0.1:*") as proxy:
         here, there = sockets("self"), sockets(process)
@@ -128,7 +128,7 @@ def test_a_loop_of_two_ends_with_the_client(program_proxy: tuple[str, int]) -> N
 
 
 def sockets(process: int | str) -> int:
-    """How many a process has."""
+    """Number of sockets that a process has open."""
     found = 0
     for number in os.listdir(f"/proc/{process}/fd"):
         with suppress(FileNotFoundError):

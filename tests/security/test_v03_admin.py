@@ -1,4 +1,4 @@
-"""V3: what is for those who look after the proxy is not to be had through it, nor from its own port."""
+"""V3: the admin endpoints are reachable neither through a tunnel nor on the proxy port."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ PATHS = ["/metrics", "/healthz", "/readyz", "/tunnels", "/"]
     "host",
     ["127.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0.0.0.0", "[::ffff:0.0.0.0]", "localhost", "LocalHost.", "self.test"],
 )
-def test_the_admin_port_is_no_target_however_it_is_spelled(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the rules say, those that name it included."""
+def test_admin_port_is_refused_as_target_in_every_spelling(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if a rule names it."""
     Names(monkeypatch, localhost=[["127.0.0.1"]], self_test=[["192.0.2.1", "127.0.0.1"]])
     port = free_port()
     with Proxy(*EVERYTHING, f"127.0.0.1:{port}", admin=f"127.0.0.1:{port}") as proxy:
@@ -28,20 +28,20 @@ def test_the_admin_port_is_no_target_however_it_is_spelled(host: str, monkeypatc
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "0.0.0.0", "[::ffff:127.0.0.9]"])
-def test_one_that_was_forced_wide_is_every_local_address(host: str) -> None:
+def test_a_wildcard_admin_listener_covers_every_local_address(host: str) -> None:
     port = free_port()
     with Proxy(*EVERYTHING, admin=f"0.0.0.0:{port}", open_admin=True) as proxy:
         assert proxy.refusal(f"{host}:{port}").error == "proxy_loop_detected"
 
 
-def test_ipv6() -> None:
+def test_ipv6_admin_port_is_refused_as_target() -> None:
     port = free_port()
     with Proxy(*EVERYTHING, admin=f"[::1]:{port}") as proxy:
         for host in ("[::1]", "[::]", "[0:0:0:0:0:0:0:1]"):
             assert proxy.refusal(f"{host}:{port}").error == "proxy_loop_detected"
 
 
-def test_nor_by_a_policy_file(tmp_path: Path) -> None:
+def test_a_policy_file_cannot_allow_the_admin_port(tmp_path: Path) -> None:
     port = free_port()
     path = tmp_path / "policy.toml"
     path.write_text(f'[[allow]]\ntargets = ["127.0.0.1:{port}", "127.0.0.0/8:*"]\n')
@@ -51,8 +51,8 @@ def test_nor_by_a_policy_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("form", ["{path}", "http://127.0.0.1:{port}{path}", "http://healthz{path}"])
-def test_the_port_of_the_proxy_shows_none_of_it(path: str, form: str) -> None:
-    """Not even to who asks there by path, as one proxy answered it."""
+def test_proxy_port_serves_no_admin_paths(path: str, form: str) -> None:
+    """Not even for a request with an admin path, which one other proxy answered."""
     port = free_port()
     with Proxy(*EVERYTHING, admin=f"127.0.0.1:{port}") as proxy, Client(("127.0.0.1", proxy.port)) as client:
         asked = form.format(path=path, port=port)

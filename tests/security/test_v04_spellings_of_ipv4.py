@@ -1,4 +1,4 @@
-"""V4: what inet_aton, and with it getaddrinfo, reads as an address, is a plain dotted quad or no host at all."""
+"""V4: of the forms that inet_aton, and so getaddrinfo, accepts as an address, only the plain dotted quad is a valid host."""
 
 import socket
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.server.harness import Proxy, Trap
 
-# All of these lead to loopback, to the unspecified address or to a metadata service, as measured with getaddrinfo.
+# All of these resolve to loopback, to the unspecified address or to a metadata service, as measured with getaddrinfo.
 SPELLINGS = [
     "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "0177.1", "017700000001", "0", "00", "0x0", "0.0.0",
     "127.0.0.01", "127.0.0.0x1", "0x7F.0.0.1", "127.00.00.01", "00000177.0.0.1", "127.0.0.1..", "0X7f000001", "0x7f000001.",
@@ -29,8 +29,8 @@ WITH_CONTROLS = [
 
 @pytest.mark.parametrize("host", [*(text.encode() for text in SPELLINGS), *NON_ASCII, *WITH_CONTROLS])
 @pytest.mark.parametrize("rule", ["*:*", "127.0.0.2:*"])
-def test_it_is_malformed_and_nobody_is_asked(host: bytes, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the name service nor the trap; nor does a rule for loopback make it an address."""
+def test_other_ipv4_spellings_are_malformed_and_not_looked_up(host: bytes, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy contacts neither the name service nor the trap, and a rule on loopback does not make it an address."""
 
     def unasked(*_: object) -> None:
         raise AssertionError("the name service was asked")
@@ -41,14 +41,14 @@ def test_it_is_malformed_and_nobody_is_asked(host: bytes, rule: str, monkeypatch
         assert proxy.ask(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n").status == 400
 
 
-def test_a_dotted_quad_with_the_root_dot_is_that_quad() -> None:
+def test_a_dotted_quad_with_a_trailing_dot_is_refused() -> None:
     with Trap() as trap, Proxy("*:*") as proxy:
         assert proxy.refusal(f"127.0.0.1.:{trap.port}").status in (400, 403)
 
 
 @pytest.mark.parametrize("name", ["1e100.test", "0x.test", "127.0.0.1.nip.test", "0x7f.test", "1.2.3.4.5.test", "0xcafe.beef.test"])
-def test_names_with_digits_are_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are judged by where they lead."""
+def test_names_resembling_numbers_are_looked_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are judged by the address that they resolve to."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, *_: [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))])
     with Trap() as trap, Proxy("*:*") as proxy:
         assert proxy.refusal(f"{name}:{trap.port}").error == "destination_ip_prohibited"

@@ -1,4 +1,4 @@
-"""V5: an IPv4 address in an IPv6 one is judged as what it leads to, or counts as internal."""
+"""V5: an IPv6 address that embeds an IPv4 address is judged by the embedded address, or counts as internal."""
 
 from ipaddress import IPv4Address
 
@@ -42,7 +42,7 @@ def cases() -> list[object]:
 
 
 @pytest.mark.parametrize("ip", INNER)
-def test_every_wrapping_of_an_internal_address(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_internal_addresses_are_refused(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     with Proxy("*:*", "0.0.0.0/0:*", "[::/0]:*") as proxy:
         for kind, form in wrapped(ip).items():
@@ -53,8 +53,8 @@ def test_every_wrapping_of_an_internal_address(ip: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_every_wrapping_over_real_sockets() -> None:
-    """Where every address has a listener, of the address and of each way to wrap it, only what is public is reached."""
+def test_embedded_addresses_over_real_sockets() -> None:
+    """With a listener on every address, only public addresses are reached, whatever the form of embedding."""
     hosts = [f"[{form}]" for ip in INNER for form in wrapped(ip).values()]
     outcome = everywhere.ask(hosts, ("*:*", "0.0.0.0/0:*", "[::/0]:*"))
     assert {answer for answers in outcome.answers.values() for answer in answers} == {(403, "destination_ip_prohibited")}
@@ -63,14 +63,14 @@ def test_every_wrapping_over_real_sockets() -> None:
     assert [answers[0][0] for answers in public.answers.values()].count(200) == len(public.reached) == 6
 
 
-def test_mapped_loopback_reaches_no_listener() -> None:
+def test_mapped_loopback_does_not_reach_a_listener() -> None:
     with Trap() as trap, Proxy("*:*") as proxy:
         for host in ("[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::FFFF:127.0.0.1]", "[0::ffff:127.0.0.1]"):
             assert proxy.refusal(f"{host}:{trap.port}").error == "destination_ip_prohibited"
 
 
-def test_the_wrappings_that_reach_public_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mapped and NAT64 are judged by the address within; the others are internal, whatever they hold."""
+def test_embedded_public_addresses_allowed_by_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mapped, NAT64 and ISATAP addresses are judged by the embedded address; the others count as internal, whatever they embed."""
     noted = dialled(monkeypatch)
     with Proxy("*:*") as proxy:
         allowed = [kind for kind, form in wrapped(PUBLIC).items() if proxy.refusal(f"[{form}]:443").status == 502]
@@ -80,7 +80,7 @@ def test_the_wrappings_that_reach_public_addresses(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("rule", ["10.0.0.1:*", "10.0.0.0/8:*", "[::ffff:10.0.0.1]:*"])
 @pytest.mark.parametrize("host", ["10.0.0.1", "[::ffff:10.0.0.1]", "[::ffff:a00:1]"])
-def test_deny_rules_hold_for_every_spelling(rule: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deny_rules_apply_to_every_spelling(rule: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     with Proxy("10.0.0.0/8:*", "[::ffff:10.0.0.0/104]:*", deny=(rule,)) as proxy:
         assert proxy.refusal(f"{host}:22").status == 403

@@ -1,4 +1,4 @@
-"""V6: one look-up a request, and what it gave is judged and dialled; an answer that changes meanwhile changes nothing."""
+"""V6: one look-up per request, whose result is both judged and dialled; a later change of the answer has no effect."""
 
 import socket
 
@@ -11,8 +11,8 @@ from tests.server.harness import Names, Proxy, Trap, dialled
 PUBLIC = "198.41.0.4"
 
 
-def test_public_first_and_loopback_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second answer would be the attack; it is not asked for."""
+def test_a_second_rebinding_answer_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second answer would be the attack; the proxy does not look the name up again within a request."""
     noted = dialled(monkeypatch)
     names = Names(monkeypatch, rebind_test=[[PUBLIC], ["127.0.0.1"]])
     with Trap() as trap, Proxy("*:*") as proxy:
@@ -24,7 +24,7 @@ def test_public_first_and_loopback_second(monkeypatch: pytest.MonkeyPatch) -> No
     assert noted == [PUBLIC]
 
 
-def test_one_look_up_for_a_tunnel_that_is_established(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_established_tunnel_took_one_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(echo) as target, Proxy("loop.test:*") as proxy:
         names = Names(monkeypatch, loop_test=[["127.0.0.1"], ["127.0.0.9"]])
         with proxy.tunnel(f"loop.test:{target.port}") as client:
@@ -34,8 +34,8 @@ def test_one_look_up_for_a_tunnel_that_is_established(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_over_real_sockets_where_every_address_has_a_listener() -> None:
-    """The name service changes its mind, or tells several addresses at once; what is reached is what was judged, and no other."""
+def test_rebinding_and_mixed_answers_over_real_sockets() -> None:
+    """The name service changes its answer or gives several addresses; only the judged and allowed address is ever reached."""
     names = {
         "rebind_test": [[PUBLIC], ["127.0.0.1"], ["169.254.169.254"], ["::ffff:10.0.0.1"]],
         "mixed_test": [["10.0.0.1", "2606:4700::1", "::1", "127.0.0.1"], [PUBLIC, "10.0.0.1"], ["198.51.100.7", "fd00::1"]],
@@ -61,8 +61,8 @@ def test_over_real_sockets_where_every_address_has_a_listener() -> None:
         [PUBLIC, "::ffff:169.254.169.254", "64:ff9b::7f00:1", "fe80::1"],
     ],
 )
-def test_denied_members_of_a_mixed_answer_are_never_dialled(answer: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even when the allowed one fails."""
+def test_denied_addresses_of_a_mixed_answer_are_never_dialled(answer: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if the allowed address fails."""
     noted = dialled(monkeypatch)
     Names(monkeypatch, mixed_test=[answer])
     with Trap() as trap, Proxy("*:*") as proxy:
@@ -70,14 +70,14 @@ def test_denied_members_of_a_mixed_answer_are_never_dialled(answer: list[str], m
     assert noted == [PUBLIC]
 
 
-def test_denied_members_over_real_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The allowed address has nobody; the denied one has, on the same port."""
+def test_denied_addresses_of_a_mixed_answer_over_real_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens on the allowed address; a trap listens on the denied one, on the same port."""
     with Trap("127.0.0.5") as trap, Proxy("127.0.0.0/8:*", deny=("127.0.0.5:*",)) as proxy:
         Names(monkeypatch, mixed_test=[["127.0.0.5", "127.0.0.6", "127.0.0.5"]])
         assert proxy.refusal(f"mixed.test:{trap.port}").error == "connection_refused"
 
 
-def test_only_denied_members(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_with_only_denied_addresses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     Names(monkeypatch, all_test=[["127.0.0.1", "10.0.0.1", "::1"]])
     with Proxy("*:*") as proxy:
@@ -86,8 +86,8 @@ def test_only_denied_members(monkeypatch: pytest.MonkeyPatch) -> None:
     assert noted == []
 
 
-def test_a_name_that_no_rule_could_allow_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name service must not become a channel to the outside, nor tell which names exist."""
+def test_a_name_that_no_rule_can_allow_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look-ups must not become a channel to the outside, nor reveal which names exist."""
     names = Names(monkeypatch)
     with Proxy("good.test:443", "*.fine.test:22", "192.0.2.0/24:99", deny=("bad.good.test:443",)) as proxy:
         for target in ("other.test:443", "good.test:22", "fine.test:22", "a.fine.test:443", "bad.good.test:443"):

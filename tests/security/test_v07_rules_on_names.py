@@ -1,4 +1,4 @@
-"""V7: a rule on a name holds for every spelling of that name, and for no other name."""
+"""V7: a rule on a name applies to every spelling of that name, and to no other name."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ PUBLIC = "198.41.0.4"
 
 
 def statuses(monkeypatch: pytest.MonkeyPatch, hosts: list[str], *allow: str, **options: object) -> dict[str, int]:
-    """What is answered for each host on port 443; 502 stands for "was dialled"."""
+    """Status of the answer for each host on port 443; 502 means that the proxy dialled it."""
     dialled(monkeypatch)
     monkeypatch.setattr("socket.getaddrinfo", lambda host, port, *_: [(2, 1, 6, "", (PUBLIC, port))])
     with Proxy(*allow, **options) as proxy:
@@ -28,25 +28,25 @@ SAME = ["trusted.test", "TRUSTED.test", "Trusted.Test.", "trusted.test."]
 OTHER = ["evil-trusted.test", "eviltrusted.test", "trusted.test.evil.test", "trusted", "test", "xtrusted.test", "trusted.testx"]
 
 
-def test_an_allowed_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allow_rule_matches_only_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = statuses(monkeypatch, [*SAME, *OTHER, "www.trusted.test"], "trusted.test:443")
     assert {host for host, status in answered.items() if status == 502} == set(SAME)
 
 
-def test_a_denied_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deny_rule_matches_only_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = statuses(monkeypatch, [*SAME, *OTHER], "*:*", deny=("trusted.test:*",))
     assert {host for host, status in answered.items() if status == 403} == set(SAME)
 
 
-def test_names_below_a_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wildcard_rule_matches_only_subdomains(monkeypatch: pytest.MonkeyPatch) -> None:
     below = ["a.trusted.test", "A.B.Trusted.TEST."]
     answered = statuses(monkeypatch, [*SAME, *OTHER, *below], "*.trusted.test:443")
     assert {host for host, status in answered.items() if status == 502} == set(below)
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_over_real_sockets_where_every_name_leads_to_a_listener() -> None:
-    """Whatever a rule lets through by mistake would be reached: each name has an address of its own."""
+def test_name_rules_over_real_sockets() -> None:
+    """Each name has an address of its own with a listener, so a target allowed by mistake would be reached."""
     below = ["a.trusted.test", "A.B.Trusted.TEST."]
     hosts = [*SAME, *OTHER, *below]
     found = {host: f"198.41.0.{number}" for number, host in enumerate({host.lower().removesuffix(".") for host in hosts}, 1)}
@@ -70,18 +70,18 @@ def test_over_real_sockets_where_every_name_leads_to_a_listener() -> None:
      "trusted.test#", "trusted.test?", "user@trusted.test", "trusted.test\\evil", "http://trusted.test", "*.trusted.test", "*",
      "-a.test"],
 )  # fmt: skip
-def test_what_is_no_name(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_names_are_malformed(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses(monkeypatch, [host], "*:*") == {host: 400}
 
 
-def test_a_rule_in_letters_of_another_script_is_the_rule_for_its_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unicode_rule_matches_its_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     for rule in ("bücher.test:443", "BÜCHER.test:443", "xn--bcher-kva.test:443"):
         answered = statuses(monkeypatch, ["xn--bcher-kva.test", "XN--BCHER-KVA.test", "bucher.test"], rule)
         assert list(answered.values()) == [502, 502, 403]
 
 
-def test_a_rule_on_an_address_holds_for_names_that_lead_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deny rules on hosts bind names only; rules on networks bind every address, however it was arrived at."""
+def test_an_address_rule_applies_to_names_that_resolve_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deny rules on hosts apply to names only; rules on networks apply to every address, however it was obtained."""
     assert statuses(monkeypatch, ["any.test", PUBLIC], "*:*", deny=(f"{PUBLIC}:*",)) == {"any.test": 403, PUBLIC: 403}
     assert statuses(monkeypatch, ["any.test", PUBLIC], f"{PUBLIC}:*") == {"any.test": 502, PUBLIC: 502}
 
@@ -91,7 +91,7 @@ def test_the_order_of_rules_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
         assert statuses(monkeypatch, ["a.test"], *allow, deny=("*.x.test:*", "a.test:*")) == {"a.test": 403}
 
 
-def test_the_log_has_the_name_as_it_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_has_the_normalised_name(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, trusted_test=[[PUBLIC]])
     dialled(monkeypatch)
     with Proxy("trusted.test:443") as proxy:
@@ -104,7 +104,7 @@ LABELS = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,10}[a-z0-9_])?", fullmatch=True)
 
 @settings(max_examples=50)
 @given(st.lists(LABELS, min_size=1, max_size=4), st.randoms())
-def test_every_spelling_of_a_name_is_one_name(labels: list[str], random: "object") -> None:
+def test_every_spelling_parses_to_the_same_name(labels: list[str], random: "object") -> None:
     name = ".".join([*labels, "test"])
     shuffled = "".join(c.upper() if random.random() < 0.5 else c for c in name)  # type: ignore[attr-defined]
     for spelling in (name, shuffled, shuffled + "."):
@@ -153,8 +153,8 @@ print(*sorted(set(asked)))
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_h5_a_search_list_leads_past_no_rule(tmp_path: Path) -> None:
-    """Hosts get one from DHCP, and pods have three, with ndots:5: a short name would reach what the long one is denied."""
+def test_h5_a_search_list_does_not_bypass_rules(tmp_path: Path) -> None:
+    """Hosts get one from DHCP, and pods have three with ndots:5: a short name would reach a target denied by its long name."""
     (tmp_path / "resolv.conf").write_text("search corp.test test\noptions ndots:5\nnameserver 127.0.0.77\n")
     script = f'ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
     (tmp_path / "policy.toml").write_text('[[allow]]\ntargets = ["127.0.0.0/8:*"]\n[[deny]]\ntargets = ["*.corp.test:*"]\n')

@@ -11,7 +11,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("port", WRONG)
-def test_what_is_no_port(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_port_is_malformed(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     with Proxy("*:*") as proxy:
         assert proxy.refusal(f"198.41.0.4:{port}").status == 400
@@ -21,34 +21,34 @@ def test_what_is_no_port(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("digits", ["٤٤٣", "４４３", "४४३", "⁴⁴³"])
-def test_digits_of_other_scripts(digits: str) -> None:
+def test_digits_of_other_scripts_are_malformed(digits: str) -> None:
     with Proxy("*:*") as proxy:
         target = b"198.41.0.4:" + digits.encode()
         assert proxy.ask(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n").status == 400
 
 
 @pytest.mark.parametrize("target", ["198.41.0.4", "host.test", "[2606:4700::1]", "2606:4700::1", "2606:4700::1:443", ":443", "443"])
-def test_a_port_is_always_there(target: str) -> None:
+def test_a_missing_port_is_malformed(target: str) -> None:
     with Proxy("*:*") as proxy:
         assert proxy.refusal(target).status == 400
 
 
 @pytest.mark.parametrize("port", ["1", "443", "65535"])
-def test_what_is_a_port(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_ports_are_dialled(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noted = dialled(monkeypatch)
     with Proxy("*:*") as proxy:
         assert proxy.refusal(f"198.41.0.4:{port}").status == 502
     assert noted == ["198.41.0.4"]
 
 
-def test_a_port_that_would_wrap_round_to_an_open_one() -> None:
+def test_port_numbers_do_not_wrap_around() -> None:
     with Trap() as trap, Proxy() as proxy:
         for wrapped in (trap.port + 65536, trap.port + 2**32, trap.port - 65536):
             assert proxy.refusal(f"127.0.0.1:{wrapped}").status == 400
 
 
 @pytest.mark.parametrize(("port", "status"), [(21, 403), (22, 502), (80, 502), (81, 403), (8000, 502), (8080, 502), (8081, 403)])
-def test_ports_of_rules(port: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_limit_ports(port: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dialled(monkeypatch)
     with Proxy("198.41.0.4:22", "198.41.0.4:80", "198.41.0.4:8000-8080") as proxy:
         assert proxy.refusal(f"198.41.0.4:{port}").status == status

@@ -1,4 +1,4 @@
-"""V9: who starts it without thinking starts no open proxy."""
+"""V9: nobody starts an open proxy by accident."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import UsageProblem
 
 
-def test_it_listens_on_loopback_unless_told_otherwise() -> None:
+def test_listens_on_loopback_by_default() -> None:
     assert serve_options().listen == ("127.0.0.1:3128",)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:127.0.0.1]:0", "[2001:db8::1]:0"])
 @pytest.mark.parametrize("others", [(), ("127.0.0.1:0",)])
-def test_beyond_loopback_it_does_not_start_without_users(listen: str, others: tuple[str, ...]) -> None:
+def test_does_not_start_beyond_loopback_without_users(listen: str, others: tuple[str, ...]) -> None:
     with pytest.raises(UsageProblem) as caught, Proxy(listen=(*others, listen)):
         raise AssertionError("it started")
     assert "open proxy" in str(caught.value)
@@ -24,18 +24,18 @@ def test_beyond_loopback_it_does_not_start_without_users(listen: str, others: tu
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.8.9.10:0", "[::1]:0"])
-def test_on_loopback_it_starts(listen: str) -> None:
+def test_starts_on_loopback_without_users(listen: str) -> None:
     with Proxy(listen=(listen,)) as proxy:
         assert proxy.addresses
 
 
-def test_beyond_loopback_it_starts_when_forced() -> None:
+def test_starts_beyond_loopback_with_the_open_proxy_option() -> None:
     with Proxy(listen=("0.0.0.0:0",), open_proxy=True) as proxy:
         assert proxy.authority.startswith("0.0.0.0:")
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_beyond_loopback_it_starts_with_users_who_then_have_to_log_in(tmp_path: object) -> None:
+def test_starts_beyond_loopback_with_users_and_requires_login(tmp_path: object) -> None:
     with Proxy(listen=("0.0.0.0:0",), users=users_file(tmp_path, alice="secret")) as proxy:  # type: ignore[arg-type]
         assert proxy.refusal("127.0.0.1:1").status == 407
 
@@ -51,21 +51,21 @@ def test_beyond_loopback_it_starts_with_users_who_then_have_to_log_in(tmp_path: 
         ([], False),
     ],
 )
-def test_beyond_loopback_it_starts_where_each_rule_names_its_clients(clients: list[str], starts: bool, tmp_path: Path) -> None:
+def test_starts_beyond_loopback_if_each_allow_rule_names_clients(clients: list[str], starts: bool, tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     allowed = "".join(f'[[allow]]\ntargets = ["*:443"]\n{who and "clients = " + who}\n' for who in clients)
     path.write_text(f'{allowed}[[deny]]\ntargets = ["evil.test:*"]\n')
     proxy = Proxy(listen=("0.0.0.0:0",), allow=(), policy=str(path))
     if starts:
         with proxy:
-            assert proxy.refusal("198.41.0.4:443").status == 403, "this one is no client of theirs"
+            assert proxy.refusal("198.41.0.4:443").status == 403, "no rule names this client"
     else:
         with pytest.raises(UsageProblem, match="open proxy"), proxy:
             raise AssertionError("it started")
 
 
 @pytest.mark.parametrize("name", ["localhost:0", "example.com:0", "*:0", "a:0"])
-def test_a_name_is_no_listening_address(name: str) -> None:
-    """It could come to mean an outside address overnight."""
+def test_a_name_is_rejected_as_listening_address(name: str) -> None:
+    """It could resolve to an outside address from one day to the next."""
     with pytest.raises(UsageProblem), Proxy(listen=(name,)):
         raise AssertionError("it started")

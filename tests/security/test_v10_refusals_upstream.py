@@ -1,4 +1,4 @@
-"""V10: a hop that refused is never taken for a tunnel. What its client then sends reaches nobody."""
+"""V10: the client never treats a refusal by a hop as a tunnel, and sends no payload after it."""
 
 import pytest
 
@@ -31,7 +31,7 @@ PAYLOAD = b"GET /secret HTTP/1.1\r\n\r\n"
         (b"garbage HTTP/1.1 200 OK\r\n\r\n", 76),
     ],
 )
-def test_a_hop_that_refuses_and_stays_gets_no_payload(answer: bytes, status: int, hops: int) -> None:
+def test_a_refusing_hop_that_stays_connected_gets_no_payload(answer: bytes, status: int, hops: int) -> None:
     after: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -51,7 +51,7 @@ def test_a_hop_that_refuses_and_stays_gets_no_payload(answer: bytes, status: int
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nA: b\r\n"])
-def test_a_hop_that_never_finishes_its_head_gets_no_payload(answer: bytes) -> None:
+def test_a_hop_with_an_incomplete_head_gets_no_payload(answer: bytes) -> None:
     after: list[bytes] = []
 
     def script(peer: Conversation) -> None:

@@ -1,4 +1,4 @@
-"""V11: nothing is sent before 2xx, and nothing behind a refusal is read as a request (RFC 9931, S18)."""
+"""V11: the client sends no data before 2xx, and the server reads nothing after a refusal as a request (RFC 9931, S18)."""
 
 import pytest
 
@@ -20,8 +20,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("again", ["CONNECT", "GET"])
-def test_a_pipelined_request_behind_a_refusal(kind: str, again: str) -> None:
-    """In the same segment: one answer, the connection closed, the second request neither answered, dialled nor logged."""
+def test_a_request_pipelined_after_a_refused_one_is_ignored(kind: str, again: str) -> None:
+    """In the same segment: the server sends one answer and closes; it neither answers, dials nor logs the second request."""
     first, status = REFUSED[kind]
     with Trap() as trap, Proxy() as proxy:
         second = connect_request(f"127.0.0.1:{trap.port}") if again == "CONNECT" else GET
@@ -29,11 +29,11 @@ def test_a_pipelined_request_behind_a_refusal(kind: str, again: str) -> None:
         assert answer.status == status
         assert answer.raw.count(b"HTTP/1.1 ") == 1
         proxy.wait_for_records(1)
-        proxy.refusal("127.0.0.1:0")  # a mark: what was to come before it has come
+        proxy.refusal("127.0.0.1:0")  # a marker: earlier records have been written by now
         assert [record["status"] for record in proxy.wait_for_records(2)] == [status, 400]
 
 
-def test_a_request_after_the_refusal_was_read() -> None:
+def test_a_request_sent_after_a_refusal_is_not_answered() -> None:
     with Trap() as trap, Proxy() as proxy, proxy.client() as client:
         client.send(connect_request("127.0.0.1:0"))
         assert client.answer().fields["connection"] == "close"
@@ -45,14 +45,14 @@ def test_a_request_after_the_refusal_was_read() -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_credentials_behind_a_407_come_too_late(tmp_path: object) -> None:
+def test_credentials_pipelined_after_a_407_are_ignored(tmp_path: object) -> None:
     with ScriptedServer(echo) as target, Proxy(users=users_file(tmp_path, alice="x")) as proxy:  # type: ignore[arg-type]
         right = connect_request(target.authority, basic("alice", "x"))
         assert proxy.ask(connect_request(target.authority) + right).raw.count(b"HTTP/1.1 ") == 1
         assert target.conversations == []
 
 
-def test_a_request_behind_an_accepted_one_is_the_targets() -> None:
+def test_bytes_after_an_accepted_request_reach_the_target() -> None:
     with Trap() as trap, ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
         second = connect_request(f"127.0.0.1:{trap.port}")
         client.send(connect_request(target.authority) + second)
@@ -60,8 +60,8 @@ def test_a_request_behind_an_accepted_one_is_the_targets() -> None:
         assert client.exactly(len(second)) == second
 
 
-def test_the_client_holds_its_payload_until_2xx() -> None:
-    """stdin is full, the proxy takes its time: not a byte of it on the wire."""
+def test_client_holds_payload_until_2xx() -> None:
+    """stdin has data and the proxy is slow to answer: the client sends none of it."""
     seen: list[bytes] = []
 
     def script(peer: Conversation) -> None:

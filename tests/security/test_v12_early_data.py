@@ -1,4 +1,4 @@
-"""V12: what comes behind the head is the target's, once and in order, however the two are cut; S12."""
+"""V12: bytes after the head reach the target once and in order, wherever segments are cut; S12."""
 
 import threading
 
@@ -9,7 +9,7 @@ PAYLOAD = b"early \r\n\r\n data \x00\xff"
 
 
 class Sink:
-    """A target that keeps what each connection brought."""
+    """A target that keeps the bytes of each connection."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -31,7 +31,7 @@ def deliver(proxy: Proxy, *pieces: bytes) -> None:
         assert client.rest().startswith(b"HTTP/1.1 200 ")
 
 
-def test_in_one_write_and_in_two_cut_at_every_place() -> None:
+def test_early_data_cut_at_every_place() -> None:
     sink = Sink()
     with ScriptedServer(sink) as target, Proxy() as proxy:
         whole = connect_request(target.authority) + PAYLOAD
@@ -40,7 +40,7 @@ def test_in_one_write_and_in_two_cut_at_every_place() -> None:
     assert sink.received == [PAYLOAD] * len(whole)
 
 
-def test_byte_by_byte() -> None:
+def test_early_data_byte_by_byte() -> None:
     sink = Sink()
     with ScriptedServer(sink) as target, Proxy() as proxy:
         whole = connect_request(target.authority) + PAYLOAD
@@ -48,7 +48,7 @@ def test_byte_by_byte() -> None:
     assert sink.received == [PAYLOAD]
 
 
-def test_more_than_a_read_and_more_than_a_head_may_have() -> None:
+def test_early_data_larger_than_a_read_and_the_head_limit() -> None:
     sink = Sink()
     data = sample(3_000_000)
     with ScriptedServer(sink) as target, Proxy() as proxy:
@@ -56,7 +56,7 @@ def test_more_than_a_read_and_more_than_a_head_may_have() -> None:
     assert sink.received == [data]
 
 
-def test_it_is_counted() -> None:
+def test_early_data_is_counted_as_sent() -> None:
     with ScriptedServer(Sink()) as target, Proxy() as proxy:
         deliver(proxy, connect_request(target.authority) + PAYLOAD)
         assert proxy.wait_for_records(2)[1]["sent"] == len(PAYLOAD)

@@ -1,4 +1,4 @@
-"""V13: what the target says at once arrives, at both ends and wherever the segments are cut."""
+"""V13: bytes that the target sends first arrive, through the client and the server, wherever segments are cut."""
 
 from tests.client.harness import connect
 from tests.options import connect_options
@@ -9,7 +9,7 @@ from tunnelctl.proto.address import Address
 BANNER = b"SSH-2.0-Banner_1.0\r\n"
 
 
-def test_the_client_at_every_cut() -> None:
+def test_client_delivers_the_banner_at_every_cut() -> None:
     stream = ESTABLISHED + BANNER
     for cut in range(1, len(stream)):
 
@@ -25,7 +25,7 @@ def test_the_client_at_every_cut() -> None:
             assert connect(connect_options(Address("target.test", 22), (proxy.url,))).stdout == BANNER
 
 
-def test_the_server() -> None:
+def test_server_delivers_the_banner() -> None:
     def script(peer: Conversation) -> None:
         peer.send(BANNER)
         peer.end_output()

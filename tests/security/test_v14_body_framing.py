@@ -1,4 +1,4 @@
-"""V14: a CONNECT has no content. Whoever says otherwise is refused, and what follows is never read as a body; S11."""
+"""V14: a CONNECT request has no content. The server refuses one that declares some, and never reads a body; S11."""
 
 import pytest
 
@@ -35,7 +35,7 @@ from tests.server.harness import Proxy, Trap, connect_request
         ["Trans\x00fer-Encoding: chunked"],
     ],
 )
-def test_framing_is_refused(fields: list[str]) -> None:
+def test_content_framing_is_refused(fields: list[str]) -> None:
     with Trap() as trap, Proxy() as proxy:
         answer = proxy.ask(connect_request(f"127.0.0.1:{trap.port}", *fields) + b"0\r\n\r\n" + b"x" * 10)
         assert answer.status == 400
@@ -48,8 +48,8 @@ def test_http_1_0_with_framing_is_refused() -> None:
             assert proxy.ask(connect_request(f"127.0.0.1:{trap.port}", field, version="HTTP/1.0")).status == 400
 
 
-def test_a_length_of_just_zero_is_let_pass() -> None:
-    """It says what is so, and libraries add it by themselves. What follows is the tunnel's."""
+def test_content_length_zero_is_accepted() -> None:
+    """The field is true, and libraries add it by themselves. Bytes after the head belong to the tunnel."""
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
         client.send(connect_request(target.authority, "Content-Length: 0") + b"not a body")
         client.head()
@@ -59,6 +59,6 @@ def test_a_length_of_just_zero_is_let_pass() -> None:
 @pytest.mark.parametrize(
     "field", ["Expect: 100-continue", "Upgrade: websocket", "Connection: Upgrade", "TE: trailers", "Trailer: X"]
 )
-def test_other_fields_change_nothing(field: str) -> None:
+def test_other_fields_are_ignored(field: str) -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.tunnel(target.authority, field) as client:
         assert client.echoes()

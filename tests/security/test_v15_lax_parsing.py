@@ -1,4 +1,4 @@
-"""V15: a corpus of requests on which parsers differ. Ours takes what the grammar says and nothing else; S1 to S10."""
+"""V15: a corpus of requests on which parsers differ. Ours accepts what the grammar allows and nothing else; S1 to S10."""
 
 from random import Random
 
@@ -86,7 +86,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_it_is_refused_with_one_answer_and_nobody_is_dialled(name: str) -> None:
+def test_malformed_requests_are_answered_and_not_dialled(name: str) -> None:
     text, status = WRONG[name]
     with Trap() as trap, Proxy() as proxy, proxy.client() as client:
         client.send(text.replace("{t}", f"127.0.0.1:{trap.port}").encode("latin-1"))
@@ -109,7 +109,7 @@ def test_it_is_refused_with_one_answer_and_nobody_is_dialled(name: str) -> None:
         HEAD.replace("Host", "hOsT") + "\r\n",
         HEAD.replace("HTTP/1.1", "HTTP/1.9") + "\r\n",
         "CONNECT {t} HTTP/1.0\r\n\r\n",
-        # Before HTTP/1.1 a lone LF ended a line with many, and there was no Host.
+        # In HTTP/1.0 many implementations ended lines with a lone LF, and there was no Host.
         "CONNECT {t} HTTP/1.0\n\n",
         "CONNECT {t} HTTP/1.0\nX: y\r\n\n",
         "CONNECT {t} HTTP/1.0\r\nX: y\n\r\n",
@@ -117,15 +117,15 @@ def test_it_is_refused_with_one_answer_and_nobody_is_dialled(name: str) -> None:
         HEAD + "!#$%&'*+-.^_`|~09azAZ: every character that a name can have\r\n\r\n",
     ],
 )
-def test_what_the_grammar_allows_is_taken(text: str) -> None:
+def test_requests_that_the_grammar_allows_are_accepted(text: str) -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
         client.send(text.replace("{t}", target.authority).encode("latin-1"))
         assert client.head().startswith(b"HTTP/1.1 200 ")
         assert client.echoes()
 
 
-def test_mutations_of_a_good_request_end_in_an_answer_and_never_in_a_fault() -> None:
-    """Bytes changed, dropped, doubled and swapped: a 4xx or 5xx, or a wait for more that ends with the client."""
+def test_mutated_requests_never_cause_a_fault() -> None:
+    """With bytes changed, dropped, doubled and swapped, the server answers 4xx or 5xx, or waits for more until the client ends."""
     random = Random(1)
     good = connect_request("never.test:1", "Proxy-Authorization: Basic YTpi", "X: y", "Content-Length: 0")
     statuses = set()
@@ -152,7 +152,7 @@ def test_mutations_of_a_good_request_end_in_an_answer_and_never_in_a_fault() -> 
     assert len(statuses) >= 3
 
 
-def test_s10_tls_on_the_clear_port_is_named() -> None:
+def test_s10_tls_on_the_plain_port_is_reported() -> None:
     with Proxy() as proxy, proxy.client() as client:
         client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         assert b"TLS ClientHello" in client.answer().body

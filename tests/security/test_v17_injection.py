@@ -1,7 +1,6 @@
-"""V17: no text of a client gets out of the place it is put in: an answer, a field of it,
-a request of ours.
+"""V17: text from a client cannot break out of its place in an answer, a field or a request of ours.
 
-The log: tests/server/test_access_log.
+For the log see tests/server/observe/test_access_log.
 """
 
 import pytest
@@ -22,7 +21,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("target", HOSTILE)
-def test_hostile_targets_in_the_answer(target: bytes) -> None:
+def test_a_hostile_target_injects_nothing_into_the_answer(target: bytes) -> None:
     with Proxy("*:*") as proxy:
         answer = proxy.ask(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n")
     assert answer.status in (400, 414, 431)
@@ -37,8 +36,8 @@ INSERTED = [bytes([octet]) for octet in b"\r\n\0\t\x1b \"'\\,;<@\x80\xff"] + [b"
 
 
 @pytest.mark.parametrize("text", INSERTED)
-def test_a_hostile_target_reaches_nothing(text: bytes) -> None:
-    """The rules allow all of loopback and every name: what is left of the target must not be taken for it."""
+def test_a_hostile_target_is_not_dialled(text: bytes) -> None:
+    """The rules allow all of loopback and every name: no part of the text must be treated as the target."""
     with Trap() as trap, Proxy("127.0.0.0/8:*", "*:*") as proxy:
         host, port = b"127.0.0.1", b"%d" % trap.port
         for target in (host + text + b":" + port, text + host + b":" + port, host + b":" + text + port, host + b":" + port + text):
@@ -49,7 +48,7 @@ def test_a_hostile_target_reaches_nothing(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("method", [b"G\rX: y", b'"evil"', b"<b>", b"A" * 8000, b"\x1b[2J"])
-def test_hostile_methods_in_the_answer(method: bytes) -> None:
+def test_a_hostile_method_is_not_in_the_answer(method: bytes) -> None:
     with Proxy() as proxy:
         answer = proxy.ask(method + b" / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.status in (400, 501)
@@ -59,7 +58,7 @@ def test_hostile_methods_in_the_answer(method: bytes) -> None:
 @pytest.mark.parametrize(
     "text", ["a\r\nX: y:22", "a\nb:22", "a b:22", "a\0:22", "a:22 HTTP/1.1\r\n\r\n", "[a]:22", "a@b:22", "a:22\r"]
 )
-def test_no_hostile_target_is_ever_asked_for(text: str) -> None:
+def test_client_rejects_hostile_targets(text: str) -> None:
     with pytest.raises(TunnelctlError):
         parse_authority(text)
 
@@ -67,7 +66,7 @@ def test_no_hostile_target_is_ever_asked_for(text: str) -> None:
 @pytest.mark.parametrize(
     "field", ["X: a\r\nProxy-Authorization: b", "X\r\nY: z", "X: a\nb", "X: a\0", "X Y: z", ": z", "X\u2028: y"]
 )
-def test_no_hostile_field_is_ever_sent(field: str) -> None:
+def test_client_rejects_hostile_fields(field: str) -> None:
     with ScriptedServer(echo) as proxy, pytest.raises(TunnelctlError):
         connect(connect_options(Address("target.test", 22), (proxy.url,), header=(field,)))
     assert proxy.conversations == []

@@ -1,5 +1,7 @@
-"""V18: a password is in no log, answer, warning or repr, and neither target nor next hop gets to see it. The client's side:
-tests/client/test_connect."""
+"""V18: no log, answer, warning or repr contains a password, and neither target nor next hop receives it.
+
+For the client see tests/client/test_connect.
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,7 @@ FORMS = (CANARY.encode(), encode_basic("alice", CANARY)[6:].encode(), encode_bas
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_in_every_way_to_fail(tmp_path: Path) -> None:
+def test_no_failure_reveals_the_password(tmp_path: Path) -> None:
     right, wrong = basic("alice", CANARY), basic("bob", CANARY)
     requests = [
         connect_request("127.0.0.1:1", right),
@@ -49,7 +51,7 @@ def test_in_every_way_to_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_the_target_gets_the_tunnel_and_no_head(tmp_path: Path) -> None:
+def test_target_receives_only_the_bytes_of_the_tunnel(tmp_path: Path) -> None:
     received: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -64,7 +66,7 @@ def test_the_target_gets_the_tunnel_and_no_head(tmp_path: Path) -> None:
     assert received == [b"payload"]
 
 
-def test_a_request_shows_neither_credentials_nor_payload() -> None:
+def test_request_repr_shows_neither_credentials_nor_payload() -> None:
     request = ConnectServer().feed(connect_request("a.test:1", basic("alice", CANARY)) + CANARY.encode())
     assert isinstance(request, Request)
     assert CANARY not in f"{request!r} {request}"
@@ -72,7 +74,7 @@ def test_a_request_shows_neither_credentials_nor_payload() -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_a_fault_while_a_password_is_at_hand_shows_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_the_password_check_does_not_reveal_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tunnelctl.server.access import users
 
     async def broken(self: users.Users, user: str, password: str, client: str) -> bool:

@@ -1,4 +1,4 @@
-"""V19: who gets in and who does not; S17."""
+"""V19: which credentials the proxy accepts; S17."""
 
 from base64 import b64encode
 from collections.abc import Iterator
@@ -48,8 +48,8 @@ def status(proxy: Proxy, target: ScriptedServer, *fields: str, version: str = "H
         basic("bob", "ключ"),
     ],
 )
-def test_right_credentials(field: str, proxy: Proxy, target: ScriptedServer) -> None:
-    """Two colons: the first ends the name, the rest belongs to the password."""
+def test_right_credentials_are_accepted(field: str, proxy: Proxy, target: ScriptedServer) -> None:
+    """The first colon ends the user name; any further colon belongs to the password."""
     assert status(proxy, target, field) == 200
 
 
@@ -92,7 +92,7 @@ def test_right_credentials(field: str, proxy: Proxy, target: ScriptedServer) -> 
     ],
 )
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
-def test_wrong_credentials(fields: list[str], version: str, proxy: Proxy, target: ScriptedServer) -> None:
+def test_wrong_credentials_get_407(fields: list[str], version: str, proxy: Proxy, target: ScriptedServer) -> None:
     answer = proxy.ask(connect_request(target.authority, *fields, version=version))
     assert answer.status == 407
     assert answer.fields["proxy-authenticate"].startswith('Basic realm="')
@@ -100,23 +100,23 @@ def test_wrong_credentials(fields: list[str], version: str, proxy: Proxy, target
 
 
 @pytest.mark.parametrize("second", [f"Basic {RIGHT}", "Basic x", ""])
-def test_two_fields_are_malformed(second: str, proxy: Proxy, target: ScriptedServer) -> None:
-    """Which of them counts would depend on the reader."""
+def test_two_credentials_fields_are_malformed(second: str, proxy: Proxy, target: ScriptedServer) -> None:
+    """Which of them counts would depend on the parser."""
     assert status(proxy, target, FIELD + f"Basic {RIGHT}", FIELD + second) == 400
     assert status(proxy, target, FIELD + second, FIELD + f"Basic {RIGHT}") == 400
 
 
-def test_http_1_0_without_any_field_is_no_way_in(proxy: Proxy, target: ScriptedServer) -> None:
+def test_http_1_0_without_fields_gets_407(proxy: Proxy, target: ScriptedServer) -> None:
     assert proxy.ask(f"CONNECT {target.authority} HTTP/1.0\r\n\r\n".encode()).status == 407
 
 
-def test_right_after_wrong_and_wrong_after_right(proxy: Proxy, target: ScriptedServer) -> None:
-    """Each request stands for itself, on a connection of its own."""
+def test_each_request_is_authenticated_by_itself(proxy: Proxy, target: ScriptedServer) -> None:
+    """Right after wrong credentials, and wrong after right ones, each on a connection of its own."""
     right, wrong = basic("alice", "se:cret"), basic("alice", "x")
     assert [status(proxy, target, field) for field in (wrong, right, wrong, right)] == [407, 200, 407, 200]
 
 
-def test_right_after_wrong_on_the_same_connection(proxy: Proxy, target: ScriptedServer) -> None:
+def test_right_credentials_pipelined_after_wrong_ones_are_ignored(proxy: Proxy, target: ScriptedServer) -> None:
     answer = proxy.ask(
         connect_request(target.authority, basic("alice", "x")) + connect_request(target.authority, basic("alice", "se:cret"))
     )
@@ -124,21 +124,21 @@ def test_right_after_wrong_on_the_same_connection(proxy: Proxy, target: Scripted
     assert target.conversations == []
 
 
-def test_nothing_is_remembered_of_an_address(proxy: Proxy, target: ScriptedServer) -> None:
-    """One client of an address has logged in; the next one from there has not."""
+def test_a_login_is_not_remembered_for_the_address(proxy: Proxy, target: ScriptedServer) -> None:
+    """One client has logged in; the next one from the same address still has to."""
     with proxy.tunnel(target.authority, basic("alice", "se:cret")):
         assert status(proxy, target) == 407
         assert status(proxy, target, basic("alice", "x")) == 407
         assert status(proxy, target, source="127.0.0.2") == 407
 
 
-def test_a_refusal_does_not_tell_what_was_wrong(proxy: Proxy, target: ScriptedServer) -> None:
-    """Known user with a wrong password, and unknown user: the same answer to the byte."""
+def test_refusal_does_not_reveal_whether_the_user_exists(proxy: Proxy, target: ScriptedServer) -> None:
+    """A known user with a wrong password and an unknown user get the same answer, byte for byte."""
     unknown = proxy.ask(connect_request(target.authority, basic("mallory", "x"))).raw
     known = proxy.ask(connect_request(target.authority, basic("alice", "x"))).raw
     assert unknown == known
 
 
-def test_policy_is_not_told_to_strangers(proxy: Proxy) -> None:
+def test_policy_is_not_revealed_without_login(proxy: Proxy) -> None:
     answers = {proxy.refusal(target).raw for target in ("10.0.0.1:1", "127.0.0.1:1", "198.41.0.4:25", "any.test:443")}
     assert len(answers) == 1

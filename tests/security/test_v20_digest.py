@@ -1,4 +1,7 @@
-"""V20, and V18 and V19 for Digest: who gets in, once, and what strangers learn. Forms: tests/proto/test_digest_server."""
+"""V20, and V18 and V19 for Digest: which responses the proxy accepts, and what an unauthenticated client learns.
+
+For the syntax see tests/proto/auth/test_digest_server.
+"""
 
 import re
 from collections.abc import Iterator
@@ -43,15 +46,15 @@ def field(client: DigestClient, target: str) -> str:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["SHA-256", "MD5"])
-def test_many_tunnels_on_one_challenge(which: int, proxy: Proxy, target: ScriptedServer) -> None:
+def test_one_challenge_serves_many_tunnels(which: int, proxy: Proxy, target: ScriptedServer) -> None:
     client = login(proxy, target.authority, which=which)
     for _ in range(3):
         with proxy.tunnel(target.authority, field(client, target.authority)) as tunnel:
             assert tunnel.echoes(b"x")
 
 
-def test_v19_an_answer_is_good_once(proxy: Proxy, target: ScriptedServer) -> None:
-    """Somebody on the way sends it again: a new challenge, which he cannot answer. The client's next answer is good."""
+def test_v19_a_response_is_accepted_once(proxy: Proxy, target: ScriptedServer) -> None:
+    """An on-path attacker who replays it gets a new challenge. The client's next response is accepted."""
     client = login(proxy, target.authority)
     overheard = field(client, target.authority)
     with proxy.tunnel(target.authority, overheard) as tunnel:
@@ -63,14 +66,16 @@ def test_v19_an_answer_is_good_once(proxy: Proxy, target: ScriptedServer) -> Non
     assert len(target.conversations) == 2
 
 
-def test_v19_an_answer_is_for_one_target(proxy: Proxy, target: ScriptedServer) -> None:
+def test_v19_a_response_is_valid_for_one_target(proxy: Proxy, target: ScriptedServer) -> None:
     overheard = field(login(proxy, target.authority), target.authority)
     assert proxy.ask(connect_request("198.41.0.4:443", overheard)).status == 400
     assert target.conversations == []
 
 
-def test_v20_a_refusal_does_not_tell_what_was_wrong(proxy: Proxy, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known user with a wrong password, unknown user, with the hash of the name or without: the same but for the nonce."""
+def test_v20_refusal_does_not_reveal_whether_the_user_exists(
+    proxy: Proxy, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong password and an unknown user, with the user name hashed or not, get the same answer except for the nonce."""
     monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
     answers = set()
     for user, password in (("alice", "wrong"), ("mallory", "wrong"), ("bob", CANARY)):
@@ -82,8 +87,8 @@ def test_v20_a_refusal_does_not_tell_what_was_wrong(proxy: Proxy, target: Script
     assert target.conversations == []
 
 
-def test_v19_a_nonce_of_before_a_restart(tmp_path: Path, target: ScriptedServer) -> None:
-    """Stale, so that the client answers anew without asking its user."""
+def test_v19_a_nonce_from_before_a_restart_is_stale(tmp_path: Path, target: ScriptedServer) -> None:
+    """So the client answers the new challenge without asking its user."""
     users = digest_users_file(tmp_path, alice=CANARY)
     with Proxy(users=users) as before:
         client = login(before, target.authority)
@@ -93,8 +98,8 @@ def test_v19_a_nonce_of_before_a_restart(tmp_path: Path, target: ScriptedServer)
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_v19_basic_beside_it(tmp_path: Path, target: ScriptedServer) -> None:
-    """A user with a digest line gets in either way, and so does one with both lines; one without it does not by Digest."""
+def test_v19_digest_and_basic_side_by_side(tmp_path: Path, target: ScriptedServer) -> None:
+    """A user with a digest line, or with both lines, may use either scheme; a user without a digest line cannot use Digest."""
     path = tmp_path / "users"
     lines = [digest_line("alice", "tunnelctl", CANARY), hash_password("bob", "x"), digest_line("bob", "tunnelctl", "y")]
     path.write_text("\n".join([*lines, hash_password("carol", "z")]))
@@ -109,8 +114,8 @@ def test_v19_basic_beside_it(tmp_path: Path, target: ScriptedServer) -> None:
         assert proxy.ask(connect_request(target.authority, field(carol, target.authority))).status == 407
 
 
-def test_the_log_names_the_user_and_no_secret(proxy: Proxy, target: ScriptedServer) -> None:
-    """V18: nor what could be used again. The name as it is, though its hash was sent."""
+def test_the_log_has_the_user_name_and_no_secret(proxy: Proxy, target: ScriptedServer) -> None:
+    """V18: nor anything that could be replayed. The log has the plain name although the client sent its hash."""
     client = login(proxy, target.authority)
     sent = [field(client, target.authority) for _ in range(2)]
     with proxy.tunnel(target.authority, sent[0]):

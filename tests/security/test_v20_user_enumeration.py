@@ -1,4 +1,4 @@
-"""V20: what is answered, and what it costs, does not tell who has a password here. For Digest: test_v20_digest."""
+"""V20: neither the answer nor its cost reveals which users exist. For Digest see test_v20_digest."""
 
 import hmac
 from pathlib import Path
@@ -13,7 +13,7 @@ WRONG = [("alice", "wrong"), ("alice", ""), ("alice", "secre"), ("alice", "secre
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_every_wrong_login_is_hashed_once_and_answered_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_wrong_login_costs_one_hash_and_gets_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
     derive = users._derive
 
@@ -30,12 +30,12 @@ def test_every_wrong_login_is_hashed_once_and_answered_alike(tmp_path: Path, mon
         assert hashed == [password for _, password in WRONG]
         proxy.refusal(TARGET, basic("alice", "secret"))
         proxy.refusal(TARGET, basic("nobody", "secret"))
-        assert hashed[len(WRONG) :] == ["secret", "secret"], "what was right for one is remembered for nobody else"
+        assert hashed[len(WRONG) :] == ["secret", "secret"], "a password cached for one user is not used for another"
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_digests_are_compared_whatever_their_length_and_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With hmac.compare_digest, and of one fixed length: `==` would tell where the first difference is."""
+def test_password_hashes_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hmac.compare_digest, at one fixed length: the timing of `==` would reveal where the first difference is."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare(one: bytes, other: bytes) -> bool:

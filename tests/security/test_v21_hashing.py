@@ -1,4 +1,4 @@
-"""V21: logins cost time, and none of it is that of others."""
+"""V21: hashing a login takes time, but does not delay other clients."""
 
 import threading
 import time
@@ -26,11 +26,11 @@ from tunnelctl.server import config
 from tunnelctl.server.access import throttle, users
 
 ATTACKER, ANOTHER = "127.0.0.66", "127.0.0.77"
-NOBODY_LISTENS = "127.0.0.1:1"  # no test asks for more than a login
+NOBODY_LISTENS = "127.0.0.1:1"  # the tests need no more than a login
 
 
 class Hashes:
-    """scrypt as these tests have it: each waits for `finish`."""
+    """Replaces scrypt: each computation waits for `finish`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[str] = []  # the passwords
@@ -42,21 +42,21 @@ class Hashes:
 
     def __call__(self, password: str, *rest: object) -> bytes:
         self.begun.append(password)
-        assert self._finish.acquire(timeout=SECONDS)  # as scrypt does, it lets go the interpreter's lock
+        assert self._finish.acquire(timeout=SECONDS)  # releases the interpreter lock, as scrypt does
         return self.derive(password, *rest)  # type: ignore[arg-type]
 
     def finish(self, count: int = 1000) -> None:
-        """Lets as many end, now or when they come."""
+        """Lets this many computations end, current or future ones."""
         self._finish.release(count)
 
     def waiting(self, source: str) -> int:
-        """How many logins from an address wait for a hash."""
+        """Number of logins from an address that wait for a hash."""
         return self.kept.hashing._queued[f"{source}/32"]
 
 
 @contextmanager
 def guessing(proxy: Proxy, count: int, source: str = ATTACKER) -> Iterator[list[Client]]:
-    """As many clients, each with a wrong password of its own."""
+    """Connects this many clients, each of which sends a different wrong password."""
     clients = [proxy.client(source) for _ in range(count)]
     try:
         for number, client in enumerate(clients):
@@ -75,7 +75,7 @@ def status(proxy: Proxy, user: str, password: str, source: str = "127.0.0.1") ->
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them ends before a byte has gone there and back."""
+    """No login ends before the tunnel has echoed a byte."""
     path = users_file(tmp_path, alice="secret")
     right = basic("alice", "secret")
     with ScriptedServer(echo) as target, Proxy(users=path) as proxy, proxy.tunnel(target.authority, right) as live:
@@ -84,7 +84,7 @@ def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.
             wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "all that may be under way")
             for _ in range(20):
                 assert live.echoes(b"x")
-            with proxy.tunnel(target.authority, right):  # who has logged in before does not queue
+            with proxy.tunnel(target.authority, right):  # a user who has logged in before does not queue
                 assert len(hashes.begun) == users.MAX_CONCURRENT_HASHES
             hashes.finish()
             assert [guesser.answer().status for guesser in guessers] == [407] * throttle.BURST
@@ -92,7 +92,7 @@ def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_no_more_are_computed_at_once_than_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_hashes_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = users_file(tmp_path, alice="secret")
     lock, under_way, most = threading.Lock(), [0], [0]
 
@@ -112,8 +112,8 @@ def test_no_more_are_computed_at_once_than_said(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_h4_the_queue_of_one_address_is_not_that_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many of its logins wait, the next hash is the other's; and what has waited is not computed once it is hopeless."""
+def test_h4_queued_logins_of_one_address_do_not_delay_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next hash is that of the other address; logins still queued when the address exceeds its limit are not computed."""
     path = users_file(tmp_path, alice="secret", bob="b-pw")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy, guessing(proxy, 40) as guessers:
@@ -133,7 +133,7 @@ def test_h4_the_queue_of_one_address_is_not_that_of_another(tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_h4_wrong_logins_are_slowed_down_and_then_refused_for_that_address_alone(tmp_path: Path) -> None:
+def test_h4_wrong_logins_are_delayed_then_refused_for_that_address_only(tmp_path: Path) -> None:
     path = users_file(tmp_path, alice="secret", bob="b-pw")
     with Proxy(users=path) as proxy:
         begun = time.monotonic()
@@ -146,12 +146,12 @@ def test_h4_wrong_logins_are_slowed_down_and_then_refused_for_that_address_alone
             answer = client.answer()
         assert (answer.status, answer.error) == (429, "http_request_denied")
         assert 1 <= int(answer.fields["retry-after"]) <= throttle.REFILL_SECONDS
-        assert "proxy-authenticate" not in answer.fields, "a browser would ask its user for another password"
+        assert "proxy-authenticate" not in answer.fields, "a browser would prompt its user for another password"
         assert status(proxy, "bob", "b-pw", ANOTHER) == 502
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_h4_who_was_in_before_is_let_in_from_that_address_too(tmp_path: Path) -> None:
+def test_h4_a_cached_login_is_accepted_from_a_throttled_address(tmp_path: Path) -> None:
     path = users_file(tmp_path, alice="secret")
     with Proxy(users=path) as proxy:
         assert status(proxy, "alice", "secret") == 502
@@ -161,7 +161,7 @@ def test_h4_who_was_in_before_is_let_in_from_that_address_too(tmp_path: Path) ->
         assert status(proxy, "alice", "secret", ATTACKER) == 502
 
 
-def test_h4_wrong_answers_to_digest_challenges_count_as_well(tmp_path: Path) -> None:
+def test_h4_wrong_digest_responses_count_as_wrong_logins(tmp_path: Path) -> None:
     with Proxy(users=digest_users_file(tmp_path, alice="secret")) as proxy:
         challenges = parse_challenges([proxy.ask(connect_request(NOBODY_LISTENS)).fields["proxy-authenticate"]])
         clients = [proxy.client(ATTACKER) for _ in range(throttle.BURST)]
@@ -179,15 +179,15 @@ def test_h4_wrong_answers_to_digest_challenges_count_as_well(tmp_path: Path) -> 
 
 
 def answered(proxy: Proxy, client: DigestClient, source: str) -> Answer:
-    """What comes of the client's next answer to its challenge."""
+    """The proxy's answer to the client's next response to its challenge."""
     with proxy.client(source) as connection:
         login = client.authorize("CONNECT", NOBODY_LISTENS)
         connection.send(connect_request(NOBODY_LISTENS, f"Proxy-Authorization: {login}"))
         return connection.answer()
 
 
-def test_h4_who_has_answered_a_challenge_is_let_in_from_that_address_too(tmp_path: Path) -> None:
-    """And goes on with the next one, when that has grown old; no other user does."""
+def test_h4_a_digest_user_who_logged_in_is_accepted_if_throttled(tmp_path: Path) -> None:
+    """The user may also answer the next challenge when the first has become stale; no other user may."""
     with Proxy(users=digest_users_file(tmp_path, alice="secret", bob="b-pw")) as proxy:
         (challenge, _) = parse_challenges([proxy.ask(connect_request(NOBODY_LISTENS)).fields["proxy-authenticate"]])
         alice = DigestClient(challenge, "alice", "secret", "c")
@@ -201,7 +201,7 @@ def test_h4_who_has_answered_a_challenge_is_let_in_from_that_address_too(tmp_pat
             client.sock.close()
         assert answered(proxy, DigestClient(challenge, "bob", "b-pw", "c"), ATTACKER).status == 429
         assert answered(proxy, alice, ATTACKER).status == 502
-        stale = answered(proxy, DigestClient(challenge, "alice", "secret", "c"), ATTACKER)  # its count was used before
+        stale = answered(proxy, DigestClient(challenge, "alice", "secret", "c"), ATTACKER)  # reuses a nonce count
         assert (stale.status, "stale=true" in stale.fields["proxy-authenticate"]) == (407, True)
         (challenge, _) = parse_challenges([stale.fields["proxy-authenticate"]])
         assert answered(proxy, DigestClient(challenge, "bob", "b-pw", "c"), ATTACKER).status == 429
@@ -210,7 +210,7 @@ def test_h4_who_has_answered_a_challenge_is_let_in_from_that_address_too(tmp_pat
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else whoever resets at once may guess as fast as we hash."""
+    """Otherwise a client that resets at once could guess as fast as we hash."""
     path = users_file(tmp_path, alice="secret")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy:
@@ -230,7 +230,7 @@ def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_h4_who_has_left_is_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h4_a_queued_login_is_not_hashed_once_its_client_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = users_file(tmp_path, alice="secret")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy:
@@ -246,8 +246,8 @@ def test_h4_who_has_left_is_not_hashed(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_a_browser_that_opens_many_tunnels_at_once_costs_few_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first ones are computed; those that waited behind them find the password known."""
+def test_many_tunnels_of_a_browser_cost_few_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first logins are computed; those queued behind them find the password in the cache."""
     path = users_file(tmp_path, alice="secret")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy:

@@ -1,4 +1,4 @@
-"""V23: a head has its time from accept on, and who takes that time takes nothing from others."""
+"""V23: the time limit for a head starts at accept, and slow clients do not affect others."""
 
 import time
 
@@ -9,7 +9,7 @@ HEAD_SECONDS = 0.5
 
 
 def dribble(client: Client, data: bytes) -> bytes:
-    """Sends byte by byte, with pauses, until there is an answer; what there is of it."""
+    """Sends byte by byte, with pauses, until an answer arrives; returns its first bytes."""
     client.sock.settimeout(HEAD_SECONDS / 10)
     for byte in data:
         client.send(bytes([byte]))
@@ -20,7 +20,7 @@ def dribble(client: Client, data: bytes) -> bytes:
     raise AssertionError("no answer came")
 
 
-def test_the_limit_is_for_the_head_and_not_for_each_byte() -> None:
+def test_head_timeout_covers_the_whole_head() -> None:
     with Proxy(head_timeout=HEAD_SECONDS) as proxy, proxy.client() as client:
         begun = time.monotonic()
         assert dribble(client, connect_request("target.test:443", "X: " + "x" * 1000)).startswith(b"HTTP/1.1 408 ")
@@ -28,13 +28,13 @@ def test_the_limit_is_for_the_head_and_not_for_each_byte() -> None:
         assert proxy.wait_for_records(1)[0]["status"] == 408
 
 
-def test_who_says_nothing_is_answered_and_left_too() -> None:
+def test_a_silent_client_gets_408() -> None:
     with Proxy(head_timeout=HEAD_SECONDS) as proxy, proxy.client() as client:
         assert client.answer().status == 408
 
 
-def test_many_slow_clients_do_not_stop_a_good_one() -> None:
-    """Nor do they count for the caps: those are for who was admitted."""
+def test_many_slow_clients_do_not_block_another() -> None:
+    """Nor do they count towards the caps, which apply to admitted requests only."""
     with ScriptedServer(echo) as target, Proxy(max_tunnels=1, max_per_client=1) as proxy:
         slow = [proxy.client() for _ in range(100)]
         for number, client in enumerate(slow):

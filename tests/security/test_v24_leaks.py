@@ -1,4 +1,4 @@
-"""V24: whoever leaves, in whatever phase and way, and whoever stays for ever, leaves nothing behind."""
+"""V24: no peer leaks anything, whether it leaves, in any phase and by close or reset, or stays forever."""
 
 import os
 import socket
@@ -10,13 +10,13 @@ from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, black_hole_port, echo
 from tests.server.harness import LOOPBACK, SECONDS, Proxy, admitted, connect_request, until_reset
 
-BRIEF = 0.1  # seconds: a limit that is meant to strike
+BRIEF = 0.1  # seconds: a time limit that is meant to expire
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("phase", ["nothing sent", "inside the head", "in the look-up", "in the dial", "in the tunnel", "refused"])
-def test_a_client_that_leaves_in_any_phase(phase: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its slot is free again (there is one), and the proxy is well."""
+def test_a_client_leaving_in_any_phase_frees_its_slot(phase: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy has a single slot, and logs no fault."""
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS) and [])
     options = {"max_tunnels": 1, "dial_timeout": BRIEF}
@@ -42,8 +42,8 @@ def test_a_client_that_leaves_in_any_phase(phase: str, how: str, monkeypatch: py
         assert proxy.warnings == []
 
 
-def test_targets_that_take_all_and_end_nothing() -> None:
-    """A hundred clients half-close; the cap on half-closed tunnels gives back every descriptor."""
+def test_targets_that_never_end_release_their_descriptors() -> None:
+    """A hundred clients half-close; the time limit for half-closed tunnels frees every descriptor."""
     with (
         ScriptedServer(until_reset) as target,
         Proxy(half_close_timeout=BRIEF) as proxy,
@@ -62,8 +62,8 @@ def test_targets_that_take_all_and_end_nothing() -> None:
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= base, SECONDS, "the descriptors")
 
 
-def test_clients_that_take_nothing_and_end_nothing() -> None:
-    """The other way round: the target ends, its clients stay."""
+def test_clients_that_never_end_do_not_keep_tunnels_open() -> None:
+    """The reverse: the target ends, its clients stay."""
     with ScriptedServer(lambda peer: peer.end_output()) as target, Proxy(half_close_timeout=BRIEF) as proxy:
         clients = [proxy.tunnel(target.authority) for _ in range(20)]
         for client in clients:

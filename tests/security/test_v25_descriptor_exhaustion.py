@@ -1,4 +1,4 @@
-"""V25: out of descriptors, the proxy sheds load, says so once, keeps its tunnels, rests, and recovers."""
+"""V25: out of descriptors, the proxy sheds load, warns once, keeps its tunnels, does not spin, and recovers."""
 
 import os
 import resource
@@ -19,27 +19,27 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_descriptors_run_out() -> None:
+def test_proxy_survives_descriptor_exhaustion() -> None:
     with ScriptedServer(echo) as target, Serve() as proxy:
         pid, address = proxy.process.pid, ("127.0.0.1", proxy.port)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         tunnels = [Client(address).tunnel(target.authority) for _ in range(5)]
-        waiting = [Client(address) for _ in range(DESCRIPTORS)]  # half of them stay in the queue of the kernel
+        waiting = [Client(address) for _ in range(DESCRIPTORS)]  # half of them stay in the kernel's queue
         wait_until(lambda: WARNING in proxy.log(), SECONDS, "the warning")
 
-        # It does not spin.
+        # The proxy does not spin.
         begun, used = time.monotonic(), cpu_seconds(pid)
         while time.monotonic() - begun < 0.5:
             assert all(tunnel.echoes() for tunnel in tunnels)
             time.sleep(0.05)
         assert cpu_seconds(pid) - used < 0.25
 
-        # Who was let in gets an answer: there is no descriptor left to dial with.
+        # An accepted client gets an answer: no descriptor is left for dialling.
         waiting[0].send(connect_request(target.authority))
         answer = waiting[0].answer()
         assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
 
-        # Each that leaves lets one in, and it is not said each time.
+        # Each client that leaves lets another in, without another warning.
         for client in waiting[:5]:
             client.sock.close()
         waiting[40].send(b"NONSENSE\r\n\r\n")
@@ -47,7 +47,7 @@ def test_descriptors_run_out() -> None:
             client.sock.close()
         assert waiting[40].answer().status == 400
 
-        # All have left: it is as before.
+        # After all have left, the proxy works as before.
         for client in waiting[40:]:
             client.sock.close()
         with Client(address) as client:

@@ -1,4 +1,4 @@
-"""V26: who does not read is not read for. What one side sends does not gather in the proxy, nor in the kernel for it."""
+"""V26: backpressure. If one side does not read, the other side's data piles up neither in the proxy nor in its kernel buffers."""
 
 import re
 import socket
@@ -14,7 +14,7 @@ from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import SECONDS, Client
 
 TUNNELS = 10
-BOUND = 256 << 10  # bytes of the proxy's memory for one tunnel that is stuck
+BOUND = 256 << 10  # bytes of the proxy's memory for one stalled tunnel
 
 
 def resident(process: int) -> int:
@@ -24,7 +24,7 @@ def resident(process: int) -> int:
 
 
 def push(sock: socket.socket) -> int:
-    """Sends until nobody takes more; how much that was."""
+    """Sends until the peer takes no more; returns the number of bytes."""
     sock.settimeout(0.1)
     pushed = 0
     try:
@@ -35,7 +35,7 @@ def push(sock: socket.socket) -> int:
     raise AssertionError("a gigabyte disappeared in the proxy")
 
 
-def test_targets_and_clients_that_send_without_end() -> None:
+def test_memory_is_bounded_if_neither_side_reads() -> None:
     measured, stuck = threading.Event(), threading.Semaphore(0)
 
     def script(peer: Conversation) -> None:
@@ -57,12 +57,12 @@ def test_targets_and_clients_that_send_without_end() -> None:
     assert grown < TUNNELS * BOUND
 
 
-RMEM_MAX = 212_992  # of many systems: what SO_RCVBUF takes
+RMEM_MAX = 212_992  # default of many systems: the largest SO_RCVBUF
 KERNEL_BOUND = 2 << 20  # bytes of the kernel's memory for one tunnel whose reader has stalled
 
 
 def queued(process: int) -> int:
-    """Bytes of the kernel's memory in the queues of all TCP sockets of a process, as ss(8) tells them, in both directions."""
+    """Bytes of kernel memory in the queues of all TCP sockets of a process, in both directions, as reported by ss(8)."""
     listing = subprocess.run([path_of("ss"), "-tmnpHO"], capture_output=True, text=True, check=True).stdout
     ours = [line for line in listing.splitlines() if f"pid={process}," in line]
     assert ours
@@ -75,10 +75,10 @@ def queued(process: int) -> int:
 @pytest.mark.parametrize(
     ("round_trip", "rmem_max"), [(0.0, 0), (0.0, RMEM_MAX), (0.0016, RMEM_MAX), (0.004, RMEM_MAX), (0.004, 4 << 20)]
 )
-def test_m4_a_reader_that_stalls_holds_a_bounded_share_of_the_kernels_memory(round_trip: float, rmem_max: int, read: int) -> None:
-    """The queues grow while data flows, and all that they have grown to is filled when it stops.
+def test_m4_a_stalled_reader_occupies_bounded_kernel_memory(round_trip: float, rmem_max: int, read: int) -> None:
+    """The kernel enlarges the queues while data flows, and they fill completely when the reader stops.
 
-    rmem_max, round_trip: what the proxy takes its system and the paths for; 0 for what they are
+    rmem_max, round_trip: the values that the proxy assumes for its system and the paths; 0: the real ones
     """
     stop = threading.Event()
 

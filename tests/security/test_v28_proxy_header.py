@@ -1,6 +1,6 @@
-"""V28: a PROXY header is believed from those who are trusted to send one and from nobody else. Rules go by the client it names.
+"""V28: the proxy accepts a PROXY header from trusted peers only. Rules apply to the client that it names.
 
-Forms: tests/proto/test_proxy_protocol. A balancer that sends none, or half of one: tests/server/test_behind.
+Syntax: tests/proto/test_proxy_protocol. A balancer that sends no header or half of one: tests/server/access/test_proxy_header.
 """
 
 from pathlib import Path
@@ -31,8 +31,8 @@ def policy(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("header", NAMED.values(), ids=NAMED)
-def test_rules_go_by_the_client_that_a_trusted_peer_names(header: bytes, policy: str) -> None:
-    """However its address is spelled: IPv4-mapped is that IPv4 address before any rule sees it."""
+def test_rules_apply_to_the_client_named_by_a_trusted_peer(header: bytes, policy: str) -> None:
+    """However its address is spelled: an IPv4-mapped address becomes the IPv4 address before any rule is applied."""
     with ScriptedServer(echo) as target, Proxy(policy=policy, allow=(), proxy_protocol=("127.0.0.1",)) as proxy:
         with proxy.client() as client:
             client.send(header + connect_request(target.authority))
@@ -42,8 +42,8 @@ def test_rules_go_by_the_client_that_a_trusted_peer_names(header: bytes, policy:
 
 @pytest.mark.parametrize("header", NAMED.values(), ids=NAMED)
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.2",), ("192.0.2.0/24",), ("198.51.100.1",)])
-def test_nobody_else_speaks_for_another(header: bytes, trusted: tuple[str, ...], policy: str) -> None:
-    """Who says to come from an allowed network is refused, whichever network he says or is allowed."""
+def test_a_header_from_an_untrusted_peer_is_refused(header: bytes, trusted: tuple[str, ...], policy: str) -> None:
+    """A client that claims to come from an allowed network is refused, whichever networks are trusted."""
     with Trap() as trap, Proxy(policy=policy, allow=(), proxy_protocol=trusted) as proxy:
         assert proxy.ask(header + connect_request(f"127.0.0.1:{trap.port}")).status == 400
         (record,) = proxy.wait_for_records(1)
@@ -51,7 +51,7 @@ def test_nobody_else_speaks_for_another(header: bytes, trusted: tuple[str, ...],
 
 
 @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN 192.0.2.7 192.0.2.8 1 2\r\n"])
-def test_a_peer_that_speaks_for_itself_is_judged_as_itself(header: bytes, policy: str) -> None:
+def test_a_trusted_peer_without_a_named_client_is_judged_itself(header: bytes, policy: str) -> None:
     with Trap() as trap, Proxy(policy=policy, allow=(), proxy_protocol=("127.0.0.1",)) as proxy:
         assert proxy.ask(header + connect_request(f"127.0.0.1:{trap.port}")).status == 403
 
@@ -75,7 +75,7 @@ def test_a_peer_that_speaks_for_itself_is_judged_as_itself(header: bytes, policy
         V2[:12] + b"\x2f" + V2[13:],
     ],
 )
-def test_what_breaks_the_form_is_cut_off_before_anything_is_read(header: bytes, policy: str) -> None:
+def test_a_malformed_header_resets_the_connection(header: bytes, policy: str) -> None:
     with Trap() as trap, Proxy("127.0.0.1:*", policy=policy, proxy_protocol=("127.0.0.1",)) as proxy:
         with proxy.client() as client:
             client.send(header + connect_request(f"127.0.0.1:{trap.port}"))

@@ -1,6 +1,6 @@
-"""V29: an allowed host is asked for, and another one is meant. Rules with `sni = "match"` let through what names the target.
+"""V29: a client requests an allowed host and means another. Rules with `sni = "match"` pass only a ClientHello naming the target.
 
-What a ClientHello is, octet by octet: tests/proto/test_client_hello. How the tunnel is looked at: tests/server/test_inspection.
+The octets of a ClientHello: tests/proto/tls/test_client_hello. Inspection of the tunnel: tests/server/policy/test_inspection.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ SAME = [named(NAME), named("WWW.EXAMPLE.COM."), CHROMIUM, named(NAME, size=3)]
 
 @pytest.mark.parametrize("kind", ["tls", "sni", "deny", "report"])
 @pytest.mark.parametrize("data", SAME, ids=["plain", "case", "chromium", "split"])
-def test_what_names_the_target_passes_unmodified(tmp_path: Path, kind: str, data: bytes) -> None:
+def test_a_hello_naming_the_target_passes_unmodified(tmp_path: Path, kind: str, data: bytes) -> None:
     with ScriptedServer(echo) as target, proxy_with(tmp_path, kind) as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             assert client.echoes(data + b"and more")
@@ -54,7 +54,7 @@ NOT_TLS = [b"SSH-2.0-OpenSSH_9.2\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x80\x2e\x01
 
 @pytest.mark.parametrize("kind", ["tls", "sni", "deny"])
 @pytest.mark.parametrize("data", NOT_TLS)
-def test_what_is_not_tls_is_cut(tmp_path: Path, kind: str, data: bytes) -> None:
+def test_data_other_than_tls_is_cut(tmp_path: Path, kind: str, data: bytes) -> None:
     with ScriptedServer(silent) as target, proxy_with(tmp_path, kind) as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             assert is_cut(client, data)
@@ -83,7 +83,7 @@ FRONTED = [
 
 @pytest.mark.parametrize("kind", ["sni", "deny"])
 @pytest.mark.parametrize(("data", "seen", "sni"), FRONTED)
-def test_what_names_another_host_is_cut(tmp_path: Path, kind: str, data: bytes, seen: str, sni: str) -> None:
+def test_a_hello_naming_another_host_is_cut(tmp_path: Path, kind: str, data: bytes, seen: str, sni: str) -> None:
     with ScriptedServer(silent) as target, proxy_with(tmp_path, kind) as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             assert is_cut(client, data)
@@ -94,14 +94,14 @@ def test_what_names_another_host_is_cut(tmp_path: Path, kind: str, data: bytes, 
     assert str(end["cut_by"]).endswith("(web)")
 
 
-def test_the_reverse_an_allowed_host_is_asked_for_and_another_named_on_its_address(tmp_path: Path) -> None:
+def test_a_hello_naming_a_host_is_cut_if_the_target_is_an_address(tmp_path: Path) -> None:
     with ScriptedServer(silent) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(target.authority) as client:
         assert is_cut(client, named(NAME))
 
 
-# --- a second hello (RFC 8446 section 4.1.4): the server asks for it, and goes by it
+# --- a second hello (RFC 8446 section 4.1.4): the server requests it and uses its name
 
-OTHER = "bad.example.org"  # as long as NAME: in a hello it takes its place without a change of any length
+OTHER = "bad.example.org"  # as long as NAME, so that it can replace NAME in a hello without changing a length
 assert len(OTHER) == len(NAME)
 
 
@@ -111,7 +111,7 @@ def retrying(tmp_path: Path) -> Retrying:
 
 
 def two_hellos(client: Client) -> tuple[bytes, bytes]:
-    """Sends the first hello to a server that asks for another, and returns both; the second has ChangeCipherSpec before it."""
+    """Sends the first hello to a server that requests another; returns both, the second preceded by ChangeCipherSpec."""
     sent: list[bytes] = []
     tls = client_tls(sent.append)
     tls.take(b"")
@@ -121,8 +121,8 @@ def two_hellos(client: Client) -> tuple[bytes, bytes]:
     return sent[0], sent[1]
 
 
-def test_the_server_goes_by_the_second_hello(retrying: Retrying) -> None:
-    """Without a proxy: this is what there is to be kept from."""
+def test_the_server_uses_the_name_of_the_second_hello(retrying: Retrying) -> None:
+    """Without a proxy: shows the attack that the proxy must prevent."""
     with ScriptedServer(retrying) as target, Client(("127.0.0.1", target.port)) as client:
         _, second = two_hellos(client)
         client.send(second.replace(NAME.encode(), OTHER.encode()))
@@ -143,7 +143,7 @@ def test_a_second_hello_with_another_name_is_cut(tmp_path: Path, retrying: Retry
                 while client.sock.recv(65536):
                     pass
         end = end_of(proxy)
-    assert retrying.names == [NAME], "the server has not seen it"
+    assert retrying.names == [NAME], "the second hello must not reach the server"
     assert (end["seen"], end["sni"], end["cause"], end["closed_by"]) == ("TLS", OTHER, "cut", "proxy")
     assert str(end["cut_by"]).endswith("(web)")
     assert len(first) <= int(str(end["sent"])) <= len(first + CHANGE_CIPHER_SPEC)
@@ -151,8 +151,8 @@ def test_a_second_hello_with_another_name_is_cut(tmp_path: Path, retrying: Retry
 
 @pytest.mark.parametrize("between", [b"", CHANGE_CIPHER_SPEC, application_data(), records(b"\1\x5a", kind=21)])
 @pytest.mark.parametrize("kind", ["sni", "deny"])
-def test_a_client_that_does_not_wait_to_be_asked_is_cut(tmp_path: Path, kind: str, between: bytes) -> None:
-    """It knows that the server will ask; what a server skips may stand between the two."""
+def test_an_unrequested_second_hello_with_another_name_is_cut(tmp_path: Path, kind: str, between: bytes) -> None:
+    """The client anticipates the server's request; records that a server skips may come between the two hellos."""
     first = named(NAME)
 
     def first_only(peer: Conversation) -> None:
@@ -189,18 +189,18 @@ def test_a_second_hello_with_the_same_name_passes(tmp_path: Path, retrying: Retr
     assert (end["seen"], end["sni"], end["cut_by"], end["reports"]) == ("TLS", NAME, "", [])
 
 
-def test_a_report_rule_tells_of_the_second_hello(tmp_path: Path, retrying: Retrying) -> None:
+def test_a_report_rule_reports_the_second_hello(tmp_path: Path, retrying: Retrying) -> None:
     with ScriptedServer(retrying) as target, proxy_with(tmp_path, "report") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             _, second = two_hellos(client)
             client.send(second.replace(NAME.encode(), OTHER.encode()))
-            assert client.sock.recv(1), "nothing is cut"
+            assert client.sock.recv(1), "a report rule must not cut"
         end = end_of(proxy)
     assert retrying.names == [NAME, OTHER]
     assert (end["sni"], end["cut_by"], end["reports"]) == (OTHER, "", ["report *:* (soon)"])
 
 
-def test_where_tls_is_required_a_second_hello_may_name_anything(tmp_path: Path, retrying: Retrying) -> None:
+def test_a_rule_requiring_tls_accepts_any_name_in_a_second_hello(tmp_path: Path, retrying: Retrying) -> None:
     with ScriptedServer(retrying) as target, proxy_with(tmp_path, "tls") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             _, second = two_hellos(client)
@@ -209,7 +209,7 @@ def test_where_tls_is_required_a_second_hello_may_name_anything(tmp_path: Path, 
         assert (end_of(proxy)["sni"], end_of(proxy)["cut_by"]) == (OTHER, "")
 
 
-def test_a_second_hello_that_is_none_is_cut(tmp_path: Path) -> None:
+def test_a_malformed_second_hello_is_cut(tmp_path: Path) -> None:
     with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "tls") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             assert is_cut(client, named(NAME) + records(b"\1\0\0\4junk"))

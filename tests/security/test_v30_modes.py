@@ -1,4 +1,4 @@
-"""V30: what is created is not for everybody, whatever the mask; and it is gone afterwards."""
+"""V30: created files are not accessible to everybody, whatever the umask, and sockets are removed afterwards."""
 
 import os
 import socket
@@ -18,22 +18,22 @@ def mask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_unix_sockets(tmp_path: Path, mask: int) -> None:
+def test_unix_socket_has_mode_0600_and_is_removed(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "proxy"
     with Proxy(listen=(f"unix:{path}",)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert os.umask(mask) == mask, "the mask of the process was not put back"
+        assert os.umask(mask) == mask, "the umask of the process was not restored"
     assert not path.exists()
 
 
-def test_access_log(tmp_path: Path, mask: int) -> None:
+def test_access_log_has_mode_0640_less_umask(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "log"
     with Proxy(access_log=str(path)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640 & ~mask
 
 
-def test_what_is_no_socket_of_ours_is_left_alone(tmp_path: Path) -> None:
-    """A file of that name, and the socket of a program that is running."""
+def test_files_and_sockets_in_use_are_left_alone(tmp_path: Path) -> None:
+    """A regular file at the path, and the socket of a running program."""
     file, used = tmp_path / "file", tmp_path / "used"
     file.write_text("precious")
     with socket.socket(socket.AF_UNIX) as other:
@@ -46,7 +46,7 @@ def test_what_is_no_socket_of_ours_is_left_alone(tmp_path: Path) -> None:
     assert used.exists()
 
 
-def test_the_socket_of_a_program_that_died_is_replaced(tmp_path: Path) -> None:
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "stale"
     with socket.socket(socket.AF_UNIX) as died:
         died.bind(str(path))

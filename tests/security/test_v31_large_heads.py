@@ -1,4 +1,4 @@
-"""V31: a head has bounds, in octets and in fields, and is not worth more time the larger it is; S8."""
+"""V31: a head is limited in octets and fields, and a large one does not cost disproportionate time; S8."""
 
 import time
 
@@ -24,7 +24,7 @@ OCTETS, FIELDS, LINE = 16384, 100, 8192
     ],
     ids=["line", "line without an end", "octets", "fields", "different fields", "empty fields", "no end", "endless"],
 )
-def test_too_large(request_head: bytes, status: int) -> None:
+def test_too_large_heads_are_refused(request_head: bytes, status: int) -> None:
     with Proxy() as proxy, proxy.client() as client:
         try:
             client.send(request_head)
@@ -33,15 +33,15 @@ def test_too_large(request_head: bytes, status: int) -> None:
         assert client.head().startswith(f"HTTP/1.1 {status} ".encode())
 
 
-def test_just_within_the_bounds() -> None:
+def test_heads_just_within_the_limits_are_accepted() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy:
         for fields in (["X: y"] * (FIELDS - 1), ["X: " + "x" * (OCTETS - 200)]):
             with proxy.tunnel(target.authority, *fields) as client:
                 assert client.echoes()
 
 
-def test_names_that_collide_take_no_time() -> None:
-    """Many fields of one name, of many cases, each time the most that is allowed."""
+def test_many_similar_field_names_cost_little_time() -> None:
+    """As many fields as allowed, with names that differ in case and number only."""
     with Proxy() as proxy:
         begun = time.monotonic()
         for _ in range(50):

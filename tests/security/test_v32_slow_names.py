@@ -1,4 +1,4 @@
-"""V32: a name service that does not answer holds up who asked it, for as long as the limit says, and nobody else."""
+"""V32: a name service that does not answer delays only the client that needs it, and only up to the time limit."""
 
 import socket
 import threading
@@ -27,7 +27,7 @@ BRIEF = 0.2
 
 
 class Slow(Names):
-    """Names under slow.test are not answered before `release`."""
+    """Look-ups of names under slow.test return only after `release`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch, fast_test=[["127.0.0.1"]])
@@ -46,7 +46,7 @@ class Slow(Names):
 ATTACKER = "127.0.0.66"
 
 
-def test_slow_names_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_names_do_not_delay_other_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Slow(monkeypatch)
     with ScriptedServer(echo) as target, Proxy(LOOPBACK, "*.slow.test:*", "fast.test:*", dial_timeout=SECONDS) as proxy:
         stuck = [proxy.client(ATTACKER) for _ in range(50)]
@@ -67,16 +67,16 @@ def test_slow_names_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("cheap_hashes")
 @pytest.mark.parametrize("leave", ["close", "reset"])
-def test_h3_a_client_that_leaves_at_once_takes_no_thread_from_others(
+def test_h3_a_client_that_leaves_at_once_does_not_exhaust_threads(
     leave: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """140 dead names, each asked for and left: the lookups, the first logins and the log of the others go on."""
+    """The client requests 140 dead names and leaves each; look-ups, first logins and the log of other clients continue."""
     names = Slow(monkeypatch)
     rules = (LOOPBACK, "*.slow.test:*", "fast.test:*")
     users = users_file(tmp_path, alice="secret", bob="b-pw")
     login = basic("alice", "secret")
     with ScriptedServer(echo) as target, Proxy(*rules, users=users, dial_timeout=SECONDS) as proxy:
-        with proxy.tunnel(target.authority, login):  # so that the attacker's logins cost nothing
+        with proxy.tunnel(target.authority, login):  # puts the attacker's login into the cache
             pass
         for number in range(140):
             client = proxy.client(ATTACKER)
@@ -93,10 +93,8 @@ def test_h3_a_client_that_leaves_at_once_takes_no_thread_from_others(
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_h3_a_next_proxy_whose_name_is_dead_leaves_logins_and_the_log_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Its lookups are nobody's, and all clients ask for them."""
+def test_h3_a_dead_name_of_the_next_proxy_blocks_neither_logins_nor_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its look-ups count for no client, and every client causes them."""
     names = Slow(monkeypatch)
     users = users_file(tmp_path, alice="secret", bob="b-pw")
     with Leading("http://proxy.slow.test:3128", users=users, dial_timeout=SECONDS) as proxy:
@@ -107,18 +105,18 @@ def test_h3_a_next_proxy_whose_name_is_dead_leaves_logins_and_the_log_alone(
                 client.send(connect_request(f"n{number}.example:443", basic("alice", "secret")))
                 if number == 0:
                     wait_until(lambda: names.under_way == 1, SECONDS, "a login that is remembered")
-            others = 5  # threads at most that the log and the harness have meanwhile
+            others = 5  # threads at most that the log and the harness use meanwhile
             wait_until(lambda: names.under_way >= MAX_LOOKUPS - others, SECONDS, "all lookups that there are threads for")
             with proxy.client() as other:
                 other.send(connect_request("pub.example:443", basic("bob", "wrong")))
                 assert other.answer().status == 407
             wait_until(lambda: any(record["status"] == 407 for record in proxy.records()), SECONDS, "the record")
             assert names.under_way <= MAX_LOOKUPS
-            assert len(proxy.records()) == 1, "the others wait their turn"
+            assert len(proxy.records()) == 1, "the other requests wait for their turn"
         names.release.set()
 
 
-def test_the_look_up_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_look_up_has_its_own_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Slow(monkeypatch)
     with Proxy("*:*", dial_timeout=BRIEF) as proxy:
         begun = time.monotonic()
@@ -127,8 +125,8 @@ def test_the_look_up_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         names.release.set()
 
 
-def test_a_name_whose_turn_does_not_come_is_not_the_fault_of_the_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lookups that hang have all the places of that network: the next one has waited behind them, and was never asked for."""
+def test_a_look_up_that_never_starts_is_refused_with_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as an error of the name service: hanging look-ups occupy all places of that network, so the next one never started."""
     names = Slow(monkeypatch)
     rules = "*.slow.test:*", "fast.test:*"
     with ScriptedServer(echo) as target, Proxy(LOOPBACK, *rules, dial_timeout=BRIEF) as proxy:
@@ -146,11 +144,11 @@ def test_a_name_whose_turn_does_not_come_is_not_the_fault_of_the_name_service(mo
         names.release.set()
 
 
-def test_when_all_threads_hang_it_says_so_at_once_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_refuses_at_once_if_all_threads_hang_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "MAX_THREADS", 5)  # one is the harness's own
     names = Slow(monkeypatch)
     rules = (LOOPBACK, "*.slow.test:*", "fast.test:*")
-    # An access log would want a thread now and then.
+    # An access log would use a thread now and then.
     with ScriptedServer(echo) as target, Proxy(*rules, dial_timeout=BRIEF, access_log=None) as proxy:
         for number in range(4):
             assert proxy.refusal(f"n{number}.slow.test:1").error == "dns_timeout"

@@ -1,4 +1,4 @@
-"""V35: what a proxy says when it refuses is never mistaken for what the target says: stderr, escaped and cut, and not stdout."""
+"""V35: the text of a refusal is never mistaken for the target's data: it goes to stderr, escaped and shortened, not to stdout."""
 
 import pytest
 
@@ -18,12 +18,12 @@ ANSWERS = {
 
 @pytest.mark.parametrize("shape", [(), ("-vv",), ("--json",)])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_refusal(name: str, shape: tuple[str, ...]) -> None:
+def test_text_of_a_refusal_goes_to_stderr_escaped(name: str, shape: tuple[str, ...]) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         try:
             peer.send(ANSWERS[name])
-        except ConnectionError:  # it has read enough
+        except ConnectionError:  # the client has read enough
             pass
 
     with ScriptedServer(script) as proxy:

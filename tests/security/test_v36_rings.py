@@ -1,4 +1,4 @@
-"""V36: proxies that lead to each other. One request costs a handful of connections, and the client is told what is wrong."""
+"""V36: proxies that form a ring. One request costs a handful of connections, and the client gets the reason."""
 
 import json
 import os
@@ -22,7 +22,7 @@ RULES = ("pub.example:443",)
 
 
 class Ring:
-    """Proxies of ours, each of which leads to the next, and the last to the first."""
+    """Our proxies in a ring: each uses the next one as its proxy, and the last uses the first."""
 
     def __init__(self, directory: Path, stack: ExitStack, *schemes: str) -> None:
         ports = [free_port() for _ in schemes]
@@ -42,7 +42,7 @@ class Ring:
             return client.answer()
 
     def requests(self) -> int:
-        """How many requests all of them together have answered."""
+        """Number of requests that all proxies together have answered."""
         return sum(
             record["event"] in ("opened", "refused")
             for log in self.logs
@@ -50,24 +50,24 @@ class Ring:
         )
 
     def sockets(self) -> list[int]:
-        """Of each of them; one that listens has all that it needs for that."""
+        """Number of sockets of each proxy; constant while it only listens."""
         return [sum(path.startswith("socket:") for path in links(serve.process.pid)) for serve in self.proxies]
 
 
 def links(pid: int) -> Iterator[str]:
-    """Where the descriptors of a process lead."""
+    """Yields the link targets of a process's descriptors."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
             yield os.readlink(entry)
 
 
 def answered(log: Path) -> int:
-    """How many requests an access log has."""
+    """Number of answered requests in an access log."""
     return len(re.findall('"event":"(?:opened|refused)"', log.read_text()))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_h1_a_ring_costs_a_request_to_each_proxy(count: int, tmp_path: Path) -> None:
+def test_h1_a_ring_costs_one_request_per_proxy_and_one_more(count: int, tmp_path: Path) -> None:
     with ExitStack() as stack:
         ring = Ring(tmp_path, stack, *["http"] * count)
         before = ring.sockets()
@@ -83,7 +83,7 @@ def onward(scheme: str, port: int) -> tuple[str, str]:
 
 
 def through_socks(port: int) -> bytes:
-    """The answer of a dynamic port to SOCKS5, behind the greeting."""
+    """The reply of a dynamic port to a SOCKS5 request, without that to the greeting."""
     host, _, target_port = TARGET.partition(":")
     with Client(("127.0.0.1", port)) as client:
         client.send(b"\x05\x01\x00\x05\x01\x00\x03" + bytes([len(host)]) + host.encode() + int(target_port).to_bytes(2, "big"))
@@ -92,7 +92,7 @@ def through_socks(port: int) -> bytes:
 
 @pytest.mark.parametrize("scheme", ["http", "socks5", "socks4a"])
 def test_h1_a_ring_of_serve_and_forward(scheme: str, tmp_path: Path) -> None:
-    """SOCKS has no Via: what comes round there is the probe. Over HTTP, forward keeps what serve has said, and adds to it."""
+    """SOCKS has no Via, so only the probe reveals the ring. Over HTTP, forward keeps serve's Via and adds to it."""
     log, ours, theirs = tmp_path / "log", free_port(), free_port()
     flags = ("--listen", f"127.0.0.1:{ours}", *onward(scheme, theirs), "--access-log", str(log))
     with Serve(*flags, allow=RULES) as serve, Forward("-D", str(theirs), *onward("http", ours)) as forward:
@@ -109,8 +109,8 @@ def test_h1_a_ring_of_serve_and_forward(scheme: str, tmp_path: Path) -> None:
         assert serve.process.poll() is None
 
 
-def test_h1_a_ring_whose_rules_allow_the_target_alone(tmp_path: Path) -> None:
-    """No Via comes round, for half of the way is SOCKS; and the rules of each serve know nothing of the name in the probe."""
+def test_h1_a_ring_is_found_if_rules_allow_only_the_target(tmp_path: Path) -> None:
+    """No Via comes round because half of the hops are SOCKS, and no rule of either serve allows the name in the probe."""
     ports = [free_port() for _ in range(4)]
     logs = [tmp_path / "one", tmp_path / "other"]
     with ExitStack() as stack:
@@ -125,8 +125,8 @@ def test_h1_a_ring_whose_rules_allow_the_target_alone(tmp_path: Path) -> None:
         assert sum(answered(log) for log in logs) <= 2 * (SUSPICIOUS + 3)
 
 
-def test_h1_a_probe_is_never_a_tunnel() -> None:
-    """Its rules do not count, so nothing may be reached by that name."""
+def test_h1_a_probe_never_gets_a_tunnel() -> None:
+    """Rules do not apply to a probe, so nothing may be reachable by its name."""
     with ScriptedServer(lambda peer: peer.accept_tunnel()) as foreign, Leading(foreign.url, deny=("*:*",)) as proxy:  # type: ignore[arg-type]
         answer = proxy.refusal("tunnelctl-0123456789abcdef.invalid:443")
         assert (answer.status, answer.error) == (502, "dns_error")
@@ -146,7 +146,7 @@ def test_h1_a_ring_of_dynamic_ports(scheme: str) -> None:
         assert connections <= (3 if scheme == "http" else 2 * (SUSPICIOUS + 3))
 
 
-def test_h1_plain_http_that_comes_round_is_refused() -> None:
+def test_h1_a_plain_http_request_that_comes_round_is_refused() -> None:
     one, other = free_port(), free_port()
     with Forward("-D", str(one), *onward("http", other)) as first, Forward("-D", str(other), *onward("http", one)) as second:
         with Client(("127.0.0.1", one)) as client:
@@ -158,7 +158,7 @@ def test_h1_plain_http_that_comes_round_is_refused() -> None:
 
 @pytest.mark.parametrize("words", [("-D", "{}"), ("-L", "{}:pub.example:443")], ids=["D", "L"])
 @pytest.mark.parametrize("named", ["flag", "variable"])
-def test_h1_a_local_port_is_not_its_own_next_proxy(words: tuple[str, str], named: str) -> None:
+def test_h1_forward_rejects_its_own_port_as_proxy(words: tuple[str, str], named: str) -> None:
     url = f"http://localhost:{free_port()}"
     flags, env = (("-x", url), None) if named == "flag" else ((), {"https_proxy": url})
     done = run("forward", words[0], words[1].format(url.rpartition(":")[2]), *flags, env=env)
@@ -168,7 +168,7 @@ def test_h1_a_local_port_is_not_its_own_next_proxy(words: tuple[str, str], named
 
 @contextmanager
 def forgetful(port: int) -> Iterator[ScriptedServer]:
-    """A foreign proxy that leads every request on to a proxy on this port, without Via; and answers as that does."""
+    """A foreign proxy that forwards every request without Via to a proxy on this port, and relays its answer."""
 
     def script(peer: Conversation) -> None:
         target = peer.read_head().split()[1].decode()
@@ -181,7 +181,7 @@ def forgetful(port: int) -> Iterator[ScriptedServer]:
         yield server
 
 
-def test_h1_a_ring_in_which_a_foreign_proxy_drops_via_is_found_by_the_target() -> None:
+def test_h1_a_ring_with_a_proxy_that_drops_via_is_found_by_its_target() -> None:
     port = free_port()
     with forgetful(port) as foreign, Leading(foreign.url, listen=(f"127.0.0.1:{port}",), dial_timeout=SECONDS) as proxy:
         answer = proxy.refusal(TARGET)
@@ -192,10 +192,10 @@ def test_h1_a_ring_in_which_a_foreign_proxy_drops_via_is_found_by_the_target() -
         assert {record["error"] for record in records} == {"proxy_loop_detected"}
         again = proxy.refusal(TARGET)
         assert again.error == "proxy_loop_detected"
-        assert len(proxy.wait_for_records(SUSPICIOUS + 3)) == SUSPICIOUS + 3, "it is remembered for a while"
+        assert len(proxy.wait_for_records(SUSPICIOUS + 3)) == SUSPICIOUS + 3, "the proxy remembers the loop for a while"
 
 
-def test_h1_a_ring_that_refuses_the_probe_is_bounded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h1_a_ring_that_refuses_the_probe_is_still_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnelctl.client.loop_detector.MOST", 20)
     port = free_port()
 
@@ -216,8 +216,8 @@ def test_h1_a_ring_that_refuses_the_probe_is_bounded_all_the_same(monkeypatch: p
             assert len(foreign.conversations) <= 20 + 1
 
 
-def test_via_is_kept_and_added_to() -> None:
-    """RFC 9110 section 7.6.3: whoever passes a request on says so behind those who did before."""
+def test_via_of_the_client_is_kept_and_extended() -> None:
+    """RFC 9110 section 7.6.3: each intermediary appends itself to those before it."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -230,8 +230,8 @@ def test_via_is_kept_and_added_to() -> None:
     assert via.startswith(b"Via: 1.0 fred, 1.1 p.example.net, 1.1 other (a comment), 1.1 tunnelctl-")
 
 
-def test_every_http_proxy_of_a_chain_is_told() -> None:
-    """The last one is asked for the client's target: that request may come round, and so may the one for its tunnel."""
+def test_every_http_proxy_of_a_chain_gets_via() -> None:
+    """Both the request for the client's target and the one for the tunnel to the last proxy may come round."""
 
     heads: list[bytes] = []
 
@@ -248,8 +248,8 @@ def test_every_http_proxy_of_a_chain_is_told() -> None:
     assert [head.count(b"Via: 1.0 fred, 1.1 tunnelctl-") for head in heads] == [1, 1]
 
 
-def test_many_clients_of_one_target_that_is_reached_are_no_ring() -> None:
-    """Nobody is asked for another name, nor held up."""
+def test_many_clients_of_a_reachable_target_are_not_treated_as_a_ring() -> None:
+    """The proxy sends no probe for them and delays none."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -264,13 +264,13 @@ def test_many_clients_of_one_target_that_is_reached_are_no_ring() -> None:
             for client in clients:
                 client.sock.close()
         asked = [head.split()[1] for head in foreign.heads]
-    # Of the first ones, which may all be under way before one of them stands, one may have been preceded by the question.
+    # The first requests may all be pending before one tunnel is established, so one of them may have been preceded by a probe.
     assert asked.count(TARGET.encode()) == 6 * SUSPICIOUS
     assert len(asked) <= 6 * SUSPICIOUS + 1
 
 
-def test_a_target_that_takes_long_is_no_ring() -> None:
-    """The probe is refused, as any name is that no name service has, and all of them get their tunnels in the end."""
+def test_a_slow_target_is_not_treated_as_a_ring() -> None:
+    """The next proxy refuses the probe like any unknown name, and all clients get their tunnels in the end."""
     go = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -293,7 +293,7 @@ def test_a_target_that_takes_long_is_no_ring() -> None:
             client.sock.close()
 
 
-def test_the_probe_of_another_proxy_is_a_name_like_any_other() -> None:
+def test_the_probe_of_another_proxy_is_treated_as_any_name() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
 
