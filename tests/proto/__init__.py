@@ -1,1 +1,1 @@
-"""The sans-IO layer, a file a module. The numbers (C6, S7, V4) are those of CONFORMANCE.md and THREATS.md."""
+"""Tests of the sans-IO layer, one file per module. The numbers (C6, S7, V4) refer to CONFORMANCE.md and THREATS.md."""

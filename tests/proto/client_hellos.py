@@ -1,10 +1,10 @@
-"""ClientHellos for tests: made octet by octet, by OpenSSL, and one that Chromium 156 sent to www.example.com."""
+"""ClientHellos for tests: built octet by octet, made by OpenSSL, and one that Chromium 156 sent to www.example.com."""
 
 import hashlib
 import ssl
 from pathlib import Path
 
-# 2 KiB: GREASE in every list, a key share of X25519MLKEM768, and the extension of Encrypted ClientHello with nothing behind it.
+# 2 KiB: GREASE in every list, a key share of X25519MLKEM768, and a dummy extension of Encrypted ClientHello.
 CHROMIUM = (Path(__file__).parents[1] / "data" / "client_hello" / "chromium.bin").read_bytes()
 
 
@@ -30,7 +30,7 @@ def message(content: bytes, kind: int = 1) -> bytes:
 
 
 def records(data: bytes, size: int = 1 << 14, kind: int = 22, version: bytes = b"\x03\x01") -> bytes:
-    """`data` in records of at most `size` octets."""
+    """Splits `data` into records of at most `size` octets."""
     return b"".join(bytes([kind]) + version + vector(2, data[at : at + size]) for at in range(0, len(data), size))
 
 
@@ -43,7 +43,7 @@ def named(name: str, *more: bytes, size: int = 1 << 14) -> bytes:
 
 
 def of_openssl(name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
-    """What the OpenSSL of this Python says first."""
+    """The ClientHello of this Python's OpenSSL."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Feeding a machine: whole, octet by octet, with something behind it, or cut as one likes; the outcome must be the same."""
+"""Feeds a state machine: all at once, octet by octet, with trailing data, or cut anywhere; the outcome must be the same."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.http1.head import HeadError
 
-# For every property here: bounded, and no deadline a slow machine could miss. No database, so that a run leaves nothing behind.
+# For every property test here: a limited number of examples, and no deadline that a slow computer could miss.
+# No database, so that a run leaves no files.
 bounded = settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 TRAILING = b"\x00SSH-2.0-behind\r\n\r\n\n"
@@ -20,7 +21,7 @@ class Machine(Protocol):
 
 
 def feed_all(machine: Machine, pieces: Iterable[bytes]) -> Any:
-    """The outcome, or what was raised as (type, text), or None if there is none yet. Stops feeding at the outcome."""
+    """Returns the outcome, an error as (type, text), or None if there is none yet. Stops feeding at the outcome."""
     for piece in pieces:
         try:
             outcome = machine.feed(piece)
@@ -36,15 +37,15 @@ def octets(data: bytes) -> Sequence[bytes]:
 
 
 def cut(data: bytes, at: Iterable[int]) -> Sequence[bytes]:
-    """`data` in pieces, cut at the given offsets wherever they lie in it."""
+    """Cuts `data` into pieces at those of the given offsets that lie within it."""
     bounds = [0, *sorted(i for i in set(at) if 0 < i < len(data)), len(data)]
     return [data[a:b] for a, b in pairwise(bounds)]
 
 
 def three_ways(make: Callable[[], Machine], data: bytes, trailing: bytes = TRAILING) -> Any:
-    """The outcome of `data`, which has to be the same whole, octet by octet, and with `trailing` behind it.
+    """Returns the outcome of `data`, which must be the same for all at once, octet by octet, and with `trailing` after it.
 
-    An outcome with leftover has exactly what was behind: nothing the first two times, `trailing` the third.
+    The leftover of an outcome that has one must be empty the first two times and `trailing` the third.
     """
     whole = feed_all(make(), [data])
     assert feed_all(make(), octets(data)) == whole

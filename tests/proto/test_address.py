@@ -45,7 +45,7 @@ ADDRESSES = st.ip_addresses().map(str)
         (".".join(["a" * 49] * 5) + ".ab", ".".join(["a" * 49] * 5) + ".ab"),
     ],
 )
-def test_canonical_host(text, host):
+def test_hosts_are_made_canonical(text, host):
     assert parse_host(text) == host
     assert parse_host(host) == host
 
@@ -65,7 +65,7 @@ def test_canonical_host(text, host):
         ("127。0。0。1", "127.0.0.1"),
     ],
 )
-def test_c3_names_become_a_labels_and_wide_digits_are_judged_as_what_they_become(text, host):
+def test_c3_unicode_names_become_a_labels_and_wide_digits_ascii(text, host):
     """C3, V4, V7"""
     assert parse_host(text) == host
 
@@ -88,7 +88,7 @@ def test_c3_names_become_a_labels_and_wide_digits_are_judged_as_what_they_become
         ),
     ],
 )
-def test_v4_a_host_of_numbers_is_a_strict_dotted_quad_or_malformed(text):
+def test_v4_a_numeric_host_that_is_no_dotted_quad_is_refused(text):
     with pytest.raises(AddressError, match="dotted quad"):
         parse_host(text)
 
@@ -148,13 +148,13 @@ def test_v4_a_host_of_numbers_is_a_strict_dotted_quad_or_malformed(text):
         ("a\u200db.ü", "international|a character"),
     ],
 )
-def test_v17_what_is_no_host_is_refused_and_says_why(text, cause):
+def test_v17_an_invalid_host_is_refused_with_the_cause(text, cause):
     with pytest.raises(AddressError, match=cause):
         parse_host(text)
 
 
 @pytest.mark.parametrize("port", [1, 9, 443, 3128, 65535])
-def test_v8_ports_accepted(port):
+def test_v8_valid_ports_are_accepted(port):
     assert parse_port(str(port)) == port
 
 
@@ -165,8 +165,8 @@ def test_v8_ports_accepted(port):
         *("４４３", "٤٤٣", "4_4_3", "0x1bb", "443.0", "1e2", "9" * 5000, "²"),
     ],
 )
-def test_v8_ports_refused(text):
-    """V8, S2: range and plain ASCII digits; nothing wraps."""
+def test_v8_invalid_ports_are_refused(text):
+    """V8, S2: only ASCII digits within the range; no number wraps around."""
     with pytest.raises(AddressError):
         parse_port(text)
     with pytest.raises(AddressError):
@@ -182,14 +182,14 @@ def test_v8_ports_refused(text):
         ("[::1]:65535", Address("::1", 65535)),
     ],
 )
-def test_authority(text, address):
+def test_authorities_are_parsed(text, address):
     assert parse_authority(text) == address
     assert parse_authority(text, default_port=80) == address
     assert parse_authority(str(address)) == address
 
 
 @pytest.mark.parametrize(("text", "host"), [("example.com", "example.com"), ("[::1]", "::1"), ("192.0.2.1", "192.0.2.1")])
-def test_authority_with_a_default_port(text, host):
+def test_an_authority_may_have_a_default_port(text, host):
     assert parse_authority(text, 80) == Address(host, 80)
     with pytest.raises(AddressError, match="port is missing"):
         parse_authority(text)
@@ -217,7 +217,7 @@ def test_authority_with_a_default_port(text, host):
         ("/:22", "a character"),
     ],
 )
-def test_v16_what_is_no_authority(text, cause):
+def test_v16_an_invalid_authority_is_refused(text, cause):
     with pytest.raises(AddressError, match=cause):
         parse_authority(text)
 
@@ -236,11 +236,11 @@ def test_v16_what_is_no_authority(text, cause):
         ("h:22", "h:22"),
     ],
 )
-def test_brackets_round_a_name(text, host):
+def test_brackets_around_a_name_are_removed(text, host):
     assert unbracketed(text) == host
 
 
-def test_errors_name_the_text_escaped_cut_and_without_user_information():
+def test_errors_show_the_text_escaped_cut_and_without_user_information():
     assert shown("a\x1bb\u202e") == r"'a\x1bb\u202e'"
     assert shown("user:secret@host\n") == r"'***@host\n'"
     assert shown("x" * 80) == "'" + "x" * 80 + "'"
@@ -256,13 +256,13 @@ def test_errors_name_the_text_escaped_cut_and_without_user_information():
     ("host", "expected"),
     [("192.0.2.1", True), ("::1", True), ("::ffff:1.2.3.4", True), ("example.com", False), ("1.web", False), ("web.1", False)],
 )
-def test_is_ip(host, expected):
+def test_is_ip_recognises_addresses(host, expected):
     assert is_ip(host) is expected
 
 
 @bounded
 @given(NAMES, st.integers(0, 2**250), st.sampled_from(("", ".")))
-def test_v7_case_one_trailing_dot_and_width_make_no_difference(name, upper, dot):
+def test_v7_case_trailing_dot_and_character_width_are_ignored(name, upper, dot):
     spelling = "".join(c.upper() if upper >> i & 1 else c for i, c in enumerate(name))
     assert parse_host(spelling + dot) == parse_host(name) == name
     wide = "".join(chr(ord(c) + 0xFEE0) if c.isalnum() else c for c in name)
@@ -271,7 +271,7 @@ def test_v7_case_one_trailing_dot_and_width_make_no_difference(name, upper, dot)
 
 @bounded
 @given(st.text(alphabet="äöüéßœñ中文字例え", min_size=1, max_size=12))
-def test_v7_u_label_and_a_label_are_the_same_host(label):
+def test_v7_u_label_and_a_label_parse_to_the_same_host(label):
     a_label = parse_host(f"{label}.example")
     assert a_label.isascii()
     assert parse_host(a_label) == parse_host(a_label.upper()) == a_label
@@ -279,7 +279,7 @@ def test_v7_u_label_and_a_label_are_the_same_host(label):
 
 @bounded
 @given(ADDRESSES)
-def test_addresses_agree_with_ipaddress(text):
+def test_parsed_addresses_agree_with_ipaddress(text):
     host = parse_host(text)
     assert is_ip(host)
     assert ipaddress.ip_address(host) == ipaddress.ip_address(text)
@@ -289,7 +289,7 @@ def test_addresses_agree_with_ipaddress(text):
 @bounded
 @given(st.one_of(st.text(max_size=40), st.text(alphabet="0123456789abcxf.:[]%-@ \0\r\n１。", max_size=24)))
 @example("0x7f.1")
-def test_fuzz_only_address_errors_and_a_canonical_result(text):
+def test_fuzz_parsing_raises_address_errors_only(text):
     for parse in (parse_host, lambda t: parse_authority(t).host, lambda t: parse_authority(t, 1).host):
         try:
             host = parse(text)
@@ -302,8 +302,8 @@ def test_fuzz_only_address_errors_and_a_canonical_result(text):
 
 @bounded
 @given(st.text(alphabet="0123456789x.af", min_size=1, max_size=14))
-def test_v4_no_name_of_ours_is_an_address_to_the_resolver(text):
-    """What we take for a name, getaddrinfo must not take for an address: that is the gap that alternate spellings use."""
+def test_v4_the_resolver_reads_no_parsed_name_as_an_address(text):
+    """getaddrinfo must not read as an address what we treat as a name: alternate spellings exploit that gap."""
     try:
         host = parse_host(text)
     except AddressError:
@@ -314,5 +314,5 @@ def test_v4_no_name_of_ours_is_an_address_to_the_resolver(text):
 
 
 @pytest.mark.parametrize(("host", "known"), [("fe80::1%eth0", "fe80::1"), ("::1", "::1"), ("h.example", "h.example")])
-def test_peers_are_told_no_scope_id(host, known):
+def test_without_scope_removes_the_scope_id(host, known):
     assert without_scope(host) == known

@@ -1,4 +1,4 @@
-"""Our two ends wired back to back, and each against h11 as a second opinion (it comes with httpx)."""
+"""Our client and server connected back to back, and each compared with h11 (which comes with httpx) as an independent parser."""
 
 import h11
 import pytest
@@ -26,13 +26,13 @@ FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=5).map(tuple)
 
 @bounded
 @given(TARGETS, FIELDS, st.sets(st.integers(1, 300)), st.binary(max_size=20))
-def test_s12_c7_the_server_reads_what_the_client_sends(target, fields, at, early):
+def test_s12_c7_server_parses_the_request_of_the_client(target, fields, at, early):
     client, server = ConnectClient(target, fields), ConnectServer()
     sent = client.request() + early
     pieces = cut(sent, at)
     request = feed_all(server, pieces)
     assert isinstance(request, Request)
-    assert str(request.target) == str(target) or ":" in target.host  # mapped IPv6 addresses have one spelling of ours
+    assert str(request.target) == str(target) or ":" in target.host  # we spell mapped IPv6 addresses in one form
     assert request.fields[2:] == fields
     assert sent.startswith(request.leftover, len(client.request()))
     tunnel = client.feed(ESTABLISHED + early)
@@ -41,7 +41,7 @@ def test_s12_c7_the_server_reads_what_the_client_sends(target, fields, at, early
 
 @bounded
 @given(st.text(max_size=80), st.sampled_from([403, 407, 502, 504]), st.sets(st.integers(1, 300)))
-def test_s18_c9_c19_the_client_reads_how_the_server_refuses(details, status, at):
+def test_s18_c9_c19_client_parses_the_refusal_of_the_server(details, status, at):
     refusal = Refusal(status, "http_request_denied", details)
     rejected = feed_all(ConnectClient(Address("example.com", 443)), cut(render_refusal(refusal), at))
     assert isinstance(rejected, Rejected)
@@ -50,7 +50,7 @@ def test_s18_c9_c19_the_client_reads_how_the_server_refuses(details, status, at)
 
 
 def h11_reads(data):
-    """What h11 as a server makes of a request head: (method, target, fields), None if it is unfinished, or a protocol error."""
+    """Parses a request head with h11 as a server: (method, target, fields), None if incomplete, or a protocol error."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data)
     try:
@@ -69,7 +69,7 @@ def lowered(fields):
 
 @bounded
 @given(TARGETS, FIELDS)
-def test_h11_reads_our_request_alike(target, fields):
+def test_h11_parses_our_request_alike(target, fields):
     data = ConnectClient(target, fields).request()
     method, authority, items = h11_reads(data)
     request = ConnectServer().feed(data)
@@ -113,8 +113,8 @@ HEADS = st.builds(
 
 @bounded
 @given(HEADS)
-def test_v15_what_h11_refuses_we_refuse_and_what_we_take_it_reads_alike(data):
-    """The other way round does not hold: h11 folds lines and takes lone LF, see the checklist."""
+def test_v15_server_accepts_no_request_that_h11_refuses(data):
+    """What the server accepts, h11 parses alike. Not the reverse: h11 folds lines and accepts a lone LF, see the checklist."""
     ours, theirs = ConnectServer().feed(data), h11_reads(data)
     if isinstance(ours, Request):
         assert theirs == (b"CONNECT", b"example.com:443", lowered(ours.fields))
@@ -133,7 +133,7 @@ ANSWERS = st.builds(
 
 @bounded
 @given(ANSWERS)
-def test_c16_what_h11_takes_for_an_answer_we_read_alike(data):
+def test_c16_client_parses_responses_that_h11_accepts_alike(data):
     theirs = h11.Connection(h11.CLIENT)
     theirs.send(h11.Request(method="CONNECT", target="example.com:443", headers=[("Host", "example.com:443")]))
     theirs.send(h11.EndOfMessage())
@@ -146,12 +146,12 @@ def test_c16_what_h11_takes_for_an_answer_we_read_alike(data):
     ours = client.feed(data) or client.eof()
     assert ours.status == event.status_code
     assert ours.reason.encode("latin-1") == bytes(event.reason).strip()
-    # h11 leaves the blanks at a fold as they are
+    # h11 keeps the whitespace at a fold
     assert lowered(ours.fields) == [(name.lower(), b" ".join(value.split())) for name, value in event.headers.raw_items()]
 
 
 @pytest.mark.parametrize("early", [b"", b"SSH-2.0-x\r\n"])
-def test_c6_c7_h11_sees_the_switch_where_we_see_it(early):
+def test_c6_c7_h11_switches_protocols_at_the_same_octet(early):
     server = h11.Connection(h11.SERVER)
     server.receive_data(ConnectClient(Address("example.com", 22)).request() + early)
     server.next_event()

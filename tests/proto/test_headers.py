@@ -1,4 +1,4 @@
-"""Header fields: what may be sent, what the user types, and what logs may show. V17: nothing can add a line; V18: no secrets."""
+"""Header fields: which may be sent, how the user types them, and how logs show them. V17: no added lines; V18: no secrets."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from tunnelctl.proto.headers import is_token
 FIELDS = (("Via", "1.1 a"), ("X-One", "1"), ("via", "1.1 b"))
 
 
-def test_names_compare_without_case_and_order_is_kept():
+def test_field_names_ignore_case_and_keep_their_order():
     assert header.get_all(FIELDS, "VIA") == ("1.1 a", "1.1 b")
     assert header.get(FIELDS, "via") == "1.1 a"
     assert header.get(FIELDS, "x-two") is None
@@ -32,7 +32,7 @@ def test_names_compare_without_case_and_order_is_kept():
         ("X: \udcfc\udcff", ("X", "\xfc\xff")),
     ],
 )
-def test_a_field_as_typed(text, field):
+def test_a_typed_field_is_parsed(text, field):
     assert header.parse(text) == field
 
 
@@ -56,7 +56,7 @@ def test_a_field_as_typed(text, field):
         ("X: \ud83d", "an unpaired surrogate"),
     ],
 )
-def test_v17_a_field_that_cannot_be_sent(text, message):
+def test_v17_an_invalid_field_is_refused(text, message):
     with pytest.raises(UsageProblem, match=message) as caught:
         header.parse(text)
     assert str(caught.value).isascii()
@@ -70,14 +70,14 @@ def test_v18_errors_do_not_repeat_the_value():
         assert "c2VjcmV0" not in str(caught.value)
 
 
-def test_what_is_typed_is_what_is_sent():
+def test_a_typed_value_is_sent_as_utf_8():
     name, value = header.parse("X-Name: Jürgen")
     assert header.render(((name, value),)) == "X-Name: Jürgen\r\n".encode()
     with pytest.raises(UsageProblem, match="cannot carry"):
         header.check("X", "€")
 
 
-def test_render():
+def test_fields_are_rendered():
     assert header.render(FIELDS) == b"Via: 1.1 a\r\nX-One: 1\r\nvia: 1.1 b\r\n"
     assert header.render(()) == b""
     assert header.render((("X", "\xfc"),)) == b"X: \xfc\r\n"
@@ -102,14 +102,14 @@ def test_v18_mask_hides_credentials_and_keeps_the_scheme():
 
 @bounded
 @given(st.text(max_size=20))
-def test_tokens_are_what_rfc_9110_says(text):
+def test_tokens_are_those_of_rfc_9110(text):
     alphabet = set("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     assert is_token(text) == (text != "" and set(text) <= alphabet)
 
 
 @bounded
 @given(st.text(max_size=20), st.text(max_size=40))
-def test_v17_property_a_field_that_passes_is_one_line(name, value):
+def test_v17_property_an_accepted_field_is_one_line(name, value):
     try:
         header.check(name, value)
     except UsageProblem:

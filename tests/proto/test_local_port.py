@@ -1,4 +1,4 @@
-"""One port, four protocols: which one it is, who is let in, and what a client hears when it went wrong."""
+"""One port, four protocols: which protocol a client speaks, which login is accepted, and how a failure is reported to it."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ REQUESTS = [
 
 
 def judged(server: LocalServer, outcome: Outcome, login: tuple[str, str] | None) -> Outcome:
-    """The outcome behind a login, which is right if it is `login`."""
+    """The outcome after the login, which is correct if it equals `login`."""
     if isinstance(outcome, LocalLogin):
         return server.go_on(None if tuple(outcome) == login else auth_required(details="wrong user or password"))
     return outcome
 
 
 @pytest.mark.parametrize(("data", "login", "request_", "said"), REQUESTS, ids=range(len(REQUESTS)))
-def test_told_apart_however_they_are_cut(data, login, request_, said) -> None:
+def test_protocols_are_recognised_however_the_data_is_cut(data, login, request_, said) -> None:
     server = LocalServer(login is not None)
     assert judged(server, server.feed(data + b"more"), login) == request_._replace(leftover=b"more")
     assert server.take_output() == said
@@ -69,12 +69,12 @@ def test_told_apart_however_they_are_cut(data, login, request_, said) -> None:
 
 
 @pytest.mark.parametrize("data", [b"GET http://h/ HTTP/1.1\r\n", b"CONNECTED x", b"G", b"\r\nGET http://h/", b"\x00"])
-def test_anything_else_is_for_plain_http_to_judge(data: bytes) -> None:
+def test_other_data_is_treated_as_plain_http(data: bytes) -> None:
     assert LocalServer().feed(data) == LocalRequest("http", None, data)
 
 
 @pytest.mark.parametrize("data", [b"C", b"CONNEC", b"CONNECT", b"\r", b"\r\n", b"\r\nCON"])
-def test_a_beginning_is_waited_for(data: bytes) -> None:
+def test_an_ambiguous_beginning_waits_for_more(data: bytes) -> None:
     server = LocalServer()
     assert server.feed(data) is None
     assert server.take_output() == b""
@@ -82,13 +82,13 @@ def test_a_beginning_is_waited_for(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x05", b"CONNECT host.test"])
-def test_the_end_inside_a_request(data: bytes) -> None:
+def test_eof_inside_a_request_is_refused(data: bytes) -> None:
     server = LocalServer()
     assert server.feed(data) is None
     assert isinstance(server.eof(), LocalRefusal)
 
 
-def test_an_end_before_anything_is_no_news() -> None:
+def test_eof_before_any_data_has_no_outcome() -> None:
     assert LocalServer().eof() is None
 
 
@@ -102,15 +102,15 @@ def test_an_end_before_anything_is_no_news() -> None:
         (connect(b"Proxy-Authorization: Bearer x\r\n"), b"407"),
     ],
 )
-def test_refused_in_http(data: bytes, status: bytes) -> None:
+def test_http_requests_are_refused_in_http(data: bytes, status: bytes) -> None:
     server = LocalServer(login=True)
     outcome = judged(server, server.feed(data), LOGIN)
     assert isinstance(outcome, LocalRefusal)
     assert outcome.answer.startswith(b"HTTP/1.1 " + status)
-    assert outcome.cause.startswith(status.decode()) or data == connect()  # to be asked for a password is no failure
+    assert outcome.cause.startswith(status.decode()) or data == connect()  # a challenge is not a failure
 
 
-def test_refused_in_socks() -> None:
+def test_a_socks_client_without_a_login_is_refused_in_socks() -> None:
     assert LocalServer(login=True).feed(b"\x05\x01\x00") == LocalRefusal(
         b"\x05\xff", "the client offers no login, which this port requires"
     )
@@ -119,7 +119,7 @@ def test_refused_in_socks() -> None:
     assert server.take_output() == b""
 
 
-def test_a_login_that_is_refused_is_told_why_in_its_own_protocol() -> None:
+def test_a_refused_login_is_reported_in_its_own_protocol() -> None:
     answer = limit_reached("too many wrong logins")._replace(status=429)
     server = LocalServer(login=True)
     assert server.feed(connect(BASIC)) == LocalLogin(*LOGIN)
@@ -132,12 +132,12 @@ def test_a_login_that_is_refused_is_told_why_in_its_own_protocol() -> None:
     assert server.go_on(answer) == LocalRefusal(b"\x01\x01", "too many wrong logins")
 
 
-def test_no_password_shows() -> None:
+def test_repr_shows_no_password() -> None:
     server = LocalServer(login=True)
     assert "s3cret" not in repr(server.feed(connect(BASIC))) + repr(server)
 
 
-def test_the_login_of_a_request() -> None:
+def test_read_login_parses_basic_credentials() -> None:
     assert read_login(encode_basic("anna", "s3cret")) == LocalLogin("anna", "s3cret")
     for nothing, details in ((None, "credentials are required"), ("Bearer x", "this proxy does not offer Bearer authentication")):
         answer = read_login(nothing)
@@ -145,7 +145,7 @@ def test_the_login_of_a_request() -> None:
         assert (answer.status, answer.details) == (407, details)
 
 
-def test_granted() -> None:
+def test_granted_answers_in_each_protocol() -> None:
     assert granted("connect").startswith(b"HTTP/1.1 200")
     assert granted("socks5")[:2] == b"\x05\x00"
     assert granted("socks4")[:2] == b"\x00\x5a"
@@ -179,10 +179,10 @@ ERRORS: list[tuple[TunnelctlError, int, str]] = [
 
 
 @pytest.mark.parametrize(("error", "status", "kind"), ERRORS, ids=range(len(ERRORS)))
-def test_what_went_wrong_further_on(error: TunnelctlError, status: int, kind: str) -> None:
+def test_a_failure_upstream_is_reported_in_each_protocol(error: TunnelctlError, status: int, kind: str) -> None:
     answer = refusal_for(error)
     assert (answer.status, answer.error) == (status, kind)
-    # A 407 here would make the client send us its password for a proxy that it knows nothing of.
+    # A 407 here would make the client send us its password for a proxy that it does not know.
     assert refused("connect", error).startswith(f"HTTP/1.1 {status} ".encode())
     assert refused("http", error) == refused("connect", error)
     assert refused("socks5", error)[0] == 5
@@ -191,6 +191,6 @@ def test_what_went_wrong_further_on(error: TunnelctlError, status: int, kind: st
 
 @bounded
 @given(st.binary(min_size=1, max_size=200), st.booleans())
-def test_any_octets_have_an_outcome_or_wait(data: bytes, login: bool) -> None:
+def test_any_octets_have_an_outcome_or_need_more(data: bytes, login: bool) -> None:
     outcome = LocalServer(login).feed(data)
     assert outcome is None or isinstance(outcome, LocalRequest | LocalLogin | LocalRefusal)

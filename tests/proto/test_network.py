@@ -1,4 +1,4 @@
-"""The table of internal networks. V1: every prefix with its first and last address and the two beside it; V5: IPv4 inside IPv6."""
+"""The table of internal networks. V1: first and last address of every prefix and their neighbours; V5: IPv4 inside IPv6."""
 
 import ipaddress
 
@@ -20,7 +20,7 @@ from tunnelctl.proto.network import (
 
 MAX = "ffff:ffff:ffff"
 
-# prefix, its first and last address, the address before and the one after. Written out, not computed: this is the second opinion.
+# prefix, its first and last address, the address before and the one after. Written out, not computed: an independent source.
 TABLE = [
     ("0.0.0.0/8", "0.0.0.0", "0.255.255.255", None, "1.0.0.0"),
     ("10.0.0.0/8", "10.0.0.0", "10.255.255.255", "9.255.255.255", "11.0.0.0"),
@@ -58,8 +58,8 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("prefix", "first", "last", "before", "after"), TABLE, ids=[row[0] for row in TABLE])
-def test_v1_first_last_and_the_addresses_beside(prefix, first, last, before, after):
-    """None: the neighbour is internal by another row, or there is none."""
+def test_v1_first_and_last_address_are_internal_and_neighbours_are_not(prefix, first, last, before, after):
+    """None: the neighbour is internal by another row, or does not exist."""
     assert is_internal(first)
     assert is_internal(last)
     assert before is None or not is_internal(before)
@@ -68,21 +68,21 @@ def test_v1_first_last_and_the_addresses_beside(prefix, first, last, before, aft
     assert (network[0], network[-1]) == (ipaddress.ip_address(first), ipaddress.ip_address(last))
 
 
-def test_v1_the_table_here_is_the_whole_table():
+def test_v1_this_table_has_every_row_of_the_code():
     assert [row[0] for row in TABLE] == [*IPV4_INTERNAL, *IPV6_INTERNAL]
 
 
 @pytest.mark.parametrize(
     "ip", ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "0.0.0.0", "::1"]
 )
-def test_v1_well_known_internal_addresses(ip):
+def test_v1_well_known_addresses_are_internal(ip):
     assert is_internal(ip)
 
 
 @pytest.mark.parametrize(
     "ip", ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700::1111", "2001:4860:4860::8888", "2a00::1", "64:ff9b:0:1::"]
 )
-def test_public_addresses(ip):
+def test_public_addresses_are_not_internal(ip):
     assert not is_internal(ip)
 
 
@@ -91,12 +91,12 @@ PUBLIC_V4 = ["1.1.1.1", "93.184.216.34"]
 
 
 def wrapped(prefix, ip):
-    """`prefix` with an IPv4 address in the last 32 bits."""
+    """Puts an IPv4 address into the last 32 bits of `prefix`."""
     return str(ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) | int(ipaddress.IPv4Address(ip))))
 
 
 @pytest.mark.parametrize("prefix", ["::ffff:0:0", "64:ff9b::"])
-def test_v5_mapped_and_nat64_are_judged_by_the_address_inside(prefix):
+def test_v5_mapped_and_nat64_are_judged_by_the_embedded_address(prefix):
     assert all(is_internal(wrapped(prefix, ip)) for ip in INTERNAL_V4)
     assert not any(is_internal(wrapped(prefix, ip)) for ip in PUBLIC_V4)
     address, judged = unwrap(wrapped(prefix, "127.0.0.1"))
@@ -104,12 +104,12 @@ def test_v5_mapped_and_nat64_are_judged_by_the_address_inside(prefix):
 
 
 @pytest.mark.parametrize("prefix", ["::", "::ffff:0:0:0", "64:ff9b:1::", "64:ff9b:1:ffff::"])
-def test_v5_compatible_translated_and_local_nat64_are_internal_whatever_is_inside(prefix):
+def test_v5_compatible_translated_and_local_nat64_are_always_internal(prefix):
     assert all(is_internal(wrapped(prefix, ip)) for ip in INTERNAL_V4 + PUBLIC_V4)
 
 
 @pytest.mark.parametrize("ip", INTERNAL_V4 + PUBLIC_V4)
-def test_v5_6to4_and_teredo_are_internal_whatever_is_inside(ip):
+def test_v5_6to4_and_teredo_are_always_internal(ip):
     bits = int(ipaddress.IPv4Address(ip))
     assert is_internal(str(ipaddress.IPv6Address((0x2002 << 112) | (bits << 80))))
     server_inside = (0x20010000 << 96) | (bits << 64)
@@ -118,7 +118,7 @@ def test_v5_6to4_and_teredo_are_internal_whatever_is_inside(ip):
 
 
 @pytest.mark.parametrize("prefix", ["2a00::5efe:0:0", "2a00::200:5efe:0:0"])
-def test_v5_isatap_of_an_internal_address(prefix):
+def test_v5_isatap_is_judged_by_the_embedded_address(prefix):
     assert all(is_internal(wrapped(prefix, ip)) for ip in INTERNAL_V4)
     assert not any(is_internal(wrapped(prefix, ip)) for ip in PUBLIC_V4)
     assert not is_internal(wrapped("2a00::5eff:0:0", "127.0.0.1"))
@@ -127,8 +127,8 @@ def test_v5_isatap_of_an_internal_address(prefix):
 @pytest.mark.parametrize(
     "ip", ["", "localhost", "2130706433", "0x7f.1", "127.1", "1.2.3.4.5", "[::1]", "1.1.1.1 ", "1.1.1.1\0", "%lo"]
 )
-def test_what_is_no_address_is_internal(ip):
-    """V4: the question must not fail open."""
+def test_an_invalid_address_counts_as_internal(ip):
+    """V4: the check must not fail open."""
     assert is_internal(ip)
     with pytest.raises(ValueError):
         unwrap(ip)
@@ -145,7 +145,7 @@ def test_a_scope_id_is_ignored():
         ("127.0.0.0/8", True),
         ("127.0.0.1", True),
         ("10.1.0.0/16", True),
-        ("224.0.0.0/3", True),  # two rows that are neighbours
+        ("224.0.0.0/3", True),  # two adjacent rows
         ("fe80::/9", True),
         ("2001:20::/28", True),
         ("8.0.0.0/8", False),
@@ -158,17 +158,17 @@ def test_a_scope_id_is_ignored():
         ("64:ff9b::/96", False),
     ],
 )
-def test_networks_that_are_wholly_internal(text, internal):
+def test_a_network_is_internal_only_if_all_of_it_is(text, internal):
     assert is_internal_network(parse_network(text)) is internal
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "::1/64", "x", "", "10.0.0.0/-1"])
-def test_what_is_no_network(text):
+def test_an_invalid_network_is_rejected(text):
     with pytest.raises(ValueError):
         parse_network(text)
 
 
-def test_covers():
+def test_a_network_covers_its_parts():
     network = parse_network("10.0.0.0/8")
     assert network.covers(parse_network("10.0.0.0/8"))
     assert network.covers(parse_network("10.255.255.255"))
@@ -179,7 +179,7 @@ def test_covers():
 
 @bounded
 @given(st.ip_addresses())
-def test_property_agrees_with_a_plain_search_of_the_table(address):
+def test_property_is_internal_agrees_with_a_linear_search(address):
     table = [ipaddress.ip_network(text) for text in (*IPV4_INTERNAL, *IPV6_INTERNAL)]
     judged = address
     if address.version == 6 and address.ipv4_mapped is not None:
@@ -190,7 +190,7 @@ def test_property_agrees_with_a_plain_search_of_the_table(address):
         assert is_internal(str(address)) == any(judged in network for network in table if network.version == judged.version)
 
 
-# The names of the hosts files that systems come with, and of what resolves without one. A second list, not taken from the code.
+# Names from the hosts files of systems, and names that resolve without one. An independent list, not taken from the code.
 HOSTS_FILES = {
     "Debian": "localhost ip6-localhost ip6-loopback ip6-localnet ip6-mcastprefix ip6-allnodes ip6-allrouters",
     "Fedora": "localhost localhost.localdomain localhost4 localhost4.localdomain4 localhost6 localhost6.localdomain6",
@@ -207,12 +207,12 @@ HOSTS_FILES = {
 
 
 @pytest.mark.parametrize("names", HOSTS_FILES.values(), ids=HOSTS_FILES)
-def test_v1_names_of_loopback(names):
+def test_v1_names_of_loopback_are_local(names):
     assert [name for name in names.split() if not is_local_name(name)] == []
 
 
 @pytest.mark.parametrize(
     "name", ["localhost.example.com", "notlocalhost", "localhosts", "example.com", "localdomain", "localdomain.example", "gateway"]
 )
-def test_other_names_are_anybodys(name):
+def test_other_names_are_not_local(name):
     assert not is_local_name(name)

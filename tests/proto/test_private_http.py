@@ -1,4 +1,4 @@
-"""Which requests a private listener answers: a table of Host fields, and of what a browser adds for a request of another site."""
+"""Which requests a private listener answers: by the Host field, and by the fields that a browser adds to cross-site requests."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tunnelctl.proto.private_http import FOREIGN, MALFORMED, MISDIRECTED, deny
 
 
 def headers(*pairs: tuple[str, str]) -> list[tuple[bytes, bytes]]:
-    """As h11 hands them out."""
+    """Header fields in the form that h11 returns."""
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
 
 
@@ -28,22 +28,22 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("host", LOCAL)
-def test_an_address_or_localhost(host):
+def test_an_address_or_localhost_as_host_is_accepted(host):
     assert deny(headers(("Host", host)), any_host=False) is None
 
 
 @pytest.mark.parametrize("host", NAMES)
-def test_any_other_name_may_be_that_of_a_page(host):
+def test_another_name_as_host_is_denied_unless_any_is_allowed(host):
     assert deny(headers(("Host", host)), any_host=False) is MISDIRECTED
     assert deny(headers(("Host", host)), any_host=True) is None
 
 
 @pytest.mark.parametrize("host", BROKEN)
-def test_what_is_no_host(host):
+def test_an_invalid_host_is_malformed(host):
     assert deny(headers(("Host", host)), any_host=False) is MALFORMED
 
 
-def test_http_1_0_may_do_without():
+def test_a_request_without_host_is_accepted():
     assert deny(headers(), any_host=False) is None
 
 
@@ -64,6 +64,6 @@ def test_http_1_0_may_do_without():
         ([("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")], False),
     ],
 )
-def test_requests_of_another_site(fields, answered, any_host):
+def test_cross_site_requests_are_denied(fields, answered, any_host):
     denial = deny(headers(("Host", "127.0.0.1:9000"), *fields), any_host)
     assert denial is (None if answered else FOREIGN)

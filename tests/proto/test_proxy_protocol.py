@@ -1,4 +1,4 @@
-"""The PROXY protocol. V28: nothing is guessed, nothing is taken that is not exactly a header."""
+"""The PROXY protocol. V28: the parser guesses nothing and accepts only an exact header."""
 
 import ipaddress
 import struct
@@ -34,7 +34,7 @@ def outcome(data: bytes) -> Source | str | None:
 
 
 def three_ways(data: bytes) -> Source | str | None:
-    """Whole, growing octet by octet as one who peeks sees it, and with something behind it: the outcome must be the same."""
+    """All at once, growing octet by octet as MSG_PEEK shows it, and with trailing data: the outcome must be the same."""
     whole = outcome(data)
     for size in range(len(data)):
         early = outcome(data[:size])
@@ -67,11 +67,11 @@ def three_ways(data: bytes) -> Source | str | None:
         (v2(0x21, 0x31, bytes(216)), "", 0),
         (v2(0x20, 0x00, b""), "", 0),
         (v2(0x20, 0x11, ipv4()), "", 0),
-        (v2(0x20, 0x77, b""), "", 0),  # of LOCAL nothing else is looked at
+        (v2(0x20, 0x77, b""), "", 0),  # with LOCAL the rest is ignored
         (v2(0x21, 0x11, ipv4() + bytes(MOST - 16 - 12)), "192.0.2.1", 5),
     ],
 )
-def test_what_a_header_says(data: bytes, host: str, port: int) -> None:
+def test_a_valid_header_is_parsed(data: bytes, host: str, port: int) -> None:
     assert three_ways(data) == Source(len(data), host, port)
 
 
@@ -123,19 +123,19 @@ def test_what_a_header_says(data: bytes, host: str, port: int) -> None:
         (v2(0x20, 0x00, b"", 65535), "too long"),
     ],
 )
-def test_v28_what_is_no_header(data: bytes, why: str) -> None:
+def test_v28_an_invalid_header_is_refused(data: bytes, why: str) -> None:
     said = three_ways(data)
     assert isinstance(said, str)
     assert why in said
 
 
 @pytest.mark.parametrize("data", [b"", b"P", b"PROXY ", b"PROXY TCP4 192.0.2.1", SIGNATURE, SIGNATURE + b"\x21\x11\x00"])
-def test_more_is_needed(data: bytes) -> None:
+def test_an_incomplete_header_needs_more(data: bytes) -> None:
     assert three_ways(data) is None
 
 
-def test_a_long_one_is_refused_before_it_is_there() -> None:
-    """What is kept for a sender is bounded: the length that it claims is judged first."""
+def test_a_long_header_is_refused_before_it_is_complete() -> None:
+    """Memory per sender is bounded: the parser checks the announced length first."""
     assert outcome(v2(0x21, 0x11, b"", 65535)) == "it is too long"
     assert outcome(b"PROXY ".ljust(V1_MOST, b"x")) == "the line is too long"
     assert outcome(b"PROXY ".ljust(V1_MOST - 1, b"x")) is None
@@ -143,7 +143,9 @@ def test_a_long_one_is_refused_before_it_is_there() -> None:
 
 @bounded
 @given(st.ip_addresses(), st.integers(0, 65535), st.binary(max_size=40))
-def test_both_versions_say_the_same(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, tlvs: bytes) -> None:
+def test_both_versions_parse_to_the_same_source(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, tlvs: bytes
+) -> None:
     if address.version == 4:
         kind, family, block = "TCP4", 0x11, ipv4(str(address), port)
     else:
@@ -159,7 +161,7 @@ def test_both_versions_say_the_same(address: ipaddress.IPv4Address | ipaddress.I
 
 @bounded
 @given(st.binary(max_size=300), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\x00\x0c"]))
-def test_whatever_comes_there_is_an_outcome(data: bytes, start: bytes) -> None:
+def test_any_octets_have_the_same_outcome_however_they_are_cut(data: bytes, start: bytes) -> None:
     whole = start + data
     said = outcome(whole)
     if isinstance(said, Source):

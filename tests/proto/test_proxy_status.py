@@ -1,4 +1,4 @@
-"""Proxy-Status. C19: what a proxy says is understood; V17: what we say is a valid structured field, whatever text is in it."""
+"""Proxy-Status. C19: parsing that of a proxy; V17: ours is a valid structured field, whatever text it contains."""
 
 import pytest
 from hypothesis import given
@@ -30,11 +30,11 @@ from tunnelctl.proto.proxy_status import MAX_STRING, ProxyStatus, parse, printab
         ("p; error=\xe4", ()),
     ],
 )
-def test_c19_parse(value, members):
+def test_c19_members_are_parsed(value, members):
     assert parse(value) == members
 
 
-def test_render():
+def test_a_member_is_rendered():
     status = ProxyStatus("tunnelctl", "dns_error", 'say "x" \\', (("rcode", "NXDOMAIN"), ("info-code", 3)))
     assert render(status) == 'tunnelctl; error=dns_error; details="say \\"x\\" \\\\"; rcode="NXDOMAIN"; info-code=3'
     assert render(ProxyStatus("tunnelctl")) == "tunnelctl"
@@ -56,13 +56,13 @@ def test_v17_hostile_text_is_encoded_and_cut(text, shown):
     assert printable(text) == shown
 
 
-def test_quote():
+def test_quote_escapes_and_encodes():
     assert quote('a"b\\c\n') == '"a\\"b\\\\c%0A"'
 
 
 @bounded
 @given(st.text(max_size=60), st.text(min_size=1, max_size=60), st.integers(-999, 999))
-def test_v17_property_what_is_rendered_parses_back(details, text, number):
+def test_v17_property_a_rendered_member_parses_back(details, text, number):
     status = ProxyStatus("tunnelctl", "dns_error", details, (("rcode", text), ("info-code", number)))
     value = render(status)
     assert value.isascii()
@@ -75,7 +75,7 @@ def test_v17_property_what_is_rendered_parses_back(details, text, number):
 
 @bounded
 @given(st.text('p;=,"\\ x1?:.-*\t', max_size=30))
-def test_fuzz_members_or_nothing(value):
+def test_fuzz_parse_returns_well_typed_members(value):
     members = parse(value)
     assert len(members) <= 1 + value.count(",")
     assert all(isinstance(member.error, str) and isinstance(member.proxy, str) for member in members)

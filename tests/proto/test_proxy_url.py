@@ -1,4 +1,4 @@
-"""Proxy URLs. V18: the password is in the result, and in no text of it or of an error."""
+"""Proxy URLs. V18: the result contains the password, but neither its text forms nor an error do."""
 
 import pytest
 from hypothesis import given
@@ -52,7 +52,7 @@ HOST = Address("proxy.example", 3128)
         ("http://u:%zz%4%+1% 1@proxy.example:3128", ProxyURL("http", HOST, "u", "%zz%4%+1% 1")),
     ],
 )
-def test_urls(text, url):
+def test_proxy_urls_are_parsed(text, url):
     assert tuple(parse_proxy_url(text)) == tuple(url)
 
 
@@ -88,7 +88,7 @@ def test_urls(text, url):
         ("http://127.0.0.1%25eth0", "a character"),
     ],
 )
-def test_errors_name_the_cause_and_no_user_information(text, cause):
+def test_errors_give_the_cause_without_user_information(text, cause):
     """V18, V4"""
     with pytest.raises(AddressError, match=cause) as caught:
         parse_proxy_url(text)
@@ -98,7 +98,7 @@ def test_errors_name_the_cause_and_no_user_information(text, cause):
     assert "ret" not in everything
 
 
-def test_a_scheme_that_is_not_supported_gets_the_list_of_those_that_are():
+def test_error_for_an_unknown_scheme_lists_the_supported_ones():
     with pytest.raises(AddressError) as caught:
         parse_proxy_url("ftp://proxy.example")
     assert hint_of(caught.value) == "http, https, socks5, socks5h, socks, socks4a and socks4 are"
@@ -116,7 +116,7 @@ def test_a_scheme_that_is_not_supported_gets_the_list_of_those_that_are():
         (" a , b:3128\n", ["http://a:80", "http://b:3128"]),
     ],
 )
-def test_lists(text, urls):
+def test_proxy_lists_are_parsed(text, urls):
     assert [str(url) for url in parse_proxy_list(text)] == urls
 
 
@@ -134,7 +134,7 @@ def test_lists(text, urls):
         "u:sec, ret@proxy.example",
     ],
 )
-def test_v18_a_comma_in_a_password_makes_no_two_proxies_and_shows_nothing(text):
+def test_v18_a_comma_in_a_password_is_an_error_that_shows_nothing(text):
     with pytest.raises(AddressError) as caught:
         parse_proxy_list(text)
     everything = f"{caught.value} {hint_of(caught.value)} {caught.value!r}"
@@ -144,12 +144,12 @@ def test_v18_a_comma_in_a_password_makes_no_two_proxies_and_shows_nothing(text):
 
 
 @pytest.mark.parametrize(("text", "cause"), [("a,", "empty"), (",a", "empty"), ("a b", "blank"), ("http://u@a,ftp://b", "ftp")])
-def test_lists_that_are_none(text, cause):
+def test_invalid_proxy_lists_are_refused(text, cause):
     with pytest.raises(AddressError, match=cause):
         parse_proxy_list(text)
 
 
-def test_a_scope_id_is_for_a_proxy_that_is_dialled_from_here():
+def test_a_scope_id_is_accepted_for_the_nearest_proxy_only():
     assert [url.address.host for url in parse_proxy_list("[fe80::1%a],[fe80::2%25b]")] == ["fe80::1%a", "fe80::2%b"]
     for text in ("http://[fe80::1%25a]", "http://[fe80::1%a]"):
         with pytest.raises(AddressError, match="on one machine only"):
@@ -176,7 +176,7 @@ def test_a_slash_in_a_password_gets_a_hint():
         (ProxyURL("http", HOST, "a@\x1b:ü\udcff", "secret"), "http://a%40%1B%3A%C3%BC%FF:***@proxy.example:3128"),
     ],
 )
-def test_v18_texts_mask_the_password(url, text):
+def test_v18_str_and_repr_mask_the_password(url, text):
     assert str(url) == f"{url}" == text
     assert repr(url) == f"ProxyURL({text!r})"
     assert "secret" not in f"{(url,)} {[url]!r}"
@@ -186,7 +186,7 @@ def test_v18_texts_mask_the_password(url, text):
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12), st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 )
-def test_property_encoded_user_information_comes_back(user, password):
+def test_property_encoded_user_information_is_decoded(user, password):
     def encode(text):
         return "".join(f"%{octet:02x}" for octet in text.encode())
 
@@ -197,7 +197,7 @@ def test_property_encoded_user_information_comes_back(user, password):
 
 @bounded
 @given(st.text('ab:@/%2[]?#. \n', max_size=20))  # fmt: skip
-def test_fuzz_only_address_errors(text):
+def test_fuzz_parsing_raises_address_errors_only(text):
     for spelling in (text, f"http://{text}"):
         try:
             url = parse_proxy_url(spelling)

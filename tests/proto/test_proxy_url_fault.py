@@ -1,4 +1,4 @@
-"""What is said of a proxy URL that none is: the true fault, and nothing of a password. V18"""
+"""Errors for an invalid proxy URL: they name the actual fault and show nothing of a password. V18"""
 
 from contextlib import suppress
 
@@ -47,7 +47,7 @@ def error_for(text: str) -> AddressError:
         ("http://%PROXY%:3128", "it contains a variable that was not expanded"),
     ],
 )
-def test_the_true_fault_is_named(text: str, cause: str) -> None:
+def test_the_error_names_the_actual_fault(text: str, cause: str) -> None:
     error = error_for(text)
     assert error.cause == cause
     assert hint_of(error)
@@ -66,7 +66,7 @@ def test_the_true_fault_is_named(text: str, cause: str) -> None:
         "./proxy.pac",
     ],
 )
-def test_a_pac_file_gets_its_flag(text: str) -> None:
+def test_the_error_for_a_pac_file_names_its_flag(text: str) -> None:
     error = error_for(text)
     assert error.cause == "it names a PAC file, not a proxy"
     assert hint_of(error) == "connect, forward, run and check take a PAC file with --pac"
@@ -85,12 +85,12 @@ def test_a_pac_file_gets_its_flag(text: str) -> None:
         ("http:/", "the port is missing"),
     ],
 )
-def test_other_texts_keep_the_words_of_the_parser(text: str, cause: str) -> None:
+def test_other_texts_keep_the_parsers_message(text: str, cause: str) -> None:
     assert error_for(text).cause == cause
 
 
 @pytest.mark.parametrize("text", ["socks5:3128", "httpd:1", "http:8080", "pac", "wpad.dat"])
-def test_what_can_be_a_proxy_is_one(text: str) -> None:
+def test_unusual_but_valid_proxies_are_accepted(text: str) -> None:
     assert parse_proxy_url(text)
 
 
@@ -106,13 +106,13 @@ def test_what_can_be_a_proxy_is_one(text: str) -> None:
         "http://u:$ecret;% #secret%@proxy.example:x",
     ],
 )
-def test_v18_nothing_is_shown_of_a_password(text: str) -> None:
+def test_v18_errors_show_nothing_of_a_password(text: str) -> None:
     error = error_for(text)
     assert "ecret" not in f"{error} {hint_of(error)} {error!r}"
 
 
 @bounded
 @given(st.text("\"'htps:/\\=;#$%{ab1.@ \t", max_size=24))
-def test_fuzz_no_explanation_fails(text: str) -> None:
+def test_fuzz_parsing_raises_address_errors_only(text: str) -> None:
     with suppress(AddressError):
         parse_proxy_url(text)

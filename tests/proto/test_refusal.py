@@ -1,4 +1,4 @@
-"""Refusals on the wire. S8, S16-S20, S23 of the checklist; the table of section 4.3; V17, V22 as far as a response shows them."""
+"""Refusals on the wire: S8, S16-S20, S23 of the checklist; the table of section 4.3; V17 and V22 as far as responses show them."""
 
 import ast
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
 from tunnelctl.proto.proxy_status import printable
 from tunnelctl.proto.refusal import REASONS, Refusal, basic_challenge
 
-# (refusal, status, RFC 9209 error type): the table of section 4.3, row by row, and our own causes behind it
+# (refusal, status, RFC 9209 error type): the table of section 4.3, row by row, followed by our own causes
 TABLE = [
     (refusal.dns_timeout(), 504, "dns_timeout"),
     (refusal.dns_error(), 502, "dns_error"),
@@ -50,7 +50,7 @@ TABLE = [
 
 
 def read_head_answer(octets):
-    """What h11 reads of the answer to HEAD, which must end behind its head."""
+    """Parses the answer to HEAD with h11; it must end after its head."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method="HEAD", target="/", headers=[("Host", "example.com")]))
     client.send(h11.EndOfMessage())
@@ -62,7 +62,7 @@ def read_head_answer(octets):
 
 
 def read(answer):
-    """What a client makes of the octets: ours, and h11 as a second opinion. The response must be complete and then close."""
+    """Parses the octets with our client and, for comparison, with h11. The response must be complete, and the server then close."""
     rejected = ConnectClient(Address("example.com", 443)).feed(answer)
     assert isinstance(rejected, Rejected)
     second = h11.Connection(h11.CLIENT)
@@ -78,8 +78,8 @@ def read(answer):
 
 
 @pytest.mark.parametrize(("answer", "status", "error"), TABLE, ids=[f"{row[1]}-{row[0].details[:30]}" for row in TABLE])
-def test_s18_s19_status_error_type_and_close(answer, status, error):
-    """S18: Connection: close; S19: status and error type by cause; S20: nothing invites a cache."""
+def test_s18_s19_a_refusal_has_its_status_and_error_type_and_closes(answer, status, error):
+    """S18: Connection: close; S19: status and error type by cause; S20: no field invites caching."""
     rejected = read(render_refusal(answer))
     assert (rejected.status, rejected.reason) == (status, REASONS[status])
     (member,) = rejected.proxy_status
@@ -92,18 +92,18 @@ def test_s18_s19_status_error_type_and_close(answer, status, error):
 
 
 @pytest.mark.parametrize("answer", [row[0] for row in TABLE], ids=[f"{row[1]}-{row[0].details[:30]}" for row in TABLE])
-def test_an_answer_to_head_has_the_fields_and_no_content(answer):
-    """RFC 9110 section 9.3.2; section 8.6: Content-Length is that of the answer with content."""
+def test_an_answer_to_head_has_all_fields_and_no_content(answer):
+    """RFC 9110 section 9.3.2; section 8.6: Content-Length is that of the response with content."""
     octets, complete = render_refusal(answer, to_head=True), render_refusal(answer)
     assert complete == octets + read(complete).body
     assert read_head_answer(octets).status_code == answer.status
 
 
-def test_every_status_has_a_row():
+def test_the_table_covers_every_status():
     assert {status for _, status, _ in TABLE} == set(REASONS)
 
 
-def test_s8_405_says_what_is_allowed():
+def test_s8_405_has_an_allow_field():
     assert ("Allow", "CONNECT") in read(render_refusal(refusal.method_not_allowed("GET"))).fields
 
 
@@ -111,27 +111,27 @@ def test_s16_established_has_no_framing():
     assert ESTABLISHED == b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-def test_s17_407_has_a_challenge_and_policy_is_no_407():
+def test_s17_407_has_a_challenge_and_policy_refusals_are_403():
     fields = dict(read(render_refusal(refusal.auth_required([basic_challenge('our "realm"\n')]))).fields)
     assert fields["Proxy-Authenticate"] == 'Basic realm="our \\"realm\\"%0A", charset="UTF-8"'
     assert refusal.ip_prohibited().status == refusal.request_denied().status == 403
 
 
-def test_s19_retry_after():
+def test_s19_limit_refusals_have_retry_after():
     assert ("Retry-After", "30") in read(render_refusal(refusal.limit_reached(retry_after=30))).fields
     assert ("Retry-After", "1") in read(render_refusal(refusal.user_limit_reached())).fields
 
 
-def test_s19_parameters():
+def test_s19_dns_error_has_its_rcode():
     assert read(render_refusal(refusal.dns_error(rcode="NXDOMAIN"))).proxy_status[0].params == (("rcode", "NXDOMAIN"),)
     assert read(render_refusal(refusal.dns_error())).proxy_status[0].params == ()
 
 
-def test_the_deployment_can_have_a_name():
+def test_proxy_status_uses_the_configured_proxy_name():
     assert read(render_refusal(refusal.loop_detected(), "gate.example")).proxy_status[0].proxy == "gate.example"
 
 
-def test_v22_a_forbidden_address_has_one_answer():
+def test_v22_every_prohibited_address_gets_the_same_answer():
     assert render_refusal(refusal.ip_prohibited()) == render_refusal(refusal.ip_prohibited())
     assert not any(c.isdigit() for c in refusal.ip_prohibited().details)
 
@@ -151,12 +151,12 @@ def test_v17_hostile_text_stays_inside_its_field(details, realm):
 
 
 PACKAGE = Path(refusal.__file__).parents[1]
-# No messages: a bound, what is taken out of texts from elsewhere, and quotes that are looked for.
+# These are not messages: an upper bound, a character replaced in foreign texts, and quotation marks that are searched for.
 NO_TEXTS = {"headers.py": ["\xff"], "proxy_status.py": ["…"], "proxy_url_fault.py": ["\u201c", "\u201d"]}
 
 
 def texts(tree: ast.Module) -> Iterator[str]:
-    """Every string of a module that is no docstring."""
+    """Yields every string of a module except docstrings."""
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
     first = [node.body[0] for node in nodes if ast.get_docstring(node) is not None]
@@ -168,21 +168,21 @@ def texts(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", [*PACKAGE.glob("proto/**/*.py"), *PACKAGE.glob("server/**/*.py")], ids=lambda path: path.stem)
 def test_every_text_that_may_become_a_detail_is_ascii(path):
-    """The details of Proxy-Status are a String, and that is ASCII (RFC 9651 section 3.3.3)."""
+    """The details parameter of Proxy-Status is a String, which is ASCII (RFC 9651 section 3.3.3)."""
     wrong = [text for text in texts(ast.parse(path.read_text("utf-8"))) if not text.isascii()]
     assert wrong == NO_TEXTS.get(path.name, [])
 
 
-def test_the_details_of_a_target_with_a_scope_id_can_be_read():
+def test_the_details_for_a_scope_id_are_legible():
     answer = ConnectServer().feed(b"CONNECT [fe80::1%25lo]:22 HTTP/1.1\r\nHost: [fe80::1%25lo]:22\r\n\r\n")
     assert isinstance(answer, Refusal)
     cause = "the target must be HOST:PORT: it has a scope id (after %), which has a meaning on one machine only"
     assert read(render_refusal(answer)).proxy_status[0].details == answer.details == cause
 
 
-def test_a_client_that_may_not_log_in_now_is_told_when_it_may():
+def test_a_refusal_after_too_many_wrong_logins_has_retry_after():
     assert b"\r\nRetry-After: 7\r\n" in render_refusal(refusal.too_many_wrong_logins(7))
 
 
-def test_a_refusal_is_a_plain_record():
+def test_refusals_compare_by_value():
     assert Refusal(403, "http_request_denied", "x") == refusal.request_denied("x")

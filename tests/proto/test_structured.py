@@ -1,4 +1,4 @@
-"""Structured fields, against the rules of RFC 9651 section 4.2."""
+"""Structured fields, tested against the rules of RFC 9651 section 4.2."""
 
 import pytest
 
@@ -22,13 +22,13 @@ from tunnelctl.proto.structured import MalformedField, parse_list
         ("?0, ?1", [("?0", {}), ("?1", {})]),
         (":aGk=:", [("aGk=", {})]),
         (":aGk:, :aA==:, :aA:, :aGVs:", [("aGk", {}), ("aA==", {}), ("aA", {}), ("aGVs", {})]),
-        (":iZ==:", [("iZ==", {})]),  # pad bits that are not zero: section 4.2.7
+        (":iZ==:", [("iZ==", {})]),  # non-zero pad bits: section 4.2.7
         ("::", [("", {})]),
         ('a;b;c=1;  d="x";*e=f', [("a", {"b": "?1", "c": 1, "d": "x", "*e": "f"})]),
         ("a;b=1;c=2;b=3", [("a", {"b": 3, "c": 2})]),
     ],
 )
-def test_lists(text, items):
+def test_lists_are_parsed(text, items):
     found = parse_list(text)
     assert found == items
     assert [list(params) for _, params in found] == [list(params) for _, params in items]
@@ -44,6 +44,6 @@ def test_lists(text, items):
         *(":=aGVsbG8=:", ":a=GVsbG8=:", ":=:", ":====:", ":a:", ":aGVsb:", ":aG=:", ":aGk==:", ":aGVs=:", ":_-Ah:", ":aGVs.:"),
     ],
 )
-def test_what_is_malformed(text):
+def test_malformed_lists_are_refused(text):
     with pytest.raises(MalformedField):
         parse_list(text)

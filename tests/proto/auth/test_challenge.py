@@ -33,7 +33,7 @@ from tunnelctl.proto.auth.challenge import Challenge, parse_challenges
                 Challenge("negotiate"),
             ),
         ),
-        (["realm=x", "Basic", "realm=y"], (Challenge("basic"),)),  # parameters do not reach across fields
+        (["realm=x", "Basic", "realm=y"], (Challenge("basic"),)),  # parameters do not continue in the next field
         (["Basic a b"], (Challenge("basic"),)),
         (["(x) y", "=x", "Basic@x", "Basic realm=(x)", 'Basic realm="open'], (Challenge("basic"), Challenge("basic"))),
         (['Basic realm="open\\'], (Challenge("basic"),)),
@@ -42,7 +42,7 @@ from tunnelctl.proto.auth.challenge import Challenge, parse_challenges
         (["Basic x=y, = z, (,) "], (Challenge("basic", (("x", "y"),)),)),
     ],
 )
-def test_c12_challenges(values, challenges):
+def test_c12_challenges_are_parsed(values, challenges):
     assert parse_challenges(values) == challenges
 
 
@@ -54,7 +54,7 @@ CHALLENGES = st.lists(
 
 @bounded
 @given(CHALLENGES, st.sampled_from([", ", ",", " ,, "]))
-def test_property_what_is_written_by_the_book_is_read(challenges, comma):
+def test_property_well_formed_challenges_are_parsed(challenges, comma):
     def quote(text):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -66,6 +66,6 @@ def test_property_what_is_written_by_the_book_is_read(challenges, comma):
 
 @bounded
 @given(st.lists(st.text('Basic ,="\\\t/@', max_size=30), max_size=3))
-def test_fuzz_nothing_raised(values):
+def test_fuzz_parsing_raises_nothing(values):
     for challenge in parse_challenges(values):
         assert challenge.scheme == challenge.scheme.lower() != ""

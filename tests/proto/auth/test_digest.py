@@ -1,4 +1,4 @@
-"""Digest, the client's half. C14: the examples of the RFCs, every algorithm, and what real proxies make of the grammar."""
+"""Digest, client side. C14: the examples of the RFCs, every algorithm, and the deviations of real proxies from the grammar."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ def challenge(text):
 
 
 def parameters(value):
-    """What stands in a Proxy-Authorization value, by name, as the parser of challenges reads it."""
+    """Parses the parameters of a Proxy-Authorization value with the parser for challenges."""
     (found,) = parse_challenges([value])
     assert found.scheme == "digest"
     return dict(found.params)
@@ -56,8 +56,8 @@ class TestExamples:
         )
 
     @pytest.mark.skipif(hash_of("SHA-512-256") is None, reason="this OpenSSL has no SHA-512/256")
-    def test_c14_rfc_7616_section_3_9_2_as_its_erratum_4897_has_it(self):
-        """The RFC itself printed a truncated SHA-512, which is another hash."""
+    def test_c14_rfc_7616_section_3_9_2_with_erratum_4897(self):
+        """The RFC itself has a truncated SHA-512, which is a different hash."""
         client = DigestClient(
             challenge(
                 'realm="api@example.org", qop="auth", algorithm=SHA-512-256, charset=UTF-8, userhash=true, '
@@ -86,7 +86,7 @@ class TestExamples:
         assert sent["response"] == "6629fae49393a05397450978507c4ef1"
         assert "algorithm" not in sent
 
-    def test_c14_rfc_2069_as_its_erratum_749_has_it(self):
+    def test_c14_rfc_2069_with_erratum_749(self):
         client = DigestClient(
             challenge('realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"'), "Mufasa", "CircleOfLife", "c"
         )
@@ -116,10 +116,10 @@ class TestWhichChallenges:
             ('nonce=n, opaque="\t"', None),
         ],
     )
-    def test_c14_rank(self, text, place):
+    def test_c14_rank_of_challenges(self, text, place):
         assert rank(challenge(text)) == place
 
-    def test_c14_a_hash_that_this_openssl_does_not_have_is_not_understood(self, monkeypatch):
+    def test_c14_a_challenge_with_a_hash_missing_in_openssl_has_no_rank(self, monkeypatch):
         def refuse(name, *_):
             raise ValueError(f"unsupported hash type {name}")
 
@@ -132,7 +132,7 @@ class TestWhichChallenges:
         ("text", "stale"),
         [("nonce=n", False), ("nonce=n, stale=TRUE", True), ('nonce=n, stale="true"', True), ("nonce=n, stale=false", False)],
     )
-    def test_c14_stale(self, text, stale):
+    def test_c14_stale_is_recognised(self, text, stale):
         assert is_stale(challenge(text)) is stale
 
 
@@ -141,30 +141,30 @@ class TestAnswers:
         assert answer("nonce=n")["uri"] == TARGET
 
     @pytest.mark.parametrize("name", ["algorithm=SHA-256", "qop=auth", "nc=00000001"])
-    def test_c14_what_must_not_be_quoted_is_not(self, name):
+    def test_c14_algorithm_qop_and_nc_are_not_quoted(self, name):
         client = DigestClient(challenge('nonce="n", algorithm="SHA-256", qop="auth"'), "u", "p", "c")
         assert f", {name}" in client.authorize("CONNECT", TARGET)
 
-    def test_c14_odd_realms_users_and_opaques_come_back_as_they_were(self):
+    def test_c14_quotes_and_backslashes_are_returned_unchanged(self):
         sent = answer('realm="a \\"b\\", \\\\ = c", nonce="\\"", opaque="\\\\"', user='"u\\')
         assert (sent["realm"], sent["nonce"], sent["opaque"], sent["username"]) == ('a "b", \\ = c', '"', "\\", '"u\\')
         assert answer('nonce=n, opaque=""')["opaque"] == ""
         assert "opaque" not in answer("nonce=n")
 
-    def test_c14_octets_of_the_realm_are_hashed_and_sent_as_they_came(self):
+    def test_c14_octets_of_the_realm_are_hashed_and_sent_unchanged(self):
         sent = answer('realm="M\xc3\xbcnchen\xff", nonce=n')
         ha1, ha2 = (hashlib.md5(text).hexdigest() for text in (b"u:M\xc3\xbcnchen\xff:p", b"CONNECT:example.com:22"))
         assert sent["realm"] == "M\xc3\xbcnchen\xff"
         assert sent["response"] == hashlib.md5(f"{ha1}:n:{ha2}".encode()).hexdigest()
 
-    def test_c14_the_nonce_count_rises(self):
+    def test_c14_the_nonce_count_increases(self):
         client = DigestClient(challenge("nonce=n, qop=auth"), "u", "p", "c")
         sent = [parameters(client.authorize("CONNECT", TARGET)) for _ in range(17)]
         assert [each["nc"] for each in sent][-2:] == ["00000010", "00000011"]
         assert len({each["response"] for each in sent}) == 17
 
-    def test_c14_sess_has_one_key_for_all_requests(self):
-        """RFC 7616 section 3.4.2 makes it of the first cnonce, Squid of the one in each request: it is the same one."""
+    def test_c14_sess_uses_one_key_for_all_requests(self):
+        """RFC 7616 section 3.4.2 derives it from the first cnonce, Squid from that of each request: the client uses one cnonce."""
         client = DigestClient(challenge("nonce=n, qop=auth, algorithm=MD5-sess, realm=r"), "u", "p", "c")
         key = hashlib.md5(hashlib.md5(b"u:r:p").hexdigest().encode() + b":n:c").hexdigest()
         ha2 = hashlib.md5(b"CONNECT:example.com:22").hexdigest()
@@ -172,35 +172,35 @@ class TestAnswers:
             sent = parameters(client.authorize("CONNECT", TARGET))
             assert sent["response"] == hashlib.md5(f"{key}:n:{nc}:c:auth:{ha2}".encode()).hexdigest()
 
-    def test_c14_sess_without_qop_needs_the_cnonce(self):
+    def test_c14_sess_without_qop_sends_the_cnonce(self):
         sent = answer("nonce=n, algorithm=MD5-sess")
         assert sent["cnonce"] == "c"
         assert "nc" not in sent
 
-    def test_c14_names_that_are_not_ascii(self):
+    def test_c14_non_ascii_user_names_are_encoded(self):
         assert answer("nonce=n", user="Jäsøn")["username"] == wire("Jäsøn")
         sent = answer('nonce=n, charset="utf-8"', user='Jäsøn Doe"%')
         assert sent["username*"] == "UTF-8''J%C3%A4s%C3%B8n%20Doe%22%25"
         assert "username" not in sent
         assert answer("nonce=n, charset=UTF-8", user="plain")["username"] == "plain"
 
-    def test_c14_userhash_hides_the_name(self):
+    def test_c14_userhash_hides_the_user_name(self):
         sent = answer("nonce=n, realm=r, algorithm=SHA-256, userhash=TRUE, charset=UTF-8", user="ä")
         assert sent["username"] == hashlib.sha256("ä:r".encode()).hexdigest()
         assert sent["userhash"] == "true"
         assert "userhash" not in answer("nonce=n, userhash=false")
 
-    def test_octets_that_are_no_text_go_out_as_they_came_in(self):
+    def test_octets_that_are_not_utf_8_are_sent_unchanged(self):
         assert answer("nonce=n", user=b"\xff".decode("utf-8", "surrogateescape"))["username"] == "\xff"
 
     @pytest.mark.parametrize(("user", "password"), [("a\n", "c"), ("a", "c\0"), ("a", "c\x7f"), ("a", "\ud800"), ("\ud800", "")])
-    def test_v17_what_cannot_be_sent(self, user, password):
+    def test_v17_credentials_that_cannot_be_sent_are_refused(self, user, password):
         with pytest.raises(AuthenticationFailed) as caught:
             DigestClient(challenge("nonce=n"), user, password, "c")
         assert caught.value.status == 77
         assert str(caught.value).isprintable()
 
-    def test_v18_no_repr_tells_the_password_or_its_hash(self):
+    def test_v18_repr_shows_neither_password_nor_hash(self):
         client = DigestClient(challenge("nonce=n, realm=r"), "u", "canary", "c")
         shown = repr(client)
         assert "canary" not in shown
@@ -210,7 +210,7 @@ class TestAnswers:
 
 class TestConfirm:
     def client(self, more=""):
-        """A client, and what it has sent."""
+        """A client, and the value that it has sent."""
         client = DigestClient(challenge(f"nonce=n, qop=auth, realm=r{more}"), "u", "p", "c")
         return client, client.authorize("CONNECT", TARGET)
 
@@ -224,14 +224,14 @@ class TestConfirm:
         assert {"nonce": "m", "nc": "00000001"}.items() <= parameters(client.authorize("CONNECT", TARGET)).items()
         assert {"nonce": "m", "nc": "00000002"}.items() <= parameters(client.authorize("CONNECT", TARGET)).items()
 
-    def test_c14_a_proxy_that_knows_the_password(self):
+    def test_c14_a_correct_rspauth_is_accepted(self):
         client, sent = self.client()
         assert client.confirm(sent, f'rspauth="{self.rspauth()}", cnonce="c", nc=00000001, qop=auth, nextnonce=m')
         client, sent = self.client(", algorithm=MD5-sess")
         assert client.confirm(sent, "qop=auth")
 
-    def test_c14_answers_that_come_in_another_order(self):
-        """Tunnels are opened at the same time: each answer is to its own request, and the first new nonce stays."""
+    def test_c14_answers_may_arrive_in_another_order(self):
+        """With tunnels opened concurrently, each answer is checked against its own request, and the first new nonce is kept."""
         client, first = self.client()
         second = client.authorize("CONNECT", "other:1")
         assert client.confirm(second, f"rspauth={self.rspauth('00000002', 'other:1')}, nextnonce=m")
@@ -239,12 +239,12 @@ class TestConfirm:
         assert parameters(client.authorize("CONNECT", TARGET))["nonce"] == "m"
 
     @pytest.mark.parametrize("info", ['rspauth="0"', "rspauth=0, nextnonce=m", 'nc=1, rspauth="\xff"'])
-    def test_c14_a_proxy_that_pretends_to(self, info):
+    def test_c14_a_wrong_rspauth_is_rejected(self, info):
         client, sent = self.client()
         assert not client.confirm(sent, info)
 
     @pytest.mark.parametrize("info", ["", "x", ",,", "nextnonce=", 'nextnonce="', 'nextnonce="\x1b"', "Basic x=y", 'auth="'])
-    def test_c14_what_says_nothing_changes_nothing(self, info):
+    def test_c14_an_empty_or_malformed_info_changes_nothing(self, info):
         client, sent = self.client()
         assert client.confirm(sent, info)
         assert {"nonce": "n", "nc": "00000002"}.items() <= parameters(client.authorize("CONNECT", TARGET)).items()
@@ -252,7 +252,7 @@ class TestConfirm:
 
 @bounded
 @given(TEXT, TEXT, st.sampled_from(["", ", charset=UTF-8", ", userhash=true", ", qop=auth", ", algorithm=SHA-256-sess"]), TEXT)
-def test_property_every_answer_is_a_field_that_can_be_sent(user, password, more, realm):
+def test_property_every_response_is_a_valid_field(user, password, more, realm):
     quoted = re.sub(r'(["\\])', r"\\\1", wire(realm))
     offered = challenge(f'nonce=n, realm="{quoted}"{more}')
     if rank(offered) is None:
@@ -266,7 +266,7 @@ def test_property_every_answer_is_a_field_that_can_be_sent(user, password, more,
 
 @bounded
 @given(st.lists(st.tuples(st.sampled_from(["realm", "nonce", "qop", "algorithm", "opaque", "stale", "charset"]), TEXT), max_size=6))
-def test_fuzz_a_challenge_has_a_rank_and_an_answer_or_neither(params):
+def test_fuzz_every_ranked_challenge_can_be_answered(params):
     offered = Challenge("digest", tuple((name, wire(text)) for name, text in params))
     if rank(offered) is not None:
         check("Proxy-Authorization", DigestClient(offered, "u", "p", "c").authorize("CONNECT", TARGET))

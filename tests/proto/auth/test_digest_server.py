@@ -1,4 +1,4 @@
-"""Digest, the server's half: what is an answer, whose it is, and that it is good once. V19, V20 as far as octets show them."""
+"""Digest, server side: parsing a response, finding its user, accepting it once. V19, V20 as far as octets show them."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ BOTH = pytest.mark.parametrize("which", [0, 1], ids=["SHA-256", "MD5"])
 
 
 def nonces(used=None):
-    """They remember in `used` what was answered: numbers."""
+    """Nonces that record every accepted response in `used`, as a number."""
     used = set() if used is None else used
 
     def first_use(number, made, now):
@@ -59,7 +59,7 @@ def ask(machine, value, now=1000.0):
 
 
 class TestChallenges:
-    def test_s17_sha_256_first(self):
+    def test_s17_sha_256_is_offered_first(self):
         first, second = offered(server())
         assert (first.get("algorithm"), second.get("algorithm")) == ("SHA-256", "MD5")
         for each in (first, second):
@@ -67,15 +67,15 @@ class TestChallenges:
             assert (each.get("charset"), each.get("userhash"), each.get("stale")) == ("UTF-8", "true", "")
         assert first.get("nonce") == second.get("nonce")
 
-    def test_stale_is_said_only_then(self):
+    def test_stale_is_sent_only_when_requested(self):
         assert [each.get("stale") for each in offered(server(), stale=True)] == ["true", "true"]
 
-    def test_no_nonce_comes_twice(self):
+    def test_every_challenge_has_a_new_nonce(self):
         machine = server()
         nonces = {offered(machine, now, salt)[0].get("nonce") for now in (1.0, 1.5) for salt in (b"a" * SALT, b"b" * SALT)}
         assert len(nonces) == 4
 
-    def test_a_hash_that_this_openssl_does_not_have_is_not_offered(self, monkeypatch):
+    def test_a_hash_missing_in_openssl_is_not_offered(self, monkeypatch):
         machine = server()
         value = client(machine, which=1).authorize("CONNECT", "h:1")
         monkeypatch.setattr(digest_server, "hash_of", lambda name: hash_of(name) if name != "MD5" else None)
@@ -89,20 +89,20 @@ class TestChallenges:
 class TestWhoseItIs:
     @BOTH
     @pytest.mark.parametrize(("user", "password"), NAMES.items())
-    def test_right(self, which, user, password):
+    def test_right_credentials_give_the_user(self, which, user, password):
         machine = server(**NAMES)
         assert ask(machine, client(machine, user, password, which).authorize("CONNECT", "h:1")) == Verdict(user)
 
     @BOTH
     @pytest.mark.parametrize(("user", "password"), [("alice", "y"), ("alice", ""), ("Alice", "x"), ("mallory", "x"), ("", "")])
-    def test_v19_wrong(self, which, user, password):
+    def test_v19_wrong_credentials_give_no_user(self, which, user, password):
         machine = server()
         assert ask(machine, client(machine, user, password, which).authorize("CONNECT", "h:1")) == Verdict()
 
     @BOTH
     @pytest.mark.parametrize("user", NAMES)
-    def test_a_client_that_does_not_hide_the_name(self, which, user):
-        """As it stands, or with charset alone, encoded."""
+    def test_a_plain_user_name_is_accepted(self, which, user):
+        """In clear or, if the challenge has only charset, encoded."""
         machine = server(**NAMES)
         for hidden in (("userhash",), ("userhash", "charset")):
             challenge = offered(machine, salt=bytes([len(hidden)]) * SALT)[which]
@@ -111,29 +111,29 @@ class TestWhoseItIs:
             assert "userhash" not in value
             assert ask(machine, value) == Verdict(user)
 
-    def test_v19_a_name_that_is_no_text(self):
+    def test_v19_a_user_name_that_is_not_utf_8_gives_no_user(self):
         machine = server()
         value = client(machine).authorize("CONNECT", "h:1").replace("userhash=true", "userhash=false")
         assert ask(machine, value) == Verdict()
         assert parse_answer(value.replace('username="', 'username="\xff')).user.startswith("\xff")
         assert ask(machine, value.replace('username="', 'username="\xff')) == Verdict()
 
-    def test_v19_another_realm(self):
+    def test_v19_a_response_for_another_realm_is_rejected(self):
         other = DigestServer("another", {"alice": make_login("alice", "another", "x")}, nonces())
         assert ask(server(), client(other).authorize("CONNECT", "h:1")) == Verdict()
 
-    def test_v19_the_hash_of_one_algorithm_is_none_of_the_other(self):
+    def test_v19_a_response_does_not_count_for_another_algorithm(self):
         machine = server()
         value = client(machine, which=0).authorize("CONNECT", "h:1")
         assert ask(machine, value.replace("algorithm=SHA-256", "algorithm=MD5")) == Verdict()
 
-    def test_v19_no_password_has_the_hash_that_stands_for_nobody(self):
+    def test_v19_the_dummy_hash_of_unknown_users_is_never_accepted(self):
         machine = server()
         nobody = DigestServer(REALM, {"mallory": Login("0" * 64, "0" * 64)}, nonces())
         challenge = offered(machine)[0]
         forged = DigestClient(challenge, "mallory", "x", "c")
         forged._login = nobody._logins["mallory"].sha_256
-        assert ask(nobody, forged.authorize("CONNECT", "h:1")) == Verdict("mallory")  # the forgery is right but for the user
+        assert ask(nobody, forged.authorize("CONNECT", "h:1")) == Verdict("mallory")  # the forgery is correct except for the user
         assert ask(machine, forged.authorize("CONNECT", "h:1")) == Verdict()
 
     def test_v20_an_unknown_user_costs_as_many_hashes_as_a_known_one(self, monkeypatch):
@@ -149,20 +149,20 @@ class TestWhoseItIs:
             costs.append([len(text.split(":")) for text in counted])
         assert costs[0] == costs[1] == costs[2]
 
-    def test_a_password_that_was_sent(self):
+    def test_verify_password_checks_a_plain_password(self):
         machine = server(**NAMES)
         assert all(machine.verify_password(user, password) for user, password in NAMES.items())
         assert not any(machine.verify_password(user, password) for user, password in [("alice", "y"), ("bob", "x"), ("", "")])
 
 
 class TestGoodOnce:
-    def test_v19_a_second_time_is_stale(self):
+    def test_v19_a_repeated_response_is_stale(self):
         machine = server()
         value = client(machine).authorize("CONNECT", "h:1")
         again = Verdict("alice", stale=True)
         assert [ask(machine, value) for _ in range(3)] == [Verdict("alice"), again, again]
 
-    def test_one_challenge_is_good_for_many_tunnels_in_any_order(self):
+    def test_one_challenge_serves_many_tunnels_in_any_order(self):
         machine = server()
         logged_in = client(machine)
         values = [logged_in.authorize("CONNECT", "h:1") for _ in range(100)]
@@ -170,8 +170,8 @@ class TestGoodOnce:
         assert [ask(machine, values[index]).stale for index in order] == [False] * 100
         assert all(ask(machine, value).stale for value in values)
 
-    def test_v31_counts_far_apart(self):
-        """A count is a number, whatever those before it were; 0 is none."""
+    def test_v31_nonce_counts_may_be_far_apart(self):
+        """Any count may follow any other; 0 is invalid."""
         machine = server()
         logged_in = client(machine)
         fresh = []
@@ -180,12 +180,12 @@ class TestGoodOnce:
             fresh.append(not ask(machine, logged_in.authorize("CONNECT", "h:1")).stale)
         assert fresh == [True, True, True, True, False, False, False]
 
-    def test_the_same_count_on_another_challenge_is_another_answer(self):
+    def test_the_same_count_on_another_challenge_is_accepted(self):
         machine = server()
         one, other = client(machine, salt=b"1" * SALT), client(machine, salt=b"2" * SALT)
         assert [ask(machine, each.authorize("CONNECT", "h:1")).stale for each in (one, other)] == [False, False]
 
-    def test_a_nonce_grows_old(self):
+    def test_a_nonce_expires(self):
         machine = server()
         logged_in = client(machine)
         assert ask(machine, logged_in.authorize("CONNECT", "h:1"), 1000.0 + NONCE_SECONDS) == Verdict("alice")
@@ -193,8 +193,8 @@ class TestGoodOnce:
         assert ask(machine, logged_in.authorize("CONNECT", "h:1"), 999.0) == Verdict("alice", stale=True)
 
     @pytest.mark.parametrize("nonce", ["x", "", "\xff", "QUJD", "A" * 48, '"'])
-    def test_v19_a_nonce_that_is_not_ours_is_stale_for_who_knows_the_password(self, nonce):
-        """As after a restart: the client answers the new challenge without asking its user."""
+    def test_v19_a_foreign_nonce_with_the_right_password_is_stale(self, nonce):
+        """As after a restart: the client answers the new challenge without prompting its user."""
         machine = server()
         logged_in = client(machine)
         logged_in._nonce = nonce
@@ -203,7 +203,7 @@ class TestGoodOnce:
         stranger._nonce = nonce
         assert ask(machine, stranger.authorize("CONNECT", "h:1")) == Verdict()
 
-    def test_v19_no_octet_of_a_nonce_can_be_changed(self):
+    def test_v19_a_nonce_with_any_octet_changed_is_stale(self):
         machine = server()
         nonce = client(machine)._nonce
         for at in range(len(nonce)):
@@ -211,16 +211,16 @@ class TestGoodOnce:
             logged_in._nonce = nonce[:at] + ("A" if nonce[at] != "A" else "B") + nonce[at + 1 :]
             assert ask(machine, logged_in.authorize("CONNECT", "h:1")).stale
 
-    def test_all_processes_take_a_nonce_of_one(self):
+    def test_every_process_accepts_the_nonces_of_the_others(self):
         assert ask(server(), client(server()).authorize("CONNECT", "h:1")) == Verdict("alice")
 
-    def test_m7_processes_that_share_what_was_used_take_an_answer_once(self):
+    def test_m7_processes_that_share_used_nonces_accept_a_response_once(self):
         used = set()
         one, other = server(used), server(used)
         value = client(one).authorize("CONNECT", "h:1")
         assert [ask(machine, value).stale for machine in (other, one, other)] == [False, True, True]
 
-    def test_v31_strangers_fill_no_memory(self):
+    def test_v31_wrong_logins_use_no_memory(self):
         used = set()
         machine = server(used)
         for number in range(10):
@@ -240,7 +240,7 @@ def written(**changed):
 
 
 class TestForm:
-    def test_what_is_read(self):
+    def test_a_response_is_parsed(self):
         answer = parse_answer(written(realm='"a \\"b\\", \\\\"', opaque='""', unknown="x"))
         assert answer is not None
         assert (answer.algorithm, answer.user, answer.user_is_hash, answer.realm) == ("MD5", "u", False, 'a "b", \\')
@@ -258,7 +258,7 @@ class TestForm:
             written(username="", username_="utf-8'en'%75"),
         ],
     )
-    def test_v19_liberties_that_clients_take(self, value):
+    def test_v19_variants_that_clients_send_are_accepted(self, value):
         answer = parse_answer(value)
         assert answer == parse_answer(written())
         assert answer.user == "u"
@@ -286,7 +286,7 @@ class TestForm:
             written() + ", " + written(),
         ],
     )
-    def test_v19_what_is_no_answer(self, value):
+    def test_v19_a_malformed_response_is_rejected(self, value):
         assert parse_answer(value) is None
 
     @pytest.mark.parametrize(
@@ -301,10 +301,10 @@ class TestForm:
             ("\xff", "example.com:443", False),
         ],
     )
-    def test_s17_it_is_for_this_target_only(self, uri, target, same):
+    def test_s17_a_response_is_valid_for_its_uri_only(self, uri, target, same):
         assert is_for(parse_answer(written(uri=f'"{uri}"')), parse_authority(target)) is same
 
-    def test_v18_no_repr_shows_what_could_be_used(self):
+    def test_v18_repr_shows_nothing_that_can_be_replayed(self):
         answer = parse_answer(written(response='"canary"', cnonce='"canary"', nonce='"canary"', username='"canary"'))
         assert "canary" not in f"{answer!r} {answer}"
         assert "canary" not in repr({"alice": Login("canary", "canary")})
@@ -318,7 +318,7 @@ class TestForm:
         ("é", False), ("a\n", False), ("\x7f", False),
     ],
 )  # fmt: skip
-def test_realms(text, fits):
+def test_which_realms_are_valid(text, fits):
     assert digest_server.is_realm(text) is fits
 
 
@@ -335,7 +335,7 @@ def test_property_client_and_server_agree(user, password, right, which, target):
 
 @bounded
 @given(st.text(st.characters(max_codepoint=0xFF), max_size=60), st.integers(0, 250), st.booleans())
-def test_fuzz_an_answer_or_none_and_nobody_gets_in(text, at, inside):
+def test_fuzz_no_response_is_accepted(text, at, inside):
     valid = written()
     value = valid[:at] + text + valid[at + len(text) * inside :]
     answer = parse_answer(value)

@@ -1,4 +1,4 @@
-"""netrc(5), as curl reads it."""
+"""netrc(5), as curl parses it."""
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ SECRET = "canary-7f3a"
         ("machine", [Entry("")]),
     ],
 )
-def test_entries(text: str, entries: list[Entry]) -> None:
+def test_entries_are_parsed(text: str, entries: list[Entry]) -> None:
     assert read_entries(text) == entries
 
 
@@ -51,7 +51,7 @@ def test_entries(text: str, entries: list[Entry]) -> None:
         (f'machine h password "{SECRET}\\', 1),
     ],
 )
-def test_what_is_malformed_is_not_shown(text: str, line: int) -> None:
+def test_the_error_shows_the_line_number_and_no_secret(text: str, line: int) -> None:
     with pytest.raises(MalformedNetrc) as caught:
         read_entries(text)
     assert caught.value.line == line
@@ -72,20 +72,20 @@ TWO = "machine p login a password 1 machine p login b password 2 machine q passw
         ("other", None, ("", "")),
     ],
 )
-def test_the_first_entry_that_fits_counts(host: str, user: str | None, found: tuple[str, str]) -> None:
+def test_the_first_matching_entry_is_used(host: str, user: str | None, found: tuple[str, str]) -> None:
     entry = find_entry(TWO, host, user)
     assert (entry.login, entry.password) == found
 
 
 @pytest.mark.parametrize("incomplete", ["machine p", "machine p login b"])
-def test_an_entry_with_a_password_goes_before_one_without(incomplete: str) -> None:
+def test_an_entry_with_a_password_is_preferred(incomplete: str) -> None:
     entry = find_entry(f"{incomplete}\nmachine p login b password 2", "p")
     assert (entry.login, entry.password) == ("b", "2")
 
 
 @bounded
 @given(st.text('machine login"\\#p\n ', max_size=40))
-def test_fuzz_one_exception_alone(text: str) -> None:
+def test_fuzz_only_malformed_netrc_is_raised(text: str) -> None:
     try:
         read_entries(text)
     except MalformedNetrc as error:

@@ -1,4 +1,4 @@
-"""CONNECT as the client. C1-C11, C15, C16, C18, C19 of the checklist; V10, V11, V13, V17, V18, V35 as far as octets show them."""
+"""CONNECT client. C1-C11, C15, C16, C18, C19 of the checklist; V10, V11, V13, V17, V18, V35 as far as octets show them."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ def answer(data):
 
 
 def malformed(data):
-    """The text of the error that all ways of feeding give."""
+    """The text of the error that all ways of feeding raise."""
     kind, text = answer(data)
     assert kind is MalformedAnswer
     return text
@@ -43,17 +43,17 @@ class TestRequest:
             ("münchen.example:22", b"xn--mnchen-3ya.example:22"),
         ],
     )
-    def test_c1_c2_c3_authority_form_and_one_equal_host(self, target, authority):
-        """C1: the port always; C2: Host, IPv6 in brackets; C3: A-labels; C4: no content, no Proxy-Connection; C10: no payload."""
+    def test_c1_c2_c3_request_has_authority_form_and_an_equal_host(self, target, authority):
+        """C1: always a port; C2: Host, IPv6 in brackets; C3: A-labels; C4: no content, no Proxy-Connection; C10: no payload."""
         request = ConnectClient(parse_authority(target)).request()
         assert request == b"CONNECT " + authority + b" HTTP/1.1\r\nHost: " + authority + b"\r\n" + AGENT + b"\r\n"
 
     @pytest.mark.parametrize("host", ["a b", "a\r\nX: y", "a\0", "a\x1b", "ä\u2028", "a@b"])
-    def test_c3_v17_no_target_can_add_to_the_request(self, host):
+    def test_c3_v17_a_target_cannot_inject_into_the_request(self, host):
         with pytest.raises(UsageProblem):
             ConnectClient(parse_authority(f"{host}:22"))
 
-    def test_fields_follow_in_order(self):
+    def test_fields_of_the_user_keep_their_order(self):
         request = ConnectClient(TARGET, (("Proxy-Authorization", "Basic eDp5"), ("X", "1"), ("X", "2"))).request()
         assert request.endswith(AGENT + b"Proxy-Authorization: Basic eDp5\r\nX: 1\r\nX: 2\r\n\r\n")
 
@@ -62,37 +62,37 @@ class TestRequest:
         assert request.endswith(b"\r\nHost: example.com:22\r\nuser-agent: curl/8\r\n\r\n")
 
     @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
-    def test_c2_c4_fields_that_are_not_the_users_to_set(self, name):
+    def test_c2_c4_framing_fields_of_the_user_are_refused(self, name):
         with pytest.raises(UsageProblem, match=name):
             ConnectClient(TARGET, ((name, "0"),))
 
     @pytest.mark.parametrize("name", ["Host", "HOST"])
-    def test_a_host_of_the_users_takes_the_place_of_the_targets_and_comes_first(self, name):
+    def test_a_host_of_the_user_replaces_that_of_the_target_and_comes_first(self, name):
         request = ConnectClient(TARGET, (("X", "1"), (name, "edge.example"), ("User-Agent", "a"))).request()
         assert request == b"CONNECT example.com:22 HTTP/1.1\r\nHost: edge.example\r\nX: 1\r\nUser-Agent: a\r\n\r\n"
 
-    def test_a_request_has_one_host(self):
+    def test_two_hosts_of_the_user_are_refused(self):
         with pytest.raises(UsageProblem, match="header Host: given more than once"):
             ConnectClient(TARGET, (("Host", "a"), ("host", "a")))
 
     @pytest.mark.parametrize("field", [("X", "a\r\nY: b"), ("X\n", "a"), ("", "a"), ("X", "€")])
-    def test_v17_fields_that_cannot_be_sent(self, field):
+    def test_v17_invalid_fields_are_refused(self, field):
         with pytest.raises(UsageProblem):
             ConnectClient(TARGET, (field,))
 
-    def test_v18_the_request_for_logs_has_no_credentials(self):
+    def test_v18_the_masked_request_has_no_credentials(self):
         machine = ConnectClient(TARGET, (("Proxy-Authorization", "Basic c2VjcmV0"),))
         host, agent, login = machine.masked_fields
         assert (host, agent[0], login) == (("Host", "example.com:22"), "User-Agent", ("Proxy-Authorization", "Basic ***"))
 
 
 class TestEstablished:
-    def test_a_tunnel(self):
+    def test_a_200_establishes_the_tunnel(self):
         head = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 p\r\n\r\n"
         assert answer(head) == Established("HTTP/1.1", 200, "Connection established", (("Via", "1.1 p"),), b"")
 
     @pytest.mark.parametrize("status", [*range(200, 207), 226, 299])
-    def test_c5_any_2xx(self, status):
+    def test_c5_any_2xx_establishes_the_tunnel(self, status):
         assert answer(b"HTTP/1.1 %d Fine\r\n\r\n" % status).status == status
 
     @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ class TestEstablished:
     def test_c6_framing_fields_are_ignored(self, framing):
         assert isinstance(answer(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"), Established)
 
-    def test_c7_v13_a_banner_at_every_split(self):
+    def test_c7_v13_a_banner_is_leftover_at_every_cut(self):
         head, banner = b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n\r\nHTTP/1.1 403 No\r\n\r\n"
         data = head + banner
         for at in range(1, len(data)):
@@ -128,10 +128,10 @@ class TestEstablished:
         ],
     )
     def test_c16_the_client_is_liberal(self, head):
-        """Lone LF, no reason, HTTP/1.0, 64 KiB and hundreds of fields: all of them from proxies in use."""
+        """Lone LF, no reason, HTTP/1.0, 64 KiB and hundreds of fields: proxies in use send all of these."""
         assert isinstance(answer(head), Established)
 
-    def test_a_reason_stays_as_it_came(self):
+    def test_a_reason_is_kept_unchanged(self):
         assert answer(b"HTTP/1.1 200 a\xe4 b\x1b[2J\r\n\r\n").reason == "a\xe4 b\x1b[2J"
         assert answer(b"HTTP/1.1 200\r\n\r\n").reason == ""
 
@@ -145,24 +145,24 @@ class TestInformational:
         assert answer(one * 20 + final) == Established("HTTP/1.1", 200, "OK", (), b"")
         assert answer(one) is None
 
-    def test_c8_not_without_end(self):
+    def test_c8_the_number_of_1xx_responses_is_limited(self):
         assert "informational" in malformed(b"HTTP/1.1 100 Continue\r\n\r\n" * 21)
 
-    def test_c8_101_was_not_asked_for(self):
+    def test_c8_an_unrequested_101_is_malformed(self):
         assert "101" in malformed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
 
-    def test_c8_then_a_refusal_or_garbage(self):
+    def test_c8_a_refusal_or_garbage_after_1xx(self):
         assert answer(b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n").status == 403
         assert "starts with 'x'" in three_ways(client, b"HTTP/1.1 100 Go\r\n\r\nx", trailing=b"")[1]
 
-    def test_v10_1xx_and_then_nothing(self):
+    def test_v10_eof_after_1xx_is_no_tunnel(self):
         machine = client()
         assert machine.feed(b"HTTP/1.1 100 Go\r\n\r\n") is None
         with pytest.raises(MalformedAnswer, match="without answering"):
             machine.eof()
 
-    def test_v10_who_says_so_speaks_http(self):
-        """So no hint guesses that it may be TLS."""
+    def test_v10_eof_after_1xx_gives_no_hint_of_tls(self):
+        """A proxy that sent a 1xx response speaks HTTP."""
         machine = client()
         assert machine.feed(b"HTTP/1.1 100 Go\r\n\r\n") is None
         with pytest.raises(NoAnswer) as caught:
@@ -178,22 +178,22 @@ class TestRejected:
         head = b"HTTP/1.1 %d No\r\nContent-Length: 3\r\n\r\n" % status
         assert answer(head + b"why") == Rejected("HTTP/1.1", status, "No", (("Content-Length", "3"),), b"why", ())
 
-    def test_c11_nothing_of_the_connection_is_left(self):
-        """C11: there is no field for what came behind a refusal, so nobody can go on with it; nor can the machine."""
+    def test_c11_a_refusal_has_no_leftover(self):
+        """C11: no field holds the octets after a refusal, so neither a caller nor the machine can continue with them."""
         assert "leftover" not in Rejected._fields
         machine = client()
         assert machine.feed(self.HEAD + b"Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").status == 403
         with pytest.raises(RuntimeError):
             machine.feed(b"HTTP/1.1 200 OK\r\n\r\n")
 
-    def test_c10_c18_a_machine_is_good_for_one_answer(self):
-        """C10, C18: it has no way to send payload before the answer, and none to try again after."""
+    def test_c10_c18_a_machine_has_one_outcome_only(self):
+        """C10, C18: it can neither send payload before the answer nor retry after it."""
         machine = client()
         assert isinstance(machine.feed(b"HTTP/1.1 200 OK\r\n\r\n"), Established)
         with pytest.raises(RuntimeError):
             machine.feed(b"")
 
-    def test_c9_the_excerpt_waits_for_the_body(self):
+    def test_c9_the_refusal_waits_for_its_body(self):
         machine = client()
         assert not machine.refusing
         assert machine.feed(self.HEAD + b"\r\n") is None
@@ -202,53 +202,53 @@ class TestRejected:
         assert machine.feed(b"admin") is None
         assert machine.eof().body == b"ask the admin"
 
-    def test_whether_anything_was_heard(self):
+    def test_heard_tells_whether_any_octet_arrived(self):
         for said in (b"H", b"HTTP/1.1 100 Go\r\n\r\n", self.HEAD + b"\r\n"):
             machine = client()
             assert not machine.heard
             assert machine.feed(said) is None
             assert machine.heard
 
-    def test_c9_the_excerpt_is_bounded(self):
+    def test_c9_the_excerpt_of_the_body_is_bounded(self):
         machine = client()
         assert machine.feed(self.HEAD + b"\r\n" + b"x" * 4000) is None
         assert machine.feed(b"y" * 100_000).body == b"x" * 4000 + b"y" * (MAX_EXCERPT - 4000)
 
-    def test_c9_chunked(self):
+    def test_c9_a_chunked_body_is_decoded(self):
         data = self.HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nwhy\r\n5;x=y\r\n not?\r\n0\r\n\r\n"
         assert answer(data).body == b"why not?"
 
     def test_c9_304_has_no_body(self):
         assert answer(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").body == b""
 
-    def test_c9_cut_short(self):
+    def test_c9_a_truncated_body_is_kept(self):
         machine = client()
         assert machine.feed(self.HEAD + b"Content-Length: 100\r\n\r\nsorry") is None
         assert machine.eof().body == b"sorry"
 
-    def test_c19_proxy_status(self):
+    def test_c19_proxy_status_fields_are_parsed(self):
         head = (
             self.HEAD
             + b'Proxy-Status: far; error=dns_error; details="no \\"x\\""\r\nContent-Length: 0\r\nproxy-status: near\r\n\r\n'
         )
         assert answer(head).proxy_status == (ProxyStatus("far", "dns_error", 'no "x"'), ProxyStatus("near"))
 
-    def test_c19_a_proxy_status_that_is_none_is_ignored(self):
+    def test_c19_an_invalid_proxy_status_is_ignored(self):
         assert answer(self.HEAD + b"Proxy-Status: ;;;\r\nContent-Length: 0\r\n\r\n").proxy_status == ()
 
 
 class TestKept:
-    """NTLM and Negotiate authenticate a connection: the next request goes on the one that had the 407."""
+    """NTLM and Negotiate authenticate a connection: the next request uses the connection that had the 407."""
 
     HEAD = b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n"
 
     def kept(self, data):
-        """The answer, whole and octet by octet."""
+        """The outcome, which must be the same fed at once and octet by octet."""
         whole, single = (feed_all(ConnectClient(TARGET, (), keep=True), pieces) for pieces in ([data], octets(data)))
         assert whole == single
         return whole
 
-    def test_a_huge_page_with_a_length(self):
+    def test_a_huge_body_with_a_length_keeps_the_connection(self):
         machine = ConnectClient(TARGET, (), keep=True)
         assert machine.feed(self.HEAD + b"Content-Length: 5242880\r\n\r\n") is None
         for _ in range(79):
@@ -256,7 +256,7 @@ class TestKept:
         rejected = machine.feed(b"x" * 65536)
         assert (rejected.reusable, rejected.body) == (True, b"x" * MAX_EXCERPT)
 
-    def test_a_huge_page_in_chunks(self):
+    def test_a_huge_chunked_body_keeps_the_connection(self):
         machine = ConnectClient(TARGET, (), keep=True)
         assert machine.feed(self.HEAD + b"Transfer-Encoding: chunked\r\n\r\n") is None
         for _ in range(80):
@@ -280,14 +280,14 @@ class TestKept:
     def test_whether_the_connection_can_be_used_again(self, data, reusable):
         assert self.kept(data).reusable is reusable
 
-    def test_not_unless_asked(self):
+    def test_the_connection_is_not_reusable_by_default(self):
         assert not answer(self.HEAD + b"Content-Length: 3\r\n\r\nwhy").reusable
 
-    def test_c11_not_with_anything_behind_it(self):
+    def test_c11_the_connection_is_not_reusable_with_trailing_data(self):
         machine = ConnectClient(TARGET, (), keep=True)
         assert not machine.feed(self.HEAD + b"Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").reusable
 
-    def test_not_when_it_was_cut_short(self):
+    def test_the_connection_is_not_reusable_after_a_truncated_body(self):
         machine = ConnectClient(TARGET, (), keep=True)
         assert machine.feed(self.HEAD + b"Content-Length: 3\r\n\r\nwh") is None
         assert not machine.eof().reusable
@@ -313,7 +313,7 @@ class TestMalformed:
             (b"\x1b[2J" + b"x" * 100, "'\\x1b[2J" + "x" * 36 + "'", ""),
         ],
     )
-    def test_what_is_not_http_fails_at_once_and_is_shown_escaped(self, data, shown, hint):
+    def test_an_answer_other_than_http_fails_at_once_and_is_shown_escaped(self, data, shown, hint):
         with pytest.raises(MalformedAnswer) as caught:
             client().feed(data)
         assert str(caught.value) == f"answer to CONNECT example.com:22: not HTTP: it starts with {shown}"
@@ -321,7 +321,7 @@ class TestMalformed:
         assert caught.value.status == 76
 
     @pytest.mark.parametrize("data", [b"SSH-", b"HTTQ", b"H\n", b"\0"])
-    def test_the_first_wrong_octet_is_enough(self, data):
+    def test_the_first_wrong_octet_is_refused(self, data):
         wrong = next(end for end in range(1, len(data) + 1) if not b"HTTP/".startswith(data[:end]))
         machine = client()
         assert feed_all(machine, octets(data[: wrong - 1])) is None
@@ -340,22 +340,22 @@ class TestMalformed:
             b"HTTP/1.10 200 OK",
         ],
     )
-    def test_versions(self, line):
+    def test_invalid_versions_are_malformed(self, line):
         assert "status code" in malformed(line + b"\r\n\r\n") or "not HTTP/1" in malformed(line + b"\r\n\r\n")
 
     @pytest.mark.parametrize("code", [b"", b"2", b"20", b"2000", b"+20", b"2x0", b"099", b"000", b"\xb2\xb2\xb2", b"-200", b"OK"])
-    def test_status_codes(self, code):
+    def test_invalid_status_codes_are_malformed(self, code):
         assert "no status code" in malformed(b"HTTP/1.1 " + code + b" OK\r\n\r\n")
 
-    def test_c16_a_bare_cr_or_nul_in_the_head(self):
+    def test_c16_a_bare_cr_or_nul_in_the_head_is_malformed(self):
         assert "bare CR" in malformed(b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n")
         assert "NUL" in malformed(b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n")
 
-    def test_c16_a_head_without_end(self):
+    def test_c16_an_endless_head_is_malformed(self):
         kind, text = feed_all(client(), [b"HTTP/1.1 200 OK\r\n"] + [b"X: " + b"x" * 65536 + b"\r\n"] * 5)
         assert (kind, "more than 262144 octets" in text) == (MalformedAnswer, True)
 
-    def test_v10_v35_the_proxy_leaves(self):
+    def test_v10_v35_eof_before_or_inside_the_head(self):
         with pytest.raises(NoAnswer, match="closed without answering") as caught:
             client().eof()
         assert "https://" in hint_of(caught.value)
@@ -394,13 +394,13 @@ ANSWERS = st.builds(
 def _comparable(outcome):
     if isinstance(outcome, Established):
         return outcome._replace(leftover=b"")
-    # The message quotes what has come of something that is not HTTP, which is more or less of it.
+    # The message quotes as much of an answer other than HTTP as has arrived, which depends on the cut.
     return outcome if isinstance(outcome, Rejected) or outcome is None else outcome[0]
 
 
 @bounded
 @given(ANSWERS, st.sets(st.integers(0, 150)))
-def test_property_the_cut_makes_no_difference(data, at):
+def test_property_cuts_do_not_matter(data, at):
     whole = feed_all(client(), [data])
     for pieces in (octets(data), cut(data, at)):
         assert _comparable(feed_all(client(), pieces)) == _comparable(whole)
@@ -408,7 +408,7 @@ def test_property_the_cut_makes_no_difference(data, at):
 
 @bounded
 @given(st.one_of(ANSWERS, st.binary(max_size=100)), st.binary(max_size=3), st.integers(0, 100))
-def test_fuzz_documented_exceptions_only(data, patch, at):
+def test_fuzz_only_documented_exceptions_are_raised(data, patch, at):
     data = data[:at] + patch + data[at + len(patch) :]
     machine = client()
     outcome = feed_all(machine, [data])
@@ -422,5 +422,5 @@ def test_fuzz_documented_exceptions_only(data, patch, at):
         assert data.endswith(outcome.leftover)
 
 
-def test_the_helper_itself_checks_what_is_behind():
+def test_trailing_octets_are_leftover():
     assert client().feed(b"HTTP/1.1 200 OK\r\n\r\n" + TRAILING).leftover == TRAILING

@@ -1,4 +1,4 @@
-"""CONNECT as the server. S1-S13 of the checklist; V8, V14-V19 as far as the form of a request decides them."""
+"""CONNECT server. S1-S13 of the checklist; V8, V14-V19 as far as the syntax of a request decides them."""
 
 import gc
 
@@ -27,7 +27,7 @@ def serve(data):
 
 
 def refused(data, status=400):
-    """The details of a refusal, which must be of this status."""
+    """The details of the refusal, which must have this status."""
     outcome = serve(data)
     assert isinstance(outcome, Refusal), outcome
     assert outcome.status == status
@@ -35,7 +35,7 @@ def refused(data, status=400):
     return outcome.details
 
 
-def test_a_request():
+def test_a_request_is_parsed():
     request = serve(connect(b"User-Agent: curl/8", b"Proxy-Connection: Keep-Alive"))
     fields = (("Host", "example.com:443"), ("User-Agent", "curl/8"), ("Proxy-Connection", "Keep-Alive"))
     assert request == Request(TARGET, fields, None, b"")
@@ -51,13 +51,13 @@ def test_a_request():
         (b"xn--mnchen-3ya.example:22", Address("xn--mnchen-3ya.example", 22)),
     ],
 )
-def test_s3_authority_form_is_canonical(target, address):
+def test_s3_the_target_is_made_canonical(target, address):
     """S3, V7"""
     assert serve(connect(target=target, host=target)).target == address
 
 
 class TestRequestLine:
-    def test_s1_one_empty_line_before_is_skipped(self):
+    def test_s1_one_leading_empty_line_is_skipped(self):
         assert serve(b"\r\n" + connect()).target == TARGET
         assert "not a request line" in refused(b"\r\n\r\n" + connect())
 
@@ -65,7 +65,7 @@ class TestRequestLine:
         "port",
         [b"", b":", b":0", b":00", b":65536", b":65979", b":4294967739", b":-1", b":+443", b":0443", b":443x", b":x", b":\xb2"],
     )
-    def test_s2_v8_the_port_is_there_and_valid(self, port):
+    def test_s2_v8_a_missing_or_invalid_port_is_refused(self, port):
         refused(connect(target=b"example.com" + port, host=b"example.com:443"))
 
     @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ class TestRequestLine:
             *(b"2130706433:443", b"-o:443", b"%65xample.com:443", b"example..com:443", b":443", b"", b"a" * 4096 + b":443"),
         ],
     )
-    def test_s3_v4_v16_only_authority_form(self, target):
-        """S3: origin, absolute and asterisk form, userinfo. C3 on the other end: nothing but a canonical authority gets in."""
+    def test_s3_v4_v16_targets_other_than_authority_form_are_refused(self, target):
+        """S3: origin, absolute and asterisk form, userinfo. The counterpart of C3: only a canonical authority is accepted."""
         assert "the target" in refused(connect(target=target, host=target))
 
-    def test_v18_a_target_with_a_password_is_not_repeated(self):
+    def test_v18_the_refusal_does_not_repeat_a_password(self):
         outcome = serve(connect(target=b"user:secret@example.com:443"))
         assert "secret" not in repr(outcome)
 
@@ -90,7 +90,7 @@ class TestRequestLine:
         assert "A-labels" in refused(connect(target=target, host=target))
 
     @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH"])
-    def test_s8_known_methods_405_with_allow(self, method):
+    def test_s8_other_known_methods_get_405_with_allow(self, method):
         outcome = serve(method + b" http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n")
         assert (outcome.status, outcome.fields) == (405, (("Allow", "CONNECT"),))
 
@@ -109,25 +109,25 @@ class TestRequestLine:
             (connect(host=None), 400, False),
         ],
     )
-    def test_whether_a_refusal_answers_head(self, data, status, to_head):
+    def test_to_head_tells_whether_a_refusal_answers_head(self, data, status, to_head):
         for pieces in ([data], octets(data)):
             machine = ConnectServer()
             assert feed_all(machine, pieces).status == status
             assert machine.to_head is to_head
 
     @pytest.mark.parametrize("method", [b"BREW", b"connect", b"Connect", b"get", b"CONNECTX", b"PRI", b"X" * 2000])
-    def test_s8_s9_unknown_methods_501(self, method):
-        """S8; S9: methods are case-sensitive, so that lower case is another method, and one nobody knows."""
+    def test_s8_s9_unknown_methods_get_501(self, method):
+        """S8; S9: methods are case-sensitive, so a lower-case one is an unknown method."""
         refused(method + b" example.com:443 HTTP/1.1\r\n", 501)
 
     @pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/3.0", b"HTTP/0.9", b"HTTP/9.9"])
-    def test_s9_other_major_versions_505(self, version):
+    def test_s9_other_major_versions_get_505(self, version):
         refused(connect(version=version), 505)
 
-    def test_s9_the_http_2_preface_505(self):
+    def test_s9_the_http_2_preface_gets_505(self):
         refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)
 
-    def test_s9_a_higher_minor_version_is_read_as_1_1(self):
+    def test_s9_a_higher_minor_version_is_treated_as_1_1(self):
         assert serve(connect(version=b"HTTP/1.2")).target == TARGET
         assert "Host" in refused(connect(version=b"HTTP/1.2", host=None))
 
@@ -149,7 +149,7 @@ class TestRequestLine:
             *(b"\xe4 example.com:443 HTTP/1.1", b"SSH-2.0-OpenSSH_9.2", b"EHLO example.com", b"a b c d"),
         ],
     )
-    def test_s10_v15_other_garbage_400_at_its_first_line(self, line):
+    def test_s10_v15_other_garbage_gets_400_at_its_first_line(self, line):
         assert "not a request line" in refused((b"\r\n" if not line else b"") + line + b"\r\n")
 
     @pytest.mark.parametrize("hello", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x16", b"\r\n\x16\x03\x03"])
@@ -169,35 +169,35 @@ class TestRequestLine:
         assert refused(data) == f"this is a {name}, and this port speaks HTTP"
 
     @pytest.mark.parametrize("data", [b"\x06\x01\x00", b"\x80\x2e\x01\x00", b"\0", b"X\x05"])
-    def test_s10_other_binary_garbage_400(self, data):
+    def test_s10_other_binary_garbage_gets_400(self, data):
         assert "malformed head" in refused(data)
 
-    def test_s8_too_long_a_target_414(self):
+    def test_s8_a_too_long_target_gets_414(self):
         line = b"CONNECT " + b"a" * (8192 - 17)
         refused(line + b"b" * 20, 414)
         refused(connect(target=b"a" * 9000), 414)
-        # at the limit it is read, and found to be no host name
+        # at the limit the target is parsed and refused as an invalid host name
         assert "the target" in refused(connect(target=b"a" * (8192 - 17)))
 
 
 class TestHost:
-    def test_s4_http_1_1_needs_host(self):
+    def test_s4_http_1_1_requires_host(self):
         assert "missing" in refused(connect(host=None))
 
     def test_s4_http_1_0_may_omit_host(self):
-        """corkscrew, connect-proxy, ncat, nc and socat all do."""
+        """corkscrew, connect-proxy, ncat, nc and socat all do so."""
         assert serve(connect(host=None, version=b"HTTP/1.0")) == Request(TARGET, (), None, b"")
 
     @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
-    def test_s4_two_hosts(self, version):
+    def test_s4_two_hosts_are_refused(self, version):
         assert "more than one" in refused(connect(b"host: example.com:443", version=version))
 
     @pytest.mark.parametrize("host", [b"example.com:443", b"EXAMPLE.COM:443", b"example.com.:443", b"example.com", b"Example.Com."])
-    def test_s13_host_may_be_another_spelling(self, host):
-        """A missing port is no contradiction: several clients leave it out."""
+    def test_s13_host_may_be_spelled_differently(self, host):
+        """A missing port is no contradiction: several clients omit it."""
         assert serve(connect(host=host)).target == TARGET
 
-    def test_s13_host_of_an_ipv6_target(self):
+    def test_s13_host_of_an_ipv6_target_is_accepted(self):
         assert serve(connect(target=b"[2001:db8::1]:443", host=b"[2001:DB8:0::1]")).target.host == "2001:db8::1"
 
     @pytest.mark.parametrize(
@@ -222,26 +222,26 @@ class TestHost:
             ),
         ],
     )
-    def test_s13_v16_a_host_that_differs(self, host):
+    def test_s13_v16_a_host_that_differs_is_refused(self, host):
         assert "differs" in refused(connect(host=host))
         assert serve(connect(host=host, version=b"HTTP/1.0")).target == TARGET, "HTTP/1.0 has no Host"
 
     @pytest.mark.parametrize("host", [b"proxy.example.net", b"192.0.2.1", b"[::1]", b"proxy"])
-    def test_the_name_of_the_proxy(self, host):
+    def test_the_proxys_name_as_host_is_accepted_with_proxy_connection(self, host):
         """As proxytunnel 1.10 to 1.12 send it: without a port, and with Proxy-Connection."""
         assert serve(connect(b"proxy-connection: Keep-Alive", host=host)).target == TARGET
         assert "differs" in refused(connect(host=host))
         assert "differs" in refused(connect(b"Proxy-Connection: Keep-Alive", host=host + b":3128"))
         assert "more than one" in refused(connect(b"Proxy-Connection: Keep-Alive", b"Host: example.com", host=host))
 
-    def test_the_address_of_a_proxy_without_its_brackets(self):
+    def test_the_proxys_ipv6_address_as_host_may_lack_brackets(self):
         assert serve(connect(b"Proxy-Connection: Keep-Alive", host=b"::1")).target == TARGET
 
     @pytest.mark.parametrize("host", [b"", b"a, b", b"user@proxy", b"[proxy]", b"127.1", b"\xe4", b"proxy/"])
-    def test_what_is_no_name_of_a_proxy(self, host):
+    def test_an_invalid_host_is_refused_despite_proxy_connection(self, host):
         assert "differs" in refused(connect(b"Proxy-Connection: Keep-Alive", host=host))
 
-    def test_ntlm_without_a_host(self):
+    def test_a_request_with_ntlm_may_omit_host(self):
         """As cntlm sends it for -L."""
         request = serve(connect(b"Proxy-Authorization: NTLM TlRMTVNTUAAB", b"Content-Length: 0", host=None))
         assert (request.target, request.authorization) == (TARGET, "NTLM TlRMTVNTUAAB")
@@ -268,24 +268,24 @@ malformed = pytest.mark.parametrize(
 
 class TestFields:
     @malformed
-    def test_s5_s6_s7_v15_the_strict_grammar(self, field):
+    def test_s5_s6_s7_v15_malformed_fields_are_refused(self, field):
         assert "malformed head" in refused(connect(field))
 
     @malformed
-    def test_s5_s6_v15_the_same_in_http_1_0(self, field):
-        """All but the lone LF, which ends a line there."""
+    def test_s5_s6_v15_malformed_fields_are_refused_in_http_1_0(self, field):
+        """Except for the lone LF, which ends a line there."""
         outcome = serve(connect(field, version=b"HTTP/1.0"))
         if field == b"X: a\nY: b":
             assert outcome.fields[1:] == (("X", "a"), ("Y", "b"))
         else:
             assert "malformed head" in refused(connect(field, version=b"HTTP/1.0"))
 
-    def test_s7_lone_lf_everywhere(self):
+    def test_s7_lone_lf_is_accepted_in_http_1_0_only(self):
         assert "lone LF" in refused(connect().replace(b"\r\n", b"\n"))
         assert serve(connect(version=b"HTTP/1.0").replace(b"\r\n", b"\n")).target == TARGET
 
-    def test_the_head_of_corkscrew_with_a_login(self):
-        """Its request line ends with a lone LF, and the rest does not: corkscrew.c, unchanged in upstream since 2.0."""
+    def test_the_head_of_corkscrew_with_a_login_is_accepted(self):
+        """Only its request line ends with a lone LF: corkscrew.c, unchanged in upstream since 2.0."""
         request = serve(b"CONNECT example.com:443 HTTP/1.0\nProxy-Authorization: Basic eDp5\r\n\r\n")
         assert request == Request(TARGET, (), "Basic eDp5", b"")
 
@@ -311,16 +311,16 @@ class TestFields:
     def test_s11_v14_body_framing_is_refused(self, framing, version):
         refused(connect(*framing, version=version))
 
-    def test_s11_v14_content_length_0_is_let_pass_and_nothing_behind_is_a_body(self):
+    def test_s11_v14_content_length_0_is_accepted(self):
         assert serve(connect(b"Content-Length: 0")).target == TARGET
 
-    def test_s8_v31_too_large_a_head_431(self):
+    def test_s8_v31_a_too_large_head_gets_431(self):
         refused(connect(*[b"X: " + b"x" * 1000] * 17), 431)
         refused(connect(*[b"X: y"] * 100), 431)
         assert serve(connect(*[b"X: y"] * 99)).target == TARGET
         refused(b"CONNECT example.com:443 HTTP/1.1\r\nX: " + b"x" * 17000, 431)
 
-    def test_limits_can_be_set(self):
+    def test_limits_are_configurable(self):
         limits = Limits(max_bytes=100, max_fields=1, max_line=40)
         assert feed_all(ConnectServer(limits), [connect()]).target == TARGET
         assert feed_all(ConnectServer(limits), [connect(b"X: y")]).status == 431
@@ -328,23 +328,23 @@ class TestFields:
 
 
 class TestAuthorization:
-    def test_it_is_handed_over_and_taken_out_of_the_fields(self):
-        """C15, V18: what is for this proxy alone must not travel on."""
+    def test_proxy_authorization_is_removed_from_the_fields(self):
+        """C15, V18: a field for this proxy only must not be passed on."""
         request = serve(connect(b"PROXY-authorization: Basic eDp5", b"X: y"))
         assert request.authorization == "Basic eDp5"
         assert request.fields == (("Host", "example.com:443"), ("X", "y"))
 
-    def test_v19_http_1_0_is_no_way_round(self):
+    def test_v19_credentials_are_read_in_http_1_0_too(self):
         request = serve(connect(b"Proxy-Authorization: Basic eDp5", version=b"HTTP/1.0", host=None))
         assert request.authorization == "Basic eDp5"
 
-    def test_v19_an_empty_one_is_not_a_missing_one(self):
+    def test_v19_an_empty_field_differs_from_a_missing_one(self):
         assert serve(connect(b"Proxy-Authorization:")).authorization == ""
 
-    def test_v19_two_are_refused(self):
+    def test_v19_two_credentials_fields_are_refused(self):
         assert "more than one" in refused(connect(b"Proxy-Authorization: Basic eDp5", b"proxy-authorization: Basic eDp6"))
 
-    def test_v18_never_in_repr(self):
+    def test_v18_repr_shows_no_credentials(self):
         request = ConnectServer().feed(
             connect(b"Proxy-Authorization: Basic c2VjcmV0", b"Cookie: c2VjcmV0") + b"secret tunnel bytes"
         )
@@ -354,8 +354,8 @@ class TestAuthorization:
 
 
 class TestEnds:
-    def test_s12_early_data_at_every_split(self):
-        """S12, V12: bytes behind the head are the tunnel's, whether they come with it or after."""
+    def test_s12_early_data_is_leftover_at_every_cut(self):
+        """S12, V12: bytes after the head belong to the tunnel, whether they arrive with it or later."""
         head, early = connect(), b"\r\n\r\nCONNECT evil:1 HTTP/1.1\r\n\r\n\x00"
         data = head + early
         for at in range(1, len(data)):
@@ -368,29 +368,29 @@ class TestEnds:
             assert request.leftover + rest == early
 
     @pytest.mark.parametrize("data", [connect(), b"nonsense\r\n"])
-    def test_s18_v11_there_is_no_second_request(self, data):
-        """S18, S23: one outcome; a pipelined request behind it is never read."""
+    def test_s18_v11_a_second_request_is_never_read(self, data):
+        """S18, S23: a machine has one outcome; it never parses a pipelined request after it."""
         machine = ConnectServer()
         assert machine.feed(data + connect(target=b"other:443")) is not None
         with pytest.raises(RuntimeError):
             machine.feed(connect(target=b"other:443"))
 
     @pytest.mark.parametrize("data", [b"", b"\r\n"])
-    def test_end_before_anything_was_sent(self, data):
+    def test_eof_before_any_data_has_no_outcome(self, data):
         machine = ConnectServer()
         assert machine.feed(data) is None
         assert machine.eof() is None
 
     @pytest.mark.parametrize("data", [b"\r", b"C", connect()[:-1], connect()[:30]])
-    def test_end_inside_the_head(self, data):
+    def test_eof_inside_the_head_is_refused(self, data):
         machine = ConnectServer()
         assert machine.feed(data) is None
         assert machine.eof() == Refusal(
             400, "http_request_error", "the request ended inside its head", params=(("status-code", 400),)
         )
 
-    def test_a_machine_is_no_cycle(self):
-        """One a connection: they are to go when they are dropped, not when the collector comes round."""
+    def test_a_machine_is_not_part_of_a_reference_cycle(self):
+        """Each connection has one, which must be freed when dropped, not when the garbage collector runs."""
         gc.collect()
         for data in (connect(), b"nonsense\r\n", b"\x16"):
             ConnectServer().feed(data)
@@ -430,7 +430,7 @@ REQUESTS = st.builds(
 
 @bounded
 @given(st.one_of(REQUESTS, st.binary(max_size=60)), st.sets(st.integers(0, 120)))
-def test_property_the_cut_makes_no_difference(data, at):
+def test_property_cuts_do_not_matter(data, at):
     whole = feed_all(ConnectServer(), [data])
     for pieces in (octets(data), cut(data, at)):
         outcome = feed_all(ConnectServer(), pieces)
@@ -443,8 +443,8 @@ def test_property_the_cut_makes_no_difference(data, at):
 
 @bounded
 @given(st.one_of(REQUESTS, st.binary(max_size=200)), st.binary(max_size=3), st.integers(0, 200))
-def test_fuzz_an_outcome_or_none_and_nothing_raised(data, patch, at):
-    """Also of well-formed requests with a few octets replaced. A Request is canonical and safe to use, whatever came in."""
+def test_fuzz_feeding_raises_nothing(data, patch, at):
+    """Also for well-formed requests with a few octets replaced. A Request is canonical and safe to use, whatever the input."""
     data = data[:at] + patch + data[at + len(patch) :]
     outcome = ConnectServer().feed(data)
     assert outcome is None or isinstance(outcome, Request | Refusal)
@@ -456,14 +456,14 @@ def test_fuzz_an_outcome_or_none_and_nothing_raised(data, patch, at):
         assert not set(str(outcome.target)) & set(" \r\n\0@/%")
 
 
-# ---- heads that come again ------------------------------------------------------------------------------------------------------
+# ---- repeated heads ------------------------------------------------------------------------------------------------------------
 
 
 def plain(name, extra=b""):
     return b"CONNECT %b:443 HTTP/1.1\r\nHost: %b:443\r\n%b\r\n" % (name, name, extra)
 
 
-def test_a_head_that_comes_again_is_the_same_request():
+def test_a_repeated_head_gives_the_same_request_from_the_cache():
     head = plain(b"again.example")
     request = Request(Address("again.example", 443), (("Host", "again.example:443"),), None, b"")
     assert ConnectServer().feed(head) == ConnectServer().feed(head) == request
@@ -478,24 +478,24 @@ def test_a_head_that_comes_again_is_the_same_request():
         pytest.param(plain(b"c.example", b"X: " + b"x" * 1024 + b"\r\n"), id="a long one"),
     ],
 )
-def test_what_is_nobody_elses_business_is_not_remembered(sent):
+def test_heads_with_private_or_much_data_are_not_cached(sent):
     assert isinstance(ConnectServer().feed(sent), Request)
     assert sent not in connect_server._known
 
 
-def test_a_head_that_is_remembered_is_still_measured_by_other_limits():
+def test_limits_apply_to_a_cached_head():
     head = plain(b"limits.example")
     assert isinstance(ConnectServer().feed(head), Request)
     assert isinstance(ConnectServer(Limits(len(head) - 1, 100, 8192)).feed(head), Refusal)
 
 
-def test_no_more_heads_are_remembered_than_that():
+def test_the_number_of_cached_heads_is_limited():
     for number in range(connect_server._KNOWN_HEADS + 1):
         ConnectServer().feed(plain(b"n%d.example" % number))
     assert 0 < len(connect_server._known) <= connect_server._KNOWN_HEADS
 
 
-def test_the_second_half_of_a_head_is_no_head_that_is_remembered():
+def test_the_rest_of_a_head_is_not_looked_up_in_the_cache():
     head = plain(b"half.example")
     ConnectServer().feed(head)
     machine = ConnectServer()

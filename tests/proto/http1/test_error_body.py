@@ -1,4 +1,4 @@
-"""The excerpt of a refusal's body. C9: framing by RFC 9112 section 6.3, a bounded amount."""
+"""The excerpt of a refusal's body. C9: framed by RFC 9112 section 6.3, of bounded size."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ CHUNKED = (("Transfer-Encoding", "chunked"),)
 
 
 def read(fields, data, *, empty=False):
-    """(content, complete), which must be the same whole and octet by octet."""
+    """(content, complete), which must be the same fed at once and octet by octet."""
     whole, single = BodyReader(fields, LIMIT, empty), BodyReader(fields, LIMIT, empty)
     complete = whole.feed(data)
     assert [single.feed(octet) for octet in octets(data)][-1:] in ([complete], [])
@@ -41,7 +41,7 @@ def read(fields, data, *, empty=False):
         ((("Transfer-Encoding", "gzip"),), b"12345678", (b"12345678", False)),
     ],
 )
-def test_c9_framing(fields, data, expected):
+def test_c9_a_body_is_framed_by_its_fields(fields, data, expected):
     assert read(fields, data) == expected
 
 
@@ -65,25 +65,25 @@ def test_c9_framing(fields, data, expected):
         (b"3;" + b"x" * 1030 + b"\r\nwhy", (b"", True)),
     ],
 )
-def test_c9_chunked(data, expected):
+def test_c9_a_chunked_body_is_decoded(data, expected):
     assert read(CHUNKED, data) == expected
 
 
 @pytest.mark.parametrize("coding", ["Chunked", "gzip, chunked", "gzip,\tchunked "])
-def test_c9_chunked_wins_over_a_length(coding):
+def test_c9_chunked_overrides_a_length(coding):
     fields = (("Content-Length", "1"), ("Transfer-Encoding", coding))
     assert read(fields, b"3\r\nwhy\r\n0\r\n\r\n") == (b"why", True)
 
 
-def test_a_status_without_content():
+def test_a_status_without_content_has_no_body():
     assert read(CHUNKED, b"3\r\nwhy", empty=True) == (b"", True)
 
 
 class TestDrain:
-    """The body of a 407 is read to its end, so that the next request can go on the same connection."""
+    """The body of a 407 is read to its end, so that the next request can use the same connection."""
 
     def drain(self, fields, data, *, empty=False):
-        """(content, complete, drained), which must be the same whole and octet by octet."""
+        """(content, complete, drained), which must be the same fed at once and octet by octet."""
         whole, single = (BodyReader(fields, LIMIT, empty, drain=True) for _ in range(2))
         complete = whole.feed(data)
         assert [single.feed(octet) for octet in octets(data)][-1:] in ([complete], [])
@@ -104,7 +104,7 @@ class TestDrain:
             (CHUNKED, b"0\r\nA: " + b"b" * 1024, (b"", True, False)),
         ],
     )
-    def test_to_its_end(self, fields, data, expected):
+    def test_a_body_is_drained_to_its_end(self, fields, data, expected):
         assert self.drain(fields, data) == expected
 
     @pytest.mark.parametrize(
@@ -117,24 +117,24 @@ class TestDrain:
             (("Transfer-Encoding", "gzip"), ("Content-Length", "20")),
         ],
     )
-    def test_without_an_end_that_is_near_there_is_the_excerpt_only(self, fields):
+    def test_a_body_without_a_near_end_gives_only_the_excerpt(self, fields):
         assert self.drain(fields, b"x" * 20) == (b"x" * 20, True, False)
 
-    def test_two_framings_are_one_too_many(self):
+    def test_a_body_with_two_framings_is_not_drained(self):
         assert self.drain((*CHUNKED, ("Content-Length", "3")), b"3\r\nwhy\r\n0\r\n\r\n") == (b"why", True, False)
 
-    def test_what_comes_behind_belongs_to_nobody(self):
+    def test_trailing_octets_make_the_body_undrained(self):
         reader = BodyReader((("Content-Length", "3"),), LIMIT, drain=True)
         assert reader.feed(b"why?")
         assert (reader.content, reader.drained) == (b"why", False)
 
-    def test_a_status_without_content(self):
+    def test_a_status_without_content_has_no_body(self):
         reader = BodyReader((("Content-Length", "5"),), LIMIT, empty=True, drain=True)
         assert reader.feed(b"")
         assert reader.drained
 
-    def test_v31_not_without_end(self, monkeypatch):
-        """Neither in a huge body nor in chunks of one octet. With a limit that those reach within a second."""
+    def test_v31_draining_is_limited(self, monkeypatch):
+        """For a huge body as for chunks of one octet. The test lowers the limit so that they reach it within a second."""
         most = MAX_BODY // 16
         monkeypatch.setattr(body, "MAX_BODY", most)
         for piece in (b"10000\r\n" + b"x" * 65536 + b"\r\n", b"1\r\nx\r\n" * 10_000):
@@ -167,7 +167,7 @@ def test_which_connections_stay_open(version, fields, expected):
 
 @bounded
 @given(st.lists(st.binary(min_size=1, max_size=8), max_size=4))
-def test_property_chunks_come_back_as_they_went(pieces):
+def test_property_chunks_decode_to_their_content(pieces):
     data = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     assert read(CHUNKED, data) == (b"".join(pieces)[:LIMIT], True)
     assert TestDrain().drain(CHUNKED, data) == (b"".join(pieces)[:LIMIT], True, True)
@@ -175,5 +175,5 @@ def test_property_chunks_come_back_as_they_went(pieces):
 
 @bounded
 @given(st.sampled_from([CHUNKED, ()]), st.binary(max_size=60))
-def test_fuzz_bounded_and_nothing_raised(fields, data):
+def test_fuzz_the_excerpt_is_bounded(fields, data):
     assert len(read(fields, data)[0]) <= LIMIT

@@ -1,4 +1,4 @@
-"""Plain http requests to a proxy: where they go, and what of them travels on."""
+"""Plain HTTP requests to a proxy: where they go, and which fields are forwarded."""
 
 from contextlib import suppress
 
@@ -38,12 +38,12 @@ def sent(message: h11.Request) -> list[tuple[bytes, bytes]]:
 def test_rfc_9112_3_2_absolute_form_becomes_origin_form(target: str, address: Address, path: bytes, host: bytes) -> None:
     found, message = to_origin(request(target), NAME)
     assert (found, message.target) == (address, path)
-    # RFC 9112 section 3.2.2: the target decides, whatever Host said; there is one, and it comes first (RFC 9110 section 7.2).
+    # RFC 9112 section 3.2.2: the target decides, whatever Host was; there is one Host, and it comes first (RFC 9110 section 7.2).
     assert sent(message)[0] == (b"Host", host)
     assert [name.lower() for name, _ in sent(message)].count(b"host") == 1
 
 
-def test_rfc_9112_3_2_4_options_of_the_server_itself() -> None:
+def test_rfc_9112_3_2_4_options_without_a_path_becomes_asterisk_form() -> None:
     assert to_origin(request("http://www.example.com", method="OPTIONS"), NAME)[1].target == b"*"
     assert to_origin(request("http://www.example.com/", method="OPTIONS"), NAME)[1].target == b"/"
 
@@ -61,15 +61,15 @@ def test_rfc_9112_3_2_4_options_of_the_server_itself() -> None:
         ("http://user:secret@www.example.com/", "user information"),
     ],
 )
-def test_what_is_answered_here(target: str, details: str) -> None:
+def test_other_targets_are_answered_by_the_proxy(target: str, details: str) -> None:
     with pytest.raises(NotForUs, match=details) as raised:
         to_origin(request(target), NAME)
     assert raised.value.answer.status == 400
     assert "secret" not in raised.value.answer.details
-    assert raised.value.answer.details.isascii(), "what is not is escaped on its way"
+    assert raised.value.answer.details.isascii(), "other characters would be escaped later"
 
 
-def test_rfc_9110_7_6_1_hop_by_hop_fields_stay_here() -> None:
+def test_rfc_9110_7_6_1_hop_by_hop_fields_are_not_forwarded() -> None:
     message = request(
         "http://h/",
         ("X-Mine", "1"),
@@ -91,8 +91,8 @@ def test_rfc_9110_7_6_1_hop_by_hop_fields_stay_here() -> None:
     ]
 
 
-def test_connection_cannot_name_away_what_frames_the_message() -> None:
-    """Were Content-Length dropped, the body would be read as a second request (smuggling)."""
+def test_connection_cannot_remove_framing_fields() -> None:
+    """If Content-Length were dropped, the body would be read as a second request (request smuggling)."""
     message = request("http://h/", ("Connection", "content-length, host"), ("Content-Length", "5"), method="POST")
     assert (b"Content-Length", b"5") in sent(to_origin(message, NAME)[1])
 
@@ -102,15 +102,15 @@ def test_a_chunked_body_stays_chunked() -> None:
     assert (b"Transfer-Encoding", b"chunked") in sent(to_origin(message, NAME)[1])
 
 
-def test_rfc_9112_6_3_a_length_beside_chunks_does_not_travel_on() -> None:
-    """The classic of request smuggling: we would read chunks, and the server believe the length."""
+def test_rfc_9112_6_3_content_length_beside_chunked_is_not_forwarded() -> None:
+    """Classic request smuggling: we would read chunks, and the server use the length."""
     message = request("http://h/", ("Content-Length", "5"), ("Transfer-Encoding", "chunked"), method="POST")
     names = [name.lower() for name, _ in sent(to_origin(message, NAME)[1])]
     assert b"content-length" not in names
     assert names.count(b"transfer-encoding") == 1
 
 
-def test_the_spelling_of_names_is_kept() -> None:
+def test_field_names_keep_their_spelling() -> None:
     headers = [("X-MiXed", "1"), ("Transfer-Encoding", "chunked"), ("Connection", "x-gone"), ("X-Gone", "")]
     assert end_to_end(h11.Response(status_code=200, headers=headers).headers) == [(b"X-MiXed", b"1")]
 
@@ -118,39 +118,39 @@ def test_the_spelling_of_names_is_kept() -> None:
 # --- Via: RFC 9110 section 7.6.3
 
 
-def test_via_is_added_behind_what_is_there() -> None:
-    """Even where Connection names it: it is what loops are seen by."""
+def test_via_is_appended_to_the_existing_one() -> None:
+    """Even if Connection names it: loops are detected by it."""
     message = request("http://h/", ("Via", "1.0 fred, 1.1 p.example (Apache/1.1)"), ("Connection", "via"))
     values = [value for name, value in sent(to_origin(message, NAME)[1]) if name == b"Via"]
     assert values == [b"1.0 fred, 1.1 p.example (Apache/1.1)", b"1.1 tunnelctl-0a1b2c3d"]
 
 
-def test_via_tells_the_version_that_was_received() -> None:
+def test_via_has_the_version_of_the_received_message() -> None:
     old = h11.Request(method="GET", target="http://h/", headers=[], http_version="1.0")
     assert (b"Via", b"1.0 tunnelctl-0a1b2c3d") in sent(to_origin(old, NAME)[1])
 
 
-def test_answers_have_it_too() -> None:
+def test_responses_get_via_too() -> None:
     answer = h11.Response(status_code=200, headers=[("Via", "1.1 varnish"), ("Connection", "close")], http_version="1.0")
     assert onward(answer, NAME) == [(b"Via", b"1.1 varnish"), (b"Via", b"1.0 tunnelctl-0a1b2c3d")]
     interim = h11.InformationalResponse(status_code=103, headers=[("Link", "</a>")])
     assert onward(interim, NAME) == [(b"Link", b"</a>"), VIA]
 
 
-def test_all_values_of_via_are_read() -> None:
+def test_all_via_fields_are_read() -> None:
     got = via(request("http://h/", ("Via", "1.1 other"), ("X", "y"), ("via", "1.0 fred, 1.1 p")))
     assert got == ("1.1 other", "1.0 fred, 1.1 p")
     assert via(request("http://h/")) == ()
 
 
-def test_authorization() -> None:
+def test_authorization_returns_the_credentials_field() -> None:
     assert authorization(request("http://h/")) is None
     assert authorization(request("http://h/", ("Proxy-Authorization", "Basic eDp5"))) == "Basic eDp5"
 
 
 @bounded
 @given(st.binary(min_size=1, max_size=60))
-def test_any_target_is_understood_or_refused(target: bytes) -> None:
+def test_any_target_is_accepted_or_refused(target: bytes) -> None:
     try:
         message = h11.Request(method="GET", target=b"http://" + target, headers=[("Host", "x")])
     except h11.LocalProtocolError:

@@ -8,7 +8,7 @@ from tests.proto.feeding import bounded, cut, feed_all, octets, three_ways
 from tunnelctl.proto.http1.head import CLIENT_LIMITS, SERVER_LIMITS, Head, HeadError, HeadReader, HeadTooLarge, Limits, LineTooLong
 
 SMALL = Limits(max_bytes=64, max_fields=3, max_line=20)
-# Text that meets every decision of both grammars, for properties.
+# Text for property tests that reaches every decision of both grammars.
 HOSTILE = st.lists(
     st.one_of(
         st.sampled_from(
@@ -36,20 +36,20 @@ def raised(kind, text):
 
 
 @pytest.mark.parametrize("make", [strict, liberal])
-def test_a_head(make):
+def test_a_head_is_parsed(make):
     data = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nX-Empty:\r\nx-twice: \t1, 2 \t\r\nX-Twice: \xe4\r\n\r\n"
     fields = (("Host", "a:1"), ("X-Empty", ""), ("x-twice", "1, 2"), ("X-Twice", "\xe4"))
     assert three_ways(make, data) == Head(b"CONNECT a:1 HTTP/1.1", fields, data, b"")
 
 
 @pytest.mark.parametrize("make", [strict, liberal])
-def test_a_head_without_fields(make):
+def test_a_head_without_fields_is_parsed(make):
     assert three_ways(make, b"HTTP/1.1 200 OK\r\n\r\n") == Head(b"HTTP/1.1 200 OK", (), b"HTTP/1.1 200 OK\r\n\r\n", b"")
 
 
 @pytest.mark.parametrize("make", [strict, liberal])
 @pytest.mark.parametrize("data", [b"", b"A", b"A\r", b"A\r\n", b"A\r\nB: c\r\n", b"A\r\nB: c\r\n\r"])
-def test_an_unfinished_head_is_no_outcome_yet(make, data):
+def test_an_incomplete_head_has_no_outcome(make, data):
     assert three_ways(make, data) is None
     reader = make()
     assert feed_all(reader, [data]) is None
@@ -84,14 +84,14 @@ def test_an_unfinished_head_is_no_outcome_yet(make, data):
         (b"A B\r\n(): a\r\n\r\n", "a header line with an invalid name"),
     ],
 )
-def test_s5_s6_s7_v15_strict_refuses(data, text):
-    """S5 blank before the colon, obs-fold; S6 bare CR, NUL; S7 lone LF"""
+def test_s5_s6_s7_v15_strict_refuses_malformed_heads(data, text):
+    """S5: blank before the colon, obs-fold; S6: bare CR, NUL; S7: lone LF"""
     assert three_ways(strict, data) == raised(HeadError, text)
 
 
 @pytest.mark.parametrize("data", [b"A B\n", b"A\0", b"A\rB", b"X\r\nA: b\n"])
-def test_s7_strict_refuses_at_the_octet_that_shows_it(data):
-    """A client that sends lone LF waits for an answer: it must not wait for a deadline."""
+def test_s7_strict_refuses_at_the_first_wrong_octet(data):
+    """A client that sends lone LF waits for an answer, and must not have to wait for a timeout."""
     reader = strict()
     assert feed_all(reader, octets(data[:-1])) is None
     assert feed_all(reader, [data[-1:]])[0] is HeadError
@@ -101,7 +101,7 @@ OLD = b"CONNECT a:1 HTTP/1.0"
 
 
 class TestOldVersion:
-    """In a head that says HTTP/1.0 a lone LF ends a line as well; all the rest is as strict as ever."""
+    """In an HTTP/1.0 head a lone LF ends a line as well; everything else remains strict."""
 
     @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
     @pytest.mark.parametrize("field", [b"\n", b"\r\n"])
@@ -140,10 +140,10 @@ class TestOldVersion:
             (OLD + b"\n: a\n\n", "a header line with an invalid name"),
         ],
     )
-    def test_all_else_is_strict(self, data, text):
+    def test_everything_else_is_strict(self, data, text):
         assert three_ways(strict, data) == raised(HeadError, text)
 
-    def test_limits(self):
+    def test_limits_apply_to_lone_lf_too(self):
         line, make = b"x" * 11 + b" HTTP/1.0", lambda: strict(SMALL)
         assert three_ways(make, line + b"\n\n").start_line == line
         assert three_ways(make, b"x" + line + b"\n\n")[0] is LineTooLong
@@ -183,7 +183,7 @@ def test_s1_a_second_empty_line_is_an_empty_start_line():
         (b"S\r\nA b: c\x1b\x01\r\n\r\n", (("A b", "c\x1b\x01"),)),
     ],
 )
-def test_liberal_takes_what_real_proxies_send(data, fields):
+def test_liberal_accepts_what_real_proxies_send(data, fields):
     assert three_ways(liberal, data) == Head(b"S", fields, data, b"")
 
 
@@ -199,16 +199,16 @@ def test_c16_liberal_refuses_nul_and_bare_cr(data):
 
 @pytest.mark.parametrize("make", [strict, liberal])
 def test_leftover_may_hold_anything(make):
-    """C7, S12: what is behind the empty line is not looked at."""
+    """C7, S12: the reader does not examine octets after the empty line."""
     leftover = bytes(range(256)) * 40
     head = make().feed(b"A B\r\nX: y\r\n\r\n" + leftover)
     assert head.leftover == leftover
 
 
 class TestLimits:
-    """V31, S8: octets, fields, and the start line; exact to the octet, whatever the cut."""
+    """V31, S8: limits on octets, fields and the start line, exact to the octet, wherever the data is cut."""
 
-    def test_octets(self):
+    def test_octets_are_limited(self):
         fits = b"A\r\nX: " + b"x" * (64 - 10) + b"\r\n\r\n"
         assert len(fits) == 64
         for make in (lambda: strict(SMALL), lambda: liberal(SMALL)):
@@ -216,13 +216,13 @@ class TestLimits:
             assert three_ways(make, fits.replace(b": ", b":  "))[0] is HeadTooLarge
             assert three_ways(make, fits.replace(b"\r\n\r\n", b"yyyyy"))[0] is HeadTooLarge
 
-    def test_fields(self):
+    def test_fields_are_limited(self):
         fits = b"A\r\n" + b"X: y\r\n" * 3 + b"\r\n"
         for make in (lambda: strict(SMALL), lambda: liberal(SMALL)):
             assert len(three_ways(make, fits).fields) == 3
             assert three_ways(make, b"A\r\n" + b"X: y\r\n" * 4 + b"\r\n") == raised(HeadTooLarge, "more than 3 fields")
 
-    def test_start_line(self):
+    def test_the_start_line_is_limited(self):
         make = lambda: strict(SMALL)  # noqa: E731
         fits = b"x" * 20
         assert three_ways(make, fits) is None
@@ -232,30 +232,30 @@ class TestLimits:
         assert three_ways(make, fits + b"yy")[0] is LineTooLong
         assert three_ways(make, fits + b"\rx") == raised(HeadError, "a bare CR")
 
-    def test_what_is_wrong_first_is_reported(self):
+    def test_the_first_fault_is_reported(self):
         assert three_ways(lambda: strict(SMALL), b"\0" + b"x" * 100) == raised(HeadError, "the control character 0x00")
         assert three_ways(lambda: strict(SMALL), b"x" * 100 + b"\0")[0] is LineTooLong
         assert three_ways(lambda: strict(SMALL), b"x\r\n" + b"y" * 100 + b"\0")[0] is HeadTooLarge
 
-    def test_rfc_9112_8000_octet_lines_are_possible(self):
+    def test_rfc_9112_8000_octet_lines_are_accepted(self):
         """C16, S8"""
         line = b"CONNECT " + b"a" * (8000 - 17) + b" HTTP/1.1"
         assert three_ways(strict, line + b"\r\n\r\n").start_line == line
 
-    def test_liberal_takes_64_kib_and_hundreds_of_fields(self):
+    def test_liberal_accepts_64_kib_and_hundreds_of_fields(self):
         data = b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 60) for i in range(1000)) + b"\r\n"
         assert len(data) > 65536
         assert len(three_ways(liberal, data).fields) == 1000
 
 
-def test_octet_by_octet_costs_no_more_than_linear():
-    """The largest heads in single octets: 0.3 s as it is, minutes if every octet meant another look at all before it."""
+def test_feeding_octet_by_octet_takes_linear_time():
+    """The largest heads in single octets: 0.3 s now, minutes if every octet caused a rescan of all before it."""
     assert three_ways(strict, b"A B\r\n" + b"X: %s\r\n" % (b"x" * 175) * 89, trailing=b"") is None
     assert three_ways(strict, OLD + b"\n" + b"X: %s\n" % (b"x" * 175) * 89, trailing=b"") is None
     assert three_ways(liberal, b"HTTP/1.1 200 OK\r\n" + b"x" * 200_000, trailing=b"") is None
 
 
-def test_the_start_line_is_known_before_the_rest():
+def test_the_start_line_is_available_before_the_rest():
     reader = strict()
     assert reader.start_line is None
     assert feed_all(reader, [b"A B\r"]) is None
@@ -265,7 +265,7 @@ def test_the_start_line_is_known_before_the_rest():
 
 
 @pytest.mark.parametrize("make", [strict, liberal, lambda: strict(SMALL), lambda: liberal(SMALL)])
-def test_property_the_cut_makes_no_difference(make):
+def test_property_cuts_do_not_matter(make):
     @bounded
     @given(HOSTILE, st.sets(st.integers(0, 60)))
     def check(data, at):
@@ -284,7 +284,7 @@ def test_property_the_cut_makes_no_difference(make):
 
 @bounded
 @given(HOSTILE)
-def test_property_what_strict_accepts_liberal_reads_alike(data):
+def test_property_liberal_parses_what_strict_accepts_alike(data):
     head = feed_all(strict(), [data])
     if isinstance(head, Head) and head.start_line and not data.startswith(b"\r\n"):
         assert feed_all(liberal(), [data])[:3] == head[:3]

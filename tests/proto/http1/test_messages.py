@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages by h11: what comes of them, and the words for what is wrong, whole and octet by octet."""
+"""HTTP/1.1 messages with h11: their events, and our texts for errors, fed at once and octet by octet."""
 
 from collections.abc import Iterable
 
@@ -13,13 +13,13 @@ from tunnelctl.proto.http1.messages import Incomplete, MessageError, Messages, w
 HEAD = b"GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-END = b""  # fed as such, it is the end of the peer
+END = b""  # h11 treats empty data as the peer's EOF
 
 Outcome = list[str] | tuple[type[MessageError], str, int]
 
 
 def outcome(messages: Messages, pieces: Iterable[bytes]) -> Outcome:
-    """The kinds of the events, those of data once; or what is wrong."""
+    """The kinds of the events, consecutive equal ones once; or the error."""
     kinds: list[str] = []
     try:
         for piece in pieces:
@@ -35,7 +35,7 @@ def outcome(messages: Messages, pieces: Iterable[bytes]) -> Outcome:
 
 
 def answers(method: str = "GET") -> Messages:
-    """A connection on which an answer is awaited."""
+    """A client connection that waits for a response."""
     messages = Messages(h11.CLIENT)
     assert messages.send(h11.Request(method=method, target="/", headers=[("Host", "h.test")])) == (
         f"{method} / HTTP/1.1\r\nHost: h.test\r\n\r\n".encode()
@@ -45,7 +45,7 @@ def answers(method: str = "GET") -> Messages:
 
 
 def both(make: object, data: bytes, ended: bool = False) -> Outcome:
-    """What comes of it whole, which has to be the same octet by octet."""
+    """The outcome of the data fed at once, which must be the same octet by octet."""
     assert callable(make)
     end = [END] if ended else []
     whole = outcome(make(), [data, *end] if data else end)
@@ -63,7 +63,7 @@ BAD_REQUESTS = [
     (b"GET  http://h/ HTTP/1.1\r\n\r\n", LINE, 400),
     (b"\x00\x01", LINE, 400),
     (b"\r\n\r\n", LINE, 400),
-    # RFC 9110 section 5.5, and what `serve` says of the same
+    # RFC 9110 section 5.5, with the texts of `serve` for the same faults
     (HEAD + b"X: a\x07b\r\n\r\n", "malformed head: the control character 0x07", 400),
     (HEAD + b"X: \x1b[1m\r\n\r\n", "malformed head: the control character 0x1b", 400),
     (HEAD + b"X: a\x7f\r\n\r\n", "malformed head: the control character 0x7f", 400),
@@ -89,7 +89,7 @@ BAD_REQUESTS = [
 
 
 @pytest.mark.parametrize(("data", "cause", "status"), BAD_REQUESTS, ids=range(len(BAD_REQUESTS)))
-def test_what_is_wrong_with_a_request(data: bytes, cause: str, status: int) -> None:
+def test_a_malformed_request_has_its_cause_and_status(data: bytes, cause: str, status: int) -> None:
     assert both(requests, data) == (MessageError, cause, status)
 
 
@@ -102,12 +102,12 @@ def test_what_is_wrong_with_a_request(data: bytes, cause: str, status: int) -> N
         (HEAD + CHUNKED + b"5\r\nab", "the request ended inside its body"),
     ],
 )
-def test_a_request_that_is_not_whole(data: bytes, cause: str) -> None:
+def test_a_truncated_request_is_incomplete(data: bytes, cause: str) -> None:
     assert both(requests, data, ended=True) == (Incomplete, cause, 400)
 
 
 BAD_ANSWERS = [
-    # In the words of `connect`, and as soon as it is plain.
+    # With the texts of `connect`, and as early as possible.
     (b"HELLO", "not HTTP: it starts with 'H"),
     (b"SSH-2.0-x\r\n", "not HTTP: it starts with 'S"),
     (b"\x1b[31m", "not HTTP: it starts with '\\x1b"),
@@ -124,7 +124,7 @@ BAD_ANSWERS = [
 
 
 @pytest.mark.parametrize(("data", "cause"), BAD_ANSWERS, ids=range(len(BAD_ANSWERS)))
-def test_what_is_wrong_with_an_answer(data: bytes, cause: str) -> None:
+def test_a_malformed_response_has_its_cause(data: bytes, cause: str) -> None:
     for pieces in ([data], octets(data)):
         kind, said, _ = outcome(answers(), pieces)
         assert kind is MessageError
@@ -133,7 +133,7 @@ def test_what_is_wrong_with_an_answer(data: bytes, cause: str) -> None:
         assert said.isprintable()
 
 
-def test_what_is_no_http_is_shown() -> None:
+def test_an_answer_other_than_http_is_quoted() -> None:
     assert outcome(answers(), [b"HELLO\r\n\r\n"]) == (MessageError, "not HTTP: it starts with 'HELLO\\r\\n\\r\\n'", 400)
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_http_is_shown() -> None:
         (b"HTTP/1.1 100 Go on\r\n\r\n", "closed without answering"),
     ],
 )
-def test_an_answer_that_is_not_whole(data: bytes, cause: str) -> None:
+def test_a_truncated_response_is_incomplete(data: bytes, cause: str) -> None:
     assert both(answers, data, ended=True) == (Incomplete, cause, 400)
 
 
@@ -160,7 +160,7 @@ def test_an_answer_that_is_not_whole(data: bytes, cause: str) -> None:
         (b"", True, ["ConnectionClosed"]),
     ],
 )
-def test_requests(data: bytes, ended: bool, kinds: list[str]) -> None:
+def test_events_of_requests(data: bytes, ended: bool, kinds: list[str]) -> None:
     assert both(requests, data, ended) == kinds
 
 
@@ -176,17 +176,17 @@ def test_requests(data: bytes, ended: bool, kinds: list[str]) -> None:
         (b"HTTP/1.0 200\r\n\r\nto the end", True, ["Response", "Data", "EndOfMessage"]),
     ],
 )
-def test_answers(data: bytes, ended: bool, kinds: list[str]) -> None:
+def test_events_of_responses(data: bytes, ended: bool, kinds: list[str]) -> None:
     assert both(answers, data, ended) == kinds
     assert both(lambda: answers("HEAD"), data, ended) == [kind for kind in kinds if kind != "Data"]
 
 
-def test_the_next_request_is_behind_the_first() -> None:
+def test_a_pipelined_request_is_read_after_the_response() -> None:
     messages = requests()
     data = HEAD + b"\r\n"
     assert outcome(messages, [data + data]) == ["Request", "EndOfMessage"]
     assert messages.may_answer
-    assert not messages.next_cycle(), "it is not answered"
+    assert not messages.next_cycle(), "the first request has no response yet"
     messages.send(h11.Response(status_code=204, headers=[]))
     assert not messages.may_answer
     messages.send(h11.EndOfMessage())
@@ -195,7 +195,7 @@ def test_the_next_request_is_behind_the_first() -> None:
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_the_version_of_the_peer_is_known_from_its_head_on(version: bytes) -> None:
+def test_the_peers_version_is_known_after_its_head(version: bytes) -> None:
     messages = requests()
     assert messages.peer_version == b""
     assert outcome(messages, [HEAD.replace(b"HTTP/1.1", b"HTTP/" + version) + b"\r\n"])
@@ -211,7 +211,7 @@ def test_the_version_of_the_peer_is_known_from_its_head_on(version: bytes) -> No
         (OK + b"X\r\n\r\n", "malformed head"),
     ],
 )
-def test_an_error_of_h11_alone_has_words_too(data: bytes, words: str) -> None:
+def test_every_known_error_of_h11_has_our_text(data: bytes, words: str) -> None:
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "h.test")]))
     connection.receive_data(data)
@@ -221,7 +221,7 @@ def test_an_error_of_h11_alone_has_words_too(data: bytes, words: str) -> None:
     assert words_for(raised.value) == words
 
 
-def test_a_text_that_h11_may_have_one_day_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_error_text_of_h11_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: h11.Connection) -> None:
         raise h11.RemoteProtocolError("unheard of: bytearray(b'x')")
 
@@ -231,7 +231,7 @@ def test_a_text_that_h11_may_have_one_day_is_not_passed_on(monkeypatch: pytest.M
 
 @bounded
 @given(st.binary(max_size=200), st.sampled_from([b"", HEAD, HEAD + b"\r\n", HEAD + CHUNKED]), st.booleans())
-def test_whatever_comes_the_words_are_ours(data: bytes, before: bytes, ended: bool) -> None:
+def test_any_request_error_has_our_text(data: bytes, before: bytes, ended: bool) -> None:
     said = outcome(requests(), [before + data or b" ", *([END] if ended else [])])
     if isinstance(said, tuple):
         assert said[1].startswith(("not a request line", "malformed ", "a head or a line", "the request ended"))
@@ -239,7 +239,7 @@ def test_whatever_comes_the_words_are_ours(data: bytes, before: bytes, ended: bo
 
 @bounded
 @given(st.binary(max_size=200), st.sampled_from([b"", OK, OK + b"\r\n", OK + CHUNKED]), st.booleans())
-def test_whatever_a_server_says_the_words_are_ours(data: bytes, before: bytes, ended: bool) -> None:
+def test_any_response_error_has_our_text(data: bytes, before: bytes, ended: bool) -> None:
     said = outcome(answers(), [before + data or b" ", *([END] if ended else [])])
     if isinstance(said, tuple):
         assert said[1].startswith(("not HTTP", "malformed ", "a head or a line", "closed ", "it speaks TLS", "it switches"))

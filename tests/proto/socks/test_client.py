@@ -1,4 +1,4 @@
-"""SOCKS as the client (RFC 1928, RFC 1929, the memo on 4a): whole, octet by octet, with more behind, and against our server."""
+"""SOCKS client (RFC 1928, RFC 1929, the 4a memo): fed at once, octet by octet, with trailing data, and against our server."""
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ def four():
 
 
 def error(make, data):
-    """What all ways of feeding raise, in full."""
+    """The error that all ways of feeding raise."""
     kind, text = three_ways(make, data)
     machine = make()
     with pytest.raises(kind) as caught:
@@ -53,7 +53,7 @@ class TestWhatIsSent:
             ("[::ffff:192.0.2.1]:80", b"\x04" + bytes.fromhex("00000000000000000000ffffc0000201") + b"\x00\x50"),
         ],
     )
-    def test_version_5_asks_only_when_it_is_let_in(self, target, octets):
+    def test_version_5_sends_the_request_after_the_method_selection(self, target, octets):
         machine = SocksClient(parse_authority(target))
         assert machine.request() == b"\x05\x01\x00"
         assert machine.take_output() == b""
@@ -61,7 +61,7 @@ class TestWhatIsSent:
         assert machine.take_output() == b"\x05\x01\x00" + octets
         assert machine.take_output() == b""
 
-    def test_the_password_is_sent_when_it_is_asked_for_and_the_request_after_that(self):
+    def test_the_password_is_sent_on_demand_and_then_the_request(self):
         machine = with_login()
         assert machine.request() == b"\x05\x02\x00\x02"
         assert machine.feed(b"\x05\x02") is None
@@ -69,7 +69,7 @@ class TestWhatIsSent:
         assert machine.feed(b"\x01\x00") is None
         assert machine.take_output().startswith(b"\x05\x01\x00\x03")
 
-    def test_the_password_is_not_sent_where_nobody_has_to_log_in(self):
+    def test_the_password_is_not_sent_to_a_proxy_without_login(self):
         machine = with_login()
         assert machine.feed(NO_LOGIN + GRANTED) == Granted(b"")
         assert b"s3cret" not in machine.take_output()
@@ -90,14 +90,14 @@ class TestWhatIsSent:
             ("0.0.0.7:22", b"\x00\x16\x00\x00\x00\x01%b\x000.0.0.7\0"),
         ],
     )
-    def test_version_4a_is_one_message(self, target, octets):
+    def test_version_4a_sends_one_message(self, target, octets):
         assert SocksClient(parse_authority(target), SOCKS4A).request() == b"\x04\x01" + octets % b""
         machine = SocksClient(parse_authority(target), SOCKS4A, ("anna", ""))
         assert machine.request() == b"\x04\x01" + octets % b"anna"
         assert machine.feed(GRANTED_4) == Granted(b"")
         assert machine.take_output() == b""
 
-    def test_what_version_4a_cannot_say(self):
+    def test_targets_and_logins_that_version_4a_cannot_carry_are_refused(self):
         with pytest.raises(UsageProblem, match="no IPv6"):
             SocksClient(parse_authority("[::1]:22"), SOCKS4A)
         with pytest.raises(AuthenticationFailed) as caught:
@@ -123,7 +123,7 @@ class TestGranted:
             (four, b"\x04\x5a" + bytes(6)),
         ],
     )
-    def test_what_is_behind_is_the_tunnels(self, make, data):
+    def test_octets_after_the_reply_belong_to_the_tunnel(self, make, data):
         assert three_ways(make, data) == Granted(b"")
         for at in range(1, len(data)):
             machine = make()
@@ -131,7 +131,7 @@ class TestGranted:
             assert machine.feed(data[at:] + TRAILING) == Granted(TRAILING)
 
     @pytest.mark.parametrize(("make", "data"), [(with_login, b"\x05\x02\x01\x00" + GRANTED), (four, GRANTED_4)])
-    def test_reading_as_much_as_is_wanted_reads_nothing_of_the_tunnel(self, make, data):
+    def test_reading_only_wanted_octets_reads_none_of_the_tunnel(self, make, data):
         machine, rest, outcome = make(), data + TRAILING, None
         while outcome is None:
             assert machine.wanted > 0
@@ -139,7 +139,7 @@ class TestGranted:
             outcome = machine.feed(piece)
         assert (outcome, rest) == (Granted(b""), TRAILING)
 
-    def test_a_machine_is_good_for_one_answer(self):
+    def test_a_machine_has_one_outcome_only(self):
         machine = four()
         machine.feed(GRANTED_4)
         with pytest.raises(RuntimeError):
@@ -167,7 +167,7 @@ class TestRefused:
             (255, Refused, "unknown reply", None),
         ],
     )
-    def test_replies_of_version_5_even_if_the_rest_is_missing(self, reply, kind, cause, detail):
+    def test_refusing_replies_of_version_5_even_if_incomplete(self, reply, kind, cause, detail):
         for rest in (b"", BOUND):
             caught = error(plain, NO_LOGIN + bytes((5, reply)) + rest)
             assert type(caught) is kind
@@ -175,13 +175,13 @@ class TestRefused:
             assert f"({reply})" in caught.cause
             assert caught.detail == {"code": reply, **({"error": detail} if detail else {})}
 
-    def test_replies_of_version_4(self):
+    def test_refusing_replies_of_version_4(self):
         caught = error(four, b"\x00\x5b" + bytes(6))
         assert (type(caught), caught.detail) == (Refused, {"code": 91})
         assert type(error(four, b"\x00\x5c" + bytes(6))) is AuthenticationFailed
         assert type(error(four, b"\x00\x5d" + bytes(6))) is AuthenticationFailed
 
-    def test_logging_in(self):
+    def test_failed_logins_have_their_cause_and_hint(self):
         assert "wrong user or password" in error(with_login, b"\x05\x02\x01\x01").cause
         assert "requires a user" in error(plain, b"\x05\x02").cause
         assert "--proxy-user" in hint_of(error(plain, b"\x05\xff"))
@@ -203,7 +203,7 @@ class TestMalformed:
             (plain, b"\x1b", ""),
         ],
     )
-    def test_what_is_not_socks_fails_at_its_first_octet_and_is_shown_escaped(self, make, first, hint):
+    def test_an_answer_other_than_socks_fails_at_once_and_is_shown_escaped(self, make, first, hint):
         kind, text = feed_all(make(), [first])
         assert kind is MalformedAnswer
         assert text.isprintable()
@@ -222,12 +222,12 @@ class TestMalformed:
             (four, b"\x00\x00", "unknown reply 0"),
         ],
     )
-    def test_what_no_proxy_may_say(self, make, data, cause):
+    def test_invalid_replies_are_malformed(self, make, data, cause):
         caught = error(make, data)
         assert type(caught) is MalformedAnswer
         assert cause in caught.cause
 
-    def test_the_proxy_leaves(self):
+    def test_eof_is_reported_with_its_place(self):
         machine = with_login()
         assert "without answering" in machine.eof().cause
         machine.feed(b"\x05")
@@ -238,7 +238,7 @@ class TestMalformed:
         assert type(machine.eof()) is MalformedAnswer
 
 
-def test_no_secret_shows():
+def test_repr_shows_no_secret():
     machine = with_login()
     machine.feed(b"\x05\x02")
     assert "s3cret" not in repr(machine)
@@ -246,9 +246,9 @@ def test_no_secret_shows():
 
 
 def converse(client, server, answer, login=None):
-    """Lets the two talk octet by octet until the client knows; what the server made of it, and what the client.
+    """Connects the two, octet by octet, until the client has an outcome; returns the outcomes of server and client.
 
-    login: the one that is right
+    login: the correct one
     """
     heard, said = None, client.request()
     for _ in range(10):
@@ -295,7 +295,7 @@ def test_property_our_server_understands_version_4a(target, user):
 
 
 @pytest.mark.parametrize("version", [SOCKS5, SOCKS4A])
-def test_our_server_and_a_wrong_login(version):
+def test_our_server_refuses_a_wrong_login(version):
     credentials = ("anna", "wrong") if version == SOCKS5 else ("anna", "")
     heard, outcome = converse(SocksClient(TARGET, version, credentials), SocksServer(login=True), b"", LOGIN)
     assert isinstance(heard, SocksRefusal)
@@ -313,7 +313,7 @@ def test_our_server_and_a_wrong_login(version):
     ],
 )
 @pytest.mark.parametrize("version", [SOCKS5, SOCKS4A])
-def test_our_server_says_no(version, reason):
+def test_refusals_of_our_server_are_understood(version, reason):
     no = refused(5 if version == SOCKS5 else 4, reason)
     _, outcome = converse(SocksClient(TARGET, version), SocksServer(), no)
     assert outcome[0] is (TimedOut if isinstance(reason, TimedOut) and version == SOCKS5 else Refused)
@@ -330,7 +330,7 @@ ANSWERS = st.one_of(
 
 @bounded
 @given(ANSWERS, st.sampled_from([plain, with_login, four]), st.sets(st.integers(0, 40)))
-def test_fuzz_the_cut_makes_no_difference_and_only_documented_errors(data, make, at):
+def test_fuzz_cuts_do_not_matter_and_only_documented_errors_are_raised(data, make, at):
     whole, pieces = feed_all(make(), [data]), feed_all(make(), cut(data, at))
     if isinstance(whole, Granted):
         assert data.endswith(whole.leftover)
@@ -339,5 +339,5 @@ def test_fuzz_the_cut_makes_no_difference_and_only_documented_errors(data, make,
         assert pieces is None
     else:
         assert issubclass(whole[0], TunnelctlError)
-        assert pieces[0] is whole[0]  # the text shows what has come of something that is not SOCKS
+        assert pieces[0] is whole[0]  # the text quotes as much of an answer other than SOCKS as has arrived
         assert whole[1].isprintable()

@@ -1,4 +1,4 @@
-"""The server side of SOCKS, by RFC 1928, RFC 1929 and the memos on 4 and 4a: whole, octet by octet, and with more behind."""
+"""SOCKS server (RFC 1928, RFC 1929, the memos on 4 and 4a): fed at once, octet by octet, and with trailing data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Login = tuple[str, str] | None
 
 
 def judged(server: SocksServer, outcome: SocksLogin | Outcome, login: Login) -> Outcome:
-    """The outcome behind a login, which is right if it is `login`."""
+    """The outcome after the login, which is correct if it equals `login`."""
     if isinstance(outcome, SocksLogin):
         return server.go_on("" if tuple(outcome) == login else "wrong user or password")
     return outcome
@@ -43,7 +43,7 @@ def octets(data: bytes, login: Login) -> tuple[Outcome, bytes]:
         assert outcome is None, f"decided {len(data) - place} octets early"
         outcome = judged(server, server.feed(data[place : place + 1]), login)
         said += server.take_output()
-        assert server.take_output() == b"", "an octet is handed out once"
+        assert server.take_output() == b"", "output is returned once only"
     return outcome, said
 
 
@@ -69,12 +69,12 @@ GOOD = [
 
 @feedings
 @pytest.mark.parametrize(("data", "login", "said", "version", "target"), GOOD, ids=range(len(GOOD)))
-def test_requests(feed, data, login, said, version, target) -> None:
+def test_requests_are_parsed(feed, data, login, said, version, target) -> None:
     assert feed(data, login) == (SocksRequest(version, target, b""), said)
 
 
 @pytest.mark.parametrize(("data", "login", "said", "version", "target"), GOOD, ids=range(len(GOOD)))
-def test_what_is_behind_belongs_to_the_tunnel(data, login, said, version, target) -> None:
+def test_octets_after_the_request_belong_to_the_tunnel(data, login, said, version, target) -> None:
     assert whole(data + b"SSH-2.0", login) == (SocksRequest(version, target, b"SSH-2.0"), said)
 
 
@@ -98,7 +98,7 @@ BAD = [
     (b"\x05\x01\x02\x05\x04anna\x06s3cret", LOGIN, b"\x01\x01", "not of version 1"),
     (b"\x05\x01\x02\x05\x04anna\x06s3cret", None, b"\x01\x01", "not of version 1"),
     (b"\x05\x01\x02\x01\x02\xff\xfe\x01x", LOGIN, b"\x01\x01", "not valid UTF-8"),
-    # RFC 1928 section 6: 07 command, 08 kind of address, 01 all else
+    # RFC 1928 section 6: 07 command, 08 address type, 01 everything else
     (NO_LOGIN + b"\x05\x02\x00\x01", None, five(7), "another command"),
     (NO_LOGIN + b"\x05\x03\x00\x01", None, five(7), "another command"),
     (NO_LOGIN + b"\x05\x01\x00\x02", None, five(8), "unknown way"),
@@ -122,22 +122,22 @@ BAD = [
 
 @feedings
 @pytest.mark.parametrize(("data", "login", "answer", "cause"), BAD, ids=range(len(BAD)))
-def test_refusals(feed, data, login, answer, cause) -> None:
+def test_invalid_requests_are_refused(feed, data, login, answer, cause) -> None:
     outcome, _ = feed(data, login)
     assert isinstance(outcome, SocksRefusal)
     assert outcome.answer == answer
     assert cause in outcome.cause
 
 
-def test_the_end_inside_a_request() -> None:
+def test_eof_inside_a_request_is_refused() -> None:
     server = SocksServer()
     assert server.eof() is None
     assert server.feed(b"\x05") is None
     assert isinstance(server.eof(), SocksRefusal)
 
 
-def test_a_login_is_for_others_to_judge() -> None:
-    """And nothing is said before they have."""
+def test_a_login_is_left_to_the_caller_to_check() -> None:
+    """The server sends no result before the caller has decided."""
     server = SocksServer(login=True)
     login = server.feed(PASSWORD + TO_NAME + b"more")
     assert login == SocksLogin("anna", "s3cret")
@@ -146,20 +146,20 @@ def test_a_login_is_for_others_to_judge() -> None:
     assert server.take_output() == b"\x01\x00"
 
 
-def test_a_login_that_is_refused_says_why() -> None:
+def test_a_refused_login_has_its_cause() -> None:
     server = SocksServer(login=True)
     server.feed(PASSWORD)
     assert server.go_on("too many wrong logins") == SocksRefusal(b"\x01\x01", "too many wrong logins")
 
 
-def test_no_password_shows() -> None:
+def test_repr_shows_no_password() -> None:
     server = SocksServer(login=True)
     login = server.feed(PASSWORD)
     assert "s3cret" not in repr(server) + repr(login)
     assert "anna" in repr(login)
 
 
-def test_granted() -> None:
+def test_granted_replies_of_each_version() -> None:
     assert granted(5) == five(0)
     assert granted(4) == four(90)
 
@@ -201,14 +201,14 @@ REPLIES: list[tuple[TunnelctlError, int]] = [
 
 
 @pytest.mark.parametrize(("error", "reply"), REPLIES, ids=range(len(REPLIES)))
-def test_the_reply_that_fits(error: TunnelctlError, reply: int) -> None:
+def test_each_error_has_its_reply(error: TunnelctlError, reply: int) -> None:
     assert refused(5, error) == five(reply)
     assert refused(4, error) == four(91)
 
 
 @bounded
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6), st.booleans())
-def test_any_octets_however_they_are_cut_come_to_the_same(data: bytes, cuts: list[int], login: bool) -> None:
+def test_any_octets_have_the_same_outcome_however_they_are_cut(data: bytes, cuts: list[int], login: bool) -> None:
     right = LOGIN if login else None
     expected, said = whole(data, right) if data else (None, b"")
     server, heard, outcome = SocksServer(login), b"", None

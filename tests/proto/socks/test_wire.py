@@ -1,4 +1,4 @@
-"""What both ends of SOCKS share; the ends themselves are in test_client.py and test_server.py."""
+"""Code shared by both ends of SOCKS; the ends themselves are in test_client.py and test_server.py."""
 
 import pytest
 
@@ -23,7 +23,7 @@ class Listener(Speaker):
         return None
 
 
-def test_a_dialogue_gets_what_it_waits_for_and_says_how_much_may_be_read():
+def test_a_dialogue_gets_the_octets_it_waits_for_and_reports_how_many():
     listener = Listener(dialogue())
     assert listener.wanted == 2
     assert listener.feed(b"a") is None
@@ -34,7 +34,7 @@ def test_a_dialogue_gets_what_it_waits_for_and_says_how_much_may_be_read():
     assert listener.feed(b"de") == (b"abcde", b"")
 
 
-def test_what_is_behind_stays_in_the_buffer():
+def test_trailing_octets_stay_in_the_buffer():
     assert Listener(dialogue()).feed(b"abcdefg") == (b"abcde", b"fg")
 
 
@@ -51,5 +51,5 @@ def test_what_is_behind_stays_in_the_buffer():
         (99, None),
     ],
 )
-def test_a_reply_stands_for_the_error_type_that_claims_least(reply, kind):
+def test_a_reply_maps_to_the_least_specific_error_type(reply, kind):
     assert error_type(reply) == kind

@@ -1,4 +1,4 @@
-"""Certificates, compared with what another implementation reads in them."""
+"""Certificates, compared with the results of another implementation."""
 
 import ssl
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ BEGINS, ENDS = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2027, 6, 7, 8
 
 
 def made(subject: list[tuple[x509.ObjectIdentifier, str]], begins: datetime = BEGINS, ends: datetime = ENDS) -> bytes:
-    """A certificate for a name, by an issuer of the name `issuer`."""
+    """A certificate for a subject, with the issuer `issuer`."""
     name = x509.Name([x509.NameAttribute(kind, text) for kind, text in subject])
     builder = x509.CertificateBuilder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer")]), name)
     builder = builder.public_key(KEY.public_key()).serial_number(7).not_valid_before(begins).not_valid_after(ends)
@@ -39,26 +39,26 @@ def made(subject: list[tuple[x509.ObjectIdentifier, str]], begins: datetime = BE
         ([], ""),
     ],
 )
-def test_names(subject, shown):
+def test_subject_and_issuer_are_decoded(subject, shown):
     found = decode(made(subject))
     assert (found.subject, found.issuer, found.begins, found.ends) == (shown, "issuer", BEGINS, ENDS)
 
 
 @pytest.mark.parametrize("year", [1950, 1999, 2049, 2050, 2120])
-def test_years_of_either_form(year):
+def test_years_of_both_time_formats_are_decoded(year):
     ends = datetime(year, 12, 31, tzinfo=UTC)
     assert decode(made([], begins=datetime(1950, 1, 1, tzinfo=UTC), ends=ends)).ends == ends
 
 
-def test_a_certificate_of_the_first_version():
-    """It has no version in it."""
+def test_a_certificate_of_version_1_is_decoded():
+    """It has no version field."""
     whole = made([(NameOID.COMMON_NAME, "host.example")])
     version = bytes.fromhex("a003020102")
     assert version in whole[:20]
     start = whole.index(version)
     short = whole.replace(version, b"", 1)
 
-    def less(at: int, by: int) -> bytes:  # the lengths around it, of one or two octets
+    def less(at: int, by: int) -> bytes:  # reduces an enclosing length, of one or two octets
         size = short[at + 1] & 0x7F if short[at + 1] >= 0x80 else 0
         length = int.from_bytes(short[at + 2 : at + 2 + size] if size else short[at + 1 : at + 2], "big") - by
         return short[at : at + 1] + (bytes([0x80 | size]) + length.to_bytes(size, "big") if size else bytes([length]))
@@ -70,7 +70,7 @@ def test_a_certificate_of_the_first_version():
     assert (first.subject, first.issuer) == ("host.example", "issuer")
 
 
-def test_the_same_as_another_implementation_reads(tmp_path: Path) -> None:
+def test_another_implementation_decodes_the_same(tmp_path: Path) -> None:
     chain, _ = certificates.issue(tmp_path, "host", "host.example")
     der = ssl.PEM_cert_to_DER_cert(chain.read_text())
     theirs, ours = x509.load_der_x509_certificate(der), decode(der)
@@ -80,6 +80,6 @@ def test_the_same_as_another_implementation_reads(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_what_is_none_is_refused_and_no_more(data):
+def test_other_data_raises_documented_errors_only(data):
     with pytest.raises((ValueError, IndexError)):
         decode(data)

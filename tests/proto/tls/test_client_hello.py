@@ -1,4 +1,4 @@
-"""The first octets of a tunnel. V29: split, large, greased, malformed; nothing gets past the grammar, nothing crashes."""
+"""The first octets of a tunnel. V29: split, large, greased or malformed hellos neither bypass nor crash the parser."""
 
 import ssl
 
@@ -31,7 +31,7 @@ from tunnelctl.proto.tls.client_hello import (
 
 ECH = extension(0xFE0D, bytes(200))
 GREASE = extension(0x0A0A, b""), extension(0xFAFA, b"\0")
-# X25519MLKEM768 (1216 octets) and X25519 beside it, as RFC 8446 section 4.2.8 has key shares.
+# Key shares (RFC 8446 section 4.2.8) for X25519MLKEM768 (1216 octets) and X25519.
 SHARES = extension(51, vector(2, b"\x11\xec" + vector(2, bytes(1216)) + b"\x00\x1d" + vector(2, bytes(32))))
 BARE = records(message(b"\x03\x01" + bytes(32) + b"\0" + vector(2, b"\x00\x2f") + b"\1\0"))
 
@@ -60,29 +60,29 @@ def read(data):
         (CHROMIUM, ClientHello("www.example.com", ech=True)),
     ],
 )
-def test_what_is_read(data, found):
+def test_a_hello_is_parsed(data, found):
     assert read(data) == found
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("name", [None, "www.example.com"])
-def test_what_openssl_says(version, name):
+def test_the_hello_of_openssl_is_parsed(version, name):
     assert read(of_openssl(name, version)) == ClientHello(name or "")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 100, 1000])
-def test_fragmented_over_records(size):
+def test_a_hello_fragmented_over_records_is_parsed(size):
     assert read(named("a.example", SHARES, size=size)) == ClientHello("a.example")
 
 
 @pytest.mark.parametrize(
     "name", ["a b", "a\x1b[31m", "-a.example", "127.1", "a..example", 'x","event":"end', "*", "a@b.example", "a:1"]
 )
-def test_a_name_that_no_host_has_is_told_as_it_came(name):
+def test_an_invalid_host_name_is_reported_unchanged(name):
     assert read(named(name)) == ClientHello(name)
 
 
-def test_a_name_that_is_not_ascii():
+def test_a_name_that_is_not_ascii_is_reported_escaped():
     assert read(named("bücher.example")) == ClientHello("b\\xc3\\xbccher.example")
 
 
@@ -93,7 +93,7 @@ def test_a_name_that_is_not_ascii():
         b"GET / HTTP/1.1\r\n\r\n",
         b"EHLO x\r\n",
         b"\0",
-        b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10",  # SSL 2, as old clients begin
+        b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10",  # SSL 2, as sent by old clients
         records(b"\2\x28", kind=21),
         records(b"data", kind=23),
         records(b"\1", kind=20),
@@ -105,7 +105,7 @@ def test_a_name_that_is_not_ascii():
         b"\x16\x03\x01\xff\xff",
     ],
 )
-def test_what_is_no_tls(data):
+def test_data_other_than_tls_is_recognised(data):
     assert read(data) == NoClientHello(NO_TLS)
 
 
@@ -139,23 +139,23 @@ GOOD = body(server_name(b"a.example"))
         records(message(GOOD)[:20]) + b"\x16\x03\x01\x00\x00",
     ],
 )
-def test_what_is_malformed(data):
+def test_malformed_hellos_are_recognised(data):
     assert read(data) == NoClientHello(MALFORMED)
 
 
-def test_what_is_too_long():
+def test_a_too_long_hello_is_recognised():
     assert read(b"\x16\x03\x01\x00\x04" + message(bytes(MAX_HELLO))[:4]) == NoClientHello(TOO_LONG)
     room = MAX_HELLO - 4 - len(body()) - 4
     whole = message(body(extension(21, bytes(room))))
     assert len(whole) == MAX_HELLO
-    assert feed_all(ClientHelloReader(), [records(whole)]) == NoClientHello(TOO_LONG), "with the heads of its records"
+    assert feed_all(ClientHelloReader(), [records(whole)]) == NoClientHello(TOO_LONG), "record headers count too"
     fits = records(message(body(extension(21, bytes(room - 20)))))
     assert len(fits) == MAX_HELLO
     assert feed_all(ClientHelloReader(), [fits]) == ClientHello("")
     assert feed_all(ClientHelloReader(), cut(fits, range(0, MAX_HELLO, 1000))) == ClientHello("")
 
 
-def test_many_small_records_count_with_their_heads():
+def test_headers_of_small_records_count_towards_the_limit():
     data = records(message(body(extension(21, bytes(20000)))), size=1)
     assert len(data) > MAX_HELLO
     reader, fed = ClientHelloReader(), 0
@@ -169,7 +169,7 @@ def test_many_small_records_count_with_their_heads():
 
 @bounded
 @given(st.lists(st.integers(1, 2100), max_size=8), st.integers(1, 700))
-def test_property_it_does_not_matter_how_it_is_cut(at, size):
+def test_property_cuts_do_not_matter(at, size):
     for data in (CHROMIUM, records(message(CHROMIUM[9:]), size)):
         assert feed_all(ClientHelloReader(), cut(data, at)) == ClientHello("www.example.com", ech=True)
 
@@ -177,7 +177,7 @@ def test_property_it_does_not_matter_how_it_is_cut(at, size):
 @bounded
 @given(st.integers(0, len(CHROMIUM) - 1), st.integers(0, 255))
 def test_fuzz_one_octet_changed(at, octet):
-    """Something is told or more is wanted; the same whole and in pieces, and never an exception."""
+    """The reader has an outcome or needs more, the same fed at once and octet by octet, and raises no exception."""
     data = CHROMIUM[:at] + bytes([octet]) + CHROMIUM[at + 1 :]
     outcome = feed_all(ClientHelloReader(), [data])
     assert outcome is None or isinstance(outcome, ClientHello | NoClientHello)

@@ -1,4 +1,4 @@
-"""Pins, compared with what another implementation computes."""
+"""Pins, compared with the results of another implementation."""
 
 import ssl
 from binascii import b2a_base64
@@ -28,12 +28,12 @@ DIGEST = bytes(range(32))
         "sha256//" + b2a_base64(DIGEST, newline=False).decode(),
     ],
 )
-def test_forms(text: str) -> None:
+def test_pins_are_parsed_in_every_form(text: str) -> None:
     assert parse_pin(text) == DIGEST
 
 
 @pytest.mark.parametrize("text", ["", "aa", DIGEST.hex() + "00", "sha256//", "sha1//" + "A" * 43 + "=", "A" * 44, "\u00fc" * 64])
-def test_not_a_pin(text: str) -> None:
+def test_an_invalid_pin_is_refused(text: str) -> None:
     with pytest.raises(UsageProblem, match="not a SHA-256"):
         parse_pin(text)
 
@@ -53,7 +53,7 @@ def _der(directory: Path, name: str, *names: str) -> bytes:
 
 
 @pytest.mark.parametrize("count", [1, 40], ids=["short", "long"])
-def test_key_and_certificate_as_others_see_them(count: int, tmp_path: Path) -> None:
+def test_key_and_certificate_match_another_implementation(count: int, tmp_path: Path) -> None:
     der = _der(tmp_path, "server", *(f"host{n}.example.test" for n in range(count)))
     key = load_der_x509_certificate(der).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert public_key(der) == key
@@ -64,7 +64,7 @@ def test_key_and_certificate_as_others_see_them(count: int, tmp_path: Path) -> N
 
 
 def test_a_certificate_of_version_1_has_no_version_field() -> None:
-    """Where most have one; a company's own tool may still make these."""
+    """Most certificates have one; a company's own tool may still make version 1."""
     key = bytes.fromhex("3003020107")
     fields = bytes.fromhex("020101" + "3000" * 4) + key
     inner = b"\x30" + bytes([len(fields)]) + fields
