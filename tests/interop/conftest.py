@@ -1,4 +1,4 @@
-"""What several interoperability tests share; a program that is slow to start is started once."""
+"""Fixtures shared by the interoperability tests; a program that is slow to start runs once for many tests."""
 
 from collections.abc import Iterator
 from pathlib import Path

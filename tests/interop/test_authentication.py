@@ -1,4 +1,4 @@
-"""Logging in to proxies whose checking end is not ours: squid's Digest, MIT Kerberos inside Negotiate, Samba's NTLM."""
+"""Logging in to proxies of other makers: squid's Digest, MIT Kerberos inside Negotiate, Samba's NTLM."""
 
 import base64
 import re
@@ -27,14 +27,14 @@ pytestmark = [
 
 
 class Person(NamedTuple):
-    """What somebody gives to a proxy, as words and environment of a command."""
+    """A user's credentials, as arguments and environment of a command."""
 
     words: tuple[str, ...]
     env: dict[str, str]
 
 
 class LocalListener(NamedTuple):
-    """A proxy, and two people who want to pass."""
+    """The scheme of a proxy, a user that it knows and one that it does not know."""
 
     scheme: str
     known: Person
@@ -70,7 +70,7 @@ def ntlm() -> Iterator[LocalListener]:
 
 @pytest.fixture(scope="module")
 def negotiate(realm: kerberos.Realm) -> Iterator[LocalListener]:
-    """The unknown one is a user of the machine who has not called kinit."""
+    """The unknown user is one who has not run kinit."""
     with guards.squid_negotiate(realm) as proxy:
         words = ("-x", proxy._replace(host=kerberos.HOST).url)
         yield LocalListener("negotiate", Person(words, realm.log_in()), Person(words, realm.environment))
@@ -83,14 +83,14 @@ def door(request: pytest.FixtureRequest) -> LocalListener:
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["any", "named"])
-def test_who_is_known_passes(door: LocalListener, named: bool, echo_target: ScriptedServer) -> None:
+def test_a_known_user_gets_a_tunnel(door: LocalListener, named: bool, echo_target: ScriptedServer) -> None:
     words = ("--auth", door.scheme) if named else ()
     done = echoed(DATA, *door.known.words, *words, echo_target.authority, env=door.known.env)
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["any", "named"])
-def test_who_is_not_known_does_not(door: LocalListener, named: bool, echo_target: ScriptedServer) -> None:
+def test_an_unknown_user_gets_no_tunnel(door: LocalListener, named: bool, echo_target: ScriptedServer) -> None:
     words = ("--auth", door.scheme) if named else ()
     url, *others = door.unknown.words[1:]
     done = connect(url, echo_target.authority, *others, *words, env=door.unknown.env)
@@ -102,15 +102,15 @@ def test_who_is_not_known_does_not(door: LocalListener, named: bool, echo_target
     assert echo_target.conversations == []
 
 
-def test_a_scheme_that_is_not_offered(door: LocalListener, echo_target: ScriptedServer) -> None:
-    """What the user names is all that is tried."""
+def test_a_named_scheme_that_is_not_offered_fails(door: LocalListener, echo_target: ScriptedServer) -> None:
+    """The client tries only the schemes that the user names."""
     url, *others = door.known.words[1:]
     done = connect(url, echo_target.authority, *others, "--auth", "bearer", env=door.known.env)
     assert (done.returncode, done.stdout) == (77, b"")
     assert echo_target.conversations == []
 
 
-def test_user_and_password_in_the_url(echo_target: ScriptedServer) -> None:
+def test_user_and_password_in_the_url_are_used(echo_target: ScriptedServer) -> None:
     with guards.squid_ntlm() as proxy:
         url = proxy.url_with(f"{guards.DOMAIN}\\{USER}", PASSWORD)
         done = echoed(b"hello", "-x", url, echo_target.authority)
@@ -120,7 +120,7 @@ def test_user_and_password_in_the_url(echo_target: ScriptedServer) -> None:
 def test_kerberos_with_a_password_instead_of_a_ticket(
     realm: kerberos.Realm, negotiate: LocalListener, echo_target: ScriptedServer
 ) -> None:
-    """What kinit would do, done for this one login; no ticket of the user's is written."""
+    """Does what kinit would do, for this login only; writes no ticket of the user."""
     password = {"TUNNELCTL_PROXY_PASSWORD": PASSWORD}
     words = (*negotiate.unknown.words, "--proxy-user", f"{USER}@{kerberos.NAME}", "--auth", "negotiate")
     done = echoed(b"hello", *words, echo_target.authority, env={**realm.environment, **password})
@@ -130,8 +130,8 @@ def test_kerberos_with_a_password_instead_of_a_ticket(
 
 @pytest.mark.peer("basic_ncsa_auth", "openssl")
 @pytest.mark.parametrize("ticket", [True, False])
-def test_password_for_whom_kerberos_does_not_know(realm: kerberos.Realm, ticket: bool, echo_target: ScriptedServer) -> None:
-    """The proxy offers Negotiate first and Basic too. That the first is refused to somebody says nothing about a password."""
+def test_the_password_is_used_if_kerberos_fails(realm: kerberos.Realm, ticket: bool, echo_target: ScriptedServer) -> None:
+    """The proxy offers Negotiate first and Basic second. A refusal of the first does not mean that the password is wrong."""
     with guards.squid_negotiate_or_basic(realm) as proxy:
         words = ("-x", proxy._replace(host=kerberos.HOST).url_with_credentials)
         env = realm.log_in() if ticket else {**realm.environment, "KRB5_CONFIG": "/dev/null"}
@@ -141,8 +141,8 @@ def test_password_for_whom_kerberos_does_not_know(realm: kerberos.Realm, ticket:
     assert wrong.returncode == 77
 
 
-def test_many_tunnels_of_one_process(door: LocalListener, echo_target: ScriptedServer) -> None:
-    """One after the other and several at once: a nonce that is used again counts up, and each connection logs in by itself."""
+def test_one_process_logs_in_for_many_tunnels(door: LocalListener, echo_target: ScriptedServer) -> None:
+    """One after the other and concurrently: a reused nonce counts up, and each connection logs in separately."""
     with Forward(*door.known.words, "-L", f"0:{echo_target.authority}", env=door.known.env) as forward:
         for _ in range(3):
             _echo_through(forward.port, 1)
@@ -164,11 +164,11 @@ def test_serve_logs_in_for_its_clients(door: LocalListener, echo_target: Scripte
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
-# --- what must not be seen
+# --- secrets that must not be visible
 
 
 def _traces(person: Person) -> list[bytes]:
-    """How the password, or what could be tried against it, might show."""
+    """Forms in which the password, or data for guessing it offline, might appear."""
     user = person.words[3] if len(person.words) > 3 else USER
     password = person.env.get("TUNNELCTL_PROXY_PASSWORD", PASSWORD)
     return [
@@ -176,15 +176,15 @@ def _traces(person: Person) -> list[bytes]:
         base64.b64encode(f"{user}:{password}".encode()),
         base64.b64encode(password.encode()).rstrip(b"="),
         base64.b64encode(password.encode("utf-16-le")).rstrip(b"="),
-        b"TlRMTVNTUAAD",  # the answer of NTLM
+        b"TlRMTVNTUAAD",  # the NTLM response
         b"YII",  # a ticket
-        b"response=",  # the answer of Digest
+        b"response=",  # the Digest response
     ]
 
 
 @pytest.mark.parametrize("options", [("-vv",), ("-vv", "--json")], ids=["text", "json"])
 @pytest.mark.parametrize("who", ["known", "unknown"])
-def test_no_secret_is_seen(
+def test_no_secret_is_in_output_or_command_line(
     door: LocalListener, who: str, options: tuple[str, ...], echo_target: ScriptedServer, tmp_path: Path
 ) -> None:
     person: Person = getattr(door, who)

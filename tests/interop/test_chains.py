@@ -1,4 +1,4 @@
-"""Three proxies in a row, of any kinds: each with credentials of its own, TLS inside TLS, and ssh through it all."""
+"""Chains of three proxies of different kinds: separate credentials for each, TLS inside TLS, and ssh through all of them."""
 
 import filecmp
 import functools
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.peer("negotiate_kerberos_auth", "krb5kdc", "kadmin.local", "kinit", "ntlm_auth", "pyspnego-parse"),
 ]
 
-# All that wants a password has it in its URL; the client certificate is for the first hop over TLS.
+# Each proxy that requires a password has it in its URL; the client certificate is for the first hop over TLS.
 CHAINS = {
     "digest, apache, socks5": ("digest", "apache", "socks5"),
     "nghttpx, ntlm, basic": ("nghttpx", "ntlm", "basic"),
@@ -59,7 +59,7 @@ def _starters(company: Company) -> dict[str, Callable[[], AbstractContextManager
 
 
 def _url(name: str, proxy: Proxy, password: str = PASSWORD) -> str:
-    """How it is named on a command line, with the credentials that it wants."""
+    """The URL of a proxy for a command line, with the credentials that it requires."""
     if name == "ntlm":
         return proxy.url_with(f"{guards.DOMAIN}\\{USER}", password)
     if name in ("basic", "digest", "socks5"):
@@ -76,7 +76,7 @@ class Chain(NamedTuple):
     env: dict[str, str]
 
     def urls(self, wrong: str | None = None) -> list[str]:
-        """Nearest first; the one called `wrong` with a password that is."""
+        """The URLs, nearest first; that of the proxy named `wrong` with a wrong password."""
         return [_url(name, hop, "wr0ng" if name == wrong else PASSWORD) for name, hop in zip(self.names, self.hops, strict=True)]
 
     def words(self, wrong: str | None = None) -> list[str]:
@@ -100,17 +100,17 @@ def chain(request: pytest.FixtureRequest, company: Company) -> Iterator[Chain]:
         yield Chain(request.param, hops, options, company.realm.log_in())
 
 
-def test_bytes_both_ways(chain: Chain, echo_target: ScriptedServer) -> None:
+def test_a_chain_echoes_bytes(chain: Chain, echo_target: ScriptedServer) -> None:
     done = echoed(DATA, *chain.words(), echo_target.authority, env=chain.env)
     assert done.stdout == DATA
-    if "apache" in chain.names:  # it ends without close_notify: see test_tls_proxies
+    if "apache" in chain.names:  # Apache ends without close_notify: see test_tls_proxies
         assert done.returncode == 74
     else:
         assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_ssh_with_100_mib(chain: Chain, sshd: Sshd, direction: str, hundred_mib: Path, tmp_path: Path) -> None:
+def test_scp_copies_100_mib_through_a_chain(chain: Chain, sshd: Sshd, direction: str, hundred_mib: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     files = [str(hundred_mib), f"{HOST}:{copy}"] if direction == "up" else [f"{HOST}:{hundred_mib}", str(copy)]
     command = proxy_command(*chain.urls(), options=" ".join(chain.options))
@@ -121,11 +121,11 @@ def test_ssh_with_100_mib(chain: Chain, sshd: Sshd, direction: str, hundred_mib:
     copy.unlink()
 
 
-def test_wrong_password_at_one_of_them(chain: Chain, echo_target: ScriptedServer) -> None:
-    """The error says which, by its port, and nobody's password."""
+def test_a_wrong_password_names_the_proxy_that_refused_it(chain: Chain, echo_target: ScriptedServer) -> None:
+    """The error identifies the proxy by its port, and shows no password."""
     for place, name in enumerate(chain.names):
         if _url(name, chain.hops[place]) == _url(name, chain.hops[place], "other"):
-            continue  # it wants none
+            continue  # this proxy requires no password
         first, *others = chain.urls(wrong=name)
         words = [*(word for url in others for word in ("-x", url)), *chain.options]
         done = connect(first, echo_target.authority, *words, env=chain.env)
@@ -137,14 +137,14 @@ def test_wrong_password_at_one_of_them(chain: Chain, echo_target: ScriptedServer
     assert echo_target.conversations == []
 
 
-def test_one_that_is_gone(chain: Chain, echo_target: ScriptedServer) -> None:
-    """The error names it, and the one before it, which could not reach it."""
+def test_an_unreachable_proxy_is_named(chain: Chain, echo_target: ScriptedServer) -> None:
+    """The error names it and the proxy before it, which could not reach it."""
     urls = chain.urls()
     sock, port = refusing_port()
     with sock:
         words = [word for url in (urls[1], f"http://127.0.0.1:{port}") for word in ("-x", url)]
         done = connect(urls[0], echo_target.authority, *words, *chain.options, env=chain.env)
     text = done.stderr.decode()
-    assert done.returncode in (69, 75), text  # what SOCKS has no word for is not told apart
+    assert done.returncode in (69, 75), text  # SOCKS has no reply code for some causes
     assert f":{port}" in text.splitlines()[0]
     assert f":{chain.hops[1].port}" in text.splitlines()[0]

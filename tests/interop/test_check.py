@@ -1,4 +1,4 @@
-"""`check` through other people's proxies and our own, over HTTP and HTTPS; and through one that really reads along, mitmproxy."""
+"""`check` through proxies of other makers and our own, over HTTP and HTTPS; and through one that intercepts TLS, mitmproxy."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -82,7 +82,7 @@ def envoy_over_tls(files: certificates.Certificates) -> Iterator[str]:
         pytest.param(envoy_over_tls, id="envoy over TLS", marks=pytest.mark.peer("envoy")),
     ],
 )
-def test_a_way_that_works(start: Start, files: certificates.Certificates) -> None:
+def test_a_working_route_passes_all_phases(start: Start, files: certificates.Certificates) -> None:
     with start(files) as url, ScriptedServer(greet) as target:
         words = ["-4", "-x", url, *(["--proxy-cacert", str(files.authority)] if url.startswith("https") else [])]
         status, found = check(*words, target=(target.authority,))
@@ -108,8 +108,8 @@ def nghttpx_over_tls(files: certificates.Certificates) -> Iterator[str]:
         pytest.param(envoy_over_tls, id="envoy", marks=pytest.mark.peer("envoy")),
     ],
 )
-def test_an_issuer_that_is_not_known_is_no_reason_to_leave_tls_out(start: Start, files: certificates.Certificates) -> None:
-    """Whatever each maker answers to a request in the clear: 400, or nothing. The pin that is shown would do."""
+def test_an_unknown_issuer_does_not_lead_to_a_hint_without_tls(start: Start, files: certificates.Certificates) -> None:
+    """Whether the proxy answers a plain-text request with 400 or with nothing. The pin in the hint is accepted."""
     with start(files) as url:
         status, found = check("-4", "-x", url)
         finding = only("finding", found)
@@ -130,8 +130,8 @@ def test_an_issuer_that_is_not_known_is_no_reason_to_leave_tls_out(start: Start,
     ],
 )
 @pytest.mark.parametrize("scheme", ["https", "socks5", "socks4a"])
-def test_the_scheme_that_a_proxy_speaks_is_found(start: Callable[[], AbstractContextManager[Proxy]], scheme: str) -> None:
-    """Some answer a greeting of TLS or SOCKS in HTTP, others leave, and tinyproxy waits for the end of the line."""
+def test_the_hint_names_the_scheme_that_the_proxy_speaks(start: Callable[[], AbstractContextManager[Proxy]], scheme: str) -> None:
+    """Some proxies answer a TLS or SOCKS greeting in HTTP, others close, and tinyproxy waits for the end of the line."""
     with start() as proxy, ScriptedServer(greet) as target:
         status, found = check("--timeout", "2", "-x", proxy._replace(scheme=scheme).url, target=(target.authority,))
         told = connect(proxy._replace(scheme=scheme).url, target.authority, "--timeout", "2")
@@ -142,7 +142,7 @@ def test_the_scheme_that_a_proxy_speaks_is_found(start: Callable[[], AbstractCon
 
 
 @pytest.mark.peer("squid", "basic_ncsa_auth")
-def test_squid_that_wants_a_password() -> None:
+def test_squid_with_a_password_gives_a_login_finding() -> None:
     with proxies.squid(Rules(password=True)) as proxy:
         assert only("finding", check("-x", proxy.url)[1])["name"] == "login-wanted"
         assert only("finding", check("-x", proxy.url_with_wrong_password)[1])["name"] == "login-refused"
@@ -150,7 +150,7 @@ def test_squid_that_wants_a_password() -> None:
 
 @contextmanager
 def mitmproxy(directory: Path) -> Iterator[str]:
-    """It makes an authority of its own in that directory, and does not care whom it talks to on the other side."""
+    """Runs mitmproxy, which creates its own authority in that directory and does not verify the server's certificate."""
 
     def command(port: int) -> list[str]:
         words = ["--listen-host", "127.0.0.1", "--listen-port", str(port), "--ssl-insecure", "--set", f"confdir={directory}"]
@@ -161,13 +161,13 @@ def mitmproxy(directory: Path) -> Iterator[str]:
 
 
 @pytest.mark.peer("mitmdump")
-def test_mitmproxy_is_seen_whether_it_is_trusted_or_not(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_mitmproxy_is_detected_whether_trusted_or_not(files: certificates.Certificates, tmp_path: Path) -> None:
     with mitmproxy(tmp_path) as url, tls_server(files.server) as target:
         host = (target.authority,)
         status, found = check("--tls", "--tls-cacert", str(files.authority), "-x", url, target=host)
         assert (status, all_of("finding", "name", found)[-1]) == (77, "intercepted")
         assert only("certificate", found)["issuer"] == "mitmproxy"
-        # As on a machine whose company has put the authority of its proxy there.
+        # As on a machine where a company has installed the authority of its proxy.
         trusting = ("--tls", "--tls-cacert", str(tmp_path / "mitmproxy-ca-cert.pem"))
         status, found = check(*trusting, "-x", url, target=host)
         assert (status, all_of("finding", "name", found)[-1]) == (77, "intercepted")

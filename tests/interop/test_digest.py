@@ -1,4 +1,4 @@
-"""The client's half of Digest against squid: what it sends is taken, for several tunnels on one challenge."""
+"""The client side of Digest against squid, which accepts its responses, several on one challenge."""
 
 import socket
 from collections.abc import Iterator
@@ -47,13 +47,13 @@ def login(proxy: Proxy, target: str, password: str) -> DigestClient:
     return DigestClient(challenge, USER, password, "8f3a1c05")
 
 
-def test_several_tunnels_on_one_challenge(squid: Proxy, echo_target: ScriptedServer) -> None:
+def test_squid_accepts_several_responses_to_one_challenge(squid: Proxy, echo_target: ScriptedServer) -> None:
     digest = login(squid, echo_target.authority, PASSWORD)
     assert [ask(squid, echo_target.authority, digest).status for _ in range(3)] == [200, 200, 200]
 
 
-def test_a_wrong_password(squid: Proxy, echo_target: ScriptedServer) -> None:
-    """It is told apart from a nonce that is too old: the user has to be asked."""
+def test_squid_does_not_mark_a_wrong_password_as_stale(squid: Proxy, echo_target: ScriptedServer) -> None:
+    """So a wrong password differs from an expired nonce, and the user must be prompted."""
     refused = ask(squid, echo_target.authority, login(squid, echo_target.authority, "wrong"))
     assert refused.status == 407
     assert not any(is_stale(challenge) for challenge in parse_challenges(get_all(refused.fields, "proxy-authenticate")))

@@ -1,4 +1,4 @@
-"""Local ports used by real programs, through squid: databases through -L, curl, git and a browser through -D."""
+"""Local ports of `forward` used by real programs, through squid: databases with -L, curl, git and a browser with -D."""
 
 import hashlib
 import os
@@ -25,11 +25,11 @@ def output(*command: str, stdin: bytes = b"", env: dict[str, str] | None = None)
     return done.stdout
 
 
-# --- databases, through -L
+# --- databases, with -L
 
 
 @pytest.mark.peer("squid", "psql", "initdb")
-def test_psql(squid: Proxy, tmp_path: Path) -> None:
+def test_psql_through_a_fixed_port(squid: Proxy, tmp_path: Path) -> None:
     rows = b"".join(b"%d\t%s\n" % (number, hashlib.sha256(b"%d" % number).hexdigest().encode()) for number in range(100_000))
     query = "create table t (n int, h text); copy t from stdin"
     with databases.postgresql() as port, Forward("-x", squid.url, "-L", f"0:127.0.0.1:{port}") as forward:
@@ -40,7 +40,7 @@ def test_psql(squid: Proxy, tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("squid", "redis-server", "redis-cli")
-def test_redis_over_tcp_and_over_a_unix_socket(squid: Proxy, tmp_path: Path) -> None:
+def test_redis_through_a_port_and_a_unix_socket(squid: Proxy, tmp_path: Path) -> None:
     value = DATA[: 1 << 20].hex().encode()
     with databases.redis() as port:
         target = f"127.0.0.1:{port}"
@@ -52,7 +52,7 @@ def test_redis_over_tcp_and_over_a_unix_socket(squid: Proxy, tmp_path: Path) -> 
                 assert output(*redis, "get", "key") == value + b"\n"
 
 
-# --- anything, through -D
+# --- any protocol, with -D
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ SCHEMES = ["socks5h", "socks5", "socks4a", "socks4", "http"]
 
 @pytest.mark.peer("squid", "curl", "openssl")
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_curl(
+def test_curl_through_a_dynamic_port(
     dynamic: Forward, https_port: int, http_port: int, certificate: tuple[Path, Path], scheme: str, tmp_path: Path
 ) -> None:
     upload = tmp_path / "upload"
@@ -106,7 +106,7 @@ def test_curl(
 
 @pytest.mark.peer("squid", "git")
 @pytest.mark.parametrize("scheme", ["socks5h", "socks4a", "http"])
-def test_git(dynamic: Forward, scheme: str, tmp_path: Path) -> None:
+def test_git_through_a_dynamic_port(dynamic: Forward, scheme: str, tmp_path: Path) -> None:
     gitserver.make_repository(tmp_path, DATA)
     with web_server(tmp_path) as port:
         proxy = f"http.proxy={scheme}://127.0.0.1:{dynamic.port}"
@@ -116,7 +116,7 @@ def test_git(dynamic: Forward, scheme: str, tmp_path: Path) -> None:
 
 @pytest.mark.peer("squid", "chromium", "openssl")
 @pytest.mark.parametrize("scheme", ["socks5", "http"])
-def test_a_browser(dynamic: Forward, https_port: int, scheme: str, tmp_path: Path) -> None:
+def test_a_browser_through_a_dynamic_port(dynamic: Forward, https_port: int, scheme: str, tmp_path: Path) -> None:
     shown = browser.page(f"https://127.0.0.1:{https_port}/page.html", f"{scheme}://127.0.0.1:{dynamic.port}", tmp_path / "profile")
     assert '<p id="p">made here</p>' in shown
 
@@ -126,7 +126,7 @@ def test_a_browser(dynamic: Forward, https_port: int, scheme: str, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forward]:
-    """Without a proxy, for squid ends a tunnel as soon as ncat has sent all."""
+    """Connects directly, because squid ends a tunnel as soon as ncat has sent everything."""
     users = tmp_path_factory.mktemp("users") / "users"
     users.write_text(hash_password("anna", "s3cret") + "\n")
     with Forward("-x", "direct", "-D", "0", "--users", str(users)) as forward:
@@ -174,7 +174,7 @@ def test_ncat_logs_in(guarded: Forward, http_port: int, kind: str) -> None:
 
 
 @pytest.mark.peer("curl")
-def test_curl_is_told_why_without_a_proxy() -> None:
+def test_curl_gets_the_socks_reply_of_a_direct_connection() -> None:
     held, port = refusing_port()
     with held, Forward("-x", "direct", "-D", "0") as forward:
         curl = (path_of("curl"), "-sS", "-x", f"socks5h://127.0.0.1:{forward.port}", "--noproxy", "", f"http://127.0.0.1:{port}/")

@@ -20,7 +20,7 @@ CONTENT = sample(2 << 20)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with repo.git in it."""
+    """A directory that contains repo.git."""
     directory = tmp_path_factory.mktemp("git")
     gitserver.make_repository(directory, CONTENT)
     return directory
@@ -43,15 +43,15 @@ def test_clone_and_push_over_ssh(sshd: Sshd, serve: Serve, base: Path, tmp_path:
     assert git("-C", str(base / "repo.git"), "rev-parse", branch) == git("-C", str(clone), "rev-parse", "HEAD")
 
 
-def test_core_git_proxy(serve: Serve, daemon_port: int, tmp_path: Path) -> None:
-    """git runs the program without a shell and with two words, so that the proxy has to come from the environment."""
+def test_git_clones_with_core_git_proxy(serve: Serve, daemon_port: int, tmp_path: Path) -> None:
+    """git runs the program without a shell and with two arguments, so the proxy must come from the environment."""
     clone = tmp_path / "clone"
     url = f"git://{HOST}:{daemon_port}/repo.git"
     git("-c", f"core.gitProxy={SCRIPT}", "clone", "-q", url, str(clone), TUNNELCTL_PROXY=serve.url)
     assert (clone / "content").read_bytes() == CONTENT
 
 
-def test_core_git_proxy_really_goes_through_the_proxy(daemon_port: int) -> None:
+def test_core_git_proxy_uses_the_proxy(daemon_port: int) -> None:
     words = ["-c", f"core.gitProxy={SCRIPT}", "ls-remote", f"git://{HOST}:{daemon_port}/repo.git"]
     with Serve(allow=("example.test:9418",)) as proxy, pytest.raises(AssertionError, match=r"tunnelctl: .*403"):
         git(*words, TUNNELCTL_PROXY=proxy.url)

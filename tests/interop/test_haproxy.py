@@ -1,4 +1,4 @@
-"""A fleet behind HAProxy, with the settings that the manual gives: restarted one by one under load, and no tunnel lost."""
+"""A fleet behind HAProxy with the settings of the manual: its members restart one by one under load without losing a tunnel."""
 
 import json
 import signal
@@ -20,12 +20,12 @@ from tests.server.harness import SECONDS, Client, connect_request
 
 pytestmark = pytest.mark.peer("haproxy")
 
-CLIENT = "127.0.0.5"  # where the clients come from; the balancer comes from 127.0.0.1
+CLIENT = "127.0.0.5"  # the clients' address; the balancer's is 127.0.0.1
 LASTING = 30
 
 
 class Member:
-    """One machine of the fleet: an address that stays, and the processes that have it one after the other."""
+    """One machine of the fleet: a constant address and the successive processes that listen on it."""
 
     def __init__(self, directory: Path, number: int) -> None:
         self.port = free_port()
@@ -39,7 +39,7 @@ class Member:
         wait_until(lambda: answers(self.port), SECONDS, "a member")
 
     def restart(self) -> None:
-        """As a service manager does it, but that the new one does not wait for the last tunnel of the old one."""
+        """Restarts like a service manager, except that the new process does not wait for the last tunnel of the old one."""
         self._processes[-1].send_signal(signal.SIGTERM)
         wait_until(lambda: not answers(self.port), SECONDS, "the end of accepting")
         self.start()
@@ -52,12 +52,12 @@ class Member:
             end(process)
 
     def records(self) -> list[dict[str, object]]:
-        whole = self.log.read_text().rpartition("\n")[0]  # a line may be on its way
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be incomplete
         return [json.loads(line) for line in whole.splitlines()]
 
 
 def settings(port: int, members: list[Member]) -> str:
-    """Those of the manual; only the addresses are ours."""
+    """The settings of the manual, with our addresses."""
     text = EXAMPLES["serve"][-1].replace("192.0.2.10:3128", f"127.0.0.1:{port}")
     for number, member in enumerate(members, 11):
         text = text.replace(f"192.0.2.{number}:3128", f"127.0.0.1:{member.port}")
@@ -82,7 +82,7 @@ def fleet(directory: Path) -> Iterator[tuple[list[Member], Daemon]]:
 
 
 class Load(threading.Thread):
-    """Opens one tunnel after the other, and notes those that fail."""
+    """Opens one tunnel after another and records the failures."""
 
     def __init__(self, port: int, target: str) -> None:
         super().__init__(daemon=True)
@@ -127,19 +127,19 @@ def test_a_rolling_restart_under_load_loses_no_tunnel(tmp_path: Path) -> None:
         assert [member.statuses() for member in members] == [[0], [0], [0]]
         wait_until(lambda: all(balanced(member.records()) for member in members), SECONDS, "the last records")
     records = [record for member in members for record in member.records()]
-    assert {str(record["client"]).partition(":")[0] for record in records} == {CLIENT}, "the log has the real client"
+    assert {str(record["client"]).partition(":")[0] for record in records} == {CLIENT}, "the log must have the real client"
     assert {record["status"] for record in records if record["event"] in ("opened", "refused")} == {200}
     assert {record["cause"] for record in records if record["event"] == "closed"} == {"eof"}
     assert all(sum(record["event"] in ("opened", "refused") for record in member.records()) >= LASTING // 6 for member in members)
 
 
 def balanced(records: list[dict[str, object]]) -> bool:
-    """Whether each tunnel that was opened has ended."""
+    """Whether every opened tunnel has ended."""
     return sum(1 if record["event"] in ("opened", "refused") else -1 for record in records) == 0
 
 
-def test_the_balancer_s_checks_leave_no_trace(tmp_path: Path) -> None:
-    """It connects once a second, with a header that names nobody, and leaves."""
+def test_health_checks_of_the_balancer_are_not_logged(tmp_path: Path) -> None:
+    """The balancer connects once a second, sends a header that names no client, and closes."""
     with fleet(tmp_path) as (members, balancer):
         deadline = time.monotonic() + 2.5
         while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Fields of one's own in the CONNECT request, as curl sends them: to the octet."""
+"""User-defined fields in the CONNECT request, octet for octet as curl sends them."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def lines(head: bytes) -> set[bytes]:
 
 
 @pytest.mark.peer("curl")
-def test_curl_sends_the_same() -> None:
+def test_curl_sends_the_same_fields() -> None:
     with ScriptedServer(refuse) as proxy:
         ours = [word for field in FIELDS for word in ("--header", field)]
         assert b"warning: Host is " in program.connect(proxy.url, "target.test:80", *ours).stderr

@@ -1,4 +1,4 @@
-"""A proxy at a link-local address, reached by its scope id as curl does: in a network namespace, where loopback has one."""
+"""A proxy at a link-local address, reached by its scope id as with curl; in a network namespace where loopback has the address."""
 
 import json
 import os
@@ -21,7 +21,7 @@ SECONDS = 60.0
 
 
 @pytest.mark.peer("unshare", "ip", "curl")
-def test_a_proxy_with_a_scope_id_is_reached_and_told_nothing_of_it() -> None:
+def test_a_proxy_with_a_scope_id_is_reached_and_not_sent_the_id() -> None:
     if subprocess.run([path_of("unshare"), "-rn", "true"], capture_output=True).returncode:
         pytest.skip("no network namespace is to be had here")
     command = [path_of("unshare"), "-rn", sys.executable, "-m", "tests.interop.test_link_local"]
@@ -39,7 +39,7 @@ def test_a_proxy_with_a_scope_id_is_reached_and_told_nothing_of_it() -> None:
 
 
 def main() -> None:
-    """What runs in the namespace: a proxy of few words, and the clients that ask it."""
+    """Runs in the namespace: a minimal proxy, and its clients."""
     subprocess.run([path_of("ip"), "link", "set", "lo", "up"], check=True)
     subprocess.run([path_of("ip"), "address", "add", f"{ADDRESS}/64", "dev", "lo", "nodad"], check=True)
     heads: list[str] = []

@@ -1,4 +1,4 @@
-"""NO_PROXY read by curl and by us alike, where both know a form; what we take besides stands in client/route/test_no_proxy.py."""
+"""curl and we read NO_PROXY alike in the forms that both know; for the forms only we accept see client/route/test_no_proxy.py."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ TARGET = "www.example.test"
 
 
 def asked_by_curl(host: str, environ: dict[str, str], target: ScriptedServer) -> None:
-    """One request, which fails at whom it reaches."""
+    """Sends one request, which fails at either server."""
     url = f"https://{host}:{target.port}/"
     command = ["curl", "-s", "--max-time", "10", "--resolve", f"{host}:{target.port}:{target.host}", url]
     assert subprocess.run(command, env={"PATH": os.environ["PATH"], **environ}, timeout=20).returncode != 0
@@ -44,7 +44,7 @@ def asked_by_curl(host: str, environ: dict[str, str], target: ScriptedServer) ->
     ],
     ids=str,
 )
-def test_curl_goes_the_same_way(host: str, variables: dict[str, str]) -> None:
+def test_curl_chooses_the_same_route(host: str, variables: dict[str, str]) -> None:
     with ScriptedServer(lambda peer: None) as proxy, ScriptedServer(lambda peer: None) as target:
         environ = {"https_proxy": proxy.url, **variables}
         asked_by_curl(host, environ, target)

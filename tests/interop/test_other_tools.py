@@ -1,4 +1,4 @@
-"""The table of other tools in the manual: each line of it is run, theirs and ours, and a proxy and a user see no difference."""
+"""The table of other tools in the manual: both commands of each line run, and neither proxy nor user sees a difference."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def of_kind(*kinds: str) -> "pytest.MarkDecorator":
 
 
 def command(line: str, proxy: ScriptedServer, tmp_path: Path, ports: dict[str, int]) -> list[str]:
-    """The words of a line, with a proxy of ours and a file of ours in place of those in it."""
+    """The arguments of a line, with the proxy and file in it replaced by ours."""
     (tmp_path / "auth").write_text("alice:swordfish\n")
     (tmp_path / "auth").chmod(0o600)
     line = re.sub(r"\b(proxy|edge):3128", proxy.authority, line).replace("~/.auth", str(tmp_path / "auth"))
@@ -50,20 +50,20 @@ def command(line: str, proxy: ScriptedServer, tmp_path: Path, ports: dict[str, i
     for name, port in ports.items():
         line = line.replace(name, str(port), 1)
     word, *rest = shlex.split(line)
-    # cntlm wants a port of its own beside that of -L; what the machine's settings have may be taken.
+    # cntlm requires a port besides that of -L; the one in the machine's settings may be in use.
     (tmp_path / "cntlm.conf").write_text(f"Listen {free_port()}\n")
     settings = ["-c", str(tmp_path / "cntlm.conf")] if word == "cntlm" else []
     return [SCRIPT if word == "tunnelctl" else path_of(program(line)), *settings, *rest]
 
 
 def env(proxy: ScriptedServer) -> dict[str, str]:
-    """connect-proxy -h takes the proxy from http_proxy and ours from https_proxy; a password for alice is in the environment."""
+    """connect-proxy -h reads http_proxy and ours reads https_proxy; the environment also has a password for alice."""
     login = {"TUNNELCTL_PROXY_PASSWORD": "swordfish", "HTTP_PROXY_PASSWORD": "swordfish"}
     return environment({"HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "https_proxy": proxy.url, **login})
 
 
 def tunnels(peer: Conversation) -> None:
-    """A proxy whose targets speak first, answer one line in capitals, and leave; an inner proxy is played as well."""
+    """A proxy whose targets speak first, answer one line in capitals, and close; it also plays an inner proxy."""
     peer.accept_tunnel()
     if b"CONNECT inner:" in peer.head:
         peer.head = b""
@@ -73,13 +73,13 @@ def tunnels(peer: Conversation) -> None:
     while not line.endswith(b"\n"):
         line += peer.read_exactly(1)
     peer.send(line.upper())
-    with suppress(OSError):  # who has read it may be gone
+    with suppress(OSError):  # the client may have left after reading
         peer.end_output()
         peer.wait_gone()
 
 
 def tunnels_after_a_login(peer: Conversation) -> None:
-    """The same behind a login; most of the tools show theirs only when asked."""
+    """The same with a login; most of the tools send credentials only after a challenge."""
     if LOGIN.search(peer.read_head()):
         tunnels(peer)
     else:
@@ -89,13 +89,13 @@ def tunnels_after_a_login(peer: Conversation) -> None:
 
 
 def seen(proxy: ScriptedServer) -> tuple[bytes, bytes]:
-    """What the proxy was asked for in the end, and the login that it was shown."""
+    """The target of the last request to the proxy, and the credentials in it."""
     target, login = HEAD.match(proxy.heads[-1]), LOGIN.search(proxy.heads[-1])
     assert target is not None, proxy.heads
     return target[1], login[1] if login else b""
 
 
-def test_there_is_a_line_of_every_tool() -> None:
+def test_the_table_has_a_line_for_every_tool() -> None:
     names = {"corkscrew", "nc", "connect-proxy", "ncat", "proxytunnel", "cntlm", "socat"}
     assert {theirs.split()[0] for theirs, _ in OTHERS} == names
     assert {kind(theirs) for theirs, _ in OTHERS} == {"stdio", "socket", "port", "proxy"}
@@ -103,7 +103,7 @@ def test_there_is_a_line_of_every_tool() -> None:
 
 
 @of_kind("stdio")
-def test_on_stdin_and_stdout(theirs: str, ours: str, tmp_path: Path) -> None:
+def test_tools_relaying_stdin_and_stdout(theirs: str, ours: str, tmp_path: Path) -> None:
     proxies, login = [], re.search("alice|auth", theirs)
     for line in (theirs, ours):
         with ScriptedServer(tunnels_after_a_login if login else tunnels) as proxy:
@@ -114,9 +114,9 @@ def test_on_stdin_and_stdout(theirs: str, ours: str, tmp_path: Path) -> None:
 
 
 def typed(words: list[str], environ: dict[str, str]) -> bytes:
-    """What a program shows to somebody who types a line. stdin stays open: some of them leave at its end, and lose the answer.
+    """The output of a program after one line of input. stdin stays open: some tools exit at its end and lose the answer.
 
-    corkscrew loses a greeting that comes with the head; ours is tested for that elsewhere.
+    corkscrew loses a greeting that arrives with the head; other tests check that ours does not.
     """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(words, env=environ, bufsize=0, **pipes) as process:  # type: ignore[call-overload]
@@ -132,7 +132,7 @@ def typed(words: list[str], environ: dict[str, str]) -> bytes:
 
 
 @of_kind("socket")
-def test_with_the_socket_handed_over(theirs: str, ours: str, tmp_path: Path) -> None:
+def test_tools_passing_the_socket(theirs: str, ours: str, tmp_path: Path) -> None:
     for line in (theirs, ours):
         with ScriptedServer(tunnels) as proxy:
             here, there = socket.socketpair()
@@ -165,7 +165,7 @@ def read_to_end(tunnel: socket.socket) -> bytes:
 
 @contextmanager
 def listening(line: str, proxy: ScriptedServer, tmp_path: Path) -> Iterator[int]:
-    """The line running, with a free port in place of its own."""
+    """Runs the line with a free port in place of its own."""
     name = next(name for name in ("5432", "8080", "127.0.0.1 3128", "serve") if name in line)
 
     def start(port: int) -> "subprocess.Popen[bytes]":
@@ -180,19 +180,19 @@ def listening(line: str, proxy: ScriptedServer, tmp_path: Path) -> Iterator[int]
         yield port
     finally:
         end(process)
-        # socat and proxytunnel leave a child for each connection, which the signal of a terminal would reach as well.
+        # socat and proxytunnel leave a child per connection, which a signal from a terminal would reach too.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
 @of_kind("port")
-def test_at_a_local_port(theirs: str, ours: str, tmp_path: Path) -> None:
+def test_tools_listening_on_a_local_port(theirs: str, ours: str, tmp_path: Path) -> None:
     results = []
     for line in (theirs, ours):
         with ScriptedServer(tunnels_or_nothing) as proxy, listening(line, proxy, tmp_path) as port:
             with socket.create_connection(("127.0.0.1", port), RUN_SECONDS) as local:
                 local.settimeout(RUN_SECONDS)
-                if "5432" not in line:  # a proxy of your own
+                if "5432" not in line:  # a local proxy
                     local.sendall(b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
                     assert local.recv(9) == b"HTTP/1.1 "
                 local.sendall(b"typed\n")
@@ -202,7 +202,7 @@ def test_at_a_local_port(theirs: str, ours: str, tmp_path: Path) -> None:
 
 
 def tunnels_or_nothing(peer: Conversation) -> None:
-    """The same, and no fault where a connection that only looked whether the port is open has led to one here."""
+    """The same, but tolerates a connection caused by a probe of the local port."""
     try:
         tunnels(peer)
     except (AssertionError, ConnectionError):
@@ -211,7 +211,7 @@ def tunnels_or_nothing(peer: Conversation) -> None:
 
 
 @of_kind("proxy")
-def test_as_a_proxy(theirs: str, ours: str, tmp_path: Path) -> None:
+def test_tools_serving_as_a_proxy(theirs: str, ours: str, tmp_path: Path) -> None:
     for line in (theirs, ours):
         with ScriptedServer(tunnels) as nobody, listening(line, nobody, tmp_path) as port:
             with socket.create_connection(("127.0.0.1", port), RUN_SECONDS) as client:

@@ -1,4 +1,4 @@
-"""`run`: programs that cannot log in to a proxy, behind a squid that demands it."""
+"""`run`: programs that cannot log in to a proxy, behind a squid that requires a login."""
 
 import hashlib
 import os
@@ -37,9 +37,9 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 def behind(proxy: Proxy, login: tuple[str, ...], *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    """The command behind the proxy; -v, to see that its connections went through there."""
+    """Runs the command behind the proxy; -v shows that its connections went through it."""
     words = [*MODULE, "run", "-v", "-x", proxy.url, *login, "--", *command]
-    # What a test runs is on loopback, and many a program leaves that out by itself when NO_PROXY is not said.
+    # The servers of a test are on loopback, for which many programs bypass the proxy unless NO_PROXY is set.
     env = environment({**gitserver.environment(), "no_proxy": "", "NO_PROXY": ""})
     done = subprocess.run(words, capture_output=True, env=env, timeout=60, cwd=cwd, stdin=subprocess.DEVNULL)
     assert PASSWORD.encode() not in done.stdout + done.stderr
@@ -51,7 +51,7 @@ def through(done: subprocess.CompletedProcess[bytes], port: int) -> bool:
     return f"tunnel to 127.0.0.1:{port} open".encode() in done.stderr
 
 
-def test_squid_would_not_have_it_otherwise(proxy: Proxy, tmp_path: Path) -> None:
+def test_squid_refuses_curl_without_a_login(proxy: Proxy, tmp_path: Path) -> None:
     with web_server(tmp_path) as port:
         command = [path_of("curl"), "-sS", "-p", "-x", proxy.url, "--noproxy", "", f"http://127.0.0.1:{port}/"]
         done = subprocess.run(command, capture_output=True, timeout=60)
@@ -60,7 +60,7 @@ def test_squid_would_not_have_it_otherwise(proxy: Proxy, tmp_path: Path) -> None
 
 @pytest.mark.peer("curl")
 @pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
-def test_curl(proxy: Proxy, login: tuple[str, ...], tmp_path: Path, secure: bool) -> None:
+def test_curl_downloads_behind_the_proxy(proxy: Proxy, login: tuple[str, ...], tmp_path: Path, secure: bool) -> None:
     certificate = make_certificate(tmp_path)
     (tmp_path / "file").write_bytes(DATA)
     with web_server(tmp_path, certificate if secure else None) as port:
@@ -71,7 +71,7 @@ def test_curl(proxy: Proxy, login: tuple[str, ...], tmp_path: Path, secure: bool
 
 
 @pytest.mark.peer("git")
-def test_git(proxy: Proxy, login: tuple[str, ...], tmp_path: Path) -> None:
+def test_git_clones_behind_the_proxy(proxy: Proxy, login: tuple[str, ...], tmp_path: Path) -> None:
     gitserver.make_repository(tmp_path, DATA)
     with web_server(tmp_path) as port:
         done = behind(proxy, login, path_of("git"), "clone", "-q", f"http://127.0.0.1:{port}/repo.git", "clone", cwd=tmp_path)
@@ -80,7 +80,7 @@ def test_git(proxy: Proxy, login: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def make_index(directory: Path) -> Path:
-    """A package index with one wheel of one package."""
+    """Creates a package index with one wheel of one package."""
     (directory / "simple" / "parcel").mkdir(parents=True)
     wheel = directory / "simple" / "parcel" / "parcel-1.0-py3-none-any.whl"
     info = "parcel-1.0.dist-info"
@@ -94,7 +94,7 @@ def make_index(directory: Path) -> Path:
     return wheel
 
 
-def test_pip(proxy: Proxy, login: tuple[str, ...], tmp_path: Path) -> None:
+def test_pip_downloads_behind_the_proxy(proxy: Proxy, login: tuple[str, ...], tmp_path: Path) -> None:
     wheel = make_index(tmp_path)
     with web_server(tmp_path) as port:
         pip = (sys.executable, "-W", "ignore", "-m", "pip", "--isolated", "--no-cache-dir", "--disable-pip-version-check", "-q")
@@ -104,8 +104,8 @@ def test_pip(proxy: Proxy, login: tuple[str, ...], tmp_path: Path) -> None:
     assert (tmp_path / "got" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def test_the_password_is_in_no_command_line(proxy: Proxy, login: tuple[str, ...]) -> None:
-    """Ours has the name of a file; the command's is what it was given, and its proxy is in its environment alone."""
+def test_no_command_line_contains_the_password(proxy: Proxy, login: tuple[str, ...]) -> None:
+    """Ours contains the name of a file; that of the command is unchanged, since its proxy is in the environment only."""
     show = "tr '\\0' ' ' < /proc/$PPID/cmdline; tr '\\0' ' ' < /proc/$$/cmdline"
     done = behind(proxy, login, "sh", "-c", show)
     assert done.returncode == 0

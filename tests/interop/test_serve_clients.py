@@ -1,4 +1,4 @@
-"""`serve` used by other people's clients: nc, ncat, socat, corkscrew, connect-proxy, proxytunnel, cntlm, curl, httpx."""
+"""`serve` used by clients of other makers: nc, ncat, socat, corkscrew, connect-proxy, proxytunnel, cntlm, curl, httpx."""
 
 import base64
 import hashlib
@@ -30,12 +30,12 @@ USER, PASSWORD = "anna", "S3cret.word"
 ODD_USER = 'Jäsøn "Doe"'
 DATA = sample(512 << 10)
 SECONDS = 20
-# How a client is told where the proxy is: not by the name of the target, for some of them mix the two up.
+# The proxy's name differs from the target's, since some clients confuse the two.
 PROXY, TARGET = "localhost", "127.0.0.1"
 
 
 class Route(NamedTuple):
-    """What a client is told: the proxy's port, the target's, and a password or None."""
+    """The input of a client: the proxy's port, the target's, and a password or None."""
 
     proxy: int
     target: int
@@ -88,13 +88,13 @@ def tunnelctl(way: Route) -> Client:
 
 CLIENTS = [nc, ncat, socat, corkscrew, connect_proxy, proxytunnel, tunnelctl]
 clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
-# OpenBSD nc asks on the terminal, and has its own test below.
+# OpenBSD nc prompts on the terminal, and has its own test below.
 clients_with_password = pytest.mark.parametrize("client", CLIENTS[1:], ids=lambda client: client.__name__)
 
 
 @pytest.fixture(scope="module")
 def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made by `hash-password`, as an operator would."""
+    """A users file made with `hash-password`, as an operator would do."""
     done = run("hash-password", USER, stdin=PASSWORD.encode() + b"\n")
     assert done.returncode == 0, done.stderr
     file = tmp_path_factory.mktemp("users") / "users"
@@ -134,7 +134,7 @@ def feed(pipe) -> None:
 
 
 def exchange(client: Client) -> bytes:
-    """Send DATA to an echo, with stdin open until all is back: corkscrew and proxytunnel leave when it ends."""
+    """Sends DATA to an echo, with stdin open until all of it is back: corkscrew and proxytunnel exit when stdin ends."""
     with popen(client) as process:
         watchdog = threading.Timer(SECONDS, process.kill)
         watchdog.start()
@@ -142,7 +142,7 @@ def exchange(client: Client) -> bytes:
         sender.start()
         back = process.stdout.read(len(DATA))
         sender.join()
-        with suppress(BrokenPipeError):  # it has gone, as the missing bytes will show
+        with suppress(BrokenPipeError):  # the client has exited; the missing bytes will show it
             process.stdin.close()
         process.wait()
         watchdog.cancel()
@@ -160,35 +160,35 @@ def refused(client: Client) -> bool:
 
 
 @clients
-def test_bytes_both_ways(client, serve: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_each_client_gets_a_tunnel(client, serve: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
     assert exchange(client(Route(serve.port, echo_target.port, None, tmp_path))) == DATA
 
 
 @clients
-def test_forbidden_target(client, strict: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_each_client_fails_at_a_forbidden_target(client, strict: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
     assert refused(client(Route(strict.port, echo_target.port, None, tmp_path)))
     assert echo_target.conversations == []
 
 
 @clients_with_password
-def test_right_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_each_client_logs_in(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
     assert exchange(client(Route(guarded.port, echo_target.port, PASSWORD, tmp_path))) == DATA
 
 
 @clients_with_password
-def test_wrong_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_each_client_fails_with_a_wrong_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
     assert refused(client(Route(guarded.port, echo_target.port, "wrong", tmp_path)))
     assert echo_target.conversations == []
 
 
 @clients
-def test_no_password_where_one_is_wanted(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
+def test_each_client_fails_without_a_required_password(client, guarded: Serve, echo_target: ScriptedServer, tmp_path: Path) -> None:
     assert refused(client(Route(guarded.port, echo_target.port, None, tmp_path)))
     assert echo_target.conversations == []
 
 
-def test_nc_asks_for_its_password_on_the_terminal(guarded: Serve) -> None:
-    """It connects a second time and sends its request line, and only then asks: the head is complete when the user is done."""
+def test_nc_prompts_for_its_password_on_the_terminal(guarded: Serve) -> None:
+    """nc connects a second time, sends its request line and only then prompts: the head is complete once the user has answered."""
 
     def greet(peer: Conversation) -> None:
         peer.send(b"welcome\n")
@@ -206,8 +206,8 @@ def test_nc_asks_for_its_password_on_the_terminal(guarded: Serve) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_cntlm_at_a_local_port(serve: Serve, echo_target: ScriptedServer, tmp_path: Path, version: str) -> None:
-    """With -L it sends HTTP/1.1 without Host; with -l what its client sent. It logs in with NTLM alone, which `serve` has not."""
+def test_cntlm_with_a_local_port(serve: Serve, echo_target: ScriptedServer, tmp_path: Path, version: str) -> None:
+    """With -L, cntlm sends HTTP/1.1 without Host; with -l, its client's head. It logs in with NTLM only, which `serve` lacks."""
     settings = tmp_path / "cntlm.conf"
     settings.write_text("")
     ports = [free_port(), free_port()]
@@ -236,10 +236,10 @@ def is_open(port: int) -> bool:
     return True
 
 
-# The heads of versions that Debian does not have, caught from the programs; each as it is without a login and with one.
+# Heads of versions that Debian does not have, captured from the programs; each without and with a login.
 LOGIN = b"Proxy-Authorization: Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode())
 OTHER_VERSIONS = [
-    # bryanpkc/corkscrew e351bda, which is 2.0 and later: where it logs in, a lone LF ends the request line.
+    # bryanpkc/corkscrew e351bda, which is 2.0 and later: with a login, a lone LF ends the request line.
     pytest.param(b"CONNECT %b HTTP/1.0\r\n\r\n", b"CONNECT %b HTTP/1.0\n" + LOGIN + b"\r\n\r\n", id="corkscrew"),
     # gotoh/ssh-connect 1.106, the connect-proxy of Debian
     pytest.param(b"CONNECT %b HTTP/1.0\r\n\r\n", b"CONNECT %b HTTP/1.0\r\n" + LOGIN + b"\r\n\r\n", id="connect"),
@@ -272,7 +272,9 @@ OTHER_VERSIONS = [
 
 
 @pytest.mark.parametrize(("plain", "login"), OTHER_VERSIONS)
-def test_other_versions(plain: bytes, login: bytes | None, serve: Serve, guarded: Serve, echo_target: ScriptedServer) -> None:
+def test_heads_of_other_versions_are_accepted(
+    plain: bytes, login: bytes | None, serve: Serve, guarded: Serve, echo_target: ScriptedServer
+) -> None:
     for head, proxy in ((plain, serve), (login, guarded)):
         if head is not None:
             with socket.create_connection(("127.0.0.1", proxy.port), SECONDS) as sock:
@@ -298,8 +300,8 @@ def read_exactly(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-def test_client_that_resets_at_its_refusal_takes_nobody_with_it(strict: Serve) -> None:
-    """Several of the clients above leave like this: with the answer half read."""
+def test_a_client_that_resets_at_its_refusal_affects_no_other(strict: Serve) -> None:
+    """Several of the clients above close like this, with the answer half read."""
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", strict.port), SECONDS) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -329,14 +331,14 @@ def https_port(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path
         yield port
 
 
-def test_curl_in_the_clear(serve: Serve, tmp_path: Path) -> None:
+def test_curl_downloads_over_plain_http(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(DATA)
     with web_server(tmp_path) as port:
         done = curl(f"http://127.0.0.1:{port}/file", proxy=serve)
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
-def test_curl_over_tls_both_ways(serve: Serve, https_port: int, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_curl_uploads_and_downloads_over_tls(serve: Serve, https_port: int, certificate: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "up").write_bytes(DATA)
     words = ["--cacert", str(certificate[0]), "--data-binary", f"@{tmp_path / 'up'}"]
     done = curl(*words, f"https://127.0.0.1:{https_port}/", proxy=serve)
@@ -350,8 +352,8 @@ def test_curl_reports_our_refusal(strict: Serve, https_port: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["--proxy-basic", "--proxy-anyauth"])
-def test_curl_with_a_password(guarded: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str) -> None:
-    """With --proxy-anyauth it asks first, is refused with 407 and a closed connection, and comes back."""
+def test_curl_logs_in_with_basic(guarded: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str) -> None:
+    """With --proxy-anyauth, curl sends a request without credentials, gets 407 and a closed connection, and retries."""
     words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
     done = curl(*words, proxy=guarded, credentials=f"{USER}:{PASSWORD}")
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
@@ -359,7 +361,7 @@ def test_curl_with_a_password(guarded: Serve, https_port: int, certificate: tupl
 
 @pytest.fixture(scope="module")
 def digesting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """A proxy in two processes that takes Digest, its lines made by `hash-password`. In the end its log has to name the users."""
+    """A proxy in two processes that accepts Digest, with lines made by `hash-password`. Finally checks the users in its log."""
     lines = b""
     for user in (USER, ODD_USER):
         done = run("hash-password", "--digest", "--realm", "the proxy", user, stdin=PASSWORD.encode() + b"\n")
@@ -376,19 +378,21 @@ def digesting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 @pytest.mark.parametrize("scheme", ["--proxy-digest", "--proxy-anyauth", "--proxy-basic"])
 @pytest.mark.parametrize("user", [USER, ODD_USER], ids=["plain", "odd"])
-def test_curl_with_digest(digesting: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str, user: str) -> None:
+def test_curl_logs_in_to_a_proxy_with_digest(
+    digesting: Serve, https_port: int, certificate: tuple[Path, Path], scheme: str, user: str
+) -> None:
     words = [scheme, "--cacert", str(certificate[0]), f"https://127.0.0.1:{https_port}/file"]
     done = curl(*words, proxy=digesting, credentials=f"{user}:{PASSWORD}")
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
-def test_curl_with_digest_and_a_wrong_password(digesting: Serve, https_port: int) -> None:
+def test_curl_reports_a_wrong_password_with_digest(digesting: Serve, https_port: int) -> None:
     done = curl("--proxy-digest", f"https://127.0.0.1:{https_port}/file", proxy=digesting, credentials=f"{USER}:wrong")
     assert (done.returncode, done.stdout) == (56, b"")
     assert b"407" in done.stderr
 
 
-def test_curl_with_a_wrong_password(guarded: Serve, https_port: int) -> None:
+def test_curl_reports_a_wrong_password_with_basic(guarded: Serve, https_port: int) -> None:
     done = curl(f"https://127.0.0.1:{https_port}/file", proxy=guarded, credentials=f"{USER}:wrong")
     assert (done.returncode, done.stdout) == (56, b"")
     assert b"407" in done.stderr
@@ -399,7 +403,7 @@ def browse(proxy: Serve, certificate: tuple[Path, Path], credentials: str = "") 
     return httpx.Client(proxy=f"http://{credentials}127.0.0.1:{proxy.port}", verify=trust, timeout=SECONDS)
 
 
-def test_httpx_both_ways(serve: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
+def test_httpx_uploads_and_downloads(serve: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
     with browse(serve, certificate) as client:
         for _ in range(2):  # the second time on the same tunnel
             answer = client.post(f"https://127.0.0.1:{https_port}/", content=DATA)
@@ -407,7 +411,7 @@ def test_httpx_both_ways(serve: Serve, https_port: int, certificate: tuple[Path,
             assert answer.headers["X-Seen"] == hashlib.sha256(DATA).hexdigest()
 
 
-def test_httpx_with_a_password(guarded: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
+def test_httpx_logs_in(guarded: Serve, https_port: int, certificate: tuple[Path, Path]) -> None:
     with browse(guarded, certificate, f"{USER}:{PASSWORD}@") as client:
         assert client.get(f"https://127.0.0.1:{https_port}/file").content == DATA
 

@@ -1,4 +1,4 @@
-"""A `serve` that speaks TLS, used by other people's clients: openssl, curl, proxytunnel."""
+"""`serve` over TLS, used by clients of other makers: openssl, curl, proxytunnel."""
 
 import ssl
 import subprocess
@@ -34,14 +34,14 @@ def proxy(files: certificates.Certificates) -> Iterator[Serve]:
 
 @pytest.fixture(scope="module")
 def guarded(files: certificates.Certificates) -> Iterator[Serve]:
-    """It wants client certificates."""
+    """A proxy that requires client certificates."""
     with Serve("--tls-cert", str(files.chain), "--tls-key", str(files.key), "--client-ca", str(files.authority)) as serve:
         yield serve
 
 
 @pytest.fixture(scope="module")
 def website(tmp_path_factory: pytest.TempPathFactory, files: certificates.Certificates) -> Iterator[str]:
-    """Its https address; DATA is there."""
+    """The https URL at which a web server has DATA."""
     directory = tmp_path_factory.mktemp("website")
     (directory / "data").write_bytes(DATA)
     with web_server(directory, files.server) as port:
@@ -72,7 +72,7 @@ def say(client: subprocess.Popen[bytes], text: str) -> None:
 
 
 def await_line(client: subprocess.Popen[bytes], wanted: bytes) -> None:
-    """The suite's own limit on a test bounds it, and so does the end of the client."""
+    """Waits for a line; the suite's time limit for a test and the client's exit bound the wait."""
     assert client.stdout is not None
     seen = b""
     for line in client.stdout:
@@ -91,7 +91,7 @@ def test_openssl_gets_a_tunnel(version: str, proxy: Serve, files: certificates.C
         await_line(client, b"there and back")
 
 
-def test_openssl_changes_its_keys_and_asks_for_ours_to_change(
+def test_openssl_updates_its_keys_and_requests_an_update_of_ours(
     proxy: Serve, files: certificates.Certificates, echo_target: ScriptedServer
 ) -> None:
     """RFC 8446 section 4.6.3; K is the command of s_client that does it."""
@@ -106,14 +106,16 @@ def test_openssl_changes_its_keys_and_asks_for_ours_to_change(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_openssl_without_a_certificate_is_told_why(version: str, guarded: Serve, files: certificates.Certificates) -> None:
+def test_openssl_without_a_certificate_gets_the_matching_alert(
+    version: str, guarded: Serve, files: certificates.Certificates
+) -> None:
     with s_client(guarded, files, version) as client:
         say(client, "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n")
         await_line(client, b"certificate required" if version == "-tls1_3" else b"handshake failure")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_openssl_with_a_certificate_gets_in(
+def test_openssl_with_a_certificate_gets_a_tunnel(
     version: str, guarded: Serve, files: certificates.Certificates, echo_target: ScriptedServer
 ) -> None:
     own = ["-cert", str(files.client_chain), "-key", str(files.client_key)]
@@ -133,7 +135,7 @@ def curl(serve: Serve, url: str, files: certificates.Certificates, *words: str) 
 
 @pytest.mark.parametrize("newest", ["1.2", "1.3"])
 def test_curl_downloads(newest: str, proxy: Serve, website: str, files: certificates.Certificates) -> None:
-    """TLS inside TLS: the website's within that of the proxy."""
+    """TLS inside TLS: that of the website within that of the proxy."""
     done = curl(proxy, website, files, "--tls-max", newest)
     assert done.stderr == b""
     assert done.stdout == DATA
@@ -145,8 +147,8 @@ def test_curl_uploads(proxy: Serve, website: str, files: certificates.Certificat
     assert curl(proxy, website, files, "--data-binary", f"@{file}", "-H", "Expect:").stdout == DATA
 
 
-def test_curl_takes_a_pin_as_we_write_it(proxy: Serve, website: str, files: certificates.Certificates) -> None:
-    """Of the website: for proxies, curl 7.88 accepts any."""
+def test_curl_accepts_our_form_of_a_pin(proxy: Serve, website: str, files: certificates.Certificates) -> None:
+    """For the website: for proxies, curl 7.88 accepts any pin."""
     end_of_first = "-----END CERTIFICATE-----\n"
     pin = pin_of(ssl.PEM_cert_to_DER_cert(files.chain.read_text().partition(end_of_first)[0] + end_of_first))
     assert curl(proxy, website, files, "--pinnedpubkey", pin).stdout == DATA
@@ -156,10 +158,10 @@ def test_curl_takes_a_pin_as_we_write_it(proxy: Serve, website: str, files: cert
 def test_curl_with_and_without_a_client_certificate(guarded: Serve, website: str, files: certificates.Certificates) -> None:
     own = ["--proxy-cert", str(files.client_chain), "--proxy-key", str(files.client_key)]
     assert curl(guarded, website, files, *own).stdout == DATA
-    assert curl(guarded, website, files).returncode == 56  # failure in receiving: the alert comes after its handshake
+    assert curl(guarded, website, files).returncode == 56  # failure in receiving: the alert arrives after curl's handshake
 
 
-def test_curl_in_the_clear_is_told_of_tls(proxy: Serve, website: str) -> None:
+def test_curl_over_plain_http_gets_400(proxy: Serve, website: str) -> None:
     command = [path_of("curl"), "-sSv", "-x", f"http://127.0.0.1:{proxy.ports[0]}", "--noproxy", "", website]
     done = subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment())
     assert b"400 Bad Request" in done.stderr
@@ -168,8 +170,8 @@ def test_curl_in_the_clear_is_told_of_tls(proxy: Serve, website: str) -> None:
 # --- proxytunnel
 
 
-def test_proxytunnel(proxy: Serve, files: certificates.Certificates) -> None:
-    """-E encrypts the way to the proxy. Its Host field would then name the proxy, but for -o."""
+def test_proxytunnel_over_tls(proxy: Serve, files: certificates.Certificates) -> None:
+    """-E encrypts the connection to the proxy. Without -o, the Host field would then name the proxy."""
     with ScriptedServer(echo) as target:
         way = ["-p", f"localhost:{proxy.ports[0]}", "-C", str(files.authority), "-d", target.authority, "-o", target.authority]
         command = [path_of("proxytunnel"), "-E", "-q", *way]

@@ -1,4 +1,4 @@
-"""SOCKS as the client against microsocks, Dante and OpenSSH: the machine of proto.socks.client on a plain socket."""
+"""The SOCKS client against microsocks, Dante and OpenSSH: the state machine of proto.socks.client on a plain socket."""
 
 import socket
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def speak(peer: Conversation) -> None:
 
 
 def ask(proxy: Proxy, machine: SocksClient) -> bytes:
-    """What comes through the tunnel, to its end; not an octet is read beyond the answer."""
+    """Reads the tunnel to its end; reads no octet beyond the reply before that."""
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=SECONDS) as sock:
         sock.sendall(machine.request())
         outcome = None
@@ -50,7 +50,7 @@ def ask(proxy: Proxy, machine: SocksClient) -> bytes:
 @both
 @pytest.mark.parametrize("password", [False, True], ids=["open", "password"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_tunnel(start: Start, password: bool, host: str) -> None:
+def test_each_proxy_grants_a_tunnel(start: Start, password: bool, host: str) -> None:
     with start(Rules(password=password)) as proxy, ScriptedServer(speak) as target:
         machine = SocksClient(Address(host, target.port), SOCKS5, (USER, PASSWORD) if password else None)
         assert ask(proxy, machine) == CONTENT
@@ -60,14 +60,14 @@ def test_a_tunnel(start: Start, password: bool, host: str) -> None:
 @pytest.mark.parametrize(
     "credentials", [(USER, "wrong"), ("nobody-of-that-name", PASSWORD), None], ids=["password", "user", "none"]
 )
-def test_a_wrong_login(start: Start, credentials: tuple[str, str] | None) -> None:
+def test_each_proxy_refuses_a_wrong_login(start: Start, credentials: tuple[str, str] | None) -> None:
     with start(Rules(password=True)) as proxy, pytest.raises(AuthenticationFailed) as caught:
         ask(proxy, SocksClient(Address("localhost", free_port()), SOCKS5, credentials))
     assert PASSWORD not in f"{caught.value!r} {hint_of(caught.value)}"
 
 
 @both
-def test_a_target_that_refuses(start: Start) -> None:
+def test_a_refusing_target_is_reported_as_such(start: Start) -> None:
     held, port = refusing_port()
     with held, start(Rules()) as proxy, pytest.raises(Refused) as caught:
         ask(proxy, SocksClient(Address("127.0.0.1", port)))
@@ -75,19 +75,19 @@ def test_a_target_that_refuses(start: Start) -> None:
 
 
 @both
-def test_a_name_that_nobody_has(start: Start) -> None:
+def test_an_unknown_name_is_refused(start: Start) -> None:
     with start(Rules()) as proxy, pytest.raises(Refused):
         ask(proxy, SocksClient(Address("nobody.invalid", 22)))
 
 
-def test_a_target_that_the_rules_forbid() -> None:
+def test_a_target_forbidden_by_rules_is_refused() -> None:
     with dante(Rules(ports=(22,))) as proxy, pytest.raises(Refused) as caught:
         ask(proxy, SocksClient(Address("127.0.0.1", 23)))
     assert caught.value.detail["error"] == "http_request_denied"
 
 
-def test_version_4() -> None:
-    """Dante does not know 4a: it takes addresses only."""
+def test_version_4_with_dante() -> None:
+    """Dante does not support 4a, only addresses."""
     held, port = refusing_port()
     with held, dante() as proxy, ScriptedServer(speak) as target:
         assert ask(proxy, SocksClient(Address("127.0.0.1", target.port), SOCKS4A, (USER, ""))) == CONTENT
@@ -97,8 +97,8 @@ def test_version_4() -> None:
 
 
 @pytest.mark.parametrize("version", [SOCKS5, SOCKS4A])
-def test_openssh(version: str, sshd: Sshd) -> None:
-    """It closes where it cannot reach the target."""
+def test_openssh_grants_tunnels_and_closes_without_a_reply(version: str, sshd: Sshd) -> None:
+    """OpenSSH closes the connection if it cannot reach the target."""
     held, port = refusing_port()
     with held, openssh(sshd) as proxy, ScriptedServer(speak) as target:
         for host in ("127.0.0.1", "localhost"):

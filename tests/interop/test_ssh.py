@@ -24,14 +24,14 @@ FDPASS = {"relayed": (), "passed": ("ProxyUseFdpass yes",)}
 
 @pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
 def way(request: pytest.FixtureRequest, serve: Serve, squid: Proxy) -> list[str]:
-    """The URLs of the proxies on the way, nearest first."""
+    """The URLs of the proxies on the route, nearest first."""
     urls = {"serve": serve.url, "squid": squid.url}
     return [urls[name] for name in request.param]
 
 
 @pytest.fixture(params=FDPASS.values(), ids=FDPASS.keys())
 def options(request: pytest.FixtureRequest, way: list[str]) -> list[str]:
-    """The settings of ssh for that way, with a relay in between or with the socket handed over."""
+    """The settings of ssh for that route, with a relay or with the socket passed to ssh."""
     flag = "--fdpass" if request.param else ""
     return [f"ProxyCommand {proxy_command(*way, options=flag)}", *request.param]
 
@@ -40,12 +40,12 @@ def run(command: list[str], stdin: bytes = b"", shell: str = "/bin/sh") -> "subp
     return subprocess.run(command, input=stdin, capture_output=True, timeout=60, env=environment({"SHELL": shell}))
 
 
-def test_command_with_its_status_and_both_outputs(sshd: Sshd, options: list[str]) -> None:
+def test_ssh_command_returns_status_and_both_outputs(sshd: Sshd, options: list[str]) -> None:
     done = run([*sshd.client("ssh", *options), HOST, "echo out; echo err >&2; exit 7"])
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
 
 
-def test_bytes_both_ways_and_the_end_of_input(sshd: Sshd, options: list[str]) -> None:
+def test_ssh_session_echoes_bytes_and_ends_with_its_input(sshd: Sshd, options: list[str]) -> None:
     data = sample(3 << 20)
     done = run([*sshd.client("ssh", *options), HOST, "cat"], stdin=data)
     assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
@@ -53,27 +53,27 @@ def test_bytes_both_ways_and_the_end_of_input(sshd: Sshd, options: list[str]) ->
 
 @pytest.mark.parametrize("way", list(WAYS.values())[:2], ids=list(WAYS)[:2], indirect=True)
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_scp_of_100_mib(sshd: Sshd, options: list[str], direction: str, hundred_mib: Path, tmp_path: Path) -> None:
+def test_scp_copies_100_mib(sshd: Sshd, options: list[str], direction: str, hundred_mib: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     files = [str(hundred_mib), f"{HOST}:{copy}"] if direction == "up" else [f"{HOST}:{hundred_mib}", str(copy)]
     done = run([*sshd.client("scp", "Compression no", *options), *files])
     assert (done.returncode, done.stderr) == (0, b"")
-    # Byte by byte, which says more than a checksum and is no slower.
+    # Byte by byte, which is more exact than a checksum and no slower.
     assert filecmp.cmp(hundred_mib, copy, shallow=False)
     copy.unlink()
 
 
 @pytest.mark.peer("zsh", "fish")
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_proxy_command_under_the_shell_of_the_user(sshd: Sshd, serve: Serve, shell: str) -> None:
-    """ssh hands the ProxyCommand to $SHELL, whatever that is."""
+def test_proxy_command_works_in_each_shell(sshd: Sshd, serve: Serve, shell: str) -> None:
+    """ssh passes the ProxyCommand to $SHELL, whatever that is."""
     done = run([*sshd.client("ssh", f"ProxyCommand {proxy_command(serve.url)}"), HOST, "echo hi"], shell=path_of(shell))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hi\n", b"")
 
 
 @pytest.mark.parametrize("fdpass", FDPASS.values(), ids=FDPASS.keys())
-def test_refusal_is_what_the_user_of_ssh_reads(sshd: Sshd, fdpass: tuple[str, ...]) -> None:
-    """ssh hides the status of its ProxyCommand; our line on stderr is all there is."""
+def test_the_user_of_ssh_reads_the_refusal(sshd: Sshd, fdpass: tuple[str, ...]) -> None:
+    """ssh hides the status of its ProxyCommand; our line on stderr is the only message."""
     with Serve(allow=("example.test:22",)) as proxy:
         command = proxy_command(proxy.url, options="--fdpass" if fdpass else "")
         done = run([*sshd.client("ssh", f"ProxyCommand {command}", *fdpass), HOST, "true"])
@@ -84,8 +84,8 @@ def test_refusal_is_what_the_user_of_ssh_reads(sshd: Sshd, fdpass: tuple[str, ..
     assert f"{HOST}:{sshd.port}" in ours[0]
 
 
-def test_a_tunnel_that_dies_at_once_is_told_where_ssh_has_nothing_to_say(sshd: Sshd) -> None:
-    """ "Connection closed by UNKNOWN port 65535" is all that ssh says of it (corkscrew#19 and dozens like that)."""
+def test_a_tunnel_that_ends_at_once_is_reported(sshd: Sshd) -> None:
+    """ssh itself reports only "Connection closed by UNKNOWN port 65535" (corkscrew#19 and dozens like it)."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()

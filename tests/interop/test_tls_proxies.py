@@ -18,7 +18,7 @@ Start = Callable[[Tls], AbstractContextManager[Proxy]]
 MIB = 1 << 20
 DATA = sample(4 * MIB)
 pytestmark = [
-    pytest.mark.once,  # test_chains takes bytes through all of these on both pollers
+    pytest.mark.once,  # test_chains covers all of these on both pollers
     pytest.mark.peer("squid", "security_file_certgen", "apache2", "nghttpx", "envoy"),
 ]
 
@@ -57,14 +57,17 @@ def proxy(start: Start, company: Certificates) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def guarded(start: Start, company: Certificates) -> Iterator[Proxy]:
-    """It wants to see a certificate of the company."""
+    """A proxy that requires a certificate of the company."""
     with start(Tls(company, of_client=True)) as running:
         yield running
 
 
 def assert_complete(done: Bytes, start: Start) -> None:
-    """All of DATA came, and its end. Apache closes tunnels without close_notify, whatever its settings, which anybody on the way
-    could have done: the bytes are there, and we say what we know."""
+    """Asserts that all of DATA and its end arrived.
+
+    Apache closes tunnels without close_notify, whatever its settings. An on-path attacker could have truncated the stream
+    likewise: we deliver the bytes and report the missing close_notify.
+    """
     assert done.stdout == DATA
     if start is apache:
         assert done.returncode == 74
@@ -74,7 +77,7 @@ def assert_complete(done: Bytes, start: Start) -> None:
 
 
 def assert_turned_down(url: str, target: ScriptedServer, *words: str) -> str:
-    """No tunnel, status 77, one line and a hint; returns them."""
+    """Asserts that there is no tunnel, status 77, one line and a hint; returns the text."""
     done = connect(url, target.authority, *words)
     text = done.stderr.decode()
     assert (done.returncode, done.stdout) == (77, b""), text
@@ -84,50 +87,54 @@ def assert_turned_down(url: str, target: ScriptedServer, *words: str) -> str:
     return text
 
 
-def test_bytes_both_ways(proxy: Proxy, start: Start, company: Certificates, echo_target: ScriptedServer) -> None:
+def test_each_proxy_echoes_bytes_over_tls(proxy: Proxy, start: Start, company: Certificates, echo_target: ScriptedServer) -> None:
     done = echoed(DATA, "-x", proxy.url, "--proxy-cacert", str(company.authority), echo_target.authority)
     assert_complete(done, start)
 
 
-def test_client_certificate(guarded: Proxy, start: Start, company: Certificates, echo_target: ScriptedServer) -> None:
+def test_a_client_certificate_opens_a_tunnel(
+    guarded: Proxy, start: Start, company: Certificates, echo_target: ScriptedServer
+) -> None:
     trust = ("--proxy-cacert", str(company.authority))
     shown = ("--proxy-cert", str(company.client_chain), "--proxy-key", str(company.client_key))
     done = echoed(DATA, "-x", guarded.url, *trust, *shown, echo_target.authority)
     assert_complete(done, start)
 
 
-def test_without_a_client_certificate(guarded: Proxy, company: Certificates, echo_target: ScriptedServer) -> None:
+def test_a_missing_client_certificate_is_reported(guarded: Proxy, company: Certificates, echo_target: ScriptedServer) -> None:
     text = assert_turned_down(guarded.url, echo_target, "--proxy-cacert", str(company.authority))
     assert "--proxy-cert" in text
 
 
-def test_with_a_client_certificate_of_somebody_else(guarded: Proxy, company: Certificates, echo_target: ScriptedServer) -> None:
+def test_a_client_certificate_of_another_authority_is_refused(
+    guarded: Proxy, company: Certificates, echo_target: ScriptedServer
+) -> None:
     with scratch_directory() as directory:
         _, (chain, key) = certificates.another_authority(directory)
         shown = ("--proxy-cert", str(chain), "--proxy-key", str(key))
         assert_turned_down(guarded.url, echo_target, "--proxy-cacert", str(company.authority), *shown)
 
 
-def test_unknown_issuer(proxy: Proxy, echo_target: ScriptedServer) -> None:
+def test_an_unknown_issuer_is_refused(proxy: Proxy, echo_target: ScriptedServer) -> None:
     with scratch_directory() as directory:
         other, _ = certificates.another_authority(directory)
         text = assert_turned_down(proxy.url, echo_target, "--proxy-cacert", str(other))
     assert "--proxy-cacert" in text
 
 
-def test_the_system_does_not_know_the_company(proxy: Proxy, echo_target: ScriptedServer) -> None:
+def test_the_trust_store_of_the_system_does_not_suffice(proxy: Proxy, echo_target: ScriptedServer) -> None:
     assert_turned_down(proxy.url, echo_target)
 
 
-def test_insecure_on_demand_with_a_warning(proxy: Proxy, echo_target: ScriptedServer) -> None:
+def test_proxy_insecure_connects_with_a_warning(proxy: Proxy, echo_target: ScriptedServer) -> None:
     done = echoed(b"hello", "-x", proxy.url, "--proxy-insecure", echo_target.authority)
     assert done.stdout == b"hello"
     assert b"warning" in done.stderr.splitlines()[0]
 
 
 @pytest.mark.parametrize("expired", [False, True], ids=["for another name", "expired"])
-def test_certificate_that_is_not_good(company: Certificates, echo_target: ScriptedServer, expired: bool) -> None:
-    """Judged by us alone, whoever shows it."""
+def test_an_expired_or_foreign_certificate_is_refused(company: Certificates, echo_target: ScriptedServer, expired: bool) -> None:
+    """With one proxy only, because the verification is ours."""
     with scratch_directory() as directory:
         name = certificates.HOST if expired else "proxy.example.test"
         chain, key = certificates.issue(directory, "shown", name, expired=expired)
@@ -136,8 +143,8 @@ def test_certificate_that_is_not_good(company: Certificates, echo_target: Script
     assert ("expired" if expired else certificates.HOST) in text
 
 
-def test_plain_http_on_its_port(proxy: Proxy, echo_target: ScriptedServer) -> None:
-    """http:// where https:// is meant. These makers hang up without a word, or answer 400 in the clear; to a ClientHello in TLS."""
+def test_http_to_a_tls_port_is_reported(proxy: Proxy, echo_target: ScriptedServer) -> None:
+    """http:// in place of https://. These proxies close silently or send a plain 400; to a ClientHello they answer in TLS."""
     plain = proxy._replace(scheme="http")
     text = assert_turned_down(plain.url, echo_target)
     what = f"proxy {plain.url.removeprefix('http://')}, asked for {echo_target.authority}"
@@ -146,16 +153,16 @@ def test_plain_http_on_its_port(proxy: Proxy, echo_target: ScriptedServer) -> No
 
 @pytest.mark.parametrize("kind", [proxies.squid, proxies.apache, proxies.ncat], ids=lambda kind: kind.__name__)
 @pytest.mark.peer("ncat")
-def test_tls_on_a_port_without(kind: Callable[[], AbstractContextManager[Proxy]], echo_target: ScriptedServer) -> None:
-    """https:// where http:// is meant."""
+def test_https_to_a_plain_port_is_reported(kind: Callable[[], AbstractContextManager[Proxy]], echo_target: ScriptedServer) -> None:
+    """https:// in place of http://."""
     with kind() as plain:
         text = assert_turned_down(plain._replace(scheme="https").url, echo_target)
     assert "http://" in text
 
 
 @pytest.mark.peer("tinyproxy")
-def test_tls_on_a_port_where_nobody_answers_it(echo_target: ScriptedServer) -> None:
-    """Tinyproxy waits for the end of the line."""
+def test_https_to_a_silent_plain_port_is_reported(echo_target: ScriptedServer) -> None:
+    """tinyproxy waits for the end of the line."""
     with proxies.tinyproxy() as plain:
         done = connect(plain._replace(scheme="https").url, echo_target.authority, "--timeout", "1")
     assert (done.returncode, done.stdout) == (75, b"")
@@ -164,8 +171,8 @@ def test_tls_on_a_port_where_nobody_answers_it(echo_target: ScriptedServer) -> N
 
 
 @only(apache)
-def test_half_close(proxy: Proxy, start: Start, company: Certificates) -> None:
-    """Our close_notify goes on as the end of what the target reads, and its answer still comes."""
+def test_half_close_passes_through_apache(proxy: Proxy, start: Start, company: Certificates) -> None:
+    """Apache passes our close_notify on as EOF to the target, and the target's answer still arrives."""
 
     def answer_after_the_end(peer: Conversation) -> None:
         peer.send(peer.read_to_end()[::-1])
@@ -175,7 +182,7 @@ def test_half_close(proxy: Proxy, start: Start, company: Certificates) -> None:
     assert_complete(done, start)
 
 
-def test_the_target_speaks_first_and_leaves(proxy: Proxy, start: Start, company: Certificates) -> None:
+def test_a_target_may_speak_first_and_close(proxy: Proxy, start: Start, company: Certificates) -> None:
     """stdin stays open meanwhile."""
     with ScriptedServer(lambda peer: peer.send(DATA)) as target:
         words = ("-x", proxy.url, "--proxy-cacert", str(company.authority), target.authority)

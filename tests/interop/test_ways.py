@@ -1,4 +1,4 @@
-"""ssh by ways of more than one kind: SOCKS with and without us in between, and a proxy of ours that leads on through others."""
+"""ssh over mixed routes: SOCKS directly, and a `serve` that leads on through other proxies."""
 
 import subprocess
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ def microsocks() -> Iterator[Proxy]:
 
 
 def is_whole(sshd: Sshd, *options: str) -> bool:
-    """Whether a session sends and receives DATA, and its status comes through."""
+    """Whether a session sends and receives DATA and returns its status."""
     command = [*sshd.client("ssh", *options), HOST, "cat; exit 3"]
     done = subprocess.run(command, input=DATA, capture_output=True, timeout=60, env=environment())
     return (done.returncode, done.stdout == DATA, done.stderr) == (3, True, b"")
 
 
 @pytest.mark.parametrize("fdpass", [False, True], ids=["relayed", "passed"])
-def test_through_microsocks(microsocks: Proxy, sshd: Sshd, fdpass: bool) -> None:
+def test_ssh_through_microsocks(microsocks: Proxy, sshd: Sshd, fdpass: bool) -> None:
     command = proxy_command(microsocks.url_with(USER, PASSWORD), options="--fdpass" if fdpass else "")
     assert is_whole(sshd, f"ProxyCommand {command}", *(["ProxyUseFdpass yes"] if fdpass else []))
 
 
-def test_through_a_proxy_of_ours_that_leads_on(microsocks: Proxy, sshd: Sshd) -> None:
+def test_ssh_through_a_serve_with_upstream_proxies(microsocks: Proxy, sshd: Sshd) -> None:
     with Serve() as inner, Serve("-x", inner.url, "-x", microsocks.url_with(USER, PASSWORD)) as front:
         assert is_whole(sshd, f"ProxyCommand {proxy_command(front.url)}")
     assert PASSWORD not in front.log() + inner.log()
