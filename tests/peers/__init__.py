@@ -1,5 +1,5 @@
-"""What the tests start: real programs, a scripted proxy, plain targets, and tunnelctl itself as a process.
+"""Peers that the tests start: real programs, a scripted proxy, plain targets, and tunnelctl itself as a process.
 
-Each starter is a context manager: it listens on loopback on a port that was free, is ready when the body starts, and is
-ended by its process id, whatever happens in the body. Its log is shown when a test fails.
+Each starter is a context manager: the program listens on a free loopback port, is ready when the body starts, and is ended
+by its process ID, whatever happens in the body. If a test fails, its log is shown.
 """

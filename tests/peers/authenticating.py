@@ -1,4 +1,4 @@
-"""Scripts of proxies that ask for a password in ways which real ones seldom show, or not when they are told to."""
+"""Scripts of proxies that require a password in ways that real ones show seldom, or not on demand."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ _ALGORITHMS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 
 def authorization(head: bytes) -> str:
-    """What a request says in Proxy-Authorization, "" if nothing."""
+    """The value of Proxy-Authorization in a request head, "" if absent."""
     found = re.search(rb"(?im)^proxy-authorization:[ \t]*(.*?)[ \t]*\r$", head)
     return found[1].decode() if found else ""
 
@@ -29,16 +29,16 @@ def knows_basic(head: bytes) -> bool:
 
 
 class Digest:
-    """The checking side of RFC 7616 with qop=auth: a nonce is good for one request, the one after it was given out."""
+    """The verifying side of RFC 7616 with qop=auth: a nonce is valid for one request, the next one after it was issued."""
 
     def __init__(self, algorithm: str = "SHA-256") -> None:
         self._algorithm = algorithm
         self._nonce = ""
-        self.nonces: list[str] = []  # all that were given out
+        self.nonces: list[str] = []  # all that were issued
         self.seen: list[str] = []  # the nonces that came back
 
     def challenge(self, stale: bool = False) -> bytes:
-        """A challenge with a new nonce, of a length that no buffer is made for."""
+        """A challenge with a new nonce, longer than any buffer is likely to expect."""
         self._nonce = secrets.token_urlsafe(100)
         self.nonces.append(self._nonce)
         said = ", stale=true" if stale else ""
@@ -62,7 +62,7 @@ class Digest:
 
 
 def asked(*challenges: bytes, body: bytes = b"", close: bool = True) -> bytes:
-    """A 407 with these challenges, each in a field of its own."""
+    """A 407 response with these challenges, each in its own field."""
     fields = [b"Proxy-Authenticate: " + challenge for challenge in challenges]
     fields += [b"Content-Length: %d" % len(body), b"Connection: " + (b"close" if close else b"keep-alive")]
     return b"HTTP/1.1 407 Who are you\r\n" + b"\r\n".join(fields) + b"\r\n\r\n" + body
@@ -74,13 +74,13 @@ def _serve(conversation: Conversation) -> None:
 
 
 def _guarded(knows: Callable[[bytes], bool], answer: Callable[[], bytes]) -> Script:
-    """Each connection is good for one request."""
+    """A script that serves one request per connection."""
 
     def script(conversation: Conversation) -> None:
         if knows(conversation.read_head()):
             _serve(conversation)
         else:
-            with suppress(ConnectionError):  # the client need not listen to all that is said
+            with suppress(ConnectionError):  # the client need not read the whole answer
                 conversation.send(answer())
 
     return script
@@ -91,7 +91,7 @@ def closes_after_407() -> Script:
 
 
 def keeps_the_connection() -> Script:
-    """A client may ask again on the same connection, and may as well leave."""
+    """A proxy whose client may retry on the same connection, or close it."""
 
     def script(conversation: Conversation) -> None:
         while not knows_basic(conversation.read_head()):
@@ -108,13 +108,13 @@ def keeps_the_connection() -> Script:
 
 
 def huge_body(promised: bool = True) -> Script:
-    """A 407 whose page is 5 MiB long; if that is not `promised`, the page ends with the connection."""
+    """A 407 with a body of 5 MiB; without `promised` it has no Content-Length and ends with the connection."""
     page = asked(_BASIC, body=b"<p>Who are you?</p>\n" * (HUGE // 20))
     return _guarded(knows_basic, lambda: page if promised else re.sub(rb"Content-Length: \d+\r\n", b"", page, count=1))
 
 
 def changes_its_nonce(digest: Digest, stale: int = 1) -> Script:
-    """The first `stale` answers are turned down, right or wrong, because their nonce is too old."""
+    """Refuses the first `stale` responses, right or wrong, because their nonce has expired."""
     left = stale
     too_old = False
 
@@ -129,8 +129,10 @@ def changes_its_nonce(digest: Digest, stale: int = 1) -> Script:
 
 
 def six_in_one_line(digest: Digest) -> Script:
-    """Schemes, their parameters and lone tokens, all with commas between them (RFC 9110, section 11.6.1); Digest is the
-    strongest that a password is enough for."""
+    """Schemes, parameters and lone tokens, all separated by commas (RFC 9110, section 11.6.1).
+
+    Digest is the strongest scheme for which a password suffices.
+    """
 
     def offer() -> bytes:
         others = (b"Newest", b'bearer realm="b, c" , scope=x', b"NTLM", b"Negotiate", _BASIC)
@@ -140,7 +142,7 @@ def six_in_one_line(digest: Digest) -> Script:
 
 
 def ntlm_challenge() -> bytes:
-    """The second message of NTLM ([MS-NLMP], section 2.2.1.2), with no more in it than a client needs."""
+    """The second message of NTLM ([MS-NLMP], section 2.2.1.2), with only the parts that a client needs."""
     unicode, ntlm, target_info, extended = 0x1, 0x200, 0x800000, 0x80000
     name = DOMAIN.encode("utf-16-le")
     pairs = struct.pack("<HH", 2, len(name)) + name + struct.pack("<HH", 0, 0)
@@ -150,7 +152,7 @@ def ntlm_challenge() -> bytes:
 
 
 def never_done_with_ntlm(close: bool) -> Script:
-    """Whatever comes, it answers with a challenge: after the first on a connection that it closes, or for ever on one."""
+    """Answers every request with a challenge: with `close` it closes after each answer, without it keeps one connection forever."""
 
     def script(conversation: Conversation) -> None:
         while conversation.read_head():
@@ -167,9 +169,9 @@ def never_done_with_ntlm(close: bool) -> Script:
 
 
 def ntlm_over_http_1_0(keeps: bool = True, silently: bool = False) -> Script:
-    """A proxy that speaks HTTP/1.0, as squid 2.7 and ISA do: it keeps a connection that it is asked to keep by Proxy-Connection.
+    """A proxy that speaks HTTP/1.0, like squid 2.7 and ISA: it keeps a connection if Proxy-Connection requests that.
 
-    keeps: else it closes behind each answer, and says so unless it does that `silently`
+    keeps: if false, it closes after each answer, and announces that unless `silently` is set
     """
 
     def script(conversation: Conversation) -> None:

@@ -1,4 +1,4 @@
-"""Chromium without a screen, that prints the page which it has made of what it loaded."""
+"""Headless Chromium, which prints the page as rendered after loading."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from tests.peers.process import path_of
 
 _QUIET = (
     "--headless",
-    "--no-sandbox",  # it will not run as root with it
+    "--no-sandbox",  # as root it does not run with a sandbox
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -19,7 +19,7 @@ _QUIET = (
 
 
 def page(url: str, proxy: str, profile: Path, seconds: float = 60) -> str:
-    """The document at `url` after its scripts have run, loaded through `proxy`, also where it is on loopback."""
+    """Loads `url` through `proxy`, even if it is on loopback; returns the document after its scripts have run."""
     words = ["--dump-dom", "--ignore-certificate-errors", f"--proxy-server={proxy}", "--proxy-bypass-list=<-loopback>"]
     command = [path_of("chromium"), *_QUIET, f"--user-data-dir={profile}", *words, url]
     done = subprocess.run(command, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)

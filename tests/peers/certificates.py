@@ -1,4 +1,4 @@
-"""Certificates of a small company: one authority, and what it issues to proxies, to users, and wrongly."""
+"""Certificates of a small company: one authority, and those it issues to proxies and users, including wrong ones."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -8,12 +8,12 @@ from typing import NamedTuple
 import trustme
 
 HOST = "localhost"
-NAMES = (HOST, "127.0.0.1")  # what the certificate of a proxy or target is for, unless a test wants it wrong
+NAMES = (HOST, "127.0.0.1")  # names in the certificate of a proxy or target, unless a test requires wrong ones
 USER = "anna@example.test"
 
 
 class Certificates(NamedTuple):
-    """Files in PEM, as programs want them."""
+    """Files in PEM format, as programs require them."""
 
     authority: Path
     chain: Path
@@ -44,7 +44,7 @@ def _write(certificate: trustme.LeafCert, directory: Path, name: str) -> tuple[P
 
 
 def authority(directory: Path) -> Path:
-    """The file with the certificate that all others here are issued under."""
+    """Writes the certificate of the authority that issues all others here; returns the file."""
     file = directory / "authority.pem"
     _authority().cert_pem.write_to_path(str(file))
     return file
@@ -56,14 +56,14 @@ def _other() -> trustme.CA:
 
 
 def another_authority(directory: Path) -> tuple[Path, tuple[Path, Path]]:
-    """An authority that nobody here trusts, and what it has issued to the same user."""
+    """An authority that no test trusts, and the certificate and key that it has issued to the same user."""
     file = directory / "another_authority.pem"
     _other().cert_pem.write_to_path(str(file))
     return file, _write(_other().issue_cert(USER), directory, "another_client")
 
 
 def another_issue(directory: Path, name: str, *names: str) -> tuple[Path, Path]:
-    """What it issues besides, for names that are not its own."""
+    """A certificate and key issued by the other authority for `names`."""
     return _write(_other().issue_cert(*names), directory, name)
 
 
@@ -75,17 +75,17 @@ def issue(
     begins: datetime | None = None,
     ends: datetime | None = None,
 ) -> tuple[Path, Path]:
-    """The files `name`.pem and `name`.key, for the host names, addresses or mail addresses `names`."""
+    """Writes `name`.pem and `name`.key for the host names, IP addresses or mail addresses `names`."""
     ends = datetime.now(UTC) - timedelta(days=1) if expired else ends
     return _write(_authority().issue_cert(*names, not_before=begins, not_after=ends), directory, name)
 
 
 def issue_by_department(directory: Path, name: str, *names: str) -> tuple[Path, Path]:
-    """The same by an authority below: its own certificate is in the chain that is sent."""
+    """The same, issued by an intermediate authority whose own certificate is in the chain."""
     below = trustme.CA(_authority(), path_length=0, organization_name="a department")
     return _write(below.issue_cert(*names), directory, name)
 
 
 def make(directory: Path) -> Certificates:
-    """The authority, the certificate of a proxy or target on this machine, and that of a user."""
+    """Creates the authority, the certificate of a proxy or target on this machine, and that of a user."""
     return Certificates(authority(directory), *issue(directory, "server", *NAMES), *issue(directory, "client", USER))

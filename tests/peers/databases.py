@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis on loopback, made for a test and gone with it."""
+"""PostgreSQL and Redis on loopback, created for a test and removed after it."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ USER = "tester"
 
 
 def _as_somebody() -> list[str]:
-    """PostgreSQL refuses to run as root."""
+    """Prefix of a command that runs it as another user: PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return []
     account = pwd.getpwnam("nobody")
@@ -24,14 +24,14 @@ def _as_somebody() -> list[str]:
 
 @contextmanager
 def postgresql() -> Iterator[int]:
-    """A cluster that trusts everybody on loopback; its port."""
+    """Runs a cluster that trusts every user on loopback; yields its port."""
     with scratch_directory() as directory:
         data = directory / "data"
         data.mkdir(0o700)
         if os.getuid() == 0:
             shutil.chown(data, "nobody")
             shutil.chown(directory, "nobody")
-        binaries = Path(path_of("initdb")).resolve().parent  # of one version, whatever else is installed
+        binaries = Path(path_of("initdb")).resolve().parent  # all from one version, whatever others are installed
         options = ["-A", "trust", "-U", USER, "--no-sync", "--no-locale", "-E", "UTF8"]
         make = [*_as_somebody(), str(binaries / "initdb"), "-D", str(data), *options]
         subprocess.run(make, check=True, capture_output=True, timeout=60, cwd=directory)
@@ -47,7 +47,7 @@ def postgresql() -> Iterator[int]:
 
 @contextmanager
 def redis() -> Iterator[int]:
-    """A Redis that keeps nothing on disk; its port."""
+    """Runs a Redis that stores nothing on disk; yields its port."""
     with scratch_directory() as directory:
 
         def command(port: int) -> list[str]:

@@ -1,11 +1,11 @@
-"""A peer that vanishes: its socket drops whatever arrives, as a cut cable would. No acknowledgement, no reset, no FIN leaves it."""
+"""A peer that vanishes: its socket drops all incoming packets, like a cut cable, and so sends no acknowledgement, reset or FIN."""
 
 import ctypes
 import socket
 import struct
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
-_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)  # struct sock_filter (linux/filter.h): BPF_RET, zero bytes of the packet are kept
+_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)  # struct sock_filter (linux/filter.h): BPF_RET, keeps zero bytes of the packet
 
 
 def make_deaf(sock: socket.socket) -> None:

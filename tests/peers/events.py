@@ -1,5 +1,4 @@
-"""The objects of --json: each that a test sees is held against the schema that the program comes with, and each record of an access
-log against the keys that the manual lists."""
+"""Checks each --json object that a test sees against the schema of the program, and each access log record against the manual."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -30,22 +29,22 @@ def _documented() -> set[str]:
 
 
 def check_event(line: str | bytes) -> None:
-    """Fail unless a line is an object that the schema allows, of an event that it knows."""
+    """Fails unless a line is an object that the schema allows, of a documented event."""
     record = json.loads(line)
     _validator().validate(record)
     assert record["event"] in _documented(), f"an event that is not documented: {record}"
 
 
 def check_events(output: bytes) -> None:
-    """The same for each line of an output that is an event; a line of text may stand between them."""
-    if _EVENT in output:  # most outputs have none, and some have megabytes of a tunnel
+    """The same for each line of an output that is an event; lines of text may come between them."""
+    if _EVENT in output:  # most outputs have no event, and some have megabytes from a tunnel
         for line in output.splitlines():
             if line.startswith(_EVENT):
                 check_event(line)
 
 
 def check_told(event: Event) -> None:
-    """The same for what a trace was told, as --json would print it."""
+    """The same for an event passed to a trace, as --json would print it."""
     Console(json=True, write=check_events)(event)
 
 
@@ -65,7 +64,7 @@ def checking(communicate: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_record(record: Mapping[str, object]) -> None:
-    """Fail unless a record of the access log has the keys that such a one has by the manual, and no others."""
+    """Fails unless an access log record has exactly the keys that are documented for its event, in their order."""
     kind = next((kind for kind in LOGGED if name_of(kind) == record["event"]), None)
     assert kind is not None, f"a record that is not documented: {record}"
     always, every = ([*LOG_KEYS, *(key.name for key in keys_of(kind) if not (key.sometimes and of))] for of in (True, False))

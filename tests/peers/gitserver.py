@@ -1,4 +1,4 @@
-"""git without anybody's settings, a repository, and git's own daemon for it."""
+"""git without user or system settings, a repository, and git's own daemon for it."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ _IDENTITY: dict[str, Any] = {
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """git without anybody's settings, and without a prompt."""
+    """The environment of a git without user or system settings and without prompts."""
     quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
     return {**os.environ, "PYTHONWARNINGS": "error", **quiet, **extra}
 
@@ -31,7 +31,7 @@ def git(*words: str, seconds: float = 60, **extra: Any) -> str:
 
 
 def make_repository(directory: Path, content: bytes) -> Path:
-    """A bare repository `directory`/repo.git with one commit of one file `content`, ready for dumb HTTP too."""
+    """Creates a bare repository `directory`/repo.git with one commit of one file `content`, usable over dumb HTTP too."""
     work, bare = directory / "work", directory / "repo.git"
     git("init", "-q", "-b", "main", str(work))
     (work / "content").write_bytes(content)
@@ -44,7 +44,7 @@ def make_repository(directory: Path, content: bytes) -> Path:
 
 @contextmanager
 def daemon(base: Path, log: Path) -> Iterator[int]:
-    """git daemon for every repository under `base`; yields its port."""
+    """Runs git daemon for every repository under `base`; yields its port."""
 
     def command(port: int) -> list[str]:
         words = ["--listen=127.0.0.1", f"--port={port}", f"--base-path={base}", "--export-all", "--reuseaddr"]

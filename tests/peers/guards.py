@@ -1,4 +1,4 @@
-"""How a squid asks who somebody is, apart from Basic: Digest, Kerberos inside Negotiate, and NTLM as Samba checks it."""
+"""Authentication of squid other than Basic: Digest, Kerberos inside Negotiate, and NTLM verified by Samba."""
 
 import functools
 import hashlib
@@ -9,7 +9,7 @@ from tests.peers import kerberos, proxies
 from tests.peers.process import path_of
 from tests.peers.proxies import PASSWORD, USER, Guard, Proxy, Rules
 
-REALM = "squid, second floor"  # a comma in quotes, over which a hasty parser of challenges stumbles
+REALM = "squid, second floor"  # the comma in quotes breaks a naive parser of challenges
 DOMAIN = "OFFICE"
 
 _SAMBA = """\
@@ -24,7 +24,7 @@ _SAMBA = """\
 
 
 def _digest(directory: Path) -> Guard:
-    """Squid knows MD5 with qop=auth, as most proxies that ask for Digest do."""
+    """Squid supports MD5 with qop=auth, like most proxies with Digest."""
     known = hashlib.md5(f"{USER}:{REALM}:{PASSWORD}".encode()).hexdigest()
     file = directory / "digests"
     file.write_text(f"{USER}:{REALM}:{known}\n")
@@ -38,8 +38,11 @@ def _digest(directory: Path) -> Guard:
 
 
 def _ntlm(directory: Path) -> Guard:
-    """Samba's acceptor, told the one password, so that it needs no domain. It computes what a client has to answer to its
-    challenge with NTLMv2; for user and domain it takes what the client says, which that answer is bound to."""
+    """Samba's acceptor, configured with the one password, so that it needs no domain.
+
+    It computes the NTLMv2 response that a client must give to its challenge. It takes user and domain from the client, whose
+    response is bound to them.
+    """
     settings = directory / "smb.conf"
     settings.write_text(_SAMBA.format(directory=directory, domain=DOMAIN))
     words = f"--helper-protocol=squid-2.5-ntlmssp --configfile={settings}"
@@ -67,10 +70,10 @@ def squid_ntlm() -> AbstractContextManager[Proxy]:
 
 
 def squid_negotiate(realm: kerberos.Realm) -> AbstractContextManager[Proxy]:
-    """To be asked for as http://localhost:PORT: that is the name which its key is for."""
+    """A squid that must be addressed as http://localhost:PORT, the name that its key is for."""
     return proxies.squid(Rules(password=True), guard=functools.partial(_negotiate, realm))
 
 
 def squid_negotiate_or_basic(realm: kerberos.Realm) -> AbstractContextManager[Proxy]:
-    """Kerberos for the machines of the company, a password for all others."""
+    """A squid that offers Kerberos to the machines of the company, and a password to all others."""
     return proxies.squid(Rules(password=True), guard=functools.partial(_negotiate_or_basic, realm))

@@ -1,4 +1,4 @@
-"""An https server on loopback, with a certificate made for it: the usual target behind CONNECT."""
+"""An HTTPS server on loopback with a certificate of its own: the usual target behind CONNECT."""
 
 import functools
 import hashlib
@@ -15,7 +15,7 @@ from tests.peers.process import path_of
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """Creates a self-signed certificate for 127.0.0.1 and its key."""
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -31,7 +31,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        """Answer with what was sent, and its checksum as we saw it."""
+        """Answers with the request body and, in X-Seen, its checksum."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -41,12 +41,12 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _handler(directory: Path) -> Callable[..., http.server.BaseHTTPRequestHandler]:
-    """GET serves the files under `directory`; POST echoes."""
+    """A handler that serves the files under `directory` for GET, and echoes for POST."""
     return functools.partial(_Quiet, directory=str(directory))
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close waits for them
+    daemon_threads = False  # so that server_close waits for the threads
     tls: ssl.SSLContext | None = None
 
     def get_request(self) -> tuple[Any, Any]:
@@ -55,20 +55,20 @@ class _Server(http.server.ThreadingHTTPServer):
         if self.tls is not None:
             try:
                 sock.getpeername()
-            except OSError:  # reset already: ssl would fail over that, and leave the socket to the collector
+            except OSError:  # already reset: ssl would fail and leave the socket to the garbage collector
                 sock.close()
                 raise
-            # The handshake belongs to the connection's thread: here it would hold up the others.
+            # The handshake must run in the connection's thread: here it would block the others.
             sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return sock, address
 
     def handle_error(self, request: object, address: object) -> None:
-        pass  # a client that leaves is no news
+        pass  # ignores clients that leave
 
 
 @contextmanager
 def web_server(directory: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[int]:
-    """The files under `directory` on 127.0.0.1, over TLS if there is a certificate; yields the port."""
+    """Serves the files under `directory` on 127.0.0.1, over TLS if there is a certificate; yields the port."""
     server = _Server(("127.0.0.1", 0), _handler(directory))
     if certificate is not None:
         server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""A Kerberos realm of MIT's making: its KDC on loopback, a user with a password, and the key of a proxy."""
+"""A realm of MIT Kerberos: its KDC on loopback, a user with a password, and the key of a proxy."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.peers.process import Daemon, path_of, scratch_directory
 from tests.peers.proxies import PASSWORD, USER
 
 NAME = "TUNNELCTL.TEST"
-HOST = "localhost"  # a proxy's name: http://localhost:PORT is asked for with a ticket for HTTP/localhost
+HOST = "localhost"  # a proxy's name: for http://localhost:PORT the client uses a ticket for HTTP/localhost
 SERVICE = f"HTTP/{HOST}@{NAME}"
 
 _CLIENT = """\
@@ -56,16 +56,16 @@ class Realm(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program of ours or a proxy needs to know of this realm; no ticket comes with it."""
+        """The variables with which tunnelctl or a proxy finds this realm; they include no ticket."""
         return {
             "KRB5_CONFIG": str(self.directory / "krb5.conf"),
             "KRB5_KDC_PROFILE": str(self.directory / "kdc.conf"),
             "KRB5CCNAME": f"FILE:{self.directory}/no-tickets",
-            "KRB5RCACHENAME": "none:",  # a proxy's memory of tickets lies in a file of the whole machine otherwise
+            "KRB5RCACHENAME": "none:",  # otherwise the replay cache of a proxy is a file shared by the whole machine
         }
 
     def log_in(self, password: str = PASSWORD) -> dict[str, str]:
-        """The environment of the user who has a ticket, as kinit gets it."""
+        """Gets a ticket for the user with kinit; returns the environment with it."""
         ours = {**self.environment, "KRB5CCNAME": f"FILE:{self.directory}/tickets"}
         self._run("kinit", f"{USER}@{NAME}", stdin=password, env=ours)
         return ours
@@ -77,7 +77,7 @@ class Realm(NamedTuple):
         assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr.decode(errors='replace')}"
 
     def _settle(self, port: int) -> None:
-        """Write the settings, and make an empty realm."""
+        """Writes the settings and creates an empty realm."""
         names = {"name": NAME, "host": HOST, "directory": self.directory, "port": port}
         (self.directory / "krb5.conf").write_text(_CLIENT.format(**names))
         (self.directory / "kdc.conf").write_text(_KDC.format(**names))
@@ -88,7 +88,7 @@ class Realm(NamedTuple):
         self._run("kadmin.local", "-r", NAME, "addprinc", "-pw", PASSWORD, USER)
         self._run("kadmin.local", "-r", NAME, "addprinc", "-randkey", SERVICE)
         self._run("kadmin.local", "-r", NAME, "ktadd", "-k", str(self.keytab), SERVICE)
-        self.keytab.chmod(0o644)  # a proxy gives up being root before it reads its key
+        self.keytab.chmod(0o644)  # a proxy drops root privileges before it reads its key
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A service manager as sd_notify(3) describes it: a socket that hears what a service says of itself."""
+"""A service manager as described in sd_notify(3): a socket that receives the state messages of a service."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from pathlib import Path
 
 SECONDS = 15.0
 
-# A program that starts tunnelctl with a descriptor as a socket unit hands it over (sd_listen_fds(3)).
+# A program that starts tunnelctl with a descriptor passed as by a socket unit (sd_listen_fds(3)).
 ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3, inheritable=True)
@@ -17,7 +17,7 @@ os.execv(sys.executable, [sys.executable, "-m", "tunnelctl", *sys.argv[2:]])
 
 
 class Manager:
-    """Its socket lies in a directory of the test."""
+    """Binds its socket in a directory of the test."""
 
     def __init__(self, directory: Path) -> None:
         self._path = os.fspath(directory / "notify")
@@ -36,7 +36,7 @@ class Manager:
         return {"NOTIFY_SOCKET": self._path}
 
     def wait_for(self, state: str) -> list[str]:
-        """Waits for a message that begins with this line; its other lines."""
+        """Waits for a message that begins with this line; returns its other lines."""
         deadline = time.monotonic() + SECONDS
         while True:
             self._socket.settimeout(max(0.01, deadline - time.monotonic()))

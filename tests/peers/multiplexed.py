@@ -1,9 +1,9 @@
-"""A protocol for tests that carries many tunnels on one connection, at both ends: it proves that a connection is not a tunnel.
+"""A test protocol, with both ends, that carries many tunnels on one connection: it proves that a connection is not a tunnel.
 
-Nothing outside this file and its registration (`server.connection.PROTOCOLS`, `client.upstream.PROTOCOLS`) knows of it, and
-it knows nothing of policy, logins, caps, the log and drain. It is no model of a real protocol: a reader that stalls fills memory.
+Only its registration (`server.connection.PROTOCOLS`, `client.upstream.PROTOCOLS`) refers to it. It does not deal with policy,
+logins, caps, the log or draining. It is no model for a real protocol: a stalled reader lets memory grow.
 
-A frame is `>BIH`: its kind, the number of the tunnel, and the length of the payload, which follows.
+A frame is `>BIH`: kind, tunnel number, and length of the payload that follows.
 """
 
 import struct
@@ -30,14 +30,14 @@ from tunnelctl.stream.base import Stream
 PREFACE = b"MULTIPLEXED\n"
 OPEN, GRANTED, REFUSED, DATA, EOF, RESET, GOAWAY = range(7)
 _HEADER = struct.Struct(">BIH")
-_MAX_QUEUED = 1 << 16  # bytes that wait for the connection
+_MAX_QUEUED = 1 << 16  # bytes that wait to be sent
 _PIECE = 1 << 14
 
 Frame = tuple[int, int, bytes]
 
 
 class Session:
-    """The frames of one connection; the side that opens tunnels and the side that serves them are alike."""
+    """The frames of one connection, for the side that opens tunnels and the side that serves them."""
 
     def __init__(self, transport: Stream) -> None:
         self._transport, self._queue = transport, bytearray()
@@ -45,7 +45,7 @@ class Session:
         self.tunnels: dict[int, TunnelStream] = {}
 
     def forget(self, number: int) -> bool:
-        """Whether the tunnel was still known."""
+        """Removes a tunnel; returns whether it was still known."""
         stream = self.tunnels.pop(number, None)
         if not self.tunnels:
             self._idle.set()
@@ -86,7 +86,7 @@ class Session:
             await self.flush()
 
     async def frames(self, data: bytes) -> AsyncIterator[Frame]:
-        """Yields the frames up to EOF or an error; `data`: those bytes that have been read before. Then every tunnel is broken."""
+        """Yields the frames up to EOF or an error, then resets every tunnel. `data`: bytes read before."""
         try:
             while True:
                 while len(data) >= _HEADER.size and len(data) >= _HEADER.size + _HEADER.unpack_from(data)[2]:
@@ -201,7 +201,7 @@ class _Responder(Responder):
 
 
 async def serve(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> None:
-    """Serves each tunnel in a task of its own. While draining, refuses new ones, and leaves with the last of the others."""
+    """Serves each tunnel in a task of its own. While draining, refuses new tunnels, and returns after the last one."""
     session, draining = Session(stream), service.counts.draining
 
     async def drain() -> None:
@@ -275,7 +275,7 @@ class MultiplexedConnection(ProxyConnection):
             fresh = False
 
     async def _ask(self, words: str) -> tuple[TunnelStream | None, str]:
-        """Returns the tunnel, or None and the words of the refusal."""
+        """Returns the tunnel, or None and the text of the refusal."""
         self._count += 1
         number, event, answers = self._count, Event(), list[Frame]()
         stream, self._answers[number] = TunnelStream(self._session, number), (event, answers)
@@ -295,7 +295,7 @@ class MultiplexedConnection(ProxyConnection):
 
 
 class MultiplexedProtocol(Protocol):
-    """The entry for the client's table."""
+    """The entry in the client's table of protocols."""
 
     name, has_schemes = "frames", True
     connect = MultiplexedConnection

@@ -1,4 +1,4 @@
-"""OpenSSH on loopback: a server with keys of its own, and the client's command line that reaches it."""
+"""OpenSSH on loopback: a server with its own keys, and the command line of a client that reaches it."""
 
 import grp
 import os
@@ -52,26 +52,28 @@ class Sshd(NamedTuple):
     log: Path
 
     def client(self, program: str, *options: str) -> list[str]:
-        """The beginning of an ssh or scp command line; each of `options` is a setting as -o takes it."""
+        """The beginning of an ssh or scp command line; each of `options` is a setting in the form for -o."""
         return [path_of(program), "-F", str(self.settings), *(word for option in options for word in ("-o", option))]
 
 
 def _make_key(file: Path) -> str:
-    """Make a key without a passphrase; returns its public line."""
+    """Creates a key without a passphrase; returns its public line."""
     command = [path_of("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(file)]
     subprocess.run(command, check=True, timeout=20, stdin=subprocess.DEVNULL)
     return file.with_suffix(".pub").read_text()
 
 
 def _prepare_privilege_separation() -> None:
-    """As root sshd wants this compiled-in directory, which a boot script makes; a container has had no boot."""
+    """Creates the directory that sshd requires when run as root; a boot script creates it, but a container does not boot."""
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
 
 
 def gives_terminals() -> bool:
-    """Whether an sshd of ours can open a terminal: it hands that to the group tty, which takes root where the mount of
-    /dev/pts has not done so already."""
+    """Whether our sshd can open a terminal.
+
+    sshd assigns the terminal to the group tty, which requires root unless the mount of /dev/pts has done so already.
+    """
     if os.getuid() == 0:
         return True
     ours, theirs = os.openpty()
@@ -92,7 +94,7 @@ def sshd(address: str = HOST) -> Iterator[Sshd]:
 
         def command(port: int) -> list[str]:
             (directory / "sshd_config").write_text(_SERVER.format(address=address, port=port, directory=directory))
-            # sshd runs itself anew for each connection and so insists on an absolute path, which path_of gives.
+            # sshd re-executes itself for each connection and so requires an absolute path, which path_of returns.
             return [path_of("sshd"), "-D", "-e", "-f", str(directory / "sshd_config")]
 
         with Daemon(command, directory / "sshd.log") as daemon:

@@ -1,4 +1,4 @@
-"""Starting and ending programs: found by name, ready when their port answers, ended by pid."""
+"""Starts and ends programs: found by name, ready when their port accepts connections, ended by process ID."""
 
 import errno
 import glob
@@ -18,12 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Debian keeps daemons outside the search path of ordinary users, and git and PostgreSQL theirs out of every path. What came
-# from the package index lies beside the interpreter.
+# Debian keeps daemons outside the search path of ordinary users, and those of git and PostgreSQL outside every search path.
+# Programs from the package index are in the interpreter's directory.
 _DEBIAN = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
 _OUT_OF_PATH = (*_DEBIAN, os.path.dirname(sys.executable))
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *_OUT_OF_PATH])
-_FIRST_PORT = 10_000  # below it are those that have a name
+_FIRST_PORT = 10_000  # ports below it have service names
 READY_SECONDS = 20.0
 END_SECONDS = 20.0
 
@@ -34,38 +34,39 @@ def which(program: str) -> str | None:
 
 
 def missing(*programs: str) -> list[str]:
-    """Those of `programs` that are not installed."""
+    """The members of `programs` that are not installed."""
     return [program for program in programs if which(program) is None]
 
 
 def path_of(program: str) -> str:
-    """The path of a program that the mark `peer` has promised."""
+    """The path of a program that the mark `peer` guarantees to be installed."""
     path = which(program)
     assert path is not None, f"{program} is missing; mark the test with peer({program!r})"
     return path
 
 
 def tcp_rows() -> list[list[str]]:
-    """The kernel's IPv4 sockets. Words 1 and 2 of a row are the two ends, 3 the state, 4 what is queued, 9 the inode."""
+    """The kernel's IPv4 TCP sockets. Words 1 and 2 of a row are the two ends, 3 the state, 4 the queues, 9 the inode."""
     return [row.split() for row in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
 
 
 def opening(port: int) -> int:
-    """How many sockets wait for an answer to a SYN to that port on loopback."""
+    """Number of sockets that wait for an answer to a SYN to that port on loopback."""
     return sum(row[2:4] == [f"0100007F:{port:04X}", "02"] for row in tcp_rows())
 
 
 def _never_given_away() -> Sequence[int]:
-    """The ports that the kernel takes for no outgoing connection, or all where the machine leaves none."""
+    """The ports that the kernel never uses for outgoing connections, or all if the machine leaves none."""
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     return [port for port in range(_FIRST_PORT, 1 << 16) if not low <= port <= high] or range(_FIRST_PORT, 1 << 16)
 
 
 def free_port() -> int:
-    """A port that nobody has, at no address; who starts a program on it must be ready to lose the race (see started_on_a_port).
+    """A port that is free on every address; a caller that starts a program on it may lose a race (see started_on_a_port).
 
-    Not one of the kernel's choice: those go to outgoing connections too, and one that passed by leaves the port in TIME_WAIT. No
-    SO_REUSEADDR either, for there are programs that do without it. The dice are not those of `random`, which hypothesis seeds.
+    The kernel does not choose it: the kernel gives its ports to outgoing connections too, and one of those leaves the port in
+    TIME_WAIT. The probe does not set SO_REUSEADDR, since some programs do not. The generator is not `random`, which hypothesis
+    seeds.
     """
     while True:
         port = secrets.choice(_never_given_away())
@@ -87,25 +88,25 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = READY_SECONDS, what: str = "the condition") -> None:
-    """Return as soon as `condition` holds, fail after `seconds`. For what has no descriptor to wait on."""
+    """Returns as soon as `condition` holds, fails after `seconds`. For conditions without a descriptor to wait on."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
         time.sleep(0.005)
 
 
-# What a program does with these unless it is told otherwise is nothing.
+# Their default action is to do nothing.
 _WITHOUT_EFFECT = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH}
-# Python ignores these itself, and subprocess gives them their meaning back in what it starts.
+# Python ignores these itself, and subprocess restores their default in the programs that it starts.
 _OF_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 
 
 def give_programs_their_signals() -> None:
-    """Let the programs that are started from now on have every signal at its default and none blocked.
+    """Ensures that programs started from now on have every signal at its default and none blocked.
 
-    A program inherits which signals are ignored, and a shell's `&` and nohup have some ignored; yet what a signal does to a
-    program is what many tests look at. In place of being ignored, such a signal gets a handler that does nothing: it shields this
-    process as before, and a program that is started does not inherit it.
+    A program inherits ignored signals, and a shell's `&` and nohup ignore some; yet many tests check the effect of a signal on
+    a program. Such a signal gets a handler that does nothing instead: it protects this process as before, and started programs
+    do not inherit it.
     """
     for number in signal.valid_signals() - _OF_PYTHON:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -114,13 +115,13 @@ def give_programs_their_signals() -> None:
 
 
 def ended_within(pid: int, seconds: float) -> bool:
-    """Wait for a process that need not be a child of ours to end."""
+    """Waits for a process to end, which need not be our child; returns whether it did."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        # poll, because a descriptor number above 1023 is nothing for select.
+        # poll, because select does not support descriptor numbers above 1023.
         watch = select.poll()
         watch.register(descriptor, select.POLLIN)
         return bool(watch.poll(seconds * 1000))
@@ -129,7 +130,7 @@ def ended_within(pid: int, seconds: float) -> bool:
 
 
 def end(process: "subprocess.Popen[Any]", with_signal: int = signal.SIGTERM) -> None:
-    """End a process that we started: politely, then not."""
+    """Ends a process that we started: with the signal, then with SIGKILL."""
     if process.poll() is None:
         process.send_signal(with_signal)
     try:
@@ -140,7 +141,7 @@ def end(process: "subprocess.Popen[Any]", with_signal: int = signal.SIGTERM) -> 
 
 
 def started_on_a_port(start: "Callable[[int], subprocess.Popen[bytes]]") -> "tuple[subprocess.Popen[bytes], int]":
-    """A program that listens, and where. It ends by itself when somebody has taken the port before it: then on another."""
+    """Starts a program that listens on a port; returns both. If another process has taken the port, tries again on another one."""
     for _ in range(3):
         port = free_port()
         process = start(port)
@@ -164,14 +165,14 @@ def _listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A directory that daemons which change their user can read too; pytest's own is closed to them."""
+    """A directory that daemons can also read after changing their user; pytest's own is not accessible to them."""
     with tempfile.TemporaryDirectory(prefix="tunnelctl-peer-") as name:
         os.chmod(name, 0o755)
         yield Path(name)
 
 
 class Daemon:
-    """A program that listens on a port of ours. `command(port)` gives its argument list."""
+    """A program that listens on a port that we choose. `command(port)` returns its argument list."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""tunnelctl as other programs meet it: a process with arguments, an environment, pipes and an exit status."""
+"""tunnelctl as other programs use it: a process with arguments, an environment, pipes and an exit status."""
 
 import io
 import json
@@ -19,20 +19,20 @@ from tests.peers.events import check_events, check_record
 from tests.peers.process import READY_SECONDS, end
 
 MODULE = (sys.executable, "-m", "tunnelctl")
-# One word, for git, which runs core.gitProxy without a shell. `pip install -e` puts it beside the interpreter.
+# A single word, since git runs core.gitProxy without a shell. `pip install -e` puts it into the interpreter's directory.
 SCRIPT = str(Path(sys.executable).with_name("tunnelctl"))
 RUN_SECONDS = 30.0
-SOON = 15.0  # bound for what must happen at once; generous, because the machine may be busy
+SOON = 15.0  # time limit for events that must happen at once; generous, because the machine may be busy
 
-# The stable line, or its event, with a port unless it is a unix socket.
+# The documented line or its event, with a port unless it is a Unix socket.
 _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": ")(?:unix:|\S*:(\d+))')
 
-# What serve says of itself after the last of those; how many lines that are depends on its flags.
+# The lines that serve prints about itself after the last of those; their number depends on its flags.
 _START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin): .*\n")
 
 
 def patched(changes: str) -> Sequence[str]:
-    """The command for a tunnelctl in which Python statements have changed something: a limit, or what the system tells it."""
+    """The command of a tunnelctl modified by Python statements, which may change a limit or a value that the system reports."""
     return sys.executable, "-c", f"import sys\nfrom tunnelctl.cli.main import main\n{changes}\nsys.exit(main())"
 
 
@@ -40,28 +40,28 @@ Bytes = subprocess.CompletedProcess[bytes]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a started program: a warning in tunnelctl is an error there too, and a fault shows where."""
+    """The environment of a started program, in which a warning in tunnelctl is an error and a fault has a traceback."""
     ours = {"PYTHONWARNINGS": "error", "TUNNELCTL_DEBUG": "1", "SHELL": "/bin/sh"}
     return {**os.environ, **ours, **(extra or {})}
 
 
 def run(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, seconds: float = RUN_SECONDS) -> Bytes:
-    """Run tunnelctl to its end, with `stdin` on its standard input."""
+    """Runs tunnelctl to its end, with `stdin` on its standard input."""
     return subprocess.run([*MODULE, *arguments], input=stdin, capture_output=True, env=environment(env), timeout=seconds)
 
 
 def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Bytes:
-    """`tunnelctl connect -x PROXY OPTIONS TARGET`; `target` may be 'HOST PORT' or 'HOST:PORT'."""
+    """Runs `tunnelctl connect -x PROXY OPTIONS TARGET`; `target` may be 'HOST PORT' or 'HOST:PORT'."""
     return run("connect", "-x", proxy, *options, *target.split(), stdin=stdin, env=env)
 
 
 def without_start_lines(text: str) -> str:
-    """What `serve` has said, but for what it says of itself at its start."""
+    """The output of `serve` without the lines that it prints about itself at its start."""
     return _START_LINE.sub("", text)
 
 
 def next_line(pipe: IO[bytes]) -> str:
-    """The next line that is none of those; "" at the end."""
+    """The next line that is not one of those; "" at the end."""
     while _START_LINE.fullmatch(line := pipe.readline().decode()):
         pass
     return line
@@ -71,12 +71,12 @@ def next_line(pipe: IO[bytes]) -> str:
 def started(
     *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] | None = None, **streams: int
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """tunnelctl running, with pipes unless `streams` says otherwise; ended and its pipes closed at the end of the body."""
+    """Runs tunnelctl, with pipes unless `streams` sets others; ends it and closes its pipes after the body."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     process = subprocess.Popen([*(program or MODULE), *arguments], env=environment(env), bufsize=0, **pipes)
     if process.stderr is not None:
         process.stderr = _Heard(process.stderr)
-    # A body that waits on a pipe of a process which hangs: this ends the process, and with it the wait.
+    # If the body waits on a pipe of a hanging process, this ends the process and so the wait.
     watchdog = threading.Timer(RUN_SECONDS, process.kill)
     watchdog.start()
     try:
@@ -93,7 +93,7 @@ def started(
 
 
 def _check_log(arguments: Sequence[str]) -> None:
-    """Hold the records of an access log in a file against the manual. A program that was killed may have begun one."""
+    """Checks the records of an access log file against the manual. A killed program may leave an incomplete last one."""
     for flag, path in pairwise(arguments):
         if flag == "--access-log" and Path(path).is_file():
             for line in Path(path).read_bytes().split(b"\n")[:-1]:
@@ -101,7 +101,7 @@ def _check_log(arguments: Sequence[str]) -> None:
 
 
 class _Heard(io.FileIO):
-    """A pipe that keeps what was read from it. What `communicate` reads passes it by, and is looked at there (see conftest)."""
+    """A pipe that keeps the data read from it. `communicate` bypasses it, and conftest checks its output separately."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         with pipe:
@@ -114,9 +114,10 @@ class _Heard(io.FileIO):
         return data
 
     def all(self) -> bytes:
-        """The whole lines that were read, and those that nobody has read when the program is gone.
+        """The complete lines that were read, and those still unread after the program has ended.
 
-        Not to the end of the pipe: a child of the program may have it still. And a program that was killed may have begun a line.
+        Does not read to the end of the pipe, which a child of the program may still hold. A killed program may leave an
+        incomplete line.
         """
         if not self.closed:
             os.set_blocking(self.fileno(), False)
@@ -126,8 +127,10 @@ class _Heard(io.FileIO):
 
 
 def echoed(data: bytes, *words: str, env: Mapping[str, str] | None = None) -> Bytes:
-    """`tunnelctl connect WORDS` to a target that sends back what comes. stdin stays open until all of `data` has come back,
-    because few proxies pass on a half-close."""
+    """Runs `tunnelctl connect WORDS` to a target that echoes.
+
+    stdin stays open until all of `data` has come back, because few proxies pass on a half-close.
+    """
     back = bytearray()
     with started("connect", *words, env=env) as process:
         feeder = threading.Thread(target=_feed, args=(process.stdin, data))
@@ -141,7 +144,7 @@ def echoed(data: bytes, *words: str, env: Mapping[str, str] | None = None) -> By
 
 
 def _feed(pipe: IO[bytes], data: bytes) -> None:
-    """Write all of it, or until nobody listens: then the status tells why."""
+    """Writes all of it, or stops when the reader is gone: then the exit status has the cause."""
     view = memoryview(data)
     with suppress(BrokenPipeError):
         while view:
@@ -149,7 +152,7 @@ def _feed(pipe: IO[bytes], data: bytes) -> None:
 
 
 def read_soon(pipe: IO[bytes], size: int) -> bytes:
-    """Read exactly `size` bytes from an unbuffered pipe; fewer at its end, or when nothing comes in time."""
+    """Reads exactly `size` bytes from an unbuffered pipe; fewer at its end or after the time limit."""
     data = b""
     while len(data) < size and select.select([pipe], [], [], SOON)[0]:
         piece = pipe.read(size - len(data))
@@ -164,14 +167,14 @@ def at_end_soon(pipe: IO[bytes]) -> bool:
 
 
 def proxy_command(*proxies: str, options: str = "") -> str:
-    """The value of ssh's ProxyCommand for a way through `proxies`."""
+    """The value of ssh's ProxyCommand for a route through `proxies`."""
     words = [*MODULE, "connect", *(word for proxy in proxies for word in ("-x", proxy))]
-    ours = shlex.join(words).replace("%", "%%")  # ssh would take a percent sign of a URL for one of its own words
+    ours = shlex.join(words).replace("%", "%%")  # ssh would expand a percent sign in a URL
     return f"{ours} {options} %h %p".replace("  ", " ")
 
 
 class Serve:
-    """`tunnelctl serve` on a port of its choice; loopback targets are allowed unless the caller brings own rules."""
+    """`tunnelctl serve` on a port of its choice; it allows loopback targets unless the caller passes other rules."""
 
     def __init__(
         self,
@@ -186,8 +189,8 @@ class Serve:
         self._listening = threading.Event()
         self._lines: list[str] = []
         self._expected = 1
-        self.ports: list[int] = []  # of its listeners, in their order; 0 for a unix socket
-        self.ended_on_purpose = False  # set by a body that ends it in a way of its own
+        self.ports: list[int] = []  # of its listeners, in order; 0 for a Unix socket
+        self.ended_on_purpose = False  # set by a body that ends the process itself
 
     def __enter__(self) -> "Serve":
         self.process = subprocess.Popen(
@@ -215,7 +218,7 @@ class Serve:
                 self.ports.append(int(found[1] or 0))
                 if len(self.ports) == self._expected:
                     self._listening.set()
-        self._listening.set()  # the end of stderr: nothing more can come
+        self._listening.set()  # the end of stderr: no more lines can follow
 
     @property
     def port(self) -> int:
@@ -249,7 +252,7 @@ class Serve:
 
 
 class Forward(Serve):
-    """`tunnelctl forward` with the local ports that its arguments ask for; `ports` are in their order."""
+    """`tunnelctl forward` with the local ports in its arguments; `ports` has the same order."""
 
     def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] | None = None) -> None:
         super().__init__(env=env)

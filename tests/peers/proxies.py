@@ -1,4 +1,4 @@
-"""Other people's CONNECT proxies on loopback. Each takes a rule on ports and, where it can, one user with a password."""
+"""CONNECT proxies of other makers on loopback. Each accepts a rule on ports and, if it can, one user with a password."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from tests.peers import certificates
 from tests.peers.certificates import Certificates
 from tests.peers.process import Daemon, path_of, scratch_directory
 
-USER, PASSWORD = "anna", "Se-cret.w0rd"  # tinyproxy takes letters, digits, dot, dash and underscore only
+USER, PASSWORD = "anna", "Se-cret.w0rd"  # tinyproxy accepts only letters, digits, dot, dash and underscore
 
 
 _numbers = itertools.count()
@@ -39,12 +39,12 @@ class Proxy(NamedTuple):
         return self.url_with(USER, "wrong")
 
     def url_with(self, user: str, password: str) -> str:
-        """The URL with these credentials, escaped as a URL wants them."""
+        """The URL with these credentials, percent-encoded."""
         return f"{self.scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{self.host}:{self.port}"
 
 
 class Rules(NamedTuple):
-    """What a proxy is told: the ports that CONNECT may reach (() means all), and whether it wants a password."""
+    """Settings of a proxy: the ports that CONNECT may reach (() means all), and whether it requires a password."""
 
     ports: tuple[int, ...] = ()
     password: bool = False
@@ -54,14 +54,14 @@ ANYTHING = Rules()
 
 
 class Tls(NamedTuple):
-    """What a proxy over TLS shows, and whether it wants to see a certificate as well."""
+    """The certificates of a proxy over TLS, and whether it requires a client certificate."""
 
     certificates: Certificates
     of_client: bool = False
 
 
 def _htpasswd(directory: Path) -> Path:
-    """A password file as squid and Apache read it."""
+    """A password file in the format of squid and Apache."""
     command = [path_of("openssl"), "passwd", "-apr1", "-stdin"]
     hashed = subprocess.run(command, input=PASSWORD.encode(), capture_output=True, check=True, timeout=20).stdout.decode()
     file = directory / "htpasswd"
@@ -79,7 +79,7 @@ def _running(
     env: dict[str, str] | None = None,
     end_with: int = signal.SIGTERM,
 ) -> Iterator[Proxy]:
-    """Run a program that reads its settings from a file, written once its port is known."""
+    """Runs a program that reads its settings from a file, which is written once the port is known."""
 
     def command(port: int) -> list[str]:
         file = directory / "proxy.conf"
@@ -87,17 +87,17 @@ def _running(
         return arguments(file)
 
     with Daemon(command, directory / "log", env=env, end_with=end_with) as daemon:
-        # A name, because a certificate is wanted for one.
+        # A name, because the certificate must be for one.
         yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)
 
 
 def _nobody() -> str:
-    """The user that a daemon becomes which will not stay root."""
+    """The user to which a daemon that does not stay root changes."""
     return "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
 
 class Guard(NamedTuple):
-    """How a squid authenticates: the lines that say so, and the environment of its helpers."""
+    """The authentication of a squid: its settings, and the environment of its helpers."""
 
     lines: tuple[str, ...]
     environment: Mapping[str, str] = {}
@@ -123,7 +123,7 @@ def _squid_listens(port: int, tls: Tls | None) -> str:
 
 @contextmanager
 def squid(rules: Rules = ANYTHING, tls: Tls | None = None, guard: Callable[[Path], Guard] = basic) -> Iterator[Proxy]:
-    """Squid without cache, helpers to a minimum, in the foreground. `guard` tells how a password is asked for, if one is."""
+    """Squid without a cache, with few helpers, in the foreground. `guard`: the authentication, if a password is required."""
     with scratch_directory() as directory:
         lines = [
             "pid_filename none",
@@ -149,14 +149,14 @@ def squid(rules: Rules = ANYTHING, tls: Tls | None = None, guard: Callable[[Path
         def settings(port: int) -> str:
             return "\n".join([_squid_listens(port, tls), *lines, ""])
 
-        # A service name of its own keeps its shared memory apart from any other squid's.
+        # A unique service name separates its shared memory from that of any other squid.
         name = f"tunnelctl{os.getpid()}n{next(_numbers)}"
 
         def arguments(file: Path) -> list[str]:
             return [path_of("squid"), "-N", "-n", name, "-f", str(file)]
 
         try:
-            # Killed, because told to end it takes two seconds, whatever shutdown_lifetime says.
+            # SIGKILL, because after SIGTERM squid takes two seconds to end, whatever shutdown_lifetime is.
             with _running(directory, settings, arguments, tls=tls, env=environment, end_with=signal.SIGKILL) as proxy:
                 yield proxy
         finally:
@@ -223,7 +223,7 @@ def _apache_tls(tls: Tls) -> str:
 
 @contextmanager
 def apache(rules: Rules = ANYTHING, tls: Tls | None = None) -> Iterator[Proxy]:
-    """Apache with mod_proxy_connect, mod_ssl if there is something for it to do, and nothing else."""
+    """Apache with mod_proxy_connect, with mod_ssl if needed, and nothing else."""
     with scratch_directory() as directory:
         access = _APACHE_PASSWORD.format(file=_htpasswd(directory)) if rules.password else "Require all granted"
 
@@ -247,7 +247,7 @@ def apache(rules: Rules = ANYTHING, tls: Tls | None = None) -> Iterator[Proxy]:
 
 @contextmanager
 def ncat(rules: Rules = ANYTHING) -> Iterator[Proxy]:
-    """Ncat's proxy mode. It has no rule on ports: a target that it cannot reach is the refusal it knows."""
+    """The proxy mode of ncat. It has no rule on ports, and refuses only targets that it cannot reach."""
     with scratch_directory() as directory:
         password = ["--proxy-auth", f"{USER}:{PASSWORD}"] if rules.password else []
 

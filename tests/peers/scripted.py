@@ -1,4 +1,4 @@
-"""A server in threads that does what a script says: the fake proxy of the conformance matrix, and plain targets."""
+"""A threaded server that runs a script: the fake proxy of the conformance matrix, and plain targets."""
 
 import random
 import socket
@@ -11,25 +11,25 @@ from typing import Self
 
 from tests.peers.process import free_port
 
-STEP_SECONDS = 15.0  # the longest that a script waits for its peer in one step
+STEP_SECONDS = 15.0  # time limit of a script for one step of its peer
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-CLIENT_HELLO = b"\x16"  # how it begins, as no request does
+CLIENT_HELLO = b"\x16"  # the first byte of a ClientHello; no request begins with it
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
 
-Script = Callable[["Conversation"], object]  # what it returns is not looked at
+Script = Callable[["Conversation"], object]  # its return value is ignored
 
 
 def sample(size: int, seed: int = 1) -> bytes:
-    """Bytes in which a lost, doubled or swapped piece cannot go unnoticed."""
+    """Random bytes, in which a lost, doubled or swapped piece is detected."""
     return random.Random(seed).randbytes(size)
 
 
 class HeardTLS(Exception):
-    """A ClientHello where a script reads a head, from who was hung up on and looks for TLS: that is the end of the script."""
+    """A ClientHello in place of a head, from a client that was disconnected and now probes for TLS; it ends the script."""
 
 
 class Conversation:
-    """One accepted connection, as a script sees it."""
+    """One accepted connection, as passed to a script."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -37,7 +37,7 @@ class Conversation:
         self.head = b""
 
     def read_head(self) -> bytes:
-        """The request up to and with its empty line; what follows stays in the socket."""
+        """Reads the request up to and including its empty line; leaves the bytes after it in the socket."""
         while not self.head.endswith(b"\r\n\r\n"):
             byte = self.sock.recv(1)
             if not byte:
@@ -48,7 +48,7 @@ class Conversation:
         return self.head
 
     def hears_tls(self) -> bool:
-        """Whether the client begins with a ClientHello, which stays in the socket: so it looks for TLS where it was hung up on."""
+        """Whether the client, which was disconnected before, now probes for TLS with a ClientHello; leaves it in the socket."""
         return self.sock.recv(1, socket.MSG_PEEK) == CLIENT_HELLO
 
     def send(self, data: bytes | memoryview) -> None:
@@ -59,7 +59,7 @@ class Conversation:
         self.send(answer)
 
     def dribble(self, data: bytes) -> None:
-        """Send each byte in a segment of its own."""
+        """Sends each byte in a segment of its own."""
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in data:
             self.sock.send(bytes([byte]))
@@ -83,7 +83,7 @@ class Conversation:
         return bytes(data)
 
     def end_output(self) -> None:
-        """Half-close. A peer that has had enough may have reset the connection already: then there is no output left to end."""
+        """Half-closes. If the peer has already reset the connection, there is no output left to end."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -95,7 +95,7 @@ class Conversation:
         self.sock.close()
 
     def wait_gone(self) -> bytes:
-        """Wait for the peer to leave, in whatever way; returns what it sent before."""
+        """Waits until the peer closes or resets; returns the bytes that it sent before."""
         data = bytearray()
         with suppress(ConnectionError):
             while piece := self.sock.recv(1 << 18):
@@ -104,7 +104,7 @@ class Conversation:
 
 
 class ScriptedServer:
-    """Listens on loopback; each connection gets `script` in a thread of its own. What a script raises fails the test."""
+    """Listens on loopback and runs `script` for each connection in a thread of its own. An exception in a script fails the test."""
 
     def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self._script = script
@@ -120,7 +120,7 @@ class ScriptedServer:
 
     @property
     def heads(self) -> list[bytes]:
-        """The request heads received so far, in the order in which their connections came."""
+        """The request heads received so far, in the order of their connections."""
         return [conversation.head for conversation in self.conversations]
 
     def __enter__(self) -> Self:
@@ -154,7 +154,7 @@ class ScriptedServer:
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # a mere close would leave accept() waiting
+            self._listener.shutdown(socket.SHUT_RDWR)  # close alone would leave accept() waiting
         self._threads[0].join(STEP_SECONDS)
         self._listener.close()
         if failure is not None:
@@ -174,16 +174,16 @@ class ScriptedServer:
 
 
 def echo(conversation: Conversation) -> None:
-    """Send back what comes, and the end of it."""
+    """Sends back all received bytes until EOF."""
     with suppress(ConnectionError):
         while piece := conversation.sock.recv(1 << 18):
             conversation.send(piece)
 
 
 def refusing_port() -> tuple[socket.socket, int]:
-    """A port on which a connection is refused for as long as the socket lives: bound, but not listening.
+    """A port that refuses connections while the socket is open, because it is bound but not listening.
 
-    And where somebody listens afterwards, nobody's outgoing connection has taken it meanwhile.
+    Nor can an outgoing connection take the port meanwhile, so that a test may listen on it afterwards.
     """
     sock = socket.socket()
     sock.bind(("127.0.0.1", free_port()))
@@ -192,7 +192,7 @@ def refusing_port() -> tuple[socket.socket, int]:
 
 @contextmanager
 def black_hole_port() -> Iterator[int]:
-    """A port that answers nothing, not even a SYN, as behind a filter that drops packets: the queue of its listener is full."""
+    """A port that does not even answer a SYN, as if a filter dropped packets: the queue of its listener is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
         for _ in range(3):
             client = waiting.enter_context(socket.socket())

@@ -1,4 +1,4 @@
-"""Other people's SOCKS proxies on loopback. All of them look names up themselves."""
+"""SOCKS proxies of other makers on loopback. All of them resolve names themselves."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.peers.proxies import ANYTHING, PASSWORD, USER, Proxy, Rules
 
 @contextmanager
 def microsocks(rules: Rules = ANYTHING) -> Iterator[Proxy]:
-    """Version 5 only. It has no rules."""
+    """microsocks: version 5 only, without rules."""
     with scratch_directory() as directory:
         login = ["-u", USER, "-P", PASSWORD] if rules.password else []
 
@@ -37,13 +37,13 @@ socks block {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
 """
 _DANTE_RULE = "socks pass {{ from: 127.0.0.1/32 to: 0.0.0.0/0 {port}command: connect }}"
 
-# Dante's users are those of the system. So it gets a view of the system of its own, in which there is one more.
+# Dante's users are those of the system, so it runs in a mount namespace in which the system has one user more.
 _WITH_USERS = 'mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/shadow" /etc/shadow && exec "$2" -f "$1/conf" -p "$1/pid"'
 
 
 @contextmanager
 def dante(rules: Rules = ANYTHING) -> Iterator[Proxy]:
-    """Versions 5 and 4, which is not 4a: names are for 5; with a password, 5 only."""
+    """Dante: versions 5 and 4, but not 4a, so names require 5; with a password, version 5 only."""
     with scratch_directory() as directory:
         if rules.password:
             _write_users(directory)
@@ -68,7 +68,7 @@ def dante(rules: Rules = ANYTHING) -> Iterator[Proxy]:
 
 @contextmanager
 def openssh(server: Sshd) -> Iterator[Proxy]:
-    """The client of OpenSSH with -D: versions 5, 4 and 4a, without passwords."""
+    """The OpenSSH client with -D: versions 5, 4 and 4a, without passwords."""
     with scratch_directory() as directory:
 
         def command(port: int) -> list[str]:

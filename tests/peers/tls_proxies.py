@@ -1,4 +1,4 @@
-"""Proxies that are made for TLS: nghttpx in front of squid, and Envoy, also without it. For squid and Apache see proxies.py."""
+"""Proxies designed for TLS: nghttpx in front of squid, and Envoy with or without TLS. For squid and Apache see proxies.py."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.peers.proxies import Proxy, Tls
 
 @contextmanager
 def nghttpx(tls: Tls) -> Iterator[Proxy]:
-    """nghttpx as a forward proxy: it takes TLS off a CONNECT and hands it to a squid, over HTTP/1.1 or from HTTP/2."""
+    """nghttpx as a forward proxy: it terminates TLS and passes a CONNECT, from HTTP/1.1 or HTTP/2, to a squid."""
     chain, key = map(str, tls.certificates.server)
     asked = ["--verify-client", f"--verify-client-cacert={tls.certificates.authority}"] if tls.of_client else []
     with scratch_directory() as directory, proxies.squid() as behind:
@@ -31,7 +31,7 @@ _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
 def _typed(kind: str, **settings: Any) -> dict[str, Any]:
-    """A part of Envoy's settings. It goes by its type; its name is only a label."""
+    """A part of Envoy's settings, identified by its type; the name is only a label."""
     return {"name": kind.rpartition(".")[2], "typed_config": {"@type": f"{_EXTENSIONS}.{kind}", **settings}}
 
 
@@ -47,7 +47,7 @@ def _envoy_tls(tls: Tls) -> dict[str, Any]:
 
 
 def _envoy(port: int, tls: Tls | None) -> dict[str, Any]:
-    """CONNECT to wherever its authority says, as Envoy's dynamic forward proxy does it."""
+    """Settings for CONNECT to any authority, with Envoy's dynamic forward proxy."""
     names = {"dns_cache_config": {"name": "names", "dns_lookup_family": "V4_ONLY"}}
     upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
     route = {"match": {"connect_matcher": {}}, "route": {"cluster": "anywhere", "upgrade_configs": [upgrade]}}
