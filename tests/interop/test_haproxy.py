@@ -36,12 +36,12 @@ class Member:
         options = ["--listen", f"127.0.0.1:{self.port}", "--allow", "127.0.0.1:*", "--proxy-protocol", "127.0.0.1"]
         command = [*MODULE, "serve", *options, "--drain", "60", "--access-log", str(self.log), "-q"]
         self._processes.append(subprocess.Popen(command, env=environment()))
-        wait_until(lambda: answers(self.port), SECONDS, "a member")
+        wait_until(lambda: answers(self.port), SECONDS, "a listening member")
 
     def restart(self) -> None:
         """Restarts like a service manager, except that the new process does not wait for the last tunnel of the old one."""
         self._processes[-1].send_signal(signal.SIGTERM)
-        wait_until(lambda: not answers(self.port), SECONDS, "the end of accepting")
+        wait_until(lambda: not answers(self.port), SECONDS, "the closing of the member's listener")
         self.start()
 
     def statuses(self) -> list[int]:
@@ -114,7 +114,7 @@ def test_a_rolling_restart_under_load_loses_no_tunnel(tmp_path: Path) -> None:
             for member in members:
                 member.restart()
                 before = len(member.records())
-                wait_until(lambda: len(member.records()) > before, SECONDS, "the balancer's return to it")  # noqa: B023
+                wait_until(lambda: len(member.records()) > before, SECONDS, "the balancer's return to the member")  # noqa: B023
                 assert all(client.echoes() for client in lasting)
         for load in (one, other):
             assert load.opened > 10
@@ -146,5 +146,5 @@ def test_health_checks_of_the_balancer_are_not_logged(tmp_path: Path) -> None:
             with Client(("127.0.0.1", balancer.port), CLIENT) as client:
                 client.send(connect_request("10.0.0.1:1"))
                 assert client.answer().status == 403
-        wait_until(lambda: all(member.log.exists() and member.records() for member in members), SECONDS, "the records")
+        wait_until(lambda: all(member.log.exists() and member.records() for member in members), SECONDS, "a record of every member")
     assert {record["status"] for member in members for record in member.records()} == {403}

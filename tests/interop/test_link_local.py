@@ -23,7 +23,7 @@ SECONDS = 60.0
 @pytest.mark.peer("unshare", "ip", "curl")
 def test_a_proxy_with_a_scope_id_is_reached_and_not_sent_the_id() -> None:
     if subprocess.run([path_of("unshare"), "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("no network namespace is to be had here")
+        pytest.skip("network namespaces are not available here")
     command = [path_of("unshare"), "-rn", sys.executable, "-m", "tests.interop.test_link_local"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, env=program.environment())
     assert done.returncode == 0, done.stderr

@@ -216,7 +216,7 @@ def test_cntlm_with_a_local_port(serve: Serve, echo_target: ScriptedServer, tmp_
     silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([path_of("cntlm"), *words], env=environment(), **silent)
     try:
-        wait_until(lambda: all(map(is_open, ports)), SECONDS, "the ports of cntlm")
+        wait_until(lambda: all(map(is_open, ports)), SECONDS, "the open ports of cntlm")
         for port, head in zip(ports, (f"CONNECT {echo_target.authority} HTTP/{version}\r\n\r\n".encode(), b""), strict=True):
             with socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
                 sock.sendall(head)

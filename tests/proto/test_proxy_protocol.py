@@ -40,7 +40,7 @@ def three_ways(data: bytes) -> Source | str | None:
         early = outcome(data[:size])
         assert early is None or early == whole, data[:size]
         if isinstance(early, Source):
-            raise AssertionError("a header was complete before its end")
+            raise AssertionError("the parser accepted an incomplete header")
     for trailing in (b"CONNECT h:1 HTTP/1.1\r\n\r\n", SIGNATURE, b"\n", b"\r\n", bytes(5000)):
         followed = outcome(data + trailing)
         assert whole is None or followed == whole

@@ -38,7 +38,7 @@ def ask(
 ) -> Outcome:
     """Sends a proxy with these rules a request per host, on the listener's port. names: successive answers of the name service."""
     if subprocess.run([path_of("unshare"), "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("no network namespace is to be had here")
+        pytest.skip("network namespaces are not available here")
     question = json.dumps({"hosts": list(hosts), "rules": list(rules), "deny": list(deny), "names": dict(names or {})})
     command = [path_of("unshare"), "-rn", sys.executable, "-m", "tests.security.everywhere"]
     root = Path(__file__).parents[2]

@@ -87,7 +87,7 @@ def test_a_dual_stack_listener_counts_ipv4_clients_by_address(for_both_kinds: tu
         other.tunnel(target.authority)
         again.send(connect_request(target.authority))
         assert again.answer().status == 429
-    wait_until(lambda: log.exists() and log.read_text().count('"phases"') == 3, SECONDS, "the records")
+    wait_until(lambda: log.exists() and log.read_text().count('"phases"') == 3, SECONDS, "three records")
     assert {json.loads(line)["client"].rpartition(":")[0] for line in log.read_text().splitlines()} == {"127.0.0.1", "127.0.0.2"}
 
 
@@ -123,8 +123,8 @@ def test_a_loop_of_two_proxies_ends_with_the_client(program_proxy: tuple[str, in
                 client.tunnel(stop)
             client.send(connect_request(other))
             assert client.answer().error == "proxy_loop_detected"
-        wait_until(lambda: sockets("self") == here, SECONDS, "the sockets of one")
-        wait_until(lambda: sockets(process) == there, SECONDS, "the sockets of the other")
+        wait_until(lambda: sockets("self") == here, SECONDS, "the closing of the first proxy's sockets")
+        wait_until(lambda: sockets(process) == there, SECONDS, "the closing of the second proxy's sockets")
 
 
 def sockets(process: int | str) -> int:

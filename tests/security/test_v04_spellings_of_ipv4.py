@@ -33,7 +33,7 @@ def test_other_ipv4_spellings_are_malformed_and_not_looked_up(host: bytes, rule:
     """The proxy contacts neither the name service nor the trap, and a rule on loopback does not make it an address."""
 
     def unasked(*_: object) -> None:
-        raise AssertionError("the name service was asked")
+        raise AssertionError("the proxy looked up a name")
 
     monkeypatch.setattr(socket, "getaddrinfo", unasked)
     with Trap() as trap, Proxy(rule) as proxy:

@@ -18,7 +18,7 @@ def test_listens_on_loopback_by_default() -> None:
 @pytest.mark.parametrize("others", [(), ("127.0.0.1:0",)])
 def test_does_not_start_beyond_loopback_without_users(listen: str, others: tuple[str, ...]) -> None:
     with pytest.raises(UsageProblem) as caught, Proxy(listen=(*others, listen)):
-        raise AssertionError("it started")
+        raise AssertionError("the proxy started")
     assert "open proxy" in str(caught.value)
     assert all(flag in hint_of(caught.value) for flag in ("--users", "--client-ca", "127.0.0.1", "--open-proxy"))
 
@@ -61,11 +61,11 @@ def test_starts_beyond_loopback_if_each_allow_rule_names_clients(clients: list[s
             assert proxy.refusal("198.41.0.4:443").status == 403, "no rule names this client"
     else:
         with pytest.raises(UsageProblem, match="open proxy"), proxy:
-            raise AssertionError("it started")
+            raise AssertionError("the proxy started")
 
 
 @pytest.mark.parametrize("name", ["localhost:0", "example.com:0", "*:0", "a:0"])
 def test_a_name_is_rejected_as_listening_address(name: str) -> None:
     """It could resolve to an outside address from one day to the next."""
     with pytest.raises(UsageProblem), Proxy(listen=(name,)):
-        raise AssertionError("it started")
+        raise AssertionError("the proxy started")

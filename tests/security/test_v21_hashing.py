@@ -81,7 +81,7 @@ def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.
     with ScriptedServer(echo) as target, Proxy(users=path) as proxy, proxy.tunnel(target.authority, right) as live:
         hashes = Hashes(monkeypatch)
         with guessing(proxy, throttle.BURST) as guessers:
-            wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "all that may be under way")
+            wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "the limit of concurrent hashes")
             for _ in range(20):
                 assert live.echoes(b"x")
             with proxy.tunnel(target.authority, right):  # a user who has logged in before does not queue
@@ -117,13 +117,13 @@ def test_h4_queued_logins_of_one_address_do_not_delay_another(tmp_path: Path, mo
     path = users_file(tmp_path, alice="secret", bob="b-pw")
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy, guessing(proxy, 40) as guessers:
-        wait_until(lambda: hashes.waiting(ATTACKER) == 40 - users.MAX_CONCURRENT_HASHES, SECONDS, "all that wait")
+        wait_until(lambda: hashes.waiting(ATTACKER) == 40 - users.MAX_CONCURRENT_HASHES, SECONDS, "all other logins queued")
         with proxy.client(ANOTHER) as other:
             other.send(connect_request(NOBODY_LISTENS, basic("bob", "b-pw")))
-            wait_until(lambda: hashes.waiting(ANOTHER) == 1, SECONDS, "the other one")
+            wait_until(lambda: hashes.waiting(ANOTHER) == 1, SECONDS, "the other address's queued login")
             for begun in range(users.MAX_CONCURRENT_HASHES + 1, users.MAX_CONCURRENT_HASHES + 3):
                 hashes.finish(1)
-                wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "the next one")
+                wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "the next hash")
             assert "b-pw" in hashes.begun
             hashes.finish()
             assert other.answer().status == 502
@@ -216,12 +216,12 @@ def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, mo
     with Proxy(users=path) as proxy:
         for begun in range(users.MAX_CONCURRENT_HASHES, throttle.BURST + 1, users.MAX_CONCURRENT_HASHES):
             with guessing(proxy, users.MAX_CONCURRENT_HASHES) as clients:
-                wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "all that may be under way")
+                wait_until(lambda begun=begun: len(hashes.begun) == begun, SECONDS, "the limit of concurrent hashes")
                 for client in clients:
                     client.reset()
                 proxy.wait_for_records(begun)
             hashes.finish(users.MAX_CONCURRENT_HASHES)
-            wait_until(lambda: not hashes.kept.hashing._held, SECONDS, "their end")
+            wait_until(lambda: not hashes.kept.hashing._held, SECONDS, "the end of all hashes")
         assert {record["status"] for record in proxy.records()} == {499}
         hashes.finish()
         assert status(proxy, "alice", "guess", ATTACKER) == 429
@@ -235,7 +235,7 @@ def test_h4_a_queued_login_is_not_hashed_once_its_client_has_left(tmp_path: Path
     hashes = Hashes(monkeypatch)
     with Proxy(users=path) as proxy:
         with guessing(proxy, throttle.BURST) as clients:
-            wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "all that may be under way")
+            wait_until(lambda: len(hashes.begun) == users.MAX_CONCURRENT_HASHES, SECONDS, "the limit of concurrent hashes")
             for client in clients:
                 client.reset()
             proxy.wait_for_records(throttle.BURST)
@@ -254,7 +254,7 @@ def test_many_tunnels_of_a_browser_cost_few_hashes(tmp_path: Path, monkeypatch: 
         clients = [proxy.client() for _ in range(30)]
         for client in clients:
             client.send(connect_request(NOBODY_LISTENS, basic("alice", "secret")))
-        wait_until(lambda: hashes.waiting("127.0.0.1") == 30 - users.MAX_CONCURRENT_HASHES, SECONDS, "all that wait")
+        wait_until(lambda: hashes.waiting("127.0.0.1") == 30 - users.MAX_CONCURRENT_HASHES, SECONDS, "all other logins queued")
         hashes.finish()
         assert {client.answer().status for client in clients} == {502}
         for client in clients:

@@ -17,7 +17,7 @@ def dribble(client: Client, data: bytes) -> bytes:
             return client.sock.recv(4096)
         except TimeoutError:
             continue
-    raise AssertionError("no answer came")
+    raise AssertionError("no answer arrived")
 
 
 def test_head_timeout_covers_the_whole_head() -> None:

@@ -59,7 +59,7 @@ def test_targets_that_never_end_release_their_descriptors() -> None:
             client.sock.close()
         ends = [record for record in proxy.wait_for_records(202) if record["event"] == "closed"]
         assert {(end["cause"], end["closed_by"]) for end in ends} == {("half-closed", "client")}
-        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= base, SECONDS, "the descriptors")
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= base, SECONDS, "the closing of all descriptors")
 
 
 def test_clients_that_never_end_do_not_keep_tunnels_open() -> None:

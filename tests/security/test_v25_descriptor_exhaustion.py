@@ -25,7 +25,7 @@ def test_proxy_survives_descriptor_exhaustion() -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         tunnels = [Client(address).tunnel(target.authority) for _ in range(5)]
         waiting = [Client(address) for _ in range(DESCRIPTORS)]  # half of them stay in the kernel's queue
-        wait_until(lambda: WARNING in proxy.log(), SECONDS, "the warning")
+        wait_until(lambda: WARNING in proxy.log(), SECONDS, "the warning about descriptors")
 
         # The proxy does not spin.
         begun, used = time.monotonic(), cpu_seconds(pid)

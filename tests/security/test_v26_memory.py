@@ -32,7 +32,7 @@ def push(sock: socket.socket) -> int:
             pushed += sock.send(b"x" * (1 << 20))
     except TimeoutError:
         return pushed
-    raise AssertionError("a gigabyte disappeared in the proxy")
+    raise AssertionError("the proxy accepted a gigabyte that the peer has not read")
 
 
 def test_memory_is_bounded_if_neither_side_reads() -> None:
@@ -110,7 +110,7 @@ if {rmem_max}:
             previous, before = before, queued(proxy.process.pid)
             return before == previous > 0
 
-        wait_until(settled, SECONDS, "the end of all movement")
+        wait_until(settled, SECONDS, "constant queue sizes")
         held = queued(proxy.process.pid)
         stop.set()
         for client in clients:

@@ -23,7 +23,7 @@ def test_a_tunnel_over_the_cap_is_refused_until_one_ends(cap: str, status: int) 
             assert len(target.conversations) == 2, "the proxy dials no refused target"
             assert [record["status"] for record in proxy.wait_for_records(5)] == [200, 200, status, status, status]
             first.sock.close()
-            wait_until(lambda: admitted(proxy, target), SECONDS, "room again")
+            wait_until(lambda: admitted(proxy, target), SECONDS, "a free slot")
             assert second.echoes()
 
 
@@ -68,7 +68,7 @@ def test_hanging_dials_are_capped() -> None:
         waiting = [proxy.client() for _ in range(2)]
         for client in waiting:
             client.send(connect_request(f"127.0.0.1:{port}"))
-        wait_until(lambda: not admitted(proxy, target), SECONDS, "the cap")
+        wait_until(lambda: not admitted(proxy, target), SECONDS, "the cap on dials")
         for refused in (target.authority, f"127.0.0.1:{port}"):
             answer = proxy.refusal(refused)
             assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")

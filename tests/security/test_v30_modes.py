@@ -41,7 +41,7 @@ def test_files_and_sockets_in_use_are_left_alone(tmp_path: Path) -> None:
         other.listen()
         for path in (file, used):
             with pytest.raises(Exception, match="address already in use"), Proxy(listen=(f"unix:{path}",)):
-                raise AssertionError("it started")
+                raise AssertionError("the proxy started")
     assert file.read_text() == "precious"
     assert used.exists()
 

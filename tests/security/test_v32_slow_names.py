@@ -52,7 +52,7 @@ def test_slow_names_do_not_delay_other_clients(monkeypatch: pytest.MonkeyPatch) 
         stuck = [proxy.client(ATTACKER) for _ in range(50)]
         for number, client in enumerate(stuck):
             client.send(connect_request(f"n{number}.slow.test:1"))
-        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "all that one address may have")
+        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "the limit of look-ups per address")
         begun = time.monotonic()
         for host in ("127.0.0.1", "fast.test"):
             with proxy.tunnel(f"{host}:{target.port}") as client:
@@ -82,12 +82,12 @@ def test_h3_a_client_that_leaves_at_once_does_not_exhaust_threads(
             client = proxy.client(ATTACKER)
             client.send(connect_request(f"n{number}.slow.test:1", login))
             client.reset() if leave == "reset" else client.sock.close()
-        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "all that one address may have")
+        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "the limit of look-ups per address")
         begun = time.monotonic()
         with proxy.tunnel(f"fast.test:{target.port}", basic("bob", "b-pw")) as client:
             assert client.echoes()
         assert time.monotonic() - begun < SECONDS / 2
-        wait_until(lambda: any(record["target"].startswith("fast.test") for record in proxy.records()), SECONDS, "the record")
+        wait_until(lambda: any(record["target"].startswith("fast.test") for record in proxy.records()), SECONDS, "the log record")
         assert names.under_way <= LOOKUPS_OF_ONE
         names.release.set()
 
@@ -104,13 +104,13 @@ def test_h3_a_dead_name_of_the_next_proxy_blocks_neither_logins_nor_log(monkeypa
                 stack.callback(client.sock.close)
                 client.send(connect_request(f"n{number}.example:443", basic("alice", "secret")))
                 if number == 0:
-                    wait_until(lambda: names.under_way == 1, SECONDS, "a login that is remembered")
+                    wait_until(lambda: names.under_way == 1, SECONDS, "the first look-up, after a cached login")
             others = 5  # threads at most that the log and the harness use meanwhile
-            wait_until(lambda: names.under_way >= MAX_LOOKUPS - others, SECONDS, "all lookups that there are threads for")
+            wait_until(lambda: names.under_way >= MAX_LOOKUPS - others, SECONDS, "as many look-ups as there are threads")
             with proxy.client() as other:
                 other.send(connect_request("pub.example:443", basic("bob", "wrong")))
                 assert other.answer().status == 407
-            wait_until(lambda: any(record["status"] == 407 for record in proxy.records()), SECONDS, "the record")
+            wait_until(lambda: any(record["status"] == 407 for record in proxy.records()), SECONDS, "the log record")
             assert names.under_way <= MAX_LOOKUPS
             assert len(proxy.records()) == 1, "the other requests wait for their turn"
         names.release.set()

@@ -73,9 +73,9 @@ def test_h1_a_ring_costs_one_request_per_proxy_and_one_more(count: int, tmp_path
         before = ring.sockets()
         answer = ring.ask()
         assert (answer.status, answer.error) == (502, "proxy_loop_detected")
-        wait_until(lambda: ring.requests() >= count + 1, SECONDS, "the records")
+        wait_until(lambda: ring.requests() >= count + 1, SECONDS, "a record per request")
         assert ring.requests() == count + 1
-        wait_until(lambda: ring.sockets() == before, SECONDS, "the sockets")
+        wait_until(lambda: ring.sockets() == before, SECONDS, "the closing of all sockets of the ring")
 
 
 def onward(scheme: str, port: int) -> tuple[str, str]:
@@ -286,7 +286,7 @@ def test_a_slow_target_is_not_treated_as_a_ring() -> None:
         clients = [proxy.client() for _ in range(2 * SUSPICIOUS)]
         for client in clients:
             client.send(connect_request(TARGET))
-        wait_until(lambda: len(foreign.heads) == 2 * SUSPICIOUS + 1, SECONDS, "all of them, and the probe")
+        wait_until(lambda: len(foreign.heads) == 2 * SUSPICIOUS + 1, SECONDS, "all requests and the probe")
         go.set()
         assert [client.head() for client in clients] == [ESTABLISHED] * len(clients)
         for client in clients:

@@ -265,7 +265,7 @@ def converse(client, server, answer, login=None):
         if outcome is not None:
             return heard, outcome
         said = client.take_output()
-    raise AssertionError("they do not come to an end")
+    raise AssertionError("the conversation does not end")
 
 
 HOSTS = st.one_of(
