@@ -243,6 +243,7 @@ def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
     outcomes: list[str] = []
 
     def target_script(conversation: Conversation) -> None:
+        conversation.send(b"!")
         try:
             outcomes.append(f"EOF {conversation.sock.recv(1)!r}")
         except ConnectionResetError:
@@ -250,7 +251,8 @@ def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
 
     async def main(one: Served) -> None:
         for _ in range(2):
-            await one.open(target.authority)
+            tunnel = await one.open(target.authority)
+            assert await tunnel.receive_some() == b"!", "the target has accepted it"
 
     with ScriptedServer(target_script) as target:
         records = served(tmp_path, main)

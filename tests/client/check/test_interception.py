@@ -73,7 +73,7 @@ def test_a_certificate_that_was_replaced_and_is_not_trusted(theirs, forged, trus
     names = all_of("finding", "name", found)
     assert (status, names) == (77, ["not-trusted", "intercepted"])
     finding = [record for record in found if record["event"] == "finding"][1]
-    assert "somebody in the middle has replaced the certificate" in finding["text"]
+    assert "the certificate was replaced on the path" in finding["text"]
     assert "another company" in finding["text"]
     assert (only("certificate", found)["trusted"], only("certificate", found)["direct"]) == (False, "other")
 

@@ -642,6 +642,7 @@ def test_a_drain_lets_tunnels_finish() -> None:
             assert client.echoes()
             forwarding.signal()
             wait_until(lambda: bool(forwarding.events("drain")))
+            assert forwarding.events("drain") == [{"connections": 1, "tunnels": 1, "seconds": SECONDS}]
             assert client.echoes()
             with pytest.raises(ConnectionRefusedError):
                 forwarding.open()

@@ -383,7 +383,7 @@ except SettingsError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3])
     cause, seconds, most = done.stdout.splitlines()
-    large = r"it takes more than \d+ MiB of memory|it brought the JavaScript engine down: it wants too much memory"
+    large = r"it takes more than \d+ MiB of memory|it brought the JavaScript engine down: it requires too much memory"
     assert re.fullmatch(f"{large}|no answer within 5 s", cause)
     assert float(seconds) < 9, "the limit, and a start on a busy machine"
     assert int(most) < 300, "MiB of the process, of which 66 are V8 itself"

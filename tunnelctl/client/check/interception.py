@@ -53,11 +53,11 @@ async def judge(route: Route, expect: str | None, trusted: bool) -> tuple[Certif
 def _verdict(facts: Certificate, seen: Decoded, direct: Decoded | None) -> Diagnosis | None:
     if facts.expected is False:
         what = f"the certificate is not the expected one: it is issued by {seen.issuer}, and its fingerprint is {facts.sha256}"
-        return Diagnosis("unexpected-certificate", f"{what}; an on-path attacker may have replaced it")
+        return Diagnosis("unexpected-certificate", f"{what}; it may have been replaced on the path")
     if facts.expected or facts.public:
         return None
     if facts.direct == "other" and direct is not None:
-        what = "somebody in the middle has replaced the certificate: through the proxy it is issued by"
+        what = "the certificate was replaced on the path: through the proxy it is issued by"
         text = f"{what} {seen.issuer}, without the proxy by {direct.issuer}"
         return Diagnosis("intercepted", text)
     if facts.direct == "unknown":

@@ -282,12 +282,14 @@ class LocalSession:
         relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
         begun, ended_by, cause = monotonic(), "", "drained"
         shared.relays.add(relay)
+        shared.tunnels += 1
         self.clean = True  # the relay closes or aborts both of its streams itself
         try:
             outcome = await relay.run()
             ended_by, cause = outcome.ended_by, outcome.cause
         finally:
             shared.relays.discard(relay)
+            shared.tunnels -= 1
             self.ended(relay.moved[0], relay.moved[1], monotonic() - begun, ended_by, cause)
 
     def ended(self, sent: int, received: int, seconds: float, ended_by: str, cause: str) -> None:

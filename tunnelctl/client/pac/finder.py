@@ -157,7 +157,7 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, Any]:
         return _failure(slow)
     if ended.returncode:
         large = any(text in ended.stderr for text in _TOO_LARGE)
-        return _failure(f"it brought the JavaScript engine down{': it wants too much memory' if large else ''}")
+        return _failure(f"it brought the JavaScript engine down{': it requires too much memory' if large else ''}")
     return {**_failure(""), **json.loads(ended.stdout)}
 
 

@@ -165,7 +165,7 @@ class SocksServer(Speaker):
         if version != VERSION_5:
             raise _Refused(_reply_5(FAILED), "its request is not of SOCKS version 5")
         if command != CONNECT:
-            raise _Refused(_reply_5(NO_COMMAND), "it wants another command than CONNECT")
+            raise _Refused(_reply_5(NO_COMMAND), "its command is not CONNECT")
         if kind not in (IPV4, NAME, IPV6):
             raise _Refused(_reply_5(NO_ADDRESS_TYPE), "it names its target in an unknown way")
         length = {IPV4: 4, IPV6: 16}.get(kind) or (yield 1)[0]
@@ -179,7 +179,7 @@ class SocksServer(Speaker):
         named = host[:3] == b"\0\0\0" and host[3]  # 4a: an impossible address announces a name
         name = (yield from _text()) if named else b""
         if command != CONNECT:
-            raise _Refused(_reply_4(FAILED_4), "it wants another command than CONNECT")
+            raise _Refused(_reply_4(FAILED_4), "its command is not CONNECT")
         if self._login:
             raise _Refused(_reply_4(WRONG_USER_4), "it cannot log in: SOCKS version 4 has no password")
         if host == bytes(4):
