@@ -20,8 +20,8 @@ from tunnelctl.engine.kernel import (
     sleep,
 )
 from tunnelctl.engine.limiter import Semaphore
-from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import to_thread
 
 Place = Callable[[], Awaitable[object]]
 

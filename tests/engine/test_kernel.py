@@ -24,9 +24,9 @@ from tunnelctl.engine.kernel import (
     run,
     sleep,
 )
-from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.poller import EpollPoller, Poller, PollPoller
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import to_thread
 
 
 async def nothing() -> None:

@@ -25,8 +25,8 @@ from tunnelctl.engine.kernel import (
     move_on_after,
     sleep,
 )
-from tunnelctl.engine.outside import open_signal_receiver, to_thread
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import open_signal_receiver, to_thread
 
 
 def test_five_thousand_tasks_wait_on_one_event() -> None:
@@ -269,7 +269,7 @@ def collector_off() -> Iterator[None]:
 @pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.__name__)
 def test_a_piece_leaves_nothing_to_the_collector(piece: Piece) -> None:
     async def main() -> int:
-        for _ in range(2):  # fill the caches and create the doorbell and everything else that is created once
+        for _ in range(2):  # fill the caches and create the wakeup pipe and everything else that is created once
             await piece()
         with collector_off():
             files = len(os.listdir("/proc/self/fd"))

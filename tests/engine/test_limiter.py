@@ -8,7 +8,7 @@ import pytest
 from tests.engine.tools import bounded, settle, turns
 from tunnelctl.engine.kernel import BusyResourceError, CancelScope, Nursery, QueueFullError, checkpoint, move_on_after, sleep
 from tunnelctl.engine.limiter import FairLimiter, Owner, Semaphore
-from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.wakeup import to_thread
 
 A, B = Owner("a", "a"), Owner("b", "b")
 
@@ -215,9 +215,9 @@ def test_an_abandoned_thread_holds_its_place_until_it_has_finished() -> None:
 
 
 def test_a_thread_that_cannot_be_started_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunnelctl.engine import outside
+    from tunnelctl.engine import wakeup
 
-    monkeypatch.setattr(outside, "MAX_THREADS", 0)
+    monkeypatch.setattr(wakeup, "MAX_THREADS", 0)
 
     async def main() -> None:
         limiter = FairLimiter(1, 1, 0)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engine.tools import bounded, settle
-from tunnelctl.engine import outside, resolver
+from tunnelctl.engine import resolver, wakeup
 from tunnelctl.engine.kernel import Nursery, QueueFullError, current_kernel, move_on_after, sleep
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.engine.resolver import SocketAddress, complete_names_only, literal_family, resolve
@@ -46,7 +46,7 @@ def test_an_address_needs_no_thread(host: str, family: int) -> None:
     async def main() -> None:
         assert await resolve(host, 80) == [SocketAddress(family, host, 80)]
         assert await resolve(host, 80, family) == [SocketAddress(family, host, 80)]
-        assert current_kernel().doorbell is None
+        assert current_kernel().wakeup is None
 
     bounded(main)
 
@@ -196,7 +196,7 @@ def test_lookups_without_an_owner_queue_and_leave_threads_to_others(monkeypatch:
                 await resolve("left.example", 80)
             assert scope.cancelled_caught
             assert len(asked) <= 4
-            assert await outside.to_thread(int, "7") == 7, "a login still gets a thread"
+            assert await wakeup.to_thread(int, "7") == 7, "a login still gets a thread"
             assert await resolve("127.0.0.1", 80)
             stuck.set()
         assert found == ["192.0.2.1"] * 20
@@ -218,11 +218,11 @@ def test_more_lookups_at_once_than_there_are_threads(monkeypatch: pytest.MonkeyP
 
     async def main() -> None:
         async with Nursery() as nursery:
-            for _ in range(3 * outside.MAX_THREADS):
+            for _ in range(3 * wakeup.MAX_THREADS):
                 nursery.start_soon(ask)
 
     bounded(main)
-    assert found == ["192.0.2.1"] * 3 * outside.MAX_THREADS
+    assert found == ["192.0.2.1"] * 3 * wakeup.MAX_THREADS
 
 
 class Stuck:

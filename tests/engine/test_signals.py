@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.tools import bounded, settle
 from tunnelctl.engine.kernel import CancelScope, Nursery, move_on_after
-from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver, to_thread
 
 USED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
 

@@ -20,7 +20,7 @@ from tests.server.harness import (
     connect_request,
     users_file,
 )
-from tunnelctl.engine import outside
+from tunnelctl.engine import wakeup
 from tunnelctl.engine.resolver import LOOKUPS_OF_ONE, MAX_LOOKUPS
 
 BRIEF = 0.2
@@ -145,7 +145,7 @@ def test_a_look_up_that_never_starts_is_refused_with_429(monkeypatch: pytest.Mon
 
 
 def test_proxy_refuses_at_once_if_all_threads_hang_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "MAX_THREADS", 5)  # one is the harness's own
+    monkeypatch.setattr(wakeup, "MAX_THREADS", 5)  # one is the harness's own
     names = Slow(monkeypatch)
     rules = (LOOPBACK, "*.slow.test:*", "fast.test:*")
     # An access log would use a thread now and then.

@@ -23,7 +23,7 @@ from tests.peers.process import tcp_rows, wait_until
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tunnelctl.cli.render.hints import in_words
 from tunnelctl.client.forward import forwarder as forward
-from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.events import Event
 from tunnelctl.proto.auth.basic import encode_basic
 from tunnelctl.rare_events import OfConnection

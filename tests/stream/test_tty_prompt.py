@@ -36,7 +36,7 @@ async def typed(far: int, text: bytes) -> str:
 
     async with Nursery() as nursery:
         nursery.start_soon(answer)
-        from tunnelctl.engine.outside import to_thread
+        from tunnelctl.engine.wakeup import to_thread
 
         shown = b""
         while not shown.endswith(b"word: "):

@@ -12,7 +12,7 @@ from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Route, Tunnel
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
-from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
 from tunnelctl.events import SIDES, Trace
 from tunnelctl.status import ExitStatus

@@ -256,7 +256,7 @@ class Kernel:
         self.cancelled_scopes = 0  # cancelled and not yet left; at 0, a park need not check its scopes
         self._cancellations = 0
         self.task: Task = None  # type: ignore[assignment]  # the running task
-        self.doorbell: object = None  # the entry for threads and signals, created on first use
+        self.wakeup: object = None  # the entry for threads and signals, created on first use
         self.lookups: object = None  # the limiter of name lookups, likewise
         self.on_close: list[Callable[[], None]] = []
         self.value: Any = None  # the main task's result; else `error` is set

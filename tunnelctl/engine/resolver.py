@@ -11,7 +11,7 @@ import socket
 from errno import ENODEV
 
 from tunnelctl.engine.kernel import current_kernel
-from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.namedtuple import NamedTuple
 
 TYPE_CHECKING = False

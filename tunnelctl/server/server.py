@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after
-from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver, to_thread
 from tunnelctl.server.connection import ClientConnection
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.access_log import LAST_SECONDS, AccessLog

@@ -10,9 +10,9 @@ from math import inf
 from tunnelctl import events
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_time, move_on_after, sleep
-from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
 from tunnelctl.engine.resolver import with_port
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.events import Trace
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.events import Drain

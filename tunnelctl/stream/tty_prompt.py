@@ -8,7 +8,7 @@ from typing import Any
 
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
-from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import UsageProblem, reason
 
 DEVICE = "/dev/tty"

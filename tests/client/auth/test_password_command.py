@@ -107,7 +107,7 @@ def test_one_whose_caller_leaves_is_ended(tmp_path: Path) -> None:
         with move_on_after(20) as scope:
             async with Nursery() as nursery:
                 nursery.start_soon(first_line, f"echo $$ > {fifo}; exec sleep 60", 100)
-                from tunnelctl.engine.outside import to_thread
+                from tunnelctl.engine.wakeup import to_thread
 
                 pids.append(int(await to_thread(os.read, held, 100)))
                 scope.cancel()

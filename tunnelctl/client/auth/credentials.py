@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError
 from tunnelctl.engine.limiter import Semaphore
-from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.errors import SettingsError, Unreachable, UsageProblem, reason
 from tunnelctl.events import Trace
 from tunnelctl.files.text import decode, read_file, read_first_line

@@ -7,7 +7,7 @@ from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any
 
 from tunnelctl.client.auth.schemes import NEGOTIATE, NTLM, Scheme
-from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.proto.address import Address, without_scope
 

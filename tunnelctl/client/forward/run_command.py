@@ -12,7 +12,7 @@ from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.forward.session import Check
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
-from tunnelctl.engine.outside import SignalReceiver, open_signal_receiver
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
 from tunnelctl.events import Trace
 from tunnelctl.stream.process import wait_ended

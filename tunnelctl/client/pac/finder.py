@@ -20,8 +20,8 @@ from tunnelctl.client.pac.answer import Choice, parse_answer, url_of
 from tunnelctl.client.pac.source import read
 from tunnelctl.engine.kernel import BusyResourceError, TooSlowError, fail_after
 from tunnelctl.engine.limiter import Semaphore
-from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.resolver import resolve
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.errors import AddressError, SettingsError, Unreachable, reason
 from tunnelctl.events import Trace
 from tunnelctl.namedtuple import NamedTuple

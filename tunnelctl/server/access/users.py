@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
 from tunnelctl.engine.limiter import FairLimiter, Owner
-from tunnelctl.engine.outside import to_thread
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.errors import SettingsError
 from tunnelctl.proto.auth.digest_server import SALT as NONCE_SALT
 from tunnelctl.proto.auth.digest_server import Answer, DigestServer, Login, Nonces, Verdict, is_realm, make_login

@@ -20,8 +20,8 @@ from time import gmtime, strftime, time
 
 from tunnelctl import events
 from tunnelctl.engine.kernel import BusyResourceError, move_on_after, sleep
-from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.errors import SettingsError, reason
 from tunnelctl.events import SIDES, Trace
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.engine.tools import bounded, settle
-from tunnelctl.engine import outside
+from tunnelctl.engine import wakeup
 from tunnelctl.engine.kernel import (
     BusyResourceError,
     Cancelled,
@@ -21,8 +21,8 @@ from tunnelctl.engine.kernel import (
     run,
     sleep,
 )
-from tunnelctl.engine.outside import to_thread
 from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import to_thread
 
 
 @contextmanager
@@ -35,9 +35,9 @@ def held_threads() -> Iterator[threading.Event]:
         release.set()
 
 
-def bell() -> outside._Wakeup:
-    found = current_kernel().doorbell
-    assert isinstance(found, outside._Wakeup)
+def bell() -> wakeup._Wakeup:
+    found = current_kernel().wakeup
+    assert isinstance(found, wakeup._Wakeup)
     return found
 
 
@@ -195,7 +195,7 @@ def test_a_thread_that_outlives_the_run_writes_to_no_reused_descriptor() -> None
 
 
 def test_the_number_of_threads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "MAX_THREADS", 3)
+    monkeypatch.setattr(wakeup, "MAX_THREADS", 3)
 
     async def main() -> None:
         with held_threads() as release:
@@ -217,8 +217,8 @@ def test_a_thread_that_the_system_refuses_does_not_count(monkeypatch: pytest.Mon
 
     async def main() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(outside, "start_new_thread", refuse)
-            for _ in range(outside.MAX_THREADS + 1):
+            patch.setattr(wakeup, "start_new_thread", refuse)
+            for _ in range(wakeup.MAX_THREADS + 1):
                 with pytest.raises(BusyResourceError, match="the system grants no further thread"):
                     await to_thread(abs, 1)
         assert bell().threads == 0
@@ -251,8 +251,8 @@ def test_a_full_doorbell_still_rings() -> None:
                 os.write(bell().writer, bytes(4096))
         except BlockingIOError:
             pass
-        job = outside._Job(current_kernel().task)
-        bell().ring(job)
+        job = wakeup._Job(current_kernel().task)
+        bell().finish(job)
         while not job.done:
             await checkpoint()
         assert await to_thread(abs, -7) == 7
@@ -304,14 +304,14 @@ def test_a_turn_given_to_a_cancelled_waiter_goes_to_the_next() -> None:
                 nursery.start_soon(work, "first", first)
                 nursery.start_soon(work, "second", CancelScope())
                 await settle()
-                deal = bell().deal
+                deal = bell().grant_turns
 
                 def deal_and_cancel() -> None:
                     deal()
                     if bell().promised:
                         first.cancel()
 
-                bell().deal = deal_and_cancel  # type: ignore[method-assign]
+                bell().grant_turns = deal_and_cancel  # type: ignore[method-assign]
                 release.set()
         assert "second" in done
         assert bell().promised == 0
