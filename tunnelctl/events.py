@@ -36,7 +36,10 @@ from collections.abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, dataclass_transform
+
+    from tunnelctl.errors import TunnelctlError
 
     Fields = tuple[tuple[str, str], ...]  # as in proto.headers
 else:
@@ -95,6 +98,22 @@ class Warning(Event):
     """
 
     text: str
+
+
+class Explained(Event):
+    """Another event, with what its words depend on. It is shown as that event; only `cli` has the words, and the hint.
+
+    error: the error that it reports, or None; about: what a hint without an error names
+    """
+
+    event: Event
+    error: TunnelctlError | None
+    about: Mapping[str, object]
+
+
+def explained(event: Event, error: TunnelctlError) -> Explained:
+    """Returns an event that reports an error."""
+    return Explained(event, error, {})
 
 
 class Route(Event):

@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Closed, Connected, Dial, Event, Lookup, Opened, Request, Response, Route, Warning
-
-
-class Explained(Event):
-    """Another event, with what its words depend on. It is shown as that event; only `cli` has the words, and the hint.
-
-    error: the error that it reports, or None; about: what a hint without an error names
-    """
-
-    event: Event
-    error: TunnelctlError | None
-    about: Mapping[str, object]
-
-
-def explained(event: Event, error: TunnelctlError) -> Explained:
-    """Returns an event that reports an error."""
-    return Explained(event, error, {})
 
 
 class OfConnection(Event):

@@ -74,7 +74,7 @@ def test_a_tunnel_through_a_proxy_behind_tls(files: Certificates) -> None:
         ended = through(proxy, proxy_cacert=str(files.authority))
     assert (ended.status, ended.stdout) == (ExitStatus.OK, b"SAID.")
     (tls,) = ended.trace.named("tls")
-    assert (tls["to"], tls["version"]) == (f"proxy localhost:{proxy.port}", "TLSv1.3")
+    assert (tls["to"], tls["role"], tls["version"]) == (f"localhost:{proxy.port}", "proxy", "TLSv1.3")
     assert str(tls["pin"]).startswith("sha256//")
     assert ended.trace.named("warning") == []
 

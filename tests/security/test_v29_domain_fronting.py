@@ -61,7 +61,7 @@ def test_data_other_than_tls_is_cut(tmp_path: Path, kind: str, data: bytes) -> N
         end = end_of(proxy)
     rule = "deny *:* (web)" if kind == "deny" else "allow www.example.com:* (web)"
     assert (end["seen"], end["sni"], end["cut_by"], end["reports"]) == (NO_TLS, "", rule, [])
-    assert (end["closed_by"], end["cause"], end["error"], end["sent"]) == ("proxy", "cut", "", 0)
+    assert (end["closed_by"], end["cause"], end["error"], end["sent"]) == ("tunnelctl", "cut", "", 0)
 
 
 FRONTED = [
@@ -144,7 +144,7 @@ def test_a_second_hello_with_another_name_is_cut(tmp_path: Path, retrying: Retry
                     pass
         end = end_of(proxy)
     assert retrying.names == [NAME], "the second hello must not reach the server"
-    assert (end["seen"], end["sni"], end["cause"], end["closed_by"]) == ("TLS", OTHER, "cut", "proxy")
+    assert (end["seen"], end["sni"], end["cause"], end["closed_by"]) == ("TLS", OTHER, "cut", "tunnelctl")
     assert str(end["cut_by"]).endswith("(web)")
     assert len(first) <= int(str(end["sent"])) <= len(first + CHANGE_CIPHER_SPEC)
 

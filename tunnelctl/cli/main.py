@@ -127,9 +127,9 @@ def trace_for(output: "OutputOptions", start: float) -> "Trace":
         return Console(output.verbose, output.quiet, output.json, start=start)
 
     def warn(event: "Event", /) -> None:
-        from tunnelctl.events import Warning
+        from tunnelctl.events import Explained, Warning
 
-        if isinstance(event, Warning):
+        if isinstance(event, (Warning, Explained)):
             console()(event)
 
     return console() if output.detailed or output.progress else warn

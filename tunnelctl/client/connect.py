@@ -11,6 +11,7 @@ from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Route, Tunnel
+from tunnelctl.client.tunnel import without_proxy
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
@@ -93,9 +94,9 @@ class _Bridge:
             # Valid on the wire, so the status is 0. To the user it is a failure, and ssh reports only a closed connection.
             what, who = _name(route), "the proxy or the target" if route.hops else "the target"
             cause = f"ended by {who} after {seconds:.3f} s, 0 bytes received"
-            from tunnelctl.rare_events import explained
-
-            self._trace(explained(events.Warning(""), TunnelBroken(what, cause, "tunnel-empty", facts=_facts(route, seconds))))
+            self._trace(
+                events.explained(events.Warning(""), TunnelBroken(what, cause, "tunnel-empty", facts=_facts(route, seconds)))
+            )
         _judge(outcome, self._options, route, tunnel.early, seconds)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
@@ -162,8 +163,6 @@ def _broken_facts(outcome: Outcome, route: Route, early: bytes, seconds: float) 
 
 def _facts(route: Route, seconds: float) -> dict[str, object]:
     """Facts about a tunnel that delivered no byte."""
-    from tunnelctl.client.tunnel import without_proxy
-
     target = f"{route.target.host} {route.target.port}"
     if not route.hops:
         return {**without_proxy(route), "direct": True, "host_port": target}

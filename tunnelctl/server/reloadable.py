@@ -9,8 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from tunnelctl import events
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.events import Trace
-from tunnelctl.rare_events import explained
+from tunnelctl.events import Trace, explained
 from tunnelctl.server.events import Reloaded
 
 T = TypeVar("T")

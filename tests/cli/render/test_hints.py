@@ -7,9 +7,8 @@ from tunnelctl.cli.spec.messages.model import When
 from tunnelctl.client.check.events import Failure, Finding
 from tunnelctl.client.forward.events import Failed
 from tunnelctl.errors import AddressError, SettingsError, TimedOut, TLSFailed, Unanswered, UsageProblem
-from tunnelctl.events import Lookup, Warning
+from tunnelctl.events import Explained, Lookup, Warning, explained
 from tunnelctl.packages import install_command
-from tunnelctl.rare_events import Explained, explained
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from tunnelctl.client.route.route import Hop
 from tunnelctl.client.upstream.error_response import refused
 from tunnelctl.client.upstream.http1 import speaks_tls
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TunnelBroken, Unreachable
+from tunnelctl.events import Explained
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.connect_client import Rejected
-from tunnelctl.rare_events import Explained
 
 ROOM = Path(causes.__file__).parent
 

@@ -1,6 +1,7 @@
 """Runs each command with its parsed line. Heavy imports happen inside the command that needs them."""
 
 import os
+import signal
 
 from tunnelctl.cli.parse.settings import complete, connect_line
 from tunnelctl.cli.parse.typer_app import Call
@@ -69,8 +70,6 @@ def run(call: Call) -> int:
 
 def tidy_at_interrupt() -> None:
     """Makes Ctrl-C raise until the command has its own handler, so that a unix socket that was just created is removed."""
-    import signal
-
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, NoReturn
 from tunnelctl.cli.parse.values import Pair, Settings, read_value
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FILE, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.client.route.selection import select_proxies
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.files.text import decode
 from tunnelctl.files.toml import Path, TomlError, has_control, line_of, read_toml
+from tunnelctl.proto import headers
 
 COMMANDS = ("connect", "forward", "run", "serve")  # whose flags are the keys; check reads the file too
 KEYS = {f.name: f for f in reversed(FLAGS) if f.name and f.name != "profile" and set(f.commands) & set(COMMANDS)}
@@ -228,8 +230,6 @@ class _Merger:
     def _check(self, name: str, texts: list[str]) -> None:
         """Parses values that are otherwise parsed only on use, when an error could no longer name file and line."""
         if name == "proxy":
-            from tunnelctl.client.route.selection import select_proxies
-
             select_proxies(None, tuple(texts), {})
             self.has_password = any(mask(text) != text for text in texts)
         else:
@@ -238,9 +238,7 @@ class _Merger:
 
 def _parser_of(name: str) -> Callable[[str], object]:
     if name == "header":
-        from tunnelctl.proto.headers import parse
-
-        return parse
+        return headers.parse
     if name in ("allow", "deny"):
         from tunnelctl.server.policy.rules import parse_rule
 

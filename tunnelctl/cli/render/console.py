@@ -12,9 +12,10 @@ from errno import EBADF
 from time import monotonic, time
 
 from tunnelctl.cli.render.text import DIGITS, chain, clean, escape, plain, show
-from tunnelctl.errors import TunnelctlError
-from tunnelctl.events import Event, name_of
-from tunnelctl.rare_events import Error, Explained, OfConnection, refusal_of
+from tunnelctl.errors import TunnelBroken, TunnelctlError, reason
+from tunnelctl.events import Event, Explained, name_of
+from tunnelctl.rare_events import Error, OfConnection, refusal_of
+from tunnelctl.status import ExitStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class Console:
 
     def fault(self, fault: BaseException, debug: bool) -> None:
         """Reports a bug in tunnelctl: one line and how to see the traceback; with `debug`, the traceback and then the line."""
-        from tunnelctl.status import ExitStatus
-
         if debug:
             import traceback
 
@@ -363,8 +362,6 @@ def write_stdout(text: str) -> None:
 
 
 def broken_stdout(error: OSError) -> TunnelctlError:
-    from tunnelctl.errors import TunnelBroken, reason
-
     return TunnelBroken("stdout", "it is closed" if error.errno == EBADF else reason(error), "stdout-failed")
 
 

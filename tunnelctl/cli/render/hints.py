@@ -10,8 +10,7 @@ from tunnelctl.cli.spec.messages.findings import FINDINGS
 from tunnelctl.cli.spec.messages.model import Hint, Message, When
 from tunnelctl.cli.spec.messages.table import MESSAGES
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.events import Event, name_of
-from tunnelctl.rare_events import Explained
+from tunnelctl.events import Event, Explained, name_of
 
 _DECLARED = {(message.kind, message.code): message for message in MESSAGES}
 _SPELLINGS = {

@@ -40,10 +40,10 @@ from tunnelctl.errors import (
     UsageProblem,
     reason,
 )
-from tunnelctl.events import Event, Warning, silent
+from tunnelctl.events import Event, Explained, Warning, explained, silent
 from tunnelctl.proto.address import Address, is_ip
 from tunnelctl.proto.tls.pin import parse_pin
-from tunnelctl.rare_events import Explained, Ignored, explained
+from tunnelctl.rare_events import Ignored
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.dial import DialError, dial

@@ -20,12 +20,12 @@ from tunnelctl.client.route.route import Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
-from tunnelctl.events import SIDES, Event, Trace, silent
+from tunnelctl.events import SIDES, Event, Trace, explained, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
 from tunnelctl.proto.refusal import Refusal, auth_required
-from tunnelctl.rare_events import OfConnection, explained, refusal_of
+from tunnelctl.rare_events import OfConnection, refusal_of
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.relay import Relay, TimeLimits

@@ -21,8 +21,7 @@ from time import monotonic
 
 from tunnelctl import events
 from tunnelctl.errors import ListenError
-from tunnelctl.events import Trace
-from tunnelctl.rare_events import explained
+from tunnelctl.events import Trace, explained
 from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
