@@ -1,4 +1,4 @@
-"""`forward` inside this process, for tests that talk to its ports over real sockets."""
+"""Runs `forward` inside this process, for tests that use its listeners over real sockets."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ from tunnelctl.client.forward.session import Check
 
 
 class Forwarding(Proxy):
-    """`run_forward` in a thread. Its options are given as they are typed; `ports` are in the order of the command line."""
+    """`run_forward` in a thread. Its options have the form typed on the command line; `ports` are in that order too."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Forwarding(Proxy):
         return [int(address.rpartition(":")[2]) for address in self.addresses]
 
     def open(self, place: int = 0) -> Client:
-        """A connection to one of the ports."""
+        """Opens a connection to one of the ports."""
         address = self.addresses[place]
         if address.startswith("unix:"):
             return Client(address.removeprefix("unix:"))
@@ -45,12 +45,12 @@ class Forwarding(Proxy):
         return Client((host.strip("[]"), int(port)))
 
     def failures(self, count: int = 1) -> list[dict[str, object]]:
-        """The connections that were turned away, once there are so many."""
+        """Waits for `count` failed connections and returns them."""
         wait_until(lambda: len(self.events("failed")) >= count, what=f"{count} failures")
         return self.events("failed")
 
     def ended_tunnels(self, count: int = 1) -> list[dict[str, object]]:
-        """The tunnels that have ended, once there are so many."""
+        """Waits for `count` ended tunnels and returns them."""
         wait_until(lambda: len(self.events("closed")) >= count, what=f"{count} ends")
         return self.events("closed")
 
@@ -64,7 +64,7 @@ def via(proxy: Serve | ScriptedServer) -> tuple[str, ...]:
 
 
 def is_reset(client: Client) -> bool:
-    """Whether the connection ends with a reset, and not with an end that could pass for an empty answer."""
+    """Whether the connection ends with a reset, and not with an EOF that could pass for an empty response."""
     try:
         client.sock.recv(1)
     except ConnectionResetError:
@@ -73,7 +73,7 @@ def is_reset(client: Client) -> bool:
 
 
 def is_turned_away(forwarding: Forwarding, place: int = 0) -> bool:
-    """Whether a new connection is reset. The reset may be there before `connect` has even returned."""
+    """Whether a new connection is reset. The reset may arrive even before `connect` has returned."""
     try:
         client = forwarding.open(place)
     except ConnectionResetError:
@@ -83,7 +83,7 @@ def is_turned_away(forwarding: Forwarding, place: int = 0) -> bool:
 
 
 def socks5(client: Client, host: str, port: int) -> int:
-    """Asks for a tunnel as SOCKS5 has it, by name; the reply code."""
+    """Requests a tunnel over SOCKS5, by name; returns the reply code."""
     client.send(b"\x05\x01\x00")
     assert client.exactly(2) == b"\x05\x00"
     client.send(b"\x05\x01\x00\x03" + bytes([len(host)]) + host.encode() + struct.pack(">H", port))
@@ -93,7 +93,7 @@ def socks5(client: Client, host: str, port: int) -> int:
 
 
 def socks4a(client: Client, host: str, port: int) -> int:
-    """Asks for a tunnel as SOCKS4a has it; the reply code."""
+    """Requests a tunnel over SOCKS4a; returns the reply code."""
     client.send(b"\x04\x01" + struct.pack(">H", port) + b"\0\0\0\1" + b"user\0" + host.encode() + b"\0")
     reply = client.exactly(8)
     assert reply[0] == 0

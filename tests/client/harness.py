@@ -1,4 +1,4 @@
-"""What the tests of the client side share: a trace that remembers, standard descriptors of one's own, a chain in one script."""
+"""Shared by the client's tests: a trace that records events, replaced standard descriptors, a chain played by one script."""
 
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -26,12 +26,12 @@ from tunnelctl.rare_events import OfConnection
 TARGET = Address("target.test", 22)
 CANARY = "canary-7f3a"
 
-BRIEF = 0.2  # seconds: a limit that is meant to strike
-AMPLE = 10.0  # seconds: a limit that is not
+BRIEF = 0.2  # seconds: a time limit that is meant to expire
+AMPLE = 10.0  # seconds: a time limit that is not
 
 
 class TraceLog:
-    """A Trace that keeps what it was told, which has to be what the schema of --json says."""
+    """A Trace that records its events and checks them against the schema of --json."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
@@ -50,13 +50,13 @@ class TraceLog:
 
 
 def way(*hops: str, fields: Fields = (), **limits: float) -> Route:
-    """A way to TARGET through hops given as HOST:PORT."""
+    """A route to TARGET through hops given as HOST:PORT."""
     return Route(TARGET, tuple(Hop(parse_authority(hop), fields) for hop in hops), **limits)  # type: ignore[arg-type]
 
 
 @contextmanager
 def descriptor_is(number: int, replacement: int) -> Iterator[None]:
-    """Puts an open file in the place of a standard descriptor for a while."""
+    """Replaces a standard descriptor by an open file for a while."""
     kept = os.dup(number)
     os.dup2(replacement, number)
     try:
@@ -67,14 +67,14 @@ def descriptor_is(number: int, replacement: int) -> Iterator[None]:
 
 
 class Ended:
-    """How a `connect` inside this process ended."""
+    """The outcome of a `connect` inside this process."""
 
     def __init__(self, status: int, stdout: bytes, trace: TraceLog) -> None:
         self.status, self.stdout, self.trace = status, stdout, trace
 
 
 def connect(options: ConnectOptions, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> Ended:
-    """Runs `connect` here, with pipes for stdin and stdout. Little may be sent and received: nobody reads the pipe meanwhile."""
+    """Runs `connect` in this process, with pipes for stdin and stdout. Keep the data small: nothing reads the pipe meanwhile."""
     trace = TraceLog()
     source, feed = os.pipe()
     drain, sink = os.pipe()
@@ -102,13 +102,13 @@ async def prepared(
 
 
 def next_head(peer: Conversation) -> bytes:
-    """The request of the next hop, which comes through the tunnel of the one before: one connection carries the whole chain."""
+    """Reads the request to the next hop, which comes through the previous hop's tunnel: one connection carries the whole chain."""
     peer.head = b""
     return peer.read_head()
 
 
 def opened(way: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: TraceLog | None = None) -> Any:
-    """Opens a tunnel and returns what `use` makes of it; its early bytes without one."""
+    """Opens a tunnel and returns the result of `use`, or the early data without one."""
 
     async def main() -> object:
         tunnel = await open_tunnel(way, trace or TraceLog())
@@ -134,10 +134,10 @@ async def to_the_end(tunnel: Tunnel) -> bytes:
 
 
 def answers(*pieces: bytes) -> Callable[[Conversation], None]:
-    """A hop that sends one piece for each request that comes, then leaves."""
+    """A hop that sends one piece for each request, then closes."""
 
     def script(peer: Conversation) -> None:
-        with suppress(OSError):  # a client that has seen enough leaves
+        with suppress(OSError):  # a client that has read enough leaves
             for piece in pieces:
                 next_head(peer)
                 peer.send(piece)
@@ -148,7 +148,7 @@ def answers(*pieces: bytes) -> Callable[[Conversation], None]:
 
 
 def holds(piece: bytes = b"") -> Callable[[Conversation], None]:
-    """A hop that sends this much of an answer, and then nothing until the client leaves."""
+    """A hop that sends this part of a response, and then nothing until the client leaves."""
 
     def script(peer: Conversation) -> None:
         peer.read_head()

@@ -1,4 +1,4 @@
-"""`connect` from its options to its exit status, inside this process; and, as a process, what it never shows."""
+"""Tests `connect` from its options to its exit status, inside this process; and, as a process, the secrets it must not show."""
 
 import json
 import os
@@ -44,7 +44,7 @@ from tunnelctl.proto.auth.basic import decode_basic, encode_basic
 from tunnelctl.rare_events import Retry
 from tunnelctl.status import ExitStatus
 
-BRIEF = 0.2  # seconds: a limit that is meant to strike
+BRIEF = 0.2  # seconds: a time limit that is meant to expire
 
 
 def options(*proxies: str, **others: object) -> ConnectOptions:
@@ -64,16 +64,16 @@ def refuses(answer: bytes) -> Script:
 
 
 def authorization(head: bytes) -> tuple[str, str] | None:
-    """User and password that a request carries."""
+    """The user and password in a request."""
     values = [line[21:] for line in head.decode("latin-1").split("\r\n") if line.startswith("Proxy-Authorization: ")]
     assert len(values) <= 1
     return decode_basic(values[0]) if values else None
 
 
-# --- the way and the tunnel
+# --- the route and the tunnel
 
 
-def test_a_tunnel_from_stdin_to_stdout() -> None:
+def test_the_tunnel_relays_stdin_to_stdout_and_reports_events() -> None:
     with ScriptedServer(echoes) as proxy:
         ended = connect(options(proxy.url), stdin=b"there and back")
     assert (ended.status, ended.stdout) == (ExitStatus.OK, b"there and back")
@@ -84,7 +84,7 @@ def test_a_tunnel_from_stdin_to_stdout() -> None:
     assert (end["sent"], end["received"], end["cause"], end["closed_by"]) == (14, 14, "eof", "client")
 
 
-def test_early_bytes_come_first() -> None:
+def test_leftover_is_written_before_later_data() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + b"early ")
         echo(peer)
@@ -93,14 +93,14 @@ def test_early_bytes_come_first() -> None:
         assert connect(options(proxy.url), stdin=b"late").stdout == b"early late"
 
 
-def test_the_environment_leads_to_the_proxy() -> None:
+def test_https_proxy_selects_the_proxy() -> None:
     with ScriptedServer(echoes) as proxy:
         ended = connect(options(), {"https_proxy": proxy.url, "no_proxy": "other.test"}, b"x")
     assert ended.stdout == b"x"
     assert ended.trace.named("route")[0]["origin"] == "https_proxy"
 
 
-def test_no_proxy_leads_past_it() -> None:
+def test_no_proxy_bypasses_the_proxy() -> None:
     def script(peer: Conversation) -> None:
         peer.send(b"direct")
         peer.end_output()
@@ -114,8 +114,8 @@ def test_no_proxy_leads_past_it() -> None:
     assert ended.trace.named("opened")[0]["via"] == []
 
 
-def test_only_a_variable_that_is_not_looked_at_names_a_proxy() -> None:
-    """The failure says so, and so does -v, which has the route."""
+def test_an_ignored_http_proxy_variable_is_reported() -> None:
+    """Both the failure and the route that -v shows mention it."""
     held, port = refusing_port()
     with held:
         words = ("connect", "-v", "127.0.0.1", str(port))
@@ -128,11 +128,11 @@ def test_only_a_variable_that_is_not_looked_at_names_a_proxy() -> None:
     assert done.returncode == 75
 
 
-# --- secrets: to whom they go
+# --- secrets: where they are sent
 
 
 def heads_of_a_chain(*proxies: str, environ: dict[str, str] | None = None, **others: object) -> list[bytes]:
-    """The requests of a chain of three; the first proxy is added."""
+    """Returns the requests of a chain of three; adds the first proxy."""
     heads: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -152,7 +152,7 @@ def test_each_hop_gets_the_credentials_of_its_url() -> None:
     assert [authorization(head) for head in heads] == [("a", "one"), ("b", "two"), None]
 
 
-def test_flags_fields_and_variables_are_for_the_nearest_hop(tmp_path: Path) -> None:
+def test_flags_fields_and_variables_apply_to_the_nearest_hop_only(tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text(CANARY)
     password.chmod(0o600)
@@ -170,7 +170,7 @@ def test_flags_fields_and_variables_are_for_the_nearest_hop(tmp_path: Path) -> N
     assert [head.count(b"\r\nUser-Agent: mine\r\n") for head in heads] == [1, 0, 0]
 
 
-def test_no_hop_sees_a_secret_of_another() -> None:
+def test_no_hop_sees_the_secret_of_another() -> None:
     """Encoded or not, on the wire."""
     secrets = [f"{CANARY}{place}" for place in range(3)]
     hosts = ("FIRST", "b.test", "c.test")
@@ -180,7 +180,7 @@ def test_no_hop_sees_a_secret_of_another() -> None:
         assert [other for other, (plain, encoded) in enumerate(forms) if plain in head or encoded in head] == [place]
 
 
-def test_nothing_secret_goes_into_the_tunnel() -> None:
+def test_no_secret_enters_the_tunnel() -> None:
     """C15: the last request ends where the tunnel begins."""
     payload: list[bytes] = []
 
@@ -194,22 +194,22 @@ def test_nothing_secret_goes_into_the_tunnel() -> None:
 
 
 @pytest.mark.parametrize(("userinfo", "wanted"), [("u:p@", ("u", "p")), ("u:@", ("u", "")), (":token@", ("", "token")), ("", None)])
-def test_credentials_in_the_url(userinfo: str, wanted: tuple[str, str] | None) -> None:
+def test_credentials_in_the_url_are_sent(userinfo: str, wanted: tuple[str, str] | None) -> None:
     with ScriptedServer(echoes) as proxy:
         connect(options(f"http://{userinfo}{proxy.authority}", auth="basic"))
     assert authorization(proxy.heads[0]) == wanted
 
 
-def test_auth_file(tmp_path: Path) -> None:
+def test_proxy_auth_file_supplies_the_credentials(tmp_path: Path) -> None:
     path = tmp_path / "auth"
     path.write_text("user:pass word\n")
     with ScriptedServer(echoes) as proxy:
         ended = connect(options(proxy.url, auth="basic", proxy_auth_file=str(path)))
     assert authorization(proxy.heads[0]) == ("user", "pass word")
-    assert len(ended.trace.named("warning")) == 1  # the mask of this process leaves it readable
+    assert len(ended.trace.named("warning")) == 1  # the umask of this process leaves the file readable by others
 
 
-# --- errors: what they are, and that nothing was asked before
+# --- errors: their class, and that they precede any connection
 
 
 @pytest.mark.parametrize(
@@ -222,19 +222,19 @@ def test_auth_file(tmp_path: Path) -> None:
         {"proxy_user": "u"},
     ],
 )
-def test_wrong_use_is_found_before_the_proxy_is_asked(others: dict[str, object]) -> None:
+def test_usage_errors_are_found_before_connecting(others: dict[str, object]) -> None:
     with ScriptedServer(echoes) as proxy, pytest.raises(UsageProblem):
         connect(options(proxy.url, **others))
     assert proxy.conversations == []
 
 
-def test_a_missing_file_is_found_before_the_proxy_is_asked() -> None:
+def test_a_missing_auth_file_is_found_before_connecting() -> None:
     with ScriptedServer(echoes) as proxy, pytest.raises(SettingsError):
         connect(options(proxy.url, proxy_auth_file="/nonexistent"))
     assert proxy.conversations == []
 
 
-def test_the_time_limit_is_told_as_it_was_given() -> None:
+def test_timeout_error_names_the_configured_limit() -> None:
     def script(peer: Conversation) -> None:
         peer.wait_gone()
 
@@ -242,7 +242,7 @@ def test_the_time_limit_is_told_as_it_was_given() -> None:
         connect(options(proxy.url, timeout=BRIEF))
 
 
-def test_idle_timeout() -> None:
+def test_idle_timeout_ends_the_tunnel() -> None:
     reader, writer = os.pipe()  # a stdin that stays open
 
     def script(peer: Conversation) -> None:
@@ -268,7 +268,7 @@ def connect_with_stdin(chosen: ConnectOptions, stdin: int) -> Ended:
         os.close(null)
 
 
-def test_a_reset_is_a_broken_tunnel() -> None:
+def test_a_reset_in_the_tunnel_is_tunnel_broken() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         peer.read()
@@ -279,7 +279,7 @@ def test_a_reset_is_a_broken_tunnel() -> None:
     assert caught.value.what == f"tunnel to {TARGET} via proxy {proxy.authority}"
 
 
-# --- tunnels that come to nothing
+# --- tunnels that end without data
 
 
 NOTHING = (
@@ -290,7 +290,7 @@ NOTHING = (
 
 
 def leaves_at_once(peer: Conversation) -> None:
-    """As proxies do that say 200 before they have connected, and find then that they cannot."""
+    """Ends the tunnel as proxies do that answer 200 before they have connected, and then fail to."""
     peer.accept_tunnel()
     peer.end_output()
     peer.wait_gone()
@@ -306,7 +306,9 @@ def socks_and_leaves(peer: Conversation) -> None:
 
 
 def ended(script: Script, *options: str, scheme: str = "http", target: str = "target.test:22") -> tuple[str, int, str]:
-    """Where the proxy is, and status and stderr of a connect whose stdin stays open until its stdout has ended, as ssh's does."""
+    """Returns the proxy's address, and status and stderr of a connect whose stdin stays open until its stdout has ended, as
+    ssh's does.
+    """
     with ScriptedServer(script) as proxy:
         with program.started("connect", "-x", f"{scheme}://{proxy.authority}", *options, target) as process:
             assert program.at_end_soon(process.stdout)
@@ -315,14 +317,14 @@ def ended(script: Script, *options: str, scheme: str = "http", target: str = "ta
 
 
 @pytest.mark.parametrize(("scheme", "script"), [("http", leaves_at_once), ("socks5", socks_and_leaves)], ids=["HTTP", "SOCKS"])
-def test_a_tunnel_that_is_ended_at_once_is_told(scheme: str, script: Script) -> None:
-    """It is lawful, so the status stays 0; and it is the whole of what a user of ssh learns."""
+def test_a_tunnel_closed_at_once_without_data_gives_a_warning(scheme: str, script: Script) -> None:
+    """Such an end is valid, so the status stays 0; and the warning is all that a user of ssh learns."""
     proxy, status, said = ended(script, scheme=scheme)
     assert status == 0
     assert re.fullmatch(re.escape(NOTHING).replace(r"\{\}", "{}").format(re.escape(proxy), r"\d+\.\d{3}") + r"\n", said), said
 
 
-def test_what_is_told_of_it_in_json() -> None:
+def test_the_warning_about_an_empty_tunnel_in_json() -> None:
     proxy, status, said = ended(leaves_at_once, "--json")
     *_, end, warning = map(json.loads, said.splitlines())
     assert (status, end["event"], end["cause"], end["received"]) == (0, "closed", "eof", 0)
@@ -330,11 +332,11 @@ def test_what_is_told_of_it_in_json() -> None:
     assert f"tunnel to target.test:22 via proxy {proxy}: ended by the proxy or the target after " in warning["text"]
 
 
-def test_nothing_is_told_of_it_with_q() -> None:
+def test_quiet_suppresses_the_warning_about_an_empty_tunnel() -> None:
     assert ended(leaves_at_once, "-q")[1:] == (0, "")
 
 
-def test_without_a_proxy_it_is_the_target() -> None:
+def test_without_a_proxy_the_warning_names_the_target() -> None:
     def script(peer: Conversation) -> None:
         peer.end_output()
         peer.wait_gone()
@@ -350,7 +352,7 @@ def test_without_a_proxy_it_is_the_target() -> None:
     assert said.endswith(f" s, 0 bytes received: {hint}\n")
 
 
-def test_a_file_that_was_sent_whole_expects_no_answer() -> None:
+def test_sending_a_whole_file_without_a_response_gives_no_warning() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         assert peer.read_to_end() == b"a file"
@@ -361,7 +363,7 @@ def test_a_file_that_was_sent_whole_expects_no_answer() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_tunnel_that_brought_a_byte_is_none_of_those(early: bool) -> None:
+def test_a_tunnel_that_delivered_a_byte_gives_no_warning(early: bool) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + b"x" if early else ESTABLISHED)
@@ -376,8 +378,8 @@ def test_a_tunnel_that_brought_a_byte_is_none_of_those(early: bool) -> None:
         assert (process.wait(program.SOON), process.stderr.read()) == (0, b"")
 
 
-def test_when_ssh_hangs_up_it_is_told_all_the_same() -> None:
-    """It closes its pipes and sends SIGHUP as soon as it reads the end."""
+def test_the_warning_about_an_empty_tunnel_is_printed_despite_sighup() -> None:
+    """ssh closes its pipes and sends SIGHUP as soon as it reads the end."""
     with ScriptedServer(leaves_at_once) as proxy, program.started("connect", "-x", proxy.url, "target.test:22") as process:
         assert program.at_end_soon(process.stdout)
         process.send_signal(signal.SIGHUP)
@@ -385,7 +387,7 @@ def test_when_ssh_hangs_up_it_is_told_all_the_same() -> None:
         assert b"0 bytes received" in process.stderr.read()
 
 
-def test_after_a_while_it_is_silence_that_the_proxy_does_not_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_tunnel_closed_later_hints_at_an_idle_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "AT_ONCE", 0.0)
     reader, writer = os.pipe()
     try:
@@ -406,7 +408,7 @@ PAGED = "a web page came out of the tunnel: a captive portal, or a filter, requi
 @pytest.mark.parametrize(
     ("early", "hint"), [(b"", DROPPED), (b"<!DOCTYPE html>", PAGED), (b"HTTP/1.1 403 No\r\n\r\n", PAGED), (b"SSH-2.0-x\r\n", "")]
 )
-def test_a_tunnel_that_is_reset_at_once(early: bytes, hint: str) -> None:
+def test_hint_for_a_tunnel_reset_at_once(early: bytes, hint: str) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(ESTABLISHED + early)
@@ -418,7 +420,7 @@ def test_a_tunnel_that_is_reset_at_once(early: bytes, hint: str) -> None:
     assert hint_of(caught.value) == hint
 
 
-def test_what_goes_straight_for_want_of_a_proxy_that_is_looked_at_says_so() -> None:
+def test_hint_for_a_broken_direct_tunnel_names_the_ignored_variable() -> None:
     def script(peer: Conversation) -> None:
         peer.read()
         peer.reset()
@@ -430,8 +432,8 @@ def test_what_goes_straight_for_want_of_a_proxy_that_is_looked_at_says_so() -> N
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
 @pytest.mark.parametrize("phase", ["answer", "tunnel"])
-def test_a_signal_ends_it(number: signal.Signals, status: int, phase: str) -> None:
-    """While it waits for the proxy's answer, and in the tunnel."""
+def test_a_signal_ends_connect_with_its_exit_status(number: signal.Signals, status: int, phase: str) -> None:
+    """While it waits for the proxy's response, and in the tunnel."""
     reader, writer = os.pipe()
 
     def script(peer: Conversation) -> None:
@@ -453,7 +455,7 @@ def test_a_signal_ends_it(number: signal.Signals, status: int, phase: str) -> No
 
 
 class AtRetry(TraceLog):
-    """Does something when a retry is announced: the moment between two attempts."""
+    """Starts an action when a retry is announced, that is between two attempts."""
 
     def __init__(self, action: threading.Thread) -> None:
         super().__init__()
@@ -500,7 +502,7 @@ def test_a_retry_reaches_a_proxy_that_came_up_meanwhile() -> None:
 
 
 def attempts(chosen: ConnectOptions, kind: type[Exception]) -> tuple[int, list[object]]:
-    """How often the proxy was dialled, and the pauses between, until it failed."""
+    """Returns how many times the proxy was dialled until the failure, and the delays between the attempts."""
     trace = TraceLog()
     null = os.open(os.devnull, os.O_RDWR)
     try:
@@ -513,7 +515,7 @@ def attempts(chosen: ConnectOptions, kind: type[Exception]) -> tuple[int, list[o
 
 @pytest.mark.usefixtures("_at_once")
 @pytest.mark.parametrize("retry", [0, 1, 3])
-def test_as_many_retries_as_asked_for(retry: int) -> None:
+def test_the_number_of_retries_is_honoured(retry: int) -> None:
     held, port = refusing_port()
     with held:
         dials, pauses = attempts(options(f"http://127.0.0.1:{port}", retry=retry), Unreachable)
@@ -521,7 +523,7 @@ def test_as_many_retries_as_asked_for(retry: int) -> None:
     assert pauses == [0.01 * 2**number for number in range(retry)]
 
 
-def test_pauses_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_delays_double_up_to_a_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tries, "FIRST_RETRY", 0.01)
     monkeypatch.setattr(tries, "LONGEST_RETRY", 0.02)
     held, port = refusing_port()
@@ -529,8 +531,8 @@ def test_pauses_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         assert attempts(options(f"http://127.0.0.1:{port}", retry=4), Unreachable)[1] == [0.01, 0.02, 0.02, 0.02]
 
 
-def test_retries_give_up_in_time() -> None:
-    """`--timeout` is for all of them; a pause that would end behind it is not begun."""
+def test_retries_stop_within_the_timeout() -> None:
+    """`--timeout` covers all attempts; a delay that would end after it is not begun."""
     held, port = refusing_port()
     begun = time.monotonic()
     with held:
@@ -540,8 +542,8 @@ def test_retries_give_up_in_time() -> None:
 
 
 @pytest.mark.usefixtures("_at_once")
-def test_a_connection_that_breaks_before_the_answer_is_retried() -> None:
-    """And only then is it asked whether it speaks TLS."""
+def test_a_connection_lost_before_the_response_is_retried() -> None:
+    """The TLS probe follows only the last attempt."""
     asked: list[bool] = []
 
     def script(peer: Conversation) -> None:
@@ -564,13 +566,13 @@ def test_a_connection_that_breaks_before_the_answer_is_retried() -> None:
         (b"SSH-2.0-x\r\n", MalformedAnswer),
     ],
 )
-def test_an_answer_is_never_followed_by_a_retry(answer: bytes, kind: type[Exception]) -> None:
-    """The proxy was reached, and said no; wrong credentials sent again could lock the account."""
+def test_a_response_is_never_followed_by_a_retry(answer: bytes, kind: type[Exception]) -> None:
+    """The proxy was reached and refused; wrong credentials sent again could lock the account."""
     with ScriptedServer(refuses(answer)) as proxy:
         assert attempts(options(proxy.url, retry=3), kind)[0] == 1
 
 
-# --- secrets: where they do not go
+# --- secrets: where they must not appear
 
 
 CREDENTIALS = f"user:{CANARY}@"
@@ -583,13 +585,13 @@ def silent(peer: Conversation) -> None:
 
 
 def repeats(peer: Conversation) -> None:
-    """A proxy that shows the request in its error page, as Squid did (CVE-2025-62168)."""
+    """A proxy that echoes the request in its error page, as Squid did (CVE-2025-62168)."""
     head = peer.read_head()
     peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n" + head[head.index(b"Proxy-Auth") :])
 
 
 def repeats_in_its_head(peer: Conversation) -> None:
-    """-vv shows all of it."""
+    """A proxy that echoes secrets in its response head, all of which -vv shows."""
     secrets = [line for line in peer.read_head().split(b"\r\n") if line.startswith((b"Proxy-Auth", b"Cookie"))]
     peer.send(b"HTTP/1.1 403 %b\r\nX-You-Sent: %b\r\n\r\n" % (secrets[0], b", ".join(secrets)))
 
@@ -628,18 +630,18 @@ def test_no_usage_error_shows_a_secret(url: str) -> None:
     assert CANARY not in shown
 
 
-def test_ports_are_told() -> None:
-    """Where to look when the proxy's own log is silent."""
+def test_an_unreachable_proxy_is_named_with_its_port() -> None:
+    """The port shows where to look when the proxy's own log has nothing."""
     held, port = refusing_port()
     with held, pytest.raises(Unreachable, match=rf"proxy 127\.0\.0\.1:{port}"):
         connect(options(f"http://127.0.0.1:{port}"))
 
 
-# --- logins on the way
+# --- logins and header fields along the route
 
 
 @pytest.mark.parametrize("proxy", [("http://a.test", "http://b.test,http://c.test"), ("http://a.test,http://a.test",)])
-def test_chains_that_share_a_proxy_ask_for_its_password_once(proxy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_that_share_a_proxy_prompt_for_its_password_once(proxy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     async def ask(what: str, prompt: str) -> str:
@@ -651,8 +653,8 @@ def test_chains_that_share_a_proxy_ask_for_its_password_once(proxy: tuple[str, .
     assert len(asked) == 1
 
 
-def test_making_a_planner_reads_nothing_and_asks_nobody() -> None:
-    """Its mistakes are told when it is prepared, and one of them is enough."""
+def test_creating_a_planner_reads_no_file_and_prompts_nobody() -> None:
+    """`prepare` reports the errors, and one of them is enough."""
     wrong = {"proxy_user": "u", "proxy_password_file": "/nowhere/file", "proxy_cacert": "/nowhere/ca", "header": ("no field",)}
     fine = {"proxy_user": "u", "ask_password": True}  # but there is no terminal
     for given in ({**wrong, "header": ()}, wrong, fine):
@@ -661,7 +663,7 @@ def test_making_a_planner_reads_nothing_and_asks_nobody() -> None:
             run(planner.prepare, ask_now=True)
 
 
-def test_connect_asks_only_a_proxy_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_prompts_only_when_the_proxy_requires_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(what: str, prompt: str) -> str:
         raise AssertionError("the proxy required no login")
 
@@ -671,8 +673,8 @@ def test_connect_asks_only_a_proxy_that_wants_it(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("command", [run_forward, run_command])
-def test_a_port_opens_after_the_password_is_there(command: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that comes earlier would wait for a person, and the command would use the terminal at the same time."""
+def test_listeners_open_only_after_the_password_prompt(command: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier client would wait for a person to type, and the command would use the terminal at the same time."""
     order = []
 
     async def ask(what: str, prompt: str) -> str:
@@ -691,8 +693,8 @@ def test_a_port_opens_after_the_password_is_there(command: Callable[..., int], m
     assert order == ["asked", "opened"]
 
 
-def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which proxy it is for is known only when somebody connects."""
+def test_with_a_pac_file_the_password_prompt_comes_at_the_first_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which proxy the password is for is known only when a connection is opened."""
 
     async def ask(what: str, prompt: str) -> str:
         return "secret"
@@ -715,14 +717,14 @@ def test_a_password_that_a_pac_file_makes_wanted_is_asked_for_meanwhile(tmp_path
     assert authorization(proxy.heads[0]) == ("u", "secret")
 
 
-def test_a_command_that_waits_for_a_person_is_not_hurried() -> None:
+def test_the_timeout_does_not_apply_to_the_password_command() -> None:
     with ScriptedServer(echoes) as proxy:
         chosen = options(proxy.url, proxy_user="u", password_command="sleep 1.5; echo secret", auth="basic", timeout=1.0)
         assert connect(chosen).status == ExitStatus.OK
     assert authorization(proxy.heads[0]) == ("u", "secret")
 
 
-def test_what_the_user_wrote_into_the_request_is_the_login(tmp_path: Path) -> None:
+def test_a_proxy_authorization_field_from_the_user_replaces_other_logins(tmp_path: Path) -> None:
     refusal = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -731,7 +733,7 @@ def test_what_the_user_wrote_into_the_request_is_the_login(tmp_path: Path) -> No
     assert len(proxy.heads) == 1
 
 
-def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
+def test_a_netrc_readable_by_others_gives_one_warning(tmp_path: Path) -> None:
     refusal = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x, Bearer, Foo\r\nContent-Length: 0\r\n\r\n"
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\n")
     (tmp_path / ".netrc").chmod(0o644)
@@ -756,8 +758,8 @@ def test_a_netrc_that_others_can_read_is_warned_of_once(tmp_path: Path) -> None:
         (["http://FIRST", "socks5://b.test:1"], {}, MISSING_LATER),
     ],
 )
-def test_what_a_proxy_that_requires_a_login_is_to_be_given(proxies: list[str], environ: dict[str, str], reason: str) -> None:
-    """The last of them requires one. Flags are for the nearest, and a password without a user is nobody's."""
+def test_hint_for_a_proxy_that_requires_a_login(proxies: list[str], environ: dict[str, str], reason: str) -> None:
+    """The last proxy requires the login. Flags apply to the nearest hop, and a password without a user applies to no hop."""
 
     def script(peer: Conversation) -> None:
         for url in proxies:
@@ -776,7 +778,7 @@ def test_what_a_proxy_that_requires_a_login_is_to_be_given(proxies: list[str], e
 
 
 def socks_and_then_http(peer: Conversation) -> None:
-    """A SOCKS5 proxy that knows of logins, and an HTTP proxy behind it."""
+    """A SOCKS5 proxy that supports logins, and an HTTP proxy behind it."""
     assert peer.read_exactly(4) == b"\x05\x02\x00\x02"
     peer.send(b"\x05\x00")
     peer.read_exactly(10)
@@ -787,14 +789,14 @@ def socks_and_then_http(peer: Conversation) -> None:
     peer.wait_gone()
 
 
-def test_a_socks_proxy_is_logged_in_to_by_no_scheme_of_http() -> None:
-    """Basic could not carry the colon; --auth is for the proxies that have schemes to choose from."""
+def test_the_auth_flag_does_not_apply_to_socks_logins() -> None:
+    """Basic could not carry the colon in the user name; --auth is for proxies that have schemes to choose from."""
     with ScriptedServer(socks_and_then_http) as proxy:
         assert connect(options(f"socks5://u%3Ax:p@{proxy.authority}", "http://10.0.0.1:1", auth="basic")).status == ExitStatus.OK
 
 
-def test_a_field_that_a_socks_proxy_cannot_be_told_is_warned_of_and_told_nobody_else() -> None:
-    """It is for the nearest, and may be a secret. Nor is it the login of a proxy that never sees it."""
+def test_header_fields_for_a_socks_proxy_give_a_warning_and_reach_no_hop() -> None:
+    """The fields are for the nearest hop, and may be secret. Nor do they log in to a proxy that never receives them."""
     with ScriptedServer(socks_and_then_http) as proxy:
         fields = ("Proxy-Authorization: Bearer mine", "X-Team: a")
         ended = connect(options(f"socks5://u:p@{proxy.authority}", "http://10.0.0.1:1", header=fields))
@@ -808,7 +810,7 @@ def test_a_field_that_a_socks_proxy_cannot_be_told_is_warned_of_and_told_nobody_
 HOST = "Host is 'edge.example' for the nearest proxy, and not the target, which RFC 9112 requires"
 
 
-def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> None:
+def test_a_custom_host_field_reaches_only_the_nearest_hop_with_a_warning() -> None:
     heads: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -824,37 +826,37 @@ def test_a_host_for_the_nearest_proxy_is_warned_of_and_told_nobody_else() -> Non
     assert ended.trace.named("warning") == [{"text": HOST}]
 
 
-def test_a_host_is_warned_of_once_and_only_where_it_is_sent() -> None:
+def test_the_host_warning_appears_once_and_only_where_host_is_sent() -> None:
     for proxies, count in ((("http://a.test,http://b.test", "http://c.test"), 1), (("socks5://a.test",), 0), (("direct",), 0)):
         trace = TraceLog()
         run(prepared, options(*proxies, header=("Host: edge.example",)), {}, trace)
         assert [fields["text"] for fields in trace.named("warning")].count(HOST) == count
 
 
-def test_a_field_goes_out_in_the_octets_that_were_typed() -> None:
+def test_header_fields_are_sent_as_the_octets_typed() -> None:
     with ScriptedServer(echoes) as proxy:
         program.connect(proxy.url, "target.test:22", "--header", "X-Name: Jürgen", "--header", "X-Raw: \udcfc")
     assert "\r\nX-Name: Jürgen\r\nX-Raw: ".encode() + b"\xfc\r\n" in proxy.heads[0]
 
 
 @pytest.mark.parametrize("proxies", [("http://127.0.0.1:9",), ("socks5://127.0.0.1:9", "http://b.test,http://c.test")])
-def test_a_pin_for_a_way_without_tls_is_wrong_use(proxies: tuple[str, ...]) -> None:
-    """What it was to protect from would go unnoticed."""
+def test_a_pin_without_tls_on_the_route_is_a_usage_error(proxies: tuple[str, ...]) -> None:
+    """Otherwise the attack that the pin protects against would go unnoticed."""
     with pytest.raises(UsageProblem, match="proxy_pin: no proxy on the route speaks TLS"):
         connect(options(*proxies, proxy_pin="00" * 32))
 
 
-def test_a_key_without_a_certificate_is_wrong_use() -> None:
+def test_a_proxy_key_without_a_certificate_is_a_usage_error() -> None:
     with pytest.raises(UsageProblem, match="proxy_key"):
         connect(options("https://127.0.0.1:9", proxy_key="/nonexistent"))
 
 
-def test_what_a_version_of_socks_cannot_say_is_named() -> None:
+def test_a_password_for_socks4a_is_an_error() -> None:
     with ScriptedServer(Conversation.wait_gone) as proxy, pytest.raises(AuthenticationFailed) as caught:  # type: ignore[arg-type]
         connect(options(f"socks4a://u:p@{proxy.authority}"))
     assert str(caught.value) == "password for a SOCKS4a proxy: that version has none"
 
 
-def test_a_name_for_tls_that_is_none() -> None:
+def test_an_invalid_tls_name_is_an_error() -> None:
     with pytest.raises(AddressError):
         connect(options("http://127.0.0.1:9", tls=True, tls_name=".foo"))

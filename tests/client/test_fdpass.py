@@ -1,4 +1,4 @@
-"""Handing the connection to ssh: one NUL byte, one descriptor, and nothing when it fails."""
+"""Tests passing the connection to ssh: one NUL byte and one descriptor, or nothing on failure."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ from tunnelctl.proto.address import Address
 
 @contextmanager
 def ssh_end() -> Iterator[socket.socket]:
-    """Our stdin and stdout are one end of a socket pair, as ssh has it; yields the other."""
+    """Makes our stdin and stdout one end of a socket pair, as ssh does; yields the other."""
     ours, ssh = socket.socketpair()
     with ssh:
         ssh.settimeout(20)
@@ -36,7 +36,7 @@ def fdpass(*proxies: str, target: Address = TARGET, **others: Any) -> TraceLog:
 
 
 def leave() -> None:
-    """What the end of the process does: our end of the pair is closed."""
+    """Closes our end of the pair, as the end of the process does."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
         os.dup2(null, number)
@@ -44,7 +44,7 @@ def leave() -> None:
 
 
 def passed(ssh: socket.socket) -> socket.socket:
-    """What ssh gets: exactly one NUL byte and one descriptor. To be called when our end has been closed."""
+    """Returns the socket that ssh gets: exactly one NUL byte and one descriptor. Call it after our end has been closed."""
     data, descriptors, _, _ = socket.recv_fds(ssh, 100, 10)
     assert data == b"\0"
     assert len(descriptors) == 1
@@ -54,8 +54,8 @@ def passed(ssh: socket.socket) -> socket.socket:
     return sock
 
 
-def test_the_connection_is_handed_over_whole() -> None:
-    """Not a byte behind the head was read: the banner is there, and what came after it."""
+def test_no_byte_behind_the_head_is_lost() -> None:
+    """No byte behind the head was read: the banner and all later data are still in the socket."""
     banner = b"SSH-2.0-x\r\n" + sample(200_000)
 
     def script(peer: Conversation) -> None:
@@ -75,7 +75,7 @@ def test_the_connection_is_handed_over_whole() -> None:
     assert trace.names[-1] == "opened"
 
 
-def test_the_socket_is_as_a_new_one_and_has_keepalive() -> None:
+def test_the_passed_socket_is_blocking_with_keepalive_and_nodelay() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         peer.wait_gone()
@@ -91,7 +91,7 @@ def test_the_socket_is_as_a_new_one_and_has_keepalive() -> None:
 
 
 @pytest.mark.parametrize("dribbled", [False, True])
-def test_through_a_chain_with_interim_answers(dribbled: bool) -> None:
+def test_passing_through_a_chain_with_interim_responses(dribbled: bool) -> None:
     def script(peer: Conversation) -> None:
         for _ in range(2):
             next_head(peer)
@@ -108,7 +108,7 @@ def test_through_a_chain_with_interim_answers(dribbled: bool) -> None:
             assert tunnel.recv(100) == b"banner"
 
 
-def test_without_a_proxy() -> None:
+def test_passing_a_connection_without_a_proxy() -> None:
     def script(peer: Conversation) -> None:
         peer.send(b"banner")
         peer.wait_gone()
@@ -124,7 +124,7 @@ def test_without_a_proxy() -> None:
 # --- failures
 
 
-def test_stdout_that_is_no_socket_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_stdout_that_is_not_a_socket_is_refused_before_connecting(tmp_path: Path) -> None:
     def script(peer: Conversation) -> None:
         peer.wait_gone()
 
@@ -142,8 +142,8 @@ def test_stdout_that_is_no_socket_is_refused_before_anything_is_asked(tmp_path: 
         os.close(descriptor)
 
 
-def test_stdout_that_is_a_network_socket_is_refused_too() -> None:
-    """Descriptors travel over unix sockets only."""
+def test_stdout_that_is_a_network_socket_is_refused() -> None:
+    """Only unix sockets can carry descriptors."""
     listener = socket.create_server(("127.0.0.1", 0))
     refused = pytest.raises(UsageProblem, match="stdout is not a unix socket")
     with listener, socket.create_connection(listener.getsockname()) as ours, descriptor_is(1, ours.fileno()), refused:
@@ -158,7 +158,7 @@ def sends_nothing(kind: type[TunnelctlError], *proxies: str, **others: Any) -> N
         assert ssh.recv(1) == b""
 
 
-def test_a_refusal_sends_nothing() -> None:
+def test_a_refusal_passes_nothing() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")
 
@@ -166,14 +166,14 @@ def test_a_refusal_sends_nothing() -> None:
         sends_nothing(Refused, proxy.url)
 
 
-def test_an_unreachable_proxy_sends_nothing() -> None:
+def test_an_unreachable_proxy_passes_nothing() -> None:
     held, port = refusing_port()
     with held:
         sends_nothing(Unreachable, f"http://127.0.0.1:{port}")
 
 
-def test_a_time_limit_sends_nothing() -> None:
-    """ssh itself would wait for ever: its ConnectTimeout does not apply here."""
+def test_a_timeout_passes_nothing() -> None:
+    """ssh itself would wait forever: its ConnectTimeout does not apply here."""
 
     def script(peer: Conversation) -> None:
         peer.read_head()
@@ -183,7 +183,7 @@ def test_a_time_limit_sends_nothing() -> None:
         sends_nothing(Unreachable, proxy.url, timeout=0.2)
 
 
-def test_an_ssh_that_has_gone_is_an_error_and_the_connection_is_closed() -> None:
+def test_a_closed_ssh_is_an_error_and_the_connection_is_closed() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         assert peer.wait_gone() == b""

@@ -1,4 +1,4 @@
-"""Whether the proxies lead back here: when that is asked, and what the answer is worth. Rings: tests/security/test_v36_rings."""
+"""Tests loop detection: when the detector sends a probe, and what its result means. Rings: tests/security/test_v36_rings."""
 
 import os
 
@@ -16,7 +16,7 @@ TARGET = Address("pub.example", 443)
 
 
 class Case:
-    """A detector, tunnels that are being opened until `go`, and the probes that were sent."""
+    """A detector, tunnels that remain in opening until `go`, and the probes that were sent."""
 
     def __init__(self) -> None:
         self.detector = LoopDetector()
@@ -40,7 +40,7 @@ class Case:
             self.errors.append(str(error.detail["error"]))
 
     async def open_and_leave(self) -> None:
-        """Opens until the client leaves."""
+        """Opens a tunnel until the client leaves."""
         with self.leaving:
             await self.open()
 
@@ -50,7 +50,7 @@ async def settled() -> None:
         await checkpoint()
 
 
-def test_a_few_tunnels_to_one_target_ask_nothing() -> None:
+def test_a_few_tunnels_to_one_target_send_no_probe() -> None:
     async def main() -> None:
         case = Case()
         async with Nursery() as nursery:
@@ -64,7 +64,7 @@ def test_a_few_tunnels_to_one_target_ask_nothing() -> None:
     bounded(main)
 
 
-def test_one_question_for_all_that_wait_and_the_answer_counts_for_a_while() -> None:
+def test_one_probe_serves_all_waiting_tunnels_and_its_result_is_kept() -> None:
     async def main() -> None:
         case = Case()
         async with Nursery() as nursery:
@@ -82,7 +82,7 @@ def test_one_question_for_all_that_wait_and_the_answer_counts_for_a_while() -> N
     bounded(main)
 
 
-def test_a_target_that_was_reached_lately_asks_nothing() -> None:
+def test_a_recently_reached_target_is_not_probed() -> None:
     async def main() -> None:
         case = Case()
         case.go.set()
@@ -98,8 +98,8 @@ def test_a_target_that_was_reached_lately_asks_nothing() -> None:
     bounded(main)
 
 
-def test_a_tunnel_that_stands_lets_those_go_on_that_wait_for_the_answer() -> None:
-    """A proxy may take its time to refuse an unknown name."""
+def test_an_established_tunnel_releases_those_that_wait_for_the_probe() -> None:
+    """A proxy may take a while to refuse an unknown name."""
 
     async def main() -> None:
         case, answered = Case(), Event()
@@ -115,15 +115,15 @@ def test_a_tunnel_that_stands_lets_those_go_on_that_wait_for_the_answer() -> Non
             await settled()
             case.go.set()
             await settled()
-            assert case.opened == SUSPICIOUS + 2, "all but the one that asked"
+            assert case.opened == SUSPICIOUS + 2, "all but the one that sent the probe"
             answered.set()
         assert case.opened == SUSPICIOUS + 3
 
     bounded(main)
 
 
-def test_a_probe_whose_client_leaves_is_no_answer() -> None:
-    """The next of those that wait asks, and the others wait for that."""
+def test_a_probe_cancelled_by_its_client_has_no_result() -> None:
+    """The next waiting tunnel sends a probe, and the others wait for that one."""
 
     async def main() -> None:
         case = Case()
@@ -154,8 +154,8 @@ def test_a_probe_whose_client_leaves_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_ring_is_found_though_the_first_to_ask_leaves(waits: bool) -> None:
-    """waits: whether the next one is there already"""
+def test_a_ring_is_found_even_if_the_first_prober_leaves(waits: bool) -> None:
+    """waits: whether the next tunnel is already waiting"""
 
     async def main() -> None:
         case = Case()
@@ -188,7 +188,7 @@ def test_a_ring_is_found_though_the_first_to_ask_leaves(waits: bool) -> None:
     bounded(main)
 
 
-def test_a_bound_on_the_tunnels_to_one_target_makes_the_others_wait() -> None:
+def test_tunnels_over_the_limit_for_one_target_wait() -> None:
     async def main() -> None:
         case = Case()
         async with Nursery() as nursery:
@@ -202,7 +202,7 @@ def test_a_bound_on_the_tunnels_to_one_target_makes_the_others_wait() -> None:
     bounded(main)
 
 
-def test_who_waits_for_a_turn_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_turn_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "TURN_SECONDS", 0.02)
 
     async def main() -> None:
@@ -219,8 +219,8 @@ def test_who_waits_for_a_turn_does_not_wait_for_ever(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_probe_that_comes_round_ends_all_of_them(elsewhere: bool) -> None:
-    """At whichever process it arrives."""
+def test_a_probe_that_returns_fails_all_tunnels_to_the_target(elsewhere: bool) -> None:
+    """Whichever process the probe arrives at."""
 
     async def main() -> None:
         case = Case()
@@ -269,7 +269,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     bounded(main)
 
 
-def test_names_in_via() -> None:
+def test_own_name_in_via_is_recognised() -> None:
     detector, other = LoopDetector(), LoopDetector()
     field, value = detector.via(("1.0 fred, 1.1 p.example.net", "1.1 x"))
     assert (field, value) == ("Via", f"1.0 fred, 1.1 p.example.net, 1.1 x, 1.1 {detector.name}")
@@ -292,12 +292,12 @@ def test_names_in_via() -> None:
         ("invalid", False),
     ],
 )
-def test_a_probe_of_another_proxy_is_known_by_its_form(host: str, is_one: bool) -> None:
+def test_a_probe_of_another_proxy_is_recognised_by_its_form(host: str, is_one: bool) -> None:
     assert LoopDetector().is_any_probe(Address(host, 443)) is is_one
     assert LoopDetector().is_any_probe(Address(f"{LoopDetector().name}.invalid", 443))
 
 
-def test_what_came_round_is_known_by_either() -> None:
+def test_a_request_that_came_round_is_recognised_by_via_or_by_name() -> None:
     detector = LoopDetector()
     assert detector.came_round(TARGET, (f"1.1 {detector.name}",))
     assert detector.came_round(Address(f"{detector.name}.invalid", 443), ())

@@ -1,4 +1,4 @@
-"""The options carry what the user typed, secrets included; their repr must not."""
+"""Tests that the repr of options hides the secrets that the user typed."""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ SECRETS: dict[str, Any] = {
     ],
     ids=lambda options: type(options).__name__,
 )
-def test_repr_shows_no_secret(options: Any) -> None:
-    assert CANARY in str([*options]) or CANARY in str([*options.reach]), "it is there"
+def test_the_repr_of_options_shows_no_secret(options: Any) -> None:
+    assert CANARY in str([*options]) or CANARY in str([*options.reach]), "the secret is not in the options"
     assert CANARY not in f"{options!r} {options}"
 
 
-def test_repr_names_the_target() -> None:
+def test_the_repr_of_options_names_the_target() -> None:
     options: ConnectOptions = connect_options(TARGET)
     assert str(TARGET) in repr(options)

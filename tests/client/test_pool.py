@@ -1,4 +1,4 @@
-"""Connections to proxies that are there before somebody asks for a tunnel: kept by `--warm`, or shared with other tunnels."""
+"""Tests connections to proxies that exist before a client asks for a tunnel: kept by `--warm`, or shared with other tunnels."""
 
 import socket
 import threading
@@ -35,7 +35,7 @@ from tunnelctl.stream.socket_stream import SocketStream
 SECONDS = 20.0
 
 
-def test_a_warm_connection_is_there_before_the_client_and_is_replaced() -> None:
+def test_a_warm_connection_is_open_before_the_client_and_is_replaced() -> None:
     with ScriptedServer(echo) as target, Serve() as proxy:
         accepted: list[int] = []
         with ScriptedServer(relay_to(proxy.port, accepted)) as front:
@@ -43,7 +43,7 @@ def test_a_warm_connection_is_there_before_the_client_and_is_replaced() -> None:
                 wait_until(lambda: len(accepted) == 2)
                 with forwarding.open() as client:
                     assert client.echoes()
-                    wait_until(lambda: len(accepted) == 3)  # the one that was used is replaced, and no more than that
+                    wait_until(lambda: len(accepted) == 3)  # only the used connection is replaced
                     with forwarding.open() as other:
                         assert other.echoes()
                         assert client.echoes()
@@ -51,7 +51,7 @@ def test_a_warm_connection_is_there_before_the_client_and_is_replaced() -> None:
 
 
 def relay_to(port: int, accepted: list[int]):
-    """A proxy in front of another that counts its connections."""
+    """A proxy in front of another; counts its connections."""
 
     def script(peer: Conversation) -> None:
         accepted.append(1)
@@ -74,7 +74,7 @@ def copy(source: socket.socket, sink: socket.socket) -> None:
 
 
 def tunnel(peer: Conversation) -> None:
-    """A proxy whose target echoes; no fault where a connection that was kept ready is not used."""
+    """A proxy whose target echoes; a kept connection that is never used is no error."""
     try:
         peer.accept_tunnel()
     except (AssertionError, ConnectionError):
@@ -83,8 +83,8 @@ def tunnel(peer: Conversation) -> None:
 
 
 @pytest.mark.parametrize("end_of_it", [Conversation.reset, Conversation.end_output], ids=["reset", "closed"])
-def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing(end_of_it: Script) -> None:
-    """The proxy closes when the request comes: the tunnel is asked for again, on a new connection."""
+def test_a_warm_connection_that_breaks_on_use_is_replaced(end_of_it: Script) -> None:
+    """The proxy closes when the request arrives: the client repeats the request on a new connection."""
     seen: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -107,8 +107,8 @@ def test_a_warm_connection_that_broke_in_the_same_moment_costs_nothing(end_of_it
     assert forwarding.events("failed") == []
 
 
-def test_a_warm_connection_to_a_proxy_that_fell_silent_leaves_time_to_the_next() -> None:
-    """As when the network changes: no reset tells."""
+def test_a_silent_warm_connection_leaves_time_for_the_next_proxy() -> None:
+    """As after a change of network: no reset arrives."""
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as silent, ScriptedServer(tunnel) as good:
         proxy = (f"{silent.url},{good.url}",)
         with Forwarding("0:host.test:22", proxy=proxy, warm=1, timeout=3.0) as forwarding:
@@ -119,35 +119,35 @@ def test_a_warm_connection_to_a_proxy_that_fell_silent_leaves_time_to_the_next()
             assert [event["via"] for event in forwarding.events("opened")] == [[good.authority]] * 2
 
 
-def test_the_proxy_that_is_used_in_place_of_another_is_kept_warm_too() -> None:
+def test_the_fallback_proxy_in_use_is_kept_warm_too() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(tunnel) as good:
         with Forwarding("0:host.test:22", proxy=(f"http://127.0.0.1:{port},{good.url}",), warm=2) as forwarding:
-            for count in (3, 4):  # the first comes cold
+            for count in (3, 4):  # the first connection is cold
                 with forwarding.open() as client:
                     assert client.echoes()
                     wait_until(lambda count=count: len(good.conversations) == count)
             assert [bool(head) for head in good.heads].count(True) == 2
-            assert good.heads[3] == b"", "it is there in place of the one that was used"
+            assert good.heads[3] == b"", "it replaces the one that was used"
 
 
-def test_the_proxies_of_a_pac_file_are_kept_warm_once_they_are_used(tmp_path: Path) -> None:
+def test_the_proxies_of_a_pac_file_are_kept_warm_once_used(tmp_path: Path) -> None:
     with ScriptedServer(tunnel) as one, ScriptedServer(tunnel) as other, ScriptedServer(echo) as target:
         file = tmp_path / "proxy.pac"
         ways = f"{{'one.test': 'PROXY {one.authority}', 'other.test': 'PROXY {other.authority}'}}"
         file.write_text(f"function FindProxyForURL(url, host) {{ return {ways}[host] || 'DIRECT'; }}")
         places = ("0:one.test:22", "0:other.test:22", spec(target))
         with Forwarding(*places, pac=str(file), warm=1) as forwarding:
-            for count in (2, 3):  # the first to each comes cold
-                for place in (2, 0, 1):  # who is used takes the warmth of no other
+            for count in (2, 3):  # the first connection to each is cold
+                for place in (2, 0, 1):  # using one takes no warm connection from the others
                     with forwarding.open(place) as client:
                         assert client.echoes()
                 wait_until(lambda count=count: len(one.conversations) == len(other.conversations) == count)
             assert [[bool(head) for head in proxy.heads] for proxy in (one, other)] == [[True, True, False]] * 2
 
 
-def test_only_so_many_proxies_are_kept_warm() -> None:
-    """The one whose last use is the longest past is let go, and its connections with it."""
+def test_the_number_of_proxies_kept_warm_is_limited() -> None:
+    """The least recently used proxy is dropped, and its connections are closed."""
     names = [f"p{number}.test:1" for number in range(under_test.PROXIES + 1)]
     far: dict[str, list[socket.socket]] = {name: [] for name in names}
 
@@ -161,7 +161,7 @@ def test_only_so_many_proxies_are_kept_warm() -> None:
         async with Nursery() as nursery:
             pool = ConnectionPool(nursery)
             warm = WarmConnections(nursery, pool, connect, 1)
-            warm.keep(way())  # straight to the target: there is nobody to be kept ready
+            warm.keep(way())  # straight to the target: there is no proxy to keep ready
             for name in [*names[:-1], names[0], names[-1]]:
                 warm.keep(way(name))
                 await sleep(0.01)
@@ -182,11 +182,11 @@ def test_only_so_many_proxies_are_kept_warm() -> None:
 
 
 class Shared(ProxyConnection):
-    """A connection that opens its tunnels straight to the next stop: all that makes it multiplexed is that there are several."""
+    """A connection that opens its tunnels directly to the next stop: it is multiplexed only in that it has several."""
 
     multiplexed, limit = True, 2
     answer: TunnelctlError | None = None  # to all requests
-    prompt = True  # whether new ones grant at once
+    prompt = True  # whether new connections grant at once
     made: ClassVar[list["Shared"]] = []
 
     def __init__(self, hops: tuple[Hop, ...], stream: Stream, early: bytes) -> None:
@@ -219,7 +219,7 @@ class SharedProtocol(Protocol):
 
 
 class SharedStream(SocketStream):
-    """A tunnel on it, which gives its place back."""
+    """A tunnel on a shared connection; frees its place when closed."""
 
     def __init__(self, sock: socket.socket, ended: Callable[[], None]) -> None:
         super().__init__(sock)
@@ -240,7 +240,7 @@ END, RESET = b"e", b"r"
 
 
 def leads(peer: Conversation) -> None:
-    """The proxy of such connections, which ends one as it is told."""
+    """The proxy of shared connections; ends one on command."""
     told = peer.read()
     if told == END:
         peer.end_output()
@@ -250,7 +250,7 @@ def leads(peer: Conversation) -> None:
 
 
 class World:
-    """A target that echoes behind a proxy whose connections are shared, and the pool."""
+    """A target that echoes behind a proxy with shared connections, and the pool."""
 
     def __init__(self, proxy: ScriptedServer, target: ScriptedServer, pool: ConnectionPool) -> None:
         self.proxy, self.pool = proxy, pool
@@ -279,7 +279,7 @@ def in_a_world(test: Callable[[World], Coroutine[None, None, None]]) -> None:
             async with Nursery() as nursery:
                 await test(World(proxy, target, ConnectionPool(nursery)))
                 nursery.cancel_scope.cancel()
-        assert all(is_closed(connection.stream) for connection in Shared.made), "the pool closes what it has"
+        assert all(is_closed(connection.stream) for connection in Shared.made), "the pool closes its connections"
 
     with ScriptedServer(leads) as proxy, ScriptedServer(echo) as target:
         run(main, proxy, target)
@@ -290,7 +290,7 @@ async def echoes(tunnel: Tunnel) -> bool:
     return await tunnel.stream.receive_some() == b"hello"
 
 
-def test_two_tunnels_share_one_connection_and_a_third_has_its_own() -> None:
+def test_two_tunnels_share_a_connection_and_a_third_opens_another() -> None:
     async def test(world: World) -> None:
         tunnels = [await world.open() for _ in range(3)]
         assert [await echoes(tunnel) for tunnel in tunnels] == [True] * 3
@@ -298,7 +298,7 @@ def test_two_tunnels_share_one_connection_and_a_third_has_its_own() -> None:
         assert len(world.proxy.conversations) == 2
         tunnels.pop(0).stream.close()
         tunnels.append(await world.open())
-        assert [connection.tunnels for connection in Shared.made] == [2, 1], "the place that was given back is used first"
+        assert [connection.tunnels for connection in Shared.made] == [2, 1], "a freed place is used first"
         for tunnel in tunnels:
             tunnel.stream.close()
         assert [connection.capacity for connection in Shared.made] == [2, 2]
@@ -306,8 +306,8 @@ def test_two_tunnels_share_one_connection_and_a_third_has_its_own() -> None:
     in_a_world(test)
 
 
-def test_the_last_place_is_taken_once() -> None:
-    """It is reserved before anything is awaited."""
+def test_the_last_place_of_a_connection_is_taken_once() -> None:
+    """It is reserved before the first await."""
 
     async def test(world: World) -> None:
         first = await world.open()
@@ -328,10 +328,8 @@ def test_the_last_place_is_taken_once() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_cancelled_opening_gives_its_place_back_and_leaves_the_others_alone(
-    shared: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether it was the one that made the connection or not."""
+def test_a_cancelled_opening_frees_its_place_and_spares_other_tunnels(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not the cancelled opening made the connection."""
 
     async def test(world: World) -> None:
         others = [await world.open()] if shared else []
@@ -354,7 +352,7 @@ def test_a_cancelled_opening_gives_its_place_back_and_leaves_the_others_alone(
     in_a_world(test)
 
 
-def test_a_login_that_cannot_be_prepared_gives_the_place_back_too() -> None:
+def test_a_login_that_cannot_be_prepared_frees_the_place() -> None:
     async def find() -> Secret | None:
         raise SettingsError("--password-command", "it ended with status 1", "unreadable")
 
@@ -370,7 +368,7 @@ def test_a_login_that_cannot_be_prepared_gives_the_place_back_too() -> None:
 
 
 def test_a_refusal_ends_neither_the_connection_nor_its_tunnels() -> None:
-    """RFC 9931: in HTTP/2 and HTTP/3 it is the stream that ends."""
+    """RFC 9931: in HTTP/2 and HTTP/3 only the stream ends."""
 
     async def test(world: World) -> None:
         first = await world.open()
@@ -404,7 +402,7 @@ def test_a_connection_that_the_proxy_ends_leaves_the_pool(how: bytes) -> None:
     in_a_world(test)
 
 
-def test_one_that_is_going_away_takes_no_more_and_keeps_its_tunnels() -> None:
+def test_a_connection_going_away_gets_no_new_tunnels_and_keeps_its_own() -> None:
     async def test(world: World) -> None:
         first = await world.open()
         Shared.made[0].going_away.set()
@@ -419,8 +417,8 @@ def test_one_that_is_going_away_takes_no_more_and_keeps_its_tunnels() -> None:
     in_a_world(test)
 
 
-def test_a_connection_leads_every_route_that_begins_with_its_proxies() -> None:
-    """Of several, the one that leads farthest."""
+def test_a_connection_serves_every_route_that_begins_with_its_hops() -> None:
+    """If several do, the pool takes the one with the most hops."""
 
     async def test(world: World) -> None:
         through_both = world.route._replace(hops=(world.hop, world.hop))
@@ -429,7 +427,7 @@ def test_a_connection_leads_every_route_that_begins_with_its_proxies() -> None:
         assert (near.hops, far.hops) == ((world.hop,), (world.hop, world.hop))
         again, other = await world.open(through_both), await world.open()
         assert len(Shared.made) == 2
-        assert (near.tunnels, far.tunnels) == (2, 2), "one of the first leads to the second"
+        assert (near.tunnels, far.tunnels) == (2, 2), "a tunnel on the first carries the second"
         for tunnel in (both, again, other):
             assert await echoes(tunnel)
             tunnel.stream.close()
@@ -437,8 +435,8 @@ def test_a_connection_leads_every_route_that_begins_with_its_proxies() -> None:
     in_a_world(test)
 
 
-def test_a_login_at_a_proxy_behind_it_needs_no_new_connection_to_it() -> None:
-    """HTTP/1.1 sends its login on a new connection, which is a tunnel here."""
+def test_a_login_to_an_inner_proxy_needs_no_new_shared_connection() -> None:
+    """HTTP/1.1 sends its login on a new connection, which here is a tunnel."""
 
     def inner(peer: Conversation) -> None:
         if b"Proxy-Authorization" in peer.read_head():
@@ -464,7 +462,7 @@ def test_a_login_at_a_proxy_behind_it_needs_no_new_connection_to_it() -> None:
 
 
 class OneRoute:
-    """As much of a planner as one route takes."""
+    """The part of a planner that one route needs."""
 
     timeout = SECONDS
 
@@ -478,8 +476,8 @@ class OneRoute:
         pass
 
 
-def test_one_that_broke_in_the_same_moment_costs_nothing() -> None:
-    """The tunnel is asked for again, on a new connection."""
+def test_a_shared_connection_that_breaks_on_use_is_replaced() -> None:
+    """The client repeats the request on a new connection."""
 
     async def test(world: World) -> None:
         first = await world.open()
@@ -494,7 +492,7 @@ def test_one_that_broke_in_the_same_moment_costs_nothing() -> None:
     in_a_world(test)
 
 
-def test_a_shared_connection_that_is_kept_ready_stays_so_when_it_is_used() -> None:
+def test_a_shared_warm_connection_stays_after_use() -> None:
     async def test(world: World) -> None:
         async with Nursery() as nursery:
             WarmConnections(nursery, world.pool, lambda way: connect_nearest(way, silent), 1).keep(world.route)
@@ -503,7 +501,7 @@ def test_a_shared_connection_that_is_kept_ready_stays_so_when_it_is_used() -> No
             tunnels = [await world.open() for _ in range(2)]
             assert len(Shared.made) == 1
             nursery.cancel_scope.cancel()
-        for tunnel in tunnels:  # what keeps it ready has ended
+        for tunnel in tunnels:  # the task that keeps the connection ready has ended
             assert await echoes(tunnel)
             tunnel.stream.close()
         assert world.is_in_the_pool()
@@ -511,7 +509,7 @@ def test_a_shared_connection_that_is_kept_ready_stays_so_when_it_is_used() -> No
     in_a_world(test)
 
 
-def test_one_that_nobody_uses_ends_with_what_keeps_it_ready() -> None:
+def test_an_unused_shared_warm_connection_ends_with_its_keeper() -> None:
     async def test(world: World) -> None:
         async with Nursery() as nursery:
             WarmConnections(nursery, world.pool, lambda way: connect_nearest(way, silent), 1).keep(world.route)

@@ -1,4 +1,4 @@
-"""--progress: the figures; and for connect that the stream is the same, and only a terminal shows them."""
+"""Tests --progress: the figures; and, for connect, that the data is unchanged and only a terminal shows the figures."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ from tunnelctl.rare_events import Progress
 DATA = sample(8 << 20)
 
 
-def test_sums_and_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_reports_totals_and_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SECONDS", 0.01)
     sums, told = [10, 0], []
 
@@ -46,7 +46,7 @@ def test_sums_and_rates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Mirror(ScriptedServer):
-    """Sends back what came, once it may."""
+    """Sends the received data back once the test permits it."""
 
     def __init__(self) -> None:
         super().__init__(self.reflect)
@@ -60,14 +60,14 @@ class Mirror(ScriptedServer):
 
 
 @pytest.mark.parametrize("flags", [[], ["--progress"]], ids=str)
-def test_the_stream_is_the_same_and_a_pipe_sees_no_figures(flags: list[str]) -> None:
+def test_progress_changes_no_data_and_shows_nothing_on_a_pipe(flags: list[str]) -> None:
     with Mirror() as proxy:
         proxy.may.set()
         done = connect(proxy.url, "host 22", *flags, stdin=DATA)
     assert (done.returncode, done.stdout == DATA, done.stderr) == (0, True, b"")
 
 
-def test_figures_as_json() -> None:
+def test_progress_figures_in_json() -> None:
     with Mirror() as proxy, started("connect", "--progress", "--json", "-x", proxy.url, "host", "22") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -90,7 +90,7 @@ def read_line(pipe: IO[bytes]) -> bytes:
     return line
 
 
-def test_a_live_line_on_a_terminal_and_what_remains_of_it(tmp_path: Path) -> None:
+def test_a_terminal_shows_a_live_line_and_a_final_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(DATA)
     with Mirror() as proxy:
         line = f"{shlex.join([*MODULE, 'connect', '--progress', '-x', proxy.url, 'host', '22'])} < data > copy"
@@ -104,6 +104,6 @@ def test_a_live_line_on_a_terminal_and_what_remains_of_it(tmp_path: Path) -> Non
     assert (tmp_path / "copy").read_bytes() == DATA
 
 
-def test_ssh_gets_the_socket_or_we_count_not_both() -> None:
+def test_fdpass_and_progress_exclude_each_other() -> None:
     done = run("connect", "--fdpass", "--progress", "host", "22")
     assert (done.returncode, done.stderr) == (2, b"tunnelctl: wrong use: --fdpass and --progress contradict each other\n")

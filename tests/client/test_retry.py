@@ -1,4 +1,4 @@
-"""Several ways to one target: which is tried when, and what is remembered. Retries: test_connect."""
+"""Tests several routes to one target: their order, and what is remembered. Retries: test_connect."""
 
 import threading
 
@@ -21,7 +21,7 @@ def echoes(peer: Conversation) -> None:
 
 
 def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], TraceLog]:
-    """Through whom each of so many tunnels led."""
+    """Opens this number of tunnels; returns the proxies that each one passed."""
     trace, via = TraceLog(), []
 
     async def main() -> None:
@@ -35,7 +35,7 @@ def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], Tr
     return via, trace
 
 
-def test_the_next_is_asked_where_one_cannot_be_reached_and_then_first() -> None:
+def test_an_unreachable_proxy_is_skipped_and_the_next_stays_first() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(echoes) as good:
         via, trace = opened(forward_options(proxy=(f"http://127.0.0.1:{port},{good.url}",)), times=3)
@@ -45,7 +45,7 @@ def test_the_next_is_asked_where_one_cannot_be_reached_and_then_first() -> None:
     assert "connection refused" in str(failover["cause"])
 
 
-def test_in_a_chain_the_other_places_stay() -> None:
+def test_failover_at_one_position_keeps_the_rest_of_the_chain() -> None:
     held, port = refusing_port()
 
     def both(peer: Conversation) -> None:
@@ -59,7 +59,7 @@ def test_in_a_chain_the_other_places_stay() -> None:
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_the_next_of_an_inner_place_is_asked_where_the_outer_proxy_cannot_reach_one(status: int) -> None:
+def test_an_inner_proxy_that_the_outer_cannot_reach_is_skipped(status: int) -> None:
     def outer(peer: Conversation) -> None:
         if b"dead.test" in peer.read_head():
             peer.send(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
@@ -74,21 +74,21 @@ def test_the_next_of_an_inner_place_is_asked_where_the_outer_proxy_cannot_reach_
     assert len(trace.named("failover")) == 1
 
 
-def test_a_rule_of_the_outer_proxy_is_an_answer() -> None:
+def test_a_refusal_by_a_rule_of_the_outer_proxy_is_final() -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
         with pytest.raises(Refused):
             opened(forward_options(proxy=(proxy.url, "http://one.test:1,http://other.test:1")))
     assert len(proxy.conversations) == 1
 
 
-def test_a_refusal_is_an_answer_and_nobody_else_is_asked() -> None:
+def test_a_refusal_is_final_and_no_other_proxy_is_tried() -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as one, ScriptedServer(echoes) as other:
         with pytest.raises(Refused):
             opened(forward_options(proxy=(f"{one.url},{other.url}",)))
         assert other.conversations == []
 
 
-def test_none_can_be_reached() -> None:
+def test_if_no_proxy_is_reachable_the_error_names_it() -> None:
     held, port = refusing_port()
     url = f"http://127.0.0.1:{port}"
     with held, pytest.raises(Unreachable) as caught:
@@ -96,14 +96,16 @@ def test_none_can_be_reached() -> None:
     assert caught.value.what == f"cannot connect to proxy 127.0.0.1:{port}"
 
 
-def test_one_that_drops_packets_leaves_time_to_the_next() -> None:
+def test_a_proxy_that_drops_packets_leaves_time_for_the_next() -> None:
     with black_hole_port() as port, ScriptedServer(echoes) as good:
         via, _ = opened(forward_options(proxy=(f"http://127.0.0.1:{port},{good.url}",), timeout=3.0))
     assert via == [[good.authority]]
 
 
-def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
-    """Else one that drops packets would send all others past the proxy that is meant: straight, by many a PAC file."""
+def test_a_slow_target_does_not_change_the_order() -> None:
+    """Otherwise a target that drops packets would divert all others from the intended proxy; with many PAC files, to a direct
+    connection.
+    """
 
     def script(peer: Conversation) -> None:
         if b"slow.test" in peer.read_head():
@@ -126,7 +128,7 @@ def test_a_target_that_is_slow_leaves_the_order_as_it_is() -> None:
     assert via == [[second.authority], [first.authority]]
 
 
-def test_connect_does_the_same() -> None:
+def test_connect_fails_over_too() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(echoes) as good:
         ended = connect(connect_options(TARGET, (f"http://127.0.0.1:{port},{good.url}",)), stdin=b"x")
@@ -134,13 +136,13 @@ def test_connect_does_the_same() -> None:
     assert ended.trace.named("opened")[0]["via"] == [good.authority]
 
 
-def test_what_is_wrong_with_any_of_them_is_said_at_once() -> None:
+def test_an_invalid_url_anywhere_in_the_list_is_an_error_at_once() -> None:
     with pytest.raises(TunnelctlError, match="ftp"):
         run(prepared, forward_options(proxy=("http://a.test,ftp://b.test",)), {}, TraceLog())
 
 
-def test_one_whose_name_nobody_knows_is_passed_over() -> None:
-    """As the proxy at work is at home."""
+def test_a_proxy_whose_name_is_unknown_is_skipped() -> None:
+    """As a company's proxy is unknown at home."""
     with ScriptedServer(echoes) as good:
         via, trace = opened(forward_options(proxy=(f"http://proxy.invalid:3128,{good.url}",)), times=2)
     assert via == [[good.authority]] * 2
@@ -148,8 +150,8 @@ def test_one_whose_name_nobody_knows_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_one_that_closes_without_a_word_is_passed_over(scheme: str) -> None:
-    """As a balancer does whose proxies are all down."""
+def test_a_proxy_that_closes_without_a_response_is_skipped(scheme: str) -> None:
+    """As a load balancer does whose proxies are all down."""
 
     def closes(peer: Conversation) -> None:
         peer.read(1024)
@@ -161,7 +163,7 @@ def test_one_that_closes_without_a_word_is_passed_over(scheme: str) -> None:
     assert via == [[good.authority]]
 
 
-def test_a_name_that_the_proxy_does_not_know_is_an_answer() -> None:
+def test_a_target_name_unknown_to_the_proxy_is_final() -> None:
     answer = b"HTTP/1.1 502 No\r\nProxy-Status: p; error=dns_error\r\nContent-Length: 0\r\n\r\n"
     with ScriptedServer(lambda peer: peer.accept_tunnel(answer)) as one, ScriptedServer(echoes) as other:
         with pytest.raises(NameNotFound):
@@ -169,8 +171,8 @@ def test_a_name_that_the_proxy_does_not_know_is_an_answer() -> None:
         assert other.conversations == []
 
 
-def test_the_time_that_a_pac_file_takes_counts() -> None:
-    """Its server takes the request and says nothing."""
+def test_the_time_limit_includes_the_pac_file() -> None:
+    """Its server accepts the request and never responds."""
     over = threading.Event()
     with ScriptedServer(lambda _: over.wait(STEP_SECONDS) and None) as server:
         with pytest.raises(TimedOut, match=r"for target\.test:22: the PAC file has not answered within 0\.2 s"):
@@ -178,8 +180,8 @@ def test_the_time_that_a_pac_file_takes_counts() -> None:
         over.set()
 
 
-def test_the_body_of_a_refusal_adds_no_time_to_the_way() -> None:
-    """It never ends, and would otherwise be waited for again after the login."""
+def test_the_body_of_a_refusal_does_not_extend_the_time_limit() -> None:
+    """The body never ends, and the client would otherwise wait for it again after the login."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 9\r\n\r\n")

@@ -1,4 +1,4 @@
-"""TLS on the way: to a proxy, to the target, one inside the other; and what is not trusted."""
+"""Tests TLS to a proxy, to the target, and one inside the other; and untrusted certificates."""
 
 import ssl
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def speaking_tls(files: Certificates, script: Script, client_ca: bool = False) -> Script:
-    """The same script inside TLS."""
+    """Runs the same script inside TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files.server)
     if client_ca:
@@ -40,13 +40,13 @@ def speaking_tls(files: Certificates, script: Script, client_ca: bool = False) -
                 script(asked)
                 tls.unwrap()
         except (ssl.SSLError, ConnectionError, AssertionError):
-            pass  # a client that does not trust us leaves, which is what most of these tests are about
+            pass  # a client that does not trust the certificate leaves; most of these tests are about that
 
     return wrapped
 
 
 def upper(peer: Conversation) -> None:
-    """A proxy and its target in one: says back in capitals what came up to the end."""
+    """A proxy and its target in one: returns the data in capitals."""
     peer.accept_tunnel()
     peer.send(shout(peer))
 
@@ -69,7 +69,7 @@ def fails(server: ScriptedServer, **options: object) -> TunnelctlError:
     return caught.value
 
 
-def test_a_tunnel_through_a_proxy_behind_tls(files: Certificates) -> None:
+def test_a_tunnel_through_an_https_proxy(files: Certificates) -> None:
     with ScriptedServer(speaking_tls(files, upper)) as proxy:
         ended = through(proxy, proxy_cacert=str(files.authority))
     assert (ended.status, ended.stdout) == (ExitStatus.OK, b"SAID.")
@@ -101,10 +101,10 @@ def test_tls_to_the_target_without_a_proxy(files: Certificates) -> None:
         assert connect(options, stdin=b"said.").stdout == b"SAID."
 
 
-# --- not trusted
+# --- untrusted certificates
 
 
-def test_each_reason_is_told(files: Certificates, tmp_path: Path) -> None:
+def test_an_untrusted_issuer_is_an_error_with_a_hint(files: Certificates, tmp_path: Path) -> None:
     with ScriptedServer(speaking_tls(files, upper)) as proxy:
         unknown = fails(proxy)
         other = fails(proxy, proxy_cacert=str(another_authority(tmp_path)[0]))
@@ -115,7 +115,7 @@ def test_each_reason_is_told(files: Certificates, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["expired", "wrong name"])
-def test_a_certificate_that_is_no_good(case: str, files: Certificates, tmp_path: Path) -> None:
+def test_an_expired_certificate_or_a_wrong_name_is_an_error(case: str, files: Certificates, tmp_path: Path) -> None:
     names = ("localhost",) if case == "expired" else ("elsewhere.test",)
     chain, key = issue(tmp_path, "bad", *names, expired=case == "expired")
     with ScriptedServer(speaking_tls(files._replace(chain=chain, key=key), upper)) as proxy:
@@ -124,7 +124,7 @@ def test_a_certificate_that_is_no_good(case: str, files: Certificates, tmp_path:
     assert hint_of(error)
 
 
-def test_a_pin_alone_says_whom_to_trust(files: Certificates) -> None:
+def test_a_pin_alone_establishes_trust(files: Certificates) -> None:
     first, end, _ = files.chain.read_text().partition("-----END CERTIFICATE-----\n")
     der = ssl.PEM_cert_to_DER_cert(first + end)
     with ScriptedServer(speaking_tls(files, upper)) as proxy:
@@ -133,7 +133,7 @@ def test_a_pin_alone_says_whom_to_trust(files: Certificates) -> None:
     assert pin_of(der) in error.cause
 
 
-def test_unchecked_it_warns(files: Certificates) -> None:
+def test_insecure_gives_a_warning(files: Certificates) -> None:
     with ScriptedServer(speaking_tls(files, upper)) as proxy:
         ended = through(proxy, proxy_insecure=True)
     assert ended.stdout == b"SAID."
@@ -141,7 +141,7 @@ def test_unchecked_it_warns(files: Certificates) -> None:
     assert "is not checked: an on-path attacker" in str(warning["text"])
 
 
-def test_a_client_certificate(files: Certificates) -> None:
+def test_a_client_certificate_is_sent(files: Certificates) -> None:
     trust = {"proxy_cacert": str(files.authority)}
     with ScriptedServer(speaking_tls(files, upper, client_ca=True)) as proxy:
         ended = through(proxy, **trust, proxy_cert=str(files.client_chain), proxy_key=str(files.client_key))
@@ -150,7 +150,7 @@ def test_a_client_certificate(files: Certificates) -> None:
     assert "--proxy-cert" in hint_of(error)
 
 
-def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -> None:
+def test_hints_for_http_instead_of_tls_and_tls_instead_of_http(files: Certificates) -> None:
     with ScriptedServer(lambda peer: peer.send(b"HTTP/1.1 400 Bad\r\n\r\n")) as proxy:
         error = fails(proxy)
     assert isinstance(error, TLSFailed)
@@ -161,11 +161,11 @@ def test_http_where_tls_was_meant_and_the_other_way_round(files: Certificates) -
     assert caught.value.what == f"proxy {proxy.authority}, asked for {TARGET}"
     assert "https://" in hint_of(caught.value)
     with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as silent:
-        connect(connect_options(TARGET, (proxy.url,)))  # Python's own server says nothing, and closes
+        connect(connect_options(TARGET, (proxy.url,)))  # Python's own server sends nothing, and closes
     assert "https://" in hint_of(silent.value)
 
 
-def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
+def test_the_tls_server_name_has_no_scope_id() -> None:
     way = run(prepared, connect_options(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, TraceLog()).default()
     assert way is not None
     hop = way.hops[0]
@@ -174,16 +174,16 @@ def test_a_scope_id_is_no_part_of_the_name_that_a_proxy_is_asked_for() -> None:
     assert hop.tls.server_name == "fe80::1"
 
 
-# --- wrong use
+# --- usage errors
 
 
-def test_a_socket_inside_tls_cannot_be_handed_on() -> None:
+def test_a_socket_inside_tls_cannot_be_passed_on() -> None:
     for options in (connect_options(TARGET, ("https://p.test",)), connect_options(TARGET, ("direct",), tls=True)):
         with pytest.raises(UsageProblem, match="fdpass"):
             run(prepared, options, {}, TraceLog(), no_readahead=True).default()
 
 
 @pytest.mark.parametrize("flag", ["proxy_cacert", "proxy_cert"])
-def test_a_file_that_is_missing(flag: str) -> None:
+def test_a_missing_certificate_file_is_an_error(flag: str) -> None:
     with pytest.raises(SettingsError, match=f"{flag} /nowhere"):
         connect(connect_options(TARGET, ("https://p.test",), **{flag: "/nowhere"}))

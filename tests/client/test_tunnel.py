@@ -1,4 +1,4 @@
-"""The way to a target: look up, dial, CONNECT hop by hop, and every error on it."""
+"""Tests opening a tunnel: lookup, dial, CONNECT hop by hop, and every error of these phases."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ from tunnelctl.stream.tls.settings import TLSClient
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_chain_asks_each_hop_for_the_next(length: int) -> None:
+def test_each_hop_of_a_chain_receives_connect_for_the_next(length: int) -> None:
     heads: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -60,8 +60,8 @@ def test_a_chain_asks_each_hop_for_the_next(length: int) -> None:
     assert [head.split(b"\r\n")[1].decode() for head in heads] == [f"Host: {stop}" for stop in wanted]
 
 
-def test_no_hop_sees_what_is_meant_for_another() -> None:
-    """C15, on the wire: each request has the secret of its hop and of no other."""
+def test_no_hop_sees_the_header_fields_of_another() -> None:
+    """C15, on the wire: each request carries the secret of its own hop and no other."""
     heads: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -79,8 +79,8 @@ def test_no_hop_sees_what_is_meant_for_another() -> None:
         assert f"{CANARY}{place}".encode() in head
 
 
-def test_what_a_hop_sends_ahead_of_its_request_is_its_answer_all_the_same() -> None:
-    """One segment: the first hop's answer, the second's, and the tunnel's first bytes."""
+def test_a_response_sent_ahead_of_its_request_is_accepted() -> None:
+    """One segment holds the first hop's response, the second hop's, and the first bytes of the tunnel."""
 
     def script(peer: Conversation) -> None:
         peer.read_head()
@@ -93,8 +93,10 @@ def test_what_a_hop_sends_ahead_of_its_request_is_its_answer_all_the_same() -> N
         assert opened(way(first.authority, "b.test:1")) == b"SSH-2.0-early\r\n"
 
 
-def test_leftover_between_hops_at_every_border() -> None:
-    """V13: the second answer and the banner, split anywhere over the segment of the first answer and a later one."""
+def test_leftover_between_hops_split_at_every_position() -> None:
+    """V13: the second response and the banner, split at every position between the segment of the first response and a later
+    one.
+    """
     rest = b"HTTP/1.1 200 OK\r\n\r\nbanner"
     for border in range(len(rest) + 1):
 
@@ -110,7 +112,7 @@ def test_leftover_between_hops_at_every_border() -> None:
             assert opened(way(first.authority, "b.test:1"), to_the_end) == b"banner"
 
 
-def test_an_answer_byte_by_byte() -> None:
+def test_responses_may_arrive_byte_by_byte() -> None:
     def script(peer: Conversation) -> None:
         for _ in range(2):
             next_head(peer)
@@ -123,8 +125,8 @@ def test_an_answer_byte_by_byte() -> None:
         assert opened(way(first.authority, "b.test:1"), to_the_end) == b"banner"
 
 
-def test_exact_reads_nothing_beyond_the_last_head() -> None:
-    """What was read could not be handed on with the descriptor."""
+def test_no_readahead_reads_nothing_beyond_the_last_head() -> None:
+    """Bytes already read could not be passed on with the descriptor."""
     data = sample(100_000)
     with ScriptedServer(answers(ESTABLISHED, ESTABLISHED + data)) as first:
         wanted = way(first.authority, "b.test:1", no_readahead=True)
@@ -136,7 +138,7 @@ def test_exact_reads_nothing_beyond_the_last_head() -> None:
         assert opened(wanted, rest) == data
 
 
-def test_without_hops_it_goes_straight_to_the_target() -> None:
+def test_a_route_without_hops_connects_to_the_target() -> None:
     def script(peer: Conversation) -> None:
         peer.send(b"direct")
         peer.end_output()
@@ -148,7 +150,7 @@ def test_without_hops_it_goes_straight_to_the_target() -> None:
     assert trace.names == ["lookup", "dial", "connected"]
 
 
-def test_every_stage_is_traced_without_secrets() -> None:
+def test_every_phase_is_traced_without_secrets() -> None:
     trace = TraceLog()
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 204 Fine\r\nA: b\r\n\r\n")) as first:
         opened(way(first.authority, "b.test:1", fields=(("Proxy-Authorization", f"Basic {CANARY}"),)), trace=trace)
@@ -163,15 +165,15 @@ def test_every_stage_is_traced_without_secrets() -> None:
     assert ("Proxy-Authorization", "Basic ***") in first_request["fields"]  # type: ignore[operator]
 
 
-def test_a_way_shows_no_secret() -> None:
+def test_the_repr_of_a_route_shows_no_secret() -> None:
     secret = way("a.test:1", fields=(("Proxy-Authorization", CANARY), ("X-Key", CANARY)))
     assert CANARY not in f"{secret!r} {secret} {secret.hops!r} {secret.hops[0]}"
 
 
-# --- refusals and answers that are none
+# --- refusals and malformed responses
 
 
-def test_refusal_by_a_hop_names_that_hop_and_what_it_was_asked_for() -> None:
+def test_a_refusal_names_the_refusing_hop_and_its_target() -> None:
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as first:
         error = failed(way(first.authority, "b.test:1", "c.test:2"))
     assert error.status is ExitStatus.AUTHENTICATION
@@ -179,7 +181,7 @@ def test_refusal_by_a_hop_names_that_hop_and_what_it_was_asked_for() -> None:
 
 
 def test_v10_nothing_is_sent_after_a_refusal() -> None:
-    """A hop that refuses and goes on reading gets neither the next request nor payload."""
+    """A hop that refuses and keeps reading receives neither the next request nor payload."""
     after: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -192,18 +194,18 @@ def test_v10_nothing_is_sent_after_a_refusal() -> None:
     assert after == [b""]
 
 
-def test_a_malformed_answer_of_a_later_hop_names_that_hop() -> None:
+def test_a_malformed_response_of_a_later_hop_names_that_hop() -> None:
     with ScriptedServer(answers(ESTABLISHED + b"220 smtp ready\r\n")) as first:
         assert failed(way(first.authority, "b.test:1"), MalformedAnswer).what == f"proxy b.test:1, asked for {TARGET}"
 
 
-def test_a_reset_right_after_the_connection_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """getpeername fails on a socket that has been reset already; that is no fault of ours, and nothing leaks."""
+def test_a_reset_right_after_connecting_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """getpeername fails on a socket that has already been reset; that is no error of ours, and nothing leaks."""
 
     async def dial(*_: object) -> SocketStream:
         listener = socket.create_server(("127.0.0.1", 0))
         ours = socket.create_connection(listener.getsockname())
-        listener.close()  # resets what was not accepted
+        listener.close()  # resets the connection that was not accepted
         with pytest.raises(OSError, match="not connected"):
             ours.getpeername()
         ours.setblocking(False)
@@ -213,10 +215,10 @@ def test_a_reset_right_after_the_connection_stands(monkeypatch: pytest.MonkeyPat
     assert failed(way("127.0.0.1:1")).status is ExitStatus.UNREACHABLE
 
 
-# --- no connection
+# --- connections that fail
 
 
-def test_nothing_listens() -> None:
+def test_a_refused_connection_names_the_proxy_or_the_target() -> None:
     held, port = refusing_port()
     with held:
         error = failed(way(f"127.0.0.1:{port}"), Unreachable)
@@ -232,17 +234,17 @@ TYPES = [
     ([errno.ENETUNREACH], "destination_ip_unroutable"),
     ([errno.EPERM], "destination_ip_prohibited"),
     ([errno.EACCES], "destination_ip_prohibited"),
-    ([errno.ECONNREFUSED, errno.ENETUNREACH], "connection_refused"),  # no IPv6 here: that is no news of the target
+    ([errno.ECONNREFUSED, errno.ENETUNREACH], "connection_refused"),  # no IPv6 on this machine: that says nothing about the target
     ([errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT], "connection_timeout"),
-    ([errno.EMFILE], None),  # a limit of ours
+    ([errno.EMFILE], None),  # a limit of this process
 ]
 
 
 @pytest.mark.parametrize(("numbers", "kind"), TYPES, ids=range(len(TYPES)))
-def test_why_a_target_is_not_reached_is_told_in_a_word_of_rfc_9209(
+def test_failed_connections_to_a_target_have_an_rfc_9209_error_type(
     monkeypatch: pytest.MonkeyPatch, numbers: list[int], kind: str | None
 ) -> None:
-    """A proxy that is not reached tells nothing of the target."""
+    """A proxy that cannot be reached says nothing about the target."""
 
     async def dial(addresses: list[SocketAddress], *_: object) -> None:
         raise DialError([(addresses[0], OSError(number, os.strerror(number))) for number in numbers])
@@ -256,7 +258,9 @@ def test_why_a_target_is_not_reached_is_told_in_a_word_of_rfc_9209(
     ("raised", "kind"),
     [(socket.gaierror(socket.EAI_NONAME, "x"), "dns_error"), (socket.gaierror(socket.EAI_AGAIN, "x"), "dns_timeout")],
 )
-def test_why_a_target_has_no_address_too(monkeypatch: pytest.MonkeyPatch, raised: OSError, kind: str) -> None:
+def test_failed_lookups_of_a_target_have_an_rfc_9209_error_type(
+    monkeypatch: pytest.MonkeyPatch, raised: OSError, kind: str
+) -> None:
     def look_up(*_: object) -> None:
         raise raised
 
@@ -265,7 +269,7 @@ def test_why_a_target_has_no_address_too(monkeypatch: pytest.MonkeyPatch, raised
     assert failed(way("proxy.test:9"), TunnelctlError).detail == {}
 
 
-def test_all_addresses_fail_and_each_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_every_address_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     held, port = refusing_port()
     script_lookup(monkeypatch, "127.0.0.1", "127.0.0.2", "::1")
     with held:
@@ -274,7 +278,7 @@ def test_all_addresses_fail_and_each_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseException | None = None) -> list[int]:
-    """Scripts the name service; returns the families that it was asked for."""
+    """Scripts the name service; returns the address families it was queried for."""
     asked: list[int] = []
 
     def getaddrinfo(host: object, port: int, family: int = 0, kind: int = 0) -> list[Any]:
@@ -296,10 +300,10 @@ def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseExcep
         (socket.gaierror(socket.EAI_FAIL, "x"), 68, "it has no address"),
         (UnicodeError("label too long"), 68, "it has no address"),
         (socket.gaierror(socket.EAI_AGAIN, "x"), 75, "the name service does not answer"),
-        (OSError(24, "Too many open files"), 75, "too many open files"),  # what EAI_SYSTEM becomes
+        (OSError(24, "Too many open files"), 75, "too many open files"),  # EAI_SYSTEM becomes this
     ],
 )
-def test_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, text: str) -> None:
+def test_failed_lookups_have_status_and_cause(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, text: str) -> None:
     script_lookup(monkeypatch, error=raised)
     error = failed(way("proxy.test:1"))
     assert (error.status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
@@ -307,7 +311,7 @@ def test_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Exception, 
 
 
 @pytest.mark.parametrize(("family", "wanted"), [(4, socket.AF_INET), (6, socket.AF_INET6), (0, socket.AF_UNSPEC)])
-def test_the_family_is_asked_for(monkeypatch: pytest.MonkeyPatch, family: int, wanted: int) -> None:
+def test_the_lookup_queries_the_chosen_address_family(monkeypatch: pytest.MonkeyPatch, family: int, wanted: int) -> None:
     asked = script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
     error = failed(way("proxy.test:1", family=family), NameNotFound)
     assert asked == [wanted]
@@ -319,16 +323,16 @@ def test_an_address_of_the_other_family_is_not_used(family: int, host: str) -> N
     assert failed(way(f"{host}:1", family=family), NameNotFound).status is ExitStatus.NAME_NOT_FOUND
 
 
-def test_ipv6_only() -> None:
+def test_ipv6_only_connects_over_ipv6() -> None:
     with ScriptedServer(answers(ESTABLISHED), host="::1") as first:
         opened(way(first.authority, family=6))
 
 
-# --- what may help
+# --- hints
 
 
 def straight(address: Address = TARGET, origin: str = "no proxy is configured", **others: object) -> Route:
-    """A way without a proxy."""
+    """A route without a proxy."""
     return Route(address, (), origin=origin, **others)  # type: ignore[arg-type]
 
 
@@ -346,8 +350,8 @@ NOT_LOOKED_AT = "http_proxy is set, and tunnelctl does not look at it: set https
     ],
     ids=["none named", "no_proxy", "http_proxy", "-x direct"],
 )
-def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch, chosen: Route, hint: str) -> None:
-    """However it fails: behind a company's firewall names are unknown, or packets are dropped or rejected."""
+def test_hints_for_failed_direct_connections(monkeypatch: pytest.MonkeyPatch, chosen: Route, hint: str) -> None:
+    """For every kind of failure: behind a company's firewall names are unknown, or packets are dropped or rejected."""
     for raised in (socket.EAI_NONAME, socket.EAI_AGAIN):
         with monkeypatch.context() as patch:
             script_lookup(patch, error=socket.gaierror(raised, "x"))
@@ -359,7 +363,7 @@ def test_who_goes_straight_is_told_why_and_what_to_do(monkeypatch: pytest.Monkey
         assert hint_of(failed(slow, TimedOut)) == (hint or "--timeout sets how long setting up the tunnel may take")
 
 
-def test_a_proxy_whose_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hints_for_an_unknown_proxy_name(monkeypatch: pytest.MonkeyPatch) -> None:
     script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
     known = "is it spelled right? Some names are known inside a company's network or VPN only"
     assert hint_of(failed(way("proxy.test:1"))) == known
@@ -368,7 +372,9 @@ def test_a_proxy_whose_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The hint where nobody listens at the port of a proxy, which is one of a real machine's services."""
+    """Returns the hint when a proxy's port refuses the connection; the port may be in real use on this machine, so dial is
+    replaced.
+    """
 
     async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float) -> SocketStream:
         raise DialError([(addresses[0], ConnectionRefusedError(111, "Connection refused"))])
@@ -378,9 +384,7 @@ def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(("port", "tls"), [(80, None), (443, TLSClient("127.0.0.1"))], ids=["http", "https"])
-def test_a_proxy_on_the_port_that_a_url_without_one_means(
-    port: int, tls: TLSClient | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hint_for_a_refusing_default_port_of_a_proxy_url(port: int, tls: TLSClient | None, monkeypatch: pytest.MonkeyPatch) -> None:
     hop = Hop(Address("127.0.0.1", port), tls=tls)
     hint = f"{port} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080"
     assert refused_at(hop, monkeypatch) == hint
@@ -389,8 +393,8 @@ def test_a_proxy_on_the_port_that_a_url_without_one_means(
     assert refused_at(hop._replace(protocol="socks5", tls=None), monkeypatch) == usual
 
 
-def test_a_link_local_proxy_without_its_interface() -> None:
-    """The kernel does not know where to send it."""
+def test_hint_for_a_link_local_proxy_without_its_interface() -> None:
+    """The kernel does not know which interface to use."""
     error = failed(Route(TARGET, (Hop(Address("fe80::1", 3128)),)))
     hint = "a link-local address needs its interface, as in [fe80::1%25eth0]"
     assert (error.cause, hint_of(error)) == ("invalid argument", hint)
@@ -407,7 +411,7 @@ BEYOND = "the target may be out of its reach"
         ("socks4a", f"{BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{}}, or https:// with TLS"),
     ],
 )
-def test_a_proxy_that_says_nothing_may_wait_for_another_protocol(protocol: str, hint: str) -> None:
+def test_hint_for_a_silent_proxy_names_other_protocols(protocol: str, hint: str) -> None:
     with ScriptedServer(Conversation.wait_gone) as first:  # type: ignore[arg-type]
         hop = Hop(Address(first.host, first.port), protocol=protocol)
         assert hint_of(failed(Route(TARGET, (hop,), timeout=BRIEF), Unanswered)) == hint.format(first.authority)
@@ -423,7 +427,7 @@ def test_a_proxy_that_says_nothing_may_wait_for_another_protocol(protocol: str, 
         ("http", b"", "the next proxy may be out of its reach; or it is no HTTP proxy"),
     ],
 )
-def test_what_an_outer_proxy_does_not_reach_is_the_next_proxy(protocol: str, answer: bytes, hint: str) -> None:
+def test_hint_for_an_outer_proxy_names_the_unreachable_next_proxy(protocol: str, answer: bytes, hint: str) -> None:
     def script(peer: Conversation) -> None:
         peer.read(1)
         peer.send(answer)
@@ -437,8 +441,8 @@ def test_what_an_outer_proxy_does_not_reach_is_the_next_proxy(protocol: str, ans
         assert "next proxy" not in hint_of(failed(Route(TARGET, (hop,), timeout=BRIEF if not answer else AMPLE)))
 
 
-def test_one_that_says_nothing_to_a_greeting_of_tls() -> None:
-    """A proxy in the clear that waits for the end of the line. That TLS goes is said with its condition."""
+def test_hint_for_a_peer_silent_after_a_tls_client_hello() -> None:
+    """A plain-text proxy waits for the end of the line. The hint names the condition for leaving TLS out."""
     with ScriptedServer(Conversation.wait_gone) as peer:  # type: ignore[arg-type]
         address = Address(peer.host, peer.port)
         settings = TLSClient(peer.host, insecure=True)
@@ -459,7 +463,7 @@ def timed(way: Route) -> tuple[TimedOut, float]:
     return error, time.monotonic() - begun
 
 
-def test_time_limit_in_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_limit_during_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(AMPLE))
     try:
@@ -471,21 +475,21 @@ def test_time_limit_in_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BRIEF <= seconds < AMPLE / 2
 
 
-def test_time_limit_in_the_dial() -> None:
+def test_time_limit_during_the_dial() -> None:
     with black_hole_port() as port:
         error, seconds = timed(way(f"127.0.0.1:{port}", timeout=BRIEF))
     assert error.what == f"connecting to proxy 127.0.0.1:{port}"
     assert BRIEF <= seconds < AMPLE / 2
 
 
-def test_time_limit_of_one_attempt() -> None:
-    """`--connect-timeout`: the first address is given up, the second answers."""
+def test_connect_timeout_limits_one_attempt() -> None:
+    """`--connect-timeout` ends an attempt that receives no response."""
     with black_hole_port() as port:
         error = failed(way(f"127.0.0.1:{port}", attempt_timeout=BRIEF), Unreachable)
     assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection timed out"
 
 
-def test_a_time_limit_for_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_timeout_is_passed_to_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float] = []
 
     async def dial(addresses: list[SocketAddress], keepalive: float, attempt_timeout: float) -> SocketStream:
@@ -498,14 +502,14 @@ def test_a_time_limit_for_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nA: b\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_time_limit_for_the_answer(piece: bytes) -> None:
+def test_time_limit_while_waiting_for_the_response(piece: bytes) -> None:
     with ScriptedServer(holds(piece)) as first:
         error, seconds = timed(way(first.authority, timeout=BRIEF))
     assert error.what == f"waiting for proxy {first.authority} to reach {TARGET}"
     assert BRIEF <= seconds < AMPLE / 2
 
 
-def test_time_limit_for_the_answer_of_a_later_hop_names_it() -> None:
+def test_time_limit_names_the_later_hop_that_did_not_respond() -> None:
     with ScriptedServer(answers_then_holds) as first:
         error, _ = timed(way(first.authority, "b.test:1", timeout=1.5))
     assert error.what == f"waiting for proxy b.test:1 to reach {TARGET}"
@@ -516,8 +520,8 @@ def answers_then_holds(peer: Conversation) -> None:
     peer.wait_gone()
 
 
-def test_a_dribbled_head_does_not_move_the_limit() -> None:
-    """It is the whole way that is limited, not the time between two bytes."""
+def test_a_dribbled_head_does_not_extend_the_time_limit() -> None:
+    """The limit covers the whole opening, not the time between two bytes."""
 
     def script(peer: Conversation) -> None:
         peer.read_head()
@@ -537,8 +541,8 @@ def test_a_dribbled_head_does_not_move_the_limit() -> None:
 # --- cancellation
 
 
-def test_a_cancelled_opening_leaves_nothing_open() -> None:
-    """In each phase that waits on a socket; the fixture that watches over every test finds what is left."""
+def test_a_cancelled_opening_leaves_no_descriptor_open() -> None:
+    """In each phase that waits on a socket; the fixture that watches every test finds what is left open."""
 
     async def main(way: Route) -> None:
         async with Nursery() as nursery:
@@ -552,8 +556,8 @@ def test_a_cancelled_opening_leaves_nothing_open() -> None:
         run(main, way(f"127.0.0.1:{port}"))
 
 
-def test_a_login_that_cannot_be_prepared_leaves_no_connection_behind() -> None:
-    """Not even one that was kept ready, as --warm does."""
+def test_a_login_that_cannot_be_prepared_leaves_no_connection_open() -> None:
+    """Not even one that was kept ready, as with --warm."""
 
     async def find() -> Secret | None:
         raise SettingsError("--password-command", "it ended with status 1", "unreadable")

@@ -1,4 +1,4 @@
-"""Logging in to a proxy: what is shown to it, when, on which connection, and what is remembered."""
+"""Tests logging in to a proxy: what the client sends, when, on which connection, and what it remembers."""
 
 import base64
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def refusal(*challenges: str, fields: str = "", body: bytes = b"") -> bytes:
 
 
 def login_to(proxy: ScriptedServer, scheme: str = ANY, secret: Secret | None = USER, **others: Any) -> ProxyAuth:
-    """A login with credentials that the user has given, if there are any."""
+    """A login with the user's credentials, if there are any."""
 
     async def find() -> Secret | None:
         return secret
@@ -62,7 +62,7 @@ def login_to(proxy: ScriptedServer, scheme: str = ANY, secret: Secret | None = U
 
 
 def opened(proxy: ScriptedServer, login: ProxyAuth | None, times: int = 1) -> TraceLog:
-    """Opens tunnels one after the other."""
+    """Opens tunnels one after another."""
     trace = TraceLog()
 
     async def main() -> None:
@@ -82,7 +82,7 @@ def failed(proxy: ScriptedServer, login: ProxyAuth | None) -> TunnelctlError:
 
 
 class Asking:
-    """A proxy that wants a login. `judge` is given the value of Proxy-Authorization and says what to answer; b"" leaves."""
+    """A proxy that requires a login. `judge` receives the value of Proxy-Authorization and returns the response; b"" closes."""
 
     def __init__(self, judge: Callable[[str], bytes], keeps: bool = False) -> None:
         self.values: list[str] = []
@@ -94,14 +94,14 @@ class Asking:
                 peer.head = b""
                 try:
                     head = peer.read_head().decode()
-                except (AssertionError, ConnectionError):  # the client left, which is its right between two requests
+                except (AssertionError, ConnectionError):  # the client left, as it may between two requests
                     return
                 value = next((line[21:] for line in head.split("\r\n") if line.startswith("Proxy-Authorization: ")), "")
                 self.values.append(value)
                 answer = judge(value)
                 try:
                     peer.send(answer)
-                except ConnectionError:  # it has seen enough of a long page
+                except ConnectionError:  # the client has left during a long page
                     return
                 if answer.startswith(b"HTTP/1.1 2") or not keeps:
                     peer.end_output()
@@ -132,16 +132,16 @@ def wants(value: str, *challenges: str) -> Callable[[str], bytes]:
     return lambda given: ESTABLISHED if given == value else refusal(*challenges)
 
 
-# --- when
+# --- when credentials are sent
 
 
-def test_nothing_is_shown_to_a_proxy_that_does_not_ask() -> None:
+def test_no_credentials_are_sent_without_a_challenge() -> None:
     with Asking(lambda _: ESTABLISHED) as proxy:
         proxy.open(proxy.login())
     assert proxy.values == [""]
 
 
-def test_asked_it_is_shown_on_a_new_connection() -> None:
+def test_after_a_challenge_credentials_are_sent_on_a_new_connection() -> None:
     with Asking(wants(RIGHT, BASIC_OFFER), keeps=True) as proxy:
         trace = proxy.open(proxy.login())
     assert proxy.values == ["", RIGHT]
@@ -152,20 +152,20 @@ def test_asked_it_is_shown_on_a_new_connection() -> None:
 
 
 @pytest.mark.parametrize(("scheme", "secret", "value"), [(BASIC, USER, RIGHT), (BEARER, TOKEN, "Bearer token68")])
-def test_a_scheme_that_is_named_is_shown_at_once(scheme: str, secret: Secret, value: str) -> None:
+def test_a_scheme_named_by_the_user_is_sent_at_once(scheme: str, secret: Secret, value: str) -> None:
     with Asking(wants(value, BASIC_OFFER)) as proxy:
         proxy.open(proxy.login(scheme, secret))
     assert proxy.values == [value]
 
 
-def test_what_was_accepted_is_remembered() -> None:
+def test_the_accepted_scheme_is_remembered() -> None:
     with Asking(wants(RIGHT, BASIC_OFFER)) as proxy:
         proxy.open(proxy.login(), times=3)
     assert proxy.values == ["", RIGHT, RIGHT, RIGHT]
 
 
-def test_what_is_remembered_may_go_out_of_date() -> None:
-    """The proxy wants another scheme by now: what it said first is forgotten."""
+def test_a_changed_challenge_replaces_the_remembered_scheme() -> None:
+    """The proxy now requires another scheme."""
     offers = [(RIGHT, BASIC_OFFER), ("Bearer x", BASIC_OFFER)]
 
     def judge(value: str) -> bytes:
@@ -180,10 +180,10 @@ def test_what_is_remembered_may_go_out_of_date() -> None:
     assert [value.partition(" ")[0] for value in proxy.values] == ["", "Basic", "Basic", "Digest"]
 
 
-# --- what
+# --- which credentials are sent
 
 
-def test_the_strongest_of_what_is_offered_in_one_line() -> None:
+def test_the_strongest_scheme_offered_in_one_field_is_chosen() -> None:
     offers = f'Foo, {BASIC_OFFER}, Bearer realm="b", {NONCE.format("n1")}, {NONCE.format("n2").replace("-256", "-1")}, Bar a=b'
     with Asking(lambda value: ESTABLISHED if value else refusal(offers)) as proxy:
         proxy.open(proxy.login())
@@ -191,7 +191,7 @@ def test_the_strongest_of_what_is_offered_in_one_line() -> None:
     assert 'nonce="n1"' in proxy.values[1]
 
 
-def test_only_the_scheme_that_is_named() -> None:
+def test_only_the_scheme_named_by_the_user_is_used() -> None:
     with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
         error = proxy.fails(proxy.login(BEARER, USER._replace(user=None, password="a b")))
     assert proxy.values == []
@@ -204,8 +204,8 @@ def test_digest_counts_the_uses_of_a_nonce() -> None:
     assert [value.partition("nc=")[2][:8] for value in proxy.values] == ["", "00000001", "00000002", "00000003"]
 
 
-def test_a_nonce_that_went_stale_is_replaced() -> None:
-    """One that changes with each answer: what was computed for the last one is too old, and the password is not wrong."""
+def test_a_stale_nonce_is_replaced() -> None:
+    """The nonce changes with each response: a digest for the last one is stale, but the password is not wrong."""
     seen: list[str] = []
 
     def judge(value: str) -> bytes:
@@ -219,8 +219,8 @@ def test_a_nonce_that_went_stale_is_replaced() -> None:
     assert len(seen) == 3
 
 
-def test_a_proxy_that_has_forgotten_its_nonces_is_no_wrong_password() -> None:
-    """It was started anew, and does not call what it has never given out stale."""
+def test_a_proxy_that_lost_its_nonces_after_a_restart_is_retried() -> None:
+    """It does not mark a nonce that it never issued as stale."""
     restarted = False
 
     def judge(value: str) -> bytes:
@@ -235,7 +235,7 @@ def test_a_proxy_that_has_forgotten_its_nonces_is_no_wrong_password() -> None:
     assert [value.partition('nonce="')[2].partition('"')[0] for value in proxy.values] == ["", "first", "first", "second"]
 
 
-def test_a_proxy_that_never_has_enough() -> None:
+def test_the_number_of_legs_is_limited() -> None:
     def judge(value: str) -> bytes:
         return refusal(NONCE.format(f"n{len(proxy.values)}") + ", stale=true")
 
@@ -254,7 +254,7 @@ def test_a_wrong_password_is_sent_once(offer: str) -> None:
     assert len(proxy.values) == 2
 
 
-def test_without_credentials_the_refusal_says_what_is_missing() -> None:
+def test_hint_for_a_challenge_without_credentials() -> None:
     with Asking(lambda _: refusal(BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login(secret=None))
     assert error.cause.startswith("407")
@@ -262,18 +262,18 @@ def test_without_credentials_the_refusal_says_what_is_missing() -> None:
     assert proxy.values == [""]
 
 
-def test_a_scheme_that_is_named_and_nothing_to_say() -> None:
-    """Another proxy of a chain may be meant."""
+def test_a_named_scheme_without_credentials_sends_nothing() -> None:
+    """The scheme may be meant for another proxy of the chain."""
     with Asking(lambda _: ESTABLISHED) as proxy:
         proxy.open(proxy.login(BASIC, None))
     assert proxy.values == [""]
 
 
-# --- schemes that log in a connection
+# --- schemes that authenticate a connection
 
 
 def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: object) -> Asking:
-    """A proxy whose legs are plain text. second: what it says to the first one."""
+    """A proxy whose legs are plain text. second: the token that it accepts as the second leg."""
 
     def judge(value: str) -> bytes:
         if not value:
@@ -286,7 +286,7 @@ def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: obj
 
 
 class Context:
-    """In the place of pyspnego's: tokens that can be read."""
+    """Replaces pyspnego's context: its tokens are readable."""
 
     complete = False
 
@@ -309,7 +309,7 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> list[Context]:
 
 @pytest.mark.usefixtures("contexts")
 @pytest.mark.parametrize("size", [0, 100, 5 << 20])
-def test_the_legs_go_on_one_connection_whatever_lies_between(size: int) -> None:
+def test_all_legs_use_one_connection_whatever_the_size_of_the_pages(size: int) -> None:
     with ntlm(b"one", second=b"three", body=bytes(size)) as proxy:
         proxy.open(proxy.login())
     assert [base64.b64decode(value[5:]) for value in proxy.values] == [b"", b"one", b"three"]
@@ -317,7 +317,7 @@ def test_the_legs_go_on_one_connection_whatever_lies_between(size: int) -> None:
 
 
 @pytest.mark.usefixtures("contexts")
-def test_each_tunnel_logs_in_its_connection() -> None:
+def test_each_tunnel_logs_in_on_its_own_connection() -> None:
     with ntlm(b"one", second=b"three") as proxy:
         proxy.open(proxy.login(NTLM), times=2)
     assert [base64.b64decode(value[5:]) for value in proxy.values] == [b"one", b"three"] * 2
@@ -325,7 +325,7 @@ def test_each_tunnel_logs_in_its_connection() -> None:
 
 @pytest.mark.usefixtures("contexts")
 @pytest.mark.parametrize("fields", ["Connection: close\r\n", "Proxy-Connection: Close\r\n"])
-def test_a_proxy_that_closes_between_the_legs(fields: str) -> None:
+def test_a_proxy_that_announces_close_between_legs_fails_the_login(fields: str) -> None:
     with ntlm(b"one", second=b"three", fields=fields) as proxy:
         error = proxy.fails(proxy.login())
     assert "in the middle of the login" in error.cause
@@ -333,8 +333,10 @@ def test_a_proxy_that_closes_between_the_legs(fields: str) -> None:
 
 
 @pytest.mark.usefixtures("contexts")
-def test_a_proxy_that_closes_between_the_legs_without_a_word() -> None:
-    """It says that the connection stays, and then it is a broken one: the same situation, and the same status."""
+def test_a_proxy_that_resets_between_legs_fails_the_login() -> None:
+    """The proxy promises to keep the connection and then breaks it: the same situation as an announced close, and the same
+    status.
+    """
 
     def script(peer: Conversation) -> None:
         head = peer.read_head()
@@ -367,10 +369,10 @@ def test_a_proxy_that_closes_between_the_legs_without_a_word() -> None:
         (BEARER, TOKEN, {}, False),
     ],
 )
-def test_the_connection_is_to_be_kept_where_the_login_may_be_bound_to_it(
+def test_keep_alive_is_requested_for_a_connection_bound_login(
     scheme: str, secret: Secret | None, others: dict[str, bool], asks: bool
 ) -> None:
-    """The first request says so already, for one who is nothing but a proxy in front of the other may look at that."""
+    """The first request already asks for it, because a simple intermediary in front of the proxy may look at that request only."""
     with Asking(lambda _: ESTABLISHED) as proxy:
         proxy.open(proxy.login(scheme, secret, **others))
     (head,) = proxy.server.heads
@@ -378,7 +380,7 @@ def test_the_connection_is_to_be_kept_where_the_login_may_be_bound_to_it(
 
 
 @pytest.mark.usefixtures("contexts")
-def test_every_leg_asks_to_keep_the_connection_once_and_no_other_scheme_does() -> None:
+def test_every_connection_bound_leg_requests_keep_alive_once() -> None:
     heads: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -393,10 +395,10 @@ def test_every_leg_asks_to_keep_the_connection_once_and_no_other_scheme_does() -
     with ScriptedServer(script) as proxy:
         opened(proxy, login_to(proxy), times=2)
     asked = [head.count(b"Proxy-Connection: keep-alive\r\n") for head in heads]
-    assert asked == [1, 1, 0, 0], "at first, Negotiate, Basic, and Basic at once"
+    assert asked == [1, 1, 0, 0], "without credentials, Negotiate, Basic, and Basic preemptively"
 
 
-def test_what_the_user_says_of_the_connection_stands() -> None:
+def test_a_proxy_connection_field_from_the_user_is_kept() -> None:
     with Asking(lambda _: ESTABLISHED) as proxy:
         hop = Hop(proxy.address, (("Proxy-Connection", "close"),), login=proxy.login())
 
@@ -408,21 +410,21 @@ def test_what_the_user_says_of_the_connection_stands() -> None:
 
 
 @pytest.mark.usefixtures("contexts")
-def test_a_first_leg_that_is_refused_is_not_called_an_unknown_scheme() -> None:
-    """A proxy that takes Kerberos alone; or a load balancer before it gives each request to another one."""
+def test_a_refused_first_leg_is_not_reported_as_an_unknown_scheme() -> None:
+    """The proxy accepts Kerberos only; or a load balancer in front of it distributes the requests over several proxies."""
     with Asking(wants("none", "NTLM"), keeps=True) as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == hint_for_login(FIRST_STEP, offered="ntlm")
 
 
-def test_of_many_schemes_the_first_are_named() -> None:
+def test_the_hint_names_the_first_of_many_unknown_schemes() -> None:
     with Asking(lambda _: refusal(*(f"S{number}" for number in range(300)))) as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == hint_for_login(UNKNOWN, offered="s0 or s1 or s2 or others")
 
 
 @pytest.mark.usefixtures("contexts")
-def test_the_last_leg_is_a_no() -> None:
+def test_a_refusal_of_the_last_leg_means_wrong_credentials() -> None:
     with ntlm(b"one") as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
@@ -431,10 +433,11 @@ def test_the_last_leg_is_a_no() -> None:
 
 @pytest.mark.usefixtures("contexts")
 @pytest.mark.parametrize("keeps", [True, False])
-def test_a_scheme_that_is_refused_at_its_first_word_gives_way_to_the_next(keeps: bool) -> None:
-    """Squid with Kerberos and Basic, and no ticket: Negotiate then begins with NTLM, which its helper does not know.
+def test_a_scheme_refused_at_its_first_leg_is_followed_by_the_next(keeps: bool) -> None:
+    """Squid with Kerberos and Basic, and no ticket: Negotiate then begins with NTLM, which Squid's helper does not support.
 
-    Each begins on a new connection, for a proxy may close the old one without saying so."""
+    Each scheme begins on a new connection, because a proxy may close the old one without announcing it.
+    """
     with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER), keeps) as proxy:
         proxy.open(proxy.login(), times=2)
     assert [value.partition(" ")[0] for value in proxy.values] == ["", "Negotiate", "NTLM", "Basic", "Basic"]
@@ -442,7 +445,7 @@ def test_a_scheme_that_is_refused_at_its_first_word_gives_way_to_the_next(keeps:
 
 
 @pytest.mark.usefixtures("contexts")
-def test_a_last_leg_that_is_refused_is_followed_by_nothing_weaker() -> None:
+def test_a_scheme_refused_at_its_last_leg_is_not_followed_by_a_weaker_one() -> None:
     def judge(value: str) -> bytes:
         begun = value == f"NTLM {base64.b64encode(b'one').decode()}"
         return refusal(f"NTLM {base64.b64encode(b'two').decode()}" if begun else "NTLM", BASIC_OFFER)
@@ -453,7 +456,7 @@ def test_a_last_leg_that_is_refused_is_followed_by_nothing_weaker() -> None:
 
 
 @pytest.mark.usefixtures("contexts")
-def test_not_so_where_the_user_wants_that_one() -> None:
+def test_a_named_scheme_that_is_refused_is_not_followed_by_another() -> None:
     with Asking(wants(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login(NEGOTIATE))
     assert [value.partition(" ")[0] for value in proxy.values] == ["Negotiate"]
@@ -481,8 +484,8 @@ UNKNOWN_DIGEST = NONCE.format("n").replace("SHA-256", "X")
         (("Foo",), DIGEST, USER, UNKNOWN),
     ],
 )
-def test_why_there_is_no_login(offers: tuple[str, ...], scheme: str, secret: Secret | None, reason: str) -> None:
-    """What the user has given is looked at; and credentials that nobody wanted were sent to nobody."""
+def test_hint_for_a_login_that_is_not_possible(offers: tuple[str, ...], scheme: str, secret: Secret | None, reason: str) -> None:
+    """The hint considers what the user gave; and credentials for schemes that the proxy did not offer are never sent."""
     with Asking(lambda _: refusal(*offers)) as proxy:
         error = proxy.fails(proxy.login(scheme, secret))
     offered = " or ".join(dict.fromkeys(offer.split()[0].lower() for offer in offers))
@@ -491,41 +494,41 @@ def test_why_there_is_no_login(offers: tuple[str, ...], scheme: str, secret: Sec
     assert proxy.values == [""]
 
 
-def test_credentials_in_netrc_are_at_hand_as_well() -> None:
+def test_no_scheme_hint_applies_to_netrc_credentials_too() -> None:
     with Asking(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(given=False))
     assert hint_of(error) == hint_for_login(NO_SCHEME)
 
 
 @pytest.mark.parametrize("offers", [("NTLM",), (BASIC_OFFER,), ()])
-def test_a_later_proxy_has_no_flags(offers: tuple[str, ...]) -> None:
+def test_the_hint_for_a_later_proxy_names_no_flags(offers: tuple[str, ...]) -> None:
     with Asking(lambda _: refusal(*offers)) as proxy:
         error = proxy.fails(proxy.login(secret=None, missing=MISSING_LATER))
     assert hint_of(error) == hint_for_login(MISSING_LATER)
     assert "--" not in hint_of(error)
 
 
-def test_basic_that_was_sent_unasked_to_one_that_names_no_scheme_is_wrong() -> None:
+def test_preemptive_basic_refused_without_a_challenge_is_a_wrong_login() -> None:
     with Asking(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(BASIC))
     assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
     assert proxy.values == [RIGHT]
 
 
-def test_401_that_names_no_scheme_for_a_server_is_no_invitation() -> None:
+def test_a_401_without_a_challenge_sends_no_credentials() -> None:
     with Asking(lambda _: b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == hint_for_login(NO_SCHEME)
     assert proxy.values == [""]
 
 
-def test_a_scheme_that_is_named_and_not_offered() -> None:
+def test_hint_for_a_named_scheme_that_is_not_offered() -> None:
     with Asking(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
         error = proxy.fails(proxy.login(BASIC))
     assert hint_of(error) == "it requires digest or negotiate authentication, not basic: leave --auth out"
 
 
-def test_without_a_ticket_it_says_how_to_get_one() -> None:
+def test_hint_without_a_kerberos_ticket_names_kinit() -> None:
     pytest.importorskip("spnego")
     with Asking(lambda _: refusal("Negotiate")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
@@ -534,12 +537,12 @@ def test_without_a_ticket_it_says_how_to_get_one() -> None:
     assert named.what == f"Negotiate login to proxy {proxy.address}"
 
 
-def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schemes_with_a_missing_package_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(self: object) -> Context:
         raise ImportError("spnego")
 
     monkeypatch.setattr(negotiate._Bound, "_new_context", missing)
-    monkeypatch.setattr(negotiate, "_installed", lambda _: True)  # as far as can be seen without the import
+    monkeypatch.setattr(negotiate, "_installed", lambda _: True)  # as far as can be determined without the import
     with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER)) as proxy:
         proxy.open(proxy.login())
         assert proxy.values == ["", RIGHT]
@@ -549,8 +552,8 @@ def test_what_cannot_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> Non
     assert hint_of(bare) == LOGIN_HINT
 
 
-def test_one_hint_says_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a user who gives a password is told only then that a package is missing too."""
+def test_one_hint_names_everything_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a user who gives a password learns only then that a package is missing too."""
     monkeypatch.setattr(negotiate, "_installed", lambda _: False)
     with Asking(lambda _: refusal("NTLM")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
@@ -558,8 +561,8 @@ def test_one_hint_says_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
     assert hint_of(error) == f"{LOGIN_HINT}; {needed}"
 
 
-def test_a_ticket_is_of_no_use_without_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyspnego alone speaks NTLM."""
+def test_a_ticket_without_the_kerberos_package_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyspnego alone supports NTLM only."""
     pytest.importorskip("spnego")
     monkeypatch.setattr(negotiate, "_installed", lambda module: module == "spnego")
     with Asking(lambda _: refusal("Negotiate")) as proxy:

@@ -1,4 +1,4 @@
-"""A shell command that prints a password: what it is given, what it may do, and what becomes of one that fails."""
+"""Tests the shell command that prints a password: its environment, its output, and its failures."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def failure(command: str) -> str:
         ("printf se; printf cret", b"secret"),
     ],
 )
-def test_the_first_line(command: str, printed: bytes) -> None:
+def test_the_first_line_of_output_is_the_password(command: str, printed: bytes) -> None:
     assert line(command) == printed
 
 
@@ -54,11 +54,11 @@ def test_the_first_line(command: str, printed: bytes) -> None:
         ("yes", f"it printed more than {MAX_OUTPUT} bytes"),
     ],
 )
-def test_one_that_fails(command: str, cause: str) -> None:
+def test_a_failing_command_is_reported_without_its_output(command: str, cause: str) -> None:
     assert failure(command) == cause
 
 
-def test_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_shell_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No such file or directory")
 
@@ -66,8 +66,8 @@ def test_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failure("true") == "no such file or directory"
 
 
-def test_it_does_not_get_the_tunnel(tmp_path: Path) -> None:
-    """stdin is empty, stdout is ours to read, and no other descriptor is passed on."""
+def test_the_command_inherits_no_descriptors(tmp_path: Path) -> None:
+    """stdin is empty, stdout is our pipe, and no other descriptor is passed on."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     try:
@@ -79,26 +79,26 @@ def test_it_does_not_get_the_tunnel(tmp_path: Path) -> None:
         os.close(writer)
 
 
-def test_its_complaints_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_stderr_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     assert line("echo unlock the ring >&2; echo secret") == b"secret"
     assert capfd.readouterr() == ("", "unlock the ring\n")
 
 
-def test_what_it_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
-    """As pass(1) leaves a gpg-agent: with our pipe open in its hand. This one lives until it is let go."""
+def test_background_processes_of_the_command_are_not_waited_for(tmp_path: Path) -> None:
+    """As pass(1) leaves a gpg-agent that holds our pipe open. This one lives until the test releases it."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     assert line(f"(read word < {fifo}) & echo secret") == b"secret"
     fifo.write_text("go\n")
 
 
-def test_one_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_command_that_exceeds_the_time_limit_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(password_command, "SECONDS", 0.2)
     assert failure(f"echo $$ > {tmp_path}/pid; echo {CANARY}; exec sleep 60") == "it has not ended within 0.2 s"
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip() or 'none'}").exists()
 
 
-def test_one_whose_caller_leaves_is_ended(tmp_path: Path) -> None:
+def test_cancelling_the_caller_ends_the_command(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     held = os.open(fifo, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""What `check` finds, and targets for it."""
+"""Runs `check` and reads its findings; targets for it."""
 
 import json
 import ssl
@@ -15,7 +15,7 @@ Found = list[dict[str, Any]]
 
 
 def check(*words: str, target: tuple[str, ...] = TARGET, **env: str) -> tuple[int, Found]:
-    """The exit status and what was found."""
+    """Returns the exit status and the findings."""
     done = run("check", "--json", *words, *target, env=env)
     assert done.stderr == b"", done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
@@ -36,12 +36,12 @@ def greet(peer: Conversation) -> None:
 
 
 def tls_server(certificate: tuple[Path, Path]) -> ScriptedServer:
-    """A target that speaks TLS, and answers one request."""
+    """A target that speaks TLS, and responds to one request."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
 
     def script(peer: Conversation) -> None:
-        # A handshake that the client ends is what most of these are about.
+        # Most tests that use it are about a handshake that the client ends.
         with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as secure:
             peer.sock = secure
             if secure.recv(4096):

@@ -1,4 +1,4 @@
-"""`check` against proxies that are broken in the ways that people meet, each with its diagnosis, and one that works."""
+"""Tests `check` against proxies broken in common ways, each with its diagnosis, and against one that works."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ from tunnelctl.proto.address import Address
 
 
 def broken(*answers: tuple[bytes, bytes]) -> ScriptedServer:
-    """A proxy that gives the answer behind the first word that is in the request, and leaves."""
+    """A proxy that sends the response paired with the first word found in the request, and closes the connection."""
 
     def script(peer: Conversation) -> None:
         head = peer.read_head()
@@ -41,14 +41,14 @@ def broken(*answers: tuple[bytes, bytes]) -> ScriptedServer:
 
 
 def honest(head: bytes, answer: bytes) -> bytes:
-    """What a proxy says that looks names up before it answers."""
+    """The response of a proxy that resolves names before it responds."""
     return b"HTTP/1.1 502 Bad Gateway\r\n\r\n" if NOWHERE.encode() in head else answer
 
 
-# --- eight broken proxies, and more
+# --- broken proxies
 
 
-def test_a_login_is_wanted() -> None:
+def test_a_required_login_is_diagnosed() -> None:
     answer = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Foo\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n'
     with broken((b"", answer)) as proxy:
         status, found = check("-x", proxy.url)
@@ -61,15 +61,15 @@ def test_a_login_is_wanted() -> None:
 
 @pytest.fixture
 def without_spnego(tmp_path: Path) -> dict[str, str]:
-    """The environment of a Python that finds another module of that name first, one that cannot be loaded."""
+    """The environment of a Python that finds another module named spnego first, one that cannot be loaded."""
     (tmp_path / "spnego.py").write_text("raise ImportError('spnego')")
     return {"PYTHONPATH": str(tmp_path)}
 
 
 @pytest.mark.parametrize("scheme", ["NTLM", "Negotiate"])
 @pytest.mark.parametrize("named", [True, False])
-def test_a_login_that_a_package_is_missing_for(scheme: str, named: bool, without_spnego: dict[str, str]) -> None:
-    """One was given, so nobody is told to give one: it says what connect says."""
+def test_a_login_that_needs_a_missing_package_is_diagnosed(scheme: str, named: bool, without_spnego: dict[str, str]) -> None:
+    """The user gave a login, so the hint does not ask for one: it is the same as connect's."""
     package = "pyspnego" if scheme == "NTLM" else "pyspnego[kerberos]"
     with broken((b"", b"HTTP/1.1 407 Login\r\nProxy-Authenticate: %b\r\n\r\n" % scheme.encode())) as proxy:
         words = ("-x", proxy.url.replace("//", "//anna:secret@"), *(["--auth", scheme.lower()] if named else []))
@@ -82,7 +82,7 @@ def test_a_login_that_a_package_is_missing_for(scheme: str, named: bool, without
     assert "none was given" not in finding["text"]
 
 
-def test_a_login_is_refused() -> None:
+def test_a_refused_login_is_diagnosed() -> None:
     with broken((b"", b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n')) as proxy:
         status, found = check("-x", proxy.url.replace("//", "//anna:secret@"))
     assert (status, only("finding", found)["name"]) == (77, "login-refused")
@@ -90,7 +90,7 @@ def test_a_login_is_refused() -> None:
 
 
 @pytest.mark.parametrize("other", [ESTABLISHED, b"HTTP/1.1 502 Bad Gateway\r\n\r\n"], ids=["200", "502"])
-def test_a_port_is_refused(other: bytes) -> None:
+def test_a_refused_port_is_diagnosed(other: bytes) -> None:
     with broken((b":443 ", other), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
         status, found = check("-x", proxy.url)
     finding = only("finding", found)
@@ -99,13 +99,13 @@ def test_a_port_is_refused(other: bytes) -> None:
     assert proxy.heads[1].startswith(b"CONNECT target.test:443 ")
 
 
-def test_a_target_is_refused() -> None:
+def test_a_refused_target_is_diagnosed() -> None:
     with broken((b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
         status, found = check("-x", proxy.url)
     assert (status, only("finding", found)["name"]) == (69, "refused")
 
 
-def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
+def test_a_tls_proxy_with_an_http_url_is_diagnosed(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "127.0.0.1"))
 
@@ -119,11 +119,11 @@ def test_tls_on_a_port_that_was_said_to_be_plain(tmp_path: Path) -> None:
     assert (status, only("finding", found)["name"]) == (77, "tls-wanted")
     assert all_of("phase", "name", found)[-1] == "proxy"
     assert only("finding", found)["hint"] == f"its URL is https://{proxy.authority}"
-    assert not [head for head in proxy.heads if b"uthorization" in head], "no password to somebody who is not known"
+    assert not [head for head in proxy.heads if b"uthorization" in head], "sent a password to an unauthenticated peer"
 
 
-def test_tls_on_a_port_that_was_said_to_be_one_of_socks(tmp_path: Path) -> None:
-    """Three octets of greeting are no record of TLS yet, so it waits for more and says nothing at all."""
+def test_a_tls_proxy_with_a_socks5_url_is_diagnosed(tmp_path: Path) -> None:
+    """The three octets of the SOCKS greeting are not yet a TLS record, so the proxy waits for more and sends nothing at all."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "127.0.0.1"))
 
@@ -137,8 +137,8 @@ def test_tls_on_a_port_that_was_said_to_be_one_of_socks(tmp_path: Path) -> None:
     assert (status, finding["name"], finding["hint"]) == (75, "tls-wanted", f"its URL is https://{proxy.authority}")
 
 
-def test_what_connect_would_warn_of(tmp_path: Path) -> None:
-    """Once each, whatever is asked besides."""
+def test_the_warnings_of_connect_appear_once(tmp_path: Path) -> None:
+    """Once each, however many further connections check opens."""
     file = tmp_path / "password"
     file.write_text("secret\n")
     file.chmod(0o644)
@@ -150,7 +150,7 @@ def test_what_connect_would_warn_of(tmp_path: Path) -> None:
     assert str(file) in readable
 
 
-def test_no_tls_where_the_url_says_so() -> None:
+def test_a_plain_proxy_with_an_https_url_is_diagnosed() -> None:
     def script(peer: Conversation) -> None:
         if peer.hears_tls():
             peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -164,13 +164,13 @@ def test_no_tls_where_the_url_says_so() -> None:
     finding = only("finding", found)
     assert (status, finding["name"]) == (77, "no-tls")
     assert finding["hint"].startswith(f"for a proxy that is meant to be without TLS, the URL is http://{proxy.authority}: ")
-    assert not [head for head in proxy.heads if b"uthorization" in head], "no password in the clear"
+    assert not [head for head in proxy.heads if b"uthorization" in head], "sent a password in the clear"
 
 
 @pytest.mark.parametrize("spoken", [True, False])
 @pytest.mark.parametrize("status", [b"301 Moved", b"404 Not Found", b"421 Misdirected"])
-def test_a_proxy_that_hangs_up_is_not_said_to_be_without_tls(spoken: bool, status: bytes, tmp_path: Path) -> None:
-    """Whatever a web server on the same port says in the clear: who believed that would send a login unprotected."""
+def test_a_tls_proxy_that_hangs_up_is_not_diagnosed_as_plain(spoken: bool, status: bytes, tmp_path: Path) -> None:
+    """Whatever a web server on the same port responds in plain text: a user who trusted it would send a login unprotected."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.issue(tmp_path, "proxy", "localhost"))
 
@@ -192,12 +192,12 @@ def test_a_proxy_that_hangs_up_is_not_said_to_be_without_tls(spoken: bool, statu
     assert ("http://" in finding["hint"]) <= ("others on its network can then read a login" in finding["hint"])
 
 
-# What Go's net/http answers to a request in the clear on a port for TLS.
+# The response of Go's net/http to a plain-text request on a TLS port.
 GO_400 = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
 def tls_proxy(files: tuple[Path, Path]) -> ScriptedServer:
-    """A proxy that speaks TLS with that certificate, and says so to whoever does not."""
+    """A proxy that speaks TLS with that certificate, and reports it to a client that does not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
 
@@ -213,7 +213,7 @@ def tls_proxy(files: tuple[Path, Path]) -> ScriptedServer:
 
 
 def self_signed(directory: Path) -> tuple[Path, Path]:
-    """A certificate that has issued itself, and its key."""
+    """A self-signed certificate and its key."""
     chain, key = directory / "self.pem", directory / "self.key"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", *subject]
@@ -222,7 +222,7 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
 
 
 def bad_certificate(kind: str, directory: Path) -> tuple[tuple[Path, Path], tuple[str, ...]]:
-    """A certificate that is not accepted, with its key, and the flags that leave just that reason."""
+    """An unacceptable certificate with its key, and the flags that leave exactly that reason."""
     trusted = ("--proxy-cacert", str(certificates.authority(directory)))
     match kind:
         case "self-signed":
@@ -249,8 +249,8 @@ BAD = {
 
 @pytest.mark.parametrize("ours", [True, False], ids=["serve", "as Go answers"])
 @pytest.mark.parametrize("kind", BAD)
-def test_a_certificate_that_is_not_accepted_is_no_reason_to_leave_tls_out(kind: str, ours: bool, tmp_path: Path) -> None:
-    """The same error, and the same hint, as connect has."""
+def test_an_untrusted_certificate_gives_no_advice_to_leave_tls_out(kind: str, ours: bool, tmp_path: Path) -> None:
+    """The error and the hint are the same as connect's."""
     files, flags = bad_certificate(kind, tmp_path)
     with Serve("--tls-cert", str(files[0]), "--tls-key", str(files[1])) if ours else tls_proxy(files) as proxy:
         words = ("-4", *flags, "-x", f"https://localhost:{proxy.port}")
@@ -264,8 +264,8 @@ def test_a_certificate_that_is_not_accepted_is_no_reason_to_leave_tls_out(kind: 
 
 
 @pytest.mark.parametrize("url", ["https", "socks5", "socks4a"])
-def test_a_proxy_that_speaks_http_and_waits_for_the_end_of_the_line(url: str) -> None:
-    """As tinyproxy and squid do, with a greeting of TLS or of SOCKS that never has one."""
+def test_an_http_proxy_that_waits_for_a_line_end_is_diagnosed(url: str) -> None:
+    """As tinyproxy and squid do on a TLS or SOCKS greeting, which never contains one."""
 
     def script(peer: Conversation) -> None:
         if peer.sock.recv(1, socket.MSG_PEEK) == b"C":
@@ -279,8 +279,8 @@ def test_a_proxy_that_speaks_http_and_waits_for_the_end_of_the_line(url: str) ->
     assert f"URL is http://{proxy.authority}" in finding["hint"]
 
 
-def test_a_proxy_that_speaks_socks_where_the_url_says_http() -> None:
-    """It leaves, or waits for a greeting of its own."""
+def test_a_socks_proxy_with_an_http_url_is_diagnosed() -> None:
+    """It closes the connection, or waits for a greeting of its own protocol."""
 
     def script(peer: Conversation) -> None:
         if peer.read(2)[:1] == b"\x05":
@@ -302,7 +302,7 @@ def test_a_proxy_that_speaks_socks_where_the_url_says_http() -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["alone", "second"])
-def test_an_answer_in_another_protocol_than_the_url_says(url: str, answer: bytes, scheme: str, place: str) -> None:
+def test_a_response_in_another_protocol_than_the_url_names_is_diagnosed(url: str, answer: bytes, scheme: str, place: str) -> None:
     def script(peer: Conversation) -> None:
         if place == "second":
             peer.accept_tunnel()
@@ -327,14 +327,14 @@ def test_an_answer_in_another_protocol_than_the_url_says(url: str, answer: bytes
     ],
     ids=["302", "511", "200"],
 )
-def test_a_captive_portal(answer: bytes, status: int) -> None:
+def test_a_captive_portal_is_diagnosed(answer: bytes, status: int) -> None:
     with broken((NOWHERE.encode(), b"HTTP/1.1 502 No\r\n\r\n"), (b"", answer)) as proxy:
         found_status, found = check("-x", proxy.url)
     assert (found_status, only("finding", found)["name"]) == (status, "captive-portal")
     assert "browser" in only("finding", found)["hint"]
 
 
-def test_200_to_everything() -> None:
+def test_a_proxy_that_answers_200_to_everything_is_diagnosed() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         peer.wait_gone()
@@ -345,7 +345,7 @@ def test_200_to_everything() -> None:
     assert proxy.heads[1].startswith(f"CONNECT {NOWHERE}:22 ".encode())
 
 
-def test_a_target_that_goes_on_sending_is_no_cut() -> None:
+def test_a_target_that_keeps_sending_is_reported_as_never_silent() -> None:
     def chatter(peer: Conversation) -> None:
         peer.send(honest(peer.read_head(), ESTABLISHED))
         peer.sock.settimeout(0.02)
@@ -362,7 +362,7 @@ def test_a_target_that_goes_on_sending_is_no_cut() -> None:
     assert (status, only("finding", found)["name"], all_of("idle", "ok", found)) == (0, "never-silent", [])
 
 
-def test_idle_tunnels_are_cut() -> None:
+def test_cut_idle_tunnels_are_diagnosed() -> None:
     def script(peer: Conversation) -> None:
         peer.send(honest(peer.read_head(), ESTABLISHED))
         peer.sock.settimeout(1.0)
@@ -377,8 +377,8 @@ def test_idle_tunnels_are_cut() -> None:
     assert "ServerAliveInterval" in finding["hint"]
 
 
-def test_silence_is_borne() -> None:
-    """A target that says something begins the silence anew."""
+def test_a_tunnel_that_survives_the_idle_time_is_reported() -> None:
+    """Bytes from the target restart the idle time."""
 
     def script(peer: Conversation) -> None:
         peer.send(honest(peer.read_head(), ESTABLISHED + b"hello\r\n"))
@@ -389,7 +389,7 @@ def test_silence_is_borne() -> None:
     assert (status, only("idle", found)["ok"], all_of("finding", "name", found)) == (0, True, [])
 
 
-def test_no_proxy_is_in_the_way() -> None:
+def test_no_proxy_that_prevents_the_use_of_a_proxy_is_diagnosed() -> None:
     sock, port = refusing_port()
     with sock:
         status, found = check(target=("127.0.0.1", str(port)), https_proxy="http://proxy.test", no_proxy="127.0.0.0/8")
@@ -402,7 +402,7 @@ NO_VARIABLES = dict.fromkeys(("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PR
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
-def test_only_a_variable_that_is_not_looked_at_names_a_proxy(name: str) -> None:
+def test_a_proxy_variable_that_tunnelctl_ignores_is_diagnosed(name: str) -> None:
     sock, port = refusing_port()
     with sock:
         env = {**NO_VARIABLES, name: "http://proxy.test:3128"}
@@ -416,7 +416,7 @@ def test_only_a_variable_that_is_not_looked_at_names_a_proxy(name: str) -> None:
 NOT_LOOKED_AT = "no proxy is configured: {} is set, but not looked at"
 
 
-def test_nobody_has_named_a_proxy() -> None:
+def test_a_failure_without_any_configured_proxy_is_diagnosed() -> None:
     status, found = check(target=("name.invalid", "22"), **NO_VARIABLES)
     assert (status, only("finding", found)["name"]) == (68, "name-not-found")
     assert only("finding", found)["hint"] == "this was without a proxy (no proxy is configured); -x URL names one"
@@ -429,7 +429,7 @@ def test_nobody_has_named_a_proxy() -> None:
         (b"HTTP/1.1 504 Gateway Timeout\r\nProxy-Status: p; error=dns_error\r\n\r\n", "name-not-found", 68),
     ],
 )
-def test_what_connect_says_is_a_finding_too(answer: bytes, name: str, status: int) -> None:
+def test_errors_of_connect_are_findings_too(answer: bytes, name: str, status: int) -> None:
     with broken((b"", answer)) as proxy:
         found_status, found = check("-x", proxy.url)
     assert (found_status, only("finding", found)["name"]) == (status, name)
@@ -438,7 +438,7 @@ def test_what_connect_says_is_a_finding_too(answer: bytes, name: str, status: in
     assert only("finding", found)["text"] == f"{failure['what']}: {failure['cause']}"
 
 
-def test_a_proxy_that_nobody_serves() -> None:
+def test_a_refused_connection_to_the_proxy_is_diagnosed() -> None:
     sock, port = refusing_port()
     with sock:
         status, found = check("-x", f"127.0.0.1:{port}")
@@ -446,7 +446,7 @@ def test_a_proxy_that_nobody_serves() -> None:
     assert [phase["name"] for phase in found if phase["event"] == "phase"] == ["route", "dns", "connect"]
 
 
-def test_a_target_that_leaves_at_once() -> None:
+def test_a_target_that_closes_at_once_is_diagnosed() -> None:
     def script(peer: Conversation) -> None:
         peer.send(honest(peer.read_head(), ESTABLISHED))
 
@@ -459,8 +459,8 @@ def test_a_target_that_leaves_at_once() -> None:
     assert only("finding", found)["hint"] == "does the target let this client in?"
 
 
-def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The addresses are those of a name that has both; ::1 has nobody at this port."""
+def test_an_ipv6_address_that_does_not_work_is_diagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses are those of a name that has both families; nothing listens on ::1 at this port."""
     found: Found = []
 
     async def both(host: str, port: int) -> list[SocketAddress]:
@@ -486,11 +486,11 @@ def test_ipv6_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-# --- phases, by the events of a walk
+# --- phases, derived from the events of an opening
 
 
 def watched(*story: Event, error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
-    """Name, seconds and success of each phase, where an event comes every second."""
+    """Name, seconds and success of each phase, with one event a second."""
     times = iter(range(100))
     watch = PhaseTimer(lambda: float(next(times)))
     for event in story:
@@ -535,7 +535,7 @@ def test_each_leg_of_a_login_is_a_phase():
         ((*UNTIL_TCP, REQUEST, answered(407), LOOKUP, DIAL), "connect"),
     ],
 )
-def test_what_fails_is_the_phase_that_was_under_way(story, name):
+def test_an_error_belongs_to_the_phase_in_progress(story, name):
     found = watched(*story, error=Unreachable("a", "b", "not-connected"))
     assert (found[-1][0], found[-1][2]) == (name, False)
 
@@ -543,27 +543,27 @@ def test_what_fails_is_the_phase_that_was_under_way(story, name):
 @pytest.mark.parametrize(
     ("chain", "shown"), [(("a", "b", "c"), "a by b by c, until x"), (("a",), "a by b, until x"), ((), "a by b, until x")]
 )
-def test_who_vouches_for_a_certificate(chain, shown):
+def test_the_tls_phase_shows_the_certificate_chain(chain, shown):
     watch = PhaseTimer()
     watch(agreed("a", "b", "x", chain))
     assert watch.phases[0].chain == chain
     assert watch.phases[0].detail.endswith(f"; {shown}")
 
 
-def test_tls_that_fails():
+def test_a_tls_error_belongs_to_the_tls_phase():
     failed = TLSFailed("a", "b", "tls-failed")
     assert watched(*UNTIL_TCP, error=failed)[-1][::2] == ("tls", False)
     assert watched(*UNTIL_TCP, agreed(), REQUEST, answered(200), error=failed)[-1][::2] == ("tls", False)
 
 
-def test_an_answer_that_is_no_is_no_further_phase():
+def test_a_refusal_adds_no_further_phase():
     assert watched(*UNTIL_TCP, REQUEST, answered(403), error=Refused("a", "b", "refused")) == [*STOOD, ("proxy", 1.0, False)]
 
 
-# --- a way that works
+# --- a route that works
 
 
-def test_each_phase_and_what_the_target_says() -> None:
+def test_a_working_route_reports_each_phase_and_the_greeting() -> None:
     with ScriptedServer(greet) as target, Serve() as proxy:
         status, found = check("-x", proxy.url, target=(target.host, str(target.port)))
     assert status == 0
@@ -576,13 +576,13 @@ def test_each_phase_and_what_the_target_says() -> None:
     assert ends[-1] == pytest.approx(only("verdict", found)["seconds"], abs=1e-4)
 
 
-def test_without_a_proxy() -> None:
+def test_check_without_a_proxy() -> None:
     with ScriptedServer(greet) as target:
         status, found = check("-x", "direct", target=(target.authority,))
     assert (status, only("verdict", found)["via"]) == (0, [])
 
 
-def test_where_each_setting_came_from(tmp_path: Path) -> None:
+def test_verbose_shows_the_origin_of_each_setting(tmp_path: Path) -> None:
     (tmp_path / "tunnelctl").mkdir()
     (tmp_path / "tunnelctl/config.toml").write_text("[defaults]\ntimeout = 9\n")
     with ScriptedServer(greet) as target:
@@ -593,11 +593,11 @@ def test_where_each_setting_came_from(tmp_path: Path) -> None:
     assert origins == {"--proxy": "TUNNELCTL_PROXY", "-4": "flag", "--verbose": "flag", "--json": "flag"}
 
 
-def test_waiting_until_it_works() -> None:
+def test_wait_repeats_until_the_tunnel_works() -> None:
     attempts = []
 
     def script(peer: Conversation) -> None:
-        head = peer.read_head()  # the question whether it speaks TLS has none, and ends here
+        head = peer.read_head()  # a TLS probe has no request head, and ends here
         attempts.append(peer)
         if len(attempts) == 1:
             peer.reset()
@@ -610,13 +610,13 @@ def test_waiting_until_it_works() -> None:
     assert (status, len(all_of("waiting", "cause", found))) == (0, 1)
 
 
-def test_a_refusal_is_not_waited_for() -> None:
+def test_wait_does_not_repeat_after_a_refusal() -> None:
     with broken((b"", b"HTTP/1.1 407 Login\r\n\r\n")) as proxy:
         status, found = check("--wait", "20", "-x", proxy.url)
     assert (status, all_of("waiting", "cause", found)) == (77, [])
 
 
-def test_a_series() -> None:
+def test_count_reports_a_series() -> None:
     with ScriptedServer(greet) as target:
         _, found = check("--count", "4", "--interval", "0", "-x", "direct", target=(target.authority,))
     record = only("series", found)
@@ -633,20 +633,20 @@ def test_a_series() -> None:
         ([float(number) for number in range(1, 201)], (1.0, 100.0, 198.0, 200.0)),
     ],
 )
-def test_figures(times, figures):
+def test_figures_of_a_series(times, figures):
     assert tuple(spread(times).values()) == figures
 
 
-# --- HTTP over it
+# --- HTTP over the tunnel
 
 
 def web(peer: Conversation) -> None:
-    with suppress(AssertionError):  # the walk before it brings no request
+    with suppress(AssertionError):  # the check before it sends no request
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
 
 
-def test_get_over_the_tunnel() -> None:
+def test_get_fetches_a_page_over_the_tunnel() -> None:
     with ScriptedServer(web) as target, Serve() as proxy:
         status, found = check("--get", "/path?query", "-x", proxy.url, target=(target.authority,))
     reply = only("reply", found)
@@ -654,7 +654,7 @@ def test_get_over_the_tunnel() -> None:
     assert target.heads[-1].startswith(b"GET /path?query HTTP/1.1\r\n")
 
 
-def test_get_of_something_that_is_no_web_server() -> None:
+def test_get_from_a_target_that_is_no_web_server_fails() -> None:
     with ScriptedServer(lambda peer: peer.send(b"SSH-2.0-server\r\n\r\n")) as target:
         status, found = check("--get", "/", "-x", "direct", target=(target.authority,))
     assert (status, only("reply", found)["ok"]) == (74, False)

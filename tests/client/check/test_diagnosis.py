@@ -1,4 +1,4 @@
-"""Causes that are told by the words of a proxy alone."""
+"""Tests the diagnoses that follow from the proxy's response alone."""
 
 import ast
 from pathlib import Path
@@ -32,12 +32,12 @@ ROOM = Path(causes.__file__).parent
 
 
 def words(finding: Diagnosis) -> tuple[object, ...]:
-    """Name, text and hint of a finding, as a report has them."""
+    """Name, text and hint of a finding, as a report shows them."""
     event = Explained(Finding(finding.name, finding.text, ""), finding.error, finding.facts)
     return tuple(in_words(event)[1].values())
 
 
-def test_every_finding_has_its_place_in_the_manual_and_no_other():
+def test_the_manual_documents_exactly_the_findings_that_exist():
     made = set(causes._KINDS.values()) | {"failed"}
     for path in ROOM.parent.glob("**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -47,7 +47,7 @@ def test_every_finding_has_its_place_in_the_manual_and_no_other():
 
 
 def asked_for_login(status: int, challenges: Fields, sent: Fields = ()) -> AuthenticationFailed:
-    """The error for a proxy that answers so to a request with these fields."""
+    """Returns the error for a proxy that sends this response to a request with these fields."""
     error = refused(Rejected("HTTP/1.1", status, "No", challenges, b"", ()), Address("p", 1), sent, Address("h", 1))
     assert isinstance(error, AuthenticationFailed)
     return error
@@ -63,20 +63,20 @@ def asked_for_login(status: int, challenges: Fields, sent: Fields = ()) -> Authe
         (407, (), "(no scheme named)"),
     ],
 )
-def test_a_login_that_is_wanted(status, challenges, offered):
+def test_a_required_login_names_the_offered_schemes(status, challenges, offered):
     error = asked_for_login(status, challenges)
     finding = login(error)
     assert finding == Diagnosis("login-wanted", f"the proxy requires a login {offered}", error=error)
     assert words(finding)[2] == hint_of(error) != ""
 
 
-def test_a_login_that_was_tried():
+def test_a_login_that_was_sent_is_refused():
     error = asked_for_login(407, (), (("Proxy-Authorization", "Basic dTpw"),))
     assert login(error) == Diagnosis("login-refused", "the proxy did not accept the login", error=error)
 
 
 @pytest.mark.parametrize(("code", "is_one"), [(301, True), (302, True), (511, True), (200, False), (403, False), (305, False)])
-def test_a_portal_by_its_status(code, is_one):
+def test_a_portal_is_recognised_by_its_status(code, is_one):
     assert (portal(code) is not None) == is_one
 
 
@@ -91,17 +91,17 @@ def test_a_portal_by_its_status(code, is_one):
         (b"", False),
     ],
 )
-def test_a_portal_by_its_page(said, is_one):
+def test_a_portal_is_recognised_by_its_page(said, is_one):
     assert (greeting_of_a_portal(said) is not None) == is_one
 
 
-def test_tls_is_wanted_by_one_of_a_chain():
+def test_tls_wanted_names_the_proxy_of_a_chain():
     error = speaks_tls("proxy inner.test:8080, asked for a.test:22", Hop(Address("inner.test", 8080)))
     said = ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", "its URL is https://inner.test:8080")
     assert words(tls_wanted(error)) == said
 
 
-def test_leaving_tls_out_is_never_advised_without_its_price():
+def test_advice_to_leave_tls_out_names_the_risk():
     *_, hint = words(no_tls(Address("p.test", 8080)))
     assert str(hint).startswith("for a proxy that is meant to be without TLS, the URL is http://p.test:8080: others ")
 
@@ -113,7 +113,7 @@ def test_leaving_tls_out_is_never_advised_without_its_price():
         ("socks5", ("other-protocol", "proxy p.test:1080 speaks SOCKS on that port", "its URL is socks5://p.test:1080")),
     ],
 )
-def test_another_protocol(protocol, finding):
+def test_another_protocol_names_the_right_url(protocol, finding):
     assert words(other_protocol(Address("p.test", 1080), protocol)) == finding
 
 
@@ -127,6 +127,6 @@ def test_another_protocol(protocol, finding):
         (TunnelBroken, "failed"),
     ],
 )
-def test_an_error_of_connect(kind, name):
+def test_an_error_of_connect_becomes_a_finding(kind, name):
     error = kind("what", "cause", "code")
     assert failure(error) == Diagnosis(name, "what: cause", error=error)

@@ -1,4 +1,4 @@
-"""`check --get`: what the target is sent, what its answer comes to, and the time that it gets."""
+"""Tests `check --get`: the request to the target, how its response is judged, and the time limit."""
 
 import ssl
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 @contextmanager
 def answering(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
-    """A proxy and target in one: it opens the tunnel, reads the request, which replaces the head of CONNECT, and answers."""
+    """A proxy and target in one: opens the tunnel, reads the request, which replaces the head of CONNECT, and responds."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -51,7 +51,7 @@ def get(proxy: ScriptedServer, path: str = "/", target: Address = TARGET, tls: T
         (Address("target.test", 180), b"target.test:180"),
     ],
 )
-def test_the_request(target: Address, host: bytes) -> None:
+def test_the_request_has_path_host_and_user_agent(target: Address, host: bytes) -> None:
     with answering(HELLO) as proxy:
         assert get(proxy, "/path?query", target).ok
     first, named, agent, *rest = proxy.heads[0].split(b"\r\n")
@@ -73,7 +73,7 @@ def test_the_request(target: Address, host: bytes) -> None:
         ("/\r\nX: y", b"/%0D%0AX:%20y"),
     ],
 )
-def test_a_path_that_no_request_line_can_have(path: str, sent: bytes) -> None:
+def test_paths_are_encoded_for_the_request_line(path: str, sent: bytes) -> None:
     with answering(HELLO) as proxy:
         get(proxy, path)
     assert proxy.heads[0].split(b" ")[1] == sent
@@ -92,7 +92,7 @@ def test_a_path_that_no_request_line_can_have(path: str, sent: bytes) -> None:
     ],
     ids=["length", "informational", "redirect", "chunked", "until the end", "none", "encoded"],
 )
-def test_an_answer(answer: bytes, status: int, line: str, size: int) -> None:
+def test_a_response_is_reported_with_status_line_and_size(answer: bytes, status: int, line: str, size: int) -> None:
     with answering(answer) as proxy:
         reply = get(proxy)
     assert (reply.ok, reply.status, reply.line, reply.size, reply.cause) == (True, status, line, size, "")
@@ -109,14 +109,14 @@ def test_an_answer(answer: bytes, status: int, line: str, size: int) -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "malformed body: no chunk where one has to begin"),
     ],
 )
-def test_no_answer(answer: bytes, cause: str) -> None:
+def test_a_malformed_or_missing_response_is_reported(answer: bytes, cause: str) -> None:
     with answering(answer) as proxy:
         reply = get(proxy)
     assert (reply.ok, reply.cause) == (False, cause)
 
 
-def test_a_target_that_speaks_together_with_the_proxy() -> None:
-    """Its bytes came with the head of the proxy's answer, and are read all the same."""
+def test_a_response_sent_together_with_the_proxys_head_is_read() -> None:
+    """The target's bytes arrive with the head of the proxy's response."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + HELLO)
@@ -126,13 +126,13 @@ def test_a_target_that_speaks_together_with_the_proxy() -> None:
         assert (get(proxy).size, get(proxy).status) == (5, 200)
 
 
-def test_a_tunnel_that_does_not_open() -> None:
+def test_a_refused_tunnel_is_reported() -> None:
     with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as proxy:
         reply = get(proxy)
     assert (reply.ok, reply.cause) == (False, f"proxy {proxy.authority} refused a tunnel to {TARGET}: 403 No")
 
 
-def test_a_target_that_resets() -> None:
+def test_a_reset_by_the_target_is_reported() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         peer.head = b""
@@ -144,7 +144,7 @@ def test_a_target_that_resets() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["request", "handshake"])
-def test_a_target_that_is_silent(tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_target_exceeds_the_time_limit(tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SECONDS", 0.1)
 
     def script(peer: Conversation) -> None:
@@ -158,14 +158,14 @@ def test_a_target_that_is_silent(tls: bool, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def endless(peer: Conversation) -> None:
-    """Answers without an end, as fast as it is read."""
+    """Sends a response without end, as fast as the client reads it."""
     peer.accept_tunnel(ESTABLISHED + b"HTTP/1.1 200 OK\r\n\r\n")
     with suppress(OSError):
         while True:
             peer.send(b"x" * 65536)
 
 
-def test_a_target_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_response_exceeds_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "WHOLE_SECONDS", 0.2)
     monkeypatch.setattr(fetch, "MOST", 1 << 60)
     with ScriptedServer(endless) as proxy:
@@ -173,7 +173,7 @@ def test_a_target_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     assert (reply.ok, reply.cause) == (False, "not done within 0.2 s")
 
 
-def test_no_more_is_read_than_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_response_is_read_up_to_the_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "MOST", 1 << 20)
     with ScriptedServer(endless) as proxy:
         reply = get(proxy)
@@ -191,8 +191,8 @@ def context_for(directory: Path, name: str) -> ssl.SSLContext:
     return context
 
 
-def test_https_on_the_port_of_tls(tmp_path: Path) -> None:
-    """Without --tls too; port 443 is not named in Host then, and on another port it is."""
+def test_port_443_uses_tls_without_the_flag(tmp_path: Path) -> None:
+    """Host does not name port 443, and names any other port."""
     authority = str(certificates.authority(tmp_path))
     for port, host in ((443, b"named.test"), (8443, b"named.test:8443")):
         with answering(HELLO, context_for(tmp_path, "named.test")) as proxy:
@@ -201,7 +201,7 @@ def test_https_on_the_port_of_tls(tmp_path: Path) -> None:
         assert b"\r\nHost: %b\r\n" % host in proxy.heads[0]
 
 
-def test_a_certificate_that_is_not_accepted(tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_reported(tmp_path: Path) -> None:
     with answering(HELLO, context_for(tmp_path, "named.test")) as proxy:
         reply = get(proxy, target=Address("named.test", 443))
     assert (reply.ok, reply.cause) == (False, "its certificate was issued by an authority that is not known here")

@@ -1,4 +1,4 @@
-"""`check --tls` where somebody in the middle replaces the certificate, and where nobody does."""
+"""Tests `check --tls` with and without an on-path attacker that replaces the certificate."""
 
 import ssl
 from contextlib import suppress
@@ -16,7 +16,7 @@ from tunnelctl.proto.tls.pin import pin_of
 
 
 def interceptor(certificate: tuple[Path, Path]) -> ScriptedServer:
-    """A proxy that leads nowhere and plays the target itself, as one that reads along does before it connects."""
+    """A proxy that plays the target itself, as an intercepting proxy does before it connects."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
 
@@ -46,7 +46,7 @@ def theirs(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def forged(tmp_path: Path) -> tuple[Path, Path]:
-    """What somebody else has issued for the same name."""
+    """A certificate that another authority issued for the same name."""
     return certificates.another_issue(tmp_path, "forged", "127.0.0.1")
 
 
@@ -55,7 +55,7 @@ def trusting(tmp_path: Path) -> list[str]:
     return ["--tls", "--tls-cacert", str(certificates.authority(tmp_path))]
 
 
-def test_the_same_certificate_with_and_without_the_proxy(theirs, trusting):
+def test_the_same_certificate_with_and_without_the_proxy_is_no_finding(theirs, trusting):
     with tls_server(theirs) as target, Serve() as proxy:
         status, found = check(*trusting, "-x", proxy.url, target=(target.authority,))
     record, expected = only("certificate", found), decode(der(theirs))
@@ -67,7 +67,7 @@ def test_the_same_certificate_with_and_without_the_proxy(theirs, trusting):
     assert (tls["name"], tls["chain"]) == ("tls", ["127.0.0.1", "tunnelctl's tests"])
 
 
-def test_a_certificate_that_was_replaced_and_is_not_trusted(theirs, forged, trusting):
+def test_an_untrusted_replaced_certificate_is_diagnosed(theirs, forged, trusting):
     with tls_server(theirs) as target, interceptor(forged) as proxy:
         status, found = check(*trusting, "-x", proxy.url, target=(target.authority,))
     names = all_of("finding", "name", found)
@@ -78,8 +78,8 @@ def test_a_certificate_that_was_replaced_and_is_not_trusted(theirs, forged, trus
     assert (only("certificate", found)["trusted"], only("certificate", found)["direct"]) == (False, "other")
 
 
-def test_a_certificate_that_was_replaced_by_an_authority_of_this_machine(theirs, forged, tmp_path):
-    """As a company does: connect is content, and so is every browser there."""
+def test_a_certificate_replaced_by_a_trusted_authority_is_diagnosed(theirs, forged, tmp_path):
+    """As a company does: connect accepts it, and so does every browser there."""
     authority = certificates.another_authority(tmp_path)[0]
     with tls_server(theirs) as target, interceptor(forged) as proxy:
         words = ("--tls", "--tls-cacert", str(authority), "-x", proxy.url)
@@ -88,7 +88,7 @@ def test_a_certificate_that_was_replaced_by_an_authority_of_this_machine(theirs,
     assert (only("certificate", found)["trusted"], only("certificate", found)["public"]) == (True, False)
 
 
-def test_nobody_can_tell_without_a_way_past_the_proxy(forged, tmp_path):
+def test_interception_is_unknown_without_a_direct_route(forged, tmp_path):
     authority = certificates.another_authority(tmp_path)[0]
     with interceptor(forged) as proxy:
         status, found = check("--tls", "--tls-cacert", str(authority), "-x", proxy.url, target=("127.0.0.1", "1"))
@@ -97,37 +97,37 @@ def test_nobody_can_tell_without_a_way_past_the_proxy(forged, tmp_path):
 
 
 @pytest.mark.parametrize("form", [fingerprint, lambda data: fingerprint(data).upper(), pin_of], ids=["hex", "HEX", "pin"])
-def test_the_expected_certificate(theirs, trusting, form):
+def test_the_expected_certificate_is_accepted(theirs, trusting, form):
     with tls_server(theirs) as target, Serve() as proxy:
         status, found = check(*trusting, "--expect", form(der(theirs)), "-x", proxy.url, target=(target.authority,))
     assert (status, only("certificate", found)["expected"], all_of("finding", "name", found)) == (0, True, [])
 
 
-def test_another_certificate_than_the_expected_one(theirs, forged, trusting):
+def test_another_certificate_than_the_expected_one_is_a_finding(theirs, forged, trusting):
     with tls_server(theirs) as target, Serve() as proxy:
         status, found = check(*trusting, "--expect", fingerprint(der(forged)), "-x", proxy.url, target=(target.authority,))
     assert (status, only("finding", found)["name"]) == (77, "unexpected-certificate")
 
 
-def test_get_by_https_over_the_tunnel(theirs, trusting):
+def test_get_over_https_through_the_tunnel(theirs, trusting):
     with tls_server(theirs) as target, Serve() as proxy:
         status, found = check(*trusting, "--get", "/", "-x", proxy.url, target=(target.authority,))
     assert (status, only("reply", found)["status"]) == (0, 200)
 
 
-def test_get_of_a_server_that_has_another_name(tmp_path):
+def test_get_from_a_server_with_another_tls_name(tmp_path):
     words = ["--tls", "--tls-cacert", str(certificates.authority(tmp_path)), "--tls-name", "name.example"]
     with tls_server(certificates.issue(tmp_path, "named", "name.example")) as target, Serve() as proxy:
         status, found = check(*words, "--get", "/", "-x", proxy.url, target=(target.authority,))
     assert (status, only("reply", found)["status"]) == (0, 200)
 
 
-def test_what_get_wants():
+def test_get_requires_a_path():
     done = run("check", "--get", "page", "host", "80")
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, b"tunnelctl: --get 'page': it is not a path")
 
 
-def test_what_expect_wants():
+def test_expect_requires_tls_and_a_sha_256():
     done = run("check", "--expect", "00", "host", "22")
     assert (done.returncode, done.stderr) == (2, b"tunnelctl: --expect: there is no TLS to the target\nhint: add --tls\n")
     done = run("check", "--tls", "--expect", "00", "host", "22")

@@ -1,4 +1,4 @@
-"""`forward`: local ports over real sockets, through our own proxy and through scripted ones."""
+"""Tests `forward`: local ports over real sockets, through our own proxy and through scripted ones."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ BRIEF = 0.2
 # --- one target
 
 
-def test_bytes_go_both_ways_and_the_end_too() -> None:
+def test_data_and_eof_pass_in_both_directions() -> None:
     data = sample(3 << 20)
     with (
         ScriptedServer(echo) as target,
@@ -57,7 +57,7 @@ def test_bytes_go_both_ways_and_the_end_too() -> None:
     assert opened["client"] == ended["client"]
 
 
-def test_several_ports_in_one_process() -> None:
+def test_one_process_serves_several_ports() -> None:
     with ScriptedServer(lambda c: c.send(b"one")) as one, ScriptedServer(lambda c: c.send(b"two")) as two, Serve() as proxy:
         with Forwarding(spec(one), spec(two), proxy=via(proxy)) as forwarding:
             with forwarding.open(1) as client:
@@ -68,26 +68,26 @@ def test_several_ports_in_one_process() -> None:
     assert 0 not in forwarding.ports
 
 
-def test_ipv6_on_both_sides() -> None:
+def test_ipv6_listener_and_ipv6_target() -> None:
     with ScriptedServer(echo, host="::1") as target, Serve(allow=("[::1]:*",)) as proxy:
         with Forwarding(spec(target, "[::1]:0"), proxy=via(proxy)) as forwarding, forwarding.open() as client:
             assert client.echoes()
     assert forwarding.addresses[0].startswith("[::1]:")
 
 
-def test_without_a_proxy() -> None:
+def test_forwarding_without_a_proxy() -> None:
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding, forwarding.open() as client:
         assert client.echoes()
 
 
-def test_a_chain() -> None:
+def test_forwarding_through_a_chain() -> None:
     with ScriptedServer(echo) as target, Serve() as inner, Serve() as edge:
         with Forwarding(spec(target), proxy=(edge.url, inner.url)) as forwarding, forwarding.open() as client:
             assert client.echoes()
     assert forwarding.events("opened")[0]["via"] == [proxy.url.removeprefix("http://") for proxy in (edge, inner)]
 
 
-def test_a_unix_socket(tmp_path: Path) -> None:
+def test_unix_socket_listener_is_private_and_removed_at_exit(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with ScriptedServer(echo) as target, Serve() as proxy:
         with Forwarding(f"{path}:{target.authority}", proxy=via(proxy)) as forwarding, forwarding.open() as client:
@@ -96,7 +96,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_banner_behind_the_head_is_kept() -> None:
+def test_bytes_behind_the_response_head_reach_the_client() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + b"220 ready\r\n")
         assert peer.read_to_end() == b""
@@ -107,21 +107,21 @@ def test_a_banner_behind_the_head_is_kept() -> None:
         assert client.rest() == b""
 
 
-def test_a_reset_of_the_target_is_a_reset_here() -> None:
+def test_a_reset_by_the_target_resets_the_client() -> None:
     with ScriptedServer(Conversation.reset) as target, Forwarding(spec(target), proxy=("direct",)) as forwarding:
         with forwarding.open() as client:
             assert is_reset(client)
 
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["-L", "-D"])
-def test_a_wider_port_is_said_plainly(dynamic: bool) -> None:
+def test_a_listener_beyond_loopback_gives_a_warning(dynamic: bool) -> None:
     local, ports = ((), ("*:0",)) if dynamic else (("*:0:host.test:22",), ())
     with Forwarding(*local, dynamic=ports, proxy=("direct",), open_proxy=True) as forwarding:
         assert forwarding.addresses[0].startswith("0.0.0.0:")
     assert "can be reached from other machines" in forwarding.warnings[0]
 
 
-def test_loopback_is_no_matter_for_a_warning() -> None:
+def test_a_loopback_listener_gives_no_warning() -> None:
     with Forwarding("0:host.test:22", proxy=("direct",)) as forwarding:
         pass
     assert forwarding.warnings == []
@@ -138,37 +138,37 @@ def dynamic() -> Iterator[Dynamic]:
         yield target, proxy, forwarding
 
 
-def test_socks5(dynamic: Dynamic) -> None:
+def test_socks5_on_a_dynamic_port(dynamic: Dynamic) -> None:
     target, _, forwarding = dynamic
     with forwarding.open() as client:
         assert socks5(client, "127.0.0.1", target.port) == 0
         assert client.echoes()
 
 
-def test_socks4a(dynamic: Dynamic) -> None:
+def test_socks4a_on_a_dynamic_port(dynamic: Dynamic) -> None:
     target, _, forwarding = dynamic
     with forwarding.open() as client:
         assert socks4a(client, "127.0.0.1", target.port) == 90
         assert client.echoes()
 
 
-def test_connect(dynamic: Dynamic) -> None:
+def test_connect_on_a_dynamic_port(dynamic: Dynamic) -> None:
     target, _, forwarding = dynamic
     with forwarding.open() as client:
         assert client.tunnel(target.authority).echoes()
 
 
-def test_bytes_right_behind_the_request_belong_to_the_tunnel(dynamic: Dynamic) -> None:
+def test_early_data_behind_the_request_enters_the_tunnel(dynamic: Dynamic) -> None:
     target, _, forwarding = dynamic
     with forwarding.open() as client:
         client.send(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + target.port.to_bytes(2, "big") + b"early")
         assert client.exactly(2 + 10 + 5) == b"\x05\x00" + b"\x05\x00\x00\x01\0\0\0\0\0\0" + b"early"
 
 
-def test_names_are_the_proxys_to_look_up(dynamic: Dynamic) -> None:
+def test_the_proxy_resolves_target_names(dynamic: Dynamic) -> None:
     _, _, forwarding = dynamic
     with forwarding.open() as client:
-        assert socks5(client, "nobody.knows.test", 80) == 4  # it was the proxy that asked the name service
+        assert socks5(client, "nobody.knows.test", 80) == 4  # the proxy, not the forwarder, did the lookup
     assert "proxy 127.0.0.1" in str(forwarding.failures()[0]["what"])
 
 
@@ -183,7 +183,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("answer", "reply", "status"), REFUSALS, ids=range(len(REFUSALS)))
-def test_each_protocol_hears_in_its_own_words(answer: bytes, reply: int, status: str) -> None:
+def test_each_protocol_reports_a_refusal_in_its_own_codes(answer: bytes, reply: int, status: str) -> None:
     def refuse(peer: Conversation) -> None:
         peer.read_head()
         peer.send(answer)
@@ -216,7 +216,7 @@ DIRECT = [
 
 
 @pytest.mark.parametrize(("number", "reply", "status", "error"), DIRECT)
-def test_without_a_proxy_each_protocol_hears_why_as_well(
+def test_each_protocol_reports_a_direct_connection_error_in_its_own_codes(
     number: int, reply: int, status: int, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def dial(addresses: list[SocketAddress], *_: object) -> None:
@@ -239,7 +239,7 @@ def test_without_a_proxy_each_protocol_hears_why_as_well(
         forwarding.failures(4)
 
 
-def test_without_a_proxy_a_name_that_does_not_exist_is_told_from_one_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_direct_lookup_distinguishes_an_unknown_name_from_a_dns_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, none_test=[socket.gaierror(socket.EAI_NONAME, "x")], dead_test=[socket.gaierror(socket.EAI_AGAIN, "x")])
     with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding:
         for name, reply in (("none.test", 4), ("dead.test", 6)):
@@ -258,7 +258,7 @@ def test_without_a_proxy_a_name_that_does_not_exist_is_told_from_one_that_cannot
         b"\x00\x00",
     ],
 )
-def test_a_bad_client_is_refused_and_the_port_goes_on(dynamic: Dynamic, data: bytes) -> None:
+def test_a_malformed_request_does_not_stop_the_listener(dynamic: Dynamic, data: bytes) -> None:
     target, _, forwarding = dynamic
     with forwarding.open() as client:
         client.send(data)
@@ -268,14 +268,14 @@ def test_a_bad_client_is_refused_and_the_port_goes_on(dynamic: Dynamic, data: by
         assert client.tunnel(target.authority).echoes()
 
 
-def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_reset_after_the_request_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_session, "REQUEST_SECONDS", BRIEF)
     with Forwarding(dynamic=("0",), proxy=("direct",)) as forwarding, forwarding.open() as client:
         assert is_reset(client)
         assert forwarding.failures()[0]["what"] == "request to the local port"
 
 
-def test_one_that_connects_and_leaves_is_no_news(dynamic: Dynamic) -> None:
+def test_a_client_that_disconnects_without_a_request_is_not_reported(dynamic: Dynamic) -> None:
     target, _, forwarding = dynamic
     with forwarding.open() as client:
         half_close(client)
@@ -289,7 +289,7 @@ def test_one_that_connects_and_leaves_is_no_news(dynamic: Dynamic) -> None:
 
 
 async def anna(user: str, password: str, _: str) -> bool:
-    """Lets one user in."""
+    """Accepts one user."""
     await checkpoint()
     return (user, password) == ("anna", "s3cret")
 
@@ -298,7 +298,7 @@ ANNA: Check = anna
 
 
 def socks5_login(client: Client, user: bytes, password: bytes) -> bytes:
-    """Logs in as RFC 1929 has it; the answer to that."""
+    """Logs in as in RFC 1929; returns the server's response."""
     client.send(b"\x05\x02\x00\x02")
     assert client.exactly(2) == b"\x05\x02"
     client.send(bytes((1, len(user))) + user + bytes((len(password),)) + password)
@@ -318,7 +318,7 @@ def logins() -> Iterator[Logins]:
         yield target, forwarding
 
 
-def test_who_logs_in_is_let_in_by_each_protocol_that_can(logins: Logins) -> None:
+def test_http_and_socks5_clients_can_log_in(logins: Logins) -> None:
     target, forwarding = logins
     with forwarding.open() as client:
         assert client.tunnel(target.authority, basic("anna", "s3cret")).echoes()
@@ -329,14 +329,14 @@ def test_who_logs_in_is_let_in_by_each_protocol_that_can(logins: Logins) -> None
         assert client.echoes()
 
 
-def test_the_request_may_come_together_with_the_login(logins: Logins) -> None:
+def test_the_socks5_request_may_arrive_together_with_the_login(logins: Logins) -> None:
     target, forwarding = logins
     with forwarding.open() as client:
         client.send(b"\x05\x01\x02\x01\x04anna\x06s3cret" + to_ipv4(target.port) + b"early")
         assert client.exactly(2 + 2 + 10 + 5)[-5:] == b"early"
 
 
-def test_nobody_else_is_let_in(logins: Logins) -> None:
+def test_missing_and_wrong_logins_are_refused(logins: Logins) -> None:
     target, forwarding = logins
     heads = [
         connect_request(target.authority),
@@ -362,17 +362,17 @@ def test_nobody_else_is_let_in(logins: Logins) -> None:
         assert client.rest()[1] == 93
     assert not target.conversations
     causes = [str(failure["cause"]) for failure in forwarding.failures(7)]
-    assert len(causes) == 7, "to be asked for a login is no failure"
+    assert len(causes) == 7, "a challenge without credentials is not a failure"
     assert all("s3cret" not in cause and "wrong" not in cause.replace("wrong user", "") for cause in causes)
 
 
-def test_a_login_is_no_matter_of_a_fixed_port() -> None:
+def test_a_port_with_a_fixed_target_requires_no_login() -> None:
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), check=ANNA) as forwarding:
         with forwarding.open() as client:
             assert client.echoes()
 
 
-def test_a_login_that_cannot_be_checked_now_is_told_so() -> None:
+def test_a_login_refused_by_a_limit_gets_503_or_429() -> None:
     for refusal, status in ((limit_reached(), 503), (too_many_wrong_logins(6), 429)):
 
         async def check(*_: str, refusal: Refusal = refusal) -> Refusal:
@@ -391,7 +391,7 @@ def test_a_login_that_cannot_be_checked_now_is_told_so() -> None:
             forwarding.failures(3)
 
 
-def test_the_check_is_told_whose_login_it_is() -> None:
+def test_the_check_receives_user_password_and_client_address() -> None:
     told: list[tuple[str, str, str]] = []
 
     async def check(*facts: str) -> bool:
@@ -404,8 +404,8 @@ def test_the_check_is_told_whose_login_it_is() -> None:
     assert told == [("anna", "a:b", "127.0.0.1")]
 
 
-def test_a_client_that_leaves_is_not_checked_any_longer() -> None:
-    """What takes so long is a password hash, or the queue for one."""
+def test_the_check_is_cancelled_when_the_client_leaves() -> None:
+    """A check takes this long because of a password hash, or the queue for one."""
     waiting, left = threading.Event(), threading.Event()
 
     async def check(*_: str) -> bool:
@@ -429,14 +429,14 @@ def test_a_client_that_leaves_is_not_checked_any_longer() -> None:
         assert forwarding.events("failed") == []
 
 
-# --- strangers
+# --- access from other machines
 
 
 OPEN_PROXY = "no login is required there, so it would be an open proxy"
 
 
 @pytest.mark.parametrize("place", ["*:0", "[::]:0"])
-def test_a_port_that_strangers_reach_needs_a_login(place: str) -> None:
+def test_a_dynamic_port_beyond_loopback_requires_a_login(place: str) -> None:
     with pytest.raises(UsageProblem, match=OPEN_PROXY) as raised, Forwarding(dynamic=(place,), proxy=("direct",)):
         pass
     assert (
@@ -448,17 +448,17 @@ def test_a_port_that_strangers_reach_needs_a_login(place: str) -> None:
     assert forwarding.warnings == []
 
 
-def test_a_fixed_port_that_strangers_reach_cannot_require_one() -> None:
+def test_a_fixed_port_beyond_loopback_requires_open_proxy() -> None:
     with pytest.raises(UsageProblem, match="and a port that leads to one target cannot require a login") as raised:
         with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA):
             pass
     assert "--users" not in hint_of(raised.value)
     with Forwarding("*:0:host.test:22", dynamic=("*:0",), proxy=("direct",), check=ANNA, open_proxy=True) as forwarding:
         pass
-    assert len(forwarding.warnings) == 1, "of the one that requires a login there is nothing to say"
+    assert len(forwarding.warnings) == 1, "the port that requires a login gives no warning"
 
 
-def test_what_only_this_machine_reaches_needs_none(tmp_path: Path) -> None:
+def test_local_only_listeners_require_no_login(tmp_path: Path) -> None:
     with Forwarding(
         f"{tmp_path}/a:h:1", "[::1]:0:h:1", dynamic=("0", "127.0.0.2:0", f"{tmp_path}/b"), proxy=("direct",)
     ) as forwarding:
@@ -466,10 +466,10 @@ def test_what_only_this_machine_reaches_needs_none(tmp_path: Path) -> None:
     assert forwarding.warnings == []
 
 
-# --- each fails alone
+# --- failures of single connections
 
 
-def test_a_proxy_that_is_down() -> None:
+def test_an_unreachable_proxy_is_reported() -> None:
     held, port = refusing_port()
     with held, Forwarding("0:host.test:22", proxy=(f"http://127.0.0.1:{port}",)) as forwarding:
         assert is_turned_away(forwarding)
@@ -478,7 +478,7 @@ def test_a_proxy_that_is_down() -> None:
     assert (failure["cause"], failure["status"]) == ("connection refused", 75)
 
 
-def test_a_dead_target_and_a_forbidden_one_and_then_a_good_one() -> None:
+def test_failing_targets_do_not_affect_the_other_ports() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(echo) as target, Serve() as proxy:
         with Forwarding(f"0:127.0.0.1:{port}", "0:127.0.0.2:22", spec(target), proxy=via(proxy)) as forwarding:
@@ -491,20 +491,20 @@ def test_a_dead_target_and_a_forbidden_one_and_then_a_good_one() -> None:
     assert (forbidden["code"], forbidden["error"]) == (403, "destination_ip_prohibited")
 
 
-def test_a_proxy_restarted_in_the_middle() -> None:
+def test_forwarding_resumes_after_the_proxy_restarts() -> None:
     place = f"127.0.0.1:{free_port()}"
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=(f"http://{place}",)) as forwarding:
         with Serve("--listen", place) as first, forwarding.open() as client:
             assert client.echoes()
             first.ended_on_purpose = True
             end(first.process, signal.SIGKILL)
-            assert client.rest() == b""  # the kernel of a killed program ends its connections in good order
+            assert client.rest() == b""  # the kernel closes a killed program's connections in an orderly manner
         assert is_turned_away(forwarding)
         with Serve("--listen", place), forwarding.open() as client:
             assert client.echoes()
 
 
-def test_a_retry_bridges_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retry_bridges_a_proxy_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     held, port = refusing_port()
     with (
         ScriptedServer(echo) as target,
@@ -518,7 +518,7 @@ def test_a_retry_bridges_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
             assert client.exactly(1) == b"x"
 
 
-def test_a_client_that_leaves_while_the_proxy_is_silent_is_let_go() -> None:
+def test_a_client_reset_abandons_the_pending_proxy_request() -> None:
     gone = threading.Event()
 
     def silent(peer: Conversation) -> None:
@@ -535,8 +535,8 @@ def test_a_client_that_leaves_while_the_proxy_is_silent_is_let_go() -> None:
 
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["-L", "-D"])
-def test_a_client_that_ends_its_side_while_the_proxy_is_silent_is_let_go(dynamic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where --timeout sets no limit; and the drain does not wait for it."""
+def test_a_client_half_close_abandons_the_pending_proxy_request(dynamic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even without a --timeout; and the drain does not wait for it."""
     monkeypatch.setattr(local_session, "HALF_CLOSED_SECONDS", BRIEF)
 
     def silent(peer: Conversation) -> None:
@@ -557,8 +557,8 @@ def test_a_client_that_ends_its_side_while_the_proxy_is_silent_is_let_go(dynamic
     assert forwarding.events("failed") == []
 
 
-def test_what_a_unix_client_sent_before_it_closed_arrives(tmp_path: Path) -> None:
-    """The kernel tells of its end before the tunnel stands; a TCP client that closes is not even noticed then."""
+def test_data_sent_before_a_unix_client_closed_arrives(tmp_path: Path) -> None:
+    """The kernel reports the close before the tunnel is established; a TCP client's close is not even noticed then."""
     got, may_answer = [], threading.Event()
 
     def slow(peer: Conversation) -> None:
@@ -576,7 +576,7 @@ def test_what_a_unix_client_sent_before_it_closed_arrives(tmp_path: Path) -> Non
     assert got == [b"last words"]
 
 
-def test_the_cap_turns_away_one_more_and_no_other() -> None:
+def test_connections_over_the_limit_are_refused_and_others_continue() -> None:
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), max_connections=1) as forwarding:
         with forwarding.open() as client:
             assert client.echoes()
@@ -590,7 +590,7 @@ def test_the_cap_turns_away_one_more_and_no_other() -> None:
             assert client.echoes()
 
 
-def test_idle_ends_it() -> None:
+def test_the_idle_timeout_resets_the_client() -> None:
     with ScriptedServer(Conversation.wait_gone) as target:
         with Forwarding(spec(target), proxy=("direct",), idle_timeout=BRIEF) as forwarding, forwarding.open() as client:
             assert is_reset(client)
@@ -598,8 +598,8 @@ def test_idle_ends_it() -> None:
     assert forwarding.events("closed")[0]["cause"] == "idle"
 
 
-def test_out_of_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accepting fails as it does at the limit; the client in the backlog is served when that has passed."""
+def test_accepting_resumes_after_descriptors_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accept() fails as it does at the limit; the client in the backlog is served afterwards."""
     failing = threading.Event()
     failing.set()
     real = socket.socket._accept  # type: ignore[attr-defined]
@@ -619,11 +619,11 @@ def test_out_of_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch
         assert forwarding.warnings == ["no new connections: Too many open files; 0 are open, and go on"]
 
 
-# --- its end
+# --- shutdown
 
 
-def test_the_next_one_may_have_the_path_of_one_that_drains(tmp_path: Path) -> None:
-    """And keeps it when the old one ends, which has nothing there any more."""
+def test_a_new_listener_may_take_the_socket_path_of_a_draining_one(tmp_path: Path) -> None:
+    """The old process has nothing at that path any more, and leaves the new socket in place when it ends."""
     path = tmp_path / "s"
     with ScriptedServer(echo) as target, socket.socket(socket.AF_UNIX) as new:
         with Forwarding(f"{path}:{target.authority}", proxy=("direct",), drain=SECONDS) as old:
@@ -636,7 +636,7 @@ def test_the_next_one_may_have_the_path_of_one_that_drains(tmp_path: Path) -> No
         assert path.exists()
 
 
-def test_a_drain_lets_tunnels_finish() -> None:
+def test_a_drain_lets_tunnels_finish_and_refuses_new_clients() -> None:
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), drain=SECONDS) as forwarding:
         with forwarding.open() as client:
             assert client.echoes()
@@ -651,8 +651,8 @@ def test_a_drain_lets_tunnels_finish() -> None:
         assert forwarding.ended() == 0
 
 
-def test_a_second_signal_stops_at_once() -> None:
-    with pytest.raises(AssertionError):  # its status is not 0, which the harness minds
+def test_a_second_signal_stops_the_drain() -> None:
+    with pytest.raises(AssertionError):  # the exit status is not 0, which the harness reports
         with ScriptedServer(Conversation.wait_gone) as target:
             with Forwarding(spec(target), proxy=("direct",), drain=SECONDS) as forwarding, forwarding.open() as client:
                 wait_until(lambda: bool(forwarding.events("opened")))
@@ -663,32 +663,32 @@ def test_a_second_signal_stops_at_once() -> None:
                 assert is_reset(client)
 
 
-# --- before it begins
+# --- errors at startup
 
 
-def test_no_port_is_a_mistake() -> None:
+def test_no_local_port_is_a_usage_error() -> None:
     with pytest.raises(UsageProblem, match="no local port is named"), Forwarding():
         pass
 
 
-def test_a_port_in_use() -> None:
+def test_a_port_in_use_is_a_listen_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"{taken.getsockname()[1]}:host.test:22"
         with pytest.raises(ListenError, match="address already in use"), Forwarding(place, proxy=("direct",)):
             pass
 
 
-def test_what_is_wrong_with_the_proxy_is_said_at_the_start() -> None:
+def test_a_wrong_proxy_setting_is_reported_at_startup() -> None:
     with pytest.raises(UsageProblem, match="ftp:// is not supported"), Forwarding("0:h:1", proxy=("ftp://proxy",)):
         pass
     with pytest.raises(UsageProblem, match="no password"), Forwarding("0:h:1", proxy=("http://anna@proxy",)):
         pass
 
 
-# --- what else it tells
+# --- events
 
 
-def test_where_each_port_leads() -> None:
+def test_the_listening_event_names_target_and_route() -> None:
     local, chain = "0:db.test:5432", ("http://a.test:1,http://b.test:2", "socks5://anna:s3cret@c.test:3")
     with Forwarding(local, dynamic=("0",), proxy=chain, check=ANNA) as forwarding:
         fixed, any_target = forwarding.events("listening")
@@ -697,7 +697,7 @@ def test_where_each_port_leads() -> None:
     assert any_target == {"address": forwarding.addresses[1], "target": "", **leads, "login": True}
 
 
-def test_that_a_port_leads_out_directly_is_said() -> None:
+def test_the_listening_event_shows_a_direct_route_and_its_origin() -> None:
     environ = {"https_proxy": "http://proxy.test:3128", "no_proxy": "db.test"}
     with Forwarding(dynamic=("0",)) as forwarding:
         assert [(fields["via"], fields["origin"]) for fields in forwarding.events("listening")] == [([], "no proxy is configured")]
@@ -707,7 +707,7 @@ def test_that_a_port_leads_out_directly_is_said() -> None:
     assert (other["via"], other["origin"]) == (["http://proxy.test:3128"], "https_proxy")
 
 
-def test_that_a_pac_file_decides_is_said(tmp_path: Path) -> None:
+def test_the_listening_event_shows_that_a_pac_file_decides(tmp_path: Path) -> None:
     pac = tmp_path / "proxy.pac"
     pac.write_text("function FindProxyForURL() { return 'DIRECT' }")
     with Forwarding("0:db.test:1", pac=str(pac)) as forwarding:
@@ -715,7 +715,7 @@ def test_that_a_pac_file_decides_is_said(tmp_path: Path) -> None:
     assert (fields["via"], fields["origin"]) == ([], "--pac")
 
 
-def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_connections_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnelctl.client.progress.SECONDS", 0.02)
     with ScriptedServer(echo) as target, Forwarding(spec(target), proxy=("direct",), progress=True) as forwarding:
         with forwarding.open() as client:
@@ -725,7 +725,7 @@ def test_progress_tells_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forwarding.events("progress")[-1]["sent"] == 5
 
 
-def test_a_client_of_a_unix_socket_has_a_name(tmp_path: Path) -> None:
+def test_unix_socket_clients_are_numbered(tmp_path: Path) -> None:
     with ScriptedServer(echo) as target, Forwarding(f"{tmp_path / 's'}:{target.authority}", proxy=("direct",)) as forwarding:
         with forwarding.open() as client:
             assert client.echoes()

@@ -1,4 +1,6 @@
-"""Plain http requests at a dynamic port, through a proxy that knows CONNECT only, to a real web server and to scripted ones."""
+"""Tests plain http requests on a dynamic port, through a proxy that supports CONNECT only, to a real web server and to scripted
+ones.
+"""
 
 import re
 import threading
@@ -45,7 +47,7 @@ def answering(answer: bytes) -> Callable[[Conversation], None]:
     return script
 
 
-def test_a_browser_like_client(tmp_path: Path) -> None:
+def test_httpx_fetches_pages_through_the_dynamic_port(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(DATA)
     with web_server(tmp_path) as port, Serve("-v") as proxy, Forwarding(dynamic=("0",), proxy=(proxy.url,)) as forwarding:
         with httpx.Client(proxy=f"http://127.0.0.1:{forwarding.ports[0]}", timeout=10) as client:
@@ -54,12 +56,12 @@ def test_a_browser_like_client(tmp_path: Path) -> None:
                 assert client.post(f"http://127.0.0.1:{port}/", content=DATA).content == DATA
                 assert client.head(f"http://127.0.0.1:{port}/file").headers["Content-Length"] == str(len(DATA))
                 assert client.get(f"http://127.0.0.1:{port}/none").status_code == 404
-    assert proxy.log().count(f"tunnel to 127.0.0.1:{port} open") == 12  # each request a CONNECT of its own
+    assert proxy.log().count(f"tunnel to 127.0.0.1:{port} open") == 12  # each request has its own CONNECT
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_refused_head_has_no_content(port: Forwarding, method: str) -> None:
-    """RFC 9110 section 9.3.2, for each request of a connection by itself: refused here, and where no server is reached."""
+def test_an_error_response_to_head_has_no_content(port: Forwarding, method: str) -> None:
+    """RFC 9110 section 9.3.2, for each request of a connection: refused here, or the server cannot be reached."""
     held, closed = refusing_port()
     with held, ScriptedServer(answering(OK)) as server:
         malformed = f"{method} http://h/ HTTP/1.1\r\nX: a\x07b"
@@ -81,7 +83,7 @@ def port():
         yield forwarding
 
 
-def test_what_the_server_sees(port: Forwarding) -> None:
+def test_the_request_as_the_server_receives_it(port: Forwarding) -> None:
     with ScriptedServer(answering(OK)) as server, port.open() as client:
         client.send(get(server, "Proxy-Connection: keep-alive", "Accept: */*"))
         head = client.head()
@@ -92,8 +94,8 @@ def test_what_the_server_sees(port: Forwarding) -> None:
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_request_that_comes_round_is_refused(port: Forwarding) -> None:
-    """RFC 9110 section 7.6.3. The name is learnt as a loop would learn it: from the request that was forwarded."""
+def test_a_request_that_loops_back_is_refused(port: Forwarding) -> None:
+    """RFC 9110 section 7.6.3. The test learns the name in Via as a loop would: from the forwarded request."""
     with ScriptedServer(answering(OK)) as server, port.open() as client:
         client.send(get(server, "Via: 1.0 other"))
         client.head()
@@ -106,7 +108,7 @@ def test_a_request_that_comes_round_is_refused(port: Forwarding) -> None:
     assert len(server.heads) == 1
 
 
-def test_an_answer_that_comes_with_the_head_of_the_proxy_is_counted() -> None:
+def test_a_response_sent_together_with_the_proxys_head_is_counted() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + OK)
         peer.wait_gone()
@@ -130,7 +132,7 @@ def test_requests_for_several_hosts_on_one_connection(port: Forwarding) -> None:
     assert two.authority.encode() in two.heads[0]
 
 
-def test_a_body_streams_before_the_answer_and_the_answer_before_the_body_ends(port: Forwarding) -> None:
+def test_the_request_body_and_the_response_stream_at_the_same_time(port: Forwarding) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         assert peer.read_exactly(5) == b"first"
@@ -146,7 +148,7 @@ def test_a_body_streams_before_the_answer_and_the_answer_before_the_body_ends(po
         assert client.exactly(5) == b"again"
 
 
-def test_a_chunked_body_arrives_whole_and_chunked(port: Forwarding) -> None:
+def test_a_chunked_body_is_forwarded_whole_and_chunked(port: Forwarding) -> None:
     def script(peer: Conversation) -> None:
         assert b"Transfer-Encoding: chunked" in peer.read_head()
         body = b""
@@ -161,7 +163,7 @@ def test_a_chunked_body_arrives_whole_and_chunked(port: Forwarding) -> None:
         assert client.exactly(2) == b"ok"
 
 
-def test_100_continue_comes_from_the_server(port: Forwarding) -> None:
+def test_the_server_sends_the_100_continue(port: Forwarding) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -175,7 +177,7 @@ def test_100_continue_comes_from_the_server(port: Forwarding) -> None:
         assert client.head().startswith(b"HTTP/1.1 200")
 
 
-def test_an_answer_that_ends_with_the_connection(port: Forwarding) -> None:
+def test_a_response_delimited_by_close_is_forwarded(port: Forwarding) -> None:
     with ScriptedServer(answering(b"HTTP/1.0 200 OK\r\n\r\nto the end")) as server, port.open() as client:
         client.send(get(server).replace(b"HTTP/1.1", b"HTTP/1.0"))
         assert client.rest().endswith(b"\r\n\r\nto the end")
@@ -192,8 +194,8 @@ def test_an_answer_that_ends_with_the_connection(port: Forwarding) -> None:
         (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "malformed head: a bare CR", "http_protocol_error"),
     ],
 )
-def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes, cause: str, error: str) -> None:
-    """In the page, in Proxy-Status and in what the user reads, the words are ours."""
+def test_a_malformed_response_gets_502(port: Forwarding, data: bytes, cause: str, error: str) -> None:
+    """The page, Proxy-Status and the message to the user have the same words, all of them from tunnelctl."""
     with ScriptedServer(answering(data)) as server, port.open() as client:
         client.send(get(server))
         answer = client.answer()
@@ -205,7 +207,7 @@ def test_a_server_that_does_not_answer_in_http(port: Forwarding, data: bytes, ca
     assert (failure["what"], failure["cause"]) == (f"target {server.authority}", cause)
 
 
-def test_a_server_that_stays_is_not_waited_for_once_it_is_no_http(port: Forwarding) -> None:
+def test_a_non_http_server_that_stays_open_gets_502_without_waiting(port: Forwarding) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(b"SSH-2.0-x\r\n")
@@ -216,7 +218,7 @@ def test_a_server_that_stays_is_not_waited_for_once_it_is_no_http(port: Forwardi
         assert client.answer().status == 502
 
 
-def test_a_body_that_breaks_the_rules_is_said_and_reset(port: Forwarding) -> None:
+def test_a_malformed_response_body_resets_the_client(port: Forwarding) -> None:
     with (
         ScriptedServer(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")) as server,
         port.open() as client,
@@ -227,8 +229,8 @@ def test_a_body_that_breaks_the_rules_is_said_and_reset(port: Forwarding) -> Non
     assert [failure["cause"] for failure in port.failures()] == ["malformed body: no chunk where one has to begin"]
 
 
-def test_a_body_that_the_client_cuts_short_is_its_own_mistake(port: Forwarding) -> None:
-    """And the server is not to take it for a whole one."""
+def test_a_request_body_cut_short_gets_400(port: Forwarding) -> None:
+    """And the server's connection is reset, so that the server does not treat the body as complete."""
     aborted = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -248,7 +250,7 @@ def test_a_body_that_the_client_cuts_short_is_its_own_mistake(port: Forwarding) 
     assert (port.events("closed")[0]["closed_by"], port.events("closed")[0]["cause"]) == ("client", "reset")
 
 
-def test_an_answer_cut_short_is_no_whole_one(port: Forwarding) -> None:
+def test_a_response_cut_short_resets_the_client(port: Forwarding) -> None:
     with ScriptedServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")) as server, port.open() as client:
         client.send(get(server))
         client.head()
@@ -257,22 +259,24 @@ def test_an_answer_cut_short_is_no_whole_one(port: Forwarding) -> None:
                 pass
 
 
-def test_a_server_that_answers_early_does_not_get_the_rest(port: Forwarding) -> None:
-    """413 before the body has come: the answer arrives, and the connection ends, or the body's rest would be read as a request."""
+def test_after_an_early_response_the_connection_closes(port: Forwarding) -> None:
+    """A 413 before the whole body: the client receives it, and the connection closes, or the rest of the body would be read as a
+    request.
+    """
     with ScriptedServer(answering(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")) as server, port.open() as client:
         client.send(get(server, "Content-Length: 1000000", method="POST", body=b"x"))
         assert client.head().startswith(b"HTTP/1.1 413")
         assert client.rest() == b""
 
 
-def test_a_server_that_answers_and_is_gone_before_the_body(port: Forwarding) -> None:
-    """What comes of the body cannot be written to it; its answer lies in our queue, and arrives."""
+def test_an_early_response_arrives_although_the_server_has_closed(port: Forwarding) -> None:
+    """The rest of the body can no longer be written to the server; its response is in our receive queue, and reaches the client."""
 
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.read_exactly(1)
         peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
-        peer.sock.close()  # at once: a half-close first would race with the forwarder's leaving
+        peer.sock.close()  # at once: a half-close first would race with the forwarder's close
 
     with ScriptedServer(script) as server, port.open() as client:
         client.send(get(server, "Content-Length: 1000000", method="POST", body=b"x"))
@@ -281,8 +285,8 @@ def test_a_server_that_answers_and_is_gone_before_the_body(port: Forwarding) -> 
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_an_interim_answer_is_for_those_who_know_of_such(port: Forwarding, version: str) -> None:
-    """RFC 9110 section 15.2: a client that speaks HTTP/1.0 would take it for the answer."""
+def test_interim_responses_go_to_http_1_1_clients_only(port: Forwarding, version: str) -> None:
+    """RFC 9110 section 15.2: a client that speaks HTTP/1.0 would treat it as the final response."""
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     with ScriptedServer(answering(early + OK)) as server, port.open() as client:
         client.send(get(server).replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
@@ -291,14 +295,14 @@ def test_an_interim_answer_is_for_those_who_know_of_such(port: Forwarding, versi
         assert client.head().startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_control_character_in_an_answer_is_handed_on(port: Forwarding) -> None:
+def test_a_control_character_in_a_response_field_is_forwarded(port: Forwarding) -> None:
     with ScriptedServer(answering(b"HTTP/1.1 200 OK\r\nX: a\x07b\r\nContent-Length: 2\r\n\r\nok")) as server, port.open() as client:
         client.send(get(server))
         assert b"X: a\x07b\r\n" in client.head()
         assert client.exactly(2) == b"ok"
 
 
-def test_nobody_listens(port: Forwarding) -> None:
+def test_an_unreachable_server_gets_502(port: Forwarding) -> None:
     held, number = refusing_port()
     with held, port.open() as client:
         client.send(f"GET http://127.0.0.1:{number}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -317,7 +321,7 @@ def test_nobody_listens(port: Forwarding) -> None:
         (b"GET http://h/ HTTP/1.1\r\nHost: x\r\nX: a\x07b\r\n\r\n", "malformed head: the control character 0x07"),
     ],
 )
-def test_a_bad_request_is_answered(port: Forwarding, data: bytes, details: str) -> None:
+def test_a_malformed_request_gets_400(port: Forwarding, data: bytes, details: str) -> None:
     with port.open() as client:
         client.send(data)
         answer = client.answer()
@@ -329,13 +333,13 @@ def test_a_bad_request_is_answered(port: Forwarding, data: bytes, details: str) 
 @pytest.mark.parametrize(
     ("field", "status"), [("Transfer-Encoding: gzip\r\n\r\n", 501), (f"X: {'x' * 20000}", 431)], ids=["coding", "length"]
 )
-def test_a_request_that_is_beyond_us_is_answered_with_its_own_status(port: Forwarding, field: str, status: int) -> None:
+def test_an_unsupported_request_gets_its_own_status(port: Forwarding, field: str, status: int) -> None:
     with port.open() as client:
         client.send(f"GET http://h/ HTTP/1.1\r\nHost: h\r\n{field}".encode())
         assert client.answer().status == status
 
 
-def test_silence_ends_it() -> None:
+def test_the_idle_timeout_ends_the_exchange() -> None:
     with ScriptedServer(lambda peer: (peer.read_head(), peer.wait_gone())) as server:  # type: ignore[arg-type,return-value]
         with Forwarding(dynamic=("0",), proxy=("direct",), idle_timeout=0.2) as forwarding, forwarding.open() as client:
             client.send(get(server))
@@ -344,11 +348,11 @@ def test_silence_ends_it() -> None:
     assert forwarding.events("closed")[0]["cause"] == "idle"
 
 
-# --- a client that leaves: each of these answers would never come, and nothing else ends the wait
+# --- clients that disconnect: the awaited bytes would never come, and nothing else ends the wait
 
 
 def silent(peer: Conversation) -> None:
-    """Takes all, and says nothing more than it has said."""
+    """Reads everything, and sends nothing."""
     peer.read_head()
     peer.wait_gone()
 
@@ -377,15 +381,15 @@ waits = pytest.mark.parametrize(("script", "fields"), WAITS.values(), ids=WAITS)
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit on half-closed clients that a test can wait for."""
+    """A time limit on half-closed clients short enough for a test."""
     monkeypatch.setattr(plain_http, "HALF_CLOSED_SECONDS", BRIEF)
     monkeypatch.setattr(local_session, "HALF_CLOSED_SECONDS", BRIEF)
 
 
 @waits
 @pytest.mark.usefixtures("brief")
-def test_a_client_that_ends_its_side_is_not_waited_for_without_end(script: Script, fields: tuple[str, ...]) -> None:
-    """The drain would wait for it as well: it is longer than the test may take."""
+def test_a_half_closed_client_is_closed_after_a_time_limit(script: Script, fields: tuple[str, ...]) -> None:
+    """Otherwise the drain would wait for it too, longer than the test may take."""
     with ScriptedServer(script) as server, Forwarding(dynamic=("0",), proxy=("direct",), drain=600.0) as forwarding:
         with forwarding.open() as client:
             client.send(get(server, *fields))
@@ -397,7 +401,7 @@ def test_a_client_that_ends_its_side_is_not_waited_for_without_end(script: Scrip
 
 
 @waits
-def test_a_client_that_resets_is_let_go_at_once(script: Script, fields: tuple[str, ...]) -> None:
+def test_a_client_reset_ends_the_exchange_at_once(script: Script, fields: tuple[str, ...]) -> None:
     with ScriptedServer(script) as server, Forwarding(dynamic=("0",), proxy=("direct",), drain=600.0) as forwarding:
         with forwarding.open() as client:
             client.send(get(server, *fields))
@@ -408,8 +412,8 @@ def test_a_client_that_resets_is_let_go_at_once(script: Script, fields: tuple[st
     assert forwarding.events("failed") == []
 
 
-def test_a_client_that_ends_its_side_has_its_answer_still(port: Forwarding) -> None:
-    """RFC 9112 section 9.6: it may have nothing more to ask, and wait."""
+def test_a_half_closed_client_still_receives_its_responses(port: Forwarding) -> None:
+    """RFC 9112 section 9.6: it may have no further request, and wait."""
     ended = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -426,7 +430,7 @@ def test_a_client_that_ends_its_side_has_its_answer_still(port: Forwarding) -> N
             assert client.exactly(2) == b"ok"
 
 
-def test_the_limit_begins_anew_with_each_byte(port: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_byte_restarts_the_time_limit_of_a_half_closed_client(port: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
     limit, paces = 1.0, 15
     monkeypatch.setattr(plain_http, "HALF_CLOSED_SECONDS", limit)
 
@@ -434,7 +438,7 @@ def test_the_limit_begins_anew_with_each_byte(port: Forwarding, monkeypatch: pyt
         peer.read_head()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % paces)
         for _ in range(paces):
-            time.sleep(limit / 10)  # a slow server is what is tested
+            time.sleep(limit / 10)  # the test is about a slow server
             peer.send(b"x")
 
     with ScriptedServer(script) as server, port.open() as client:
@@ -445,7 +449,7 @@ def test_the_limit_begins_anew_with_each_byte(port: Forwarding, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_client_that_waits_behind_its_end_is_told(port: Forwarding) -> None:
+def test_a_half_closed_client_that_still_reads_gets_502(port: Forwarding) -> None:
     with ScriptedServer(silent) as server, port.open() as client:
         client.send(get(server))
         half_close(client)
@@ -453,8 +457,8 @@ def test_a_client_that_waits_behind_its_end_is_told(port: Forwarding) -> None:
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_client_of_a_unix_socket_that_has_left(tmp_path: Path) -> None:
-    """The kernel tells of its end as of a reset; what it sent is the server's all the same."""
+def test_a_unix_socket_client_that_has_closed(tmp_path: Path) -> None:
+    """The kernel reports its close like a reset; the server still receives what the client sent."""
     taken = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -471,8 +475,8 @@ def test_a_client_of_a_unix_socket_that_has_left(tmp_path: Path) -> None:
     assert taken.is_set()
 
 
-def test_a_client_that_does_not_read_holds_the_server_back(port: Forwarding) -> None:
-    """The answer is not collected here: the server can send what fits into the buffers of the kernel, and no more."""
+def test_a_client_that_does_not_read_blocks_the_server(port: Forwarding) -> None:
+    """The response is not buffered here: the server can send only what fits into the kernel's buffers."""
     stuck = threading.Event()
 
     def script(peer: Conversation) -> None:
@@ -493,7 +497,7 @@ def test_a_client_that_does_not_read_holds_the_server_back(port: Forwarding) -> 
 
 
 class Ready(Stream):
-    """A peer that has said everything, and takes everything at once."""
+    """A peer that has already sent everything, and accepts every write at once."""
 
     def __init__(self, said: bytes = b"") -> None:
         self.said, self.told = said, b""
@@ -510,8 +514,8 @@ class Ready(Stream):
         pass
 
 
-def test_the_others_have_their_turns_while_a_fast_server_sends_small_chunks() -> None:
-    """They come with one read, and the client takes each of them at once, so nothing has to be waited for."""
+def test_small_chunks_from_a_fast_server_do_not_starve_other_tasks() -> None:
+    """All chunks arrive in one read and the client accepts each at once, so the exchange never has to wait."""
     chunks = 2000
     far = Ready(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
     near = Ready(b"GET http://h.test/ HTTP/1.1\r\nHost: h.test\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The values of -L and -D, and the ports that they open."""
+"""Tests the values of -L and -D, and the listeners that they open."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ DB = Address("db.example.com", 5432)
         ("fd:web:[::1]:80", ForwardSpec("fd:web", Address("::1", 80))),
     ],
 )
-def test_local(text: str, local: ForwardSpec) -> None:
+def test_local_values_are_parsed(text: str, local: ForwardSpec) -> None:
     assert parse_local(text) == local
 
 
@@ -60,7 +60,7 @@ def test_local(text: str, local: ForwardSpec) -> None:
         ("", "the local port or the target is missing"),
     ],
 )
-def test_what_is_no_local(text: str, cause: str) -> None:
+def test_malformed_local_values_are_rejected(text: str, cause: str) -> None:
     with pytest.raises(AddressError, match=cause) as raised:
         parse_local(text)
     assert what_of(raised.value).startswith("-L ")
@@ -78,31 +78,31 @@ def test_what_is_no_local(text: str, cause: str) -> None:
         ("fd:socks", "fd:socks"),
     ],
 )
-def test_dynamic(text: str, place: str) -> None:
+def test_dynamic_values_are_parsed(text: str, place: str) -> None:
     assert parse_dynamic(text) == ForwardSpec(place, None)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "70000", "localhost:1080", "1080:host", "\N{ARABIC-INDIC DIGIT ONE}080"])
-def test_what_is_no_dynamic(text: str) -> None:
+def test_malformed_dynamic_values_are_rejected(text: str) -> None:
     with pytest.raises(AddressError) as raised:
         parse_dynamic(text)
     assert what_of(raised.value).startswith("-D ")
     assert hint_of(raised.value)
 
 
-def test_all_ports_or_none() -> None:
+def test_if_one_port_is_in_use_none_stays_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         places = [ForwardSpec("127.0.0.1:0", None), ForwardSpec(f"127.0.0.1:{taken.getsockname()[1]}", None)]
         with pytest.raises(ListenError, match="address already in use"):
             open_listeners(places, 0, {})
 
 
-def test_one_port_twice_is_a_mistake() -> None:
+def test_the_same_port_twice_is_a_usage_error() -> None:
     with pytest.raises(UsageProblem, match="named twice"):
         open_listeners([ForwardSpec("127.0.0.1:9", None), ForwardSpec("127.0.0.1:9", DB)], 0, {})
 
 
-def test_a_unix_socket_is_ours_alone_and_goes(tmp_path: Path) -> None:
+def test_a_unix_socket_is_private_and_removed_on_close(tmp_path: Path) -> None:
     path = tmp_path / "s"
     (door,) = open_listeners([ForwardSpec(f"unix:{path}", DB)], 0, {})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -111,7 +111,7 @@ def test_a_unix_socket_is_ours_alone_and_goes(tmp_path: Path) -> None:
     door.close()  # harmless
 
 
-def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+def test_a_stale_unix_socket_is_replaced_but_a_live_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(os.fspath(path))
@@ -124,7 +124,7 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -
         door.close()
 
 
-def test_a_file_that_is_no_socket_stays(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("precious")
     with pytest.raises(ListenError):

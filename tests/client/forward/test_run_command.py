@@ -1,4 +1,4 @@
-"""`run`: the command's environment, its signals, its status; as the real program."""
+"""Tests `run` as the real program: the command's environment, signals and exit status."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def run_python(code: str, *flags: str, env: dict[str, str] | None = None) -> sub
     return run("run", "-x", "direct", *flags, "--", sys.executable, "-c", code, env=env)
 
 
-def test_what_the_command_finds_in_its_environment() -> None:
+def test_the_command_gets_proxy_and_port_variables_but_no_secrets() -> None:
     secret = {"TUNNELCTL_PROXY_PASSWORD": "S3cret", "TUNNELCTL_PROXY": "direct", "KEPT": "1"}
     done = run_python(SHOW, "-L", "0:h.test:1", "-L", "0:h.test:2", env=secret)
     assert done.returncode == 0, done.stderr
@@ -38,7 +38,7 @@ def test_what_the_command_finds_in_its_environment() -> None:
     assert url.encode() not in done.stderr
 
 
-def test_each_run_has_a_password_of_its_own() -> None:
+def test_each_run_has_its_own_password() -> None:
     urls = {json.loads(run_python(SHOW).stdout)["http_proxy"].partition("@")[0] for _ in range(2)}
     assert len(urls) == 2
     assert all(len(url.rpartition(":")[2]) == 24 for url in urls)
@@ -47,7 +47,7 @@ def test_each_run_has_a_password_of_its_own() -> None:
 WAIT = "import os, sys; print(os.environ['http_proxy'], flush=True); sys.stdin.read()"
 
 
-def test_only_the_command_is_let_in() -> None:
+def test_the_port_accepts_only_the_commands_login() -> None:
     with ScriptedServer(echo) as target, Serve() as proxy:
         with started("run", "-x", proxy.url, "--", sys.executable, "-c", WAIT) as process:
             assert process.stdout is not None
@@ -78,12 +78,12 @@ def test_only_the_command_is_let_in() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1, 7, 126, 200, 255])
-def test_the_status_is_the_commands(status: int) -> None:
+def test_the_exit_status_is_the_commands(status: int) -> None:
     assert run("run", "-x", "direct", "--", "sh", "-c", f"exit {status}").returncode == status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
-def test_a_command_that_dies_by_a_signal(number: signal.Signals) -> None:
+def test_death_by_a_signal_gives_status_128_plus_its_number(number: signal.Signals) -> None:
     assert run("run", "-x", "direct", "--", "sh", "-c", f"kill -{int(number)} $$").returncode == 128 + number
 
 
@@ -100,7 +100,7 @@ def test_signals_reach_the_command(number: signal.Signals) -> None:
 
 
 def test_ctrl_c_reaches_the_command_once() -> None:
-    """The terminal tells the whole group; a second one would mean "at once" to many a program."""
+    """The terminal signals the whole process group; many programs treat a second SIGINT as "stop at once"."""
     script = "trap 'n=$((n+1)); echo got $n' INT; echo ready; read x; echo $n in all"
     words = [*MODULE[1:], "run", "-x", "direct", "--", "bash", "-c", script]
     child = pexpect.spawn(MODULE[0], words, env=environment(), timeout=20)
@@ -116,7 +116,7 @@ def test_ctrl_c_reaches_the_command_once() -> None:
         child.close(force=True)
 
 
-def test_a_missing_command_and_one_that_cannot_run(tmp_path: Path) -> None:
+def test_a_missing_command_gives_127_and_an_unexecutable_one_126(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello")
     missing, refused = run("run", "-x", "direct", "--", "/nonexistent"), run("run", "-x", "direct", "--", os.fspath(text))
@@ -124,7 +124,7 @@ def test_a_missing_command_and_one_that_cannot_run(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr) == (126, f"tunnelctl: cannot run {text}: permission denied\n".encode())
 
 
-def test_a_port_of_run_is_not_for_other_machines_unless_told_so() -> None:
+def test_a_port_beyond_loopback_requires_open_proxy() -> None:
     done = run_python("", "-L", "*:0:h.test:1")
     assert done.returncode == 2
     assert b"a port that leads to one target cannot require a login" in done.stderr
@@ -133,18 +133,18 @@ def test_a_port_of_run_is_not_for_other_machines_unless_told_so() -> None:
     assert b"can be reached from other machines" in done.stderr
 
 
-def test_no_command() -> None:
+def test_no_command_is_a_usage_error() -> None:
     done = run("run", "-x", "direct")
     assert done.returncode == 2
     assert done.stderr.startswith(b"tunnelctl: run: missing argument COMMAND\n")
 
 
-def test_flags_behind_the_command_are_the_commands() -> None:
+def test_flags_after_the_command_belong_to_the_command() -> None:
     done = run("run", "-x", "direct", "echo", "-x", "-v", "--help")
     assert (done.returncode, done.stdout) == (0, b"-x -v --help\n")
 
 
-def test_a_failure_on_the_way_is_one_line_and_the_command_goes_on() -> None:
+def test_a_failed_connection_is_one_line_and_the_command_continues() -> None:
     code = (
         "import os, socket; s = socket.create_connection(('127.0.0.1', int(os.environ['TUNNELCTL_PORT_1'])))\n"
         "try: s.recv(1)\nexcept ConnectionResetError: print('reset')"

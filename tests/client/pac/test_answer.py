@@ -1,4 +1,4 @@
-"""What FindProxyForURL is asked and answers."""
+"""Tests the URL passed to FindProxyForURL, and parsing its result."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from tunnelctl.proto.proxy_url import parse_proxy_url
         ("[::443]:443", "https://[::443]/"),
     ],
 )
-def test_the_url_of_a_target(target, url):
+def test_the_url_for_a_target(target, url):
     assert url_of(parse_authority(target)) == url
 
 
@@ -44,14 +44,14 @@ def test_the_url_of_a_target(target, url):
         ("PROXY a:1; DIRECT; PROXY A:1; direct", ["http://a:1", None]),
     ],
 )
-def test_answers(text, choices):
+def test_results_are_parsed(text, choices):
     assert parse_answer(text) == Answer(tuple(choice and parse_proxy_url(choice) for choice in choices), ())
 
 
 @pytest.mark.parametrize(
     "entry", ["QUIC a:443", "PROXY", "PROXY a b", "PROXY a:0", "PROXY u:p@a", "PROXY http://a", "DIRECT a", "\x1b[2J", "x"]
 )
-def test_entries_that_mean_nothing_are_skipped_and_told(entry):
+def test_invalid_entries_are_skipped_and_reported(entry):
     assert parse_answer(f"{entry}; DIRECT") == Answer((DIRECT,), (entry,))
     assert parse_answer(entry) == Answer((), (entry,))
 

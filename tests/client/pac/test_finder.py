@@ -1,4 +1,4 @@
-"""PAC files: what the functions of the specification say, how names are looked up, what hostile scripts come to."""
+"""Tests PAC files: the functions of the specification, name lookups, and hostile scripts."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Look-ups answered from a table; the names that were asked for."""
+    """Answers lookups from a table; returns the names that were looked up."""
     asked = []
 
     async def resolve(host: str, port: int) -> list[SocketAddress]:
@@ -48,7 +48,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def find(directory: Path, script: str, *targets: str, trace: TraceLog | None = None) -> list[list[str]]:
-    """The choices for each target, asked one after the other of one Pac."""
+    """Returns the choices for each target, one lookup after another from one Pac."""
     file = directory / "proxy.pac"
     file.write_text(script)
     asked = Pac(str(file), trace or TraceLog())
@@ -72,7 +72,7 @@ def returning(expression: str) -> str:
     return f"function FindProxyForURL(url, host) {{ return {expression}; }}"
 
 
-# --- files like those in use
+# --- files like those in real use
 
 COMPANY = """
 // generated; do not edit
@@ -105,11 +105,11 @@ function FindProxyForURL(url, host)
         ("host.test:443", ["http://proxy1.corp.test:8080", "http://proxy2.corp.test:8080"]),
     ],
 )
-def test_a_file_of_a_company(tmp_path: Path, target: str, choices: list[str]) -> None:
+def test_a_typical_company_file(tmp_path: Path, target: str, choices: list[str]) -> None:
     assert find(tmp_path, COMPANY, target) == [choices]
 
 
-def test_state_at_the_top_names_in_it_and_modern_syntax(tmp_path: Path) -> None:
+def test_global_state_lookups_at_load_time_and_modern_syntax(tmp_path: Path) -> None:
     script = """
     const table = new Map([[dnsResolve("internal.test"), "PROXY inside:1"]]);
     let calls = 0;
@@ -118,7 +118,7 @@ def test_state_at_the_top_names_in_it_and_modern_syntax(tmp_path: Path) -> None:
     assert find(tmp_path, script) == [["http://inside:1"]]
 
 
-def test_what_a_script_is_asked(tmp_path: Path) -> None:
+def test_the_script_receives_url_and_host(tmp_path: Path) -> None:
     trace = TraceLog()
     find(
         tmp_path, "function FindProxyForURL(url, host) { alert(url + ' ' + host); return null; }", "[::1]:22", "a:443", trace=trace
@@ -127,17 +127,17 @@ def test_what_a_script_is_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("expression", ["null", "undefined", "''", "' ; '", "'direct'"])
-def test_nothing_is_direct(tmp_path: Path, expression: str) -> None:
+def test_an_empty_or_null_result_means_direct(tmp_path: Path, expression: str) -> None:
     assert find(tmp_path, returning(expression)) == [["DIRECT"]]
 
 
-def test_entries_that_mean_nothing_are_told(tmp_path: Path) -> None:
+def test_invalid_entries_give_a_warning(tmp_path: Path) -> None:
     trace = TraceLog()
     assert find(tmp_path, returning("'QUIC a:1; PROXY b:2'"), trace=trace) == [["http://b:2"]]
     assert "'QUIC a:1'" in str(trace.named("warning"))
 
 
-# --- the functions
+# --- the predefined functions
 
 TRUE = """
 isPlainHostName("www") && !isPlainHostName("www.test") && !isPlainHostName("::1")
@@ -216,7 +216,7 @@ timeRange(4, 5, 0, 4, 6, 0, "GMT") && !timeRange(0, 0, 0, 0, 0, 30)
 
 
 def wrong(lines: list[str], before: str = "") -> list[str]:
-    """The lines that are not true, asked in one run."""
+    """Returns the lines that are not true; evaluates all of them in one run."""
     script = f"{before}\nfunction FindProxyForURL() {{ return JSON.stringify([{','.join(lines)}]); }}"
     known = {name: NAMES.get(name, []) for name in [*NAMES, "none.test", "null", "bad name"]}
     task = {
@@ -232,11 +232,11 @@ def test_the_functions_of_the_specification() -> None:
     assert wrong(TRUE) == []
 
 
-def test_the_functions_of_time() -> None:
+def test_the_functions_of_date_and_time() -> None:
     assert wrong(TIMES, NOW) == []
 
 
-# What ascii_pac_utils.js and ProxyAutoConfig.cpp of Firefox, and pac_js_library.h and proxy_resolver_v8.cc of Chromium define.
+# Defined by ascii_pac_utils.js and ProxyAutoConfig.cpp of Firefox, and pac_js_library.h and proxy_resolver_v8.cc of Chromium.
 HELPERS = [
     *("alert", "convert_addr", "dateRange", "dnsDomainIs", "dnsDomainLevels", "dnsResolve", "isInNet", "isPlainHostName"),
     *("isResolvable", "isValidIpAddress", "localHostOrDomainIs", "myIpAddress", "shExpMatch", "timeRange", "weekdayRange"),
@@ -244,30 +244,30 @@ HELPERS = [
 ]
 
 
-def test_every_helper_of_firefox_and_chromium_is_there() -> None:
+def test_every_helper_of_firefox_and_chromium_exists() -> None:
     assert wrong([f'typeof {name} === "function"' for name in HELPERS]) == []
     assert wrong(['typeof wdays === "object"', 'typeof months === "object"']) == []
 
 
-def test_a_script_may_have_variables_and_functions_of_those_names() -> None:
-    """As it may in browsers, whose helpers are a script like its own."""
+def test_a_script_may_redefine_the_helpers() -> None:
+    """As it may in browsers, whose helpers are a script like any other."""
     own = "var months = 1, wdays = 2, convert_addr = 3; function isValidIpAddress() { return 4; }"
     assert wrong(["months === 1", "wdays === 2", "convert_addr === 3", "isValidIpAddress() === 4"], own) == []
 
 
-def test_the_tests_of_the_functions_can_fail() -> None:
+def test_the_check_of_the_functions_can_fail() -> None:
     assert wrong(["true", "dnsDomainLevels('a.b') === 2"]) == ["dnsDomainLevels('a.b') === 2"]
 
 
-def test_own_addresses_are_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_addresses_are_valid_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert all(parse_authority(f"[{own}]:1" if ":" in own else f"{own}:1") for own in pac._own_addresses())
 
 
-# --- names
+# --- name lookups
 
 
-def test_a_name_is_looked_up_once_and_the_script_starts_again(tmp_path: Path, names: list[str]) -> None:
+def test_a_name_is_looked_up_once_and_the_script_restarts(tmp_path: Path, names: list[str]) -> None:
     trace = TraceLog()
     script = returning("dnsResolve('internal.test') === dnsResolve('INTERNAL.test') && dnsResolve(host) ? 'PROXY a' : 'PROXY b'")
     assert find(tmp_path, script, trace=trace) == [["http://a:80"]]
@@ -275,13 +275,13 @@ def test_a_name_is_looked_up_once_and_the_script_starts_again(tmp_path: Path, na
     assert [fields["host"] for fields in trace.named("lookup")] == names
 
 
-def test_a_script_that_catches_everything_gets_its_names_all_the_same(tmp_path: Path) -> None:
+def test_a_script_that_catches_all_exceptions_still_gets_its_names(tmp_path: Path) -> None:
     script = "function FindProxyForURL() { try { return 'PROXY ' + dnsResolve('internal.test'); } catch (e) { return 'DIRECT'; } }"
     assert find(tmp_path, script) == [["http://10.1.2.3:80"]]
 
 
 @pytest.mark.parametrize("caught", [True, False])
-def test_names_by_the_thousand(tmp_path: Path, names: list[str], caught: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_lookups_is_limited(tmp_path: Path, names: list[str], caught: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pac, "MAX_NAMES", 5)
     call = "dnsResolve('n' + i + '.test')"
     loop = f"try {{ {call}; }} catch (e) {{}}" if caught else f"if ({call}) throw 'found';"
@@ -290,7 +290,7 @@ def test_names_by_the_thousand(tmp_path: Path, names: list[str], caught: bool, m
     assert len(names) == 5
 
 
-def test_names_that_are_none_have_no_address(tmp_path: Path, names: list[str]) -> None:
+def test_invalid_names_have_no_address_and_are_not_looked_up(tmp_path: Path, names: list[str]) -> None:
     bad = ["'a b'", "'\\0'", "'\\ud800'", "'-a'", "'0x7f.1'", "'ä'.repeat(200)", "{}", "'__proto__'"]
     script = f"""
     function FindProxyForURL() {{
@@ -301,7 +301,7 @@ def test_names_that_are_none_have_no_address(tmp_path: Path, names: list[str]) -
     assert names == ["__proto__"]
 
 
-def test_a_script_that_tampers_with_the_helpers_reaches_no_further_than_one_that_does_not(
+def test_tampering_with_the_helpers_does_not_bypass_the_limits(
     tmp_path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pac, "MAX_NAMES", 3)
@@ -317,7 +317,7 @@ def test_a_script_that_tampers_with_the_helpers_reaches_no_further_than_one_that
     assert [len(str(alert["text"])) for alert in trace.named("alert")] == [200] * 20
 
 
-# --- what is wrong with a script
+# --- errors in a script
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_a_script_that_tampers_with_the_helpers_reaches_no_further_than_one_that
         (returning("tunnelctl.report = () => 'x'"), "it brought the JavaScript engine down"),
     ],
 )
-def test_errors_are_one_line_with_the_place(tmp_path: Path, script: str, cause: str) -> None:
+def test_an_error_is_one_line_with_its_position(tmp_path: Path, script: str, cause: str) -> None:
     found = fails(tmp_path, script)
     assert cause in found
     assert "\n" not in found
@@ -362,8 +362,10 @@ LARGE = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("expression", LARGE.values(), ids=LARGE)
-def test_a_script_that_takes_too_much_memory(tmp_path: Path, expression: str) -> None:
-    """Of whatever kind: V8's limit is on its heap, and one step may overshoot it. On a busy machine the time may be up first."""
+def test_a_script_that_uses_too_much_memory_is_ended(tmp_path: Path, expression: str) -> None:
+    """For every kind of memory: V8's limit covers its heap only, and one step may exceed it. On a busy machine the time limit
+    may come first.
+    """
     (tmp_path / "proxy.pac").write_text(returning(expression))
     code = f"""
 import resource, time
@@ -385,12 +387,12 @@ except SettingsError as error:
     cause, seconds, most = done.stdout.splitlines()
     large = r"it takes more than \d+ MiB of memory|it brought the JavaScript engine down: it requires too much memory"
     assert re.fullmatch(f"{large}|no answer within 5 s", cause)
-    assert float(seconds) < 9, "the limit, and a start on a busy machine"
-    assert int(most) < 300, "MiB of the process, of which 66 are V8 itself"
+    assert float(seconds) < 9, "more than the time limit and a start on a busy machine"
+    assert int(most) < 300, "MiB used by the process, of which V8 itself takes 66"
 
 
-def test_the_memory_of_a_process_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS: then it is the most that there was."""
+def test_memory_use_without_proc_is_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, where only the peak is available."""
     now = pac_worker.resident()
     assert 1 << 20 < now < 1 << 40
 
@@ -410,19 +412,19 @@ def test_the_memory_of_a_process_where_there_is_no_proc(monkeypatch: pytest.Monk
     ],
     ids=["a long list", "garbage"],
 )
-def test_a_script_that_works_hard_is_left_alone(tmp_path: Path, expression: str) -> None:
+def test_an_expensive_script_within_the_limits_succeeds(tmp_path: Path, expression: str) -> None:
     assert find(tmp_path, returning(expression)) == [["http://p:80"]]
 
 
 @pytest.mark.parametrize(
     "script", ["for (;;) ;", returning("(() => { for (;;) ; })()"), returning("/(a+)+b/.test('a'.repeat(40))")]
 )
-def test_a_script_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+def test_an_endless_script_exceeds_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(pac, "SCRIPT_SECONDS", 1)
     assert fails(tmp_path, script) == "no answer within 1 s"
 
 
-def test_an_engine_that_does_not_even_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_be_interrupted_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pac, "SCRIPT_SECONDS", 1)
     assert fails(tmp_path, "async function FindProxyForURL() { for (;;) await 0; }") == "no answer within 1 s"
     assert fails(tmp_path, returning("BigInt('9'.repeat(4e6)).toString().length")) == "no answer within 1 s"
@@ -433,13 +435,13 @@ def test_an_engine_that_does_not_even_stop(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def without_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interpreter that finds another module of that name first, one that cannot be loaded."""
+    """Makes the interpreter find another module of that name first, one that cannot be loaded."""
     (tmp_path / "py_mini_racer.py").write_text("raise OSError('libmini_racer.so: wrong ELF class')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
 
 @pytest.mark.usefixtures("without_engine")
-def test_without_the_engine_one_line_says_how_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_engine_gives_an_installation_hint(tmp_path: Path) -> None:
     (tmp_path / "proxy.pac").write_text(returning("'DIRECT'"))
 
     async def main() -> None:
@@ -450,7 +452,7 @@ def test_without_the_engine_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     assert hint_of(caught.value) == f"PAC files need the package mini-racer: {install_command('mini-racer')}"
 
 
-def test_a_machine_that_has_nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_resources_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -465,7 +467,7 @@ def test_a_machine_that_has_nothing_left(tmp_path: Path, monkeypatch: pytest.Mon
         find(tmp_path, returning("'DIRECT'"))
 
 
-def test_the_engine_stays_out_of_this_process(tmp_path: Path) -> None:
+def test_the_engine_is_not_loaded_into_this_process(tmp_path: Path) -> None:
     find(tmp_path, returning("'DIRECT'"))
     assert "py_mini_racer" not in sys.modules
 
@@ -475,7 +477,7 @@ def test_the_engine_stays_out_of_this_process(tmp_path: Path) -> None:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hosts for which the script was really run; it answers without V8."""
+    """Answers without V8; returns the hosts for which the script really ran."""
     hosts = []
 
     def answer(task: dict[str, object]) -> dict[str, object]:
@@ -486,7 +488,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return hosts
 
 
-def test_an_answer_holds_for_host_and_port_and_for_five_minutes(
+def test_a_result_is_cached_by_host_and_port_for_five_minutes(
     tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
@@ -508,9 +510,7 @@ def test_an_answer_holds_for_host_and_port_and_for_five_minutes(
     run(main)
 
 
-def test_the_script_is_read_again_after_five_minutes_and_where_that_fails_serves_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script_is_reread_after_five_minutes_and_kept_if_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, release = [1000.0], threading.Event()
     monkeypatch.setattr(pac, "monotonic", lambda: now[0])
     monkeypatch.setattr(pac, "AGAIN_SECONDS", 0.1)
@@ -548,7 +548,7 @@ def test_the_cache_is_bounded(tmp_path: Path, runs: list[str], monkeypatch: pyte
     assert runs == [*(f"h{number}" for number in range(10)), "h0"]
 
 
-def test_many_at_once(tmp_path: Path, runs: list[str]) -> None:
+def test_concurrent_lookups(tmp_path: Path, runs: list[str]) -> None:
     file = tmp_path / "proxy.pac"
     file.write_text("")
     asked = Pac(str(file), TraceLog())

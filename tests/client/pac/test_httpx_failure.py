@@ -1,4 +1,4 @@
-"""Failures of httpx in words of ours: nothing of h11, of Python or of OpenSSL's sources in them."""
+"""Tests that failures of httpx have messages of our own, without the words of h11, Python or OpenSSL's sources."""
 
 import httpx
 import pytest
@@ -30,7 +30,7 @@ def failure(url: str) -> str:
 
 
 @pytest.mark.parametrize(("scheme", "answer", "cause"), CASES, ids=range(len(CASES)))
-def test_what_a_server_does(scheme: str, answer: bytes, cause: str) -> None:
+def test_failures_caused_by_the_server(scheme: str, answer: bytes, cause: str) -> None:
     def script(peer: Conversation) -> None:
         peer.read()
         peer.send(answer)
@@ -39,17 +39,17 @@ def test_what_a_server_does(scheme: str, answer: bytes, cause: str) -> None:
         assert failure(f"{scheme}://{server.authority}/") == cause
 
 
-def test_one_that_is_not_there() -> None:
+def test_connection_refused() -> None:
     held, port = refusing_port()
     with held:
         assert failure(f"http://127.0.0.1:{port}/") == "connection refused"
 
 
-def test_one_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(lambda peer: peer.wait_gone() and None) as server, pytest.raises(httpx.TimeoutException) as raised:
         httpx.get(server.url, trust_env=False, timeout=0.2)
     assert cause_of(raised.value) == "no answer in time"
 
 
-def test_what_cannot_be_sent() -> None:
+def test_an_invalid_request() -> None:
     assert cause_of(httpx.LocalProtocolError("h11 says something")) == "the request cannot be sent"

@@ -1,4 +1,4 @@
-"""Where the text of a PAC file comes from."""
+"""Tests reading the text of a PAC file."""
 
 import threading
 from collections.abc import Iterator
@@ -58,24 +58,24 @@ def test_a_url_and_its_character_set(server: str) -> None:
     assert read(f"{server.replace('http', 'HTTP')}/utf8") == "ä"
 
 
-def test_no_proxy_of_the_environment_is_asked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_in_the_environment_are_not_used(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert read(f"{server}/pac")
 
 
-def test_redirects_are_followed_so_often(server: str) -> None:
+def test_the_number_of_redirects_is_limited(server: str) -> None:
     assert read(f"{server}/hop{MAX_REDIRECTS - 1}") == "return 'ä'"
     assert fails(f"{server}/hop{MAX_REDIRECTS}").cause == "it cannot be fetched: too many redirects"
 
 
-def test_what_a_server_may_say_instead(server: str) -> None:
+def test_error_responses_of_the_server(server: str) -> None:
     assert fails(f"{server}/missing").cause == "its server answers 404 Not Found"
     assert fails(f"{server}/large").cause == "it is larger than 1024 KiB"
     assert "404" in fails(f"{server.replace('//', '//u:secret@')}/missing").cause
 
 
-def test_a_server_that_takes_too_long(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_server_exceeds_the_time_limit(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1000.0])
     monkeypatch.setattr(pac_source, "monotonic", lambda: next(clock))
     assert fails(f"{server}/pac").cause == "it takes more than 30 s"
@@ -94,11 +94,11 @@ def test_a_server_that_takes_too_long(server: str, monkeypatch: pytest.MonkeyPat
         ("file://other.test/a", "it can be a path, or a URL with http, https or file"),
     ],
 )
-def test_urls_that_lead_nowhere(url: str, cause: str) -> None:
+def test_unusable_urls(url: str, cause: str) -> None:
     assert fails(url).cause.startswith(cause)
 
 
-def test_files(tmp_path: Path) -> None:
+def test_paths_and_file_urls(tmp_path: Path) -> None:
     file = tmp_path / "a b.pac"
     file.write_bytes("ü".encode("latin-1"))
     assert read(str(file)) == "ü"
@@ -112,18 +112,18 @@ def test_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_names_the_character_set(tmp_path: Path, codec: str) -> None:
+def test_a_byte_order_mark_determines_the_character_set(tmp_path: Path, codec: str) -> None:
     (tmp_path / "pac").write_bytes("ü".encode(codec))
     assert read(str(tmp_path / "pac")) == "ü"
 
 
-def test_character_sets_that_a_server_may_name() -> None:
+def test_character_sets_named_by_the_server() -> None:
     assert pac_source._decode("ü".encode(), "UTF-8") == "ü"
     assert pac_source._decode("ü".encode("utf-8-sig"), "utf-8") == "ü"
     assert pac_source._decode("ü".encode("latin-1"), "no-such") == "ü"
 
 
 @pytest.mark.parametrize("url", ["http://user:canary/x@host.invalid/", "http://user:canary@host.invalid:x/"])
-def test_no_error_shows_a_password_of_the_url(url: str) -> None:
+def test_no_error_shows_the_password_of_the_url(url: str) -> None:
     error = fails(url)
     assert "canary" not in f"{error} {hint_of(error)}"

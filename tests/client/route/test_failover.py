@@ -1,4 +1,4 @@
-"""The memory of dead proxies."""
+"""Tests the memory of failed proxies."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,11 +14,11 @@ class Clock:
         return self.now
 
 
-def test_without_a_failure_the_order_stays() -> None:
+def test_without_a_failure_the_order_is_unchanged() -> None:
     assert DeadProxies[str](Clock()).order("abc") == ["a", "b", "c"]
 
 
-def test_what_failed_comes_last_for_five_minutes() -> None:
+def test_a_failed_proxy_comes_last_for_five_minutes() -> None:
     clock = Clock()
     dead = DeadProxies[str](clock)
     dead.failed("a")
@@ -30,7 +30,7 @@ def test_what_failed_comes_last_for_five_minutes() -> None:
     assert dead.order("abc") == ["a", "b", "c"]
 
 
-def test_all_dead_is_like_none_dead() -> None:
+def test_if_all_proxies_failed_the_order_is_unchanged() -> None:
     clock = Clock()
     dead = DeadProxies[str](clock)
     for choice in "bca":
@@ -39,7 +39,7 @@ def test_all_dead_is_like_none_dead() -> None:
     assert dead.order("abc") == ["a", "b", "c"]
 
 
-def test_another_failure_counts_from_then_on() -> None:
+def test_another_failure_restarts_the_five_minutes() -> None:
     clock = Clock()
     dead = DeadProxies[str](clock)
     dead.failed("a")
@@ -49,7 +49,7 @@ def test_another_failure_counts_from_then_on() -> None:
     assert dead.order("ab") == ["b", "a"]
 
 
-def test_what_works_again_is_back_in_its_place() -> None:
+def test_a_proxy_that_works_again_returns_to_its_position() -> None:
     dead = DeadProxies[str](Clock())
     dead.failed("a")
     dead.worked("a")
@@ -57,7 +57,7 @@ def test_what_works_again_is_back_in_its_place() -> None:
     assert dead.order("ab") == ["a", "b"]
 
 
-def test_the_memory_does_not_grow() -> None:
+def test_expired_entries_are_removed_from_memory() -> None:
     clock = Clock()
     dead = DeadProxies[int](clock)
     for choice in range(10_000):
@@ -68,7 +68,7 @@ def test_the_memory_does_not_grow() -> None:
 
 @bounded
 @given(st.lists(st.integers(0, 5), unique=True), st.sets(st.integers(0, 5)))
-def test_property_nothing_is_lost_and_both_parts_keep_their_order(choices: list[int], failed: set[int]) -> None:
+def test_property_no_proxy_is_lost_and_both_groups_keep_their_order(choices: list[int], failed: set[int]) -> None:
     dead = DeadProxies[int](Clock())
     for choice in failed:
         dead.failed(choice)

@@ -1,4 +1,4 @@
-"""NO_PROXY: each form of an entry, and what is no entry at all."""
+"""Tests NO_PROXY: each form of an entry, and malformed entries."""
 
 import fnmatch
 import subprocess
@@ -41,7 +41,7 @@ def exempt(target: str, no_proxy: str) -> bool:
         ("[2001:db8::1]:1", "*"),
     ],
 )
-def test_names(target: str, entry: str) -> None:
+def test_names_match_themselves_and_their_subdomains(target: str, entry: str) -> None:
     assert exempt(target, entry)
 
 
@@ -81,7 +81,7 @@ def test_names_match_at_label_boundaries_only(target: str, entry: str) -> None:
         ("[fd00::1]:22", "FC00::/7"),
     ],
 )
-def test_addresses_and_networks_match_however_spelled(target: str, entry: str) -> None:
+def test_addresses_and_networks_match_in_every_notation(target: str, entry: str) -> None:
     assert exempt(target, entry)
 
 
@@ -101,7 +101,7 @@ def test_other_addresses_do_not_match(target: str, entry: str) -> None:
     assert not exempt(target, entry)
 
 
-CNTLM = "localhost, 127.0.0.*, 10.*, 192.168.*"  # NoProxy of the cntlm.conf that it comes with
+CNTLM = "localhost, 127.0.0.*, 10.*, 192.168.*"  # NoProxy of the cntlm.conf that cntlm ships
 JAVA = "localhost|127.*|[::1]|*.corp.test"  # http.nonProxyHosts
 WINDOWS = "*.corp.*;10.*;192.168.*;<local>"  # ProxyOverride
 MACOS = "*.local, 169.254/16"  # ExceptionsList
@@ -150,12 +150,12 @@ PX = "10.0.0.1-10.0.0.20, 192.168.*.*, 172.16.0.0/12, .corp.test, <local>"
         ("1-2.test,my-host", "my-host", ["my-host:22"]),
     ],
 )
-def test_lists_as_other_programs_have_them(no_proxy: str, entry: str, targets: list[str]) -> None:
+def test_lists_in_the_formats_of_other_programs(no_proxy: str, entry: str, targets: list[str]) -> None:
     assert [exempting_entry(parse_authority(target), no_proxy) for target in targets] == [entry] * len(targets)
 
 
 @pytest.mark.parametrize("no_proxy", [CNTLM, JAVA, WINDOWS, MACOS, PX, "*", "a:22,[::1]:22,2001:db8::1,.a,*.a,<LOCAL>,1.2.3.4"])
-def test_whatever_has_a_meaning_is_not_told(no_proxy: str) -> None:
+def test_valid_entries_are_not_reported_as_unusable(no_proxy: str) -> None:
     assert unusable_entries(no_proxy) == []
 
 
@@ -181,30 +181,30 @@ def test_whatever_has_a_meaning_is_not_told(no_proxy: str) -> None:
         (".", "empty"),
     ],
 )
-def test_what_has_no_meaning_is_told_once_and_obeyed_by_nobody(entry: str, cause: str) -> None:
+def test_malformed_entries_are_reported_once_and_match_nothing(entry: str, cause: str) -> None:
     shown = "http://***" if "://" in entry else entry
     assert unusable_entries(f"a.test,{entry};b.test") == [(shown, cause)]
     for host in ("proxy.test", "10.0.0.5", "2001:db8::1"):
         assert exempting_entry(Address(host, 22), entry) == ""
 
 
-def test_a_password_in_it_is_not_shown_though_a_separator_has_cut_it_in_two() -> None:
+def test_a_password_in_an_entry_is_not_shown_even_if_a_separator_splits_it() -> None:
     shown = [entry for entry, _ in unusable_entries("http://u:can;ary@proxy.test:3128")]
     assert shown == ["http://***", "***@proxy.test:3128"]
 
 
 @pytest.mark.parametrize(("entry", "target"), [("db:*", "db:22"), ("cafe:*", "cafe:443"), ("fd00:*", "[fd00::1]:22")])
-def test_a_name_of_hexadecimal_letters_is_no_address(entry: str, target: str) -> None:
+def test_a_name_of_hexadecimal_letters_is_not_an_address(entry: str, target: str) -> None:
     assert exempting_entry(parse_authority(target), entry) == entry
 
 
-def test_a_port_that_is_the_end_of_a_password_is_not_told() -> None:
+def test_a_password_mistaken_for_a_port_is_not_shown() -> None:
     told = dict(unusable_entries("socks5://anna:two;words:of-it@proxy"))
     assert told["***@proxy"] == "port '***@proxy' is not a number from 1 to 65535"
 
 
-def test_a_name_is_judged_without_reading_a_network() -> None:
-    """That would import ipaddress, on the path of every ssh."""
+def test_matching_a_name_does_not_import_ipaddress() -> None:
+    """The import would delay every start from ssh."""
     no_proxy = "10.0.0.0/8,10.0.0.1-10.0.0.9,[2001:db8::]/32,10.*,*.corp.*,<local>"
     code = f"import sys; from tunnelctl.client.route import no_proxy as n; from tunnelctl.proto.address import Address as A; \
 n.exempting_entry(A('a.test', 22), {no_proxy!r}); print({{'ipaddress', 're', 'fnmatch'}} & set(sys.modules))"
@@ -213,12 +213,12 @@ n.exempting_entry(A('a.test', 22), {no_proxy!r}); print({{'ipaddress', 're', 'fn
 
 
 @given(st.text("ab", max_size=8), st.text("ab*?", max_size=6))
-def test_patterns_are_those_of_fnmatch(text: str, pattern: str) -> None:
+def test_patterns_match_as_in_fnmatch(text: str, pattern: str) -> None:
     assert matches_pattern(text, pattern) == fnmatch.fnmatchcase(text, pattern)
 
 
-def test_a_hostile_pattern_takes_no_time() -> None:
-    """253 characters of it would keep a backtracking matcher for years."""
+def test_a_hostile_pattern_is_matched_fast() -> None:
+    """A backtracking matcher would need years for its 253 characters."""
     begun = time.monotonic()
     assert not matches_pattern("a" * 253, "*a" * 120 + "b")
     assert time.monotonic() - begun < 5
@@ -240,7 +240,7 @@ def test_a_hostile_pattern_takes_no_time() -> None:
         ("example.com:22", "example.com:ssh", False),
     ],
 )
-def test_an_entry_with_a_port_is_for_that_port(target: str, entry: str, matches: bool) -> None:
+def test_an_entry_with_a_port_matches_that_port_only(target: str, entry: str, matches: bool) -> None:
     assert exempt(target, entry) is matches
 
 
@@ -251,7 +251,7 @@ def test_an_entry_with_a_port_is_for_that_port(target: str, entry: str, matches:
         *("a;target.test", "a|target.test|b", ";a; target.test;", 'a "target.test" b'),
     ],
 )
-def test_what_separates(no_proxy: str) -> None:
+def test_separators_of_entries(no_proxy: str) -> None:
     assert exempting_entry(Address("target.test", 22), no_proxy) == "target.test"
 
 
@@ -261,15 +261,15 @@ def test_what_separates(no_proxy: str) -> None:
      "%", "http://target.test", "u@target.test", "0x7f.1", "-target.test", "target..test", "\x00", "\udcff", "a" * 300,
      "ß\u200d", "[target.test]"],
 )  # fmt: skip
-def test_garbage_matches_nothing_and_harms_nobody(no_proxy: str) -> None:
-    """The variable belongs to other programs as well."""
+def test_garbage_matches_nothing_and_other_entries_still_count(no_proxy: str) -> None:
+    """Other programs use the variable too."""
     for host in ("target.test", "127.0.0.1", "::1"):
         assert exempting_entry(Address(host, 22), no_proxy) == ""
     assert exempting_entry(Address("target.test", 22), f"{no_proxy},target.test") == "target.test"
 
 
 @given(st.text(max_size=60))
-def test_no_text_raises(no_proxy: str) -> None:
+def test_no_text_raises_an_error(no_proxy: str) -> None:
     for host in ("target.test", "192.0.2.1", "2001:db8::1"):
         assert exempting_entry(Address(host, 22), no_proxy) in no_proxy
     for entry, cause in unusable_entries(no_proxy):

@@ -1,4 +1,4 @@
-"""Which proxies lead to a target."""
+"""Tests which proxies the route to a target has."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tunnelctl.errors import AddressError, UsageProblem
 
 
 def only(route: ProxySelection) -> Chain:
-    """The chain of a route that has no other."""
+    """The only chain of a route."""
     (chain,) = route.chains
     return chain
 
@@ -38,7 +38,7 @@ def test_only_the_nearest_proxy_may_have_a_scope_id() -> None:
         (("a:1,b:2", "c:3,d:4"), ["http://a:1,http://b:2", "http://c:3,http://d:4"]),
     ],
 )
-def test_the_proxies_by_their_place(flags: tuple[str, ...], places: list[str]) -> None:
+def test_proxies_are_listed_by_their_position_in_the_chain(flags: tuple[str, ...], places: list[str]) -> None:
     assert select_proxies(TARGET, flags, {}).proxies == places
 
 
@@ -49,20 +49,20 @@ def test_without_flags_and_variables_there_is_no_proxy() -> None:
 
 
 @pytest.mark.parametrize("place", range(len(VARIABLES)))
-def test_variables_count_in_their_order(place: int) -> None:
-    """Each overrules those behind it."""
+def test_variables_have_a_fixed_precedence(place: int) -> None:
+    """Each overrules those after it."""
     environ = {name: f"http://proxy-{name.lower().replace('_', '-')}:1" for name in VARIABLES[place:]}
     route = select_proxies(TARGET, (), environ)
     assert [str(proxy) for proxy in only(route)] == [environ[VARIABLES[place]]]
     assert route.origin == VARIABLES[place]
 
 
-def test_http_proxy_is_not_for_tunnels() -> None:
+def test_http_proxy_is_not_used_for_tunnels() -> None:
     assert proxies(http_proxy="http://a:1", HTTP_PROXY="http://a:1") == []
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
-def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
+def test_an_ignored_http_proxy_variable_is_reported(name: str) -> None:
     route = select_proxies(TARGET, (), {name: "http://a:1", "no_proxy": "other.test"})
     assert (route.origin, route.unused) == (f"no proxy is configured: {name} is set, but not looked at", name)
 
@@ -77,12 +77,12 @@ def test_that_it_is_there_and_is_not_looked_at_is_told(name: str) -> None:
         ((), {"http_proxy": " "}),
     ],
 )
-def test_not_where_something_else_decides(flags: tuple[str, ...], environ: dict[str, str]) -> None:
+def test_an_ignored_http_proxy_is_not_reported_if_another_setting_decides(flags: tuple[str, ...], environ: dict[str, str]) -> None:
     route = select_proxies(TARGET, flags, {"http_proxy": "http://a:1", **environ})
     assert (route.unused, "http_proxy" in route.origin) == ("", False)
 
 
-def test_nor_where_no_proxy_would_have_exempted_the_target() -> None:
+def test_an_ignored_http_proxy_is_not_reported_for_an_exempt_target() -> None:
     route = select_proxies(TARGET, (), {"http_proxy": "http://a:1", "no_proxy": ".test"})
     assert (route.chains, route.origin, route.unused) == (((),), "no_proxy has .test", "")
 
@@ -93,15 +93,15 @@ def test_an_empty_variable_counts_as_unset(empty: str) -> None:
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_white_space_round_a_value_is_cut_off(variable: str) -> None:
+def test_white_space_around_a_value_is_stripped(variable: str) -> None:
     assert proxies(**{variable: " http://a:1\r\n"}) == ["http://a:1"]
     assert proxies(**{variable: " direct\n", "ALL_PROXY": "http://b:1" if variable != "ALL_PROXY" else " direct "}) == []
     assert proxies(" http://a:1 ", " b:2") == ["http://a:1", "http://b:2"]
     assert proxies(" Direct ", https_proxy="http://a:1") == []
 
 
-def test_the_variable_that_a_desktop_sets() -> None:
-    """GNOME sets it for every program of the session, and means SOCKS 5."""
+def test_all_proxy_as_a_desktop_sets_it() -> None:
+    """GNOME sets it for every program of the session; its socks:// means SOCKS 5."""
     assert proxies(all_proxy="socks://127.0.0.1:7897/") == ["socks5://127.0.0.1:7897"]
 
 
@@ -119,7 +119,7 @@ def test_no_proxy_never_overrules_flags(name: str) -> None:
 
 
 @pytest.mark.parametrize(("lower", "origin"), [("other.test", "https_proxy"), ("", "NO_PROXY has target.test")])
-def test_of_no_proxy_lower_case_wins(lower: str, origin: str) -> None:
+def test_lower_case_no_proxy_takes_precedence(lower: str, origin: str) -> None:
     environ = {"https_proxy": "http://a:1", "no_proxy": lower, "NO_PROXY": "target.test"}
     assert select_proxies(TARGET, (), environ).origin == origin
 
@@ -128,13 +128,13 @@ def test_direct_as_a_flag_overrules_the_variables() -> None:
     assert proxies("direct", https_proxy="http://a:1") == []
 
 
-def test_direct_as_a_variable_overrules_those_behind_it() -> None:
+def test_direct_as_a_variable_overrules_later_variables() -> None:
     route = select_proxies(TARGET, (), {"TUNNELCTL_PROXY": "direct", "https_proxy": "http://a:1"})
     assert (route.chains, route.origin) == (((),), "TUNNELCTL_PROXY")
 
 
 @pytest.mark.parametrize("word", ["DIRECT", "Direct"])
-def test_direct_in_capitals(word: str) -> None:
+def test_direct_is_matched_in_any_case(word: str) -> None:
     assert proxies(word, https_proxy="http://a:1") == []
     assert select_proxies(TARGET, (), {"TUNNELCTL_PROXY": word, "https_proxy": "http://a:1"}).chains == ((),)
 
@@ -142,7 +142,7 @@ def test_direct_in_capitals(word: str) -> None:
 @pytest.mark.parametrize(
     "flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1, direct ",), ("DIRECT,http://a:1",)]
 )
-def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
+def test_direct_cannot_be_part_of_a_chain(flags: tuple[str, ...]) -> None:
     with pytest.raises(UsageProblem, match="chain"):
         proxies(*flags)
 
@@ -150,34 +150,34 @@ def test_direct_is_no_part_of_a_chain(flags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://a:1", "http://a:0", "http://a:1/path", "http://", "socks9://a:1", " http://a b:1", "http://http://a:1"]
 )
-def test_a_wrong_url_in_a_variable_is_an_error_that_names_it(url: str) -> None:
-    """Going without the proxy that was meant could send to the wrong network."""
+def test_a_malformed_url_in_a_variable_is_an_error_that_names_it(url: str) -> None:
+    """Connecting without the intended proxy could send to the wrong network."""
     with pytest.raises(AddressError, match=r"^https_proxy: "):
         proxies(https_proxy=url)
 
 
-def test_a_wrong_url_that_no_proxy_makes_irrelevant_is_no_error() -> None:
+def test_a_malformed_url_is_no_error_if_no_proxy_exempts_the_target() -> None:
     assert proxies(https_proxy="nonsense://", no_proxy="*") == []
 
 
-def test_the_password_of_a_wrong_url_is_not_repeated() -> None:
+def test_the_error_about_a_malformed_url_does_not_show_its_password() -> None:
     for variable in VARIABLES:
         with pytest.raises(AddressError) as caught:
             proxies(**{variable: f"http://u:{CANARY}@proxy:99999"})
         assert CANARY not in str(caught.value) + hint_of(caught.value)
 
 
-def test_a_route_shows_no_password() -> None:
+def test_the_repr_of_a_route_shows_no_password() -> None:
     route = select_proxies(TARGET, (f"http://u:{CANARY}@a:1", f"http://v:{CANARY}@b:2"), {})
     assert CANARY not in repr(route) + str(route)
     assert [proxy.password for proxy in only(route)] == [CANARY, CANARY]
 
 
-def test_each_place_of_a_chain_may_have_several() -> None:
+def test_each_hop_of_a_chain_may_have_several_proxies() -> None:
     route = select_proxies(TARGET, ("http://a:1,https://b", "socks5://c"), {})
     chains = [[str(proxy) for proxy in chain] for chain in route.chains]
     assert chains == [["http://a:1", "socks5://c:1080"], ["https://b:443", "socks5://c:1080"]]
 
 
-def test_a_variable_may_name_several() -> None:
+def test_a_variable_may_name_several_proxies() -> None:
     assert len(select_proxies(TARGET, (), {"https_proxy": "http://a:1,http://b:2"}).chains) == 2

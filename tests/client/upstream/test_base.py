@@ -1,4 +1,4 @@
-"""A connection to a proxy: its places, and when one that is idle is of no more use."""
+"""Tests a connection to a proxy: its places, and when an idle one becomes unusable."""
 
 import socket
 import struct
@@ -27,7 +27,7 @@ def request() -> TunnelRequest:
 
 
 def pair() -> tuple[SocketStream, socket.socket]:
-    """Ours is TCP, so it can be reset."""
+    """A connected pair over TCP, because a TCP connection can be reset."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
@@ -51,7 +51,7 @@ class Single(SingleTunnelConnection):
     _open = Many._open
 
 
-def test_a_place_is_taken_when_it_is_reserved_and_given_back_once() -> None:
+def test_a_place_is_taken_when_reserved_and_freed_once() -> None:
     async def main() -> None:
         stream, theirs = pair()
         with theirs:
@@ -60,7 +60,7 @@ def test_a_place_is_taken_when_it_is_reserved_and_given_back_once() -> None:
             connection.reserve()
             assert connection.capacity == 1
             await connection.open(request())
-            assert connection.capacity == 1, "the tunnel has the place that was reserved for it"
+            assert connection.capacity == 1, "the tunnel uses the place that was reserved for it"
             connection.release()
             assert connection.capacity == 2
             connection.close()
@@ -68,7 +68,7 @@ def test_a_place_is_taken_when_it_is_reserved_and_given_back_once() -> None:
     run(main)
 
 
-def test_an_opening_that_fails_or_is_cancelled_gives_its_place_back() -> None:
+def test_a_failed_or_cancelled_opening_frees_its_place() -> None:
     async def main() -> None:
         stream, theirs = pair()
         with theirs:
@@ -83,13 +83,13 @@ def test_an_opening_that_fails_or_is_cancelled_gives_its_place_back() -> None:
             with pytest.raises(Refused):
                 await connection.open(request())
             assert connection.capacity == 2
-            assert not stream.descriptor.closed, "others may have tunnels on it"
+            assert not stream.descriptor.closed, "the stream may carry other tunnels"
             connection.close()
 
     run(main)
 
 
-def test_a_peer_that_lowers_its_limit_below_what_is_open_leaves_no_place() -> None:
+def test_a_limit_lowered_below_the_open_tunnels_leaves_no_place() -> None:
     async def main() -> None:
         stream, theirs = pair()
         with theirs:
@@ -104,7 +104,7 @@ def test_a_peer_that_lowers_its_limit_below_what_is_open_leaves_no_place() -> No
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_connection_for_one_tunnel_has_one_place_once(fails: bool) -> None:
+def test_a_single_tunnel_connection_has_one_place_once(fails: bool) -> None:
     async def main() -> None:
         stream, theirs = pair()
         with theirs:
@@ -139,7 +139,7 @@ def reset(theirs: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("what", [say, end, reset])
-def test_an_idle_connection_is_of_no_use_after_data_an_end_or_a_reset(what: Callable[[socket.socket], None]) -> None:
+def test_data_eof_or_a_reset_makes_an_idle_connection_unusable(what: Callable[[socket.socket], None]) -> None:
     async def main() -> None:
         stream, theirs = pair()
         with theirs:
@@ -155,6 +155,6 @@ def test_an_idle_connection_is_of_no_use_after_data_an_end_or_a_reset(what: Call
     run(main)
 
 
-def test_every_scheme_of_a_url_has_a_protocol_and_what_it_may_be_mistaken_for_is_one() -> None:
+def test_every_url_scheme_and_every_alternative_has_a_protocol() -> None:
     assert {protocol_of(scheme) for scheme in DEFAULT_PORTS} == set(PROTOCOLS)
     assert {protocol.other for protocol in PROTOCOLS.values()} <= set(PROTOCOLS)

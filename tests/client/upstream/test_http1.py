@@ -1,4 +1,4 @@
-"""HTTP/1.1 to one proxy: refusals, malformed responses, resets, and how long a body is waited for. Logins: auth/test_exchange."""
+"""Tests HTTP/1.1 to one proxy: refusals, malformed responses, resets, and the time limit on a body. Logins: auth/test_exchange."""
 
 import time
 
@@ -18,7 +18,7 @@ from tunnelctl.status import ExitStatus
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nthe reason"
 
 
-def test_refusal_by_the_nearest() -> None:
+def test_a_refusal_by_the_nearest_proxy() -> None:
     with ScriptedServer(answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nrule 12")) as first:
         error = failed(way(first.authority), Refused)
     assert error.what == f"proxy {first.authority} refused a tunnel to {TARGET}"
@@ -40,7 +40,7 @@ def test_refusal_by_the_nearest() -> None:
         (b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", "NUL"),
     ],
 )
-def test_malformed_answers(answer: bytes, text: str) -> None:
+def test_malformed_responses(answer: bytes, text: str) -> None:
     with ScriptedServer(answers(answer)) as first:
         error = failed(way(first.authority), MalformedAnswer)
     assert error.status is ExitStatus.MALFORMED
@@ -48,7 +48,7 @@ def test_malformed_answers(answer: bytes, text: str) -> None:
     assert text in error.cause
 
 
-def test_a_reset_instead_of_an_answer() -> None:
+def test_a_reset_instead_of_a_response() -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.reset()
@@ -61,7 +61,7 @@ def test_a_reset_instead_of_an_answer() -> None:
     )
 
 
-def test_a_reset_inside_the_body_of_a_refusal_changes_nothing() -> None:
+def test_a_reset_inside_the_body_of_a_refusal_is_ignored() -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(REFUSAL)
@@ -72,15 +72,15 @@ def test_a_reset_inside_the_body_of_a_refusal_changes_nothing() -> None:
     assert error.cause.startswith("403 Forbidden")
 
 
-def test_the_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_the_body_of_a_refusal_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
     with ScriptedServer(holds(REFUSAL)) as first:
         error = failed(way(first.authority), Refused)
     assert error.cause == '403 Forbidden: it says "the reason"'
 
 
-def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In all, not for each byte of it."""
+def test_waiting_for_a_dribbled_body_of_a_refusal_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit covers the whole body, not each byte."""
     monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
 
     def script(peer: Conversation) -> None:
@@ -100,15 +100,15 @@ def test_a_dribbled_body_of_a_refusal_is_waited_for_a_moment_only(monkeypatch: p
     assert time.monotonic() - begun < AMPLE / 2
 
 
-def test_the_time_limit_in_the_body_of_a_refusal_does_not_hide_the_refusal() -> None:
-    """The head has said what counts: 403, and not "timed out", which would be worth a retry."""
+def test_a_timeout_in_the_body_of_a_refusal_still_reports_the_refusal() -> None:
+    """The head has the result: 403, and not "timed out", which a retry would follow."""
     with ScriptedServer(holds(REFUSAL)) as first:
         error = failed(way(first.authority, timeout=1.5), Refused)
     assert error.cause == '403 Forbidden: it says "the reason"'
 
 
-def test_a_proxy_that_has_wanted_a_login_speaks_http() -> None:
-    """It is the target that it waits for."""
+def test_after_a_challenge_a_silent_proxy_is_known_to_speak_http() -> None:
+    """So the proxy must be waiting for the target."""
 
     def script(peer: Conversation) -> None:
         if len(first.conversations) == 1:

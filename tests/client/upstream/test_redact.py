@@ -1,4 +1,4 @@
-"""What a proxy repeats of our request."""
+"""Tests redacting the secrets of our request that a proxy echoes."""
 
 import pytest
 
@@ -25,22 +25,22 @@ BASIC = "Basic dTpwYXNzd29yZA=="
         ("Proxy-Authorization", "Bearer J\xc3\xbcrgen", "are you Jürgen?", "are you ***?"),
     ],
 )
-def test_no_secret_of_the_request_is_shown(name: str, value: str, repeated: str, hidden: str) -> None:
+def test_secrets_of_the_request_are_redacted(name: str, value: str, repeated: str, hidden: str) -> None:
     assert Redactor(((name, value),)).masked(repeated) == hidden
 
 
-def test_nor_the_beginning_of_one_where_the_text_was_cut() -> None:
+def test_a_truncated_secret_is_redacted() -> None:
     sent = (("Proxy-Authorization", BASIC),)
     assert Redactor(sent).masked("it was dTpwYXNz") == "it was ***"
     assert Redactor(sent).masked("it was dTp") == "it was dTp"
 
 
-def test_a_secret_that_is_a_part_of_another() -> None:
+def test_a_secret_contained_in_another_is_redacted() -> None:
     sent = (("Cookie", "abcd"), ("Authorization", "abcdefgh"))
     assert Redactor(sent).masked("abcdefgh abcd") == "*** ***"
 
 
-def test_fields_without_secrets_of_either_side() -> None:
+def test_response_fields_with_secrets_are_redacted() -> None:
     fields = (("Proxy-Authentication-Info", "rspauth=x more=y"), ("Via", "a"), ("set-cookie", "a=b"), ("X-Sent", BASIC))
     assert Redactor((("Proxy-Authorization", BASIC),)).masked_fields(fields) == (
         ("Proxy-Authentication-Info", "***"), ("Via", "a"), ("set-cookie", "***"), ("X-Sent", "Basic ***=="),

@@ -1,4 +1,6 @@
-"""SOCKS to one proxy: both versions, early bytes, exact reads, errors that name the proxy. Hints: test_tunnel, test_connect."""
+"""Tests SOCKS to one proxy: both versions, early data, exact reads, errors that name the proxy. Hints: test_tunnel,
+test_connect.
+"""
 
 from typing import Any
 
@@ -52,12 +54,12 @@ def version_4a(peer: Conversation) -> None:
 
 
 @pytest.mark.parametrize(("protocol", "script"), [("socks5", version_5(b"banner")), ("socks4a", version_4a)], ids=["5", "4a"])
-def test_the_name_of_the_target_goes_to_the_proxy_and_what_follows_the_reply_is_the_tunnel(protocol: str, script) -> None:
+def test_the_proxy_receives_the_target_name_and_leftover_enters_the_tunnel(protocol: str, script) -> None:
     with ScriptedServer(script) as proxy:
         assert opened(Route(TARGET, (hop_to(proxy, protocol),)), to_the_end) == b"banner"
 
 
-def test_exact_reads_nothing_beyond_the_reply() -> None:
+def test_no_readahead_reads_nothing_beyond_the_reply() -> None:
     data = sample(100_000)
 
     async def rest(tunnel: Tunnel) -> bytes:
@@ -68,8 +70,8 @@ def test_exact_reads_nothing_beyond_the_reply() -> None:
         assert opened(Route(TARGET, (hop_to(proxy),), no_readahead=True), rest) == data
 
 
-def test_what_came_with_the_grant_of_the_proxy_before_is_its_answer() -> None:
-    """One segment: the grant of an HTTP proxy, and the choice of a method by the SOCKS proxy behind it."""
+def test_bytes_behind_the_outer_proxys_response_are_the_inner_ones_reply() -> None:
+    """One segment: the grant of an HTTP proxy, and the method selection of the SOCKS proxy behind it."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(b"HTTP/1.1 200 OK\r\n\r\n" + NO_LOGIN_WANTED)
@@ -92,7 +94,7 @@ def test_what_came_with_the_grant_of_the_proxy_before_is_its_answer() -> None:
         ("socks5", b"", NoAnswer, "closed without answering"),
     ],
 )
-def test_an_error_names_the_proxy_and_what_it_was_asked_for(protocol: str, answer: bytes, kind: type, cause: str) -> None:
+def test_an_error_names_the_proxy_and_its_target(protocol: str, answer: bytes, kind: type, cause: str) -> None:
     def script(peer: Conversation) -> None:
         peer.read(1)
         peer.send(answer)
@@ -123,7 +125,7 @@ def login_to(secret: Secret | None, **others: Any) -> ProxyAuth:
     return ProxyAuth(Address("proxy.test", 1080), "any", find, **others)
 
 
-def test_a_user_and_a_password_are_offered_where_there_are_some() -> None:
+def test_user_and_password_are_offered_if_there_are_any() -> None:
     def script(peer: Conversation) -> None:
         assert peer.read_exactly(len(WITH_PASSWORD)) == WITH_PASSWORD
         peer.send(PASSWORD_WANTED)
@@ -137,14 +139,14 @@ def test_a_user_and_a_password_are_offered_where_there_are_some() -> None:
         assert opened(Route(TARGET, (hop_to(proxy, login=login_to(Secret("anna", "s3cre"))),))) == b""
 
 
-def test_where_there_are_none_the_hint_says_how_to_give_them() -> None:
+def test_without_credentials_the_hint_says_how_to_give_them() -> None:
     with ScriptedServer(lambda peer: (peer.read(3), peer.send(b"\5\xff"), peer.wait_gone())) as proxy:  # type: ignore[func-returns-value]
         error = failed(Route(TARGET, (hop_to(proxy, login=login_to(None)),)), AuthenticationFailed)
     assert hint_of(error) == hint_for_login(MISSING)
 
 
 @pytest.mark.parametrize("person", [True, False])
-def test_the_time_limit_waits_for_a_person_and_for_nobody_else(person: bool) -> None:
+def test_the_time_limit_is_suspended_only_while_a_person_is_prompted(person: bool) -> None:
     async def find() -> Secret | None:
         await sleep(0.3)
         return None
@@ -158,7 +160,7 @@ def test_the_time_limit_waits_for_a_person_and_for_nobody_else(person: bool) -> 
             assert failed(route, TimedOut).what == f"preparing the login to proxy {proxy.authority}"
 
 
-def test_a_login_that_cannot_be_had_ends_it_before_the_proxy_is_dialled() -> None:
+def test_a_login_that_cannot_be_prepared_fails_before_dialling() -> None:
     async def find() -> Secret | None:
         raise SettingsError("--password-command", "it ended with status 1", "unreadable")
 

@@ -1,6 +1,6 @@
-"""http:// where https:// is meant: when a proxy is asked once more, in TLS, and what comes of each of its answers.
+"""Tests http:// URLs of proxies that speak TLS: when the client sends a TLS probe, and the result of each response to it.
 
-What a process with many tunnels does stands at the end; test_forward and server/test_upstream have it on the wire.
+The tests for a process with many tunnels are at the end; test_forward and server/test_upstream test it over real sockets.
 """
 
 import socket
@@ -31,12 +31,12 @@ CHALLENGE = b'HTTP/1.1 407 Login\r\nProxy-Authenticate: Basic realm="x"\r\nConte
 
 @pytest.fixture(autouse=True)
 def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a loaded machine; the limit has a test of its own."""
+    """Allows time for a loaded machine; the time limit has its own test."""
     monkeypatch.setattr(under_test, "SECONDS", STEP_SECONDS)
 
 
 def fails(*proxies: str, **options: object) -> TunnelctlError:
-    """The error that a tunnel through them ends with."""
+    """Returns the error that a tunnel through these proxies ends with."""
 
     async def main() -> TunnelctlError:
         trace = TraceLog()
@@ -62,7 +62,7 @@ def answers_400(peer: Conversation) -> None:
 
 
 class Listener(ScriptedServer):
-    """A proxy with one script for those who speak in the clear, and one for those who say ClientHello, which `hellos` keeps."""
+    """A proxy with one script for plain-text clients, and one for clients that send a ClientHello, which `hellos` keeps."""
 
     def __init__(self, in_the_clear: Script, in_tls: Script) -> None:
         self.hellos: list[bytes] = []
@@ -98,7 +98,9 @@ ways_to_fail = pytest.mark.parametrize(
 
 @ways_to_fail
 @pytest.mark.parametrize("answer", [ALERT, SERVER_HELLO], ids=["alert", "handshake"])
-def test_who_answers_in_tls_speaks_tls(in_the_clear: Script, kind: type[TunnelctlError], answer: bytes) -> None:
+def test_a_tls_response_to_the_probe_means_the_proxy_speaks_tls(
+    in_the_clear: Script, kind: type[TunnelctlError], answer: bytes
+) -> None:
     with Listener(in_the_clear, says(answer)) as proxy:
         error = fails(f"http://anna:{CANARY}@{proxy.authority}", auth="basic")
     assert isinstance(error, SpeaksTLS)
@@ -111,7 +113,7 @@ def test_who_answers_in_tls_speaks_tls(in_the_clear: Script, kind: type[Tunnelct
         assert secret.encode() not in hello
 
 
-def test_an_answer_in_pieces() -> None:
+def test_the_response_to_the_probe_may_arrive_in_pieces() -> None:
     with Listener(leaves, lambda peer: peer.dribble(SERVER_HELLO[:2])) as proxy:
         assert isinstance(fails(proxy.url), SpeaksTLS)
 
@@ -127,28 +129,28 @@ def test_an_answer_in_pieces() -> None:
         pytest.param(says(b"\x15\x02\x00"), id="not TLS"),
     ],
 )
-def test_else_the_failure_stays_what_it_was(in_the_clear: Script, kind: type[TunnelctlError], in_tls: Script) -> None:
+def test_any_other_response_to_the_probe_leaves_the_failure_unchanged(
+    in_the_clear: Script, kind: type[TunnelctlError], in_tls: Script
+) -> None:
     with Listener(in_the_clear, in_tls) as proxy:
         error = fails(proxy.url)
     assert type(error) is kind
     assert len(proxy.hellos) == 1
-    # What has just been found out is no question any more.
+    # A hint must not suggest what the probe has just disproved.
     assert (hint_of(error) == NO_TLS_EITHER) == (in_the_clear is not answers_400)
     assert IS_IT_TLS not in hint_of(error)
 
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(1.0, 60.0), (60.0, 2.0)], ids=["its own limit", "the limit on the way"])
-def test_one_that_never_answers_is_waited_for_a_moment_only(
-    seconds: float, timeout: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The script would fail if nobody left within its STEP_SECONDS."""
+def test_waiting_for_the_response_to_the_probe_is_limited(seconds: float, timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script would fail if the client did not leave within its STEP_SECONDS."""
     monkeypatch.setattr(under_test, "SECONDS", seconds)
     with Listener(leaves, never) as proxy:
         assert type(fails(proxy.url, timeout=timeout)) is NoAnswer
     assert len(proxy.hellos) == 1
 
 
-def test_one_that_refuses_the_second_connection() -> None:
+def test_a_refused_probe_connection_leaves_the_failure_unchanged() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -176,7 +178,7 @@ def test_one_that_refuses_the_second_connection() -> None:
     ],
 )
 @pytest.mark.parametrize("end", [Conversation.end_output, Conversation.reset], ids=["leaves", "resets"])
-def test_nobody_asks_where_the_answer_says_enough(answer: bytes, end: Script) -> None:
+def test_no_probe_is_sent_after_a_conclusive_response(answer: bytes, end: Script) -> None:
     def script(peer: Conversation) -> None:
         peer.read_head()
         peer.send(answer)
@@ -188,8 +190,8 @@ def test_nobody_asks_where_the_answer_says_enough(answer: bytes, end: Script) ->
 
 
 @ways_to_fail
-def test_nor_where_a_login_was_wanted_before(in_the_clear: Script, kind: type[TunnelctlError]) -> None:
-    """So it speaks HTTP, and no hint says otherwise."""
+def test_no_probe_is_sent_after_a_challenge(in_the_clear: Script, kind: type[TunnelctlError]) -> None:
+    """The challenge shows that the proxy speaks HTTP, and no hint suggests otherwise."""
 
     def script(peer: Conversation) -> None:
         if len(proxy.conversations) == 1:
@@ -204,20 +206,20 @@ def test_nor_where_a_login_was_wanted_before(in_the_clear: Script, kind: type[Tu
     assert proxy.hellos == []
 
 
-def test_nor_where_tls_is_spoken_already() -> None:
+def test_no_probe_is_sent_to_an_https_proxy() -> None:
     with Listener(leaves, says(b"")) as proxy:
         assert isinstance(fails(proxy.url.replace("http://", "https://")), Unreachable)
     assert len(proxy.hellos) == 1
 
 
-def test_nor_where_it_is_socks() -> None:
+def test_no_probe_is_sent_to_a_socks_proxy() -> None:
     with ScriptedServer(lambda peer: None) as proxy:
         fails(f"socks5://{proxy.authority}")
     assert len(proxy.conversations) == 1
 
 
-def test_nobody_asks_while_there_is_another_way() -> None:
-    """What is down for a moment mostly looks like that, and the next proxy is not to wait."""
+def test_no_probe_is_sent_while_another_route_remains() -> None:
+    """A proxy that is briefly down mostly looks the same, and the next proxy must not wait."""
     with Listener(leaves, says(ALERT)) as first, Listener(leaves, says(ALERT)) as last:
         error = fails(f"{first.url},{last.url}")
     assert isinstance(error, SpeaksTLS)
@@ -226,12 +228,12 @@ def test_nobody_asks_while_there_is_another_way() -> None:
 
 
 @pytest.mark.parametrize(("answer", "kind"), [(ALERT, SpeaksTLS), (b"", NoAnswer)], ids=["TLS", "leaves"])
-def test_a_later_hop_is_asked_through_those_before_it(answer: bytes, kind: type[TunnelctlError]) -> None:
-    """Whose tunnel is opened anew, with their login and nobody else's."""
+def test_a_later_hop_is_probed_through_the_hops_before_it(answer: bytes, kind: type[TunnelctlError]) -> None:
+    """The client opens their tunnel again, with their logins and no others."""
     hellos = []
 
     def script(peer: Conversation) -> None:
-        """Both hops."""
+        """Plays both hops."""
         peer.accept_tunnel(ESTABLISHED)
         if peer.hears_tls():
             hellos.append(peer.read())
@@ -244,13 +246,13 @@ def test_a_later_hop_is_asked_through_those_before_it(answer: bytes, kind: type[
     assert type(error) is kind
     assert error.what == f"proxy inner.test:8080, asked for {TARGET}"
     (hello,) = hellos
-    assert b"inner.test" in hello, "the name that https:// would ask for"
+    assert b"inner.test" in hello, "not the server name that https:// would send"
     assert CANARY.encode() not in hello
     assert proxy.heads[1].startswith(b"CONNECT inner.test:8080 ")
     assert b"Proxy-Authorization: Basic YW5uYTpvdXRlcg==" in proxy.heads[1]
 
 
-def test_a_way_that_is_closed_by_now_leaves_the_failure_as_it_was() -> None:
+def test_a_refused_tunnel_for_the_probe_leaves_the_failure_unchanged() -> None:
     connections = []
 
     def script(peer: Conversation) -> None:
@@ -270,7 +272,7 @@ def test_a_way_that_is_closed_by_now_leaves_the_failure_as_it_was() -> None:
 
 
 def suspected(*proxies: ScriptedServer, times: int = 1, warnings: int = 0) -> list[object]:
-    """What a BackgroundProbe warns of, where tunnels through each of the proxies failed so many times."""
+    """Returns the warnings of a BackgroundProbe after this number of failed tunnels through each proxy."""
     trace = TraceLog()
 
     async def main() -> None:
@@ -298,22 +300,22 @@ async def until(holds: Callable[[], bool]) -> None:
             await sleep(0.01)
 
 
-def test_beside_the_tunnels_a_proxy_is_asked_once() -> None:
+def test_background_probe_is_sent_once_per_proxy() -> None:
     with Listener(leaves, says(ALERT)) as proxy:
         (warning,) = suspected(proxy, times=5, warnings=1)
     assert warning == f"proxy {proxy.authority} speaks TLS, not HTTP in the clear: its URL is https://{proxy.authority}"
     assert len(proxy.hellos) == 1
 
 
-def test_each_proxy_is_asked() -> None:
+def test_background_probe_is_sent_to_each_proxy() -> None:
     with Listener(leaves, says(ALERT)) as one, Listener(leaves, says(b"")) as other:
         (warning,) = suspected(one, other, times=2, warnings=1)
     assert one.authority in str(warning)
     assert (len(one.hellos), len(other.hellos)) == (1, 1)
 
 
-def test_no_tunnel_waits_for_an_answer() -> None:
-    """The limit on the question is that of a script's step here: who waited for it would not be done in time."""
+def test_no_tunnel_waits_for_the_background_probe() -> None:
+    """The probe's time limit here is that of a script's step: tunnels that waited for it would not be finished in time."""
     begun = time.monotonic()
     with Listener(leaves, never) as proxy:
         assert suspected(proxy, times=5) == []
@@ -321,15 +323,15 @@ def test_no_tunnel_waits_for_an_answer() -> None:
     assert time.monotonic() - begun < STEP_SECONDS
 
 
-def test_after_a_while_it_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have been set up anew."""
+def test_background_probe_is_repeated_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy may have been reconfigured."""
     monkeypatch.setattr(under_test, "AGAIN", 0.0)
     with Listener(leaves, says(ALERT)) as proxy:
         assert len(suspected(proxy, times=2, warnings=2)) == 2
     assert len(proxy.hellos) == 2
 
 
-def test_a_proxy_that_answers_is_not_suspected() -> None:
+def test_a_proxy_that_responds_is_not_suspected() -> None:
     def suspect(way: object, place: int) -> None:
         raise AssertionError("it was asked")
 
