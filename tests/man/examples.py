@@ -6,7 +6,7 @@ from man.source.man import pages
 
 
 def blocks(page: str) -> list[str]:
-    """The literal blocks of a page's section EXAMPLES, as a reader would copy them."""
+    """Returns the literal blocks of a page's section EXAMPLES, as a reader would copy them."""
     section = page.partition("\n.SH EXAMPLES\n")[2].partition("\n.SH ")[0]
     found = re.findall(r"^\.nf\n(.*?)^\.fi$", section, re.M | re.S)
     return [text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\") for text in found]

@@ -1,6 +1,7 @@
-"""Nothing is undocumented, and nothing is documented that is not there: commands, flags, variables, statuses, events, messages.
+"""Tests that the documentation is complete and correct: commands, flags, variables, statuses, events, messages.
 
-The lists themselves make the pages (see test_man); here the program is what is looked at: its source, its help, its behaviour.
+The pages are generated from lists (see test_man); these tests look at the program itself: its source, its help, its
+behaviour.
 """
 
 import ast
@@ -22,12 +23,12 @@ SOURCES = {path: path.read_text("utf-8") for path in sorted((ROOT / "tunnelctl")
 PAGES = pages()
 PROSE = "\n".join((*PAGES.values(), (ROOT / "README.md").read_text("utf-8"))).replace("\\-", "-")
 
-# Variables that are said or set for others, or that the programs which we run read; and a switch for our own tests.
+# Variables that are only mentioned, set for other programs, or read by programs that we run; and a switch for our own tests.
 KNOWN_ELSEWHERE = {"TUNNELCTL_POLLER", "LOCALDOMAIN"}
 
 
 def literals(pattern: str) -> Iterator[str]:
-    """Texts in the source that look so."""
+    """Yields the string literals in the source that match the pattern."""
     for source in SOURCES.values():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(pattern, node.value):
@@ -35,7 +36,7 @@ def literals(pattern: str) -> Iterator[str]:
 
 
 def read_from_the_environment() -> set[str]:
-    """Names that the source asks the environment for, written there or named by a constant."""
+    """Returns the environment variables that the source reads, named directly or by a constant."""
     asked = set()
     for source in SOURCES.values():
         tree = ast.parse(source)
@@ -61,17 +62,17 @@ def read_from_the_environment() -> set[str]:
     return asked - {""}
 
 
-def test_variables():
+def test_documented_variables_are_those_of_the_source():
     documented = {name for variable in VARIABLES for name in variable.names}
     foreign = {"HOME", "XDG_CONFIG_HOME", "NETRC", "SHELL", "PATH", "TERM"}
     asked = read_from_the_environment()
-    assert {"TUNNELCTL_DEBUG", "TUNNELCTL_PROXY_PASSWORD"} <= asked, "the search finds them"
+    assert {"TUNNELCTL_DEBUG", "TUNNELCTL_PROXY_PASSWORD"} <= asked, "the search misses known variables"
     assert asked - documented - foreign - KNOWN_ELSEWHERE == set()
     named = set(literals(r"(TUNNELCTL|LISTEN|NOTIFY)_[A-Z_0-9]+|[a-z]+_proxy|[A-Z]+_PROXY"))
-    assert documented - named - asked == {"NO_COLOR"}, "documented, and nowhere in the program; that one is for rich"
+    assert documented - named - asked == {"NO_COLOR"}, "documented but unused in the program; NO_COLOR is for rich"
 
 
-def test_commands():
+def test_every_command_is_registered_and_has_a_page():
     listed = run("--help").stdout.decode().partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     with_help = {line.split()[0] for line in listed if re.match("  [a-z]", line)}
     registered = {command.name for command in build(lambda call: None).registered_commands}
@@ -79,14 +80,14 @@ def test_commands():
     assert {f"tunnelctl-{name}.1" for name in registered} <= set(PAGES)
 
 
-def test_no_command_is_spoken_of_that_does_not_exist():
+def test_only_existing_commands_are_mentioned():
     marked = set(re.findall(r"^(?:\.B |\.BR |\\fB)tunnelctl(?:\\fR \\fB| )([a-z][a-z-]+)", PROSE, re.M))
     assert {"connect", "serve", "run"} <= marked
     assert marked - {command.name for command in COMMANDS} == set()
 
 
-def test_flags():
-    """Whatever looks like a flag of ours in a page or in the README is one."""
+def test_documented_flags_are_those_of_the_program():
+    """Every word in a page that looks like a flag of ours is one, and the pages name every flag."""
     ours = {spelling for flag in FLAGS for spelling in flag.spellings} | {"--help", "--version", "-h", "--"}
     text = "\n".join(PAGES[name] for name in PAGES if name != "tunnelctl-messages.7").replace("\\-", "-")
     page = re.sub(r"\\f[BIR]", " ", re.sub(r"^\.\\\".*$", "", text, flags=re.M))
@@ -101,8 +102,8 @@ def test_flags():
     ) == set()
 
 
-def test_statuses():
-    """Each is used by the source, and the page has no other."""
+def test_documented_exit_statuses_are_those_of_the_source():
+    """The source uses each status, and the page lists no others."""
     used = {name for source in SOURCES.values() for name in re.findall(r"ExitStatus\.([A-Z_]+)", source)}
     assert {status.name for status in ExitStatus} <= used
     section = PAGES["tunnelctl.1"].partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
@@ -110,8 +111,8 @@ def test_statuses():
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_are_written_in_one_hand(name):
-    """No line of a template is longer than people read, and none has lost its full stop before a heading."""
+def test_page_templates_have_a_uniform_style(name):
+    """No line of a template is too long to read, and none contains double blanks."""
     template = (ROOT / "man/source" / f"{name}.in").read_text("utf-8")
     assert max(map(len, template.splitlines())) <= 160
     assert "  " not in re.sub(r"^(\.nf\n.*?^\.fi|\.\\.*)$", "", template, flags=re.M | re.S).replace("\\ ", "")

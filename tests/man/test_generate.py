@@ -1,4 +1,4 @@
-"""The committed manual, completions and README tables equal their source."""
+"""Tests that the committed manual, completions and README tables equal the generated ones."""
 
 import tomllib
 
@@ -9,20 +9,20 @@ from man.source.man import pages
 from tunnelctl.cli.render.completion import SCRIPTS
 
 
-def test_what_is_committed_is_what_is_generated(capsys):
+def test_committed_files_are_up_to_date(capsys):
     assert main(["--check"]) == 0, f"run `python -m man.source.generate --write`:\n{capsys.readouterr().out}"
 
 
-def test_all_files_are_checked():
+def test_all_generated_files_are_checked():
     names = {str(path.relative_to(ROOT)) for path in files(ROOT)}
     assert {*COMPLETIONS.values(), *(f"man/{name}" for name in pages()), "README.md", SCHEMA} == names
 
 
-def test_no_page_without_a_template():
+def test_every_committed_page_has_a_template():
     assert {path.name for path in (ROOT / "man").glob("*.[1-8]")} == set(pages())
 
 
-def test_the_wheel_carries_them():
+def test_the_wheel_contains_the_generated_files():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
     assert {path for path, target in data.items() if target.startswith("share/")} >= set(COMPLETIONS.values())
     wanted = {f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in pages()}
@@ -30,7 +30,7 @@ def test_the_wheel_carries_them():
     assert {path: target for path, target in data.items() if path.startswith("man/")} == wanted
 
 
-def test_write_then_check_then_a_change(tmp_path, capsys):
+def test_write_check_and_check_after_a_change(tmp_path, capsys):
     (tmp_path / "README.md").write_text("a\n<!-- flags:connect -->\nold\n<!-- /flags -->\nb\n")
     assert main(["--check"], tmp_path) == 1
     assert main(["--write"], tmp_path) == 0
@@ -44,7 +44,7 @@ def test_write_then_check_then_a_change(tmp_path, capsys):
     assert "+++ man/tunnelctl.1 (generated)" in capsys.readouterr().out
 
 
-def test_filling_leaves_the_rest_alone_and_is_idempotent():
+def test_fill_keeps_other_text_and_is_idempotent():
     text = "x\n<!-- flags:serve -->\n<!-- /flags -->\ny\n<!-- flags:connect -->\nstale\n<!-- /flags -->\nz\n"
     filled = fill(text)
     assert filled == fill(filled)
@@ -54,12 +54,12 @@ def test_filling_leaves_the_rest_alone_and_is_idempotent():
 
 
 @pytest.mark.parametrize("text", ["<!-- flags:connect -->\nno end", "<!-- flags:nope -->\n<!-- /flags -->", "<!-- others -->\n"])
-def test_a_broken_marker_is_told(text):
+def test_a_broken_marker_is_an_error(text):
     with pytest.raises(SystemExit, match="README"):
         fill(text)
 
 
-def test_a_table_on_stdout(capsys):
+def test_table_prints_a_table_on_stdout(capsys):
     assert main(["--table", "connect"]) == 0
     out = capsys.readouterr().out
     assert out == table("connect")
@@ -68,6 +68,6 @@ def test_a_table_on_stdout(capsys):
 
 
 @pytest.mark.parametrize("argv", [[], ["--nope"], ["--table"], ["--table", "nope"], ["--write", "x"]])
-def test_wrong_use(argv, capsys):
+def test_wrong_arguments_print_usage(argv, capsys):
     assert main(argv) == 2
     assert "--check" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The manual: clean roff, complete, and true to the list of flags."""
+"""Tests the manual: valid roff, complete, and consistent with the list of flags."""
 
 import json
 import os
@@ -40,20 +40,20 @@ def command_page(name: str) -> str:
 
 
 def shown(page: str, *options: str) -> str:
-    """As a reader sees it."""
+    """Renders a page as a reader sees it."""
     command = [path_of("mandoc"), "-T", "utf8", *options]
     done = subprocess.run(command, input=page, capture_output=True, text=True, timeout=20, check=True)
     return re.sub(".\b", "", done.stdout)
 
 
 def words(page: str) -> str:
-    """The same in words separated by single blanks."""
+    """Returns the rendered page as words separated by single blanks."""
     return " ".join(re.sub("[‐-]\n +", "-", shown(page)).split())
 
 
 @pytest.mark.peer("mandoc")
 @of_every_page
-def test_mandoc_has_no_complaint(name, tmp_path):
+def test_mandoc_reports_no_warnings(name, tmp_path):
     path = tmp_path / name
     path.write_text(PAGES[name])
     done = subprocess.run([path_of("mandoc"), "-T", "lint", "-W", "warning", path], capture_output=True, text=True, timeout=20)
@@ -70,41 +70,41 @@ def test_sections_are_in_the_conventional_order(name):
         assert {"SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "DIAGNOSTICS"} <= set(sections)
 
 
-def test_the_program_and_every_command_has_a_page():
+def test_the_program_and_every_command_have_a_page():
     assert {name for name in PAGES if name.endswith(".1")} == {"tunnelctl.1", *(f"tunnelctl-{c.name}.1" for c in COMMANDS)}
 
 
 @of_every_page
-def test_every_page_is_named_on_that_of_the_program(name):
+def test_the_main_page_refers_to_every_page(name):
     title, _, section = name.rpartition(".")
     assert f".BR {roff(title)} ({section})" in PAGES["tunnelctl.1"] or name == "tunnelctl.1"
 
 
 @of_every_page
-def test_every_page_that_is_named_exists(name):
+def test_every_page_referred_to_exists(name):
     named = re.findall(r"^\.BR (tunnelctl\S*) \((\d)\)", PAGES[name], re.M)
     assert {f"{title}.{section}".replace("\\-", "-") for title, section in named} <= set(PAGES)
 
 
 @of_every_page
-def test_nothing_is_left_to_fill_in(name):
+def test_no_placeholder_is_left(name):
     assert not re.findall(r"^@.*@$", PAGES[name], re.M)
 
 
-def test_it_is_the_same_whenever_it_is_made(monkeypatch):
+def test_generation_does_not_depend_on_the_date(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     assert pages() == PAGES
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_flag_is_on_the_page_of_its_command_and_no_other(command):
+def test_each_command_page_lists_exactly_its_flags(command):
     options = command_page(command.name).partition("\n.SH OPTIONS\n")[2].partition("\n.SH ")[0]
     terms = re.findall(r"^\.TP\n(.*)$", options, re.M)
     spelled = {s.replace("\\-", "-") for term in terms for s in re.findall(r"\\fB(.*?)\\fR", term)}
     assert spelled == {s for flag in flags_of(command.name) for s in flag.spellings}
 
 
-def test_lists_are_complete():
+def test_lists_in_the_pages_are_complete():
     page = PAGES["tunnelctl.1"]
     for variable in VARIABLES:
         assert all(f"\\fB{name}\\fR" in page for name in variable.names)
@@ -122,17 +122,17 @@ def test_lists_are_complete():
                 assert f"\n.I {roff(key.name)}\n{sentence(key.meaning)}\n" in page
 
 
-def test_every_message_of_the_program_is_there():
+def test_every_message_of_the_program_is_documented():
     page = PAGES["tunnelctl-messages.7"]
     for message in all_messages():
         assert f"\n{guard(roff(message.text))}\n" in page
         assert all(f"\nhint: {roff(hint)}\n" in page for hint in message.hints)
 
 
-# --- what programs read: the manual has each key, and no other
+# --- machine-readable formats: the manual documents each key, and no others
 
 
-def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
+def test_access_log_records_match_the_manual(tmp_path):
     path = tmp_path / "log"
 
     async def main() -> None:
@@ -158,7 +158,7 @@ def test_the_keys_of_the_access_log_are_those_of_its_records(tmp_path):
     assert ["seen" in record for record in records] == [False, False, False, False, True]
 
 
-def test_the_form_of_the_users_file_is_that_of_hash_password():
+def test_users_file_lines_match_the_manual():
     forms = [line for line in command_page("serve").splitlines() if ":scrypt:" in line or ":digest:" in line]
     scrypt, digest = (re.sub(r"\\f[IR]", "", form).split(":") for form in forms)
     assert scrypt == ["NAME", "scrypt", "N", "R", "P", "SALT", "HASH"]
@@ -167,7 +167,7 @@ def test_the_form_of_the_users_file_is_that_of_hash_password():
     assert len(digest_line("alice", "r", "x").split(":")) == len(digest)
 
 
-def test_the_settings_page_names_each_command_that_takes_a_key(tmp_path):
+def test_the_config_page_names_each_command_that_reads_a_key(tmp_path):
     (tmp_path / "tunnelctl").mkdir()
     (tmp_path / "tunnelctl/config.toml").write_text("[defaults]\ntimeout = 9\nusers = 'file'")
     page = PAGES["tunnelctl-config.5"]
@@ -181,7 +181,7 @@ def settings_of(command, config):
     return read_fields(complete(command, [], {"XDG_CONFIG_HOME": str(config)}).pairs)
 
 
-def test_the_policy_page_has_every_key_and_an_example_that_is_a_policy():
+def test_the_policy_page_documents_every_key_and_has_a_valid_example():
     page = PAGES["tunnelctl-policy.5"]
     assert re.findall(r"^\.B \[\[(.*)\]\]$", page[: page.index(".SS Keys")], re.M)[: len(KINDS)] == list(KINDS)
     keys = page[page.index(".SS Keys") : page.index(".SS Names")]
@@ -204,13 +204,13 @@ def test_the_policy_page_has_every_key_and_an_example_that_is_a_policy():
         ("", "ProxyCommand tunnelctl connect -x http://proxy:3128 %h %p"),
     ],
 )
-def test_what_users_must_know_is_said(command, said):
+def test_facts_that_users_must_know_are_documented(command, said):
     assert said in words(command_page(command) if command else PAGES["tunnelctl.1"])
 
 
 @pytest.mark.peer("mandoc")
 @of_every_page
-def test_its_examples_fit_a_terminal_of_80_columns(name):
+def test_examples_fit_a_terminal_of_80_columns(name):
     text = shown(PAGES[name], "-O", "width=78")
     examples = text.partition("\nEXAMPLES\n")[2].partition("\nDIAGNOSTICS\n")[0].splitlines()
     assert len(examples) > 2 or not name.endswith(".1")
@@ -231,5 +231,5 @@ def test_prose_becomes_roff(plain, marked):
     assert prose(plain) == marked
 
 
-def test_guarding():
+def test_guard_escapes_a_leading_quote():
     assert guard("'x") == "\\&'x"

@@ -1,4 +1,4 @@
-"""The manual's EXAMPLES, each run as it stands there; only the addresses are those of peers on loopback."""
+"""Runs each of the manual's EXAMPLES as printed, except that addresses are replaced by those of peers on loopback."""
 
 import configparser
 import os
@@ -47,13 +47,13 @@ WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
 
 
-def test_every_page_has_its_examples_here():
-    """A new one fails to be unpacked above; a new page is missed here."""
+def test_every_example_of_every_page_is_used_here():
+    """A new example makes the unpacking above fail; a new page makes this test fail."""
     assert {name for name, found in EXAMPLES.items() if found} == {"tunnelctl", "policy", "config", *(c.name for c in COMMANDS)}
 
 
 def with_program(**extra: str) -> dict[str, str]:
-    """An environment in which `tunnelctl` is found."""
+    """An environment whose PATH contains `tunnelctl`."""
     return environment({"PATH": f"{Path(SCRIPT).parent}{os.pathsep}{os.environ['PATH']}", **extra})
 
 
@@ -64,8 +64,8 @@ def shell(lines: str, env: Mapping[str, str], cwd: Path, stdin: bytes = b"") -> 
 # --- settings
 
 
-def test_settings(tmp_path):
-    """The file is right as it stands, and the line for ssh names a profile that it has."""
+def test_the_example_settings_are_valid(tmp_path):
+    """The file is valid as printed, and the line for ssh names a profile in it."""
     (tmp_path / "tunnelctl").mkdir()
     (tmp_path / "tunnelctl/config.toml").write_text(SETTINGS)
     words = shlex.split(CHOSEN.partition("ProxyCommand tunnelctl ")[2].replace("%h", "host").replace("%p", "22"))
@@ -94,7 +94,7 @@ def copy(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def proxy_to(port: int) -> Iterator[ScriptedServer]:
-    """A proxy for which every target is that port of this machine: names such as host.example.com lead nowhere."""
+    """A proxy that connects every target to that port of this machine, because names such as host.example.com do not resolve."""
 
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
@@ -111,7 +111,7 @@ def proxy_to(port: int) -> Iterator[ScriptedServer]:
 
 @needs_ssh
 @pytest.mark.parametrize("example", [SSH, FDPASS], ids=["relayed", "passed"])
-def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example: str) -> None:
+def test_ssh_connects_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example: str) -> None:
     with proxy_to(server.port) as proxy:
         config = tmp_path / "config"
         config.write_text(example.replace(PROXY, proxy.url) + server.settings.read_text())
@@ -125,8 +125,8 @@ def test_ssh_with_the_lines_for_its_config(server: Sshd, tmp_path: Path, example
 # --- local ports
 
 
-def test_local_ports_open(tmp_path: Path) -> None:
-    lines = PORTS.replace(" 5432:", " 0:").replace("-D 1080", "-D 0")  # these ports may be taken here
+def test_forward_opens_its_ports(tmp_path: Path) -> None:
+    lines = PORTS.replace(" 5432:", " 0:").replace("-D 1080", "-D 0")  # these ports may be in use here
     process = subprocess.Popen(["/bin/sh", "-c", f"exec {lines}"], stderr=subprocess.PIPE, env=with_program(), cwd=tmp_path)
     assert process.stderr is not None
     try:
@@ -140,8 +140,8 @@ def test_local_ports_open(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_a_local_port_for_users(tmp_path: Path) -> None:
-    """192.0.2.1 is nobody's; on loopback users are asked to log in all the same."""
+def test_forward_for_users_requires_a_login(tmp_path: Path) -> None:
+    """No machine has 192.0.2.1; --users requires a login on loopback too."""
     hashing, forward = STRANGERS.split("\n", 1)
 
     def refuse(peer: Conversation) -> None:
@@ -158,7 +158,7 @@ def test_a_local_port_for_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("git")
-def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
+def test_run_logs_in_for_a_program_that_cannot(tmp_path: Path) -> None:
     def refuse(peer: Conversation) -> None:
         head = peer.read_head()
         peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n" if b"\r\nProxy-Auth" in head else WANTS_LOGIN)
@@ -170,12 +170,12 @@ def test_a_program_that_cannot_log_in(tmp_path: Path) -> None:
         done = shell(RUN.replace(PROXY, proxy.url), env, tmp_path)
     assert proxy.heads[0].startswith(b"CONNECT example.com:443 HTTP/1.1\r\n")
     assert b"\r\nProxy-Authorization: Basic YWxpY2U6c2VjcmV0\r\n" in proxy.heads[1]
-    assert done.returncode == 128  # git's own
+    assert done.returncode == 128  # git's own status
     assert b"refused a tunnel to example.com:443: 403 Forbidden" in done.stderr
 
 
 def units(*examples: str) -> list[configparser.ConfigParser]:
-    """As systemd reads them, but for keys that stand there twice, of which the last one counts here."""
+    """Parses units as systemd does, except for repeated keys, of which only the last counts here."""
     sections = [configparser.ConfigParser(interpolation=None, strict=False) for _ in examples]
     for section, example in zip(sections, examples, strict=True):
         section.optionxform = str  # type: ignore[assignment,method-assign]
@@ -183,7 +183,7 @@ def units(*examples: str) -> list[configparser.ConfigParser]:
     return sections
 
 
-def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
+def test_the_units_of_forward_agree_and_have_a_valid_command() -> None:
     sections = units(SOCKET, SERVICE)
     name = sections[0]["Socket"]["FileDescriptorName"]
     call = parse(shlex.split(sections[1]["Service"]["ExecStart"])[1:])
@@ -193,7 +193,7 @@ def test_units_name_the_same_socket_and_a_command_that_is_understood() -> None:
     assert sections[1]["Service"]["Restart"] == "on-failure"
 
 
-def test_the_units_of_a_proxy_too() -> None:
+def test_the_units_of_serve_agree_and_have_a_valid_command() -> None:
     socket_, service = units(PROXY_SOCKET, PROXY_SERVICE)
     call = parse(shlex.split(service["Service"]["ExecStart"])[1:])
     options = build(ServeOptions, call.pairs)
@@ -202,26 +202,26 @@ def test_the_units_of_a_proxy_too() -> None:
     assert service["Service"]["Type"] == "notify"
 
 
-def test_a_fleet_behind_a_balancer_that_it_trusts() -> None:
-    """What the two do together is in interop/test_haproxy.py, with these lines."""
+def test_the_balancer_example_matches_its_members() -> None:
+    """interop/test_haproxy.py tests the two together, with these lines."""
     options = build(ServeOptions, parse(shlex.split(MEMBER)[1:]).pairs)
     assert f"bind {options.proxy_protocol[0]}:3128\n" in BALANCER
     assert f"server one {options.listen[0]}\n" in BALANCER
 
 
 INSTALLED = {"/opt/tunnelctl/bin/tunnelctl": SCRIPT, "%h/.local/bin/tunnelctl": SCRIPT}
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of a service, systemd.exec(5)
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # PATH of a service, systemd.exec(5)
 
 
 def here(unit: str) -> str:
-    """A unit with this tunnelctl in place of an installed one."""
+    """Replaces an installed tunnelctl in a unit by this one."""
     for path, ours in INSTALLED.items():
         unit = unit.replace(path, ours)
     return unit
 
 
-def test_the_installation_puts_the_program_where_the_unit_has_it() -> None:
-    """.ci/run installs the wheel in the same way, and starts it without the path of a shell."""
+def test_the_installation_path_is_that_of_the_unit() -> None:
+    """.ci/run installs the wheel in the same way, and starts it without a shell's PATH."""
     make, install = INSTALLATION.splitlines()
     (service,) = units(PROXY_SERVICE)
     directory = make.removeprefix("python3 -m venv ")
@@ -230,12 +230,12 @@ def test_the_installation_puts_the_program_where_the_unit_has_it() -> None:
 
 
 @pytest.mark.parametrize(("service", "name"), [(SERVICE, "db"), (PROXY_SERVICE, "proxy")], ids=["forward", "serve"])
-def test_a_service_starts_in_the_environment_that_systemd_gives_it(service: str, name: str, tmp_path: Path) -> None:
-    """Neither the shell's path nor a home directory is there."""
+def test_a_service_starts_in_systemds_environment(service: str, name: str, tmp_path: Path) -> None:
+    """It has neither the shell's PATH nor a home directory."""
     (unit,) = units(here(service).replace("/var/log/tunnelctl", str(tmp_path)).replace("/run/tunnelctl", str(tmp_path)))
     words = shlex.split(unit["Service"]["ExecStart"])
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # The number of the process is known only to itself, and the first socket that is passed has the number 3.
+        # Only the process itself knows its pid, and the first socket passed is descriptor 3.
         script = f'exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec "$@"'
         command = ["/bin/sh", "-c", script, "sh", *words]
         env = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8"}
@@ -253,7 +253,7 @@ def test_a_service_starts_in_the_environment_that_systemd_gives_it(service: str,
 
 
 def complaints(directory: Path, *words: str, env: Mapping[str, str] | None = None, **files: str) -> list[str]:
-    """What systemd has to say of these units."""
+    """Returns systemd's warnings about these units."""
     paths = [directory / name.replace("_", ".") for name in files]
     for path, text in zip(paths, files.values(), strict=True):
         path.write_text(text)
@@ -264,17 +264,17 @@ def complaints(directory: Path, *words: str, env: Mapping[str, str] | None = Non
 
 
 @pytest.mark.peer("systemd-analyze")
-def test_systemd_has_no_complaint_and_finds_it_well_protected(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units_of_serve_and_rates_them_as_protected(tmp_path: Path) -> None:
     assert complaints(tmp_path, tunnelctl_socket=PROXY_SOCKET, tunnelctl_service=here(PROXY_SERVICE)) == []
     analyze, service = path_of("systemd-analyze"), str(tmp_path / "tunnelctl.service")
-    command = [analyze, "security", "--offline=true", "--threshold=20", service]  # of 100; 0 is as protected as can be
+    command = [analyze, "security", "--offline=true", "--threshold=20", service]  # of 100; 0 is full protection
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.peer("systemd-analyze")
-def test_systemd_has_no_complaint_about_the_units_of_a_user(tmp_path: Path) -> None:
-    """%h is the home directory, where pipx and uv make a link."""
+def test_systemd_accepts_the_units_of_a_user(tmp_path: Path) -> None:
+    """%h is the home directory, where pipx and uv install a link."""
     home = tmp_path / "home"
     (home / ".local/bin").mkdir(parents=True)
     (home / ".local/bin/tunnelctl").symlink_to(SCRIPT)
@@ -284,8 +284,8 @@ def test_systemd_has_no_complaint_about_the_units_of_a_user(tmp_path: Path) -> N
 
 
 @pytest.mark.peer("systemd-analyze")
-def test_systemd_would_complain_of_a_program_that_is_not_there(tmp_path: Path) -> None:
-    """The check above is able to fail."""
+def test_systemd_reports_a_missing_program(tmp_path: Path) -> None:
+    """Shows that the checks above can fail."""
     wrong = PROXY_SERVICE.replace("/opt/tunnelctl/bin/tunnelctl", "/nowhere/tunnelctl")
     assert "/nowhere/tunnelctl" in "".join(complaints(tmp_path, tunnelctl_socket=PROXY_SOCKET, tunnelctl_service=wrong))
 
@@ -294,7 +294,7 @@ def test_systemd_would_complain_of_a_program_that_is_not_there(tmp_path: Path) -
 
 
 @pytest.mark.peer("git")
-def test_git_asks_the_proxy_of_the_environment(tmp_path: Path) -> None:
+def test_git_uses_the_proxy_of_the_environment(tmp_path: Path) -> None:
     def refuse(peer: Conversation) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
@@ -311,7 +311,7 @@ def test_git_asks_the_proxy_of_the_environment(tmp_path: Path) -> None:
 # --- a login
 
 
-def test_a_password_from_a_file_in_the_home_directory(tmp_path: Path) -> None:
+def test_connect_reads_a_password_file_in_the_home_directory(tmp_path: Path) -> None:
     (tmp_path / ".proxy").write_text("swordfish\n")
     (tmp_path / ".proxy").chmod(0o600)
 
@@ -329,7 +329,7 @@ def test_a_password_from_a_file_in_the_home_directory(tmp_path: Path) -> None:
     assert b"\r\nProxy-Authorization: Basic YWxpY2U6c3dvcmRmaXNo\r\n" in proxy.heads[1]
 
 
-def test_a_file_through_a_chain(tmp_path: Path) -> None:
+def test_connect_sends_a_file_through_a_chain(tmp_path: Path) -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         inner = Conversation(peer.sock)
@@ -348,8 +348,8 @@ def test_a_file_through_a_chain(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("ssh")
-def test_lines_appended_to_the_settings_of_ssh(tmp_path: Path) -> None:
-    """ssh itself says what it understood; tests/cli/commands/test_ssh_config.py connects."""
+def test_ssh_reads_the_lines_appended_to_its_config(tmp_path: Path) -> None:
+    """`ssh -G` prints the settings that it read; tests/cli/commands/test_ssh_config.py connects."""
     (tmp_path / ".ssh").mkdir(mode=0o700)
     env = with_program(HOME=str(tmp_path))
     assert shell(BLOCK, env, tmp_path).returncode == 0
@@ -362,7 +362,7 @@ def test_lines_appended_to_the_settings_of_ssh(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("git")
-def test_lines_appended_to_the_settings_of_git(tmp_path: Path) -> None:
+def test_git_reads_the_lines_appended_to_its_config(tmp_path: Path) -> None:
     env = with_program(HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1")
     assert shell(GIT_LINES, env, tmp_path).returncode == 0
     ssh, proxy = shell("git config --get-regexp '^core'", env, tmp_path).stdout.decode().splitlines()
@@ -372,7 +372,7 @@ def test_lines_appended_to_the_settings_of_git(tmp_path: Path) -> None:
     assert proxy == f"core.gitproxy {SCRIPT} for example.com"
 
 
-def test_a_users_line_from_a_password_manager(tmp_path: Path) -> None:
+def test_hash_password_reads_from_a_password_manager(tmp_path: Path) -> None:
     (tmp_path / "pass").write_text("#!/bin/sh\necho swordfish\n")
     (tmp_path / "pass").chmod(0o755)
     env = with_program()
@@ -380,7 +380,7 @@ def test_a_users_line_from_a_password_manager(tmp_path: Path) -> None:
     assert (tmp_path / "users").read_text().startswith("alice:scrypt:")
 
 
-def test_completion_in_this_bash(tmp_path: Path) -> None:
+def test_completion_loads_in_bash(tmp_path: Path) -> None:
     code = f"{BASH}complete -p tunnelctl"
     done = subprocess.run(["bash", "-c", code], capture_output=True, env=with_program(), cwd=tmp_path, timeout=RUN_SECONDS)
     assert (done.stdout, done.stderr) == (b"complete -F _tunnelctl tunnelctl\n", b"")
@@ -389,13 +389,13 @@ def test_completion_in_this_bash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "name"), [(ZSH, ".zfunc/_tunnelctl"), (FISH, ".config/fish/completions/tunnelctl.fish")], ids=["zsh", "fish"]
 )
-def test_completions_where_the_shells_look(line: str, name: str, tmp_path: Path) -> None:
+def test_completions_are_installed_where_zsh_and_fish_look(line: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(parents=True)
     assert shell(line, with_program(HOME=str(tmp_path)), tmp_path).returncode == 0
     assert "_tunnelctl" in (tmp_path / name).read_text() or "complete -c tunnelctl" in (tmp_path / name).read_text()
 
 
-def test_a_selftest(tmp_path: Path) -> None:
+def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
     done = shell(f"{SELFTEST}{CHECKED}", with_program(), tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"ready\n")
@@ -415,7 +415,7 @@ def test_a_selftest(tmp_path: Path) -> None:
     ],
     ids=["why", "awake", "silent", "read"],
 )
-def test_questions_about_a_way(example: str, said: bytes, tmp_path: Path) -> None:
+def test_the_check_examples_print_what_the_manual_says(example: str, said: bytes, tmp_path: Path) -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel()
         peer.send(b"hello\n")
@@ -432,7 +432,7 @@ def test_questions_about_a_way(example: str, said: bytes, tmp_path: Path) -> Non
 
 @contextmanager
 def serving(lines: str, cwd: Path, stdin: bytes = b"", at: int = -1) -> Iterator[str]:
-    """What the lines start, a proxy with its last word in the shell; its URL, from the word of the listening line that it is."""
+    """Runs the lines, whose last command becomes the proxy; yields its URL, taken from word `at` of the listening line."""
     command, env = ["/bin/sh", "-c", lines], with_program()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=cwd) as process:
         assert process.stdin is not None
@@ -451,7 +451,7 @@ def serving(lines: str, cwd: Path, stdin: bytes = b"", at: int = -1) -> Iterator
     assert process.returncode == 0
 
 
-def test_a_proxy_with_rules(tmp_path: Path) -> None:
+def test_serve_with_rules(tmp_path: Path) -> None:
     with serving(f"exec {RULES.rstrip()} --listen 127.0.0.1:0", tmp_path) as url:
         for target, error in (
             ("www.example.org 22", b"http_request_denied"),
@@ -463,7 +463,7 @@ def test_a_proxy_with_rules(tmp_path: Path) -> None:
             assert error in done.stderr
 
 
-def test_a_policy_file_and_what_it_means_for_one_user(tmp_path: Path) -> None:
+def test_check_policy_shows_the_decision_for_one_user(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(POLICY)
     done = shell(WHETHER, with_program(), tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -473,8 +473,8 @@ def test_a_policy_file_and_what_it_means_for_one_user(tmp_path: Path) -> None:
     assert b"(admins): another user\n" in done.stdout
 
 
-def test_a_proxy_for_users(tmp_path: Path) -> None:
-    """192.0.2.1 is nobody's; on loopback users are asked to log in all the same."""
+def test_serve_for_users_requires_a_login(tmp_path: Path) -> None:
+    """No machine has 192.0.2.1; --users requires a login on loopback too."""
     hashing, serve = USERS.split("\n", 1)
     lines = f"{hashing}\nexec {serve}".replace("192.0.2.1:3128", "127.0.0.1:0")
     with serving(lines, tmp_path, b"swordfish\n") as url:
@@ -487,7 +487,7 @@ def test_a_proxy_for_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("curl")
-def test_a_proxy_for_those_with_a_certificate(tmp_path: Path) -> None:
+def test_serve_over_tls_requires_a_client_certificate(tmp_path: Path) -> None:
     files = certificates.make(tmp_path)
     for name, file in (("proxy.pem", files.chain), ("proxy.key", files.key), ("clients.pem", files.authority)):
         (tmp_path / name).write_bytes(file.read_bytes())
@@ -500,8 +500,8 @@ def test_a_proxy_for_those_with_a_certificate(tmp_path: Path) -> None:
             assert (b"error=destination_ip_prohibited" in done.stderr) == answered, done.stderr
 
 
-def test_v_of_serve_shows_what_it_decides() -> None:
-    """What the README and the manual say of -v, with the events that the server reports."""
+def test_serve_with_v_shows_its_decisions() -> None:
+    """The log lines that the README and the manual describe for -v, from the events that the server reports."""
 
     def script(peer: Conversation) -> None:
         peer.send(peer.read_to_end())

@@ -1,4 +1,4 @@
-"""The messages that the manual lists are those of the source: what it raises is declared, and what is declared is raised."""
+"""Tests that the manual lists the messages of the program: every warning, and each message once with its hints."""
 
 import ast
 import re
@@ -15,8 +15,8 @@ from tests.peers.source import TREES, literals
 from tunnelctl.cli.spec.messages.table import MESSAGES
 
 
-def test_warnings_are_those_of_the_source():
-    """Each literal of a warning is in the list, and each piece of the list is in the source."""
+def test_every_warning_of_the_source_is_documented():
+    """Each literal of a warning in the source is in the list."""
     calls = [
         call
         for tree in TREES.values()
@@ -29,13 +29,13 @@ def test_warnings_are_those_of_the_source():
     assert [piece for piece in pieces if re.search("[a-z]{3}", piece) and piece.strip() not in listed] == []
 
 
-def test_the_same_message_is_there_once_with_all_its_hints():
+def test_each_message_is_listed_once_with_all_its_hints():
     keys = [(message.status, message.text) for message in all_messages()]
     assert len(keys) == len(set(keys)) > 250
     assert all(isinstance(message, Message) and all(message.hints) for message in all_messages())
 
 
-def test_a_place_is_shown_as_a_word_in_capitals():
+def test_placeholders_are_shown_as_words_in_capitals():
     assert shown("{file}, key {key_flag}: {tls}-cert") == "FILE, key FLAG: --proxy-cert"
     texts = [text for message in all_messages() for text in (message.text, *message.hints)]
     assert [text for text in texts if re.search("[{}]|[A-Z]_", text) and "{bash" not in text and "LISTEN_FDS" not in text] == [
@@ -43,7 +43,7 @@ def test_a_place_is_shown_as_a_word_in_capitals():
     ]
 
 
-def test_an_entry_that_is_passed_over_ends_nothing():
+def test_messages_about_ignored_entries_have_no_exit_status():
     entry = "ignored: ENTRY in VARIABLE: it is a URL: an entry is a host, without a scheme"
     assert Message(None, entry, ()) in all_messages()
     assert {message.code for message in MESSAGES} > set(PASSED_OVER)
@@ -57,7 +57,7 @@ def refuse(answer: bytes):
     return script
 
 
-def test_what_the_program_says_is_declared():
+def test_messages_printed_by_the_program_are_declared():
     sock, port = refusing_port()
     answers = (b"HTTP/1.1 403 No\r\n\r\n", b"HTTP/1.1 407 Login\r\n\r\n", b"SSH-2.0-x\r\n", b"\x15\x03\x03\x00\x02\x02\x28", b"")
     lines = []
@@ -91,5 +91,5 @@ def test_what_the_program_says_is_declared():
         ("are host and port{in_url} right?", "are host and port in its URL right?", True),
     ],
 )
-def test_a_pattern(text, line, same):
+def test_a_pattern_matches_its_messages_only(text, line, same):
     assert bool(pattern(text).fullmatch(line)) == same

@@ -1,4 +1,4 @@
-"""The JSON Schema of the events: right in form, able to refuse, and open to what later releases add."""
+"""Tests the JSON Schema of the events: valid, strict enough to reject, and open to additions in later releases."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ RULES = {rule["if"]["properties"]["event"]["const"]: rule["then"] for rule in SC
 OPENED = {"event": "opened", "time": 0.1, "target": "h:22", "via": ["p:3128"], "seconds": 0.05}
 
 
-def test_every_event_and_every_key_is_in_it():
+def test_the_schema_has_every_event_and_every_key():
     for kind in EVERY_KIND:
         rule = RULES[name_of(kind)]
         for key in keys_of(kind):
@@ -28,12 +28,12 @@ def test_every_event_and_every_key_is_in_it():
         assert set(rule["required"]) <= {key.name for key in keys_of(kind) if not key.sometimes}
 
 
-def test_every_type_is_in_use():
+def test_every_type_is_used():
     used = {key.type.removesuffix(" | None") for kind in EVERY_KIND for key in keys_of(kind)}
     assert used == set(TYPES)
 
 
-def test_two_events_of_one_name_agree_about_their_keys():
+def test_events_of_the_same_name_agree_on_the_types_of_their_keys():
     types: dict[tuple[str, str], set[str]] = {}
     for kind in EVERY_KIND:
         for key in keys_of(kind):
@@ -41,19 +41,19 @@ def test_two_events_of_one_name_agree_about_their_keys():
     assert [key for key, found in types.items() if len(found) > 1] == []
 
 
-def test_a_key_that_may_be_null_and_one_that_may_be_absent():
+def test_nullable_and_optional_keys():
     assert RULES["failed"]["properties"]["code"]["type"] == ["integer", "null"]
     assert "code" in RULES["failed"]["required"]
     assert RULES["error"]["properties"]["code"]["type"] == "integer"
     assert "code" not in RULES["error"]["required"]
 
 
-def test_an_event_of_two_commands_requires_what_both_have():
+def test_an_event_shared_by_two_commands_requires_their_common_keys():
     assert RULES["listening"]["required"] == ["address"]
     assert set(RULES["listening"]["properties"]) >= {"address", "target", "via", "origin", "login"}
 
 
-def test_what_it_takes():
+def test_valid_events_and_added_keys_are_accepted():
     check_event(json.dumps(OPENED))
     check_event(json.dumps({**OPENED, "added": "later"}))
     check_events(b'text\n{"event": "stopped", "time": 1}\n')
@@ -64,22 +64,22 @@ def test_what_it_takes():
     [{"via": "p:3128"}, {"seconds": "0.05"}, {"target": None}, {"time": "now"}],
     ids=str,
 )
-def test_what_it_refuses(wrong):
+def test_wrong_types_are_rejected(wrong):
     with pytest.raises(ValidationError):
         check_event(json.dumps({**OPENED, **wrong}))
 
 
-def test_a_key_that_is_missing_is_seen():
+def test_a_missing_key_is_rejected():
     with pytest.raises(ValidationError, match="'target' is a required property"):
         check_events(json.dumps({key: value for key, value in OPENED.items() if key != "target"}).encode())
 
 
-def test_an_unknown_event_is_valid_and_yet_no_event_of_ours():
+def test_an_undocumented_event_is_reported():
     with pytest.raises(AssertionError, match="not documented"):
         check_event('{"event": "new", "time": 1}')
 
 
-# --- that a wrong event is seen, however a test reads it
+# --- an invalid event fails the test, however the test reads the output
 
 WRONG = '{"event": "opened", "time": 0.1}'
 SAY_IT = f"import sys; print('text', {WRONG!r}, sep='\\n', file=sys.stderr)"
@@ -112,13 +112,13 @@ def as_text() -> None:
 
 
 @pytest.mark.parametrize("reading", [by_line, at_once, collected, unread, run, as_text])
-def test_a_wrong_event_is_seen(reading: Callable[[], object], monkeypatch) -> None:
+def test_an_invalid_event_is_reported_however_it_is_read(reading: Callable[[], object], monkeypatch) -> None:
     monkeypatch.setattr(program, "MODULE", (sys.executable, "-c", SAY_IT))
     with pytest.raises(ValidationError, match="'target' is a required property"):
         reading()
 
 
-def test_a_wrong_event_of_a_server_is_seen(monkeypatch) -> None:
+def test_an_invalid_event_of_a_server_is_reported(monkeypatch) -> None:
     wait = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15])"
     code = f"{wait}; print('listening on 127.0.0.1:1', {WRONG!r}, sep='\\n', file=sys.stderr); signal.sigwait([15])"
     monkeypatch.setattr(program, "MODULE", (sys.executable, "-c", code))
@@ -126,15 +126,15 @@ def test_a_wrong_event_of_a_server_is_seen(monkeypatch) -> None:
         pass
 
 
-def test_a_wrong_record_of_an_access_log_is_seen(tmp_path, monkeypatch) -> None:
+def test_an_invalid_access_log_record_is_reported(tmp_path, monkeypatch) -> None:
     log = tmp_path / "log"
-    log.write_text('{"event":"interim","time":1}\n{"event":"en')  # and one that is not there yet, which is no fault
+    log.write_text('{"event":"interim","time":1}\n{"event":"en')  # and an incomplete record, which is no error
     monkeypatch.setattr(program, "MODULE", (sys.executable, "-c", ""))
     with pytest.raises(AssertionError, match="not documented"), started("--access-log", str(log)):
         pass
 
 
 @pytest.mark.parametrize("record", [{"event": "interim", "time": 1}, {"event": "refused", "rules": []}], ids=str)
-def test_a_wrong_record_is_seen(record: dict[str, object]) -> None:
+def test_an_undocumented_access_log_record_is_reported(record: dict[str, object]) -> None:
     with pytest.raises(AssertionError, match="not documented"):
         check_record(record)
