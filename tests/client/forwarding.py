@@ -46,12 +46,12 @@ class Forwarding(Proxy):
 
     def failures(self, count: int = 1) -> list[dict[str, object]]:
         """Waits for `count` failed connections and returns them."""
-        wait_until(lambda: len(self.events("failed")) >= count, what=f"{count} failures")
+        wait_until(lambda: len(self.events("failed")) >= count, what=f"{count} failed connections")
         return self.events("failed")
 
     def ended_tunnels(self, count: int = 1) -> list[dict[str, object]]:
         """Waits for `count` ended tunnels and returns them."""
-        wait_until(lambda: len(self.events("closed")) >= count, what=f"{count} ends")
+        wait_until(lambda: len(self.events("closed")) >= count, what=f"{count} closed tunnels")
         return self.events("closed")
 
 

@@ -665,7 +665,7 @@ def test_creating_a_planner_reads_no_file_and_prompts_nobody() -> None:
 
 def test_connect_prompts_only_when_the_proxy_requires_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(what: str, prompt: str) -> str:
-        raise AssertionError("the proxy required no login")
+        raise AssertionError("prompted although the proxy required no login")
 
     monkeypatch.setattr("tunnelctl.stream.tty_prompt.ask", ask)
     with ScriptedServer(echoes) as proxy:
