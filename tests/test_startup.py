@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.imports import lazy_imports, listed
 from tests.peers.process import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -114,3 +115,9 @@ def test_of_the_modules_of_events_only_those_of_connect_are_loaded(proxy, line):
     modules = loaded(line.format(proxy=proxy).split())
     printed = {"tunnelctl.rare_events"} if "-vv" in line else set()
     assert {name for name in modules if name.startswith("tunnelctl.") and name.endswith("events")} == {"tunnelctl.events"} | printed
+
+
+def test_an_import_inside_a_function_has_its_cost_in_the_table():
+    """`python -m tests.peers.imports` measures anew. What costs nothing stands at the top of its module."""
+    assert set(listed()) == lazy_imports()
+    assert {module: cost for module, cost in listed().items() if cost < 0.1} == {}

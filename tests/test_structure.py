@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "errors": {"status"},
     "packages": set(),
     "options": set(),
-    "events": set(),
+    "events": {"errors"},
     "rare_events": {"errors", "events"},
     "files": {"status", "errors"},
     "engine": set(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import urandom
+
 from tunnelctl.errors import AuthenticationFailed
 from tunnelctl.proto.address import Address
 
@@ -83,8 +85,6 @@ class Digest(Scheme):
 
 
 def digest_client(challenge: Challenge, secret: Secret) -> DigestClient:
-    from os import urandom
-
     from tunnelctl.proto.auth.digest import DigestClient
 
     return DigestClient(challenge, secret.user or "", secret.password, urandom(CNONCE_BYTES).hex())
