@@ -1,7 +1,7 @@
-"""The bundled proxy inside this process, for tests that talk to it over real sockets; and the clients, targets and traps they use.
+"""The bundled proxy inside this process, for tests that talk to it over real sockets; and their clients, targets and traps.
 
-A python start costs a tenth of a second, and a name service can be scripted only in one's own process. What needs signals, limits
-of a process or several of them starts the real program (tests.peers.program).
+Starting Python costs a tenth of a second, and a test can script the name service only in its own process. Tests that need
+signals, process limits or several processes start the real program (tests.peers.program).
 """
 
 import json
@@ -37,7 +37,7 @@ TERM = 15
 
 
 class Answer(NamedTuple):
-    """A complete answer: everything up to the end of the connection."""
+    """A complete response: everything up to the end of the connection."""
 
     raw: bytes
     status: int
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
     @property
     def error(self) -> str:
-        """The RFC 9209 error type, "" without one."""
+        """The RFC 9209 error type; empty if there is none."""
         return self.fields.get("proxy-status", "").partition("error=")[2].partition(";")[0]
 
 
@@ -56,19 +56,19 @@ def parse(raw: bytes) -> Answer:
     fields: dict[str, str] = {}
     for name, _, value in (line.partition(":") for line in lines[1:]):
         name, value = name.lower(), value.strip()
-        assert name not in fields or name == "proxy-authenticate", f"a field twice: {lines}"
+        assert name not in fields or name == "proxy-authenticate", f"duplicate field: {lines}"
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    assert len(body) == int(fields["content-length"]), f"more or less than one answer: {raw!r}"
+    assert len(body) == int(fields["content-length"]), f"not exactly one response: {raw!r}"
     return Answer(raw, int(lines[0].split(" ")[1]), fields, body)
 
 
 def connect_request(target: str, *fields: str, version: str = "HTTP/1.1") -> bytes:
-    """The head of a CONNECT request."""
+    """Returns the head of a CONNECT request."""
     return "\r\n".join((f"CONNECT {target} {version}", f"Host: {target}", *fields, "", "")).encode("latin-1")
 
 
 def basic(user: str, password: str) -> str:
-    """The field with credentials."""
+    """Returns a Proxy-Authorization field with Basic credentials."""
     return f"Proxy-Authorization: {encode_basic(user, password)}"
 
 
@@ -97,23 +97,23 @@ class Client:
         self.sock.sendall(data)
 
     def head(self) -> bytes:
-        """An answer up to its empty line; what follows stays in the socket."""
+        """Reads a response head up to its empty line; what follows stays in the socket."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             byte = self.sock.recv(1)
-            assert byte, f"the proxy left inside its answer: {head!r}"
+            assert byte, f"the proxy closed inside its response: {head!r}"
             head += byte
         return head
 
     def tunnel(self, target: str, *fields: str) -> "Client":
-        """Asks for a tunnel, which must be granted."""
+        """Opens a tunnel; the proxy must grant it."""
         self.send(connect_request(target, *fields))
         head = self.head()
         assert head == b"HTTP/1.1 200 Connection established\r\n\r\n", head
         return self
 
     def rest(self) -> bytes:
-        """All up to the end."""
+        """Reads until the end of the connection."""
         data = bytearray()
         while piece := self.sock.recv(65536):
             data += piece
@@ -123,7 +123,7 @@ class Client:
         data = bytearray()
         while len(data) < size:
             piece = self.sock.recv(size - len(data))
-            assert piece, f"the end came after {bytes(data)!r}"
+            assert piece, f"the connection ended after {bytes(data)!r}"
             data += piece
         return bytes(data)
 
@@ -141,7 +141,7 @@ class Client:
 
 
 class Proxy:
-    """`run_server` in a thread of this process. Signals reach only the main thread: `signal` stands in for them."""
+    """`run_server` in a thread of this process. Only the main thread receives signals, so `signal` replaces them."""
 
     def __init__(self, *allow: str, **options: Any) -> None:
         self._directory = tempfile.TemporaryDirectory()
@@ -219,32 +219,32 @@ class Proxy:
                 check_record(record)
 
     def signal(self) -> None:
-        """What SIGTERM does."""
+        """Does what SIGTERM does."""
         self._told = True
         self._signals.put(TERM)
 
     def hang_up(self) -> None:
-        """What SIGHUP does."""
+        """Does what SIGHUP does."""
         self._hangups.put(1)
 
     def has_heard(self) -> bool:
-        """Whether every `hang_up` was taken, and every one but the last noted: the next is taken after that."""
+        """Whether the server has taken every `hang_up`, and so noted all but the last: it notes one before it takes the next."""
         return self._hangups.empty()
 
     def ended(self) -> int:
-        """Waits for the end of the server; its status. Raises what it raised."""
+        """Waits for the end of the server and returns its status. Raises what the server raised."""
         self._thread.join(SECONDS)
         assert not self._thread.is_alive(), "the server did not end"
-        for _ in range(3):  # lets go the threads that wait for a further signal
+        for _ in range(3):  # releases the threads that wait for a further signal
             self._signals.put(0)
             self._hangups.put(0)
-        self.records()  # read before the directory goes
+        self.records()  # read before the directory is removed
         outcome = self._outcome[0]
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    # -- what it says ----------------------------------------------------------------------------------------------------------
+    # -- what it reports -------------------------------------------------------------------------------------------------------
 
     @property
     def addresses(self) -> list[str]:
@@ -278,27 +278,27 @@ class Proxy:
     _text = ""
 
     def records(self) -> list[dict[str, Any]]:
-        """The access log so far."""
+        """Records in the access log so far."""
         return [json.loads(line) for line in self.log().rpartition("\n")[0].splitlines()]
 
     def wait_for_records(self, count: int) -> list[dict[str, Any]]:
-        """The access log, once it has so many records. They are written a moment after what they tell."""
+        """Waits for `count` records in the access log and returns them. The server writes each a moment after the event."""
         wait_until(lambda: len(self.records()) >= count, SECONDS, f"{count} records")
         return self.records()
 
-    # -- asking it -------------------------------------------------------------------------------------------------------------
+    # -- requests to it --------------------------------------------------------------------------------------------------------
 
     def client(self, source: str = "") -> Client:
         return Client(("127.0.0.1", self.port), source)
 
     def ask(self, data: bytes, source: str = "") -> Answer:
-        """Sends bytes and returns the answer that ends the connection."""
+        """Sends bytes and returns the response that ends the connection."""
         with self.client(source) as client:
             client.send(data)
             return client.answer()
 
     def ask_nothing(self) -> bytes:
-        """Connects and ends its side; what comes back."""
+        """Connects, shuts down its side, and returns what the server sends."""
         with self.client() as client:
             client.sock.shutdown(socket.SHUT_WR)
             return client.rest()
@@ -316,13 +316,13 @@ class Proxy:
 
 
 def accepted(proxy: Proxy) -> bool:
-    """Whether the server has taken its connection out of the queue: the kernel tells what is left in that."""
+    """Whether the server has accepted its connection: the kernel reports what is left in the queue."""
     queue = [row[4] for row in tcp_rows() if row[1:4] == [f"0100007F:{proxy.port:04X}", "00000000:0000", "0A"]]
     return queue == ["00000000:00000000"]
 
 
 def admitted(proxy: Proxy, target: ScriptedServer) -> bool:
-    """Whether a tunnel is granted just now; it is ended at once."""
+    """Whether the proxy grants a tunnel now; the tunnel is ended at once."""
     with proxy.client() as client:
         client.send(connect_request(target.authority))
         granted = client.head()[9:12] == b"200"
@@ -333,15 +333,15 @@ def admitted(proxy: Proxy, target: ScriptedServer) -> bool:
 
 
 def until_reset(peer: Conversation) -> None:
-    """A target that takes all, ends nothing and stays until the connection is reset."""
+    """A target that reads everything, sends nothing and stays until the connection is reset."""
     peer.wait_gone()
     watch = select.poll()
-    watch.register(peer.sock, 0)  # POLLERR and POLLHUP are always told
+    watch.register(peer.sock, 0)  # POLLERR and POLLHUP are always reported
     assert watch.poll(SECONDS * 1000)
 
 
 class Trap:
-    """A listener that must never be reached."""
+    """A listener that nothing may reach."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -367,7 +367,7 @@ class Trap:
 
 
 class Names:
-    """A scripted name service in place of getaddrinfo. Each name has a list of answers, of which the last one stays."""
+    """A scripted name service that replaces getaddrinfo. Each name has a list of answers; the last one repeats."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: list[list[str] | BaseException]) -> None:
         self.asked: list[str] = []
@@ -375,7 +375,7 @@ class Names:
         monkeypatch.setattr(socket, "getaddrinfo", self)
 
     def __call__(self, host: str | bytes, port: int, *_: object) -> list[tuple[object, ...]]:
-        name = (host.decode() if isinstance(host, bytes) else host).removesuffix(".")  # the root's, which changes nothing
+        name = (host.decode() if isinstance(host, bytes) else host).removesuffix(".")  # without the root dot
         self.asked.append(name)
         answers = self._answers[name]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -385,7 +385,7 @@ class Names:
 
 
 def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes the addresses that the server dials, and keeps it from doing so."""
+    """Records the addresses that the server dials, and lets every dial fail."""
     from tunnelctl.server import tunnel
     from tunnelctl.stream.dial import DialError
 
@@ -416,7 +416,7 @@ def digest_users_file(directory: Path, **users: str) -> str:
 
 
 class Leading(Proxy):
-    """A proxy that leads on through another one."""
+    """A proxy that forwards through another proxy."""
 
     def __init__(self, *proxy: str, **options: object) -> None:
         super().__init__("*:1-65535", "127.0.0.0/8:*", proxy=proxy, **options)

@@ -1,4 +1,4 @@
-"""A proxy with rules on what its tunnels carry, and what its tests look at: for test_inspection, and tests/security/test_v29."""
+"""A proxy with rules on the content of tunnels, and helpers for test_inspection and tests/security/test_v29."""
 
 import ssl
 from collections.abc import Callable
@@ -32,16 +32,16 @@ def proxy_with(directory: Path, kind: str) -> Proxy:
 
 
 def end_of(proxy: Proxy) -> dict[str, object]:
-    wait_until(lambda: any(record["event"] == "closed" for record in proxy.records()), SECONDS, "the end")
+    wait_until(lambda: any(record["event"] == "closed" for record in proxy.records()), SECONDS, "the record of the end")
     (end,) = (record for record in proxy.records() if record["event"] == "closed")
     return end
 
 
 def is_cut(client: Client, data: bytes) -> bool:
-    """Whether what is sent brings a reset, and nothing else."""
+    """Whether sending `data` brings a reset and nothing else."""
     client.send(data)
     with pytest.raises(ConnectionResetError):
-        assert client.sock.recv(1) == b"", "a clean end, or bytes"
+        assert client.sock.recv(1) == b"", "a clean end or data"
         raise AssertionError("a clean end")
     return True
 
@@ -52,9 +52,9 @@ def silent(peer: Conversation) -> None:
 
 
 class Retrying:
-    """The script of a server of OpenSSL that has P-384 alone: a client that shows a share of X25519 is asked for a second hello.
+    """The script of an OpenSSL server that supports P-384 only: it sends a HelloRetryRequest to a client with an X25519 share.
 
-    names: the server names that it was told, one for each hello
+    names: the server names that it received, one for each ClientHello
     """
 
     def __init__(self, certificate: tuple[Path, Path]) -> None:
@@ -72,12 +72,12 @@ class Retrying:
                 if tls.plaintext:
                     tls.write(tls.plaintext)
                     tls.plaintext = b""
-        except (ConnectionError, ssl.SSLError):  # it was cut, or a second hello was not what the first one had said
+        except (ConnectionError, ssl.SSLError):  # the proxy cut the tunnel, or the second ClientHello did not match the first
             pass
 
 
 class Bytes:
-    """One end of TLS, fed with bytes; `plaintext` has what has come so far."""
+    """One end of TLS, fed with bytes; `plaintext` holds what has arrived so far."""
 
     def __init__(self, context: ssl.SSLContext, send: Callable[[bytes], object], name: str = "", server_side: bool = False) -> None:
         self._incoming, self._outgoing, self._send = ssl.MemoryBIO(), ssl.MemoryBIO(), send
@@ -85,7 +85,7 @@ class Bytes:
         self.plaintext, self.is_open = b"", False
 
     def take(self, data: bytes) -> None:
-        """Takes what the other end has sent, and sends what it has to be told."""
+        """Takes bytes from the other end, and sends what TLS has to reply."""
         self._incoming.write(data)
         try:
             if not self.is_open:
@@ -108,7 +108,7 @@ class Bytes:
 
 
 def client_tls(send: Callable[[bytes], object], name: str = NAME) -> Bytes:
-    """A client that shows a share of X25519, and takes any certificate."""
+    """A client that offers an X25519 share and accepts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return Bytes(context, send, name)

@@ -1,4 +1,4 @@
-"""The start lines of `serve`: what a person reads there, and that all of it is what holds."""
+"""The start lines of `serve`: what they report to a person, and that they match the settings in force."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ SOCKET = ListenAddress("", 0, "/run/proxy")
 
 
 def said(*arguments: str, allow: tuple[str, ...] = ()) -> list[str]:
-    """What `serve` says from its listening lines until it is told to stop; the port is 3128 there."""
+    """Returns what `serve` prints from its listening lines until it is stopped, with 3128 in place of the port."""
     with Serve(*arguments, allow=allow) as serve:
         port = serve.port
     lines = serve.log().replace(f":{port}", ":3128").splitlines()
@@ -31,10 +31,10 @@ def said(*arguments: str, allow: tuple[str, ...] = ()) -> list[str]:
     return lines
 
 
-# --- what is said
+# --- the text
 
 
-def test_a_proxy_that_nobody_has_configured() -> None:
+def test_start_lines_of_a_proxy_without_configuration() -> None:
     assert said() == [
         "listening on 127.0.0.1:3128",
         "tunnelctl: targets: port 443 of public addresses",
@@ -43,13 +43,13 @@ def test_a_proxy_that_nobody_has_configured() -> None:
     ]
 
 
-def test_it_fits_into_80_columns() -> None:
+def test_start_lines_fit_into_80_columns() -> None:
     assert (
         max(map(len, said("--deny", "*:22", "--workers", "2", "--access-log", "/var/log/access", "--admin", "127.0.0.1:0"))) <= 80
     )
 
 
-def test_all_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_hashes: None) -> None:
+def test_start_lines_with_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap_hashes: None) -> None:
     monkeypatch.chdir(tmp_path)
     files = certificates.make(tmp_path)
     users_file(tmp_path, alice="x", bob="y")
@@ -71,13 +71,13 @@ def test_all_there_is_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ch
     assert admin.startswith("tunnelctl: admin: http://127.0.0.1:")
 
 
-def test_it_comes_after_the_last_of_the_listening_lines(tmp_path: Path) -> None:
-    """By then every address accepts."""
+def test_start_lines_follow_the_last_listening_line(tmp_path: Path) -> None:
+    """By then every address accepts connections."""
     lines = said("--listen", f"unix:{tmp_path}/proxy")
     assert lines[1:3] == [f"listening on unix:{tmp_path}/proxy", "tunnelctl: targets: port 443 of public addresses"]
 
 
-def test_q_keeps_it_quiet(tmp_path: Path) -> None:
+def test_q_suppresses_the_start_lines(tmp_path: Path) -> None:
     path = tmp_path / "proxy"
     with started("serve", "-q", "--listen", f"unix:{path}", "--admin", "127.0.0.1:0") as process:
         wait_until(path.exists, SECONDS, "the socket")
@@ -89,11 +89,11 @@ def test_q_keeps_it_quiet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_facts_as_json(workers: str) -> None:
+def test_start_facts_as_json(workers: str) -> None:
     with Serve("--json", "--workers", workers, "--admin", "127.0.0.1:0") as serve:
         pass
     events = [json.loads(line) for line in serve.log().splitlines()]
-    assert [event["event"] for event in events] == ["listening", "serving", "admin", "stopped"], "one process speaks for all"
+    assert [event["event"] for event in events] == ["listening", "serving", "admin", "stopped"], "only one process reports"
     facts = {name: value for name, value in events[1].items() if name not in ("event", "time", "url")}
     assert facts == {
         "allow": 1, "deny": 0, "report": 0, "policy": "", "reach": "machine", "personal": False, "users": None, "client_ca": "",
@@ -107,8 +107,8 @@ def test_the_facts_as_json(workers: str) -> None:
 
 @pytest.mark.peer("curl")
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_admin_line_leads_to_a_page(workers: str) -> None:
-    """With port 0 nothing else says which port it is."""
+def test_the_admin_line_names_working_pages(workers: str) -> None:
+    """With port 0, only this line tells which port it is."""
     with Serve("--admin", "127.0.0.1:0", "--workers", workers) as serve:
         line = admin_line(serve)
         url, *others = line.split(", ")
@@ -119,7 +119,7 @@ def test_the_admin_line_leads_to_a_page(workers: str) -> None:
 
 
 @pytest.mark.peer("curl")
-def test_the_command_for_a_unix_socket_works_as_it_stands(tmp_path: Path) -> None:
+def test_the_printed_curl_command_for_a_unix_socket_works(tmp_path: Path) -> None:
     with Serve("--admin", f"unix:{tmp_path}/the admin") as serve:
         command = admin_line(serve)
         assert command == f"curl --unix-socket '{tmp_path}/the admin' http://localhost/metrics"
@@ -128,8 +128,8 @@ def test_the_command_for_a_unix_socket_works_as_it_stands(tmp_path: Path) -> Non
 
 
 def admin_line(serve: Serve) -> str:
-    """What stands in it."""
-    wait_until(lambda: "\n" in serve.log().partition("tunnelctl: admin: ")[2], SECONDS, "the line")
+    """Returns the text of the admin line."""
+    wait_until(lambda: "\n" in serve.log().partition("tunnelctl: admin: ")[2], SECONDS, "the admin line")
     return serve.log().partition("tunnelctl: admin: ")[2].partition("\n")[0]
 
 
@@ -161,23 +161,23 @@ def facts(*bound: ListenAddress, policy: Policy | None = None, users: int | None
         ((ListenAddress("::", 1), ListenAddress("2001:db8::1", 2)), "network", "http://[2001:db8::1]:2"),
     ],
 )
-def test_where_clients_can_be(bound: tuple[ListenAddress, ...], reach: str, url: str) -> None:
+def test_reach_and_url_follow_the_listeners(bound: tuple[ListenAddress, ...], reach: str, url: str) -> None:
     found = facts(*bound)
     assert (found["reach"], found["url"]) == (reach, url)
 
 
-def test_no_rule_is_told_from_the_rule_that_means_the_same() -> None:
+def test_no_allow_rule_differs_from_the_equivalent_rule() -> None:
     assert facts(LOOPBACK)["allow"] == 0
     assert facts(LOOPBACK, policy=Policy((parse_rule("*:443"),)))["allow"] == 1
 
 
-def test_rules_for_some_clients() -> None:
+def test_personal_if_every_allow_rule_names_clients() -> None:
     rule = parse_rule("*:443")._replace(clients=(parse_client("192.0.2.0/24"),))
     assert facts(ANY, policy=Policy((rule,)))["personal"] is True
     assert facts(ANY, policy=Policy((rule, *DEFAULT_ALLOW)))["personal"] is False
 
 
-def test_told_once_when_the_last_one_listens() -> None:
+def test_facts_are_reported_once_after_the_last_listener() -> None:
     seen: list[Event] = []
     told, warning, listening = Stopped(), Warning("x"), Listening("a:1")
     trace = announcing(seen.append, 2, lambda trace: trace(told))

@@ -1,4 +1,4 @@
-"""Many tunnels on one connection, with policy, logins, caps, records and drain, by a protocol that is for tests alone."""
+"""Many tunnels on one connection, with policy, logins, caps, records and drain, over a protocol made for tests only."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def carries(tunnel: Stream, data: bytes) -> bool:
-    """Whether the bytes come back."""
+    """Whether the bytes come back through the tunnel."""
     got = bytearray()
     async with Nursery() as nursery:
         nursery.start_soon(tunnel.send_all, data)
@@ -130,7 +130,7 @@ async def carries(tunnel: Stream, data: bytes) -> bool:
 
 
 async def end(tunnel: Stream) -> None:
-    """Ends both directions in order."""
+    """Ends both directions cleanly."""
     tunnel.send_eof()
     while await tunnel.receive_some():
         pass
@@ -157,7 +157,7 @@ def test_three_tunnels_on_one_connection(tmp_path: Path) -> None:
         assert {(record["sent"], record["received"], record["cause"]) for record in ends} == {(100_000, 100_000, "eof")}
 
 
-def test_the_rules_hold_for_each(tmp_path: Path) -> None:
+def test_rules_apply_to_each_tunnel_of_a_connection(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
         tunnel = await one.open(target.authority)
         for refused, text in (("127.0.0.2:22", "403 "), ("192.0.2.7:443", "403 "), (f"127.0.0.1:{port}", "502 connection_refused")):
@@ -188,10 +188,10 @@ def test_a_login_follows_a_407_on_the_same_connection(tmp_path: Path) -> None:
     with ScriptedServer(echo) as target:
         records = served(tmp_path, main, users=str(users))
         decisions = [(record["status"], record["user"]) for record in records if record["event"] in ("opened", "refused")]
-        assert decisions == [(407, ""), (407, ""), (407, ""), (407, ""), (200, "anna")], "each login follows a challenge"
+        assert decisions == [(407, ""), (407, ""), (407, ""), (407, ""), (200, "anna")], "each login must follow a challenge"
 
 
-def test_no_more_tunnels_than_the_peer_accepts(tmp_path: Path) -> None:
+def test_the_pool_opens_no_more_tunnels_than_the_peer_accepts(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
         tunnels = [await one.open(target.authority) for _ in range(MultiplexedConnection.limit)]
         assert await one.pool.take(Route(parse_authority(target.authority), (PROXY,))) is None
@@ -210,7 +210,7 @@ def test_a_cap_counts_tunnels_and_not_connections(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="429 connection_limit_reached"):
             await one.open(target.authority)
         await end(tunnels.pop())
-        while one.service.counts.tunnels > 1:  # its end has been seen here before the server has counted it
+        while one.service.counts.tunnels > 1:  # the client sees the end of the tunnel before the server has counted it
             await checkpoint()
         tunnels.append(await one.open(target.authority))
         for tunnel in tunnels:
@@ -221,7 +221,7 @@ def test_a_cap_counts_tunnels_and_not_connections(tmp_path: Path) -> None:
         served(tmp_path, main, max_per_client=2)
 
 
-def test_while_draining_tunnels_finish_and_new_ones_are_refused(tmp_path: Path) -> None:
+def test_a_drain_lets_tunnels_finish_and_refuses_new_ones(tmp_path: Path) -> None:
     async def main(one: Served) -> None:
         tunnel = await one.open(target.authority)
         one.service.counts.draining.set()
@@ -239,7 +239,7 @@ def test_while_draining_tunnels_finish_and_new_ones_are_refused(tmp_path: Path) 
         served(tmp_path, main)
 
 
-def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
+def test_a_lost_connection_resets_every_target(tmp_path: Path) -> None:
     outcomes: list[str] = []
 
     def target_script(conversation: Conversation) -> None:
@@ -260,7 +260,7 @@ def test_a_lost_connection_is_a_reset_of_every_target(tmp_path: Path) -> None:
     assert outcomes == ["reset", "reset"]
 
 
-def test_the_dial_of_a_client_that_resets_its_tunnel_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reset_tunnel_cancels_its_dial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tunnelctl.server import tunnel as under_test
 
     dialling, given_up = Event(), Event()
@@ -286,7 +286,7 @@ def test_the_dial_of_a_client_that_resets_its_tunnel_is_given_up(tmp_path: Path,
 
 
 @pytest.mark.parametrize("data", [multiplexed.PREFACE[:5], b"multiplexed\n"])
-def test_http1_is_what_does_not_begin_with_a_preface(data: bytes) -> None:
+def test_a_connection_without_a_preface_is_treated_as_http1(data: bytes) -> None:
     with Proxy() as proxy, proxy.client() as client:
         client.send(data)
         client.sock.shutdown(socket.SHUT_WR)

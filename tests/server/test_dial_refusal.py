@@ -1,4 +1,4 @@
-"""What a dial that failed is called: the fault of the target, or a limit of this machine."""
+"""How a failed dial is reported: as a fault of the target or as a limit of this machine."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def failed(*numbers: int) -> DialError:
         ([ENETUNREACH], "destination_ip_unroutable"),
         ([EHOSTUNREACH], "destination_ip_unroutable"),
         ([EPROTO], "connection_terminated"),
-        ([ECONNREFUSED, ETIMEDOUT], "connection_timeout"),  # the last one speaks
+        ([ECONNREFUSED, ETIMEDOUT], "connection_timeout"),  # the last error decides
         ([EMFILE], "connection_limit_reached"),
         ([ENFILE, ECONNREFUSED], "connection_limit_reached"),
         ([ECONNREFUSED, ENOBUFS], "connection_limit_reached"),
@@ -36,13 +36,13 @@ def failed(*numbers: int) -> DialError:
         ([EADDRNOTAVAIL], "connection_limit_reached"),
     ],
 )
-def test_s19_each_cause(numbers: list[int], error: str) -> None:
+def test_s19_errno_maps_to_the_proxy_status_error(numbers: list[int], error: str) -> None:
     assert dial_refusal(failed(*numbers)).error == error
     assert is_our_limit(failed(*numbers)) == (error == "connection_limit_reached")
 
 
-def test_without_an_address_to_connect_from_there_is_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With IPv6 the same errno says that: then a datagram socket cannot be connected either."""
+def test_no_source_address_is_reported_as_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With IPv6, EADDRNOTAVAIL can mean that no source address exists; then connecting a datagram socket fails too."""
 
     class NoSource(socket.socket):
         def connect(self, _: object) -> None:
@@ -53,7 +53,7 @@ def test_without_an_address_to_connect_from_there_is_no_route(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("error", [None, ValueError("x"), OSError("x"), failed(ECONNREFUSED)])
-def test_what_is_no_limit_of_ours(error: BaseException | None) -> None:
+def test_other_errors_are_no_limit_of_this_machine(error: BaseException | None) -> None:
     assert not is_our_limit(error)
 
 
@@ -79,7 +79,7 @@ with ScriptedServer(echo) as target, Proxy() as proxy:
 
 
 @pytest.mark.peer("unshare", "ip")
-def test_l2_without_a_local_port_left_it_is_a_limit_of_ours() -> None:
+def test_l2_exhausted_local_ports_are_a_limit_of_this_machine() -> None:
     command = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-c", NO_PORTS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
     assert done.stdout == "503 connection_limit_reached 1\n", done.stderr

@@ -1,4 +1,4 @@
-"""Files that are read again on SIGHUP: what the old ones said stays in force until the new ones are whole, and what is told."""
+"""Files that are read again on SIGHUP: the old content stays in force until the new one is complete, and what is reported."""
 
 import os
 import signal
@@ -32,9 +32,9 @@ from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
 from tunnelctl.server.reloadable import FileReload, counted, load_reloadable
 
-# No test asks for more than a status: nothing is behind the target.
+# No test needs more than a status: nothing listens at the target.
 TARGET = "127.0.0.1:1"
-REFUSED, LOGIN_WANTED = 502, 407  # the target refuses: the login was good
+REFUSED, LOGIN_WANTED = 502, 407  # the target refuses: the login was accepted
 
 
 def failing() -> int:
@@ -45,7 +45,7 @@ def gone() -> int:
     raise OSError("it went")
 
 
-def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
+def test_a_failed_reload_keeps_the_last_good_content() -> None:
     reads = iter([lambda: 1, lambda: 2, failing, gone, lambda: 4])
     one = load_reloadable("number", lambda: next(reads)())
     told: list[Event] = []
@@ -65,7 +65,7 @@ def test_what_was_read_last_is_in_force_and_a_mistake_changes_nothing() -> None:
     ]
 
 
-def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
+def test_one_broken_file_does_not_keep_others_from_reloading() -> None:
     reads = iter([lambda: 1, failing])
     broken, good = load_reloadable("number", lambda: next(reads)()), load_reloadable("list", list[int])
     before = good.current
@@ -78,12 +78,12 @@ def test_one_mistake_does_not_keep_the_other_files_from_being_taken() -> None:
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users")])
-def test_counted(number: int, text: str) -> None:
+def test_counted_forms_the_plural(number: int, text: str) -> None:
     assert counted(number, "user") == text
 
 
-def test_signals_that_come_while_a_file_is_read_come_to_one_more_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long file and a script that sends them without end would keep a core busy for as long as both together."""
+def test_signals_during_a_reload_cause_one_more_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file and a script that sends signals without end would keep a core busy for as long as both together."""
     path = tmp_path / "policy.toml"
     path.write_text("[[allow]]\ntargets = ['*:443']\n")
     go_on = threading.Event()
@@ -119,8 +119,8 @@ def read_again(proxy: Proxy, count: int = 1) -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_users_come_and_go_and_change_their_passwords(tmp_path: Path) -> None:
-    """What was remembered of the old file lets nobody in; who is in a tunnel stays there."""
+def test_a_reload_adds_removes_and_changes_users(tmp_path: Path) -> None:
+    """Remembered logins of the old file are no longer valid; open tunnels stay open."""
     path = users_file(tmp_path, alice="one", bob="x", carol="y")
     with ScriptedServer(echo) as target, Proxy(users=path) as proxy:
         with proxy.tunnel(target.authority, basic("bob", "x")) as client:
@@ -138,8 +138,10 @@ def test_users_come_and_go_and_change_their_passwords(tmp_path: Path) -> None:
             assert status(proxy, basic(user, password)) == LOGIN_WANTED
 
 
-def test_who_has_not_changed_costs_no_new_hash(tmp_path: Path, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a file that is read again would make all who are logged in wait for each other."""
+def test_an_unchanged_user_costs_no_hash_after_a_reload(
+    tmp_path: Path, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a reload would make all users that are logged in wait for each other."""
     from tunnelctl.server.access import users
 
     derivations: list[bytes] = []
@@ -153,7 +155,7 @@ def test_who_has_not_changed_costs_no_new_hash(tmp_path: Path, cheap_hashes: Non
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_a_broken_users_file_changes_nothing(tmp_path: Path) -> None:
+def test_a_broken_users_file_changes_nothing_on_reload(tmp_path: Path) -> None:
     path = users_file(tmp_path, alice="x")
     with Proxy(users=path) as proxy:
         with open(path, "a") as file:
@@ -181,8 +183,8 @@ def field(client: DigestClient) -> str:
     return "Proxy-Authorization: " + client.authorize("CONNECT", TARGET)
 
 
-def test_v19_an_answer_that_was_used_is_not_good_again_after_the_file_was_read_again(tmp_path: Path) -> None:
-    """And a challenge from before is: a browser with a hundred tunnels need not be asked again."""
+def test_v19_a_used_digest_response_is_not_valid_after_a_reload(tmp_path: Path) -> None:
+    """A challenge from before is: a browser with a hundred tunnels needs no new one."""
     with Proxy(users=digest_users_file(tmp_path, alice="x")) as proxy:
         client = digest_login(proxy, "alice", "x")
         overheard = field(client)
@@ -198,7 +200,7 @@ def test_v19_an_answer_that_was_used_is_not_good_again_after_the_file_was_read_a
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_digest_is_offered_once_the_file_has_lines_for_it(tmp_path: Path) -> None:
+def test_digest_is_offered_after_a_reload_that_adds_digest_lines(tmp_path: Path) -> None:
     with Proxy(users=users_file(tmp_path, alice="x")) as proxy:
         assert proxy.refusal(TARGET).fields["proxy-authenticate"].startswith("Basic")
         digest_users_file(tmp_path, alice="x")
@@ -210,7 +212,7 @@ def test_digest_is_offered_once_the_file_has_lines_for_it(tmp_path: Path) -> Non
 
 
 def own(pair: tuple[Path, Path], directory: Path) -> dict[str, str]:
-    """The two files under the names that the proxy was told, as who renews certificates puts them there."""
+    """Copies the two files to the paths that the proxy was given, as a renewal of certificates does."""
     names = directory / "proxy.pem", directory / "proxy.key"
     for source, name in zip(pair, names, strict=True):
         name.write_bytes(source.read_bytes())
@@ -218,7 +220,7 @@ def own(pair: tuple[Path, Path], directory: Path) -> dict[str, str]:
 
 
 def serial(port: int, authority: Path) -> str:
-    """Of the certificate that a new connection is shown."""
+    """Returns the serial number of the certificate that a new connection receives."""
     context = ssl.create_default_context(cafile=authority)
     with Client(("127.0.0.1", port)) as client:
         client.sock = context.wrap_socket(client.sock, server_hostname=certificates.HOST)
@@ -239,12 +241,12 @@ def test_new_connections_get_the_new_certificate(tmp_path: Path) -> None:
             assert serial(proxy.port, files.authority) == before
             read_again(proxy)
             assert serial(proxy.port, files.authority) != before
-            assert client.echoes(), "a tunnel that was open stays so"
+            assert client.echoes(), "an open tunnel stays open"
         assert proxy.events("reloaded")[0]["now"] == "good until 3000-01-01 00:00 UTC"
 
 
-def test_a_certificate_without_its_key_changes_nothing(tmp_path: Path) -> None:
-    """As between the moments at which who renews them puts the one and the other there."""
+def test_a_certificate_without_its_key_changes_nothing_on_reload(tmp_path: Path) -> None:
+    """As between the two writes of a renewal."""
     files = certificates.make(tmp_path)
     with Proxy(**own(files.server, tmp_path)) as proxy:  # type: ignore[arg-type]
         before = serial(proxy.port, files.authority)
@@ -260,8 +262,8 @@ def test_a_certificate_without_its_key_changes_nothing(tmp_path: Path) -> None:
         assert serial(proxy.port, files.authority) != before
 
 
-def test_the_authority_of_clients_is_read_again_as_well(tmp_path: Path) -> None:
-    """Whom the old one let in, with a ticket to come back, is a stranger then."""
+def test_the_authority_of_clients_is_reloaded_as_well(tmp_path: Path) -> None:
+    """A client that the old authority admitted, and that holds a session ticket, is rejected then."""
     files = certificates.make(tmp_path)
     authority = tmp_path / "clients.pem"
     authority.write_bytes(files.authority.read_bytes())
@@ -284,11 +286,11 @@ def test_the_authority_of_clients_is_read_again_as_well(tmp_path: Path) -> None:
             ask(session)
 
 
-# --- in processes of their own
+# --- in separate processes
 
 
 def statuses(serve: Workers, login: str) -> set[int]:
-    """What enough connections get that each worker has had some; each from another address, for wrong logins slow one down."""
+    """Statuses of enough connections to reach every worker, each from another address: wrong logins slow an address down."""
     found = set()
     for number in range(1, 21):
         with serve.client(f"127.0.3.{number}") as client:
@@ -314,10 +316,10 @@ def test_sighup_puts_new_users_in_force_in_every_process(count: str, tmp_path: P
         assert statuses(serve, basic("bob", "y")) == {REFUSED}
         assert serve.pids() == pids
         serve.process.terminate()
-        assert "warning" not in serve.rest(), "one warning, not one of each process"
+        assert "warning" not in serve.rest(), "one warning in all, not one per process"
 
 
-def test_a_worker_that_takes_the_place_of_another_has_what_was_read_last(tmp_path: Path, cheap_hashes: None) -> None:
+def test_a_replacement_worker_has_the_last_good_users_file(tmp_path: Path, cheap_hashes: None) -> None:
     path = users_file(tmp_path, alice="x")
     with workers("--users", path) as serve:
         users_file(tmp_path, bob="y")
@@ -331,11 +333,11 @@ def test_a_worker_that_takes_the_place_of_another_has_what_was_read_last(tmp_pat
         def others_know_the_new_user() -> bool:
             try:
                 known = statuses(serve, basic("bob", "y"))
-            except (ConnectionError, AssertionError):  # none has come yet, or one has gone
+            except (ConnectionError, AssertionError):  # no replacement has started yet, or a worker has just ended
                 return False
             return len(set(serve.pids()) - set(before)) == 2 and known == {REFUSED}
 
-        wait_until(others_know_the_new_user, SECONDS, "others")
+        wait_until(others_know_the_new_user, SECONDS, "the replacements")
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
@@ -353,4 +355,4 @@ def test_sighup_puts_a_new_certificate_in_force_in_every_process(count: str, tmp
         own(certificates.issue(tmp_path, "renewed", *certificates.NAMES), tmp_path)
         serve.process.send_signal(signal.SIGHUP)
         assert serve.line() == "tunnelctl: the certificate was read again: good until 3000-01-01 00:00 UTC\n"
-        wait_until(lambda: not before & shown(), SECONDS, "the new one in every process")
+        wait_until(lambda: not before & shown(), SECONDS, "the new certificate in every process")

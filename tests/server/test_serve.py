@@ -1,4 +1,4 @@
-"""`serve` as a whole: where it listens, when it stops, what it survives."""
+"""`serve` as a whole: its listeners, its shutdown, and the failures that it survives."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from tunnelctl.server import http1, server, tunnel
 from tunnelctl.server.observe import access_log
 from tunnelctl.status import ExitStatus
 
-BRIEF = 0.2  # seconds: a limit that is meant to strike
+BRIEF = 0.2  # seconds: a limit meant to expire
 STOPPED_BY_TERM = 128 + signal.SIGTERM
 
 
@@ -35,7 +35,7 @@ def refused(address: tuple[str, int]) -> bool:
         return probe.connect_ex(address) == 111
 
 
-# --- where it listens
+# --- listeners
 
 
 def test_port_0_and_several_listeners(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_port_0_and_several_listeners(tmp_path: Path) -> None:
     assert not os.path.exists(path)
 
 
-def test_a_port_in_use() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         where = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ListenError) as caught, Proxy(listen=(where,)):
@@ -64,7 +64,7 @@ def test_a_port_in_use() -> None:
     assert caught.value.status is ExitStatus.CANNOT_LISTEN
 
 
-def test_one_listener_that_fails_takes_back_the_others(tmp_path: Path) -> None:
+def test_a_failed_listener_closes_the_others(tmp_path: Path) -> None:
     path = tmp_path / "proxy"
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
@@ -75,20 +75,20 @@ def test_one_listener_that_fails_takes_back_the_others(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_address_that_is_not_ours() -> None:
+def test_an_address_of_another_machine_is_reported() -> None:
     with pytest.raises(ListenError, match="cannot assign requested address"), Proxy(listen=("198.51.100.1:0",), open_proxy=True):
         raise AssertionError("it started")
 
 
 @pytest.mark.parametrize("path", ["/nonexistent/proxy", "/" + "x" * 200, "/proc/proxy"])
-def test_a_unix_path_that_cannot_be(path: str) -> None:
+def test_an_unusable_unix_path_is_reported(path: str) -> None:
     with pytest.raises(ListenError) as caught, Proxy(listen=(f"unix:{path}",)):
         raise AssertionError("it started")
     assert path in caught.value.what
 
 
-def test_a_port_of_tunnels_that_just_ended_can_be_had_again() -> None:
-    """TIME_WAIT is on the side that closes first, which is ours after a refusal."""
+def test_a_port_can_be_bound_again_right_after_its_tunnels_ended() -> None:
+    """TIME_WAIT is on the side that closes first, which is the proxy after a refusal."""
     with Proxy() as proxy:
         where = proxy.authority
         for _ in range(3):
@@ -97,7 +97,7 @@ def test_a_port_of_tunnels_that_just_ended_can_be_had_again() -> None:
         assert proxy.authority == where
 
 
-def test_more_clients_at_once_than_are_accepted_in_a_turn() -> None:
+def test_more_clients_at_once_than_one_accept_turn_takes() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy:
         clients = [proxy.client() for _ in range(200)]
         for client in clients:
@@ -108,10 +108,10 @@ def test_more_clients_at_once_than_are_accepted_in_a_turn() -> None:
             client.sock.close()
 
 
-# --- when it stops
+# --- shutdown
 
 
-def test_without_tunnels_a_signal_ends_it_at_once() -> None:
+def test_a_signal_ends_an_idle_server_at_once() -> None:
     proxy = Proxy(drain=SECONDS)
     with proxy:
         proxy.refusal("127.0.0.1:0")
@@ -122,8 +122,8 @@ def test_without_tunnels_a_signal_ends_it_at_once() -> None:
 
 def test_drain_lets_tunnels_finish_and_refuses_new_clients() -> None:
     with ScriptedServer(echo) as target, Proxy(drain=SECONDS) as proxy:
-        proxy.tunnel(target.authority).sock.close()  # there was a moment without any before
-        wait_until(lambda: len(proxy.records()) == 2, SECONDS, "the end of the first")
+        proxy.tunnel(target.authority).sock.close()  # before this drain there was a moment without tunnels
+        wait_until(lambda: len(proxy.records()) == 2, SECONDS, "the end of the first tunnel")
         with proxy.tunnel(target.authority) as client:
             proxy.signal()
             wait_until(lambda: bool(proxy.events("drain")), SECONDS, "the drain")
@@ -136,7 +136,7 @@ def test_drain_lets_tunnels_finish_and_refuses_new_clients() -> None:
         assert [record["cause"] for record in proxy.records() if record["event"] == "closed"] == ["eof", "eof"]
 
 
-def test_a_request_under_way_is_still_served() -> None:
+def test_a_drain_serves_a_request_that_has_begun() -> None:
     with ScriptedServer(echo) as target, Proxy(drain=SECONDS) as proxy, proxy.client() as client:
         request = connect_request(target.authority)
         client.send(request[:-2])
@@ -148,7 +148,7 @@ def test_a_request_under_way_is_still_served() -> None:
         assert client.echoes()
 
 
-def test_who_says_nothing_holds_it_up_no_longer_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_delays_the_drain_by_the_head_timeout_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "LINGER_SECONDS", BRIEF)
     with Proxy(drain=60.0, head_timeout=BRIEF) as proxy, proxy.client():
         wait_until(lambda: accepted(proxy), SECONDS, "the accept")
@@ -158,8 +158,8 @@ def test_who_says_nothing_holds_it_up_no_longer_than_a_head_may_take(monkeypatch
         assert time.monotonic() - begun < SECONDS
 
 
-def test_the_drain_has_an_end() -> None:
-    """Then what is left is aborted, and both sides see it as that."""
+def test_tunnels_left_at_the_end_of_the_drain_are_aborted() -> None:
+    """Both sides see an abort, not a clean end."""
     with ScriptedServer(until_reset) as target, Proxy(drain=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
         begun = time.monotonic()
         proxy.signal()
@@ -172,7 +172,7 @@ def test_the_drain_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_who_still_waits_for_the_target_when_the_drain_ends_is_told_so(
+def test_the_end_of_the_drain_answers_a_pending_request_with_503(
     secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dialling = threading.Event()
@@ -200,7 +200,7 @@ def test_who_still_waits_for_the_target_when_the_drain_ends_is_told_so(
     assert told == ("refused", "127.0.0.1:1", "connection_limit_reached", 503, "connect")
 
 
-def test_who_has_asked_for_nothing_when_the_drain_ends_is_not_in_the_log() -> None:
+def test_a_client_without_a_request_at_the_end_of_the_drain_is_not_logged() -> None:
     with Proxy() as proxy, proxy.client() as client:
         client.send(b"CONNECT ")
         wait_until(lambda: accepted(proxy), SECONDS, "the accept")
@@ -219,11 +219,11 @@ def test_a_second_signal_ends_the_drain() -> None:
             with pytest.raises(ConnectionResetError):
                 client.rest()
         assert proxy.ended() == STOPPED_BY_TERM
-        raise AssertionError  # the status is not that of a test that went well, and __exit__ looks at it
+        raise AssertionError  # the status is not that of a successful test, which __exit__ asserts
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_of_a_process(number: signal.Signals) -> None:
+def test_sigterm_and_sigint_drain_a_process(number: signal.Signals) -> None:
     with ScriptedServer(echo) as target, started("serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*") as process:
         port = listening(process)
         with Client(("127.0.0.1", port)) as client:
@@ -236,7 +236,7 @@ def test_signals_of_a_process(number: signal.Signals) -> None:
         assert read_line(process) == "tunnelctl: stopped\n"
 
 
-def test_a_second_signal_of_a_process_is_its_status() -> None:
+def test_a_second_signal_becomes_the_status_of_a_process() -> None:
     with (
         ScriptedServer(until_reset) as target,
         started("serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*") as process,
@@ -252,7 +252,7 @@ def test_a_second_signal_of_a_process_is_its_status() -> None:
 
 
 def read_line(process: "subprocess.Popen[bytes]") -> str:
-    """A line of stderr; the watchdog of `started` bounds the wait."""
+    """Reads a line of stderr; the watchdog of `started` bounds the wait."""
     assert process.stderr is not None
     return next_line(process.stderr)
 
@@ -263,11 +263,11 @@ def listening(process: "subprocess.Popen[bytes]") -> int:
     return int(line.rpartition(":")[2])
 
 
-# --- what it survives
+# --- failures that it survives
 
 
-def test_an_access_log_whose_reader_has_left() -> None:
-    """stdout into a pipe that is closed: tunnels go on, and it is said once."""
+def test_an_access_log_whose_reader_has_closed() -> None:
+    """stdout is a closed pipe: tunnels go on, and one warning is printed."""
     reader, writer = os.pipe()
     command = [*MODULE, "serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--access-log", "-"]
     process = subprocess.Popen(
@@ -295,7 +295,7 @@ def test_an_access_log_whose_reader_has_left() -> None:
 
 
 def test_an_access_log_whose_reader_has_stalled() -> None:
-    """A pager, a terminal with Ctrl-S: what nobody reads must not stop the tunnels."""
+    """A pager, or a terminal after Ctrl-S: an unread log must not stop the tunnels."""
     reader, writer = os.pipe()
     command = [*MODULE, "serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--access-log", "-"]
     process = subprocess.Popen(
@@ -324,7 +324,7 @@ def test_an_access_log_whose_reader_has_stalled() -> None:
         os.close(reader)
 
 
-def test_it_takes_as_many_descriptors_as_it_may() -> None:
+def test_serve_raises_its_descriptor_limit() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
     try:
@@ -334,7 +334,7 @@ def test_it_takes_as_many_descriptors_as_it_may() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_nothing_is_said_of_tunnels() -> None:
+def test_serve_prints_nothing_about_tunnels_by_default() -> None:
     with ScriptedServer(echo) as target, Serve() as serve:
         with Client(("127.0.0.1", serve.port)) as client:
             client.tunnel(target.authority).echoes()
@@ -342,7 +342,7 @@ def test_nothing_is_said_of_tunnels() -> None:
 
 
 @pytest.mark.parametrize("flag", ["listen", "admin"])
-def test_a_port_in_use_and_the_flag_that_names_another(flag: str) -> None:
+def test_the_hint_for_a_port_in_use_names_the_flag(flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         options = {"listen": (address,)} if flag == "listen" else {"admin": address}
@@ -359,14 +359,14 @@ def test_the_defaults_are_safe() -> None:
     assert min(options.head_timeout, options.dial_timeout, options.idle_timeout, options.half_close_timeout, options.drain) > 0
 
 
-def test_a_target_that_is_no_longer_there_says_so_for_each_client() -> None:
+def test_every_client_is_told_that_the_target_refuses() -> None:
     held, port = refusing_port()
     with held, Proxy() as proxy:
         assert {proxy.refusal(f"127.0.0.1:{port}").error for _ in range(5)} == {"connection_refused"}
 
 
-def test_a_clock_that_jumps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Someone sets it, or the machine has slept. The log shows the jump; deadlines and durations do not."""
+def test_a_clock_jump_ends_no_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody sets the clock, or the machine has slept. The log shows the jump; deadlines and durations do not."""
     clock = [1e9]
     monkeypatch.setattr(access_log, "time", lambda: clock[0])
     monkeypatch.setattr(time, "time", lambda: clock[0])
@@ -389,8 +389,8 @@ def test_a_clock_that_jumps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 0 <= end["seconds"] < SECONDS
 
 
-def test_a_log_that_does_not_open_keeps_no_rule_from_coming_into_force(tmp_path: Path) -> None:
-    """A pipe that nobody reads is as a disk that hangs: to open it takes for ever."""
+def test_a_log_that_does_not_open_does_not_delay_a_policy_reload(tmp_path: Path) -> None:
+    """Opening a pipe without a reader blocks forever, as a hanging disk does."""
     log, policy = tmp_path / "log", tmp_path / "policy.toml"
     os.mkfifo(log)
     policy.write_text("[[allow]]\ntargets = ['*:443']\n")
@@ -408,8 +408,8 @@ def test_a_log_that_does_not_open_keeps_no_rule_from_coming_into_force(tmp_path:
         assert process.wait(SECONDS) == 0
 
 
-def test_a_reload_without_a_thread_to_be_had_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A dead name service may hold all of them when SIGHUP comes."""
+def test_a_reload_without_a_free_thread_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Look-ups at a dead name service may occupy all threads when SIGHUP arrives."""
 
     async def to_thread(*_: object) -> None:
         raise BusyResourceError("128 threads are already under way")

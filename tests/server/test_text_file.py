@@ -1,4 +1,4 @@
-"""Reading what an operator has written."""
+"""Reading text files that an operator has written."""
 
 import os
 import threading
@@ -12,13 +12,13 @@ from tunnelctl.server import text_file
 from tunnelctl.server.text_file import read_text
 
 
-def test_a_text(tmp_path: Path) -> None:
+def test_a_text_file_is_read_as_utf8(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("naïve\n", "utf-8")
     assert read_text(str(path), "file", 7) == "naïve\n"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"\xef\xbb\xbftext")
     assert read_text(str(path), "file", 7) == "text"
@@ -34,7 +34,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
         ("/dev/zero", "it is longer than 1 MiB"),
     ],
 )
-def test_what_cannot_be_read(name: str, cause: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_with_its_cause(name: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes("naïve".encode("latin-1"))
     (tmp_path / "long").write_text(" " * ((1 << 20) + 1))
     path = str(tmp_path / name)
@@ -44,10 +44,10 @@ def test_what_cannot_be_read(name: str, cause: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opened", [False, True])
-def test_m6_a_pipe_that_nobody_writes_to_keeps_nobody_waiting(
+def test_m6_a_pipe_without_data_is_given_up_after_a_time_limit(
     opened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether nobody has its other end, or somebody who is silent."""
+    """Whether no process has opened the other end, or one has and writes nothing."""
     monkeypatch.setattr(text_file, "OPEN_SECONDS", 0.1)
     monkeypatch.setattr(text_file, "PIPE_SECONDS", 0.1)
     path = tmp_path / "pipe"
@@ -61,7 +61,7 @@ def test_m6_a_pipe_that_nobody_writes_to_keeps_nobody_waiting(
             os.close(writer)
 
 
-def test_what_comes_through_a_pipe_piece_by_piece_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_pipe_is_read_to_its_end_in_pieces(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writer = os.open(path, os.O_RDWR)
@@ -81,8 +81,8 @@ def test_what_comes_through_a_pipe_piece_by_piece_is_read_to_its_end(tmp_path: P
         other.join()
 
 
-def test_who_writes_to_a_named_pipe_may_open_it_after_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of `make-rules > rules & tunnelctl serve --policy rules`."""
+def test_the_writer_of_a_named_pipe_may_open_it_after_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `make-rules > rules & tunnelctl serve --policy rules`."""
     monkeypatch.setattr(text_file, "OPEN_SECONDS", 10.0)
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -90,7 +90,7 @@ def test_who_writes_to_a_named_pipe_may_open_it_after_us(tmp_path: Path, monkeyp
     patched = text_file._await_writer
 
     def start_and_wait(fd: int) -> None:
-        assert os.read(fd, 1) == b"", "somebody writes already"
+        assert os.read(fd, 1) == b"", "a writer has already opened the pipe"
         other.start()
         patched(fd)
 
@@ -99,7 +99,7 @@ def test_who_writes_to_a_named_pipe_may_open_it_after_us(tmp_path: Path, monkeyp
     other.join()
 
 
-def test_a_writer_that_has_opened_a_pipe_and_left_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_whose_writer_has_closed_it_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_file, "OPEN_SECONDS", 60.0)
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -114,8 +114,8 @@ def test_a_writer_that_has_opened_a_pipe_and_left_is_not_waited_for(tmp_path: Pa
         read_text(str(path), "the file", 9)
 
 
-def test_a_pipe_is_read_once_and_not_empty_the_second_time() -> None:
-    """As a shell makes one of `--policy <(COMMAND)`."""
+def test_reading_a_pipe_a_second_time_is_an_error_not_an_empty_text() -> None:
+    """As a shell creates one for `--policy <(COMMAND)`."""
     reader, writer = os.pipe()
     try:
         os.write(writer, b"text")

@@ -1,4 +1,4 @@
-"""A listener that speaks TLS, and what it makes of those who do not, or who are strangers."""
+"""A listener that speaks TLS, and its handling of clients without TLS and clients without an accepted certificate."""
 
 import select
 import socket
@@ -22,7 +22,7 @@ from tests.server.harness import SECONDS, Client, Proxy, connect_request, parse,
 from tunnelctl.errors import SettingsError, UsageProblem
 from tunnelctl.server.tls import describe_certificate, name_of
 
-BRIEF = 0.3  # seconds: a limit that is meant to strike
+BRIEF = 0.3  # seconds: a limit meant to expire
 BIG = 5_000_000
 SUBJECT = f"trustme v{trustme.__version__}"  # type: ignore[attr-defined]  # whom our certificates are for
 
@@ -41,7 +41,7 @@ def speaking_tls(files: certificates.Certificates, client_ca: Path | None = None
 def client_of(
     proxy: Proxy, files: certificates.Certificates, own: tuple[Path, Path] | None = None, where: tuple[str, int] | str = ""
 ) -> Iterator[Client]:
-    """A client that checks the certificate of the proxy, and has one itself if `own` says so."""
+    """Yields a client that verifies the proxy's certificate; `own` is the client's certificate, if any."""
     context = ssl.create_default_context(cafile=files.authority)
     if own is not None:
         context.load_cert_chain(*own)
@@ -53,7 +53,7 @@ def client_of(
 # --- tunnels
 
 
-def test_tunnels_over_tls_and_unix_sockets_too(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_tunnels_over_tls_on_tcp_and_unix_sockets(files: certificates.Certificates, tmp_path: Path) -> None:
     path = str(tmp_path / "proxy")
     with ScriptedServer(echo) as target, speaking_tls(files, listen=("127.0.0.1:0", f"unix:{path}")) as proxy:
         for where in (("127.0.0.1", proxy.port), path):
@@ -63,14 +63,14 @@ def test_tunnels_over_tls_and_unix_sockets_too(files: certificates.Certificates,
         assert all(next(iter(record["phases"])) == "tls" for record in records if record["event"] in ("opened", "refused"))
 
 
-def test_what_comes_with_the_request_goes_on_to_the_target(files: certificates.Certificates) -> None:
+def test_early_data_reaches_the_target(files: certificates.Certificates) -> None:
     with ScriptedServer(echo) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
         client.send(connect_request(target.authority) + b"early")
         assert client.head().startswith(b"HTTP/1.1 200")
         assert client.exactly(5) == b"early"
 
 
-def test_a_lot_in_both_directions(files: certificates.Certificates) -> None:
+def test_bulk_data_in_both_directions(files: certificates.Certificates) -> None:
     with ScriptedServer(echo) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
         client.tunnel(target.authority)
         sent, got = bytes(range(256)) * (BIG // 256), bytearray()
@@ -92,13 +92,13 @@ def test_a_lot_in_both_directions(files: certificates.Certificates) -> None:
         assert bytes(got) == sent
 
 
-def test_a_refusal_is_read_in_full_and_ends_with_close_notify(files: certificates.Certificates) -> None:
+def test_a_refusal_arrives_whole_and_ends_with_close_notify(files: certificates.Certificates) -> None:
     with speaking_tls(files) as proxy, client_of(proxy, files) as client:
         client.send(connect_request("192.0.2.1:22"))
         assert parse(client.rest()).status == 403
 
 
-def test_the_end_of_the_target_is_close_notify(files: certificates.Certificates) -> None:
+def test_eof_of_the_target_becomes_close_notify(files: certificates.Certificates) -> None:
     def speak(peer: Conversation) -> None:
         peer.sock.sendall(b"banner")
 
@@ -106,8 +106,8 @@ def test_the_end_of_the_target_is_close_notify(files: certificates.Certificates)
         assert client.tunnel(target.authority).rest() == b"banner"
 
 
-def test_a_reset_of_the_target_is_none(files: certificates.Certificates) -> None:
-    """Never what looks like a clean end."""
+def test_a_reset_of_the_target_is_not_a_clean_end_for_the_client(files: certificates.Certificates) -> None:
+    """It never looks like a clean end."""
 
     def leave(peer: Conversation) -> None:
         peer.sock.recv(1)
@@ -119,8 +119,8 @@ def test_a_reset_of_the_target_is_none(files: certificates.Certificates) -> None
             client.rest()
 
 
-def test_a_client_that_is_cut_off_is_no_clean_end(files: certificates.Certificates) -> None:
-    """FIN without close_notify: the target must not take what it has for the whole."""
+def test_a_client_fin_without_close_notify_is_a_reset(files: certificates.Certificates) -> None:
+    """The target must not take truncated data for complete data."""
     with ScriptedServer(echo) as target, speaking_tls(files) as proxy, client_of(proxy, files) as client:
         client.tunnel(target.authority)
         assert client.echoes()
@@ -132,7 +132,7 @@ def test_a_client_that_is_cut_off_is_no_clean_end(files: certificates.Certificat
 # --- client certificates
 
 
-def test_a_client_with_a_certificate_is_known_by_it(files: certificates.Certificates) -> None:
+def test_the_user_is_the_name_in_the_client_certificate(files: certificates.Certificates) -> None:
     with ScriptedServer(echo) as target, speaking_tls(files, files.authority) as proxy:
         with client_of(proxy, files, files.client) as client:
             assert client.tunnel(target.authority).echoes()
@@ -140,34 +140,34 @@ def test_a_client_with_a_certificate_is_known_by_it(files: certificates.Certific
 
 
 def refused_by(proxy: Proxy, files: certificates.Certificates, own: tuple[Path, Path] | None) -> dict[str, Any]:
-    """How the log has it that the proxy did not let in a client with that certificate."""
+    """Returns the log record of the client with that certificate, which the proxy must refuse."""
     with pytest.raises(ssl.SSLError, match="alert"), client_of(proxy, files, own) as client:
         client.send(connect_request("127.0.0.1:1"))
         client.rest()
     return proxy.wait_for_records(1)[0]
 
 
-def test_a_client_without_a_certificate_is_not_let_in(files: certificates.Certificates) -> None:
+def test_a_client_without_a_certificate_is_refused(files: certificates.Certificates) -> None:
     with speaking_tls(files, files.authority) as proxy:
         record = refused_by(proxy, files, None)
     assert (record["status"], record["error"], record["phase"]) == (400, "tls_protocol_error", "tls")
     assert record["rule"] == "the peer gave no certificate"
 
 
-def test_a_client_of_another_authority_is_not_let_in(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_a_client_certificate_of_another_authority_is_refused(files: certificates.Certificates, tmp_path: Path) -> None:
     with speaking_tls(files, certificates.another_authority(tmp_path)[0]) as proxy:
         record = refused_by(proxy, files, files.client)
     assert "issued by an authority that is not" in record["rule"]
 
 
-def test_an_expired_client_is_not_let_in(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_an_expired_client_certificate_is_refused(files: certificates.Certificates, tmp_path: Path) -> None:
     old = certificates.issue(tmp_path, "old", certificates.USER, expired=True)
     with speaking_tls(files, files.authority) as proxy:
         assert "expired" in refused_by(proxy, files, old)["rule"]
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_with_users_as_well_clients_need_both(files: certificates.Certificates, tmp_path: Path) -> None:
+def test_with_users_and_a_client_ca_clients_need_both(files: certificates.Certificates, tmp_path: Path) -> None:
     with speaking_tls(files, files.authority, users=users_file(tmp_path, alice="secret")) as proxy:
         with client_of(proxy, files, files.client) as client:
             client.send(connect_request("127.0.0.1:1"))
@@ -175,12 +175,12 @@ def test_with_users_as_well_clients_need_both(files: certificates.Certificates, 
         assert refused_by(proxy, files, None)["user"] == f"email={certificates.USER}"
 
 
-def test_beyond_loopback_client_certificates_are_enough(files: certificates.Certificates) -> None:
+def test_client_certificates_are_enough_beyond_loopback(files: certificates.Certificates) -> None:
     with speaking_tls(files, files.authority, listen=("0.0.0.0:0",)) as proxy:
         assert proxy.authority.startswith("0.0.0.0:")
 
 
-def test_beyond_loopback_tls_alone_is_not(files: certificates.Certificates) -> None:
+def test_tls_alone_is_an_open_proxy_beyond_loopback(files: certificates.Certificates) -> None:
     with pytest.raises(UsageProblem, match="open proxy"), speaking_tls(files, listen=("0.0.0.0:0",)):
         raise AssertionError("it started")
 
@@ -195,15 +195,15 @@ def test_beyond_loopback_tls_alone_is_not(files: certificates.Certificates) -> N
         ({"subject": ((("organizationName", "Firm"),),)}, ""),
     ],
 )
-def test_name_of(certificate: dict[str, object] | None, name: str) -> None:
+def test_name_of_takes_the_common_name_or_an_alternative_name(certificate: dict[str, object] | None, name: str) -> None:
     assert name_of(certificate) == name
 
 
-# --- what is no TLS, or takes too long
+# --- no TLS, or too slow
 
 
 @pytest.mark.parametrize("request_line", [connect_request("a.test:443"), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
-def test_http_in_the_clear_is_told_so(request_line: bytes, files: certificates.Certificates) -> None:
+def test_plain_http_gets_a_400_that_names_tls(request_line: bytes, files: certificates.Certificates) -> None:
     with speaking_tls(files) as proxy:
         answer = proxy.ask(request_line)
         assert answer.status == 400
@@ -211,7 +211,7 @@ def test_http_in_the_clear_is_told_so(request_line: bytes, files: certificates.C
         assert proxy.wait_for_records(1)[0]["error"] == "http_request_error"
 
 
-def test_anything_else_is_closed_with_an_alert_at_most(files: certificates.Certificates) -> None:
+def test_any_other_plain_protocol_is_closed_with_an_alert_at_most(files: certificates.Certificates) -> None:
     with speaking_tls(files) as proxy, proxy.client() as client:
         client.send(b"SSH-2.0-OpenSSH_9.2p1\r\n")
         assert client.rest()[:1] in (b"", b"\x15")
@@ -225,7 +225,7 @@ def test_a_handshake_in_too_many_records_is_closed(files: certificates.Certifica
         assert proxy.wait_for_records(1)[0]["rule"] == "its handshake is cut into too many records"
 
 
-def test_who_only_looks_whether_the_port_is_open_makes_no_noise(files: certificates.Certificates) -> None:
+def test_a_port_scan_leaves_no_record_and_no_warning(files: certificates.Certificates) -> None:
     with speaking_tls(files) as proxy:
         assert proxy.ask_nothing() == b""
         with client_of(proxy, files) as client:
@@ -235,15 +235,15 @@ def test_who_only_looks_whether_the_port_is_open_makes_no_noise(files: certifica
         assert not proxy.warnings
 
 
-def test_a_handshake_that_never_begins_has_the_limit_of_the_head(files: certificates.Certificates) -> None:
-    """No answer: a client that waits for TLS could not read it."""
+def test_the_head_timeout_covers_a_handshake_that_never_begins(files: certificates.Certificates) -> None:
+    """There is no response: a client that waits for TLS could not read it."""
     with speaking_tls(files, head_timeout=BRIEF) as proxy, proxy.client() as client:
         assert client.rest() == b""
         record = proxy.wait_for_records(1)[0]
         assert (record["status"], record["phase"]) == (408, "tls")
 
 
-def test_the_head_after_the_handshake_has_what_is_left_of_the_limit(files: certificates.Certificates) -> None:
+def test_the_handshake_and_the_head_share_one_timeout(files: certificates.Certificates) -> None:
     with speaking_tls(files, head_timeout=2.0) as proxy, client_of(proxy, files) as client:
         client.send(b"CONNECT ")
         assert parse(client.rest()).status == 408
@@ -253,17 +253,17 @@ def test_the_head_after_the_handshake_has_what_is_left_of_the_limit(files: certi
 
 
 @pytest.mark.parametrize("flag", ["tls_key", "client_ca"])
-def test_flags_that_mean_nothing_without_a_certificate(flag: str, files: certificates.Certificates) -> None:
+def test_tls_flags_without_a_certificate_are_usage_errors(flag: str, files: certificates.Certificates) -> None:
     with pytest.raises(UsageProblem, match=f"^{flag}: "), Proxy(**{flag: str(files.key)}):
         raise AssertionError("it started")
 
 
-def test_a_file_that_is_missing_is_named_before_anything_is_accepted(files: certificates.Certificates) -> None:
+def test_a_missing_certificate_file_is_reported_before_listening(files: certificates.Certificates) -> None:
     with pytest.raises(SettingsError, match="tls_cert /nowhere"), Proxy(tls_cert="/nowhere.pem"):
         raise AssertionError("it started")
 
 
-def test_workers_speak_it_too(files: certificates.Certificates) -> None:
+def test_workers_serve_tls(files: certificates.Certificates) -> None:
     with (
         ScriptedServer(echo) as target,
         Serve("--workers", "2", "--tls-cert", str(files.chain), "--tls-key", str(files.key)) as serve,
@@ -275,12 +275,12 @@ def test_workers_speak_it_too(files: certificates.Certificates) -> None:
             assert client.tunnel(target.authority).echoes()
 
 
-def test_without_it_ssl_is_not_loaded() -> None:
+def test_without_tls_the_ssl_module_is_not_loaded() -> None:
     code = "import sys, tunnelctl.server.serve as s; print('ssl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20).stdout == "False\n"
 
 
-# --- dates of certificates
+# --- validity periods of certificates
 
 
 @pytest.fixture
@@ -297,20 +297,20 @@ def shown(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def test_an_expired_certificate_is_said_at_the_start_and_after_a_reload(tmp_path: Path, now: datetime) -> None:
-    """Every client refuses it, and its message need not say whose certificate, or why."""
+def test_an_expired_certificate_is_warned_of_at_start_and_reload(tmp_path: Path, now: datetime) -> None:
+    """Every client refuses it, and the client's message may not say whose certificate it is, or why."""
     ends = now - timedelta(days=1)
     files = issued(tmp_path, None, ends)
     expected = f"certificate file {files['tls_cert']}: the certificate of {SUBJECT} has expired: it was good until {shown(ends)}"
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         assert proxy.warnings == [expected]
         proxy.hang_up()
-        wait_until(lambda: len(proxy.warnings) == 2, SECONDS, "the warning after it")
+        wait_until(lambda: len(proxy.warnings) == 2, SECONDS, "the warning after the reload")
     assert proxy.warnings == [expected] * 2
     assert proxy.events("reloaded")[0]["now"] == f"expired at {shown(ends)}"
 
 
-def test_one_that_is_not_valid_yet(tmp_path: Path, now: datetime) -> None:
+def test_a_certificate_not_yet_valid_is_warned_of(tmp_path: Path, now: datetime) -> None:
     begins = now + timedelta(days=2)
     files = issued(tmp_path, begins, now + timedelta(days=90))
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
@@ -328,7 +328,9 @@ def test_one_that_is_not_valid_yet(tmp_path: Path, now: datetime) -> None:
         (timedelta(days=14, hours=1), ""),
     ],
 )
-def test_one_that_soon_ends_is_no_warning(tmp_path: Path, now: datetime, left: timedelta, text: str) -> None:
+def test_a_certificate_that_expires_soon_is_reported_without_a_warning(
+    tmp_path: Path, now: datetime, left: timedelta, text: str
+) -> None:
     files = issued(tmp_path, None, now + left)
     with Proxy(**files) as proxy:  # type: ignore[arg-type]
         pass
@@ -336,8 +338,8 @@ def test_one_that_soon_ends_is_no_warning(tmp_path: Path, now: datetime, left: t
     assert describe_certificate(files["tls_cert"]) == f"good until {shown(now + left)}{text}"
 
 
-def test_an_authority_below_that_has_expired(tmp_path: Path, now: datetime) -> None:
-    """The chain that is sent has it, and clients refuse it as they refuse the first one."""
+def test_an_expired_authority_in_the_chain_is_warned_of(tmp_path: Path, now: datetime) -> None:
+    """The proxy sends the whole chain, and clients refuse an expired authority as they refuse an expired certificate."""
     files = issued(tmp_path, None, now + timedelta(days=90))
     ends = now - timedelta(days=3)
     old = certificates.issue(tmp_path, "old", "old.example", ends=ends)[0]
@@ -348,7 +350,7 @@ def test_an_authority_below_that_has_expired(tmp_path: Path, now: datetime) -> N
     assert [warning for warning in proxy.warnings if shown(ends) in warning] == proxy.warnings != []
 
 
-def test_the_authority_of_clients(tmp_path: Path, now: datetime) -> None:
+def test_an_expired_authority_of_clients_is_warned_of(tmp_path: Path, now: datetime) -> None:
     ends = now - timedelta(days=3)
     authority = certificates.issue(tmp_path, "old", "old.example", ends=ends)[0]
     files = issued(tmp_path, None, now + timedelta(days=90))
@@ -359,9 +361,9 @@ def test_the_authority_of_clients(tmp_path: Path, now: datetime) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_one_process_warns(tmp_path: Path, now: datetime, workers: str) -> None:
+def test_only_one_process_warns_of_an_expired_certificate(tmp_path: Path, now: datetime, workers: str) -> None:
     files = issued(tmp_path, None, now - timedelta(days=1))
     with Serve("--workers", workers, "--tls-cert", files["tls_cert"], "--tls-key", files["tls_key"]) as serve:
         pass
     assert serve.log().count("has expired") == 1
-    assert serve.log().startswith("tunnelctl: warning: "), "before clients are let in"
+    assert serve.log().startswith("tunnelctl: warning: "), "the warning must come before the listening line"

@@ -1,4 +1,4 @@
-"""One client of the proxy: what it is answered in each phase, and what remains when it leaves in each phase."""
+"""One client of the proxy: the response in each phase, and what remains if the client leaves in that phase."""
 
 import os
 import socket
@@ -28,11 +28,11 @@ from tunnelctl.server import tunnel as under_test
 from tunnelctl.server.access import users
 from tunnelctl.stream import linger
 
-BRIEF = 0.2  # seconds: a limit that is meant to strike
+BRIEF = 0.2  # seconds: a limit meant to expire
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-# --- the answer
+# --- the response
 
 
 def test_s15_s16_the_target_is_connected_before_2xx_which_has_no_framing() -> None:
@@ -40,10 +40,10 @@ def test_s15_s16_the_target_is_connected_before_2xx_which_has_no_framing() -> No
         client.send(connect_request(f"127.0.0.1:{target.getsockname()[1]}"))
         assert client.head() == ESTABLISHED
         target.setblocking(False)
-        target.accept()[0].close()  # it is in the queue
+        target.accept()[0].close()  # it is in the queue of the listener
 
 
-def test_s23_one_final_answer_and_one_decision() -> None:
+def test_s23_one_final_response_and_one_decision_record() -> None:
     with Proxy() as proxy:
         answer = proxy.refusal("127.0.0.1:0")
         assert answer.raw.count(b"HTTP/1.1 ") == 1
@@ -51,7 +51,7 @@ def test_s23_one_final_answer_and_one_decision() -> None:
         assert [record["status"] for record in proxy.wait_for_records(1)] == [400]
 
 
-def test_the_answer_names_the_cause_for_people_and_programs() -> None:
+def test_a_refusal_names_its_cause_for_people_and_programs() -> None:
     with Proxy(deny=("target.test:*",)) as proxy:
         answer = proxy.refusal("target.test:22")
     assert answer.fields["connection"] == "close"
@@ -72,7 +72,7 @@ def test_the_answer_names_the_cause_for_people_and_programs() -> None:
         (connect_request("127.0.0.1:1"), "the target refused the connection"),
     ],
 )
-def test_the_operator_is_told_what_the_client_is_told(sent: bytes, details: str) -> None:
+def test_the_log_has_the_same_details_as_the_response(sent: bytes, details: str) -> None:
     with Proxy(verbose=1) as proxy, proxy.client() as client:
         client.send(sent)
         answer = client.answer()
@@ -82,27 +82,27 @@ def test_the_operator_is_told_what_the_client_is_told(sent: bytes, details: str)
     assert record["details"] == told["details"] == details
 
 
-def test_a_tunnel_that_is_granted_is_no_refusal() -> None:
+def test_a_granted_tunnel_is_not_logged_as_a_refusal() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.tunnel(target.authority):
         (record,) = proxy.wait_for_records(1)
     assert (record["event"], "details" in record, "error" in record) == ("opened", False, False)
 
 
-def test_http_1_0_without_host() -> None:
+def test_http_1_0_needs_no_host_field() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
         client.send(f"CONNECT {target.authority} HTTP/1.0\r\n\r\n".encode())
         assert client.head() == ESTABLISHED
         assert client.echoes()
 
 
-def test_a_client_that_says_nothing_gets_no_answer_and_no_record() -> None:
+def test_a_silent_client_gets_no_response_and_no_record() -> None:
     with Proxy() as proxy:
         assert proxy.ask_nothing() == b""
         proxy.refusal("127.0.0.1:0")
         assert len(proxy.wait_for_records(1)) == 1
 
 
-def test_a_client_that_leaves_inside_its_head_is_told() -> None:
+def test_an_incomplete_head_is_answered_with_400() -> None:
     with Proxy() as proxy, proxy.client() as client:
         client.send(b"CONNECT target.test:443 HTTP/1.1\r\n")
         client.sock.shutdown(socket.SHUT_WR)
@@ -138,7 +138,7 @@ def test_s19_connection_timeout() -> None:
         (OSError(5, "Input/output error"), 502, "dns_error"),
     ],
 )
-def test_s19_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, error: str) -> None:
+def test_s19_failed_look_ups(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, error: str) -> None:
     Names(monkeypatch, target_test=[raised])
     with Proxy("*:*") as proxy:
         answer = proxy.refusal("target.test:1")
@@ -146,7 +146,7 @@ def test_s19_look_ups_that_fail(monkeypatch: pytest.MonkeyPatch, raised: Excepti
     assert (answer.status, answer.error) == (record["status"], record["error"]) == (status, error)
 
 
-def test_s19_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s19_a_hanging_look_up_is_a_dns_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS))
     try:
@@ -157,7 +157,7 @@ def test_s19_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer.status, answer.error) == (504, "dns_timeout")
 
 
-def test_s19_look_ups_that_hang_take_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s19_look_ups_without_a_free_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     for error, status in ((BusyResourceError("no thread"), 503), (QueueFullError("256 wait already"), 429)):
 
         async def busy(*_: object, error: Exception = error, **__: object) -> None:
@@ -183,7 +183,7 @@ def test_s19_look_ups_that_hang_take_all_threads(monkeypatch: pytest.MonkeyPatch
         (22, 502, "connection_terminated"),
     ],
 )
-def test_s19_dials_that_fail(monkeypatch: pytest.MonkeyPatch, number: int, status: int, error: str) -> None:
+def test_s19_failed_dials(monkeypatch: pytest.MonkeyPatch, number: int, status: int, error: str) -> None:
     from tunnelctl.stream.dial import DialError
 
     async def dial(addresses: list[object], *_: object) -> None:
@@ -196,7 +196,7 @@ def test_s19_dials_that_fail(monkeypatch: pytest.MonkeyPatch, number: int, statu
 
 
 def test_s21_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first has nobody, the second is there."""
+    """Nothing listens at the first address."""
     with ScriptedServer(echo) as target, Proxy("both.test:*") as proxy:
         Names(monkeypatch, both_test=[["127.0.0.2", "127.0.0.1"]])
         with proxy.tunnel(f"both.test:{target.port}") as client:
@@ -206,7 +206,7 @@ def test_s21_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record["target"] == f"both.test:{target.port}"
 
 
-def test_s20_nothing_invites_a_cache() -> None:
+def test_s20_a_refusal_has_no_field_that_allows_caching() -> None:
     with Proxy() as proxy:
         names = {name for target in ("127.0.0.1:0", "10.0.0.1:1", "127.0.0.1:1") for name in proxy.refusal(target).fields}
     assert names == {"proxy-status", "connection", "content-type", "content-length"}
@@ -215,8 +215,8 @@ def test_s20_nothing_invites_a_cache() -> None:
 # --- after a refusal
 
 
-def test_s18_the_connection_is_closed_and_nothing_more_is_read_as_a_request() -> None:
-    """V11: a second request in the same segment is neither answered nor logged."""
+def test_s18_a_refusal_closes_the_connection_and_reads_no_more_requests() -> None:
+    """V11: a second request in the same segment gets neither a response nor a record."""
     with Trap() as trap, Proxy() as proxy:
         answer = proxy.ask(connect_request("127.0.0.1:0") + connect_request(f"127.0.0.1:{trap.port}"))
         assert answer.raw.count(b"HTTP/1.1") == 1
@@ -225,8 +225,8 @@ def test_s18_the_connection_is_closed_and_nothing_more_is_read_as_a_request() ->
 
 
 @pytest.mark.parametrize("sent", ["HEAD http://h.test/ HTTP/1.1\r\nHost: h.test\r\n\r\n", "HEAD / HTTP/1.0\n\n"])
-def test_the_answer_to_head_has_no_content(sent: str) -> None:
-    """RFC 9110 section 9.3.2: but the Content-Length that it would have."""
+def test_the_response_to_head_has_no_content(sent: str) -> None:
+    """RFC 9110 section 9.3.2: its Content-Length is that of the content it would have."""
     with Proxy() as proxy, proxy.client() as client, proxy.client() as other:
         client.send(sent.encode())
         other.send(sent.replace("HEAD", "POST").encode())
@@ -236,14 +236,14 @@ def test_the_answer_to_head_has_no_content(sent: str) -> None:
     assert answer.body
 
 
-def test_s18_the_answer_is_not_lost_to_a_reset() -> None:
-    """The client is still sending when it is refused: closing at once would reset the connection, and the answer with it."""
+def test_s18_the_response_is_not_lost_to_a_reset() -> None:
+    """The client still sends when the proxy refuses: closing at once would reset the connection and discard the response."""
     with Proxy() as proxy, proxy.client() as client:
         client.send(connect_request("127.0.0.1:0") + b"x" * 300_000)
         assert client.answer().status == 400
 
 
-def test_a_client_that_goes_on_sending_after_a_refusal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_floods_after_a_refusal_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linger, "LINGER_BYTES", 100_000)
     with Proxy() as proxy, proxy.client() as client, pytest.raises(ConnectionError):
         client.send(connect_request("127.0.0.1:0"))
@@ -251,7 +251,7 @@ def test_a_client_that_goes_on_sending_after_a_refusal_is_left(monkeypatch: pyte
             client.send(b"x" * 65536)
 
 
-def test_a_client_that_stays_after_a_refusal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_lingers_after_a_refusal_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http1, "LINGER_SECONDS", BRIEF)
     with Proxy() as proxy, proxy.client() as client:
         client.send(connect_request("127.0.0.1:0"))
@@ -265,14 +265,14 @@ def test_a_client_that_stays_after_a_refusal_is_left(monkeypatch: pytest.MonkeyP
 # --- time limits of each phase
 
 
-def test_the_head_limit_ends_with_the_head() -> None:
-    """A slow dial, a quiet tunnel have limits of their own."""
+def test_the_head_timeout_ends_with_the_head() -> None:
+    """A slow dial and a quiet tunnel have limits of their own."""
     with ScriptedServer(echo) as target, Proxy(head_timeout=1.0) as proxy, proxy.tunnel(target.authority) as client:
         time.sleep(1.2)
         assert client.echoes()
 
 
-def test_idle_limit() -> None:
+def test_an_idle_tunnel_is_reset_after_the_idle_timeout() -> None:
     with ScriptedServer(echo) as target, Proxy(idle_timeout=BRIEF) as proxy:
         with proxy.tunnel(target.authority) as client, pytest.raises(ConnectionResetError):
             client.rest()
@@ -282,11 +282,11 @@ def test_idle_limit() -> None:
     assert BRIEF <= end["idle"] <= end["seconds"]
 
 
-# --- the other end leaves (and V24 in tests/security)
+# --- a client or target that leaves (see also V24 in tests/security)
 
 
-def test_l6_a_client_that_resets_in_the_dial_is_given_up_at_once() -> None:
-    """And has one record, for nobody told it anything."""
+def test_l6_a_client_reset_cancels_the_dial_at_once() -> None:
+    """It leaves one record, with status 499: no response was sent."""
     with black_hole_port() as port, Proxy(dial_timeout=SECONDS) as proxy:
         before, client = opening(port), proxy.client()
         client.send(connect_request(f"127.0.0.1:{port}"))
@@ -298,7 +298,7 @@ def test_l6_a_client_that_resets_in_the_dial_is_given_up_at_once() -> None:
     assert record["phases"]["connect"] < SECONDS / 2
 
 
-def test_l6_a_client_that_resets_in_a_lookup_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_l6_a_client_reset_cancels_a_look_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, release = threading.Event(), threading.Event()
 
     def lookup(*_: object) -> None:
@@ -319,8 +319,8 @@ def test_l6_a_client_that_resets_in_a_lookup_is_given_up_at_once(monkeypatch: py
         release.set()
 
 
-def test_l6_a_client_that_has_only_half_closed_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have sent all that it ever sends: `printf ... | nc -N` does."""
+def test_l6_a_half_closed_client_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have sent everything already, as `printf ... | nc -N` does."""
 
     def script(peer: Conversation) -> None:
         assert peer.read_to_end() == b"question"
@@ -332,7 +332,7 @@ def test_l6_a_client_that_has_only_half_closed_is_served(monkeypatch: pytest.Mon
         assert client.rest() == b"HTTP/1.1 200 Connection established\r\n\r\nanswer"
 
 
-def test_l6_a_client_that_has_half_closed_or_left_is_not_served_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_l6_the_dial_for_a_half_closed_client_has_a_shorter_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "HALF_CLOSED_SECONDS", BRIEF)
     with black_hole_port() as port, Proxy(dial_timeout=SECONDS) as proxy, proxy.client() as client:
         client.send(connect_request(f"127.0.0.1:{port}"))
@@ -342,8 +342,8 @@ def test_l6_a_client_that_has_half_closed_or_left_is_not_served_for_long(monkeyp
     assert sum(record["phases"].values()) < SECONDS / 2
 
 
-def test_a_target_that_resets_at_once() -> None:
-    """Before or after it was told to be there; either way there is a decision, and no fault."""
+def test_a_target_that_resets_at_once_leaves_one_decision_record() -> None:
+    """Before or after the 200; either way the log has a decision and no fault."""
     told: list[bytes] = []
 
     def resets(peer: Conversation) -> None:
@@ -369,7 +369,7 @@ def test_a_target_that_resets_at_once() -> None:
 # --- caps
 
 
-def test_the_lifetime_of_a_tunnel_that_is_busy() -> None:
+def test_a_busy_tunnel_is_reset_at_the_end_of_its_lifetime() -> None:
     with ScriptedServer(echo) as target, Proxy(max_lifetime=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             while True:
@@ -381,7 +381,7 @@ def test_the_lifetime_of_a_tunnel_that_is_busy() -> None:
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:0", "denied.test:1", "unknown.test:1", "10.0.0.1:1", "127.0.0.1:1"])
-def test_caps_are_given_back_by_every_refusal(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_refusal_releases_its_place_in_the_caps(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, unknown_test=[socket.gaierror(socket.EAI_NONAME, "x")])
     dialled(monkeypatch)
     with Proxy("*:*", "127.0.0.1:*", deny=("denied.test:*",), max_tunnels=1) as proxy:
@@ -390,7 +390,7 @@ def test_caps_are_given_back_by_every_refusal(target: str, monkeypatch: pytest.M
     assert statuses != {503}
 
 
-def test_a_session_that_fails_gives_its_slot_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_session_releases_its_place_in_the_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
@@ -419,7 +419,7 @@ def status(proxy: Proxy, target: str, *fields: str, version: str = "HTTP/1.1") -
         return int(client.head()[9:12])
 
 
-def test_s17_407_has_a_challenge_with_a_realm(locked: dict[str, str]) -> None:
+def test_s17_a_407_has_a_challenge_with_a_realm(locked: dict[str, str]) -> None:
     with Proxy(**locked) as proxy:
         answer = proxy.refusal("127.0.0.1:1")
     assert answer.status == 407
@@ -428,25 +428,23 @@ def test_s17_407_has_a_challenge_with_a_realm(locked: dict[str, str]) -> None:
     assert answer.error == "http_request_denied"
 
 
-def test_credentials_come_after_form_and_before_rules(locked: dict[str, str]) -> None:
-    """A stranger learns nothing about the rules; a malformed request is not worth a hash."""
+def test_credentials_are_checked_after_syntax_and_before_rules(locked: dict[str, str]) -> None:
+    """An unauthenticated client learns nothing about the rules; a malformed request costs no hash."""
     with Proxy(**locked) as proxy:
         assert status(proxy, "127.0.0.1:0") == 400
         assert status(proxy, "10.0.0.1:443") == 407
         assert status(proxy, "10.0.0.1:443", basic("alice", "se:cret")) == 403
 
 
-def test_a_user_is_logged_by_name(locked: dict[str, str]) -> None:
+def test_the_log_has_the_name_of_the_user(locked: dict[str, str]) -> None:
     with Proxy(**locked) as proxy:
         status(proxy, "10.0.0.1:443", basic("bob", "ключ"))
         (record,) = proxy.wait_for_records(1)
     assert record["user"] == "bob"
 
 
-def test_credentials_are_checked_within_the_time_for_the_head_and_said_to_be_a_limit(
-    locked: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Many logins at once wait for their turn. Who waits too long did send its head in time, and may try again."""
+def test_a_login_not_checked_within_the_head_timeout_is_a_503(locked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concurrent logins wait for their turn. A client whose login waits too long did send its head in time, and may retry."""
 
     async def hangs(*_: object) -> bool:
         await sleep(SECONDS)
@@ -458,7 +456,7 @@ def test_credentials_are_checked_within_the_time_for_the_head_and_said_to_be_a_l
     assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
 
 
-def test_without_a_thread_left_for_a_login(locked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_without_a_free_thread_is_a_503(locked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(*_: object) -> bool:
         raise BusyResourceError("no thread")
 
@@ -485,7 +483,7 @@ def test_a_client_on_a_unix_socket(tmp_path: Path) -> None:
     assert not os.path.exists(path)
 
 
-def test_all_clients_of_one_user_at_a_unix_socket_are_one_for_the_cap(tmp_path: Path) -> None:
+def test_all_unix_socket_clients_of_one_user_share_one_cap(tmp_path: Path) -> None:
     path = str(tmp_path / "proxy")
     with ScriptedServer(echo) as target, Proxy(listen=(f"unix:{path}",), max_per_client=1), Client(path) as first:
         first.tunnel(target.authority)

@@ -1,4 +1,4 @@
-"""`serve -x`: tunnels that lead on through another proxy, and what its answers become. S22."""
+"""`serve -x`: tunnels through another proxy, and how its responses are reported to the client. S22."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def refuses(answer: bytes) -> object:
     return script
 
 
-def test_a_tunnel_through_both_to_a_name_that_only_the_next_one_knows() -> None:
+def test_the_next_proxy_resolves_the_name_of_the_target() -> None:
     def script(peer: Conversation) -> None:
         peer.accept_tunnel(ESTABLISHED + b"banner ")
         echo(peer)
@@ -50,13 +50,13 @@ def test_a_tunnel_through_both_to_a_name_that_only_the_next_one_knows() -> None:
     assert end["received"] == 7 + 11
 
 
-def test_through_a_real_one_of_ours_and_back() -> None:
+def test_a_tunnel_through_a_second_tunnelctl_carries_bulk_data() -> None:
     with ScriptedServer(echo) as target, Serve() as inner, Leading(inner.url) as proxy, proxy.tunnel(target.authority) as client:
         assert client.echoes(bytes(1 << 20))
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_the_login_there_is_ours_and_the_one_here_stays_here(tmp_path: Path) -> None:
+def test_each_proxy_receives_only_its_own_credentials(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     log = inner / "log"
@@ -69,7 +69,7 @@ def test_the_login_there_is_ours_and_the_one_here_stays_here(tmp_path: Path) -> 
                     assert client.echoes()
         assert "her-pw" not in proxy.log()
     users = [record["user"] for record in map(json.loads, log.read_text().splitlines()) if record["event"] in ("opened", "refused")]
-    assert users == ["", "company", "company"], "asked once, and remembered"
+    assert users == ["", "company", "company"], "one challenge, then remembered"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_login_there_is_ours_and_the_one_here_stays_here(tmp_path: Path) -> 
         (b"SSH-2.0-x\r\n", 502, "connection_terminated"),
     ],
 )
-def test_what_the_next_one_says_is_told_in_our_words(answer: bytes, status: int, error: str) -> None:
+def test_a_refusal_of_the_next_proxy_is_translated(answer: bytes, status: int, error: str) -> None:
     with before(refuses(answer)) as (_, proxy):
         told = proxy.refusal(NAME)
         assert told.status == status
@@ -94,7 +94,7 @@ def test_what_the_next_one_says_is_told_in_our_words(answer: bytes, status: int,
         assert record["rule"].startswith("next proxy: ")
 
 
-def test_h2_a_name_at_our_own_port_is_for_the_next_one_to_look_up() -> None:
+def test_h2_a_name_at_the_own_port_is_left_to_the_next_proxy() -> None:
     port = free_port()
     with before(lambda peer: (peer.accept_tunnel(), echo(peer)), listen=(f"0.0.0.0:{port}",), open_proxy=True) as (
         next_proxy,
@@ -105,20 +105,20 @@ def test_h2_a_name_at_our_own_port_is_for_the_next_one_to_look_up() -> None:
         assert len(next_proxy.heads) == 1
 
 
-def test_a_next_one_that_is_down() -> None:
+def test_an_unreachable_next_proxy_is_a_502() -> None:
     held, port = refusing_port()
     with held, Leading(f"http://127.0.0.1:{port}") as proxy:
         assert proxy.refusal(NAME).status == 502
 
 
-def test_the_second_is_asked_where_the_first_is_down() -> None:
+def test_the_second_proxy_of_a_hop_is_used_if_the_first_is_down() -> None:
     held, port = refusing_port()
     with held, ScriptedServer(lambda peer: (peer.accept_tunnel(), echo(peer))) as second:  # type: ignore[func-returns-value]
         with Leading(f"http://127.0.0.1:{port},{second.url}") as proxy, proxy.tunnel(NAME) as client:
             assert client.echoes()
 
 
-def test_the_rules_hold_as_ever() -> None:
+def test_rules_apply_with_a_next_proxy_as_well() -> None:
     with before(Conversation.wait_gone, deny=("secret.test:*",)) as (next_proxy, proxy):
         assert proxy.refusal("secret.test:443").status == 403
         assert proxy.refusal("10.0.0.1:443").status == 403
@@ -129,20 +129,20 @@ def test_the_rules_hold_as_ever() -> None:
 
 
 @pytest.mark.parametrize("proxy", [("direct",), ("DIRECT",), ("http://127.0.0.1:9,direct",), ("http://127.0.0.1:9", "direct")])
-def test_straight_ahead_is_no_proxy(proxy: tuple[str, ...]) -> None:
-    """What the asking end dialled by itself would not have been judged."""
+def test_direct_is_rejected_as_a_next_proxy(proxy: tuple[str, ...]) -> None:
+    """The client code would dial the target itself, without the rules on addresses."""
     with pytest.raises(UsageProblem, match=r"^proxy direct: "), Leading(*proxy):
         pass
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "localhost:3128,http://a.test", "http://0.0.0.0:3128"])
-def test_itself_is_no_proxy(proxy: str) -> None:
-    """Each tunnel would open another one to the same place."""
+def test_the_proxy_itself_is_rejected_as_a_next_proxy(proxy: str) -> None:
+    """Each tunnel would open another one to the same listener."""
     with pytest.raises(UsageProblem, match="where this program itself listens"):
         upstream(serve_options(proxy=(proxy,)), TraceLog())
 
 
-def test_another_port_of_this_machine_is_one() -> None:
+def test_another_port_of_this_machine_is_accepted_as_a_next_proxy() -> None:
     upstream(serve_options(proxy=("http://127.0.0.1:3129",), listen=("127.0.0.1:3128", "unix:/run/proxy", "fd:3")), TraceLog())
 
 
@@ -157,12 +157,12 @@ def test_another_port_of_this_machine_is_one() -> None:
         (Unreachable("w", "c", "not-connected"), 502),
     ],
 )
-def test_no_failure_there_is_a_407_here(error: TunnelctlError, status: int) -> None:
+def test_no_failure_of_the_next_proxy_becomes_a_407(error: TunnelctlError, status: int) -> None:
     assert upstream_refusal(error).status == status
 
 
-def test_what_comes_round_to_us_is_refused() -> None:
-    """Two that lead to each other, directly or by way of others: each would open a tunnel for the other's, for ever."""
+def test_a_request_that_loops_back_is_refused() -> None:
+    """Two proxies that forward to each other, directly or through others, would open tunnels for each other forever."""
     vias: list[bytes] = []
 
     def script(peer: Conversation) -> None:
@@ -172,22 +172,22 @@ def test_what_comes_round_to_us_is_refused() -> None:
         peer.wait_gone()
 
     with before(script) as (_, proxy):
-        with proxy.tunnel(NAME, "Via: 1.1 tunnelctl-0000000000000000"):  # somebody else, of the same make
+        with proxy.tunnel(NAME, "Via: 1.1 tunnelctl-0000000000000000"):  # another proxy that runs tunnelctl
             pass
         answer = proxy.refusal(NAME, vias[0].decode() + ", 1.0 other")
     assert (answer.status, answer.error) == (502, "proxy_loop_detected")
     assert len(vias) == 1
 
 
-def test_a_next_proxy_that_speaks_socks_is_warned_of_for_no_field_that_nobody_typed() -> None:
-    """Via is ours, and SOCKS has no fields."""
+def test_a_socks_next_proxy_causes_no_warning_about_via() -> None:
+    """The program itself adds Via, and SOCKS has no fields."""
     trace = TraceLog()
     upstream(serve_options(proxy=("socks5://127.0.0.1:9",)), trace)
     assert trace.named("warning") == []
 
 
-def test_a_next_one_that_hangs_up_costs_a_client_no_time_and_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may speak TLS, and is asked that beside the sessions: once, and no refusal waits for its answer, which never comes."""
+def test_probing_a_next_proxy_for_tls_delays_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A next proxy that hangs up may speak TLS. The probe runs beside the sessions, once, and no refusal waits for its result."""
     monkeypatch.setattr(wrong_scheme, "SECONDS", 60.0)
 
     def script(peer: Conversation) -> None:
@@ -199,12 +199,12 @@ def test_a_next_one_that_hangs_up_costs_a_client_no_time_and_no_connection(monke
     with before(script) as (next_proxy, proxy):
         for _ in range(5):
             assert proxy.refusal(NAME).status == 502
-        wait_until(lambda: len(next_proxy.conversations) == 6, what="the question")
+        wait_until(lambda: len(next_proxy.conversations) == 6, what="the TLS probe")
     assert len(next_proxy.conversations) == 6
     assert proxy.warnings == []
 
 
-def test_a_next_one_that_speaks_tls_is_warned_of() -> None:
+def test_a_warning_names_a_next_proxy_that_speaks_tls() -> None:
     def script(peer: Conversation) -> None:
         if peer.hears_tls():
             peer.send(b"\x15\x03\x01\x00\x02\x02\x46")

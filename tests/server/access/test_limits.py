@@ -1,4 +1,4 @@
-"""The counts and the caps."""
+"""The counts and caps of tunnels and dials."""
 
 import os
 import socket
@@ -15,14 +15,14 @@ from tunnelctl.server.process import shared_counters as shared_memory
 NOBODY = ("", "")
 
 
-def test_zero_is_off() -> None:
+def test_a_cap_of_zero_means_no_cap() -> None:
     caps = Caps(CapLimits())
     assert not any(caps.take("a", "u", "t") for _ in range(1000))
     assert not any(caps.start_dial() for _ in range(1000))
     assert caps.dials == 1000
 
 
-def test_all_tunnels_count_together() -> None:
+def test_the_cap_on_tunnels_counts_all_of_them() -> None:
     caps = Caps(CapLimits(tunnels=2))
     assert [caps.take(client, *NOBODY) for client in "abc"] == [None, None, refusal.limit_reached()]
     caps.release("a", *NOBODY)
@@ -38,7 +38,7 @@ def test_all_tunnels_count_together() -> None:
         ("per_target", 2, refusal.target_limit_reached()),
     ],
 )
-def test_each_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -> None:
+def test_each_client_user_and_target_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -> None:
     caps = Caps(CapLimits(**{cap: 2}))
 
     def words(who: str) -> list[str]:
@@ -49,14 +49,14 @@ def test_each_has_its_own_count(cap: str, place: int, answer: refusal.Refusal) -
     assert not caps.take(*words("a"))
 
 
-def test_nobody_is_not_counted() -> None:
-    """Where nobody logs in, they are not all one user."""
+def test_unauthenticated_clients_are_not_counted_as_one_user() -> None:
+    """Without logins the user is empty for every client."""
     caps = Caps(CapLimits(per_user=1))
     assert [caps.take("a", "", "t") for _ in range(3)] == [None] * 3
 
 
 @pytest.mark.parametrize("most", [CapLimits(tunnels=1), CapLimits(per_client=1), CapLimits(per_user=1, per_target=1)])
-def test_what_is_refused_is_not_counted(most: CapLimits) -> None:
+def test_a_refused_tunnel_is_not_counted(most: CapLimits) -> None:
     caps = Caps(most)
     assert not caps.take("a", "u", "t")
     for _ in range(3):
@@ -65,7 +65,7 @@ def test_what_is_refused_is_not_counted(most: CapLimits) -> None:
     assert not caps.take("a", "u", "t")
 
 
-def test_dials_count_by_themselves() -> None:
+def test_dials_have_a_count_of_their_own() -> None:
     caps = Caps(CapLimits(dials=1))
     assert not caps.start_dial()
     answer = caps.start_dial()
@@ -76,8 +76,8 @@ def test_dials_count_by_themselves() -> None:
 
 
 @pytest.mark.parametrize("most", [CapLimits(tunnels=10), CapLimits(per_client=10, per_user=10, per_target=10)])
-def test_clients_that_have_gone_take_no_memory(most: CapLimits) -> None:
-    """There are 2^128 addresses to come from."""
+def test_clients_without_tunnels_take_no_memory(most: CapLimits) -> None:
+    """There are 2^128 possible client addresses."""
     caps = Caps(most)
     for number in range(1000):
         assert not caps.take(f"client {number}", f"user {number}", f"target {number}")
@@ -99,11 +99,11 @@ def test_clients_that_have_gone_take_no_memory(most: CapLimits) -> None:
         ("unix", (32, 64), "unix", "unix"),
     ],
 )
-def test_owners(client: str, prefixes: tuple[int, int], site: str, network: str) -> None:
+def test_owner_is_the_site_and_network_of_the_client(client: str, prefixes: tuple[int, int], site: str, network: str) -> None:
     assert owner_of(client, prefixes) == (site, network)
 
 
-def test_h4_who_comes_through_a_unix_socket_is_told_by_user() -> None:
+def test_h4_clients_of_a_unix_socket_are_identified_by_user() -> None:
     class OfAnother(socket.socket):
         def getsockopt(self, *_: int) -> bytes:  # type: ignore[override]
             return struct.pack("iII", 4711, 65534, 65533)
@@ -115,8 +115,8 @@ def test_h4_who_comes_through_a_unix_socket_is_told_by_user() -> None:
         assert owner_of_peer(another, "192.0.2.1", (32, 64)).name == "192.0.2.1/32"
 
 
-def test_h4_a_release_that_cannot_have_the_lock_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a worker that is stopped inside its step for a moment leaves places taken for good."""
+def test_h4_a_release_that_fails_to_get_the_lock_is_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a worker that is stopped for a moment while it holds the lock would leave places taken forever."""
     monkeypatch.setattr(shared_memory, "LOCK_SECONDS", 0.01)
     shared = SharedCaps(2)
     assert shared.lock is not None
@@ -134,12 +134,12 @@ def test_h4_a_release_that_cannot_have_the_lock_is_made_up_for(monkeypatch: pyte
     assert [caps.start_dial() is None for _ in range(2)] == [True, False]
 
 
-def test_prefixes() -> None:
+def test_prefixes_are_two_numbers_of_bits() -> None:
     assert parse_prefixes("24,56") == (24, 56)
     assert parse_prefixes("0,128") == (0, 128)
 
 
 @pytest.mark.parametrize("text", ["", "32", "33,64", "32,129", "-1,64", "32,64,1", "a,b", "32, 64", "٣٢,64", "1" * 5000 + ",1"])
-def test_what_is_no_prefix(text: str) -> None:
+def test_malformed_prefixes_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageProblem, match="two numbers of bits"):
         parse_prefixes(text)

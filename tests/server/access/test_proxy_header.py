@@ -1,4 +1,4 @@
-"""Behind a load balancer: whom it may speak for, and what becomes of those who only claim to."""
+"""PROXY headers from a load balancer: which peers may send one, and how others that send one are treated."""
 
 import socket
 
@@ -11,12 +11,12 @@ from tests.server.harness import SECONDS, Answer, Client, Proxy, Trap, accepted,
 from tunnelctl.errors import UsageProblem
 from tunnelctl.server.access.proxy_header import parse_trusted
 
-BRIEF = 0.2  # seconds: a limit that is meant to strike
+BRIEF = 0.2  # seconds: a limit meant to expire
 BALANCER = ("127.0.0.1",)
 HEADERS = {"v1": V1, "v2": V2, "v2 with a TLV": V2[:14] + b"\x00\x0f" + V2[16:] + b"\x04\x00\x00"}
 
 
-def test_networks_are_read_strictly() -> None:
+def test_trusted_networks_are_parsed_strictly() -> None:
     assert parse_trusted("192.0.2.7") == parse_trusted("192.0.2.7/32")
     for text in ("", "localhost", "192.0.2.7/24", "*", "unix", "10.0.0.0/33"):
         with pytest.raises(UsageProblem, match="not the network of an address"):
@@ -25,7 +25,7 @@ def test_networks_are_read_strictly() -> None:
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 @pytest.mark.parametrize("pieces", ["whole", "apart", "octets"])
-def test_the_log_has_the_client_that_the_header_names(header: bytes, pieces: str) -> None:
+def test_the_log_names_the_client_of_the_header(header: bytes, pieces: str) -> None:
     with ScriptedServer(echo) as target, Proxy(proxy_protocol=BALANCER) as proxy, proxy.client() as client:
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         data = header + connect_request(target.authority) + b"early"
@@ -40,7 +40,7 @@ def test_the_log_has_the_client_that_the_header_names(header: bytes, pieces: str
     assert {record["client"] for record in records} == {"192.0.2.7:4711"}
 
 
-def test_caps_are_about_the_client_that_the_header_names() -> None:
+def test_caps_apply_to_the_client_of_the_header() -> None:
     with ScriptedServer(echo) as target, Proxy(proxy_protocol=BALANCER, max_per_client=1) as proxy:
 
         def ask(host: str) -> Client:
@@ -56,10 +56,10 @@ def test_caps_are_about_the_client_that_the_header_names() -> None:
 
 
 @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n"])
-def test_a_balancer_that_speaks_for_itself(header: bytes) -> None:
+def test_a_header_without_an_address_means_the_balancer_itself(header: bytes) -> None:
     with Proxy(proxy_protocol=BALANCER) as proxy:
         assert proxy.ask(header + connect_request("10.0.0.1:1")).status == 403
-        with proxy.client() as check:  # a health check: it leaves without a request
+        with proxy.client() as check:  # a health check: it closes without a request
             check.send(header)
             check.sock.shutdown(socket.SHUT_WR)
             assert check.rest() == b""
@@ -69,7 +69,7 @@ def test_a_balancer_that_speaks_for_itself(header: bytes) -> None:
 
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-def test_v28_a_stranger_with_a_header_is_refused(header: bytes) -> None:
+def test_v28_a_header_from_an_untrusted_peer_is_refused(header: bytes) -> None:
     with Trap() as trap, Proxy(proxy_protocol=("127.0.0.9",)) as proxy:
         answer = proxy.ask(header + connect_request(f"127.0.0.1:{trap.port}"))
         (record,) = proxy.wait_for_records(1)
@@ -77,13 +77,13 @@ def test_v28_a_stranger_with_a_header_is_refused(header: bytes) -> None:
     assert record["client"].startswith("127.0.0.1:")
 
 
-def test_v28_a_stranger_without_one_is_served() -> None:
+def test_v28_an_untrusted_peer_without_a_header_is_served() -> None:
     with ScriptedServer(echo) as target, Proxy(proxy_protocol=("127.0.0.9", "10.0.0.0/8")) as proxy:
         with proxy.tunnel(target.authority) as client:
             assert client.echoes()
 
 
-def test_without_the_flag_nobody_is_believed() -> None:
+def test_without_the_flag_every_header_is_refused() -> None:
     with Trap() as trap, Proxy() as proxy:
         assert proxy.ask(V1 + connect_request(f"127.0.0.1:{trap.port}")).status == 400
 
@@ -98,7 +98,7 @@ def test_without_the_flag_nobody_is_believed() -> None:
         (V2.replace(b"\x21\x11", b"\x21\x12"), "the family or the transport is none that can be here"),
     ],
 )
-def test_v28_a_balancer_without_a_header_is_cut_off_and_nothing_read(data: bytes, why: str) -> None:
+def test_v28_a_trusted_peer_without_a_header_is_reset_and_not_served(data: bytes, why: str) -> None:
     with Trap() as trap, Proxy(proxy_protocol=BALANCER) as proxy:
         with proxy.client() as client:
             client.send(data + connect_request(f"127.0.0.1:{trap.port}"))
@@ -111,8 +111,8 @@ def test_v28_a_balancer_without_a_header_is_cut_off_and_nothing_read(data: bytes
 
 
 @pytest.mark.parametrize("data", [b"", V1[:20], V2[:20]])
-def test_v28_half_a_header(data: bytes) -> None:
-    """The peer ends in it, or the time that a head may take is over."""
+def test_v28_an_incomplete_header_is_reset(data: bytes) -> None:
+    """The peer closes inside the header, or the head timeout expires."""
     for end in (True, False):
         with Proxy(proxy_protocol=BALANCER, head_timeout=SECONDS if end else BRIEF) as proxy, proxy.client() as client:
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -123,7 +123,7 @@ def test_v28_half_a_header(data: bytes) -> None:
         assert len(proxy.warnings) == 1
 
 
-def test_it_is_said_once_a_minute() -> None:
+def test_the_warning_about_a_missing_header_appears_once_a_minute() -> None:
     with Proxy(proxy_protocol=BALANCER) as proxy:
         for _ in range(5):
             with proxy.client() as client:
@@ -133,7 +133,7 @@ def test_it_is_said_once_a_minute() -> None:
     assert len(proxy.warnings) == 1
 
 
-def test_who_is_about_to_send_one_is_let_finish() -> None:
+def test_a_drain_lets_a_begun_header_finish() -> None:
     with ScriptedServer(echo) as target, Proxy(proxy_protocol=BALANCER, drain=SECONDS) as proxy, proxy.client() as client:
         client.send(V1[:10])
         wait_until(lambda: accepted(proxy), SECONDS, "the accept")
@@ -145,7 +145,7 @@ def test_who_is_about_to_send_one_is_let_finish() -> None:
         assert client.echoes()
 
 
-def test_the_answer_goes_to_the_client() -> None:
+def test_the_response_goes_through_the_balancer_to_the_client() -> None:
     with Proxy(proxy_protocol=BALANCER) as proxy, proxy.client() as client:
         client.send(V2 + connect_request("10.0.0.1:1"))
         answer: Answer = parse(client.rest())

@@ -1,4 +1,4 @@
-"""Wrong logins: each waits longer, then none is looked at, and in time all is forgotten."""
+"""Throttling of wrong logins: each is delayed longer, then none is checked, and in time all are forgotten."""
 
 import pytest
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 def refused(throttle: LoginThrottle, owner: Owner) -> int:
-    """Seconds that the network is to wait, 0 if it is admitted."""
+    """Seconds that the network has to wait; 0 if the throttle admits it."""
     try:
         throttle.admit(owner)
     except TooManyWrongLogins as error:
@@ -35,16 +35,16 @@ def refused(throttle: LoginThrottle, owner: Owner) -> int:
     return 0
 
 
-def test_each_wrong_login_waits_longer_up_to_a_limit() -> None:
+def test_each_wrong_login_is_delayed_longer_up_to_a_limit() -> None:
     throttle = LoginThrottle(Clock())
     delays = [throttle.wrong(A) for _ in range(BURST)]
     assert delays[:3] == [FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY]
     assert delays == sorted(delays)
     assert delays[-1] == LONGEST_DELAY
-    assert throttle.wrong(B) == FIRST_DELAY, "another network has a bucket of its own"
+    assert throttle.wrong(B) == FIRST_DELAY, "another network must have a bucket of its own"
 
 
-def test_then_none_is_looked_at_until_there_is_a_token() -> None:
+def test_after_the_burst_logins_are_refused_until_a_token_is_refilled() -> None:
     clock = Clock()
     throttle = LoginThrottle(clock)
     for _ in range(BURST):
@@ -60,15 +60,15 @@ def test_then_none_is_looked_at_until_there_is_a_token() -> None:
     assert refused(throttle, A) == REFILL_SECONDS
 
 
-def test_wrong_logins_that_were_under_way_together_cost_no_more_than_the_bucket() -> None:
-    """Many may be admitted before the first of them turns out to be wrong."""
+def test_concurrent_wrong_logins_cost_no_more_than_the_bucket() -> None:
+    """The throttle may admit many before the first of them turns out to be wrong."""
     throttle = LoginThrottle(Clock())
     for _ in range(10 * BURST):
         throttle.wrong(A)
     assert refused(throttle, A) == REFILL_SECONDS
 
 
-def test_in_time_all_is_forgotten() -> None:
+def test_wrong_logins_are_forgotten_after_the_refill_time() -> None:
     clock = Clock()
     throttle = LoginThrottle(clock)
     for _ in range(BURST):
@@ -77,8 +77,8 @@ def test_in_time_all_is_forgotten() -> None:
     assert throttle.wrong(A) == FIRST_DELAY
 
 
-def test_h4_the_networks_of_one_group_have_a_bucket_together() -> None:
-    """A larger one, so that none of them alone keeps the others out."""
+def test_h4_the_networks_of_one_group_share_a_larger_bucket() -> None:
+    """It is larger so that no single network exhausts it for the others."""
     clock = Clock()
     throttle = LoginThrottle(clock)
     site = [Owner("2001:db8::/48", f"2001:db8:0:{number:x}::/64") for number in range(BURST * GROUP_FACTOR + 1)]
@@ -95,7 +95,7 @@ def test_h4_the_networks_of_one_group_have_a_bucket_together() -> None:
     assert refused(throttle, site[-1]) == 0
 
 
-def test_what_one_worker_counts_the_others_see() -> None:
+def test_wrong_logins_are_counted_over_all_workers() -> None:
     throttle = LoginThrottle()
 
     def guess() -> bool:
@@ -108,8 +108,8 @@ def test_what_one_worker_counts_the_others_see() -> None:
     assert not refused(throttle, B)
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fullest bucket is forgotten first."""
+def test_the_memory_of_the_throttle_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The throttle forgets the fullest bucket first."""
     monkeypatch.setattr(under_test, "MAX_NETWORKS", WAYS)
     throttle = LoginThrottle(Clock())
     owners = [Owner(str(number), str(number)) for number in range(WAYS + 1)]

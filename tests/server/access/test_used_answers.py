@@ -1,4 +1,4 @@
-"""Answers to Digest challenges are good once: over processes, over time, and with a bound on memory."""
+"""Responses to Digest challenges are valid once: across processes, over time, and within bounded memory."""
 
 from tests.server.process.sharing import in_a_child
 from tunnelctl.server.access.used_answers import LIFE, UsedAnswers
@@ -6,12 +6,12 @@ from tunnelctl.server.access.used_answers import LIFE, UsedAnswers
 NOW = 10 * LIFE
 
 
-def test_an_answer_is_good_once() -> None:
+def test_a_digest_response_is_valid_once() -> None:
     used = UsedAnswers()
     assert [used.first_use(number, NOW, NOW) for number in (1, 2, 1, 3, 3, 1 << 64 | 2)] == [True, True, False, True, False, False]
 
 
-def test_m7_it_is_good_once_over_all_processes() -> None:
+def test_m7_a_digest_response_is_valid_once_across_processes() -> None:
     used = UsedAnswers()
     assert in_a_child(lambda: used.first_use(1, NOW, NOW) and not used.first_use(1, NOW, NOW))
     assert not used.first_use(1, NOW, NOW)
@@ -19,8 +19,8 @@ def test_m7_it_is_good_once_over_all_processes() -> None:
     assert in_a_child(lambda: not used.first_use(2, NOW, NOW))
 
 
-def test_it_is_remembered_for_as_long_as_its_nonce_is_good() -> None:
-    """And forgotten later, when nobody can use it any more."""
+def test_a_used_response_is_remembered_while_its_nonce_is_valid() -> None:
+    """It is forgotten later, when nobody can use it again."""
     used = UsedAnswers(16)
     assert used.first_use(1, NOW, NOW)
     for later in range(0, LIFE + 1, LIFE // 10):
@@ -31,17 +31,17 @@ def test_it_is_remembered_for_as_long_as_its_nonce_is_good() -> None:
     assert not any(table.count(1) for table in used._tables)
 
 
-def test_v31_memory_is_bounded_and_what_may_have_been_forgotten_is_not_taken() -> None:
-    """Twenty-four answers at once are three tables of eight: one is lost, and with it what older nonces were answered with."""
+def test_v31_memory_is_bounded_and_forgotten_responses_are_refused() -> None:
+    """Twenty-four responses at once fill three tables of eight. One table is lost, so all responses to older nonces are refused."""
     used = UsedAnswers(16)
     fresh = [used.first_use(number, NOW + number, NOW + number) for number in range(1, 25)]
     assert fresh == [True] * 24
     assert not any(used.first_use(number, NOW + number, NOW + 30) for number in range(1, 25))
-    assert used.first_use(99, NOW + 31, NOW + 31), "a nonce that was made since is taken"
+    assert used.first_use(99, NOW + 31, NOW + 31), "a response to a newer nonce must be accepted"
 
 
-def test_a_nonce_of_before_the_lost_table_is_refused_even_if_it_was_never_answered() -> None:
-    """The client answers a new challenge, without asking its user."""
+def test_an_unused_nonce_older_than_the_lost_table_is_refused() -> None:
+    """The client answers the new challenge without asking its user."""
     used = UsedAnswers(16)
     for number in range(1, 25):
         used.first_use(number, NOW + number, NOW + number)

@@ -1,4 +1,4 @@
-"""The users file: its lines, what a check costs, and that it never blocks the loop."""
+"""The users file: its lines, the cost of a check, and that checks never block the event loop."""
 
 import hashlib
 import threading
@@ -36,7 +36,7 @@ def write(directory: Path, content: str | bytes) -> str:
 
 @pytest.fixture
 def derivations(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The salts of the hashes that were computed."""
+    """Salts of the hashes that were computed."""
     salts: list[bytes] = []
     original: Callable[..., bytes] = under_test._derive
 
@@ -63,7 +63,7 @@ def test_a_hashed_password_is_recognized(tmp_path: Path, password: str) -> None:
     ]
 
 
-def test_the_cost_is_what_it_says() -> None:
+def test_a_line_is_computed_with_the_cost_it_states() -> None:
     line = hash_password("alice", "secret")
     user, scheme, n, r, p, salt, key = line.split(":")
     assert (user, scheme, int(n), int(r), int(p)) == ("alice", "scrypt", 16384, 8, 5)
@@ -80,7 +80,7 @@ def test_each_line_has_a_salt_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_names_are_exact(tmp_path: Path) -> None:
+def test_user_names_are_compared_exactly(tmp_path: Path) -> None:
     users = load_users(write(tmp_path, hash_password("Älice ", "x") + "\n"))
     assert check(users, ("Älice ", "x"), ("älice ", "x"), ("Älice", "x"), ("", "x")) == [True, False, False, False]
 
@@ -88,12 +88,12 @@ def test_names_are_exact(tmp_path: Path) -> None:
 # --- the file
 
 
-def test_comments_and_blank_lines(tmp_path: Path) -> None:
+def test_comments_and_blank_lines_are_ignored(tmp_path: Path) -> None:
     load_users(write(tmp_path, f"# a comment: with:colons\n\n   \n\t\n{LINE}\r\n#{LINE}\n"))
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_no_users_is_a_valid_file_and_nobody_gets_in(tmp_path: Path) -> None:
+def test_a_file_without_users_admits_nobody(tmp_path: Path) -> None:
     assert check(load_users(write(tmp_path, "# later\n")), ("alice", "x"), ("", "")) == [False, False]
 
 
@@ -132,7 +132,7 @@ def damaged(directory: Path, content: str | bytes) -> str:
         LINE[:-1],
     ],
 )
-def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, line: str) -> None:
+def test_a_damaged_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
     text = damaged(tmp_path, f"# first\n{LINE}\n\n{line}\n")
     assert text.startswith(", line 4: ")
     assert "c2Fsd" not in text
@@ -140,8 +140,8 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, line: str) -> N
 
 
 @pytest.mark.parametrize("cost", ["1048576:32:1", "65536:1:1", "1048576:16:1"])
-def test_a_cost_that_openssl_cannot_do_is_found_when_the_file_is_read(tmp_path: Path, cost: str) -> None:
-    """And not when that user logs in: its memory passes what the interface takes, or n is too large for r (RFC 7914 section 2)."""
+def test_a_cost_that_openssl_refuses_is_reported_on_reading_the_file(tmp_path: Path, cost: str) -> None:
+    """Not only when that user logs in: the cost exceeds OpenSSL's memory limit, or n is too large for r (RFC 7914 section 2)."""
     assert "line 1: its cost is out of bounds" in damaged(tmp_path, LINE.replace("4:8:1", cost) + "\n")
 
 
@@ -150,16 +150,16 @@ def test_a_cost_within_bounds_works(tmp_path: Path, cost: str) -> None:
     assert check(load_users(write(tmp_path, LINE.replace("4:8:1", cost) + "\n")), ("alice", "x")) == [False]
 
 
-def test_a_user_twice(tmp_path: Path) -> None:
-    """Which of the passwords counts would depend on the reader."""
+def test_a_duplicate_user_is_an_error(tmp_path: Path) -> None:
+    """Which password applies would depend on the reader."""
     assert damaged(tmp_path, f"{LINE}\n{LINE}\n").startswith(", line 2: ")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path: Path) -> None:
     assert check(load_users(write(tmp_path, f"\ufeff{DIGEST}\n")), ("alice", "x")) == [True]
 
 
-def test_not_utf_8(tmp_path: Path) -> None:
+def test_a_users_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     assert "UTF-8" in damaged(tmp_path, b"\xff" + LINE.encode())
 
 
@@ -172,7 +172,7 @@ def test_not_utf_8(tmp_path: Path) -> None:
         ("/proc/self/mem", "error"),
     ],
 )
-def test_a_file_that_cannot_be_read(path: str, text: str) -> None:
+def test_an_unreadable_users_file_is_an_error(path: str, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_users(path)
     assert text in caught.value.cause.lower()
@@ -181,8 +181,8 @@ def test_a_file_that_cannot_be_read(path: str, text: str) -> None:
 # --- digest lines
 
 
-def test_digest_lines_and_basic(tmp_path: Path) -> None:
-    """A password that is sent is checked by the scrypt line where there is one, and else by the hash that Digest needs."""
+def test_a_digest_line_also_serves_basic_credentials(tmp_path: Path) -> None:
+    """The scrypt line of a user decides about a Basic password if there is one; otherwise the hash of the Digest line does."""
     lines = [digest_line("alice", "r", "x"), LINE.replace("alice", "bob"), digest_line("bob", "r", "y")]
     users = load_users(write(tmp_path, "\n".join(lines)))
     assert check(users, ("alice", "x"), ("alice", "y"), ("bob", "y"), ("mallory", "x")) == [True, False, False, False]
@@ -199,7 +199,7 @@ def test_digest_lines_and_basic(tmp_path: Path) -> None:
         ([LINE, DIGEST], ["Digest", "Digest", "Basic"]),
     ],
 )
-def test_what_is_offered(tmp_path: Path, lines: list[str], schemes: list[str]) -> None:
+def test_the_offered_schemes_follow_the_kinds_of_lines(tmp_path: Path, lines: list[str], schemes: list[str]) -> None:
     challenges = load_users(write(tmp_path, "\n".join(lines))).challenges()
     assert [challenge.partition(" ")[0] for challenge in challenges] == schemes
     realm = "our proxy" if DIGEST in lines else "tunnelctl"
@@ -222,16 +222,16 @@ def test_what_is_offered(tmp_path: Path, lines: list[str], schemes: list[str]) -
         DIGEST,
     ],
 )
-def test_a_damaged_digest_line_is_named_with_its_number(tmp_path: Path, line: str) -> None:
-    """One of another realm too: a challenge names one."""
+def test_a_damaged_digest_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
+    """Also a line with a second realm: a challenge names only one."""
     text = damaged(tmp_path, f"{DIGEST}\n{LINE}\n{line}\n")
     assert text.startswith(", line 3: ")
     assert DIGEST[-16:-1] not in text
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_v20_with_both_kinds_of_lines_everybody_costs_one_scrypt(tmp_path: Path, derivations: list[bytes]) -> None:
-    """Those who have none included: else the time would tell who has which."""
+def test_v20_with_mixed_lines_every_login_costs_one_scrypt(tmp_path: Path, derivations: list[bytes]) -> None:
+    """Also a login of a user without a scrypt line: otherwise the time would reveal which kind of line a user has."""
     users = load_users(write(tmp_path, f"{hash_password('bob', 'x')}\n{DIGEST}\n"))
     for user, password in (("alice", "x"), ("alice", "wrong"), ("bob", "wrong"), ("nobody", "wrong")):
         derivations.clear()
@@ -239,13 +239,13 @@ def test_v20_with_both_kinds_of_lines_everybody_costs_one_scrypt(tmp_path: Path,
         assert len(derivations) == 1
 
 
-def test_v18_no_repr_shows_what_digest_hashes(tmp_path: Path) -> None:
+def test_v18_no_repr_shows_a_digest_hash(tmp_path: Path) -> None:
     users = load_users(write(tmp_path, DIGEST))
     assert users.digest is not None
     assert DIGEST[-32:] not in repr(users) + repr(vars(users)) + repr(users.digest) + repr(users.digest._logins)
 
 
-# --- what a check costs
+# --- the cost of a check
 
 
 @pytest.mark.usefixtures("cheap_hashes")
@@ -258,7 +258,7 @@ def test_v20_an_unknown_user_costs_as_much_as_a_wrong_password(tmp_path: Path, d
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_the_hash_for_nobody_costs_what_the_users_of_the_file_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_of_an_unknown_user_costs_the_hash_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = hash_password("alice", "x")
     costs: list[tuple[int, int, int]] = []
 
@@ -283,8 +283,8 @@ def test_a_right_password_is_remembered_and_a_wrong_one_is_not(tmp_path: Path, d
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_what_is_remembered_belongs_to_one_user_and_one_password(tmp_path: Path) -> None:
-    """The border between name and password cannot be moved."""
+def test_a_remembered_login_matches_only_its_user_and_password(tmp_path: Path) -> None:
+    """The boundary between name and password cannot be shifted."""
     users = load_users(write(tmp_path, hash_password("al", "icex") + "\n" + hash_password("bob", "x") + "\n"))
     assert check(users, ("al", "icex"), ("alice", "x"), ("ali", "cex"), ("bob", "icex"), ("bob", "x")) == [
         True,
@@ -296,7 +296,7 @@ def test_what_is_remembered_belongs_to_one_user_and_one_password(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_memory_is_bounded_and_holds_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_logins_are_bounded_and_hold_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "REMEMBERED", WAYS)
     lines = [hash_password(f"user{number}", "canary") + "\n" for number in range(WAYS + 3)]
     users = load_users(write(tmp_path, "".join(lines)))
@@ -307,17 +307,17 @@ def test_memory_is_bounded_and_holds_no_password(tmp_path: Path, monkeypatch: py
     assert "canary" not in repr(users) + repr(vars(users))
 
 
-# --- the loop goes on
+# --- the event loop keeps running
 
 
-def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight at once: at no time are more than MAX_CONCURRENT_HASHES under way, and the loop turns meanwhile."""
+def test_v21_checks_do_not_block_the_loop_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight at once, at most MAX_CONCURRENT_HASHES are computed at any time, and the loop runs meanwhile."""
     under_way, most = [0], [0]
 
     def derive(*_: object) -> bytes:
         under_way[0] += 1
         most[0] = max(most[0], under_way[0])
-        time.sleep(0.02)  # as scrypt does, it lets go the interpreter's lock
+        time.sleep(0.02)  # like scrypt, it releases the interpreter lock
         under_way[0] -= 1
         return b""
 
@@ -344,8 +344,8 @@ def test_v21_checks_leave_the_loop_alone_and_are_bounded(monkeypatch: pytest.Mon
     assert turns[0] > 8
 
 
-def test_h4_the_networks_of_one_site_do_not_all_have_their_turn_before_another_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has an IPv6 /48 comes from as many networks as it likes: at 0.2 s a hash, 100 of them would take ten seconds."""
+def test_h4_many_networks_of_one_site_do_not_starve_another_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder of an IPv6 /48 can use as many networks as it likes: at 0.2 s a hash, 100 of them would take ten seconds."""
     begun, finish = list[str](), threading.Semaphore(0)
 
     def derive(password: str, *_: object) -> bytes:
@@ -374,8 +374,8 @@ def test_h4_the_networks_of_one_site_do_not_all_have_their_turn_before_another_c
     assert "b-pw" in begun
 
 
-def test_h4_no_more_logins_wait_than_can_be_checked_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is told so at once, if it has come last."""
+def test_h4_the_queue_of_logins_is_bounded_by_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further login is refused at once if it arrives last."""
     release = threading.Event()
     monkeypatch.setattr(under_test, "_derive", lambda *_: release.wait(SECONDS) and b"")
 
@@ -395,7 +395,7 @@ def test_h4_no_more_logins_wait_than_can_be_checked_in_time(monkeypatch: pytest.
     run(main)
 
 
-def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_check_releases_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     from tunnelctl.engine.kernel import move_on_after
 
     def derive(*_: object) -> bytes:
@@ -414,7 +414,7 @@ def test_a_cancelled_check_leaves_no_turn_taken(monkeypatch: pytest.MonkeyPatch)
     run(main)
 
 
-def test_without_a_thread_left_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_without_a_free_thread_raises_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(*_: object, **__: object) -> None:
         raise BusyResourceError("no thread")
 

@@ -1,4 +1,4 @@
-"""The access log: valid JSON whatever a client sends, nothing lost in silence, and no tunnel lost over it."""
+"""The access log: valid JSON whatever a client sends, no record lost without a warning, and no tunnel lost because of the log."""
 
 import errno
 import json
@@ -50,7 +50,7 @@ def end(log: AccessLog, session: str) -> None:
 
 
 def written(write: Callable[[AccessLog], None]) -> bytes:
-    """What comes out at the other end of a pipe."""
+    """Returns what arrives at the other end of a pipe."""
     reader, writer = os.pipe()
     trace = TraceLog()
 
@@ -72,8 +72,8 @@ def written(write: Callable[[AccessLog], None]) -> bytes:
 # --- records
 
 
-def test_the_keys_are_those_of_the_events() -> None:
-    """The lines are formatted by hand: this is what holds them together with the records, and so with the manual."""
+def test_the_keys_of_each_line_are_those_of_its_event() -> None:
+    """The lines are formatted by hand: this test keeps them consistent with the event records, and so with the manual."""
     keys = ["event", "time", "timestamp"]
     kinds = {Opened: OPENED, Refused: REFUSED, Interim: INTERIM, Closed: SEEN}
     assert set(kinds) == set(ACCESS_LOG)
@@ -81,7 +81,7 @@ def test_the_keys_are_those_of_the_events() -> None:
         assert [*keys, *kind.__annotations__] == listed
 
 
-def test_the_time_is_a_number_and_a_date_and_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_and_timestamp_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
     for now in (1796055709.123456, 1796055709.999999, 1796055710.0, 1796055710.05, 0.0):
         monkeypatch.setattr(access_log, "time", lambda now=now: now)
@@ -95,7 +95,7 @@ def test_the_time_is_a_number_and_a_date_and_they_agree(monkeypatch: pytest.Monk
     ]
 
 
-def test_a_tunnel_that_opens() -> None:
+def test_the_record_of_an_opened_tunnel() -> None:
     known = {"user": "alice", "target": "target.test:443", "address": "198.51.100.1:443", "local": "192.0.2.9:1"}
     reports = ("report *:22", 'report "*":1 (\u2028)')
     one = account(**known, reports=reports, rule="allow *:443", phases=(("head", 0.25), ("connect", 0.5)))
@@ -111,7 +111,7 @@ def test_a_tunnel_that_opens() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 407, 429, 502, 503, 504])
-def test_a_refusal(status: int) -> None:
+def test_the_record_of_a_refusal(status: int) -> None:
     one = account(phases=(("head", 0.25), ("auth", 0.5)))
     record = json.loads(written(lambda log: log.refused(one, status, "e", "why")))
     assert list(record) == REFUSED
@@ -119,7 +119,7 @@ def test_a_refusal(status: int) -> None:
     assert (record["phase"], record["phases"]) == ("auth", {"head": 0.25, "auth": 0.5})
 
 
-def test_an_end() -> None:
+def test_the_record_of_a_closed_tunnel() -> None:
     error = ConnectionResetError(errno.ECONNRESET, "x")
     outcome = Outcome(10, 20, "left", "reset", error)
     record = json.loads(written(lambda log: log.closed(account(moved=(10, 20), phase="tunnel"), 1.5, 0.25, outcome)))
@@ -130,21 +130,21 @@ def test_an_end() -> None:
     assert list(record.values()) == values
 
 
-def test_an_end_with_what_the_tunnel_carried() -> None:
+def test_the_record_of_a_closed_tunnel_with_inspection() -> None:
     one = account(seen=FirstBytes("TLS", 'a"b\x1b', "allow *:1", ("report *:2", "report *:3")))
     record = json.loads(written(lambda log: log.closed(one, 1.5, None, CUT)))
     assert list(record) == SEEN
     assert list(record.values())[-4:] == ["TLS", 'a"b\x1b', "allow *:1", ["report *:2", "report *:3"]]
 
 
-def test_one_that_goes_on() -> None:
+def test_the_interim_record_of_an_open_tunnel() -> None:
     record = json.loads(written(lambda log: log.interim(account(moved=(10, 20)), 1.5)))
     assert list(record) == INTERIM
     assert [record[key] for key in ("event", "seconds", "sent", "received")] == ["interim", 1.5, 10, 20]
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-def test_v17_no_text_breaks_out_of_its_string(user: str, target: str, rule: str, details: str) -> None:
+def test_v17_no_value_breaks_out_of_its_json_string(user: str, target: str, rule: str, details: str) -> None:
     line = written(lambda log: log.refused(account(user=user, target=target, rule=rule), 403, "e", details))
     assert line.count(b"\n") == 1
     assert line.isascii()
@@ -159,8 +159,8 @@ HOSTILE = ['a"b', "a\\b", 'a","event=forged', CONTROL, "naïve", "‮evil", "\x8
 
 @pytest.mark.parametrize("user", [user for user in HOSTILE if user != CONTROL])
 @pytest.mark.usefixtures("cheap_hashes")
-def test_v17_hostile_users_over_the_wire(tmp_path: Path, user: str) -> None:
-    """A user of the file may have any name; one that is not in it appears nowhere."""
+def test_v17_hostile_user_names_in_requests(tmp_path: Path, user: str) -> None:
+    """A user in the file may have any name; the name of an unknown user is not logged."""
     with Proxy(users=users_file(tmp_path, **{user: "secret"})) as proxy:
         assert proxy.refusal("10.0.0.1:99", basic(user, "secret")).status == 403
         assert proxy.refusal("10.0.0.1:99", basic(user + "x", "secret")).status == 407
@@ -169,7 +169,7 @@ def test_v17_hostile_users_over_the_wire(tmp_path: Path, user: str) -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_v17_a_user_with_a_control_character(tmp_path: Path) -> None:
+def test_v17_a_user_name_with_a_control_character_is_not_logged(tmp_path: Path) -> None:
     from base64 import b64encode
 
     with Proxy(users=users_file(tmp_path, alice="secret")) as proxy:
@@ -194,7 +194,7 @@ def test_v17_a_user_with_a_control_character(tmp_path: Path) -> None:
         "{}:443",
     ],
 )
-def test_v17_hostile_targets_over_the_wire(target: str) -> None:
+def test_v17_hostile_targets_in_requests(target: str) -> None:
     with Proxy() as proxy:
         answer = proxy.refusal(target)
         assert answer.status == 400
@@ -204,7 +204,7 @@ def test_v17_hostile_targets_over_the_wire(target: str) -> None:
     assert (record["status"], record["target"], record["error"]) == (400, "", "http_request_error")
 
 
-def test_decision_and_end_are_joined_by_id() -> None:
+def test_decision_and_end_share_the_id_of_their_tunnel() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy:
         for size in (5, 0):
             with proxy.tunnel(target.authority) as client:
@@ -228,8 +228,8 @@ def test_decision_and_end_are_joined_by_id() -> None:
     assert [record["event"] for record in third] == ["refused"]
 
 
-def test_ids_differ_between_two_runs_of_one_process_number() -> None:
-    """In a container the process has the same number after each restart, and the log goes on."""
+def test_ids_differ_between_two_runs_with_the_same_pid() -> None:
+    """In a container the process has the same pid after each restart, and the log is continued."""
     ids = []
     for _ in range(2):
         with Proxy() as proxy:
@@ -238,11 +238,11 @@ def test_ids_differ_between_two_runs_of_one_process_number() -> None:
     assert ids[0] != ids[1]
 
 
-# --- writing is not for the loop
+# --- writing outside of the event loop
 
 
 class SlowDisk:
-    """Writes to one descriptor wait until `let`; `os.write` goes on to work for all others."""
+    """Makes writes to one descriptor wait until `let`; `os.write` works as usual for all others."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fd: int) -> None:
         self._go, self._fd, self._write = threading.Event(), fd, os.write
@@ -279,7 +279,7 @@ def ids(path: Path) -> list[str]:
     return [json.loads(line)["connection"] for line in path.read_text().splitlines()]
 
 
-def test_what_gathers_is_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_collected_and_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fd, calls = open_log(str(tmp_path / "log")), []
     write = os.write
     monkeypatch.setattr(os, "write", lambda where, data: (calls.append(where), write(where, data))[1])
@@ -287,7 +287,7 @@ def test_what_gathers_is_written_together(tmp_path: Path, monkeypatch: pytest.Mo
     async def work(log: AccessLog) -> None:
         for number in range(3):
             end(log, str(number))
-            assert os.fstat(fd).st_size == 0, "not by the loop"
+            assert os.fstat(fd).st_size == 0, "the event loop must not write"
 
     try:
         logging(fd, work)
@@ -297,7 +297,7 @@ def test_what_gathers_is_written_together(tmp_path: Path, monkeypatch: pytest.Mo
         os.close(fd)
 
 
-def test_a_slow_disk_stops_nobody_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_disk_blocks_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fd = open_log(str(tmp_path / "log"))
     disk = SlowDisk(monkeypatch, fd)
 
@@ -307,18 +307,18 @@ def test_a_slow_disk_stops_nobody_and_loses_nothing(tmp_path: Path, monkeypatch:
             await sleep(0.001)
         for number in range(1, 100):
             end(log, str(number))
-            await checkpoint()  # the loop turns although a write is under way
+            await checkpoint()  # the loop runs although a write has not finished
         disk.let()
 
     try:
         log, trace = logging(fd, work)
         assert (log.dropped, trace.events) == (0, [])
-        assert ids(tmp_path / "log") == [str(number) for number in range(100)], "in order, and each once"
+        assert ids(tmp_path / "log") == [str(number) for number in range(100)], "all records, in order, each once"
     finally:
         os.close(fd)
 
 
-def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_records_that_wait_for_a_slow_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "MAX_WAITING", 1000)
     fd = open_log(str(tmp_path / "log"))
     disk = SlowDisk(monkeypatch, fd)
@@ -341,7 +341,7 @@ def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path, monkeypatch: pyte
     assert trace.events == [("warning", {"text": "access log: the last write has not come back: 1 records lost so far"})]
 
 
-def test_a_disk_that_hangs_holds_up_the_end_no_longer_than_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_disk_delays_the_shutdown_only_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "LAST_SECONDS", 0.05)
     fd = open_log(str(tmp_path / "log"))
     disk = SlowDisk(monkeypatch, fd)
@@ -354,14 +354,14 @@ def test_a_disk_that_hangs_holds_up_the_end_no_longer_than_a_moment(tmp_path: Pa
     try:
         _, trace = logging(fd, work)
         disk.let()
-        wait_until(lambda: len(ids(tmp_path / "log")) == 1, 10, "the write that has been under way")
+        wait_until(lambda: len(ids(tmp_path / "log")) == 1, 10, "the pending write")
     finally:
         os.close(fd)
     assert trace.events == [("warning", {"text": "access log: the last write has not come back: 1 records may be lost"})]
 
 
-def test_without_a_thread_the_records_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead name service may hold all of them for a while."""
+def test_records_wait_while_no_thread_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look-ups at a dead name service may occupy all threads for a while."""
     monkeypatch.setattr(access_log, "PAUSE_SECONDS", 0.001)
     fd, refusals = open_log(str(tmp_path / "log")), [3]
 
@@ -385,7 +385,7 @@ def test_without_a_thread_the_records_wait(tmp_path: Path, monkeypatch: pytest.M
     assert (ids(tmp_path / "log"), log.dropped, trace.events) == (["0", "1"], 0, [])
 
 
-def test_a_reader_who_stalls_stops_nobody_and_gets_it_all_later() -> None:
+def test_a_stalled_reader_blocks_nothing_and_gets_all_records_later() -> None:
     reader, writer = full_pipe()
 
     async def work(log: AccessLog) -> None:
@@ -414,7 +414,7 @@ def full_pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def test_a_pipe_that_somebody_has_made_non_blocking() -> None:
+def test_a_pipe_that_another_process_made_non_blocking() -> None:
     reader, writer = full_pipe()
     os.set_blocking(writer, False)
 
@@ -432,11 +432,11 @@ def test_a_pipe_that_somebody_has_made_non_blocking() -> None:
         os.close(writer)
 
 
-# --- when it cannot be written
+# --- write errors
 
 
 def failing(*fds: int) -> tuple[AccessLog, TraceLog]:
-    """A log whose descriptor becomes the next one after each record."""
+    """Runs a log whose descriptor becomes the next one after each record."""
     trace = TraceLog()
 
     async def main() -> AccessLog:
@@ -450,7 +450,7 @@ def failing(*fds: int) -> tuple[AccessLog, TraceLog]:
     return run(main), trace
 
 
-def test_a_full_disk_is_counted_and_said_once() -> None:
+def test_a_full_disk_is_counted_and_reported_once() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
         log, trace = failing(fd, fd, fd)
@@ -460,7 +460,7 @@ def test_a_full_disk_is_counted_and_said_once() -> None:
     assert trace.events == [("warning", {"text": "access log: No space left on device: 1 records lost so far"})]
 
 
-def test_a_disk_that_fills_up_again_is_said_again(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_again_is_reported_again(tmp_path: Path) -> None:
     full, good = os.open("/dev/full", os.O_WRONLY), open_log(str(tmp_path / "log"))
     try:
         log, trace = failing(full, full, full, good, full, full)
@@ -474,7 +474,7 @@ def test_a_disk_that_fills_up_again_is_said_again(tmp_path: Path) -> None:
     ]
 
 
-def test_a_vanished_reader_is_counted_and_said_once() -> None:
+def test_a_closed_pipe_is_counted_and_reported_once() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -485,8 +485,8 @@ def test_a_vanished_reader_is_counted_and_said_once() -> None:
     assert len(trace.named("warning")) == 1
 
 
-def test_a_record_that_was_cut_short_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk fills up in the middle of a line. The next record must not be appended to the rest of it."""
+def test_a_truncated_record_does_not_corrupt_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk fills up in the middle of a line. The next record must not be appended to the incomplete one."""
     fd = open_log(str(tmp_path / "log"))
     room = [20]  # bytes left on the disk
     write = os.write
@@ -521,10 +521,10 @@ def test_a_record_that_was_cut_short_spoils_no_other(tmp_path: Path, monkeypatch
     assert [json.loads(line)["connection"] for line in whole] == ["whole", "whole too"]
 
 
-# --- the whole server
+# --- with the whole server
 
 
-def test_phases_and_ends_over_the_wire() -> None:
+def test_phases_and_ends_of_real_requests() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy:
         with proxy.tunnel(target.authority) as client:
             client.echoes()
@@ -540,7 +540,7 @@ def test_phases_and_ends_over_the_wire() -> None:
     assert (ended["phase"], ended["client"], ended["target"]) == ("tunnel", decision["client"], decision["target"])
 
 
-def test_it_is_opened_anew_at_sighup(tmp_path: Path) -> None:
+def test_sighup_reopens_the_log(tmp_path: Path) -> None:
     path, moved = tmp_path / "log", tmp_path / "log.1"
     with ScriptedServer(echo) as target, Proxy(access_log=str(path)) as proxy, proxy.tunnel(target.authority):
         wait_until(lambda: path.exists() and len(ids(path)) == 1, SECONDS, "the decision")
@@ -552,7 +552,7 @@ def test_it_is_opened_anew_at_sighup(tmp_path: Path) -> None:
         assert len(ids(moved)) == 1
 
 
-def test_one_that_cannot_be_opened_anew_stays(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_reopened_stays_in_use(tmp_path: Path) -> None:
     path = tmp_path / "dir" / "log"
     path.parent.mkdir()
     with Proxy(access_log=str(path)) as proxy:
@@ -564,14 +564,14 @@ def test_one_that_cannot_be_opened_anew_stays(tmp_path: Path) -> None:
     assert proxy.warnings == [f"access log {path}: no such file or directory: the old one stays in use"]
 
 
-def test_stdout_is_not_opened_anew() -> None:
+def test_stdout_is_not_reopened() -> None:
     async def main() -> None:
         await AccessLog(1, TraceLog()).reopen()
 
     run(main)
 
 
-def test_tunnels_go_on_when_the_disk_is_full() -> None:
+def test_tunnels_continue_when_the_disk_is_full() -> None:
     with ScriptedServer(echo) as target, Proxy(access_log="/dev/full") as proxy:
         for _ in range(3):
             with proxy.tunnel(target.authority) as client:
@@ -581,10 +581,10 @@ def test_tunnels_go_on_when_the_disk_is_full() -> None:
     assert "access log: No space left" in proxy.warnings[0]
 
 
-# --- where it is
+# --- the file
 
 
-def test_the_file_is_appended_to_and_not_for_everybody(tmp_path: Path) -> None:
+def test_the_file_is_appended_to_and_not_readable_by_all(tmp_path: Path) -> None:
     path = tmp_path / "log"
     mask = os.umask(0)
     try:
@@ -599,23 +599,23 @@ def test_the_file_is_appended_to_and_not_for_everybody(tmp_path: Path) -> None:
     assert path.read_text() == "before\nafter\n"
 
 
-def test_a_dash_is_stdout() -> None:
+def test_a_dash_means_stdout() -> None:
     fd = open_log("-")
     try:
-        assert fd != 1, "whoever closes it would close stdout"
+        assert fd != 1, "closing the log would close stdout"
         assert os.path.sameopenfile(fd, 1)
     finally:
         os.close(fd)
 
 
 @pytest.mark.parametrize(("path", "cause"), [("/", "is a directory"), ("/nonexistent/log", "no such file or directory")])
-def test_a_file_that_cannot_be_opened(path: str, cause: str) -> None:
+def test_a_log_that_cannot_be_opened_is_an_error(path: str, cause: str) -> None:
     with pytest.raises(SettingsError) as caught:
         open_log(path)
     assert (caught.value.status, caught.value.what, caught.value.cause) == (ExitStatus.SETTINGS, f"access log {path}", cause)
 
 
-def test_the_client_s_bytes_are_nowhere_in_it() -> None:
+def test_header_fields_and_early_data_are_not_logged() -> None:
     with Proxy() as proxy:
         proxy.ask(connect_request("target.test:1", "Cookie: canary", "X: canary") + b"canary")
         proxy.wait_for_records(1)

@@ -1,4 +1,4 @@
-"""`--admin`: what it shows, to whom, and what it puts up with."""
+"""`--admin`: its pages, which requests it serves, and the clients that it survives."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ from tunnelctl.proto import private_http
 from tunnelctl.server.observe import admin as under_test
 from tunnelctl.server.observe.admin import parse_admin
 
-BRIEF = 0.2  # seconds: a limit that is meant to strike
+BRIEF = 0.2  # seconds: a limit meant to expire
 
 
 class Answer:
@@ -44,7 +44,7 @@ class Answer:
 
 
 def samples(port: int) -> dict[tuple[str, ...], float]:
-    """By name and the values of the labels, in the order of their names."""
+    """Returns the samples by name and by the values of their labels, ordered by label name."""
     text = Answer(port, "/metrics").body.decode()
     found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in found}
@@ -52,16 +52,16 @@ def samples(port: int) -> dict[tuple[str, ...], float]:
 
 @contextmanager
 def administered(**options: Any) -> Iterator[tuple[Proxy, int]]:
-    """A proxy, and the port of its administration."""
+    """Yields a proxy and the port of its admin listener."""
     port = free_port()
     with Proxy(admin=f"127.0.0.1:{port}", **options) as proxy:
         yield proxy, port
 
 
-# --- what it shows
+# --- pages
 
 
-def test_metrics_are_read_by_prometheus_client_s_own_parser() -> None:
+def test_the_parser_of_prometheus_client_reads_the_metrics() -> None:
     with ScriptedServer(echo) as target, administered() as (proxy, port):
         with proxy.tunnel(target.authority) as client:
             client.echoes(b"12345")
@@ -78,7 +78,7 @@ def test_metrics_are_read_by_prometheus_client_s_own_parser() -> None:
         assert Answer(port, "/metrics").fields["content-type"].startswith("text/plain; version=")
 
 
-def test_tunnels() -> None:
+def test_the_page_of_open_tunnels() -> None:
     with ScriptedServer(echo) as target, administered() as (proxy, port), proxy.tunnel(target.authority) as client:
         client.echoes(b"12345")
         shown = Answer(port, "/tunnels")
@@ -91,7 +91,7 @@ def test_tunnels() -> None:
         assert tunnel == {**expected, "sent": 5, "received": 5}
 
 
-def test_health_and_readiness_while_it_drains() -> None:
+def test_health_and_readiness_during_a_drain() -> None:
     with ScriptedServer(echo) as target, administered(drain=SECONDS) as (proxy, port), proxy.tunnel(target.authority):
         assert [(Answer(port, path).status, Answer(port, path).body) for path in ("/healthz", "/readyz")] == [
             (200, b"ok\n"),
@@ -104,7 +104,7 @@ def test_health_and_readiness_while_it_drains() -> None:
         assert len(Answer(port, "/tunnels").json["tunnels"]) == 1
 
 
-def test_v18_no_password_is_anywhere(tmp_path: Path) -> None:
+def test_v18_no_page_contains_a_password(tmp_path: Path) -> None:
     from tests.server.harness import basic, users_file
 
     with administered(users=users_file(tmp_path, alice="canary")) as (proxy, port):
@@ -114,17 +114,17 @@ def test_v18_no_password_is_anywhere(tmp_path: Path) -> None:
     assert b"canary" not in everything
 
 
-# --- how it is asked
+# --- requests
 
 
-def test_head_has_no_body() -> None:
+def test_the_response_to_head_has_no_body() -> None:
     with administered() as (_, port):
         answer = Answer(port, "/healthz", "HEAD")
         assert (answer.status, answer.body, answer.fields["content-length"]) == (200, b"", "3")
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/metrics/", 404), ("POST", "/metrics", 405)])
-def test_anything_else(method: str, path: str, status: int) -> None:
+def test_an_unknown_path_is_a_404_and_another_method_a_405(method: str, path: str, status: int) -> None:
     with administered() as (_, port):
         answer = Answer(port, path, method)
         assert answer.status == status
@@ -142,13 +142,13 @@ def test_anything_else(method: str, path: str, status: int) -> None:
         ("GET", "/" + "x" * 2 * under_test.MAX_HEAD, b"HTTP/1.1 431 Request Header Fields Too Large"),
     ],
 )
-def test_every_answer_has_a_reason_phrase(method: str, path: str, line: bytes) -> None:
+def test_every_response_has_a_reason_phrase(method: str, path: str, line: bytes) -> None:
     with administered() as (_, port), Client(("127.0.0.1", port)) as client:
         client.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert client.head().partition(b"\r\n")[0].strip() == line
 
 
-def test_a_query_is_no_part_of_the_path() -> None:
+def test_a_query_is_ignored() -> None:
     with administered() as (_, port):
         assert Answer(port, "/healthz?verbose=1").status == 200
 
@@ -164,21 +164,21 @@ def test_a_query_is_no_part_of_the_path() -> None:
         (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"404"),
     ],
 )
-def test_what_is_no_good_request(data: bytes, status: bytes) -> None:
+def test_a_malformed_request_is_refused(data: bytes, status: bytes) -> None:
     with administered() as (_, port), Client(("127.0.0.1", port)) as client:
         client.send(data)
         client.sock.shutdown(socket.SHUT_WR)
         assert client.rest().split(b" ")[1] == status
 
 
-def test_only_one_request_is_answered() -> None:
+def test_only_the_first_request_of_a_connection_is_answered() -> None:
     with administered() as (_, port), Client(("127.0.0.1", port)) as client:
         client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
         client.sock.shutdown(socket.SHUT_WR)
         assert client.rest().count(b"HTTP/1.1") == 1
 
 
-def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "SECONDS", BRIEF)
     with administered() as (_, port), Client(("127.0.0.1", port)) as client, Client(("127.0.0.1", port)) as half:
         half.send(b"GET /healthz")
@@ -186,7 +186,7 @@ def test_who_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         assert half.rest() == b""
 
 
-def test_who_pours_after_the_answer_is_left() -> None:
+def test_a_client_that_floods_after_the_response_is_disconnected() -> None:
     with administered() as (_, port), Client(("127.0.0.1", port)) as client:
         client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with pytest.raises(ConnectionError):
@@ -194,14 +194,14 @@ def test_who_pours_after_the_answer_is_left() -> None:
                 client.send(b"x" * 65536)
 
 
-def test_too_many_at_once_are_sent_away() -> None:
+def test_connections_beyond_the_limit_are_closed() -> None:
     with administered() as (_, port):
         idle = [Client(("127.0.0.1", port)) for _ in range(under_test.AT_ONCE)]
         with Client(("127.0.0.1", port)) as one_more:
             assert one_more.rest() == b""
         for client in idle:
             client.sock.close()
-        wait_until(lambda: let_in(port), SECONDS, "room")
+        wait_until(lambda: let_in(port), SECONDS, "a free place")
 
 
 def let_in(port: int) -> bool:
@@ -211,11 +211,11 @@ def let_in(port: int) -> bool:
         return False
 
 
-# --- who gets there
+# --- access
 
 
 def asked(address: tuple[str, int] | str, host: str | None, *fields: str, version: str = "1.1") -> tuple[int, bytes]:
-    """The status and the content of the answer to a request for /tunnels."""
+    """Returns the status and the content of the response to a request for /tunnels."""
     lines = [f"GET /tunnels HTTP/{version}", *([] if host is None else [f"Host: {host}"]), *fields, "", ""]
     with Client(address) as client:
         client.send("\r\n".join(lines).encode())
@@ -224,8 +224,8 @@ def asked(address: tuple[str, int] | str, host: str | None, *fields: str, versio
         return int(head.split(b" ")[1]), content
 
 
-def test_m8_a_private_one_is_asked_by_address_or_as_localhost() -> None:
-    """A page whose name has come to lead here (DNS rebinding) is not to read who talks to whom."""
+def test_m8_a_private_listener_accepts_addresses_and_localhost_as_host() -> None:
+    """After DNS rebinding, the page of a name that resolves to this machine must not read the list of tunnels."""
     with ScriptedServer(echo) as target, administered() as (proxy, port), proxy.tunnel(target.authority):
         for host in ("127.0.0.1", f"127.0.0.1:{port}", "localhost", "LOCALHOST.:1", "[::1]:9", "192.0.2.7"):
             assert asked(("127.0.0.1", port), host)[0] == 200, host
@@ -239,15 +239,15 @@ def test_m8_a_private_one_is_asked_by_address_or_as_localhost() -> None:
         assert asked(("127.0.0.1", port), "127.0.0.1", "Sec-Fetch-Site: cross-site")[0] == 403
 
 
-def test_m8_a_unix_socket_is_asked_by_any_name(tmp_path: Path) -> None:
-    """No browser gets there, and programs send what they like: curl the host of the URL, others nothing."""
+def test_m8_a_unix_socket_accepts_any_host(tmp_path: Path) -> None:
+    """No browser reaches it, and programs send any Host: curl that of the URL, others an empty one."""
     path = tmp_path / "admin"
     with Proxy(admin=f"unix:{path}"):
         for host in ("localhost", "docker", "attacker.example", ""):
             assert asked(str(path), host)[0] == 200, host
 
 
-def test_m8_one_that_was_opened_is_asked_by_any_name_but_by_no_other_site() -> None:
+def test_m8_an_open_listener_accepts_any_host_but_no_cross_site_request() -> None:
     port = free_port()
     with Proxy(admin=f"0.0.0.0:{port}", open_admin=True):
         for host in ("proxy.example.net", f"proxy.example.net:{port}", "127.0.0.1"):
@@ -256,20 +256,20 @@ def test_m8_one_that_was_opened_is_asked_by_any_name_but_by_no_other_site() -> N
         assert asked(("127.0.0.1", port), "proxy.example.net", "Sec-Fetch-Site: cross-site")[0] == 403
 
 
-def test_m8_to_force_it_makes_no_loopback_address_less_private() -> None:
+def test_m8_open_admin_keeps_a_loopback_address_private() -> None:
     port = free_port()
     with Proxy(admin=f"127.0.0.1:{port}", open_admin=True):
         assert asked(("127.0.0.1", port), "attacker.example")[0] == 421
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:9000", "192.0.2.1:9000", "[::]:9000"])
-def test_beyond_loopback_only_if_forced(text: str) -> None:
+def test_an_admin_address_beyond_loopback_must_be_forced(text: str) -> None:
     with pytest.raises(UsageProblem, match="who talks to whom"):
         parse_admin(text, forced=False)
     assert str(parse_admin(text, forced=True)) == text
 
 
-def test_a_unix_socket_is_its_owner_s_and_goes_in_the_end(tmp_path: Path) -> None:
+def test_a_unix_socket_is_private_to_its_owner_and_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "admin"
     with Proxy(admin=f"unix:{path}"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -279,7 +279,7 @@ def test_a_unix_socket_is_its_owner_s_and_goes_in_the_end(tmp_path: Path) -> Non
     assert not path.exists()
 
 
-def test_v2_it_is_no_target_whatever_the_rules_say() -> None:
+def test_v2_the_admin_listener_is_no_target_whatever_the_rules() -> None:
     with administered() as (proxy, port):
         for host in ("127.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"):
             answer = proxy.refusal(f"{host}:{port}")
@@ -287,12 +287,12 @@ def test_v2_it_is_no_target_whatever_the_rules_say() -> None:
         assert proxy.refusal(f"127.0.0.1:{port}").error == "proxy_loop_detected"
 
 
-def test_the_library_is_loaded_only_for_it() -> None:
+def test_prometheus_client_is_not_loaded_without_admin() -> None:
     code = "import sys, tunnelctl.server.serve; assert 'prometheus_client' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
 
 
-# --- a fault in a request
+# --- faults in a request
 
 
 def raising(fault: Exception) -> Callable[..., Any]:
@@ -310,7 +310,7 @@ def raising(fault: Exception) -> Callable[..., Any]:
         ("Pages._mine", MemoryError("no more")),
     ],
 )
-def test_m5_a_fault_ends_its_request_alone(place: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_m5_a_fault_ends_only_its_request(place: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(echo) as target, pytest.raises(AssertionError, match="fault in an admin request"):
         with administered() as (proxy, port), proxy.tunnel(target.authority) as client:
             with monkeypatch.context() as patch:
@@ -323,7 +323,7 @@ def test_m5_a_fault_ends_its_request_alone(place: str, fault: Exception, monkeyp
             assert proxy.warnings == [f"fault in an admin request: {type(fault).__name__}: {fault}"]
 
 
-def test_m5_a_fault_outside_of_a_page_ends_its_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_m5_a_fault_outside_of_a_page_ends_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match="fault in an admin request"):
         with administered() as (_, port):
             with monkeypatch.context() as patch, Client(("127.0.0.1", port)) as client:
@@ -336,7 +336,7 @@ def test_m5_a_fault_outside_of_a_page_ends_its_request_alone(monkeypatch: pytest
 # --- several workers
 
 
-def test_workers_are_summed() -> None:
+def test_the_metrics_of_all_workers_are_summed() -> None:
     port = free_port()
     command = ["serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--workers", "2", "--admin", f"127.0.0.1:{port}"]
     with ScriptedServer(echo) as target, started(*command, "--drain", "0") as process:
@@ -345,8 +345,8 @@ def test_workers_are_summed() -> None:
         clients = [Client(("127.0.0.1", serve)).tunnel(target.authority) for _ in range(20)]
         for client in clients:
             client.echoes(b"12345")
-        wait_until(lambda: samples(port)["tunnelctl_tunnels",] == 20, SECONDS, "a look at each worker")
-        wait_until(lambda: samples(port)["tunnelctl_bytes_total", "sent"] == 100, SECONDS, "a look at each worker")
+        wait_until(lambda: samples(port)["tunnelctl_tunnels",] == 20, SECONDS, "the figures of each worker")
+        wait_until(lambda: samples(port)["tunnelctl_bytes_total", "sent"] == 100, SECONDS, "the figures of each worker")
         shown = Answer(port, "/tunnels").json
         assert shown["silent_workers"] == 0
         assert len({tunnel["tunnel"] for tunnel in shown["tunnels"]}) == 20
@@ -354,28 +354,28 @@ def test_workers_are_summed() -> None:
         before = samples(port)
         victim = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: samples_soon(port).get(("tunnelctl_worker_restarts_total",)) == 1, SECONDS, "another")
-        wait_until(lambda: len(Answer(port, "/tunnels").json["tunnels"]) < 20, SECONDS, "the tunnels that are left")
+        wait_until(lambda: samples_soon(port).get(("tunnelctl_worker_restarts_total",)) == 1, SECONDS, "the restart of the worker")
+        wait_until(lambda: len(Answer(port, "/tunnels").json["tunnels"]) < 20, SECONDS, "the remaining tunnels")
         after = samples(port)
         assert 0 < after["tunnelctl_tunnels",] < 20
         falling = [
             name for name in before if name[0].endswith(("_total", "_count", "_sum", "_bucket")) and after[name] < before[name]
         ]
-        assert falling == [], "no sum falls"
+        assert falling == [], "no sum may decrease"
         for client in clients:
             client.sock.close()
 
 
 def samples_soon(port: int) -> dict[tuple[str, ...], float]:
-    """Nothing while a worker that has died had the connection."""
+    """Returns nothing if a worker that has died had accepted the connection."""
     try:
         return samples(port)
     except (http.client.HTTPException, ConnectionError):
         return {}
 
 
-def test_connect_requests_are_served_meanwhile() -> None:
-    """The two listeners have nothing to do with each other."""
+def test_an_idle_admin_client_does_not_block_connect_requests() -> None:
+    """The two listeners are independent."""
     with ScriptedServer(echo) as target, administered() as (proxy, port), Client(("127.0.0.1", port)) as idle:
         idle.send(b"GET /met")
         with proxy.tunnel(target.authority) as client:

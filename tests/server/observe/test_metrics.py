@@ -1,4 +1,4 @@
-"""The numbers: what is counted where, and that no sum falls when a worker dies."""
+"""The metrics: what each counts, and that no sum decreases when a worker dies."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def account(*phases: tuple[str, float], moved: tuple[int, int] = (0, 0), session
     return one
 
 
-def test_decisions_by_status_and_error() -> None:
+def test_decisions_are_counted_by_status_and_error() -> None:
     board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
     for status, error in ((200, ""), (200, ""), (403, "http_request_denied")):
@@ -37,7 +37,7 @@ def test_decisions_by_status_and_error() -> None:
     assert counted(board, "requests") == {("200", ""): 2, ("403", "http_request_denied"): 1}
 
 
-def test_what_has_no_place_is_counted_too() -> None:
+def test_values_without_a_place_are_counted_as_other() -> None:
     board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
     metrics.on_decision(account(("unheard of", 1.0)), 299, "unheard of")
@@ -60,12 +60,12 @@ def test_every_refusal_has_a_place_of_its_own() -> None:
 
 
 def taken(make: object) -> bool:
-    """Whether a maker of refusals wants to be told something."""
+    """Whether a function that creates refusals has required arguments."""
     code, defaults = make.__code__, make.__defaults__ or ()  # type: ignore[attr-defined]
     return code.co_argcount > len(defaults)
 
 
-def test_ends_by_side_and_cause() -> None:
+def test_ends_are_counted_by_side_and_cause() -> None:
     board = SharedCounters(1)
     metrics = Metrics(board.rows[0])
     for side in SIDES:
@@ -76,7 +76,7 @@ def test_ends_by_side_and_cause() -> None:
 @pytest.mark.parametrize(
     ("status", "outcome"), [(200, "opened"), (403, "refused"), (407, "refused"), (502, "failed"), (504, "failed")]
 )
-def test_the_time_of_each_phase(status: int, outcome: str) -> None:
+def test_the_time_of_each_phase_is_in_the_histogram_of_its_outcome(status: int, outcome: str) -> None:
     board = SharedCounters(1)
     Metrics(board.rows[0]).on_decision(account(("head", 0.002), ("connect", 100.0)), status, "")
     found = numbers(board, "setup_seconds")
@@ -88,14 +88,14 @@ def test_the_time_of_each_phase(status: int, outcome: str) -> None:
     assert (sum(counts), rest, total) == (0, 1, 100)
 
 
-def test_a_bound_belongs_to_its_bucket() -> None:
+def test_a_value_on_a_bound_falls_into_its_bucket() -> None:
     board = SharedCounters(1)
     Metrics(board.rows[0]).on_decision(account(*(("connect", bound) for bound in BUCKETS)), 200, "")
     *counts, rest, _ = numbers(board, "setup_seconds")["connect", "opened"]
     assert (counts, rest) == ([1.0] * len(BUCKETS), 0)
 
 
-def test_bytes_are_counted_once_while_open_and_at_the_end() -> None:
+def test_bytes_are_counted_once_between_refresh_and_end() -> None:
     board, books = SharedCounters(1), Recorder(None, TraceLog())
     metrics = Metrics(board.rows[0])
     one = account(moved=(10, 20))
@@ -126,7 +126,7 @@ def test_gauges_and_lost_records() -> None:
     assert gauges == [1, 3, 2, 3]
 
 
-def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() -> None:
+def test_a_new_worker_continues_the_counters_of_the_old_one() -> None:
     board, counts = SharedCounters(2), ConnectionCount()
     first, second = Metrics(board.rows[0]), Metrics(board.rows[1])
     counts.enter()
@@ -136,19 +136,19 @@ def test_workers_are_summed_and_a_new_one_goes_on_where_the_old_one_stopped() ->
     assert counted(board, "requests") == {("200", ""): 2}
     assert counted(board, "connections") == {(): 2}
     again = Metrics(board.rows[0])
-    assert counted(board, "requests") == {("200", ""): 2}, "a sum that falls looks like a restart of all"
-    assert counted(board, "connections") == {(): 1}, "its clients are gone"
+    assert counted(board, "requests") == {("200", ""): 2}, "a decreasing sum would look like a restart of the server"
+    assert counted(board, "connections") == {(): 1}, "the clients of the old worker are gone"
     again.on_decision(account(), 200, "")
     assert counted(board, "requests") == {("200", ""): 3}
 
 
-def test_only_what_has_happened_is_shown_of_what_has_labels() -> None:
+def test_labelled_metrics_show_only_what_has_happened() -> None:
     board = SharedCounters(1)
     assert counted(board, "requests") == {}
     assert counted(board, "connections") == {(): 0}
 
 
-def test_places_do_not_overlap() -> None:
+def test_places_in_the_shared_row_do_not_overlap() -> None:
     from tunnelctl.server.observe.metrics import BEAT, PLACES
 
     used = [place + offset for name, places in PLACES.items() for place in places.values() for offset in range(FAMILY[name].width)]

@@ -1,4 +1,4 @@
-"""Records of tunnels that go on."""
+"""Interim records of tunnels that stay open."""
 
 from time import monotonic
 
@@ -23,7 +23,7 @@ def open_since(seconds: float, moved: tuple[int, int] = (0, 0)) -> TunnelRecord:
     return account
 
 
-def test_after_so_many_seconds_and_then_again() -> None:
+def test_an_interim_record_is_written_every_n_seconds() -> None:
     log, account = Log(), open_since(0.0)
     interim = OpenTunnelReporter(log, {"1": account}, 60.0, 0)  # type: ignore[arg-type]
     interim.tick()
@@ -38,7 +38,7 @@ def test_after_so_many_seconds_and_then_again() -> None:
     assert log.written == ["1", "1"]
 
 
-def test_after_so_many_bytes_both_ways_together() -> None:
+def test_an_interim_record_is_written_every_n_bytes_of_both_directions() -> None:
     log, account = Log(), open_since(0.0, (60, 39))
     interim = OpenTunnelReporter(log, {"1": account}, 0.0, 100)  # type: ignore[arg-type]
     interim.tick()
@@ -52,7 +52,7 @@ def test_after_so_many_bytes_both_ways_together() -> None:
     assert log.written == ["1", "1"]
 
 
-def test_those_that_have_ended_are_forgotten() -> None:
+def test_closed_tunnels_are_forgotten() -> None:
     accounts = {"1": open_since(1.0)}
     interim = OpenTunnelReporter(Log(), accounts, 0.5, 0)  # type: ignore[arg-type]
     interim.tick()
@@ -61,7 +61,7 @@ def test_those_that_have_ended_are_forgotten() -> None:
     assert interim._noted == {}
 
 
-def test_over_the_wire(monkeypatch) -> None:
+def test_an_open_tunnel_gets_an_interim_record_in_the_log(monkeypatch) -> None:
     from tunnelctl.server import serve
 
     monkeypatch.setattr(serve, "TICK_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""The text for Prometheus, as prometheus-client's own parser reads it."""
+"""The Prometheus text format, as the parser of prometheus-client reads it."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,12 +15,12 @@ def read(board: SharedCounters) -> dict[str, dict[tuple[str, tuple[tuple[str, st
     }
 
 
-def test_all_families_are_there_and_have_a_type() -> None:
+def test_every_family_is_rendered_with_its_type() -> None:
     found = {family.name: family.type for family in text_string_to_metric_families(render(SharedCounters(1)).decode())}
     assert found == {family.name: family.kind for family in FAMILIES}
 
 
-def test_counters_and_histograms() -> None:
+def test_counters_and_histograms_are_summed_over_workers() -> None:
     board = SharedCounters(2)
     for row, seconds in zip(board.rows, (0.002, 70.0), strict=True):
         metrics, account = Metrics(row), TunnelRecord("1", "1.1", "c")

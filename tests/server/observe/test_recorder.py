@@ -1,4 +1,4 @@
-"""What is told of a connection, and to whom."""
+"""What is recorded of a connection, and where it is reported."""
 
 from tests.client.harness import TraceLog
 from tunnelctl.server.observe.record import CUT, DRAINED, GONE, TunnelRecord
@@ -6,7 +6,7 @@ from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.inspection import FirstBytes
 
 
-def test_phases_follow_each_other_and_their_times_add_up() -> None:
+def test_phases_are_consecutive_and_their_times_add_up() -> None:
     account = TunnelRecord("1", "1.1", "c")
     begun = account.since
     for phase in ("dns", "connect", "answer"):
@@ -16,19 +16,19 @@ def test_phases_follow_each_other_and_their_times_add_up() -> None:
     assert abs(sum(seconds for _, seconds in account.phases) - (account.since - begun)) < 1e-9
 
 
-def test_only_tunnels_that_are_open_are_kept() -> None:
+def test_only_open_tunnels_are_kept() -> None:
     books, account, refused = Recorder(None, TraceLog()), TunnelRecord("1", "1.1", "c"), TunnelRecord("2", "2.1", "c")
     books.on_decision(account, 200, "")
     books.on_decision(refused, 403, "http_request_denied")
     assert books.open == {"1.1": account}
     assert (account.phase, refused.phases[-1][0]) == ("answer", "head")
     assert account.opened == account.since
-    assert account.phases == [], "nothing is kept that nobody asks for"
+    assert account.phases == [], "phases must not be kept after the decision"
     books.on_end(account, GONE)
     assert books.open == {}
 
 
-def test_verbose_tells_both() -> None:
+def test_verbose_reports_the_opening_and_the_end() -> None:
     trace = TraceLog()
     books, account = Recorder(None, trace, verbose=True), TunnelRecord("1", "1.1", "c")
     account.target = "t:1"
@@ -42,7 +42,7 @@ def test_verbose_tells_both() -> None:
     assert (closed["sent"], closed["received"], closed["closed_by"], closed["cause"]) == (3, 4, "tunnelctl", "drained")
 
 
-def test_verbose_tells_why_a_request_was_refused() -> None:
+def test_verbose_reports_why_a_request_was_refused() -> None:
     trace = TraceLog()
     Recorder(None, trace, verbose=True).on_decision(
         TunnelRecord("1", "1.1", "c"), 400, "http_request_error", "malformed head: a lone LF"
@@ -51,7 +51,7 @@ def test_verbose_tells_why_a_request_was_refused() -> None:
     assert (refused["error"], refused["details"]) == ("http_request_error", "malformed head: a lone LF")
 
 
-def test_verbose_tells_what_a_tunnel_carried() -> None:
+def test_verbose_reports_what_a_tunnel_carried() -> None:
     trace = TraceLog()
     books, account = Recorder(None, trace, verbose=True), TunnelRecord("1", "1.1", "c")
     account.target = "t:1"
@@ -63,7 +63,7 @@ def test_verbose_tells_what_a_tunnel_carried() -> None:
     assert fields.items() >= {"client": "c", "target": "t:1", **found}.items()
 
 
-def test_otherwise_nothing_is_said() -> None:
+def test_without_verbose_nothing_is_reported() -> None:
     trace = TraceLog()
     books, account = Recorder(None, trace), TunnelRecord("1", "1.1", "c")
     books.on_decision(account, 200, "")

@@ -1,4 +1,4 @@
-"""The policy file: what it may say, what is told about a mistake in it, and when a new one comes into force."""
+"""The policy file: its form, the messages about mistakes, and when a new version takes effect."""
 
 import signal
 import subprocess
@@ -52,10 +52,10 @@ def opened(port: int) -> str:
     return f'[[allow]]\nname = "one"\ntargets = ["127.0.0.1:{port}"]\n'
 
 
-# --- what it may say
+# --- form
 
 
-def test_rules_of_every_kind() -> None:
+def test_rules_of_every_kind_are_parsed() -> None:
     who: dict[str, Any] = {
         "users": frozenset({"alice", "bob"}),
         "clients": (parse_client("192.0.2.0/24"), parse_client("2001:db8::/32")),
@@ -75,7 +75,7 @@ def texts(rules: tuple[Rule, ...]) -> list[str]:
     return [rule.text for rule in rules]
 
 
-def test_it_is_merged_with_the_rules_of_the_command_line(tmp_path: Path) -> None:
+def test_rules_of_the_file_and_of_the_command_line_are_merged(tmp_path: Path) -> None:
     policy = load_policy(write(tmp_path, WHOLE), ("a.test:1",), ("b.test:2",))
     assert texts(policy.allow) == ["a.test:1", "*:443 (web)", "*.example.com:22 (web)", "db.example.com:5432 (line 10)"]
     assert texts(policy.deny) == ["b.test:2", "198.51.100.0/24:* (line 14)"]
@@ -83,16 +83,16 @@ def test_it_is_merged_with_the_rules_of_the_command_line(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("text", ["[[deny]]\ntargets = ['evil.test:*']\n", "[[report]]\ntargets = ['*:*']\n"])
-def test_without_an_allow_rule_the_default_stays(text: str, tmp_path: Path) -> None:
+def test_a_file_without_an_allow_rule_keeps_the_default(text: str, tmp_path: Path) -> None:
     assert load_policy(write(tmp_path, text)).allow == DEFAULT_ALLOW
 
 
-def test_without_a_file() -> None:
+def test_without_a_file_the_default_or_the_flags_apply() -> None:
     assert load_policy(None).allow == DEFAULT_ALLOW
     assert texts(load_policy(None, ("a.test:1",)).allow) == ["a.test:1"]
 
 
-# --- a mistake is told with line and key
+# --- mistakes, with line and key
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_without_a_file() -> None:
         ('[[deny]]\ntargets = ["*:1"]\nusers = ["CORP\\bob"]', "line 3, key 'users'", "a control character in it"),
     ],
 )  # fmt: skip
-def test_mistakes(text: str, where: str, cause: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_its_line_and_key(text: str, where: str, cause: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(SettingsError) as caught:
         load_policy(path)
@@ -138,26 +138,26 @@ def test_mistakes(text: str, where: str, cause: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("user", ["CORP\\user", "CORP\\alice", "CORP\\bob"])
-def test_a_backslash_in_double_quotes_is_explained(user: str, tmp_path: Path) -> None:
-    """Taken for a control character, it would make a rule for a user that there is not."""
+def test_the_hint_explains_a_backslash_in_double_quotes(user: str, tmp_path: Path) -> None:
+    """Read as an escape, it would yield a rule for a user that does not exist."""
     with pytest.raises(SettingsError) as caught:
         load_policy(write(tmp_path, f'[[deny]]\ntargets = ["*:1"]\nusers = ["{user}"]\n'))
     assert hint_of(caught.value) == BACKSLASH.text
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:
     assert load_policy(write(tmp_path, "\ufeff[[allow]]\ntargets = ['a.test:1']\n")).allow[0].text.startswith("a.test:1")
 
 
 @pytest.mark.parametrize("text", ["", "# none\n"])
-def test_a_file_without_a_rule(text: str, tmp_path: Path) -> None:
+def test_a_file_without_rules_is_an_error(text: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(SettingsError) as caught:
         load_policy(path)
     assert str(caught.value) == f"policy file {path}: there is no rule in it"
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         load_policy(str(tmp_path / "missing"))
     with pytest.raises(SettingsError, match="is a directory"):
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load_policy(str(path))
 
 
-def test_serve_does_not_start_with_a_mistake(tmp_path: Path) -> None:
+def test_serve_does_not_start_with_a_broken_policy(tmp_path: Path) -> None:
     with started("serve", "--listen", "127.0.0.1:0", "--policy", write(tmp_path, "[[allow]]\ntargets = ['x']")) as process:
         assert process.wait(SECONDS) == ExitStatus.SETTINGS
         assert process.stderr is not None
@@ -180,11 +180,11 @@ def test_serve_does_not_start_with_a_mistake(tmp_path: Path) -> None:
     assert said.startswith(f"tunnelctl: policy file {tmp_path}/policy.toml, line 2, key 'targets': rule 'x': the port is missing\n")
 
 
-# --- who asks
+# --- rules by user and client
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_a_rule_for_a_user(tmp_path: Path) -> None:
+def test_a_rule_applies_to_its_user_only(tmp_path: Path) -> None:
     with ScriptedServer(echo) as target:
         policy = write(tmp_path, f'[[allow]]\ntargets = ["127.0.0.1:{target.port}"]\nusers = ["alice"]\n')
         with Proxy("a.test:1", policy=policy, users=users_file(tmp_path, alice="a", bob="b")) as proxy:
@@ -197,7 +197,7 @@ def test_a_rule_for_a_user(tmp_path: Path) -> None:
     assert rules == {"alice": f"allow {target.authority} (line 1)", "bob": "no allow rule"}
 
 
-def test_a_rule_for_a_client(tmp_path: Path) -> None:
+def test_a_rule_applies_to_its_client_only(tmp_path: Path) -> None:
     with ScriptedServer(echo) as target:
         policy = write(tmp_path, f'[[deny]]\nname = "guests"\ntargets = ["{target.authority}"]\nclients = ["127.0.0.7"]\n')
         with Proxy(policy=policy) as proxy:
@@ -209,7 +209,7 @@ def test_a_rule_for_a_client(tmp_path: Path) -> None:
     assert rules == {"allow 127.0.0.1:*", f"deny {target.authority} (guests)"}
 
 
-def test_a_report_rule_is_recorded_and_refuses_nothing(tmp_path: Path) -> None:
+def test_a_report_rule_is_logged_and_refuses_nothing(tmp_path: Path) -> None:
     with ScriptedServer(echo) as target:
         policy = write(tmp_path, '[[report]]\nname = "soon"\ntargets = ["127.0.0.1:*"]\n[[report]]\ntargets = ["*:1"]\n')
         with Proxy(policy=policy) as proxy, proxy.tunnel(target.authority) as client:
@@ -218,7 +218,7 @@ def test_a_report_rule_is_recorded_and_refuses_nothing(tmp_path: Path) -> None:
     assert (record["event"], record["rule"], record["reports"]) == ("opened", "allow 127.0.0.1:*", ["report 127.0.0.1:* (soon)"])
 
 
-def test_rules_for_clients_make_no_open_proxy(tmp_path: Path) -> None:
+def test_rules_limited_to_clients_are_no_open_proxy(tmp_path: Path) -> None:
     personal = '[[allow]]\ntargets = ["*:443"]\nclients = ["192.0.2.0/24"]\n'
     with Proxy(listen=("0.0.0.0:0",), policy=write(tmp_path, personal), allow=()) as proxy:
         assert proxy.addresses
@@ -245,10 +245,10 @@ def test_sighup_puts_the_new_rules_in_force(tmp_path: Path) -> None:
                 assert proxy.refusal(one.authority).status == 403
                 with proxy.tunnel(two.authority) as other:
                     assert other.echoes()
-                assert client.echoes(), "a tunnel that was open stays so"
+                assert client.echoes(), "an open tunnel stays open"
 
 
-def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+def test_a_broken_policy_changes_nothing_on_reload(tmp_path: Path) -> None:
     with ScriptedServer(echo) as one:
         path = write(tmp_path, opened(one.port))
         with Proxy(policy=path, allow=()) as proxy:
@@ -267,7 +267,7 @@ def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
             assert proxy.events("reloaded") == []
 
 
-def test_no_reload_makes_an_open_proxy(tmp_path: Path) -> None:
+def test_a_reload_that_would_make_an_open_proxy_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, '[[allow]]\ntargets = ["*:443"]\nclients = ["192.0.2.0/24"]\n')
     with Proxy(listen=("0.0.0.0:0",), policy=path, allow=()) as proxy:
         write(tmp_path, '[[allow]]\ntargets = ["*:443"]\n')
@@ -284,7 +284,7 @@ def answered(address: tuple[str, int] | str, target: str) -> int:
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_sighup_to_the_process_that_was_started_reaches_all(count: str, tmp_path: Path) -> None:
+def test_sighup_to_the_main_process_reaches_every_worker(count: str, tmp_path: Path) -> None:
     with ScriptedServer(echo) as one, ScriptedServer(echo) as two:
         path = write(tmp_path, opened(one.port))
         with workers("--workers", count, "--policy", path, "--deny", "127.0.0.9:*", allow=False) as serve:
@@ -305,10 +305,10 @@ def test_sighup_to_the_process_that_was_started_reaches_all(count: str, tmp_path
             assert {answered(serve.address, two.authority) for _ in range(20)} == {200}
             assert serve.pids() == pids
             serve.process.terminate()
-            assert "warning" not in serve.rest(), "one warning, not one of each worker"
+            assert "warning" not in serve.rest(), "one warning in all, not one per worker"
 
 
-def test_without_a_policy_file_sighup_ends_it_as_before() -> None:
+def test_without_a_policy_file_sighup_ends_the_process() -> None:
     with started("serve", "--listen", "127.0.0.1:0") as process:
         wait_for_line(process)
         process.send_signal(signal.SIGHUP)

@@ -1,6 +1,6 @@
-"""Rules on what travels in a tunnel: the stream that looks, by itself and in a proxy, with TLS and without.
+"""Rules on the content of tunnels: the inspecting stream, alone and in a proxy, with and without TLS.
 
-What a rule lets through and what not: tests/security/test_v29_domain_fronting.
+tests/security/test_v29_domain_fronting has the tests of which tunnels a rule allows.
 """
 
 import socket
@@ -46,10 +46,10 @@ from tunnelctl.stream.base import Stream
 
 pytestmark = pytest.mark.usefixtures("loopback_names")
 
-# --- what passes
+# --- tunnels that are allowed
 
 
-def test_in_segments_of_every_size(tmp_path: Path) -> None:
+def test_a_client_hello_in_segments_of_every_size(tmp_path: Path) -> None:
     data = named(NAME)
     with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy:
         for size in (1, 2, 5, 6, 50, len(data)):
@@ -60,7 +60,7 @@ def test_in_segments_of_every_size(tmp_path: Path) -> None:
                 assert client.exactly(len(data)) == data
 
 
-def test_together_with_the_request(tmp_path: Path) -> None:
+def test_a_client_hello_partly_sent_with_the_request(tmp_path: Path) -> None:
     data = named(NAME)
     with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy:
         for at in (0, 1, 7, len(data)):
@@ -71,7 +71,7 @@ def test_together_with_the_request(tmp_path: Path) -> None:
                 assert client.exactly(len(data) + 1) == data + b"x"
 
 
-def test_bulk_behind_a_client_hello_arrives_whole(tmp_path: Path) -> None:
+def test_bulk_data_after_a_client_hello_arrives_whole(tmp_path: Path) -> None:
     data = CHROMIUM + sample(20 << 20)
     with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(f"{NAME}:{target.port}") as client:
         sender = threading.Thread(target=client.send, args=(data,))
@@ -81,13 +81,13 @@ def test_bulk_behind_a_client_hello_arrives_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sni", ["", "127.0.0.1"])
-def test_a_target_that_is_an_address_needs_no_name(tmp_path: Path, sni: str) -> None:
+def test_a_target_that_is_an_address_needs_no_server_name(tmp_path: Path, sni: str) -> None:
     data = named(sni) if sni else hello()
     with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(target.authority) as client:
         assert client.echoes(data)
 
 
-def test_without_a_rule_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_rule_the_tunnel_is_not_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection.InspectedStream, "__init__", None)
     with ScriptedServer(echo) as target, Proxy() as proxy:
         with proxy.tunnel(target.authority) as client:
@@ -95,10 +95,10 @@ def test_without_a_rule_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "seen" not in end_of(proxy)
 
 
-# --- what is cut
+# --- tunnels that are cut
 
 
-def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
+def test_a_client_hello_that_is_too_long_is_cut(tmp_path: Path) -> None:
     data = records(message(bytes(MAX_HELLO)))
     with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client, pytest.raises(ConnectionResetError):
@@ -107,7 +107,7 @@ def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
         assert end_of(proxy)["seen"] == TOO_LONG
 
 
-def test_who_says_nothing_is_cut_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_no_whole_hello_is_cut_after_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.2)
     with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
@@ -116,7 +116,7 @@ def test_who_says_nothing_is_cut_in_time(tmp_path: Path, monkeypatch: pytest.Mon
     assert (end["seen"], end["cause"]) == ("no ClientHello in time", "cut")
 
 
-def test_who_ends_before_it_is_cut(tmp_path: Path) -> None:
+def test_a_client_that_ends_inside_its_hello_is_cut(tmp_path: Path) -> None:
     with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             client.send(named(NAME)[:50])
@@ -126,7 +126,7 @@ def test_who_ends_before_it_is_cut(tmp_path: Path) -> None:
         assert end_of(proxy)["seen"] == ENDED
 
 
-def test_a_client_that_resets_before_it_leaves_no_trace_of_a_rule(tmp_path: Path) -> None:
+def test_a_client_that_resets_before_its_hello_is_logged_without_a_rule(tmp_path: Path) -> None:
     with ScriptedServer(silent) as target, proxy_with(tmp_path, "tls") as proxy:
         proxy.tunnel(f"{NAME}:{target.port}").reset()
         end = end_of(proxy)
@@ -134,7 +134,7 @@ def test_a_client_that_resets_before_it_leaves_no_trace_of_a_rule(tmp_path: Path
     assert "seen" not in end
 
 
-def test_a_second_hello_that_is_begun_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_second_hello_is_cut_after_a_time_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.2)
     first = named(NAME)
 
@@ -148,7 +148,7 @@ def test_a_second_hello_that_is_begun_has_its_own_time(tmp_path: Path, monkeypat
     assert (end["seen"], end["cause"]) == ("no ClientHello in time", "cut")
 
 
-def test_who_ends_inside_a_second_hello_is_cut(tmp_path: Path) -> None:
+def test_a_client_that_ends_inside_a_second_hello_is_cut(tmp_path: Path) -> None:
     with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "sni") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             client.send(named(NAME) + named(NAME)[:50])
@@ -159,7 +159,7 @@ def test_who_ends_inside_a_second_hello_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sni", "report"])
-def test_who_ends_behind_the_first_hello_ends_cleanly(tmp_path: Path, kind: str) -> None:
+def test_a_client_that_ends_after_the_first_hello_ends_cleanly(tmp_path: Path, kind: str) -> None:
     def take_all(peer: Conversation) -> None:
         assert peer.read_to_end() == named(NAME) + CHANGE_CIPHER_SPEC
         peer.send(b"bye")
@@ -182,7 +182,7 @@ def test_who_ends_behind_the_first_hello_ends_cleanly(tmp_path: Path, kind: str)
     ],
     ids=["empty", "small", "data"],
 )
-def test_who_pours_records_behind_the_first_hello_is_cut(tmp_path: Path, flood: bytes, seen: str) -> None:
+def test_a_flood_of_records_after_the_first_hello_is_cut(tmp_path: Path, flood: bytes, seen: str) -> None:
     with ScriptedServer(lambda peer: peer.wait_gone()) as target, proxy_with(tmp_path, "sni") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client, pytest.raises(ConnectionError):
             client.send(named(NAME) + flood)
@@ -190,7 +190,7 @@ def test_who_pours_records_behind_the_first_hello_is_cut(tmp_path: Path, flood: 
         assert end_of(proxy)["seen"] == seen
 
 
-def test_a_server_that_speaks_first_is_heard_and_the_client_is_cut_by_what_it_says(tmp_path: Path) -> None:
+def test_a_server_may_speak_first_and_the_client_is_cut_by_its_reply(tmp_path: Path) -> None:
     def banner(peer: Conversation) -> None:
         peer.send(b"220 mail.example.com\r\n")
         assert peer.wait_gone() == b""
@@ -200,8 +200,8 @@ def test_a_server_that_speaks_first_is_heard_and_the_client_is_cut_by_what_it_sa
         assert is_cut(client, b"EHLO x\r\n")
 
 
-def test_the_server_may_take_its_time_to_ask_for_a_second_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is held while it does, so no limit of a hello strikes."""
+def test_a_server_may_delay_its_request_for_a_second_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy holds no bytes meanwhile, so no time limit applies."""
     monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.1)
 
     def slow(peer: Conversation) -> None:
@@ -222,12 +222,12 @@ def test_the_server_may_take_its_time_to_ask_for_a_second_hello(tmp_path: Path, 
 
 
 class Wire(Stream):
-    """A client by hand: what it has sent, and what it was sent."""
+    """A scripted client: `sent` is what it has sent, `told` what it has received."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.told = b""
-        self.most = 0  # asked for at once
+        self.most = 0  # largest read limit
 
     async def wait_readable(self) -> None:
         pass
@@ -237,7 +237,7 @@ class Wire(Stream):
         return self.sent.pop(0) if self.sent else None
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        taken = bytes(data[:7])  # a sink that takes a few octets at a time
+        taken = bytes(data[:7])  # a sink that accepts a few octets at a time
         self.told += taken
         return len(taken)
 
@@ -247,7 +247,7 @@ class Wire(Stream):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a stream that is used without a kernel: it asks for the time and waits for nothing."""
+    """For a stream that is used without a kernel: the stream reads the time and waits for nothing."""
     monkeypatch.setattr(inspection, "current_time", time.monotonic)
 
 
@@ -261,8 +261,8 @@ CUT, REPORT = TLSRequirement("allow web", True, True), TLSRequirement("report so
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("demand", [CUT, REPORT])
-def test_the_tunnel_is_left_alone_with_the_answer_of_the_server(demand: TLSRequirement) -> None:
-    """From then on its bytes can be spliced."""
+def test_inspection_ends_with_the_response_of_the_server(demand: TLSRequirement) -> None:
+    """From then on the kernel can splice the bytes."""
     wire, client = inspected(demand)
     first, early, answer = named(NAME), CHANGE_CIPHER_SPEC + application_data(100), server_hello()
     wire.sent = [first + early[:50], early[50:]]
@@ -277,7 +277,7 @@ def test_the_tunnel_is_left_alone_with_the_answer_of_the_server(demand: TLSRequi
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_is_not_of_a_hello_is_not_held() -> None:
+def test_only_bytes_of_a_hello_are_held_back() -> None:
     wire, client = inspected(CUT)
     first, second = named(NAME), named(NAME)
     wire.sent = [first + application_data() + second[:20], second[20:] + b"tunnel"]
@@ -287,8 +287,8 @@ def test_what_is_not_of_a_hello_is_not_held() -> None:
     assert client.socket_fd() == 99
 
 
-def test_the_others_have_their_turns_while_a_hello_comes_piece_by_piece() -> None:
-    """Each of them is there at once, so nothing has to be waited for."""
+def test_a_hello_in_many_pieces_does_not_starve_other_tasks() -> None:
+    """Every piece is available at once, so the stream never has to wait."""
 
     async def main() -> int:
         wire, client = inspected(CUT)
@@ -310,18 +310,18 @@ def test_the_others_have_their_turns_while_a_hello_comes_piece_by_piece() -> Non
 
 
 @pytest.mark.usefixtures("clock")
-def test_as_long_as_it_looks_it_reads_small_pieces() -> None:
+def test_reads_are_small_while_inspection_lasts() -> None:
     wire, client = inspected(CUT)
     wire.sent = [named(NAME), server_hello(), b"x"]
     assert client.receive_nowait(65536) == named(NAME)
     assert wire.most == inspection.PIECE
-    assert client.receive_nowait(65536) == server_hello()  # no client says that: it is left alone
+    assert client.receive_nowait(65536) == server_hello()  # no client sends that: inspection ends
     assert client.receive_nowait(65536) == b"x"
     assert wire.most == 65536
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_rule_that_only_reports_holds_nothing_of_a_second_hello() -> None:
+def test_a_report_rule_holds_back_nothing_of_a_second_hello() -> None:
     wire, client = inspected(REPORT)
     wire.sent = [named(NAME) + named("bad.example.org")[:20], named("bad.example.org")[20:]]
     assert client.receive_nowait(65536) == named(NAME) + named("bad.example.org")[:20]
@@ -329,14 +329,14 @@ def test_a_rule_that_only_reports_holds_nothing_of_a_second_hello() -> None:
     assert client.seen == inspection.FirstBytes("TLS", "bad.example.org", "", ("report soon",))
 
 
-# --- what is only reported
+# --- tunnels that are only reported
 
 
 @pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n", named("bad.example.org"), hello(), named("bad.test", size=2), b"\x16\x03\1"])
-def test_a_report_rule_changes_nothing_and_tells(tmp_path: Path, data: bytes) -> None:
+def test_a_report_rule_changes_nothing_and_is_logged(tmp_path: Path, data: bytes) -> None:
     with ScriptedServer(echo) as target, proxy_with(tmp_path, "report") as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
-            for at in range(len(data)):  # nothing is held
+            for at in range(len(data)):  # nothing is held back
                 assert client.echoes(data[at : at + 1])
             client.sock.shutdown(socket.SHUT_WR)
             assert client.rest() == b""
@@ -344,7 +344,7 @@ def test_a_report_rule_changes_nothing_and_tells(tmp_path: Path, data: bytes) ->
     assert (end["reports"], end["cut_by"], end["cause"]) == (["report *:* (soon)"], "", "eof")
 
 
-def test_a_report_rule_ends_nobody_who_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_rule_does_not_end_a_tunnel_without_a_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "HELLO_SECONDS", 0.05)
 
     def first(peer: Conversation) -> None:
@@ -364,7 +364,7 @@ def test_a_report_rule_ends_nobody_who_is_late(tmp_path: Path, monkeypatch: pyte
         assert end_of(proxy)["seen"] == "no ClientHello in time"
 
 
-def test_v_tells_what_was_seen(tmp_path: Path) -> None:
+def test_v_reports_what_the_tunnel_carried(tmp_path: Path) -> None:
     with ScriptedServer(silent) as target, Proxy(allow=(), policy=rules(tmp_path, "sni"), verbose=1) as proxy:
         with proxy.tunnel(f"{NAME}:{target.port}") as client:
             assert is_cut(client, named("bad.example.org"))
@@ -383,7 +383,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
-    """A program with rules for TLS: its URL."""
+    """Yields the URL of a program with rules on TLS."""
     path = tmp_path / "policy.toml"
     path.write_text('[[allow]]\nname = "web"\ntargets = ["127.0.0.1:*", "localhost:*"]\nsni = "match"\n')
     with Serve("--policy", str(path), allow=()) as serve:
@@ -395,13 +395,13 @@ def curl(*words: str) -> "subprocess.CompletedProcess[bytes]":
 
 
 @pytest.mark.peer("curl", "openssl")
-def test_curl_to_the_host_it_names_and_to_another(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
+def test_curl_with_a_matching_and_a_different_server_name(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("through")
     with web_server(tmp_path, certificate) as port:
         for host in ("localhost", "127.0.0.1"):
             done = curl("-x", served, f"https://{host}:{port}/page")
             assert (done.returncode, done.stdout) == (0, b"through"), done.stderr
-        # curl asks the proxy for one host, and the server for another: domain fronting.
+        # curl names one host to the proxy and another to the server: domain fronting.
         done = curl("-x", served, "--connect-to", f"allowed.example.com:443:localhost:{port}", "https://allowed.example.com/page")
         assert done.returncode == 35, done.stderr
         done = curl("-x", served, "-p", f"http://localhost:{port}/page")
@@ -418,10 +418,12 @@ def test_curl_to_the_host_it_names_and_to_another(certificate: tuple[Path, Path]
         (["-noservername"], False),
         (["-servername", "localhost", "-tls1_2"], True),
         (["-servername", "localhost", "-groups", "P-521:X25519:P-384"], True),
-        (["-servername", "localhost", "-groups", "X448:P-256"], True),  # the server asks for a second hello
+        (["-servername", "localhost", "-groups", "X448:P-256"], True),  # the server requests a second hello
     ],
 )
-def test_openssl_with_a_name(certificate: tuple[Path, Path], served: str, tmp_path: Path, words: list[str], passes: bool) -> None:
+def test_openssl_with_several_server_names(
+    certificate: tuple[Path, Path], served: str, tmp_path: Path, words: list[str], passes: bool
+) -> None:
     with web_server(tmp_path, certificate) as port:
         command = [path_of("openssl"), "s_client", "-proxy", served.removeprefix("http://"), "-connect", f"localhost:{port}"]
         done = subprocess.run([*command, *words], input=b"", capture_output=True, timeout=30)
@@ -429,13 +431,13 @@ def test_openssl_with_a_name(certificate: tuple[Path, Path], served: str, tmp_pa
 
 
 def s_client(port: int, proxy: str, done: Callable[[Path], bool], output: Path, *words: str) -> bytes:
-    """What `openssl s_client` prints until it has done something, after which it is told to go."""
+    """Returns what `openssl s_client` prints until `done` is true or it ends; then sends it the quit command."""
     command = [path_of("openssl"), "s_client", "-proxy", proxy.removeprefix("http://"), "-connect", f"localhost:{port}", *words]
     with output.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
     try:
         wait_until(lambda: done(output) or process.poll() is not None, SECONDS, "s_client")
-        with suppress(BrokenPipeError):  # it may have failed
+        with suppress(BrokenPipeError):  # s_client may have failed
             process.communicate(b"Q\n", SECONDS)  # a clean end: after any other the server forgets the session
     finally:
         end(process)
@@ -444,7 +446,7 @@ def s_client(port: int, proxy: str, done: Callable[[Path], bool], output: Path, 
 
 @contextmanager
 def s_server(certificate: tuple[Path, Path], log: Path, *words: str) -> Iterator[int]:
-    """`openssl s_server`, which writes to `log`."""
+    """Runs `openssl s_server`, which writes to `log`."""
 
     def start(port: int) -> "subprocess.Popen[bytes]":
         command = [path_of("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-cert", str(certificate[0])]
@@ -463,8 +465,8 @@ def s_server(certificate: tuple[Path, Path], log: Path, *words: str) -> Iterator
 
 
 @pytest.mark.peer("openssl")
-def test_early_data_of_openssl(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
-    """TLS 1.3 sends data right behind the first hello (0-RTT), be it that a second one follows, or not."""
+def test_openssl_early_data_passes_inspection(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
+    """TLS 1.3 sends data right after the first hello (0-RTT), whether a second one follows or not."""
     (tmp_path / "early").write_bytes(b"EARLY-BYTES\n")
     name, session = ["-servername", "localhost"], tmp_path / "session"
     early = [*name, "-sess_in", str(session), "-early_data", str(tmp_path / "early")]
@@ -495,7 +497,7 @@ def test_ssh_is_cut(served: str) -> None:
 
 
 @pytest.mark.peer("chromium", "openssl")
-def test_a_browser_with_a_large_hello(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
+def test_chromium_with_its_large_hello(certificate: tuple[Path, Path], served: str, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     (site / "page.html").write_text("<p>a page</p>")
@@ -504,12 +506,12 @@ def test_a_browser_with_a_large_hello(certificate: tuple[Path, Path], served: st
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_what_this_openssl_says_first(tmp_path: Path, version: ssl.TLSVersion) -> None:
+def test_a_hello_of_the_openssl_of_this_python(tmp_path: Path, version: ssl.TLSVersion) -> None:
     with ScriptedServer(echo) as target, proxy_with(tmp_path, "sni") as proxy, proxy.tunnel(f"{NAME}:{target.port}") as client:
         assert client.echoes(of_openssl(NAME, version))
 
 
-def test_through_the_next_proxy_as_well(tmp_path: Path) -> None:
+def test_inspection_with_a_next_proxy(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('[[allow]]\ntargets = ["localhost:*"]\nsni = "match"\n')
     with (
@@ -523,21 +525,21 @@ def test_through_the_next_proxy_as_well(tmp_path: Path) -> None:
             assert is_cut(client.tunnel(f"localhost:{target.port}"), named("bad.example.org"))
 
 
-def test_nothing_of_a_stream_is_forgotten() -> None:
-    """What it does not hand on would be done to nobody. The rest is made of that, or is for pipes."""
+def test_inspected_stream_overrides_every_method_of_stream() -> None:
+    """A method that it did not forward would have no effect. The others listed here build on those, or are for pipes."""
     whole = {name for name in vars(Stream) if not name.startswith("_")} - {"duplex"}
     assert whole - set(vars(inspection.InspectedStream)) == {
         "receive_some",
         "send_all",
         "source_pipe",
         "sink_pipe",
-        "on_peer_closed",  # wanted while the tunnel is set up, before there is anything to inspect
+        "on_peer_closed",  # used while the tunnel is set up, before there is anything to inspect
     }
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_in_a_proxy_that_speaks_tls_itself(passes: bool, tmp_path: Path) -> None:
-    """The client's end is passed on in both layers; a cut is no end of the outer TLS."""
+def test_inspection_in_a_proxy_that_speaks_tls(passes: bool, tmp_path: Path) -> None:
+    """A clean end of the client passes through both layers; a cut is not a clean end of the outer TLS."""
     files = certificates.make(tmp_path)
     own = {"tls_cert": str(files.chain), "tls_key": str(files.key)}
     with ScriptedServer(echo) as target, Proxy(policy=rules(tmp_path, "sni"), allow=(), **own) as proxy:

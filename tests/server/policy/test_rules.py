@@ -1,4 +1,4 @@
-"""Rules and verdicts. S14: known ports only; V1, V5, V7 where a rule decides; V22: a refusal that tells nothing."""
+"""Rules and decisions. S14: known ports only; V1, V5, V7 where a rule decides; V22: a refusal that reveals nothing."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ def policy(allow="", deny=""):
 
 
 def reaches(rules, target, ip=None):
-    """Whether an address of the target may be dialled. Both questions are asked; for an IP literal they must agree."""
+    """Whether the proxy may dial an address of the target. Calls both checks; for an IP literal they must agree."""
     address = parse_authority(target)
     refused = rules.before_lookup(address)
     decision = rules.judge(address, address.host if ip is None else ip)
@@ -60,7 +60,7 @@ def reaches(rules, target, ip=None):
         ("[::/0]:1", Rule("[::/0]:1", 1, 1, network=Network(6, 0, 2**128 - 1))),
     ],
 )
-def test_rules(text, rule):
+def test_a_rule_is_parsed(text, rule):
     assert parse_rule(text) == rule
 
 
@@ -110,17 +110,17 @@ def test_rules(text, rule):
         ("http://example.com:443", "a character|brackets|not a network"),
     ],
 )
-def test_what_is_no_rule(text, cause):
+def test_a_malformed_rule_is_an_error(text, cause):
     with pytest.raises(AddressError, match=cause) as caught:
         parse_rule(text)
     assert caught.value.what == f"rule {text!a}"
 
 
 class TestDefault:
-    """S14: with no rule, every public address on port 443."""
+    """S14: without a rule, every public address on port 443."""
 
     @pytest.mark.parametrize("target", [f"{PUBLIC}:443", "[2606:4700::1111]:443"])
-    def test_s14_public_443(self, target):
+    def test_s14_public_addresses_on_443(self, target):
         assert reaches(policy(), target)
 
     def test_s14_a_name_is_judged_by_its_address(self):
@@ -135,14 +135,14 @@ class TestDefault:
     @pytest.mark.parametrize(
         "host", ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::]"]
     )
-    def test_v1_v5_nothing_internal(self, host):
+    def test_v1_v5_no_internal_address(self, host):
         assert not reaches(policy(), f"{host}:443")
         assert policy().before_lookup(parse_authority(f"{host}:443")).refusal == refusal.ip_prohibited()
         assert policy().judge(parse_authority(f"{host}:443"), parse_authority(f"{host}:443").host) == Decision(
             "internal address", refusal.ip_prohibited()
         )
 
-    def test_only_deny_rules_leave_the_default(self):
+    def test_deny_rules_alone_leave_the_default_in_place(self):
         rules = policy(deny="example.com:*")
         assert not reaches(rules, "example.com:443", PUBLIC)
         assert reaches(rules, "example.org:443", PUBLIC)
@@ -156,40 +156,40 @@ class TestInternal:
     @pytest.mark.parametrize(
         "rule", ["*:*", "0.0.0.0/0:*", "[::/0]:*", "*.example.com:*", "0.0.0.0/7:*", "126.0.0.0/7:*", "www.example.com:*"]
     )
-    def test_v1_what_does_not_name_it_does_not_reach_it(self, rule):
+    def test_v1_a_rule_without_the_internal_address_does_not_allow_it(self, rule):
         for ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fe80::1%lo"):
             assert not reaches(policy(rule), "a.example.com:443", ip)
 
     @pytest.mark.parametrize("rule", ["127.0.0.1:*", "127.0.0.0/8:*", "127.0.0.0/31:443", "localhost:443"])
-    def test_its_address_its_network_or_the_exact_name_do(self, rule):
+    def test_its_address_network_or_exact_name_allows_an_internal_target(self, rule):
         assert reaches(policy(rule), "localhost:443", "127.0.0.1")
 
-    def test_a_name_grants_what_it_resolves_to_only_under_that_name(self):
+    def test_a_name_allows_its_internal_address_only_under_that_name(self):
         rules = policy("intranet.example:443")
         assert reaches(rules, "intranet.example:443", "10.0.0.5")
         assert not reaches(rules, "10.0.0.5:443")
         assert not reaches(rules, "sub.intranet.example:443", "10.0.0.5")
         assert not reaches(rules, "intranet.example:22", "10.0.0.5")
 
-    def test_an_address_grants_it_under_every_name(self):
-        """Own listeners aside, which are never targets: that is checked at the socket."""
+    def test_an_address_is_allowed_under_every_name(self):
+        """Except the proxy's own listeners, which are never targets: the socket address is checked for that."""
         assert reaches(policy("10.0.0.5:443"), "anything.example:443", "10.0.0.5")
         assert not reaches(policy("10.0.0.5:443"), "anything.example:443", "10.0.0.6")
 
-    def test_v5_a_network_grants_its_addresses_in_every_wrapping(self):
+    def test_v5_a_network_allows_its_addresses_in_every_embedding(self):
         rules = policy("127.0.0.0/8:443")
         assert reaches(rules, "[::ffff:127.0.0.1]:443")
         assert reaches(rules, "[64:ff9b::7f00:1]:443")
         assert not reaches(rules, "[::127.0.0.1]:443")
         assert not reaches(rules, "[::1]:443")
 
-    def test_v5_a_wrapping_network_grants_nothing_internal(self):
+    def test_v5_an_embedding_network_allows_no_internal_address(self):
         rules = policy("[64:ff9b::/96]:443")
         assert reaches(rules, "[64:ff9b::101:101]:443")
         assert not reaches(rules, "[64:ff9b::7f00:1]:443")
         assert not reaches(rules, "1.1.1.1:443")
 
-    def test_one_wrapped_address_can_be_named(self):
+    def test_a_rule_can_name_one_embedded_address(self):
         assert reaches(policy("[64:ff9b::7f00:1]:443"), "[64:ff9b::7f00:1]:443")
         assert not reaches(policy("[64:ff9b::7f00:1]:443"), "127.0.0.1:443")
 
@@ -201,27 +201,27 @@ class TestDeny:
             assert not reaches(rules, "example.com:443", PUBLIC)
             assert rules.judge(Address("example.com", 443), PUBLIC) == Decision(f"deny {deny}", refusal.ip_prohibited())
 
-    def test_v5_deny_binds_every_wrapping(self):
+    def test_v5_a_deny_rule_applies_to_every_embedding(self):
         for deny in ("1.1.1.0/24:*", "[::ffff:1.1.1.0/120]:*"):
             for host in ("1.1.1.1", "[::ffff:1.1.1.1]", "[64:ff9b::101:101]"):
                 assert not reaches(policy("*:443", deny), f"{host}:443")
             assert reaches(policy("*:443", deny), "1.1.2.1:443")
         assert not reaches(policy("*:443", "[64:ff9b::/96]:*"), "[64:ff9b::101:101]:443")
 
-    def test_deny_is_by_port(self):
+    def test_a_deny_rule_applies_to_its_ports_only(self):
         rules = policy("*:*", "*:25")
         assert not reaches(rules, f"{PUBLIC}:25")
         assert reaches(rules, f"{PUBLIC}:26")
         assert rules.before_lookup(Address(PUBLIC, 25)).refusal == refusal.request_denied()
 
-    def test_v22_a_forbidden_address_gets_one_answer(self):
+    def test_v22_every_forbidden_address_gets_the_same_refusal(self):
         rules = policy(deny="1.1.1.1:*")
         answers = {rules.before_lookup(Address(host, 443)).refusal for host in ("1.1.1.1", "127.0.0.1", "10.0.0.1", "::1")}
         assert answers == {refusal.ip_prohibited()}
 
 
 class TestNames:
-    def test_v7_label_boundaries(self):
+    def test_v7_a_domain_rule_matches_at_label_boundaries(self):
         rules = policy("*.trusted.net:443")
         assert reaches(rules, "www.trusted.net:443", PUBLIC)
         assert reaches(rules, "a.b.trusted.net:443", PUBLIC)
@@ -231,7 +231,7 @@ class TestNames:
         assert not reaches(policy("trusted.net:443"), "evil-trusted.net:443", PUBLIC)
         assert not reaches(policy("trusted.net:443"), "www.trusted.net:443", PUBLIC)
 
-    def test_v7_a_deny_of_a_domain_has_the_same_boundaries(self):
+    def test_v7_a_deny_rule_for_a_domain_matches_at_label_boundaries(self):
         rules = policy("*:443", "*.evil.net:* evil.net:*")
         for host in ("evil.net", "EVIL.net.", "www.Evil.net"):
             assert not reaches(rules, f"{host}:443", PUBLIC)
@@ -240,14 +240,14 @@ class TestNames:
     def test_v7_rules_on_names_do_not_match_addresses(self):
         assert not reaches(policy("*.example:443"), f"{PUBLIC}:443")
 
-    def test_the_name_service_is_not_asked_in_vain(self):
+    def test_a_look_up_that_cannot_matter_is_avoided(self):
         assert policy("a.example:443").before_lookup(Address("b.example", 443)).refusal == refusal.request_denied()
         assert policy("a.example:443").before_lookup(Address("a.example", 443)) is None
-        assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 443)) is None  # its address may lie there
+        assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 443)) is None  # its address may be in that network
         assert policy("10.0.0.0/8:443").before_lookup(Address("b.example", 22)).refusal == refusal.request_denied()
         assert policy("*:*", "b.example:*").before_lookup(Address("b.example", 443)).refusal == refusal.request_denied()
 
-    def test_the_verdict_names_its_rule(self):
+    def test_the_decision_names_its_rule(self):
         rules = policy("*.example:443 10.0.0.0/8:*")
         assert rules.judge(Address("a.example", 443), PUBLIC) == Decision("allow *.example:443")
         assert rules.judge(Address("a.example", 22), "10.0.0.1") == Decision("allow 10.0.0.0/8:*")
@@ -255,12 +255,12 @@ class TestNames:
         assert policy().judge(Address("a.example", 443), PUBLIC) == Decision("allow *:443")
 
 
-def test_an_address_that_is_none_is_a_fault_of_the_caller():
+def test_judging_a_name_as_an_address_raises_value_error():
     with pytest.raises(ValueError):
         policy().judge(Address("example.com", 443), "example.com")
 
 
-def test_a_repeated_question_gets_the_same_answer():
+def test_a_repeated_request_gets_the_same_decision():
     rules = policy("*:22")
     for _ in range(2):
         assert rules.before_lookup(Address(PUBLIC, 22)) is None
@@ -269,7 +269,7 @@ def test_a_repeated_question_gets_the_same_answer():
 
 
 class TestClients:
-    """Rules for some users and clients, as a policy file has them."""
+    """Rules for certain users and clients, as in a policy file."""
 
     RULES = Policy(
         (
@@ -283,7 +283,7 @@ class TestClients:
     )
 
     def ports(self, user, host):
-        """The ports of a public name that are open."""
+        """Returns the allowed ports of a public name."""
         rules = self.RULES.for_client(user, host)
         return {port for port in (22, 99, 443, 8443) if reaches(rules, f"a.example:{port}", PUBLIC)}
 
@@ -305,19 +305,19 @@ class TestClients:
             ("alice", "unix", {22, 443}),
         ],
     )
-    def test_a_rule_is_for_those_it_names(self, user, host, ports):
+    def test_a_rule_applies_to_its_users_and_clients(self, user, host, ports):
         assert self.ports(user, host) == ports
 
-    def test_a_deny_for_one_user_is_for_that_one(self):
+    def test_a_deny_rule_for_one_user_applies_to_that_user_only(self):
         assert not reaches(self.RULES.for_client("bob", "192.0.2.1"), "evil.example:443", PUBLIC)
         assert reaches(self.RULES.for_client("alice", "192.0.2.1"), "evil.example:443", PUBLIC)
 
-    def test_who_has_no_rule_gets_nothing_and_not_the_default(self):
+    def test_a_client_without_a_rule_does_not_get_the_default(self):
         rules = Policy((parse_rule("*:443")._replace(users=frozenset({"alice"})),)).for_client("bob", "192.0.2.1")
         assert not reaches(rules, "a.example:443", PUBLIC)
         assert rules.before_lookup(Address("a.example", 443)).rule == "no allow rule"
 
-    def test_without_such_rules_all_clients_share_one_policy(self):
+    def test_without_rules_for_clients_all_share_one_policy(self):
         rules = policy("*:443", "evil.example:*")
         assert rules.for_client("alice", "192.0.2.1") is rules.for_client("", "unix") is rules
 
@@ -335,22 +335,22 @@ class TestClients:
             ("", "::/1", True),
         ],
     )
-    def test_whether_strangers_get_nothing(self, users, clients, personal):
+    def test_is_personal_if_every_allow_rule_excludes_strangers(self, users, clients, personal):
         rule = parse_rule("*:443")._replace(users=frozenset(users.split()), clients=tuple(map(parse_client, clients.split())))
         assert Policy((rule,)).is_personal is personal
         assert not Policy((rule, parse_rule("*:22"))).is_personal
 
     @pytest.mark.parametrize("text", ["::1", "[::1]", "2001:db8::/32", "10.0.0.0/8", "::ffff:10.0.0.0/104"])
-    def test_clients(self, text):
+    def test_a_client_is_an_address_or_a_network(self, text):
         assert parse_client(text) == parse_rule(f"[{text.strip('[]')}]:1" if ":" in text else f"{text}:1").network
 
     @pytest.mark.parametrize("text", ["", "a.example", "10.0.0.1/8", "[10.0.0.1]", "::1/8", "10/8", "*", "[::1", "fe80::1%lo"])
-    def test_what_is_no_client(self, text):
+    def test_a_malformed_client_is_an_error(self, text):
         with pytest.raises(AddressError):
             parse_client(text)
 
     @pytest.mark.parametrize("host", ["unix", "", "a.example", "1.2.3"])
-    def test_what_is_no_address_of_a_client(self, host):
+    def test_a_client_without_an_ip_address_has_no_network(self, host):
         assert client_network(host) is None
 
 
@@ -361,33 +361,33 @@ def demanding(text, sni=False, **more):
 class TestDemands:
     TARGET = Address("a.example", 443)
 
-    def test_an_allow_rule_grants_what_meets_its_demand(self):
+    def test_an_allow_rule_with_a_requirement_allows_under_it(self):
         rules = Policy((demanding("*:443"),))
         assert rules.judge(self.TARGET, PUBLIC) == Decision(
             "allow *:443", requirements=(TLSRequirement("allow *:443", False, True),)
         )
 
-    def test_the_rule_that_demands_least_decides_in_whatever_order(self):
+    def test_the_rule_with_the_least_requirement_decides_in_any_order(self):
         several = (demanding("*:443", sni=True), demanding("*:400-500"), demanding("a.example:443", sni=True))
         for allow in (several, several[::-1]):
             assert Policy(allow).judge(self.TARGET, PUBLIC).rule == "allow *:400-500"
             assert Policy((*allow, parse_rule("a.example:443"))).judge(self.TARGET, PUBLIC) == Decision("allow a.example:443")
             assert Policy((*allow, parse_rule("b.example:443"))).judge(self.TARGET, PUBLIC).requirements != ()
 
-    def test_a_deny_rule_with_a_demand_refuses_only_what_does_not_meet_it(self):
+    def test_a_deny_rule_with_a_requirement_refuses_only_what_fails_it(self):
         rules = Policy((parse_rule("*:*"),), (demanding("*:443", sni=True), demanding("*:22"), parse_rule("*:25")))
         assert reaches(rules, "a.example:443", PUBLIC)
         assert rules.judge(self.TARGET, PUBLIC) == Decision("allow *:*", requirements=(TLSRequirement("deny *:443", True, True),))
         assert rules.judge(Address("a.example", 80), PUBLIC) == Decision("allow *:*")
         assert not reaches(rules, "a.example:25", PUBLIC)
 
-    def test_all_demands_of_all_deny_rules_stand_beside_that_of_the_allow_rule(self):
+    def test_the_requirements_of_all_deny_rules_add_to_the_allow_rule(self):
         rules = Policy((demanding("*:443"),), (demanding("*:443", sni=True), demanding("*.example:*")))
         assert [demand.rule for demand in rules.judge(self.TARGET, PUBLIC).requirements] == [
             "allow *:443", "deny *:443", "deny *.example:*",
         ]  # fmt: skip
 
-    def test_a_report_rule_refuses_nothing_and_is_told(self):
+    def test_a_report_rule_refuses_nothing_and_is_reported(self):
         rules = Policy((parse_rule("*:*"),), (), (parse_rule("*.example:443"), demanding("*:443"), parse_rule("93.0.0.0/8:*")))
         assert rules.before_lookup(self.TARGET) is None
         decision = rules.judge(self.TARGET, PUBLIC)
@@ -396,12 +396,12 @@ class TestDemands:
         )
         assert rules.judge(Address("b.test", 80), "8.8.8.8") == Decision("allow *:*")
 
-    def test_what_is_refused_anyway_is_not_reported(self):
+    def test_a_refused_request_is_not_reported(self):
         rules = Policy((parse_rule("*:443"),), (), (parse_rule("*:*"),))
         assert rules.judge(Address("a.example", 80), PUBLIC) == Decision("no allow rule", refusal.ip_prohibited())
         assert rules.judge(self.TARGET, "10.0.0.1") == Decision("internal address", refusal.ip_prohibited())
 
-    def test_v1_a_demand_opens_nothing_internal(self):
+    def test_v1_a_requirement_allows_no_internal_address(self):
         assert not reaches(Policy((demanding("*:443", sni=True),)), "a.example:443", "127.0.0.1")
 
 
@@ -409,7 +409,7 @@ class TestWhatATunnelCarries:
     TLS, SNI = TLSRequirement("allow *:443", False, True), TLSRequirement("allow *:443", True, True)
 
     @pytest.mark.parametrize("what", [NO_TLS, MALFORMED, TOO_LONG, ENDED])
-    def test_v29_without_a_client_hello_no_demand_is_met(self, what):
+    def test_v29_without_a_client_hello_no_requirement_is_met(self, what):
         for demand in (self.TLS, self.SNI):
             assert not demand.is_met(NoClientHello(what), "a.example")
 
@@ -427,7 +427,7 @@ class TestWhatATunnelCarries:
             ("a.example", "192.0.2.1", False),
         ],
     )
-    def test_v29_the_name_is_the_target(self, name, host, met):
+    def test_v29_the_server_name_must_be_the_target(self, name, host, met):
         assert self.SNI.is_met(ClientHello(name), host) is met
         assert self.SNI.is_met(ClientHello(name, ech=True), host) is met
         assert self.TLS.is_met(ClientHello(name), host)
@@ -445,7 +445,7 @@ class TestExplain:
         (parse_rule("*:8443"),),
     )
 
-    def test_what_is_not_about_a_request_and_why(self):
+    def test_rules_that_do_not_apply_are_listed_with_the_reason(self):
         assert explain(self.RULES, Address("a.example", 443), PUBLIC, "", "192.0.2.1") == [
             ("deny 198.51.100.0/24:*", "another address"),
             ("allow *:22", "another port"),
@@ -454,7 +454,7 @@ class TestExplain:
             ("report *:8443", "another port"),
         ]
 
-    def test_who_asks(self):
+    def test_the_reason_may_be_the_user_or_the_client(self):
         def gap(rule, user, host, port, ip):
             return dict(explain(self.RULES, Address("a.example", port), ip, user, host)).get(rule)
 
@@ -465,7 +465,7 @@ class TestExplain:
         assert gap("allow 10.0.0.0/8:443", "", "192.0.2.7", 443, "10.0.0.1") is None
         assert "internal" in gap("allow *:443", "", "192.0.2.7", 443, "10.0.0.1")
 
-    def test_before_the_look_up_nothing_is_said_about_networks(self):
+    def test_before_the_look_up_networks_are_not_listed(self):
         assert [rule for rule, _ in explain(self.RULES, Address("a.example", 22), "", "bob", "unix")] == [
             "allow *:443", "allow *:22", "allow 10.0.0.0/8:443", "allow b.example:443", "report *:8443",
         ]  # fmt: skip
@@ -492,7 +492,7 @@ HOSTS = st.one_of(st.sampled_from(["a.example", "b.a.example", "example", "aexam
 @given(
     st.lists(RULES, max_size=3), st.lists(RULES, max_size=3), HOSTS, st.sampled_from([22, 443, 8080]), st.ip_addresses().map(str)
 )
-def test_property_safe_whatever_the_rules(allow, deny, host, port, ip):
+def test_property_no_set_of_rules_is_unsafe(allow, deny, host, port, ip):
     rules = policy(" ".join(allow), " ".join(deny))
     target = parse_authority(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     ip = target.host if ":" in target.host or target.host[0].isdigit() else ip
@@ -511,7 +511,7 @@ def test_property_safe_whatever_the_rules(allow, deny, host, port, ip):
 
 @bounded
 @given(st.one_of(st.text(max_size=30), st.text("*.[]:/-0123456789a%@ ", max_size=24)))
-def test_fuzz_rules_or_address_errors(text):
+def test_fuzz_a_rule_parses_or_raises_address_error(text):
     try:
         rule = parse_rule(text)
     except AddressError:
@@ -520,7 +520,7 @@ def test_fuzz_rules_or_address_errors(text):
     assert [bool(rule.name), bool(rule.suffix), rule.network is not None].count(True) <= 1
 
 
-# --- where another proxy looks the name up
+# --- names that another proxy looks up
 
 
 @pytest.mark.parametrize(
@@ -536,7 +536,7 @@ def test_fuzz_rules_or_address_errors(text):
         ("notlocalhost:9", "allow *:9"),
     ],
 )
-def test_a_name_that_is_looked_up_elsewhere_is_allowed_by_name(target: str, rule: str) -> None:
+def test_a_name_resolved_elsewhere_is_allowed_by_name(target: str, rule: str) -> None:
     rules = ("*.example.com:443", "db.corp.test:5432", "10.0.0.0/8:22", "localhost:8080", "ip6-localhost:8080", "*:9")
     decision = Policy(tuple(map(parse_rule, rules))).judge_name(parse_authority(target))
     assert (decision.allowed, decision.rule) == (True, rule)
@@ -557,7 +557,7 @@ def test_a_name_that_is_looked_up_elsewhere_is_allowed_by_name(target: str, rule
         ("127.0.0.1:9", "internal address"),
     ],
 )
-def test_a_name_that_is_looked_up_elsewhere_is_refused_by_name(target: str, rule: str) -> None:
+def test_a_name_resolved_elsewhere_is_refused_by_name(target: str, rule: str) -> None:
     allow = map(parse_rule, ("*.example.com:443", "10.0.0.0/8:22", "*:9", "*.localdomain:*"))
     decision = Policy(tuple(allow), (parse_rule("secret.example.com:*"),)).judge_name(parse_authority(target))
     assert (decision.allowed, decision.rule) == (False, rule)

@@ -1,4 +1,4 @@
-"""A `serve` with two workers, as a program."""
+"""A `serve` with two workers, run as a program."""
 
 import subprocess
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Workers:
         return next_line(self.process.stderr)
 
     def rest(self) -> str:
-        """What else it says until it ends; to be called when it has been told to."""
+        """Returns the rest of its output until it ends; the caller has told it to stop."""
         assert self.process.stderr is not None
         return without_start_lines(self.process.stderr.read().decode())
 

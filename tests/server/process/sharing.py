@@ -9,7 +9,7 @@ from tunnelctl.server.process.shared_counters import SharedLock
 
 @contextmanager
 def held(lock: SharedLock) -> Iterator[None]:
-    """Another process has the lock."""
+    """Lets another process hold the lock."""
     (asked, told), (ending, end) = os.pipe(), os.pipe()
     pid = os.fork()
     if not pid:
@@ -29,7 +29,7 @@ def held(lock: SharedLock) -> Iterator[None]:
 
 
 def in_a_child(check: object) -> bool:
-    """Whether a forked process finds it so."""
+    """Whether `check` returns true in a forked process."""
     pid = os.fork()
     if not pid:
         status = 1

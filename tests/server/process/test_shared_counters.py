@@ -1,4 +1,4 @@
-"""Counts over several processes: as a dictionary has them, whatever is added and removed in whatever order."""
+"""Counts shared by several processes: equal to those of a dictionary, whatever is added and removed in any order."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from tunnelctl.server.process import shared_counters as shared
 from tunnelctl.server.process.shared_counters import WAYS, LockTimeoutError, SharedLock, SharedTable, SharedTimes, key_of
 
 SLOTS = 16
-# Few keys, many of which want the same slots, at the end of the table too: so that gaps are closed round the corner.
+# Few keys, many of which hash to the same slots, also at the end of the table, so that gaps are closed across the wrap.
 KEYS = st.sampled_from([1, 2, 14, 15, 17, 18, 30, 31, 33, 47, 63, 1 << 63 | 15])
 STEPS = st.lists(st.tuples(st.sampled_from("arrc"), KEYS, st.integers(0, 2)), max_size=60)
 
 
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.integers(1, 4))
-def test_property_it_counts_as_a_dictionary_does(steps: list[tuple[str, int, int]], most: int) -> None:
+def test_property_a_table_counts_as_a_dictionary_does(steps: list[tuple[str, int, int]], most: int) -> None:
     table, model = SharedTable(SLOTS, 3), Counter[tuple[int, int]]()
     for step, key, column in steps:
         total = sum(model[key, other] for other in range(3))
@@ -42,7 +42,7 @@ def test_property_it_counts_as_a_dictionary_does(steps: list[tuple[str, int, int
         assert table.full == (len({key for key, _ in +model}) >= SLOTS // 2)
 
 
-def test_clearing_forgets_everything() -> None:
+def test_clear_removes_everything() -> None:
     table = SharedTable(SLOTS, 2)
     for key in range(1, 9):
         assert table.add(key, key % 2, 1)
@@ -52,14 +52,14 @@ def test_clearing_forgets_everything() -> None:
     assert all(table.add(key, 0, 1) for key in range(1, 9))
 
 
-def test_a_key_is_the_same_for_a_forked_process_and_never_0() -> None:
+def test_a_key_is_equal_in_a_forked_process_and_never_zero() -> None:
     key = key_of("client", "192.0.2.0/24")
     assert 0 < key < 1 << 64
     assert key != key_of("user", "192.0.2.0/24")
     assert in_a_child(lambda: key_of("client", "192.0.2.0/24") == key)
 
 
-def test_what_one_process_counts_the_other_sees() -> None:
+def test_a_process_sees_the_counts_of_another() -> None:
     table, lock = SharedTable(SLOTS, 2), SharedLock()
 
     def other() -> bool:
@@ -75,8 +75,8 @@ def test_what_one_process_counts_the_other_sees() -> None:
         assert table.count(7) == 1
 
 
-def test_counts_of_several_processes_at_once_stay_exact() -> None:
-    """Four add and take away as fast as they can, and never is there more than the cap."""
+def test_concurrent_counts_of_several_processes_are_exact() -> None:
+    """Four processes add and remove as fast as they can, and the count never exceeds the cap."""
     table, lock = SharedTable(1 << 10, 4), SharedLock()
 
     def work(column: int) -> None:
@@ -103,8 +103,8 @@ def test_counts_of_several_processes_at_once_stay_exact() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up_for_long(number: signal.Signals) -> None:
-    """One that is killed holds it no longer."""
+def test_a_process_stopped_with_the_lock_delays_others_only_briefly(number: signal.Signals) -> None:
+    """One that is killed no longer holds it."""
     lock = SharedLock()
     reader, writer = os.pipe()
     pid = os.fork()
@@ -120,7 +120,11 @@ def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up_for_long(number
             with pytest.raises(LockTimeoutError), lock.hold():
                 pass
         else:
-            wait_until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None, SECONDS, "its end")
+            wait_until(
+                lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None,
+                SECONDS,
+                "the end of the process",
+            )
             with lock.hold():
                 pass
     finally:
@@ -130,9 +134,9 @@ def test_a_process_that_is_stopped_with_the_lock_holds_nobody_up_for_long(number
         os.close(writer)
 
 
-def test_times_are_seen_by_the_other_process_and_the_earliest_is_forgotten() -> None:
+def test_times_are_shared_and_the_earliest_is_evicted() -> None:
     times = SharedTimes(4 * WAYS)
-    keys = [number * 4 * WAYS + 1 for number in range(WAYS + 1)]  # all of them have the same places
+    keys = [number * 4 * WAYS + 1 for number in range(WAYS + 1)]  # all of them hash to the same places
     for when, key in enumerate(keys[:-1], 1):
         times.set(key, when)
     times.set(keys[0], 99.0)
@@ -144,12 +148,12 @@ def test_times_are_seen_by_the_other_process_and_the_earliest_is_forgotten() -> 
 
     assert in_a_child(other)
     assert [times.get(key) for key in keys] == [99.0, 0.0, *range(3, WAYS + 1), 50.0]
-    times.set(WAYS + 1, 5.0)  # this one has others
+    times.set(WAYS + 1, 5.0)  # this key has other places
     assert times.get(keys[0]) == 99.0
 
 
-def test_after_a_wait_in_vain_it_does_not_wait_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loop that waits at each step for a process that is stopped serves nobody."""
+def test_after_a_lock_timeout_the_next_waits_are_skipped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that waits at each step for a stopped process serves nobody."""
     lock, waits = SharedLock(), list[float]()
     monkeypatch.setattr(shared, "sleep", waits.append)
     with held(lock):
@@ -162,6 +166,6 @@ def test_after_a_wait_in_vain_it_does_not_wait_again_for_a_while(monkeypatch: py
                 with pytest.raises(LockTimeoutError), lock.hold():
                     pass
             assert not waits
-            lock._impatient_until = 0.0  # the while is over
+            lock._impatient_until = 0.0  # the period is over
     with lock.hold():
         pass

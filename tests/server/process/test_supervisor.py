@@ -1,4 +1,4 @@
-"""Several processes behind one address."""
+"""Several worker processes behind one address."""
 
 import json
 import os
@@ -43,12 +43,12 @@ from tunnelctl.server.serve import TICK_SECONDS
 
 
 def ids(path: Path) -> set[str]:
-    """The part of the records' ids that names the process."""
+    """Returns the parts of the record ids that name the process."""
     return {json.loads(line)["connection"].partition("-")[0] for line in path.read_text().splitlines()}
 
 
 @pytest.mark.parametrize("kind", ["port", "unix"])
-def test_both_serve_at_one_address(kind: str, tmp_path: Path) -> None:
+def test_both_workers_serve_at_one_address(kind: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path / 'proxy'}"
     with ScriptedServer(echo) as target, workers("--access-log", str(log), listen=listen) as serve:
@@ -60,8 +60,8 @@ def test_both_serve_at_one_address(kind: str, tmp_path: Path) -> None:
                     assert client.tunnel(target.authority).echoes()
             return len(ids(log)) == 2
 
-        if kind == "port":  # of a shared unix socket the kernel may wake the same one each time
-            wait_until(both_have, SECONDS, "a tunnel through each")
+        if kind == "port":  # at a shared unix socket the kernel may wake the same worker each time
+            wait_until(both_have, SECONDS, "a tunnel through each worker")
         else:
             both_have()
         serve.process.terminate()
@@ -70,7 +70,7 @@ def test_both_serve_at_one_address(kind: str, tmp_path: Path) -> None:
     assert not (tmp_path / "proxy").exists()
 
 
-def test_every_record_is_whole_although_two_write(tmp_path: Path) -> None:
+def test_every_record_is_whole_although_two_workers_write(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with workers("--access-log", str(log)) as serve:
         clients = [serve.client() for _ in range(200)]
@@ -84,7 +84,7 @@ def test_every_record_is_whole_although_two_write(tmp_path: Path) -> None:
 
 
 def test_every_record_is_whole_in_a_pipe_as_well() -> None:
-    """Both have more to write at once than a pipe takes in one piece."""
+    """Each worker has more to write at once than a pipe takes in one piece."""
     with workers("--access-log", "-") as serve:
         lines: list[bytes] = []
 
@@ -101,21 +101,21 @@ def test_every_record_is_whole_in_a_pipe_as_well() -> None:
         for client in clients:
             assert client.answer().status == 400
             client.sock.close()
-        reader.start()  # only now: what did not fit has waited
+        reader.start()  # only now: records that did not fit have waited
         reader.join(SECONDS)
         assert not reader.is_alive()
     assert len({json.loads(line)["connection"] for line in b"".join(lines).splitlines()}) == 1000
 
 
 @pytest.mark.parametrize("kind", ["port", "unix"])
-def test_a_worker_that_dies_is_replaced_and_the_others_go_on(kind: str, tmp_path: Path) -> None:
+def test_a_dead_worker_is_replaced_and_the_others_continue(kind: str, tmp_path: Path) -> None:
     listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path / 'proxy'}"
     with ScriptedServer(echo) as target, workers("--drain", "0", listen=listen) as serve:
         clients = [serve.client().tunnel(target.authority) for _ in range(10)]
         before = serve.pids()
         os.kill(before[0], signal.SIGKILL)
         assert f"worker {before[0]} ended with status -9: another takes its place" in serve.line()
-        wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
+        wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "the replacement")
         left = [client for client in clients if not broken(client)]
         assert all(client.echoes() for client in left)
         for _ in range(10):
@@ -124,7 +124,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(kind: str, tmp_path
         for client in clients:
             client.sock.close()
         serve.process.terminate()
-        assert serve.process.wait(SECONDS) == 0, "what was put right is no failure"
+        assert serve.process.wait(SECONDS) == 0, "a replaced worker is not a failure of serve"
 
 
 def broken(client: Client) -> bool:
@@ -138,7 +138,7 @@ def broken(client: Client) -> bool:
         return True
 
 
-def test_workers_that_die_again_and_again_are_given_up() -> None:
+def test_workers_that_keep_dying_end_the_server() -> None:
     with workers("--drain", "0") as serve:
         seen: set[int] = set()
         while serve.process.poll() is None and len(seen) <= under_test.MOST_CRASHES:
@@ -151,7 +151,7 @@ def test_workers_that_die_again_and_again_are_given_up() -> None:
     assert "as 10 others have in the last minute: stopping" in said
 
 
-def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_before_a_restart_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = Supervisor([], [], 0.0, lambda *_: 0, SharedCounters(1), TraceLog(), None, {})
     pauses = []
     for _ in range(under_test.MOST_CRASHES):
@@ -161,8 +161,8 @@ def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(pauses) == pytest.approx(under_test.LONGEST_PAUSE)
 
 
-def test_h4_what_a_dead_worker_counted_is_forgotten_before_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a third one keeps the lock."""
+def test_h4_a_dead_worker_is_uncounted_before_its_replacement_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a third process holds the lock."""
     started, shared = list[int](), SharedCaps(2)
     assert shared.lock is not None
     supervisor = Supervisor([], [], 0.0, lambda *_: 0, SharedCounters(2), TraceLog(), None, {}, shared)
@@ -180,20 +180,20 @@ def test_h4_what_a_dead_worker_counted_is_forgotten_before_another_takes_its_pla
     assert (started, shared.table.count(1)) == ([1], 0)
 
 
-def test_a_supervisor_that_is_killed_takes_its_workers_with_it() -> None:
+def test_workers_end_when_their_supervisor_is_killed() -> None:
     with workers("--drain", "0") as serve:
         pids = serve.pids()
         serve.process.kill()
         assert all(ended_within(pid, SECONDS) for pid in pids)
 
 
-def test_tunnels_outlive_a_supervisor_that_is_killed_by_their_drain() -> None:
+def test_tunnels_drain_after_their_supervisor_is_killed() -> None:
     with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
         client.tunnel(target.authority)
         pids = serve.pids()
         serve.process.kill()
         wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
-        deadline = time.monotonic() + 2.5 * TICK_SECONDS  # each tick is a chance to be told again
+        deadline = time.monotonic() + 2.5 * TICK_SECONDS  # each tick could send a second signal
         while time.monotonic() < deadline:
             assert client.echoes()
             time.sleep(0.05)
@@ -202,8 +202,8 @@ def test_tunnels_outlive_a_supervisor_that_is_killed_by_their_drain() -> None:
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_the_next_one_may_have_the_path_of_one_that_drains(count: str, tmp_path: Path) -> None:
-    """And keeps it when the old one ends, which has nothing there any more."""
+def test_a_new_server_may_bind_the_unix_path_of_a_draining_one(count: str, tmp_path: Path) -> None:
+    """It keeps the path when the old server ends, whose socket is no longer there."""
     path = tmp_path / "proxy"
     listen = f"unix:{path}"
     with ScriptedServer(echo) as target, workers("--workers", count, listen=listen) as old, old.client() as client:
@@ -218,10 +218,10 @@ def test_the_next_one_may_have_the_path_of_one_that_drains(count: str, tmp_path:
                 assert other.tunnel(target.authority).echoes()
 
 
-def test_hangup_reaches_every_worker(tmp_path: Path) -> None:
+def test_sighup_reaches_every_worker(tmp_path: Path) -> None:
     log, moved = tmp_path / "log", tmp_path / "log.1"
     with workers("--access-log", str(log)) as serve:
-        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "both")
+        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "both workers")
 
         def both_have(path: Path) -> bool:
             for _ in range(20):
@@ -230,27 +230,27 @@ def test_hangup_reaches_every_worker(tmp_path: Path) -> None:
                     assert client.answer().status == 400
             return path.exists() and len(ids(path)) == 2
 
-        wait_until(lambda: both_have(log), SECONDS, "a record of each")
+        wait_until(lambda: both_have(log), SECONDS, "a record of each worker")
         log.rename(moved)
         serve.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: both_have(log), SECONDS, "a record of each in the new file")
+        wait_until(lambda: both_have(log), SECONDS, "a record of each worker in the new file")
 
 
-def test_hangup_without_a_log_is_the_end() -> None:
+def test_sighup_without_a_log_ends_the_server() -> None:
     with workers() as serve:
         pids = serve.pids()
         serve.process.send_signal(signal.SIGHUP)
-        assert serve.process.wait(SECONDS) == -signal.SIGHUP, "as with one process"
+        assert serve.process.wait(SECONDS) == -signal.SIGHUP, "the status must be that of a single process"
         assert all(ended_within(pid, SECONDS) for pid in pids)
 
 
-def test_hangup_of_one_worker_alone_leaves_nobody_out() -> None:
+def test_sighup_to_one_worker_alone_replaces_it() -> None:
     with workers() as serve:
         victim = serve.pids()[0]
-        wait_until(lambda: catches(victim, signal.SIGHUP), SECONDS, "its start")
+        wait_until(lambda: catches(victim, signal.SIGHUP), SECONDS, "the start of the worker")
         os.kill(victim, signal.SIGHUP)
         assert f"worker {victim} ended with status 129: another takes its place" in serve.line()
-        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "the other")
+        wait_until(lambda: len(serve.pids()) == 2, SECONDS, "the replacement")
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
@@ -259,7 +259,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(mask, 16) >> number - 1 & 1)
 
 
-def test_a_worker_that_hangs_is_killed_where_there_is_a_watchdog(tmp_path: Path) -> None:
+def test_a_hanging_worker_is_killed_if_there_is_a_watchdog(tmp_path: Path) -> None:
     with Manager(tmp_path) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
         with started(*SERVE, *LOOPBACK, "--listen", "127.0.0.1:0", "--drain", "0", env=environ) as process:
@@ -269,20 +269,20 @@ def test_a_worker_that_hangs_is_killed_where_there_is_a_watchdog(tmp_path: Path)
             victim = serve.pids()[0]
             os.kill(victim, signal.SIGSTOP)
             assert f"worker {victim} hangs: it is killed" in serve.line()
-            wait_until(lambda: len(set(serve.pids()) - {victim}) == 2, SECONDS, "another")
+            wait_until(lambda: len(set(serve.pids()) - {victim}) == 2, SECONDS, "the replacement")
             manager.wait_for("WATCHDOG=1")
             process.terminate()
             manager.wait_for("STOPPING=1")
 
 
-def test_drain_and_the_second_signal() -> None:
+def test_a_second_signal_ends_the_drain_of_all_workers() -> None:
     with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
         client.tunnel(target.authority)
         serve.process.terminate()
         wait_until(lambda: nobody_listens(serve), SECONDS, "the drain")
         assert client.echoes()
-        wait_until(lambda: len(serve.pids()) == 1, SECONDS, "the end of the one that has nothing to wait for")
-        time.sleep(0.6)  # signals that come together are one (see the next test); this one is another
+        wait_until(lambda: len(serve.pids()) == 1, SECONDS, "the end of the idle worker")
+        time.sleep(0.6)  # signals within a short time count as one (see the next test); this one is to count as a second
         serve.process.terminate()
         assert serve.process.wait(SECONDS) == -signal.SIGTERM
         with pytest.raises(ConnectionResetError):
@@ -296,8 +296,8 @@ def nobody_listens(serve: Workers) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_of_them_is_one_signal(number: signal.Signals) -> None:
-    """Ctrl-C goes to the whole group, and so does systemd's SIGTERM; the first process passes it on as well. Still they drain."""
+def test_a_signal_to_all_processes_counts_as_one(number: signal.Signals) -> None:
+    """Ctrl-C and systemd's SIGTERM reach every process, and the first forwards the signal as well. The workers drain anyway."""
     with ScriptedServer(echo) as target, workers("--drain", "60") as serve, serve.client() as client:
         client.tunnel(target.authority)
         for pid in serve.pids():
@@ -311,7 +311,7 @@ def test_a_signal_to_all_of_them_is_one_signal(number: signal.Signals) -> None:
         assert serve.process.wait(SECONDS) == 0
 
 
-def test_a_unix_socket_refuses_while_they_drain(tmp_path: Path) -> None:
+def test_a_unix_socket_refuses_connections_during_a_drain(tmp_path: Path) -> None:
     path = tmp_path / "proxy"
     with ScriptedServer(echo) as target, workers("--drain", "60", listen=f"unix:{path}") as serve:
         with serve.client() as client:
@@ -323,8 +323,8 @@ def test_a_unix_socket_refuses_while_they_drain(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_stopped_as_soon_as_started() -> None:
-    """Before they have got as far as listening to signals."""
+def test_a_signal_right_after_the_start_ends_the_server() -> None:
+    """Before the workers have installed their signal handlers."""
     for _ in range(2):
         with workers() as serve:
             serve.process.terminate()
@@ -332,7 +332,7 @@ def test_stopped_as_soon_as_started() -> None:
             assert "warning" not in serve.rest()
 
 
-def test_a_port_in_use_by_somebody_who_does_not_share() -> None:
+def test_a_port_in_use_without_reuseport_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         where = f"127.0.0.1:{other.getsockname()[1]}"
         with started(*SERVE, "--listen", where) as process:
@@ -341,11 +341,11 @@ def test_a_port_in_use_by_somebody_who_does_not_share() -> None:
             assert process.stderr.read().decode().startswith(f"tunnelctl: cannot listen on {where}: address already in use\n")
 
 
-# --- the port, while workers die
+# --- the port while workers die
 
 
 def somebody_else_binds(address: tuple[str, int] | str) -> bool:
-    """Whether another program can have the port: with SO_REUSEADDR, as servers do it."""
+    """Whether another program can bind the port with SO_REUSEADDR, as servers do."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -358,10 +358,10 @@ def somebody_else_binds(address: tuple[str, int] | str) -> bool:
         return True
 
 
-def test_l7_the_port_is_never_free_and_who_comes_is_served_although_all_workers_die() -> None:
-    """Clients that come between two of them wait in the queue of the supervisor, and are served by the next one.
+def test_l7_clients_are_served_although_all_workers_die() -> None:
+    """The port stays bound, and clients that connect meanwhile wait in the supervisor's queue for the next worker.
 
-    Not those of the few milliseconds before it listens: they lay in the queue of the one that died.
+    Except those of the few milliseconds before the supervisor listens: they were in the queue of the worker that died.
     """
     with ScriptedServer(echo) as target, workers("--drain", "0") as serve:
         for _ in range(3):
@@ -370,13 +370,13 @@ def test_l7_the_port_is_never_free_and_who_comes_is_served_although_all_workers_
                 os.kill(pid, signal.SIGKILL)
             for _ in before:
                 assert "another takes its place" in serve.line()
-            with serve.client() as client:  # both were dead when that was said
+            with serve.client() as client:  # both workers were dead when those lines were printed
                 assert not somebody_else_binds(serve.address)
                 assert client.tunnel(target.authority).echoes()
-            wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "two others")  # noqa: B023
+            wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "both replacements")  # noqa: B023
 
 
-def test_l7_a_dead_worker_leaves_no_moment_in_which_the_port_is_free() -> None:
+def test_l7_a_dead_worker_never_leaves_the_port_free() -> None:
     taken, stop = [], threading.Event()
 
     def try_to_take(address: tuple[str, int] | str) -> None:
@@ -393,7 +393,7 @@ def test_l7_a_dead_worker_leaves_no_moment_in_which_the_port_is_free() -> None:
                     os.kill(pid, signal.SIGKILL)
                 for _ in before:
                     serve.line()
-                wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "two others")  # noqa: B023
+                wait_until(lambda: len(set(serve.pids()) - set(before)) == 2, SECONDS, "both replacements")  # noqa: B023
         finally:
             stop.set()
             thief.join()
@@ -401,7 +401,7 @@ def test_l7_a_dead_worker_leaves_no_moment_in_which_the_port_is_free() -> None:
     assert not any(taken)
 
 
-def test_the_next_one_may_have_the_port_of_one_that_drains() -> None:
+def test_a_new_server_may_bind_the_port_of_a_draining_one() -> None:
     with ScriptedServer(echo) as target, workers() as old, old.client() as client:
         client.tunnel(target.authority)
         old.process.terminate()
@@ -411,11 +411,11 @@ def test_the_next_one_may_have_the_port_of_one_that_drains() -> None:
             assert client.echoes()
 
 
-# --- what they count together
+# --- shared counts
 
 
 def opened(serve: Workers, target: ScriptedServer, count: int, *fields: str) -> tuple[list[Client], list[int]]:
-    """Asks for as many tunnels; those that were granted, and the status of each answer."""
+    """Requests `count` tunnels; returns the clients of those that were granted, and all statuses."""
     clients, statuses = [], []
     for _ in range(count):
         client = serve.client()
@@ -429,13 +429,13 @@ def opened(serve: Workers, target: ScriptedServer, count: int, *fields: str) -> 
 
 
 @pytest.mark.parametrize(("flag", "refusal"), [("--max-tunnels", 503), ("--max-per-client", 429), ("--max-per-target", 503)])
-def test_caps_hold_over_all_workers(flag: str, refusal: int) -> None:
-    """And what a worker held that was killed is free again."""
+def test_caps_apply_across_all_workers(flag: str, refusal: int) -> None:
+    """The places of a killed worker become free again."""
     with ScriptedServer(echo) as target, workers("--workers", "3", "--drain", "0", flag, "5") as serve:
         clients, statuses = opened(serve, target, 20)
         assert statuses == [200] * 5 + [refusal] * 15
         clients.pop().sock.close()
-        wait_until(lambda: free(serve, target), SECONDS, "its place")
+        wait_until(lambda: free(serve, target), SECONDS, "the free place")
         victim = serve.pids()[0]
         os.kill(victim, signal.SIGKILL)
         serve.line()
@@ -447,7 +447,7 @@ def test_caps_hold_over_all_workers(flag: str, refusal: int) -> None:
             client.sock.close()
 
 
-def test_a_cap_on_a_user_holds_over_all_workers(tmp_path: Path) -> None:
+def test_a_cap_per_user_applies_across_all_workers(tmp_path: Path) -> None:
     flags = ("--max-per-user", "3", "--users", users_file(tmp_path, alice="a-pw", bob="b-pw"))
     with ScriptedServer(echo) as target, workers("--workers", "3", "--drain", "0", *flags) as serve:
         alices, statuses = opened(serve, target, 12, basic("alice", "a-pw"))
@@ -458,7 +458,7 @@ def test_a_cap_on_a_user_holds_over_all_workers(tmp_path: Path) -> None:
             client.sock.close()
 
 
-def test_a_cap_on_dials_holds_over_all_workers() -> None:
+def test_a_cap_on_dials_applies_across_all_workers() -> None:
     with ScriptedServer(echo) as target, black_hole_port() as port, ExitStack() as stack:
         serve = stack.enter_context(workers("--workers", "3", "--drain", "0", "--max-dials", "2"))
         before = opening(port)
@@ -477,7 +477,7 @@ def free(serve: Workers, target: ScriptedServer) -> bool:
     return statuses == [200]
 
 
-def test_m7_an_answer_to_a_digest_challenge_is_good_once_over_all_workers(tmp_path: Path) -> None:
+def test_m7_a_digest_response_is_valid_once_across_all_workers(tmp_path: Path) -> None:
     path = digest_users_file(tmp_path, alice="secret")
     with workers("--workers", "4", "--users", path, "--drain", "0") as serve:
         with serve.client() as client:
@@ -493,7 +493,7 @@ def test_m7_an_answer_to_a_digest_challenge_is_good_once_over_all_workers(tmp_pa
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_h4_wrong_logins_count_over_all_workers_and_who_was_in_is_let_in_by_each(tmp_path: Path) -> None:
+def test_h4_workers_share_wrong_logins_and_remembered_good_ones(tmp_path: Path) -> None:
     path = users_file(tmp_path, alice="secret")
 
     def ask(password: str, count: int) -> list[int]:
@@ -513,18 +513,18 @@ def test_h4_wrong_logins_count_over_all_workers_and_who_was_in_is_let_in_by_each
         assert ask("secret", 20) == [502] * 20
 
 
-# --- files that hang
+# --- files that block
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
 @pytest.mark.parametrize("flag", ["--policy", "--users", "--tls-cert"])
-def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
+def test_m6_a_file_replaced_by_a_pipe_is_a_warning_and_loses_no_signal(
     count: str,
     flag: str,
     tmp_path: Path,
     cheap_hashes: None,
 ) -> None:
-    """Opening a FIFO waits for somebody to write to it, for good."""
+    """Opening a FIFO blocks until another process opens it for writing, possibly forever."""
     path = tmp_path / "file"
     flags = [flag, str(path)]
     if flag == "--policy":
@@ -548,7 +548,7 @@ def test_m6_a_file_that_became_a_pipe_is_a_warning_and_no_signal_is_lost(
         if count == "2":
             os.kill(before[0], signal.SIGKILL)
             assert "another takes its place" in serve.line()
-            wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "another")
+            wait_until(lambda: len(set(serve.pids()) - {before[0]}) == 2, SECONDS, "the replacement")
         serve.process.terminate()
         assert serve.process.wait(SECONDS) == 0
 
@@ -566,8 +566,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_m6_a_file_that_hangs_is_told_after_a_while_and_taken_when_it_comes(count: str, tmp_path: Path) -> None:
-    """Clients are served meanwhile, and a signal finds somebody who hears it."""
+def test_m6_a_slow_file_is_reported_and_takes_effect_when_it_arrives(count: str, tmp_path: Path) -> None:
+    """The server keeps serving clients and handling signals meanwhile."""
     path = tmp_path / "policy"
     path.write_text("[[allow]]\ntargets = ['127.0.0.1:*']\n")
     words = ["serve", "--listen", "127.0.0.1:0", "--workers", count, "--policy", str(path)]
@@ -586,7 +586,7 @@ def test_m6_a_file_that_hangs_is_told_after_a_while_and_taken_when_it_comes(coun
             assert "still being read because of an earlier SIGHUP" in serve.line()
             os.write(writer, b"[[allow]]\ntargets = ['127.0.0.1:*', '*:22']\n")
             os.close(writer)
-            # With two workers three of them read, and what comes through a pipe is for one.
+            # With two workers three processes read, and only one of them gets what comes through a pipe.
             assert re.match("tunnelctl: (the policy was read again: |warning: the old policy stays in force: )", serve.line())
             process.terminate()
             assert process.wait(SECONDS) == 0

@@ -1,4 +1,4 @@
-"""Questions between workers: here they are tasks of one process, and where one dies a process of its own."""
+"""Queries between workers, which are tasks of one process here; where a worker dies, it is a process of its own."""
 
 import os
 import select
@@ -17,7 +17,7 @@ from tunnelctl.stream.socket_stream import SocketStream
 
 
 def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> list[list[bytes | None]]:
-    """What worker 0 hears, several times over; those that are not alive do not answer."""
+    """Returns the answers that worker 0 receives in each of `times` queries; workers not in `alive` do not answer."""
     siblings = WorkerQueries(count)
 
     async def main() -> list[list[bytes | None]]:
@@ -34,31 +34,31 @@ def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> li
         siblings.close()
 
 
-def test_the_others_answer_and_nobody_asks_itself() -> None:
+def test_the_other_workers_answer_and_not_the_asking_one() -> None:
     (heard,) = asked(3, range(3))
     assert sorted(heard) == [b"x1", b"x2"]
     assert asked(1, range(1)) == [[]]
 
 
-def test_long_answers_and_many_questions() -> None:
+def test_long_answers_to_many_queries() -> None:
     content = bytes(3 << 20)
     heard = asked(2, range(2), content, times=5)
     assert heard == [[content + b"1"]] * 5
 
 
-def test_one_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_worker_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.05)
     (heard,) = asked(3, range(2))
     assert sorted(heard, key=str) == [None, b"x1"] or sorted(heard, key=str) == [b"x1", None]
 
 
-def test_questions_to_a_dead_one_do_not_pile_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its queue is full after some: then it is left alone, and nobody blocks."""
+def test_queries_to_a_dead_worker_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is full after some; then no more queries are sent to it, and nothing blocks."""
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.001)
     assert asked(2, range(0), times=300) == [[None]] * 300
 
 
-def test_whoever_takes_the_place_of_a_dead_one_answers_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replacement_answers_the_queries_left_by_a_dead_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.01)
     siblings = WorkerQueries(2)
 
@@ -78,12 +78,12 @@ def test_whoever_takes_the_place_of_a_dead_one_answers_what_is_left(monkeypatch:
         siblings.close()
 
 
-def test_an_answer_without_an_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_too_long_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "MAX_ANSWER", 10)
     assert asked(2, range(2), b"x" * 100) == [[None]]
 
 
-def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
     siblings, trace, faults = WorkerQueries(2), TraceLog(), [ZeroDivisionError("a fault of ours")]
 
@@ -107,14 +107,14 @@ def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_given(monkeypatch
     assert warning["text"] == "fault in an answer to another worker: ZeroDivisionError: a fault of ours"
 
 
-# --- an answer that is not whole
+# --- incomplete answers
 
 SENT = b'[{"id": "1"}, {"id": "2"}]'
 WHOLE = len(SENT).to_bytes(8, "big") + SENT
 
 
 def answered_by(peer: Callable[[socket.socket], object]) -> list[bytes | None]:
-    """What worker 0 hears from a process that answers by hand, and is killed in the end."""
+    """Returns what worker 0 receives from a scripted process, which is killed at the end."""
     siblings = WorkerQueries(2)
     child = os.fork()
     if child == 0:
@@ -134,17 +134,17 @@ def answered_by(peer: Callable[[socket.socket], object]) -> list[bytes | None]:
         siblings.close()
 
 
-def test_a_whole_answer_by_hand() -> None:
+def test_a_complete_scripted_answer_is_received() -> None:
     assert answered_by(lambda sock: (sock.sendall(WHOLE), sock.close())) == [SENT]  # type: ignore[func-returns-value]
 
 
 @pytest.mark.parametrize("size", [*range(len(WHOLE)), len(WHOLE) + 1])
-def test_an_answer_that_is_cut_short_or_too_long_is_none(size: int) -> None:
+def test_a_truncated_or_oversized_answer_is_discarded(size: int) -> None:
     sent = (WHOLE + b"]")[:size]
     assert answered_by(lambda sock: (sock.sendall(sent), sock.close())) == [None]  # type: ignore[func-returns-value]
 
 
-def test_a_worker_that_is_killed_inside_its_answer() -> None:
+def test_the_answer_of_a_worker_killed_while_sending_is_discarded() -> None:
     def die(sock: socket.socket) -> None:
         sock.sendall(WHOLE[:20])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -152,7 +152,7 @@ def test_a_worker_that_is_killed_inside_its_answer() -> None:
     assert answered_by(die) == [None]
 
 
-def test_a_worker_that_is_suspended_inside_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answer_of_a_worker_stopped_while_sending_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 0.2)
 
     def stop(sock: socket.socket) -> None:
@@ -162,8 +162,8 @@ def test_a_worker_that_is_suspended_inside_its_answer(monkeypatch: pytest.Monkey
     assert answered_by(stop) == [None]
 
 
-def test_a_worker_that_is_killed_while_its_long_answer_waits_to_be_read() -> None:
-    """As it was found: the answer is longer than what a socket holds."""
+def test_a_worker_killed_before_its_long_answer_is_read() -> None:
+    """As observed: the answer is longer than a socket buffer holds."""
     siblings = WorkerQueries(2)
     mine, theirs = socket.socketpair()
     child = os.fork()
