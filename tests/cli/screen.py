@@ -1,4 +1,4 @@
-"""A console whose output is kept."""
+"""A console that keeps its output."""
 
 import json
 
@@ -6,7 +6,7 @@ from tunnelctl.cli.render.console import Console
 
 
 class Screen(Console):
-    """A console whose output is kept; its clock stands at 12 ms, and the time at 1e9."""
+    """A console that keeps its output; its clock reads 12 ms, and the time of day is 1e9."""
 
     def __init__(self, **options):
         self.written = b""

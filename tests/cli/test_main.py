@@ -1,4 +1,4 @@
-"""The entry: statuses, the one place that prints failures, signals, and standard descriptors that are closed or full."""
+"""The entry point: exit statuses, the printing of failures, signals, and standard descriptors that are closed or full."""
 
 import gc
 import json
@@ -24,7 +24,7 @@ from tunnelctl.status import ExitStatus
 
 @pytest.fixture
 def connect(monkeypatch):
-    """Replaces the client; what it is set to is called with (options, environ, trace)."""
+    """Replaces the client; the test's function is called with (options, environ, trace)."""
     fake = types.ModuleType("tunnelctl.client.connect")
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return lambda body: setattr(fake, "run_connect", body)
@@ -40,7 +40,7 @@ def fail(error):
 @pytest.mark.parametrize(
     "argv", [["connect", "h", "22"], ["connect", "-4v", "h", "22"], ["h", "22"]], ids=["direct", "typer", "short"]
 )
-def test_the_status_of_the_client_is_ours(connect, capfd, argv):
+def test_the_exit_status_is_that_of_the_client(connect, capfd, argv):
     seen = []
 
     def body(options, environ, trace):
@@ -54,7 +54,7 @@ def test_the_status_of_the_client_is_ours(connect, capfd, argv):
 
 
 @pytest.mark.parametrize("argv", [["connect", "h", "22"], ["connect", "-4v", "h", "22"]], ids=["direct", "typer"])
-def test_an_error_is_a_line_a_hint_and_its_status(connect, capfd, argv):
+def test_an_error_prints_a_line_and_a_hint_and_sets_the_status(connect, capfd, argv):
     connect(fail(Refused("proxy p refused h:22", "403", "busy")))
     assert main(argv) == 69
     assert capfd.readouterr() == (
@@ -66,7 +66,7 @@ def test_an_error_is_a_line_a_hint_and_its_status(connect, capfd, argv):
 @pytest.mark.parametrize(
     "argv", [["connect", "--json", "h", "22"], ["connect", "--json", "-4v", "h", "22"]], ids=["direct", "typer"]
 )
-def test_an_error_as_json(connect, capfd, argv):
+def test_an_error_is_printed_as_json(connect, capfd, argv):
     connect(fail(Refused("what", "cause", "refused", detail={"code": 403})))
     assert main(argv) == 69
     err = capfd.readouterr().err
@@ -77,7 +77,7 @@ def test_an_error_as_json(connect, capfd, argv):
     }  # fmt: skip
 
 
-def test_a_usage_error_as_json(capfd):
+def test_a_usage_error_is_printed_as_json(capfd):
     assert main(["connect", "--json", "--retry", "x", "h", "22"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
@@ -85,7 +85,7 @@ def test_a_usage_error_as_json(capfd):
     assert json.loads(err)["what"] == "--retry"
 
 
-def test_a_fault_is_a_line_and_70(connect, capfd, monkeypatch):
+def test_a_fault_prints_a_line_and_ends_with_status_70(connect, capfd, monkeypatch):
     monkeypatch.delenv("TUNNELCTL_DEBUG", raising=False)
     connect(fail(ZeroDivisionError("boo\x1b")))
     assert main(["connect", "h", "22"]) == 70
@@ -98,7 +98,7 @@ def test_a_fault_is_a_line_and_70(connect, capfd, monkeypatch):
 
 
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("", False), ("0", False)])
-def test_a_fault_shows_its_traceback_with_the_variable(connect, capfd, monkeypatch, value, shown):
+def test_a_fault_prints_its_traceback_if_tunnelctl_debug_is_set(connect, capfd, monkeypatch, value, shown):
     monkeypatch.setenv("TUNNELCTL_DEBUG", value)
     connect(fail(ZeroDivisionError()))
     assert main(["connect", "h", "22"]) == 70
@@ -123,7 +123,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("argv", BAD, ids=[ascii(" ".join(b)) for b in BAD])
-def test_wrong_use_is_one_clear_line(capfd, argv):
+def test_a_usage_error_is_one_printable_line_without_a_password(capfd, argv):
     assert main(argv) == 2
     out, err = capfd.readouterr()
     first, *rest = err.splitlines()
@@ -152,14 +152,14 @@ sys.exit(main(["connect", "h", "22"]))
     ("body", "number"),
     [("raise KeyboardInterrupt", signal.SIGINT), ("return 143", signal.SIGTERM), ("return 130", signal.SIGINT)],
 )
-def test_an_end_by_signal_looks_like_one(body, number):
-    """And leaves no traceback."""
+def test_an_end_by_signal_is_reported_as_a_signal_to_the_parent(body, number):
+    """Without a traceback."""
     code = HARNESS.format(body=body)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (-number, b"", b"")
 
 
-# --- what the program does on its own behalf, and not on that of a caller
+# --- signals and the garbage collector, only if run as a program
 
 
 SLOW = """
@@ -186,8 +186,8 @@ sys.exit(main())
     ],
 )
 @pytest.mark.parametrize("ignored", [False, True])
-def test_control_c_while_modules_are_loaded(module, words, ignored):
-    """It ends the program at once and in silence, except where the caller had it ignored: a shell does so for `&`."""
+def test_ctrl_c_while_modules_are_loaded(module, words, ignored):
+    """It ends the program at once and silently, unless the caller ignores SIGINT, as a shell does for `&`."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -212,13 +212,13 @@ COLLECTOR = HARNESS.replace('main(["connect", "h", "22"])', "main()").replace("i
 
 
 @pytest.mark.parametrize("words", [["connect", "h", "22"], ["connect", "-4v", "h", "22"]], ids=["direct", "typer"])
-def test_the_collector_runs_again_once_all_is_loaded(words):
+def test_the_garbage_collector_is_enabled_once_modules_are_loaded(words):
     code = COLLECTOR.format(body="return not (gc.isenabled() and gc.get_freeze_count() > 1000 and gc.get_threshold()[0] > 700)")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment(), timeout=20)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_the_signals_and_the_collector_of_a_caller_are_left_alone(connect):
+def test_called_as_a_function_main_keeps_signals_and_collector(connect):
     def now():
         return signal.getsignal(signal.SIGINT), gc.isenabled(), gc.get_freeze_count()
 
@@ -241,8 +241,8 @@ VERBOSITIES = [{}, {"quiet": True}, {"verbose": 1}, {"verbose": 2}, {"json": Tru
 
 
 @pytest.mark.parametrize("flags", VERBOSITIES, ids=str)
-def test_what_connect_reports_to_prints_what_console_prints(capfd, flags):
-    """Although it is no Console where only a warning would be printed."""
+def test_the_light_trace_of_connect_prints_the_same_as_the_console(capfd, flags):
+    """It is not a Console if only a warning could be printed."""
     start = 0.0
     trace = trace_for(OutputOptions(**flags), start)
     console = Console(**flags, start=start)
@@ -253,7 +253,7 @@ def test_what_connect_reports_to_prints_what_console_prints(capfd, flags):
             report(event)
             out, err = capfd.readouterr()
             assert out == ""
-            lines.append([word for word in err.split() if not any(c.isdigit() for c in word)])  # all but the time
+            lines.append([word for word in err.split() if not any(c.isdigit() for c in word)])  # all except the time
         assert lines[0] == lines[1]
 
 
@@ -263,24 +263,24 @@ def shell(line: str) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- 2>&-", "<&- >&- 2>&-"])
-def test_a_closed_or_full_stderr_changes_no_status(redirection):
+def test_a_closed_or_full_stderr_does_not_change_the_status(redirection):
     done = shell(f"tunnelctl connect {redirection}")
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
-def test_a_full_stdout_is_told():
+def test_a_full_stdout_is_reported():
     done = shell("tunnelctl --version >/dev/full")
     assert done.returncode == 74
     assert done.stderr == b"tunnelctl: stdout: no space left on device\n"
 
 
-def test_a_closed_stdout_is_told():
+def test_a_closed_stdout_is_reported():
     done = shell("tunnelctl --version >&-")
     assert done.returncode == 74
     assert done.stderr == b"tunnelctl: stdout: it is closed\n"
 
 
-def test_a_reader_of_stdout_that_left_is_no_error():
+def test_a_closed_reader_of_stdout_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -290,7 +290,7 @@ def test_a_reader_of_stdout_that_left_is_no_error():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_closed_descriptors_are_taken_so_that_no_socket_gets_their_numbers(tmp_path):
+def test_closed_standard_descriptors_are_never_reused_for_a_socket(tmp_path):
     body = (
         "import os, socket; s = socket.socket(); "
         f"open({str(tmp_path / 'number')!r}, 'w').write(str(s.fileno())); s.close(); return 0"
@@ -301,13 +301,13 @@ def test_closed_descriptors_are_taken_so_that_no_socket_gets_their_numbers(tmp_p
     assert int((tmp_path / "number").read_text()) > 2
 
 
-def test_a_closed_stdin_is_an_empty_one():
+def test_a_closed_stdin_counts_as_empty():
     done = shell("tunnelctl hash-password alice <&-")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"tunnelctl: hash-password: the password is empty\n"
 
 
-def test_connect_with_a_closed_stdin_sends_an_end_at_once_and_gets_the_answer():
+def test_connect_with_a_closed_stdin_sends_eof_and_gets_the_response():
     def answer_at_the_end(peer):
         peer.accept_tunnel()
         assert peer.read_to_end() == b""
@@ -318,7 +318,7 @@ def test_connect_with_a_closed_stdin_sends_an_end_at_once_and_gets_the_answer():
     assert (done.returncode, done.stdout, done.stderr) == (0, b"answer", b"")
 
 
-def test_connect_with_a_closed_stdout_does_not_pretend_that_bytes_have_arrived():
+def test_connect_with_a_closed_stdout_reports_the_lost_data():
     def speak(peer):
         peer.accept_tunnel()
         peer.send(b"lost")
@@ -330,7 +330,7 @@ def test_connect_with_a_closed_stdout_does_not_pretend_that_bytes_have_arrived()
     assert done.stderr.startswith(b"tunnelctl: stdout: ")
 
 
-def test_as_a_module():
+def test_the_package_runs_as_a_module():
     done = run("--version")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"tunnelctl ")

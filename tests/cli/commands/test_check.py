@@ -1,4 +1,4 @@
-"""How the report of `check` looks: in a pipe, on a terminal of any width, with and without colour, as JSON."""
+"""The report of `check`: in a pipe, on terminals of any width, with and without colour, and as JSON."""
 
 import json
 import re
@@ -50,12 +50,12 @@ EVENTS = (
 )
 
 
-def test_every_event_is_shown():
+def test_every_event_is_rendered():
     assert {type(event) for event in EVENTS} == {*CHECK, Warning}
     assert {*LINES, "series"} == {name_of(type(event)) for event in EVENTS}
 
 
-def test_in_a_pipe_nothing_is_raw_and_columns_stay(capfd):
+def test_in_a_pipe_text_is_escaped_and_columns_are_aligned(capfd):
     report = PlainReport()
     for event in EVENTS:
         report(event)
@@ -67,7 +67,7 @@ def test_in_a_pipe_nothing_is_raw_and_columns_stay(capfd):
     assert any(line.startswith("hint") for line in lines)
 
 
-def test_as_json(capfd):
+def test_every_event_is_printed_as_json(capfd):
     report = JSONReport()
     for event in EVENTS:
         report(event)
@@ -77,7 +77,7 @@ def test_as_json(capfd):
     assert [json.loads(line)["event"] for line in out.splitlines()] == [name_of(type(event)) for event in EVENTS]
 
 
-def test_a_pipe_gets_plain_lines(monkeypatch):
+def test_the_report_for_a_pipe_is_plain(monkeypatch):
     assert isinstance(report_for(False, "auto"), PlainReport)
     assert isinstance(report_for(False, "never"), PlainReport)
     assert isinstance(report_for(True, "always"), JSONReport)
@@ -91,7 +91,7 @@ def run_usage(*words: str) -> None:
     raise UsageProblem("--color", done.stderr.decode(), "syntax")
 
 
-def test_what_was_said_is_not_said_again(capfd):
+def test_a_failure_is_not_repeated_by_its_finding(capfd):
     report = PlainReport()
     report(Failure(69, "a", "b"))
     report(Finding("refused", "a: b", "c"))
@@ -100,11 +100,11 @@ def test_what_was_said_is_not_said_again(capfd):
     assert [(line[:8].strip(), line[21:]) for line in lines] == [("error", "a: b"), ("hint", "c"), ("finding", "d")]
 
 
-# --- figures
+# --- numbers
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0.0 ms"), (0.0123, "12.3 ms"), (2.5, "2500.0 ms"), (None, "")])
-def test_times(value, text):
+def test_times_are_in_milliseconds(value, text):
     assert milliseconds(value) == text
 
 
@@ -112,20 +112,20 @@ def test_times(value, text):
     ("begin", "seconds", "start", "length"),
     [(0.0, 1.0, 0, BAR), (0.5, 0.5, BAR // 2, BAR // 2), (0.0, 0.0, 0, 1), (1.0, 0.0, BAR - 1, 1), (0.99, 0.01, BAR - 1, 1)],
 )
-def test_bars(begin, seconds, start, length):
+def test_a_bar_shows_the_place_and_length_of_a_phase(begin, seconds, start, length):
     assert bar({"begin": begin, "seconds": seconds}, 1.0) == " " * start + "━" * length
 
 
-def test_a_bar_of_nothing():
+def test_a_bar_of_zero_duration_has_one_character():
     assert bar({"begin": 0.0, "seconds": 0.0}, 0.0) == "━"
 
 
-def test_buckets():
+def test_times_are_counted_in_buckets():
     assert [count for _, count in buckets([1.0, 1.0, 2.0, 9.0])] == [2, 1, 0, 0, 0, 0, 0, 1]
     assert sum(count for _, count in buckets([5.0, 5.0])) == 2
 
 
-def test_a_series_of_which_nothing_worked():
+def test_a_series_without_success():
     nothing = dict.fromkeys(("min", "median", "p99", "max"))
     assert series({"count": 2, "failed": 2, "times": [], **nothing}) == ["series        2 run  none worked; 2 failed"]
 
@@ -139,7 +139,7 @@ def greet(peer: Conversation) -> None:
 
 
 def on_terminal(columns: int, *words: str, **env: str) -> str:
-    """What a person sees who looks at a terminal of that width."""
+    """Returns the output on a terminal of that width."""
     with ScriptedServer(greet) as target:
         command = [*MODULE[1:], "check", "-x", "direct", *words, target.authority]
         child = pexpect.spawn(
@@ -152,8 +152,8 @@ def on_terminal(columns: int, *words: str, **env: str) -> str:
 
 
 @pytest.mark.parametrize("columns", [40, 65, 66, 80, 200])
-def test_it_is_as_wide_as_the_terminal(columns):
-    """Where there is no room for the bars as well, nothing else is cut."""
+def test_the_report_fits_the_width_of_the_terminal(columns):
+    """If there is no room for the bars, they are left out and nothing else is cut."""
     text = re.sub("\x1b\\[[0-9;]*m", "", on_terminal(columns))
     assert ("━" in text) == (columns >= 66)
     assert "…" not in text
@@ -174,12 +174,12 @@ def test_it_is_as_wide_as_the_terminal(columns):
     ],
     ids=str,
 )
-def test_colour(words, env, coloured):
+def test_colour_follows_the_flag_and_the_environment(words, env, coloured):
     assert ("\x1b[32m" in on_terminal(80, *words, **env)) == coloured
 
 
 @pytest.mark.parametrize("words", [("--color", "always")])
-def test_colour_in_a_pipe_only_when_asked_for(words):
+def test_colour_in_a_pipe_only_if_forced(words):
     with ScriptedServer(greet) as target:
         plain = run("check", "-x", "direct", target.authority, env={"TERM": "xterm"})
         asked = run("check", "-x", "direct", *words, target.authority, env={"TERM": "xterm"})
@@ -189,7 +189,7 @@ def test_colour_in_a_pipe_only_when_asked_for(words):
     assert b"\x1b[32m" in forced.stdout
 
 
-def test_control_c_while_it_waits():
+def test_ctrl_c_ends_a_waiting_check_without_a_traceback():
     sock, port = refusing_port()
     with sock:
         words = [*MODULE[1:], "check", "--wait", "60", "-x", f"127.0.0.1:{port}", "host", "22"]
@@ -202,7 +202,7 @@ def test_control_c_while_it_waits():
     assert "Traceback" not in child.before
 
 
-def test_a_closed_stdout_is_no_traceback():
+def test_a_closed_stdout_is_reported_without_a_traceback():
     with ScriptedServer(greet) as target:
         line = f'"$@" check -x direct {target.authority} >&-'
 

@@ -1,4 +1,4 @@
-"""`check-policy`: the decision of `serve`, explained."""
+"""`check-policy`: explains the decision of `serve`."""
 
 import json
 import socket
@@ -53,7 +53,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def test_what_is_allowed(policy, said):
+def test_an_allowed_target_is_explained(policy, said):
     assert run_check(CheckOptions(), [policy, "8.8.8.8", "443"]) is ExitStatus.OK
     assert said == [
         "allowed: 127.0.0.1 to 8.8.8.8:443\n"
@@ -67,14 +67,14 @@ def test_what_is_allowed(policy, said):
     ]
 
 
-def test_what_is_refused_before_the_look_up(policy, said, monkeypatch):
+def test_a_target_refused_before_the_look_up_is_explained(policy, said, monkeypatch):
     names = Names(monkeypatch)
     assert run_check(CheckOptions(), [policy, "EVIL.test.:443"]) is ExitStatus.REFUSED
     assert said[0].startswith("refused: 127.0.0.1 to evil.test:443\nevil.test: refused by: deny evil.test:* (evil)\n")
     assert names.asked == []
 
 
-def test_who_asks(policy, said, monkeypatch):
+def test_the_decision_depends_on_the_user_and_the_client(policy, said, monkeypatch):
     Names(monkeypatch, a_example_test=[["8.8.8.8"]])
     words = [policy, "a.example.test", "22"]
     assert run_check(CheckOptions(user="alice", client="192.0.2.7"), words) is ExitStatus.OK
@@ -89,7 +89,7 @@ def test_who_asks(policy, said, monkeypatch):
 
 
 def test_each_address_of_a_name_is_judged(policy, said, monkeypatch):
-    """One that is allowed suffices, as it does for `serve`, which dials that one."""
+    """One allowed address suffices, as for `serve`, which dials that one."""
     Names(monkeypatch, mixed_test=[["10.0.0.1", "8.8.4.4", "198.51.100.1", "10.0.0.1"]])
     assert run_check(CheckOptions(json=True), [policy, "mixed.test:443"]) is ExitStatus.OK
     answer = json.loads(said[0])
@@ -108,12 +108,12 @@ def test_each_address_of_a_name_is_judged(policy, said, monkeypatch):
     assert {"rule": "allow *.example.test:22 (ssh)", "reason": "another port"} in second["others"]
 
 
-def test_it_holds_together_with_rules_of_the_command_line(policy):
+def test_rules_of_the_command_line_are_added_to_the_file(policy):
     assert run_check(CheckOptions(allow=("10.0.0.0/8:*",)), [policy, "10.0.0.1:80"]) is ExitStatus.OK
     assert run_check(CheckOptions(deny=("8.8.8.8:*",)), [policy, "8.8.8.8:443"]) is ExitStatus.REFUSED
 
 
-def test_a_name_without_an_address(policy, monkeypatch):
+def test_a_name_without_an_address_is_an_error(policy, monkeypatch):
     Names(monkeypatch, gone_test=[socket.gaierror(socket.EAI_NONAME, "x")])
     with pytest.raises(NameNotFound, match=r"name gone\.test: it has no address"):
         run_check(CheckOptions(), [policy, "gone.test:443"])
@@ -127,31 +127,31 @@ def test_a_name_without_an_address(policy, monkeypatch):
         (["f", "a", "1", "x"], "takes FILE HOST PORT, got 4 words"),
     ],
 )
-def test_wrong_words(words, cause):
+def test_a_wrong_number_of_words_is_a_usage_error(words, cause):
     with pytest.raises(UsageProblem, match=cause):
         run_check(CheckOptions(), words)
 
 
 @pytest.mark.parametrize("client", ["", "host", "10.0.0.0/8", "127.1", "[::1"])
-def test_what_is_no_client(client, policy):
+def test_a_client_that_is_not_an_address_is_a_usage_error(client, policy):
     with pytest.raises(UsageProblem, match="is not an IP address"):
         run_check(CheckOptions(client=client), [policy, "8.8.8.8:443"])
 
 
 @pytest.mark.parametrize(("target", "error"), [("127.1:443", AddressError), ("a.test", AddressError), ("a.test:0", AddressError)])
-def test_what_is_no_target(target, error, policy):
+def test_a_malformed_target_is_an_error(target, error, policy):
     with pytest.raises(error):
         run_check(CheckOptions(), [policy, target])
 
 
-def test_a_file_with_a_mistake(tmp_path):
+def test_a_mistake_in_the_policy_file_is_an_error(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text("[[allow]]\ntargets = ['x']\n")
     with pytest.raises(SettingsError, match="line 2, key 'targets'"):
         run_check(CheckOptions(), [str(path), "8.8.8.8:443"])
 
 
-def test_the_program(policy):
+def test_the_program_prints_the_decision_and_sets_the_status(policy):
     done = run("check-policy", policy, "--user", "alice", "8.8.8.8", "80", "--json")
     assert (done.returncode, done.stderr) == (ExitStatus.REFUSED, b"")
     assert json.loads(done.stdout)["addresses"][0]["rule"] == "no allow rule"

@@ -1,4 +1,4 @@
-"""What each command is handed. The bodies have tests of their own."""
+"""The options that each command receives. The functions behind the commands have their own tests."""
 
 import sys
 import types
@@ -24,15 +24,15 @@ def fake(monkeypatch):
     return replace
 
 
-def test_serve(fake):
+def test_serve_receives_its_options(fake):
     seen = []
     fake("tunnelctl.server.serve", "run_server", lambda options, report, _: seen.append((options, report.json)) or 71)
     assert run_call(parse(["serve", "--listen", "[::1]:0", "--allow=*:443", "--allow", "*:22", "--drain", "1.5", "--json"])) == 71
     assert seen == [(serve_options(listen=("[::1]:0",), allow=("*:443", "*:22"), drain=1.5, json=True), True)]
 
 
-def test_forward(fake):
-    """The logins are checked by what the users file says, and by nothing without one."""
+def test_forward_receives_its_options_and_the_check_of_logins(fake):
+    """The users file checks the logins; without one there is no check."""
     calls = []
     run_forward = lambda options, _, trace, *check: calls.append((options.users, check)) or 71  # noqa: E731
     fake("tunnelctl.client.forward.forwarder", "run_forward", run_forward)
@@ -42,24 +42,24 @@ def test_forward(fake):
     assert calls == [(None, ()), ("file", ("check by file",))]
 
 
-def test_connect(fake):
+def test_connect_receives_its_options(fake):
     fake("tunnelctl.client.connect", "run_connect", lambda options, environ, trace: options.reach.retry)
     assert run_call(parse(["connect", "-4v", "--retry", "3", "h", "22"])) == 3
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_selftest(fake, flags):
+def test_selftest_receives_the_output_format(fake, flags):
     fake("tunnelctl.cli.commands.selftest", "run_selftest", lambda json, console: 10 + 2 * json + console.json)
     assert run_call(parse(["selftest", *flags])) == (13 if flags else 10)
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_completion(capfd, shell):
+def test_completion_prints_the_script_of_the_shell(capfd, shell):
     assert run_call(parse(["completion", shell])) == 0
     assert capfd.readouterr() == (SCRIPTS[shell](), "")
 
 
-def test_hash_password(monkeypatch, capfd):
+def test_hash_password_prints_the_line_for_its_options(monkeypatch, capfd):
     users_line = lambda user, options: f"{user}:{options.digest}:{options.realm}\n"  # noqa: E731
     monkeypatch.setattr("tunnelctl.cli.commands.hash_password.users_line", users_line)
     assert run_call(parse(["hash-password", "alice"])) == 0
@@ -78,7 +78,7 @@ def test_hash_password(monkeypatch, capfd):
         ("completion csh", "completion: unknown shell `csh`"),
     ],
 )
-def test_wrong_words(line, text):
+def test_wrong_words_are_usage_errors(line, text):
     with pytest.raises(UsageProblem) as caught:
         run_call(parse(line.split()))
     assert str(caught.value) == text

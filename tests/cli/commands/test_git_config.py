@@ -1,4 +1,4 @@
-"""`ssh-config --git`: what it prints is appended to the settings of the real git, which then goes to several hosts."""
+"""`ssh-config --git`: its output is appended to the settings of the real git, which then connects to several hosts."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def server() -> Iterator[Sshd]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with repo.git in it."""
+    """A directory that contains repo.git."""
     directory = tmp_path_factory.mktemp("git")
     make_repository(directory, b"content")
     return directory
@@ -40,12 +40,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     file = tmp_path / "gitconfig"
-    file.write_text("[user]\n\tname = alice")  # no end of the line
+    file.write_text("[user]\n\tname = alice")  # no line break at the end
     return file
 
 
 def printed(settings: Path, *words: str) -> tuple[str, str]:
-    """What goes to stdout and to stderr."""
+    """Returns what the command prints on stdout and on stderr."""
     env = environment({"GIT_CONFIG_GLOBAL": str(settings), "GIT_CONFIG_NOSYSTEM": "1"})
     command = [SCRIPT, "ssh-config", "--git", *words]
     done = subprocess.run(command, capture_output=True, env=env, timeout=RUN_SECONDS, text=True)
@@ -54,7 +54,7 @@ def printed(settings: Path, *words: str) -> tuple[str, str]:
 
 
 def append(settings: Path, *words: str) -> str:
-    """As `tunnelctl ssh-config --git WORDS >> FILE` does; returns what went to stderr."""
+    """Does what `tunnelctl ssh-config --git WORDS >> FILE` does; returns its stderr."""
     lines, said = printed(settings, *words)
     with settings.open("a") as file:
         file.write(lines)
@@ -62,7 +62,7 @@ def append(settings: Path, *words: str) -> str:
 
 
 def ls_remote(settings: Path, server: Sshd, base: Path, host: str, **env: str) -> str:
-    """Ask a host for its branches over ssh. The ssh on the path is one that has the settings of the test server."""
+    """Requests the branches of a host over ssh. PATH has an ssh that uses the settings of the test server."""
     ours = settings.with_name("bin")
     ours.mkdir(exist_ok=True)
     (ours / "ssh").write_text(f'#!/bin/sh\nexec {path_of("ssh")} -F {server.settings} "$@"\n')
@@ -74,12 +74,12 @@ def ls_remote(settings: Path, server: Sshd, base: Path, host: str, **env: str) -
 needs_ssh = pytest.mark.peer("git", "ssh", "sshd", "ssh-keygen")
 
 
-# --- used by git
+# --- in real use by git
 
 
 @needs_ssh
-def test_only_the_named_host_is_rerouted(server: Sshd, base: Path, settings: Path, tmp_path: Path) -> None:
-    """The flags have a login, and a file whose name every reader on the way has to leave whole."""
+def test_only_the_named_host_uses_the_proxy(server: Sshd, base: Path, settings: Path, tmp_path: Path) -> None:
+    """The flags include a login and a file whose name every program on the path must pass on unchanged."""
     (tmp_path / "users").write_text(f"{hash_password('alice', 'x')}\n")
     (tmp_path / AWKWARD).write_text("alice:x\n")
     (tmp_path / AWKWARD).chmod(0o600)
@@ -102,7 +102,9 @@ def test_only_the_named_host_is_rerouted(server: Sshd, base: Path, settings: Pat
         (("*",), {HOST, OTHER}),
     ],
 )
-def test_which_hosts_are_rerouted(server: Sshd, base: Path, settings: Path, hosts: tuple[str, ...], rerouted: set[str]) -> None:
+def test_host_patterns_decide_which_hosts_use_the_proxy(
+    server: Sshd, base: Path, settings: Path, hosts: tuple[str, ...], rerouted: set[str]
+) -> None:
     with Serve("-v", allow=("127.0.0.0/8:*",)) as proxy:
         append(settings, "-x", proxy.url, *hosts)
         for host in (HOST, OTHER):
@@ -111,7 +113,7 @@ def test_which_hosts_are_rerouted(server: Sshd, base: Path, settings: Path, host
 
 
 @needs_ssh
-def test_a_user_before_the_host_is_no_other_host(server: Sshd, base: Path, settings: Path) -> None:
+def test_a_user_before_the_host_does_not_change_the_host(server: Sshd, base: Path, settings: Path) -> None:
     with Serve("-v") as proxy:
         append(settings, "-x", proxy.url, OTHER)
         user = next(line.split()[1] for line in server.settings.read_text().splitlines() if line.startswith("    User "))
@@ -121,8 +123,8 @@ def test_a_user_before_the_host_is_no_other_host(server: Sshd, base: Path, setti
 
 
 @needs_ssh
-def test_the_ssh_of_the_environment_is_still_the_one(server: Sshd, base: Path, settings: Path, tmp_path: Path) -> None:
-    """GIT_SSH names one for all hosts, which core.sshCommand of its own would overrule."""
+def test_git_ssh_from_the_environment_still_applies(server: Sshd, base: Path, settings: Path, tmp_path: Path) -> None:
+    """GIT_SSH names a program for all hosts, which a plain core.sshCommand would override."""
     wrapper, seen = tmp_path / "my ssh", tmp_path / "seen"
     wrapper.write_text(f'#!/bin/sh\necho "$@" >> {seen}\nexec {path_of("ssh")} -F {server.settings} "$@"\n')
     wrapper.chmod(0o755)
@@ -132,7 +134,7 @@ def test_the_ssh_of_the_environment_is_still_the_one(server: Sshd, base: Path, s
 
 
 @pytest.mark.peer("git")
-def test_git_asks_the_proxy_for_a_domain(settings: Path) -> None:
+def test_git_requests_a_git_url_of_a_domain_from_the_proxy(settings: Path) -> None:
     def refuse(peer: Conversation) -> None:
         peer.read_head()
         peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
@@ -145,7 +147,7 @@ def test_git_asks_the_proxy_for_a_domain(settings: Path) -> None:
     assert proxy.heads[0].startswith(b"CONNECT git.example.test:9418 HTTP/1.1\r\n")
 
 
-# --- appended to what is there
+# --- appended to an existing file
 
 
 @pytest.mark.peer("git")
@@ -158,11 +160,11 @@ def test_git_asks_the_proxy_for_a_domain(settings: Path) -> None:
         "[user]\r\n\tname = bob\r\n",
         "[user]\r\n\tname = bob",
         "[user]\n\tname = bob # the end",
-        "[user]\n\tname = bob\\",  # the line goes on, and then the file is at its end
+        "[user]\n\tname = bob\\",  # the line continues, but the file ends
         "[core]\n\tgitProxy = own for c.example\n[user] name = bob",
     ],
 )
-def test_appended_to_a_file_of_git(tmp_path: Path, before: str) -> None:
+def test_the_output_can_be_appended_to_any_gitconfig(tmp_path: Path, before: str) -> None:
     file = tmp_path / "gitconfig"
     file.write_bytes(before.encode())
     lines, _ = printed(file, "-x", "http://proxy:3128", "a.example")
@@ -179,7 +181,7 @@ def test_appended_to_a_file_of_git(tmp_path: Path, before: str) -> None:
         assert len([line for line in found if line.startswith("core.sshcommand=f() {")]) == times
 
 
-# --- what git cannot express
+# --- limits of git
 
 
 def said(*words: str) -> list[str]:
@@ -195,8 +197,8 @@ def started_as_a_script(monkeypatch: pytest.MonkeyPatch, settings: Path) -> None
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
-def test_it_says_which_flags_git_proxy_drops(started_as_a_script: None) -> None:
-    """stdout goes into the file, so that stderr is where it is seen."""
+def test_a_warning_names_the_flags_that_git_proxy_drops(started_as_a_script: None) -> None:
+    """stdout is redirected to the file, so the warning goes to stderr."""
     flags, precision = said("-x", "http://a", "-x", "http://b", "--retry", "2", "a.example", "b.example")
     assert flags == (
         "git:// URLs go without -x, --retry: git gives core.gitProxy no flags; "
@@ -219,7 +221,7 @@ def test_it_says_which_flags_git_proxy_drops(started_as_a_script: None) -> None:
         (("192.0.2.1", "::1"), ""),
     ],
 )
-def test_it_says_what_else_is_rerouted(started_as_a_script: None, hosts: tuple[str, ...], others: str) -> None:
+def test_a_warning_names_further_hosts_that_are_rerouted(started_as_a_script: None, hosts: tuple[str, ...], others: str) -> None:
     assert said(*hosts) == [f"git:// URLs with a port stay direct{others}: core.gitProxy is no more precise"]
     assert said("*", *hosts) == []
 
@@ -227,8 +229,8 @@ def test_it_says_what_else_is_rerouted(started_as_a_script: None, hosts: tuple[s
 @pytest.mark.peer("git")
 @pytest.mark.parametrize("named", ["a.example.test", "*.a.example.test"])
 @pytest.mark.parametrize("host", ["a.example.test", "sub.a.example.test", "other.test"])
-def test_git_does_not_tell_a_domain_from_what_is_below_it(settings: Path, named: str, host: str) -> None:
-    """That is what the warning is about."""
+def test_git_does_not_distinguish_a_domain_from_its_subdomains(settings: Path, named: str, host: str) -> None:
+    """This is the reason for the warning."""
 
     def refuse(peer: Conversation) -> None:
         peer.read_head()
@@ -242,7 +244,7 @@ def test_git_does_not_tell_a_domain_from_what_is_below_it(settings: Path, named:
         assert len(proxy.heads) == (host != "other.test")
 
 
-def test_it_says_so_on_stderr(settings: Path) -> None:
+def test_the_warning_goes_to_stderr(settings: Path) -> None:
     lines, errors = printed(settings, "-x", "http://proxy", "*")
     assert "warning" not in lines
     assert errors == (
@@ -251,28 +253,28 @@ def test_it_says_so_on_stderr(settings: Path) -> None:
     )
 
 
-def test_it_says_when_git_has_an_ssh_command_already(settings: Path) -> None:
-    """The last one counts, for every host: of these lines for one host after the other, too."""
+def test_a_warning_if_git_already_has_an_ssh_command(settings: Path) -> None:
+    """The last core.sshCommand applies to every host, also if each call adds lines for another host."""
     assert "core.sshCommand" not in append(settings, "-x", "http://proxy", "a.example")
-    assert "core.sshCommand" not in printed(settings, "-x", "http://proxy", "a.example")[1], "the same once more changes nothing"
+    assert "core.sshCommand" not in printed(settings, "-x", "http://proxy", "a.example")[1], "the same lines change nothing"
     assert "core.sshCommand, and obeys only the last" in printed(settings, "-x", "http://proxy", "b.example")[1]
     settings.write_text("[core]\n\tsshCommand = ssh -i ~/.ssh/work\n")
     assert "core.sshCommand, and obeys only the last" in printed(settings, "*")[1]
 
 
-def test_without_git_it_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_git_there_is_no_present_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert present_command() == ""
 
 
-def test_a_program_of_several_words(started_as_a_script: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """core.gitProxy is started without a shell."""
+def test_a_warning_if_the_program_is_a_command_of_several_words(started_as_a_script: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git runs core.gitProxy without a shell."""
     monkeypatch.setattr(sys, "argv", ["/somewhere/tunnelctl/__main__.py"])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert said("h") == ["git:// URLs stay direct: core.gitProxy takes the path of a program and no words"]
 
 
-def test_a_program_with_a_path_that_looks_like_a_condition(started_as_a_script: None, monkeypatch, tmp_path: Path) -> None:
+def test_a_warning_if_the_path_of_the_program_contains_for(started_as_a_script: None, monkeypatch, tmp_path: Path) -> None:
     directory = tmp_path / "tools for work"
     directory.mkdir()
     (directory / "tunnelctl").symlink_to(SCRIPT)
@@ -280,20 +282,20 @@ def test_a_program_with_a_path_that_looks_like_a_condition(started_as_a_script: 
     assert said("h") == ["git:// URLs stay direct: core.gitProxy takes the path of a program and no words"]
 
 
-# --- what stands in it
+# --- content
 
 
-def test_hosts_and_domains(settings: Path) -> None:
+def test_lines_for_hosts_and_domains(settings: Path) -> None:
     lines = printed(settings, "a.example", "*.b.example", "*", "x;y")[0].splitlines()
     assert "case $word in a.example | *@a.example | *.b.example | * | 'x;y' | *'@x;y') exec " in lines[3]
     assert lines[4:] == [f'\tgitProxy = "{SCRIPT}{which}"' for which in (" for a.example", " for b.example", "", " for x;y")]
 
 
 @pytest.mark.parametrize("host", ["a?c", "!a", "*a", "a*", "*.*", "*."])
-def test_patterns_that_git_lacks(host: str) -> None:
+def test_a_pattern_that_git_lacks_is_a_usage_error(host: str) -> None:
     with pytest.raises(UsageProblem, match="git has no pattern like"):
         said(host)
 
 
-def test_quoting() -> None:
+def test_quoting_for_git() -> None:
     assert git_quote('a "b" \\') == '"a \\"b\\" \\\\"'

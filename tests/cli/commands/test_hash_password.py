@@ -1,4 +1,4 @@
-"""`hash-password` with the password from a pipe; with a terminal, see tests/tty/test_hash_password.py."""
+"""`hash-password` with the password from a pipe; tests/tty/test_hash_password.py has the tests on a terminal."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ from tunnelctl.errors import UsageProblem
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """Stands in for scrypt: the line shows what would have been hashed."""
+    """Replaces scrypt: the line shows the text that would have been hashed."""
     users: Any = types.ModuleType("tunnelctl.server.access.users")
     users.hash_password = lambda user, password: f"{user}:scrypt:{password}"
     users.digest_line = lambda user, realm, password: f"{user}:digest:{realm}:{password}"
@@ -32,7 +32,7 @@ def piped(monkeypatch, text: str | None) -> None:
         monkeypatch.setattr(module, "read_line", lambda: text)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_password():
+def test_a_byte_order_mark_is_not_part_of_the_password():
     reader, writer = os.pipe()
     os.write(writer, b"\xef\xbb\xbfsecret\n")
     os.close(writer)
@@ -43,20 +43,20 @@ def test_a_byte_order_mark_is_no_part_of_the_password():
         os.close(reader)
 
 
-def test_a_line_for_the_users_file(hashed, monkeypatch):
+def test_the_output_is_a_line_for_the_users_file(hashed, monkeypatch):
     piped(monkeypatch, "pass wörd:@")
     monkeypatch.setattr(sys, "__stdin__", None)
     assert module.users_line("alice", LineOptions()) == "alice:scrypt:pass wörd:@\n"
 
 
 @pytest.mark.parametrize("user", ["", "#a", "a:b", "a\n", "a\x7f", "\udcff", "a\u202eb"])
-def test_a_user_name_that_cannot_be(hashed, user):
+def test_an_invalid_user_name_is_a_usage_error(hashed, user):
     with pytest.raises(UsageProblem, match="user name"):
         module.users_line(user, LineOptions())
 
 
 @pytest.mark.parametrize(("password", "cause"), [("", "empty"), ("a\tb", "control"), ("a\x7f", "control"), ("a\x00", "control")])
-def test_a_password_that_cannot_be(hashed, monkeypatch, password, cause):
+def test_an_invalid_password_is_a_usage_error(hashed, monkeypatch, password, cause):
     piped(monkeypatch, password)
     monkeypatch.setattr(sys, "__stdin__", None)
     with pytest.raises(UsageProblem, match=cause):
@@ -74,7 +74,7 @@ def test_a_password_that_cannot_be(hashed, monkeypatch, password, cause):
         (b"a\x1bb\n", b"the password has control characters"),
     ],
 )
-def test_bad_passwords_from_a_pipe(stdin, cause):
+def test_an_invalid_password_from_a_pipe_is_reported(stdin, cause):
     done = run("hash-password", "alice", stdin=stdin)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"tunnelctl: hash-password: " + cause + b"\n"
@@ -93,13 +93,13 @@ def test_the_first_line_of_a_pipe_is_the_password(stdin):
 
 
 @pytest.mark.parametrize(("realm", "named"), [(None, "tunnelctl"), ("our proxy", "our proxy")])
-def test_a_digest_line(hashed, monkeypatch, realm, named):
+def test_a_digest_line_names_its_realm(hashed, monkeypatch, realm, named):
     piped(monkeypatch, "x")
     monkeypatch.setattr(sys, "__stdin__", None)
     assert module.users_line("alice", LineOptions(True, realm)) == f"alice:digest:{named}:x\n"
 
 
-def test_a_digest_line_from_the_command_line_is_what_digest_hashes():
+def test_a_digest_line_has_the_hashes_that_digest_uses():
     done = run("hash-password", "--digest", "--realm=our proxy", "alice", stdin=b"swordfish\n")
     hashes = [hashlib.new(name, b"alice:our proxy:swordfish").hexdigest() for name in ("sha256", "md5")]
     assert (done.returncode, done.stderr) == (0, b"")
@@ -109,12 +109,12 @@ def test_a_digest_line_from_the_command_line_is_what_digest_hashes():
 @pytest.mark.parametrize(
     ("digest", "realm", "cause"), [(False, "x", "only a digest line"), (True, "", "at most"), (True, "a:b", "at most")]
 )
-def test_a_realm_that_cannot_be(hashed, digest, realm, cause):
+def test_an_invalid_realm_is_a_usage_error(hashed, digest, realm, cause):
     with pytest.raises(UsageProblem, match=f"--realm: .*{cause}"):
         module.users_line("alice", LineOptions(digest, realm))
 
 
-def test_a_system_that_refuses_md5(hashed, monkeypatch):
+def test_a_system_without_md5_is_reported(hashed, monkeypatch):
     def refuse(*_: str) -> str:
         raise ValueError("unsupported hash type")
 
@@ -129,8 +129,8 @@ def test_a_system_that_refuses_md5(hashed, monkeypatch):
     ("before", "between"),
     [("", ""), ("bob:scrypt:x\n", ""), ("bob:scrypt:x", "\n"), ("\n", ""), ("# the end", "\n")],
 )
-def test_appended_to_a_file(tmp_path, before, between):
-    """`>>` onto a last line without its end would make one line of two users, and serve would refuse the file."""
+def test_the_output_can_be_appended_to_a_users_file(tmp_path, before, between):
+    """Appended to an incomplete last line, the new line would merge two users into one, and serve would refuse the file."""
     file = tmp_path / "users"
     file.write_text(before)
     with file.open("ab") as end:
@@ -141,8 +141,8 @@ def test_appended_to_a_file(tmp_path, before, between):
     assert file.read_text().count("\n") == (before + between).count("\n") + 1
 
 
-def test_written_over_a_file_or_into_it(tmp_path):
-    """Only what is appended has a line before it; a part of a file that is overwritten is the caller's own affair."""
+def test_no_line_break_precedes_output_that_is_not_appended(tmp_path):
+    """Only appended output follows another line; overwriting a part of a file is the caller's own responsibility."""
     file = tmp_path / "users"
     file.write_text("bob")
     with file.open("r+b") as start:
@@ -151,7 +151,7 @@ def test_written_over_a_file_or_into_it(tmp_path):
     assert file.read_text().startswith("alice:scrypt:")
 
 
-def test_a_file_that_cannot_be_looked_at_gets_an_empty_line(monkeypatch, tmp_path):
+def test_a_file_that_cannot_be_read_gets_an_extra_line_break(monkeypatch, tmp_path):
     (tmp_path / "users").write_text("bob\n")
     with (tmp_path / "users").open("ab") as end:
         assert module.separator(end.fileno()) == ""
@@ -159,8 +159,8 @@ def test_a_file_that_cannot_be_looked_at_gets_an_empty_line(monkeypatch, tmp_pat
         assert module.separator(end.fileno()) == "\n"
 
 
-def test_control_c_at_the_prompt_leaves_the_terminal_its_echo():
-    """Which getpass had switched off, and gives back on its way out if it gets that far."""
+def test_ctrl_c_at_the_prompt_restores_the_echo():
+    """getpass switches it off, and restores it only if it gets that far."""
     script = f"trap : INT; {' '.join(MODULE)} hash-password alice; stty -a; echo the end"
     child = pexpect.spawn("/bin/sh", ["-c", script], env=environment(), timeout=20, encoding="utf-8")
     try:

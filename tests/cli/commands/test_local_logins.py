@@ -1,4 +1,4 @@
-"""`forward --users`: the users file of `serve` at a local port."""
+"""`forward --users`: the users file of `serve` for local ports."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ def judged(check: Callable[[str, str, str], Awaitable[bool | Refusal]], *login: 
 
 @pytest.mark.usefixtures("cheap_hashes")
 @pytest.mark.parametrize("make", [users_file, digest_users_file], ids=["scrypt", "digest"])
-def test_the_file_decides(make, tmp_path: Path) -> None:
+def test_the_users_file_decides_about_a_login(make, tmp_path: Path) -> None:
     trace = TraceLog()
     check = local_logins(forward_options(dynamic=("0",), users=make(tmp_path, anna="s3cret")), trace)
     for user, password, right in LOGINS:
@@ -34,7 +34,7 @@ def test_the_file_decides(make, tmp_path: Path) -> None:
     assert trace.events == []
 
 
-def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
+def test_a_broken_users_file_is_reported_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text("anna:s3cret\n")
     with pytest.raises(SettingsError, match="line 1"):
@@ -42,14 +42,14 @@ def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_that_no_port_requires_a_login_is_said(tmp_path: Path) -> None:
+def test_a_warning_if_no_port_can_require_a_login(tmp_path: Path) -> None:
     trace = TraceLog()
     local_logins(forward_options(local=("0:h:1",), users=users_file(tmp_path, anna="s3cret")), trace)
     assert trace.named("warning") == [{"text": "--users has no effect: a port that leads to one target cannot require a login"}]
 
 
 @pytest.mark.usefixtures("cheap_hashes")
-def test_who_guesses_is_refused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guessed_passwords_are_throttled_per_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "LONGEST_DELAY", 0.0)
     check = local_logins(forward_options(dynamic=("0",), users=users_file(tmp_path, anna="s3cret")), TraceLog())
 

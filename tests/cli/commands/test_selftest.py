@@ -1,4 +1,4 @@
-"""`selftest`: it holds on a sound program, and each verdict turns when what it judges is broken."""
+"""`selftest`: every check passes in a sound program, and fails if what it checks is broken."""
 
 import hashlib
 import json
@@ -30,12 +30,12 @@ NAMES = [name for name, _, _ in selftest.CHECKS]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Enough to be spliced; the command itself is run once with what users get."""
+    """Enough data to be spliced; one test runs the command with the amount that users get."""
     monkeypatch.setattr(selftest, "BULK", 2 * selftest.MIB)
 
 
 def verdicts(capfd) -> tuple[int, dict[str, dict[str, object]]]:
-    """The status, and the object of each check by its name."""
+    """Returns the status and the object of each check by its name."""
     status = selftest.run_selftest(True, Console(json=True))
     out, err = capfd.readouterr()
     assert err == ""
@@ -49,14 +49,14 @@ def verdicts(capfd) -> tuple[int, dict[str, dict[str, object]]]:
 
 
 def failed(capfd) -> dict[str, str]:
-    """The causes of the checks that failed, by name; the status must fit."""
+    """Returns the causes of the failed checks by name; asserts that the status agrees."""
     status, checks = verdicts(capfd)
     causes = {name: str(check["cause"]) for name, check in checks.items() if not check["ok"]}
     assert status == (70 if causes else 0)
     return causes
 
 
-def test_as_users_run_it():
+def test_the_report_of_a_passing_selftest():
     done = run("selftest")
     assert (done.returncode, done.stderr) == (0, b"")
     first, *checks, summary = done.stdout.decode().splitlines()
@@ -68,7 +68,7 @@ def test_as_users_run_it():
     assert [head.split()[1] for head in heads] == ["CONNECT", "Host:", "User-Agent:", "HTTP/1.1"]
 
 
-def test_json_is_an_object_a_line_on_stdout():
+def test_json_prints_one_object_a_line_on_stdout():
     done = run("selftest", "--json")
     assert (done.returncode, done.stderr) == (0, b"")
     objects = [json.loads(line) for line in done.stdout.splitlines()]
@@ -82,8 +82,8 @@ def test_json_is_an_object_a_line_on_stdout():
     assert (objects[1]["response"]["status"], objects[1]["response"]["version"]) == (200, "HTTP/1.1")
 
 
-def test_the_manual_has_every_key(capfd, monkeypatch):
-    monkeypatch.setattr(selftest, "RULES", ("127.0.0.0/8:*",))  # so that one check fails, and says why
+def test_the_manual_documents_every_key(capfd, monkeypatch):
+    monkeypatch.setattr(selftest, "RULES", ("127.0.0.0/8:*",))  # one check fails, so that its keys appear
     selftest.run_selftest(True, Console(json=True))
     documented = {name_of(kind): keys_of(kind) for kind in SELFTEST}
     sometimes = {key.name for key in documented["check"] if key.sometimes}
@@ -97,13 +97,13 @@ def test_the_manual_has_every_key(capfd, monkeypatch):
     assert seen == sometimes
 
 
-def test_in_process(capfd):
+def test_selftest_passes_and_restores_signal_handlers(capfd):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert failed(capfd) == {}
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_an_answer_that_is_not_http(capfd, monkeypatch):
+def test_a_response_that_is_not_http_fails_the_tunnel_checks(capfd, monkeypatch):
     monkeypatch.setattr(http1, "ESTABLISHED", b"\x1b[31mHELLO\r\n\r\n")
     causes = failed(capfd)
     assert set(causes) == {"connect", "early-data", "data", "half-close"}
@@ -115,7 +115,7 @@ def test_an_answer_that_is_not_http(capfd, monkeypatch):
     assert out.endswith("s\n")
 
 
-def test_early_bytes_that_are_dropped(capfd, monkeypatch):
+def test_lost_early_data_fails_its_check(capfd, monkeypatch):
     def forgetful(self, data):
         answer = feed(self, data)
         return answer._replace(leftover=b"") if isinstance(answer, Established) else answer
@@ -125,9 +125,9 @@ def test_early_bytes_that_are_dropped(capfd, monkeypatch):
     assert set(failed(capfd)) == {"early-data"}
 
 
-def test_bytes_that_change_on_the_way(capfd, monkeypatch):
+def test_changed_bytes_fail_the_data_check(capfd, monkeypatch):
     class Swapping:
-        """A checksum as the far end of a tunnel that swaps two halves would see it."""
+        """A checksum as computed at the far end of a tunnel that swaps bytes."""
 
         def __init__(self, number):
             self.sum, self.swap = hashlib.new("sha256"), number == 0
@@ -145,7 +145,7 @@ def test_bytes_that_change_on_the_way(capfd, monkeypatch):
     assert causes["data"].startswith("the checksum at the ")
 
 
-def test_an_end_that_is_not_passed_on(capfd, monkeypatch):
+def test_an_eof_that_is_not_forwarded_fails_the_half_close_check(capfd, monkeypatch):
     monkeypatch.setattr(selftest, "LIMIT", 0.2)
     monkeypatch.setattr(SocketStream, "send_eof", lambda self: None)
     causes = failed(capfd)
@@ -153,24 +153,24 @@ def test_an_end_that_is_not_passed_on(capfd, monkeypatch):
     assert "policy" not in causes
 
 
-def test_rules_that_let_too_much_pass(capfd, monkeypatch):
+def test_rules_that_allow_too_much_fail_the_policy_check(capfd, monkeypatch):
     monkeypatch.setattr(selftest, "RULES", ("127.0.0.0/8:*",))
     causes = failed(capfd)
     assert set(causes) == {"policy"}
     assert causes["policy"].startswith("expected 403 destination_ip_prohibited, got")
 
 
-def test_a_proxy_that_connects_to_itself(capfd, monkeypatch):
+def test_a_proxy_that_connects_to_itself_fails_the_loop_check(capfd, monkeypatch):
     monkeypatch.setattr(OwnAddresses, "contains", lambda self, host, port: False)
     assert failed(capfd) == {"loop": "expected 502 proxy_loop_detected, got a tunnel"}
 
 
-def test_a_refusal_that_says_something_else(capfd, monkeypatch):
+def test_a_wrong_refusal_fails_the_check_of_a_closed_port(capfd, monkeypatch):
     monkeypatch.setattr(refusal, "connection_refused", refusal.connection_timeout)
     assert set(failed(capfd)) == {"closed-port"}
 
 
-def test_a_fault_is_the_verdict_of_its_check_alone(capfd, monkeypatch):
+def test_a_fault_fails_only_its_check(capfd, monkeypatch):
     def fault(listener):
         raise ZeroDivisionError("by chance")
 
@@ -178,19 +178,19 @@ def test_a_fault_is_the_verdict_of_its_check_alone(capfd, monkeypatch):
     assert failed(capfd) == dict.fromkeys(("early-data", "half-close"), "ZeroDivisionError: by chance")
 
 
-def test_warnings_of_the_proxy_go_to_stderr(capfd, monkeypatch):
+def test_warnings_of_the_proxy_are_printed_on_stderr(capfd, monkeypatch):
     def fault(self, host, port):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(OwnAddresses, "contains", fault)  # asked about each target that the rules allow
+    monkeypatch.setattr(OwnAddresses, "contains", fault)  # called for each target that the rules allow
     assert selftest.run_selftest(False, Console()) == 70
     out, err = capfd.readouterr()
     assert out.count("\nok   ") == 1
     assert err.count("tunnelctl: warning: fault in a tunnel: ZeroDivisionError") == len(NAMES) - 1
 
 
-def test_no_address_to_listen_on(capfd, monkeypatch):
-    """What is wrong then is the machine, and the error says so; nothing has been printed that looks like a verdict."""
+def test_without_an_address_to_listen_on_selftest_reports_an_error(capfd, monkeypatch):
+    """The machine is at fault then, and the error says so; nothing that looks like a verdict is printed."""
     monkeypatch.setattr(selftest, "LOOPBACK", ListenAddress("192.0.2.1", 0))
     with pytest.raises(ListenError, match="cannot listen on"):
         selftest.run_selftest(False, Console())
@@ -203,8 +203,8 @@ async def _for_ever(client):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_at_once(number):
-    """While the proxy runs too, which would otherwise take the signal for its own."""
+def test_a_signal_ends_the_selftest_at_once(number):
+    """Also while its proxy runs, which would otherwise handle the signal."""
     code = (
         "import sys; sys.path.insert(0, '.'); from tests.cli.commands import test_selftest as t\n"
         "from tunnelctl.cli.main import main\n"
@@ -220,7 +220,7 @@ def test_a_signal_ends_it_at_once(number):
     assert (process.returncode, err) == (-number, b"")
 
 
-def test_the_reader_of_stdout_leaves():
+def test_a_closed_reader_of_stdout_ends_the_selftest_without_an_error():
     shell = f"{sys.executable} -m tunnelctl selftest | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=30, env=environment())
     assert done.stderr == b""

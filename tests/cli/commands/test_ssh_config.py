@@ -1,4 +1,4 @@
-"""`ssh-config`: what it prints is given to the real ssh and git, through the three shells that may run it."""
+"""`ssh-config`: its output is used by the real ssh, through the three shells that may run the command."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tunnelctl.errors import UsageProblem
 from tunnelctl.events import silent
 from tunnelctl.server.access.users import hash_password
 
-# A name that ssh_config, the shell and git would each read differently if it were not quoted for all of them.
+# A name that ssh_config, the shell and git would each read differently without quoting for all of them.
 AWKWARD = 'it\'s 50%h "of" $HOME `a\\b` #x'
 
 
@@ -29,7 +29,7 @@ def server() -> Iterator[Sshd]:
 
 @pytest.fixture(scope="module")
 def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The flags that lead through a proxy which wants a password; the file with it has an awkward name."""
+    """Flags for a proxy that requires a password; the file with the password has an awkward name."""
     directory = tmp_path_factory.mktemp("login")
     (directory / "users").write_text(f"{hash_password('alice', 'x')}\n")
     (directory / AWKWARD).write_text("alice:x\n")
@@ -48,13 +48,15 @@ def text(*words: str) -> str:
     return ssh_config(parse(["ssh-config", *words]), silent)
 
 
-# --- used by the programs
+# --- in real use
 
 
 @pytest.mark.peer("ssh", "sshd", "ssh-keygen", "zsh", "fish")
 @pytest.mark.parametrize("shell", ["sh", "zsh", "fish"])
 @pytest.mark.parametrize("extra", [(), ("--idle-timeout", "60")], ids=["passed", "relayed"])
-def test_ssh_with_the_block(server: Sshd, login: list[str], tmp_path: Path, shell: str, extra: tuple[str, ...]) -> None:
+def test_ssh_connects_with_the_printed_block(
+    server: Sshd, login: list[str], tmp_path: Path, shell: str, extra: tuple[str, ...]
+) -> None:
     block = printed(*login, *extra, "127.0.0.*", "other.example.com")
     assert ("\n    ProxyUseFdpass yes\n" in block, " --fdpass " in block) == (not extra, not extra)
     settings = tmp_path / "config"
@@ -65,7 +67,7 @@ def test_ssh_with_the_block(server: Sshd, login: list[str], tmp_path: Path, shel
     assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
 
 
-# --- appended to what is there
+# --- appended to an existing file
 
 
 @pytest.mark.peer("ssh")
@@ -82,8 +84,8 @@ def test_ssh_with_the_block(server: Sshd, login: list[str], tmp_path: Path, shel
         "Host b\n    User bob\n    ProxyCommand none",
     ],
 )
-def test_appended_to_a_file_of_ssh(tmp_path: Path, before: str) -> None:
-    """What was there means what it meant, and the block what it says: after one call and after another for a second host."""
+def test_the_block_can_be_appended_to_any_ssh_config(tmp_path: Path, before: str) -> None:
+    """The existing settings and the block keep their meaning, also after further calls for other hosts."""
     file = tmp_path / "config"
     file.write_bytes(before.encode())
     for host in ("a", "c", "a"):
@@ -98,17 +100,17 @@ def test_appended_to_a_file_of_ssh(tmp_path: Path, before: str) -> None:
 
 
 def settings_of(file: Path, host: str) -> dict[str, str]:
-    """What ssh makes of its settings for a host. It refuses every host for one line that it does not understand."""
+    """Returns the settings that ssh reads for a host. One line that it does not understand makes it refuse every host."""
     command = [path_of("ssh"), "-T", "-G", "-F", str(file), host]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
     return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 
 
-# --- what stands in it
+# --- content
 
 
-def test_a_block(monkeypatch):
+def test_the_printed_block(monkeypatch):
     monkeypatch.setattr(sys, "argv", [SCRIPT])
     assert text("-x", "proxy:3128", "-4", "--retry", "2", "*.example.com", "!a.example.com") == HEADING + (
         "Host *.example.com !a.example.com\n"
@@ -131,27 +133,27 @@ def test_a_block(monkeypatch):
     ],
     ids=" ".join,
 )
-def test_no_socket_is_passed_where_that_may_not_work(words):
-    """Without -x the environment decides later what kind of proxy it is."""
+def test_no_socket_is_passed_if_that_may_not_work(words):
+    """Without -x, the environment decides later what kind of proxy it is."""
     assert "assword" not in text(*words)
     assert "dpass" not in text(*words)
 
 
-def test_paths_are_absolute(monkeypatch, tmp_path):
+def test_relative_paths_become_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert f" --proxy-auth-file {tmp_path}/f %h %p\n" in text("--proxy-auth-file", "f", "h")
 
 
-def test_a_url_is_no_path():
+def test_a_pac_url_is_not_treated_as_a_path():
     assert " --pac http://wpad/wpad.dat " in text("--pac", "http://wpad/wpad.dat", "host")
 
 
-def test_a_url_stays_one():
+def test_a_pac_url_is_passed_on_unchanged():
     assert " --pac http://wpad/proxy.pac %h %p\n" in text("--pac", "http://wpad/proxy.pac", "h")
 
 
 @pytest.mark.peer("ssh", "sshd", "ssh-keygen")
-def test_a_socket_that_leads_through_socks(server: Sshd, tmp_path: Path) -> None:
+def test_ssh_receives_a_socket_through_a_socks_proxy(server: Sshd, tmp_path: Path) -> None:
     with Forward("-x", "direct", "-D", "0") as proxy:
         block = printed("-x", f"socks5://127.0.0.1:{proxy.port}", HOST)
         assert "ProxyUseFdpass yes" in block
@@ -163,11 +165,11 @@ def test_a_socket_that_leads_through_socks(server: Sshd, tmp_path: Path) -> None
     assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
 
 
-def test_the_program_is_this_one(monkeypatch, tmp_path):
+def test_the_block_names_this_program(monkeypatch, tmp_path):
     link = tmp_path / "tunnelctl"
     link.symlink_to(SCRIPT)
     monkeypatch.setattr(sys, "argv", [str(link)])
-    assert program() == [str(link)], "a link is kept: what it leads to may move"
+    assert program() == [str(link)], "a link must be kept: its destination may move"
     monkeypatch.setattr(sys, "argv", ["/somewhere/tunnelctl/__main__.py"])
     assert program() == [SCRIPT]
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -195,7 +197,7 @@ def test_the_program_is_this_one(monkeypatch, tmp_path):
         (("--password-command", "a\rb", "h"), "a path or a value has a line break"),
     ],
 )
-def test_what_is_refused(words, cause):
+def test_secrets_and_malformed_values_are_refused(words, cause):
     with pytest.raises(UsageProblem, match=cause) as caught:
         text(*words)
     assert "swordfish" not in f"{caught.value}{hint_of(caught.value)}"
@@ -204,5 +206,5 @@ def test_what_is_refused(words, cause):
 @pytest.mark.parametrize(
     ("word", "quoted"), [("a", "a"), ("a b", "'a b'"), ("", "''"), ("\\", '"\\\\"'), ("a\\b c", """a"\\\\"'b c'""")]
 )
-def test_quoting(word, quoted):
+def test_quoting_for_ssh_config_and_the_shell(word, quoted):
     assert quote(word) == quoted

@@ -1,4 +1,4 @@
-"""The direct parser: it accepts what is plain, steps aside for the rest, and never disagrees with Typer."""
+"""The direct parser: it accepts plain lines, leaves the rest to Typer, and never disagrees with Typer."""
 
 import shlex
 
@@ -14,7 +14,7 @@ from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.proto.address import Address
 
-# All but the one that needs a file to choose from: tests/cli/parse/test_settings.py has both parsers with it.
+# All flags but the one that needs a file to choose from; tests/cli/parse/test_settings.py tests both parsers with it.
 FLAGS = [flag for flag in flags_of("connect") if flag.name != "profile"]
 
 
@@ -45,7 +45,7 @@ def typer_says(argv: list[str]) -> ConnectOptions:
         ("connect --fdpass --proxy-user=- host 22", {"fdpass": True, "proxy_user": "-"}),
     ],
 )
-def test_plain_lines_are_read_directly_and_as_typer_reads_them(line, changed):
+def test_plain_lines_are_parsed_directly_and_as_typer_parses_them(line, changed):
     argv = shlex.split(line)
     expected = flat(ConnectOptions, target=Address("host", 22), **changed)
     assert directly(argv) == expected
@@ -63,7 +63,7 @@ def test_plain_lines_are_read_directly_and_as_typer_reads_them(line, changed):
         "connect --header 'a\x1b' host 22", "connect 'a\tb' 22", "connect --proxy-user=\udcff host 22", "connect -vvv host 22",
     ],
 )  # fmt: skip
-def test_anything_else_is_left_to_typer(line):
+def test_other_lines_are_left_to_typer(line):
     assert directly(shlex.split(line)) is None
 
 
@@ -83,7 +83,7 @@ def test_anything_else_is_left_to_typer(line):
         ("", ""),
     ],
 )
-def test_the_short_form_is_two_words_the_second_a_number(line, expanded):
+def test_the_short_form_is_a_host_and_a_number(line, expanded):
     assert expand_short_form(line.split()) == expanded.split()
 
 
@@ -105,7 +105,7 @@ def values(flag: Flag) -> st.SearchStrategy[str]:
 
 
 def spelled(flag: Flag) -> st.SearchStrategy[list[str]]:
-    """Every way to write a flag, good or bad."""
+    """Every form of a flag, valid or not."""
     bare = st.sampled_from(flag.spellings).map(lambda s: [s])
     attached = st.tuples(st.sampled_from(flag.spellings), st.sampled_from(["", "="]), values(flag)).map(lambda t: ["".join(t)])
     apart = st.tuples(st.sampled_from(flag.spellings), values(flag)).map(list)
@@ -121,7 +121,7 @@ ANYTHING = st.one_of(
 
 @given(st.lists(ANYTHING, max_size=6))
 @settings(max_examples=400, deadline=None)
-def test_what_the_direct_parser_accepts_typer_reads_alike(parts):
+def test_property_the_direct_parser_agrees_with_typer(parts):
     argv = ["connect", *(word for part in parts for word in part)]
     direct = directly(argv)
     if direct is not None:
@@ -129,7 +129,7 @@ def test_what_the_direct_parser_accepts_typer_reads_alike(parts):
 
 
 def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
-    """The plainly valid ways to write a flag."""
+    """The plain valid forms of a flag."""
     if not flag.takes_value:
         return st.sampled_from([[s] for s in flag.spellings] + ([["-vv"]] if flag.kind == LEVEL else []))
     if flag.kind in (SECONDS, COUNT):
@@ -142,14 +142,14 @@ def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
     return st.one_of(apart, texts.map(lambda t: [f"--{flag.name}={t}"]))
 
 
-# Flags that contradict each other are left out, and those that want another, so that every such line must be accepted.
+# Without flags that contradict each other or require another one, so that every such line must be accepted.
 HARMFUL = ("-6", "-q", "--progress", "--tls-name", "--tls-cacert", "--tls-alpn")
 HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in HARMFUL]
 
 
 @given(st.lists(st.sampled_from(HARMLESS).flatmap(plain), max_size=6), st.sampled_from([["host", "22"], ["host:22"]]), st.data())
 @settings(max_examples=200, deadline=None)
-def test_plainly_valid_lines_are_accepted(parts, words, data):
+def test_property_plain_valid_lines_are_accepted(parts, words, data):
     shuffled = data.draw(st.permutations([*parts, words]))
     argv = ["connect", *(word for part in shuffled for word in part)]
     direct = directly(argv)
@@ -157,5 +157,5 @@ def test_plainly_valid_lines_are_accepted(parts, words, data):
     assert direct == typer_says(argv)
 
 
-def test_switches_have_no_other_kinds():
+def test_a_flag_without_a_value_is_a_switch_or_a_level():
     assert {flag.kind for flag in FLAGS if not flag.takes_value} == {SWITCH, LEVEL}

@@ -1,4 +1,4 @@
-"""Where the settings file is looked for, what comes of none, and that both parsers are told the same by it."""
+"""Where the settings file is looked for, what follows without one, and that both parsers apply it alike."""
 
 import os
 from pathlib import Path
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def write(home: Path, text: str | bytes, mode: int = 0o600) -> dict[str, str]:
-    """The environment in which the file is found."""
+    """Writes the settings file and returns an environment that points to it."""
     path = home / ".config/tunnelctl/config.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     path.chmod(mode)
@@ -55,19 +55,19 @@ def write(home: Path, text: str | bytes, mode: int = 0o600) -> dict[str, str]:
         ({}, ""),
     ],
 )
-def test_where_it_is(environ: dict[str, str], path: str) -> None:
+def test_the_path_follows_xdg_config_home_and_home(environ: dict[str, str], path: str) -> None:
     assert path_of(environ) == path
 
 
 @pytest.mark.parametrize("environ", [{}, {"HOME": "/nonexistent"}, {"HOME": "/dev/null"}, {"XDG_CONFIG_HOME": "/nonexistent"}])
-def test_none_is_no_mistake(environ: dict[str, str]) -> None:
+def test_a_missing_file_is_no_error(environ: dict[str, str]) -> None:
     line = "connect --timeout 5 host 22"
     assert directly(line, environ) == by_typer(line, environ)
     assert directly(line, environ).settings == Settings(directly(line, environ).settings.pairs)
 
 
 @pytest.mark.parametrize(("environ", "cause"), [({}, "there is no home directory"), ({"HOME": "/nonexistent"}, "no settings file")])
-def test_a_profile_of_no_file(environ: dict[str, str], cause: str) -> None:
+def test_a_profile_without_a_file_is_an_error(environ: dict[str, str], cause: str) -> None:
     for line, variable, what in (
         ("connect --profile work host 22", {}, "--profile work"),
         ("connect host 22", {"TUNNELCTL_PROFILE": "work"}, "TUNNELCTL_PROFILE work"),
@@ -77,13 +77,13 @@ def test_a_profile_of_no_file(environ: dict[str, str], cause: str) -> None:
         assert caught.value.what == what
 
 
-def test_one_that_cannot_be_read(home: Path) -> None:
+def test_an_unreadable_file_is_an_error(home: Path) -> None:
     (home / ".config/tunnelctl/config.toml").mkdir()
     with pytest.raises(SettingsError, match="is a directory"):
         complete("connect", [], {"HOME": str(home)})
 
 
-def test_what_is_wrong_on_the_command_line_comes_first(home: Path) -> None:
+def test_mistakes_on_the_command_line_are_reported_first(home: Path) -> None:
     environ = write(home, "nonsense")
     with pytest.raises(UsageProblem, match="missing arguments HOST PORT"):
         by_typer("connect", environ)
@@ -96,7 +96,7 @@ ABOUT_TLS = ["--tls-name a.test", "--tls-cacert /nonexistent", "--tls-alpn imap"
 
 @pytest.mark.parametrize("flag", ABOUT_TLS)
 @pytest.mark.parametrize("command", ["connect", "check"])
-def test_a_flag_about_tls_without_tls_is_a_mistake_where_it_is_typed(flag: str, command: str, home: Path) -> None:
+def test_a_typed_tls_flag_without_tls_is_a_usage_error(flag: str, command: str, home: Path) -> None:
     name = flag.partition(" ")[0]
     defaults = '[defaults]\ntls-name = "b.test"\ntls-cacert = "/etc/ca.pem"\ntls-alpn = "imap"\n'
     environ = write(home, f"{defaults}[profiles.p]\ntls = true\n")
@@ -107,10 +107,10 @@ def test_a_flag_about_tls_without_tls_is_a_mistake_where_it_is_typed(flag: str, 
         assert line_of(caught.value) == f"{name}: there is no TLS to the target"
     with_tls = parse(f"{command} {flag} --profile p h 443".split()).pairs
     assert read_fields(complete(command, with_tls, environ).pairs)["tls"] is True
-    assert "tls" not in read_fields(complete(command, [], environ).pairs), "what stands in the file is for when there is TLS"
+    assert "tls" not in read_fields(complete(command, [], environ).pairs), "values in the file apply only if there is TLS"
 
 
-def test_help_needs_no_settings(home: Path) -> None:
+def test_help_works_with_a_broken_settings_file(home: Path) -> None:
     done = run("connect", "--help", env=write(home, "nonsense"))
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -123,7 +123,7 @@ LINES = st.lists(
 
 @given(LINES)
 @settings(max_examples=100, deadline=None)
-def test_both_parsers_come_to_the_same(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
+def test_property_both_parsers_agree_on_a_line_with_settings(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     home = tmp_path_factory.getbasetemp() / "both"
     (home / ".config/tunnelctl").mkdir(parents=True, exist_ok=True)
     environ = write(
@@ -136,7 +136,7 @@ def test_both_parsers_come_to_the_same(tmp_path_factory: pytest.TempPathFactory,
         assert direct.settings._replace(pairs=[]) == other.settings._replace(pairs=[])
 
 
-def test_it_is_announced(home: Path) -> None:
+def test_the_file_and_the_profile_are_reported(home: Path) -> None:
     trace = TraceLog()
     environ = write(home, '[profiles.work]\nproxy = "http://a:b@c:1"\n', 0o644)
     directly("connect --profile work host 22", environ).settings.announce(trace)
@@ -149,7 +149,7 @@ def test_it_is_announced(home: Path) -> None:
     assert trace.events == []
 
 
-def test_the_origin_of_the_proxy_is_told(home: Path) -> None:
+def test_the_origin_of_the_proxy_is_recorded(home: Path) -> None:
     environ = write(home, '[defaults]\n\nproxy = "http://a:1"\n')
     place = f"defaults, line 3 of {home}/.config/tunnelctl/config.toml"
     assert directly("connect host 22", environ).options.reach.proxy_origin == place

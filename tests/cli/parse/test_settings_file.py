@@ -1,4 +1,4 @@
-"""The settings file: its form, what counts among flag, variable, profile and defaults, and what is said about mistakes."""
+"""The settings file: its form, the precedence of flag, variable, profile and defaults, and the messages about mistakes."""
 
 import itertools
 from contextlib import suppress
@@ -22,7 +22,7 @@ PATH = "/home/a/config.toml"
 
 
 def completed(directory: Path, text: str, line: str = "connect host 22", mode: int = 0o600, **environ: Any) -> Settings:
-    """A command line with a settings file of this text."""
+    """Returns the settings for a command line with a settings file of this text."""
     (directory / "tunnelctl").mkdir(exist_ok=True)
     path = directory / "tunnelctl/config.toml"
     path.write_text(text)
@@ -61,11 +61,11 @@ def fields(directory: Path, text: str, line: str = "connect host 22", **environ:
         ('password-command = "pass ~/x"', "password_command", "pass ~/x"),
     ],
 )
-def test_values(tmp_path: Path, text: str, field: str, value: object) -> None:
+def test_values_are_converted_to_the_type_of_their_flag(tmp_path: Path, text: str, field: str, value: object) -> None:
     assert fields(tmp_path, f"[defaults]\n{text}\n", HOME="/home/me").get(field) == value
 
 
-def test_a_key_that_the_command_does_not_have_is_for_others(tmp_path: Path) -> None:
+def test_a_key_of_another_command_is_ignored(tmp_path: Path) -> None:
     text = '[defaults]\nlisten = "127.0.0.1:1"\nmax-connections = 3\ntimeout = 5\nallow = ["a:1"]\n'
     assert fields(tmp_path, text) == {"timeout": 5.0}
     assert fields(tmp_path, text, "serve") == {"listen": ("127.0.0.1:1",), "allow": ("a:1",)}
@@ -73,24 +73,24 @@ def test_a_key_that_the_command_does_not_have_is_for_others(tmp_path: Path) -> N
 
 
 def test_flags_of_one_name_take_the_same_kind_of_value() -> None:
-    """A key is the flag of several commands."""
+    """A key applies to every command that has the flag."""
     for name in KEYS:
         same = [flag for flag in FLAGS if flag.name == name and set(flag.commands) & set(COMMANDS)]
         assert len({(flag.kind, flag.repeat, flag.choices if flag.kind == CHOICE else ()) for flag in same}) == 1
 
 
-def test_every_long_flag_is_a_key_but_the_one_that_chooses() -> None:
+def test_every_long_flag_but_profile_is_a_key() -> None:
     names = {f.name for command in COMMANDS for f in flags_of(command)} - {""}
     assert names - set(KEYS) == {"profile"}
 
 
 @pytest.mark.parametrize("value", [None, object(), {}, 1j, b"x"])
 @pytest.mark.parametrize("flag", KEYS.values(), ids=KEYS)
-def test_no_flag_takes_what_is_no_value(flag: Flag, value: object) -> None:
+def test_no_flag_accepts_a_value_of_another_type(flag: Flag, value: object) -> None:
     assert texts_of(flag, value) is None
 
 
-def test_an_empty_file_and_an_empty_table(tmp_path: Path) -> None:
+def test_an_empty_file_or_table_sets_nothing(tmp_path: Path) -> None:
     for text in ("", "# nothing\n", "[defaults]\n", "[profiles]\n", "[profiles.work]\n"):
         assert fields(tmp_path, text) == {}
 
@@ -102,7 +102,7 @@ LEVELS = ("flag", "variable", "profile", "defaults")
 
 @pytest.mark.parametrize("present", [p for n in range(5) for p in itertools.combinations(LEVELS, n)], ids="-".join)
 def test_flag_before_variable_before_profile_before_defaults(tmp_path: Path, present: tuple[str, ...]) -> None:
-    """All sixteen cases, for a proxy: only it has a variable of ours for its value."""
+    """All sixteen cases for the proxy, the only value with an environment variable of its own."""
     profile = 'proxy = "http://profile:1"' if "profile" in present else ""
     defaults = 'proxy = "http://defaults:1"' if "defaults" in present else ""
     environ: dict[str, Any] = {"TUNNELCTL_PROXY": "http://variable:1"} if "variable" in present else {}
@@ -137,7 +137,7 @@ def toml(table: dict[str, Any]) -> str:
 
 @given(TABLES, TABLES, st.sets(st.sampled_from(sorted(VALUES))))
 @settings(max_examples=150, deadline=None)
-def test_each_key_by_itself_has_the_value_of_the_nearest_level(
+def test_property_each_key_has_the_value_of_the_nearest_level(
     tmp_path_factory: pytest.TempPathFactory, profile: dict[str, Any], defaults: dict[str, Any], typed: set[str]
 ) -> None:
     directory = tmp_path_factory.getbasetemp()
@@ -162,7 +162,7 @@ def test_each_key_by_itself_has_the_value_of_the_nearest_level(
 
 @pytest.mark.parametrize("profile", ["quiet = true", "verbose = 2"])
 @pytest.mark.parametrize("line", ["connect -v host 22", "connect -q host 22"])
-def test_what_contradicts_is_overruled_by_what_is_nearer(tmp_path: Path, profile: str, line: str) -> None:
+def test_a_contradicting_value_of_a_lower_level_is_dropped(tmp_path: Path, profile: str, line: str) -> None:
     found = fields(tmp_path, f"[defaults]\n{profile}\n", line)
     assert ("quiet" in found) == ("-q" in line)
     assert ("verbose" in found) == ("-v" in line)
@@ -172,7 +172,7 @@ def test_what_contradicts_is_overruled_by_what_is_nearer(tmp_path: Path, profile
     ("off", "defaults"),
     [("quiet = false", "verbose = 2"), ("ask-password = false", 'password-command = "c"'), ("proxy = []", 'pac = "p"')],
 )
-def test_what_is_switched_off_stands_in_nobodys_way(tmp_path: Path, off: str, defaults: str) -> None:
+def test_a_value_that_is_switched_off_conflicts_with_nothing(tmp_path: Path, off: str, defaults: str) -> None:
     text = f"[defaults]\n{defaults}\n[profiles.work]\n{off}\n"
     assert len(fields(tmp_path, text, "connect --profile work host 22")) == 2
 
@@ -191,7 +191,7 @@ ALICE = 'proxy-user = "alice"\n'
         ("ask-password = true", "", {}, {"ask_password", "proxy_user"}),
     ],
 )
-def test_one_way_to_a_password_puts_the_others_aside(
+def test_one_source_of_a_password_replaces_the_others(
     tmp_path: Path, table: str, line: str, environ: dict[str, str], left: set[str]
 ) -> None:
     assert set(fields(tmp_path, f"[defaults]\n{ALICE}{table}\n", f"connect {line} host 22", **environ)) == left
@@ -204,14 +204,14 @@ WORK = f'[profiles.work]\nproxy = "http://work:1"\n{ALICE}password-command = "pa
     ("line", "environ"),
     [("-x http://other:1", {}), ("-x direct", {}), ("", {"TUNNELCTL_PROXY": "http://other:1"})],
 )
-def test_another_proxy_does_not_get_what_stands_beside_a_proxy(tmp_path: Path, line: str, environ: dict[str, str]) -> None:
+def test_another_proxy_does_not_get_the_login_stored_with_a_proxy(tmp_path: Path, line: str, environ: dict[str, str]) -> None:
     found = fields(tmp_path, WORK, f"connect --profile work {line} host 22", **environ)
     assert set(found) - {"proxy"} == {"timeout", "profile"}
     defaults = WORK.replace("profiles.work", "defaults") + '[profiles.home]\nproxy = "http://home:1"\n'
     assert set(fields(tmp_path, defaults, "connect --profile home host 22")) == {"proxy", "timeout", "profile"}
 
 
-def test_a_pac_file_and_a_proxy_put_each_other_aside(tmp_path: Path) -> None:
+def test_a_pac_file_and_a_proxy_replace_each_other(tmp_path: Path) -> None:
     pac = f'[defaults]\npac = "/etc/pac"\n{ALICE}ask-password = true\n'
     assert set(fields(tmp_path, pac)) == {"pac", "proxy_user", "ask_password"}
     assert set(fields(tmp_path, pac, "connect -x http://other:1 host 22")) == {"proxy"}
@@ -219,7 +219,7 @@ def test_a_pac_file_and_a_proxy_put_each_other_aside(tmp_path: Path) -> None:
     assert set(fields(tmp_path, WORK, "connect --profile work --pac /etc/pac host 22")) == {"pac", "timeout", "profile"}
 
 
-def test_what_stands_beside_none_is_for_any(tmp_path: Path) -> None:
+def test_a_login_stored_without_a_proxy_applies_to_any_proxy(tmp_path: Path) -> None:
     found = fields(tmp_path, f"[defaults]\n{ALICE}ask-password = true\n", "connect -x http://other:1 host 22")
     assert found == {"proxy": ("http://other:1",), "proxy_user": "alice", "ask_password": True}
 
@@ -227,7 +227,7 @@ def test_what_stands_beside_none_is_for_any(tmp_path: Path) -> None:
 # --- profiles
 
 
-def test_a_profile_is_chosen_by_the_flag_before_the_variable(tmp_path: Path) -> None:
+def test_the_flag_for_a_profile_precedes_the_variable(tmp_path: Path) -> None:
     text = "[profiles.a]\ntimeout = 1\n[profiles.b]\ntimeout = 2\n[defaults]\ntimeout = 3\n"
     assert fields(tmp_path, text)["timeout"] == 3
     assert fields(tmp_path, text, TUNNELCTL_PROFILE="a")["timeout"] == 1
@@ -242,7 +242,7 @@ def test_a_profile_is_chosen_by_the_flag_before_the_variable(tmp_path: Path) -> 
         ("[defaults]\n", "it has none; [profiles.NAME] begins one"),
     ],
 )
-def test_a_profile_that_does_not_exist(tmp_path: Path, text: str, hint: str) -> None:
+def test_an_unknown_profile_is_an_error(tmp_path: Path, text: str, hint: str) -> None:
     with pytest.raises(SettingsError) as caught:
         completed(tmp_path, text, "connect --profile work host 22")
     assert str(caught.value) == f"--profile work: settings file {tmp_path}/tunnelctl/config.toml has no such profile"
@@ -295,7 +295,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "line", "cause", "hint"), MISTAKES, ids=[m[0][:40] for m in MISTAKES])
-def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, cause: str, hint: str) -> None:
+def test_a_mistake_is_reported_with_its_line(tmp_path: Path, text: str, line: int, cause: str, hint: str) -> None:
     with pytest.raises(SettingsError) as caught:
         completed(tmp_path, text)
     error = caught.value
@@ -308,12 +308,12 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, 
 @pytest.mark.parametrize(
     ("key", "line"), [("allow", "serve"), ("deny", "serve"), ("listen", "serve"), ("local", "forward"), ("dynamic", "forward")]
 )
-def test_what_is_only_read_when_it_is_used_is_complained_about_here(tmp_path: Path, key: str, line: str) -> None:
+def test_values_that_the_command_parses_later_are_checked_here(tmp_path: Path, key: str, line: str) -> None:
     with pytest.raises(SettingsError, match=f"line 2: `{key}`: "):
         completed(tmp_path, f"[defaults]\n{key} = 'a:b:c'", line)
 
 
-def test_what_is_no_text_and_what_ends_too_early() -> None:
+def test_non_utf8_and_incomplete_files_are_errors() -> None:
     with pytest.raises(SettingsError, match=f"settings file {PATH}: it is not UTF-8"):
         parse(b"\xff", PATH)
     with pytest.raises(SettingsError, match=f"settings file {PATH}.*: ") as caught:
@@ -321,13 +321,13 @@ def test_what_is_no_text_and_what_ends_too_early() -> None:
     assert "(at" not in caught.value.cause
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_file(tmp_path: Path) -> None:
     assert fields(tmp_path, "\ufeff[defaults]\ntimeout = 5\n") == {"timeout": 5.0}
     with pytest.raises(SettingsError, match="it is UTF-16, and has to be UTF-8"):
         parse("[defaults]\n".encode("utf-16"), PATH)
 
 
-def test_a_backslash_and_a_script_of_several_lines(tmp_path: Path) -> None:
+def test_a_backslash_and_a_script_of_several_lines_are_read(tmp_path: Path) -> None:
     text = """[defaults]
 proxy-user = 'CORP\\bob'
 password-command = \"\"\"
@@ -337,7 +337,7 @@ b\\tc\"\"\"
     assert fields(tmp_path, text) == {"proxy_user": "CORP\\bob", "password_command": "a\nb\tc"}
 
 
-def test_no_mistake_shows_a_password(tmp_path: Path) -> None:
+def test_no_message_about_a_mistake_shows_a_password(tmp_path: Path) -> None:
     for text in (f"proxy = 'http://u:{CANARY}@a:x'", f"proxy = 'foo://u:{CANARY}@a'"):
         with pytest.raises(SettingsError) as caught:
             completed(tmp_path, f"[defaults]\n{text}\n")
@@ -346,7 +346,7 @@ def test_no_mistake_shows_a_password(tmp_path: Path) -> None:
 
 @given(st.text(st.sampled_from("[]{}defaults.profiles'\"=#\n 1,x-"), max_size=60))
 @settings(max_examples=300, deadline=None)
-def test_whatever_stands_there_is_read_or_complained_about(text: str) -> None:
+def test_fuzz_a_file_is_read_or_is_a_settings_error(text: str) -> None:
     with suppress(SettingsError):
         parse(text.encode(), PATH)
 
@@ -363,5 +363,5 @@ def test_whatever_stands_there_is_read_or_complained_about(text: str) -> None:
         ("http://a:1", 0o666, False),
     ],
 )
-def test_a_password_in_a_file_that_others_can_read(tmp_path: Path, url: str, mode: int, warned: bool) -> None:
+def test_a_shared_file_with_a_password_is_detected(tmp_path: Path, url: str, mode: int, warned: bool) -> None:
     assert completed(tmp_path, f"[defaults]\nproxy = '{url}'\n", mode=mode).shared == warned

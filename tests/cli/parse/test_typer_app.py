@@ -1,4 +1,4 @@
-"""What Typer makes of a line: calls, help, and usage errors in our words."""
+"""Parsing with Typer: calls, help, and usage errors in the program's own words."""
 
 import os
 from typing import Any
@@ -25,18 +25,18 @@ def problem(*argv: str) -> UsageProblem:
 
 
 @pytest.mark.parametrize("form", [["-x", "u"], ["-xu"], ["--proxy", "u"], ["--proxy=u"]])
-def test_forms_of_a_value(form):
+def test_forms_of_a_flag_with_a_value(form):
     call = parse(["connect", *form, "host", "22"])
     assert [(flag.name, text) for flag, text in call.pairs] == [("proxy", "u")]
     assert call.words == ["host", "22"]
 
 
-def test_grouped_letters_and_counts():
+def test_grouped_short_flags_and_counts():
     call = parse(["connect", "-v4v", "--verbose", "host", "22"])
     assert sorted(flag.spellings[0] for flag, _ in call.pairs) == ["-4", "-v", "-v", "-v"]
 
 
-def test_words_after_two_dashes_are_words():
+def test_words_after_two_dashes_are_not_flags():
     assert parse(["connect", "-v", "--", "-x", "22"]).words == ["-x", "22"]
 
 
@@ -52,7 +52,7 @@ def test_help_of_the_program(flag):
     assert parse([flag]).text == program_help()
 
 
-def test_version():
+def test_version_prints_the_version():
     assert parse(["--version"]).text == f"tunnelctl {__version__}\n"
 
 
@@ -72,7 +72,7 @@ def test_version():
         ("conect h 22", "wrong use: unknown command `conect`", "did you mean connect?"),
         ("xyzzy", "wrong use: unknown command `xyzzy`", "tunnelctl --help"),
         ("host:22", "wrong use: unknown command `host:22`", "tunnelctl connect host:22"),
-        ("serv 1 -x u", "wrong use: unknown command `serv`", f"{NAMED} serv 1 …"),  # a number follows: a host, not a slip
+        ("serv 1 -x u", "wrong use: unknown command `serv`", f"{NAMED} serv 1 …"),  # before a number: a host, not a typo
         ("serv --json", "wrong use: unknown command `serv`", "did you mean serve?"),
         ("version", "wrong use: unknown command `version`", "tunnelctl --version"),
         ("connect --version", "connect: unknown flag --version", "tunnelctl --version"),
@@ -80,14 +80,14 @@ def test_version():
         ("a b c", "wrong use: unknown command `a`", "tunnelctl --help"),
     ],
 )
-def test_usage_errors(line, text, hint):
+def test_usage_errors_and_their_hints(line, text, hint):
     error = problem(*line.split())
     assert (str(error), hint_of(error)) == (text, hint)
     assert error.status == 2
 
 
-def test_no_abbreviations():
-    """A script that uses one would break when a flag is added."""
+def test_flags_cannot_be_abbreviated():
+    """A script that abbreviates would break when a flag is added."""
     assert "unknown flag --time" in str(problem("connect", "--time", "3", "h", "22"))
 
 
@@ -102,7 +102,7 @@ def test_no_abbreviations():
         ("h:22 -x p:1", "h:22"),
     ],
 )
-def test_the_short_form_with_flags_is_told_its_command(line, command):
+def test_the_short_form_with_flags_gets_a_hint_at_connect(line, command):
     assert hint_of(problem(*line.split())) == f"{NAMED} {command} …"
 
 
@@ -123,22 +123,22 @@ def test_the_short_form_with_flags_is_told_its_command(line, command):
         ("serve -l 8080", "--listen 127.0.0.1:PORT"),
     ],
 )
-def test_what_fingers_type_from_habit_is_answered_with_ours(line, named):
+def test_flags_of_similar_programs_get_a_hint(line, named):
     assert named in hint_of(problem(*line.split()))
 
 
-def test_habits_are_no_flags_of_ours():
-    """A flag that we take is never complained about, so its hint would be dead."""
+def test_no_habit_is_a_flag_of_the_command():
+    """A flag that the command accepts never causes an error, so its hint would be dead."""
     for command, habits in HABITS.items():
         assert not habits.keys() & {s for flag in flags_of(command) for s in flag.spellings}
 
 
 @pytest.mark.parametrize("line", ["connect -X connect -x p:3128 h 22", "-X connect -x p:3128 h 22", "-X 5 -x p:1 h 22"])
-def test_a_user_of_nc_is_told(line):
+def test_a_line_for_nc_gets_a_hint(line):
     assert hint_of(problem(*line.split())).endswith("tunnelctl connect -x http://PROXY:PORT HOST PORT")
 
 
-def test_a_user_of_corkscrew_is_told():
+def test_a_line_for_corkscrew_gets_a_hint():
     error = problem("proxy", "8080", "host", "22", "~/.auth")
     assert hint_of(error) == "in place of corkscrew: tunnelctl connect -x http://proxy:8080 --proxy-auth-file ~/.auth host 22"
 
@@ -157,26 +157,26 @@ def test_a_user_of_corkscrew_is_told():
         ["connect", f"-Zhttp://u:{SECRET}@h:1", "h", "22"],
     ],
 )
-def test_secrets_are_not_echoed(argv):
+def test_usage_errors_do_not_echo_secrets(argv):
     error = problem(*argv)
     assert SECRET not in f"{error} {hint_of(error)} {error.detail}"
 
 
-def test_a_file_name_that_is_no_utf8_arrives_as_it_is():
+def test_a_file_name_that_is_not_utf8_is_passed_on_unchanged():
     name = os.fsdecode(b"\xff")
     ((_, text),) = parse(["connect", "--proxy-auth-file", name, "h", "22"]).pairs
     assert text == name
 
 
-def test_the_environment_cannot_start_typers_completion(monkeypatch):
+def test_the_environment_cannot_start_the_completion_of_typer(monkeypatch):
     monkeypatch.setenv("_TUNNELCTL_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "tunnelctl ")
     monkeypatch.setenv("COMP_CWORD", "1")
     assert parse(["connect", "h", "22"]).command == "connect"
 
 
-def test_typer_still_has_the_shape_that_we_read():
-    """A new Typer that renames these would silently change messages: see explain()."""
+def test_typer_still_has_the_attributes_that_explain_reads():
+    """A Typer version that renames these would silently change messages: see explain()."""
     command = typer.main.get_command(build(lambda call: None))
     with pytest.raises(typer.TyperException) as caught:
         command.main(["connect", "--quie"], standalone_mode=False, complete_var="")
@@ -185,7 +185,7 @@ def test_typer_still_has_the_shape_that_we_read():
     assert list(wrong.possibilities) == ["--quiet"]
 
 
-def test_typer_declares_just_our_flags():
+def test_typer_declares_exactly_the_flags_of_the_table():
     command: Any = typer.main.get_command(build(lambda call: None))
     for name, sub in command.commands.items():
         declared = {s for param in sub.params for s in (*param.opts, *param.secondary_opts)} - {"words"}

@@ -24,7 +24,7 @@ def pairs(command: str, *given: tuple[str, str]):
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("30", 30.0), ("0.5", 0.5), ("007", 7.0), ("999999999", 999999999.0)])
-def test_seconds(text, value):
+def test_plain_decimals_are_seconds(text, value):
     assert seconds(text) == value
 
 
@@ -52,19 +52,19 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", [*BAD, "1.", ".5", ".", "1.2.3", "1.-2"])
-def test_no_seconds(text):
+def test_other_texts_are_not_seconds(text):
     with pytest.raises(ValueError, match="not a number of seconds"):
         seconds(text)
 
 
 @pytest.mark.parametrize("text", [*BAD, "1.0"])
-def test_no_count(text):
+def test_other_texts_are_not_a_count(text):
     with pytest.raises(ValueError, match="not a whole number"):
         count(text)
 
 
 @given(st.text())
-def test_whatever_is_accepted_is_finite_and_not_negative(text):
+def test_property_accepted_seconds_are_finite_and_not_negative(text):
     try:
         value = seconds(text)
     except ValueError:
@@ -78,31 +78,31 @@ def test_an_empty_value_is_refused(one):
         read_value(one, "")
 
 
-def test_a_wrong_number_names_the_flag_and_quotes_the_text():
+def test_a_wrong_number_is_reported_with_its_flag_and_text():
     with pytest.raises(UsageProblem) as caught:
         read_value(flag("connect", "--retry"), "x")
     assert str(caught.value) == "--retry: `x` is not a whole number such as 3"
 
 
-def test_too_small_a_number_is_refused():
+def test_a_number_that_is_too_small_is_refused():
     with pytest.raises(UsageProblem, match="`0` is less than 1"):
         read_value(flag("serve", "--workers"), "0")
 
 
-def test_the_last_one_counts_and_repeated_flags_collect():
+def test_the_last_value_applies_and_repeated_flags_collect():
     fields = read_fields(
         pairs("connect", ("--timeout", "1"), ("-x", "a"), ("--timeout", "2"), ("--proxy", "b"), ("-v", ""), ("-v", ""))
     )
     assert fields == {"timeout": 2.0, "proxy": ("a", "b"), "verbose": 2}
 
 
-def test_listening_somewhere_replaces_the_default():
+def test_an_explicit_listener_replaces_the_default():
     assert read_fields(pairs("serve", ("--listen", "[::1]:1"))) == {"listen": ("[::1]:1",)}
 
 
 @pytest.mark.parametrize(("one", "other"), [("-4", "-6"), ("-v", "-q"), ("--verbose", "--quiet")])
 @pytest.mark.parametrize("turn", [False, True])
-def test_contradictions_are_refused(one, other, turn):
+def test_contradicting_flags_are_refused(one, other, turn):
     both = [(one, ""), (other, "")]
     with pytest.raises(UsageProblem, match="contradict each other"):
         read_fields(pairs("connect", *(both[::-1] if turn else both)))
@@ -122,7 +122,7 @@ def test_contradictions_are_refused(one, other, turn):
         (["[192.0.2.1]:22"], Address("192.0.2.1", 22)),
     ],
 )
-def test_targets(words, target):
+def test_forms_of_a_target(words, target):
     assert read_target(words) == target
 
 
@@ -131,7 +131,7 @@ def test_targets(words, target):
     [["[h]22"], ["[h]x", "22"], ["[h]:1", "22"], ["[]", "22"], ["[h", "22"], ["h]", "22"], ["[[h]]", "22"], ["[127.1]:22"],
      ["host"], ["::1:22"], ["host", "0"], ["host", "65536"], ["host", "ssh"], ["", "22"], ["a b", "22"]],
 )  # fmt: skip
-def test_no_targets(words):
+def test_a_malformed_target_is_an_error(words):
     with pytest.raises(AddressError):
         read_target(words)
 
@@ -147,18 +147,18 @@ def test_no_targets(words):
         ([], "tunnelctl connect HOST PORT"),
     ],
 )
-def test_wrong_numbers_of_words(words, hint):
+def test_a_wrong_number_of_words_gets_a_hint(words, hint):
     with pytest.raises(UsageProblem) as caught:
         read_target(words)
     assert hint_of(caught.value) == hint
 
 
-def test_a_wrong_target_is_told_before_a_wrong_flag():
+def test_a_wrong_target_is_reported_before_a_wrong_flag():
     with pytest.raises(UsageProblem, match="connect: missing arguments HOST PORT"):
         connect_options(pairs("connect", ("--retry", "x")), [])
 
 
-def test_a_record_gets_what_its_flags_say_wherever_the_field_is_nested():
+def test_flags_fill_nested_fields_of_a_record():
     given = pairs("forward", ("-D", "0"), ("--warm", "2"), ("-x", "a"), ("--retry", "3"), ("--json", ""), ("-4", ""))
     built = build(ForwardOptions, given, proxy_origin="a file")
     assert built == ForwardOptions(

@@ -1,4 +1,4 @@
-"""The completion scripts as text; the shells themselves run them in tests/tty/test_completion.py."""
+"""The text of the completion scripts; tests/tty/test_completion.py runs them in the shells."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tunnelctl.cli.spec.flags import FLAGS, flags_of
 
 
 @pytest.mark.parametrize("shell", [pytest.param(s, marks=pytest.mark.peer(s)) for s in SCRIPTS])
-def test_the_shell_finds_no_fault(shell, tmp_path):
+def test_the_shell_accepts_the_syntax_of_its_script(shell, tmp_path):
     path = tmp_path / "script"
     path.write_text(SCRIPTS[shell]())
     done = subprocess.run([path_of(shell), "-n", path], capture_output=True, timeout=20)
@@ -20,7 +20,7 @@ def test_the_shell_finds_no_fault(shell, tmp_path):
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_every_command_and_flag_is_there(shell):
+def test_every_command_and_flag_is_in_the_script(shell):
     script = SCRIPTS[shell]()
     assert all(c.name in script for c in COMMANDS)
     for flag in FLAGS:
@@ -28,26 +28,26 @@ def test_every_command_and_flag_is_there(shell):
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_help_is_shown_where_the_shell_can(shell):
+def test_help_texts_are_in_the_scripts_of_zsh_and_fish(shell):
     script = re.sub(r"\\([\[\]:'])", r"\1", SCRIPTS[shell]())
     for flag in FLAGS:
         assert bare(flag.help) in script
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_no_python_is_started(shell):
+def test_no_script_starts_python(shell):
     script = "\n".join(line for line in SCRIPTS[shell]().splitlines() if not line.startswith("#"))
     assert "python" not in script
     assert not re.search(r"\$\(\s*tunnelctl|`\s*tunnelctl|\(tunnelctl", script)
 
 
-def test_quoting():
+def test_quoting_for_zsh_and_fish():
     assert zsh_quote("it's") == "'it'\\''s'"
     assert fish_quote("it's \\") == "'it\\'s \\\\'"
     assert zsh_brackets("[a]:b") == "\\[a\\]\\:b"
 
 
-def test_flags_that_contradict_each_other_exclude_each_other_in_zsh():
+def test_contradicting_flags_exclude_each_other_in_zsh():
     flags = {s: flag for flag in flags_of("connect") for s in flag.spellings}
     assert [f.spellings for f in contradicting(flags["-4"])] == [("-6",)]
     assert contradicting(flags["--json"]) == []
@@ -56,6 +56,6 @@ def test_flags_that_contradict_each_other_exclude_each_other_in_zsh():
     assert zsh_flag(flags["-x"])[1].startswith("'*--proxy=[")
 
 
-def test_files_are_completed_where_a_file_is_wanted():
+def test_values_that_are_files_are_completed_as_files():
     assert ":FILE:_files'" in zsh()
     assert "-l users -r -F" in fish()

@@ -1,4 +1,4 @@
-"""What a person reads: the shape of errors, escaping, verbosity, JSON, and a stderr that is not there."""
+"""Output for a person: the form of errors, escaping, verbosity, JSON, and an unusable stderr."""
 
 import os
 from typing import Any
@@ -38,8 +38,8 @@ def test_an_error_is_a_line_and_a_hint():
     ]
 
 
-def test_a_hint_is_shown_once_for_connections_that_fail_alike():
-    """A browser opens dozens of them; what helps one helps all."""
+def test_a_hint_is_not_repeated_for_connections_that_fail_alike():
+    """A browser opens dozens of connections, and one hint helps with all of them."""
     screen = Screen()
     for hint in ("a", "a", "", "a", "b\n"):
         screen(forward.Failed("1", "c", "", None, None, 69, "w", "x", hint))
@@ -47,7 +47,7 @@ def test_a_hint_is_shown_once_for_connections_that_fail_alike():
     assert screen.lines == [failed, "hint: a", failed, failed, failed, "hint: a", failed, r"hint: b\x0a"]
 
 
-def test_hostile_text_in_an_error_stays_one_line():
+def test_hostile_text_in_an_error_is_escaped_on_one_line():
     screen = Screen()
     screen.error(UsageProblem("a\nb", "\x1b[2J\r", "syntax", facts={"command": "h\n"}))
     assert screen.lines == [r"tunnelctl: a\x0ab: \x1b[2J\x0d", r"hint: tunnelctl h\x0a --help"]
@@ -59,7 +59,7 @@ def test_a_password_in_an_error_is_masked():
         assert b"swordfish" not in screen.written
 
 
-def test_an_error_as_json():
+def test_an_error_is_printed_as_json():
     screen = Screen(json=True, quiet=True)
     screen.error(Refused("proxy p refused h:22", "403\x1b", "busy", detail={"code": 403}))
     check_events(screen.written)
@@ -76,7 +76,7 @@ def test_an_error_as_json():
     ]
 
 
-def test_a_fault_has_a_type_a_status_and_a_way_to_see_more():
+def test_a_fault_prints_its_type_and_a_hint_at_the_traceback():
     screen = Screen()
     screen.fault(ValueError("x\ny"), debug=False)
     assert screen.lines == [
@@ -85,7 +85,7 @@ def test_a_fault_has_a_type_a_status_and_a_way_to_see_more():
     ]
 
 
-def test_a_fault_shows_its_traceback_when_asked():
+def test_a_fault_prints_its_traceback_in_debug_mode():
     screen = Screen()
     try:
         raise ValueError("x")
@@ -95,7 +95,7 @@ def test_a_fault_shows_its_traceback_when_asked():
     assert screen.lines[-1] == "tunnelctl: fault in tunnelctl: ValueError: x"
 
 
-def test_a_fault_as_json():
+def test_a_fault_is_printed_as_json():
     screen = Screen(json=True)
     screen.fault(ValueError("x"), debug=False)
     check_events(screen.written)
@@ -123,11 +123,11 @@ def tell(screen: Screen) -> list[str]:
     return screen.lines
 
 
-def test_without_v_stages_are_silent():
+def test_without_v_stages_are_not_printed():
     assert tell(Screen()) == []
 
 
-def test_v_is_a_line_a_stage_with_elapsed_time():
+def test_v_prints_a_line_a_stage_with_the_elapsed_time():
     assert tell(Screen(verbose=1)) == [
         "tunnelctl: [0.012s] route: http://u:***@p:3128 (-x)",
         "tunnelctl: [0.012s] looking up p",
@@ -141,7 +141,7 @@ def test_v_is_a_line_a_stage_with_elapsed_time():
     ]
 
 
-def test_a_failover_says_what_is_next():
+def test_a_failover_names_the_next_proxies():
     screen = Screen(verbose=1)
     for proxies in (["p:3128", "q:1080"], []):
         screen(rare.Failover("no route", proxies))
@@ -151,7 +151,7 @@ def test_a_failover_says_what_is_next():
     ]
 
 
-def test_tls_shows_the_name_that_was_verified_or_the_key():
+def test_tls_shows_the_verified_name_or_the_key():
     screen = Screen(verbose=1)
     for subject in ("p", ""):
         screen(rare.TLS("p:443", "proxy", "TLSv1.3", "X", "", subject, "", "", "sha256//k=", ()))
@@ -167,7 +167,7 @@ def test_vv_adds_the_heads():
     assert r"< HTTP/1.1 200 \x1b[1m" in lines
 
 
-def test_vv_shows_a_head_of_any_version_alike():
+def test_vv_prints_heads_of_every_http_version_alike():
     screen = Screen(verbose=2)
     screen(events.Request("h:22", "HTTP/2", (("user-agent", "a\x1b"),)))
     screen(events.Response("HTTP/2", 403, "", (("proxy-status", "p; error=x"),)))
@@ -175,14 +175,14 @@ def test_vv_shows_a_head_of_any_version_alike():
     assert screen.lines[4:] == ["< HTTP/2 403", "< proxy-status: p; error=x"]
 
 
-def test_an_address_that_is_no_name_is_shown_once():
+def test_the_address_of_a_literal_is_not_repeated():
     screen = Screen(verbose=1)
     screen(events.Dial("[::1]:3128", ["::1"]))
     screen(events.Connected("127.0.0.1:3128", "127.0.0.1:3128"))
     assert screen.lines == ["tunnelctl: [0.012s] connecting to [::1]:3128", "tunnelctl: [0.012s] connected to 127.0.0.1:3128"]
 
 
-def test_going_without_a_proxy_is_told():
+def test_a_direct_connection_is_reported_with_its_reason():
     screen = Screen(verbose=1)
     screen(events.Route([], "no_proxy has h"))
     screen(events.Opened("h:22", [], 0.1))
@@ -243,7 +243,7 @@ def test_a_decision_of_serve_is_a_line(event, line):
         (0, "tunnelctl", ""),
     ],
 )
-def test_an_end_of_forward_is_a_line_with_advice_where_it_brought_nothing(received, closed_by, advice):
+def test_an_end_of_forward_is_a_line_with_advice_if_nothing_arrived(received, closed_by, advice):
     screen = Screen(verbose=1)
     event = forward.Closed("3", "c:5", "h:22", 1, received, 0.5, closed_by, "eof")
     screen(event)
@@ -254,7 +254,7 @@ def test_an_end_of_forward_is_a_line_with_advice_where_it_brought_nothing(receiv
     assert quiet.lines == []
 
 
-def test_a_step_of_a_connection_of_forward_has_its_number():
+def test_lines_of_forward_begin_with_the_number_of_the_connection():
     for options in ({"verbose": 1}, {"json": True}):
         screen = Screen(**options)
         screen(rare.OfConnection("3", events.Lookup("p")))
@@ -290,7 +290,7 @@ def test_an_end_of_serve_is_a_line():
         (("TLS", "a\x1b", "", ["report *:1"]), r"; it carried TLS, server name a\x1b; report *:1"),
     ],
 )
-def test_what_a_tunnel_carried_is_in_the_line(seen, line):
+def test_an_end_of_serve_tells_what_the_tunnel_carried(seen, line):
     screen = Screen(verbose=1)
     screen(closed(*seen))
     assert screen.lines == [f"tunnelctl: [0.012s] {ENDED}{line}"]
@@ -359,8 +359,8 @@ LISTENING = [
 
 
 @pytest.mark.parametrize(("leads", "rest"), LISTENING, ids=range(len(LISTENING)))
-def test_the_listening_line_says_where_it_leads(leads, rest):
-    """Behind a blank, so that whoever takes the third word has the address."""
+def test_the_listening_line_of_forward_shows_the_route(leads, rest):
+    """After a space, so that scripts that take the third word get the address."""
     screen = Screen()
     screen(forward.Listening("127.0.0.1:1080", **{"login": False, **leads}))
     assert screen.lines == [f"listening on 127.0.0.1:1080{rest}"]
@@ -375,7 +375,7 @@ EXAMPLES = {
 @pytest.mark.parametrize("sparse", [False, True], ids=["whole", "sparse"])
 @pytest.mark.parametrize("kind", [kind for kind in CONSOLE if kind is not rare.Error], ids=name_of)
 def test_every_event_is_rendered_with_each_key_that_it_declares(kind, sparse):
-    """A sentence that asked for another key would raise KeyError."""
+    """A template with an undeclared key would raise KeyError."""
     values = {key.name: EXAMPLES[key.type.removesuffix(" | None")] for key in keys_of(kind) if not (key.sometimes and sparse)}
     if sparse:
         values = {key: value if key == "pages" else type(value)() for key, value in values.items()}
@@ -388,7 +388,7 @@ def test_every_event_is_rendered_with_each_key_that_it_declares(kind, sparse):
     assert screen.records[0].keys() == {"event", "time", *values}
 
 
-def test_json_is_every_event_ascii_and_one_a_line():
+def test_json_prints_every_event_as_one_ascii_line():
     screen = Screen(json=True)
     tell(screen)
     check_events(screen.written)
@@ -415,14 +415,14 @@ def test_json_is_every_event_ascii_and_one_a_line():
     ],
     ids=repr,
 )
-def test_json_takes_whatever_it_is_given(value, shown):
+def test_json_accepts_any_value(value, shown):
     """Numbers have six decimals at most."""
     assert plain(value) == shown
     assert plain([value, 1 / 3]) == [shown, 0.333333]
 
 
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=400)), max_size=80))
-def test_heads_are_bounded_printable_lines(fields):
+def test_property_heads_are_bounded_printable_lines(fields):
     lines = head_lines("response", {"version": "HTTP/1.1", "status": 200, "phrase": "", "fields": fields})
     assert all(line.isprintable() and len(line) <= module.HEAD_LINE_LIMIT for line in lines)
 
@@ -437,17 +437,17 @@ def test_every_event_is_in_the_manual():
     assert {name_of(kind) for kind in CONSOLE} == {*STAGES, *NOTICES, "warning", "listening", "error", "failed", "progress"}
 
 
-def test_time_counts_from_the_start_of_the_program_where_that_is_given():
+def test_the_elapsed_time_counts_from_a_given_start():
     screen = Screen(verbose=1, start=-1.0)
     screen(events.Lookup("p"))
-    assert screen.lines == ["tunnelctl: [1.000s] looking up p"]  # Screen's clock says 0, then 12 ms
+    assert screen.lines == ["tunnelctl: [1.000s] looking up p"]  # the clock of Screen reads 0, then 12 ms
 
 
 # --- descriptors
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, BlockingIOError])
-def test_a_stderr_that_fails_is_no_failure(monkeypatch, error):
+def test_a_failing_write_to_stderr_is_ignored(monkeypatch, error):
     def fail(fd, data):
         raise error
 
@@ -468,7 +468,7 @@ def test_short_writes_are_continued(monkeypatch):
     assert got == b"abcdefghij"
 
 
-def test_a_vanished_reader_of_stdout_is_no_error_and_a_full_disk_is(monkeypatch):
+def test_a_closed_reader_of_stdout_is_no_error_but_a_full_disk_is(monkeypatch):
     def fail(fd, data):
         raise failures.pop()
 
@@ -479,7 +479,7 @@ def test_a_vanished_reader_of_stdout_is_no_error_and_a_full_disk_is(monkeypatch)
         write_stdout("x")
 
 
-def test_a_stdout_that_is_closed_is_called_so(monkeypatch):
+def test_a_closed_stdout_is_reported_as_closed(monkeypatch):
     def fail(fd, data):
         raise OSError(9, "Bad file descriptor")
 

@@ -1,4 +1,4 @@
-"""The words for an error, from what it is about and from what the user gave."""
+"""The text for an error, from the subject of the error and from what the user typed."""
 
 import pytest
 
@@ -38,15 +38,15 @@ def test_an_error_about_an_option_begins_with_its_flag(option, what, line):
         ({"a": 1, "b": True, "c": 2}, "for b"),
     ],
 )
-def test_the_first_hint_counts_whose_facts_are_there(facts, hint):
+def test_the_first_hint_with_all_its_facts_is_chosen(facts, hint):
     assert chosen((When("b", "for b"), "with {a} and {c}", "with {a}"), facts) == hint
 
 
-def test_a_hint_may_say_that_there_is_none():
+def test_a_condition_may_suppress_the_hint():
     assert chosen((When("known", ""), "other"), {"known": True}) == ""
 
 
-def test_places():
+def test_placeholders_of_a_hint_are_filled_from_the_facts():
     assert place("a", {"a": 0}) is None
     assert place("tls", {}) == "--proxy"
     assert place("tls", {"target": True}) == "--tls"
@@ -57,12 +57,12 @@ def test_places():
 
 
 @pytest.mark.parametrize(("inner", "next_"), [(False, "the target"), (True, "the next proxy")])
-def test_a_proxy_before_another_is_asked_for_that(inner, next_):
+def test_the_hint_names_the_next_proxy_if_that_does_not_respond(inner, next_):
     error = Unanswered("waiting", "no answer", "socks-mute", facts={"proxy": "p:1", "inner": inner})
     assert hint_of(error).startswith(f"{next_} may be out of its reach; or it is no SOCKS proxy")
 
 
-def test_the_hint_of_an_inner_error_counts_first():
+def test_the_hint_of_an_inner_error_takes_precedence():
     inner = AddressError("address x", "the port is missing", "port-missing")
     assert hint_of(SettingsError("file", "cause", "value", inner=inner)) == "write HOST:PORT"
     assert hint_of(AddressError("x", "cause", "dynamic-spec", option="dynamic", inner=inner)) == "write HOST:PORT"
@@ -70,7 +70,7 @@ def test_the_hint_of_an_inner_error_counts_first():
     assert hint_of(own).startswith("write [BIND:]PORT")
 
 
-def test_a_class_has_the_messages_of_its_bases():
+def test_a_class_inherits_the_messages_of_its_bases():
     message = message_of(Unanswered("a", "b", "timed-out"))
     assert message is not None
     assert message.kind is TimedOut
@@ -78,7 +78,7 @@ def test_a_class_has_the_messages_of_its_bases():
     assert hint_of(TLSFailed("a", "b", "timed-out")) == ""
 
 
-def test_the_failure_that_an_event_carries():
+def test_explained_adds_the_words_of_an_error_to_an_event():
     error = UsageProblem("0.0.0.0:1", "others could read", "without-certificate", option="tls_key")
     words = {"status": 2, "what": "--tls-key 0.0.0.0:1", "cause": "others could read"}
     hint = "--tls-cert FILE makes the listeners speak TLS"

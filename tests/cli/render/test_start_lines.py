@@ -1,4 +1,4 @@
-"""The start lines of serve in words; what a running proxy says is in tests/server/test_announcement.py."""
+"""The text of the start lines of serve; tests/server/test_announcement.py has those of a running proxy."""
 
 from tests.cli.screen import Screen
 from tunnelctl.server.events import Admin, Serving
@@ -13,7 +13,7 @@ def with_facts(**facts: object) -> Serving:
     return Serving(**{**NOTHING.facts(), **facts})
 
 
-def test_the_start_lines_of_serve():
+def test_the_text_of_the_start_lines():
     screen = Screen()
     screen(with_facts(deny=2, reach="network", personal=True))
     screen(with_facts(allow=1, users=1, access_log="-", certificate="good until \x1b[0m"))

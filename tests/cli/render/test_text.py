@@ -1,4 +1,4 @@
-"""Text for a person: nothing raw, nothing secret, nothing without end."""
+"""Text for a person: escaped, without secrets, and of bounded length."""
 
 import unicodedata
 
@@ -27,19 +27,19 @@ from tunnelctl.cli.render.text import escape, mask, mask_word
         (b"\x1b]0;title\x07", r"\x1b]0;title\x07"),
     ],
 )
-def test_nothing_reaches_the_terminal_raw(text, shown):
+def test_control_characters_are_escaped(text, shown):
     assert escape(text) == shown
 
 
 @given(st.one_of(st.text(), st.binary()), st.integers(1, 40))
-def test_whatever_comes_is_short_and_printable(text, limit):
+def test_property_escaped_text_is_short_and_printable(text, limit):
     shown = escape(text, limit)
     assert len(shown) <= limit
     assert shown.isprintable()
     assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-def test_a_cut_is_marked():
+def test_a_cut_is_marked_with_an_ellipsis():
     assert escape("x" * 11, 10) == "x" * 9 + "…"
     assert escape(b"x" * 1_000_000, 10) == "x" * 9 + "…"
     assert escape("x" * 10, 10) == "x" * 10
@@ -60,9 +60,9 @@ def test_a_cut_is_marked():
         ("", ""),
     ],
 )
-def test_masking_a_word(word, masked):
+def test_the_password_of_a_url_is_masked(word, masked):
     assert mask_word(word) == masked
 
 
-def test_masking_a_line():
+def test_passwords_in_a_line_are_masked():
     assert mask("proxy `http://u:p@h:1` and u:p@h: no") == "proxy `http://u:***@h:1` and u:***@h: no"

@@ -1,4 +1,4 @@
-"""Commands and their examples: each example is a line that parses."""
+"""Commands and their examples: every example parses."""
 
 import shlex
 
@@ -14,7 +14,7 @@ EXAMPLES = [line for command in COMMANDS for line, _ in command.examples]
 
 
 def tunnelctl_words(line: str) -> list[str]:
-    """The arguments after `tunnelctl` in a shell line: in a pipe, a list, a substitution or ssh's option."""
+    """Returns the arguments after `tunnelctl` in a shell line: in a pipe, a list, a substitution or an option of ssh."""
     for part in line.replace("<(", "| ").replace(")", "").replace("&&", "|").split("|"):
         words = shlex.split(part)
         if words[0] == "ssh":
@@ -25,20 +25,20 @@ def tunnelctl_words(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", EXAMPLES)
-def test_examples_parse(line):
+def test_every_example_parses(line):
     words = tunnelctl_words(line)
     assert parse(words).command == words[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.name)
-def test_texts_have_one_form(command):
+def test_summary_and_lead_have_the_same_form_in_every_command(command):
     assert command.summary[0].islower()
     assert not command.summary.endswith(".")
-    assert command.lead.count(". ") == 1, "two sentences"
+    assert command.lead.count(". ") == 1, "the lead must have two sentences"
     assert len(command.examples) == 3
 
 
-def test_every_command_runs():
+def test_every_command_has_a_function():
     assert set(RUN) == {c.name for c in COMMANDS}
 
 

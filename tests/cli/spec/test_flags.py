@@ -1,4 +1,4 @@
-"""The list of flags agrees with the options records, and its texts keep to one form."""
+"""The table of flags agrees with the options records, and its texts have one form."""
 
 import pytest
 
@@ -28,13 +28,13 @@ RECORDS = {
 
 RECORDS_ONCE = [record for record in dict.fromkeys(RECORDS.values()) if record is not OutputOptions]  # it is nested in others
 
-# Fields that no flag fills: the words of a line, and what the settings file tells.
+# Fields that no flag fills: the words of a line, and values from the settings file.
 NO_FLAG = {"target", "command", "proxy_origin"}
 
-# The flag that `complete` obeys before there are options.
+# The flag that `complete` applies before there are options.
 NO_FIELD = {"profile"}
 
-# Defaults that stand for another value, which only the command itself knows.
+# Defaults that mean another value, which only the command itself knows.
 STANDS_FOR = {("hash-password", "realm"): None}
 
 
@@ -53,16 +53,16 @@ def test_every_flag_has_a_field(command):
 
 @pytest.mark.parametrize("record", RECORDS_ONCE, ids=lambda record: record.__name__)
 def test_every_field_has_a_flag(record):
-    """Its own fields have flags of its own commands; those that it shares with other commands may have theirs."""
+    """A record's own fields have flags of its commands; fields shared with other commands may have flags of those."""
     commands = {command for command in RECORDS if RECORDS[command] is record}
     nested = {name for name in record._fields if hasattr(record._field_defaults.get(name), "_fields")}
     assert set(record._fields) - nested - NO_FLAG <= {flag.destination for c in commands for flag in flags_of(c)}
     assert dict(fields_of(record)).keys() - NO_FLAG <= {flag.destination for flag in FLAGS}
-    assert not nested & {flag.destination for flag in FLAGS}, "a flag would replace the whole record"
+    assert not nested & {flag.destination for flag in FLAGS}, "no flag may have a whole record as its destination"
 
 
 @pytest.mark.parametrize("record", RECORDS_ONCE, ids=lambda record: record.__name__)
-def test_a_field_stands_in_one_place(record):
+def test_no_field_occurs_twice_in_a_record(record):
     names = [name for name, _ in fields_of(record)]
     assert len(names) == len(set(names))
 
@@ -71,7 +71,7 @@ DEFAULTS = [(c, f) for c in RECORDS for f in flags_of(c) if f.destination not in
 
 
 @pytest.mark.parametrize(("command", "flag"), DEFAULTS, ids=lambda one: one if isinstance(one, str) else one.spellings[-1])
-def test_defaults_are_those_of_the_record(command, flag):
+def test_the_default_of_a_flag_is_that_of_the_record(command, flag):
     default = options_of(command)[flag.destination]
     if (command, flag.destination) in STANDS_FOR:
         assert default == STANDS_FOR[command, flag.destination]
@@ -84,7 +84,7 @@ def test_defaults_are_those_of_the_record(command, flag):
 
 
 @pytest.mark.parametrize("flag", [f for f in FLAGS if f.kind in (SECONDS, COUNT)], ids=name_of)
-def test_a_number_shows_its_default(flag):
+def test_a_flag_for_a_number_shows_its_default(flag):
     assert flag.default
 
 
@@ -95,7 +95,7 @@ def test_spellings_are_unique_in_a_command(command):
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=name_of)
-def test_texts_have_one_form(flag):
+def test_the_texts_of_a_flag_have_one_form(flag):
     assert flag.spellings
     assert set(flag.commands) <= {c.name for c in COMMANDS}
     assert not flag.help.endswith(".")
@@ -107,7 +107,7 @@ def test_texts_have_one_form(flag):
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=name_of)
-def test_a_metavar_says_what_to_type(flag):
+def test_only_a_flag_with_a_value_has_a_metavar(flag):
     assert bool(flag.metavar) == flag.takes_value
 
 
@@ -116,6 +116,6 @@ def test_conflicts_name_flags_that_exist():
     assert {s for pair in CONFLICTS for s in pair} <= spelled
 
 
-def test_the_variables_of_the_proxy_are_those_the_client_reads_in_that_order():
+def test_the_proxy_flag_lists_the_variables_that_the_client_reads():
     proxy = next(flag for flag in FLAGS if flag.name == "proxy")
     assert proxy.env == VARIABLES

@@ -7,7 +7,7 @@ from tunnelctl.cli.spec.messages.findings import FINDINGS
 from tunnelctl.client.check import diagnosis
 
 
-def test_each_finding_has_its_hints_or_those_of_an_error():
+def test_each_finding_has_hints_of_its_own_or_of_an_error():
     names = set(diagnosis.FINDINGS)
     assert set(FINDINGS) < names
     found = {

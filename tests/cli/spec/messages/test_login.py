@@ -1,8 +1,8 @@
-"""Messages of logins and of TLS."""
+"""Messages about logins and TLS."""
 
 from tunnelctl.cli.spec.messages.login import LOGIN
 from tunnelctl.status import ExitStatus
 
 
-def test_all_of_them_end_with_the_status_for_logins_and_certificates():
+def test_messages_about_logins_have_the_status_authentication():
     assert {message.kind.status for message in LOGIN} == {ExitStatus.AUTHENTICATION}

@@ -1,4 +1,4 @@
-"""What the source raises is declared, and what is declared is raised; below the command line nothing has words for the user."""
+"""Every error in the source is declared, and every declared one is raised; below the command line no code has text for users."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def made() -> list[tuple[str, str, ast.Call]]:
-    """Each call that makes an error: where, of which class, and the call."""
+    """Returns each call that creates an error: its place, its class, and the call."""
     return [
         (f"{path}:{call.lineno}", call.func.id, call)
         for path, tree in TREES.items()
@@ -26,11 +26,11 @@ def made() -> list[tuple[str, str, ast.Call]]:
 
 
 def declared(kind: str) -> set[str]:
-    """The codes of a class: its own, and those of its bases."""
+    """Returns the codes of a class: its own and those of its bases."""
     return {message.code for message in MESSAGES if issubclass(getattr(errors, kind), message.kind)}
 
 
-def test_each_call_that_makes_an_error_gives_a_code():
+def test_each_call_that_creates_an_error_gives_a_code():
     assert len(made()) > 180
     assert [where for where, _, call in made() if len(call.args) < 3] == []
 
@@ -52,7 +52,7 @@ def test_codes_are_short_words_and_unique_in_their_class():
 
 
 def test_no_flag_is_named_below_the_command_line():
-    """Not in a text. `-x` and `--pac` are the origins of a route, which are words for the user."""
+    """Not in a text. `-x` and `--pac` are origins of a route, which are words for users."""
     flag = re.compile(r"(?<![\w-])--?[a-z][a-z-]*(?![\w-]*(\*|/))")
     texts = [
         (str(path), text)
@@ -65,7 +65,7 @@ def test_no_flag_is_named_below_the_command_line():
     assert ours == []
 
 
-# Words of a shell, a URL or another program, and the origin of a route.
+# Options of a shell or another program, a part of a URL, and the origin of a route.
 ALLOWED = {"-x", "--pac", "-c", "-sess", "-I", "-P"}
 
 
@@ -81,7 +81,7 @@ def test_no_error_carries_a_hint_or_is_changed_below_the_command_line():
     assert not hasattr(errors.TunnelctlError("a", "b", "c"), "hint")
 
 
-def test_each_place_of_a_hint_is_a_fact_that_something_gives():
+def test_each_placeholder_of_a_hint_is_a_fact_that_the_source_gives():
     texts = {text for tree in TREES.values() for text in literals(tree)}
     hints = [hint for message in MESSAGES for hint in message.hints] + [hint for hints in FINDINGS.values() for hint in hints]
     places = {

@@ -1,8 +1,8 @@
-"""Messages of the command line."""
+"""Messages about the command line."""
 
 from tunnelctl.cli.spec.messages.usage import USAGE
 from tunnelctl.status import ExitStatus
 
 
-def test_all_of_them_end_with_the_status_for_wrong_use():
+def test_messages_about_usage_have_the_status_usage():
     assert {message.kind.status for message in USAGE} == {ExitStatus.USAGE}
