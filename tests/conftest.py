@@ -1,4 +1,4 @@
-"""Rules that hold for every test: no inherited settings, no leaked socket, no process left behind, peers present."""
+"""Rules for every test: no inherited settings, no leaked sockets, no processes left behind, and required programs present."""
 
 import ctypes
 import gc
@@ -29,23 +29,23 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "once: not repeated on the second poller, because it is slow and about protocols, which know of no poller"
     )
     give_programs_their_signals()
-    # The developer's own proxy settings would otherwise decide where connect, curl, git and httpx go.
+    # Otherwise the developer's own proxy settings would decide which proxy connect, curl, git and httpx use.
     for name in [name for name in os.environ if _FOREIGN_SETTING.match(name)]:
         del os.environ[name]
-    # And so would the settings file. Other programs keep theirs there too, so the directory is a real one.
+    # So would the settings file. Other programs keep their settings there too, so the directory must exist.
     directory = tempfile.TemporaryDirectory(prefix="tunnelctl-test-")
     config.add_cleanup(directory.cleanup)
     os.environ["XDG_CONFIG_HOME"] = directory.name
-    # Whoever starts a program and collects what it said has the events in it held against their schema.
+    # If a test collects the output of a program with communicate(), the events in it are checked against their schema.
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     patch.setattr(subprocess.Popen, "communicate", checking(subprocess.Popen.communicate))
-    # A tunnelctl that outlives the ssh which started it becomes our child, so that nothing_left sees it.
+    # A tunnelctl that outlives the ssh that started it becomes a child of this process, so that nothing_left sees it.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """tests/run tries the suite on the default poller first, and then names the other one."""
+    """Deselects tests marked `once` in the second run: tests/run uses the default poller first, and then names the other one."""
     if "TUNNELCTL_POLLER" in os.environ:
         repeated = [item for item in items if item.get_closest_marker("once")]
         config.hook.pytest_deselected(items=repeated)
@@ -63,7 +63,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _open_sockets() -> set[str]:
-    """The sockets of this process by inode: a mere number would be reused by the next descriptor."""
+    """Returns the sockets of this process by inode: a descriptor number would be reused by the next one."""
     found = set()
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -81,28 +81,28 @@ def _children() -> set[int]:
         try:
             with open(f"/proc/self/task/{task}/children") as listing:
                 found.update(map(int, listing.read().split()))
-        except FileNotFoundError:  # a thread that ended meanwhile, or a kernel built without this file
+        except FileNotFoundError:  # a thread that has ended meanwhile, or a kernel built without this file
             continue
     return found
 
 
 def _stays(pid: int) -> str:
-    """The command line of a child that does not end by itself, which is ended then; "" if it did."""
+    """Waits for a child to end. If it does not, kills it and returns its command line; otherwise returns ""."""
     if ended_within(pid, _LEAVE_SECONDS):
         left = ""
     else:
         with open(f"/proc/{pid}/cmdline", "rb") as line:
             left = line.read().replace(b"\0", b" ").decode(errors="replace")
         os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):  # it was waited for meanwhile
+    with suppress(ChildProcessError):  # it has already been reaped
         os.waitpid(pid, 0)
     return left
 
 
 def _stay_open(before: set[str]) -> set[str]:
-    """The sockets that are new since `before` and stay. A thread of a wider fixture's server may just be closing one."""
+    """Returns the sockets opened since `before` that stay open. The server thread of a wider fixture may just be closing one."""
     if _open_sockets() - before:
-        gc.collect()  # what only a cycle keeps open: collected here, its ResourceWarning names this test
+        gc.collect()  # sockets that only a cycle keeps open: collected here, their ResourceWarning names this test
     deadline = time.monotonic() + _LEAVE_SECONDS
     while (leaked := _open_sockets() - before) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -111,9 +111,9 @@ def _stay_open(before: set[str]) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Fail a test that leaves a socket open or a process running.
+    """Fails a test that leaves a socket open or a process running.
 
-    Fixtures of a wider scope are set up before this one, so what they hold is not counted.
+    Fixtures of a wider scope are set up before this one, so their sockets and processes are not counted.
     """
     sockets, children = _open_sockets(), _children()
     yield
@@ -125,7 +125,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords at a thousandth of the cost: what is tested is not scrypt."""
+    """Hashes passwords at a thousandth of the cost, in tests that are not about scrypt."""
     from tunnelctl.server.access import users
 
     monkeypatch.setattr(users, "COST_N", 4)
@@ -134,7 +134,7 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def loopback_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every name leads to loopback, where a test allows it by that name or by the address."""
+    """Resolves every name to loopback, where a test allows it by that name or by the address."""
     from tests.server.harness import Names
 
     Names(monkeypatch, www_example_com=[["127.0.0.1"]], bad_example_org=[["127.0.0.1"]])

@@ -1,4 +1,4 @@
-"""Options for tests, from flat keywords: a field is given by its name, whichever record it is nested in."""
+"""Options for tests from flat keywords: a field is set by its name, in whichever record it is nested."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +15,7 @@ Record = TypeVar("Record", bound=NamedTuple)
 
 
 def fields_of(record: type[NamedTuple]) -> Iterator[tuple[str, Any]]:
-    """The fields of a record and of those nested in it, with their defaults; `...` for a field without one."""
+    """Yields the fields of a record and of the records nested in it, with their defaults; `...` for a field without one."""
     for name in record._fields:
         default = record._field_defaults.get(name, ...)
         if hasattr(default, "_fields"):
@@ -25,7 +25,7 @@ def fields_of(record: type[NamedTuple]) -> Iterator[tuple[str, Any]]:
 
 
 def flat(record: type[Record], **fields: Any) -> Record:
-    """A record of options. Raises TypeError for a field that it has nowhere."""
+    """Returns a record of options. Raises TypeError for a field that is in none of its records."""
     unknown = fields.keys() - dict(fields_of(record)).keys()
     if unknown:
         raise TypeError(f"{record.__name__} has no {unknown}")

@@ -1,7 +1,7 @@
 """`python -m tests.picture` makes man/check.svg, the picture in the README, from two real runs of `tunnelctl check`.
 
-They run in namespaces of their own (unshare of util-linux), where the names of the picture are this machine, and ports 22 and 3128
-free. Nothing is written by hand but the prompt; the times are those of the run.
+The runs take place in namespaces of their own (unshare of util-linux), where the names in the picture resolve to this machine,
+and ports 22 and 3128 are free. Only the prompt is written by hand; the times are those of the runs.
 """
 
 import os
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def rename_this_machine() -> None:
-    """The mount is seen in this namespace only."""
+    """Maps the names to this machine. The mount is visible in this namespace only."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with scratch_directory() as directory:
         hosts = directory / "hosts"
@@ -49,7 +49,7 @@ def rename_this_machine() -> None:
 
 
 def seen(target: tuple[str, str]) -> str:
-    """What a terminal shows."""
+    """Returns what a terminal shows for one run."""
     words = ["check", "-x", PROXY, *target]
     env = environment({"TERM": "xterm-256color"})
     child = pexpect.spawn(MODULE[0], [*MODULE[1:], *words], env=env, dimensions=(24, COLUMNS), encoding="utf-8", timeout=60)
@@ -63,7 +63,7 @@ def draw(text: str) -> None:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
         console.print(Text.from_ansi(text.rstrip()), soft_wrap=True)
     svg = console.export_svg(title="tunnelctl check")
-    # rich names a font that is on the network; a picture asks nobody.
+    # rich refers to a font on the network; the picture must load nothing.
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")
     PICTURE.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")

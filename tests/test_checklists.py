@@ -1,4 +1,4 @@
-"""The numbers that tests cite: each is in a checklist beside the tests, and each rule of a checklist is cited."""
+"""The rule numbers that tests cite: each is in a checklist beside the tests, and each rule of a checklist is cited."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ NAME = re.compile(r"^test_([cstv])(\d{1,2})_")
 
 
 def cited(path: Path) -> set[str]:
-    """The numbers in the docstrings and comments of a file, and in the names of its tests and of itself."""
+    """Returns the numbers in the docstrings and comments of a file, in the names of its tests, and in its own name."""
     source = path.read_text("utf-8")
     texts = [line.partition("#")[2] for line in source.splitlines() if line.lstrip().startswith("#")]
     names = [path.stem]
@@ -29,7 +29,7 @@ def cited(path: Path) -> set[str]:
 
 
 def numbers(text: str) -> set[str]:
-    """C1-C11 is eleven of them. V8 the JavaScript engine is none."""
+    """Returns the numbers in a text. C1-C11 is eleven of them; V8, the JavaScript engine, is none."""
     text = re.sub(r"V8's|without V8", "", text)
     return {
         f"{letter}{number}" for letter, first, last in RANGE.findall(text) for number in range(int(first), int(last or first) + 1)
@@ -40,15 +40,15 @@ def all_cited() -> set[str]:
     return set().union(*map(cited, TESTS.rglob("*.py")))
 
 
-def test_every_number_that_is_cited_is_listed() -> None:
+def test_every_cited_rule_is_listed() -> None:
     assert {number for number in all_cited() if number not in LISTED} == set()
 
 
-def test_every_number_that_is_listed_is_cited() -> None:
+def test_every_listed_rule_is_cited() -> None:
     assert LISTED - all_cited() == set()
 
 
-def test_numbers_are_found() -> None:
+def test_rule_numbers_are_recognised() -> None:
     assert numbers("C1-C3, V15; S8") == {"C1", "C2", "C3", "V15", "S8"}
     assert {"C1", "S23", "T7", "V36"} <= LISTED
     assert NAME.match("test_v07_rules_on_names")

@@ -1,4 +1,4 @@
-"""The exception tree: every leaf has its status, and every status but success has its leaf."""
+"""The exception tree: every leaf has a status, and every status but success has a leaf."""
 
 import pytest
 
@@ -9,25 +9,25 @@ from tunnelctl.status import ExitStatus
 TREE = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TunnelctlError)]
 
 
-def test_every_status_is_somebodys():
-    """70 is the root's own: no leaf stands for a fault, which is an ordinary exception."""
+def test_every_failure_status_belongs_to_an_exception():
+    """70 belongs to the root only: no leaf represents a fault, which is an ordinary exception."""
     assert {error.status for error in TREE} == set(ExitStatus) - {ExitStatus.OK}
     assert [error for error in TREE if error.status == ExitStatus.FAULT] == [TunnelctlError]
 
 
-def test_the_drawing_in_the_module_is_complete():
+def test_the_tree_in_the_docstring_of_errors_is_complete():
     assert all(f" {error.__name__} " in errors.__doc__ or error is TunnelctlError for error in TREE)
 
 
 @pytest.mark.parametrize("error", TREE)
-def test_prose_and_fields_agree(error):
+def test_the_text_of_an_error_agrees_with_its_fields(error):
     failure = error("what", "cause", "code", detail={"code": 403, "text": None})
     assert str(failure) == "what: cause"
     assert (failure.what, failure.cause, failure.code) == ("what", "cause", "code")
     assert failure.detail == {"code": 403, "text": None}
 
 
-def test_what_a_hint_needs_is_optional():
+def test_the_fields_for_hints_are_optional():
     error = TunnelctlError("what", "cause", "code")
     assert (error.option, error.inner, error.facts, error.detail) == ("", None, {}, {})
 
@@ -38,7 +38,7 @@ def test_an_error_about_an_option_begins_with_its_field():
 
 
 @pytest.mark.parametrize("error", TREE)
-def test_an_error_of_a_larger_thing_has_its_name_and_everything_else_as_it_was(error):
+def test_within_changes_only_the_subject_of_an_error_and_adds_facts(error):
     inner = TunnelctlError("a", "b", "c")
     small = error("small", "cause", "code", option="x", inner=inner, facts={"one": 1}, detail={"code": 403})
     small.hop, small.may_speak_tls = 2, True

@@ -1,4 +1,4 @@
-"""The records of events: each is described, what is described is reported, and one name is one thing."""
+"""The event records: each is documented, each documented one is reported, and each name has one meaning."""
 
 import ast
 from pathlib import Path
@@ -27,7 +27,7 @@ class Sample(Event):
     two: int | None = None
 
 
-def test_a_record_has_its_keys_by_place_and_by_name():
+def test_a_record_takes_its_keys_by_position_and_by_name():
     assert Sample("a", 2) == Sample(one="a", two=2) == Sample("a", two=2)
     assert Sample("a", 2) != Sample("a", 3)
     assert (Sample("a").one, Sample("a").two) == ("a", None)
@@ -35,17 +35,17 @@ def test_a_record_has_its_keys_by_place_and_by_name():
 
 
 @pytest.mark.parametrize(("values", "named"), [((), {}), (("a", 2, 3), {}), (("a",), {"three": 3}), ((), {"two": 2})], ids=str)
-def test_a_key_too_many_or_too_few_is_a_fault(values, named):
+def test_a_missing_or_unknown_key_is_a_type_error(values, named):
     with pytest.raises(TypeError, match="Sample has the keys one, two"):
         Sample(*values, **named)
 
 
-def test_it_cannot_be_changed():
+def test_a_record_is_immutable():
     with pytest.raises(AttributeError):
         Sample("a").one = "b"
 
 
-def test_a_key_that_defaults_to_none_is_absent_while_it_is_none():
+def test_a_key_with_the_default_none_is_omitted_while_it_is_none():
     assert Sample("a").facts() == {"one": "a"}
     assert Sample("a", 0).facts() == {"one": "a", "two": 0}
     assert events.Closed(1, 2, 0.5, "client", "eof").facts()["sent"] == 1
@@ -59,13 +59,13 @@ def test_an_event_without_keys():
     assert silent(Bare()) is None
 
 
-def test_the_keys_of_an_error():
+def test_code_and_error_of_a_refusal():
     assert refusal_of(Refused("a", "b", "refused", detail={"code": 403, "error": "x"})) == (403, "x")
     assert refusal_of(UsageProblem("a", "b", "unknown-flag")) == (None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_each_is_described_key_by_key_and_in_order(kind):
+def test_every_event_documents_each_of_its_keys_in_order(kind):
     assert meaning_of(kind)[0].isupper()
     assert meaning_of(kind).endswith(".")
     described = [line.partition(":")[0].strip() for line in (kind.__doc__ or "").split("\n\n", 1)[-1].splitlines()[:-1]]
@@ -85,8 +85,8 @@ def test_a_key_has_one_type_in_all_events_of_a_command():
         assert [name for name, found in types.items() if len(found) > 1] == []
 
 
-def test_words_that_have_been_given_up_do_not_come_back():
-    """One name for one thing: see the table at the head of the module."""
+def test_abandoned_words_are_not_used_again():
+    """One name for one thing: see the table in the docstring of the module."""
     keys = {key.name for kind in KINDS for key in keys_of(kind)}
     names = {name_of(kind) for kind in KINDS}
     assert not keys & {"at", "elapsed", "reason", "ended_by", "id", "session", "head", "allowed", "forward", "backward"}
@@ -95,7 +95,7 @@ def test_words_that_have_been_given_up_do_not_come_back():
 
 
 def made() -> set[str]:
-    """The classes whose constructors are called anywhere in the program, as modules name them."""
+    """Returns the names of the classes whose constructors the program calls, as written in the modules."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -104,13 +104,13 @@ def made() -> set[str]:
     return found
 
 
-def test_each_of_them_is_reported():
-    """The interim record is the exception: the access log alone has it, and formats it by hand."""
+def test_every_event_is_reported():
+    """Except Interim: only the access log has that record, and formats it by hand."""
     found, renamed = made(), {"Check": "CheckEvent"}
     assert {kind.__name__ for kind in KINDS if renamed.get(kind.__name__, kind.__name__) not in found} == {"Interim"}
 
 
-def test_each_class_is_listed():
+def test_every_event_class_is_listed():
     files = list(PACKAGE.rglob("*events.py"))
     classes = {node.name for path in files for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
     assert len(files) == 7

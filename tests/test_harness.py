@@ -1,4 +1,4 @@
-"""The suite itself: it passes however it was started, also in the background or by nohup."""
+"""The suite itself: it passes however it was started, also in the background or with nohup."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SECONDS = 60.0
 
-# SIGINT and SIGQUIT are ignored in what a script starts with `&`, SIGHUP in what nohup starts.
+# A script's `&` ignores SIGINT and SIGQUIT in the program it starts; nohup ignores SIGHUP.
 SHIELDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD, signal.SIGTSTP)
 STATES = {
     "ignored": f"[signal.signal(number, signal.SIG_IGN) for number in {[*map(int, SHIELDED)]}]",
@@ -30,13 +30,13 @@ def python(code: str, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_program_has_every_signal_at_its_default():
-    """Those that Python ignores by itself aside."""
+    """Except those that Python itself ignores."""
     assert python(SIGNALS_OF_A_PROGRAM).stdout.split() == [str(int(signal.SIGPIPE)), str(int(signal.SIGXFSZ))]
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_however_it_was_started(state):
-    """With tests whose programs are told something by signals, and one of the test process itself."""
+def test_the_suite_passes_with_signals_ignored_or_blocked(state):
+    """Runs tests whose programs receive signals, and one that signals the test process itself."""
     tests = [
         "tests/test_harness.py::test_a_program_has_every_signal_at_its_default",
         "tests/client/forward/test_run_command.py::test_signals_reach_the_command",
@@ -47,8 +47,8 @@ def test_however_it_was_started(state):
     assert done.returncode == 0, done.stdout
 
 
-def test_what_shielded_the_suite_goes_on_to_do_so():
-    """Who closes the terminal of a nohup'd run does not end it."""
+def test_signals_ignored_at_the_start_stay_ignored_in_the_suite():
+    """Closing the terminal of a run under nohup does not end it."""
     code = f"""
 import os, signal
 {STATES["ignored"]}

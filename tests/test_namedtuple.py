@@ -1,4 +1,4 @@
-"""The light NamedTuple behaves as typing's does."""
+"""The light NamedTuple behaves as typing.NamedTuple does."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_fields_defaults_and_methods():
     assert Point._fields == ("x", "y")
 
 
-def test_it_is_a_tuple_that_cannot_be_changed():
+def test_it_is_an_immutable_tuple():
     with pytest.raises(AttributeError):
         Point(1).x = 2
     with pytest.raises(TypeError):
         Point()  # type: ignore[call-arg]
 
 
-def test_name_module_and_doc_are_those_of_the_class():
+def test_name_module_docstring_and_repr():
     assert (Point.__name__, Point.__module__, Point.__doc__) == ("Point", __name__, "A point.")
     assert repr(Point(1)) == "Point(x=1, y=2)"
 

@@ -1,4 +1,4 @@
-"""The command that adds a missing package: one for each tool that may have made the environment, and it is the right Python."""
+"""The command that installs a missing package: for each tool that may have created the environment, with the right Python."""
 
 import shlex
 import subprocess
@@ -13,7 +13,7 @@ from tunnelctl.packages import install_command
 
 
 def made_by(monkeypatch: pytest.MonkeyPatch, directory: Path, *, pip: bool, **files: str) -> None:
-    """Lets this Python look as if it ran in an environment with these files, which have dots for their double underscores."""
+    """Makes this Python appear to run in an environment with these files; double underscores in their names represent dots."""
     directory.mkdir()
     for name, text in files.items():
         (directory / name.replace("__", ".")).write_text(text)
@@ -21,7 +21,7 @@ def made_by(monkeypatch: pytest.MonkeyPatch, directory: Path, *, pip: bool, **fi
     monkeypatch.setattr(packages, "_has_pip", lambda: pip)
 
 
-def test_pip_of_the_python_that_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pip_is_run_by_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made_by(monkeypatch, tmp_path / "env", pip=True, pyvenv__cfg="home = /usr/bin\n")
     monkeypatch.setattr(sys, "executable", "/home/a b/bin/python")
     command = install_command("pyspnego[kerberos]")
@@ -29,25 +29,25 @@ def test_pip_of_the_python_that_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert shlex.split(command) == ["/home/a b/bin/python", "-m", "pip", "install", "pyspnego[kerberos]"]
 
 
-def test_pipx_is_told_which_of_its_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pipx_is_given_the_name_of_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made_by(monkeypatch, tmp_path / "tunnelctl", pip=True, pipx_metadata__json="{}")
     assert install_command("mini-racer") == "pipx inject tunnelctl mini-racer"
 
 
-def test_an_environment_of_uv_has_no_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_environment_of_uv_uses_uv_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made_by(monkeypatch, tmp_path / "env", pip=False, pyvenv__cfg="home = /usr/bin\nuv = 0.9.0\n")
     assert install_command("mini-racer") == f"uv pip install --python {shlex.quote(sys.executable)} mini-racer"
 
 
 @pytest.mark.parametrize("files", [{"pyvenv__cfg": "home = /usr/bin\n"}, {}], ids=["venv --without-pip", "no environment"])
-def test_where_nobody_knows_pip_is_installed_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str]) -> None:
+def test_without_pip_ensurepip_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str]) -> None:
     made_by(monkeypatch, tmp_path / "env", pip=False, **files)
     python = shlex.quote(sys.executable)
     assert install_command("mini-racer") == f"{python} -m ensurepip && {python} -m pip install mini-racer"
 
 
 def test_an_environment_without_pip_is_recognised(tmp_path: Path) -> None:
-    """As venv(1) makes it."""
+    """As the venv module creates it."""
     venv.create(tmp_path, symlinks=True, with_pip=False)
     python = str(tmp_path / "bin/python")
     code = "from tunnelctl.packages import install_command; print(install_command('x'))"

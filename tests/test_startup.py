@@ -16,8 +16,8 @@ HEAVY = {
     "json", "urllib.parse", "tomllib", "typing", "re", "concurrent.futures", "textwrap", "difflib", "hashlib",
 }  # fmt: skip
 
-# Runs the file that is installed as the program. At the first connect() of any socket, by whatever way, the audit event prints
-# what is loaded and ends the process: the hook itself needs no import. -I and -S keep the environment and .pth files out of it.
+# Runs the file that is installed as the program. At the first connect() of any socket, by whatever call, the audit hook prints
+# the loaded modules and ends the process; the hook itself needs no import. -I and -S exclude the environment and .pth files.
 HARNESS = """
 import os, sys
 
@@ -34,13 +34,13 @@ exec(open({script!r}).read())
 
 
 def loaded(argv: list[str], env: dict[str, str] | None = None, packages: bool = False) -> set[str]:
-    """The modules at the moment of dialling."""
+    """Returns the modules loaded at the moment of dialling."""
     path = [str(ROOT), *([p for p in sys.path if p.endswith("site-packages")] if packages else [])]
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", HARNESS.format(path=path, argv=argv, script=str(ROOT / "tunnelctl/__main__.py"))],
         stdin=subprocess.DEVNULL, capture_output=True, env=env or {}, timeout=20, text=True,
     )  # fmt: skip
-    assert done.returncode == 99, f"it did not dial: {done.stderr}"
+    assert done.returncode == 99, f"the program did not dial: {done.stderr}"
     first, *modules = done.stdout.splitlines()
     assert first == "DIALLING"
     return set(modules)
@@ -60,28 +60,28 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_nothing_heavy_is_loaded_when_connect_dials(proxy, line):
+def test_connect_loads_no_heavy_module_before_it_dials(proxy, line):
     modules = loaded(line.format(proxy=proxy).split())
     assert "tunnelctl.client.connect" in modules
     assert "socket" in modules or "_socket" in modules
     assert modules & HEAVY == set()
     assert not {"tunnelctl.cli.parse.typer_app", "tunnelctl.cli.spec.commands", "tunnelctl.cli.render.help"} & modules
     assert not [name for name in modules if name.startswith(("tunnelctl.cli.render.hints", "tunnelctl.cli.spec.messages"))]
-    assert ("tunnelctl.cli.render.console" in modules) == ("-vv" in line), "loaded only where something may be printed"
+    assert ("tunnelctl.cli.render.console" in modules) == ("-vv" in line), "loaded only if something may be printed"
 
 
-def test_nor_with_the_proxy_from_the_environment_and_the_short_form(proxy):
+def test_the_short_form_with_a_proxy_variable_loads_nothing_heavy(proxy):
     modules = loaded(["host", "22"], env={"TUNNELCTL_PROXY": proxy, "NO_PROXY": "example.com,10.0.0.0/8"})
     assert modules & HEAVY == set()
 
 
-def test_where_there_might_be_settings_they_are_looked_for_and_that_is_all(proxy, tmp_path):
+def test_a_missing_settings_file_loads_nothing_more(proxy, tmp_path):
     modules = loaded(["connect", "-x", proxy, "host", "22"], env={"HOME": str(tmp_path)})
     assert modules & HEAVY == set()
     assert not {"tunnelctl.cli.parse.settings_file", "pathlib", "difflib"} & modules
 
 
-def test_tomllib_is_loaded_for_a_file_and_typer_is_not(proxy, tmp_path):
+def test_a_settings_file_loads_tomllib_but_not_typer(proxy, tmp_path):
     (tmp_path / "tunnelctl").mkdir()
     (tmp_path / "tunnelctl/config.toml").write_text(f'[defaults]\nproxy = "{proxy}"\n')
     modules = loaded(["connect", "host", "22"], env={"XDG_CONFIG_HOME": str(tmp_path)})
@@ -89,29 +89,29 @@ def test_tomllib_is_loaded_for_a_file_and_typer_is_not(proxy, tmp_path):
     assert not {"typer", "pydantic", "ssl", "asyncio", "json", "tunnelctl.cli.parse.typer_app"} & modules
 
 
-def test_nor_with_credentials_in_the_url(proxy):
+def test_credentials_in_the_url_load_nothing_heavy(proxy):
     modules = loaded(["connect", "-x", proxy.replace("//", "//user:p%40ss@"), "host", "22"])
     assert modules & HEAVY == set()
 
 
-def test_the_measurement_sees_typer_when_typer_reads_the_line(proxy):
-    """The same harness on a line that the direct parser leaves to Typer: so the tests above can fail."""
+def test_the_measurement_detects_typer(proxy):
+    """Runs the same harness on a line that the direct parser leaves to Typer, which shows that the tests above can fail."""
     modules = loaded(["connect", f"-x{proxy}", "host", "22"], packages=True)
     assert {"typer", "pydantic", "inspect", "dataclasses"} <= modules
 
 
-def test_neither_the_pool_nor_another_protocol_is_loaded_for_connect(proxy):
+def test_connect_loads_neither_the_pool_nor_other_protocols(proxy):
     modules = loaded(["connect", "-x", proxy, "host", "22"])
     assert "tunnelctl.client.upstream.base" in modules
     assert not {"tunnelctl.client.pool", "tunnelctl.client.upstream.socks"} & modules
 
 
-def test_the_server_is_not_loaded_for_connect(proxy):
+def test_connect_does_not_load_the_server(proxy):
     assert not {name for name in loaded(["connect", "-x", proxy, "host", "22"]) if name.startswith("tunnelctl.server")}
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_of_the_modules_of_events_only_those_of_connect_are_loaded(proxy, line):
+def test_connect_loads_only_its_own_event_modules(proxy, line):
     modules = loaded(line.format(proxy=proxy).split())
     printed = {"tunnelctl.rare_events"} if "-vv" in line else set()
     assert {name for name in modules if name.startswith("tunnelctl.") and name.endswith("events")} == {"tunnelctl.events"} | printed

@@ -1,4 +1,4 @@
-"""The shape of the house: who may import whom, a test file for every module, and budgets of size. Read with ast, not imported."""
+"""The structure of the source: allowed imports, a test file for every module, size limits. Files are parsed, not imported."""
 
 import ast
 import re
@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tunnelctl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROTO = sorted((PACKAGE / "proto").rglob("*.py"))
-GENERATOR = sorted((ROOT / "man/source").glob("*.py"))  # of the manual; not a part of the package, but held to the same budgets
+GENERATOR = sorted((ROOT / "man/source").glob("*.py"))  # of the manual; not a part of the package, but under the same limits
 
-# What each room may import from the package, itself and namedtuple aside. Dependencies point one way.
+# What each room may import from the package besides itself and namedtuple. Dependencies point one way.
 MAY_IMPORT = {
     "tunnelctl": set(),
     "namedtuple": set(),  # a faster typing.NamedTuple: like a part of the standard library
@@ -87,7 +87,7 @@ CAN_BLOCK = {
     "multiprocessing",
 }
 
-# Modules whose tests have another name, with that name: they have no behaviour of their own, or it is seen through another.
+# Modules whose tests are in a file of another name: they have no behaviour of their own, or another module's tests show it.
 TESTED_IN = {
     "__main__.py": "cli/test_main.py",
     "rare_events.py": "test_events.py",
@@ -141,7 +141,7 @@ def room(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Full names of what is imported anywhere in a module, inside functions too."""
+    """Yields the full names of all imports in a module, also inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -151,7 +151,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def rooms_imported(path: Path) -> set[str]:
-    """The rooms whose modules a module imports; `from tunnelctl import __version__` is the package itself."""
+    """Returns the rooms that a module imports from; `from tunnelctl import __version__` is the package itself."""
     found = set()
     for name in imported(parsed(path)):
         top, _, rest = name.partition(".")
@@ -166,7 +166,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def code_lines(source: str, tree: ast.AST) -> set[int]:
-    """Numbers of the lines that hold code: not blank, not comment, not docstring."""
+    """Returns the numbers of the lines that hold code: not blank, no comment, no docstring."""
     holding = {n for n, line in enumerate(source.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")}
     for node in ast.walk(tree):
         if (
@@ -186,7 +186,7 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
 every_file = pytest.mark.parametrize("path", [*MODULES, *GENERATOR], ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def test_every_room_has_a_rule():
+def test_every_room_has_an_import_rule():
     assert {room(path) for path in MODULES} <= set(MAY_IMPORT)
 
 
@@ -195,32 +195,32 @@ def test_dependencies_point_one_way(path):
     assert rooms_imported(path) <= MAY_IMPORT[room(path)] | {room(path), "namedtuple"}
 
 
-def test_no_modules_import_each_other_in_a_circle():
-    """Imports inside functions and for type checkers count: they hide a circle and do not break it."""
+def test_modules_do_not_import_each_other_in_a_circle():
+    """Imports inside functions and for type checkers count: they hide a circle but do not remove it."""
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
     imports = {name: {found for found in map(module_of(names), imported(parsed(path))) if found} for name, path in names.items()}
     assert circles(imports) == []
 
 
-def test_a_circle_is_seen():
+def test_a_circle_is_detected():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
 
 
 def module_of(names):
-    """The module that an imported name is, or stands in; None for what is not the package's."""
+    """Maps an imported name to its module in the package, or to None for a name from elsewhere."""
     return lambda name: name if name in names else name.rpartition(".")[0] if name.rpartition(".")[0] in names else None
 
 
 def circles(imports):
-    """The sets of modules of which each leads to every other, by names in order."""
+    """Returns the sets of modules that all reach each other, with the names in order."""
     reached = {name: reachable(name, imports) for name in imports}
     found = {tuple(sorted(other for other in reached[name] if name in reached[other])) for name in imports if name in reached[name]}
     return [list(circle) for circle in sorted(found)]
 
 
 def reachable(name, imports):
-    """What a module leads to, over any number of imports; itself only by way of another."""
+    """Returns the modules that a module reaches through any number of imports; itself only through another."""
     found, left = set(), [other for other in imports[name] if other != name]
     while left:
         if (other := left.pop()) not in found:
@@ -229,29 +229,29 @@ def reachable(name, imports):
     return found
 
 
-def test_the_rule_is_able_to_fail():
-    """A check that reads files can pass because it reads none."""
+def test_the_check_of_imports_can_fail():
+    """A check that reads files would pass if it read none."""
     assert {room(path) for path in MODULES} >= {"proto", "engine", "client", "server", "cli"}
-    assert "client" in rooms_imported(PACKAGE / "cli/main.py"), "an import inside a function is seen"
+    assert "client" in rooms_imported(PACKAGE / "cli/main.py"), "an import inside a function must be found"
     assert rooms_imported(PACKAGE / "errors.py") == {"status"}
     assert len(PROTO) > 20
     assert "socket" in imported(parsed(PACKAGE / "stream/dial.py"))
 
 
 @pytest.mark.parametrize("path", PROTO, ids=name_of)
-def test_proto_cannot_block(path):
+def test_proto_imports_no_module_that_can_block(path):
     assert not {name.partition(".")[0] for name in imported(parsed(path))} & CAN_BLOCK
 
 
-# What a package is called when it is imported, where that is not its name.
+# The import name of a package, where it differs from the package name.
 IMPORTED_AS = {"mini-racer": "py_mini_racer", "pyspnego": "spnego", "prometheus-client": "prometheus_client"}
 
-# Modules that need an extra, and say so where it is missing.
+# Modules that need an extra, and report it if it is missing.
 OPTIONAL = {"client/pac/worker.py": "pac", "client/auth/negotiate.py": "negotiate"}
 
 
 def declared(extra: str = "") -> set[str]:
-    """What may be imported by the requirements of pyproject.toml, with those of an extra."""
+    """Returns the modules that pyproject.toml declares as requirements, including those of an extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
     names = {re.split(r"[\[<>=~! ]", requirement)[0] for requirement in wanted}
@@ -259,8 +259,8 @@ def declared(extra: str = "") -> set[str]:
 
 
 @every_module
-def test_only_the_standard_library_and_what_is_declared(path):
-    """A dependency that another package happens to bring is not ours, and a plain install has no extra."""
+def test_modules_import_only_the_standard_library_and_declared_packages(path):
+    """A package that only another package requires is not declared, and a plain install has no extras."""
     known = {*sys.stdlib_module_names, "tunnelctl", *declared(OPTIONAL.get(name_of(path), ""))}
     assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
 
@@ -272,18 +272,18 @@ def test_every_module_has_its_test_file(path):
         assert (ROOT / "tests" / TESTED_IN.get(name, Path(name).with_name(f"test_{path.name}"))).exists()
 
 
-def test_no_exception_outlives_its_module():
+def test_no_entry_of_tested_in_is_stale():
     assert all((PACKAGE / name).exists() for name in TESTED_IN)
 
 
 def test_no_test_module_imports_another():
-    """What two of them need is a helper beside them, or a fixture in conftest.py."""
+    """Shared code belongs in a helper module beside them, or in a fixture in conftest.py."""
     found = [(path, name) for path in ROOT.glob("tests/**/*.py") for name in imported(parsed(path)) if ".test_" in name]
     assert found == []
 
 
 @every_file
-def test_sizes(path):
+def test_files_and_functions_are_within_the_size_limits(path):
     source = path.read_text("utf-8")
     tree = parsed(path)
     lines = code_lines(source, tree)
@@ -303,22 +303,22 @@ def test_every_function_is_annotated(path):
         assert function.returns is not None, function.name
 
 
-# Calls that read or write files, wait, ask a person, or run a kernel or a program. Allocation is no such call: anonymous memory, a
-# pipe, a pair of sockets, random bytes.
+# Calls that read or write files, wait, prompt a person, or run a kernel or a program. Allocation does not count: anonymous
+# memory, a pipe, a socket pair, random bytes.
 DOES_WORK = re.compile(
     r"(^|\.)_?(open|run|call|check_output|Popen|getpass|input|ask|ask_now|find|prepare|load|reload|read|readline|readinto|recv|"
     r"accept|connect|dial|resolve|getaddrinfo|gethostbyname|sleep|wait|write|send|sendall|unlink|mkdir|listdir|client_context|"
     r"server_context)(_\w+)?$"
 )
 
-# Constructors that may, with the reason.
+# Constructors that may do so, and why.
 MAY_WORK = {
-    ("Stdio", "os.open"),  # its standard output once more, if that is a terminal: for an O_NONBLOCK that is nobody else's
+    ("Stdio", "os.open"),  # reopens its standard output if that is a terminal: for an O_NONBLOCK flag of its own
 }
 
 
 def works(path: Path) -> set[tuple[str, str]]:
-    """The constructors of a module that call what does work: in their own body, in other methods, and in functions beside them."""
+    """Returns the constructors of a module that call such functions: directly, in other methods, or in functions of the module."""
     tree = parsed(path)
     beside = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     found = set()
@@ -338,7 +338,7 @@ def works(path: Path) -> set[tuple[str, str]]:
 
 
 def called_by(function: ast.FunctionDef) -> Iterator[str]:
-    """What runs when the function is called: not the bodies of functions and lambdas that it only makes."""
+    """Yields the calls that run when the function is called, without those in functions and lambdas that it only defines."""
     left: list[ast.AST] = [*function.body]
     while left:
         node = left.pop()
@@ -350,15 +350,15 @@ def called_by(function: ast.FunctionDef) -> Iterator[str]:
 
 @every_module
 def test_no_constructor_does_work(path):
-    """Making an object neither reads, nor waits, nor asks: that is a step of its own, with a name, where its errors belong."""
+    """Creating an object neither reads, waits nor prompts: such work is a separate step with a name, where its errors belong."""
     assert works(path) - MAY_WORK == set()
 
 
-def test_no_constructor_is_excused_in_vain():
+def test_no_exception_for_a_constructor_is_stale():
     assert set().union(*map(works, MODULES)) >= MAY_WORK
 
 
-def test_a_constructor_that_does_work_is_seen(tmp_path):
+def test_a_constructor_that_does_work_is_detected(tmp_path):
     module = tmp_path / "module.py"
     module.write_text(
         "def fetch(path):\n    return open(path).read()\n"
@@ -372,5 +372,5 @@ def test_a_constructor_that_does_work_is_seen(tmp_path):
 
 
 @every_file
-def test_every_module_says_what_it_is(path):
+def test_every_module_has_a_docstring(path):
     assert ast.get_docstring(parsed(path))

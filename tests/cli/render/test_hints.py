@@ -57,7 +57,7 @@ def test_placeholders_of_a_hint_are_filled_from_the_facts():
 
 
 @pytest.mark.parametrize(("inner", "next_"), [(False, "the target"), (True, "the next proxy")])
-def test_the_hint_names_the_next_proxy_if_that_does_not_respond(inner, next_):
+def test_the_hint_names_what_the_proxy_may_not_reach(inner, next_):
     error = Unanswered("waiting", "no answer", "socks-mute", facts={"proxy": "p:1", "inner": inner})
     assert hint_of(error).startswith(f"{next_} may be out of its reach; or it is no SOCKS proxy")
 
