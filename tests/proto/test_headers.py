@@ -118,3 +118,13 @@ def test_v17_property_an_accepted_field_is_one_line(name, value):
     assert line.count(b"\r") == line.count(b"\n") == 1
     assert line.endswith(b"\r\n")
     assert not set(line[:-2]) & set(range(0x20)) - {0x09}
+
+
+@pytest.mark.parametrize(
+    ("octets", "shown"),
+    [(b"plain", "plain"), ("größer".encode(), "größer"), (b"\xff\x00", "\\xff\x00"), (b"", "")],
+)
+def test_fields_for_people_are_utf_8_or_escaped_octets(octets: bytes, shown: str) -> None:
+    received = octets.decode("latin-1")
+    assert header.text(received) == shown
+    assert header.readable((("Via", received), (received, "1"))) == (("Via", shown), (shown, "1"))
