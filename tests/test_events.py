@@ -1,6 +1,7 @@
 """The event records: each is documented, each documented one is reported, and each name has one meaning."""
 
 import ast
+from inspect import cleandoc
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_code_and_error_of_a_refusal():
 def test_every_event_documents_each_of_its_keys_in_order(kind):
     assert meaning_of(kind)[0].isupper()
     assert meaning_of(kind).endswith(".")
-    described = [line.partition(":")[0].strip() for line in (kind.__doc__ or "").split("\n\n", 1)[-1].splitlines()[:-1]]
+    described = [line.partition(":")[0].strip() for line in cleandoc(kind.__doc__ or "").split("\n\n", 1)[-1].splitlines()]
     listed = [key.name for key in keys_of(kind)]
     assert [word for word in described if word in listed] == listed
     for key in keys_of(kind):
