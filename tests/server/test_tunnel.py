@@ -1,5 +1,7 @@
 """One client of the proxy: the response in each phase, and what remains if the client leaves in that phase."""
 
+import gc
+import inspect
 import os
 import socket
 import threading
@@ -23,9 +25,12 @@ from tests.server.harness import (
     users_file,
 )
 from tunnelctl.engine.kernel import BusyResourceError, QueueFullError, sleep
+from tunnelctl.proto.http1.connect_server import ConnectServer
 from tunnelctl.server import http1
 from tunnelctl.server import tunnel as under_test
 from tunnelctl.server.access import users
+from tunnelctl.server.http1 import Http1Responder
+from tunnelctl.server.request import TunnelRequest
 from tunnelctl.stream import linger
 
 BRIEF = 0.2  # seconds: a limit meant to expire
@@ -490,3 +495,16 @@ def test_all_unix_socket_clients_of_one_user_share_one_cap(tmp_path: Path) -> No
         with Client(path) as second:
             second.send(connect_request(target.authority))
             assert second.answer().status == 429
+
+
+def test_an_idle_tunnel_keeps_nothing_of_its_request() -> None:
+    """A head may have 16 KiB, and a client may hold its tunnels for days."""
+    with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
+        client.send(connect_request(target.authority, f"X-Long: {'a' * 6000}") + b"early")
+        client.head()
+        assert client.exactly(5) == b"early"
+        held = [thing for thing in gc.get_objects() if isinstance(thing, (TunnelRequest, ConnectServer, Http1Responder))]
+        (responder,) = held
+        assert responder._leftover == b""
+        running = {thing.cr_code.co_name for thing in gc.get_objects() if inspect.iscoroutine(thing)}
+        assert not running & {"_begin", "serve", "_establish"}, "the frame of an earlier step would keep the head"

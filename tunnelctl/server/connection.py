@@ -5,10 +5,10 @@
 A connection is not a tunnel. What happens here happens once for each connection; each request on it is decided in
 tunnelctl.server.tunnel. The protocol (tunnelctl.server.http1, or an entry of PROTOCOLS) reads requests and hands them over:
 
-    ClientConnection.run -> http1.serve -> serve_tunnel(service, client, TunnelRequest(..., responder))
+    ClientConnection.run: _begin -> http1.serve -> serve_tunnel(service, client, TunnelRequest(..., responder))
 
-HTTP/1.1 carries one request and awaits its end. A protocol that multiplexes runs `serve_tunnel` in a nursery, once for each
-request, with a record and a responder of its own.
+HTTP/1.1 carries one request, and its tunnel is the last step of the connection. A protocol that multiplexes runs `serve_tunnel`
+in a nursery, once for each request, with a record and a responder of its own.
 
 A deadline, --head-timeout, runs from accept (or from the PROXY header) until a request has been read, over TLS and the first
 bytes: a client that dribbles holds a descriptor no longer than that. A refusal before there is a request (failed TLS, no head in
@@ -20,7 +20,7 @@ A fault of ours ends only the connection that it happens on.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tunnelctl import events
@@ -32,7 +32,7 @@ from tunnelctl.server.access.limits import owner_of_peer
 from tunnelctl.server.access.proxy_header import TrustedProxies
 from tunnelctl.server.http1 import HEAD_CHUNK, Http1Responder
 from tunnelctl.server.observe.record import TunnelRecord
-from tunnelctl.server.request import Client, RefusedError, Responder
+from tunnelctl.server.request import Client, RefusedError, Responder, Step
 from tunnelctl.server.service import Service
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
@@ -41,9 +41,9 @@ from tunnelctl.stream.socket_stream import SocketStream
 if TYPE_CHECKING:
     import ssl
 
-# Serves a connection to its end: called with the service, the client, the stream, its first bytes (b"" is EOF), a record for a
-# request, and the deadline for that.
-Protocol = Callable[[Service, Client, Stream, bytes, TunnelRecord, float], Coroutine[None, None, None]]
+# Serves a connection: called with the service, the client, the stream, its first bytes (b"" is EOF), a record for a request, and
+# the deadline for that. Returns the next step, or None at the end.
+Protocol = Callable[[Service, Client, Stream, bytes, TunnelRecord, float], Step]
 
 # The protocols that begin with a fixed sequence of octets, by that. All other connections speak HTTP/1.1.
 PROTOCOLS: dict[bytes, Protocol] = {}
@@ -65,22 +65,27 @@ class _NoResponder(Responder):
 class ClientConnection:
     """One accepted connection."""
 
-    __slots__ = ("_host", "_id", "_name", "_responder", "_service", "_socket", "_stream")
+    __slots__ = ("_can_respond", "_host", "_id", "_name", "_service", "_socket", "_stream")
 
     def __init__(self, service: Service, accepted: socket.SocketType, host: str, name: str, connection: str) -> None:
         """host: the peer's address; name: the same with its port; connection: the id of this connection in records"""
         self._service, self._host, self._name, self._id = service, host, name, connection
         self._socket = SocketStream(accepted)
         self._stream: Stream = self._socket  # or TLS over it
-        self._responder: Responder = Http1Responder(self._socket)  # for a refusal before there is a request
+        self._can_respond = True  # whether the client could read a response; not while TLS is being established
 
     async def run(self) -> None:
-        """Serves the client to the end."""
+        """Serves the client to the end.
+
+        Each step returns the next one, so that a tunnel keeps neither the frames of the steps before it nor the head that they have
+        read. With heads of 7 KiB, an idle tunnel took 21.9 KB when the steps were nested.
+        """
         service = self._service
         service.counts.enter()
         try:
-            if service.trusted is None or await self._read_source(service.trusted):
-                await self._serve()
+            step: Step | None = self._begin()
+            while step is not None:
+                step = await step
         except OSError:  # the client has left: it gets no response
             pass
         except Exception as fault:
@@ -99,8 +104,12 @@ class ClientConnection:
         self._host, self._name = source
         return True
 
-    async def _serve(self) -> None:
-        service, deadline = self._service, current_time() + self._service.timeouts.head
+    async def _begin(self) -> Step | None:
+        """Reads what precedes the request; returns the step that serves the protocol."""
+        service = self._service
+        if service.trusted is not None and not await self._read_source(service.trusted):
+            return None
+        deadline = current_time() + service.timeouts.head
         client = Client(self._host, self._name, owner_of_peer(self._socket.socket, self._host, service.prefixes))
         record = TunnelRecord(self._id, f"{self._id}.1", client.name)
         try:
@@ -113,9 +122,10 @@ class ClientConnection:
             if scope.cancelled_caught:
                 raise RefusedError(refusal.head_timeout())
         except RefusedError as refused:
-            await service.refuse(record, self._responder, refused)
-        else:
-            await protocol(service, client, self._stream, data, record, deadline)
+            responder = Http1Responder(self._stream) if self._can_respond else _NoResponder(self._stream)
+            await service.refuse(record, responder, refused)
+            return None
+        return protocol(service, client, self._stream, data, record, deadline)
 
     async def _secure(self, context: ssl.SSLContext, record: TunnelRecord) -> str:
         """Performs the handshake; from then on, the stream is TLS. Returns the name in the client's certificate, "" without one."""
@@ -125,16 +135,13 @@ class ClientConnection:
         from tunnelctl.stream.tls.failure import cause_of
         from tunnelctl.stream.tls.stream import accept_tls
 
-        record.phase, in_the_clear = "tls", self._responder
-        self._responder = _NoResponder(self._stream)
+        record.phase, self._can_respond = "tls", False
         try:
             self._stream = stream = await accept_tls(self._stream, context)
         except SSLError as error:
-            answer, understood = handshake_refusal(error)
-            if understood:
-                self._responder = in_the_clear
+            answer, self._can_respond = handshake_refusal(error)
             raise RefusedError(answer, cause_of(error)) from None
-        self._responder = Http1Responder(stream)
+        self._can_respond = True
         record.enter("head")
         return name_of(stream.session.getpeercert())
 

@@ -10,7 +10,7 @@ from tunnelctl.proto.http1.connect_server import ConnectServer, Request
 from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.observe.record import TunnelRecord
-from tunnelctl.server.request import Client, RefusedError, Responder, TunnelRequest
+from tunnelctl.server.request import Client, RefusedError, Responder, Step, TunnelRequest
 from tunnelctl.server.service import Service
 from tunnelctl.server.tunnel import serve_tunnel
 from tunnelctl.stream.base import Stream
@@ -31,7 +31,8 @@ class Http1Responder(Responder):
     async def grant(self) -> tuple[Stream, bytes]:
         await self._stream.send_all(ESTABLISHED)
         self._stream.on_peer_closed(None)
-        return self._stream, self._leftover
+        leftover, self._leftover = self._leftover, b""  # the tunnel may last for days, and need not keep it
+        return self._stream, leftover
 
     async def refuse(self, refusal: Refusal) -> None:
         """Responds, and closes in stages, so that no reset destroys the response."""
@@ -51,7 +52,9 @@ class Http1Responder(Responder):
         self._stream.close()
 
 
-async def serve(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> None:
+async def serve(
+    service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float
+) -> Step | None:
     """Serves a connection whose first bytes are `data`; b"" is EOF. deadline: for the request, a time of `current_time`"""
     machine = ConnectServer()
     request = machine.feed(data) if data else machine.eof()
@@ -63,9 +66,10 @@ async def serve(service: Service, client: Client, stream: Stream, data: bytes, r
     if isinstance(request, Request):
         responder = Http1Responder(stream, request.leftover)
         tunnel = TunnelRequest(request.target, request.fields, request.authorization, deadline, record, responder)
-        await serve_tunnel(service, client, tunnel)
-    elif request is not None:
+        return serve_tunnel(service, client, tunnel)
+    if request is not None:
         await service.refuse(record, Http1Responder(stream, to_head=machine.to_head), RefusedError(request))
+    return None
 
 
 async def _read_rest(machine: ConnectServer, stream: Stream) -> Request | Refusal | None:

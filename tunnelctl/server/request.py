@@ -7,7 +7,7 @@ tunnel or many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
 from tunnelctl.engine.limiter import Owner
@@ -16,6 +16,9 @@ from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.stream.base import Stream
+
+# A part of serving a connection. It returns the next part, or None at the end.
+Step = Coroutine[None, None, "Step | None"]
 
 
 class Client(NamedTuple):

@@ -24,7 +24,7 @@ fault of ours ends this tunnel only.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from errno import ECONNRESET
 from math import inf
 
@@ -40,10 +40,10 @@ from tunnelctl.proto.headers import get_all
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.access.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
-from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME
+from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, TunnelRecord
 from tunnelctl.server.policy.inspection import InspectedStream, TunnelCut
 from tunnelctl.server.policy.rules import Decision, Policy, TLSRequirement
-from tunnelctl.server.request import Client, RefusedError, TunnelRequest
+from tunnelctl.server.request import Client, RefusedError, Responder, TunnelRequest
 from tunnelctl.server.service import Service
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.stream.base import Stream
@@ -64,9 +64,9 @@ WRONG = "wrong user or password"  # never which of the two
 _Judged = tuple[SocketAddress, Decision]
 
 
-async def serve_tunnel(service: Service, client: Client, request: TunnelRequest) -> None:
+def serve_tunnel(service: Service, client: Client, request: TunnelRequest) -> Coroutine[None, None, None]:
     """Answers a request, and serves its tunnel to the end."""
-    await _Tunnel(service, client, request).run()
+    return _Tunnel(service, client, request.record).run(request)
 
 
 class _Tunnel:
@@ -79,39 +79,39 @@ class _Tunnel:
         "_half_closed",
         "_inspected",
         "_record",
-        "_request",
         "_requirements",
         "_service",
         "_timeout_refusal",
     )
 
-    def __init__(self, service: Service, client: Client, request: TunnelRequest) -> None:
-        self._service, self._client, self._request, self._record = service, client, request, request.record
+    def __init__(self, service: Service, client: Client, record: TunnelRecord) -> None:
+        self._service, self._client, self._record = service, client, record
         self._timeout_refusal = refusal.head_timeout  # when the deadline expires: there is one, set anew for each phase
         self._counted = False
         self._inspected: InspectedStream | None = None
         self._requirements: tuple[TLSRequirement, ...] = ()  # what the tunnel must carry
         self._half_closed = self._gone = False  # what the client did before it had its response
 
-    async def run(self) -> None:
+    async def run(self, request: TunnelRequest) -> None:
         """Serves the request to the end. A fault of ours ends only this tunnel, with a warning."""
-        service, request = self._service, self._request
+        service, responder = self._service, request.responder
         try:
             try:
-                relay = await self._establish()
+                relay = await self._establish(request)
             except RefusedError as refused:
-                await service.refuse(self._record, request.responder, refused)
+                await service.refuse(self._record, responder, refused)
                 return
             except Cancelled:
-                self._refuse_on_shutdown()
+                self._refuse_on_shutdown(responder)
                 raise
+            del request  # the tunnel may last for days, and need not keep the fields of its request
             await self._relay(relay)
         except OSError:  # the client has left: it gets no response
             pass
         except Exception as fault:
             service.trace(events.Warning(f"fault in a tunnel: {type(fault).__name__}: {fault}"))
         finally:
-            request.responder.close()
+            responder.close()
             if self._counted:
                 service.caps.release(self._client.owner.name, self._record.user, self._record.target)
                 service.counts.tunnels -= 1
@@ -136,17 +136,17 @@ class _Tunnel:
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 
-    async def _establish(self) -> Relay:
+    async def _establish(self, request: TunnelRequest) -> Relay:
         """Connects to the target, and grants the tunnel; returns its relay."""
-        record, request, recorder = self._record, self._request, self._service.recorder
+        record, recorder = self._record, self._service.recorder
         record.target, record.user = str(request.target), self._client.user
         with CancelScope(request.deadline) as scope:
-            self._watch_client(scope)
+            self._watch_client(request.responder, scope)
             if self._service.users is not None:
                 record.enter("auth")
-                await self._authenticate(self._service.users.current)
+                await self._authenticate(self._service.users.current, request)
             self._admit()
-            target, early = await self._reach(scope)
+            target, early = await self._reach(request, scope)
             try:
                 recorder.on_decision(record, 200, "")
                 client, client_early = await request.responder.grant()
@@ -167,7 +167,7 @@ class _Tunnel:
 
     # -- a client that leaves ---------------------------------------------------------------------------------------------------
 
-    def _watch_client(self, scope: CancelScope) -> None:
+    def _watch_client(self, responder: Responder, scope: CancelScope) -> None:
         """Watches for the client's departure, because nothing reads from it until the tunnel is established.
 
         Otherwise a lookup, login or dial would go on for a client that has left, and its descriptors would stay open.
@@ -181,7 +181,7 @@ class _Tunnel:
             self._half_closed = True
             scope.deadline = min(scope.deadline, current_time() + HALF_CLOSED_SECONDS)
 
-        self._request.responder.watch(gone, half_closed)
+        responder.watch(gone, half_closed)
 
     def _begin(self, phase: str, timeout_refusal: Callable[[], Refusal], scope: CancelScope) -> None:
         """Begins a phase with its own time limit."""
@@ -198,8 +198,7 @@ class _Tunnel:
 
     # -- the client's identity --------------------------------------------------------------------------------------------------
 
-    async def _authenticate(self, users: Users) -> None:
-        request = self._request
+    async def _authenticate(self, users: Users, request: TunnelRequest) -> None:
         if request.authorization is None:
             raise RefusedError(refusal.auth_required(users.challenges()))
         self._timeout_refusal = refusal.limit_reached  # the head is complete; only the wait behind other logins may take long now
@@ -240,7 +239,7 @@ class _Tunnel:
 
     # -- the target ------------------------------------------------------------------------------------------------------------
 
-    async def _reach(self, scope: CancelScope) -> tuple[Stream, bytes]:
+    async def _reach(self, request: TunnelRequest, scope: CancelScope) -> tuple[Stream, bytes]:
         """Connects to the target; returns the connection, and early data from it."""
         caps = self._service.caps
         answer = caps.start_dial()
@@ -248,15 +247,15 @@ class _Tunnel:
             raise RefusedError(answer)
         try:
             if self._service.upstream is not None:
-                return await self._reach_through(self._service.upstream, scope)
-            return await self._reach_straight(self._request.target, scope), b""
+                return await self._reach_through(self._service.upstream, request, scope)
+            return await self._reach_straight(request.target, scope), b""
         finally:
             caps.end_dial()
 
-    async def _reach_through(self, upstream: Upstream, scope: CancelScope) -> tuple[Stream, bytes]:
+    async def _reach_through(self, upstream: Upstream, request: TunnelRequest, scope: CancelScope) -> tuple[Stream, bytes]:
         """Connects through the next proxy, which resolves the names: here, a name is judged unresolved, and an address as usual."""
-        record, target = self._record, self._request.target
-        via = get_all(self._request.fields, "via")
+        record, target = self._record, request.target
+        via = get_all(request.fields, "via")
         if upstream.came_round(target, via):
             raise RefusedError(refusal.loop_detected(), "came round")
         policy = self._service.policy.current.for_client(record.user, self._client.host)
@@ -345,9 +344,9 @@ class _Tunnel:
         except DialError as error:
             raise RefusedError(dial_refusal(error)) from None
 
-    def _refuse_on_shutdown(self) -> None:
+    def _refuse_on_shutdown(self, responder: Responder) -> None:
         """Answers a pending request with 503, best effort and without waiting."""
         if not self._record.opened:
             answer = refusal.stopping()
             self._service.recorder.on_decision(self._record, answer.status, answer.error, answer.details)
-            self._request.responder.refuse_nowait(answer)
+            responder.refuse_nowait(answer)
