@@ -499,12 +499,22 @@ def test_all_unix_socket_clients_of_one_user_share_one_cap(tmp_path: Path) -> No
 
 def test_an_idle_tunnel_keeps_nothing_of_its_request() -> None:
     """A head may have 16 KiB, and a client may hold its tunnels for days."""
+    before = _requests_and_frames()  # an exception that another test was given to raise keeps the frames that it went through
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.client() as client:
         client.send(connect_request(target.authority, f"X-Long: {'a' * 6000}") + b"early")
         client.head()
         assert client.exactly(5) == b"early"
-        held = [thing for thing in gc.get_objects() if isinstance(thing, (TunnelRequest, ConnectServer, Http1Responder))]
-        (responder,) = held
+        after = _requests_and_frames()
+        (responder,) = [after[key] for key in after.keys() - before.keys()]
+        assert isinstance(responder, Http1Responder)
         assert responder._leftover == b""
-        running = {thing.cr_code.co_name for thing in gc.get_objects() if inspect.iscoroutine(thing)}
-        assert not running & {"_begin", "serve", "_establish"}, "the frame of an earlier step would keep the head"
+
+
+def _requests_and_frames() -> dict[int, object]:
+    """What holds the head of a request: parts of it, and the frames of the steps that read it. By identity."""
+    parts = (TunnelRequest, ConnectServer, Http1Responder)
+    return {id(thing): thing for thing in gc.get_objects() if isinstance(thing, parts) or _is_early_step(thing)}
+
+
+def _is_early_step(thing: object) -> bool:
+    return inspect.iscoroutine(thing) and thing.cr_code.co_name in {"_begin", "serve", "_establish"}
