@@ -40,7 +40,7 @@ class TunnelctlError(Exception):
     inner:  the error that this one reports for a larger thing; its hint fits here too
     facts:  what the hint names or depends on; never printed otherwise
     detail: fields for --json; values are str, int or None, never secrets
-    hop: which proxy of the chain was being asked for a tunnel, counted from 0; None where none was
+    hop: which proxy of the chain it concerns, counted from 0; None: the target, or no proxy
     proxy: the address of that proxy; or ""
     may_speak_tls: that proxy failed as one does that speaks TLS and is asked in the clear; a connection more would tell
     """

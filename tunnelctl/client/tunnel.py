@@ -89,7 +89,8 @@ class _Opening:
     def __init__(self, route: Route, trace: Trace, pool: ConnectionPool | None) -> None:
         self._route, self._trace, self._pool = route, trace, pool
         self._awaited = "", "timed-out", _NO_FACTS  # what it waits for, in the words of an error; code and facts if that times out
-        self._asking = False  # a request is going to a proxy, which has been reached
+        self._place: int | None = None  # the proxy that it deals with; None: the target, or nobody yet
+        self._asking = False  # a request is going to that proxy, which has been reached
         self._deadline = Deadline(route.timeout)
         self._stops = [*(hop.address for hop in route.hops), route.target]
         self._exchanges: list[AuthExchange | None] = [
@@ -98,14 +99,25 @@ class _Opening:
         ]
 
     async def within(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Runs `work` within the time limit of the whole route."""
+        """Runs `work` within the time limit of the whole route. Its error says which proxy it concerns."""
         try:
             with self._deadline:
                 return await work()
         except TooSlowError as error:
-            kind = Unanswered if self._asking else TimedOut
-            what, code, facts = self._awaited
-            raise kind(what, f"no answer within {round(self._route.timeout, 1):g} s", code, facts=facts) from error
+            raise self._of_place(self._too_slow()) from error
+        except TunnelctlError as error:
+            self._of_place(error)
+            raise
+
+    def _too_slow(self) -> TunnelctlError:
+        kind = Unanswered if self._asking else TimedOut
+        what, code, facts = self._awaited
+        return kind(what, f"no answer within {round(self._route.timeout, 1):g} s", code, facts=facts)
+
+    def _of_place(self, error: TunnelctlError) -> TunnelctlError:
+        if self._place is not None:
+            error.hop, error.proxy = self._place, str(self._route.hops[self._place].address)
+        return error
 
     async def run(self, ready: ProxyConnection | None) -> Tunnel:
         """Opens the whole route, and begins again as often as a login requires it."""
@@ -138,15 +150,17 @@ class _Opening:
                 tunnel = await self._ask(self._reserved(await self._connection(place, tunnel)))
         else:
             tunnel = Tunnel(await self._dial(route.target, "target"), b"")
+        self._place = None
         return await self._secured(tunnel, "target", route.target, route.tls)
 
     async def connect(self) -> ProxyConnection:
         """Connects to the nearest proxy."""
+        self._place = 0
         return await self._connection(0, Tunnel(await self._dial(self._stops[0], "proxy"), b""))
 
     async def _connection(self, place: int, below: Tunnel) -> ProxyConnection:
         """Makes a connection to the proxy at index `place`, over the stream that reaches it."""
-        hop = self._route.hops[place]
+        hop, self._place = self._route.hops[place], place
         stream, early = await self._secured(below, "proxy", hop.address, hop.tls)
         return PROTOCOLS[hop.protocol].connect(self._route.hops[: place + 1], stream, early)
 
@@ -164,15 +178,13 @@ class _Opening:
         inner = place + 1 < len(route.hops)  # the next stop is another proxy
         facts: Facts = {"proxy": hop.address, "inner": inner}
         self._awaited = f"waiting for proxy {hop.address} to reach {stop}", _mute(hop, exchange), facts
-        self._asking = True
+        self._place, self._asking = place, True
         what, deadline = route.request(place), self._deadline
         request = TunnelRequest(stop, what, deadline, self._trace, exchange, route.fields, route.no_readahead)
         try:
             return await connection.open(request)
         except TunnelctlError as error:
-            failure = error.within(error.what, inner=inner)
-            failure.hop, failure.proxy = place, str(hop.address)
-            raise failure from error
+            raise error.within(error.what, inner=inner) from error
 
     async def _secured(self, tunnel: Tunnel, role: str, address: Address, settings: TLSClient | None) -> Tunnel:
         """Starts TLS with the peer at the other end of a stream, unless `settings` is None."""

@@ -205,7 +205,7 @@ class Check:
     async def _explain(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> ExitStatus:
         self._report(explained(found.Failure(int(error.status), error.what, error.cause), error))
         self._find(await self._cause(gone, error, route))
-        if route.tls is not None and gone.watch.phases[-1].name == "tls" and str(self._target) in error.what:
+        if route.tls is not None and gone.watch.phases[-1].name == "tls" and error.hop is None:
             return max(error.status, await self._look_closer(route, error))
         return error.status
 
@@ -246,7 +246,7 @@ class Check:
         A certificate that is not accepted is no reason to probe: it shows that the proxy speaks TLS.
         """
         hop = route.hops[0] if route.hops else None
-        if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)) or str(hop.address) not in error.what:
+        if hop is None or error.hop != 0 or not isinstance(error, (NotTLS, Unreachable, NoAnswer)):
             return None
         if hop.tls is not None:
             surely = not isinstance(error, NotTLS)  # it closed the connection, as a TLS proxy may do at any time
