@@ -49,7 +49,7 @@ class TraceLog:
         return [name for name, _ in self.events]
 
 
-def way(*hops: str, fields: Fields = (), **limits: float) -> Route:
+def route_through(*hops: str, fields: Fields = (), **limits: float) -> Route:
     """A route to TARGET through hops given as HOST:PORT."""
     return Route(TARGET, tuple(Hop(parse_authority(hop), fields) for hop in hops), **limits)  # type: ignore[arg-type]
 
@@ -107,11 +107,11 @@ def next_head(peer: Conversation) -> bytes:
     return peer.read_head()
 
 
-def opened(way: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: TraceLog | None = None) -> Any:
+def opened(route: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | None = None, trace: TraceLog | None = None) -> Any:
     """Opens a tunnel and returns the result of `use`, or the early data without one."""
 
     async def main() -> object:
-        tunnel = await open_tunnel(way, trace or TraceLog())
+        tunnel = await open_tunnel(route, trace or TraceLog())
         try:
             return tunnel.early if use is None else await use(tunnel)
         finally:
@@ -120,9 +120,9 @@ def opened(way: Route, use: Callable[[Tunnel], Coroutine[Any, Any, object]] | No
     return run(main)
 
 
-def failed(way: Route, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
+def failed(route: Route, kind: type[TunnelctlError] = TunnelctlError) -> TunnelctlError:
     with pytest.raises(kind) as caught:
-        opened(way)
+        opened(route)
     return caught.value
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.client.forwarding import Forwarding, spec, via
-from tests.client.harness import way
+from tests.client.harness import route_through
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
@@ -151,23 +151,23 @@ def test_the_number_of_proxies_kept_warm_is_limited() -> None:
     names = [f"p{number}.test:1" for number in range(under_test.PROXIES + 1)]
     far: dict[str, list[socket.socket]] = {name: [] for name in names}
 
-    async def connect(way: Route) -> ProxyConnection:
+    async def connect(route: Route) -> ProxyConnection:
         near, other = socket.socketpair()
-        far[str(way.hops[0].address)].append(other)
+        far[str(route.hops[0].address)].append(other)
         near.setblocking(False)
-        return HTTP1Connection(way.hops[:1], SocketStream(near))
+        return HTTP1Connection(route.hops[:1], SocketStream(near))
 
     async def main() -> None:
         async with Nursery() as nursery:
             pool = ConnectionPool(nursery)
             warm = WarmConnections(nursery, pool, connect, 1)
-            warm.keep(way())  # straight to the target: there is no proxy to keep ready
+            warm.keep(route_through())  # straight to the target: there is no proxy to keep ready
             for name in [*names[:-1], names[0], names[-1]]:
-                warm.keep(way(name))
+                warm.keep(route_through(name))
                 await sleep(0.01)
-            assert await pool.take(way(names[1])) is None
+            assert await pool.take(route_through(names[1])) is None
             assert [end.recv(1) for end in far[names[1]]] == [b""]
-            taken = await pool.take(way(names[0]))
+            taken = await pool.take(route_through(names[0]))
             assert taken is not None
             assert taken.capacity == 0
             taken.close()
@@ -495,7 +495,7 @@ def test_a_shared_connection_that_breaks_on_use_is_replaced() -> None:
 def test_a_shared_warm_connection_stays_after_use() -> None:
     async def test(world: World) -> None:
         async with Nursery() as nursery:
-            WarmConnections(nursery, world.pool, lambda way: connect_nearest(way, silent), 1).keep(world.route)
+            WarmConnections(nursery, world.pool, lambda route: connect_nearest(route, silent), 1).keep(world.route)
             while not world.is_in_the_pool():
                 await sleep(0.001)
             tunnels = [await world.open() for _ in range(2)]
@@ -512,7 +512,7 @@ def test_a_shared_warm_connection_stays_after_use() -> None:
 def test_an_unused_shared_warm_connection_ends_with_its_keeper() -> None:
     async def test(world: World) -> None:
         async with Nursery() as nursery:
-            WarmConnections(nursery, world.pool, lambda way: connect_nearest(way, silent), 1).keep(world.route)
+            WarmConnections(nursery, world.pool, lambda route: connect_nearest(route, silent), 1).keep(world.route)
             while not world.is_in_the_pool():
                 await sleep(0.001)
             nursery.cancel_scope.cancel()

@@ -27,8 +27,8 @@ def opened(options: ForwardOptions, times: int = 1) -> tuple[list[list[str]], Tr
     async def main() -> None:
         ways = await prepared(options, {}, trace)
         for _ in range(times):
-            tunnel, way = await open_with_retries(ways, TARGET, 0, trace)
-            via.append(way.via)
+            tunnel, route = await open_with_retries(ways, TARGET, 0, trace)
+            via.append(route.via)
             tunnel.stream.close()
 
     run(main)
@@ -120,8 +120,8 @@ def test_a_slow_target_does_not_change_the_order() -> None:
         async def main() -> None:
             ways = await prepared(forward_options(proxy=(f"{first.url},{second.url}",), timeout=3.0), {}, TraceLog())
             for target in (Address("slow.test", 22), TARGET):
-                tunnel, way = await open_with_retries(ways, target, 0, TraceLog())
-                via.append(way.via)
+                tunnel, route = await open_with_retries(ways, target, 0, TraceLog())
+                via.append(route.via)
                 tunnel.stream.close()
 
         run(main)

@@ -166,9 +166,9 @@ def test_hints_for_http_instead_of_tls_and_tls_instead_of_http(files: Certificat
 
 
 def test_the_tls_server_name_has_no_scope_id() -> None:
-    way = run(prepared, connect_options(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, TraceLog()).default()
-    assert way is not None
-    hop = way.hops[0]
+    route = run(prepared, connect_options(TARGET, ("https://[fe80::1%25lo]:3128",)), {}, TraceLog()).default()
+    assert route is not None
+    hop = route.hops[0]
     assert hop.address == Address("fe80::1%lo", 3128)
     assert hop.tls is not None
     assert hop.tls.server_name == "fe80::1"

@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
-from tests.client.harness import AMPLE, BRIEF, CANARY, TARGET, TraceLog, answers, failed, holds, next_head, opened, to_the_end, way
+from tests.client.harness import (
+    AMPLE,
+    BRIEF,
+    CANARY,
+    TARGET,
+    TraceLog,
+    answers,
+    failed,
+    holds,
+    next_head,
+    opened,
+    route_through,
+    to_the_end,
+)
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, black_hole_port, refusing_port, sample
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.cli.spec.messages.model import WITHOUT_TLS
@@ -54,7 +67,7 @@ def test_each_hop_of_a_chain_receives_connect_for_the_next(length: int) -> None:
 
     with ScriptedServer(script) as first:
         others = [f"hop{number}.test:8080" for number in range(2, length + 1)]
-        assert opened(way(first.authority, *others), to_the_end) == b"hello"
+        assert opened(route_through(first.authority, *others), to_the_end) == b"hello"
     wanted = [*others, str(TARGET)]
     assert [head.split(b"\r\n")[0].decode() for head in heads] == [f"CONNECT {stop} HTTP/1.1" for stop in wanted]
     assert [head.split(b"\r\n")[1].decode() for head in heads] == [f"Host: {stop}" for stop in wanted]
@@ -90,7 +103,7 @@ def test_a_response_sent_ahead_of_its_request_is_accepted() -> None:
         peer.wait_gone()
 
     with ScriptedServer(script) as first:
-        assert opened(way(first.authority, "b.test:1")) == b"SSH-2.0-early\r\n"
+        assert opened(route_through(first.authority, "b.test:1")) == b"SSH-2.0-early\r\n"
 
 
 def test_leftover_between_hops_split_at_every_position() -> None:
@@ -109,7 +122,7 @@ def test_leftover_between_hops_split_at_every_position() -> None:
             peer.wait_gone()
 
         with ScriptedServer(script) as first:
-            assert opened(way(first.authority, "b.test:1"), to_the_end) == b"banner"
+            assert opened(route_through(first.authority, "b.test:1"), to_the_end) == b"banner"
 
 
 def test_responses_may_arrive_byte_by_byte() -> None:
@@ -122,14 +135,14 @@ def test_responses_may_arrive_byte_by_byte() -> None:
         peer.wait_gone()
 
     with ScriptedServer(script) as first:
-        assert opened(way(first.authority, "b.test:1"), to_the_end) == b"banner"
+        assert opened(route_through(first.authority, "b.test:1"), to_the_end) == b"banner"
 
 
 def test_no_readahead_reads_nothing_beyond_the_last_head() -> None:
     """Bytes already read could not be passed on with the descriptor."""
     data = sample(100_000)
     with ScriptedServer(answers(ESTABLISHED, ESTABLISHED + data)) as first:
-        wanted = way(first.authority, "b.test:1", no_readahead=True)
+        wanted = route_through(first.authority, "b.test:1", no_readahead=True)
 
         async def rest(tunnel: Tunnel) -> bytes:
             assert tunnel.early == b""
@@ -153,7 +166,7 @@ def test_a_route_without_hops_connects_to_the_target() -> None:
 def test_every_phase_is_traced_without_secrets() -> None:
     trace = TraceLog()
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 204 Fine\r\nA: b\r\n\r\n")) as first:
-        opened(way(first.authority, "b.test:1", fields=(("Proxy-Authorization", f"Basic {CANARY}"),)), trace=trace)
+        opened(route_through(first.authority, "b.test:1", fields=(("Proxy-Authorization", f"Basic {CANARY}"),)), trace=trace)
     assert trace.names == ["lookup", "dial", "connected", "request", "response", "request", "response"]
     assert trace.named("connected") == [{"to": first.authority, "address": first.authority}]
     assert [fields["status"] for fields in trace.named("response")] == [200, 204]
@@ -166,7 +179,7 @@ def test_every_phase_is_traced_without_secrets() -> None:
 
 
 def test_the_repr_of_a_route_shows_no_secret() -> None:
-    secret = way("a.test:1", fields=(("Proxy-Authorization", CANARY), ("X-Key", CANARY)))
+    secret = route_through("a.test:1", fields=(("Proxy-Authorization", CANARY), ("X-Key", CANARY)))
     assert CANARY not in f"{secret!r} {secret} {secret.hops!r} {secret.hops[0]}"
 
 
@@ -175,7 +188,7 @@ def test_the_repr_of_a_route_shows_no_secret() -> None:
 
 def test_a_refusal_names_the_refusing_hop_and_its_target() -> None:
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as first:
-        error = failed(way(first.authority, "b.test:1", "c.test:2"))
+        error = failed(route_through(first.authority, "b.test:1", "c.test:2"))
     assert error.status is ExitStatus.AUTHENTICATION
     assert error.what == "proxy b.test:1 requires a login for a tunnel to c.test:2"
 
@@ -190,13 +203,13 @@ def test_v10_nothing_is_sent_after_a_refusal() -> None:
         after.append(peer.wait_gone())
 
     with ScriptedServer(script) as first:
-        failed(way(first.authority, "b.test:1"), Refused)
+        failed(route_through(first.authority, "b.test:1"), Refused)
     assert after == [b""]
 
 
 def test_a_malformed_response_of_a_later_hop_names_that_hop() -> None:
     with ScriptedServer(answers(ESTABLISHED + b"220 smtp ready\r\n")) as first:
-        assert failed(way(first.authority, "b.test:1"), MalformedAnswer).what == f"proxy b.test:1, asked for {TARGET}"
+        assert failed(route_through(first.authority, "b.test:1"), MalformedAnswer).what == f"proxy b.test:1, asked for {TARGET}"
 
 
 def test_a_reset_right_after_connecting_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +225,7 @@ def test_a_reset_right_after_connecting_is_unreachable(monkeypatch: pytest.Monke
         return SocketStream(ours)
 
     monkeypatch.setattr(under_test, "dial", dial)
-    assert failed(way("127.0.0.1:1")).status is ExitStatus.UNREACHABLE
+    assert failed(route_through("127.0.0.1:1")).status is ExitStatus.UNREACHABLE
 
 
 # --- connections that fail
@@ -221,7 +234,7 @@ def test_a_reset_right_after_connecting_is_unreachable(monkeypatch: pytest.Monke
 def test_a_refused_connection_names_the_proxy_or_the_target() -> None:
     held, port = refusing_port()
     with held:
-        error = failed(way(f"127.0.0.1:{port}"), Unreachable)
+        error = failed(route_through(f"127.0.0.1:{port}"), Unreachable)
         assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
         assert "right" in hint_of(error)
         assert failed(Route(Address("127.0.0.1", port), ()), Unreachable).what == f"cannot connect to target 127.0.0.1:{port}"
@@ -251,7 +264,7 @@ def test_failed_connections_to_a_target_have_an_rfc_9209_error_type(
 
     monkeypatch.setattr(under_test, "dial", dial)
     assert failed(Route(Address("127.0.0.1", 9), ()), Unreachable).detail.get("error") == kind
-    assert failed(way("127.0.0.1:9"), Unreachable).detail == {}
+    assert failed(route_through("127.0.0.1:9"), Unreachable).detail == {}
 
 
 @pytest.mark.parametrize(
@@ -266,14 +279,14 @@ def test_failed_lookups_of_a_target_have_an_rfc_9209_error_type(
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert failed(Route(Address("host.test", 9), ()), TunnelctlError).detail == {"error": kind}
-    assert failed(way("proxy.test:9"), TunnelctlError).detail == {}
+    assert failed(route_through("proxy.test:9"), TunnelctlError).detail == {}
 
 
 def test_the_error_names_every_address_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     held, port = refusing_port()
     script_lookup(monkeypatch, "127.0.0.1", "127.0.0.2", "::1")
     with held:
-        error = failed(way(f"proxy.test:{port}"), Unreachable)
+        error = failed(route_through(f"proxy.test:{port}"), Unreachable)
     assert error.cause == "127.0.0.1: connection refused, ::1: connection refused, 127.0.0.2: connection refused"
 
 
@@ -305,7 +318,7 @@ def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseExcep
 )
 def test_failed_lookups_have_status_and_cause(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, text: str) -> None:
     script_lookup(monkeypatch, error=raised)
-    error = failed(way("proxy.test:1"))
+    error = failed(route_through("proxy.test:1"))
     assert (error.status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
     assert failed(Route(TARGET, ())).what == "cannot look up target target.test"
 
@@ -313,19 +326,19 @@ def test_failed_lookups_have_status_and_cause(monkeypatch: pytest.MonkeyPatch, r
 @pytest.mark.parametrize(("family", "wanted"), [(4, socket.AF_INET), (6, socket.AF_INET6), (0, socket.AF_UNSPEC)])
 def test_the_lookup_queries_the_chosen_address_family(monkeypatch: pytest.MonkeyPatch, family: int, wanted: int) -> None:
     asked = script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
-    error = failed(way("proxy.test:1", family=family), NameNotFound)
+    error = failed(route_through("proxy.test:1", family=family), NameNotFound)
     assert asked == [wanted]
     assert error.cause.endswith(f"no address in IPv{family}" if family else "no address")
 
 
 @pytest.mark.parametrize(("family", "host"), [(4, "[::1]"), (6, "127.0.0.1")])
 def test_an_address_of_the_other_family_is_not_used(family: int, host: str) -> None:
-    assert failed(way(f"{host}:1", family=family), NameNotFound).status is ExitStatus.NAME_NOT_FOUND
+    assert failed(route_through(f"{host}:1", family=family), NameNotFound).status is ExitStatus.NAME_NOT_FOUND
 
 
 def test_ipv6_only_connects_over_ipv6() -> None:
     with ScriptedServer(answers(ESTABLISHED), host="::1") as first:
-        opened(way(first.authority, family=6))
+        opened(route_through(first.authority, family=6))
 
 
 # --- hints
@@ -366,9 +379,9 @@ def test_hints_for_failed_direct_connections(monkeypatch: pytest.MonkeyPatch, ch
 def test_hints_for_an_unknown_proxy_name(monkeypatch: pytest.MonkeyPatch) -> None:
     script_lookup(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "x"))
     known = "is it spelled right? Some names are known inside a company's network or VPN only"
-    assert hint_of(failed(way("proxy.test:1"))) == known
-    assert hint_of(failed(way("proxy.test:1", family=4))) == "does it have one in IPv6? Then leave -4 out"
-    assert hint_of(failed(way("proxy.test:1", family=6))) == "does it have one in IPv4? Then leave -6 out"
+    assert hint_of(failed(route_through("proxy.test:1"))) == known
+    assert hint_of(failed(route_through("proxy.test:1", family=4))) == "does it have one in IPv6? Then leave -4 out"
+    assert hint_of(failed(route_through("proxy.test:1", family=6))) == "does it have one in IPv4? Then leave -6 out"
 
 
 def refused_at(hop: Hop, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -456,9 +469,9 @@ def test_hint_for_a_peer_silent_after_a_tls_client_hello() -> None:
 # --- time limits
 
 
-def timed(way: Route) -> tuple[TimedOut, float]:
+def timed(route: Route) -> tuple[TimedOut, float]:
     begun = time.monotonic()
-    error = failed(way, TimedOut)
+    error = failed(route, TimedOut)
     assert isinstance(error, TimedOut)
     return error, time.monotonic() - begun
 
@@ -467,7 +480,7 @@ def test_time_limit_during_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(AMPLE))
     try:
-        error, seconds = timed(way("proxy.test:1", timeout=BRIEF))
+        error, seconds = timed(route_through("proxy.test:1", timeout=BRIEF))
     finally:
         release.set()
     assert (error.what, error.cause) == ("looking up proxy proxy.test", f"no answer within {BRIEF:g} s")
@@ -477,7 +490,7 @@ def test_time_limit_during_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_limit_during_the_dial() -> None:
     with black_hole_port() as port:
-        error, seconds = timed(way(f"127.0.0.1:{port}", timeout=BRIEF))
+        error, seconds = timed(route_through(f"127.0.0.1:{port}", timeout=BRIEF))
     assert error.what == f"connecting to proxy 127.0.0.1:{port}"
     assert BRIEF <= seconds < AMPLE / 2
 
@@ -485,7 +498,7 @@ def test_time_limit_during_the_dial() -> None:
 def test_connect_timeout_limits_one_attempt() -> None:
     """`--connect-timeout` ends an attempt that receives no response."""
     with black_hole_port() as port:
-        error = failed(way(f"127.0.0.1:{port}", attempt_timeout=BRIEF), Unreachable)
+        error = failed(route_through(f"127.0.0.1:{port}", attempt_timeout=BRIEF), Unreachable)
     assert str(error) == f"cannot connect to proxy 127.0.0.1:{port}: connection timed out"
 
 
@@ -497,21 +510,21 @@ def test_connect_timeout_is_passed_to_each_attempt(monkeypatch: pytest.MonkeyPat
         raise DialError([(addresses[0], ConnectionRefusedError(111, "Connection refused"))])
 
     monkeypatch.setattr(under_test, "dial", dial)
-    failed(way("127.0.0.1:1", attempt_timeout=1.5), Unreachable)
+    failed(route_through("127.0.0.1:1", attempt_timeout=1.5), Unreachable)
     assert limits == [1.5]
 
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nA: b\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
 def test_time_limit_while_waiting_for_the_response(piece: bytes) -> None:
     with ScriptedServer(holds(piece)) as first:
-        error, seconds = timed(way(first.authority, timeout=BRIEF))
+        error, seconds = timed(route_through(first.authority, timeout=BRIEF))
     assert error.what == f"waiting for proxy {first.authority} to reach {TARGET}"
     assert BRIEF <= seconds < AMPLE / 2
 
 
 def test_time_limit_names_the_later_hop_that_did_not_respond() -> None:
     with ScriptedServer(answers_then_holds) as first:
-        error, _ = timed(way(first.authority, "b.test:1", timeout=1.5))
+        error, _ = timed(route_through(first.authority, "b.test:1", timeout=1.5))
     assert error.what == f"waiting for proxy b.test:1 to reach {TARGET}"
 
 
@@ -534,7 +547,7 @@ def test_a_dribbled_head_does_not_extend_the_time_limit() -> None:
             pass
 
     with ScriptedServer(script) as first:
-        _, seconds = timed(way(first.authority, timeout=BRIEF))
+        _, seconds = timed(route_through(first.authority, timeout=BRIEF))
     assert seconds < AMPLE / 2
 
 
@@ -544,16 +557,16 @@ def test_a_dribbled_head_does_not_extend_the_time_limit() -> None:
 def test_a_cancelled_opening_leaves_no_descriptor_open() -> None:
     """In each phase that waits on a socket; the fixture that watches every test finds what is left open."""
 
-    async def main(way: Route) -> None:
+    async def main(route: Route) -> None:
         async with Nursery() as nursery:
-            nursery.start_soon(open_tunnel, way, TraceLog())
+            nursery.start_soon(open_tunnel, route, TraceLog())
             await sleep(0.05)
             nursery.cancel_scope.cancel()
 
     with ScriptedServer(holds(b"HTTP/1.1 2")) as first:
-        run(main, way(first.authority))
+        run(main, route_through(first.authority))
     with black_hole_port() as port:
-        run(main, way(f"127.0.0.1:{port}"))
+        run(main, route_through(f"127.0.0.1:{port}"))
 
 
 def test_a_login_that_cannot_be_prepared_leaves_no_connection_open() -> None:

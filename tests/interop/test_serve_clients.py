@@ -48,42 +48,42 @@ class Client(NamedTuple):
     environment: Mapping[str, str] = MappingProxyType({})
 
 
-def nc(way: Route) -> Client:
-    return Client(["nc.openbsd", "-N", "-X", "connect", "-x", f"{PROXY}:{way.proxy}", TARGET, str(way.target)])
+def nc(route: Route) -> Client:
+    return Client(["nc.openbsd", "-N", "-X", "connect", "-x", f"{PROXY}:{route.proxy}", TARGET, str(route.target)])
 
 
-def ncat(way: Route) -> Client:
-    words = ["--proxy", f"{PROXY}:{way.proxy}", "--proxy-type", "http", TARGET, str(way.target)]
-    return Client(["ncat", *words], {"NCAT_PROXY_AUTH": f"{USER}:{way.password}"} if way.password else {})
+def ncat(route: Route) -> Client:
+    words = ["--proxy", f"{PROXY}:{route.proxy}", "--proxy-type", "http", TARGET, str(route.target)]
+    return Client(["ncat", *words], {"NCAT_PROXY_AUTH": f"{USER}:{route.password}"} if route.password else {})
 
 
-def socat(way: Route) -> Client:
-    password = f",proxyauth={USER}:{way.password}" if way.password else ""
-    return Client(["socat", "-", f"PROXY:{PROXY}:{TARGET}:{way.target},proxyport={way.proxy}{password}"])
+def socat(route: Route) -> Client:
+    password = f",proxyauth={USER}:{route.password}" if route.password else ""
+    return Client(["socat", "-", f"PROXY:{PROXY}:{TARGET}:{route.target},proxyport={route.proxy}{password}"])
 
 
-def corkscrew(way: Route) -> Client:
-    file = way.directory / "corkscrew"
-    file.write_text(f"{USER}:{way.password}\n")
-    words = [PROXY, str(way.proxy), TARGET, str(way.target)]
-    return Client(["corkscrew", *words, *([str(file)] if way.password else [])])
+def corkscrew(route: Route) -> Client:
+    file = route.directory / "corkscrew"
+    file.write_text(f"{USER}:{route.password}\n")
+    words = [PROXY, str(route.proxy), TARGET, str(route.target)]
+    return Client(["corkscrew", *words, *([str(file)] if route.password else [])])
 
 
-def connect_proxy(way: Route) -> Client:
-    user = f"{USER}@" if way.password else ""
-    words = ["-H", f"{user}{PROXY}:{way.proxy}", TARGET, str(way.target)]
-    return Client(["connect-proxy", *words], {"HTTP_PROXY_PASSWORD": way.password} if way.password else {})
+def connect_proxy(route: Route) -> Client:
+    user = f"{USER}@" if route.password else ""
+    words = ["-H", f"{user}{PROXY}:{route.proxy}", TARGET, str(route.target)]
+    return Client(["connect-proxy", *words], {"HTTP_PROXY_PASSWORD": route.password} if route.password else {})
 
 
-def proxytunnel(way: Route) -> Client:
-    words = ["-q", "-p", f"{PROXY}:{way.proxy}", "-d", f"{TARGET}:{way.target}"]
-    return Client(["proxytunnel", *words, *(["-P", f"{USER}:{way.password}"] if way.password else [])])
+def proxytunnel(route: Route) -> Client:
+    words = ["-q", "-p", f"{PROXY}:{route.proxy}", "-d", f"{TARGET}:{route.target}"]
+    return Client(["proxytunnel", *words, *(["-P", f"{USER}:{route.password}"] if route.password else [])])
 
 
-def tunnelctl(way: Route) -> Client:
-    words = ["-x", f"http://{PROXY}:{way.proxy}", *(["--proxy-user", USER] if way.password else [])]
-    variables = {"TUNNELCTL_PROXY_PASSWORD": way.password} if way.password else {}
-    return Client([*MODULE, "connect", *words, TARGET, str(way.target)], variables)
+def tunnelctl(route: Route) -> Client:
+    words = ["-x", f"http://{PROXY}:{route.proxy}", *(["--proxy-user", USER] if route.password else [])]
+    variables = {"TUNNELCTL_PROXY_PASSWORD": route.password} if route.password else {}
+    return Client([*MODULE, "connect", *words, TARGET, str(route.target)], variables)
 
 
 CLIENTS = [nc, ncat, socat, corkscrew, connect_proxy, proxytunnel, tunnelctl]

@@ -14,7 +14,7 @@ from tests.peers.scripted import Conversation, ScriptedServer, sample
 
 pytestmark = pytest.mark.peer("ssh", "scp", "sshd", "ssh-keygen", "squid")
 
-WAYS = {
+ROUTES = {
     "one proxy": ("serve",),
     "serve behind squid": ("squid", "serve"),
     "squid behind serve": ("serve", "squid"),
@@ -22,18 +22,18 @@ WAYS = {
 FDPASS = {"relayed": (), "passed": ("ProxyUseFdpass yes",)}
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
-def way(request: pytest.FixtureRequest, serve: Serve, squid: Proxy) -> list[str]:
+@pytest.fixture(params=ROUTES.values(), ids=ROUTES.keys())
+def proxies(request: pytest.FixtureRequest, serve: Serve, squid: Proxy) -> list[str]:
     """The URLs of the proxies on the route, nearest first."""
     urls = {"serve": serve.url, "squid": squid.url}
     return [urls[name] for name in request.param]
 
 
 @pytest.fixture(params=FDPASS.values(), ids=FDPASS.keys())
-def options(request: pytest.FixtureRequest, way: list[str]) -> list[str]:
+def options(request: pytest.FixtureRequest, proxies: list[str]) -> list[str]:
     """The settings of ssh for that route, with a relay or with the socket passed to ssh."""
     flag = "--fdpass" if request.param else ""
-    return [f"ProxyCommand {proxy_command(*way, options=flag)}", *request.param]
+    return [f"ProxyCommand {proxy_command(*proxies, options=flag)}", *request.param]
 
 
 def run(command: list[str], stdin: bytes = b"", shell: str = "/bin/sh") -> "subprocess.CompletedProcess[bytes]":
@@ -51,7 +51,7 @@ def test_ssh_session_echoes_bytes_and_ends_with_its_input(sshd: Sshd, options: l
     assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
 
 
-@pytest.mark.parametrize("way", list(WAYS.values())[:2], ids=list(WAYS)[:2], indirect=True)
+@pytest.mark.parametrize("proxies", list(ROUTES.values())[:2], ids=list(ROUTES)[:2], indirect=True)
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_scp_copies_100_mib(sshd: Sshd, options: list[str], direction: str, hundred_mib: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"

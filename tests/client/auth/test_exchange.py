@@ -81,7 +81,7 @@ def failed(proxy: ScriptedServer, login: ProxyAuth | None) -> TunnelctlError:
     return caught.value
 
 
-class Asking:
+class LoginProxy:
     """A proxy that requires a login. `judge` receives the value of Proxy-Authorization and returns the response; b"" closes."""
 
     def __init__(self, judge: Callable[[str], bytes], keeps: bool = False) -> None:
@@ -110,7 +110,7 @@ class Asking:
 
         self.server = ScriptedServer(script)
 
-    def __enter__(self) -> "Asking":
+    def __enter__(self) -> "LoginProxy":
         self.server.__enter__()
         self.address = Address(self.server.host, self.server.port)
         return self
@@ -128,7 +128,7 @@ class Asking:
         return failed(self.server, login)
 
 
-def wants(value: str, *challenges: str) -> Callable[[str], bytes]:
+def accepts_only(value: str, *challenges: str) -> Callable[[str], bytes]:
     return lambda given: ESTABLISHED if given == value else refusal(*challenges)
 
 
@@ -136,13 +136,13 @@ def wants(value: str, *challenges: str) -> Callable[[str], bytes]:
 
 
 def test_no_credentials_are_sent_without_a_challenge() -> None:
-    with Asking(lambda _: ESTABLISHED) as proxy:
+    with LoginProxy(lambda _: ESTABLISHED) as proxy:
         proxy.open(proxy.login())
     assert proxy.values == [""]
 
 
 def test_after_a_challenge_credentials_are_sent_on_a_new_connection() -> None:
-    with Asking(wants(RIGHT, BASIC_OFFER), keeps=True) as proxy:
+    with LoginProxy(accepts_only(RIGHT, BASIC_OFFER), keeps=True) as proxy:
         trace = proxy.open(proxy.login())
     assert proxy.values == ["", RIGHT]
     assert proxy.connections == 2
@@ -153,13 +153,13 @@ def test_after_a_challenge_credentials_are_sent_on_a_new_connection() -> None:
 
 @pytest.mark.parametrize(("scheme", "secret", "value"), [(BASIC, USER, RIGHT), (BEARER, TOKEN, "Bearer token68")])
 def test_a_scheme_named_by_the_user_is_sent_at_once(scheme: str, secret: Secret, value: str) -> None:
-    with Asking(wants(value, BASIC_OFFER)) as proxy:
+    with LoginProxy(accepts_only(value, BASIC_OFFER)) as proxy:
         proxy.open(proxy.login(scheme, secret))
     assert proxy.values == [value]
 
 
 def test_the_accepted_scheme_is_remembered() -> None:
-    with Asking(wants(RIGHT, BASIC_OFFER)) as proxy:
+    with LoginProxy(accepts_only(RIGHT, BASIC_OFFER)) as proxy:
         proxy.open(proxy.login(), times=3)
     assert proxy.values == ["", RIGHT, RIGHT, RIGHT]
 
@@ -173,9 +173,9 @@ def test_a_changed_challenge_replaces_the_remembered_scheme() -> None:
             return ESTABLISHED
         if len(proxy.values) > 2:
             return refusal(NONCE.format("n"))
-        return wants(*offers[0])(value)
+        return accepts_only(*offers[0])(value)
 
-    with Asking(judge) as proxy:
+    with LoginProxy(judge) as proxy:
         proxy.open(proxy.login(), times=2)
     assert [value.partition(" ")[0] for value in proxy.values] == ["", "Basic", "Basic", "Digest"]
 
@@ -185,21 +185,21 @@ def test_a_changed_challenge_replaces_the_remembered_scheme() -> None:
 
 def test_the_strongest_scheme_offered_in_one_field_is_chosen() -> None:
     offers = f'Foo, {BASIC_OFFER}, Bearer realm="b", {NONCE.format("n1")}, {NONCE.format("n2").replace("-256", "-1")}, Bar a=b'
-    with Asking(lambda value: ESTABLISHED if value else refusal(offers)) as proxy:
+    with LoginProxy(lambda value: ESTABLISHED if value else refusal(offers)) as proxy:
         proxy.open(proxy.login())
     assert proxy.values[1].startswith("Digest ")
     assert 'nonce="n1"' in proxy.values[1]
 
 
 def test_only_the_scheme_named_by_the_user_is_used() -> None:
-    with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
+    with LoginProxy(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
         error = proxy.fails(proxy.login(BEARER, USER._replace(user=None, password="a b")))
     assert proxy.values == []
     assert error.status is ExitStatus.AUTHENTICATION
 
 
 def test_digest_counts_the_uses_of_a_nonce() -> None:
-    with Asking(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
+    with LoginProxy(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
         proxy.open(proxy.login(DIGEST), times=3)
     assert [value.partition("nc=")[2][:8] for value in proxy.values] == ["", "00000001", "00000002", "00000003"]
 
@@ -214,7 +214,7 @@ def test_a_stale_nonce_is_replaced() -> None:
             return ESTABLISHED
         return refusal(NONCE.format(f"n{len(seen)}") + (", stale=TRUE" if value else ""))
 
-    with Asking(judge) as proxy:
+    with LoginProxy(judge) as proxy:
         proxy.open(proxy.login())
     assert len(seen) == 3
 
@@ -227,7 +227,7 @@ def test_a_proxy_that_lost_its_nonces_after_a_restart_is_retried() -> None:
         nonce = "second" if restarted else "first"
         return ESTABLISHED if f'nonce="{nonce}"' in value else refusal(NONCE.format(nonce))
 
-    with Asking(judge) as proxy:
+    with LoginProxy(judge) as proxy:
         login = proxy.login()
         proxy.open(login)
         restarted = True
@@ -239,7 +239,7 @@ def test_the_number_of_legs_is_limited() -> None:
     def judge(value: str) -> bytes:
         return refusal(NONCE.format(f"n{len(proxy.values)}") + ", stale=true")
 
-    with Asking(judge) as proxy:
+    with LoginProxy(judge) as proxy:
         error = proxy.fails(proxy.login())
     assert error.status is ExitStatus.AUTHENTICATION
     assert len(proxy.values) == MOST_LEGS + 1
@@ -247,7 +247,7 @@ def test_the_number_of_legs_is_limited() -> None:
 
 @pytest.mark.parametrize("offer", [BASIC_OFFER, NONCE.format("n")])
 def test_a_wrong_password_is_sent_once(offer: str) -> None:
-    with Asking(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
+    with LoginProxy(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login())
     assert isinstance(error, AuthenticationFailed)
     assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
@@ -255,7 +255,7 @@ def test_a_wrong_password_is_sent_once(offer: str) -> None:
 
 
 def test_hint_for_a_challenge_without_credentials() -> None:
-    with Asking(lambda _: refusal(BASIC_OFFER)) as proxy:
+    with LoginProxy(lambda _: refusal(BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login(secret=None))
     assert error.cause.startswith("407")
     assert "--proxy-user" in hint_of(error)
@@ -264,7 +264,7 @@ def test_hint_for_a_challenge_without_credentials() -> None:
 
 def test_a_named_scheme_without_credentials_sends_nothing() -> None:
     """The scheme may be meant for another proxy of the chain."""
-    with Asking(lambda _: ESTABLISHED) as proxy:
+    with LoginProxy(lambda _: ESTABLISHED) as proxy:
         proxy.open(proxy.login(BASIC, None))
     assert proxy.values == [""]
 
@@ -272,7 +272,7 @@ def test_a_named_scheme_without_credentials_sends_nothing() -> None:
 # --- schemes that authenticate a connection
 
 
-def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: object) -> Asking:
+def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: object) -> LoginProxy:
     """A proxy whose legs are plain text. second: the token that it accepts as the second leg."""
 
     def judge(value: str) -> bytes:
@@ -282,7 +282,7 @@ def ntlm(first: bytes, *, second: bytes = b"", keeps: bool = True, **answer: obj
             return refusal(f"NTLM {base64.b64encode(b'two').decode()}", **answer)  # type: ignore[arg-type]
         return ESTABLISHED if second and value == f"NTLM {base64.b64encode(second).decode()}" else refusal("NTLM")
 
-    return Asking(judge, keeps)
+    return LoginProxy(judge, keeps)
 
 
 class Context:
@@ -373,7 +373,7 @@ def test_keep_alive_is_requested_for_a_connection_bound_login(
     scheme: str, secret: Secret | None, others: dict[str, bool], asks: bool
 ) -> None:
     """The first request already asks for it, because a simple intermediary in front of the proxy may look at that request only."""
-    with Asking(lambda _: ESTABLISHED) as proxy:
+    with LoginProxy(lambda _: ESTABLISHED) as proxy:
         proxy.open(proxy.login(scheme, secret, **others))
     (head,) = proxy.server.heads
     assert (b"\r\nProxy-Connection: keep-alive\r\n" in head) == asks
@@ -399,7 +399,7 @@ def test_every_connection_bound_leg_requests_keep_alive_once() -> None:
 
 
 def test_a_proxy_connection_field_from_the_user_is_kept() -> None:
-    with Asking(lambda _: ESTABLISHED) as proxy:
+    with LoginProxy(lambda _: ESTABLISHED) as proxy:
         hop = Hop(proxy.address, (("Proxy-Connection", "close"),), login=proxy.login())
 
         async def main() -> None:
@@ -412,13 +412,13 @@ def test_a_proxy_connection_field_from_the_user_is_kept() -> None:
 @pytest.mark.usefixtures("contexts")
 def test_a_refused_first_leg_is_not_reported_as_an_unknown_scheme() -> None:
     """The proxy accepts Kerberos only; or a load balancer in front of it distributes the requests over several proxies."""
-    with Asking(wants("none", "NTLM"), keeps=True) as proxy:
+    with LoginProxy(accepts_only("none", "NTLM"), keeps=True) as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == hint_for_login(FIRST_STEP, offered="ntlm")
 
 
 def test_the_hint_names_the_first_of_many_unknown_schemes() -> None:
-    with Asking(lambda _: refusal(*(f"S{number}" for number in range(300)))) as proxy:
+    with LoginProxy(lambda _: refusal(*(f"S{number}" for number in range(300)))) as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == hint_for_login(UNKNOWN, offered="s0 or s1 or s2 or others")
 
@@ -438,7 +438,7 @@ def test_a_scheme_refused_at_its_first_leg_is_followed_by_the_next(keeps: bool) 
 
     Each scheme begins on a new connection, because a proxy may close the old one without announcing it.
     """
-    with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER), keeps) as proxy:
+    with LoginProxy(accepts_only(RIGHT, "Negotiate", "NTLM", BASIC_OFFER), keeps) as proxy:
         proxy.open(proxy.login(), times=2)
     assert [value.partition(" ")[0] for value in proxy.values] == ["", "Negotiate", "NTLM", "Basic", "Basic"]
     assert proxy.connections == 5
@@ -450,14 +450,14 @@ def test_a_scheme_refused_at_its_last_leg_is_not_followed_by_a_weaker_one() -> N
         begun = value == f"NTLM {base64.b64encode(b'one').decode()}"
         return refusal(f"NTLM {base64.b64encode(b'two').decode()}" if begun else "NTLM", BASIC_OFFER)
 
-    with Asking(judge, keeps=True) as proxy:
+    with LoginProxy(judge, keeps=True) as proxy:
         proxy.fails(proxy.login())
     assert [value.partition(" ")[0] for value in proxy.values] == ["", "NTLM", "NTLM"]
 
 
 @pytest.mark.usefixtures("contexts")
 def test_a_named_scheme_that_is_refused_is_not_followed_by_another() -> None:
-    with Asking(wants(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
+    with LoginProxy(accepts_only(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login(NEGOTIATE))
     assert [value.partition(" ")[0] for value in proxy.values] == ["Negotiate"]
     assert error.status is ExitStatus.AUTHENTICATION
@@ -486,7 +486,7 @@ UNKNOWN_DIGEST = NONCE.format("n").replace("SHA-256", "X")
 )
 def test_hint_for_a_login_that_is_not_possible(offers: tuple[str, ...], scheme: str, secret: Secret | None, reason: str) -> None:
     """The hint considers what the user gave; and credentials for schemes that the proxy did not offer are never sent."""
-    with Asking(lambda _: refusal(*offers)) as proxy:
+    with LoginProxy(lambda _: refusal(*offers)) as proxy:
         error = proxy.fails(proxy.login(scheme, secret))
     offered = " or ".join(dict.fromkeys(offer.split()[0].lower() for offer in offers))
     kind = f"this kind of {offered}" if offered == "digest" and reason == UNKNOWN else offered
@@ -495,42 +495,42 @@ def test_hint_for_a_login_that_is_not_possible(offers: tuple[str, ...], scheme: 
 
 
 def test_no_scheme_hint_applies_to_netrc_credentials_too() -> None:
-    with Asking(lambda _: refusal()) as proxy:
+    with LoginProxy(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(given=False))
     assert hint_of(error) == hint_for_login(NO_SCHEME)
 
 
 @pytest.mark.parametrize("offers", [("NTLM",), (BASIC_OFFER,), ()])
 def test_the_hint_for_a_later_proxy_names_no_flags(offers: tuple[str, ...]) -> None:
-    with Asking(lambda _: refusal(*offers)) as proxy:
+    with LoginProxy(lambda _: refusal(*offers)) as proxy:
         error = proxy.fails(proxy.login(secret=None, missing=MISSING_LATER))
     assert hint_of(error) == hint_for_login(MISSING_LATER)
     assert "--" not in hint_of(error)
 
 
 def test_preemptive_basic_refused_without_a_challenge_is_a_wrong_login() -> None:
-    with Asking(lambda _: refusal()) as proxy:
+    with LoginProxy(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(BASIC))
     assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
     assert proxy.values == [RIGHT]
 
 
 def test_a_401_without_a_challenge_sends_no_credentials() -> None:
-    with Asking(lambda _: b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as proxy:
+    with LoginProxy(lambda _: b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as proxy:
         error = proxy.fails(proxy.login())
     assert hint_of(error) == hint_for_login(NO_SCHEME)
     assert proxy.values == [""]
 
 
 def test_hint_for_a_named_scheme_that_is_not_offered() -> None:
-    with Asking(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
+    with LoginProxy(lambda _: refusal(NONCE.format("n"), "Negotiate")) as proxy:
         error = proxy.fails(proxy.login(BASIC))
     assert hint_of(error) == "it requires digest or negotiate authentication, not basic: leave --auth out"
 
 
 def test_hint_without_a_kerberos_ticket_names_kinit() -> None:
     pytest.importorskip("spnego")
-    with Asking(lambda _: refusal("Negotiate")) as proxy:
+    with LoginProxy(lambda _: refusal("Negotiate")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
         named = proxy.fails(proxy.login(NEGOTIATE, secret=None))
     assert hint_of(error) == hint_of(named) == f"kinit gets a Kerberos ticket; or {LOGIN_HINT}"
@@ -543,7 +543,7 @@ def test_schemes_with_a_missing_package_are_skipped(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(negotiate._Bound, "_new_context", missing)
     monkeypatch.setattr(negotiate, "_installed", lambda _: True)  # as far as can be determined without the import
-    with Asking(wants(RIGHT, "Negotiate", "NTLM", BASIC_OFFER)) as proxy:
+    with LoginProxy(accepts_only(RIGHT, "Negotiate", "NTLM", BASIC_OFFER)) as proxy:
         proxy.open(proxy.login())
         assert proxy.values == ["", RIGHT]
         error = proxy.fails(proxy.login(NTLM))
@@ -555,7 +555,7 @@ def test_schemes_with_a_missing_package_are_skipped(monkeypatch: pytest.MonkeyPa
 def test_one_hint_names_everything_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a user who gives a password learns only then that a package is missing too."""
     monkeypatch.setattr(negotiate, "_installed", lambda _: False)
-    with Asking(lambda _: refusal("NTLM")) as proxy:
+    with LoginProxy(lambda _: refusal("NTLM")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
     needed = f"NTLM needs the package pyspnego: {install_command('pyspnego')}"
     assert hint_of(error) == f"{LOGIN_HINT}; {needed}"
@@ -565,6 +565,6 @@ def test_a_ticket_without_the_kerberos_package_is_not_used(monkeypatch: pytest.M
     """pyspnego alone supports NTLM only."""
     pytest.importorskip("spnego")
     monkeypatch.setattr(negotiate, "_installed", lambda module: module == "spnego")
-    with Asking(lambda _: refusal("Negotiate")) as proxy:
+    with LoginProxy(lambda _: refusal("Negotiate")) as proxy:
         error = proxy.fails(proxy.login(secret=None))
     assert hint_of(error) == f"Negotiate needs the package pyspnego: {install_command('pyspnego[kerberos]')}"

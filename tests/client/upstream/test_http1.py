@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.client.harness import AMPLE, BRIEF, TARGET, answers, failed, holds, way
+from tests.client.harness import AMPLE, BRIEF, TARGET, answers, failed, holds, route_through
 from tests.peers.scripted import Conversation, ScriptedServer
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.auth.credentials import Secret
@@ -20,7 +20,7 @@ REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nthe reason"
 
 def test_a_refusal_by_the_nearest_proxy() -> None:
     with ScriptedServer(answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nrule 12")) as first:
-        error = failed(way(first.authority), Refused)
+        error = failed(route_through(first.authority), Refused)
     assert error.what == f"proxy {first.authority} refused a tunnel to {TARGET}"
     assert error.cause == '403 Forbidden: it says "rule 12"'
 
@@ -42,7 +42,7 @@ def test_a_refusal_by_the_nearest_proxy() -> None:
 )
 def test_malformed_responses(answer: bytes, text: str) -> None:
     with ScriptedServer(answers(answer)) as first:
-        error = failed(way(first.authority), MalformedAnswer)
+        error = failed(route_through(first.authority), MalformedAnswer)
     assert error.status is ExitStatus.MALFORMED
     assert error.what == f"proxy {first.authority}, asked for {TARGET}"
     assert text in error.cause
@@ -54,7 +54,7 @@ def test_a_reset_instead_of_a_response() -> None:
         peer.reset()
 
     with ScriptedServer(script) as first:
-        error = failed(way(first.authority), Unreachable)
+        error = failed(route_through(first.authority), Unreachable)
     assert (
         str(error)
         == f"proxy {first.authority}, asked for {TARGET}, broke the connection before it answered: connection reset by peer"
@@ -68,14 +68,14 @@ def test_a_reset_inside_the_body_of_a_refusal_is_ignored() -> None:
         peer.reset()
 
     with ScriptedServer(script) as first:
-        error = failed(way(first.authority), Refused)
+        error = failed(route_through(first.authority), Refused)
     assert error.cause.startswith("403 Forbidden")
 
 
 def test_waiting_for_the_body_of_a_refusal_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "BODY_SECONDS", BRIEF)
     with ScriptedServer(holds(REFUSAL)) as first:
-        error = failed(way(first.authority), Refused)
+        error = failed(route_through(first.authority), Refused)
     assert error.cause == '403 Forbidden: it says "the reason"'
 
 
@@ -95,7 +95,7 @@ def test_waiting_for_a_dribbled_body_of_a_refusal_is_limited(monkeypatch: pytest
 
     with ScriptedServer(script) as first:
         begun = time.monotonic()
-        error = failed(way(first.authority, timeout=AMPLE), Refused)
+        error = failed(route_through(first.authority, timeout=AMPLE), Refused)
     assert error.cause.startswith('403 Forbidden: it says "the reason.')
     assert time.monotonic() - begun < AMPLE / 2
 
@@ -103,7 +103,7 @@ def test_waiting_for_a_dribbled_body_of_a_refusal_is_limited(monkeypatch: pytest
 def test_a_timeout_in_the_body_of_a_refusal_still_reports_the_refusal() -> None:
     """The head has the result: 403, and not "timed out", which a retry would follow."""
     with ScriptedServer(holds(REFUSAL)) as first:
-        error = failed(way(first.authority, timeout=1.5), Refused)
+        error = failed(route_through(first.authority, timeout=1.5), Refused)
     assert error.cause == '403 Forbidden: it says "the reason"'
 
 

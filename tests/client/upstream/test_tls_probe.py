@@ -332,7 +332,7 @@ def test_background_probe_is_repeated_after_a_while(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_proxy_that_responds_is_not_suspected() -> None:
-    def suspect(way: object, place: int) -> None:
+    def suspect(route: object, place: int) -> None:
         raise AssertionError("the proxy was suspected")
 
     async def main() -> None:
