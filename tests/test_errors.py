@@ -11,8 +11,8 @@ TREE = [value for value in vars(errors).values() if isinstance(value, type) and 
 
 def test_every_failure_status_belongs_to_an_exception():
     """70 belongs to the root only: no leaf represents a fault, which is an ordinary exception."""
-    assert {error.status for error in TREE} == set(ExitStatus) - {ExitStatus.OK}
-    assert [error for error in TREE if error.status == ExitStatus.FAULT] == [TunnelctlError]
+    assert {error.exit_status for error in TREE} == set(ExitStatus) - {ExitStatus.OK}
+    assert [error for error in TREE if error.exit_status == ExitStatus.FAULT] == [TunnelctlError]
 
 
 def test_the_tree_in_the_docstring_of_errors_is_complete():

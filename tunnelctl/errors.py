@@ -45,7 +45,7 @@ class TunnelctlError(Exception):
     may_speak_tls: that proxy failed as one does that speaks TLS and is asked in the clear; a connection more would tell
     """
 
-    status = ExitStatus.FAULT
+    exit_status = ExitStatus.FAULT
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class TunnelctlError(Exception):
 class UsageProblem(TunnelctlError):
     """Wrong use of the command."""
 
-    status = ExitStatus.USAGE
+    exit_status = ExitStatus.USAGE
 
 
 class AddressError(UsageProblem):
@@ -93,19 +93,19 @@ class AddressError(UsageProblem):
 class SettingsError(TunnelctlError):
     """A file that we were told to read is missing, unreadable or wrong; `what` names file and line."""
 
-    status = ExitStatus.SETTINGS
+    exit_status = ExitStatus.SETTINGS
 
 
 class NameNotFound(TunnelctlError):
     """The name service has no address for a host."""
 
-    status = ExitStatus.NAME_NOT_FOUND
+    exit_status = ExitStatus.NAME_NOT_FOUND
 
 
 class Refused(TunnelctlError):
     """The proxy answered, and the answer is no; detail has `code`."""
 
-    status = ExitStatus.REFUSED
+    exit_status = ExitStatus.REFUSED
 
 
 class AuthenticationFailed(TunnelctlError):
@@ -114,7 +114,7 @@ class AuthenticationFailed(TunnelctlError):
     sent: whether a login was in the request that was refused; offered: the schemes that the proxy then named
     """
 
-    status = ExitStatus.AUTHENTICATION
+    exit_status = ExitStatus.AUTHENTICATION
     sent = False
     offered: tuple[str, ...] = ()
 
@@ -122,7 +122,7 @@ class AuthenticationFailed(TunnelctlError):
 class TLSFailed(TunnelctlError):
     """The two ends of a TLS connection do not agree: on a certificate, mostly."""
 
-    status = ExitStatus.AUTHENTICATION
+    exit_status = ExitStatus.AUTHENTICATION
 
 
 class SpeaksTLS(TLSFailed):
@@ -136,19 +136,19 @@ class NotTLS(TLSFailed):
 class ListenError(TunnelctlError):
     """A local address cannot be bound."""
 
-    status = ExitStatus.CANNOT_LISTEN
+    exit_status = ExitStatus.CANNOT_LISTEN
 
 
 class TunnelBroken(TunnelctlError):
     """An established tunnel, or one end of stdio, failed before both directions had ended."""
 
-    status = ExitStatus.BROKEN
+    exit_status = ExitStatus.BROKEN
 
 
 class Unreachable(TunnelctlError):
     """No connection could be made."""
 
-    status = ExitStatus.UNREACHABLE
+    exit_status = ExitStatus.UNREACHABLE
 
 
 class TimedOut(Unreachable):
@@ -162,7 +162,7 @@ class Unanswered(TimedOut):
 class MalformedAnswer(TunnelctlError):
     """The peer does not speak HTTP, or speaks it wrongly."""
 
-    status = ExitStatus.MALFORMED
+    exit_status = ExitStatus.MALFORMED
 
 
 class NoAnswer(MalformedAnswer):
@@ -172,13 +172,13 @@ class NoAnswer(MalformedAnswer):
 class CannotRun(TunnelctlError):
     """The command of `run` cannot be executed."""
 
-    status = ExitStatus.CANNOT_RUN
+    exit_status = ExitStatus.CANNOT_RUN
 
 
 class CommandNotFound(CannotRun):
     """The command of `run` does not exist."""
 
-    status = ExitStatus.COMMAND_NOT_FOUND
+    exit_status = ExitStatus.COMMAND_NOT_FOUND
 
 
 def reason(error: OSError) -> str:

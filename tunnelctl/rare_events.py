@@ -25,17 +25,17 @@ class Settings(Event):
 
 
 class Error(Event):
-    """The last object before a status that is not 0.
+    """The last object before an exit status that is not 0.
 
-    status: the exit status
+    exit_status: the exit status
     what: what failed
     cause: why
     hint: what can be done; or empty
-    code: where a proxy refused, the status that it answered
+    code: where a proxy refused, the status code that it answered, or the reply of SOCKS
     error: the type of RFC 9209 that it named; without a proxy, the type for what kept the target from being reached
     """
 
-    status: int
+    exit_status: int
     what: str
     cause: str
     hint: str

@@ -42,7 +42,7 @@ def all_messages() -> tuple[Message, ...]:
     hints: dict[tuple[int | None, str], dict[str, None]] = {(None, f"warning: {shown(text)}"): {} for text in WARNINGS}
     for message in table.MESSAGES:
         for text in message.texts:
-            found = hints.setdefault(_key(message.code, int(message.kind.status), shown(text)), {})
+            found = hints.setdefault(_key(message.code, int(message.kind.exit_status), shown(text)), {})
             found.update((written, None) for hint in message.hints if (written := shown(_text(hint))))
     return tuple(Message(*key, tuple(sorted(hints[key]))) for key in sorted(hints, key=lambda key: key[1].lower()))
 

@@ -73,7 +73,7 @@ def test_an_error_is_printed_as_json(connect, capfd, argv):
     check_event(err)
     record = json.loads(err)
     assert {k: v for k, v in record.items() if k != "time"} == {
-        "event": "error", "status": 69, "what": "what", "cause": "cause", "hint": "", "code": 403,
+        "event": "error", "exit_status": 69, "what": "what", "cause": "cause", "hint": "", "code": 403,
     }  # fmt: skip
 
 

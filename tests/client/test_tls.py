@@ -92,7 +92,7 @@ def test_tls_to_the_target_inside_the_tunnel(files: Certificates) -> None:
         with pytest.raises(TLSFailed) as caught:
             connect(wrong)
     assert caught.value.what == "TLS with target localhost:443"
-    assert caught.value.status is ExitStatus.AUTHENTICATION
+    assert caught.value.exit_status is ExitStatus.AUTHENTICATION
 
 
 def test_tls_to_the_target_without_a_proxy(files: Certificates) -> None:

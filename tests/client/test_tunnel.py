@@ -189,7 +189,7 @@ def test_the_repr_of_a_route_shows_no_secret() -> None:
 def test_a_refusal_names_the_refusing_hop_and_its_target() -> None:
     with ScriptedServer(answers(ESTABLISHED, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as first:
         error = failed(route_through(first.authority, "b.test:1", "c.test:2"))
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
     assert error.what == "proxy b.test:1 requires a login for a tunnel to c.test:2"
 
 
@@ -225,7 +225,7 @@ def test_a_reset_right_after_connecting_is_unreachable(monkeypatch: pytest.Monke
         return SocketStream(ours)
 
     monkeypatch.setattr(under_test, "dial", dial)
-    assert failed(route_through("127.0.0.1:1")).status is ExitStatus.UNREACHABLE
+    assert failed(route_through("127.0.0.1:1")).exit_status is ExitStatus.UNREACHABLE
 
 
 # --- connections that fail
@@ -319,7 +319,7 @@ def script_lookup(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: BaseExcep
 def test_failed_lookups_have_status_and_cause(monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, text: str) -> None:
     script_lookup(monkeypatch, error=raised)
     error = failed(route_through("proxy.test:1"))
-    assert (error.status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
+    assert (error.exit_status, error.what, error.cause) == (status, "cannot look up proxy proxy.test", text)
     assert failed(Route(TARGET, ())).what == "cannot look up target target.test"
 
 
@@ -333,7 +333,7 @@ def test_the_lookup_queries_the_chosen_address_family(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("family", "host"), [(4, "[::1]"), (6, "127.0.0.1")])
 def test_an_address_of_the_other_family_is_not_used(family: int, host: str) -> None:
-    assert failed(route_through(f"{host}:1", family=family), NameNotFound).status is ExitStatus.NAME_NOT_FOUND
+    assert failed(route_through(f"{host}:1", family=family), NameNotFound).exit_status is ExitStatus.NAME_NOT_FOUND
 
 
 def test_ipv6_only_connects_over_ipv6() -> None:

@@ -57,7 +57,7 @@ def test_unreadable_files_are_settings_errors(path: str, cause: str) -> None:
     for read in (read_file, read_first_line):
         with pytest.raises(SettingsError, match=f"^it: .*{cause}") as caught:
             read(path, "it", 1)
-        assert caught.value.status == ExitStatus.SETTINGS
+        assert caught.value.exit_status == ExitStatus.SETTINGS
 
 
 @pytest.mark.parametrize("octets", ["pä".encode(), MARK + "pä".encode()])

@@ -411,7 +411,7 @@ def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
         (WHY, b"it says: hello"),
         (AWAKE, b"ready\n"),
         (SILENT.replace("600", "0.2"), b"the idle tunnel survived"),
-        (READ, b'"status": 77'),
+        (READ, b'"exit_status": 77'),
     ],
     ids=["why", "awake", "silent", "read"],
 )

@@ -249,7 +249,7 @@ def test_errors_show_the_text_escaped_cut_and_without_user_information():
         with pytest.raises(AddressError) as caught:
             parse_authority(text)
         assert "secret" not in f"{caught.value} {hint_of(caught.value)}"
-        assert caught.value.status == 2
+        assert caught.value.exit_status == 2
 
 
 @pytest.mark.parametrize(

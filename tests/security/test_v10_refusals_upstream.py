@@ -46,7 +46,7 @@ def test_a_refusing_hop_that_stays_connected_gets_no_payload(answer: bytes, stat
         chain = (first.url, "http://second.test:1")[:hops]
         with pytest.raises(TunnelctlError) as caught:
             connect(connect_options(Address("target.test", 22), chain), stdin=PAYLOAD)
-    assert caught.value.status == status
+    assert caught.value.exit_status == status
     assert after == [b""]
 
 
@@ -61,5 +61,5 @@ def test_a_hop_with_an_incomplete_head_gets_no_payload(answer: bytes) -> None:
 
     with ScriptedServer(script) as first, pytest.raises(TunnelctlError) as caught:
         connect(connect_options(Address("target.test", 22), (first.url,), timeout=0.2), stdin=PAYLOAD)
-    assert caught.value.status == 75
+    assert caught.value.exit_status == 75
     assert after == [b""]

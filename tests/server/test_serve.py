@@ -61,7 +61,7 @@ def test_a_port_in_use_is_reported() -> None:
         with pytest.raises(ListenError) as caught, Proxy(listen=(where,)):
             raise AssertionError("it started")
     assert str(caught.value) == f"cannot listen on {where}: address already in use"
-    assert caught.value.status is ExitStatus.CANNOT_LISTEN
+    assert caught.value.exit_status is ExitStatus.CANNOT_LISTEN
 
 
 def test_a_failed_listener_closes_the_others(tmp_path: Path) -> None:

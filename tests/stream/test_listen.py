@@ -152,7 +152,7 @@ def test_a_port_in_use_is_an_error_with_a_hint() -> None:
             listen(address, 0)
     assert str(raised.value) == f"cannot listen on {address}: address already in use"
     assert hint_of(raised.value) == "port 0 takes one that is free"
-    assert raised.value.status == 71
+    assert raised.value.exit_status == 71
 
 
 @pytest.mark.parametrize(

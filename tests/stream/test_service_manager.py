@@ -48,7 +48,7 @@ def test_an_inherited_socket_is_found_by_name_or_number(passed: socket.socket, b
 def test_no_inherited_socket(passed: socket.socket, environ: dict[str, str]) -> None:
     with pytest.raises(ListenError, match="none was passed") as raised:
         inherited_socket("db", environ)
-    assert raised.value.status == 71
+    assert raised.value.exit_status == 71
 
 
 def test_no_inherited_socket_of_that_name(passed: socket.socket) -> None:
@@ -62,7 +62,7 @@ def test_an_inherited_descriptor_that_is_closed_or_not_a_socket(tmp_path: Path, 
         monkeypatch.setattr(systemd, "FIRST", file.fileno())
         with pytest.raises(ListenError, match=r"inherited socket 'db': .*socket") as raised:
             inherited_socket("db", settings())
-        assert raised.value.status == 71
+        assert raised.value.exit_status == 71
     gone = os.open(os.devnull, os.O_RDONLY)
     os.close(gone)
     monkeypatch.setattr(systemd, "FIRST", gone)

@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
         return run_unusual(argv) if line is None else run_connect(line, start)
     except TunnelctlError as error:
         console_for(argv, start).error(error)
-        return error.status
+        return error.exit_status
     except KeyboardInterrupt:
         return 130
     except Exception as fault:

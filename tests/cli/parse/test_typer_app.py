@@ -83,7 +83,7 @@ def test_version_prints_the_version():
 def test_usage_errors_and_their_hints(line, text, hint):
     error = problem(*line.split())
     assert (str(error), hint_of(error)) == (text, hint)
-    assert error.status == 2
+    assert error.exit_status == 2
 
 
 def test_flags_cannot_be_abbreviated():

@@ -67,7 +67,7 @@ def test_an_error_is_printed_as_json():
         {
             "event": "error",
             "time": 1e9,
-            "status": 69,
+            "exit_status": 69,
             "what": "proxy p refused h:22",
             "cause": "403\\x1b",
             "hint": BUSY,
@@ -99,7 +99,7 @@ def test_a_fault_is_printed_as_json():
     screen = Screen(json=True)
     screen.fault(ValueError("x"), debug=False)
     check_events(screen.written)
-    assert screen.records[0]["status"] == 70
+    assert screen.records[0]["exit_status"] == 70
 
 
 # --- stages

@@ -80,7 +80,7 @@ def test_a_class_inherits_the_messages_of_its_bases():
 
 def test_explained_adds_the_words_of_an_error_to_an_event():
     error = UsageProblem("0.0.0.0:1", "others could read", "without-certificate", option="tls_key")
-    words = {"status": 2, "what": "--tls-key 0.0.0.0:1", "cause": "others could read"}
+    words = {"exit_status": 2, "what": "--tls-key 0.0.0.0:1", "cause": "others could read"}
     hint = "--tls-cert FILE makes the listeners speak TLS"
     failed = Failed("1", "c", "t:1", None, None, 2, "", "", "")
     told = {"connection": "1", "client": "c", "target": "t:1", "code": None, "error": None}

@@ -195,7 +195,7 @@ def test_only_the_scheme_named_by_the_user_is_used() -> None:
     with LoginProxy(lambda value: ESTABLISHED if value else refusal(NONCE.format("n"))) as proxy:
         error = proxy.fails(proxy.login(BEARER, USER._replace(user=None, password="a b")))
     assert proxy.values == []
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
 
 
 def test_digest_counts_the_uses_of_a_nonce() -> None:
@@ -241,7 +241,7 @@ def test_the_number_of_legs_is_limited() -> None:
 
     with LoginProxy(judge) as proxy:
         error = proxy.fails(proxy.login())
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
     assert len(proxy.values) == MOST_LEGS + 1
 
 
@@ -329,7 +329,7 @@ def test_a_proxy_that_announces_close_between_legs_fails_the_login(fields: str) 
     with ntlm(b"one", second=b"three", fields=fields) as proxy:
         error = proxy.fails(proxy.login())
     assert "in the middle of the login" in error.cause
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
 
 
 @pytest.mark.usefixtures("contexts")
@@ -349,7 +349,7 @@ def test_a_proxy_that_resets_between_legs_fails_the_login() -> None:
 
     with ScriptedServer(script) as proxy:
         error = failed(proxy, login_to(proxy))
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
     assert error.cause == "it closed the connection in the middle of the login, which is bound to it"
     assert "stays open" in hint_of(error)
 
@@ -460,7 +460,7 @@ def test_a_named_scheme_that_is_refused_is_not_followed_by_another() -> None:
     with LoginProxy(accepts_only(RIGHT, "Negotiate", BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login(NEGOTIATE))
     assert [value.partition(" ")[0] for value in proxy.values] == ["Negotiate"]
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
 
 
 UNKNOWN_DIGEST = NONCE.format("n").replace("SHA-256", "X")

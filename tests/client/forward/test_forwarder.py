@@ -475,7 +475,7 @@ def test_an_unreachable_proxy_is_reported() -> None:
         assert is_turned_away(forwarding)
         (failure,) = forwarding.failures()
     assert failure["what"] == f"cannot connect to proxy 127.0.0.1:{port}"
-    assert (failure["cause"], failure["status"]) == ("connection refused", 75)
+    assert (failure["cause"], failure["exit_status"]) == ("connection refused", 75)
 
 
 def test_failing_targets_do_not_affect_the_other_ports() -> None:
@@ -487,7 +487,7 @@ def test_failing_targets_do_not_affect_the_other_ports() -> None:
             with forwarding.open(2) as client:
                 assert client.echoes()
             dead, forbidden = forwarding.failures(2)
-    assert (dead["code"], dead["error"], dead["status"]) == (502, "connection_refused", 69)
+    assert (dead["code"], dead["error"], dead["exit_status"]) == (502, "connection_refused", 69)
     assert (forbidden["code"], forbidden["error"]) == (403, "destination_ip_prohibited")
 
 

@@ -63,7 +63,7 @@ def find(directory: Path, script: str, *targets: str, trace: TraceLog | None = N
 def fails(directory: Path, script: str) -> str:
     with pytest.raises(SettingsError) as caught:
         find(directory, script)
-    assert caught.value.status == ExitStatus.SETTINGS
+    assert caught.value.exit_status == ExitStatus.SETTINGS
     assert shown(str(directory / "proxy.pac")) in caught.value.what
     return caught.value.cause
 

@@ -68,7 +68,7 @@ def cause(body: bytes, content_type: str = "text/html; charset=utf-8") -> str:
 )
 def test_exit_status_by_status_code(status: str, expected: ExitStatus) -> None:
     failure = error(status)
-    assert failure.status is expected
+    assert failure.exit_status is expected
     said = "requires a login for" if expected is ExitStatus.AUTHENTICATION else "refused"
     assert failure.what == f"proxy proxy.test:3128 {said} a tunnel to target.test:22"
     assert failure.cause == status
@@ -91,25 +91,25 @@ def test_exit_status_by_status_code(status: str, expected: ExitStatus) -> None:
 )
 def test_c19_proxy_status_is_more_exact_than_the_code(token: str, expected: ExitStatus) -> None:
     failure = error("502 Bad Gateway", f'Proxy-Status: p; error={token}; details="what happened"\r\n', b"a page")
-    assert failure.status is expected
+    assert failure.exit_status is expected
     assert failure.cause == f"502 Bad Gateway ({token}: what happened)"
 
 
 def test_a_407_is_about_credentials_whatever_proxy_status_says() -> None:
-    assert error("407 No", "Proxy-Status: p; error=dns_error\r\n").status is ExitStatus.AUTHENTICATION
+    assert error("407 No", "Proxy-Status: p; error=dns_error\r\n").exit_status is ExitStatus.AUTHENTICATION
 
 
 def test_the_entry_with_an_error_counts_among_several_in_proxy_status() -> None:
     """At any position; in RFC 9209 the proxies nearest the target come first."""
     fields = "Proxy-Status: far; error=dns_error\r\nProxy-Status: near; received-status=502\r\n"
     failure = error("502 Bad Gateway", fields)
-    assert failure.status is ExitStatus.NAME_NOT_FOUND
+    assert failure.exit_status is ExitStatus.NAME_NOT_FOUND
     assert failure.cause == "502 Bad Gateway (dns_error)"
 
 
 def test_a_malformed_proxy_status_is_ignored() -> None:
     failure = error("502 Bad Gateway", 'Proxy-Status: "; error=dns_error\r\n', b"text")
-    assert failure.status is ExitStatus.REFUSED
+    assert failure.exit_status is ExitStatus.REFUSED
     assert failure.cause == '502 Bad Gateway: it says "text"'
 
 
@@ -314,7 +314,7 @@ def test_a_redirect_is_shown_but_not_followed() -> None:
     failure = error("302 Found", "Location: http://portal.test/login?from=target\r\nContent-Type: text/html\r\n", b"<p>Moved</p>")
     assert failure.cause == '302 Found: it says "Location: http://portal.test/login?from=target"'
     assert "captive portal" in hint_of(failure)
-    assert failure.status is ExitStatus.REFUSED
+    assert failure.exit_status is ExitStatus.REFUSED
 
 
 def test_a_redirect_that_echoes_the_login_does_not_show_it() -> None:

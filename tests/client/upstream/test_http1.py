@@ -43,7 +43,7 @@ def test_a_refusal_by_the_nearest_proxy() -> None:
 def test_malformed_responses(answer: bytes, text: str) -> None:
     with ScriptedServer(answers(answer)) as first:
         error = failed(route_through(first.authority), MalformedAnswer)
-    assert error.status is ExitStatus.MALFORMED
+    assert error.exit_status is ExitStatus.MALFORMED
     assert error.what == f"proxy {first.authority}, asked for {TARGET}"
     assert text in error.cause
 

@@ -104,7 +104,7 @@ def test_a_tls_response_to_the_probe_means_the_proxy_speaks_tls(
     with Listener(in_the_clear, says(answer)) as proxy:
         error = fails(f"http://anna:{CANARY}@{proxy.authority}", auth="basic")
     assert isinstance(error, SpeaksTLS)
-    assert error.status is ExitStatus.AUTHENTICATION
+    assert error.exit_status is ExitStatus.AUTHENTICATION
     assert str(error) == f"proxy {proxy.authority}, asked for {TARGET}: it speaks TLS, not HTTP in the clear"
     assert hint_of(error) == f"its URL is https://{proxy.authority}"
     assert isinstance(error.__cause__, kind)

@@ -40,7 +40,7 @@ def test_octets_that_are_not_utf_8_are_sent_unchanged():
 def test_c13_v17_credentials_that_basic_cannot_carry_are_refused(user, password):
     with pytest.raises(AuthenticationFailed) as caught:
         encode_basic(user, password)
-    assert caught.value.status == 77
+    assert caught.value.exit_status == 77
     assert str(caught.value).isprintable()
 
 

@@ -197,7 +197,7 @@ class TestAnswers:
     def test_v17_credentials_that_cannot_be_sent_are_refused(self, user, password):
         with pytest.raises(AuthenticationFailed) as caught:
             DigestClient(challenge("nonce=n"), user, password, "c")
-        assert caught.value.status == 77
+        assert caught.value.exit_status == 77
         assert str(caught.value).isprintable()
 
     def test_v18_repr_shows_neither_password_nor_hash(self):

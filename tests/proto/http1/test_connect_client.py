@@ -318,7 +318,7 @@ class TestMalformed:
             client().feed(data)
         assert str(caught.value) == f"answer to CONNECT example.com:22: not HTTP: it starts with {shown}"
         assert hint in hint_of(caught.value)
-        assert caught.value.status == 76
+        assert caught.value.exit_status == 76
 
     @pytest.mark.parametrize("data", [b"SSH-", b"HTTQ", b"H\n", b"\0"])
     def test_the_first_wrong_octet_is_refused(self, data):

@@ -612,7 +612,7 @@ def test_a_dash_means_stdout() -> None:
 def test_a_log_that_cannot_be_opened_is_an_error(path: str, cause: str) -> None:
     with pytest.raises(SettingsError) as caught:
         open_log(path)
-    assert (caught.value.status, caught.value.what, caught.value.cause) == (ExitStatus.SETTINGS, f"access log {path}", cause)
+    assert (caught.value.exit_status, caught.value.what, caught.value.cause) == (ExitStatus.SETTINGS, f"access log {path}", cause)
 
 
 def test_header_fields_and_early_data_are_not_logged() -> None:

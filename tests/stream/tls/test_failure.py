@@ -48,7 +48,7 @@ def test_an_unknown_reason_is_reported_in_the_words_of_openssl() -> None:
 def test_each_fault_of_a_certificate_has_its_cause(code: int) -> None:
     shown = tls_error("proxy p:1", rejected(code))
     assert shown.cause.startswith("its certificate ")
-    assert shown.status == 77
+    assert shown.exit_status == 77
 
 
 def test_a_reset_is_not_a_certificate_error() -> None:

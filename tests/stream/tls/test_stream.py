@@ -336,32 +336,32 @@ def test_names_and_addresses_of_the_certificate_are_accepted(name: str, files: c
 
 def test_a_certificate_for_another_name(files: certificates.Certificates) -> None:
     error = failure(settings(files, server_name="other.test"), serving(files.server))
-    assert (error.status, error.cause) == (77, "its certificate is for another name")
+    assert (error.exit_status, error.cause) == (77, "its certificate is for another name")
     assert "URL" in hint_of(error)
 
 
 def test_a_certificate_for_another_address(files: certificates.Certificates) -> None:
     error = failure(settings(files, server_name="127.0.0.2"), serving(files.server))
-    assert (error.status, error.cause) == (77, "its certificate is for another address")
+    assert (error.exit_status, error.cause) == (77, "its certificate is for another address")
 
 
 def test_an_expired_certificate(files: certificates.Certificates, tmp_path: Path) -> None:
     old = certificates.issue(tmp_path, "old", certificates.HOST, expired=True)
     error = failure(settings(files), serving(old))
-    assert (error.status, error.cause) == (77, "its certificate has expired")
+    assert (error.exit_status, error.cause) == (77, "its certificate has expired")
     assert "clock" in hint_of(error)
 
 
 def test_a_certificate_of_an_unknown_issuer(files: certificates.Certificates, tmp_path: Path) -> None:
     error = failure(settings(files, cacert=str(certificates.another_authority(tmp_path)[0])), serving(files.server))
-    assert error.status == 77
+    assert error.exit_status == 77
     assert "authority that is not" in error.cause
     assert "--proxy-cacert" in hint_of(error)
 
 
 def test_the_system_does_not_trust_the_authority_of_the_tests(files: certificates.Certificates) -> None:
     error = failure(settings(files, cacert=None), serving(files.server))
-    assert error.status == 77
+    assert error.exit_status == 77
     assert "authority" in error.cause
 
 
@@ -429,7 +429,7 @@ def test_a_pin_is_sufficient_without_an_authority(cacert: bool, files: certifica
 @pytest.mark.parametrize("insecure", [True, False])
 def test_a_pin_that_differs_is_reported_with_the_pin_seen(insecure: bool, files: certificates.Certificates) -> None:
     error = failure(settings(files, pin=bytes(32), insecure=insecure), serving(files.server))
-    assert error.status == 77
+    assert error.exit_status == 77
     assert pin_of(der(files.chain)) in error.cause
     assert "--proxy-pin" in hint_of(error)
 
@@ -468,7 +468,7 @@ def test_a_missing_client_certificate_is_reported(files: certificates.Certificat
         return tls_error("proxy p:1", caught.value)
 
     error = go(main)
-    assert (error.status, error.cause) == (77, "it requires a client certificate")
+    assert (error.exit_status, error.cause) == (77, "it requires a client certificate")
     assert "--proxy-cert" in hint_of(error)
 
 
@@ -494,13 +494,13 @@ def answered(answer: bytes, files: certificates.Certificates) -> TunnelctlError:
 
 def test_plain_http_on_a_port_for_tls(files: certificates.Certificates) -> None:
     error = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n", files)
-    assert (error.status, error.cause) == (77, "it answers in plain HTTP, not in TLS")
+    assert (error.exit_status, error.cause) == (77, "it answers in plain HTTP, not in TLS")
     assert "http://" in hint_of(error)
 
 
 def test_another_protocol_on_a_port_for_tls(files: certificates.Certificates) -> None:
     error = answered(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", files)
-    assert (error.status, error.cause) == (77, "the peer does not speak TLS")
+    assert (error.exit_status, error.cause) == (77, "the peer does not speak TLS")
 
 
 def test_a_close_during_the_handshake_is_worth_a_retry(files: certificates.Certificates) -> None:

@@ -97,7 +97,7 @@ def _verdict(facts: Facts) -> Line:
     via = f" via {show(facts['via'])}" if facts["via"] else " without a proxy"
     if facts["ok"]:
         return Line("works", milliseconds(facts["seconds"]), f"{show(facts['target'])}{via}", True)
-    return Line("fails", milliseconds(facts["seconds"]), f"{show(facts['target'])}{via}; status {facts['status']}", False)
+    return Line("fails", milliseconds(facts["seconds"]), f"{show(facts['target'])}{via}; exit status {facts['exit_status']}", False)
 
 
 LINES = {

@@ -110,7 +110,7 @@ class Console:
 
         what, cause, hint = clean(what_of(error)), clean(error.cause), clean(hint_of(error))
         if self.json:
-            self.put_json("error", Error(int(error.status), what, cause, hint, *refusal_of(error)).facts())
+            self.put_json("error", Error(int(error.exit_status), what, cause, hint, *refusal_of(error)).facts())
             return
         self.line(f"{what}: {cause}")
         if hint:
@@ -123,7 +123,7 @@ class Console:
 
             self._write("".join(traceback.format_exception(fault)).encode("utf-8", "backslashreplace"))
         error = TunnelctlError("fault in tunnelctl", f"{type(fault).__name__}: {fault}", "fault", facts={"debug": debug})
-        error.status = ExitStatus.FAULT
+        error.exit_status = ExitStatus.FAULT
         self.error(error)
 
     def line(self, text: str) -> None:

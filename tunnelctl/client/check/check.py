@@ -203,11 +203,11 @@ class Check:
     # -- one that does not -------------------------------------------------------------------------------------------------------
 
     async def _explain(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> ExitStatus:
-        self._report(explained(found.Failure(int(error.status), error.what, error.cause), error))
+        self._report(explained(found.Failure(int(error.exit_status), error.what, error.cause), error))
         self._find(await self._cause(gone, error, route))
         if route.tls is not None and gone.watch.phases[-1].name == "tls" and error.hop is None:
-            return max(error.status, await self._look_closer(route, error))
-        return error.status
+            return max(error.exit_status, await self._look_closer(route, error))
+        return error.exit_status
 
     async def _cause(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> Diagnosis:
         code, watch = error.detail.get("code"), gone.watch

@@ -76,7 +76,7 @@ def failure(error: TunnelctlError) -> Diagnosis:
     """The finding for an error of `connect` as it is."""
     if isinstance(error, AuthenticationFailed):  # before the request, or between the legs, or by SOCKS
         return Diagnosis("login-failed", str(error), error=error)
-    return Diagnosis(_KINDS.get(error.status, "failed"), str(error), error=error)
+    return Diagnosis(_KINDS.get(error.exit_status, "failed"), str(error), error=error)
 
 
 def login(error: AuthenticationFailed) -> Diagnosis:

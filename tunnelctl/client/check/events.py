@@ -152,12 +152,12 @@ class Series(Event):
 class Failure(Event):
     """The error that `connect` would end with.
 
-    status: the exit status
+    exit_status: the exit status
     what: what failed
     cause: why
     """
 
-    status: int
+    exit_status: int
     what: str
     cause: str
 
@@ -179,14 +179,14 @@ class Verdict(Event):
     """The last object.
 
     ok: whether the path works and is what was expected
-    status: the exit status
+    exit_status: the exit status
     target: host and port
     via: the proxies
     seconds: how long opening the tunnel took
     """
 
     ok: bool
-    status: int
+    exit_status: int
     target: str
     via: list[str]
     seconds: float

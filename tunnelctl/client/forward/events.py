@@ -47,9 +47,9 @@ class Failed(Event):
     connection: its id
     client: address and port of the local program
     target: host and port; empty where it is not known
-    code: where a proxy refused, the status that it answered; else null
+    code: where a proxy refused, the status code that it answered, or the reply of SOCKS; else null
     error: the type of RFC 9209 for it; else null
-    status: the exit status of `connect` in that case
+    exit_status: the exit status of `connect` in that case
     what: what failed
     cause: why
     hint: what can be done; or empty
@@ -60,7 +60,7 @@ class Failed(Event):
     target: str
     code: int | None
     error: str | None
-    status: int
+    exit_status: int
     what: str
     cause: str
     hint: str

@@ -301,7 +301,7 @@ class LocalSession:
 
     def report(self, error: TunnelctlError) -> None:
         """Reports a failure to the user."""
-        who, status = (self._id, self._client, str(self._target or "")), int(error.status)
+        who, status = (self._id, self._client, str(self._target or "")), int(error.exit_status)
         failed = Failed(*who, *refusal_of(error), status, error.what, error.cause, "")
         self._shared.trace(explained(failed, error))
 

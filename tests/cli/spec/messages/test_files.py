@@ -5,4 +5,4 @@ from tunnelctl.status import ExitStatus
 
 
 def test_messages_about_files_have_the_status_settings_or_cannot_run():
-    assert {message.kind.status for message in FILES} == {ExitStatus.SETTINGS, ExitStatus.CANNOT_RUN}
+    assert {message.kind.exit_status for message in FILES} == {ExitStatus.SETTINGS, ExitStatus.CANNOT_RUN}

@@ -5,4 +5,4 @@ from tunnelctl.status import ExitStatus
 
 
 def test_messages_about_logins_have_the_status_authentication():
-    assert {message.kind.status for message in LOGIN} == {ExitStatus.AUTHENTICATION}
+    assert {message.kind.exit_status for message in LOGIN} == {ExitStatus.AUTHENTICATION}

@@ -6,4 +6,4 @@ from tunnelctl.status import ExitStatus
 
 def test_messages_about_the_network_have_its_statuses():
     statuses = {ExitStatus.NAME_NOT_FOUND, ExitStatus.REFUSED, ExitStatus.FAULT, ExitStatus.CANNOT_LISTEN, ExitStatus.BROKEN}
-    assert {message.kind.status for message in NETWORK} == statuses | {ExitStatus.UNREACHABLE, ExitStatus.MALFORMED}
+    assert {message.kind.exit_status for message in NETWORK} == statuses | {ExitStatus.UNREACHABLE, ExitStatus.MALFORMED}

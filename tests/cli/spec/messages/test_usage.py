@@ -5,4 +5,4 @@ from tunnelctl.status import ExitStatus
 
 
 def test_messages_about_usage_have_the_status_usage():
-    assert {message.kind.status for message in USAGE} == {ExitStatus.USAGE}
+    assert {message.kind.exit_status for message in USAGE} == {ExitStatus.USAGE}
