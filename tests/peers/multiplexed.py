@@ -154,8 +154,11 @@ class TunnelStream(Stream):
     def on_broken(self, callback: Callable[[], None]) -> None:
         self._on_broken = callback
 
-    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+    def on_peer_closed(self, callback: Callable[[], None]) -> None:
         self._on_peer_closed = callback
+
+    def unwatch(self) -> None:
+        self._on_broken = self._on_peer_closed = None
 
     def send_eof(self) -> None:
         if not self._sent_eof:
@@ -181,7 +184,7 @@ class _Responder(Responder):
 
     async def grant(self) -> tuple[Stream, bytes]:
         self._session.put(GRANTED, self._number)
-        self._stream.on_peer_closed(None)
+        self._stream.unwatch()
         return self._stream, b""
 
     async def refuse(self, refusal: Refusal) -> None:

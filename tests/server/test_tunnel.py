@@ -511,10 +511,12 @@ def test_an_idle_tunnel_keeps_nothing_of_its_request() -> None:
 
 
 def _requests_and_frames() -> dict[int, object]:
-    """What holds the head of a request: parts of it, and the frames of the steps that read it. By identity."""
+    """What holds the head of a request or watches its client: parts, frames of early steps, callbacks. By identity."""
     parts = (TunnelRequest, ConnectServer, Http1Responder)
     return {id(thing): thing for thing in gc.get_objects() if isinstance(thing, parts) or _is_early_step(thing)}
 
 
 def _is_early_step(thing: object) -> bool:
-    return inspect.iscoroutine(thing) and thing.cr_code.co_name in {"_begin", "serve", "_establish"}
+    if inspect.iscoroutine(thing):
+        return thing.cr_code.co_name in {"_begin", "serve", "_establish"}
+    return inspect.isfunction(thing) and "_watch_client.<locals>" in thing.__qualname__

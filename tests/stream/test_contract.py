@@ -467,13 +467,14 @@ def test_on_peer_closed_reports_a_half_close_and_a_reset(tmp_path: Path) -> None
 
 
 @having(OWNED)
-def test_on_peer_closed_is_silent_after_its_removal(make: Make, tmp_path: Path) -> None:
+def test_unwatch_cancels_both_calls(make: Make, tmp_path: Path) -> None:
     async def body(end: End) -> None:
-        calls: list[int] = []
-        end.stream.on_peer_closed(lambda: calls.append(1))
-        await checkpoint()
-        end.stream.on_peer_closed(None)
-        end.far.leave()
+        calls: list[str] = []
+        end.stream.on_peer_closed(lambda: calls.append("peer closed"))
+        end.stream.on_broken(lambda: calls.append("broken"))
+        await end.stream.send_all(b"unread")
+        end.stream.unwatch()
+        end.far.reset()
         assert await receive_some_or_reset(end) == b""
         await checkpoint()
         assert calls == []

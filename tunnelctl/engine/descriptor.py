@@ -121,14 +121,17 @@ class Descriptor(Waitable):
             self._on_broken = callback
             self._register()
 
-    def watch_peer(self, callback: Callable[[], None] | None) -> None:
-        """Likewise, as soon as the peer has ended its direction; earlier bytes may still be unread. None cancels the call."""
-        if callback is not None and self.peer_closed:
+    def watch_peer(self, callback: Callable[[], None]) -> None:
+        """Likewise, as soon as the peer has ended its direction; earlier bytes may still be unread."""
+        if self.peer_closed:
             callback()
         else:
             self._on_peer_closed = callback
-            if callback is not None and not self._registered:
-                self._register()
+            self._register()
+
+    def unwatch(self) -> None:
+        """Cancels the calls that `watch` and `watch_peer` have asked for."""
+        self._on_broken = self._on_peer_closed = None
 
     def _register(self) -> None:
         if self.closed:

@@ -30,7 +30,7 @@ class Http1Responder(Responder):
 
     async def grant(self) -> tuple[Stream, bytes]:
         await self._stream.send_all(ESTABLISHED)
-        self._stream.on_peer_closed(None)
+        self._stream.unwatch()
         leftover, self._leftover = self._leftover, b""  # the tunnel may last for days, and need not keep it
         return self._stream, leftover
 
@@ -49,7 +49,7 @@ class Http1Responder(Responder):
         self._stream.on_peer_closed(half_closed)
 
     def close(self) -> None:
-        self._stream.close()
+        """Leaves the stream to the connection, which has nothing left to do."""
 
 
 async def serve(

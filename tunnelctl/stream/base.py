@@ -38,10 +38,15 @@ class Stream:
         """Calls `callback` once, when the sink has gone, even if nobody writes to it."""
         raise NotImplementedError
 
-    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
-        """Calls `callback` once, when the peer has ended its direction, even if earlier bytes are still unread. None cancels the
-        call. The peer may have half-closed, or have gone: only a write shows which.
+    def on_peer_closed(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` once, when the peer has ended its direction, even if earlier bytes are still unread.
+
+        The peer may have half-closed, or have gone: only a write shows which.
         """
+        raise NotImplementedError
+
+    def unwatch(self) -> None:
+        """Cancels the calls that `on_broken` and `on_peer_closed` have asked for."""
         raise NotImplementedError
 
     def socket_fd(self) -> int | None:

@@ -85,8 +85,11 @@ class SocketStream(Stream):
     def on_broken(self, callback: Callable[[], None]) -> None:
         self.descriptor.watch(callback)
 
-    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+    def on_peer_closed(self, callback: Callable[[], None]) -> None:
         self.descriptor.watch_peer(callback)
+
+    def unwatch(self) -> None:
+        self.descriptor.unwatch()
 
     def socket_fd(self) -> int | None:
         return self.descriptor.fd

@@ -533,7 +533,8 @@ def test_inspected_stream_overrides_every_method_of_stream() -> None:
         "send_all",
         "source_pipe",
         "sink_pipe",
-        "on_peer_closed",  # used while the tunnel is set up, before there is anything to inspect
+        "on_peer_closed",  # this and the next are used while the tunnel is set up, before there is anything to inspect
+        "unwatch",
     }
 
 

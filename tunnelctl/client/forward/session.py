@@ -232,7 +232,9 @@ class LocalSession:
 
         with CancelScope() as scope:
             self.watch(hasten, scope.cancel)
-            return await work
+            done = await work
+            self.stream.unwatch()
+            return done
         return None
 
     def watch(self, ended: Callable[[], None], gone: Callable[[], None]) -> None:

@@ -319,8 +319,11 @@ class TLSStream(Stream):
     def expect_bulk(self) -> None:
         self._inner.expect_bulk()
 
-    def on_peer_closed(self, callback: Callable[[], None] | None) -> None:
+    def on_peer_closed(self, callback: Callable[[], None]) -> None:
         self._inner.on_peer_closed(callback)
+
+    def unwatch(self) -> None:
+        self._inner.unwatch()
 
     # -- ends ------------------------------------------------------------------------------------------------------------------
 
