@@ -27,10 +27,11 @@ from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused
 from tunnelctl.events import silent
 from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.server import http1
 from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.access.users import hash_password
 from tunnelctl.server.config import read_settings
-from tunnelctl.server.connection import PROTOCOLS, ClientConnection
+from tunnelctl.server.connection import PROTOCOLS, ClientConnection, protocol_of
 from tunnelctl.server.observe.access_log import AccessLog
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.service import Service
@@ -283,6 +284,22 @@ def test_a_reset_tunnel_cancels_its_dial(tmp_path: Path, monkeypatch: pytest.Mon
 
     records = served(tmp_path, main)
     assert [record["status"] for record in records] == [499]
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol"),
+    [
+        (multiplexed.PREFACE, multiplexed.serve),
+        (multiplexed.PREFACE + b"\x00", multiplexed.serve),
+        (multiplexed.PREFACE[:1], None),
+        (multiplexed.PREFACE[:-1], None),
+        (multiplexed.PREFACE[:-1] + b"\r", http1.serve),
+        (b"CONNECT ", http1.serve),
+        (b"", http1.serve),
+    ],
+)
+def test_the_first_bytes_choose_the_protocol(data: bytes, protocol: object) -> None:
+    assert protocol_of(data) is protocol
 
 
 @pytest.mark.parametrize("data", [multiplexed.PREFACE[:5], b"multiplexed\n"])

@@ -49,6 +49,16 @@ Protocol = Callable[[Service, Client, Stream, bytes, TunnelRecord, float], Step]
 PROTOCOLS: dict[bytes, Protocol] = {}
 
 
+def protocol_of(data: bytes) -> Protocol | None:
+    """Chooses the protocol by the first bytes; b"" is EOF. Returns None if it needs more of them."""
+    for preface, protocol in PROTOCOLS.items():
+        if data.startswith(preface):
+            return protocol
+        if data and preface.startswith(data):
+            return None
+    return http1.serve
+
+
 class _NoResponder(Responder):
     """For a client that could not read a response, because TLS is not established."""
 
@@ -112,20 +122,29 @@ class ClientConnection:
         deadline = current_time() + service.timeouts.head
         client = Client(self._host, self._name, owner_of_peer(self._socket.socket, self._host, service.prefixes))
         record = TunnelRecord(self._id, f"{self._id}.1", client.name)
+        data = self._stream.receive_nowait(HEAD_CHUNK) if service.tls is None else None
+        if data is not None and (chosen := protocol_of(data)) is not None:  # often the head has come along: nothing to wait for
+            return chosen(service, client, self._stream, data, record, deadline)
         try:
-            with CancelScope(deadline) as scope:
+            with CancelScope(deadline):
                 if service.tls is not None:
                     record.user = await self._secure(service.tls.current, record)
                     client = client._replace(user=record.user)
-                data = await self._stream.receive_some(HEAD_CHUNK)
-                protocol, data = await self._choose(data)
-            if scope.cancelled_caught:
-                raise RefusedError(refusal.head_timeout())
+                protocol, data = await self._choose(data or b"")
+                return protocol(service, client, self._stream, data, record, deadline)
+            raise RefusedError(refusal.head_timeout())
         except RefusedError as refused:
             responder = Http1Responder(self._stream) if self._can_respond else _NoResponder(self._stream)
             await service.refuse(record, responder, refused)
             return None
-        return protocol(service, client, self._stream, data, record, deadline)
+
+    async def _choose(self, data: bytes) -> tuple[Protocol, bytes]:
+        """Reads until the first bytes choose a protocol. Returns both. data: what has been read of them"""
+        while more := await self._stream.receive_some(HEAD_CHUNK):
+            data += more
+            if (protocol := protocol_of(data)) is not None:
+                return protocol, data
+        return http1.serve, data
 
     async def _secure(self, context: ssl.SSLContext, record: TunnelRecord) -> str:
         """Performs the handshake; from then on, the stream is TLS. Returns the name in the client's certificate, "" without one."""
@@ -144,17 +163,3 @@ class ClientConnection:
         self._can_respond = True
         record.enter("head")
         return name_of(stream.session.getpeercert())
-
-    async def _choose(self, data: bytes) -> tuple[Protocol, bytes]:
-        """Chooses the protocol by the first bytes. Returns them with those that had to be read for that."""
-        while data:
-            for preface, protocol in PROTOCOLS.items():
-                if data.startswith(preface):
-                    return protocol, data
-            if not any(preface.startswith(data) for preface in PROTOCOLS):
-                break
-            more = await self._stream.receive_some(HEAD_CHUNK)
-            if not more:
-                break
-            data += more
-        return http1.serve, data

@@ -48,7 +48,7 @@ from tunnelctl.server.service import Service
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
-from tunnelctl.stream.relay import Relay
+from tunnelctl.stream.relay import Outcome, Relay
 from tunnelctl.stream.socket_stream import SocketStream
 
 # A client that ends its direction before the response either has left, or has half-closed after sending all that it will ever send
@@ -94,7 +94,7 @@ class _Tunnel:
 
     async def run(self, request: TunnelRequest) -> None:
         """Serves the request to the end. A fault of ours ends only this tunnel, with a warning."""
-        service, responder = self._service, request.responder
+        service, responder, relay, outcome = self._service, request.responder, None, DRAINED
         try:
             try:
                 relay = await self._establish(request)
@@ -105,34 +105,30 @@ class _Tunnel:
                 self._refuse_on_shutdown(responder)
                 raise
             del request  # the tunnel may last for days, and need not keep the fields of its request
-            await self._relay(relay)
+            self._record.moved, lifetime = relay.moved, service.timeouts.lifetime
+            outcome = await (relay.run() if lifetime == inf else self._within(lifetime, relay))
         except OSError:  # the client has left: it gets no response
             pass
         except Exception as fault:
             service.trace(events.Warning(f"fault in a tunnel: {type(fault).__name__}: {fault}"))
         finally:
+            if relay is not None:
+                self._record_end(relay, outcome)
             responder.close()
             if self._counted:
                 service.caps.release(self._client.owner.name, self._record.user, self._record.target)
                 service.counts.tunnels -= 1
 
-    async def _relay(self, relay: Relay) -> None:
-        record, lifetime, outcome = self._record, self._service.timeouts.lifetime, DRAINED
-        record.moved = relay.moved
-        try:
-            if lifetime == inf:
-                outcome = await relay.run()
-            else:
-                with CancelScope(current_time() + lifetime) as scope:
-                    outcome = await relay.run()
-                if scope.cancelled_caught:
-                    outcome = LIFETIME
-            if isinstance(outcome.error, TunnelCut):
-                outcome = CUT
-        finally:
-            if self._inspected is not None:
-                record.seen = self._inspected.seen
-            self._service.recorder.on_end(record, outcome, relay.idle)
+    @staticmethod
+    async def _within(lifetime: float, relay: Relay) -> Outcome:
+        with CancelScope(current_time() + lifetime):
+            return await relay.run()
+        return LIFETIME
+
+    def _record_end(self, relay: Relay, outcome: Outcome) -> None:
+        if self._inspected is not None:
+            self._record.seen = self._inspected.seen
+        self._service.recorder.on_end(self._record, CUT if isinstance(outcome.error, TunnelCut) else outcome, relay.idle)
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 
@@ -283,7 +279,10 @@ class _Tunnel:
         self._begin("dns", self._too_many_lookups, scope)
         judged = await self._addresses(target, scope)
         self._begin("connect", refusal.connection_timeout, scope)
-        reached = await self._dial([address for address, _ in judged])
+        try:
+            reached = await dial([address for address, _ in judged], self._service.timeouts.keepalive)
+        except DialError as error:
+            raise RefusedError(dial_refusal(error)) from None
         decision = judged[0][1] if len(judged) == 1 else next(why for address, why in judged if str(address) == reached.peer)
         record.rule, record.reports, self._requirements = decision.rule, decision.reports, decision.requirements
         record.address = reached.peer
@@ -337,12 +336,6 @@ class _Tunnel:
         if not allowed:
             raise RefusedError(refusal.ip_prohibited(), rule)
         return allowed
-
-    async def _dial(self, addresses: list[SocketAddress]) -> SocketStream:
-        try:
-            return await dial(addresses, self._service.timeouts.keepalive)
-        except DialError as error:
-            raise RefusedError(dial_refusal(error)) from None
 
     def _refuse_on_shutdown(self, responder: Responder) -> None:
         """Answers a pending request with 503, best effort and without waiting."""
