@@ -54,12 +54,17 @@ class Event:
 
     def __init__(self, *values: object, **named: object) -> None:
         keys = type(self).__annotations__
-        self.__dict__.update(zip(keys, values, strict=False), **named)
-        if len(values) == len(keys) and not named:
-            return
-        missing = [key for key in keys if key not in self.__dict__ and not hasattr(self, key)]
-        if missing or len(values) > len(keys) or self.__dict__.keys() - keys.keys():
-            raise TypeError(f"{type(self).__name__} has the keys {', '.join(keys)}")
+        if named or len(values) != len(keys):
+            values = self._completed(values, named)
+        self.__dict__.update(zip(keys, values, strict=True))
+
+    def _completed(self, values: tuple[object, ...], named: Mapping[str, object]) -> tuple[object, ...]:
+        """Returns a value for each key: that in its place, that by its name, or the default."""
+        kind, keys = type(self), type(self).__annotations__
+        given = {**dict(zip(keys, values, strict=False)), **named}
+        if len(values) > len(keys) or given.keys() - keys or any(key not in given and not hasattr(kind, key) for key in keys):
+            raise TypeError(f"{kind.__name__} has the keys {', '.join(keys)}")
+        return tuple(given[key] if key in given else getattr(kind, key) for key in keys)
 
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed")

@@ -36,7 +36,7 @@ def is_token(text: str) -> bool:
 
 def has_control(text: str) -> bool:
     """Whether the text contains a CTL, an ASCII control character (RFC 5234 appendix B.1)."""
-    return any(c < " " or c == "\x7f" for c in text)
+    return not text.isprintable() and any(c < " " or c == "\x7f" for c in text)
 
 
 def quoted(text: str) -> str:
@@ -50,7 +50,7 @@ def check(name: str, value: str) -> None:
         raise UsageProblem(f"header {name!a}", "not a field name: letters, digits and hyphens", "header-name")
     if has_control(value.replace("\t", "")):
         raise UsageProblem(f"header {name}", "a control character in its value", "header-control-character")
-    if any(c > "\xff" for c in value):
+    if not value.isascii() and any(c > "\xff" for c in value):
         raise UsageProblem(f"header {name}", "a character in its value that a header cannot carry", "header-character")
 
 

@@ -74,10 +74,10 @@ class Console:
         whose = {}
         if isinstance(event, OfConnection):
             whose, event = {"connection": event.connection}, event.event
-        name, facts = self._in_words(event)
-        facts = {**whose, **facts}
-        if self.quiet and name != "failed":
+        name = name_of(type(event.event if isinstance(event, Explained) else event))
+        if not self._prints(name):
             return
+        facts = {**whose, **self._in_words(event)}
         if self.json:
             self.put_json(name, facts)
         elif name == "warning":
@@ -96,13 +96,19 @@ class Console:
         elif name == "closed" and self._shown:
             self.line(STAGES[name](facts))  # replaces the live line, which would otherwise stay unfinished
 
+    def _prints(self, name: str) -> bool:
+        """Whether the verbosity includes an event. Most events of `forward` are not printed, and need no words."""
+        if self.quiet:
+            return name == "failed"
+        return bool(self.json or self.verbose or name in ALWAYS or name in NOTICES or (name == "closed" and self._shown))
+
     @staticmethod
-    def _in_words(event: Event) -> tuple[str, Facts]:
+    def _in_words(event: Event) -> Facts:
         if not isinstance(event, Explained):
-            return name_of(type(event)), event.facts()
+            return event.facts()
         from tunnelctl.cli.render.hints import in_words  # needed on failure only
 
-        return in_words(event)
+        return in_words(event)[1]
 
     def error(self, error: TunnelctlError) -> None:
         """Prints an error: one line, then the hint. Does so even with -q."""
@@ -339,7 +345,9 @@ def _start_lines(event: str) -> Render:
     return render
 
 
-# Events that an operator waits for, printed without -v.
+ALWAYS = {"warning", "listening", "failed", "progress"}  # printed without -v, as are NOTICES
+
+# Events that an operator waits for.
 NOTICES: dict[str, Render] = {
     "serving": _start_lines("serving"),
     "admin": _start_lines("admin"),

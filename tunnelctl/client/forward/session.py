@@ -20,7 +20,7 @@ from tunnelctl.client.route.route import Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.errors import Refused, TimedOut, TunnelctlError
-from tunnelctl.events import SIDES, Event, Trace, explained, silent
+from tunnelctl.events import SIDES, Trace, explained, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.local_port import PLAIN, LocalLogin, LocalRefusal, LocalRequest, LocalServer, granted, refused
@@ -259,15 +259,16 @@ class LocalSession:
 
     async def _open(self, target: Address, fields: Fields) -> OpenedTunnel:
         """Opens a tunnel. fields: for each HTTP proxy on the route"""
-        shared = self._shared
-
-        def stages(event: Event, /) -> None:
-            shared.stages(OfConnection(self._id, event))
-
+        shared, stages = self._shared, self._stages()
         opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.pool, shared.probe.suspect, fields)
         if shared.warm is not None:
             shared.warm.keep(opened[1])
         return opened
+
+    def _stages(self) -> Trace:
+        """Returns the trace of the steps of opening a tunnel, which tells of each whose it is."""
+        shown = self._shared.stages
+        return shown if shown is silent else lambda event: shown(OfConnection(self._id, event))
 
     async def _probe(self, target: Address) -> None:
         tunnel, _ = await open_with_retries(self._shared.planner, target, 0, silent, suspect=self._shared.probe.suspect)
