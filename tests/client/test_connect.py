@@ -122,9 +122,9 @@ def test_an_ignored_http_proxy_variable_is_reported() -> None:
         unset = dict.fromkeys(("TUNNELCTL_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"), "")
         done = program.run(*words, env={**unset, "http_proxy": "http://proxy.test:3128"})
     route, *_, error, hint = done.stderr.decode().splitlines()
-    assert route.endswith(" route: no proxy (no proxy is configured: http_proxy is set, but not looked at)")
+    assert route.endswith(" route: no proxy (no proxy is configured: http_proxy is set, but ignored)")
     assert error == f"tunnelctl: cannot connect to target 127.0.0.1:{port}: connection refused"
-    assert hint == "hint: http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    assert hint == "hint: http_proxy is set, but tunnelctl ignores it: set https_proxy, or give -x URL"
     assert done.returncode == 75
 
 
@@ -348,7 +348,7 @@ def test_without_a_proxy_the_warning_names_the_target() -> None:
             status, said = process.wait(program.SOON), process.stderr.read().decode()
     assert status == 0
     assert said.startswith(f"tunnelctl: warning: tunnel to {target.authority}: ended by the target after ")
-    hint = f"does it let this client in? `tunnelctl check {target.host} {target.port}` tells more"
+    hint = f"does the target let this client in? `tunnelctl check {target.host} {target.port}` tells more"
     assert said.endswith(f" s, 0 bytes received: {hint}\n")
 
 
@@ -402,7 +402,7 @@ def test_an_empty_tunnel_closed_later_hints_at_an_idle_timeout(monkeypatch: pyte
 
 
 DROPPED = NOTHING.rpartition("received: ")[2]
-PAGED = "a web page came out of the tunnel: a captive portal, or a filter, requires a browser"
+PAGED = "the tunnel delivered a web page: a captive portal or a filter may require a login with a browser"
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_hint_for_a_broken_direct_tunnel_names_the_ignored_variable() -> None:
 
     with ScriptedServer(script) as target, pytest.raises(TunnelBroken) as caught:
         connect(connect_options(Address(target.host, target.port)), {"http_proxy": "http://a:1"}, stdin=b"x")
-    assert hint_of(caught.value) == "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+    assert hint_of(caught.value) == "http_proxy is set, but tunnelctl ignores it: set https_proxy, or give -x URL"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 0)])

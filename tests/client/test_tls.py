@@ -158,7 +158,7 @@ def test_hints_for_http_instead_of_tls_and_tls_instead_of_http(files: Certificat
     alert = b"\x15\x03\x01\x00\x02\x02\x46"
     with ScriptedServer(lambda peer: peer.accept_tunnel(alert)) as proxy, pytest.raises(TLSFailed) as caught:
         connect(connect_options(TARGET, (proxy.url,)))
-    assert caught.value.what == f"proxy {proxy.authority}, asked for {TARGET}"
+    assert caught.value.what == f"proxy {proxy.authority}, asked for a tunnel to {TARGET}"
     assert "https://" in hint_of(caught.value)
     with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TunnelctlError) as silent:
         connect(connect_options(TARGET, (proxy.url,)))  # Python's own server sends nothing, and closes

@@ -209,7 +209,8 @@ def test_v10_nothing_is_sent_after_a_refusal() -> None:
 
 def test_a_malformed_response_of_a_later_hop_names_that_hop() -> None:
     with ScriptedServer(answers(ESTABLISHED + b"220 smtp ready\r\n")) as first:
-        assert failed(route_through(first.authority, "b.test:1"), MalformedAnswer).what == f"proxy b.test:1, asked for {TARGET}"
+        error = failed(route_through(first.authority, "b.test:1"), MalformedAnswer)
+    assert error.what == f"proxy b.test:1, asked for a tunnel to {TARGET}"
 
 
 def test_a_reset_right_after_connecting_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,16 +350,16 @@ def straight(address: Address = TARGET, origin: str = "no proxy is configured", 
     return Route(address, (), origin=origin, **others)  # type: ignore[arg-type]
 
 
-NONE_NAMED = "this was without a proxy (no proxy is configured); -x URL names one"
-NOT_LOOKED_AT = "http_proxy is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
+NONE_NAMED = "no proxy was used (no proxy is configured); give one with -x URL"
+UNUSED = "http_proxy is set, but tunnelctl ignores it: set https_proxy, or give -x URL"
 
 
 @pytest.mark.parametrize(
     ("chosen", "hint"),
     [
         (straight(), NONE_NAMED),
-        (straight(origin="no_proxy has .test"), "this was without a proxy (no_proxy has .test); -x URL names one"),
-        (straight(unused="http_proxy"), NOT_LOOKED_AT),
+        (straight(origin="no_proxy has .test"), "no proxy was used (no_proxy has .test); give one with -x URL"),
+        (straight(unused="http_proxy"), UNUSED),
         (straight(origin="-x"), ""),
     ],
     ids=["none named", "no_proxy", "http_proxy", "-x direct"],
@@ -373,7 +374,7 @@ def test_hints_for_failed_direct_connections(monkeypatch: pytest.MonkeyPatch, ch
     with held, black_hole_port() as silent:
         assert hint_of(failed(chosen._replace(target=Address("127.0.0.1", port)))) == hint
         slow = chosen._replace(target=Address("127.0.0.1", silent), timeout=BRIEF)
-        assert hint_of(failed(slow, TimedOut)) == (hint or "--timeout sets how long setting up the tunnel may take")
+        assert hint_of(failed(slow, TimedOut)) == (hint or "--timeout sets the time limit for opening the tunnel")
 
 
 def test_hints_for_an_unknown_proxy_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,15 +414,24 @@ def test_hint_for_a_link_local_proxy_without_its_interface() -> None:
     assert (error.cause, hint_of(error)) == ("invalid argument", hint)
 
 
-BEYOND = "the target may be out of its reach"
+BEYOND = "the proxy may not be able to reach the target"
 
 
 @pytest.mark.parametrize(
     ("protocol", "hint"),
     [
-        ("http", f"{BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{{}}, or socks5:// for SOCKS"),
-        ("socks5", f"{BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{}}, or https:// with TLS"),
-        ("socks4a", f"{BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{}}, or https:// with TLS"),
+        (
+            "http",
+            f"{BEYOND}; or it is not an HTTP proxy: its URL is https://{{}} if it speaks TLS, or begins with socks5:// for SOCKS",
+        ),
+        (
+            "socks5",
+            f"{BEYOND}; or it is not a SOCKS proxy: its URL is http://{{}} if it speaks HTTP, or begins with https:// for TLS",
+        ),
+        (
+            "socks4a",
+            f"{BEYOND}; or it is not a SOCKS proxy: its URL is http://{{}} if it speaks HTTP, or begins with https:// for TLS",
+        ),
     ],
 )
 def test_hint_for_a_silent_proxy_names_other_protocols(protocol: str, hint: str) -> None:
@@ -436,8 +446,12 @@ def test_hint_for_a_silent_proxy_names_other_protocols(protocol: str, hint: str)
         ("http", b"HTTP/1.1 502 No\r\n\r\n", "the proxy could not reach the next proxy; are host and port in its URL right?"),
         ("http", b"HTTP/1.1 504 No\r\n\r\n", "the next proxy did not answer the proxy in time"),
         ("socks5", b"\5\0\5\3", "the proxy has no route to the next proxy"),
-        ("socks4a", b"\0\x5b", "version 4 says no more: the rules of the proxy, or the next proxy"),
-        ("http", b"", "the next proxy may be out of its reach; or it is no HTTP proxy"),
+        (
+            "socks4a",
+            b"\0\x5b",
+            "SOCKS4 gives no reason: the proxy's rules may forbid it, or the proxy could not reach the next proxy",
+        ),
+        ("http", b"", "the proxy may not be able to reach the next proxy; or it is not an HTTP proxy"),
     ],
 )
 def test_hint_for_an_outer_proxy_names_the_unreachable_next_proxy(protocol: str, answer: bytes, hint: str) -> None:
@@ -460,10 +474,10 @@ def test_hint_for_a_peer_silent_after_a_tls_client_hello() -> None:
         address = Address(peer.host, peer.port)
         settings = TLSClient(peer.host, insecure=True)
         error = failed(Route(TARGET, (Hop(address, tls=settings),), timeout=BRIEF), TimedOut)
-        assert error.what == f"waiting for TLS with proxy {peer.authority}"
-        assert hint_of(error) == f"it has said nothing to a TLS greeting; {WITHOUT_TLS.format(peer=peer.authority)}"
+        assert error.what == f"TLS handshake with proxy {peer.authority}"
+        assert hint_of(error) == WITHOUT_TLS.format(peer=peer.authority)
         target = failed(Route(address, (), timeout=BRIEF, tls=settings._replace(options="tls")), TimedOut)
-        assert hint_of(target) == "it has said nothing to a TLS greeting; is the port right?"
+        assert hint_of(target) == "it may not speak TLS on that port; is the port right?"
 
 
 # --- time limits

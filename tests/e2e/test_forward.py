@@ -235,7 +235,7 @@ def test_a_failure_mentions_the_ignored_variable_http_proxy(verbose: bool) -> No
             with suppress(ConnectionResetError):  # the reset may come before connect(2) returns
                 socket.create_connection(("127.0.0.1", forward.port), SOON).close()
             wait_until(lambda count=count: forward.log().count("connection refused") == count, SOON, "a failure")
-    hint = "hint: HTTP_PROXY is set, and tunnelctl does not look at it: set https_proxy, or give -x URL\n"
+    hint = "hint: HTTP_PROXY is set, but tunnelctl ignores it: set https_proxy, or give -x URL\n"
     assert forward.log().count(hint) == 1
-    route = "route: no proxy (no proxy is configured: HTTP_PROXY is set, but not looked at)\n"
+    route = "route: no proxy (no proxy is configured: HTTP_PROXY is set, but ignored)\n"
     assert forward.log().count(route) == (1 if verbose else 0)

@@ -244,7 +244,7 @@ SPEAKS_TLS = "it speaks TLS, not HTTP in the clear\n"
 def test_a_tls_proxy_with_an_http_url_is_explained(plain: Serve, secure: Serve, before: bool) -> None:
     """It responds with 400 in plain text, and in TLS to a ClientHello."""
     done = run("connect", *(("-x", plain.url) if before else ()), "-x", secure.url, "target.test", "22")
-    what = f"proxy 127.0.0.1:{secure.port}, asked for target.test:22"
+    what = f"proxy 127.0.0.1:{secure.port}, asked for a tunnel to target.test:22"
     text = f"tunnelctl: {what}: {SPEAKS_TLS}hint: its URL is https://127.0.0.1:{secure.port}\n"
     assert (done.returncode, done.stderr.decode()) == (77, text)
 

@@ -1,4 +1,4 @@
-"""Look-ups: addresses need none, names are looked up in a thread, and a stuck look-up is abandoned while others go on."""
+"""Lookups: addresses need none, names are looked up in a thread, and a stuck lookup is abandoned while others go on."""
 
 import errno
 import math

@@ -1,4 +1,4 @@
-"""V6: one look-up per request, whose result is both judged and dialled; a later change of the answer has no effect."""
+"""V6: one lookup per request, whose result is both judged and dialled; a later change of the answer has no effect."""
 
 import socket
 
@@ -87,7 +87,7 @@ def test_a_name_with_only_denied_addresses_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_a_name_that_no_rule_can_allow_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look-ups must not become a channel to the outside, nor reveal which names exist."""
+    """Lookups must not become a channel to the outside, nor reveal which names exist."""
     names = Names(monkeypatch)
     with Proxy("good.test:443", "*.fine.test:22", "192.0.2.0/24:99", deny=("bad.good.test:443",)) as proxy:
         for target in ("other.test:443", "good.test:22", "fine.test:22", "a.fine.test:443", "bad.good.test:443"):

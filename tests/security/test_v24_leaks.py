@@ -14,7 +14,7 @@ BRIEF = 0.1  # seconds: a time limit that is meant to expire
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-@pytest.mark.parametrize("phase", ["nothing sent", "inside the head", "in the look-up", "in the dial", "in the tunnel", "refused"])
+@pytest.mark.parametrize("phase", ["nothing sent", "inside the head", "in the lookup", "in the dial", "in the tunnel", "refused"])
 def test_a_client_leaving_in_any_phase_frees_its_slot(phase: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy has a single slot, and logs no fault."""
     release = threading.Event()
@@ -24,7 +24,7 @@ def test_a_client_leaving_in_any_phase_frees_its_slot(phase: str, how: str, monk
         sends = {
             "nothing sent": b"",
             "inside the head": b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n",
-            "in the look-up": connect_request("slow.test:1"),
+            "in the lookup": connect_request("slow.test:1"),
             "in the dial": connect_request(f"127.0.0.1:{hole}"),
             "in the tunnel": connect_request(target.authority),
             "refused": connect_request("127.0.0.1:0"),

@@ -27,7 +27,7 @@ BRIEF = 0.2
 
 
 class Slow(Names):
-    """Look-ups of names under slow.test return only after `release`."""
+    """Lookups of names under slow.test return only after `release`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch, fast_test=[["127.0.0.1"]])
@@ -52,7 +52,7 @@ def test_slow_names_do_not_delay_other_clients(monkeypatch: pytest.MonkeyPatch) 
         stuck = [proxy.client(ATTACKER) for _ in range(50)]
         for number, client in enumerate(stuck):
             client.send(connect_request(f"n{number}.slow.test:1"))
-        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "the limit of look-ups per address")
+        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "the limit of lookups per address")
         begun = time.monotonic()
         for host in ("127.0.0.1", "fast.test"):
             with proxy.tunnel(f"{host}:{target.port}") as client:
@@ -70,7 +70,7 @@ def test_slow_names_do_not_delay_other_clients(monkeypatch: pytest.MonkeyPatch) 
 def test_h3_a_client_that_leaves_at_once_does_not_exhaust_threads(
     leave: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The client requests 140 dead names and leaves each; look-ups, first logins and the log of other clients continue."""
+    """The client requests 140 dead names and leaves each; lookups, first logins and the log of other clients continue."""
     names = Slow(monkeypatch)
     rules = (LOOPBACK, "*.slow.test:*", "fast.test:*")
     users = users_file(tmp_path, alice="secret", bob="b-pw")
@@ -82,7 +82,7 @@ def test_h3_a_client_that_leaves_at_once_does_not_exhaust_threads(
             client = proxy.client(ATTACKER)
             client.send(connect_request(f"n{number}.slow.test:1", login))
             client.reset() if leave == "reset" else client.sock.close()
-        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "the limit of look-ups per address")
+        wait_until(lambda: names.under_way == LOOKUPS_OF_ONE, SECONDS, "the limit of lookups per address")
         begun = time.monotonic()
         with proxy.tunnel(f"fast.test:{target.port}", basic("bob", "b-pw")) as client:
             assert client.echoes()
@@ -94,7 +94,7 @@ def test_h3_a_client_that_leaves_at_once_does_not_exhaust_threads(
 
 @pytest.mark.usefixtures("cheap_hashes")
 def test_h3_a_dead_name_of_the_next_proxy_blocks_neither_logins_nor_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its look-ups count for no client, and every client causes them."""
+    """Its lookups count for no client, and every client causes them."""
     names = Slow(monkeypatch)
     users = users_file(tmp_path, alice="secret", bob="b-pw")
     with Leading("http://proxy.slow.test:3128", users=users, dial_timeout=SECONDS) as proxy:
@@ -104,9 +104,9 @@ def test_h3_a_dead_name_of_the_next_proxy_blocks_neither_logins_nor_log(monkeypa
                 stack.callback(client.sock.close)
                 client.send(connect_request(f"n{number}.example:443", basic("alice", "secret")))
                 if number == 0:
-                    wait_until(lambda: names.under_way == 1, SECONDS, "the first look-up, after a cached login")
+                    wait_until(lambda: names.under_way == 1, SECONDS, "the first lookup, after a cached login")
             others = 5  # threads at most that the log and the harness use meanwhile
-            wait_until(lambda: names.under_way >= MAX_LOOKUPS - others, SECONDS, "as many look-ups as there are threads")
+            wait_until(lambda: names.under_way >= MAX_LOOKUPS - others, SECONDS, "as many lookups as there are threads")
             with proxy.client() as other:
                 other.send(connect_request("pub.example:443", basic("bob", "wrong")))
                 assert other.answer().status == 407
@@ -126,7 +126,7 @@ def test_look_up_has_its_own_time_limit(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_look_up_that_never_starts_is_refused_with_429(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not as an error of the name service: hanging look-ups occupy all places of that network, so the next one never started."""
+    """Not as an error of the name service: hanging lookups occupy all places of that network, so the next one never started."""
     names = Slow(monkeypatch)
     rules = "*.slow.test:*", "fast.test:*"
     with ScriptedServer(echo) as target, Proxy(LOOPBACK, *rules, dial_timeout=BRIEF) as proxy:
@@ -154,7 +154,7 @@ def test_proxy_refuses_at_once_if_all_threads_hang_and_recovers(monkeypatch: pyt
             assert proxy.refusal(f"n{number}.slow.test:1").error == "dns_timeout"
         answer = proxy.refusal(f"fast.test:{target.port}")
         assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
-        with proxy.tunnel(target.authority) as client:  # an address needs no look-up
+        with proxy.tunnel(target.authority) as client:  # an address needs no lookup
             assert client.echoes()
         names.release.set()
         granted = False

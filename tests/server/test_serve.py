@@ -409,7 +409,7 @@ def test_a_log_that_does_not_open_does_not_delay_a_policy_reload(tmp_path: Path)
 
 
 def test_a_reload_without_a_free_thread_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Look-ups at a dead name service may occupy all threads when SIGHUP arrives."""
+    """Lookups at a dead name service may occupy all threads when SIGHUP arrives."""
 
     async def to_thread(*_: object) -> None:
         raise BusyResourceError("128 threads are already under way")

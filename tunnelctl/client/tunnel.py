@@ -199,7 +199,7 @@ class _Opening:
         from tunnelctl.stream.tls.stream import start_tls
 
         facts: Facts = {"target": role == "target", "peer": address}
-        self._awaited = f"waiting for TLS with {peer}", "tls-mute", facts
+        self._awaited = f"TLS handshake with {peer}", "tls-mute", facts
         try:
             wrapped = await start_tls(stream, settings, early)
         except OSError as error:
@@ -235,7 +235,7 @@ class _Opening:
         try:
             return await resolve(address.host, address.port, family)
         except BusyResourceError as error:
-            raise Unreachable(what, "too many look-ups hang", "lookups-hang") from error
+            raise Unreachable(what, "too many lookups are hanging", "lookups-hang") from error
         except (socket.gaierror, UnicodeError) as error:
             if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
                 cause, facts = "the name service does not answer", without_proxy(self._route)
@@ -285,7 +285,7 @@ def without_proxy(route: Route) -> Facts:
 
 
 def _unreached(route: Route) -> Facts:
-    """Facts about a look-up or a connection that took too long."""
+    """Facts about a lookup or a connection that took too long."""
     return {**without_proxy(route), **(_web_port(route.hops[0]) if route.hops else {})}
 
 

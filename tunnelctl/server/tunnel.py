@@ -13,9 +13,9 @@ This is the one path of decision: it knows no HTTP version, and not whether its 
 The order of the checks reveals nothing: syntax, then credentials, then rules, then the name, then the address. Nothing is dialled
 unless a rule has allowed it, and only the address that was judged. 2xx is sent when the target is connected, not before.
 
-Every step up to the answer is under one deadline, which starts as the rest of --head-timeout, and anew for the look-up and for the
+Every step up to the answer is under one deadline, which starts as the rest of --head-timeout, and anew for the lookup and for the
 dial (--dial-timeout); `_timeout_refusal` is the refusal when it expires. Nothing reads from the client in that time, so the
-responder watches for its departure: it cancels the deadline's scope, and with it the login, the look-up or the dial.
+responder watches for its departure: it cancels the deadline's scope, and with it the login, the lookup or the dial.
 
 Whatever ends the request raises `RefusedError`; whatever goes wrong with the client raises OSError, and is answered by nobody. A
 fault of ours ends this tunnel only.

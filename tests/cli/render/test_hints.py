@@ -59,7 +59,7 @@ def test_placeholders_of_a_hint_are_filled_from_the_facts():
 @pytest.mark.parametrize(("inner", "next_"), [(False, "the target"), (True, "the next proxy")])
 def test_the_hint_names_what_the_proxy_may_not_reach(inner, next_):
     error = Unanswered("waiting", "no answer", "socks-mute", facts={"proxy": "p:1", "inner": inner})
-    assert hint_of(error).startswith(f"{next_} may be out of its reach; or it is no SOCKS proxy")
+    assert hint_of(error).startswith(f"the proxy may not be able to reach {next_}; or it is not a SOCKS proxy")
 
 
 def test_the_hint_of_an_inner_error_takes_precedence():

@@ -163,7 +163,7 @@ def test_a_plain_proxy_with_an_https_url_is_diagnosed() -> None:
         status, found = check("-x", f"https://anna:secret@{proxy.authority}")
     finding = only("finding", found)
     assert (status, finding["name"]) == (77, "no-tls")
-    assert finding["hint"].startswith(f"for a proxy that is meant to be without TLS, the URL is http://{proxy.authority}: ")
+    assert finding["hint"].startswith(f"if this proxy is meant to be used without TLS, its URL is http://{proxy.authority}; ")
     assert not [head for head in proxy.heads if b"uthorization" in head], "sent a password in the clear"
 
 
@@ -189,7 +189,7 @@ def test_a_tls_proxy_that_hangs_up_is_not_diagnosed_as_plain(spoken: bool, statu
         _, found = check("-x", f"https://localhost:{proxy.port}", "--proxy-cacert", trusted)
     finding = only("finding", found)
     assert finding["name"] != "no-tls"
-    assert ("http://" in finding["hint"]) <= ("others on its network can then read a login" in finding["hint"])
+    assert ("http://" in finding["hint"]) <= ("anyone on the path can then read the login" in finding["hint"])
 
 
 # The response of Go's net/http to a plain-text request on a TLS port.
@@ -409,17 +409,17 @@ def test_a_proxy_variable_that_tunnelctl_ignores_is_diagnosed(name: str) -> None
         status, found = check(target=("127.0.0.1", str(port)), **env)
     finding = only("finding", found)
     assert (status, finding["name"]) == (75, "unused-proxy")
-    assert finding["hint"] == f"{name} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"
-    assert f"({NOT_LOOKED_AT.format(name)})" in all_of("phase", "detail", found)[0]
+    assert finding["hint"] == f"{name} is set, but tunnelctl ignores it: set https_proxy, or give -x URL"
+    assert f"({UNUSED.format(name)})" in all_of("phase", "detail", found)[0]
 
 
-NOT_LOOKED_AT = "no proxy is configured: {} is set, but not looked at"
+UNUSED = "no proxy is configured: {} is set, but ignored"
 
 
 def test_a_failure_without_any_configured_proxy_is_diagnosed() -> None:
     status, found = check(target=("name.invalid", "22"), **NO_VARIABLES)
     assert (status, only("finding", found)["name"]) == (68, "name-not-found")
-    assert only("finding", found)["hint"] == "this was without a proxy (no proxy is configured); -x URL names one"
+    assert only("finding", found)["hint"] == "no proxy was used (no proxy is configured); give one with -x URL"
 
 
 @pytest.mark.parametrize(

@@ -96,14 +96,14 @@ def test_a_portal_is_recognised_by_its_page(said, is_one):
 
 
 def test_tls_wanted_names_the_proxy_of_a_chain():
-    error = speaks_tls("proxy inner.test:8080, asked for a.test:22", Hop(Address("inner.test", 8080)))
+    error = speaks_tls("proxy inner.test:8080, asked for a tunnel to a.test:22", Hop(Address("inner.test", 8080)))
     said = ("tls-wanted", "proxy inner.test:8080 speaks TLS on that port", "its URL is https://inner.test:8080")
     assert words(tls_wanted(error)) == said
 
 
 def test_advice_to_leave_tls_out_names_the_risk():
     *_, hint = words(no_tls(Address("p.test", 8080)))
-    assert str(hint).startswith("for a proxy that is meant to be without TLS, the URL is http://p.test:8080: others ")
+    assert str(hint).startswith("if this proxy is meant to be used without TLS, its URL is http://p.test:8080; anyone ")
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_response_delimited_by_close_is_forwarded(port: Forwarding) -> None:
     ("data", "cause", "error"),
     [
         (b"", "closed without answering", "http_response_incomplete"),
-        (b"HTTP/1.1 20", "closed inside the head", "http_response_incomplete"),
+        (b"HTTP/1.1 20", "closed in the middle of the head", "http_response_incomplete"),
         (b"HELLO\r\n\r\n", "not HTTP: it starts with 'HELLO\\r\\n\\r\\n'", "http_protocol_error"),
         (b"SSH-2.0-x\r\n", "not HTTP: it starts with 'SSH-2.0-x\\r\\n'", "http_protocol_error"),
         (b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", "malformed head: the control character 0x00", "http_protocol_error"),

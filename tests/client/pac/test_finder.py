@@ -463,7 +463,7 @@ def test_exhausted_resources_are_reported(tmp_path: Path, monkeypatch: pytest.Mo
         raise BusyResourceError
 
     monkeypatch.setattr(pac, "to_thread", busy)
-    with pytest.raises(Unreachable, match="too many look-ups hang"):
+    with pytest.raises(Unreachable, match="too many lookups are hanging"):
         find(tmp_path, returning("'DIRECT'"))
 
 

@@ -64,7 +64,7 @@ def test_http_proxy_is_not_used_for_tunnels() -> None:
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
 def test_an_ignored_http_proxy_variable_is_reported(name: str) -> None:
     route = select_proxies(TARGET, (), {name: "http://a:1", "no_proxy": "other.test"})
-    assert (route.origin, route.unused) == (f"no proxy is configured: {name} is set, but not looked at", name)
+    assert (route.origin, route.unused) == (f"no proxy is configured: {name} is set, but ignored", name)
 
 
 @pytest.mark.parametrize(

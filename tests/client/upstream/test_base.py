@@ -23,7 +23,7 @@ LEAVES = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST
 
 
 def request() -> TunnelRequest:
-    return TunnelRequest(TARGET, f"proxy proxy.test:3128, asked for {TARGET}", Deadline(10.0), silent)
+    return TunnelRequest(TARGET, f"proxy proxy.test:3128, asked for a tunnel to {TARGET}", Deadline(10.0), silent)
 
 
 def pair() -> tuple[SocketStream, socket.socket]:

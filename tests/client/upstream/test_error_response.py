@@ -197,7 +197,7 @@ def test_the_hint_for_a_redirect_or_a_511_names_a_captive_portal(status: int) ->
 )
 def test_retry_after_appears_in_the_hint(value: str, when: str) -> None:
     limited = hint_of(error("429 x", f"Retry-After: {value}\r\n"))
-    assert limited == f"the proxy has a limit on what one client or user may have; it says: try again {when}"
+    assert limited == f"this client or user has reached a limit of the proxy; it says: try again {when}"
     busy = hint_of(error("503 x", f"Retry-After: {value}\r\nProxy-Status: p; error=connection_limit_reached\r\n"))
     assert busy == f"the proxy is busy, or could not reach the target; it says: try again {when}"
 
@@ -234,7 +234,7 @@ def test_the_hint_for_a_403_to_port_443_does_not_name_port_443() -> None:
 )
 def test_the_hint_for_our_own_proxys_rules_names_the_allow_flag(status: str, host: str, is_told: bool) -> None:
     said = hint_of(refused(answer("403 No", f"Proxy-Status: {status}\r\n"), PROXY, (), TARGET._replace(host=host)))
-    assert (f"tunnelctl serve --allow '{host}:22'" in said) is is_told
+    assert (f"add --allow '{host}:22' to the flags of serve" in said) is is_told
 
 
 # --- the excerpt of the body

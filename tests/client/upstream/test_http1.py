@@ -29,7 +29,7 @@ def test_a_refusal_by_the_nearest_proxy() -> None:
     ("answer", "text"),
     [
         (b"", "closed without answering"),
-        (b"HTTP/1.1 200 OK\r\nA: b", "closed inside the head"),
+        (b"HTTP/1.1 200 OK\r\nA: b", "closed in the middle of the response head"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "closed without answering"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
         (b"HTTP/1.1 2xx\r\n\r\n", "no status code"),
@@ -44,7 +44,7 @@ def test_malformed_responses(answer: bytes, text: str) -> None:
     with ScriptedServer(answers(answer)) as first:
         error = failed(route_through(first.authority), MalformedAnswer)
     assert error.exit_status is ExitStatus.MALFORMED
-    assert error.what == f"proxy {first.authority}, asked for {TARGET}"
+    assert error.what == f"proxy {first.authority}, asked for a tunnel to {TARGET}"
     assert text in error.cause
 
 
@@ -55,10 +55,8 @@ def test_a_reset_instead_of_a_response() -> None:
 
     with ScriptedServer(script) as first:
         error = failed(route_through(first.authority), Unreachable)
-    assert (
-        str(error)
-        == f"proxy {first.authority}, asked for {TARGET}, broke the connection before it answered: connection reset by peer"
-    )
+    assert error.what == f"proxy {first.authority}, asked for a tunnel to {TARGET}, broke the connection before it answered"
+    assert error.cause == "connection reset by peer"
 
 
 def test_a_reset_inside_the_body_of_a_refusal_is_ignored() -> None:
@@ -124,4 +122,4 @@ def test_after_a_challenge_a_silent_proxy_is_known_to_speak_http() -> None:
         address = Address(first.host, first.port)
         hop = Hop(address, login=ProxyAuth(address, "any", find))
         error = failed(Route(TARGET, (hop,), timeout=1.0), Unanswered)
-    assert hint_of(error) == "the target may be out of its reach; --timeout sets how long setting up the tunnel may take"
+    assert hint_of(error) == "the proxy may not be able to reach the target; --timeout sets the time limit for opening the tunnel"

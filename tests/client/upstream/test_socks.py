@@ -103,7 +103,7 @@ def test_an_error_names_the_proxy_and_its_target(protocol: str, answer: bytes, k
 
     with ScriptedServer(script) as proxy:
         error = failed(Route(TARGET, (hop_to(proxy, protocol),)), kind)
-    assert (error.what, error.cause) == (f"proxy {proxy.authority}, asked for {TARGET}", cause)
+    assert (error.what, error.cause) == (f"proxy {proxy.authority}, asked for a tunnel to {TARGET}", cause)
     assert (error.hop, error.may_speak_tls) == (0, False)
 
 
@@ -114,7 +114,7 @@ def test_a_reset_instead_of_a_reply() -> None:
 
     with ScriptedServer(script) as proxy:
         error = failed(Route(TARGET, (hop_to(proxy),)), Unreachable)
-    what = f"proxy {proxy.authority}, asked for {TARGET}, broke the connection before it answered"
+    what = f"proxy {proxy.authority}, asked for a tunnel to {TARGET}, broke the connection before it answered"
     assert str(error) == f"{what}: connection reset by peer"
 
 

@@ -20,8 +20,8 @@ from tunnelctl.engine.kernel import Nursery, fail_after, run, sleep
 from tunnelctl.errors import NoAnswer, Refused, SpeaksTLS, TunnelctlError, Unreachable
 from tunnelctl.status import ExitStatus
 
-IS_IT_TLS = "if it speaks TLS there, the scheme is https://"
-NO_TLS_EITHER = "it does not answer a TLS greeting either; are host and port right?"
+IS_IT_TLS = "if the proxy speaks TLS on that port, its URL begins with https://"
+NO_TLS_EITHER = "it does not answer a TLS handshake either; are host and port right?"
 
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
 SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76"
@@ -105,7 +105,7 @@ def test_a_tls_response_to_the_probe_means_the_proxy_speaks_tls(
         error = fails(f"http://anna:{CANARY}@{proxy.authority}", auth="basic")
     assert isinstance(error, SpeaksTLS)
     assert error.exit_status is ExitStatus.AUTHENTICATION
-    assert str(error) == f"proxy {proxy.authority}, asked for {TARGET}: it speaks TLS, not HTTP in the clear"
+    assert str(error) == f"proxy {proxy.authority}, asked for a tunnel to {TARGET}: it speaks TLS, not HTTP in the clear"
     assert hint_of(error) == f"its URL is https://{proxy.authority}"
     assert isinstance(error.__cause__, kind)
     (hello,) = proxy.hellos
@@ -244,7 +244,7 @@ def test_a_later_hop_is_probed_through_the_hops_before_it(answer: bytes, kind: t
     with ScriptedServer(script) as proxy:
         error = fails(f"http://anna:outer@{proxy.authority}", f"http://otto:{CANARY}@inner.test:8080", auth="basic")
     assert type(error) is kind
-    assert error.what == f"proxy inner.test:8080, asked for {TARGET}"
+    assert error.what == f"proxy inner.test:8080, asked for a tunnel to {TARGET}"
     (hello,) = hellos
     assert b"inner.test" in hello, "not the server name that https:// would send"
     assert CANARY.encode() not in hello

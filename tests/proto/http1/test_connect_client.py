@@ -361,7 +361,7 @@ class TestMalformed:
         assert "https://" in hint_of(caught.value)
         machine = client()
         machine.feed(b"HTTP/1.1 200 OK\r\nX: ")
-        with pytest.raises(MalformedAnswer, match="closed inside the head"):
+        with pytest.raises(MalformedAnswer, match="closed in the middle of the response head"):
             machine.eof()
 
 

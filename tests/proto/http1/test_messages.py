@@ -141,9 +141,9 @@ def test_an_answer_other_than_http_is_quoted() -> None:
     ("data", "cause"),
     [
         (b"", "closed without answering"),
-        (b"HTTP/1.1 20", "closed inside the head"),
-        (OK + b"Content-Length: 3\r\n\r\nab", "closed inside the body"),
-        (OK + CHUNKED + b"5\r\nab", "closed inside the body"),
+        (b"HTTP/1.1 20", "closed in the middle of the head"),
+        (OK + b"Content-Length: 3\r\n\r\nab", "closed in the middle of the body"),
+        (OK + CHUNKED + b"5\r\nab", "closed in the middle of the body"),
         (b"HTTP/1.1 100 Go on\r\n\r\n", "closed without answering"),
     ],
 )
@@ -206,7 +206,7 @@ def test_the_peers_version_is_known_after_its_head(version: bytes) -> None:
     ("data", "words"),
     [
         (b"HELLO\r\n\r\n", "not HTTP"),
-        (b"HTTP/1.1 20", "closed inside the head"),
+        (b"HTTP/1.1 20", "closed in the middle of the head"),
         (OK + b"Content-Length: x\r\n\r\n", "malformed head: Content-Length is no number"),
         (OK + b"X\r\n\r\n", "malformed head"),
     ],

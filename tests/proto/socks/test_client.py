@@ -231,7 +231,7 @@ class TestMalformed:
         machine = with_login()
         assert "without answering" in machine.eof().cause
         machine.feed(b"\x05")
-        assert "inside the answer" in machine.eof().cause
+        assert "in the middle of the reply" in machine.eof().cause
         machine.feed(b"\x00")
         assert "answered the request" in machine.eof().cause
         assert "ssh -D" in hint_of(four().eof())

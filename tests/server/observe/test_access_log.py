@@ -361,7 +361,7 @@ def test_a_hanging_disk_delays_the_shutdown_only_briefly(tmp_path: Path, monkeyp
 
 
 def test_records_wait_while_no_thread_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look-ups at a dead name service may occupy all threads for a while."""
+    """Lookups at a dead name service may occupy all threads for a while."""
     monkeypatch.setattr(access_log, "PAUSE_SECONDS", 0.001)
     fd, refusals = open_log(str(tmp_path / "log")), [3]
 

@@ -111,4 +111,4 @@ def test_the_hint_to_omit_tls_is_for_a_proxy_that_may_lack_it() -> None:
     answered = tls_error("proxy p:1", PlainHTTP(), PROXY, PEER)
     assert hint_of(answered) == WITHOUT_TLS.format(peer="p:1")
     left = tls_error("proxy p:1", ConnectionResetError(104, "Connection reset by peer"), PROXY, PEER)
-    assert hint_of(left) == f"it hangs up on a TLS greeting; {WITHOUT_TLS.format(peer='p:1')}"
+    assert hint_of(left) == f"it closes the connection during the TLS handshake; {WITHOUT_TLS.format(peer='p:1')}"

@@ -228,9 +228,7 @@ class Check:
         if not route.hops and "no_proxy" in watch.origin.lower():
             return Diagnosis("no-proxy", f"{watch.origin}, so no proxy was asked: {error}")
         if route.unused and isinstance(error, (Unreachable, NameNotFound)):
-            return Diagnosis(
-                "unused-proxy", f"{route.unused} is set, but not looked at, so no proxy was asked: {error}", error=error
-            )
+            return Diagnosis("unused-proxy", f"{route.unused} is set, but ignored, so no proxy was asked: {error}", error=error)
         return failure(error)
 
     async def _passes_https(self, route: Route) -> bool:

@@ -109,7 +109,7 @@ class Pac:
                     await self._refresh()
                 report = await to_thread(_in_a_process, self._task(target, known))
         except BusyResourceError as error:
-            raise Unreachable(f"PAC file {shown(self._source)}", "too many look-ups hang", "lookups-hang") from error
+            raise Unreachable(f"PAC file {shown(self._source)}", "too many lookups are hanging", "lookups-hang") from error
         if "absent" in report:
             raise _no_engine(report["absent"])
         return report

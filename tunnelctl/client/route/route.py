@@ -54,7 +54,7 @@ class Route(NamedTuple):
     def request(self, place: int) -> str:
         """The request to the proxy at index `place`, in the words of an error."""
         stops = [*(hop.address for hop in self.hops), self.target]
-        return f"proxy {stops[place]}, asked for {stops[place + 1]}"
+        return f"proxy {stops[place]}, asked for a tunnel to {stops[place + 1]}"
 
 
 class Tunnel(NamedTuple):

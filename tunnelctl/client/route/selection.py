@@ -53,7 +53,7 @@ def select_proxies(target: Address | None, proxy: tuple[str, ...], environ: Mapp
         if environ.get(name, "").strip():
             if exempt := _exemption(target, environ):
                 return ProxySelection(DIRECT_ONLY, exempt)
-            return ProxySelection(DIRECT_ONLY, f"no proxy is configured: {name} is set, but not looked at", name)
+            return ProxySelection(DIRECT_ONLY, f"no proxy is configured: {name} is set, but ignored", name)
     return ProxySelection(DIRECT_ONLY, "no proxy is configured")
 
 

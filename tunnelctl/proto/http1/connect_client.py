@@ -141,7 +141,7 @@ class ConnectClient:
         if self._refusal is not None:
             return self._refusal.result()
         if self._reader.peek(1):
-            raise self._malformed("closed inside the head", "closed-inside")
+            raise self._malformed("closed in the middle of the response head", "closed-inside")
         # A TLS server that receives plain text mostly closes without a response.
         raise NoAnswer(f"answer to CONNECT {self._target}", "closed without answering", "closed" if self.heard else "closed-mute")
 

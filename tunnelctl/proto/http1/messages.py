@@ -38,8 +38,8 @@ _WORDS = {
 }
 _ENDED = {
     "can't handle event type ConnectionClosed": "closed without answering",
-    "peer unexpectedly closed": "closed inside the head",
-    "peer closed connection without": "closed inside the body",
+    "peer unexpectedly closed": "closed in the middle of the head",
+    "peer closed connection without": "closed in the middle of the body",
 }
 _ENDED_REQUEST = {
     "peer unexpectedly closed": "the request ended inside its head",

@@ -118,7 +118,7 @@ class SocksClient(Speaker):
         if self._asked:
             return self._malformed("closed before it had answered the request", "socks-closed-request")
         if self._heard:
-            return self._malformed("closed inside the answer", "socks-closed-inside")
+            return self._malformed("closed in the middle of the reply", "socks-closed-inside")
         return NoAnswer(self._what, "closed without answering", "socks-closed")
 
     # Each of these yields the number of octets that it needs next, and is sent them.

@@ -31,7 +31,7 @@ def declare(kind: type[TunnelctlError], code: str, texts: str | tuple[str, ...],
 
 
 # Parts of several texts.
-ASKED = "proxy {proxy}, asked for {stop}"
+ASKED = "proxy {proxy}, asked for a tunnel to {stop}"
 REFUSED = "proxy {proxy} refused a tunnel to {stop}"
 LOGIN_REQUIRED = "proxy {proxy} requires a login for a tunnel to {stop}"
 
@@ -39,5 +39,5 @@ LOGIN_REQUIRED = "proxy {proxy} requires a login for a tunnel to {stop}"
 BACKSLASH = When("escape", r"in double quotes a backslash is written \\; in single quotes it stands for itself")
 NEAR = "did you mean {near}?"
 # Names the cost of going without TLS, because an on-path attacker can make a handshake fail.
-WITHOUT_TLS = "for a proxy that is meant to be without TLS, the URL is http://{peer}: others on its network can then read a login"
+WITHOUT_TLS = "if this proxy is meant to be used without TLS, its URL is http://{peer}; anyone on the path can then read the login"
 PORT = When("target", "is the port right?")

@@ -17,34 +17,34 @@ from tunnelctl.errors import (
 
 # For a target that could not be reached without a proxy.
 _DIRECT = (
-    When("unused", "{unused} is set, and tunnelctl does not look at it: set https_proxy, or give -x URL"),
-    "this was without a proxy ({without}); -x URL names one",
+    When("unused", "{unused} is set, but tunnelctl ignores it: set https_proxy, or give -x URL"),
+    "no proxy was used ({without}); give one with -x URL",
 )
 _WEB_PORT = "{web_port} is the port of web servers, and of a URL without a port: most proxies listen on 3128 or 8080"
 # For a proxy that closes without an answer: a TLS server that receives plain text mostly does so.
 _IS_IT_TLS = (
     When("speaks_http", ""),
-    When("no_tls_either", "it does not answer a TLS greeting either; are host and port{in_url} right?"),
-    "if it speaks TLS there, the scheme is https://",
+    When("no_tls_either", "it does not answer a TLS handshake either; are host and port{in_url} right?"),
+    "if the proxy speaks TLS on that port, its URL begins with https://",
 )
-_LONGER = "--timeout sets how long setting up the tunnel may take"
+_LONGER = "--timeout sets the time limit for opening the tunnel"
 _WAITING = "waiting for proxy {proxy} to reach {stop}: no answer within {n} s"
-_BEYOND = "{next} may be out of its reach"
+_BEYOND = "the proxy may not be able to reach {next}"
 _LATE = "{next} did not answer the proxy in time"
-_LIMIT = "the proxy has a limit on what one client or user may have"
-_PORTAL = "a captive portal requires a login with a browser; or it is a web server, and no proxy"
+_LIMIT = "this client or user has reached a limit of the proxy"
+_PORTAL = "this may be a captive portal, which requires a login with a browser; or it is a web server, not a proxy"
 _UNREACHED = "the proxy could not reach {next}; are host and port{in_url} right?"
 # For a tunnel that delivered no byte.
 _NOTHING_CAME = (
     *_DIRECT,
-    When("direct", "does it let this client in? `tunnelctl check {host_port}` tells more"),
+    When("direct", "does the target let this client in? `tunnelctl check {host_port}` tells more"),
     "`tunnelctl check --idle {idle} {host_port}`, with the same flags for the proxy, tells how long a tunnel may be silent",
     "many proxies let only TLS through, and some open a tunnel before they reach the target; "
     "`tunnelctl check {host_port}`, with the same flags for the proxy, tells more",
 )
 
 NETWORK = (
-    declare(NameNotFound, "no-address", "name {host}: it has no address", "give an address to judge by that"),
+    declare(NameNotFound, "no-address", "name {host}: it has no address", "give an address in place of the name"),
     declare(
         NameNotFound,
         "name-unknown",
@@ -58,7 +58,7 @@ NETWORK = (
     declare(
         Unreachable,
         "lookups-hang",
-        ("cannot look up {role} {host}: too many look-ups hang", "PAC file {source}: too many look-ups hang"),
+        ("cannot look up {role} {host}: too many lookups are hanging", "PAC file {source}: too many lookups are hanging"),
     ),
     declare(Unreachable, "lookup-failed", "cannot look up {role} {host}: {reason}"),
     declare(Unreachable, "login-unavailable", "login at proxy {proxy}: {reason}"),
@@ -78,7 +78,9 @@ NETWORK = (
         When("tls_without_certificate", "it may require a client certificate (--proxy-cert)"),
     ),
     declare(Unreachable, "broke-mute", f"{ASKED}, broke the connection before it answered: {{reason}}", *_IS_IT_TLS),
-    declare(Unreachable, "tls-hung-up", "{what}: {reason}", PORT, f"it hangs up on a TLS greeting; {WITHOUT_TLS}"),
+    declare(
+        Unreachable, "tls-hung-up", "{what}: {reason}", PORT, f"it closes the connection during the TLS handshake; {WITHOUT_TLS}"
+    ),
     declare(
         TimedOut,
         "timed-out",
@@ -95,21 +97,21 @@ NETWORK = (
         TimedOut,
         "http-mute",
         _WAITING,
-        f"{_BEYOND}; or it is no HTTP proxy: if it speaks TLS, its URL is https://{{proxy}}, or socks5:// for SOCKS",
+        f"{_BEYOND}; or it is not an HTTP proxy: its URL is https://{{proxy}} if it speaks TLS, or begins with socks5:// for SOCKS",
     ),
     declare(
         TimedOut,
         "socks-mute",
         _WAITING,
-        f"{_BEYOND}; or it is no SOCKS proxy: if it speaks HTTP, its URL is http://{{proxy}}, or https:// with TLS",
+        f"{_BEYOND}; or it is not a SOCKS proxy: its URL is http://{{proxy}} if it speaks HTTP, or begins with https:// for TLS",
     ),
     declare(TimedOut, "proxy-mute", _WAITING, f"{_BEYOND}; {_LONGER}"),
     declare(
         TimedOut,
         "tls-mute",
-        "waiting for TLS with {role} {address}: no answer within {n} s",
-        When("target", "it has said nothing to a TLS greeting; is the port right?"),
-        f"it has said nothing to a TLS greeting; {WITHOUT_TLS}",
+        "TLS handshake with {role} {address}: no answer within {n} s",
+        When("target", "it may not speak TLS on that port; is the port right?"),
+        WITHOUT_TLS,
     ),
     declare(TimedOut, "pac-late", "choosing the proxies for {target}: the PAC file has not answered within {n} s", _LONGER),
     declare(
@@ -119,7 +121,7 @@ NETWORK = (
         "--idle-timeout sets the limit",
     ),
     declare(TimedOut, "local-request-late", "request to the local port: none within {n} s"),
-    declare(TimedOut, "name-service-of-proxy", f"{REFUSED}: {{cause}}", "the proxy's name service is slow or out of order"),
+    declare(TimedOut, "name-service-of-proxy", f"{REFUSED}: {{cause}}", "the proxy's name service is slow or not working"),
     declare(TimedOut, "target-late", f"{REFUSED}: {{cause}}", _LATE),
     declare(TimedOut, "socks-expired", f"{ASKED}: timed out ({{reply}})", _LATE),
     declare(Refused, "refused", f"{REFUSED}: {{cause}}"),
@@ -136,7 +138,12 @@ NETWORK = (
         f"{REFUSED}: {{cause}}",
         "the proxy could not reach {next}, or is at one of its limits; are host and port{in_url} right?",
     ),
-    declare(Refused, "denied-by-serve", f"{REFUSED}: {{cause}}", "its operator can allow it: tunnelctl serve --allow '{target}'"),
+    declare(
+        Refused,
+        "denied-by-serve",
+        f"{REFUSED}: {{cause}}",
+        "the proxy's operator can allow it: add --allow '{target}' to the flags of serve",
+    ),
     declare(Refused, "denied-host", f"{REFUSED}: {{cause}}", "the proxy's rules decide which hosts may be reached"),
     declare(
         Refused,
@@ -145,10 +152,15 @@ NETWORK = (
         "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
     ),
     declare(Refused, "denied-address", f"{REFUSED}: {{cause}}", "the proxy's rules keep that address from being reached"),
-    declare(Refused, "proxy-loop", f"{REFUSED}: {{cause}}", "{next} is the proxy itself, or its next proxy leads back to it"),
+    declare(
+        Refused,
+        "proxy-loop",
+        f"{REFUSED}: {{cause}}",
+        "{next} is the proxy itself, or the proxy forwards to one that leads back to it",
+    ),
     declare(Refused, "portal", f"{REFUSED}: {{cause}}", _PORTAL),
-    declare(Refused, "connect-unknown", f"{REFUSED}: {{cause}}", "the server does not know CONNECT; is it a proxy?"),
-    declare(Refused, "connect-not-allowed", f"{REFUSED}: {{cause}}", "this server takes no CONNECT; is it a proxy?"),
+    declare(Refused, "connect-unknown", f"{REFUSED}: {{cause}}", "this server does not support CONNECT; is it a proxy?"),
+    declare(Refused, "connect-not-allowed", f"{REFUSED}: {{cause}}", "this server does not allow CONNECT; is it a proxy?"),
     declare(Refused, "bad-request", f"{REFUSED}: {{cause}}", "the proxy did not understand the request; is it an HTTP proxy?"),
     declare(Refused, "web-server", f"{REFUSED}: {{cause}}", "this looks like a web server; is it a proxy?"),
     declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", _UNREACHED),
@@ -159,7 +171,7 @@ NETWORK = (
         Refused,
         "socks4-failed",
         f"{ASKED}: request rejected or failed",
-        "version 4 says no more: the rules of the proxy, or {next}",
+        "SOCKS4 gives no reason: the proxy's rules may forbid it, or the proxy could not reach {next}",
     ),
     declare(
         Refused,
@@ -186,7 +198,7 @@ NETWORK = (
         Refused,
         "socks-address-type",
         f"{ASKED}: it does not know that kind of address ({{reply}})",
-        "it may do without IPv6, or without names",
+        "it may not support IPv6, or not support names",
     ),
     declare(Refused, "socks-unknown-reply", f"{ASKED}: unknown reply ({{reply}})"),
     declare(Refused, "loop", "tunnel to {target}: the next proxies lead back to this one"),
@@ -225,7 +237,7 @@ NETWORK = (
         ListenError,
         "no-inherited-socket",
         "inherited socket {name}: none was passed (LISTEN_FDS)",
-        "it takes a .socket unit, or systemd-socket-activate",
+        "start tunnelctl from a .socket unit, or with systemd-socket-activate",
     ),
     declare(ListenError, "unknown-inherited-socket", "inherited socket {name}: there is no such one, but {list}"),
     declare(ListenError, "inherited-socket-failed", "inherited socket {name}: {reason}"),
@@ -239,7 +251,7 @@ NETWORK = (
         TunnelBroken,
         "tunnel-broke",
         ("tunnel to {target}: {reason}", "tunnel to {target} via proxy {proxy}: {reason}"),
-        When("portal", "a web page came out of the tunnel: a captive portal, or a filter, requires a browser"),
+        When("portal", "the tunnel delivered a web page: a captive portal or a filter may require a login with a browser"),
         *_NOTHING_CAME,
     ),
     declare(
@@ -267,19 +279,19 @@ NETWORK = (
         MalformedAnswer,
         "socks5-proxy",
         (f"{ASKED}: not HTTP: it starts with {{octets}}", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
-        "that looks like SOCKS version 5: the scheme is socks5://",
+        "this looks like a SOCKS5 proxy: its URL begins with socks5://",
     ),
     declare(
         MalformedAnswer,
         "socks4-proxy",
         (f"{ASKED}: not HTTP: it starts with {{octets}}", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
-        "that looks like SOCKS version 4: the scheme is socks4a://",
+        "this looks like a SOCKS4 proxy: its URL begins with socks4a://",
     ),
     declare(
         MalformedAnswer,
         "http-proxy",
         f"{ASKED}: not SOCKS: it starts with {{octets}}",
-        "that looks like HTTP: is it an HTTP proxy? http:// in place of the SOCKS scheme",
+        "this looks like an HTTP proxy: its URL begins with http://",
     ),
     declare(MalformedAnswer, "not-socks", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
     declare(MalformedAnswer, "not-http1", f"{ASKED}: not HTTP/1: it starts with {{octets}}"),
@@ -287,17 +299,17 @@ NETWORK = (
     declare(MalformedAnswer, "no-status-code", f"{ASKED}: no status code in {{line}}"),
     declare(MalformedAnswer, "switching-protocols", f"{ASKED}: it switches protocols unasked (101)"),
     declare(MalformedAnswer, "informational", f"{ASKED}: more than {{n}} informational answers and no final one"),
-    declare(MalformedAnswer, "closed-inside", f"{ASKED}: closed inside the head"),
+    declare(MalformedAnswer, "closed-inside", f"{ASKED}: closed in the middle of the response head"),
     declare(
         MalformedAnswer,
         "socks-closed-request",
         f"{ASKED}: closed before it had answered the request",
-        "some, ssh -D among them, do that where they cannot reach {next}",
+        "some SOCKS proxies, such as ssh -D, do this if they cannot reach {next}",
     ),
     declare(
         MalformedAnswer,
         "socks-closed-inside",
-        f"{ASKED}: closed inside the answer",
+        f"{ASKED}: closed in the middle of the reply",
         "it may not speak SOCKS, or not this version; is the port right?",
     ),
     declare(MalformedAnswer, "socks-reply-version", f"{ASKED}: its reply is of version {{version}}"),
