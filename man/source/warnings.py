@@ -37,7 +37,7 @@ WARNINGS = (
     "PAC file {source} cannot be read again, and is used as it was: {cause}",
     "PAC file {source}: {entry} is skipped: it is no proxy that is known here",
     "proxy {proxy} gets no header fields: SOCKS has none",
-    "proxy {proxy} speaks TLS, not HTTP in the clear: its URL is https://{proxy}",
+    "proxy {proxy} speaks TLS, not plain HTTP: its URL is https://{proxy}",
     "reading the files again takes longer than {n} s: what was read before stays in force until it ends",
     "settings file {path}: it has a password, and others can read it; chmod 600 helps",
     "the certificate of proxy {proxy} is not checked: an on-path attacker can read and change everything",

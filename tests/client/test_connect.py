@@ -854,7 +854,7 @@ def test_a_proxy_key_without_a_certificate_is_a_usage_error() -> None:
 def test_a_password_for_socks4a_is_an_error() -> None:
     with ScriptedServer(Conversation.wait_gone) as proxy, pytest.raises(AuthenticationFailed) as caught:  # type: ignore[arg-type]
         connect(options(f"socks4a://u:p@{proxy.authority}"))
-    assert str(caught.value) == "password for a SOCKS4a proxy: that version has none"
+    assert str(caught.value) == "password for a SOCKS4a proxy: SOCKS4a has no passwords"
 
 
 def test_an_invalid_tls_name_is_an_error() -> None:

@@ -121,7 +121,7 @@ def test_a_proxy_that_closes_the_connection_during_ntlm(silently: bool) -> None:
     status, out, err, heads = logged_in(ntlm_over_http_1_0(keeps=False, silently=silently))
     assert (status, out) == (77, b"")
     said, hint = err.splitlines()
-    assert said.endswith(": it closed the connection in the middle of the login, which is bound to it")
+    assert said.endswith(": it closed the connection in the middle of the login, which must stay on one connection")
     assert hint.startswith("hint: NTLM and Negotiate need a connection that stays open: ")
     assert len(heads) == 2, "there must be no second try, which could lock the account"
 

@@ -237,7 +237,7 @@ def test_a_program_started_by_run(plain: Serve, secure: Serve, files: Certificat
 # --- http:// where https:// is meant
 
 
-SPEAKS_TLS = "it speaks TLS, not HTTP in the clear\n"
+SPEAKS_TLS = "it speaks TLS, not plain HTTP\n"
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["the nearest", "a later one"])
@@ -254,7 +254,7 @@ def test_a_local_port_warns_of_a_tls_proxy_with_an_http_url(secure: Serve) -> No
         Forward("-L", "0:target.test:22", "-x", secure.url) as forward,
         socket.create_connection(("127.0.0.1", forward.port), SOON),
     ):
-        text = f"warning: proxy 127.0.0.1:{secure.port} speaks TLS, not HTTP in the clear: its URL is https://127.0.0.1:{secure.port}\n"
+        text = f"warning: proxy 127.0.0.1:{secure.port} speaks TLS, not plain HTTP: its URL is https://127.0.0.1:{secure.port}\n"
         wait_until(lambda: text in forward.log(), SOON, "the reason")
 
 

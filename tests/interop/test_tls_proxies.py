@@ -148,7 +148,7 @@ def test_http_to_a_tls_port_is_reported(proxy: Proxy, echo_target: ScriptedServe
     plain = proxy._replace(scheme="http")
     text = assert_turned_down(plain.url, echo_target)
     what = f"proxy {plain.url.removeprefix('http://')}, asked for a tunnel to {echo_target.authority}"
-    assert text == f"tunnelctl: {what}: it speaks TLS, not HTTP in the clear\nhint: its URL is {proxy.url}\n"
+    assert text == f"tunnelctl: {what}: it speaks TLS, not plain HTTP\nhint: its URL is {proxy.url}\n"
 
 
 @pytest.mark.parametrize("kind", [proxies.squid, proxies.apache, proxies.ncat], ids=lambda kind: kind.__name__)

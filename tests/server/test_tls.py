@@ -166,6 +166,15 @@ def test_an_expired_client_certificate_is_refused(files: certificates.Certificat
         assert "expired" in refused_by(proxy, files, old)["rule"]
 
 
+def test_a_client_that_rejects_the_certificate_of_the_proxy_is_recorded(files: certificates.Certificates, tmp_path: Path) -> None:
+    """Its alert is about the certificate of the server, as that of a server is about the certificate of its client."""
+    context = ssl.create_default_context(cafile=certificates.another_authority(tmp_path)[0])
+    with speaking_tls(files) as proxy, proxy.client() as client:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            context.wrap_socket(client.sock, server_hostname=certificates.HOST)
+        assert proxy.wait_for_records(1)[0]["rule"] == "it does not know the issuer of the server certificate"
+
+
 @pytest.mark.usefixtures("cheap_hashes")
 def test_with_users_and_a_client_ca_clients_need_both(files: certificates.Certificates, tmp_path: Path) -> None:
     with speaking_tls(files, files.authority, users=users_file(tmp_path, alice="secret")) as proxy:

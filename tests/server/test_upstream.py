@@ -214,6 +214,4 @@ def test_a_warning_names_a_next_proxy_that_speaks_tls() -> None:
     with before(script) as (next_proxy, proxy):
         assert proxy.refusal(NAME).status == 502
         wait_until(lambda: proxy.warnings, what="a warning")
-    assert proxy.warnings == [
-        f"proxy {next_proxy.authority} speaks TLS, not HTTP in the clear: its URL is https://{next_proxy.authority}"
-    ]
+    assert proxy.warnings == [f"proxy {next_proxy.authority} speaks TLS, not plain HTTP: its URL is https://{next_proxy.authority}"]

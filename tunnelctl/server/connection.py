@@ -151,7 +151,7 @@ class ClientConnection:
         from ssl import SSLError
 
         from tunnelctl.server.tls import handshake_refusal, name_of
-        from tunnelctl.stream.tls.failure import cause_of
+        from tunnelctl.stream.tls.failure import cause_at_server
         from tunnelctl.stream.tls.stream import accept_tls
 
         record.phase, self._can_respond = "tls", False
@@ -159,7 +159,7 @@ class ClientConnection:
             self._stream = stream = await accept_tls(self._stream, context)
         except SSLError as error:
             answer, self._can_respond = handshake_refusal(error)
-            raise RefusedError(answer, cause_of(error)) from None
+            raise RefusedError(answer, cause_at_server(error)) from None
         self._can_respond = True
         record.enter("head")
         return name_of(stream.session.getpeercert())

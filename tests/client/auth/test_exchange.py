@@ -250,7 +250,7 @@ def test_a_wrong_password_is_sent_once(offer: str) -> None:
     with LoginProxy(lambda _: refusal(offer, BASIC_OFFER)) as proxy:
         error = proxy.fails(proxy.login())
     assert isinstance(error, AuthenticationFailed)
-    assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(error) == "are user and password right?"
     assert len(proxy.values) == 2
 
 
@@ -350,7 +350,7 @@ def test_a_proxy_that_resets_between_legs_fails_the_login() -> None:
     with ScriptedServer(script) as proxy:
         error = failed(proxy, login_to(proxy))
     assert error.exit_status is ExitStatus.AUTHENTICATION
-    assert error.cause == "it closed the connection in the middle of the login, which is bound to it"
+    assert error.cause == "it closed the connection in the middle of the login, which must stay on one connection"
     assert "stays open" in hint_of(error)
 
 
@@ -427,7 +427,7 @@ def test_the_hint_names_the_first_of_many_unknown_schemes() -> None:
 def test_a_refusal_of_the_last_leg_means_wrong_credentials() -> None:
     with ntlm(b"one") as proxy:
         error = proxy.fails(proxy.login())
-    assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(error) == "are user and password right?"
     assert len(proxy.values) == 3
 
 
@@ -511,7 +511,7 @@ def test_the_hint_for_a_later_proxy_names_no_flags(offers: tuple[str, ...]) -> N
 def test_preemptive_basic_refused_without_a_challenge_is_a_wrong_login() -> None:
     with LoginProxy(lambda _: refusal()) as proxy:
         error = proxy.fails(proxy.login(BASIC))
-    assert hint_of(error) == "it did not accept these credentials: wrong user or password?"
+    assert hint_of(error) == "are user and password right?"
     assert proxy.values == [RIGHT]
 
 

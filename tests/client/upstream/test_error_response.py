@@ -140,8 +140,8 @@ def login(why: NoLogin | None = None, sent: Fields = (), status: str = "407 No")
 def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
     failure = login(sent=SENT, status=status)
     assert failure.what == "proxy proxy.test:3128 did not accept the login for a tunnel to target.test:22"
-    assert hint_of(failure) == "it did not accept these credentials: wrong user or password?"
-    assert hint_of(login(sent=(("Proxy-Authorization", "Bearer x"),))).endswith(": wrong token?")
+    assert hint_of(failure) == "are user and password right?"
+    assert hint_of(login(sent=(("Proxy-Authorization", "Bearer x"),))) == "is the token right, and still valid?"
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_credentials_that_were_sent_are_reported_as_wrong(status: str) -> None:
     [
         (None, "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"),
         (NoLogin(MISSING, "basic"), "give --proxy-user NAME and --proxy-password-file FILE, or a --proxy-auth-file"),
-        (NoLogin(MISSING_USER), "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is"),
+        (NoLogin(MISSING_USER), "TUNNELCTL_PROXY_PASSWORD is set, but there is no user name: give --proxy-user NAME"),
         (
             NoLogin(MISSING_LATER, "basic"),
-            "the flags are for the nearest proxy; give this one its login in its own URL or in ~/.netrc",
+            "the login flags are for the nearest proxy only; put the login of this one into ~/.netrc, or into its URL",
         ),
         (
             NoLogin(NO_SCHEME),
-            "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
+            "the proxy names no login scheme; --auth basic sends the password anyway, unencrypted unless the proxy URL is https://",
         ),
         (NoLogin(NO_CHALLENGE, "", "digest"), "it names no scheme to log in with, and digest answers a challenge"),
         (NoLogin(OTHER_SCHEME, "ntlm", "basic"), "it requires ntlm authentication, not basic: leave --auth out"),

@@ -105,7 +105,7 @@ def test_a_tls_response_to_the_probe_means_the_proxy_speaks_tls(
         error = fails(f"http://anna:{CANARY}@{proxy.authority}", auth="basic")
     assert isinstance(error, SpeaksTLS)
     assert error.exit_status is ExitStatus.AUTHENTICATION
-    assert str(error) == f"proxy {proxy.authority}, asked for a tunnel to {TARGET}: it speaks TLS, not HTTP in the clear"
+    assert str(error) == f"proxy {proxy.authority}, asked for a tunnel to {TARGET}: it speaks TLS, not plain HTTP"
     assert hint_of(error) == f"its URL is https://{proxy.authority}"
     assert isinstance(error.__cause__, kind)
     (hello,) = proxy.hellos
@@ -303,7 +303,7 @@ async def until(holds: Callable[[], bool]) -> None:
 def test_background_probe_is_sent_once_per_proxy() -> None:
     with Listener(leaves, says(ALERT)) as proxy:
         (warning,) = suspected(proxy, times=5, warnings=1)
-    assert warning == f"proxy {proxy.authority} speaks TLS, not HTTP in the clear: its URL is https://{proxy.authority}"
+    assert warning == f"proxy {proxy.authority} speaks TLS, not plain HTTP: its URL is https://{proxy.authority}"
     assert len(proxy.hellos) == 1
 
 

@@ -297,7 +297,7 @@ class TestMalformed:
     @pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x46", b"\x16\x03\x03"])
     def test_tls_is_recognised_at_its_first_octet(self, answer):
         for size in (1, len(answer)):
-            with pytest.raises(SpeaksTLS, match="it speaks TLS, not HTTP in the clear"):
+            with pytest.raises(SpeaksTLS, match="it speaks TLS, not plain HTTP"):
                 ConnectClient(TARGET).feed(answer[:size])
 
     @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ BAD_ANSWERS = [
     (b"SSH-2.0-x\r\n", "not HTTP: it starts with 'S"),
     (b"\x1b[31m", "not HTTP: it starts with '\\x1b"),
     (b"\r\nHTTP/1.1 200 OK\r\n\r\n", "not HTTP: it starts with '\\r"),
-    (b"\x15\x03\x01\x00\x02\x02\x46", "it speaks TLS, not HTTP in the clear"),
+    (b"\x15\x03\x01\x00\x02\x02\x46", "it speaks TLS, not plain HTTP"),
     (b"HTTP/1.1 abc OK\r\n\r\n", "malformed head: no status line at its start"),
     (b"HTTP/1.1 099 OK\r\n\r\n", "malformed head: a status code below 100"),
     (b"HTTP/1.1 101 Switch\r\nUpgrade: x\r\n\r\n", "it switches protocols unasked (101)"),

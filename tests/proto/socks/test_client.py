@@ -104,7 +104,7 @@ class TestWhatIsSent:
             SocksClient(TARGET, SOCKS4A, LOGIN)
         assert "s3cret" not in repr(caught.value)
         for user in ("a\0b", "u" * 256):
-            with pytest.raises(AuthenticationFailed, match="without NUL"):
+            with pytest.raises(AuthenticationFailed, match="bytes are allowed, and no NUL"):
                 SocksClient(TARGET, SOCKS4A, (user, ""))
 
 
@@ -182,7 +182,7 @@ class TestRefused:
         assert type(error(four, b"\x00\x5d" + bytes(6))) is AuthenticationFailed
 
     def test_failed_logins_have_their_cause_and_hint(self):
-        assert "wrong user or password" in error(with_login, b"\x05\x02\x01\x01").cause
+        assert "it did not accept the login" in error(with_login, b"\x05\x02\x01\x01").cause
         assert "requires a user" in error(plain, b"\x05\x02").cause
         assert "--proxy-user" in hint_of(error(plain, b"\x05\xff"))
         assert hint_of(error(with_login, b"\x05\xff")) == ""
@@ -300,7 +300,7 @@ def test_our_server_refuses_a_wrong_login(version):
     heard, outcome = converse(SocksClient(TARGET, version, credentials), SocksServer(login=True), b"", LOGIN)
     assert isinstance(heard, SocksRefusal)
     assert outcome[0] is AuthenticationFailed
-    assert "wrong" in outcome[1] or "user" in outcome[1]
+    assert ("did not accept the login" if version == SOCKS5 else "does not admit this user") in outcome[1]
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import pytest
 
 from tunnelctl.cli.render.hints import hint_of, message_of
 from tunnelctl.cli.spec.flags import flags_of
-from tunnelctl.cli.spec.messages.model import WITHOUT_TLS
+from tunnelctl.cli.spec.messages.model import WITHOUT_TLS, When
+from tunnelctl.cli.spec.messages.table import MESSAGES
 from tunnelctl.errors import NotTLS, TLSFailed, Unreachable
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.tls.errors import PlainHTTP, Untrusted
-from tunnelctl.stream.tls.failure import _REASONS, _VERIFY, tls_error
+from tunnelctl.stream.tls.failure import _FROM_CLIENTS, _REASONS, _VERIFY, cause_at_server, cause_of, tls_error
 from tunnelctl.stream.tls.settings import TLSClient
 
 PEER = Address("p", 1)
@@ -72,14 +73,37 @@ def test_hints_about_a_target_name_only_flags_that_connect_has() -> None:
     assert not [fault for fault in faults if "URL" in hint_of(fault)]
 
 
+@pytest.mark.parametrize(
+    "reason", ["TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_HANDSHAKE_FAILURE"]
+)
+def test_a_target_gets_no_client_certificate_whatever_is_given(reason: str) -> None:
+    for settings in (TARGET, TARGET._replace(cert="file")):
+        assert hint_of(tls_error("TLS with h:1", reported(reason), settings, PEER)).startswith("tunnelctl sends targets no client")
+
+
+def test_flags_that_hints_name_for_proxy_or_target_exist_for_both() -> None:
+    known = {spelling for flag in flags_of("connect") for spelling in flag.spellings}
+    hints = [hint.text if isinstance(hint, When) else hint for message in MESSAGES for hint in message.hints]
+    named = {suffix for hint in hints for suffix in re.findall(r"\{tls\}([a-z-]*)", hint)}
+    assert named == {"-cacert"}
+    assert {f"{prefix}{suffix}" for prefix in ("--proxy", "--tls") for suffix in named} <= known
+
+
+@pytest.mark.parametrize("reason", _FROM_CLIENTS)
+def test_the_cause_of_a_clients_alert_is_about_the_certificate_of_the_server(reason: str) -> None:
+    assert "client certificate" in cause_of(reported(reason))
+    assert "client certificate" not in cause_at_server(reported(reason))
+    assert cause_at_server(reported("HTTP_REQUEST")) == cause_of(reported("HTTP_REQUEST"))
+
+
 @pytest.mark.parametrize("code", [18, 19, 20, 21])
 def test_an_unknown_issuer_is_reported_with_the_pin_to_compare(code: int) -> None:
     """The hint has the pin in the form that --proxy-pin takes; but an on-path attacker's certificate would have a pin as well."""
     error = tls_error("proxy p:1", rejected(code, "sha256//abc="), PROXY, PEER)
-    wanted = "--proxy-cacert FILE names the authority to trust"
-    assert hint_of(error) == f"{wanted}; or, if somebody you trust confirms that this is the right one, --proxy-pin sha256//abc="
+    wanted = "if you trust its issuer, give --proxy-cacert FILE with the issuer's certificate"
+    assert hint_of(error) == f"{wanted}; or, if the proxy's operator confirms this pin, --proxy-pin sha256//abc="
     assert hint_of(tls_error("proxy p:1", rejected(code, ""), PROXY, PEER)) == wanted
-    assert hint_of(tls_error("TLS with h:1", rejected(code), TARGET, PEER)) == "--tls-cacert FILE names the authority to trust"
+    assert hint_of(tls_error("TLS with h:1", rejected(code), TARGET, PEER)) == wanted.replace("--proxy", "--tls")
 
 
 @pytest.mark.parametrize(("settings", "flag"), [(PROXY, "--proxy"), (TARGET, "--tls")])
@@ -94,7 +118,7 @@ def test_the_hint_does_not_ask_for_authorities_that_are_given(settings: TLSClien
 def test_the_hint_does_not_ask_for_a_client_certificate_that_is_given(reason: str) -> None:
     assert "--proxy-cert" in hint_of(tls_error("proxy p:1", reported(reason), PROXY, PEER))
     error = tls_error("proxy p:1", reported(reason), PROXY._replace(cert="file"), PEER)
-    assert hint_of(error) == "it has to be one that the peer's authority issued: see --proxy-cert"
+    assert hint_of(error) == "the certificate of --proxy-cert must be from an authority that the peer trusts"
 
 
 @pytest.mark.parametrize("error", [PlainHTTP(), reported("WRONG_VERSION_NUMBER"), reported("PACKET_LENGTH_TOO_LONG")])

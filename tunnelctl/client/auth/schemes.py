@@ -71,7 +71,7 @@ class Digest(Scheme):
     def confirm(self, info: str) -> None:
         if info and not self._client.confirm(self._sent, info):
             what = f"the login for {self._target}"
-            cause = "the proxy accepted it, but cannot prove that it knows the password"
+            cause = "the proxy accepted it, but did not prove that it knows the password"
             raise AuthenticationFailed(what, cause, "digest-unproven")
 
     async def next_step(self, challenge: Challenge) -> bool:

@@ -167,7 +167,7 @@ def _speaks_http(exchange: AuthExchange | None) -> bool:
 
 def _cut_off(request: TunnelRequest) -> AuthenticationFailed:
     """The error for a proxy that ends the connection between two legs of a login, announced or not."""
-    cause = "it closed the connection in the middle of the login, which is bound to it"
+    cause = "it closed the connection in the middle of the login, which must stay on one connection"
     return AuthenticationFailed(request.what, cause, "login-cut-off")
 
 

@@ -76,4 +76,4 @@ class BackgroundProbe:
                 self._suspected = Event()
             if await speaks_tls_there(route, place, monotonic() + SECONDS):
                 proxy = route.via[place]
-                self._trace(events.Warning(f"proxy {proxy} speaks TLS, not HTTP in the clear: its URL is https://{proxy}"))
+                self._trace(events.Warning(f"proxy {proxy} speaks TLS, not plain HTTP: its URL is https://{proxy}"))

@@ -33,7 +33,7 @@ SHOWN = 40  # octets of a non-HTTP response that the message repeats
 
 # These decide where the request ends; a CONNECT has no content (RFC 9110 section 9.3.6).
 _OURS = frozenset({"content-length", "transfer-encoding"})
-SPEAKS_TLS = "it speaks TLS, not HTTP in the clear"
+SPEAKS_TLS = "it speaks TLS, not plain HTTP"
 
 _PREFIX = b"HTTP/"
 _TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP

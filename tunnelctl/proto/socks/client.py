@@ -154,7 +154,7 @@ class SocksClient(Speaker):
             self._output += bytes((LOGIN_VERSION, len(user))) + user + bytes((len(password),)) + password
             status = (yield 2)[1]  # the first octet is not checked: some proxies send the version of SOCKS
             if status:
-                raise self._login_failed("wrong user or password", "login-refused")
+                raise self._login_failed("it did not accept the login", "login-refused")
         elif method == PASSWORD:
             raise self._login_failed("it requires a user and a password", "login-missing")
         elif method == NONE_ACCEPTABLE:
@@ -167,7 +167,7 @@ class SocksClient(Speaker):
         yield from self._first(0, VERSION_4)  # it should be 0; some proxies put the version there
         reply = (yield 1)[0]
         if reply in (NO_IDENT_4, WRONG_USER_4):
-            raise self._login_failed(f"it does not let this user in ({reply})", "socks4-login")
+            raise self._login_failed(f"it does not admit this user ({reply})", "socks4-login")
         if reply == FAILED_4:
             raise Refused(self._what, "request rejected or failed", "socks4-failed", detail={"code": reply})
         if reply != GRANTED_4:
@@ -198,7 +198,7 @@ def _login(credentials: Credentials | None) -> Credentials | None:
         length = len(text.encode("utf-8", "surrogateescape"))
         if not 1 <= length <= MAX_TEXT:
             raise AuthenticationFailed(
-                f"{role} for a SOCKS proxy", f"{length} octets, and it takes 1 to {MAX_TEXT}", "socks-login-length"
+                f"{role} for a SOCKS proxy", f"it has {length} bytes, and 1 to {MAX_TEXT} are allowed", "socks-login-length"
             )
     return credentials
 
@@ -221,12 +221,12 @@ def _request_4a(target: Address, credentials: Credentials | None) -> bytes:
     host, port = target
     user, password = credentials or ("", "")
     if password:
-        raise AuthenticationFailed("password for a SOCKS4a proxy", "that version has none", "socks4-password")
+        raise AuthenticationFailed("password for a SOCKS4a proxy", "SOCKS4a has no passwords", "socks4-password")
     if ":" in host:
         raise UsageProblem(f"target {target}", "SOCKS4a carries no IPv6 address", "socks4-ipv6")
     name = user.encode("utf-8", "surrogateescape")
     if b"\0" in name or len(name) > MAX_TEXT:
-        raise AuthenticationFailed("user for a SOCKS4a proxy", f"it takes up to {MAX_TEXT} octets without NUL", "socks4-user")
+        raise AuthenticationFailed("user for a SOCKS4a proxy", f"at most {MAX_TEXT} bytes are allowed, and no NUL", "socks4-user")
     # An address of the network 0.0.0.0/24 announces a name, so a genuine one is sent as a name too.
     plain = is_ip(host) and not host.startswith("0.0.0.")
     address, text = (_quad(host), b"") if plain else (b"\0\0\0\1", host.encode("ascii") + b"\0")

@@ -36,28 +36,44 @@ _REASONS = {
     "WRONG_VERSION_NUMBER": _NOT_TLS,
     "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
     "RECORD_LAYER_FAILURE": _NOT_TLS,
-    "HTTP_REQUEST": ("the peer speaks HTTP in the clear", "peer-in-the-clear"),
-    "HTTPS_PROXY_REQUEST": ("the peer speaks HTTP in the clear", "peer-in-the-clear"),
+    "HTTP_REQUEST": ("the peer speaks plain HTTP", "peer-in-the-clear"),
+    "HTTPS_PROXY_REQUEST": ("the peer speaks plain HTTP", "peer-in-the-clear"),
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _REQUIRED,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": ("the peer gave no certificate", "peer-without-certificate"),
     "SSLV3_ALERT_HANDSHAKE_FAILURE": ("it refused the handshake", "handshake-refused"),
-    "SSLV3_ALERT_BAD_CERTIFICATE": ("it did not accept our certificate, or requires one", "client-certificate-missing"),
-    "TLSV1_ALERT_UNKNOWN_CA": ("it does not know the issuer of our certificate", "client-certificate-refused"),
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": ("it did not accept our certificate", "client-certificate-refused"),
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": ("it did not accept this kind of certificate", "client-certificate-refused"),
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": ("our certificate has expired", "client-certificate-refused"),
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": ("our certificate was revoked", "client-certificate-refused"),
-    "TLSV1_ALERT_ACCESS_DENIED": ("it does not let this client certificate in", "client-certificate-refused"),
+    "SSLV3_ALERT_BAD_CERTIFICATE": ("it did not accept the client certificate, or requires one", "client-certificate-missing"),
+    "TLSV1_ALERT_UNKNOWN_CA": ("it does not know the issuer of the client certificate", "client-certificate-refused"),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": ("it did not accept the client certificate", "client-certificate-refused"),
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": ("it does not support this type of client certificate", "client-certificate-refused"),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": ("the client certificate has expired", "client-certificate-refused"),
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": ("the client certificate was revoked", "client-certificate-refused"),
+    "TLSV1_ALERT_ACCESS_DENIED": ("it denied access to this client certificate", "client-certificate-refused"),
     "TLSV1_ALERT_PROTOCOL_VERSION": _VERSION,
     "UNSUPPORTED_PROTOCOL": _VERSION,
     "TLSV1_UNRECOGNIZED_NAME": ("it does not know this server name", "certificate-name"),
     "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": ("it speaks none of the protocols that were offered", "no-protocol"),
 }
 
+# The same alerts from a client: they are about the certificate of the server.
+_FROM_CLIENTS = {
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it did not accept the server certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not know the issuer of the server certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it did not accept the server certificate",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it does not support this type of server certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the server certificate was revoked",
+    "TLSV1_ALERT_ACCESS_DENIED": "it denied access",
+}
+
 
 def cause_of(error: ssl.SSLError) -> str:
     """The cause, in a few words."""
     return _explained(error)[0]
+
+
+def cause_at_server(error: ssl.SSLError) -> str:
+    """The cause of a failed handshake with a client."""
+    return _FROM_CLIENTS.get(error.reason or "") or cause_of(error)
 
 
 def tls_error(what: str, error: OSError, settings: TLSClient | None = None, peer: Address | None = None) -> TunnelctlError:

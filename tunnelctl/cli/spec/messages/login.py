@@ -8,27 +8,30 @@ from tunnelctl.errors import AuthenticationFailed, NotTLS, SpeaksTLS, TLSFailed
 _LOGIN = "give --proxy-user NAME and --proxy-password-file FILE"
 _PYSPNEGO = "{scheme} needs the package pyspnego: {install}"
 _CLOCK = "is the clock of this machine right?"
+_ISSUER = "if you trust its issuer, give {tls}-cacert FILE with the issuer's certificate"
 _TRUST = (
     When("cacert", "none of the authorities of {tls}-cacert has issued it"),
-    When("target", "{tls}-cacert FILE names the authority to trust"),
-    "{tls}-cacert FILE names the authority to trust; or, if somebody you trust confirms that this is the right one, "
-    "--proxy-pin {seen}",
-    "{tls}-cacert FILE names the authority to trust",
+    When("target", _ISSUER),
+    f"{_ISSUER}; or, if the proxy's operator confirms this pin, --proxy-pin {{seen}}",
+    _ISSUER,
 )
 _NAME = (
-    When("target", "is this the name that the certificate was issued for? --tls-name NAME expects another"),
-    "is this the name that the certificate was issued for? The URL has to use it",
+    When("target", "if you expect the certificate to be for another name, give it with --tls-name NAME"),
+    "the URL must have the name that the certificate was issued for",
 )
-_OTHER_CERTIFICATE = "it has to be one that the peer's authority issued: see {tls}-cert"
-_NO_CLIENT_CERTIFICATE = When("target", "a target is shown no certificate of yours: leave TLS to the program that uses the tunnel")
+# For a target, this comes first: the flags of a client certificate are for proxies.
+_NO_CLIENT_CERTIFICATE = When(
+    "target", "tunnelctl sends targets no client certificate: leave TLS to the program that uses the tunnel"
+)
+_OTHER_CERTIFICATE = "the certificate of --proxy-cert must be from an authority that the peer trusts"
 
 LOGIN = (
     declare(
         AuthenticationFailed,
         "not-accepted",
         "proxy {proxy} did not accept the login for a tunnel to {target}: {cause}",
-        When("token", "it did not accept these credentials: wrong token?"),
-        "it did not accept these credentials: wrong user or password?",
+        When("token", "is the token right, and still valid?"),
+        "are user and password right?",
     ),
     declare(
         AuthenticationFailed,
@@ -40,19 +43,19 @@ LOGIN = (
         AuthenticationFailed,
         "login-without-user",
         (f"{LOGIN_REQUIRED}: {{cause}}", f"{ASKED}: it requires a user and a password"),
-        "TUNNELCTL_PROXY_PASSWORD is set: --proxy-user NAME says whose password it is",
+        "TUNNELCTL_PROXY_PASSWORD is set, but there is no user name: give --proxy-user NAME",
     ),
     declare(
         AuthenticationFailed,
         "inner-login-missing",
         (f"{LOGIN_REQUIRED}: {{cause}}", f"{ASKED}: it requires a user and a password"),
-        "the flags are for the nearest proxy; give this one its login in its own URL or in ~/.netrc",
+        "the login flags are for the nearest proxy only; put the login of this one into ~/.netrc, or into its URL",
     ),
     declare(
         AuthenticationFailed,
         "no-scheme",
         f"{LOGIN_REQUIRED}: {{cause}}",
-        "it names no scheme to log in with: --auth basic sends the password all the same, unprotected without https://",
+        "the proxy names no login scheme; --auth basic sends the password anyway, unencrypted unless the proxy URL is https://",
     ),
     declare(
         AuthenticationFailed,
@@ -70,7 +73,7 @@ LOGIN = (
         AuthenticationFailed,
         "only-basic",
         f"{LOGIN_REQUIRED}: {{cause}}",
-        "it offers basic alone, not {scheme}: --auth basic sends the password as it is, unprotected without https://",
+        "the proxy offers only basic, not {scheme}; --auth basic sends the password unencrypted unless the proxy URL is https://",
     ),
     declare(
         AuthenticationFailed,
@@ -94,7 +97,7 @@ LOGIN = (
     declare(
         AuthenticationFailed,
         "login-cut-off",
-        f"{ASKED}: it closed the connection in the middle of the login, which is bound to it",
+        f"{ASKED}: it closed the connection in the middle of the login, which must stay on one connection",
         "NTLM and Negotiate need a connection that stays open: is there a load balancer, or another proxy, that ends it?",
     ),
     declare(
@@ -123,10 +126,10 @@ LOGIN = (
     declare(
         AuthenticationFailed,
         "digest-unproven",
-        "the login for {target}: the proxy accepted it, but cannot prove that it knows the password",
-        "this may be a man-in-the-middle attack",
+        "the login for {target}: the proxy accepted it, but did not prove that it knows the password",
+        "this may be an on-path attacker that poses as the proxy",
     ),
-    declare(AuthenticationFailed, "login-refused", f"{ASKED}: wrong user or password", "it did not accept these credentials"),
+    declare(AuthenticationFailed, "login-refused", f"{ASKED}: it did not accept the login", "are user and password right?"),
     declare(AuthenticationFailed, "no-method", f"{ASKED}: it accepts no authentication method that tunnelctl has"),
     declare(
         AuthenticationFailed, "no-method-without-login", f"{ASKED}: it accepts no authentication method that tunnelctl has", _LOGIN
@@ -134,24 +137,29 @@ LOGIN = (
     declare(
         AuthenticationFailed,
         "socks4-login",
-        f"{ASKED}: it does not let this user in ({{n}})",
-        "version 4 has no password; socks5:// has",
+        f"{ASKED}: it does not admit this user ({{n}})",
+        "SOCKS4 has no passwords; use socks5:// if the proxy supports it",
     ),
-    declare(AuthenticationFailed, "socks4-password", "password for a SOCKS4a proxy: that version has none", "socks5:// has"),
-    declare(AuthenticationFailed, "socks4-user", "user for a SOCKS4a proxy: it takes up to {n} octets without NUL"),
+    declare(
+        AuthenticationFailed,
+        "socks4-password",
+        "password for a SOCKS4a proxy: SOCKS4a has no passwords",
+        "use socks5:// if the proxy supports it",
+    ),
+    declare(AuthenticationFailed, "socks4-user", "user for a SOCKS4a proxy: at most {n} bytes are allowed, and no NUL"),
     declare(
         AuthenticationFailed,
         "socks-login-length",
         (
-            "user for a SOCKS proxy: {n} octets, and it takes 1 to {most}",
-            "password for a SOCKS proxy: {n} octets, and it takes 1 to {most}",
+            "user for a SOCKS proxy: it has {n} bytes, and 1 to {most} are allowed",
+            "password for a SOCKS proxy: it has {n} bytes, and 1 to {most} are allowed",
         ),
     ),
     declare(AuthenticationFailed, "colon-in-user", "proxy credentials: the user name has a colon, which Basic cannot carry"),
     declare(AuthenticationFailed, "control-character", "proxy credentials: a control character in the user name or password"),
     declare(AuthenticationFailed, "not-text", "proxy credentials: user name and password are not valid text"),
     declare(AuthenticationFailed, "token-character", "bearer token: a character in it that a token cannot have"),
-    declare(SpeaksTLS, "speaks-tls", f"{ASKED}: it speaks TLS, not HTTP in the clear", "its URL is https://{peer}"),
+    declare(SpeaksTLS, "speaks-tls", f"{ASKED}: it speaks TLS, not plain HTTP", "its URL is https://{peer}"),
     declare(NotTLS, "plain-http", "{what}: it answers in plain HTTP, not in TLS", PORT, WITHOUT_TLS),
     declare(NotTLS, "not-tls", "{what}: the peer does not speak TLS", PORT, "are scheme and port right?"),
     declare(TLSFailed, "certificate-early", "{what}: its certificate is not valid yet", _CLOCK),
@@ -182,37 +190,37 @@ LOGIN = (
         TLSFailed,
         "pin-mismatch",
         "{what}: its certificate is not the pinned one, but {seen}",
-        "if that is the right one, {tls}-pin takes it",
+        "if the operator confirms that this certificate is right, give its pin with --proxy-pin",
     ),
     declare(
         TLSFailed,
         "client-certificate-missing",
         (
             "{what}: it requires a client certificate",
-            "{what}: it did not accept our certificate, or requires one",
+            "{what}: it did not accept the client certificate, or requires one",
         ),
-        When("cert", _OTHER_CERTIFICATE),
         _NO_CLIENT_CERTIFICATE,
-        "{tls}-cert FILE and {tls}-key FILE give one",
+        When("cert", _OTHER_CERTIFICATE),
+        "--proxy-cert FILE and --proxy-key FILE give one",
     ),
     declare(
         TLSFailed,
         "handshake-refused",
         "{what}: it refused the handshake",
-        When("cert", _OTHER_CERTIFICATE),
         _NO_CLIENT_CERTIFICATE,
-        "it may require a client certificate: {tls}-cert",
+        When("cert", _OTHER_CERTIFICATE),
+        "it may require a client certificate: --proxy-cert",
     ),
     declare(
         TLSFailed,
         "client-certificate-refused",
         (
-            "{what}: it does not know the issuer of our certificate",
-            "{what}: it did not accept our certificate",
-            "{what}: it did not accept this kind of certificate",
-            "{what}: our certificate has expired",
-            "{what}: our certificate was revoked",
-            "{what}: it does not let this client certificate in",
+            "{what}: it does not know the issuer of the client certificate",
+            "{what}: it did not accept the client certificate",
+            "{what}: it does not support this type of client certificate",
+            "{what}: the client certificate has expired",
+            "{what}: the client certificate was revoked",
+            "{what}: it denied access to this client certificate",
         ),
         _NO_CLIENT_CERTIFICATE,
         _OTHER_CERTIFICATE,
@@ -226,7 +234,7 @@ LOGIN = (
     declare(TLSFailed, "shredded", "{what}: its handshake is cut into too many records"),
     declare(TLSFailed, "tls-version", "{what}: no version of TLS that both ends allow"),
     declare(TLSFailed, "no-protocol", "{what}: it speaks none of the protocols that were offered"),
-    declare(TLSFailed, "peer-in-the-clear", "{what}: the peer speaks HTTP in the clear"),
+    declare(TLSFailed, "peer-in-the-clear", "{what}: the peer speaks plain HTTP"),
     declare(TLSFailed, "peer-without-certificate", "{what}: the peer gave no certificate"),
     declare(TLSFailed, "tls-failed", "{what}: {reason}"),
 )
