@@ -240,6 +240,16 @@ def test_netrc_supplies_the_password_of_its_own_user_only(tmp_path: Path) -> Non
         credentials(proxy_user="other", home=tmp_path)
 
 
+@pytest.mark.parametrize(("nearest", "advice"), [(True, "--proxy-password-file FILE"), (False, "~/.netrc")])
+def test_the_hint_for_a_missing_password_is_for_this_proxy(nearest: bool, advice: str) -> None:
+    """The flags give a login to the nearest proxy only; a later one has its URL and netrc."""
+    with pytest.raises(UsageProblem) as caught:
+        credentials("http://user@proxy.test", nearest=nearest)
+    assert str(caught.value) == "proxy http://user@proxy.test:80: there is no password for this user"
+    assert advice in hint_of(caught.value)
+    assert ("give --proxy-" in hint_of(caught.value)) is nearest
+
+
 def test_a_password_given_with_the_user_flag_is_not_shown() -> None:
     """curl's --proxy-user takes USER:PASSWORD."""
     with pytest.raises(UsageProblem) as caught:

@@ -110,7 +110,8 @@ class CredentialSource:
             name, colon, _ = self._user.partition(":")
             shown = f"{name}:***" if colon else name
             option, what = ("proxy_user", shown) if self._proxy.user is None else ("", f"proxy {self._proxy}")
-            raise UsageProblem(what, "there is no password for this user", "password-missing", option=option)
+            facts = {"nearest": self._nearest}
+            raise UsageProblem(what, "there is no password for this user", "password-missing", option=option, facts=facts)
         return secret
 
     def _require_user(self) -> None:

@@ -96,7 +96,8 @@ USAGE = (
         UsageProblem,
         "password-missing",
         ("--proxy-user {name}: there is no password for this user", "proxy {proxy}: there is no password for this user"),
-        "give --proxy-password-file FILE or --ask-password, or set TUNNELCTL_PROXY_PASSWORD",
+        When("nearest", "give --proxy-password-file FILE or --ask-password, or set TUNNELCTL_PROXY_PASSWORD"),
+        "the login flags are for the nearest proxy only; put the password of this one into ~/.netrc, or into its URL",
     ),
     declare(
         UsageProblem,
