@@ -169,7 +169,7 @@ def test_the_prompt_without_a_terminal_is_an_error_with_a_hint(proxy: ScriptedSe
     assert (done.returncode, done.stdout) == (2, b"")
     first, hint = done.stderr.decode().splitlines()
     assert first == f"tunnelctl: password for proxy {proxy.authority}: there is no terminal to ask on (no such device or address)"
-    assert hint.startswith("hint: a password file")
+    assert hint == "hint: --proxy-password-file FILE and --password-command COMMAND need no terminal"
     assert proxy.heads == []
 
 

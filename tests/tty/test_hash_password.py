@@ -1,5 +1,7 @@
 """`hash-password` in use: it prompts twice on the terminal, without echo."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -50,6 +52,23 @@ def test_end_of_input_is_an_error(asked):
     asked.close()
     assert asked.exitstatus == 2
     assert "no password was given" in asked.before
+
+
+def test_a_terminal_that_is_not_its_own_is_an_error_with_a_hint():
+    """The flags of a proxy login are not for hash-password; it reads a pipe, though."""
+    ours, theirs = os.openpty()
+    words = [sys.executable, "-m", "tunnelctl", "hash-password", "alice"]
+    try:
+        done = subprocess.run(
+            words, stdin=theirs, capture_output=True, env=environment(), timeout=20, start_new_session=True, check=False
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stdout) == (2, b"")
+    first, hint = done.stderr.decode().splitlines()
+    assert first.startswith("tunnelctl: hash-password: there is no terminal to ask on (")
+    assert hint == "hint: hash-password reads the password from stdin if that is not a terminal"
 
 
 def test_control_c_ends_the_prompt_without_a_traceback(asked):

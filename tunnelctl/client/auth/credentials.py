@@ -143,7 +143,10 @@ class CredentialSource:
 
         whom = f"{self._user} at " if self._user is not None else ""
         who = f"password for proxy {self._proxy.address}"
-        password = await ask(who, f"password for {whom}proxy {self._proxy.address}: ")
+        try:
+            password = await ask(who, f"password for {whom}proxy {self._proxy.address}: ")
+        except UsageProblem as error:
+            raise error.within(who, proxy=self._proxy.address) from error
         if not password:
             raise UsageProblem(who, "the password is empty", "password-empty")
         return password
