@@ -255,7 +255,9 @@ def test_a_certificate_without_its_key_changes_nothing_on_reload(tmp_path: Path)
         proxy.hang_up()
         wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")
         cert, key = tmp_path / "proxy.pem", tmp_path / "proxy.key"
-        assert proxy.warnings == [f"the old certificate stays in force: --tls-key {key}: not the key of the certificate in {cert}"]
+        assert proxy.warnings == [
+            f"the old certificate stays in force: --tls-key {key}: the key does not match the certificate in {cert}"
+        ]
         assert serial(proxy.port, files.authority) == before
         own(renewed, tmp_path)
         read_again(proxy)

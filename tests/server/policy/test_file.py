@@ -137,6 +137,22 @@ def test_a_mistake_is_reported_with_its_line_and_key(text: str, where: str, caus
     assert cause in caught.value.cause
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[[deny]]\ntargets = ['*:1']\nclients = []", "leave the key out only if the rule is for everyone"),
+        ("[[deny]]\ntargets = ['*:1']\nusers = []", "leave the key out only if the rule is for everyone"),
+        ("[[deny]]\ntargets = []", 'for example targets = ["*.example.com:443"]'),
+        ("[[deny]]", 'for example targets = ["*.example.com:443"]'),
+    ],
+)
+def test_the_hint_for_an_empty_list_can_be_followed(text: str, hint: str, tmp_path: Path) -> None:
+    """A rule without users or clients is for all of them; one without targets is an error."""
+    with pytest.raises(SettingsError) as caught:
+        load_policy(write(tmp_path, text))
+    assert hint_of(caught.value) == hint
+
+
 @pytest.mark.parametrize("user", ["CORP\\user", "CORP\\alice", "CORP\\bob"])
 def test_the_hint_explains_a_backslash_in_double_quotes(user: str, tmp_path: Path) -> None:
     """Read as an escape, it would yield a rule for a user that does not exist."""

@@ -154,14 +154,14 @@ def test_a_certificate_file_without_a_key(files: certificates.Certificates) -> N
 def test_the_key_of_another_certificate(files: certificates.Certificates) -> None:
     error = refused(TLSClient("p.test", cert=str(files.client_chain), key=str(files.key)))
     assert what_of(error) == f"--proxy-key {files.key}"
-    assert "not the key" in error.cause
+    assert "does not match" in error.cause
 
 
 def test_a_file_with_a_certificate_and_the_key_of_another(files: certificates.Certificates, tmp_path: Path) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(files.key.read_bytes() + files.client_chain.read_bytes())
     error = refused(TLSClient("p.test", cert=str(both)))
-    assert (what_of(error), error.cause) == (f"--proxy-cert {both}", "the key in it is not that of its certificate")
+    assert (what_of(error), error.cause) == (f"--proxy-cert {both}", "the key in it does not match its certificate")
 
 
 def test_an_encrypted_key_is_refused_without_a_prompt(files: certificates.Certificates, tmp_path: Path) -> None:

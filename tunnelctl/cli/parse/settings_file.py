@@ -35,6 +35,7 @@ OVERRULED = {
 
 MAY_HAVE_CONTROLS = ("password-command", "header")  # a script of several lines; a tab in a value
 
+TABLES = ("defaults", "profiles")
 WAYS = ("proxy", "pac")  # keys that name the proxies
 
 WANTED = {
@@ -86,8 +87,8 @@ class _Reader:
 
     def read(self, found: dict[str, Any]) -> File:
         for name, value in found.items():
-            if name not in ("defaults", "profiles") or not isinstance(value, dict):
-                self._refuse_top(name)
+            if name not in TABLES or not isinstance(value, dict):
+                self._refuse_top(name, value)
         profiles = {}
         for name, value in found.get("profiles", {}).items():
             if not isinstance(value, dict):
@@ -100,10 +101,12 @@ class _Reader:
         line = line_of(self._lines, name, 0)
         return f"settings file {self._path}, line {line}" if line else f"settings file {self._path}"
 
-    def _refuse_top(self, name: str) -> NoReturn:
+    def _refuse_top(self, name: str, value: object) -> NoReturn:
         if name in KEYS:
             raise SettingsError(self._place((name,)), f"`{name}` is outside of a table", "key-outside-table")
-        raise SettingsError(self._place((name,)), f"`{name}` is not known here", "unknown-table")
+        is_table = isinstance(value[0] if isinstance(value, list) and value else value, dict)
+        cause = f"unknown table `{name}`" if is_table and name not in TABLES else f"`{name}` is not a table"
+        raise SettingsError(self._place((name,)), cause, "unknown-table")
 
     def _table(self, shown: str, name: tuple[str, ...], found: dict[str, Any]) -> Table:
         entries = {}
@@ -117,7 +120,7 @@ class _Reader:
         for one, other in _contradictions():
             if one in entries and other in entries and entries[one].texts and entries[other].texts:
                 later = max(one, other, key=lambda key: entries[key].line)
-                raise SettingsError(self._place((*name, later)), f"`{one}` and `{other}` contradict each other", "contradiction")
+                raise SettingsError(self._place((*name, later)), f"`{one}` and `{other}` cannot be used together", "contradiction")
         return Table(shown, entries)
 
     def _texts(self, name: tuple[str, ...], flag: Flag, value: object) -> list[str]:

@@ -36,7 +36,7 @@ def _path(source: str) -> str:
     try:
         url = urlsplit(source)
     except ValueError:  # the text of the error quotes the URL
-        raise _wrong(source, "its URL cannot be one") from None
+        raise _wrong(source, "its URL is not valid") from None
     if scheme.lower() != "file" or url.netloc not in ("", "localhost"):
         raise _wrong(source, "it can be a path, or a URL with http, https or file", "pac-source")
     return unquote(url.path)
@@ -67,7 +67,7 @@ def _fetch(url: str) -> tuple[bytes, str | None]:
                     raise _wrong(url, f"it takes more than {SECONDS:g} s")
             return octets, answer.charset_encoding
     except (httpx.InvalidURL, UnicodeError) as error:  # their text quotes a piece of the URL, perhaps of its password
-        raise _wrong(url, "its URL cannot be one") from error
+        raise _wrong(url, "its URL is not valid") from error
     except (httpx.HTTPError, httpx.StreamError) as error:
         from tunnelctl.client.pac.httpx_failure import cause_of
 

@@ -86,7 +86,7 @@ class _File:
         clients = tuple(self._parsed((*path, "clients"), table, parse_client))
         targets = self._parsed((*path, "targets"), table, parse_rule)
         if not targets:
-            self._wrong((*path, "targets"), "it is missing: a rule says which targets it is about", "targets-missing")
+            self._wrong((*path, "targets"), "it is missing: a rule must name its targets", "targets-missing")
         return [rule._replace(text=f"{rule.text} ({label})", users=users, clients=clients, tls=tls, sni=sni) for rule in targets]
 
     def _name(self, path: Path, table: dict[str, object]) -> str:
@@ -118,7 +118,7 @@ class _File:
         if any(map(has_control, value)):
             self._wrong(path, "a control character in it", "control-character")
         if not value:
-            self._wrong(path, "the list is empty", "list-empty")
+            self._wrong(path, "the list is empty", "list-empty", facts={"optional": path[-1] != "targets"})
         return value
 
     def _parsed(self, path: Path, table: dict[str, object], parse: Callable[[str], T]) -> list[T]:

@@ -137,10 +137,10 @@ def _identify(context: ssl.SSLContext, cert: tuple[str, str], key: tuple[str, st
         context.load_cert_chain(cert[1], file, password=ask)
     except ssl.SSLError as error:
         if encrypted:
-            cause = "the key is encrypted, and nobody is asked for its password"
+            cause = "the key is encrypted, and tunnelctl does not ask for its passphrase"
             raise SettingsError(file, cause, "key-encrypted", option=option) from None
         if error.reason == "KEY_VALUES_MISMATCH":
-            apart, beside = f"not the key of the certificate in {cert[1]}", "the key in it is not that of its certificate"
+            apart, beside = f"the key does not match the certificate in {cert[1]}", "the key in it does not match its certificate"
             cause = beside if together else apart
             raise SettingsError(file, cause, "key-mismatch", option=option) from None
         # OpenSSL does not report which of the two files is at fault.
@@ -166,6 +166,6 @@ def _check_readable(option: str, file: str) -> None:
         raise SettingsError(file, reason(error), "unreadable", option=option) from error
     try:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            raise SettingsError(file, "it is a pipe, and is read more than once", "pipe", option=option)
+            raise SettingsError(file, "it is a pipe, but has to be read more than once", "pipe", option=option)
     finally:
         os.close(fd)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import BACKSLASH, NEAR, declare
+from tunnelctl.cli.spec.messages.model import BACKSLASH, NEAR, When, declare
 from tunnelctl.errors import CannotRun, SettingsError
 
 _PEM = "it has to be in PEM"
+_TARGETS = 'for example targets = ["*.example.com:443"]'
 
 FILES = (
     declare(SettingsError, "unreadable", ("{kind} file {path}: {reason}", "{flag} {file}: {reason}")),
@@ -54,16 +55,21 @@ FILES = (
         "{place}: `{name}` is outside of a table",
         "keys are below [defaults] or [profiles.NAME]",
     ),
-    declare(SettingsError, "unknown-table", "{place}: `{name}` is not known here", "there are [defaults] and [profiles.NAME]"),
+    declare(
+        SettingsError,
+        "unknown-table",
+        ("{place}: unknown table `{name}`", "{place}: `{name}` is not a table"),
+        "the tables are [defaults] and [profiles.NAME]",
+    ),
     declare(
         SettingsError,
         "unknown-key",
         ("{place}: unknown key `{key}`", "{place}, key {key}: unknown key"),
         NEAR,
-        "known are {known}",
-        "the keys are the long flags, such as proxy or timeout",
+        "the keys are {known}",
+        "keys have the names of the long flags, such as proxy or timeout",
     ),
-    declare(SettingsError, "contradiction", "{place}: `{one}` and `{other}` contradict each other"),
+    declare(SettingsError, "contradiction", "{place}: `{one}` and `{other}` cannot be used together"),
     declare(SettingsError, "value-type", "{place}: `{name}` takes {expected}"),
     declare(SettingsError, "value", ("{place}: `{name}`: {cause}", "{place}, key {key}: {cause}")),
     declare(SettingsError, "no-rule", "policy file {path}: there is no rule in it"),
@@ -71,15 +77,21 @@ FILES = (
     declare(
         SettingsError,
         "targets-missing",
-        "{place}, key {key}: it is missing: a rule says which targets it is about",
-        'targets = ["*:*"] are all',
+        "{place}, key {key}: it is missing: a rule must name its targets",
+        _TARGETS,
     ),
     declare(SettingsError, "rule-name", "{place}, key {key}: it is not a text of 1 to {n} printable characters"),
     declare(SettingsError, "rule-name-twice", "{place}, key {key}: another rule has this name"),
     declare(SettingsError, "only-value", '{place}, key {key}: the only value is "{word}"'),
     declare(SettingsError, "not-texts", '{place}, key {key}: it is not a list of texts, as ["this"]'),
     declare(SettingsError, "control-character", "{place}, key {key}: a control character in it", BACKSLASH.text),
-    declare(SettingsError, "list-empty", "{place}, key {key}: the list is empty", "leave out the key where it is for all"),
+    declare(
+        SettingsError,
+        "list-empty",
+        "{place}, key {key}: the list is empty",
+        When("optional", "leave the key out only if the rule is for everyone"),
+        _TARGETS,
+    ),
     declare(
         SettingsError,
         "pipe-empty",
@@ -106,19 +118,19 @@ FILES = (
     declare(
         SettingsError,
         "key-encrypted",
-        "{flag} {file}: the key is encrypted, and nobody is asked for its password",
-        "openssl pkey -in FILE -out FILE writes it without; only its owner should be able to read that",
+        "{flag} {file}: the key is encrypted, and tunnelctl does not ask for its passphrase",
+        "`openssl pkey -in FILE -out NEWFILE` writes it unencrypted; let only its owner read NEWFILE",
     ),
     declare(
         SettingsError,
         "key-mismatch",
         (
-            "{flag} {file}: the key in it is not that of its certificate",
-            "{flag} {file}: not the key of the certificate in {other}",
+            "{flag} {file}: the key in it does not match its certificate",
+            "{flag} {file}: the key does not match the certificate in {other}",
         ),
     ),
     declare(SettingsError, "no-private-key", "{flag} {file}: no private key in it", "{key_flag} FILE names its key", _PEM),
-    declare(SettingsError, "pipe", "{flag} {file}: it is a pipe, and is read more than once", "give a file that stays"),
+    declare(SettingsError, "pipe", "{flag} {file}: it is a pipe, but has to be read more than once", "give a regular file"),
     declare(
         SettingsError,
         "no-javascript",
@@ -136,7 +148,7 @@ FILES = (
         SettingsError,
         "pac-unusable",
         (
-            "PAC file {source}: its URL cannot be one",
+            "PAC file {source}: its URL is not valid",
             "PAC file {source}: it cannot be fetched: {cause}",
             "PAC file {source}: its server answers {status}",
             "PAC file {source}: it takes more than {n} s",
