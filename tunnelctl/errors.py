@@ -1,7 +1,7 @@
 """The one exception tree. Each leaf knows its exit status; the text is built from fields, so prose and JSON agree.
 
     TunnelctlError
-    ├── UsageProblem          2   wrong use of the command
+    ├── UsageProblem          2   a wrong command line
     │   └── AddressError      2   a host, port, URL or rule that cannot be one (a server answers 400 to it)
     ├── SettingsError        78   a file that we were told to read
     ├── NameNotFound         68   the name service has no address
@@ -81,7 +81,7 @@ class TunnelctlError(Exception):
 
 
 class UsageProblem(TunnelctlError):
-    """Wrong use of the command."""
+    """A wrong command line."""
 
     exit_status = ExitStatus.USAGE
 

@@ -28,7 +28,7 @@ WARNINGS = (
     "git has a core.sshCommand, and obeys only the last: these lines replace it (name the hosts of both in one call)",
     "git:// URLs go without {list}: git gives core.gitProxy no flags; "
     "there the environment or the settings file has the proxy and its login",
-    "git:// URLs stay direct: core.gitProxy takes the path of a program and no words",
+    "git:// URLs stay direct: core.gitProxy takes the path of a program and no arguments",
     "git:// URLs with a port stay direct: core.gitProxy is no more precise",
     "git:// URLs with a port stay direct, and those of {list} are rerouted too: core.gitProxy is no more precise",
     "no PROXY header from {client}: {reason}",

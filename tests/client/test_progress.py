@@ -106,4 +106,4 @@ def test_a_terminal_shows_a_live_line_and_a_final_line(tmp_path: Path) -> None:
 
 def test_fdpass_and_progress_exclude_each_other() -> None:
     done = run("connect", "--fdpass", "--progress", "host", "22")
-    assert (done.returncode, done.stderr) == (2, b"tunnelctl: wrong use: --fdpass and --progress contradict each other\n")
+    assert (done.returncode, done.stderr) == (2, b"tunnelctl: usage error: --fdpass and --progress cannot be used together\n")

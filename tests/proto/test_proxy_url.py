@@ -78,7 +78,7 @@ def test_proxy_urls_are_parsed(text, url):
         ("http://u:secret@proxy.example:x", "1 to 65535"),
         ("http://::1", "brackets"),
         ("http://a b", "blank"),
-        ("http://2130706433:80", "dotted quad"),
+        ("http://2130706433:80", "four decimal numbers"),
         ("http://[fe80::1%]:3128", "no name or number of an interface"),
         ("http://[fe80::1%25a b]", "no name or number of an interface"),
         ("http://[fe80::1%25a%25b]", "no name or number of an interface"),

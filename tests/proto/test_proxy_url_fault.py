@@ -40,7 +40,7 @@ def error_for(text: str) -> AddressError:
         ("socks=proxy.example:3128", "it is a list of proxies by scheme, as Windows has it"),
         ("https_proxy=http://proxy.example:3128", "it begins with the name of a variable"),
         ("export HTTPS_PROXY=proxy.example:3128", "it begins with the name of a variable"),
-        ("a:1;b:2", "a semicolon separates nothing here"),
+        ("a:1;b:2", "a semicolon cannot separate proxies"),
         ("http://proxy.example:3128 # at work", "a comment follows it"),
         ("http://$PROXY:3128", "it contains a variable that was not expanded"),
         ("http://${PROXY}", "it contains a variable that was not expanded"),

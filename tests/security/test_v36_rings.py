@@ -163,7 +163,7 @@ def test_h1_forward_rejects_its_own_port_as_proxy(words: tuple[str, str], named:
     flags, env = (("-x", url), None) if named == "flag" else ((), {"https_proxy": url})
     done = run("forward", words[0], words[1].format(url.rpartition(":")[2]), *flags, env=env)
     assert done.returncode == 2
-    assert done.stderr.decode().startswith(f"tunnelctl: proxy {url}: that is where this program itself listens\nhint: ")
+    assert done.stderr.decode().startswith(f"tunnelctl: proxy {url}: tunnelctl itself listens on this address\nhint: ")
 
 
 @contextmanager

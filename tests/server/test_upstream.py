@@ -138,7 +138,7 @@ def test_direct_is_rejected_as_a_next_proxy(proxy: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "localhost:3128,http://a.test", "http://0.0.0.0:3128"])
 def test_the_proxy_itself_is_rejected_as_a_next_proxy(proxy: str) -> None:
     """Each tunnel would open another one to the same listener."""
-    with pytest.raises(UsageProblem, match="where this program itself listens"):
+    with pytest.raises(UsageProblem, match="tunnelctl itself listens on this address"):
         upstream(serve_options(proxy=(proxy,)), TraceLog())
 
 

@@ -169,7 +169,7 @@ def refuse_own_ports(chains: Iterable[Chain], listeners: Iterable[ListenAddress]
         host, port = without_scope(nearest.address.host), nearest.address.port
         addresses = _LOOPBACK if host == "localhost" else (host,) if is_ip(host) else ()
         if any(own.contains(ip, port) for ip in addresses):
-            raise UsageProblem(f"proxy {nearest}", "that is where this program itself listens", "own-listener")
+            raise UsageProblem(f"proxy {nearest}", "tunnelctl itself listens on this address", "own-listener")
 
 
 def _remember(times: dict[str, float], target: str, when: float) -> None:

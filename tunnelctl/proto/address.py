@@ -106,7 +106,9 @@ def parse_host(text: str) -> str:
     if name.strip(_NAME_CHARACTERS) or not name or not _labels_fit(name):
         raise _name_error(text, name)
     if name[0].isdigit() and not _is_quad(name) and _is_number_like(name):
-        raise AddressError(f"host {shown(text)}", "a host of numbers must be a plain dotted quad like 192.0.2.1", "numeric-host")
+        raise AddressError(
+            f"host {shown(text)}", "an IPv4 address must be four decimal numbers with dots, like 192.0.2.1", "numeric-host"
+        )
     return name
 
 

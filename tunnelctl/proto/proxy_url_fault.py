@@ -38,7 +38,7 @@ def _fault(text: str) -> tuple[str, str] | None:
     if " #" in rest or "\t#" in rest:
         return "a comment follows it", "comment"
     if ";" in rest:
-        return "a semicolon separates nothing here", "semicolon"
+        return "a semicolon cannot separate proxies", "semicolon"
     if text.partition("://")[2].lower().startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
         return "it has two schemes", "two-schemes"
     if _is_misspelled(text.lower()):

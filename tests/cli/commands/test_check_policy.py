@@ -124,7 +124,7 @@ def test_a_name_without_an_address_is_an_error(policy, monkeypatch):
     [
         ([], "missing arguments FILE HOST PORT"),
         (["f"], "missing arguments HOST PORT"),
-        (["f", "a", "1", "x"], "takes FILE HOST PORT, got 4 words"),
+        (["f", "a", "1", "x"], "takes FILE HOST PORT, got 4 arguments"),
     ],
 )
 def test_a_wrong_number_of_words_is_a_usage_error(words, cause):

@@ -70,10 +70,10 @@ def test_hash_password_prints_the_line_for_its_options(monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("serve x", "serve: takes no words, got 1"),
-        ("selftest a b", "selftest: takes no words, got 2"),
+        ("serve x", "serve: takes no arguments, got 1"),
+        ("selftest a b", "selftest: takes no arguments, got 2"),
         ("hash-password", "hash-password: missing argument USER"),
-        ("hash-password a b", "hash-password: takes USER, got 2 words"),
+        ("hash-password a b", "hash-password: takes USER, got 2 arguments"),
         ("completion", "completion: missing argument {bash|zsh|fish}"),
         ("completion csh", "completion: unknown shell `csh`"),
     ],

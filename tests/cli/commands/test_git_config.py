@@ -271,7 +271,7 @@ def test_a_warning_if_the_program_is_a_command_of_several_words(started_as_a_scr
     """git runs core.gitProxy without a shell."""
     monkeypatch.setattr(sys, "argv", ["/somewhere/tunnelctl/__main__.py"])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert said("h") == ["git:// URLs stay direct: core.gitProxy takes the path of a program and no words"]
+    assert said("h") == ["git:// URLs stay direct: core.gitProxy takes the path of a program and no arguments"]
 
 
 def test_a_warning_if_the_path_of_the_program_contains_for(started_as_a_script: None, monkeypatch, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_warning_if_the_path_of_the_program_contains_for(started_as_a_script: 
     directory.mkdir()
     (directory / "tunnelctl").symlink_to(SCRIPT)
     monkeypatch.setattr(sys, "argv", [str(directory / "tunnelctl")])
-    assert said("h") == ["git:// URLs stay direct: core.gitProxy takes the path of a program and no words"]
+    assert said("h") == ["git:// URLs stay direct: core.gitProxy takes the path of a program and no arguments"]
 
 
 # --- content
@@ -293,7 +293,7 @@ def test_lines_for_hosts_and_domains(settings: Path) -> None:
 
 @pytest.mark.parametrize("host", ["a?c", "!a", "*a", "a*", "*.*", "*."])
 def test_a_pattern_that_git_lacks_is_a_usage_error(host: str) -> None:
-    with pytest.raises(UsageProblem, match="git has no pattern like"):
+    with pytest.raises(UsageProblem, match="git does not support the pattern"):
         said(host)
 
 

@@ -104,7 +104,7 @@ def test_a_typed_tls_flag_without_tls_is_a_usage_error(flag: str, command: str, 
     for env in ({}, environ):
         with pytest.raises(UsageProblem) as caught:
             complete(command, pairs, env)
-        assert line_of(caught.value) == f"{name}: there is no TLS to the target"
+        assert line_of(caught.value) == f"{name}: it requires TLS to the target"
     with_tls = parse(f"{command} {flag} --profile p h 443".split()).pairs
     assert read_fields(complete(command, with_tls, environ).pairs)["tls"] is True
     assert "tls" not in read_fields(complete(command, [], environ).pairs), "values in the file apply only if there is TLS"

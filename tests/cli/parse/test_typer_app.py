@@ -15,7 +15,7 @@ from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.errors import UsageProblem
 
 SECRET = "swordfish"
-NAMED = "with flags the command has its name: tunnelctl connect"
+NAMED = "with flags, the command must be named: tunnelctl connect"
 
 
 def problem(*argv: str) -> UsageProblem:
@@ -64,20 +64,20 @@ def test_version_prints_the_version():
         ("connect -Z h 22", "connect: unknown flag -Z", "tunnelctl connect --help"),
         ("connect --allow x h 22", "connect: unknown flag --allow", "--allow is a flag of check-policy and serve"),
         ("serve --retry 3", "serve: unknown flag --retry", "--retry is a flag of connect and forward and run and ssh-config"),
-        ("-x u h 22", "wrong use: unknown flag -x", "-x comes after the command: tunnelctl connect -x …"),
-        ("--nope", "wrong use: unknown flag --nope", "tunnelctl --help"),
+        ("-x u h 22", "usage error: unknown flag -x", "-x comes after the command: tunnelctl connect -x …"),
+        ("--nope", "usage error: unknown flag --nope", "tunnelctl --help"),
         ("connect h 22 -x", "--proxy: the value is missing", "tunnelctl connect --help"),
         ("connect h 22 --proxy", "--proxy: the value is missing", "tunnelctl connect --help"),
         ("connect h 22 --json=1", "--json: takes no value", "tunnelctl connect --help"),
-        ("conect h 22", "wrong use: unknown command `conect`", "did you mean connect?"),
-        ("xyzzy", "wrong use: unknown command `xyzzy`", "tunnelctl --help"),
-        ("host:22", "wrong use: unknown command `host:22`", "tunnelctl connect host:22"),
-        ("serv 1 -x u", "wrong use: unknown command `serv`", f"{NAMED} serv 1 …"),  # before a number: a host, not a typo
-        ("serv --json", "wrong use: unknown command `serv`", "did you mean serve?"),
-        ("version", "wrong use: unknown command `version`", "tunnelctl --version"),
+        ("conect h 22", "usage error: unknown command `conect`", "did you mean connect?"),
+        ("xyzzy", "usage error: unknown command `xyzzy`", "tunnelctl --help"),
+        ("host:22", "usage error: unknown command `host:22`", "tunnelctl connect host:22"),
+        ("serv 1 -x u", "usage error: unknown command `serv`", f"{NAMED} serv 1 …"),  # before a number: a host, not a typo
+        ("serv --json", "usage error: unknown command `serv`", "did you mean serve?"),
+        ("version", "usage error: unknown command `version`", "tunnelctl --version"),
         ("connect --version", "connect: unknown flag --version", "tunnelctl --version"),
         ("serve -V", "serve: unknown flag -V", "tunnelctl --version"),
-        ("a b c", "wrong use: unknown command `a`", "tunnelctl --help"),
+        ("a b c", "usage error: unknown command `a`", "tunnelctl --help"),
     ],
 )
 def test_usage_errors_and_their_hints(line, text, hint):

@@ -104,7 +104,7 @@ def test_an_explicit_listener_replaces_the_default():
 @pytest.mark.parametrize("turn", [False, True])
 def test_contradicting_flags_are_refused(one, other, turn):
     both = [(one, ""), (other, "")]
-    with pytest.raises(UsageProblem, match="contradict each other"):
+    with pytest.raises(UsageProblem, match="cannot be used together"):
         read_fields(pairs("connect", *(both[::-1] if turn else both)))
 
 

@@ -81,7 +81,7 @@ def test_a_class_inherits_the_messages_of_its_bases():
 def test_explained_adds_the_words_of_an_error_to_an_event():
     error = UsageProblem("0.0.0.0:1", "others could read", "without-certificate", option="tls_key")
     words = {"exit_status": 2, "what": "--tls-key 0.0.0.0:1", "cause": "others could read"}
-    hint = "--tls-cert FILE makes the listeners speak TLS"
+    hint = "add --tls-cert FILE, for listeners that speak TLS"
     failed = Failed("1", "c", "t:1", None, None, 2, "", "", "")
     told = {"connection": "1", "client": "c", "target": "t:1", "code": None, "error": None}
     assert in_words(explained(failed, error)) == ("failed", {**told, **words, "hint": hint})
@@ -97,5 +97,5 @@ def test_a_finding_has_the_hint_of_its_error_or_its_own():
     named = {"name": "refused", "text": "t"}
     assert in_words(explained(Finding("refused", "t", ""), error)) == ("finding", {**named, "hint": "write HOST:PORT"})
     own = {"name": "idle-cut", "text": "t"}
-    hint = "something has to be sent more often, as with ServerAliveInterval 5 in ssh_config(5)"
+    hint = "send something more often, for example with ServerAliveInterval 5 in ssh_config(5)"
     assert in_words(Explained(Finding("idle-cut", "t", ""), None, {"interval": 5})) == ("finding", {**own, "hint": hint})

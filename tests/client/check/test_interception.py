@@ -129,7 +129,7 @@ def test_get_requires_a_path():
 
 def test_expect_requires_tls_and_a_sha_256():
     done = run("check", "--expect", "00", "host", "22")
-    assert (done.returncode, done.stderr) == (2, b"tunnelctl: --expect: there is no TLS to the target\nhint: add --tls\n")
+    assert (done.returncode, done.stderr) == (2, b"tunnelctl: --expect: it requires TLS to the target\nhint: add --tls\n")
     done = run("check", "--tls", "--expect", "00", "host", "22")
     assert done.returncode == 2
     assert b"not a SHA-256" in done.stderr

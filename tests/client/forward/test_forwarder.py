@@ -441,7 +441,7 @@ def test_a_dynamic_port_beyond_loopback_requires_a_login(place: str) -> None:
         pass
     assert (
         hint_of(raised.value)
-        == "give --users FILE, listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
+        == "give --users FILE, listen on 127.0.0.1, or give --open-proxy if something else, such as a firewall, keeps strangers out"
     )
     with Forwarding(dynamic=(place,), proxy=("direct",), check=ANNA) as forwarding:
         assert len(forwarding.addresses) == 1

@@ -177,7 +177,7 @@ def test_valid_entries_are_not_reported_as_unusable(no_proxy: str) -> None:
         ("dev*:x:y", "it is too long, or has a character that neither names in ASCII nor addresses have"),
         ("[dev*]x", "it is too long, or has a character that neither names in ASCII nor addresses have"),
         ("corp..test", "labels have 1 to 63 characters and do not start with a hyphen"),
-        ("10.1", "a host of numbers must be a plain dotted quad like 192.0.2.1"),
+        ("10.1", "an IPv4 address must be four decimal numbers with dots, like 192.0.2.1"),
         (".", "empty"),
     ],
 )

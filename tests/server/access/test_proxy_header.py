@@ -19,7 +19,7 @@ HEADERS = {"v1": V1, "v2": V2, "v2 with a TLV": V2[:14] + b"\x00\x0f" + V2[16:] 
 def test_trusted_networks_are_parsed_strictly() -> None:
     assert parse_trusted("192.0.2.7") == parse_trusted("192.0.2.7/32")
     for text in ("", "localhost", "192.0.2.7/24", "*", "unix", "10.0.0.0/33"):
-        with pytest.raises(UsageProblem, match="not the network of an address"):
+        with pytest.raises(UsageProblem, match="not an address or a network"):
             parse_trusted(text)
 
 

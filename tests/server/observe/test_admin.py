@@ -264,7 +264,7 @@ def test_m8_open_admin_keeps_a_loopback_address_private() -> None:
 
 @pytest.mark.parametrize("text", ["0.0.0.0:9000", "192.0.2.1:9000", "[::]:9000"])
 def test_an_admin_address_beyond_loopback_must_be_forced(text: str) -> None:
-    with pytest.raises(UsageProblem, match="who talks to whom"):
+    with pytest.raises(UsageProblem, match="which clients use which targets"):
         parse_admin(text, forced=False)
     assert str(parse_admin(text, forced=True)) == text
 

@@ -20,7 +20,7 @@ def run_call(call: Call) -> int:
         return ExitStatus.OK
     if call.words and not any(c.words for c in COMMANDS if c.name == call.command):
         raise UsageProblem(
-            call.command, f"takes no words, got {len(call.words)}", "takes-no-words", facts={"command": call.command}
+            call.command, f"takes no arguments, got {len(call.words)}", "takes-no-words", facts={"command": call.command}
         )
     return RUN[call.command](call)
 

@@ -32,7 +32,7 @@ def git_lines(hosts: list[str], settings: dict[str, str], program: list[str], fl
         trace(events.Warning(text))
     lines = ["[core]", f"\tsshCommand = {git_quote(command)}"]
     if len(program) > 1 or " for " in program[0]:
-        trace(events.Warning("git:// URLs stay direct: core.gitProxy takes the path of a program and no words"))
+        trace(events.Warning("git:// URLs stay direct: core.gitProxy takes the path of a program and no arguments"))
     else:
         explain_git_proxy(hosts, flags, trace)
         lines += [f"\tgitProxy = {git_quote(program[0] + (name and f' for {name}'))}" for name in names]
@@ -60,7 +60,7 @@ def domain(host: str) -> str:
         return ""
     name = host.removeprefix("*.")
     if not name or set(name) & set("*?!"):
-        raise UsageProblem("ssh-config", f"git has no pattern like {host}", "git-pattern")
+        raise UsageProblem("ssh-config", f"git does not support the pattern {host}", "git-pattern")
     return name
 
 

@@ -25,9 +25,8 @@ def users_line(user: str, options: LineOptions) -> str:
     """Reads the password and returns the line to print: a scrypt hash, or what Digest needs for its realm. Raises UsageProblem."""
     digest, realm = options
     if not user or ":" in user or not user.isprintable() or user[0] == "#":
-        raise UsageProblem(
-            "hash-password", "a user name is not empty, has no colon and no controls, and does not begin with #", "user-name"
-        )
+        cause = "a user name must not be empty, begin with #, or contain a colon or control characters"
+        raise UsageProblem("hash-password", cause, "user-name")
     if realm is not None and not digest:
         raise UsageProblem("--realm", "only a digest line has a realm", "realm-without-digest")
     if realm is not None and not is_realm(realm):

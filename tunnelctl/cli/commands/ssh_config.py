@@ -19,7 +19,7 @@ from tunnelctl.events import Trace
 from tunnelctl.options import ReachOptions
 from tunnelctl.proto import headers as header
 
-NO_PATTERN = "a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls"
+NO_PATTERN = "a host, or a pattern such as *.example.com, must not contain blanks, quotes, #, = or control characters"
 
 # The last line of the file that this is appended to may lack its line end, and would then absorb whatever comes first, even a
 # comment. So a line end comes first. The comment is for a ~/.gitconfig whose last line a backslash continues: it ends the value.
@@ -58,13 +58,13 @@ def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
     """Raises UsageProblem for a secret in the flags: the line is copied around, and is in the process list whenever ssh runs it."""
     in_url = any(proxy.password is not None for chain in chains for proxy in chain)
     if in_url or any(flag.name == "pac" and mask(text) != text for flag, text in pairs):
-        raise UsageProblem("ssh-config", "the URL has a password, which must not stand in a settings file", "password-in-url")
+        raise UsageProblem("ssh-config", "the URL has a password, which must not be in a configuration file", "password-in-url")
     for flag, text in pairs:
         if flag.name == "header" and header.parse(text)[0].lower() in header.SECRET:
-            cause = f"the field {header.parse(text)[0]} is a secret, which must not stand in a settings file"
+            cause = f"the header field {header.parse(text)[0]} is a secret, which must not be in a configuration file"
             raise UsageProblem("ssh-config", cause, "secret-header")
         if flag.name == "proxy-user" and ":" in text:  # as with curl
-            cause = "--proxy-user has a password behind the colon, which must not stand in a settings file"
+            cause = "--proxy-user has a password after the colon, which must not be in a configuration file"
             raise UsageProblem("ssh-config", cause, "password-in-user")
 
 
@@ -77,7 +77,7 @@ def proxy_command(pairs: list[Pair], passes: bool) -> str:
     """Returns the value of ProxyCommand. ssh replaces %h and %p by host and port; any other % is doubled. Raises UsageProblem."""
     words = [*program(), "connect", *(["--fdpass"] if passes else []), *(word for pair in pairs for word in spelled(*pair))]
     if any(set(word) & set("\r\n") for word in words):  # ssh would read the rest as a keyword, and then refuse every host
-        raise UsageProblem("ssh-config", "a path or a value has a line break, which a settings file cannot hold", "line-break")
+        raise UsageProblem("ssh-config", "a path or a value has a line break, which a configuration file cannot hold", "line-break")
     return " ".join([*(quote(word).replace("%", "%%") for word in words), "%h", "%p"])
 
 

@@ -43,7 +43,7 @@ def complete(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> Set
     names = {flag.name for flag, _ in settings.pairs}
     for flag, _ in pairs:
         if flag.name in _ABOUT_TLS and "tls" not in names:
-            raise UsageProblem("", "there is no TLS to the target", "needs-tls", option=flag.destination)
+            raise UsageProblem("", "it requires TLS to the target", "needs-tls", option=flag.destination)
     return settings
 
 

@@ -146,21 +146,21 @@ def explain(error: typer.TyperException, argv: list[str]) -> UsageProblem:
         return UsageProblem(name, cause, code, facts={"command": command})
     if not command and argv:
         return unknown_command(argv)
-    return UsageProblem(command or "wrong use", error.format_message().rstrip("."), "syntax", facts={"command": command})
+    return UsageProblem(command or "usage error", error.format_message().rstrip("."), "syntax", facts={"command": command})
 
 
-LISTEN = "where to listen is address and port in one word: tunnelctl serve --listen 127.0.0.1:PORT"
+LISTEN = "the address to listen on has the port in it: tunnelctl serve --listen 127.0.0.1:PORT"
 
 # Flags that users of nc, connect-proxy, proxytunnel or curl type by habit, and the equivalent here.
 HABITS = {
     "connect": {
         "-X": "-X is nc's; a proxy is named by its URL: tunnelctl connect -x http://PROXY:PORT HOST PORT",
-        "-w": "-w is nc's; the limit for the whole way to the tunnel is --timeout SECONDS",
+        "-w": "-w is nc's; the time limit for opening the tunnel is --timeout SECONDS",
         "-P": "-P is nc's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
         "-U": "-U is curl's; the name to log in with is --proxy-user NAME, and --proxy-password-file FILE has the password",
         "-H": "a proxy, as with connect-proxy, is -x URL; a field, as with curl, is --header 'NAME: VALUE'",
-        "-p": "the target's port is a word, as in tunnelctl connect HOST PORT; a proxy, as with proxytunnel, is -x URL",
-        "--port": "the target's port is a word: tunnelctl connect HOST PORT; to listen is for tunnelctl serve --listen",
+        "-p": "the target's port is an argument, as in tunnelctl connect HOST PORT; a proxy, as with proxytunnel, is -x URL",
+        "--port": "the target's port is an argument: tunnelctl connect HOST PORT; serve has its own in --listen",
     },
     "forward": {
         "-R": "a proxy gives no way back in: ports at the far end are for ssh -R, through `tunnelctl connect`",
@@ -182,7 +182,7 @@ def unknown_flag(flag: str, command: str, near: list[str], argv: list[str]) -> U
         "flag": flag,
         "command": command,
     }
-    return UsageProblem(command or "wrong use", f"unknown flag {flag}", "unknown-flag", facts=facts)
+    return UsageProblem(command or "usage error", f"unknown flag {flag}", "unknown-flag", facts=facts)
 
 
 def unknown_command(argv: list[str]) -> UsageProblem:
@@ -197,7 +197,7 @@ def unknown_command(argv: list[str]) -> UsageProblem:
         "corkscrew": corkscrew_hint(argv),
         **forgotten_connect(word, argv[1:]),
     }
-    return UsageProblem("wrong use", f"unknown command `{word}`", "unknown-command", facts=facts)
+    return UsageProblem("usage error", f"unknown command `{word}`", "unknown-command", facts=facts)
 
 
 def forgotten_connect(word: str, rest: list[str]) -> dict[str, str]:

@@ -103,7 +103,7 @@ def read_fields(pairs: Iterable[Pair]) -> dict[str, object]:
             fields[field] = read_value(flag, text)
     for one, other in CONFLICTS:
         if one in given and other in given:
-            raise UsageProblem("wrong use", f"{one} and {other} contradict each other", "contradiction")
+            raise UsageProblem("usage error", f"{one} and {other} cannot be used together", "contradiction")
     return fields
 
 
@@ -132,7 +132,7 @@ def wrong_words(command: str, usage: str, words: list[str]) -> UsageProblem:
         return UsageProblem(
             command, f"missing argument{'s' * (len(missing) > 1)} {' '.join(missing)}", "missing-argument", facts=facts
         )
-    return UsageProblem(command, f"takes {usage}, got {len(words)} words", "word-count", facts=facts)
+    return UsageProblem(command, f"takes {usage}, got {len(words)} arguments", "word-count", facts=facts)
 
 
 def corkscrew_hint(words: list[str]) -> str:

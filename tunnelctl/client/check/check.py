@@ -74,7 +74,7 @@ class Check:
             raise UsageProblem(ascii(options.get), "it is not a path", "not-a-path", option="get")
         if options.expect is not None:
             if not options.target_tls.tls:
-                raise UsageProblem("", "there is no TLS to the target", "needs-tls", option="expect")
+                raise UsageProblem("", "it requires TLS to the target", "needs-tls", option="expect")
             parse_pin(options.expect)
         self._target = options.target
         self._planner = RoutePlanner(options.reach, environ, self._heed, tls_to_target(options.target, options.target_tls))

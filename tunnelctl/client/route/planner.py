@@ -162,7 +162,7 @@ class RoutePlanner:
     def _route_through(self, target: Address, chain: Chain) -> Route:
         options = self._options
         if self._no_readahead and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
-            raise UsageProblem("", "the route includes TLS, which needs a process to stay", "fdpass-tls", option="fdpass")
+            raise UsageProblem("", "the route includes TLS, so tunnelctl must keep running", "fdpass-tls", option="fdpass")
         return Route(
             target,
             self._hops_of(chain),

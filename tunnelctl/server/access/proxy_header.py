@@ -22,7 +22,7 @@ def parse_trusted(text: str) -> Network:
     try:
         return parse_network(text)
     except ValueError:
-        raise UsageProblem("", f"`{text}` is not the network of an address", "network", option="proxy_protocol") from None
+        raise UsageProblem("", f"`{text}` is not an address or a network", "network", option="proxy_protocol") from None
 
 
 class TrustedProxies:

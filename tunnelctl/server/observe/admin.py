@@ -45,12 +45,12 @@ class Page(NamedTuple):
 
 
 def parse_admin(text: str, forced: bool) -> ListenAddress:
-    """Parses the value of `admin`. Raises UsageProblem if others can reach it: they could read who talks to whom."""
+    """Parses the value of `admin`. Raises UsageProblem if other machines can reach it."""
     import tunnelctl.server.observe.prometheus  # noqa: F401  (here, so that workers share its memory)
 
     address = parse_listen(text)
     if not (address.private or forced):
-        raise UsageProblem(text, "others could read who talks to whom", "open-admin", option="admin")
+        raise UsageProblem(text, "other machines could read which clients use which targets", "open-admin", option="admin")
     return address
 
 

@@ -8,19 +8,20 @@ from tunnelctl.cli.spec.messages.model import WITHOUT_TLS, Hint, When
 FINDINGS: dict[str, tuple[Hint, ...]] = {
     "answers-everything": ("that it says 200 tells nothing of the target",),
     "captive-portal": ("log in to the network with a browser, and try again",),
-    "idle-cut": ("something has to be sent more often, as with ServerAliveInterval {interval} in ssh_config(5)",),
+    "idle-cut": ("send something more often, for example with ServerAliveInterval {interval} in ssh_config(5)",),
     "intercepted": ("whoever holds the key of that issuer reads and changes everything",),
-    "ipv6-broken": ("-4 leaves them out",),
-    "never-silent": ("another target may be silent; or give --idle fewer seconds",),
+    "ipv6-broken": ("-4 uses only IPv4",),
+    "never-silent": ("try a target that sends nothing by itself, or a shorter --idle",),
     "no-proxy": ("-x URL overrules NO_PROXY",),
     "no-tls": (WITHOUT_TLS,),
     "other-protocol": ("its URL is {url}",),
     "port-refused": ("let the target listen on 443 too, or have the proxy's rules changed",),
-    "private-issuer": ("--expect SHA256 with the fingerprint from a safe place tells which",),
+    "private-issuer": ("to tell which, give --expect SHA256 with a fingerprint from a trusted source",),
     "target-left": (
         When(
             "proxied",
-            "does the target let this client in, and the proxy anything but TLS? `tunnelctl check --tls HOST 443` tells of TLS",
+            "does the target let this client in, and does the proxy allow more than TLS? "
+            "`tunnelctl check --tls HOST 443` tests TLS",
         ),
         "does the target let this client in?",
     ),

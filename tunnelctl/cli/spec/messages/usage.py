@@ -8,22 +8,22 @@ from tunnelctl.errors import AddressError, UsageProblem
 _HELP = "{help}"
 _VERSION = When("version", "tunnelctl --version")
 _CORKSCREW = "in place of corkscrew: {corkscrew}"
-_STRANGERS = "listen on 127.0.0.1, or give --open-proxy if something else keeps strangers out"
+_STRANGERS = "listen on 127.0.0.1, or give --open-proxy if something else, such as a firewall, keeps strangers out"
 _LISTEN = "for example 127.0.0.1:3128 or [::1]:3128"
 
 USAGE = (
-    declare(UsageProblem, "syntax", ("{command}: {cause}", "wrong use: {cause}"), _HELP),
+    declare(UsageProblem, "syntax", ("{command}: {cause}", "usage error: {cause}"), _HELP),
     declare(UsageProblem, "no-value", "{flag}: takes no value", _HELP),
     declare(UsageProblem, "value-missing", "{flag}: the value is missing", _HELP),
     declare(UsageProblem, "value-empty", "{flag}: the value is empty"),
     declare(UsageProblem, "value-not-listed", "{flag}: `{text}` is none of {list}"),
     declare(UsageProblem, "value-malformed", "{flag}: `{text}` is {reason}"),
     declare(UsageProblem, "value-too-small", "{flag}: `{text}` is less than {n}"),
-    declare(UsageProblem, "contradiction", "wrong use: {one} and {other} contradict each other"),
+    declare(UsageProblem, "contradiction", "usage error: {one} and {other} cannot be used together"),
     declare(
         UsageProblem,
         "unknown-flag",
-        ("{command}: unknown flag {flag}", "wrong use: unknown flag {flag}"),
+        ("{command}: unknown flag {flag}", "usage error: unknown flag {flag}"),
         _VERSION,
         "{habit}",
         "{early} comes after the command: tunnelctl connect {early} …",
@@ -34,11 +34,11 @@ USAGE = (
     declare(
         UsageProblem,
         "unknown-command",
-        "wrong use: unknown command `{word}`",
+        "usage error: unknown command `{word}`",
         _VERSION,
         NEAR,
         _CORKSCREW,
-        "with flags the command has its name: tunnelctl connect {with_flags} …",
+        "with flags, the command must be named: tunnelctl connect {with_flags} …",
         "tunnelctl connect {target}",
         _HELP,
     ),
@@ -50,15 +50,15 @@ USAGE = (
         When("bare", "tunnelctl {command} {usage}"),
         _HELP,
     ),
-    declare(UsageProblem, "word-count", "{command}: takes {usage}, got {n} words", _CORKSCREW, _HELP),
-    declare(UsageProblem, "takes-no-words", "{command}: takes no words, got {n}", _HELP),
+    declare(UsageProblem, "word-count", "{command}: takes {usage}, got {n} arguments", _CORKSCREW, _HELP),
+    declare(UsageProblem, "takes-no-words", "{command}: takes no arguments, got {n}", _HELP),
     declare(UsageProblem, "missing-command", "run: missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS"),
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
     declare(
         UsageProblem, "no-local-port", "forward: no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any"
     ),
-    declare(UsageProblem, "needs-tls", "{flag}: there is no TLS to the target", "add --tls"),
+    declare(UsageProblem, "needs-tls", "{flag}: it requires TLS to the target", "add --tls"),
     declare(
         UsageProblem, "not-a-path", "--get {path}: it is not a path", "a path begins with /; host and port are those of the target"
     ),
@@ -67,9 +67,9 @@ USAGE = (
         UsageProblem,
         "stdout-no-socket",
         "--fdpass: stdout is not a unix socket",
-        "it is for ssh: set `ProxyUseFdpass yes` beside the ProxyCommand",
+        "--fdpass is for ssh: set `ProxyUseFdpass yes` next to the ProxyCommand",
     ),
-    declare(UsageProblem, "fdpass-tls", "--fdpass: the route includes TLS, which needs a process to stay", "leave --fdpass out"),
+    declare(UsageProblem, "fdpass-tls", "--fdpass: the route includes TLS, so tunnelctl must keep running", "leave --fdpass out"),
     declare(
         UsageProblem,
         "pin-without-tls",
@@ -89,8 +89,8 @@ USAGE = (
     declare(
         UsageProblem,
         "own-listener",
-        "proxy {proxy}: that is where this program itself listens",
-        "name the proxy that is the next one on the route",
+        "proxy {proxy}: tunnelctl itself listens on this address",
+        "give the address of the next proxy on the route",
     ),
     declare(
         UsageProblem,
@@ -103,7 +103,7 @@ USAGE = (
         UsageProblem,
         "user-missing",
         "{flag}: no user name is given",
-        "add --proxy-user NAME; a token, which has none, is for --auth bearer",
+        "add --proxy-user NAME; or, if the password is a token without a user, --auth bearer",
     ),
     declare(UsageProblem, "no-password-typed", "{who}: no password was given on the terminal"),
     declare(
@@ -124,7 +124,7 @@ USAGE = (
     declare(
         UsageProblem,
         "user-name",
-        "hash-password: a user name is not empty, has no colon and no controls, and does not begin with #",
+        "hash-password: a user name must not be empty, begin with #, or contain a colon or control characters",
     ),
     declare(UsageProblem, "realm-without-digest", "--realm: only a digest line has a realm", "add --digest"),
     declare(
@@ -135,23 +135,25 @@ USAGE = (
     declare(
         UsageProblem,
         "host-pattern",
-        "ssh-config: a host or a pattern such as *.example.com has neither blanks nor quotes, #, = or controls",
+        "ssh-config: a host, or a pattern such as *.example.com, must not contain blanks, quotes, #, = or control characters",
     ),
-    declare(UsageProblem, "git-pattern", "ssh-config: git has no pattern like {host}", "HOST, *.DOMAIN and * are understood"),
+    declare(UsageProblem, "git-pattern", "ssh-config: git does not support the pattern {host}", "use HOST, *.DOMAIN or *"),
     declare(
         UsageProblem,
         "password-in-url",
-        "ssh-config: the URL has a password, which must not be in a settings file",
+        "ssh-config: the URL has a password, which must not be in a configuration file",
         "leave it out of the URL, and give --proxy-password-file FILE",
     ),
     declare(
         UsageProblem,
         "password-in-user",
-        "ssh-config: --proxy-user has a password behind the colon, which must not be in a settings file",
+        "ssh-config: --proxy-user has a password after the colon, which must not be in a configuration file",
         "leave it out, and give --proxy-password-file FILE",
     ),
-    declare(UsageProblem, "secret-header", "ssh-config: the field {name} is a secret, which must not be in a settings file"),
-    declare(UsageProblem, "line-break", "ssh-config: a path or a value has a line break, which a settings file cannot hold"),
+    declare(
+        UsageProblem, "secret-header", "ssh-config: the header field {name} is a secret, which must not be in a configuration file"
+    ),
+    declare(UsageProblem, "line-break", "ssh-config: a path or a value has a line break, which a configuration file cannot hold"),
     declare(UsageProblem, "header-name", "header {name}: not a field name: letters, digits and hyphens"),
     declare(UsageProblem, "header-control-character", "header {name}: a control character in its value"),
     declare(UsageProblem, "header-character", "header {name}: a character in its value that a header cannot carry"),
@@ -180,14 +182,14 @@ USAGE = (
     declare(
         UsageProblem,
         "open-admin",
-        "--admin {text}: others could read who talks to whom",
-        "use 127.0.0.1 or unix:PATH, or give --open-admin if something else keeps strangers out",
+        "--admin {text}: other machines could read which clients use which targets",
+        "use 127.0.0.1 or unix:PATH, or give --open-admin if something else, such as a firewall, keeps strangers out",
     ),
     declare(
         UsageProblem,
         "without-certificate",
-        "{flag}: it means nothing without a certificate",
-        "--tls-cert FILE makes the listeners speak TLS",
+        "{flag}: it has no effect without a server certificate",
+        "add --tls-cert FILE, for listeners that speak TLS",
     ),
     declare(
         UsageProblem,
@@ -198,7 +200,7 @@ USAGE = (
     declare(
         UsageProblem,
         "network",
-        "--proxy-protocol: `{text}` is not the network of an address",
+        "--proxy-protocol: `{text}` is not an address or a network",
         "for example 192.0.2.7 or 10.0.0.0/8",
     ),
     declare(AddressError, "port", "port {text}: not a number from 1 to 65535"),
@@ -221,7 +223,7 @@ USAGE = (
             "host {text}: user information has no place in a host",
         ),
     ),
-    declare(AddressError, "numeric-host", "host {text}: a host of numbers must be a plain dotted quad like 192.0.2.1"),
+    declare(AddressError, "numeric-host", "host {text}: an IPv4 address must be four decimal numbers with dots, like 192.0.2.1"),
     declare(AddressError, "international-name", "host {text}: not a valid international name"),
     declare(AddressError, "url-for-host", "host {text}: it takes a host, not a URL"),
     declare(AddressError, "brackets", "host {text}: brackets belong round an IPv6 address, and only there"),
@@ -260,7 +262,7 @@ USAGE = (
         AddressError,
         "quoted",
         "proxy URL {text}: it is in quotation marks",
-        "quotes are for a shell: where none reads the value, leave them out",
+        "quotes are for the shell: leave them out where no shell reads the value",
     ),
     declare(
         AddressError,
@@ -287,8 +289,8 @@ USAGE = (
     declare(
         AddressError,
         "semicolon",
-        "proxy URL {text}: a semicolon separates nothing here",
-        "commas separate alternatives; a chain is -x, repeated",
+        "proxy URL {text}: a semicolon cannot separate proxies",
+        "separate alternatives with commas; for a chain, repeat -x",
     ),
     declare(AddressError, "two-schemes", "proxy URL {text}: it has two schemes", "leave one of them out"),
     declare(
