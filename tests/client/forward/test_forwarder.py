@@ -674,8 +674,22 @@ def test_no_local_port_is_a_usage_error() -> None:
 def test_a_port_in_use_is_a_listen_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"{taken.getsockname()[1]}:host.test:22"
-        with pytest.raises(ListenError, match="address already in use"), Forwarding(place, proxy=("direct",)):
+        with pytest.raises(ListenError, match="address already in use") as raised, Forwarding(place, proxy=("direct",)):
             pass
+    assert hint_of(raised.value) == "port 0 takes one that is free"
+
+
+@pytest.mark.parametrize("kind", ["local", "dynamic"])
+def test_the_hint_for_a_path_in_use_has_no_syntax_of_another_flag(kind: str, tmp_path: Path) -> None:
+    """-L and -D take a bare path, and not unix:PATH as --listen does."""
+    path = str(tmp_path / "port")
+    local, dynamic = ((f"{path}:host.test:22",), ()) if kind == "local" else ((), (path,))
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(path)
+        taken.listen()
+        with pytest.raises(ListenError) as raised, Forwarding(*local, dynamic=dynamic, proxy=("direct",)):
+            pass
+    assert hint_of(raised.value) == "choose another path"
 
 
 def test_a_wrong_proxy_setting_is_reported_at_startup() -> None:
