@@ -94,7 +94,7 @@ COMMANDS = (
     ),
     Command(
         "check-policy", "FILE HOST PORT",
-        "explain what `serve` would decide by a policy file",
+        "explain what `serve` would decide under a policy file",
         "Show whether `serve` would open a tunnel to HOST and PORT, and which rule decides; the status is 0 or 69. "
         "Names are looked up as by `serve`; HOST:PORT and [IPV6]:PORT are accepted as well.",
         (
@@ -193,6 +193,7 @@ VARIABLES = (
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
-    Variable(("NO_COLOR", "FORCE_COLOR"), "if set, check shows no colours, or shows them although its output is not a terminal"),
+    Variable(("NO_COLOR",), "if set, check shows no colours"),
+    Variable(("FORCE_COLOR",), "if set, check shows colours even if its output is not a terminal"),
     Variable(("TUNNELCTL_DEBUG",), "if set to 1, a fault in tunnelctl itself shows its traceback"),
 )

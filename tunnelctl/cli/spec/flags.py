@@ -129,8 +129,8 @@ FLAGS = (
     Flag(
         "proxy", "x", "URL", TEXT, "send every tunnel through this proxy; repeat for a chain", ("serve",), "Proxy",
         detail="A URL as for connect, with commas between alternatives. "
-        "The proxies of the environment are ignored. Names are then looked up by that proxy, so rules on networks hold for "
-        "targets that are addresses, and rules on names for the others. The login sent to it is the one given here, never "
+        "The proxies of the environment are ignored. Names are then looked up by that proxy, so rules on networks apply to "
+        "targets that are addresses, and rules on names to the others. The login sent to it is the one given here, never "
         "that of a client. This server adds its own name to Via, and refuses a request that has passed through it before.",
         repeat=True,
         choices=("http://", "https://", "socks5://"),
@@ -176,7 +176,10 @@ FLAGS = (
         "proxy-key", "", "FILE", FILE, "key of the client certificate, in PEM form, without a passphrase", UPSTREAM, "Proxy",
     ),
     Flag(
-        "proxy-pin", "", "SHA256", TEXT, "accept an https:// proxy only with this certificate", UPSTREAM, "Proxy",
+        "proxy-pin", "", "SHA256", TEXT, "accept an https:// proxy only with this fingerprint or pin", UPSTREAM, "Proxy",
+        detail="The fingerprint of the certificate, as `openssl x509 -fingerprint -sha256` prints it, or the pin of its key, as "
+        "for curl's --pinnedpubkey. If it matches, issuer, name and dates of the certificate are not checked; with "
+        "--proxy-cacert, they are checked as well. It is for the first https:// proxy of a chain.",
     ),
     Flag(
         "proxy-insecure", "", "", SWITCH, "do not check the certificates of https:// proxies; warns each time", UPSTREAM, "Proxy",
@@ -237,8 +240,8 @@ FLAGS = (
         "warm", "", "N", COUNT, "keep N idle connections to the proxy", LOCAL, "Connection",
         default="0",
         detail="A new tunnel then saves the round trips to the proxy. A connection that was used, or that the proxy closed, is "
-        "replaced. Of several proxies, the first has idle connections until others are used, then the last four used; with "
-        "--pac, only those.",
+        "replaced. With several proxies, the first has idle connections until others are used, then the four used last; with "
+        "--pac, only these four.",
     ),
     Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
@@ -258,7 +261,7 @@ FLAGS = (
     ),
     Flag(
         "tls-key", "", "FILE", FILE, "key of that certificate, if not in the same file", ("serve",), "Listening",
-        detail="A key with a password is refused.",
+        detail="A key with a passphrase is refused.",
     ),
     Flag(
         "client-ca", "", "FILE", FILE, "admit only clients with a certificate of this authority", ("serve",), "Listening",
@@ -291,7 +294,7 @@ FLAGS = (
     ),
     Flag(
         "policy", "", "FILE", FILE, "file of rules, also for users and clients; reread on SIGHUP", ("serve",), "Policy",
-        detail="tunnelctl-policy(5) describes the format. Its rules and those of --allow and --deny hold together, as if all were "
+        detail="tunnelctl-policy(5) describes the format. Its rules and those of --allow and --deny are combined, as if all were "
         "in one place. A file with an error changes nothing: a warning names the line and the key. "
         "An address beyond loopback needs no --users if each allow rule names clients.",
     ),
@@ -372,7 +375,7 @@ FLAGS = (
         default="0",
     ),
     Flag(
-        "log-bytes", "", "N", COUNT, "also one after N bytes, both directions; 0: never", ("serve",), "Output",
+        "log-bytes", "", "N", COUNT, "also a record every N bytes of a tunnel, both directions; 0: never", ("serve",), "Output",
         default="0",
         detail="Tunnels are checked once a second.",
     ),
@@ -382,8 +385,8 @@ FLAGS = (
         "/tunnels is a list in JSON. The proxy itself never connects to this address.",
     ),
     Flag(
-        "open-admin", "", "", SWITCH, "let --admin listen beyond loopback, for anybody there", ("serve",), "Output",
-        detail="Beyond loopback, any host name is accepted.",
+        "open-admin", "", "", SWITCH, "let other machines use --admin without a login", ("serve",), "Output",
+        detail="The Host field of requests to the admin port may then have any name; on loopback, only an address or localhost.",
     ),
     Flag(
         "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "serve"), "Settings",
@@ -407,7 +410,7 @@ FLAGS = (
         detail="They show what the access log records. A second -v adds nothing.",
     ),
     Flag(
-        "quiet", "q", "", SWITCH, "nothing but errors", ALL, "Output",
+        "quiet", "q", "", SWITCH, "print nothing but errors", ALL, "Output",
     ),
     Flag(
         "json", "", "", SWITCH, "messages on stderr as JSON objects, one per line", ALL, "Output",
@@ -426,7 +429,7 @@ FLAGS = (
         default="0",
     ),
     Flag(
-        "wait", "", "SECONDS", SECONDS, "keep trying for SECONDS until it works; 0: once", ("check",), "Checks",
+        "wait", "", "SECONDS", SECONDS, "keep trying for up to SECONDS until it works; 0: try once", ("check",), "Checks",
         default="0",
         detail="Only failures that may pass are retried: a name without an address, an unreachable proxy, but not a refusal.",
     ),
