@@ -16,7 +16,7 @@
     │   └── TimedOut         75   a deadline struck; `what` names the phase
     │       └── Unanswered   75   while a proxy that was reached had not answered
     ├── MalformedAnswer      76   the peer does not speak HTTP, or speaks it wrongly
-    │   └── NoAnswer         76   it closed without a word
+    │   └── NoAnswer         76   it closed without answering
     └── CannotRun           126   the command of `run` cannot be executed
         └── CommandNotFound 127   it does not exist
 
@@ -34,7 +34,7 @@ class TunnelctlError(Exception):
     """A failure that has one line for the user, `tunnelctl: <what>: <cause>`, and perhaps a hint, which only `cli` has words for.
 
     what:   what failed, naming proxy and target as far as they are known, in lower case without a full stop
-    cause:  why; text from a peer stands here as it came, and whoever prints it escapes it (see cli.render.console)
+    cause:  why; text from a peer is in it as received, and whoever prints it escapes it (see cli.render.console)
     code:   which fault of its class it is; class and code are the key to cli.spec.messages
     option: the field of the options record that is at fault, or ""; the line begins with the name of its flag
     inner:  the error that this one reports for a larger thing; its hint fits here too
@@ -42,7 +42,7 @@ class TunnelctlError(Exception):
     detail: fields for --json; values are str, int or None, never secrets
     hop: which proxy of the chain it concerns, counted from 0; None: the target, or no proxy
     proxy: the address of that proxy; or ""
-    may_speak_tls: that proxy failed as one does that speaks TLS and is asked in the clear; a connection more would tell
+    may_speak_tls: that proxy failed like one that speaks TLS and receives plain text; another connection would tell
     """
 
     exit_status = ExitStatus.FAULT
@@ -126,7 +126,7 @@ class TLSFailed(TunnelctlError):
 
 
 class SpeaksTLS(TLSFailed):
-    """A proxy speaks TLS, and is spoken to in the clear."""
+    """A proxy speaks TLS, but its URL says that it does not."""
 
 
 class NotTLS(TLSFailed):
@@ -166,7 +166,7 @@ class MalformedAnswer(TunnelctlError):
 
 
 class NoAnswer(MalformedAnswer):
-    """The peer closed without a word: what stands in front of a proxy that is down does that."""
+    """The peer closed without answering: a load balancer in front of a proxy that is down does that."""
 
 
 class CannotRun(TunnelctlError):

@@ -4,7 +4,7 @@ If every proxy in such a ring keeps Via (RFC 9110 section 7.6.3), a request that
 and some proxies drop it, but the target returns unchanged. So when several tunnels to one target are being opened and none is
 established yet, as in a ring, the detector sends a probe: a request for a tunnel to a name that only this program knows and that no
 name service has. If a request for that name arrives here, the proxies lead back. If it does not, because a proxy's rules refuse
-the name, the number of those tunnels is bounded all the same.
+the name, the number of those tunnels is bounded nevertheless.
 """
 
 from __future__ import annotations

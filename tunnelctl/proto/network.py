@@ -2,7 +2,7 @@
 
 The module has its own table, because `ipaddress.is_global` is wrong where it matters (NAT64, 6to4, translated and compatible IPv4,
 site-local, multicast: all global in 3.11) and changes with the patch level. Sources: the IANA special-purpose address registries
-(RFC 6890), and ranges that are not in them but are internal all the same.
+(RFC 6890), and ranges that are not in them but are internal nevertheless.
 """
 
 import ipaddress

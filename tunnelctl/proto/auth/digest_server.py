@@ -176,7 +176,7 @@ _NOBODY = "0" * 64  # has the length of a hash, and is that of no known password
 
 
 def is_for(answer: Answer, target: Address) -> bool:
-    """True if the response is for this target; otherwise somebody has changed the request line (section 3.4.6)."""
+    """True if the response is for this target; otherwise an on-path attacker may have changed the request line (section 3.4.6)."""
     try:
         return parse_authority(answer.terms.uri) == target
     except AddressError:

@@ -75,7 +75,7 @@ class ConnectClient:
         """`fields` go into the request as given. Raises UsageProblem for one that cannot be sent or that the user must not set.
 
         A Host among them replaces the target's, which RFC 9112 section 3.2 does not allow. It is for proxies that are name-based
-        virtual hosts, selected by that field. The request line has the target all the same.
+        virtual hosts, selected by that field. The request line has the target in any case.
 
         keep: after a 401 or 407 the connection is needed for the next request (NTLM and Negotiate authenticate a connection), so
         the body of such a response is read to its end

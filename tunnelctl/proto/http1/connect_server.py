@@ -5,7 +5,7 @@ can be.
 
 Each connection carries one request (RFC 9931): tunnel bytes follow a Request, and nothing is read after a Refusal.
 
-Host decides nothing: a CONNECT has its target in the request line. HTTP/1.1 requires the field all the same, and a value that
+Host decides nothing: a CONNECT has its target in the request line. HTTP/1.1 requires the field nevertheless, and a value that
 differs from the target is refused, because a neighbour might use it. HTTP/1.0 has no Host, so there it is ignored. Two old
 programs that many people still have break the rule of HTTP/1.1, and are served: see `_names_its_proxy` and `_NTLM`.
 """
