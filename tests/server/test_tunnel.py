@@ -30,6 +30,7 @@ from tunnelctl.server import http1
 from tunnelctl.server import tunnel as under_test
 from tunnelctl.server.access import users
 from tunnelctl.server.http1 import Http1Responder
+from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.request import TunnelRequest
 from tunnelctl.stream import linger
 
@@ -407,7 +408,22 @@ def test_a_failing_session_releases_its_place_in_the_caps(monkeypatch: pytest.Mo
                     client.send(connect_request(target.authority))
                     client.rest()
         assert admitted(proxy, target)
-        assert proxy.warnings == ["fault in a tunnel: ZeroDivisionError: a fault of ours"] * 3
+    assert proxy.warnings == ["fault in a tunnel: ZeroDivisionError: a fault of ours"] * 3
+
+
+def test_a_fault_at_the_end_of_a_tunnel_ends_only_that_and_releases_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    with ScriptedServer(echo) as target, pytest.raises(AssertionError, match="a fault of ours"), Proxy(max_tunnels=1) as proxy:
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "on_end", broken)
+            with proxy.client() as client:
+                assert client.tunnel(target.authority).echoes()
+                client.sock.shutdown(socket.SHUT_WR)
+                assert client.rest() == b""
+        assert admitted(proxy, target)
+    assert proxy.warnings == ["fault in a tunnel: ZeroDivisionError: a fault of ours"]
 
 
 # --- credentials

@@ -94,7 +94,7 @@ class _Tunnel:
 
     async def run(self, request: TunnelRequest) -> None:
         """Serves the request to the end. A fault of ours ends only this tunnel, with a warning."""
-        service, responder, relay, outcome = self._service, request.responder, None, DRAINED
+        service, responder, outcome = self._service, request.responder, DRAINED
         try:
             try:
                 relay = await self._establish(request)
@@ -106,18 +106,17 @@ class _Tunnel:
                 raise
             del request  # the tunnel may last for days, and need not keep the fields of its request
             self._record.moved, lifetime = relay.moved, service.timeouts.lifetime
-            outcome = await (relay.run() if lifetime == inf else self._within(lifetime, relay))
+            try:
+                outcome = await (relay.run() if lifetime == inf else self._within(lifetime, relay))
+            finally:
+                self._record_end(relay, outcome)
         except OSError:  # the client has left: it gets no response
             pass
         except Exception as fault:
             service.trace(events.Warning(f"fault in a tunnel: {type(fault).__name__}: {fault}"))
         finally:
-            if relay is not None:
-                self._record_end(relay, outcome)
             responder.close()
-            if self._counted:
-                service.caps.release(self._client.owner.name, self._record.user, self._record.target)
-                service.counts.tunnels -= 1
+            self._release()
 
     @staticmethod
     async def _within(lifetime: float, relay: Relay) -> Outcome:
@@ -232,6 +231,11 @@ class _Tunnel:
             raise RefusedError(answer)
         self._counted = True
         self._service.counts.tunnels += 1
+
+    def _release(self) -> None:
+        if self._counted:
+            self._service.caps.release(self._client.owner.name, self._record.user, self._record.target)
+            self._service.counts.tunnels -= 1
 
     # -- the target ------------------------------------------------------------------------------------------------------------
 
