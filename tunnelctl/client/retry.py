@@ -58,7 +58,9 @@ async def open_with_retries(
 
         if not await speaks_tls_there(attempts.route, error.hop, until):
             raise error.within(error.what, no_tls_either=True) from error
-        raise speaks_tls(attempts.route.request(error.hop), attempts.route.hops[error.hop]) from error
+        failure = speaks_tls(attempts.route.request(error.hop), attempts.route.hops[error.hop])
+        failure.hop = error.hop
+        raise failure from error
 
 
 class _Attempts:

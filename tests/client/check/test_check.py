@@ -17,6 +17,7 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
 from tunnelctl import events
 from tunnelctl import rare_events as rare
 from tunnelctl.cli.render.hints import in_words
+from tunnelctl.client import tunnel
 from tunnelctl.client.check.check import NOWHERE, Check, spread
 from tunnelctl.client.check.probe import PhaseTimer
 from tunnelctl.client.route.route import Route
@@ -291,6 +292,61 @@ def test_a_socks_proxy_with_an_http_url_is_diagnosed() -> None:
     finding = only("finding", found)
     assert (status, finding["name"]) == (75, "other-protocol")
     assert finding["hint"] == f"its URL is socks5://{proxy.authority}"
+
+
+def test_of_alternatives_the_one_that_failed_last_is_diagnosed() -> None:
+    greeted = []
+
+    def closing(peer: Conversation) -> None:
+        peer.read_head()
+
+    def silent(peer: Conversation) -> None:
+        if peer.read(1) == b"\x05":
+            greeted.append(True)
+            peer.send(b"\x05\x00")
+        peer.wait_gone()
+
+    with ScriptedServer(silent) as first, ScriptedServer(closing) as last:
+        status, found = check("--timeout", "2", "-x", f"{first.url},{last.url}")
+    finding = only("finding", found)
+    assert (status, finding["name"]) == (76, "not-a-proxy")
+    assert f"proxy {last.authority}" in finding["text"]
+    assert greeted == []
+
+
+def test_a_proxy_whose_name_has_no_address_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def no_address(host: str, *_: object) -> list[SocketAddress]:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(tunnel, "resolve", no_address)
+    found: list[str] = []
+    options = check_options(Address("target.test", 22), ("http://proxy.test:3128",))
+    status = run_engine(Check(options, {}, lambda event: found.append(in_words(event)[0])).run)
+    assert (status, found[-3:]) == (75, ["failure", "finding", "verdict"])
+    assert asked == ["proxy.test"]
+
+
+def test_a_missing_client_certificate_is_the_fault_of_the_proxy_not_of_the_target(tmp_path: Path) -> None:
+    """TLS 1.3 reports it only when the request has been sent: the target's certificate has nothing to do with it."""
+    files = certificates.make(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files.server)
+    context.load_verify_locations(files.authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    connections = []
+
+    def script(peer: Conversation) -> None:
+        connections.append(True)
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True):
+            pass
+
+    with ScriptedServer(script) as proxy:
+        status, found = check("--tls", "-x", f"https://localhost:{proxy.port}", "--proxy-cacert", str(files.authority))
+    assert (status, len(connections)) == (77, 1)
+    assert "--proxy-cert" in only("finding", found)["hint"]
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ class Check:
             return finding
         if code == 403 and await self._passes_https(route):
             return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass")
-        unreached = watch.phases[-1].name == "connect"
+        unreached = watch.phases[-1].name in ("dns", "connect")
         spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
         if code is None and not unreached and not spoke_tls and (finding := await self._wrong_scheme(error, route)) is not None:
             return finding
@@ -244,7 +244,9 @@ class Check:
         A certificate that is not accepted is no reason to probe: it shows that the proxy speaks TLS.
         """
         hop = route.hops[0] if route.hops else None
-        if hop is None or error.hop != 0 or not isinstance(error, (NotTLS, Unreachable, NoAnswer)):
+        if hop is None or not isinstance(error, (NotTLS, Unreachable, NoAnswer)):
+            return None
+        if (error.hop, error.proxy) != (0, str(hop.address)):  # of alternatives, it may be another one that failed
             return None
         if hop.tls is not None:
             surely = not isinstance(error, NotTLS)  # it closed the connection, as a TLS proxy may do at any time
