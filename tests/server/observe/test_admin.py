@@ -320,7 +320,7 @@ def test_m5_a_fault_ends_only_its_request(place: str, fault: Exception, monkeypa
             assert Answer(port, "/healthz").status == 200
             assert len(Answer(port, "/tunnels").json["tunnels"]) == 1
             assert client.echoes()
-            assert proxy.warnings == [f"fault in an admin request: {type(fault).__name__}: {fault}"]
+    assert proxy.warnings == [f"fault in an admin request: {type(fault).__name__}: {fault}"]
 
 
 def test_m5_a_fault_outside_of_a_page_ends_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
