@@ -22,6 +22,7 @@ One name for one thing, wherever it is seen:
     phase                     dns, connect, tls, proxy, auth, tunnel; at a server also head and answer
     error                     the type of RFC 9209; for a broken tunnel the system's name
     version, status, phrase, fields   of a request or response, in any version of HTTP
+    exit_status               the status that the program ends with, or would end with
 
 Text from a peer is passed raw, and whoever prints it escapes it. Secrets are masked before they get here, so that no renderer can
 leak one. A key whose default is None is left out of --json while it is None.
