@@ -70,7 +70,7 @@ def test_a_refusal_names_its_cause_for_people_and_programs() -> None:
     [
         (b"CONNECT h.test:443 HTTP/1.1\n\n", "malformed head: a lone LF"),
         (b"\5\1\0", "this is a SOCKS5 greeting, and this port speaks HTTP"),
-        (b"\x16\3\1", "this is a TLS ClientHello, and this port speaks HTTP in the clear"),
+        (b"\x16\3\1", "this is a TLS ClientHello, and this port speaks plain HTTP"),
         (b"POST / HTTP/1.1\r\n", "POST is not served here, only CONNECT"),
         (connect_request("a\x1b:443"), "malformed head: the control character 0x1b"),
         (connect_request("a\xff:443"), "the target has non-ASCII characters: names are sent as A-labels"),

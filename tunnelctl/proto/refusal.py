@@ -67,7 +67,7 @@ def head_timeout() -> Refusal:
 
 def tls_wanted() -> Refusal:
     """A plain-text request on a TLS port."""
-    return bad_request("this port speaks TLS, and the request came in the clear: https:// is the scheme")
+    return bad_request("this port speaks TLS, and the request came without it: the URL of this proxy begins with https://")
 
 
 def tls_failed() -> Refusal:

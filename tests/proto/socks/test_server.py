@@ -88,8 +88,8 @@ def four(reply: int) -> bytes:
 
 BAD = [
     # RFC 1928 section 3: no acceptable method
-    (b"\x05\x00", None, b"\x05\xff", "insists"),
-    (b"\x05\x01\x01", None, b"\x05\xff", "insists"),
+    (b"\x05\x00", None, b"\x05\xff", "no authentication method that this port supports"),
+    (b"\x05\x01\x01", None, b"\x05\xff", "no authentication method that this port supports"),
     (b"\x05\x01\x00", LOGIN, b"\x05\xff", "the client offers no login, which this port requires"),
     # RFC 1929 section 2
     (b"\x05\x01\x02\x01\x04anna\x05wrong", LOGIN, b"\x01\x01", "wrong user or password"),
@@ -101,7 +101,7 @@ BAD = [
     # RFC 1928 section 6: 07 command, 08 address type, 01 everything else
     (NO_LOGIN + b"\x05\x02\x00\x01", None, five(7), "not CONNECT"),
     (NO_LOGIN + b"\x05\x03\x00\x01", None, five(7), "not CONNECT"),
-    (NO_LOGIN + b"\x05\x01\x00\x02", None, five(8), "unknown way"),
+    (NO_LOGIN + b"\x05\x01\x00\x02", None, five(8), "of an unknown type"),
     (NO_LOGIN + b"\x04\x01\x00\x01", None, five(1), "not of SOCKS version 5"),
     (NO_LOGIN + b"\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x00", None, five(1), "port 0"),
     (NO_LOGIN + b"\x05\x01\x00\x03\x00\x00\x16", None, five(1), "malformed name"),

@@ -62,7 +62,7 @@ def _verdict(facts: Certificate, seen: Decoded, direct: Decoded | None) -> Diagn
         return Diagnosis("intercepted", text)
     if facts.direct == "unknown":
         what = f"the issuer {seen.issuer} is " + ("trusted here, and not publicly" if facts.trusted else "not trusted")
-        text = f"{what}: a company's own server, or a proxy that reads along"
+        text = f"{what}: a company's own server, or a proxy that intercepts TLS"
         return Diagnosis("private-issuer", text)
     return None
 

@@ -36,7 +36,7 @@ _NOWHERE = Address("", 0)
 _FOREIGN = {
     b"\x04": "this is a SOCKS4 request, and this port speaks HTTP",
     b"\x05": "this is a SOCKS5 greeting, and this port speaks HTTP",
-    b"\x16": "this is a TLS ClientHello, and this port speaks HTTP in the clear",
+    b"\x16": "this is a TLS ClientHello, and this port speaks plain HTTP",
 }
 
 

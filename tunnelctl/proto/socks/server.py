@@ -142,7 +142,7 @@ class SocksServer(Speaker):
             cause = (
                 "the client offers no login, which this port requires"
                 if self._login
-                else "it insists on a way to log in that is not known here"
+                else "the client offers no authentication method that this port supports"
             )
             raise _Refused(bytes((VERSION_5, NONE_ACCEPTABLE)), cause)
         self._output += bytes((VERSION_5, PASSWORD))
@@ -167,7 +167,7 @@ class SocksServer(Speaker):
         if command != CONNECT:
             raise _Refused(_reply_5(NO_COMMAND), "its command is not CONNECT")
         if kind not in (IPV4, NAME, IPV6):
-            raise _Refused(_reply_5(NO_ADDRESS_TYPE), "it names its target in an unknown way")
+            raise _Refused(_reply_5(NO_ADDRESS_TYPE), "its address is of an unknown type")
         length = {IPV4: 4, IPV6: 16}.get(kind) or (yield 1)[0]
         octets = yield length + 2
         return VERSION_5, _target(octets[:-2], kind, octets[-2:], _reply_5(FAILED))
