@@ -422,6 +422,7 @@ def test_a_fault_at_the_end_of_a_tunnel_ends_only_that_and_releases_its_place(mo
                 assert client.tunnel(target.authority).echoes()
                 client.sock.shutdown(socket.SHUT_WR)
                 assert client.rest() == b""
+            wait_until(lambda: proxy.warnings, SECONDS, "the warning, which follows the end that the client sees")
         assert admitted(proxy, target)
     assert proxy.warnings == ["fault in a tunnel: ZeroDivisionError: a fault of ours"]
 
