@@ -29,6 +29,9 @@ REASONS = {
 }
 
 
+# Methods that are registered and that a client may mean; anything else is unknown (RFC 9110 section 9.1).
+_KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"})
+
 REALM = "tunnelctl"  # names the purpose of the credentials in a password prompt
 
 
@@ -88,6 +91,11 @@ def head_too_large() -> Refusal:
 def method_unknown() -> Refusal:
     """A method that is not registered, or a known one in lower case."""
     return _request_error(501, "the method is unknown, only CONNECT is served here")
+
+
+def method_refused(method: str) -> Refusal:
+    """A method other than CONNECT."""
+    return method_not_allowed(method) if method in _KNOWN_METHODS else method_unknown()
 
 
 def version_unsupported() -> Refusal:

@@ -21,8 +21,6 @@ from tunnelctl.proto.http1.fast_head import match_plain_head
 from tunnelctl.proto.http1.head import SERVER_LIMITS, Head, HeadError, HeadReader, HeadTooLarge, Limits, LineTooLong
 from tunnelctl.proto.refusal import Refusal
 
-# Methods that are registered and that a client may mean; anything else is unknown (RFC 9110 section 9.1).
-_KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"})
 # RFC 9110 section 2.5: a higher minor version is read as the highest we know.
 _VERSIONS_1 = frozenset(b"HTTP/1.%d" % minor for minor in range(10))
 _VERSIONS = frozenset(b"HTTP/%d.%d" % divmod(version, 10) for version in range(100))
@@ -230,7 +228,7 @@ def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
 def _refuse_method(method: str) -> Refusal:
     if not is_token(method):
         return refusal.bad_request("not a request line: no method at its start")
-    return refusal.method_not_allowed(method) if method in _KNOWN_METHODS else refusal.method_unknown()
+    return refusal.method_refused(method)
 
 
 def _check_framing(seen: dict[str, str]) -> None:

@@ -1,0 +1,143 @@
+"""Splits the octets of a connection into frames. The payload of DATA is passed on as it arrives, in views, and never joined.
+
+Only DATA may be large. Any other frame is held until it is complete, and must be no longer than one that every peer accepts; an
+unknown one is skipped without being held.
+"""
+
+from __future__ import annotations
+
+from tunnelctl.proto.http2 import frame
+from tunnelctl.proto.http2.frame import DATA, HEADER_SIZE, PADDED, ConnectionFault, ErrorCode, unpack_header
+
+# Frames handled in one call: the smallest takes 1 to 2 µs, so 64 KiB of them would hold up the event loop for 10 ms.
+FRAMES_A_TURN = 256
+
+
+class FrameReader:
+    """The reading half of a machine."""
+
+    __slots__ = (
+        "_data_left",
+        "_data_flags",
+        "_data_stream",
+        "_max_frame",
+        "_padding_left",
+        "_preface",
+        "_rest",
+        "_skip_left",
+        "more",
+    )
+
+    def __init__(self, preface: bytes, max_frame: int) -> None:
+        """preface: the octets that come before the first frame; max_frame: the size that we have announced"""
+        self._preface, self._max_frame = preface, max_frame
+        self._rest = b""  # received, and not yet complete
+        self._data_stream = self._data_flags = 0  # the DATA frame under way: its stream and flags,
+        self._data_left = self._padding_left = 0  # and the octets still to come
+        self._skip_left = 0  # octets of an unknown frame still to come
+        self.more = False  # whether a call left complete frames behind: call again, with b""
+
+    # What a machine does with the frames.
+
+    def _on_frame(self, kind: int, flags: int, stream: int, payload: memoryview) -> None:
+        raise NotImplementedError
+
+    def _on_unknown(self, kind: int) -> None:
+        raise NotImplementedError
+
+    def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
+        """length: of the payload, as flow control counts it; octets: of data in it"""
+        raise NotImplementedError
+
+    def _on_data(self, stream: int, data: memoryview) -> None:
+        raise NotImplementedError
+
+    def _on_data_end(self, stream: int, flags: int) -> None:
+        raise NotImplementedError
+
+    def _read(self, data: bytes) -> None:
+        """Handles what has arrived. Raises ConnectionFault."""
+        if self._rest:
+            data = self._rest + data
+        at, end = self._after_preface(data), len(data)
+        view, frames, self.more = memoryview(data), 0, False
+        while at < end:
+            if self._data_left or self._padding_left or self._skip_left:
+                at = self._go_on(view, at, end)
+                continue
+            if end - at < HEADER_SIZE:
+                break
+            word, flags, stream = unpack_header(data, at)
+            length, kind, stream = word >> 8, word & 0xFF, stream & frame.LARGEST_STREAM
+            if length > self._max_frame:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets")
+            if frames == FRAMES_A_TURN:
+                self.more = True
+                break
+            frames += 1
+            if kind == DATA:
+                begun = self._begin_data(data, at, end, length, flags, stream)
+                if not begun:
+                    break
+                at += begun
+            elif kind > frame.CONTINUATION:
+                self._on_unknown(kind)
+                at, self._skip_left = at + HEADER_SIZE, length
+            else:
+                if end - at - HEADER_SIZE < length:
+                    self._check_size(length)
+                    break
+                at += HEADER_SIZE + length
+                self._on_frame(kind, flags, stream, view[at - length : at])
+        self._rest = data[at:] if at < end else b""
+
+    def _after_preface(self, data: bytes) -> int:
+        """Returns where the frames begin. Raises ConnectionFault as soon as an octet of the preface is wrong."""
+        if not self._preface:
+            return 0
+        count = min(len(self._preface), len(data))
+        if data[:count] != self._preface[:count]:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no connection preface")
+        self._preface = self._preface[count:]
+        return count
+
+    @staticmethod
+    def _check_size(length: int) -> None:
+        if length > frame.DEFAULT_FRAME:  # it would have to be held
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets that is not DATA")
+
+    def _begin_data(self, data: bytes, at: int, end: int, length: int, flags: int, stream: int) -> int:
+        """Begins a DATA frame. Returns the octets of its header and Pad Length; 0 if they have not all arrived."""
+        size, padding = HEADER_SIZE, 0
+        if flags & PADDED:
+            if not length:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padded DATA without a Pad Length")
+            if end - at == HEADER_SIZE:
+                return 0
+            size, padding = HEADER_SIZE + 1, data[at + HEADER_SIZE]
+            if padding >= length:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
+        octets = length + HEADER_SIZE - size - padding
+        self._on_data_begin(stream, length, octets, flags)
+        self._data_stream, self._data_flags = stream, flags
+        self._data_left, self._padding_left = octets, padding
+        if not octets and not padding:
+            self._on_data_end(stream, flags)
+        return size
+
+    def _go_on(self, view: memoryview, at: int, end: int) -> int:
+        """Passes on what has arrived of a frame under way; returns where that ends."""
+        if self._skip_left:
+            count = min(self._skip_left, end - at)
+            self._skip_left -= count
+            return at + count
+        if self._data_left:
+            count = min(self._data_left, end - at)
+            self._data_left -= count
+            self._on_data(self._data_stream, view[at : at + count])
+            at += count
+        count = min(self._padding_left, end - at)
+        self._padding_left -= count
+        if not self._data_left and not self._padding_left:
+            self._on_data_end(self._data_stream, self._data_flags)
+        return at + count
