@@ -1,6 +1,6 @@
 """The fields of CONNECT and of its response in HTTP/2: which are malformed (RFC 9113 section 8), and how we send ours.
 
-A malformed message is a stream error, and is answered by nobody: the rules against request smuggling. A request that is well-formed,
+A malformed message is a stream error, and is answered by nobody: the rules against request smuggling. A request that is well-formed
 but no CONNECT, or has no usable target, gets the refusal that HTTP/1.1 gives.
 """
 

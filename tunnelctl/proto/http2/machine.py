@@ -9,7 +9,7 @@ A machine knows no socket and no clock. It never holds data: what it receives it
 and for what is to be sent it only makes the frame headers. `output` has everything else. DATA may be sent before it or after it,
 with one exception: the head of a stream comes before its data. (So a response, made by `respond`, must leave before that.)
 
-Each stream has a state (tunnelctl.proto.http2.states). One that is closed is forgotten, except that the last ones which we reset are
+Each stream has a state (tunnelctl.proto.http2.states). A closed one is forgotten, except that the last ones which we reset are
 remembered, because the peer may have sent more before it knew: that counts for the window of the connection, and is dropped. Any
 other frame on a closed stream is the peer's mistake, unless a race explains it (WINDOW_UPDATE, RST_STREAM, PRIORITY).
 
@@ -51,14 +51,7 @@ from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode, StreamFault
 from tunnelctl.proto.http2.reader import FrameReader
 from tunnelctl.proto.http2.settings import DEFAULT_WINDOW, Settings
 from tunnelctl.proto.http2.states import NEXT, State, Step
-from tunnelctl.proto.http2.window import (
-    FIRST_CONNECTION_WINDOW,
-    FIRST_STREAM_WINDOW,
-    LARGEST_CONNECTION_WINDOW,
-    SHARE,
-    ReceiveWindow,
-    WindowBudget,
-)
+from tunnelctl.proto.http2.window import Credit, ReceiveWindow, WindowBudget
 
 MAX_FRAME = 1 << 16  # octets of payload that we accept in a frame: our own other end sends a whole read as one
 MAX_REMEMBERED = 1024  # streams that we have reset
@@ -86,10 +79,10 @@ class Machine(FrameReader):
         "_block",
         "_block_flags",
         "_block_stream",
-        "_budget",
         "_budgets",
         "_client",
         "_continuations",
+        "_credit",
         "_decoder",
         "_encoder",
         "_events",
@@ -103,35 +96,29 @@ class Machine(FrameReader):
         "_remembered",
         "_settings_unacknowledged",
         "_streams",
-        "_window",
         "closed",
         "goaway",
         "ours",
         "output",
         "peer",
-        "round_trip",
         "send_window",
     )
 
     def __init__(self, client: bool, budget: WindowBudget, now: float, max_streams: int = 0) -> None:
         """budget: of the process, for the receive windows; max_streams: that the peer may have open"""
         super().__init__(b"" if client else frame.PREFACE, MAX_FRAME)
-        self._client, self._budget, self._max_streams, self._now = client, budget, max_streams, now
-        ample = budget.reserve(FIRST_CONNECTION_WINDOW)
+        self._client, self._max_streams, self._now = client, max_streams, now
+        self._credit = Credit(budget, now)
         self.ours = Settings(
             enable_push=0 if client else 1,
             max_concurrent_streams=Settings().max_concurrent_streams if client else max_streams,
-            initial_window_size=FIRST_STREAM_WINDOW if ample else DEFAULT_WINDOW,
+            initial_window_size=self._credit.first_stream_window,
             max_frame_size=MAX_FRAME,
             max_header_list_size=MAX_FIELDS_SIZE,
         )
         self.peer = Settings()
         self.send_window = DEFAULT_WINDOW  # of the connection
-        self._window = ReceiveWindow(DEFAULT_WINDOW, now)
-        self.output = bytearray((frame.PREFACE if client else b"") + self.ours.render())
-        if ample:
-            self.output += frame.window_update(0, self._window.grow(FIRST_CONNECTION_WINDOW))
-        self.round_trip = 0.0  # seconds, as last measured; 0: unknown
+        self.output = bytearray((frame.PREFACE if client else b"") + self.ours.render() + self._credit.first())
         self.closed = False  # the machine has ended the connection, and takes nothing more
         self.goaway: events.GoAwayReceived | None = None
         self._encoder, self._decoder = Encoder(), Decoder(MAX_FIELDS_SIZE)
@@ -228,10 +215,7 @@ class Machine(FrameReader):
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
         if self._first or self._block_stream:
             self._check_order(frame.DATA, flags)
-        if not self._window.take(length):
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window of the connection is exceeded")
-        if self._window.left * SHARE < self._window.size:
-            self._relieve()
+        self.output += self._credit.arrived(length)
         if octets < TINY and not flags & frame.END_STREAM:
             bucket = self._budgets.tiny if octets else self._budgets.empty
             self._spend(bucket, "too much DATA with little data")
@@ -247,11 +231,11 @@ class Machine(FrameReader):
             if self._client and not known.answered:
                 raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
         except StreamFault as fault:
-            self._credit_connection(length)
+            self.consumed(stream, length, self._now)
             self._fail_stream(fault)
             return
         if length > octets:  # padding is consumed here
-            self.consumed(stream, length - octets)
+            self.consumed(stream, length - octets, self._now)
 
     def _on_stray_data(self, stream: int, length: int) -> None:
         """Drops DATA of a stream that we have reset; it counts for the connection all the same (rule 14)."""
@@ -259,7 +243,7 @@ class Machine(FrameReader):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {stream}, which is idle")
         if stream not in self._remembered:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"DATA on stream {stream}, which is closed")
-        self._credit_connection(length)
+        self.consumed(stream, length, self._now)
 
     def _on_data(self, stream: int, data: memoryview) -> None:
         if stream in self._streams:
@@ -317,7 +301,7 @@ class Machine(FrameReader):
     def _decode(self, block: bytes) -> Decoded:
         """Decodes a block. Even one that nobody reads must be, for the table that later blocks refer to (section 4.3)."""
         try:
-            return [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]  # type: ignore[misc]
+            return [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the decoded header block is too long") from None
         except HPACKError:
@@ -415,7 +399,8 @@ class Machine(FrameReader):
         if payload:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with a payload")
         if self._settings_unacknowledged is not None:
-            self.round_trip, self._settings_unacknowledged = self._now - self._settings_unacknowledged, None
+            self.measured(self._now - self._settings_unacknowledged)
+            self._settings_unacknowledged = None
             self._events.append(events.SettingsAcknowledged())
 
     def _shift_windows(self, change: int) -> None:
@@ -483,6 +468,15 @@ class Machine(FrameReader):
             self._events.append(events.WindowOpened(stream))
 
     # -- what we send ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds, as last measured; 0 as long as it is unknown."""
+        return self._credit.round_trip
+
+    def measured(self, round_trip: float) -> None:
+        """Takes a measurement, in seconds: windows grow by it."""
+        self._credit.round_trip = round_trip
 
     @property
     def streams(self) -> int:
@@ -563,51 +557,12 @@ class Machine(FrameReader):
             self._last_accepted = self._highest
             self.output += frame.goaway(self._highest, ErrorCode.NO_ERROR, b"")
 
-    # -- credit ----------------------------------------------------------------------------------------------------------------
-
-    def consumed(self, stream: int, count: int, now: float | None = None) -> None:
-        """Counts octets that have left for the sink, and credits the peer. now: as for `receive`"""
-        if now is not None:
-            self._now = now
-        self._credit_connection(count)
+    def consumed(self, stream: int, count: int, now: float) -> None:
+        """Counts octets that have left for the sink, and credits the peer with them. now: as for `receive`"""
         known = self._streams.get(stream)
-        if known is None or known.state is State.HALF_CLOSED_REMOTE:
-            return
-        if increment := known.window.give(count):
-            if known.window.limits_speed(self._now, self.round_trip):
-                increment += self._enlarge(known.window)
-            self.output += frame.window_update(stream, increment)
-
-    def _credit_connection(self, count: int) -> None:
-        if increment := self._window.give(count):
-            if self._window.limits_speed(self._now, self.round_trip):
-                increment += self._enlarge_connection()
-            self.output += frame.window_update(0, increment)
-
-    def _relieve(self) -> None:
-        """Enlarges the window of the connection if held data fill it: streams that stall must not stall the others."""
-        if increment := self._enlarge_connection():
-            self.output += frame.window_update(0, increment)
-
-    def _enlarge(self, window: ReceiveWindow) -> int:
-        """Doubles the window of a stream, within its share of the connection's; returns the increment."""
-        if window.size * 2 * SHARE > self._window.size:
-            if not (increment := self._enlarge_connection()):
-                return 0
-            self.output += frame.window_update(0, increment)
-        return window.grow(window.size * 2)
-
-    def _enlarge_connection(self) -> int:
-        size = min(self._window.size * 2, LARGEST_CONNECTION_WINDOW)
-        if self.closed or size == self._window.size or not self._budget.reserve(size - self._reserved):
-            return 0
-        return self._window.grow(size)
-
-    @property
-    def _reserved(self) -> int:
-        """The part of the budget that this connection has. The window of the RFC costs nothing."""
-        return self._window.size if self._window.size > DEFAULT_WINDOW else 0
+        open_window = known.window if known is not None and known.state is not State.HALF_CLOSED_REMOTE else None
+        self.output += self._credit.consumed(stream, open_window, count, now)
 
     def release(self) -> None:
-        """Returns this connection's part of the budget. Called once, at its end."""
-        self._budget.release(self._reserved)
+        """Returns this connection's part of the budget of windows. Called once, at its end."""
+        self._credit.release()

@@ -17,8 +17,8 @@ class FrameReader:
     """The reading half of a machine."""
 
     __slots__ = (
-        "_data_left",
         "_data_flags",
+        "_data_left",
         "_data_stream",
         "_max_frame",
         "_padding_left",

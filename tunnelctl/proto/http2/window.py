@@ -10,6 +10,9 @@ charged to the budget of the process; a stream's window is a share within it.
 
 from __future__ import annotations
 
+from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode, window_update
+from tunnelctl.proto.http2.settings import DEFAULT_WINDOW
+
 FIRST_STREAM_WINDOW = 256 << 10  # announced in SETTINGS: no round trip of growth for the first 256 KiB
 FIRST_CONNECTION_WINDOW = 1 << 20
 LARGEST_CONNECTION_WINDOW = 16 << 20
@@ -72,3 +75,72 @@ class ReceiveWindow:
         increment = size - self.size
         self.size, self.left = size, self.left + increment
         return increment
+
+
+class Credit:
+    """The receive windows of one connection: its own, and the rules by which it and those of the streams grow.
+
+    Every method returns the WINDOW_UPDATE frames that are due, b"" mostly.
+    """
+
+    __slots__ = ("_budget", "_window", "round_trip")
+
+    def __init__(self, budget: WindowBudget, now: float) -> None:
+        """budget: of the process; now: seconds on a monotonic clock"""
+        self._budget, self._window = budget, ReceiveWindow(DEFAULT_WINDOW, now)
+        self.round_trip = 0.0  # seconds, as last measured; 0: unknown
+
+    def first(self) -> bytes:
+        """Enlarges the window at the beginning, before any data waits for it (naiveproxy#92, curl#1102)."""
+        return self._announce(self._enlarge(FIRST_CONNECTION_WINDOW))
+
+    @property
+    def first_stream_window(self) -> int:
+        """The window of a new stream. With a budget that is used up, that of the RFC."""
+        return FIRST_STREAM_WINDOW if self._budget.left >= FIRST_CONNECTION_WINDOW else DEFAULT_WINDOW
+
+    def arrived(self, count: int) -> bytes:
+        """Counts octets of DATA, padding included. Raises ConnectionFault if the peer was not allowed to send them."""
+        window = self._window
+        if not window.take(count):
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window of the connection is exceeded")
+        if window.left * SHARE >= window.size:
+            return b""
+        # What is held fills the window: streams that stall must not stall the others.
+        return self._announce(self._enlarge(window.size * 2))
+
+    def consumed(self, stream: int, window: ReceiveWindow | None, count: int, now: float) -> bytes:
+        """Counts octets that have left for the sink. window: of their stream, None if that is closed"""
+        updates = b""
+        if increment := self._window.give(count):
+            if self._window.limits_speed(now, self.round_trip):
+                increment += self._enlarge(self._window.size * 2)
+            updates = self._announce(increment)
+        if window is None or not (increment := window.give(count)):
+            return updates
+        if window.limits_speed(now, self.round_trip):
+            if window.size * 2 * SHARE > self._window.size:
+                updates += self._announce(self._enlarge(self._window.size * 2))
+            if window.size * 2 * SHARE <= self._window.size:
+                increment += window.grow(window.size * 2)
+        return updates + window_update(stream, increment)
+
+    def release(self) -> None:
+        """Returns this connection's part of the budget."""
+        self._budget.release(self._reserved)
+
+    @property
+    def _reserved(self) -> int:
+        """The part of the budget that this connection has. The window of the RFC costs nothing."""
+        return self._window.size if self._window.size > DEFAULT_WINDOW else 0
+
+    def _enlarge(self, size: int) -> int:
+        """Enlarges the window of the connection if the budget allows it; returns the increment."""
+        size = min(size, LARGEST_CONNECTION_WINDOW)
+        if size == self._window.size or not self._budget.reserve(size - self._reserved):
+            return 0
+        return self._window.grow(size)
+
+    @staticmethod
+    def _announce(increment: int) -> bytes:
+        return window_update(0, increment) if increment else b""
