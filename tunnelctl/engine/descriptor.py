@@ -1,4 +1,4 @@
-"""An open file as the kernel sees it: its known readiness, and the tasks that wait for it."""
+"""The known readiness of an open file, or of a stream that is no file, and the tasks that wait for it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _READABLE = _ENDED | IN
 _WRITABLE = _BROKEN | OUT
 
 
-class Descriptor(Waitable):
-    """A file descriptor and its known readiness.
+class Readiness(Waitable):
+    """The known readiness of one end of a connection. Without a file behind it, `on_event` is called by its owner.
 
     `readable` and `writable` start out true. Code that meets EAGAIN, or a short read or write, clears them; an edge sets them
     again. `ended` stays set after FIN, an error or a hang-up: from then on a short read no longer means "empty", and the next
@@ -41,10 +41,11 @@ class Descriptor(Waitable):
         "writable",
     )
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int = -1) -> None:
         self.fd = fd
         self.readable = self.writable = True
-        self.ended = self.peer_closed = self.broken = self.closed = self._registered = False
+        self.ended = self.peer_closed = self.broken = self.closed = False
+        self._registered = fd < 0  # with a kernel that reports events; there are none without a file
         self._kernel = current_kernel()
         self._reader: Task | None = None
         self._writer: Task | None = None
@@ -136,6 +137,24 @@ class Descriptor(Waitable):
     def _register(self) -> None:
         if self.closed:
             raise ClosedResourceError(f"descriptor {self.fd} was closed")
+
+    def forget(self) -> None:
+        """Ends the use of it. Waiting tasks get ClosedResourceError."""
+        self.closed = True
+        self._on_broken = self._on_peer_closed = None  # they refer back to this, through the watcher
+        if self._reader is not None:
+            self._kernel.wake(self._reader)
+        if self._writer is not None:
+            self._kernel.wake(self._writer)
+
+
+class Descriptor(Readiness):
+    """A file descriptor and its known readiness."""
+
+    __slots__ = ()
+
+    def _register(self) -> None:
+        super()._register()
         if not self._registered:
             if self._kernel.poller.add(self):
                 # Registration reports the current state as a first edge, so nothing since the last try is missed.
@@ -149,22 +168,17 @@ class Descriptor(Waitable):
 
         shared: the open file lives on elsewhere (inherited stdio), so epoll needs an explicit removal; else closing suffices
         """
-        self.closed = True
-        self._on_broken = self._on_peer_closed = None  # they refer back to this descriptor, through the watcher
         kernel = self._kernel
         if self._registered and kernel.descriptors.get(self.fd) is self:
             del kernel.descriptors[self.fd]
             self._registered = False
             if shared or not kernel.poller.forgets_closed:
                 kernel.poller.remove(self)
-        if self._reader is not None:
-            kernel.wake(self._reader)
-        if self._writer is not None:
-            kernel.wake(self._writer)
+        super().forget()
 
 
 @coroutine
-def wait_either_readable(one: Descriptor, other: Descriptor) -> Generator[None, None, None]:
+def wait_either_readable(one: Readiness, other: Readiness) -> Generator[None, None, None]:
     """Parks until a read of one of the two may return something."""
     if one.readable or other.readable:
         return

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tunnelctl.proto.headers import Fields
-from tunnelctl.proto.proxy_status import Parameter, quote
+from tunnelctl.proto.proxy_status import Parameter, ProxyStatus, printable, quote
+from tunnelctl.proto.proxy_status import render as render_status
 
 REASONS = {
     400: "Bad Request",
@@ -47,6 +48,22 @@ class Refusal(NamedTuple):
     details: str
     fields: Fields = ()
     params: tuple[Parameter, ...] = ()
+
+
+def response(refusal: Refusal, proxy: str = "tunnelctl") -> tuple[Fields, bytes]:
+    """Returns the fields and the body of the response, alike in all versions of HTTP.
+
+    proxy: a token that names this deployment in Proxy-Status
+    """
+    body = f"{proxy}: {refusal.status} {REASONS[refusal.status]}: {printable(refusal.details)}\n".encode("ascii")
+    status = ProxyStatus(proxy, refusal.error, refusal.details, refusal.params)
+    fields = (
+        ("Proxy-Status", render_status(status)),
+        ("Content-Type", "text/plain; charset=us-ascii"),
+        ("Content-Length", str(len(body))),
+        *refusal.fields,
+    )
+    return fields, body
 
 
 def _request_error(status: int, details: str, fields: Fields = ()) -> Refusal:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from tunnelctl import events
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.proto import refusal
+from tunnelctl.proto.http2.frame import PREFACE
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server import http1
 from tunnelctl.server.access.limits import owner_of_peer
@@ -45,8 +46,15 @@ if TYPE_CHECKING:
 # the deadline for that. Returns the next step, or None at the end.
 Protocol = Callable[[Service, Client, Stream, bytes, TunnelRecord, float], Step]
 
+
+def _http2(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> Step:
+    from tunnelctl.server import http2  # loads hpack, which a proxy for HTTP/1.1 alone does without
+
+    return http2.serve(service, client, stream, data, record, deadline)
+
+
 # The protocols that begin with a fixed sequence of octets, by that. All other connections speak HTTP/1.1.
-PROTOCOLS: dict[bytes, Protocol] = {}
+PROTOCOLS: dict[bytes, Protocol] = {PREFACE: _http2}
 
 
 def protocol_of(data: bytes) -> Protocol | None:

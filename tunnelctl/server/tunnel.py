@@ -29,7 +29,7 @@ from errno import ECONNRESET
 from math import inf
 
 from tunnelctl import events
-from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, current_time
+from tunnelctl.engine.kernel import BusyResourceError, Cancelled, CancelScope, QueueFullError, checkpoint, current_time
 from tunnelctl.engine.resolver import SocketAddress, has_its_share, literal_family, resolve, with_port
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto import refusal
@@ -137,6 +137,8 @@ class _Tunnel:
         record.target, record.user = str(request.target), self._client.user
         with CancelScope(request.deadline) as scope:
             self._watch_client(request.responder, scope)
+            if self._gone:  # before we began: nothing is looked up or dialled for it (CVE-2023-44487)
+                await checkpoint()
             if self._service.users is not None:
                 record.enter("auth")
                 await self._authenticate(self._service.users.current, request)

@@ -5,7 +5,13 @@ do; the coroutines on top of them are for handshakes. Every call may raise OSErr
 gone is BrokenPipeError, and neither is ever reported as EOF.
 """
 
-from collections.abc import Awaitable, Callable
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.engine.descriptor import Readiness
 
 CHUNK = 65536  # bytes per read: the default capacity of a pipe, and what one TCP receive typically returns under load
 
@@ -14,6 +20,12 @@ class Stream:
     """A byte stream whose directions end separately."""
 
     __slots__ = ()
+
+    # The readiness of both directions, where one task can wait for either; a reader looks there before it tries.
+    descriptor: Readiness | None = None
+
+    # Whether `slots` and `filled`, and `pieces` and `took`, are there. To or from a socket, they save a copy of each byte.
+    scatters = gathers = False
 
     # Whether both directions share one descriptor: then a broken write side shows up on the read side first.
     duplex = True
@@ -24,6 +36,22 @@ class Stream:
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Takes a prefix of `data` and returns its length; 0 means no room yet: use `wait_writable`, then offer the same again."""
+        raise NotImplementedError
+
+    def slots(self) -> list[memoryview]:
+        """Returns room for a read; [] means none yet: use `wait_writable`. Then tell `filled` how many bytes have been read."""
+        raise NotImplementedError
+
+    def filled(self, count: int) -> None:
+        """Sends what has been read into `slots`; 0 if nothing was."""
+        raise NotImplementedError
+
+    def pieces(self) -> Sequence[bytearray | memoryview] | None:
+        """Returns what has arrived, in pieces; [] is EOF, None means nothing yet. Then tell `took` how many bytes have left."""
+        raise NotImplementedError
+
+    def took(self, count: int) -> None:
+        """Removes bytes of `pieces` that the sink has taken."""
         raise NotImplementedError
 
     def wait_readable(self) -> Awaitable[None]:

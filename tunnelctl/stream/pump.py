@@ -11,6 +11,7 @@ from errno import EPIPE
 
 from tunnelctl.engine.kernel import checkpoint, mark_bulk
 from tunnelctl.stream.base import CHUNK, Stream
+from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.splice import CAPACITY, Pipe, enlarge, give_pipe, splice, take_pipe
 
 # Rounds of one direction before other tasks run: a fast pair of sockets never has to wait, and would occupy the event loop.
@@ -67,6 +68,8 @@ class Pump:
         fd, pipe = source.socket_fd(), sink.sink_pipe()
         if pipe is not None and fd is not None:
             return self._splice_direct(fd, pipe)
+        if source.gathers and isinstance(sink, SocketStream):
+            return self._gather(sink)
         return self._copy()
 
     async def _copy(self) -> None:
@@ -125,6 +128,9 @@ class Pump:
         Holds a pipe for one round only, so that neither idle tunnels nor those that await their turn hold any.
         """
         source_fd, sink_fd = self._source.socket_fd(), self._sink.socket_fd()
+        if self._sink.scatters and isinstance(self._source, SocketStream):
+            await self._scatter(self._source)
+            return
         if source_fd is None or sink_fd is None:
             return
         burst = rounds = 0  # burst: bytes since the source was last found empty
@@ -143,6 +149,66 @@ class Pump:
                 return
             burst = rounds = 0
             await self._source.wait_readable()
+
+    async def _scatter(self, source: SocketStream) -> None:
+        """Reads into the sink's own buffers for as long as the traffic is bulk. Leaves EOF to the caller, as `_bulk` does."""
+        rounds = 0
+        while True:
+            try:
+                room = self._sink.slots()
+            except OSError as error:
+                raise SinkFailed(error) from error
+            if not room:
+                rounds = 0
+                await self._sink.wait_writable()
+                continue
+            try:
+                count = source.receive_into(room)
+            except OSError as error:
+                self._sink.filled(0)
+                raise SourceFailed(error) from error
+            self._sink.filled(count or 0)
+            if not count:
+                return
+            self._progress(count)
+            if count < BULK and not source.descriptor.readable:
+                return
+            rounds += 1
+            if rounds == ROUNDS_A_TURN:
+                rounds = 0
+                await checkpoint()
+
+    async def _gather(self, sink: SocketStream) -> None:
+        """Writes what the source holds, as it holds it, up to EOF."""
+        source, rounds, bulk = self._source, 0, False
+        while True:
+            try:
+                pieces = source.pieces()
+            except OSError as error:
+                raise SourceFailed(error) from error
+            if pieces is None:
+                rounds = 0
+                await source.wait_readable()
+                continue
+            if not pieces:
+                return
+            try:
+                sent = sink.send_pieces(pieces)
+            except OSError as error:
+                raise SinkFailed(error) from error
+            if not sent:
+                rounds = 0
+                await sink.wait_writable()
+                continue
+            source.took(sent)
+            self._progress(sent)
+            if bulk != (sent >= BULK):
+                bulk = not bulk
+                mark_bulk(bulk)
+            rounds += 1
+            if rounds == ROUNDS_A_TURN:
+                rounds = 0
+                await checkpoint()
 
     async def _round(self, source_fd: int, pipe: Pipe, sink_fd: int) -> int | None:
         """Fills a pipe and empties it, however long the sink takes. Returns the bytes moved, as `splice` does."""

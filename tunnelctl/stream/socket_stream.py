@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from math import inf
 
@@ -26,6 +26,8 @@ PROBES = 9  # unanswered ones, after which a silent peer is given up
 # queue what tcp_wmem allows, 4 MiB.
 MAX_UNSENT = 304 << 10
 
+MAX_PIECES = 64  # per sendmsg(2); the kernel takes 1,024, but a turn of the loop has to end
+
 # For the receive queue of a bulk source: see receive_queue_for. The kernel doubles the second value: with MAX_UNSENT and what is
 # left in a pipe (pump.PIECE), a stalled reader holds less than 2 MiB. With 100 bulk tunnels on loopback, the two bounds cost a
 # tenth of the throughput.
@@ -42,6 +44,7 @@ class SocketStream(Stream):
     """
 
     __slots__ = ("descriptor", "peer", "socket")
+    descriptor: Descriptor
 
     def __init__(self, connected: socket.SocketType, peer: str = "") -> None:
         """peer: the address of the other end, for people; querying the socket costs more than storing it"""
@@ -73,6 +76,36 @@ class SocketStream(Stream):
         except BlockingIOError:
             sent = 0
         if sent < len(data):
+            self.descriptor.writable = False
+        return sent
+
+    def receive_into(self, room: list[memoryview]) -> int | None:
+        """Reads into several buffers; 0 is EOF, None means that nothing has arrived yet.
+
+        A read that was cut short by the size of the room says nothing about the queue: more may be there, and no edge reports it.
+        """
+        descriptor = self.descriptor
+        if not descriptor.readable:
+            return None
+        try:
+            count = self.socket.recvmsg_into(room)[0]
+        except BlockingIOError:
+            descriptor.readable = False
+            return None
+        if count < sum(map(len, room)) and not descriptor.ended:
+            descriptor.readable = False
+        return count
+
+    def send_pieces(self, pieces: Sequence[bytearray | memoryview]) -> int:
+        """Takes a prefix of several pieces, as `send_nowait` does of one."""
+        if not self.descriptor.writable:
+            return 0
+        pieces = pieces[:MAX_PIECES]
+        try:
+            sent = self.socket.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
+        if sent < sum(map(len, pieces)):
             self.descriptor.writable = False
         return sent
 

@@ -1,9 +1,7 @@
 """The responses of the server in the octets of HTTP/1.1; tunnelctl.proto.refusal has their meaning."""
 
 from tunnelctl.proto import headers as header
-from tunnelctl.proto.proxy_status import ProxyStatus, printable
-from tunnelctl.proto.proxy_status import render as render_status
-from tunnelctl.proto.refusal import REASONS, Refusal
+from tunnelctl.proto.refusal import REASONS, Refusal, response
 
 # No Content-Length or Transfer-Encoding: they would be wrong here (RFC 9110 section 9.3.6), and no other field is needed.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -15,14 +13,6 @@ def render_refusal(refusal: Refusal, proxy: str = "tunnelctl", to_head: bool = F
     proxy: a token that names this deployment in Proxy-Status
     to_head: whether the method was HEAD: no content then, but the fields of a response with one (RFC 9110 sections 8.6 and 9.3.2)
     """
-    reason = REASONS[refusal.status]
-    body = f"{proxy}: {refusal.status} {reason}: {printable(refusal.details)}\n".encode("ascii")
-    status = ProxyStatus(proxy, refusal.error, refusal.details, refusal.params)
-    fields = (
-        ("Proxy-Status", render_status(status)),
-        ("Connection", "close"),
-        ("Content-Type", "text/plain; charset=us-ascii"),
-        ("Content-Length", str(len(body))),
-        *refusal.fields,
-    )
-    return f"HTTP/1.1 {refusal.status} {reason}\r\n".encode("ascii") + header.render(fields) + b"\r\n" + (b"" if to_head else body)
+    fields, body = response(refusal, proxy)
+    head = f"HTTP/1.1 {refusal.status} {REASONS[refusal.status]}\r\n".encode("ascii")
+    return head + header.render((("Connection", "close"), *fields)) + b"\r\n" + (b"" if to_head else body)

@@ -59,6 +59,7 @@ def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSL
     # For TLS 1.2 only forward secrecy and AEAD, as in Mozilla's intermediate profile; TLS 1.3 has nothing else. As a client we
     # accept OpenSSL's defaults: a company's gateway may be old.
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.set_alpn_protocols(["h2", "http/1.1"])
     _identify(context, ("tls_cert", cert), ("tls_key", key))
     if client_ca is not None:
         _trust(context, "client_ca", client_ca)

@@ -1,0 +1,182 @@
+"""HTTP/2 on a connection from a client: many requests, each with a decision, a record and a tunnel of its own.
+
+    serve -> Http2Connection.run -> RequestReceived -> serve_tunnel(service, client, TunnelRequest(..., responder)) in a nursery
+
+A refusal ends its stream, not the connection: a client may log in on another stream. What ends the connection is recorded as a
+refusal without a target: a mistake or an abuse of the protocol, or no request in time.
+
+While the process drains, the client is told at once (GOAWAY) that it should open its next tunnels elsewhere, and a round trip later
+which of its requests were accepted (RFC 9113 section 6.8). The connection is closed after the last tunnel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import ECONNRESET
+from math import inf
+
+from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
+from tunnelctl.proto import refusal
+from tunnelctl.proto.http2 import events
+from tunnelctl.proto.http2.fields import Rejected, Request
+from tunnelctl.proto.http2.frame import ErrorCode, name_of
+from tunnelctl.proto.http2.machine import Machine
+from tunnelctl.proto.refusal import Refusal
+from tunnelctl.server.observe.record import TunnelRecord
+from tunnelctl.server.request import Client, RefusedError, Responder, Step, TunnelRequest
+from tunnelctl.server.service import Service
+from tunnelctl.server.tunnel import serve_tunnel
+from tunnelctl.stream.base import Stream
+from tunnelctl.stream.http2.connection import WINDOWS, Http2Connection
+from tunnelctl.stream.http2.stream import Http2Stream
+
+# Streams at once. Their cost is in what they reach, and that is counted by the caps (--max-tunnels-per-client); this bounds what one
+# connection can begin before any cap has judged it.
+MAX_STREAMS = 100
+
+# Seconds that a connection without a tunnel is kept: a client that opens one now and then saves a handshake, and the next
+# connection that needs the descriptor is not far.
+IDLE_SECONDS = 120.0
+
+SHUTDOWN_SECONDS = 1.0  # for the round trip between the two GOAWAYs, if the client does not answer the PING
+_SHUTDOWN = b"shutdown"  # the payload of that PING
+
+
+class Http2Responder(Responder):
+    """The response on one stream."""
+
+    __slots__ = ("_answered", "_connection", "_stream", "_to_head")
+
+    def __init__(self, connection: Http2Connection, stream: Http2Stream, to_head: bool = False) -> None:
+        """to_head: whether the method is HEAD"""
+        self._connection, self._stream, self._to_head = connection, stream, to_head
+        self._answered = False
+
+    async def grant(self) -> tuple[Stream, bytes]:
+        self._respond(200)
+        self._stream.unwatch()
+        return self._stream, b""
+
+    async def refuse(self, refusal: Refusal) -> None:
+        self.refuse_nowait(refusal)
+
+    def refuse_nowait(self, answer: Refusal) -> None:
+        """Sends the body only if the windows have room for it: a refusal waits for nobody."""
+        fields, body = refusal.response(answer)
+        if self._to_head:
+            self._respond(answer.status, fields, ended=True)
+        elif len(body) > self._connection.machine.sendable(self._stream.number):
+            self._respond(answer.status, tuple(field for field in fields if not field[0].startswith("Content-")), ended=True)
+        else:
+            self._respond(answer.status, fields)
+            self._stream.send_nowait(body)
+            self._stream.send_eof()
+
+    def _respond(self, status: int, fields: tuple[tuple[str, str], ...] = (), ended: bool = False) -> None:
+        if not self._connection.machine.is_open(self._stream.number):
+            raise ConnectionResetError(ECONNRESET, "the client has reset the stream")
+        self._answered = True
+        self._connection.machine.respond(self._stream.number, status, fields, ended)
+        self._connection.flush()
+
+    def watch(self, gone: Callable[[], None], half_closed: Callable[[], None]) -> None:
+        self._stream.on_broken(gone)
+        self._stream.on_peer_closed(half_closed)
+
+    def close(self) -> None:
+        if self._answered:
+            self._stream.close()
+        else:
+            self._stream.abort()
+
+
+class _Session:
+    """One connection, and the requests on it."""
+
+    def __init__(self, service: Service, client: Client, transport: Stream, record: TunnelRecord, deadline: float) -> None:
+        """record: for what ends the connection; deadline: for the first request"""
+        self._service, self._client, self._record = service, client, record
+        machine = Machine(False, WINDOWS, current_time(), MAX_STREAMS)
+        self._connection = Http2Connection(transport, machine, self._on_event, ErrorCode.CONNECT_ERROR, ErrorCode.NO_ERROR)
+        self._scope = CancelScope(deadline)  # of the connection; its deadline is that of the first request, or of being idle
+        self._requests = Nursery()
+        self._requested = self._draining = False
+        self._open = 0  # requests and tunnels
+
+    async def run(self, data: bytes) -> None:
+        """Serves the connection to its end. data: its first bytes"""
+        async with Nursery() as helpers:
+            helpers.start_soon(self._drain)
+            async with self._requests:
+                with self._scope:
+                    await self._connection.run(data)
+                if self._scope.cancelled_caught and not self._requested:
+                    self._record_refusal(refusal.head_timeout())
+            helpers.cancel_scope.cancel()
+
+    def _on_event(self, event: events.Event | None) -> None:
+        if isinstance(event, events.RequestReceived):
+            self._on_request(event)
+        elif isinstance(event, events.PingAcknowledged) and event.payload == _SHUTDOWN:
+            self._finish_shutdown()
+        elif isinstance(event, events.ConnectionFailed):
+            abuse = event.code == ErrorCode.ENHANCE_YOUR_CALM
+            what = f"HTTP/2: {name_of(event.code)}: {event.reason}"
+            self._record_refusal(refusal.client_busy(what) if abuse else refusal.bad_request(what))
+
+    def _on_request(self, event: events.RequestReceived) -> None:
+        self._requested, self._scope.deadline = True, inf
+        self._open += 1
+        stream = self._connection.open(event.stream)
+        record = TunnelRecord(self._record.connection, f"{self._record.connection}.{event.stream}", self._client.name)
+        self._requests.start_soon(self._serve, event.request, stream, record)
+
+    async def _serve(self, request: Request | Rejected, stream: Http2Stream, record: TunnelRecord) -> None:
+        service = self._service
+        try:
+            if isinstance(request, Rejected):
+                responder = Http2Responder(self._connection, stream, request.to_head)
+                try:
+                    await service.refuse(record, responder, RefusedError(request.refusal))
+                except OSError:  # the client has left
+                    pass
+                responder.close()
+            else:
+                responder = Http2Responder(self._connection, stream)
+                until = current_time() + service.timeouts.head
+                tunnel = TunnelRequest(request.target, request.fields, request.authorization, until, record, responder)
+                await serve_tunnel(service, self._client, tunnel)
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._scope.deadline = current_time() + (0 if self._draining else IDLE_SECONDS)
+
+    def _record_refusal(self, answer: Refusal) -> None:
+        """Records what has ended the connection itself. Nobody is answered."""
+        self._service.recorder.on_decision(self._record, answer.status, answer.error, answer.details)
+
+    async def _drain(self) -> None:
+        """Once the process drains, tells the client, and closes the connection after its last tunnel."""
+        await self._service.counts.draining.wait()
+        machine, connection = self._connection.machine, self._connection
+        machine.begin_shutdown()
+        machine.ping(_SHUTDOWN)
+        connection.flush()
+        await sleep(SHUTDOWN_SECONDS)
+        self._finish_shutdown()  # unless the answer to the PING has come
+
+    def _finish_shutdown(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._connection.machine.finish_shutdown()
+            self._connection.flush()
+            if not self._open:
+                self._scope.deadline = current_time() + SHUTDOWN_SECONDS  # the GOAWAY is still to be sent
+
+
+async def serve(
+    service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float
+) -> Step | None:
+    """Serves a connection that has begun with the preface of HTTP/2. deadline: for the first request"""
+    await _Session(service, client, stream, record, deadline).run(data)
+    return None

@@ -1,0 +1,269 @@
+"""One HTTP/2 connection over a stream: reads and writes for all of its tunnels.
+
+    run ─┬─ _read    transport ─▶ machine ─▶ events ─▶ Http2Stream.feed, or `on_event`
+         └─ _write   control, Http2Stream ─▶ OutputQueue ─▶ transport
+
+The reader never waits for a tunnel: what a tunnel does not take is bounded by its window. The writer waits for the transport, and
+tunnels wait for the writer, in turns (tunnelctl.stream.http2.output).
+
+When the connection ends, for whatever reason, each tunnel on it is aborted: its relay resets the other side (RFC 9113 section 8.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import ECONNABORTED, ECONNRESET
+
+from tunnelctl.engine.kernel import Nursery, Task, checkpoint, current_kernel, current_time, mark_bulk, move_on_after, park
+from tunnelctl.engine.sync import Event
+from tunnelctl.proto.http2 import events
+from tunnelctl.proto.http2.frame import ErrorCode, name_of
+from tunnelctl.proto.http2.machine import Machine
+from tunnelctl.proto.http2.window import WindowBudget
+from tunnelctl.stream.base import CHUNK, Stream
+from tunnelctl.stream.http2.output import OutputQueue, Piece, give_buffer
+from tunnelctl.stream.http2.stream import Http2Stream
+from tunnelctl.stream.linger import LINGER_SECONDS
+from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
+
+WINDOWS = WindowBudget()  # of this process
+
+MAX_SENT_FRAME = CHUNK  # octets of payload in a frame that we send, if the peer accepts as much
+
+
+class Http2Connection:
+    """One connection, of a client or a server."""
+
+    def __init__(
+        self,
+        transport: Stream,
+        machine: Machine,
+        on_event: Callable[[events.Event | None], None],
+        abort_code: ErrorCode,
+        close_code: ErrorCode,
+    ) -> None:
+        """on_event: receives requests, responses, settings, PING, GOAWAY, resets; None when the connection is lost
+
+        abort_code, close_code: of the reset of a tunnel that is aborted, or closed before the peer has ended its direction
+        """
+        self.transport, self.machine, self.on_event = transport, machine, on_event
+        self.abort_code, self.close_code = abort_code, close_code
+        self.streams: dict[int, Http2Stream] = {}
+        self.frame_size = machine.peer.max_frame_size
+        self.lost: OSError | None = None  # why there are no more tunnels
+        self.received = 0.0  # when something last arrived
+        self._queue = OutputQueue(machine.output)
+        self._writer: Task | None = None  # while it waits for something to send
+        self._idle: Event | None = None  # set when there is nothing to send
+        self.write_error: OSError | None = None  # why nothing more can be sent
+
+    # -- for its streams --------------------------------------------------------------------------------------------------------
+
+    def open(self, number: int) -> Http2Stream:
+        """Returns the stream of a tunnel that the machine has just begun."""
+        stream = self.streams[number] = Http2Stream(self, number)
+        return stream
+
+    def room(self, stream: Http2Stream, count: int) -> int:
+        """Returns how many bytes a stream may hand over now; 0: it is woken when that may have changed."""
+        allowed = self.machine.sendable(stream.number)
+        if allowed:
+            return min(allowed, self._queue.room(stream, count))
+        if self.machine.window_of(stream.number):  # the connection's window is closed, which concerns all of them
+            self._queue.wait_in_line(stream)
+        else:
+            self.pass_turn(stream)
+        return 0
+
+    def send(self, stream: Http2Stream, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
+        """Takes DATA frames with `count` bytes of data."""
+        self.machine.spend(stream.number, count)
+        self._queue.put(stream, frames, buffer)
+        self.pass_turn(stream)
+        self.flush()
+
+    def send_end(self, stream: Http2Stream) -> None:
+        """Ends our direction, after the data."""
+        if end := self.machine.end(stream.number):
+            self._queue.put(stream, end)
+            self.flush()
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Resets a stream that is not closed."""
+        if self.machine.is_open(stream.number):
+            self.machine.reset(stream.number, code)
+            self.flush()
+        self.forget_if_closed(stream)
+
+    def consumed(self, stream: Http2Stream, count: int) -> None:
+        """Credits the peer for bytes that have left."""
+        self.machine.consumed(stream.number, count, current_time())
+        self.flush()
+
+    def pass_turn(self, stream: Http2Stream) -> None:
+        """Ends a stream's turn, and gives it to the next."""
+        if stream.in_turn:
+            self._queue.pass_turn(stream)
+            self._give_turns()
+
+    def leave(self, stream: Http2Stream) -> None:
+        """Takes a stream that sends no more out of the line."""
+        self._queue.leave(stream)
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        if self.machine.send_window > 0:
+            self._queue.give_turns()
+
+    def forget_if_closed(self, stream: Http2Stream) -> None:
+        """Forgets a stream once it is closed in both directions and the peer is about to know that."""
+        if not stream.queued and not self.machine.is_open(stream.number) and self.streams.pop(stream.number, None) is not None:
+            stream.on_closed()
+
+    def flush(self) -> None:
+        """Wakes the writer, if there is something to send."""
+        if self._writer is not None and self._queue:
+            current_kernel().wake(self._writer)
+
+    # -- the two tasks ----------------------------------------------------------------------------------------------------------
+
+    async def run(self, data: bytes = b"") -> None:
+        """Reads and writes until the connection has ended. data: what the peer has sent already"""
+        try:
+            async with Nursery() as nursery:
+                nursery.start_soon(self._write, nursery)
+                await self._read(data)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._lose(ConnectionAbortedError(ECONNABORTED, "the HTTP/2 connection was closed"))
+            self.machine.release()
+
+    async def _read(self, data: bytes) -> None:
+        transport, rounds, bulk = self.transport, 0, False
+        try:
+            if data:
+                await self._take(data)
+            while not self.machine.closed:
+                received = transport.receive_nowait(CHUNK)
+                if received is None:
+                    rounds = 0
+                    await transport.wait_readable()
+                    continue
+                if not received:
+                    raise ConnectionResetError(ECONNRESET, "the HTTP/2 connection ended")
+                if bulk != (len(received) >= BULK):
+                    bulk = not bulk
+                    mark_bulk(bulk)
+                await self._take(received)
+                rounds += 1
+                if rounds == ROUNDS_A_TURN:
+                    rounds = 0
+                    await checkpoint()
+        except OSError as error:
+            self._lose(error)
+        else:
+            with move_on_after(LINGER_SECONDS):  # for the GOAWAY of a connection that the peer's mistake has ended
+                await self._emptied()
+
+    async def _take(self, data: bytes) -> None:
+        """Handles what has arrived."""
+        self.received = now = current_time()
+        self._dispatch(self.machine.receive(data, now), len(data))
+        while self.machine.more:
+            await checkpoint()
+            self._dispatch(self.machine.receive(b"", now), len(data))
+        self.flush()
+
+    async def _write(self, nursery: Nursery) -> None:
+        """Sends what is queued. When that fails, what the peer sent before is still read."""
+        try:
+            while True:
+                if self._queue:
+                    await self._write_next()
+                else:
+                    await self._wait_for_output()
+        except OSError as error:
+            self.write_error = error
+            nursery.cancel_scope.deadline = current_time() + LINGER_SECONDS
+
+    async def _write_next(self) -> None:
+        transport = self.transport
+        piece, buffer = self._queue.take()
+        rest: Piece = piece
+        while (sent := transport.send_nowait(rest)) < len(rest):
+            if sent:
+                rest = memoryview(rest)[sent:]
+            else:
+                await transport.wait_writable()
+        if buffer is not None:
+            give_buffer(buffer)
+        self._give_turns()
+
+    async def _wait_for_output(self) -> None:
+        if self._idle is not None:
+            self._idle.set()
+        self._writer = current_kernel().task
+        try:
+            await park()
+        finally:
+            self._writer = None
+
+    async def _emptied(self) -> None:
+        """Waits until everything that is queued has been sent."""
+        while self._queue and self.write_error is None:
+            self._idle = Event()
+            await self._idle.wait()
+
+    def _lose(self, error: OSError) -> None:
+        """Aborts all tunnels: the connection is of no more use."""
+        if self.lost is None:
+            self.lost = error
+            for stream in [*self.streams.values()]:
+                stream.fail(error)
+                stream.on_closed()
+            self.streams.clear()
+            self.on_event(None)
+
+    def _dispatch(self, received: list[events.Event], read: int) -> None:
+        for event in received:
+            if isinstance(event, events.DataReceived):
+                stream = self.streams.get(event.stream)
+                if stream is not None:
+                    stream.feed(event.data, read)
+                else:
+                    self.machine.consumed(event.stream, len(event.data), self.received)
+            elif isinstance(event, events.WindowOpened):
+                self._on_window(event.stream)
+            elif isinstance(event, events.EndReceived):
+                if (stream := self.streams.get(event.stream)) is not None:
+                    stream.feed_end()
+                    self.forget_if_closed(stream)
+            else:
+                self._on_rare(event)
+
+    def _on_window(self, number: int) -> None:
+        if number == 0:
+            self._give_turns()
+        elif (stream := self.streams.get(number)) is not None:
+            stream.wake_writer()
+
+    def _on_rare(self, event: events.Event) -> None:
+        if isinstance(event, events.ResetReceived | events.StreamFailed):
+            self._on_reset(event)
+        elif isinstance(event, events.SettingsReceived):
+            self.frame_size = min(self.machine.peer.max_frame_size, MAX_SENT_FRAME)
+        elif isinstance(event, events.ConnectionFailed):
+            self._lose(ConnectionAbortedError(ECONNABORTED, f"HTTP/2: {name_of(event.code)}: {event.reason}"))
+        self.on_event(event)
+
+    def _on_reset(self, event: events.ResetReceived | events.StreamFailed) -> None:
+        stream = self.streams.get(event.stream)
+        if stream is None:
+            return
+        if event.code == ErrorCode.NO_ERROR and stream.ended:
+            stream.stop_sending()
+        elif isinstance(event, events.StreamFailed):
+            stream.fail(ConnectionAbortedError(ECONNABORTED, f"HTTP/2: {name_of(event.code)}: {event.reason}"))
+        else:
+            stream.fail(ConnectionResetError(ECONNRESET, f"HTTP/2: the peer reset the stream: {name_of(event.code)}"))
+        self.forget_if_closed(stream)

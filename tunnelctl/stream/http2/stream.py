@@ -1,0 +1,301 @@
+"""One tunnel of an HTTP/2 connection, as a Stream.
+
+The end of a direction is END_STREAM. An abort is RST_STREAM, with CONNECT_ERROR from a server (RFC 9113 section 8.5) and CANCEL
+from a client. A lost connection aborts every stream on it.
+
+What has arrived is held here until it is read, and credited then: the window bounds it. Nobody stops reading the connection for
+it, since frames that others wait for come behind (section 5.2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from errno import EPIPE
+
+from tunnelctl.engine.descriptor import Readiness
+from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.engine.poller import ERR, HUP, IN, OUT, RDHUP
+from tunnelctl.engine.sync import Event
+from tunnelctl.proto.http2 import frame
+from tunnelctl.proto.http2.frame import HEADER_SIZE, ErrorCode
+from tunnelctl.stream.base import CHUNK, Stream
+from tunnelctl.stream.http2.output import SMALL, give_buffer, take_buffer
+from tunnelctl.stream.socket_stream import DELIVERY_SECONDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.stream.http2.connection import Http2Connection
+
+# Data smaller than this part of the read that brought it is copied. A view keeps the whole read in memory, so a stalled stream
+# would hold up to that many times its window.
+WORTH_A_VIEW = 4
+KEEPS_UP = 256 << 10  # bytes; a stream that holds more is not being read, and gets copies only
+
+_Held = bytearray | memoryview
+
+
+def _no_callback() -> None:
+    pass
+
+
+class Http2Stream(Stream):
+    """One stream of a connection."""
+
+    scatters = gathers = True
+
+    __slots__ = (
+        "_aborted_with",
+        "_closed",
+        "_connection",
+        "_drained",
+        "_error",
+        "_filling",
+        "_held",
+        "_held_size",
+        "_said_end",
+        "descriptor",
+        "ended",
+        "in_line",
+        "in_turn",
+        "number",
+        "on_closed",
+        "queued",
+    )
+    descriptor: Readiness
+
+    def __init__(self, connection: Http2Connection, number: int) -> None:
+        self._connection, self.number = connection, number
+        self.descriptor = Readiness()
+        self.descriptor.readable = False
+        self._held: list[_Held] = []  # a deque takes 600 bytes when it is empty
+        self._held_size = 0
+        self.ended = self._said_end = self._closed = False
+        self._error: OSError | None = None  # what ended both directions
+        self._aborted_with: ErrorCode | None = None  # the code of a reset that follows the data in the queue
+        self._drained: Event | None = None  # set when none of its bytes are left in the queue
+        self._filling: bytearray | None = None  # the buffer that `slots` has handed out
+        self.queued = 0  # bytes in the connection's queue
+        self.in_line = self.in_turn = False  # see OutputQueue
+        self.on_closed: Callable[[], None] = _no_callback  # when the stream counts no more for either end
+
+    # -- what the connection reports --------------------------------------------------------------------------------------------
+
+    def feed(self, data: memoryview, read: int) -> None:
+        """Takes data that has arrived. read: the size of the read that brought it"""
+        if self._closed:
+            self._connection.consumed(self, len(data))
+            return
+        held = self._held
+        if len(data) * WORTH_A_VIEW >= read and self._held_size < KEEPS_UP:
+            held.append(data)
+        elif held and isinstance(last := held[-1], bytearray) and len(last) < CHUNK:
+            last += data  # small pieces are joined, or each would take 90 bytes more
+        else:
+            held.append(bytearray(data))
+        self._held_size += len(data)
+        self.descriptor.on_event(IN)
+
+    def feed_end(self) -> None:
+        """Takes the end of the peer's direction."""
+        self.ended = True
+        self.descriptor.on_event(RDHUP)
+
+    def fail(self, error: OSError) -> None:
+        """Takes the abrupt end of both directions. What arrived before can still be read."""
+        if self._error is None:
+            self._error = error
+            self._connection.leave(self)
+            if self._drained is not None:
+                self._drained.set()
+            self.descriptor.on_event(ERR | HUP)
+
+    def stop_sending(self) -> None:
+        """Takes the peer's message that it needs no more data, after the end of its direction: no failure (rule 12)."""
+        self._said_end = True
+        self._connection.leave(self)
+
+    def wake_writer(self) -> None:
+        """Makes `wait_writable` return: there is room, or the window has opened."""
+        self.descriptor.on_event(OUT)
+
+    def on_drained(self) -> None:
+        """Called when none of its bytes are left in the connection's queue."""
+        if self._drained is not None:
+            self._drained.set()
+        if self._aborted_with is not None:
+            self._reset(self._aborted_with)
+        else:
+            self._connection.forget_if_closed(self)
+
+    # -- reading ----------------------------------------------------------------------------------------------------------------
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        held = self._held
+        if not held:
+            return self._nothing_held()
+        if self._held_size <= limit:
+            data = bytes(held[0]) if len(held) == 1 else b"".join(held)
+            held.clear()
+        else:
+            data = self._part(limit)
+        self._took(len(data))
+        return data
+
+    def _nothing_held(self) -> bytes | None:
+        if self._error is not None:
+            raise type(self._error)(*self._error.args)
+        if self.ended:
+            return b""
+        self.descriptor.readable = False
+        return None
+
+    def _part(self, limit: int) -> bytes:
+        parts: list[_Held] = []
+        for piece in self._held:
+            parts.append(piece if len(piece) <= limit else memoryview(piece)[:limit])
+            limit -= len(parts[-1])
+            if not limit:
+                break
+        self._drop(sum(map(len, parts)))
+        return b"".join(parts)
+
+    def _drop(self, count: int) -> None:
+        """Removes bytes from what is held."""
+        place, held = 0, self._held
+        while count and len(held[place]) <= count:
+            count -= len(held[place])
+            place += 1
+        del held[:place]
+        if count:
+            held[0] = memoryview(held[0])[count:]
+
+    def _took(self, count: int) -> None:
+        self._held_size -= count
+        if not self._held and not self.ended and self._error is None:
+            self.descriptor.readable = False
+        self._connection.consumed(self, count)
+
+    def pieces(self) -> list[_Held] | None:
+        if not self._held:
+            return [] if self._nothing_held() is not None else None
+        return self._held
+
+    def took(self, count: int) -> None:
+        self._drop(count)
+        self._took(count)
+
+    def wait_readable(self) -> Awaitable[None]:
+        return self.descriptor.wait_readable()
+
+    # -- writing ----------------------------------------------------------------------------------------------------------------
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        count = self._room(len(data))
+        if count > 0:
+            self._connection.send(self, self._framed(data[:count]), count)
+        return count
+
+    def _room(self, count: int) -> int:
+        """Returns how many bytes may be handed over now. 0: `wait_writable` waits until there may be room."""
+        if self._error is not None:
+            raise type(self._error)(*self._error.args)
+        if self._said_end:
+            raise BrokenPipeError(EPIPE, "the peer takes no more data")
+        room = min(count, self._connection.room(self, count))
+        if not room:
+            self.descriptor.writable = False
+        return room
+
+    def _framed(self, data: bytes | memoryview) -> bytes:
+        size = self._connection.frame_size
+        if len(data) <= size:
+            return frame.header(len(data), frame.DATA, 0, self.number) + data
+        cuts = range(0, len(data), size)
+        pieces = [data[at : at + size] for at in cuts]
+        return b"".join([part for piece in pieces for part in (frame.header(len(piece), frame.DATA, 0, self.number), piece)])
+
+    def slots(self) -> list[memoryview]:
+        """The room is laid out as the payload of frames, between their headers."""
+        room, size = self._room(CHUNK), self._connection.frame_size
+        if not room:
+            return []
+        buffer = self._filling = take_buffer()
+        view, slots, at = memoryview(buffer), [], 0
+        while room > 0 and at + HEADER_SIZE < CHUNK:
+            length = min(size, room, CHUNK - at - HEADER_SIZE)
+            slots.append(view[at + HEADER_SIZE : at + HEADER_SIZE + length])
+            at, room = at + HEADER_SIZE + length, room - length
+        return slots
+
+    def filled(self, count: int) -> None:
+        buffer, self._filling = self._filling, None
+        assert buffer is not None
+        if not count:
+            give_buffer(buffer)
+            self._connection.pass_turn(self)
+            return
+        size, at, left = self._connection.frame_size, 0, count
+        while left > 0:
+            length = min(size, left, CHUNK - at - HEADER_SIZE)
+            frame.stamp(buffer, at, length, self.number)
+            at, left = at + HEADER_SIZE + length, left - length
+        if count <= SMALL:  # a buffer is not kept for a keystroke
+            self._connection.send(self, bytes(memoryview(buffer)[:at]), count)
+            give_buffer(buffer)
+        else:
+            self._connection.send(self, memoryview(buffer)[:at], count, buffer)
+
+    def wait_writable(self) -> Awaitable[None]:
+        return self.descriptor.wait_writable()
+
+    def on_broken(self, callback: Callable[[], None]) -> None:
+        self.descriptor.watch(callback)
+
+    def on_peer_closed(self, callback: Callable[[], None]) -> None:
+        self.descriptor.watch_peer(callback)
+
+    def unwatch(self) -> None:
+        self.descriptor.unwatch()
+
+    # -- ends -------------------------------------------------------------------------------------------------------------------
+
+    def send_eof(self) -> None:
+        if not self._said_end and self._error is None:
+            self._said_end = True
+            self._connection.send_end(self)
+
+    def abort(self) -> None:
+        self._close(self._connection.abort_code)
+
+    def close(self) -> None:
+        self.send_eof()
+        self._close(self._connection.close_code)
+
+    def _close(self, code: ErrorCode) -> None:
+        """Lets go of the stream. code: for the reset, if the peer has not ended its direction"""
+        if self._closed:
+            return
+        self._closed = True
+        self._held.clear()
+        held, self._held_size = self._held_size, 0
+        if held:
+            self._connection.consumed(self, held)
+        self.descriptor.forget()
+        self._connection.leave(self)
+        if self._error is None and self.queued:
+            self._aborted_with = code  # what was handed over is still delivered
+        elif self._error is None:
+            self._reset(code)
+
+    def _reset(self, code: ErrorCode) -> None:
+        self._aborted_with = None
+        self._connection.reset(self, code)
+
+    async def wait_acknowledged(self) -> None:
+        """Waits until what was handed over has left the queue: a reset follows it."""
+        while (before := self.queued) and self._error is None:
+            self._drained = Event()
+            with move_on_after(DELIVERY_SECONDS):
+                await self._drained.wait()
+            if self.queued == before:
+                return
