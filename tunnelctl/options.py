@@ -22,6 +22,10 @@ class ReachOptions(NamedTuple):
     proxy_key: str | None = None
     proxy_pin: str | None = None
     proxy_insecure: bool = False
+    http: str | None = (
+        None  # the version to speak with HTTP proxies: 1.1, 2, auto; None: 1.1, or auto where tunnels share connections
+    )
+    connections: int = 1  # of HTTP/2 to one proxy
     header: tuple[str, ...] = ()  # 'Name: value', for the CONNECT request to the nearest proxy, like the credentials above
     timeout: float = 30.0
     connect_timeout: float = 0.0

@@ -1,5 +1,7 @@
 """`connect`: a tunnel through the proxies, bridged to stdin and stdout."""
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Mapping
 from errno import EPIPE
@@ -20,6 +22,10 @@ from tunnelctl.status import ExitStatus
 from tunnelctl.stream.relay import Outcome, Relay, TimeLimits
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.pool import ConnectionPool
 
 # Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
 # data; one that is gone cannot be distinguished from it until something is sent.
@@ -77,7 +83,8 @@ class _Bridge:
 
     async def _bridge(self) -> None:
         begun = monotonic()
-        tunnel, route = await open_with_retries(self._planner, self._options.target, self._options.reach.retry, self._trace)
+        options = self._options
+        tunnel, route = await open_with_retries(self._planner, options.target, options.reach.retry, self._trace, self._pool())
         self._trace(events.Opened(str(route.target), route.via, monotonic() - begun))
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
@@ -98,6 +105,14 @@ class _Bridge:
                 events.explained(events.Warning(""), TunnelBroken(what, cause, "tunnel-empty", facts=_facts(route, seconds)))
             )
         _judge(outcome, self._options, route, tunnel.early, seconds)
+
+    def _pool(self) -> ConnectionPool | None:
+        """Returns a pool, which a connection of HTTP/2 needs to run in, even if it carries only one tunnel."""
+        if self._options.reach.http in (None, "1.1"):
+            return None
+        from tunnelctl.client.pool import ConnectionPool
+
+        return ConnectionPool(self._helpers)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
         stdio = Stdio()

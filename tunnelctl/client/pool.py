@@ -4,7 +4,8 @@ A multiplexed connection is offered from the moment it is made until it is unusa
 leads through. One of HTTP/1.1 or SOCKS serves a single tunnel, which takes it out: `--warm` keeps some of them ready.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY, ProxyConnection
@@ -32,23 +33,55 @@ class _Entry:
 class ConnectionPool:
     """The connections of one process."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        """nursery: runs the multiplexed connections, which end with it"""
-        self._nursery = nursery
+    def __init__(self, nursery: Nursery, connections: int = 1) -> None:
+        """nursery: runs the multiplexed connections, which end with it
+
+        connections: to one proxy, among which tunnels are spread; more only where all of these are full
+        """
+        self._nursery, self._most = nursery, connections
         self._entries: dict[Hops, list[_Entry]] = {}
+        self._dials: dict[Hops, list[Event]] = {}  # under way to the nearest proxy; each is set at its end
 
     async def take(self, route: Route) -> ProxyConnection | None:
         """Returns a connection to one of the proxies of this route, with a place reserved on it; None if there is none."""
         return self.share(route) or await self._take_idle(route.hops[:1])
 
     def share(self, route: Route) -> ProxyConnection | None:
-        """The same, but only a multiplexed connection: the one that leads farthest."""
+        """The same, but only a multiplexed connection: of those that lead farthest, the one with the fewest tunnels."""
         for length in range(len(route.hops), 0, -1):
-            for entry in self._entries.get(route.hops[:length], ()):
-                if entry.connection.multiplexed and entry.connection.capacity:
-                    entry.connection.reserve()
-                    return entry.connection
+            shared = [entry.connection for entry in self._entries.get(route.hops[:length], ()) if entry.connection.multiplexed]
+            free = [connection for connection in shared if connection.capacity]
+            if free:
+                least = min(free, key=lambda connection: connection.tunnels)
+                if least.tunnels and len(shared) < self._most:  # another connection carries more (naiveproxy#70)
+                    return None
+                least.reserve()
+                return least
         return None
+
+    async def wait_for_dial(self, route: Route) -> ProxyConnection | None:
+        """Waits for a connection that is being made, if it may carry this tunnel too. Returns it, with a place reserved.
+
+        Otherwise a burst of tunnels would make as many connections. Waits once: a dial that fails must not delay them all in turn.
+        """
+        dials = self._dials.get(route.hops[:1], [])
+        if len(dials) < self._most:
+            return None
+        await dials[0].wait()
+        return self.share(route)
+
+    @contextmanager
+    def dialling(self, route: Route) -> Iterator[None]:
+        """Lets others know that a connection to the nearest proxy is being made."""
+        event, dials = Event(), self._dials.setdefault(route.hops[:1], [])
+        dials.append(event)
+        try:
+            yield
+        finally:
+            dials.remove(event)
+            if not dials:
+                del self._dials[route.hops[:1]]
+            event.set()
 
     async def _take_idle(self, hops: Hops) -> ProxyConnection | None:
         """Takes out the newest connection for a single tunnel, which the proxy is least likely to close soon."""

@@ -144,7 +144,7 @@ class _Opening:
         """Opens a tunnel from stop to stop. ready: the connection to begin with; None: a new one"""
         route = self._route
         if route.hops:
-            connection = ready if ready is not None else self._reserved(await self.connect())
+            connection = ready if ready is not None else await self._nearest()
             tunnel = await self._ask(connection)
             for place in range(len(connection.hops), len(route.hops)):
                 tunnel = await self._ask(self._reserved(await self._connection(place, tunnel)))
@@ -152,6 +152,16 @@ class _Opening:
             tunnel = Tunnel(await self._dial(route.target, "target"), b"")
         self._place = None
         return await self._secured(tunnel, "target", route.target, route.tls)
+
+    async def _nearest(self) -> ProxyConnection:
+        """Returns a connection to the nearest proxy, with a place reserved: a new one, or one that another tunnel has just made."""
+        nearest = self._route.hops[0]
+        if self._pool is None or nearest.http is None or not nearest.http.may_be_2(nearest):
+            return self._reserved(await self.connect())
+        if (shared := await self._pool.wait_for_dial(self._route)) is not None:
+            return shared
+        with self._pool.dialling(self._route):
+            return self._reserved(await self.connect())
 
     async def connect(self) -> ProxyConnection:
         """Connects to the nearest proxy."""
@@ -161,7 +171,10 @@ class _Opening:
     async def _connection(self, place: int, below: Tunnel) -> ProxyConnection:
         """Makes a connection to the proxy at index `place`, over the stream that reaches it."""
         hop, self._place = self._route.hops[place], place
-        stream, early = await self._secured(below, "proxy", hop.address, hop.tls)
+        tls = hop.tls
+        if tls is not None and hop.http is not None:
+            tls = tls._replace(alpn=hop.http.alpn)
+        stream, early = await self._secured(below, "proxy", hop.address, tls)
         return PROTOCOLS[hop.protocol].connect(self._route.hops[: place + 1], stream, early)
 
     def _reserved(self, connection: ProxyConnection) -> ProxyConnection:

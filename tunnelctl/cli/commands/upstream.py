@@ -24,7 +24,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     # A target dialled from here would escape the rules on addresses.
     if DIRECT in (text.strip().lower() for text in options.reach.proxy):
         raise UsageProblem("direct", "serve goes straight to the targets unless it has a proxy", "serve-direct", option="proxy")
-    planner = RoutePlanner(options.reach._replace(timeout=options.dial_timeout), os.environ, trace)
+    planner = RoutePlanner(options.reach._replace(timeout=options.dial_timeout), os.environ, trace, pooled=True)
     run(planner.prepare, ask_now=True)  # here, because the workers must not each ask for the password
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
     refuse_own_ports(select_proxies(None, options.reach.proxy, {}).chains, listeners)
@@ -35,7 +35,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     async def helper() -> None:
         nonlocal pool
         async with Nursery() as nursery:
-            pool = ConnectionPool(nursery)
+            pool = ConnectionPool(nursery, options.reach.connections)
             await scheme_probe.run()
 
     # Nobody is told of each step: the access log records the outcome of each tunnel.
@@ -46,7 +46,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         return tunnel.stream, tunnel.early, ", ".join(route.via)
 
     async def probe(target: Address) -> None:
-        tunnel, _ = await open_with_retries(planner, target, 0, silent, suspect=scheme_probe.suspect)
+        tunnel, _ = await open_with_retries(planner, target, 0, silent, pool, scheme_probe.suspect)
         tunnel.stream.close()
 
     return Upstream(reach, detector.came_round, detector.is_any_probe, helper)

@@ -136,6 +136,21 @@ FLAGS = (
         choices=("http://", "https://", "socks5://"),
     ),
     Flag(
+        "http", "", "VERSION", CHOICE, "HTTP version to speak with the proxy: 1.1, 2 or auto", UPSTREAM, "Proxy",
+        detail="With auto, an https:// proxy that offers HTTP/2 (by ALPN) is spoken to in HTTP/2, and every other one in HTTP/1.1. "
+        "With 2, an http:// proxy is expected to know HTTP/2 as well. HTTP/2 carries many tunnels on one connection, so a new "
+        "tunnel needs no new handshake. A single bulk transfer is faster over HTTP/1.1, and on a line that loses packets, "
+        "tunnels on one connection wait for each other. A proxy that offers HTTP/2 and knows no CONNECT there, or that requires "
+        "NTLM or Negotiate, gets HTTP/1.1. The default is 1.1 for connect, ssh-config and check, and auto for the others.",
+        choices=("1.1", "2", "auto"),
+    ),
+    Flag(
+        "connections", "", "N", COUNT, "spread tunnels over N connections of HTTP/2", (*LOCAL, "serve"), "Proxy",
+        default="1", least=1,
+        detail="On a line with a long round trip or with losses, several connections carry more than one. If all of them have as "
+        "many tunnels as the proxy allows, more are opened in any case.",
+    ),
+    Flag(
         "proxy-user", "", "NAME", TEXT, "user name for the proxy", UPSTREAM, "Proxy",
         detail="For a URL that names no user. In a chain it is for the nearest proxy; the others have theirs in the URL.",
     ),

@@ -48,7 +48,7 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
 async def _forward(
     options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace, check: Check | None
 ) -> int:
-    planner = RoutePlanner(options.reach, environ, trace)
+    planner = RoutePlanner(options.reach, environ, trace, pooled=True)
     # Asks now: before other programs use the terminal, and before any client waits for a tunnel.
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)
     raise_descriptor_limit()
@@ -100,7 +100,7 @@ class Forwarder:
             helpers.start_soon(watch_for_vanished_peers, self._options.reach.keepalive)
         if self._options.output.verbose:
             self._planner.announce(self._trace)
-        pool = self.sessions.pool = ConnectionPool(helpers)
+        pool = self.sessions.pool = ConnectionPool(helpers, self._options.reach.connections)
         if self._options.warm:
             warm = WarmConnections(helpers, pool, lambda route: connect_nearest(route, silent), self._options.warm)
             self.sessions.warm = warm

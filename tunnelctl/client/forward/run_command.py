@@ -36,7 +36,7 @@ def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
 
 
 async def _run_behind(options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace) -> int:
-    planner = RoutePlanner(options.reach, environ, trace)
+    planner = RoutePlanner(options.reach, environ, trace, pooled=True)
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)  # before the command has the terminal
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
     try:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.options import TargetTLS
     from tunnelctl.client.pac.finder import Pac
     from tunnelctl.client.route.failover import DeadProxies
+    from tunnelctl.client.upstream.http_version import HTTPVersion
     from tunnelctl.options import ReachOptions
     from tunnelctl.proto.headers import Fields
     from tunnelctl.stream.tls.settings import TLSClient
@@ -43,10 +44,15 @@ class RoutePlanner:
         trace: Trace,
         target_tls: TLSClient | None = None,
         no_readahead: bool = False,
+        pooled: bool = False,
     ) -> None:
-        """target_tls: see `tls_to_target`; no_readahead: the socket itself will be passed on"""
+        """target_tls: see `tls_to_target`; no_readahead: the socket itself will be passed on
+
+        pooled: tunnels can share connections, so HTTP/2 is used where a proxy offers it
+        """
         self._options, self._environ, self._trace, self._no_readahead = options, environ, trace, no_readahead
         self._target_tls = target_tls
+        self._http = options.http or ("auto" if pooled else "1.1")
         self.timeout = options.timeout or inf  # seconds for the whole route, whichever it is
         self._extra: Fields = ()
         self._warned_of_host = False
@@ -163,6 +169,8 @@ class RoutePlanner:
         options = self._options
         if self._no_readahead and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
             raise UsageProblem("", "the route includes TLS, so tunnelctl must keep running", "fdpass-tls", option="fdpass")
+        if self._no_readahead and self._http == "2":
+            raise UsageProblem("", "the route includes HTTP/2, so tunnelctl must keep running", "fdpass-http2", option="fdpass")
         return Route(
             target,
             self._hops_of(chain),
@@ -194,7 +202,14 @@ class RoutePlanner:
         self._warn_of_host(fields)
         typed = header.get(fields, "proxy-authorization") is not None  # the user's own field replaces a login
         login = None if typed else self._login(proxy, nearest)
-        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login)
+        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login, self._http_version(protocol))
+
+    def _http_version(self, protocol: str) -> HTTPVersion | None:
+        if self._http == "1.1" or protocol != "http":
+            return None
+        from tunnelctl.client.upstream.http_version import HTTPVersion
+
+        return HTTPVersion(self._http == "2", self._options.keepalive)
 
     def _warn_of_host(self, fields: Fields) -> None:
         """Warns once if the user sets Host: most proxies refuse a request whose Host is not its target."""

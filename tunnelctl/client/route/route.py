@@ -13,6 +13,7 @@ from tunnelctl.stream.base import Stream
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.client.auth.exchange import ProxyAuth
+    from tunnelctl.client.upstream.http_version import HTTPVersion
     from tunnelctl.stream.tls.settings import TLSClient
 
 
@@ -24,6 +25,7 @@ class Hop(NamedTuple):
     protocol: str = "http"  # a name in client.upstream.PROTOCOLS
     tls: TLSClient | None = None  # None: plain text
     login: ProxyAuth | None = None
+    http: HTTPVersion | None = None  # None: HTTP/1.1, if it speaks HTTP
 
     def __repr__(self) -> str:
         return f"Hop({self.address})"

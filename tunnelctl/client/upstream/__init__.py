@@ -35,6 +35,11 @@ class _HTTP(Protocol):
 
     @staticmethod
     def connect(hops: tuple[Hop, ...], stream: Stream, early: bytes) -> ProxyConnection:
+        version = hops[-1].http
+        if version is not None and version.is_2(hops[-1], stream):
+            from tunnelctl.client.upstream.http2 import HTTP2Connection
+
+            return HTTP2Connection(hops, stream, early, version)
         from tunnelctl.client.upstream.http1 import HTTP1Connection
 
         return HTTP1Connection(hops, stream, early)

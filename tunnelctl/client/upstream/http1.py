@@ -70,7 +70,7 @@ class HTTP1Connection(SingleTunnelConnection):
                 if isinstance(error, NoAnswer):
                     raise
                 raise self.broken(request, error, machine.heard or _speaks_http(exchange)) from error
-            request.trace(_shown(answer, fields))
+            request.trace(shown(answer, fields))
             if isinstance(answer, Established):
                 if exchange is not None:
                     exchange.accepted(get(answer.fields, "proxy-authentication-info"))
@@ -98,7 +98,7 @@ class HTTP1Connection(SingleTunnelConnection):
         exchange = request.exchange
         if exchange is None or answer.status not in LOGIN_WANTED:
             return False
-        if not await without_deadline(self.hop.login, request.deadline, exchange.answer(_challenges(answer))):
+        if not await without_deadline(self.hop.login, request.deadline, exchange.answer(challenges(answer))):
             return False
         if not exchange.in_progress:
             raise ReconnectRequired
@@ -171,7 +171,7 @@ def _cut_off(request: TunnelRequest) -> AuthenticationFailed:
     return AuthenticationFailed(request.what, cause, "login-cut-off")
 
 
-def _shown(answer: Established | Rejected, sent: Fields) -> events.Response:
+def shown(answer: Established | Rejected, sent: Fields) -> events.Response:
     """The response for people and logs, without secrets: some proxies repeat the request in it."""
     reason, fields = answer.reason, answer.fields
     if any(name.lower() in SECRET for name, _ in sent):
@@ -182,7 +182,8 @@ def _shown(answer: Established | Rejected, sent: Fields) -> events.Response:
     return events.Response(answer.version, answer.status, text(reason), readable(fields))
 
 
-def _challenges(answer: Rejected) -> tuple[Challenge, ...]:
+def challenges(answer: Rejected) -> tuple[Challenge, ...]:
+    """The challenges of a refusal that requires a login."""
     from tunnelctl.proto.auth.challenge import parse_challenges
 
     # 401 is for servers, but some proxies send it in place of 407; the credentials are the proxy's in any case.

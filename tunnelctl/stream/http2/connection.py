@@ -14,17 +14,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from errno import ECONNABORTED, ECONNRESET
 
-from tunnelctl.engine.kernel import Nursery, Task, checkpoint, current_kernel, current_time, mark_bulk, move_on_after, park
+from tunnelctl.engine.kernel import (
+    CancelScope,
+    Nursery,
+    Task,
+    checkpoint,
+    current_kernel,
+    current_time,
+    mark_bulk,
+    move_on_after,
+    park,
+)
 from tunnelctl.engine.sync import Event
 from tunnelctl.proto.http2 import events
 from tunnelctl.proto.http2.frame import ErrorCode, name_of
 from tunnelctl.proto.http2.machine import Machine
 from tunnelctl.proto.http2.window import WindowBudget
 from tunnelctl.stream.base import CHUNK, Stream
-from tunnelctl.stream.http2.output import OutputQueue, Piece, give_buffer
+from tunnelctl.stream.http2.output import OutputQueue, Piece
 from tunnelctl.stream.http2.stream import Http2Stream
 from tunnelctl.stream.linger import LINGER_SECONDS
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
+
+FIRST_BYTES = 16
 
 WINDOWS = WindowBudget()  # of this process
 
@@ -52,6 +64,8 @@ class Http2Connection:
         self.frame_size = machine.peer.max_frame_size
         self.lost: OSError | None = None  # why there are no more tunnels
         self.received = 0.0  # when something last arrived
+        self.first = b""  # the first bytes of the peer: it may speak something else
+        self._scope = CancelScope()
         self._queue = OutputQueue(machine.output)
         self._writer: Task | None = None  # while it waits for something to send
         self._idle: Event | None = None  # set when there is nothing to send
@@ -130,10 +144,11 @@ class Http2Connection:
     async def run(self, data: bytes = b"") -> None:
         """Reads and writes until the connection has ended. data: what the peer has sent already"""
         try:
-            async with Nursery() as nursery:
-                nursery.start_soon(self._write, nursery)
-                await self._read(data)
-                nursery.cancel_scope.cancel()
+            with self._scope:
+                async with Nursery() as nursery:
+                    nursery.start_soon(self._write, nursery)
+                    await self._read(data)
+                    nursery.cancel_scope.cancel()
         finally:
             self._lose(ConnectionAbortedError(ECONNABORTED, "the HTTP/2 connection was closed"))
             self.machine.release()
@@ -167,6 +182,7 @@ class Http2Connection:
 
     async def _take(self, data: bytes) -> None:
         """Handles what has arrived."""
+        self.first = self.first or data[:FIRST_BYTES]
         self.received = now = current_time()
         self._dispatch(self.machine.receive(data, now), len(data))
         while self.machine.more:
@@ -195,8 +211,7 @@ class Http2Connection:
                 rest = memoryview(rest)[sent:]
             else:
                 await transport.wait_writable()
-        if buffer is not None:
-            give_buffer(buffer)
+        self._queue.sent(buffer)
         self._give_turns()
 
     async def _wait_for_output(self) -> None:
@@ -213,6 +228,11 @@ class Http2Connection:
         while self._queue and self.write_error is None:
             self._idle = Event()
             await self._idle.wait()
+
+    def give_up(self, error: OSError) -> None:
+        """Ends a connection that has turned out to be dead."""
+        self._lose(error)
+        self._scope.cancel()
 
     def _lose(self, error: OSError) -> None:
         """Aborts all tunnels: the connection is of no more use."""

@@ -44,13 +44,14 @@ def give_buffer(buffer: bytearray) -> None:
 class OutputQueue:
     """The frames of one connection; `control` is the machine's output."""
 
-    __slots__ = ("_bulk", "_bulk_size", "_small", "_small_size", "_turns", "_waiting", "control")
+    __slots__ = ("_bulk", "_bulk_size", "_sending", "_small", "_small_size", "_turns", "_waiting", "control")
 
     def __init__(self, control: bytearray) -> None:
         self.control = control
         self._small: deque[tuple[Http2Stream, bytes]] = deque()
         self._bulk: deque[tuple[Http2Stream, Piece, bytearray | None]] = deque()
         self._small_size = self._bulk_size = 0  # bytes
+        self._sending: list[tuple[Http2Stream, int]] = []  # taken, and not yet sent: streams, and bytes of them
         self._waiting: deque[Http2Stream] = deque()  # for their turn
         self._turns = 0  # streams that have been told that it is their turn
 
@@ -104,24 +105,27 @@ class OutputQueue:
         stream.queued += len(frames)
 
     def take(self) -> tuple[Piece, bytearray | None]:
-        """Takes what is to be sent next. Returns it, and the buffer that it is a view of: give that back once it is sent."""
+        """Takes what is to be sent next. Call `sent` once the transport has all of it."""
         if not self.control and not self._small:
             stream, piece, buffer = self._bulk.popleft()
             self._bulk_size -= len(piece)
-            self._left(stream, len(piece))
+            self._sending.append((stream, len(piece)))
             return piece, buffer
         frames = bytes(self.control)
         self.control.clear()
         if self._small:
-            pieces, self._small = self._small, deque()
+            frames += b"".join([piece for _, piece in self._small])
+            self._sending = [(stream, len(piece)) for stream, piece in self._small]
+            self._small.clear()
             self._small_size = 0
-            frames += b"".join([piece for _, piece in pieces])
-            for stream, piece in pieces:
-                self._left(stream, len(piece))
         return frames, None
 
-    @staticmethod
-    def _left(stream: Http2Stream, count: int) -> None:
-        stream.queued -= count
-        if not stream.queued:
-            stream.on_drained()
+    def sent(self, buffer: bytearray | None) -> None:
+        """Counts what was taken last, which has been sent. buffer: the one that came with it"""
+        sending, self._sending = self._sending, []
+        if buffer is not None:
+            give_buffer(buffer)
+        for stream, count in sending:
+            stream.queued -= count
+            if not stream.queued:
+                stream.on_drained()

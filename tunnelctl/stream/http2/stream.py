@@ -114,6 +114,13 @@ class Http2Stream(Stream):
         self._said_end = True
         self._connection.leave(self)
 
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` once the stream counts no more for either end, at once if that is already so."""
+        if self._connection.streams.get(self.number) is self:
+            self.on_closed = callback
+        else:
+            callback()
+
     def wake_writer(self) -> None:
         """Makes `wait_writable` return: there is room, or the window has opened."""
         self.descriptor.on_event(OUT)
@@ -290,6 +297,12 @@ class Http2Stream(Stream):
     def _reset(self, code: ErrorCode) -> None:
         self._aborted_with = None
         self._connection.reset(self, code)
+
+    async def flush_eof(self) -> None:
+        self.send_eof()
+        while self.queued and self._error is None:
+            self._drained = Event()
+            await self._drained.wait()
 
     async def wait_acknowledged(self) -> None:
         """Waits until what was handed over has left the queue: a reset follows it."""
