@@ -221,8 +221,13 @@ class Machine(FrameReader):
             self._spend(bucket, "too much DATA with little data")
         known = self._streams.get(stream)
         if known is None:
-            self._on_stray_data(stream, length)
-            return
+            self._check_stray(stream)
+        else:
+            self._check_data(stream, known, length)
+        if length > octets:  # padding is consumed here
+            self.consumed(stream, length - octets, self._now)
+
+    def _check_data(self, stream: int, known: _Stream, length: int) -> None:
         try:
             if known.state is State.HALF_CLOSED_REMOTE:
                 raise StreamFault(stream, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
@@ -231,23 +236,20 @@ class Machine(FrameReader):
             if self._client and not known.answered:
                 raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS")
         except StreamFault as fault:
-            self.consumed(stream, length, self._now)
             self._fail_stream(fault)
-            return
-        if length > octets:  # padding is consumed here
-            self.consumed(stream, length - octets, self._now)
 
-    def _on_stray_data(self, stream: int, length: int) -> None:
-        """Drops DATA of a stream that we have reset; it counts for the connection all the same (rule 14)."""
+    def _check_stray(self, stream: int) -> None:
+        """Permits DATA of a stream that we have reset."""
         if stream == 0 or self._is_idle(stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {stream}, which is idle")
         if stream not in self._remembered:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"DATA on stream {stream}, which is closed")
-        self.consumed(stream, length, self._now)
 
     def _on_data(self, stream: int, data: memoryview) -> None:
         if stream in self._streams:
             self._events.append(events.DataReceived(stream, data))
+        else:  # reset, perhaps in the middle of the frame: it is dropped, and counts for the connection all the same (rule 14)
+            self.consumed(stream, len(data), self._now)
 
     def _on_data_end(self, stream: int, flags: int) -> None:
         if flags & frame.END_STREAM and stream in self._streams:
