@@ -1,7 +1,30 @@
 """The machine, by the rules of HTTP/2 in tests/CONFORMANCE.md, which the tests name, and by the faults that it once had."""
 
-from tests.proto.http2.wire import client, credit, data, headers, received, response, sent, server
-from tunnelctl.proto.http2.events import DataReceived, StreamFailed
+import ngh2
+import pytest
+from hpack import Decoder
+
+from tests.proto.http2.wire import (
+    ACK,
+    CONNECT,
+    END_HEADERS,
+    HEADERS,
+    PREFACE,
+    SETTINGS,
+    block,
+    client,
+    credit,
+    data,
+    headers,
+    raw,
+    received,
+    response,
+    sent,
+    server,
+    settings,
+    three_ways,
+)
+from tunnelctl.proto.http2.events import ConnectionFailed, DataReceived, RequestReceived, StreamFailed
 from tunnelctl.proto.http2.frame import ErrorCode
 from tunnelctl.proto.http2.window import WindowBudget
 
@@ -45,3 +68,38 @@ def test_the_padding_of_dropped_data_is_credited():
         assert received(machine, data(1, bytes(30_000), padding=255)) == []
     announced = credit(sent(machine))[0]
     assert 9 * 30_256 - SMALL // 2 <= announced <= 9 * 30_256
+
+
+def test_the_usual_response_announces_a_new_size_of_the_table():
+    """A decoder that has been promised a smaller table takes no block without the update (RFC 7541 section 4.2)."""
+    machine = server(handshake=PREFACE + settings((1, 0)))
+    peer = ngh2.Connection(ngh2.Role.CLIENT)
+    peer.initiate_connection({1: 0})
+    peer.send_request([(name.encode(), value.encode()) for name, value in CONNECT])
+    received(machine, headers(1) + headers(3))
+    peer.data_to_send()
+    machine.respond(1, 200)
+    machine.respond(3, 200)
+    first, second = sent(machine)
+    assert (first.payload, second.payload) == (b"\x20\x88", b"\x88")
+    peer.receive_data(settings() + raw(SETTINGS, 0, flags=ACK) + raw(HEADERS, 1, first.payload, END_HEADERS))
+    assert any(isinstance(event, ngh2.ResponseReceived) for event in peer.events())
+
+
+def test_sizes_of_the_table_that_come_and_go_are_announced_as_two():
+    machine = server()
+    received(machine, headers(1) + b"".join(settings((1, size)) for size in (100, 4096, 50, 60, 4096, 200, 1 << 20)))
+    machine.output.clear()
+    machine.respond(1, 502, (("a", "b"),))
+    (head,) = sent(machine)
+    assert head.payload.startswith(bytes([0x3F, 50 - 31, 0x3F, 0xE1, 0x1F]))  # 50, and 4096
+    assert Decoder().decode(head.payload, raw=True) == [(b":status", b"502"), (b"a", b"b")]
+
+
+@pytest.mark.parametrize("update", [b"\x20", b"\x3e", b"\x3f\xe1\x1f"], ids=["0", "30", "4096"])
+def test_a_header_block_has_two_updates_of_the_table_at_most(update):
+    fields = block(CONNECT)
+    (request,) = received(server(), raw(HEADERS, 1, update * 2 + fields, END_HEADERS))
+    assert isinstance(request, RequestReceived)
+    (fault,) = three_ways(server, raw(HEADERS, 1, update * 3 + fields, END_HEADERS))
+    assert fault == ConnectionFailed(ErrorCode.COMPRESSION_ERROR, "more than two updates of the table's size in a header block")

@@ -21,6 +21,7 @@ The section numbers are those of RFC 9113; the rules by number are in tests/CONF
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from hpack import Decoder, Encoder, HPACKError, OversizedHeaderListError
@@ -57,6 +58,7 @@ MAX_FRAME = 1 << 16  # octets of payload that we accept in a frame: our own othe
 MAX_REMEMBERED = 1024  # streams that we have reset
 GRACE = frame.LARGEST_STREAM  # the last stream of the first GOAWAY: none is turned away yet (section 6.8)
 _ESTABLISHED = b"\x88"  # :status 200, from the static table of HPACK
+_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}")  # of the size of HPACK's table
 
 
 class _Stream:
@@ -302,6 +304,8 @@ class Machine(FrameReader):
 
     def _decode(self, block: bytes) -> Decoded:
         """Decodes a block. Even one that nobody reads must be, for the table that later blocks refer to (section 4.3)."""
+        if _UPDATES.match(block):  # section 4.2 of RFC 7541 permits two; 16 KiB of them would take 50 ms
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "more than two updates of the table's size in a header block")
         try:
             return [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError:
@@ -391,7 +395,7 @@ class Machine(FrameReader):
         if change := self.peer.initial_window_size - before.initial_window_size:
             self._shift_windows(change)
         if self.peer.header_table_size != before.header_table_size:
-            self._encoder.header_table_size = min(self.peer.header_table_size, Settings().header_table_size)
+            self._resize_table()
         self._answer(frame.header(0, frame.SETTINGS, frame.ACK, 0))
         self._events.append(events.SettingsReceived())
         if change > 0:
@@ -404,6 +408,13 @@ class Machine(FrameReader):
             self.measured(self._now - self._settings_unacknowledged)
             self._settings_unacknowledged = None
             self._events.append(events.SettingsAcknowledged())
+
+    def _resize_table(self) -> None:
+        """Takes the peer's limit for the table of our encoder; the next block says so in two updates at most (RFC 7541 section 4.2)."""
+        self._encoder.header_table_size = min(self.peer.header_table_size, Settings().header_table_size)
+        changes = self._encoder.table_size_changes
+        if len(changes) > 2:
+            changes[:] = [min(changes), changes[-1]]
 
     def _shift_windows(self, change: int) -> None:
         """Applies a change of INITIAL_WINDOW_SIZE to the open streams, whose windows may become negative (section 6.9.2)."""
@@ -503,8 +514,9 @@ class Machine(FrameReader):
 
     def respond(self, stream: int, status: int, fields: Fields = (), ended: bool = False) -> None:
         """Sends the head of a response; `ended` without a body."""
-        # The usual one is an entry of HPACK's static table, and needs no encoder.
-        block = _ESTABLISHED if status == 200 and not fields else self._encoder.encode(response_block(status, fields))
+        # The usual one is an entry of HPACK's static table. It needs no encoder, unless the table has a new size to announce.
+        usual = status == 200 and not fields and not self._encoder.table_size_changes
+        block = _ESTABLISHED if usual else self._encoder.encode(response_block(status, fields))
         self.output += frame.headers(stream, block, self.peer.max_frame_size, ended)
         if ended:
             self._step(stream, Step.SEND_END)
