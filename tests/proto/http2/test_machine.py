@@ -1,5 +1,7 @@
 """The machine, by the rules of HTTP/2 in tests/CONFORMANCE.md, which the tests name, and by the faults that it once had."""
 
+import gc
+
 import ngh2
 import pytest
 from hpack import Decoder
@@ -8,14 +10,18 @@ from tests.proto.http2.wire import (
     ACK,
     CONNECT,
     END_HEADERS,
+    GOAWAY,
     HEADERS,
+    PING,
     PREFACE,
+    RST_STREAM,
     SETTINGS,
     block,
     client,
     credit,
     data,
     headers,
+    number,
     raw,
     received,
     response,
@@ -37,13 +43,13 @@ SMALL = 65535  # the window of a connection for which there is no budget: it nev
 def test_the_rest_of_a_frame_of_a_stream_that_was_reset_is_dropped_and_credited_once():
     """A stream reset between two pieces of a DATA frame: the whole frame counts, and the first piece is the caller's to credit."""
     machine = server(budget=WindowBudget(0))
-    for number in range(1, 41, 2):
-        frame = data(number, bytes(30_000))
-        (_, piece) = received(machine, headers(number) + frame[: 9 + 10_000])
+    for stream in range(1, 41, 2):
+        frame = data(stream, bytes(30_000))
+        (_, piece) = received(machine, headers(stream) + frame[: 9 + 10_000])
         assert len(piece.data) == 10_000
-        machine.reset(number, ErrorCode.CANCEL)
+        machine.reset(stream, ErrorCode.CANCEL)
         assert received(machine, frame[9 + 10_000 :]) == []
-        machine.consumed(number, 10_000, 0.0)
+        machine.consumed(stream, 10_000, 0.0)
     announced = credit(sent(machine))
     assert set(announced) == {0}
     assert 20 * 30_000 - SMALL // 2 <= announced[0] <= 20 * 30_000
@@ -51,8 +57,8 @@ def test_the_rest_of_a_frame_of_a_stream_that_was_reset_is_dropped_and_credited_
 
 def test_data_that_violates_a_rule_is_credited_once():
     machine = server(budget=WindowBudget(0))
-    for number in range(1, 41, 2):
-        events = received(machine, headers(number, end=True) + data(number, bytes(30_000), padding=9))
+    for stream in range(1, 41, 2):
+        events = received(machine, headers(stream, end=True) + data(stream, bytes(30_000), padding=9))
         assert isinstance(events[-1], StreamFailed)
         assert not any(isinstance(event, DataReceived) for event in events)
     announced = credit(sent(machine))
@@ -103,3 +109,57 @@ def test_a_header_block_has_two_updates_of_the_table_at_most(update):
     assert isinstance(request, RequestReceived)
     (fault,) = three_ways(server, raw(HEADERS, 1, update * 3 + fields, END_HEADERS))
     assert fault == ConnectionFailed(ErrorCode.COMPRESSION_ERROR, "more than two updates of the table's size in a header block")
+
+
+def test_nothing_is_left_to_do_after_the_caller_has_failed_the_connection():
+    """A caller that goes on as long as `more` is true would go on for ever."""
+    machine = server()
+    received(machine, headers(1))
+    machine.receive(data(1, bytes(100)) * 600, 0.0)
+    assert machine.more
+    machine.fail(ErrorCode.SETTINGS_TIMEOUT, "no acknowledgement")
+    assert not machine.more
+    assert machine.receive(b"", 0.0) == []
+    assert machine.receive(raw(PING, 0, bytes(8)), 0.0) == []
+
+
+def test_a_connection_fails_once():
+    machine = server()
+    received(machine, raw(PING, 0))
+    machine.fail(ErrorCode.INTERNAL_ERROR, "again")
+    machine.begin_shutdown()
+    machine.finish_shutdown()
+    assert [each.payload[:8] for each in sent(machine)] == [number(0) + number(ErrorCode.FRAME_SIZE_ERROR)]
+
+
+def test_the_last_stream_of_a_goaway_never_rises():
+    """Section 6.8: the client may already have retried the streams above it elsewhere."""
+    machine = server()
+    received(machine, headers(1) + headers(3))
+    machine.finish_shutdown()
+    received(machine, headers(5) + headers(7))
+    machine.finish_shutdown()
+    machine.begin_shutdown()
+    machine.fail(ErrorCode.INTERNAL_ERROR, "")
+    frames = sent(machine)
+    assert [each.payload for each in frames if each.kind == RST_STREAM] == [number(ErrorCode.REFUSED_STREAM)] * 2
+    assert [each.payload[:4] for each in frames if each.kind == GOAWAY] == [number(3)] * 3
+
+
+def test_a_machine_keeps_none_of_the_octets_that_it_has_passed_on():
+    """A view holds what it is a view of: 64 KiB for each idle connection."""
+    machine = server()
+    octets = bytearray(headers(1) + data(1, b"x" * 1000))
+    machine.receive(octets, 0.0).pop().data.release()
+    gc.collect()
+    octets.append(0)  # BufferError if a view is left
+
+
+@pytest.mark.parametrize("kind", [HEADERS, SETTINGS, PING, GOAWAY])
+def test_a_frame_that_would_have_to_be_held_is_no_longer_than_what_every_peer_accepts(kind):
+    """The verdict must not depend on how much of it has arrived."""
+    frame = raw(kind, 1 if kind == HEADERS else 0, bytes(16385), END_HEADERS if kind == HEADERS else 0)
+    (fault,) = three_ways(server, frame)
+    assert fault == ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "a frame of 16385 octets that is not DATA")
+    (fault,) = three_ways(server, frame[:9])
+    assert fault.code == ErrorCode.ENHANCE_YOUR_CALM

@@ -154,19 +154,22 @@ class Machine(FrameReader):
 
         data: b"" to go on after `more`; now: seconds on a monotonic clock
         """
-        self._events, self._now = [], now
+        self._now = now
         if not self.closed:
             try:
                 self._read(data)
             except ConnectionFault as fault:
                 self.fail(fault.code, fault.reason)
                 self._events.append(events.ConnectionFailed(fault.code, fault.reason))
-        return self._events
+        found, self._events = self._events, []  # the views in it keep the octets
+        return found
 
     def fail(self, code: ErrorCode, reason: str) -> None:
-        """Ends the connection with GOAWAY."""
-        self.closed = True
-        self.output += frame.goaway(self._highest, code, reason.encode("ascii", "replace"))
+        """Ends the connection with GOAWAY. Nothing that has come after the fault is looked at."""
+        if not self.closed:
+            self.closed, self.more = True, False
+            self._last_accepted = min(self._last_accepted, self._highest)  # it never rises (section 6.8)
+            self.output += frame.goaway(self._last_accepted, code, reason.encode("ascii", "replace"))
 
     def _on_frame(self, kind: int, flags: int, stream: int, payload: memoryview) -> None:
         if self._first or self._block_stream:
@@ -410,7 +413,7 @@ class Machine(FrameReader):
             self._events.append(events.SettingsAcknowledged())
 
     def _resize_table(self) -> None:
-        """Takes the peer's limit for the table of our encoder; the next block says so in two updates at most (RFC 7541 section 4.2)."""
+        """Takes the peer's limit for the table of our encoder; the next block says so, in two updates at most (RFC 7541, 4.2)."""
         self._encoder.header_table_size = min(self.peer.header_table_size, Settings().header_table_size)
         changes = self._encoder.table_size_changes
         if len(changes) > 2:
@@ -563,13 +566,14 @@ class Machine(FrameReader):
 
     def begin_shutdown(self) -> None:
         """Announces that no further streams will be accepted. Those under way are (section 6.8); see `finish_shutdown`."""
-        self.output += frame.goaway(GRACE, ErrorCode.NO_ERROR, b"")
+        if not self.closed and self._last_accepted == GRACE:
+            self.output += frame.goaway(GRACE, ErrorCode.NO_ERROR, b"")
 
     def finish_shutdown(self) -> None:
         """Accepts no further streams; the peer knows which were accepted. Called a round trip later."""
         if not self.closed:
-            self._last_accepted = self._highest
-            self.output += frame.goaway(self._highest, ErrorCode.NO_ERROR, b"")
+            self._last_accepted = min(self._last_accepted, self._highest)
+            self.output += frame.goaway(self._last_accepted, ErrorCode.NO_ERROR, b"")
 
     def consumed(self, stream: int, count: int, now: float) -> None:
         """Counts octets that have left for the sink, and credits the peer with them. now: as for `receive`"""

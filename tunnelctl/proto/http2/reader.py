@@ -1,7 +1,7 @@
 """Splits the octets of a connection into frames. The payload of DATA is passed on as it arrives, in views, and never joined.
 
-Only DATA may be large. Any other frame is held until it is complete, and must be no longer than one that every peer accepts; an
-unknown one is skipped without being held.
+Only DATA may be large. Any other frame is held until it is complete, and must be no longer than one that every peer accepts, which
+nobody has announced: so a longer one is no FRAME_SIZE_ERROR, but too much. An unknown one is skipped without being held.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class FrameReader:
             length, kind, stream = word >> 8, word & 0xFF, stream & frame.LARGEST_STREAM
             if length > self._max_frame:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets")
+            if length > frame.DEFAULT_FRAME and DATA < kind <= frame.CONTINUATION:  # it would have to be held
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a frame of {length} octets that is not DATA")
             if frames == FRAMES_A_TURN:
                 self.more = True
                 break
@@ -85,7 +87,6 @@ class FrameReader:
                 at, self._skip_left = at + HEADER_SIZE, length
             else:
                 if end - at - HEADER_SIZE < length:
-                    self._check_size(length)
                     break
                 at += HEADER_SIZE + length
                 self._on_frame(kind, flags, stream, view[at - length : at])
@@ -100,11 +101,6 @@ class FrameReader:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no connection preface")
         self._preface = self._preface[count:]
         return count
-
-    @staticmethod
-    def _check_size(length: int) -> None:
-        if length > frame.DEFAULT_FRAME:  # it would have to be held
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} octets that is not DATA")
 
     def _begin_data(self, data: bytes, at: int, end: int, length: int, flags: int, stream: int) -> int:
         """Begins a DATA frame. Returns the octets of its header and Pad Length; 0 if they have not all arrived."""
