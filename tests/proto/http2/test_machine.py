@@ -25,10 +25,12 @@ from tests.proto.http2.wire import (
     raw,
     received,
     response,
+    rst_stream,
     sent,
     server,
     settings,
     three_ways,
+    window_update,
 )
 from tunnelctl.proto.http2.events import ConnectionFailed, DataReceived, RequestReceived, StreamFailed
 from tunnelctl.proto.http2.frame import ErrorCode
@@ -163,3 +165,41 @@ def test_a_frame_that_would_have_to_be_held_is_no_longer_than_what_every_peer_ac
     assert fault == ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "a frame of 16385 octets that is not DATA")
     (fault,) = three_ways(server, frame[:9])
     assert fault.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+def reset_by_us(make):
+    """Returns a machine that has reset stream 1, of which the peer does not know yet."""
+    machine = make()
+    received(machine, headers(1) if make is server else b"")
+    machine.reset(1, ErrorCode.CANCEL)
+    machine.output.clear()
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("make", "frame"),
+    [
+        (server, headers(1)),
+        (client, response(1)),
+        (client, rst_stream(1)),
+        (server, raw(PING, 0, bytes(8), ACK)),
+        (client, raw(SETTINGS, 0, b"", ACK)),
+    ],
+    ids=["HEADERS", "response", "RST_STREAM", "PING acknowledged", "SETTINGS acknowledged"],
+)
+def test_frames_that_ask_for_nothing_have_a_budget_too(make, frame):
+    machine = reset_by_us(make)
+    events = received(machine, frame * 5000)
+    assert not machine.closed
+    events = received(machine, frame * 6000)
+    assert events[-1] == ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that move no data")
+
+
+@pytest.mark.parametrize(
+    "last", [data(1, b"x", end=True), headers(1, end=True), rst_stream(1)], ids=["DATA", "HEADERS", "RST_STREAM"]
+)
+def test_a_stream_that_both_ends_have_ended_is_forgotten(last):
+    """A stream that we have reset may have sent more, but nothing more once it has ended: that would be a flood that costs nothing."""
+    assert three_ways(lambda: reset_by_us(server), data(1, b"x") + last + window_update(1, 1)) == []
+    (fault,) = three_ways(lambda: reset_by_us(server), data(1, b"x") + last + data(1, end=True))
+    assert fault == ConnectionFailed(ErrorCode.STREAM_CLOSED, "DATA on stream 1, which is closed")

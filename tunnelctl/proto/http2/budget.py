@@ -43,7 +43,7 @@ class Budgets:
         )  # streams that the peer resets: each has cost a decision, and perhaps a dial (CVE-2023-44487)
         self.glitches = Bucket(
             10000, 330, now
-        )  # WINDOW_UPDATE, SETTINGS, PING, PRIORITY, unknown frames: work without a byte moved
+        )  # WINDOW_UPDATE, SETTINGS, PING, PRIORITY, unknown frames, late ones: work without a byte moved
         self.errors = Bucket(100, 3, now)  # streams that we reset because of the peer's mistake (CVE-2025-8671)
         self.empty = Bucket(1000, 33, now)  # DATA without data and without END_STREAM
         # DATA below TINY octets. ssh sends keystrokes of 36 to 100 octets, and a person makes 10 a second; a program that writes

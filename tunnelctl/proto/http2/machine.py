@@ -226,7 +226,7 @@ class Machine(FrameReader):
             self._spend(bucket, "too much DATA with little data")
         known = self._streams.get(stream)
         if known is None:
-            self._check_stray(stream)
+            self._check_stray(stream, "DATA")
         else:
             self._check_data(stream, known, length)
         if length > octets:  # padding is consumed here
@@ -243,12 +243,11 @@ class Machine(FrameReader):
         except StreamFault as fault:
             self._fail_stream(fault)
 
-    def _check_stray(self, stream: int) -> None:
-        """Permits DATA of a stream that we have reset."""
-        if stream == 0 or self._is_idle(stream):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {stream}, which is idle")
+    def _check_stray(self, stream: int, kind: str) -> None:
+        """Permits frames of a stream that we have reset, until the peer ends it."""
+        self._expect_used(stream, kind)
         if stream not in self._remembered:
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"DATA on stream {stream}, which is closed")
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"{kind} on stream {stream}, which is closed")
 
     def _on_data(self, stream: int, data: memoryview) -> None:
         if stream in self._streams:
@@ -257,8 +256,11 @@ class Machine(FrameReader):
             self.consumed(stream, len(data), self._now)
 
     def _on_data_end(self, stream: int, flags: int) -> None:
-        if flags & frame.END_STREAM and stream in self._streams:
-            self._receive_end(stream)
+        if flags & frame.END_STREAM:
+            if stream in self._streams:
+                self._receive_end(stream)
+            else:
+                self._remembered.pop(stream, None)
 
     def _receive_end(self, stream: int) -> None:
         self._step(stream, Step.RECEIVE_END)
@@ -322,8 +324,11 @@ class Machine(FrameReader):
                 self._on_known_block(stream, fields, ended)
             elif not self._client and stream > self._highest:
                 self._on_request(stream, fields, ended)
-            elif stream not in self._remembered:
-                raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS on stream {stream}, which is closed")
+            else:
+                self._check_stray(stream, "HEADERS")
+                self._glitch()
+                if ended:
+                    del self._remembered[stream]
         except Malformed as error:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
 
@@ -386,14 +391,17 @@ class Machine(FrameReader):
         if stream in self._streams:
             self._step(stream, Step.RESET)
             self._events.append(events.ResetReceived(stream, frame.error_code(payload)))
+        else:
+            self._glitch()
+            self._remembered.pop(stream, None)
 
     def _on_settings(self, flags: int, stream: int, payload: memoryview) -> None:
         if stream != 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"SETTINGS on stream {stream}")
+        self._glitch()
         if flags & frame.ACK:
             self._on_settings_ack(payload)
             return
-        self._glitch()
         before, self.peer = self.peer, self.peer.updated(payload, from_server=self._client)
         if change := self.peer.initial_window_size - before.initial_window_size:
             self._shift_windows(change)
@@ -434,10 +442,10 @@ class Machine(FrameReader):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"PING on stream {stream}")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING is not 8 octets long")
+        self._glitch()
         if flags & frame.ACK:
             self._events.append(events.PingAcknowledged(bytes(payload)))
         else:
-            self._glitch()
             self._answer(frame.ping(bytes(payload), ack=True))
 
     def _answer(self, octets: bytes) -> None:
