@@ -12,10 +12,13 @@ from tests.proto.http2.wire import (
     END_HEADERS,
     GOAWAY,
     HEADERS,
+    PADDED,
     PING,
     PREFACE,
+    PRIORITY,
     RST_STREAM,
     SETTINGS,
+    WITH_PRIORITY,
     block,
     client,
     credit,
@@ -203,3 +206,72 @@ def test_a_stream_that_both_ends_have_ended_is_forgotten(last):
     assert three_ways(lambda: reset_by_us(server), data(1, b"x") + last + window_update(1, 1)) == []
     (fault,) = three_ways(lambda: reset_by_us(server), data(1, b"x") + last + data(1, end=True))
     assert fault == ConnectionFailed(ErrorCode.STREAM_CLOSED, "DATA on stream 1, which is closed")
+
+
+@pytest.mark.parametrize("last", [rst_stream(1), data(1, end=True)], ids=["reset", "ended both ways"])
+def test_nothing_is_sent_on_a_closed_stream(last):
+    """The tunnel is still being dialled when its client leaves: whoever dials learns of it later."""
+    machine = server()
+    received(machine, headers(1))
+    if last != rst_stream(1):
+        machine.respond(1, 200)
+        machine.end(1)
+    received(machine, last)
+    machine.output.clear()
+    machine.respond(1, 200)
+    machine.respond(1, 502, ended=True)
+    machine.reset(1, ErrorCode.CONNECT_ERROR)
+    assert machine.end(1) == b""
+    assert (machine.sendable(1), machine.window_of(1)) == (0, 0)
+    machine.consumed(1, 5, 0.0)
+    assert not machine.output
+
+
+@pytest.mark.parametrize("stream", [1, 2, 7])
+def test_a_priority_of_the_wrong_size_resets_no_idle_stream(stream):
+    """RST_STREAM on an idle stream would be our mistake (section 6.4)."""
+    machine = server()
+    received(machine, headers(1))
+    (fault,) = received(machine, raw(PRIORITY, stream, bytes(4)))
+    assert fault == ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets long")
+    assert [each.kind for each in sent(machine)] == [GOAWAY]
+
+
+@pytest.mark.parametrize(
+    ("flags", "payload", "code"),
+    [
+        (PADDED, b"", ErrorCode.FRAME_SIZE_ERROR),
+        (WITH_PRIORITY, bytes(4), ErrorCode.FRAME_SIZE_ERROR),
+        (PADDED | WITH_PRIORITY, bytes(5), ErrorCode.FRAME_SIZE_ERROR),
+        (PADDED, b"\x02\x88", ErrorCode.PROTOCOL_ERROR),
+        (PADDED | WITH_PRIORITY, b"\x01" + bytes(5), ErrorCode.PROTOCOL_ERROR),
+    ],
+)
+def test_headers_too_short_for_their_flags_are_told_from_too_much_padding(flags, payload, code):
+    """Section 4.2 for octets that are missing, section 6.2 for padding that exceeds the rest."""
+    (fault,) = three_ways(server, raw(HEADERS, 1, payload, flags | END_HEADERS))
+    assert fault.code == code
+
+
+@pytest.mark.parametrize("flags", [PADDED, WITH_PRIORITY, PADDED | WITH_PRIORITY])
+def test_headers_may_be_all_padding_but_for_their_fields(flags):
+    fields = block(CONNECT)
+    before = (b"\x05" if flags & PADDED else b"") + (bytes(5) if flags & WITH_PRIORITY else b"")
+    frame = raw(HEADERS, 1, before + fields + (bytes(5) if flags & PADDED else b""), flags | END_HEADERS)
+    (request,) = three_ways(server, frame)
+    assert isinstance(request, RequestReceived)
+
+
+def test_no_window_grows_after_the_budget_was_returned():
+    """A sink that takes the last octets late would reserve what nobody returns."""
+    budget = WindowBudget()
+    before = budget.left
+    machine = server(budget=budget)
+    machine.measured(1.0)
+    received(machine, headers(1) + data(1, bytes(60_000)) * 4)
+    machine.release()
+    for _ in range(40):
+        machine.consumed(1, 60_000, 0.0)
+    assert budget.left == before
+    machine.release()
+    assert budget.left == before

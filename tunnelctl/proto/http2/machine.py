@@ -279,12 +279,10 @@ class Machine(FrameReader):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream}")
         if self._client and self._is_idle(stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {stream}, which is idle")
-        start, end = 0, len(payload)
-        if flags & frame.PADDED:
-            start, end = 1, end - (payload[0] if payload else 0)
-        if flags & frame.WITH_PRIORITY:
-            start += 5
-        if start > end or (flags & frame.PADDED and not payload):
+        start, end = (1 if flags & frame.PADDED else 0) + (5 if flags & frame.WITH_PRIORITY else 0), len(payload)
+        if start > end:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
+        if flags & frame.PADDED and (end := end - payload[0]) < start:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS with more padding than payload")
         self._block_stream, self._block_flags, self._continuations = stream, flags, 0
         self._take_block(payload[start:end], bool(flags & frame.END_HEADERS))
@@ -346,7 +344,7 @@ class Machine(FrameReader):
     def _refuse_stream(self, stream: int) -> None:
         """Turns a stream away. It counts as one that the peer has reset: it has cost as much."""
         self._spend(self._budgets.resets, "too many streams beyond the limit")
-        self.reset(stream, ErrorCode.REFUSED_STREAM)
+        self._send_reset(stream, ErrorCode.REFUSED_STREAM)
 
     def _on_known_block(self, stream: int, fields: Decoded, ended: bool) -> None:
         known = self._streams[stream]
@@ -378,8 +376,8 @@ class Machine(FrameReader):
         """Ignores it: the scheme is deprecated (section 5.3)."""
         if stream == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5:
-            raise StreamFault(stream, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets long")
+        if len(payload) != 5:  # of the stream by section 6.3, but it may be idle, and then there is nothing to reset (section 6.4)
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 octets long")
         self._glitch()
 
     def _on_rst_stream(self, flags: int, stream: int, payload: memoryview) -> None:
@@ -524,7 +522,9 @@ class Machine(FrameReader):
         return stream
 
     def respond(self, stream: int, status: int, fields: Fields = (), ended: bool = False) -> None:
-        """Sends the head of a response; `ended` without a body."""
+        """Sends the head of a response; `ended` without a body. Nothing if the stream is closed."""
+        if stream not in self._streams:
+            return
         # The usual one is an entry of HPACK's static table. It needs no encoder, unless the table has a new size to announce.
         usual = status == 200 and not fields and not self._encoder.table_size_changes
         block = _ESTABLISHED if usual else self._encoder.encode(response_block(status, fields))
@@ -560,9 +560,12 @@ class Machine(FrameReader):
         return frame.header(0, frame.DATA, frame.END_STREAM, stream)
 
     def reset(self, stream: int, code: ErrorCode) -> None:
-        """Ends both directions of a stream at once, and forgets it."""
+        """Ends both directions of a stream at once. Nothing if it is closed: a reset must not answer a reset (section 5.4.2)."""
         if stream in self._streams:
             self._step(stream, Step.RESET)
+            self._send_reset(stream, code)
+
+    def _send_reset(self, stream: int, code: ErrorCode) -> None:
         self._remembered[stream] = None
         if len(self._remembered) > MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]

@@ -126,8 +126,9 @@ class Credit:
         return updates + window_update(stream, increment)
 
     def release(self) -> None:
-        """Returns this connection's part of the budget."""
+        """Returns this connection's part of the budget. No window grows afterwards: what it reserved would never be returned."""
         self._budget.release(self._reserved)
+        self._budget = WindowBudget(0)
 
     @property
     def _reserved(self) -> int:
