@@ -18,6 +18,7 @@ from tests.proto.http2.wire import (
     PRIORITY,
     RST_STREAM,
     SETTINGS,
+    TARGET,
     WITH_PRIORITY,
     block,
     client,
@@ -35,6 +36,7 @@ from tests.proto.http2.wire import (
     three_ways,
     window_update,
 )
+from tunnelctl.proto.http2.budget import MAX_CONTROL
 from tunnelctl.proto.http2.events import ConnectionFailed, DataReceived, RequestReceived, StreamFailed
 from tunnelctl.proto.http2.frame import ErrorCode
 from tunnelctl.proto.http2.window import WindowBudget
@@ -275,3 +277,15 @@ def test_no_window_grows_after_the_budget_was_returned():
     assert budget.left == before
     machine.release()
     assert budget.left == before
+
+
+def test_many_requests_of_ours_are_no_flood_of_the_peer():
+    """A client may have queued more requests than a peer may cause answers, when the peer's SETTINGS and PING arrive."""
+    machine = client(requests=0)
+    for _ in range(2000):
+        machine.request(TARGET, (("proxy-authorization", "x" * 100),))
+    assert len(machine.output) > MAX_CONTROL
+    received(machine, settings() + raw(PING, 0, bytes(8)))
+    assert not machine.closed
+    received(machine, raw(PING, 0, bytes(8)) * 5000)
+    assert machine.closed

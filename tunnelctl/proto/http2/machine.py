@@ -78,6 +78,7 @@ class Machine(FrameReader):
     """One end of a connection."""
 
     __slots__ = (
+        "_answers",
         "_block",
         "_block_flags",
         "_block_stream",
@@ -131,6 +132,7 @@ class Machine(FrameReader):
         self._last_accepted = GRACE  # streams above it get REFUSED_STREAM
         self._first = True  # the peer's first frame, SETTINGS, has not come
         self._settings_unacknowledged: float | None = now  # when we sent our settings
+        self._answers = 0  # octets of answers that were queued since the output was empty
         self._block = bytearray()  # of a header block that CONTINUATION goes on with
         self._block_stream = self._block_flags = self._continuations = 0
         self._events: list[events.Event] = []
@@ -447,8 +449,9 @@ class Machine(FrameReader):
             self._answer(frame.ping(bytes(payload), ack=True))
 
     def _answer(self, octets: bytes) -> None:
-        """Queues an answer, of which a peer that reads none may cause only so many."""
-        if len(self.output) > MAX_CONTROL:
+        """Queues an answer, of which a peer that reads none may cause only so many. What we send by ourselves does not count."""
+        self._answers = len(octets) + (self._answers if self.output else 0)
+        if min(self._answers, len(self.output)) > MAX_CONTROL:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the answers are not read")
         self.output += octets
 
