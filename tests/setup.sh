@@ -45,6 +45,7 @@ kinit krb5-user
 krb5-config libkrb5-dev
 ntlm_auth winbind
 nghttpx nghttp2-proxy
+node nodejs
 '
 # Debian's other squid, linked with GnuTLS, cannot ask for a client certificate. A developer who has it keeps it, and that
 # test is skipped; in CI it is replaced.

@@ -70,7 +70,7 @@ def _htpasswd(directory: Path) -> Path:
 
 
 @contextmanager
-def _running(
+def running(
     directory: Path,
     settings: Callable[[int], str],
     arguments: Callable[[Path], list[str]],
@@ -157,7 +157,7 @@ def squid(rules: Rules = ANYTHING, tls: Tls | None = None, guard: Callable[[Path
 
         try:
             # SIGKILL, because after SIGTERM squid takes two seconds to end, whatever shutdown_lifetime is.
-            with _running(directory, settings, arguments, tls=tls, env=environment, end_with=signal.SIGKILL) as proxy:
+            with running(directory, settings, arguments, tls=tls, env=environment, end_with=signal.SIGKILL) as proxy:
                 yield proxy
         finally:
             for segment in Path("/dev/shm").glob(f"{name}-*"):
@@ -175,7 +175,7 @@ def tinyproxy(rules: Rules = ANYTHING) -> Iterator[Proxy]:
         def settings(port: int) -> str:
             return "\n".join([f"Port {port}", *lines, ""])
 
-        with _running(directory, settings, lambda file: [path_of("tinyproxy"), "-d", "-c", str(file)]) as proxy:
+        with running(directory, settings, lambda file: [path_of("tinyproxy"), "-d", "-c", str(file)]) as proxy:
             yield proxy
 
 
@@ -195,6 +195,7 @@ LoadModule auth_basic_module {modules}/mod_auth_basic.so
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_connect_module {modules}/mod_proxy_connect.so
 Mutex posixsem
+{http2}
 {tls}
 ProxyRequests On
 AllowCONNECT {ports}
@@ -213,6 +214,11 @@ SSLCertificateKeyFile {certificates.key}
 SSLCACertificateFile {certificates.authority}
 SSLVerifyClient {asked}
 """
+_APACHE_HTTP2 = """\
+LoadModule http2_module {modules}/mod_http2.so
+Protocols h2 h2c http/1.1
+H2ProxyRequests On
+"""
 _APACHE_PASSWORD = "AuthType Basic\nAuthName apache\nAuthBasicProvider file\nAuthUserFile {file}\nRequire valid-user"
 
 
@@ -222,8 +228,8 @@ def _apache_tls(tls: Tls) -> str:
 
 
 @contextmanager
-def apache(rules: Rules = ANYTHING, tls: Tls | None = None) -> Iterator[Proxy]:
-    """Apache with mod_proxy_connect, with mod_ssl if needed, and nothing else."""
+def apache(rules: Rules = ANYTHING, tls: Tls | None = None, http2: bool = False) -> Iterator[Proxy]:
+    """Apache with mod_proxy_connect, with mod_ssl and mod_http2 if needed, and nothing else."""
     with scratch_directory() as directory:
         access = _APACHE_PASSWORD.format(file=_htpasswd(directory)) if rules.password else "Require all granted"
 
@@ -234,6 +240,7 @@ def apache(rules: Rules = ANYTHING, tls: Tls | None = None) -> Iterator[Proxy]:
                 modules=_APACHE_MODULES,
                 ports=" ".join(map(str, rules.ports)) or "1-65535",
                 access=access,
+                http2=_APACHE_HTTP2.format(modules=_APACHE_MODULES) if http2 else "",
                 tls="" if tls is None else _apache_tls(tls),
                 user="User nobody\nGroup nogroup" if os.getuid() == 0 else "",
             )
@@ -241,7 +248,7 @@ def apache(rules: Rules = ANYTHING, tls: Tls | None = None) -> Iterator[Proxy]:
         def arguments(file: Path) -> list[str]:
             return [path_of("apache2"), "-f", str(file), "-D", "FOREGROUND"]
 
-        with _running(directory, settings, arguments, tls=tls) as proxy:
+        with running(directory, settings, arguments, tls=tls) as proxy:
             yield proxy
 
 

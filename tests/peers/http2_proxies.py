@@ -1,0 +1,78 @@
+"""HTTP/2 proxies of other makers on loopback: in the clear by prior knowledge (h2c), or over TLS by ALPN.
+
+Envoy, Apache and node have proxies of their own. nghttpx and HAProxy pass each CONNECT to an HTTP/1.1 proxy behind them.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tests.peers import certificates, proxies, tls_proxies
+from tests.peers.process import Daemon, path_of, scratch_directory
+from tests.peers.proxies import Proxy, Tls
+
+# Starts a proxy. The first argument is the HTTP/1.1 proxy for those that need one.
+Start = Callable[[Proxy, Tls | None], AbstractContextManager[Proxy]]
+
+_NODE = Path(__file__).parents[1] / "data/http2_proxy.js"
+_HAPROXY = """\
+global
+    maxconn 2000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 60s
+frontend clients
+    bind 127.0.0.1:{port} {protocol}
+    default_backend proxy
+backend proxy
+    server proxy {behind.host}:{behind.port}
+"""
+
+
+def envoy(behind: Proxy, tls: Tls | None = None) -> AbstractContextManager[Proxy]:
+    return tls_proxies.envoy(tls, http2=True)
+
+
+def apache(behind: Proxy, tls: Tls | None = None) -> AbstractContextManager[Proxy]:
+    return proxies.apache(tls=tls, http2=True)
+
+
+def nghttpx(behind: Proxy, tls: Tls | None = None) -> AbstractContextManager[Proxy]:
+    return tls_proxies.nghttpx_before(behind, tls)
+
+
+@contextmanager
+def haproxy(behind: Proxy, tls: Tls | None = None) -> Iterator[Proxy]:
+    with scratch_directory() as directory:
+        protocol = "proto h2" if tls is None else f"ssl crt {_in_one_file(tls, directory)} alpn h2,http/1.1"
+
+        def settings(port: int) -> str:
+            return _HAPROXY.format(port=port, protocol=protocol, behind=behind)
+
+        with proxies.running(directory, settings, lambda file: [path_of("haproxy"), "-db", "-f", str(file)], tls=tls) as proxy:
+            yield proxy
+
+
+def _in_one_file(tls: Tls, directory: Path) -> Path:
+    """Writes chain and key as HAProxy reads them."""
+    file = directory / "both.pem"
+    file.write_bytes(b"".join(part.read_bytes() for part in tls.certificates.server))
+    return file
+
+
+@contextmanager
+def node(behind: Proxy, tls: Tls | None = None) -> Iterator[Proxy]:
+    """A page of JavaScript on node's own HTTP/2."""
+    with scratch_directory() as directory:
+
+        def command(port: int) -> list[str]:
+            return [path_of("node"), str(_NODE), str(port), *(map(str, tls.certificates.server) if tls else ())]
+
+        with Daemon(command, directory / "log") as daemon:
+            yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)
+
+
+STARTERS: dict[str, Start] = {"envoy": envoy, "node": node, "haproxy": haproxy, "apache2": apache, "nghttpx": nghttpx}
