@@ -15,7 +15,7 @@ from tests.peers import certificates, scripted
 from tests.peers.certificates import Certificates
 from tests.peers.http2 import PREFACE, STEP_SECONDS, Endpoint, Field, Stream
 from tests.peers.proxies import Proxy
-from tests.peers.scripted import CLIENT_HELLO, Conversation
+from tests.peers.scripted import CLIENT_HELLO, RESET, Conversation
 
 
 class Request(Stream):
@@ -263,6 +263,48 @@ def echo(request: Request) -> None:
         while piece := request.read():
             request.send(piece)
         request.end()
+
+
+def relay(request: Request) -> None:
+    """Connects to the target if it is on loopback, and passes on data, ends and resets. Refuses other targets with 403."""
+    host, _, port = str(request.target).rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        request.respond(403)
+        return
+    try:
+        sock = socket.create_connection((host, int(port)), STEP_SECONDS)
+    except OSError:
+        request.respond(502)
+        return
+    with sock:
+        request.accept()
+        up = threading.Thread(target=_upwards, args=(request, sock), daemon=True)
+        up.start()
+        _downwards(sock, request)
+        up.join(STEP_SECONDS)
+
+
+def _upwards(request: Request, sock: socket.socket) -> None:
+    try:
+        while piece := request.read():
+            sock.sendall(piece)
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:  # the target has reset its end, which _downwards sees too, or the client has reset the stream
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RD)
+
+
+def _downwards(sock: socket.socket, request: Request) -> None:
+    try:
+        while piece := sock.recv(1 << 18):
+            request.send(piece)
+        request.end()
+    except ConnectionResetError:
+        if request.reset_code is None:
+            request.reset(ErrorCodes.CONNECT_ERROR)
+    except ConnectionError:  # the client has left
+        pass
 
 
 def never_answer(request: Request) -> None:
