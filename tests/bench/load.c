@@ -19,137 +19,15 @@
  *                                      reads no more until its stdin ends
  *   load leash CMD...                  becomes CMD, which is killed when the parent dies
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "load.h"
 
-enum { TIME_LIMIT = 90, ADDRESSES = 16, HEAD_MAX = 4096, BLOCK = 1 << 20, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
-
-static pid_t child;
-
-static void die(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    if (child > 0)
-        kill(child, SIGKILL);
-    exit(1);
-}
-
-static void on_alarm(int signal_number)
-{
-    (void)signal_number;
-    static const char text[] = "the time limit of the sample was reached\n";
-    ssize_t unused = write(2, text, sizeof text - 1);
-    (void)unused;
-    if (child > 0)
-        kill(child, SIGKILL);
-    _exit(1);
-}
-
-static double seconds(clockid_t clock)
-{
-    struct timespec t;
-    if (clock_gettime(clock, &t))
-        die("clock_gettime: %s", strerror(errno));
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static double now(void)
-{
-    return seconds(CLOCK_MONOTONIC);
-}
-
-/* 127.0.0.HOST:PORT; the many addresses keep one target's ports in TIME_WAIT from slowing the proxy's next connect(). */
-static struct sockaddr_in loopback(int host, int port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + host);
-    return address;
-}
-
-static int try_listen(int host, int port, int flags)
-{
-    struct sockaddr_in address = loopback(host, port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 4096) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
-static int port_of(int fd)
-{
-    struct sockaddr_in address;
-    socklen_t length = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &length))
-        die("getsockname: %s", strerror(errno));
-    return ntohs(address.sin_port);
-}
-
-static int listen_or_die(void)
-{
-    int fd = try_listen(1, 0, 0);
-    if (fd < 0)
-        die("listen: %s", strerror(errno));
-    return fd;
-}
-
-static void no_delay(int fd)
-{
-    int on = 1; /* else a second small write waits for the peer's delayed acknowledgement: 40 ms that are not the peer's */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
+enum { HEAD_MAX = 4096, PORT_BANNER = 1, PORT_DOWN = 2, PORT_UP = 3, PORT_WANTED = 4, ASKED = 10, TARGET_HOST = 10 };
 
 static void send_all(int fd, const char *text)
 {
     size_t length = strlen(text);
     if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
         die("send: %s", strerror(errno));
-}
-
-/* ---- bulk data without a copy in this process, so that the measured one is the bottleneck ---- */
-
-/* SIZE bytes to a socket: pages of a memfd are lent to it. */
-static void pour(int fd, long long size)
-{
-    static char text[BLOCK]; /* no NUL: corkscrew loses what comes with the head from the first one on, and would hang here */
-    int memory = memfd_create("source", MFD_CLOEXEC);
-    memset(text, 'x', BLOCK);
-    if (memory < 0 || write(memory, text, BLOCK) != BLOCK)
-        die("memfd: %s", strerror(errno));
-    while (size > 0) {
-        off_t offset = 0;
-        ssize_t n = sendfile(fd, memory, &offset, size < BLOCK ? (size_t)size : BLOCK);
-        if (n <= 0)
-            die("sendfile: %s with %lld bytes to go", n ? strerror(errno) : "nothing sent", size);
-        size -= n;
-    }
-    close(memory);
 }
 
 /* SIZE bytes from a socket: MSG_TRUNC lets TCP drop them in the kernel. */
@@ -540,11 +418,7 @@ static bool listen_everywhere(void)
 
 static void prepare_to_open(int proxy_port)
 {
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    load.descriptors = limit.rlim_max;
+    load.descriptors = raise_descriptor_limit();
     load.state = calloc(load.descriptors, sizeof *load.state);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.proxy_port = proxy_port;
@@ -773,14 +647,6 @@ static void drain_for_ever(const int *fds, long streams, volatile long long *cou
         }
     }
 }
-
-static int by_size(const void *one, const void *other)
-{
-    double difference = *(const double *)one - *(const double *)other;
-    return (difference > 0) - (difference < 0);
-}
-
-enum { KEYSTROKES = 100000, KEYSTROKE_PAUSE = 5000 /* microseconds */ };
 
 static void fair(int proxy_port, long streams, double duration)
 {
