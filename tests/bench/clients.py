@@ -98,12 +98,12 @@ class Bench:
 
     def round(self, commands: Commands) -> None:
         for _ in range(self._plan.starts):
-            self._each(self.start, commands)
+            self.each(self.start, commands)
         streaming = {name: command for name, command in commands.items() if name != BARE}
-        self._each(self.down, streaming)
-        self._each(self.up, {name: command for name, command in streaming.items() if name not in ONE_WAY})
+        self.each(self.down, streaming)
+        self.each(self.up, {name: command for name, command in streaming.items() if name not in ONE_WAY})
 
-    def _each(self, sample: Callable[[str, list[str]], dict[str, float]], commands: Commands) -> None:
+    def each(self, sample: Callable[[str, list[str]], dict[str, float]], commands: Commands) -> None:
         for name, command in commands.items():
             try:
                 self._table.add(name, **sample(name, command))

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import clients, fairness, features, forward, http2, proxies
+from tests.bench import clients, control, fairness, features, forward, http2, proxies
 from tests.bench.workshop import Plan, Table
 
 Medians = dict[str, dict[str, float]]
@@ -97,6 +97,11 @@ COLUMNS = {
     ),
     "http2": HTTP2_COLUMNS,
     "http2-tls": HTTP2_COLUMNS,
+    "control": (
+        Column("start_ms", "start, ms", 1),
+        Column("start_cpu_ms", "CPU, ms", 1),
+        Column("beyond_ms", "beyond the one in the clear, ms", 1),
+    ),
 }
 
 
@@ -153,6 +158,10 @@ TARGETS = {
     ),
     "http2": http2_targets(http2.ENVOY, speed=1, cpu=0.8),
     "http2-tls": http2_targets(http2.ENVOY_TLS, speed=0.95, cpu=1.05),
+    "control": (
+        Target("beyond_ms", "start by a control socket beyond that in the clear, ms", 2, False, "number"),
+        Target("start_ms", "start by a control socket, × behind TLS", 1, False, control.TLS),
+    ),
 }
 OURS = {
     "connect": clients.OURS,
@@ -163,6 +172,7 @@ OURS = {
     "forward": forward.OURS,
     "http2": http2.OURS,
     "http2-tls": http2.OURS_TLS,
+    "control": control.CONTROL,
 }
 
 # Whose versions stand below the tables.

@@ -93,7 +93,10 @@ class Workshop:
     @cached_property
     def http2(self) -> Path:
         """The load generator for HTTP/2, compiled on first use: it needs the headers of OpenSSL (Debian: libssl-dev)."""
-        return self._compile("http2", "-lssl", "-lcrypto")
+        try:
+            return self._compile("http2", "-lssl", "-lcrypto")
+        except subprocess.CalledProcessError:
+            raise Unavailable("http2.c cannot be compiled; are the headers of OpenSSL there?") from None
 
     def sample(self, *arguments: object, program: Path | None = None) -> dict[str, float]:
         """One run of a C helper, load.c if no other; raises Unavailable with the last that its client, and then it, said."""
