@@ -30,8 +30,8 @@ from tunnelctl.stream.base import Stream
 from tunnelctl.stream.http2.connection import WINDOWS, Http2Connection
 from tunnelctl.stream.http2.stream import Http2Stream
 
-# Streams at once. Their cost is in what they reach, and the caps count that (--max-tunnels-per-client). This bounds what one connection
-# can begin before any cap has judged it.
+# Streams at once. Their cost is in what they reach, and the caps count that (--max-tunnels-per-client). This bounds what one
+# connection can begin before any cap has judged it.
 MAX_STREAMS = 100
 
 # Seconds that a connection without a tunnel is kept: a client that opens one now and then saves a handshake, and the next

@@ -4,8 +4,8 @@ A request is a stream of its own, so a 407 is answered on the next stream of the
 HTTP/1.1 (NTLM, Negotiate) cannot work here: then this proxy gets HTTP/1.1 from now on, as does one that knows no CONNECT in HTTP/2.
 
 Whether the connection still lives shows when something is asked of it. A request after a silence carries a PING along: if neither
-is answered, the connection is given up, and the request is repeated on another one. So is a request that the proxy has not processed
-(REFUSED_STREAM, GOAWAY).
+is answered, the connection is given up, and the request is repeated on another one. So is a request that the proxy has not
+processed (REFUSED_STREAM, GOAWAY).
 """
 
 from __future__ import annotations
