@@ -19,7 +19,7 @@ from tunnelctl.engine.sync import Event
 from tunnelctl.proto.http2 import frame
 from tunnelctl.proto.http2.frame import HEADER_SIZE, ErrorCode
 from tunnelctl.stream.base import CHUNK, Stream
-from tunnelctl.stream.http2.output import SMALL, give_buffer, take_buffer
+from tunnelctl.stream.http2.output import BATCH, give_buffer, take_buffer
 from tunnelctl.stream.socket_stream import DELIVERY_SECONDS
 
 TYPE_CHECKING = False
@@ -93,7 +93,8 @@ class Http2Stream(Stream):
         else:
             held.append(bytearray(data))
         self._held_size += len(data)
-        self.descriptor.on_event(IN)
+        if not self.descriptor.readable:
+            self.descriptor.on_event(IN)
 
     def feed_end(self) -> None:
         """Takes the end of the peer's direction."""
@@ -223,15 +224,15 @@ class Http2Stream(Stream):
 
     def slots(self) -> list[memoryview]:
         """The room is laid out as the payload of frames, between their headers."""
-        room, size = self._room(CHUNK), self._connection.frame_size
+        room, size = self._room(BATCH - HEADER_SIZE), self._connection.frame_size
         if not room:
             return []
         buffer = self._filling = take_buffer()
-        view, slots, at = memoryview(buffer), [], 0
-        while room > 0 and at + HEADER_SIZE < CHUNK:
-            length = min(size, room, CHUNK - at - HEADER_SIZE)
-            slots.append(view[at + HEADER_SIZE : at + HEADER_SIZE + length])
-            at, room = at + HEADER_SIZE + length, room - length
+        view, slots, at = memoryview(buffer), [], HEADER_SIZE
+        while room > 0 and at < BATCH:
+            length = min(size, room, BATCH - at)
+            slots.append(view[at : at + length])
+            at, room = at + length + HEADER_SIZE, room - length
         return slots
 
     def filled(self, count: int) -> None:
@@ -241,12 +242,12 @@ class Http2Stream(Stream):
             give_buffer(buffer)
             self._connection.pass_turn(self)
             return
-        size, at, left = self._connection.frame_size, 0, count
+        size, number, at, left = self._connection.frame_size, self.number, 0, count
         while left > 0:
-            length = min(size, left, CHUNK - at - HEADER_SIZE)
-            frame.stamp(buffer, at, length, self.number)
+            length = min(size, left)
+            frame.stamp(buffer, at, length, number)
             at, left = at + HEADER_SIZE + length, left - length
-        if count <= SMALL:  # a buffer is not kept for a keystroke
+        if at < CHUNK:  # a large buffer is not kept for little
             self._connection.send(self, bytes(memoryview(buffer)[:at]), count)
             give_buffer(buffer)
         else:
