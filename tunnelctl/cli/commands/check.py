@@ -48,6 +48,23 @@ def _address(facts: Facts) -> Line:
     return Line("address", milliseconds(facts["seconds"]), text, facts["ok"])
 
 
+def _http2(facts: Facts) -> Line:
+    if not facts["offered"]:
+        return Line("http2", "", f"not offered: {show(facts['cause'])}")
+    speed = f", at most {facts['limit']:.0f} Mbit/s for one upload at first" if facts["limit"] is not None else ""
+    what = f"offered: {facts['streams']} tunnels on a connection, a window of {size(facts['window'])}{speed}"
+    works = "" if facts["connects"] else f"; no tunnel: {show(facts['cause'])}"
+    return Line("http2", milliseconds(facts["round_trip"]), what + works, bool(facts["connects"]))
+
+
+def _ends(facts: Facts) -> Line:
+    if facts["half_close"] is None:
+        return Line("ends", "", f"not known: the proxy does not reach this machine: {show(facts['cause'])}")
+    words = {True: "comes through", False: "does not"}
+    text = f"a half-close {words[facts['half_close']]}, a reset of the target {words[facts['reset']]}"
+    return Line("ends", "", text, bool(facts["half_close"] and facts["reset"]))
+
+
 def _greeting(facts: Facts) -> Line:
     first = facts["text"].strip().split(b"\n", 1)[0].rstrip()
     return Line("target", milliseconds(facts["seconds"]), f"it says: {escape(first, 100)}")
@@ -103,6 +120,8 @@ def _verdict(facts: Facts) -> Line:
 LINES = {
     "phase": _phase,
     "address": _address,
+    "http2": _http2,
+    "ends": _ends,
     "greeting": _greeting,
     "certificate": _certificate,
     "reply": _reply,

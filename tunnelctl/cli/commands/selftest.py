@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -21,8 +21,10 @@ from tunnelctl.cli.events import Check as CheckEvent
 from tunnelctl.cli.events import Start, Summary
 from tunnelctl.cli.render.console import Console, head_lines, write_stdout
 from tunnelctl.cli.render.text import clean, plain
+from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.client.upstream.http_version import HTTPVersion
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, TooSlowError, checkpoint, fail_after, run
 from tunnelctl.engine.resolver import SocketAddress
@@ -96,6 +98,20 @@ class Client:
         """Opens a tunnel as `connect` does. Raises TunnelctlError."""
         return await open_tunnel(Route(target, (Hop(self.proxy, ()),)), self.trace)
 
+    @asynccontextmanager
+    async def sharing(self) -> AsyncIterator[Opener]:
+        """Yields what opens tunnels on one connection of HTTP/2."""
+        hop = Hop(self.proxy, http=HTTPVersion(required=True, keepalive=0.0))
+        async with Nursery() as connections:
+            pool = ConnectionPool(connections)
+
+            async def open_shared(target: Address) -> Tunnel:
+                route = Route(target, (hop,))
+                return await open_tunnel(route, self.trace, pool, pool.share(route))
+
+            yield open_shared
+            connections.cancel_scope.cancel()
+
     async def open_late(self, target: Address) -> Tunnel:
         """Opens a tunnel, and reads the response only once the banner is right behind it, which rarely happens by chance."""
         stream = await dial([SocketAddress(socket.AF_INET, *self.proxy)], 0.0)
@@ -146,7 +162,25 @@ async def check_data(client: Client) -> Facts:
     return {"bytes": 2 * BULK, "bytes_per_second": round(2 * BULK / seconds)}
 
 
+async def check_http2(client: Client) -> Facts:
+    begun = monotonic()
+    async with client.sharing() as open_shared:
+        (sent_back, arrived), (sent, came_back) = await _meet(open_shared, _exchange, _exchange)
+        seconds = monotonic() - begun
+        _expect("the checksum at the target", arrived, sent)
+        _expect("the checksum at the client", came_back, sent_back)
+        await _question(open_shared)
+    return {"bytes": 2 * BULK, "bytes_per_second": round(2 * BULK / seconds)}
+
+
 async def check_half_close(client: Client) -> Facts:
+    await _question(client.open)
+    return {}
+
+
+async def _question(open_tunnel: Opener) -> None:
+    """Expects an answer that the target gives only once the question has ended."""
+
     async def target(stream: SocketStream) -> None:
         await stream.send_all(b"answer to " + await _read_all(stream))
 
@@ -155,9 +189,8 @@ async def check_half_close(client: Client) -> Facts:
         stream.send_eof()
         return await _read_all(stream)
 
-    _, answer = await _meet(client.open, target, user)
+    _, answer = await _meet(open_tunnel, target, user)
     _expect("the answer", answer, b"answer to question")
-    return {}
 
 
 async def check_policy(client: Client) -> Facts:
@@ -180,6 +213,7 @@ CHECKS: tuple[Check, ...] = (
     ("connect", "CONNECT opens a tunnel", check_connect),
     ("early-data", "a banner that comes with the head is kept", check_early),
     ("data", f"{BULK // MIB} MiB each way at once arrive unchanged, SHA-256 compared", check_data),
+    ("http2", "the same over HTTP/2, and a second tunnel on that connection", check_http2),
     ("half-close", "an answer that is given only at the end of the question arrives", check_half_close),
     ("policy", "an internal address that no rule names is refused", check_policy),
     ("loop", "the proxy itself is refused as a target", check_loop),

@@ -19,10 +19,13 @@ from tunnelctl.client.check.diagnosis import (
     portal,
     tls_wanted,
 )
+from tunnelctl.client.check.ends import try_ends
+from tunnelctl.client.check.http2 import inspect
 from tunnelctl.client.check.options import CheckOptions
 from tunnelctl.client.check.probe import ProbeResult, probe
+from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
-from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.client.upstream.http1 import BAD_REQUEST, speaks_tls
@@ -77,17 +80,22 @@ class Check:
                 raise UsageProblem("", "it requires TLS to the target", "needs-tls", option="expect")
             parse_pin(options.expect)
         self._target = options.target
+        self._connections: Nursery = None  # type: ignore[assignment]
         self._planner = RoutePlanner(options.reach, environ, self._heed, tls_to_target(options.target, options.target_tls))
 
     async def run(self) -> int:
         """Runs the whole check and returns the exit status."""
         await self._planner.prepare(list_ignored=self._options.output.detailed)
-        gone = await self._first_walk()
-        try:
-            return await self._tell(gone)
-        finally:
-            if gone.tunnel is not None:
-                gone.tunnel.stream.close()
+        async with Nursery() as connections:  # of HTTP/2, which run beside
+            self._connections = connections
+            gone = await self._first_walk()
+            try:
+                status = await self._tell(gone)
+            finally:
+                if gone.tunnel is not None:
+                    gone.tunnel.stream.close()
+            connections.cancel_scope.cancel()
+        return status
 
     async def _tell(self, gone: ProbeResult) -> int:
         for event in (*gone.watch.phases, *gone.watch.warnings):
@@ -104,7 +112,7 @@ class Check:
         """Makes the attempt that the report shows; with --wait, the first that works, or the last."""
         until = monotonic() + self._options.wait
         while True:
-            gone = await probe(self._planner, self._target)
+            gone = await probe(self._planner, self._target, self._pool())
             may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up cannot resolve names
             if not may_pass or monotonic() + PAUSE > until:
                 return gone
@@ -135,6 +143,10 @@ class Check:
         if route.hops and await self._fails(route._replace(target=Address(NOWHERE, self._target.port), tls=None)) is None:
             what = "the proxy opens a tunnel to a name that cannot exist: it answers before it has reached anybody"
             self._find(Diagnosis("answers-everything", what))
+        if (http2 := await inspect(route)) is not None:
+            self._report(http2)
+        if route.hops:
+            self._report(await try_ends(route, self._open))
         statuses.append(await self._look_closer(route, None))
         return max(statuses)
 
@@ -270,10 +282,17 @@ class Check:
             return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # an error from Proxy-Status
         return isinstance(error, AuthenticationFailed) or code not in (None, BAD_REQUEST)
 
+    def _pool(self) -> ConnectionPool:
+        """Returns an empty pool: each attempt makes its own connection, as `connect` does."""
+        return ConnectionPool(self._connections)
+
+    async def _open(self, route: Route) -> Tunnel:
+        return await open_tunnel(route, silent, self._pool())
+
     async def _fails(self, route: Route) -> TunnelctlError | None:
         """The error of opening a tunnel by this route; None if it opens."""
         try:
-            tunnel = await open_tunnel(route._replace(timeout=min(route.timeout, PROBE)), silent)
+            tunnel = await self._open(route._replace(timeout=min(route.timeout, PROBE)))
         except TunnelctlError as error:
             return error
         tunnel.stream.close()
@@ -315,7 +334,7 @@ class Check:
         times, failed = ([first.watch.seconds], 0) if first.error is None else ([], 1)
         for _ in range(self._options.times - 1):
             await sleep(self._options.interval)
-            gone = await probe(self._planner, self._target)
+            gone = await probe(self._planner, self._target, self._pool())
             if gone.tunnel is not None:
                 gone.tunnel.stream.close()
                 times.append(gone.watch.seconds)

@@ -45,6 +45,44 @@ class Phase(Event):
     chain: tuple[str, ...] = ()
 
 
+class HTTP2(Event):
+    """What the nearest proxy can do over HTTP/2, asked on a connection of its own.
+
+    offered: whether it speaks HTTP/2
+    connects: whether it opened the tunnel there too; null if it was not asked
+    streams: the tunnels that it allows on one connection
+    window: the bytes that it takes at first without acknowledging them
+    frame: the largest frame that it accepts, in bytes
+    round_trip: seconds to the proxy and back
+    limit: the speed of one upload in Mbit/s that this window allows at that round trip; null if that is unknown
+    seconds: how long opening a tunnel took on that connection
+    cause: why it does not, or what went wrong; or empty
+    """
+
+    offered: bool
+    connects: bool | None = None
+    streams: int = 0
+    window: int = 0
+    frame: int = 0
+    round_trip: float = 0.0
+    limit: float | None = None
+    seconds: float = 0.0
+    cause: str = ""
+
+
+class Ends(Event):
+    """Whether the ends of a tunnel come through the proxies, tried with a target of our own.
+
+    half_close: whether one direction can end before the other; null if it is not known
+    reset: whether a reset by the target arrives as a reset; null if it is not known
+    cause: why it is not known; or empty
+    """
+
+    half_close: bool | None
+    reset: bool | None
+    cause: str
+
+
 class Greeting(Event):
     """The target spoke first.
 
@@ -193,5 +231,5 @@ class Verdict(Event):
 
 
 CHECK = (
-    Ignored, Setting, Waiting, Phase, Greeting, Idle, Certificate, Reply, Address, Series, Failure, Finding, Verdict,
+    Ignored, Setting, Waiting, Phase, HTTP2, Ends, Greeting, Idle, Certificate, Reply, Address, Series, Failure, Finding, Verdict,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tunnelctl import events
 from tunnelctl.client.check.events import Phase
+from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.route import Route, Tunnel
@@ -95,11 +96,11 @@ class ProbeResult(NamedTuple):
         return self.tunnel.early or await self.tunnel.stream.receive_some(CHUNK)
 
 
-async def probe(planner: RoutePlanner, target: Address) -> ProbeResult:
-    """Opens a tunnel to a target, as `connect` would, and keeps it."""
+async def probe(planner: RoutePlanner, target: Address, pool: ConnectionPool) -> ProbeResult:
+    """Opens a tunnel to a target, as `connect` would, and keeps it. pool: a new one, as `connect` has"""
     watch = PhaseTimer()
     try:
-        tunnel, route = await open_with_retries(planner, target, 0, watch)
+        tunnel, route = await open_with_retries(planner, target, 0, watch, pool)
     except TunnelctlError as error:
         watch.finish(error)
         return ProbeResult(watch, None, None, error)

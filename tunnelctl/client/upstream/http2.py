@@ -11,13 +11,14 @@ processed (REFUSED_STREAM, GOAWAY).
 from __future__ import annotations
 
 from errno import ETIMEDOUT
+from time import monotonic
 
 from tunnelctl import __version__, events
 from tunnelctl.client.route.route import Hop, Tunnel
 from tunnelctl.client.upstream.base import ProxyConnection, ReconnectRequired, TunnelRequest, without_deadline
 from tunnelctl.client.upstream.http1 import BODY_SECONDS, challenges, shown
 from tunnelctl.client.upstream.http_version import HTTPVersion
-from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
+from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import MalformedAnswer, Unreachable
 from tunnelctl.proto.headers import Fields, get, get_all, mask, readable
@@ -26,6 +27,7 @@ from tunnelctl.proto.http2 import events as received
 from tunnelctl.proto.http2.fields import Response
 from tunnelctl.proto.http2.frame import ErrorCode, name_of
 from tunnelctl.proto.http2.machine import Machine
+from tunnelctl.proto.http2.settings import Settings
 from tunnelctl.proto.proxy_status import parse as parse_proxy_status
 from tunnelctl.proto.refusal import REASONS
 from tunnelctl.stream.base import Stream
@@ -72,6 +74,7 @@ class HTTP2Connection(ProxyConnection):
         self._worked = False  # a tunnel has been granted
         self._unusable, self._idle = Event(), Event()
         self._pinged = self._ponged = 0  # PINGs sent and answered
+        self._pong = Event()
 
     @property
     def limit(self) -> int:  # type: ignore[override]
@@ -121,14 +124,37 @@ class HTTP2Connection(ProxyConnection):
                 await self._ping()
 
     async def _ping(self) -> None:
-        """Sends a PING, and gives the connection up if it is not answered."""
-        self._pinged += 1
-        number = self._pinged
-        self._machine.ping(number.to_bytes(8, "big"))
-        self._connection.flush()
-        await sleep(ANSWER_SECONDS)
+        """Sends a PING, and gives the connection up if nothing arrives in time."""
+        number = self._send_ping()
+        with move_on_after(ANSWER_SECONDS):
+            await self._answered(number)
         if self._ponged < number and current_time() - self._connection.received >= ANSWER_SECONDS:
             self._connection.give_up(TimeoutError(ETIMEDOUT, "the proxy does not answer on this connection any more"))
+
+    def _send_ping(self) -> int:
+        self._pinged += 1
+        self._machine.ping(self._pinged.to_bytes(8, "big"))
+        self._connection.flush()
+        return self._pinged
+
+    async def _answered(self, number: int) -> None:
+        """Waits until a PING has been answered, or the connection is lost."""
+        while self._ponged < number and self._connection.lost is None:
+            self._pong = Event()
+            await self._pong.wait()
+
+    async def greeting(self) -> tuple[Settings, float]:
+        """Waits for the proxy's settings. Returns them, and the round trip in seconds, measured with a PING."""
+        begun = monotonic()
+        await self._answered(self._send_ping())
+        if self._connection.lost is not None:
+            raise self._connection.lost
+        return self._machine.peer, monotonic() - begun
+
+    @property
+    def send_window(self) -> int:
+        """The bytes that the proxy takes on the whole connection now."""
+        return self._machine.send_window
 
     # -- what the proxy sends -----------------------------------------------------------------------------------------------------
 
@@ -141,11 +167,13 @@ class HTTP2Connection(ProxyConnection):
             self._announced = True
         elif isinstance(event, received.PingAcknowledged):
             self._ponged = max(self._ponged, int.from_bytes(event.payload, "big"))
+            self._pong.set()
         elif isinstance(event, received.GoAwayReceived):
             self._retire()
         elif event is None:
             for answer in self._answers.values():
                 answer.arrived.set()
+            self._pong.set()
             self._retire()
 
     def _answer(

@@ -1,0 +1,68 @@
+"""What the nearest proxy can do over HTTP/2, found out on a connection of its own."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from tunnelctl.client.check.events import HTTP2
+from tunnelctl.client.pool import ConnectionPool
+from tunnelctl.client.route.route import Route
+from tunnelctl.client.tunnel import connect_nearest, open_tunnel
+from tunnelctl.client.upstream.http2 import HTTP2Connection
+from tunnelctl.client.upstream.http_version import HTTPVersion
+from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after
+from tunnelctl.errors import TunnelctlError
+from tunnelctl.events import silent
+
+PROBE = 5.0  # seconds for each step
+
+
+async def inspect(route: Route) -> HTTP2 | None:
+    """Asks the nearest proxy. None if it cannot be asked: it is no HTTP proxy, or none can be reached by TLS."""
+    nearest = route.hops[0] if route.hops else None
+    if nearest is None or nearest.protocol != "http" or (nearest.tls is None and nearest.http is None):
+        return None
+    hop = nearest._replace(http=HTTPVersion(nearest.tls is None, 0.0))
+    route = route._replace(hops=(hop, *route.hops[1:]), timeout=PROBE, no_readahead=False)
+    try:
+        connection = await connect_nearest(route, silent)
+    except TunnelctlError as error:
+        return HTTP2(False, cause=error.cause)
+    if not isinstance(connection, HTTP2Connection):
+        connection.close()
+        return HTTP2(False, cause="the proxy does not choose it (ALPN)")
+    async with Nursery() as nursery:
+        pool = ConnectionPool(nursery)
+        connection.reserve()
+        pool.add(connection)
+        found = await _examine(route, connection, pool)
+        nursery.cancel_scope.cancel()
+    return found
+
+
+async def _examine(route: Route, connection: HTTP2Connection, pool: ConnectionPool) -> HTTP2:
+    try:
+        with fail_after(PROBE):
+            peer, round_trip = await connection.greeting()
+    except (TooSlowError, OSError):
+        connection.release()
+        return HTTP2(False, cause="the proxy sends no SETTINGS")
+    window = min(peer.initial_window_size, connection.send_window)
+    found: dict[str, Any] = {
+        "streams": min(peer.max_concurrent_streams, 2**31 - 1),
+        "window": window,
+        "frame": peer.max_frame_size,
+        "round_trip": round_trip,
+        "limit": window * 8 / 1e6 / round_trip if round_trip else None,
+    }
+    begun = monotonic()
+    try:
+        tunnel = await open_tunnel(route, silent, pool, connection)
+    except TunnelctlError as error:
+        return HTTP2(True, connects=False, cause=error.cause, **found)
+    seconds = monotonic() - begun
+    tunnel.stream.abort()
+    # It has gone back to HTTP/1.1 if the proxy knows no CONNECT in HTTP/2.
+    fell_back = route.hops[0].http is not None and route.hops[0].http.only_1_1
+    return HTTP2(True, connects=not fell_back, seconds=seconds, cause="it knows no CONNECT there" if fell_back else "", **found)
