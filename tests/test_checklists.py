@@ -8,9 +8,9 @@ TESTS = Path(__file__).parent
 CONFORMANCE = (TESTS / "CONFORMANCE.md").read_text("utf-8")
 THREATS = (TESTS / "security/THREATS.md").read_text("utf-8")
 
-LISTED = {*re.findall(r"^- \*\*([CST]\d+)\*\* ", CONFORMANCE, re.MULTILINE), *re.findall(r"^\| (V\d+) \|", THREATS, re.MULTILINE)}
-RANGE = re.compile(r"\b([CSTV])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
-NAME = re.compile(r"^test_([cstv])(\d{1,2})_")
+LISTED = {*re.findall(r"^- \*\*([CRST]\d+)\*\* ", CONFORMANCE, re.MULTILINE), *re.findall(r"^\| (V\d+) \|", THREATS, re.MULTILINE)}
+RANGE = re.compile(r"\b([CRSTV])(\d{1,2})(?:-\1?(\d{1,2}))?\b")
+NAME = re.compile(r"^test_(?:([cstv])|rule_)(\d{1,2})_")  # those of HTTP/2 are rules, R in the list
 
 
 def cited(path: Path) -> set[str]:
@@ -24,7 +24,7 @@ def cited(path: Path) -> set[str]:
         if isinstance(node, ast.FunctionDef):
             names.append(node.name)
     return {number for text in texts for number in numbers(text)} | {
-        f"{found[1].upper()}{int(found[2])}" for name in names if (found := NAME.match(name))
+        f"{(found[1] or 'R').upper()}{int(found[2])}" for name in names if (found := NAME.match(name))
     }
 
 
@@ -50,5 +50,6 @@ def test_every_listed_rule_is_cited() -> None:
 
 def test_rule_numbers_are_recognised() -> None:
     assert numbers("C1-C3, V15; S8") == {"C1", "C2", "C3", "V15", "S8"}
-    assert {"C1", "S23", "T7", "V36"} <= LISTED
+    assert {"C1", "R29", "S23", "T7", "V36"} <= LISTED
     assert NAME.match("test_v07_rules_on_names")
+    assert NAME.match("test_rule_7_a_refusal")

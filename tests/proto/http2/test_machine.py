@@ -1,6 +1,7 @@
-"""The machine, by the rules of HTTP/2 in tests/CONFORMANCE.md, which the tests name, and by the faults that it once had."""
+"""The machine as its callers use it, and faults that it once had. The rules are in test_rules.py, and abuse is in test_abuse.py."""
 
 import gc
+from typing import Any
 
 import ngh2
 import pytest
@@ -156,7 +157,7 @@ def test_the_last_stream_of_a_goaway_never_rises():
 def test_a_machine_keeps_none_of_the_octets_that_it_has_passed_on():
     """A view holds what it is a view of: 64 KiB for each idle connection."""
     machine = server()
-    octets = bytearray(headers(1) + data(1, b"x" * 1000))
+    octets: Any = bytearray(headers(1) + data(1, b"x" * 1000))
     machine.receive(octets, 0.0).pop().data.release()
     gc.collect()
     octets.append(0)  # BufferError if a view is left
@@ -204,7 +205,7 @@ def test_frames_that_ask_for_nothing_have_a_budget_too(make, frame):
     "last", [data(1, b"x", end=True), headers(1, end=True), rst_stream(1)], ids=["DATA", "HEADERS", "RST_STREAM"]
 )
 def test_a_stream_that_both_ends_have_ended_is_forgotten(last):
-    """A stream that we have reset may have sent more, but nothing more once it has ended: that would be a flood that costs nothing."""
+    """A stream that we have reset may have sent more, but nothing once it has ended: such a flood would cost its sender nothing."""
     assert three_ways(lambda: reset_by_us(server), data(1, b"x") + last + window_update(1, 1)) == []
     (fault,) = three_ways(lambda: reset_by_us(server), data(1, b"x") + last + data(1, end=True))
     assert fault == ConnectionFailed(ErrorCode.STREAM_CLOSED, "DATA on stream 1, which is closed")
