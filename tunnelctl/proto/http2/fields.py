@@ -27,6 +27,7 @@ _CONNECTION = frozenset({b"connection", b"transfer-encoding", b"upgrade", b"keep
 _NOT_SENT = frozenset({name.decode() for name in _CONNECTION} | {"host"})
 _OF_REQUEST = frozenset({b":method", b":scheme", b":authority", b":path"})  # and :protocol, which we do not announce (RFC 8441)
 _OF_RESPONSE = frozenset({b":status"})
+LONGEST_CACHED = 300  # octets of an authority: no valid one is longer, and others would only fill memory
 
 
 class Malformed(Exception):
@@ -74,7 +75,7 @@ def parse_request(decoded: Decoded) -> Request | Rejected:
         raise Malformed("CONNECT with :scheme or :path")
     if b":authority" not in pseudo:
         raise Malformed("CONNECT without :authority")
-    target = _parse_target(host)
+    target = (_parse_target if len(host) <= LONGEST_CACHED else _parse_target.__wrapped__)(host)
     return Rejected(target) if isinstance(target, Refusal) else _request(target, fields)
 
 
