@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 HEAVY = {
     "typer", "pydantic", "rich", "httpx", "asyncio", "importlib.metadata", "ssl", "dataclasses", "logging", "inspect", "argparse",
-    "json", "urllib.parse", "tomllib", "typing", "re", "concurrent.futures", "textwrap", "difflib", "hashlib",
+    "json", "urllib.parse", "tomllib", "typing", "re", "concurrent.futures", "textwrap", "difflib", "hashlib", "hpack",
 }  # fmt: skip
 
 # Runs the file that is installed as the program. At the first connect() of any socket, by whatever call, the audit hook prints

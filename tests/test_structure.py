@@ -115,6 +115,7 @@ TESTED_IN = {
     "stream/splice.py": "stream/test_bulk.py",
     "client/auth/schemes.py": "client/auth/test_exchange.py",
     "proto/http1/render.py": "proto/test_refusal.py",  # each refusal on the wire
+    "proto/http2/events.py": "proto/http2/test_rules.py",  # records
     "server/service.py": "server/test_tunnel.py",  # records
     "server/request.py": "server/test_tunnel.py",
     "server/http1.py": "server/test_tunnel.py",

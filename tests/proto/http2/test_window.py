@@ -1,0 +1,153 @@
+"""Receive windows: credit follows consumption, and growth follows need and is bounded by a budget."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.feeding import bounded
+from tests.proto.http2.wire import credit, frames
+from tunnelctl.proto.http2.frame import ConnectionFault, ErrorCode
+from tunnelctl.proto.http2.settings import DEFAULT_WINDOW
+from tunnelctl.proto.http2.window import (
+    BUDGET,
+    FIRST_CONNECTION_WINDOW,
+    FIRST_STREAM_WINDOW,
+    LARGEST_CONNECTION_WINDOW,
+    SHARE,
+    Credit,
+    ReceiveWindow,
+    WindowBudget,
+)
+
+
+def test_a_window_is_credited_in_halves():
+    window = ReceiveWindow(100, 0.0)
+    assert window.take(100)
+    assert window.give(49) == 0
+    assert window.give(1) == 50
+    assert (window.left, window.owed) == (50, 0)
+    assert window.give(50) == 50
+    assert not window.take(101)
+
+
+def test_a_window_that_the_peer_waits_for_limits_the_speed():
+    window = ReceiveWindow(100, 0.0)
+    assert not window.limits_speed(1.0, 0.0), "a round trip that is unknown"
+    assert window.limits_speed(1.05, 0.1)
+    assert not window.limits_speed(1.25, 0.1)
+    assert window.grow(300) == 200
+    assert (window.size, window.left) == (300, 300)
+
+
+def test_the_window_of_a_connection_is_large_from_the_beginning_if_the_budget_has_it():
+    budget = WindowBudget(FIRST_CONNECTION_WINDOW)
+    one, other = Credit(budget, 0.0), Credit(budget, 0.0)
+    assert one.first_stream_window == FIRST_STREAM_WINDOW
+    assert credit(frames(one.first())) == {0: FIRST_CONNECTION_WINDOW - DEFAULT_WINDOW}
+    assert other.first_stream_window == DEFAULT_WINDOW
+    assert other.first() == b""
+    one.release()
+    other.release()
+    assert budget.left == FIRST_CONNECTION_WINDOW
+
+
+def test_a_window_that_is_full_of_what_is_held_grows_to_a_limit():
+    budget = WindowBudget()
+    connection = Credit(budget, 0.0)
+    connection.first()
+    held, announced = 0, FIRST_CONNECTION_WINDOW
+    while held < LARGEST_CONNECTION_WINDOW - 65_536:
+        held += 65_536
+        announced += credit(frames(connection.arrived(65_536))).get(0, 0)
+    assert announced == LARGEST_CONNECTION_WINDOW == BUDGET - budget.left
+    assert connection.arrived(65_536) == b""
+    with pytest.raises(ConnectionFault) as caught:
+        connection.arrived(1)
+    assert caught.value.code == ErrorCode.FLOW_CONTROL_ERROR
+    connection.release()
+    assert budget.left == BUDGET
+
+
+def test_a_stream_grows_within_its_share_and_takes_the_connection_with_it():
+    connection = Credit(WindowBudget(), 0.0)
+    connection.first()
+    connection.round_trip = 1.0
+    stream = ReceiveWindow(FIRST_STREAM_WINDOW, 0.0)
+    for _ in range(5000):
+        connection.arrived(32_768)
+        assert stream.take(32_768)
+        connection.consumed(1, stream, 32_768, 0.5)
+    assert stream.size * SHARE == LARGEST_CONNECTION_WINDOW
+
+
+def test_without_a_budget_a_stream_does_not_grow_beyond_its_share():
+    connection = Credit(WindowBudget(FIRST_CONNECTION_WINDOW), 0.0)
+    connection.first()
+    connection.round_trip = 1.0
+    stream = ReceiveWindow(FIRST_STREAM_WINDOW, 0.0)
+    updates = b""
+    for _ in range(100):
+        updates += connection.arrived(32_768)
+        assert stream.take(32_768)
+        updates += connection.consumed(1, stream, 32_768, 0.5)
+    assert stream.size == FIRST_STREAM_WINDOW
+    assert credit(frames(updates)) == {0: 6 << 19, 1: 25 << 17}
+
+
+def test_a_stream_that_is_slow_does_not_grow():
+    connection = Credit(WindowBudget(), 0.0)
+    connection.first()
+    connection.round_trip = 0.01
+    stream = ReceiveWindow(FIRST_STREAM_WINDOW, 0.0)
+    for step in range(100):
+        connection.arrived(32_768)
+        stream.take(32_768)
+        connection.consumed(1, stream, 32_768, float(step))
+    assert stream.size == FIRST_STREAM_WINDOW
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 70_000), st.booleans(), st.floats(0, 0.2)),
+    max_size=120,
+)
+
+
+@bounded
+@given(st.integers(0, 3 * FIRST_CONNECTION_WINDOW), st.sampled_from([0.0, 0.05, 1.0]), STEPS)
+def test_credit_never_exceeds_consumption_and_growth(size, round_trip, steps):
+    """A peer that obeys is never at fault, and never has more to send than the windows are large; the budget comes back exactly."""
+    budget = WindowBudget(size)
+    connection = Credit(budget, 0.0)
+    first_stream = connection.first_stream_window
+    announced = DEFAULT_WINDOW + credit(frames(connection.first())).get(0, 0)
+    connection.round_trip = round_trip
+    streams = {number: ReceiveWindow(first_stream, 0.0) for number in (1, 3, 5, 7)}
+    may_send = {0: announced, **dict.fromkeys(streams, first_stream)}
+    held = dict.fromkeys(streams, 0)
+    now, consumed = 0.0, 0
+    for place, count, arrives, pause in steps:
+        number, now = 2 * place + 1, now + pause
+        if arrives:
+            count = min(count, may_send[0], may_send[number])
+            updates = connection.arrived(count)
+            assert streams[number].take(count)
+            held[number] += count
+            may_send[0] -= count
+            may_send[number] -= count
+        else:
+            count = min(count, held[number])
+            held[number] -= count
+            consumed += count
+            updates = connection.consumed(number, streams[number], count, now)
+        for stream, increment in credit(frames(updates)).items():
+            assert increment > 0
+            may_send[stream] += increment
+        own = connection._window
+        assert may_send[0] + sum(held.values()) + own.owed == own.size <= LARGEST_CONNECTION_WINDOW
+        assert own.owed * 2 < own.size
+        for stream, window in streams.items():
+            assert may_send[stream] + held[stream] + window.owed == window.size
+            assert window.size == first_stream or window.size * SHARE <= own.size
+    assert 0 <= budget.left <= size
+    connection.release()
+    assert budget.left == size
