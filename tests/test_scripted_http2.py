@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -10,12 +11,13 @@ from h2.settings import SettingCodes
 
 from tests.peers import certificates, http2_server
 from tests.peers.certificates import Certificates
-from tests.peers.http2 import END_STREAM, LOST, Flag, GoAway, Kind, frame, header_block, reset_with
+from tests.peers.http2 import END_STREAM, LOST, STEP_SECONDS, Flag, GoAway, Kind, frame, header_block, reset_with
 from tests.peers.http2_client import Http2Client, tls_context
 from tests.peers.http2_server import Http2Server, Request, Script, grant_echo
-from tests.peers.process import scratch_directory
+from tests.peers.process import scratch_directory, wait_until
 from tests.peers.scripted import ESTABLISHED, sample
 
+pytestmark = pytest.mark.once  # nothing of ours runs in them
 TARGET = "target.test:22"
 MIB = 1 << 20
 
@@ -163,6 +165,7 @@ def test_tunnels_go_on_after_goaway() -> None:
         first, second = client.tunnel(TARGET), client.connect(TARGET)
         client.wait_for(lambda: client.goaways, "GOAWAY")
         assert client.goaways == [GoAway(1, 0, b"")]
+        assert [stream.unprocessed for stream in (first, second)] == [False, True]
         first.send(b"still", end=True)
         assert first.read_to_end() == b"still"
         second.reset()
@@ -187,6 +190,47 @@ def test_a_mute_proxy_does_not_answer_pings() -> None:
         stream.end()
         client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 100})
         assert client.settings_acknowledged == 2
+
+
+def test_a_proxy_that_does_not_read() -> None:
+    """The client's output backs up, and comes when the proxy reads again."""
+    paused, resume = threading.Event(), threading.Event()
+
+    def stall(request: Request) -> None:
+        request.connection.pause_reading()
+        paused.set()
+        assert resume.wait(STEP_SECONDS)
+        request.connection.resume_reading()
+        request.accept()
+        assert request.read_to_end() == bytes(32 * MIB)
+        request.end()
+
+    wide = {SettingCodes.INITIAL_WINDOW_SIZE: 64 * MIB}
+    with Http2Server(stall, settings=wide, window=64 * MIB) as server, Http2Client(server.proxy) as client:
+        client.wait_for(lambda: client.settings, "SETTINGS")
+        stream = client.connect(TARGET)
+        assert paused.wait(STEP_SECONDS)
+        sender = threading.Thread(target=stream.send, args=(bytes(32 * MIB), True))
+        sender.start()
+        wait_until(lambda: client.unsent, what="output that backs up")
+        assert server.requests[0].data == b""
+        resume.set()
+        sender.join(STEP_SECONDS)
+        assert stream.wait_end() == END_STREAM
+
+
+def test_fields_that_need_continuation() -> None:
+    long = ("x-long", "b" * 20_000)
+
+    def answer(request: Request) -> None:
+        request.respond(403, long, long)
+
+    with Http2Server(answer) as server, Http2Client(server.proxy) as client:
+        stream = client.connect(TARGET, long, end=True)
+        assert client.response(stream) == "403"
+        assert stream.fields[1:] == [long, long]
+        assert client.received(Kind.CONTINUATION)
+    assert server.requests[0].field("x-long") == long[1]
 
 
 def test_raw_frames_and_their_answers() -> None:

@@ -162,6 +162,11 @@ class Stream:
         """Whether both sides have ended it, or one has reset it."""
         return self.reset_sent or self.reset_code is not None or (self.ended and self.sent_end)
 
+    @property
+    def unprocessed(self) -> bool:
+        """Whether the peer's GOAWAY says that it has not processed the request."""
+        return any(self.number > goaway.last for goaway in self.connection.goaways)
+
     def field(self, name: str) -> str | None:
         """The first value of a field that has come."""
         return next((value for other, value in self.fields or () if other == name), None)
@@ -279,9 +284,10 @@ class Endpoint:
         self.frames: list[Frame] = []  # received
         self.settings: dict[int, int] = {}  # of the peer
         self.lost = ""  # "closed" or "reset", once no more can come
-        self.reading = True  # False: leaves what comes in the socket
+        self.reading = True
         self._mute, self._raw = frozenset[int](), set[int]()
         self._unsent, self._partial, self._muted = bytearray(), bytearray(), bytearray()
+        self._send_reset = False  # whether sending has found the connection reset
         self._preface_left = 0 if client_side else len(PREFACE)
         self.h2.initiate_connection()
         if window > DEFAULT_WINDOW:
@@ -368,6 +374,16 @@ class Endpoint:
             self.h2.acknowledge_received_data(size, stream.number)
             self.flush()
 
+    def pause_reading(self) -> None:
+        """Leaves what comes in the socket, so that the peer's output backs up."""
+        with self.changed:
+            self.reading = False
+
+    def resume_reading(self) -> None:
+        with self.changed:
+            self.reading = True
+            self.flush()
+
     # --- waiting
 
     def wait_for(self, condition: Callable[[], object], what: str, seconds: float = STEP_SECONDS) -> None:
@@ -408,13 +424,13 @@ class Endpoint:
                 self._unsent += one.encode()
 
     def move(self) -> bool:
-        """Sends and receives what is possible without waiting; returns whether anything has come."""
+        """Sends and receives what is possible without waiting; returns whether that was anything."""
         with self.changed:
-            self._send()
+            before = self._send()
             came = self.reading and self._receive()
-            self._send()
+            after = self._send()
             self.changed.notify_all()
-            return came
+            return before or came or after
 
     def poll(self, seconds: float, *others: int) -> None:
         """Waits until the socket, or one of the other descriptors, is ready."""
@@ -426,14 +442,17 @@ class Endpoint:
             poller.register(self.sock, events)
         poller.poll(seconds * 1000)
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        before = len(self._unsent)
         try:
             while self._unsent and not self.lost:
                 del self._unsent[: self.sock.send(self._unsent)]
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
-        except (OSError, ssl.SSLError):
+        except OSError as error:
             self._unsent.clear()  # what has come before the loss is still to be read
+            self._send_reset |= isinstance(error, ConnectionResetError)
+        return len(self._unsent) < before
 
     def _receive(self) -> bool:
         if self.lost:
@@ -447,7 +466,8 @@ class Endpoint:
         except OSError:
             self.lost = "closed"
         else:
-            self.lost = "" if data else "closed"
+            # The kernel tells of a reset only once.
+            self.lost = "" if data else "reset" if self._send_reset else "closed"
             self._take(data)
         return True
 
@@ -529,21 +549,30 @@ class Endpoint:
     # --- the end of the connection
 
     def close(self) -> None:
-        """Closes the connection: without GOAWAY, over TLS with close_notify."""
+        """Closes the connection: without GOAWAY, over TLS with close_notify. What is queued is not sent."""
         with self.changed:
-            if isinstance(self.sock, ssl.SSLSocket) and not self.lost:
-                with suppress(OSError, ValueError):  # it does not wait for the peer's close_notify
-                    self.sock.unwrap()
-            self._close()
+            if not self.lost:
+                self.lost = "closed"
+                with suppress(OSError, ValueError):
+                    if isinstance(self.sock, ssl.SSLSocket):
+                        self.sock.unwrap()  # it does not wait for the peer's close_notify
+                with suppress(OSError):
+                    self.sock.shutdown(socket.SHUT_WR)
+            self._release()
 
     def abort(self) -> None:
         """Resets the TCP connection."""
         with self.changed:
             if not self.lost:
+                self.lost = "reset"
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            self._close()
+            self.sock.close()
+            self._release()
 
-    def _close(self) -> None:
-        self.lost = self.lost or "closed"
+    def _release(self) -> None:
+        """Closes the socket after what has come has been read, for else the kernel would send a reset."""
+        with suppress(OSError, ValueError):
+            while self.sock.recv(1 << 18):
+                pass
         self.sock.close()
         self.changed.notify_all()

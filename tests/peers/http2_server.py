@@ -17,6 +17,8 @@ from tests.peers.http2 import PREFACE, STEP_SECONDS, Endpoint, Field, Stream
 from tests.peers.proxies import Proxy
 from tests.peers.scripted import CLIENT_HELLO, RESET, Conversation
 
+_LINGER_SECONDS = 1.0
+
 
 class Request(Stream):
     """A request and its stream, as passed to a script."""
@@ -99,16 +101,24 @@ class Http2Connection(Endpoint):
             self._server.failures.append(breach)  # before the scripts fail because of it
         finally:
             self.close()
+            self._linger()
             self._awake.close()
             self._waker.close()
+
+    def _linger(self) -> None:
+        """Closes the socket when the client has closed too: what comes on a closed socket makes the kernel send a reset."""
+        with suppress(OSError, ValueError), self.sock:
+            self.sock.settimeout(_LINGER_SECONDS)
+            while self.sock.recv(1 << 18):
+                pass
 
     def _drain_wakeups(self) -> None:
         with suppress(BlockingIOError):
             while self._awake.recv(4096, socket.MSG_DONTWAIT):
                 pass
 
-    def _close(self) -> None:
-        super()._close()
+    def _release(self) -> None:
+        self.changed.notify_all()
         with suppress(OSError):  # poll does not notice that its descriptor is closed
             self._waker.send(b"\0")
 
