@@ -1,7 +1,6 @@
 """What HTTP/2 proxies of five makers do with a tunnel, with their faults; and libcurl and Chromium as their clients.
 
-Tests of our client rely on what is pinned here: a difference between them and a proxy listed here is then ours. nghttpx and
-HAProxy are in front of `serve` over HTTP/1.1.
+Tests of our own ends rely on http2_proxies.KNOWN, which is pinned here. nghttpx and HAProxy are in front of `serve` over HTTP/1.1.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from h2.settings import SettingCodes
 
 from tests.peers import browser, certificates, curl_client, http2_proxies, http2_server
 from tests.peers.certificates import Certificates
-from tests.peers.http2 import END_STREAM, LOST, Stream, reset_with
+from tests.peers.http2 import END_STREAM, LOST, Stream
 from tests.peers.http2_client import Http2Client, tls_context
+from tests.peers.http2_proxies import KNOWN, STARTERS, Known
 from tests.peers.http2_server import Http2Server
 from tests.peers.https import web_server
 from tests.peers.process import scratch_directory, wait_until
@@ -31,43 +31,9 @@ MIB = 1 << 20
 QUIET_SECONDS = 0.3  # how long nothing comes, where a proxy never sends what it should
 
 
-class Known(NamedTuple):
-    """What a proxy does. The defaults are what RFC 9113 requires."""
-
-    passes_end_stream: bool = True  # of the client, on to the target
-    passes_eof: bool = True  # of the target, while the client has not ended its side
-    cancels_after_eof: bool = False  # then it takes no more from the client: RST_STREAM with NO_ERROR
-    reset: str = reset_with(ErrorCodes.CONNECT_ERROR)  # how the stream ends when the target resets
-    code_after: tuple[int | None, ...] = (ErrorCodes.CONNECT_ERROR,)  # of the RST_STREAM, which may follow an END_STREAM
-    refused: str = "502"  # the response when the target refuses the connection
-    # What the target sees when the client resets the stream, closes the connection, or resets the connection:
-    left: tuple[str, str, str] = ("reset", "reset", "reset")
-    max_streams: int | None = 100
-
-
-PROXIES = {
-    "envoy": Known(cancels_after_eof=True, refused="503", left=("EOF", "EOF", "EOF"), max_streams=100_000),
-    # It sends the RST_STREAM that its page asks for, but ends the stream before.
-    "node": Known(reset=END_STREAM, max_streams=None),
-    "haproxy": Known(reset=END_STREAM, code_after=(ErrorCodes.CANCEL,), left=("reset", "EOF", "reset")),
-    "apache2": Known(
-        passes_eof=False,
-        reset=END_STREAM,
-        code_after=(None, ErrorCodes.NO_ERROR),
-        refused="503",
-        left=("EOF", "EOF", "EOF"),
-    ),
-    "nghttpx": Known(
-        passes_end_stream=False,
-        cancels_after_eof=True,
-        reset=END_STREAM,
-        code_after=(ErrorCodes.NO_ERROR,),
-        left=("EOF", "EOF", "EOF"),
-    ),
-}
 EVERY = [
     pytest.param((name, over_tls), id=f"{name} {'TLS' if over_tls else 'clear'}", marks=pytest.mark.peer(name))
-    for name in PROXIES
+    for name in STARTERS
     for over_tls in (False, True)
 ]
 
@@ -82,7 +48,6 @@ class Peer(NamedTuple):
     """A running proxy."""
 
     known: Known
-    name: str
     proxy: Proxy
     authority: Path
 
@@ -94,8 +59,8 @@ class Peer(NamedTuple):
 @pytest.fixture(scope="module", params=EVERY)
 def peer(request: pytest.FixtureRequest, serve: Serve, company: Certificates) -> Iterator[Peer]:
     name, over_tls = request.param
-    with http2_proxies.STARTERS[name](Proxy(serve.port), Tls(company) if over_tls else None) as proxy:
-        yield Peer(PROXIES[name], name, proxy, company.authority)
+    with STARTERS[name](Proxy(serve.port), Tls(company) if over_tls else None) as proxy:
+        yield Peer(KNOWN[name], proxy, company.authority)
 
 
 @contextmanager
@@ -250,7 +215,7 @@ def test_4_mib_down_in_small_windows(peer: Peer) -> None:
     """Once the target has ended, Envoy resets the stream although the client has not had credit for the rest, which is lost."""
     data = sample(4 * MIB)
     with tunnel(peer, blast(data)) as stream:
-        if peer.name == "envoy":
+        if peer.known.truncates:
             with pytest.raises(ConnectionResetError, match="INTERNAL_ERROR"):
                 stream.read_exactly(len(data))
         else:
@@ -261,7 +226,7 @@ def test_announced_settings(peer: Peer) -> None:
     with peer.client() as client:
         client.ping()
         assert client.settings.get(SettingCodes.MAX_CONCURRENT_STREAMS) == peer.known.max_streams
-        assert client.settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL, 0) == (peer.name in ("envoy", "haproxy"))
+        assert client.settings.get(SettingCodes.ENABLE_CONNECT_PROTOCOL, 0) == peer.known.extended
 
 
 # --- clients

@@ -6,8 +6,12 @@ Envoy, Apache and node have proxies of their own. nghttpx and HAProxy pass each 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+from h2.errors import ErrorCodes
 
 from tests.peers import certificates, proxies, tls_proxies
+from tests.peers.http2 import END_STREAM, reset_with
 from tests.peers.process import Daemon, path_of, scratch_directory
 from tests.peers.proxies import Proxy, Tls
 
@@ -75,4 +79,51 @@ def node(behind: Proxy, tls: Tls | None = None) -> Iterator[Proxy]:
             yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)
 
 
+# By the name of the program, for the mark `peer`.
 STARTERS: dict[str, Start] = {"envoy": envoy, "node": node, "haproxy": haproxy, "apache2": apache, "nghttpx": nghttpx}
+
+
+class Known(NamedTuple):
+    """What a proxy does. The defaults are what RFC 9113 requires."""
+
+    passes_end_stream: bool = True  # of the client, on to the target
+    passes_eof: bool = True  # of the target, while the client has not ended its side
+    cancels_after_eof: bool = False  # then it takes no more from the client: RST_STREAM with NO_ERROR
+    truncates: bool = False  # after the target's EOF: drops what exceeds the client's window, RST_STREAM with INTERNAL_ERROR
+    reset: str = reset_with(ErrorCodes.CONNECT_ERROR)  # how the stream ends when the target resets
+    code_after: tuple[int | None, ...] = (ErrorCodes.CONNECT_ERROR,)  # of the RST_STREAM, which may follow an END_STREAM
+    refused: str = "502"  # the response when the target refuses the connection
+    # What the target sees when the client resets the stream, closes the connection, or resets the connection:
+    left: tuple[str, str, str] = ("reset", "reset", "reset")
+    max_streams: int | None = 100  # announced
+    extended: bool = False  # whether it announces extended CONNECT
+
+
+# tests/interop/test_http2_peers.py holds that they are so.
+KNOWN = {
+    "envoy": Known(
+        cancels_after_eof=True,
+        truncates=True,
+        refused="503",
+        left=("EOF", "EOF", "EOF"),
+        max_streams=100_000,
+        extended=True,
+    ),
+    # It sends the RST_STREAM that its page asks for, but ends the stream before.
+    "node": Known(reset=END_STREAM, max_streams=None),
+    "haproxy": Known(reset=END_STREAM, code_after=(ErrorCodes.CANCEL,), left=("reset", "EOF", "reset"), extended=True),
+    "apache2": Known(
+        passes_eof=False,
+        reset=END_STREAM,
+        code_after=(None, ErrorCodes.NO_ERROR),
+        refused="503",
+        left=("EOF", "EOF", "EOF"),
+    ),
+    "nghttpx": Known(
+        passes_end_stream=False,
+        cancels_after_eof=True,
+        reset=END_STREAM,
+        code_after=(ErrorCodes.NO_ERROR,),
+        left=("EOF", "EOF", "EOF"),
+    ),
+}
