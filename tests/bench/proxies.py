@@ -21,6 +21,7 @@ OURS = "tunnelctl serve"
 IDLE_TUNNELS = (10, 1_000, 9_000)
 WARM_UP = 200
 SETTLE_SECONDS = 5.0
+SETTLED = 0.001  # CPU seconds in a tenth of a second: no more than timers take
 SPARE_DESCRIPTORS = 200
 
 Command = Callable[[int], list[str]]  # the argument list for a port
@@ -165,12 +166,10 @@ class Proxy:
         self.pid = daemon.process.pid
 
     def cpu(self) -> float:
-        """User and system seconds, once they have stopped growing: what a sample set off belongs to it, to its last close.
-
-        From stat, which keeps the time of threads and children that have ended; the clock behind it has 10 ms.
-        """
+        """User and system seconds, once they hardly grow: what a sample set off belongs to it, to its last close."""
         before, deadline = -1.0, time.monotonic() + SETTLE_SECONDS
-        while before != (after := cpu_of_tree(self.pid)) and time.monotonic() < deadline:
+        # Written so that nan, which is in no order, counts as growth.
+        while not (after := cpu_of_tree(self.pid)) - before < SETTLED and time.monotonic() < deadline:
             before = after
             time.sleep(0.1)
         return after
@@ -199,16 +198,17 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    user, system, of_children_user, of_children_system = fields_of_stat(pid)[11:15]
-    ticks = int(user) + int(system) + int(of_children_user) + int(of_children_system)
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Of a process with all its threads, and of its children that have ended."""
+    of_children = sum(map(int, fields_of_stat(pid)[13:15])) / os.sysconf("SC_CLK_TCK")
+    # The clock of clock_getcpuclockid(3): a sample can be so short that the 10 ms of stat are a tenth of it.
+    return time.clock_gettime(~pid << 3 | 2) + of_children
 
 
 def cpu_of_tree(pid: int) -> float:
     """Of a process and its descendants; nan, which equals nothing, if one of them ended meanwhile."""
     try:
         return sum(map(cpu_seconds, tree(pid)))
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return nan
 
 
