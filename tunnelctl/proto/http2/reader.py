@@ -45,6 +45,12 @@ class FrameReader:
     def _on_unknown(self, kind: int) -> None:
         raise NotImplementedError
 
+    def _on_whole_data(self, stream: int, data: memoryview, length: int, flags: int) -> None:
+        """The next three in one, for a frame that has arrived whole and has no padding."""
+        self._on_data_begin(stream, length, length, flags)
+        self._on_data(stream, data)
+        self._on_data_end(stream, flags)
+
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
         """length: of the payload, as flow control counts it; octets: of data in it"""
         raise NotImplementedError
@@ -77,7 +83,10 @@ class FrameReader:
                 self.more = True
                 break
             frames += 1
-            if kind == DATA:
+            if kind == DATA and 0 < length <= end - at - HEADER_SIZE and not flags & PADDED:  # the usual case, in one step
+                at += HEADER_SIZE + length
+                self._on_whole_data(stream, view[at - length : at], length, flags)
+            elif kind == DATA:
                 begun = self._begin_data(data, at, end, length, flags, stream)
                 if not begun:
                     break
