@@ -22,8 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tests.peers import certificates
+from tests.stream.background import with_background
+from tests.stream.http2_peer import Pair
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import Nursery, fail_after, run
+from tunnelctl.proto.http2.window import WindowBudget
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
@@ -40,7 +43,7 @@ def go(fn: Callable[..., Awaitable[T]], *args: Any, seconds: float = SECONDS) ->
 
     async def bounded() -> T:
         with fail_after(seconds):
-            return await fn(*args)
+            return await with_background(fn, *args)
 
     return run(bounded)
 
@@ -404,6 +407,34 @@ async def tls_server(directory: Path) -> End:
     return await _tls(True, ssl.TLSVersion.TLSv1_3)
 
 
+async def http2_pair(client: bool, secure: bool = False, budget: WindowBudget | None = None, **options: int) -> Pair:
+    """Returns an HTTP/2 connection that is running. client: whether our end is the client; options: of the far end"""
+    end = await _tls(not client, ssl.TLSVersion.TLSv1_3) if secure else tcp(Path())
+    pair = Pair(end.stream, end.far, client, budget or WindowBudget(), **options)
+    pair.start()
+    return pair
+
+
+async def _http2(client: bool, secure: bool) -> End:
+    return End(*await (await http2_pair(client, secure)).open())
+
+
+async def http2_client(directory: Path) -> End:
+    return await _http2(True, False)
+
+
+async def http2_server(directory: Path) -> End:
+    return await _http2(False, False)
+
+
+async def http2_client_tls(directory: Path) -> End:
+    return await _http2(True, True)
+
+
+async def http2_server_tls(directory: Path) -> End:
+    return await _http2(False, True)
+
+
 Make = Callable[[Path], End | Awaitable[End]]
 
 # The traits of a kind, by which a test selects:
@@ -420,6 +451,10 @@ KINDS: dict[Make, set[str]] = {
     tls: {STAYS, WAITS, HALVES, RESETS, OWNED},
     tls_1_2: {STAYS, WAITS, HALVES, RESETS, OWNED},
     tls_server: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    http2_client: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    http2_server: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    http2_client_tls: {STAYS, WAITS, HALVES, RESETS, OWNED},
+    http2_server_tls: {STAYS, WAITS, HALVES, RESETS, OWNED},
     stdio_pipes: {STAYS, WAITS, HALVES, LEAVES},
     stdio_files: {STAYS},
     stdio_terminal: {WAITS, LEAVES},

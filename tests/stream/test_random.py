@@ -10,11 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stream.ends import Make, go, lines, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal, tcp, tls, tls_server, unix
+from tests.stream.ends import (
+    Make,
+    go,
+    http2_client,
+    http2_client_tls,
+    http2_server,
+    http2_server_tls,
+    lines,
+    stdio_pipes,
+    stdio_socket,
+    stdio_sockets,
+    stdio_terminal,
+    tcp,
+    tls,
+    tls_server,
+    unix,
+)
 from tests.stream.tunnels import tunnel
 from tunnelctl.engine.kernel import Nursery, checkpoint, move_on_after
 from tunnelctl.stream import relay, socket_stream
 from tunnelctl.stream.base import CHUNK
+from tunnelctl.stream.http2 import stream as http2_stream
 
 # Around the sizes that the code distinguishes: nothing, a little, one chunk, more than a pipe, more than the sockets' buffers.
 SIZES = st.one_of(
@@ -57,8 +74,8 @@ async def take(far: Any, got: bytearray, limits: list[int], turns: list[int]) ->
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.sampled_from([tcp, unix, tls_server, stdio_pipes, stdio_socket, stdio_sockets]),
-    st.sampled_from([tcp, tcp, tls]),
+    st.sampled_from([tcp, unix, tls_server, http2_server, http2_server_tls, stdio_pipes, stdio_socket, stdio_sockets]),
+    st.sampled_from([tcp, tcp, tls, http2_client, http2_client_tls]),
     st.tuples(PIECES, PIECES),
     st.tuples(TURNS, TURNS),
     st.tuples(TURNS, TURNS),
@@ -108,8 +125,10 @@ STEPS = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from([tcp, unix, tls_server, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal]),
-    st.sampled_from([tcp, tcp, tls]),
+    st.sampled_from(
+        [tcp, unix, tls_server, http2_server, http2_server_tls, stdio_pipes, stdio_socket, stdio_sockets, stdio_terminal]
+    ),
+    st.sampled_from([tcp, tcp, tls, http2_client, http2_client_tls]),
     STEPS,
 )
 def test_random_events_always_end_the_tunnel_and_invent_no_byte(left: Make, right: Make, steps: list[tuple[str, str, int]]) -> None:
@@ -171,5 +190,6 @@ def test_random_events_always_end_the_tunnel_and_invent_no_byte(left: Make, righ
     left_already: set[str] = set()
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket_stream, "DELIVERY_SECONDS", 0.02)
+        patch.setattr(http2_stream, "DELIVERY_SECONDS", 0.02)
         patch.setattr(relay, "LAST_WORDS_SECONDS", 0.02)
         go(main, Path(name))

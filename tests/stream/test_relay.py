@@ -12,6 +12,10 @@ from tests.stream.ends import (
     HALVES,
     Far,
     Make,
+    http2_client,
+    http2_client_tls,
+    http2_server,
+    http2_server_tls,
     kinds,
     lines,
     stdio,
@@ -100,7 +104,7 @@ def test_alternating_small_pieces_keep_their_order(tmp_path: Path) -> None:
 # --- early bytes
 
 
-@lefts(tcp, unix, tls, tls_server, stdio_pipes, stdio_socket, stdio_sockets)
+@lefts(tcp, unix, tls, tls_server, http2_client, http2_server, http2_server_tls, stdio_pipes, stdio_socket, stdio_sockets)
 @pytest.mark.parametrize("size", [1, 70_000, 3_000_000])
 def test_early_bytes_come_first_and_are_counted(left: Make, size: int, tmp_path: Path) -> None:
     there, back = lines(size, 1), lines(size, 2)
@@ -138,7 +142,7 @@ def test_early_bytes_are_delivered_while_both_sides_are_silent(left: Make, tmp_p
 # --- a reset
 
 
-@lefts(tcp, unix, tls, tls_1_2)
+@lefts(tcp, unix, tls, tls_1_2, http2_server, http2_server_tls)
 @pytest.mark.parametrize("size", [0, 6, 300_000])
 def test_a_reset_from_the_left_is_passed_on_after_the_data_before_it(left: Make, size: int, tmp_path: Path) -> None:
     """T4: a reset is passed on as a reset, and nothing that was sent before it is lost."""
@@ -168,7 +172,7 @@ def test_a_reset_from_the_left_is_passed_on_after_the_data_before_it(left: Make,
     over(tmp_path, body, left=left)
 
 
-@lefts(tcp, unix, stdio_pipes, stdio_socket)
+@lefts(tcp, unix, http2_server, http2_server_tls, stdio_pipes, stdio_socket)
 @pytest.mark.parametrize("size", [0, 6, 300_000])
 def test_a_reset_from_the_right_follows_the_data_sent_before_it(left: Make, size: int, tmp_path: Path) -> None:
     """T4 once more. Where the left side cannot be reset, the outcome reports the reset."""
@@ -186,7 +190,7 @@ def test_a_reset_from_the_right_follows_the_data_sent_before_it(left: Make, size
 
             nursery.start_soon(give)
             assert await tun.client.take(size) == sent
-        if left is tcp:
+        if left in (tcp, http2_server, http2_server_tls):
             with pytest.raises(ConnectionResetError):
                 await tun.client.take(1)
         outcome = await tun.outcome()
@@ -196,8 +200,8 @@ def test_a_reset_from_the_right_follows_the_data_sent_before_it(left: Make, size
     over(tmp_path, body, left=left)
 
 
-@lefts(tcp, tls)
-@pytest.mark.parametrize("right", [tcp, tls, tls_1_2, tls_server])
+@lefts(tcp, tls, http2_server)
+@pytest.mark.parametrize("right", [tcp, tls, tls_1_2, tls_server, http2_client, http2_client_tls])
 def test_a_reset_that_a_write_meets_first_is_not_a_clean_end(left: Make, right: Make, tmp_path: Path) -> None:
     """The kernel reports a reset once, here to a write. A later read returns EOF, which must not be passed on."""
 
