@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.peers.program import Serve
+from tests.server.harness import http_version
+
+__all__ = ["http_version", "program_proxy"]
 
 
 @pytest.fixture

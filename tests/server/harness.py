@@ -11,7 +11,8 @@ import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +20,10 @@ import pytest
 
 from tests.options import serve_options
 from tests.peers.events import check_record, check_told
+from tests.peers.http2 import Stream
+from tests.peers.http2_client import Http2Client
 from tests.peers.process import tcp_rows, wait_until
+from tests.peers.proxies import Proxy as At
 from tests.peers.scripted import RESET, Conversation, ScriptedServer
 from tunnelctl.cli.render.hints import in_words
 from tunnelctl.client.forward import forwarder as forward
@@ -140,10 +144,103 @@ class Client:
         self.sock.close()
 
 
+class Http2Tunnel(Client):
+    """One stream, used as if it were a connection: a request in HTTP/1.1 becomes one in HTTP/2, and the response likewise."""
+
+    def __init__(self, connection: Http2Client) -> None:
+        self._connection = connection
+        self._stream: Stream | None = None
+        self._sent, self._head_read = b"", False
+        self.sock: Any = _StreamSocket(self)
+
+    @property
+    def stream(self) -> Stream:
+        assert self._stream is not None, "no request was sent"
+        return self._stream
+
+    def send(self, data: bytes) -> None:
+        if self._stream is None:
+            self._sent += data
+            head, end, data = self._sent.partition(b"\r\n\r\n")
+            if not end:
+                return
+            self._stream = self._connection.request(_fields(head.decode("latin-1")))
+        if data:
+            with _as_tcp():
+                self._stream.send(data)
+
+    def head(self) -> bytes:
+        self._head_read = True
+        with _as_tcp():
+            status = self._connection.response(self.stream)
+        if status == "200":
+            return b"HTTP/1.1 200 Connection established\r\n\r\n"
+        if not status.isdigit():
+            raise ConnectionResetError(f"no response: {status}")
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(int(status)).phrase}"]
+        lines += [f"{name}: {value}" for name, value in self.stream.fields if name != ":status"]
+        return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+    def rest(self) -> bytes:
+        head = b"" if self._head_read else self.head()
+        with _as_tcp():
+            return head + self.stream.read_to_end()
+
+    def reset(self) -> None:
+        if self._stream is not None and not self._stream.closed:
+            self._stream.reset()
+
+
+class _StreamSocket:
+    """What tests do to the socket of a client, done to a stream."""
+
+    def __init__(self, tunnel: Http2Tunnel) -> None:
+        self._tunnel = tunnel
+
+    def recv(self, size: int) -> bytes:
+        with _as_tcp():
+            return self._tunnel.stream.read(size)
+
+    def shutdown(self, _: int) -> None:
+        with _as_tcp():
+            self._tunnel.stream.end()
+
+    def close(self) -> None:
+        """Ends our direction, and reads no more."""
+        stream = self._tunnel._stream
+        if stream is not None and not stream.closed and not stream.connection.lost:
+            with suppress(ConnectionError):
+                if not stream.sent_end:
+                    stream.end()
+                stream.discard()
+
+
+@contextmanager
+def _as_tcp() -> Iterator[None]:
+    """Turns a lost HTTP/2 connection into the error that a lost TCP connection has."""
+    try:
+        yield
+    except ConnectionAbortedError as error:
+        raise ConnectionResetError(*error.args) from None
+
+
+def _fields(head: str) -> list[tuple[str, str]]:
+    """Translates the head of a CONNECT request. A Host field is left out: :authority has its place."""
+    (method, target, _), *fields = [line.split(" ", 2) if not place else line for place, line in enumerate(head.split("\r\n"))]
+    pairs = [field.partition(":") for field in fields if isinstance(field, str)]
+    others = [(name.lower(), value.strip()) for name, _, value in pairs if name.lower() != "host"]
+    return [(":method", method), (":authority", target), *others]
+
+
 class Proxy:
     """`run_server` in a thread of this process. Only the main thread receives signals, so `signal` replaces them."""
 
+    http = __import__("os").environ.get(
+        "XHTTP", "HTTP/1.1"
+    )  # the version that its clients speak; with HTTP/2, all from one address share one connection
+
     def __init__(self, *allow: str, **options: Any) -> None:
+        self._connections: dict[str, Http2Client] = {}  # by source address
         self._directory = tempfile.TemporaryDirectory()
         self._log = Path(self._directory.name, "access.log")
         chosen = {"listen": ("127.0.0.1:0",), "allow": allow or (LOOPBACK,), "access_log": str(self._log), "drain": 0.0, **options}
@@ -206,6 +303,8 @@ class Proxy:
         return self
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        for connection in self._connections.values():
+            connection.close()
         if not self._told:
             self.signal()
         status = self.ended()
@@ -289,7 +388,24 @@ class Proxy:
     # -- requests to it --------------------------------------------------------------------------------------------------------
 
     def client(self, source: str = "") -> Client:
+        if self.http == "HTTP/2":
+            return Http2Tunnel(self._connection(source))
         return Client(("127.0.0.1", self.port), source)
+
+    def http2(self, source: str = "", **options: Any) -> Http2Client:
+        """Opens an HTTP/2 connection in the clear."""
+        return Http2Client(At(self.port), source=source, **options)
+
+    def _connection(self, source: str) -> Http2Client:
+        """Returns the HTTP/2 connection from that address."""
+        known = self._connections.get(source)
+        if known is not None:
+            known.move()
+            if not known.lost and not known.goaways:
+                return known
+            known.close()
+        fresh = self._connections[source] = self.http2(source)
+        return fresh
 
     def ask(self, data: bytes, source: str = "") -> Answer:
         """Sends bytes and returns the response that ends the connection."""
@@ -330,6 +446,12 @@ def admitted(proxy: Proxy, target: ScriptedServer) -> bool:
             client.sock.shutdown(socket.SHUT_WR)
             client.rest()
         return granted
+
+
+def refused(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 111
 
 
 def until_reset(peer: Conversation) -> None:
@@ -413,6 +535,14 @@ def digest_users_file(directory: Path, **users: str) -> str:
     path = directory / "users"
     path.write_text("".join(digest_line(user, "tunnelctl", password) + "\n" for user, password in users.items()))
     return str(path)
+
+
+@pytest.fixture(params=["HTTP/1.1", "HTTP/2"])
+def http_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test with clients of each version. All that it asserts must hold in both."""
+    version: str = request.param
+    monkeypatch.setattr(Proxy, "http", version)
+    return version
 
 
 class Leading(Proxy):

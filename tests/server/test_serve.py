@@ -18,7 +18,7 @@ from tests.peers import certificates
 from tests.peers.process import wait_until
 from tests.peers.program import MODULE, Serve, environment, next_line, started, without_start_lines
 from tests.peers.scripted import ScriptedServer, echo, refusing_port
-from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, until_reset
+from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_request, refused, until_reset
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
@@ -28,11 +28,6 @@ from tunnelctl.status import ExitStatus
 
 BRIEF = 0.2  # seconds: a limit meant to expire
 STOPPED_BY_TERM = 128 + signal.SIGTERM
-
-
-def refused(address: tuple[str, int]) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(address) == 111
 
 
 # --- listeners
