@@ -57,6 +57,11 @@ def _http2(service: Service, client: Client, stream: Stream, data: bytes, record
 PROTOCOLS: dict[bytes, Protocol] = {PREFACE: _http2}
 
 
+# Those that ALPN may have chosen. A client that then speaks something else has made a mistake, or somebody has led it here: no
+# other protocol is tried.
+BY_ALPN: dict[str | None, Protocol] = {"h2": _http2, "http/1.1": http1.serve}
+
+
 def protocol_of(data: bytes) -> Protocol | None:
     """Chooses the protocol by the first bytes; b"" is EOF. Returns None if it needs more of them."""
     for preface, protocol in PROTOCOLS.items():
@@ -133,12 +138,13 @@ class ClientConnection:
         data = self._stream.receive_nowait(HEAD_CHUNK) if service.tls is None else None
         if data is not None and (chosen := protocol_of(data)) is not None:  # often the head has come along: nothing to wait for
             return chosen(service, client, self._stream, data, record, deadline)
+        agreed: Protocol | None = None
         try:
             with CancelScope(deadline):
                 if service.tls is not None:
-                    record.user = await self._secure(service.tls.current, record)
-                    client = client._replace(user=record.user)
-                protocol, data = await self._choose(data or b"")
+                    record.user, alpn = await self._secure(service.tls.current, record)
+                    client, agreed = client._replace(user=record.user), BY_ALPN.get(alpn)
+                protocol, data = await self._choose(data or b"", agreed)
                 return protocol(service, client, self._stream, data, record, deadline)
             raise RefusedError(refusal.head_timeout())
         except RefusedError as refused:
@@ -146,16 +152,19 @@ class ClientConnection:
             await service.refuse(record, responder, refused)
             return None
 
-    async def _choose(self, data: bytes) -> tuple[Protocol, bytes]:
-        """Reads until the first bytes choose a protocol. Returns both. data: what has been read of them"""
+    async def _choose(self, data: bytes, agreed: Protocol | None) -> tuple[Protocol, bytes]:
+        """Reads until the first bytes choose a protocol. Returns both. data: what has been read of them; agreed: by ALPN"""
         while more := await self._stream.receive_some(HEAD_CHUNK):
             data += more
-            if (protocol := protocol_of(data)) is not None:
+            if (protocol := agreed or protocol_of(data)) is not None:
                 return protocol, data
         return http1.serve, data
 
-    async def _secure(self, context: ssl.SSLContext, record: TunnelRecord) -> str:
-        """Performs the handshake; from then on, the stream is TLS. Returns the name in the client's certificate, "" without one."""
+    async def _secure(self, context: ssl.SSLContext, record: TunnelRecord) -> tuple[str, str | None]:
+        """Performs the handshake; from then on, the stream is TLS.
+
+        Returns the name in the client's certificate, "" without one, and the protocol that ALPN has chosen.
+        """
         from ssl import SSLError
 
         from tunnelctl.server.tls import handshake_refusal, name_of
@@ -170,4 +179,4 @@ class ClientConnection:
             raise RefusedError(answer, cause_at_server(error)) from None
         self._can_respond = True
         record.enter("head")
-        return name_of(stream.session.getpeercert())
+        return name_of(stream.session.getpeercert()), stream.session.selected_alpn_protocol()

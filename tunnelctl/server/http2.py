@@ -3,7 +3,11 @@
     serve -> Http2Connection.run -> RequestReceived -> serve_tunnel(service, client, TunnelRequest(..., responder)) in a nursery
 
 A refusal ends its stream, not the connection: a client may log in on another stream. What ends the connection is recorded as a
-refusal without a target: a mistake or an abuse of the protocol, or no request in time.
+refusal without a target, once: a mistake or an abuse of the protocol, or no request in time. Its tunnel id is CONNECTION.0, since
+stream 0 is the connection itself.
+
+A connection without a tunnel is kept for a while, and a client network may have only so many of those: the one that has been idle
+for longest goes first.
 
 While the process drains, the client is told at once (GOAWAY) that it should open its next tunnels elsewhere, and a round trip later
 which of its requests were accepted (RFC 9113 section 6.8). The connection is closed after the last tunnel.
@@ -15,7 +19,8 @@ from collections.abc import Callable
 from errno import ECONNRESET
 from math import inf
 
-from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
+from tunnelctl.engine.kernel import Nursery, current_time, sleep
+from tunnelctl.engine.limiter import Owner
 from tunnelctl.proto import refusal
 from tunnelctl.proto.http2 import events
 from tunnelctl.proto.http2.fields import Rejected, Request
@@ -37,9 +42,15 @@ MAX_STREAMS = 100
 # Seconds that a connection without a tunnel is kept: a client that opens one now and then saves a handshake, and the next
 # connection that needs the descriptor is not far.
 IDLE_SECONDS = 120.0
+MAX_IDLE = 100  # such connections of one client network: each holds a descriptor, and no cap on tunnels counts it
+
+# Octets of control frames, responses included, that a client has not read when it makes a further request. Responses to all the
+# streams that it may have open are some 100 KiB at most.
+MAX_UNREAD = 256 << 10
 
 SHUTDOWN_SECONDS = 1.0  # for the round trip between the two GOAWAYs, if the client does not answer the PING
 _SHUTDOWN = b"shutdown"  # the payload of that PING
+_UNREAD = "the responses are not read"
 
 
 class Http2Responder(Responder):
@@ -65,7 +76,7 @@ class Http2Responder(Responder):
         fields, body = refusal.response(answer)
         if self._to_head:
             self._respond(answer.status, fields, ended=True)
-        elif len(body) > self._connection.machine.sendable(self._stream.number):
+        elif self._connection.room(self._stream, len(body)) < len(body):
             self._respond(answer.status, tuple(field for field in fields if not field[0].startswith("Content-")), ended=True)
         else:
             self._respond(answer.status, fields)
@@ -90,6 +101,31 @@ class Http2Responder(Responder):
             self._stream.abort()
 
 
+class _IdleConnections:
+    """Connections of this process without a tunnel, by client network. The one that has been idle for longest comes first."""
+
+    def __init__(self) -> None:
+        self._of: dict[Owner, dict[_Session, None]] = {}
+
+    def add(self, owner: Owner, session: _Session) -> None:
+        """Adds a connection. If there are too many, the first one ends."""
+        sessions = self._of.setdefault(owner, {})
+        sessions[session] = None
+        if len(sessions) > MAX_IDLE:
+            next(iter(sessions)).end()
+            del sessions[next(iter(sessions))]
+
+    def remove(self, owner: Owner, session: _Session) -> None:
+        """Removes a connection, if it is here."""
+        sessions = self._of.get(owner, {})
+        sessions.pop(session, None)
+        if not sessions:
+            self._of.pop(owner, None)
+
+
+_idle = _IdleConnections()
+
+
 class _Session:
     """One connection, and the requests on it."""
 
@@ -98,7 +134,8 @@ class _Session:
         self._service, self._client, self._record = service, client, record
         machine = Machine(False, WINDOWS, current_time(), MAX_STREAMS)
         self._connection = Http2Connection(transport, machine, self._on_event, ErrorCode.CONNECT_ERROR, ErrorCode.NO_ERROR)
-        self._scope = CancelScope(deadline)  # of the connection; its deadline is that of the first request, or of being idle
+        self._scope = self._connection.reading
+        self._scope.deadline = deadline  # of the first request, or of being idle
         self._requests = Nursery()
         self._requested = self._draining = False
         self._open = 0  # requests and tunnels
@@ -107,12 +144,19 @@ class _Session:
         """Serves the connection to its end. data: its first bytes"""
         async with Nursery() as helpers:
             helpers.start_soon(self._drain)
-            async with self._requests:
-                with self._scope:
+            try:
+                async with self._requests:
                     await self._connection.run(data)
-                if self._scope.cancelled_caught and not self._requested:
-                    self._record_refusal(refusal.head_timeout())
+                    if self._scope.cancelled_caught and not self._requested and not self._draining:
+                        self._record_refusal(refusal.head_timeout())
+            finally:
+                _idle.remove(self._client.owner, self)
+                self._connection.send_last()
             helpers.cancel_scope.cancel()
+
+    def end(self, seconds: float = 0.0) -> None:
+        """Ends the connection in that time, unless there is another request."""
+        self._scope.deadline = current_time() + seconds
 
     def _on_event(self, event: events.Event | None) -> None:
         if isinstance(event, events.RequestReceived):
@@ -125,6 +169,11 @@ class _Session:
             self._record_refusal(refusal.client_busy(what) if abuse else refusal.bad_request(what))
 
     def _on_request(self, event: events.RequestReceived) -> None:
+        if len(self._connection.machine.output) > MAX_UNREAD:
+            self._connection.machine.fail(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD)
+            self._on_event(events.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD))
+            return
+        _idle.remove(self._client.owner, self)
         self._requested, self._scope.deadline = True, inf
         self._open += 1
         stream = self._connection.open(event.stream)
@@ -149,7 +198,8 @@ class _Session:
         finally:
             self._open -= 1
             if not self._open:
-                self._scope.deadline = current_time() + (0 if self._draining else IDLE_SECONDS)
+                self.end(0 if self._draining else IDLE_SECONDS)
+                _idle.add(self._client.owner, self)
 
     def _record_refusal(self, answer: Refusal) -> None:
         """Records what has ended the connection itself. Nobody is answered."""
@@ -171,12 +221,13 @@ class _Session:
             self._connection.machine.finish_shutdown()
             self._connection.flush()
             if not self._open:
-                self._scope.deadline = current_time() + SHUTDOWN_SECONDS  # the GOAWAY is still to be sent
+                self.end()
 
 
 async def serve(
     service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float
 ) -> Step | None:
     """Serves a connection that has begun with the preface of HTTP/2. deadline: for the first request"""
+    record.tunnel = f"{record.connection}.0"
     await _Session(service, client, stream, record, deadline).run(data)
     return None

@@ -7,6 +7,7 @@ The reader never waits for a tunnel: what a tunnel does not take is bounded by i
 tunnels wait for the writer, in turns (tunnelctl.stream.http2.output).
 
 When the connection ends, for whatever reason, each tunnel on it is aborted: its relay resets the other side (RFC 9113 section 8.5).
+If we end it (a mistake of the peer, or the end of `reading`), the peer is told first: GOAWAY follows what is queued.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tunnelctl.proto.http2.window import WindowBudget
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.http2.output import OutputQueue, Piece
 from tunnelctl.stream.http2.stream import Http2Stream
-from tunnelctl.stream.linger import LINGER_SECONDS
+from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
 
 FIRST_BYTES = 16
@@ -65,7 +66,9 @@ class Http2Connection:
         self.lost: OSError | None = None  # why there are no more tunnels
         self.received = 0.0  # when something last arrived
         self.first = b""  # the first bytes of the peer: it may speak something else
+        self.reading = CancelScope()  # its end, or its deadline, ends the connection with GOAWAY
         self._scope = CancelScope()
+        self._rest: Piece = b""  # of what is being sent: the part that the transport has not taken
         self._queue = OutputQueue(machine.output)
         self._writer: Task | None = None  # while it waits for something to send
         self._idle: Event | None = None  # set when there is nothing to send
@@ -147,7 +150,12 @@ class Http2Connection:
             with self._scope:
                 async with Nursery() as nursery:
                     nursery.start_soon(self._write, nursery)
-                    await self._read(data)
+                    with self.reading:
+                        await self._read(data)
+                    if self.reading.cancelled_caught:
+                        self.machine.fail(ErrorCode.NO_ERROR, "")
+                    if self.machine.closed:
+                        await self._say_goodbye()
                     nursery.cancel_scope.cancel()
         finally:
             self._lose(ConnectionAbortedError(ECONNABORTED, "the HTTP/2 connection was closed"))
@@ -176,9 +184,17 @@ class Http2Connection:
                     await checkpoint()
         except OSError as error:
             self._lose(error)
-        else:
-            with move_on_after(LINGER_SECONDS):  # for the GOAWAY of a connection that the peer's mistake has ended
-                await self._emptied()
+
+    async def _say_goodbye(self) -> None:
+        """Sends the rest, with GOAWAY as the last frame, and sees to it that no reset of ours overtakes it."""
+        self.flush()
+        with move_on_after(LINGER_SECONDS):
+            await self._emptied()
+            if self.write_error is None:
+                try:
+                    await linger(self.transport)
+                except OSError:
+                    pass
 
     async def _take(self, data: bytes) -> None:
         """Handles what has arrived."""
@@ -204,13 +220,13 @@ class Http2Connection:
 
     async def _write_next(self) -> None:
         transport = self.transport
-        piece, buffer = self._queue.take()
-        rest: Piece = piece
-        while (sent := transport.send_nowait(rest)) < len(rest):
+        self._rest, buffer = self._queue.take()
+        while (sent := transport.send_nowait(self._rest)) < len(self._rest):
             if sent:
-                rest = memoryview(rest)[sent:]
+                self._rest = memoryview(self._rest)[sent:]
             else:
                 await transport.wait_writable()
+        self._rest = b""
         self._queue.sent(buffer)
         self._give_turns()
 
@@ -228,6 +244,15 @@ class Http2Connection:
         while self._queue and self.write_error is None:
             self._idle = Event()
             await self._idle.wait()
+
+    def send_last(self) -> None:
+        """Sends what the transport takes at once. For responses that were made after `run` was cancelled."""
+        try:
+            while self._queue and not self._rest and self.write_error is None:
+                self._rest, _ = self._queue.take()
+                self._rest = memoryview(self._rest)[self.transport.send_nowait(self._rest) :]
+        except OSError:
+            pass
 
     def give_up(self, error: OSError) -> None:
         """Ends a connection that has turned out to be dead."""
