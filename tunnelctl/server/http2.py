@@ -23,7 +23,7 @@ from tunnelctl.engine.kernel import Nursery, current_time, sleep
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.proto import refusal
 from tunnelctl.proto.http2 import events
-from tunnelctl.proto.http2.fields import Rejected, Request
+from tunnelctl.proto.http2.fields import Rejected
 from tunnelctl.proto.http2.frame import ErrorCode, name_of
 from tunnelctl.proto.http2.machine import Machine
 from tunnelctl.proto.refusal import Refusal
@@ -56,11 +56,11 @@ _UNREAD = "the responses are not read"
 class Http2Responder(Responder):
     """The response on one stream."""
 
-    __slots__ = ("_answered", "_connection", "_stream", "_to_head")
+    __slots__ = ("_answered", "_connection", "_on_end", "_stream", "_to_head")
 
-    def __init__(self, connection: Http2Connection, stream: Http2Stream, to_head: bool = False) -> None:
-        """to_head: whether the method is HEAD"""
-        self._connection, self._stream, self._to_head = connection, stream, to_head
+    def __init__(self, connection: Http2Connection, stream: Http2Stream, on_end: Callable[[], None], to_head: bool = False) -> None:
+        """on_end: called at the end of the request, or of its tunnel; to_head: whether the method is HEAD"""
+        self._connection, self._stream, self._on_end, self._to_head = connection, stream, on_end, to_head
         self._answered = False
 
     async def grant(self) -> tuple[Stream, bytes]:
@@ -99,6 +99,7 @@ class Http2Responder(Responder):
             self._stream.close()
         else:
             self._stream.abort()
+        self._on_end()
 
 
 class _IdleConnections:
@@ -178,28 +179,33 @@ class _Session:
         self._open += 1
         stream = self._connection.open(event.stream)
         record = TunnelRecord(self._record.connection, f"{self._record.connection}.{event.stream}", self._client.name)
-        self._requests.start_soon(self._serve, event.request, stream, record)
+        if isinstance(event.request, Rejected):
+            rejecting = Http2Responder(self._connection, stream, self.request_ended, event.request.to_head)
+            self._requests.start_soon(self._reject, event.request, rejecting, record)
+            return
+        target, fields, authorization = event.request
+        until, responder = (
+            current_time() + self._service.timeouts.head,
+            Http2Responder(self._connection, stream, self.request_ended),
+        )
+        # No coroutine of ours around it: an idle tunnel would keep that, and the fields of its request.
+        tunnel = TunnelRequest(target, fields, authorization, until, record, responder)
+        self._requests.start_soon(serve_tunnel, self._service, self._client, tunnel)
 
-    async def _serve(self, request: Request | Rejected, stream: Http2Stream, record: TunnelRecord) -> None:
-        service = self._service
+    async def _reject(self, rejected: Rejected, responder: Http2Responder, record: TunnelRecord) -> None:
         try:
-            if isinstance(request, Rejected):
-                responder = Http2Responder(self._connection, stream, request.to_head)
-                try:
-                    await service.refuse(record, responder, RefusedError(request.refusal))
-                except OSError:  # the client has left
-                    pass
-                responder.close()
-            else:
-                responder = Http2Responder(self._connection, stream)
-                until = current_time() + service.timeouts.head
-                tunnel = TunnelRequest(request.target, request.fields, request.authorization, until, record, responder)
-                await serve_tunnel(service, self._client, tunnel)
+            await self._service.refuse(record, responder, RefusedError(rejected.refusal))
+        except OSError:  # the client has left
+            pass
         finally:
-            self._open -= 1
-            if not self._open:
-                self.end(0 if self._draining else IDLE_SECONDS)
-                _idle.add(self._client.owner, self)
+            responder.close()
+
+    def request_ended(self) -> None:
+        """Counts a request or a tunnel that has ended."""
+        self._open -= 1
+        if not self._open:
+            self.end(0 if self._draining else IDLE_SECONDS)
+            _idle.add(self._client.owner, self)
 
     def _record_refusal(self, answer: Refusal) -> None:
         """Records what has ended the connection itself. Nobody is answered."""
