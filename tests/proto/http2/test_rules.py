@@ -249,6 +249,11 @@ def test_rule_6_a_refusal_is_a_response_and_the_connection_lives_on():
     assert isinstance(received(machine, response(3))[0], ResponseReceived)
 
 
+def test_rule_6_a_refusal_without_a_body_ends_at_once():
+    head, end = three_ways(client, response(1, 503, end=True))
+    assert (head.response.status, end) == (503, EndReceived(1))
+
+
 def test_rule_6_trailers_end_a_refusal():
     refusal = response(1, 502) + data(1, b"no")
     events = three_ways(client, refusal + headers(1, [("a", "b")], end=True))

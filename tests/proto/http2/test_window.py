@@ -80,6 +80,19 @@ def test_a_stream_grows_within_its_share_and_takes_the_connection_with_it():
     assert stream.size * SHARE == LARGEST_CONNECTION_WINDOW
 
 
+def test_a_stream_grows_by_itself_where_the_connection_is_large_enough():
+    connection = Credit(WindowBudget(), 0.0)
+    connection.first()
+    for _ in range(30):
+        connection.arrived(65_536)  # held, so that the window of the connection grows
+    connection.round_trip = 1.0
+    stream = ReceiveWindow(FIRST_STREAM_WINDOW, 0.0)
+    stream.take(FIRST_STREAM_WINDOW // 2)
+    updates = credit(frames(connection.consumed(1, stream, FIRST_STREAM_WINDOW // 2, 0.5)))
+    assert updates == {1: FIRST_STREAM_WINDOW // 2 + FIRST_STREAM_WINDOW}
+    assert stream.size == 2 * FIRST_STREAM_WINDOW
+
+
 def test_without_a_budget_a_stream_does_not_grow_beyond_its_share():
     connection = Credit(WindowBudget(FIRST_CONNECTION_WINDOW), 0.0)
     connection.first()

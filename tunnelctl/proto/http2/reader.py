@@ -6,6 +6,8 @@ nobody has announced: so a longer one is no FRAME_SIZE_ERROR, but too much. An u
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from tunnelctl.proto.http2 import frame
 from tunnelctl.proto.http2.frame import DATA, HEADER_SIZE, PADDED, ConnectionFault, ErrorCode, unpack_header
 
@@ -39,27 +41,31 @@ class FrameReader:
 
     # What a machine does with the frames.
 
+    @abstractmethod
     def _on_frame(self, kind: int, flags: int, stream: int, payload: memoryview) -> None:
-        raise NotImplementedError
+        """Handles a frame other than DATA."""
 
+    @abstractmethod
     def _on_unknown(self, kind: int) -> None:
-        raise NotImplementedError
+        """Handles the header of a frame of unknown type."""
 
     def _on_whole_data(self, stream: int, data: memoryview, length: int, flags: int) -> None:
-        """The next three in one, for a frame that has arrived whole and has no padding."""
+        """Handles, in place of the next three, a frame that has arrived whole and has no padding."""
         self._on_data_begin(stream, length, length, flags)
         self._on_data(stream, data)
         self._on_data_end(stream, flags)
 
+    @abstractmethod
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
-        """length: of the payload, as flow control counts it; octets: of data in it"""
-        raise NotImplementedError
+        """Handles the header of DATA. length: of the payload, as flow control counts it; octets: of data in it"""
 
+    @abstractmethod
     def _on_data(self, stream: int, data: memoryview) -> None:
-        raise NotImplementedError
+        """Handles a part of the data."""
 
+    @abstractmethod
     def _on_data_end(self, stream: int, flags: int) -> None:
-        raise NotImplementedError
+        """Handles the end of DATA."""
 
     def _read(self, data: bytes) -> None:
         """Handles what has arrived. Raises ConnectionFault."""
