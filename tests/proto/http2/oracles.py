@@ -77,7 +77,9 @@ class H2:
     def __init__(self, client: bool) -> None:
         config = h2.config.H2Configuration(client_side=client, header_encoding=None, validate_inbound_headers=False)
         self.connection = h2.connection.H2Connection(config)
-        self.connection.local_settings = h2.settings.Settings(client, SETTINGS_OF_ALL)
+        self.connection.local_settings = h2.settings.Settings(
+            client, {h2.settings.SettingCodes(number): value for number, value in SETTINGS_OF_ALL.items()}
+        )
         self.connection.max_inbound_frame_size = MAX_FRAME
         self.connection.initiate_connection()
         self.connection.receive_data((b"" if client else PREFACE) + settings() + raw(SETTINGS, 0, b"", ACK))

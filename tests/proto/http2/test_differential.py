@@ -32,7 +32,7 @@ from tests.proto.http2.wire import (
     raw,
 )
 
-SEEDS = 400
+SEEDS = 1000
 RARE = (165, 177, 182, 184, 660, 790, 874, 1159, 3594)  # seeds above 150 that meet a judgement which none below does
 KINDS = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION"]
 
