@@ -71,11 +71,6 @@ def header(length: int, kind: int, flags: int, stream: int) -> bytes:
     return _HEADER.pack(length << 8 | kind, flags, stream)
 
 
-def stamp(buffer: bytearray | memoryview, at: int, length: int, stream: int) -> None:
-    """Writes the header of a DATA frame into a buffer."""
-    _HEADER.pack_into(buffer, at, length << 8 | DATA, 0, stream)
-
-
 def headers(stream: int, block: bytes, size: int, ended: bool) -> bytes:
     """Returns a header block as HEADERS and as many CONTINUATION frames as it takes. size: the peer's limit for a frame"""
     pieces = [block[at : at + size] for at in range(0, len(block), size)] or [b""]

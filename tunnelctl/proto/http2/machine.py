@@ -58,6 +58,7 @@ MAX_FRAME = 1 << 16  # octets of payload that we accept in a frame: our own othe
 MAX_REMEMBERED = 1024  # streams that we have reset
 GRACE = frame.LARGEST_STREAM  # the last stream of the first GOAWAY: none is turned away yet (section 6.8)
 HALF_CLOSED_REMOTE = State.HALF_CLOSED_REMOTE  # each look at a member of an Enum costs a call, and this one is for each DATA frame
+_EXCEEDED = "the window of the stream is exceeded"
 _ESTABLISHED = b"\x88"  # :status 200, from the static table of HPACK
 
 
@@ -69,7 +70,7 @@ class _Stream:
     def __init__(self, send_window: int, window: ReceiveWindow) -> None:
         self.state = State.OPEN
         self.send_window, self.window = send_window, window
-        self.answered = False  # client: whether the final response has come
+        self.answered = False  # whether the peer may send data: to a client, once its final response has come
         self.tunnel = True  # False: what follows is the body of a refusal
         self.interim = 0  # 1xx responses
 
@@ -219,6 +220,23 @@ class Machine(FrameReader):
 
     # DATA
 
+    def _on_whole_data(self, stream: int, data: memoryview, length: int, flags: int) -> None:
+        """Takes a frame of bulk data with a third of the calls: 16 KiB in each make 65,536 frames a GiB."""
+        known = self._streams.get(stream)
+        usual = known is not None and known.answered and known.state is not HALF_CLOSED_REMOTE and length >= TINY
+        if known is None or not usual or self._first or self._block_stream:
+            super()._on_whole_data(stream, data, length, flags)
+            return
+        if update := self._credit.arrived(length):
+            self.output += update
+        if not known.window.take(length):
+            self._fail_stream(StreamFault(stream, ErrorCode.FLOW_CONTROL_ERROR, _EXCEEDED))
+            self.consumed(stream, length, self._now)
+            return
+        self._events.append(events.DataReceived(stream, data))
+        if flags & frame.END_STREAM:
+            self._receive_end(stream)
+
     def _on_data_begin(self, stream: int, length: int, octets: int, flags: int) -> None:
         if self._first or self._block_stream:
             self._check_order(frame.DATA, flags)
@@ -239,8 +257,8 @@ class Machine(FrameReader):
         if known.state is HALF_CLOSED_REMOTE:
             code, reason = ErrorCode.STREAM_CLOSED, "DATA after END_STREAM"
         elif not known.window.take(length):
-            code, reason = ErrorCode.FLOW_CONTROL_ERROR, "the window of the stream is exceeded"
-        elif self._client and not known.answered:
+            code, reason = ErrorCode.FLOW_CONTROL_ERROR, _EXCEEDED
+        elif not known.answered:
             code, reason = ErrorCode.PROTOCOL_ERROR, "DATA before HEADERS"
         else:
             return
@@ -328,7 +346,8 @@ class Machine(FrameReader):
             self._refuse_stream(stream)
             return
         window = ReceiveWindow(self.ours.initial_window_size, self._now)
-        self._streams[stream] = _Stream(self.peer.initial_window_size, window)
+        known = self._streams[stream] = _Stream(self.peer.initial_window_size, window)
+        known.answered = True
         self._events.append(events.RequestReceived(stream, parse_request(fields)))
         if ended:
             self._receive_end(stream)

@@ -102,7 +102,8 @@ class Credit:
     def arrived(self, count: int) -> bytes:
         """Counts octets of DATA, padding included. Raises ConnectionFault if the peer was not allowed to send them."""
         window = self._window
-        if not window.take(count):
+        window.left -= count
+        if window.left < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window of the connection is exceeded")
         if window.left * SHARE >= window.size:
             return b""

@@ -242,11 +242,14 @@ class Http2Stream(Stream):
             give_buffer(buffer)
             self._connection.pass_turn(self)
             return
-        size, number, at, left = self._connection.frame_size, self.number, 0, count
-        while left > 0:
-            length = min(size, left)
-            frame.stamp(buffer, at, length, number)
-            at, left = at + HEADER_SIZE + length, left - length
+        size, at = self._connection.frame_size, 0
+        head = frame.header(size, frame.DATA, 0, self.number)
+        for _ in range(count // size):
+            buffer[at : at + HEADER_SIZE] = head
+            at += HEADER_SIZE + size
+        if rest := count % size:
+            buffer[at : at + HEADER_SIZE] = frame.header(rest, frame.DATA, 0, self.number)
+            at += HEADER_SIZE + rest
         if at < CHUNK:  # a large buffer is not kept for little
             self._connection.send(self, bytes(memoryview(buffer)[:at]), count)
             give_buffer(buffer)
