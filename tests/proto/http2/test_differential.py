@@ -33,7 +33,7 @@ from tests.proto.http2.wire import (
 )
 
 SEEDS = 1000
-RARE = (165, 177, 182, 184, 660, 790, 874, 1159, 3594)  # seeds above 150 that meet a judgement which none below does
+RARE = (165, 177, 182, 184, 660, 790, 874, 1159, 3594, 1795914126903)  # seeds above 150 that meet a judgement which none below does
 KINDS = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION"]
 
 
@@ -221,7 +221,7 @@ JUDGED = [
     Judged(
         "PUSH_PROMISE",
         PROTOCOL,
-        "ok, stream CANCEL, stream PROTOCOL_ERROR",
+        "ok, stream CANCEL, stream PROTOCOL_ERROR, stream REFUSED_STREAM",
         "6.5.2, 8.4: a client that has disabled push MUST treat it as a connection error. Theirs has not disabled it.",
     ),
     Judged(
@@ -232,6 +232,13 @@ JUDGED = [
         lambda d: to_nghttp2(d) and any(each[0] == "request" for each in d.ours.seen),
     ),
     # Header blocks.
+    Judged(
+        "CONTINUATION",
+        PROTOCOL,
+        "stream STREAM_CLOSED",
+        "6.10: without HEADERS before it, a connection error of type PROTOCOL_ERROR. h2 looks at the stream first.",
+        to_h2,
+    ),
     Judged(
         "HEADERS",
         "ok",
