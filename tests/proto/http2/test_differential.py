@@ -33,7 +33,19 @@ from tests.proto.http2.wire import (
 )
 
 SEEDS = 1000
-RARE = (165, 177, 182, 184, 660, 790, 874, 1159, 3594, 1795914126903)  # seeds above 150 that meet a judgement which none below does
+RARE = (
+    165,
+    177,
+    182,
+    184,
+    660,
+    790,
+    874,
+    1159,
+    3594,
+    1795914126903,
+    1795914498590,
+)  # seeds above 150 that meet a judgement which none below does
 KINDS = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION"]
 
 
@@ -308,6 +320,13 @@ JUDGED = [
         "WINDOW_UPDATE", FLOW, PROTOCOL, "6.9.1: above 2^31-1 is FLOW_CONTROL_ERROR; h2 allows no increment of that size.", to_h2
     ),
     # SETTINGS.
+    Judged(
+        "SETTINGS",
+        "ok",
+        FLOW,
+        "6.9.2: it changes the windows of streams that are open. h2 counts one that has been reset.",
+        lambda d: to_h2(d) and any(each.kind == RST_STREAM for each in d.before),
+    ),
     Judged(
         "SETTINGS",
         f"{PROTOCOL}, {FLOW}",
