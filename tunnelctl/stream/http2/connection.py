@@ -89,7 +89,7 @@ class Http2Connection:
         if allowed:
             return min(allowed, self._queue.room(stream, count))
         if self.machine.window_of(stream.number):  # the connection's window is closed, which concerns all of them
-            self._queue.wait_in_line(stream)
+            self._queue.wait_for_window(stream, count)
         else:
             self.pass_turn(stream)
         return 0
@@ -97,14 +97,14 @@ class Http2Connection:
     def send(self, stream: Http2Stream, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
         """Takes DATA frames with `count` bytes of data."""
         self.machine.spend(stream.number, count)
-        self._queue.put(stream, frames, buffer)
+        self._queue.put(stream, frames, count, buffer)
         self.pass_turn(stream)
         self.flush()
 
     def send_end(self, stream: Http2Stream) -> None:
         """Ends our direction, after the data."""
         if end := self.machine.end(stream.number):
-            self._queue.put(stream, end)
+            self._queue.put(stream, end, 0)
             self.flush()
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
@@ -131,8 +131,12 @@ class Http2Connection:
         self._give_turns()
 
     def _give_turns(self) -> None:
-        if self.machine.send_window > 0:
-            self._queue.give_turns()
+        self._queue.give_turns(self.machine.send_window)
+
+    def _discard(self, stream: Http2Stream) -> None:
+        """Drops what a stream still had to send. The peer never gets that, so it counts for the connection's window no more."""
+        self.machine.send_window += self._queue.discard(stream)
+        self._give_turns()
 
     def forget_if_closed(self, stream: Http2Stream) -> None:
         """Forgets a stream once it is closed in both directions and the peer is about to know that."""
@@ -186,6 +190,8 @@ class Http2Connection:
                     await checkpoint()
         except OSError as error:
             self._lose(error)
+        finally:
+            mark_bulk(False)
 
     async def _say_goodbye(self) -> None:
         """Sends the rest, with GOAWAY as the last frame, and sees to it that no reset of ours overtakes it."""
@@ -218,6 +224,8 @@ class Http2Connection:
                     await self._wait_for_output()
         except OSError as error:
             self.write_error = error
+            if self._idle is not None:
+                self._idle.set()
             nursery.cancel_scope.deadline = current_time() + LINGER_SECONDS
 
     async def _write_next(self) -> None:
@@ -242,8 +250,8 @@ class Http2Connection:
             self._writer = None
 
     async def _emptied(self) -> None:
-        """Waits until everything that is queued has been sent."""
-        while self._queue and self.write_error is None:
+        """Waits until everything that is queued has been sent: then the writer waits for more."""
+        while (self._queue or self._writer is None) and self.write_error is None:
             self._idle = Event()
             await self._idle.wait()
 
@@ -266,6 +274,7 @@ class Http2Connection:
         if self.lost is None:
             self.lost = error
             for stream in [*self.streams.values()]:
+                self._discard(stream)
                 stream.fail(error)
                 stream.on_closed()
             self.streams.clear()
@@ -307,6 +316,7 @@ class Http2Connection:
         stream = self.streams.get(event.stream)
         if stream is None:
             return
+        self._discard(stream)  # no DATA may follow a reset, whichever end sent it
         if event.code == ErrorCode.NO_ERROR and stream.ended:
             stream.stop_sending()
         elif isinstance(event, events.StreamFailed):

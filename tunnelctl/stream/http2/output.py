@@ -4,7 +4,7 @@
 
 Control frames come first: credit, answers and heads must not wait behind data. Small pieces of data (keystrokes) pass the bulk of
 other streams, but never earlier data of their own. The bulk of several streams takes turns, 64 KiB each: who finds the queue full
-waits in line, and who comes later waits behind.
+waits in line, and who comes later waits behind. A turn that its stream cannot use, or no longer needs, goes to the next.
 
 The queue is short, and the choice is made when the transport takes more. So a keystroke waits for no more than the transport holds.
 """
@@ -45,15 +45,16 @@ def give_buffer(buffer: bytearray) -> None:
 class OutputQueue:
     """The frames of one connection; `control` is the machine's output."""
 
-    __slots__ = ("_bulk", "_bulk_size", "_sending", "_small", "_small_size", "_turns", "_waiting", "control")
+    __slots__ = ("_bulk", "_bulk_size", "_first", "_sending", "_small", "_small_size", "_turns", "_waiting", "control")
 
     def __init__(self, control: bytearray) -> None:
         self.control = control
-        self._small: deque[tuple[Http2Stream, bytes]] = deque()
-        self._bulk: deque[tuple[Http2Stream, Piece, bytearray | None]] = deque()
+        self._small: deque[tuple[Http2Stream, bytes, int]] = deque()  # the frames of a stream, the bytes of data in them,
+        self._bulk: deque[tuple[Http2Stream, Piece, int, bytearray | None]] = deque()  # and the buffer behind them
         self._small_size = self._bulk_size = 0  # bytes
         self._sending: list[tuple[Http2Stream, int]] = []  # taken, and not yet sent: streams, and bytes of them
         self._waiting: deque[Http2Stream] = deque()  # for their turn
+        self._first: deque[Http2Stream] = deque()  # the same, with a small piece: they need no turn, only an open window
         self._turns = 0  # streams that have been told that it is their turn
 
     def __bool__(self) -> bool:
@@ -64,16 +65,23 @@ class OutputQueue:
         if count <= SMALL and not stream.queued and self._small_size < FULL_OF_SMALL:
             return count
         if self._bulk_size < FULL and (stream.in_turn or not self._waiting):
-            return CHUNK if self._waiting else BATCH
-        self.wait_in_line(stream)
+            return CHUNK if self._waiting or self._turns > stream.in_turn else BATCH
+        self._wait_in(self._waiting, stream)
         return 0
 
-    def wait_in_line(self, stream: Http2Stream) -> None:
-        """Puts a stream at the end of the line."""
-        self.pass_turn(stream)
-        if not stream.in_line:
+    def wait_for_window(self, stream: Http2Stream, count: int) -> None:
+        """Puts a stream with `count` bytes in line until the connection's window opens."""
+        self._wait_in(self._first if count <= SMALL and not stream.queued else self._waiting, stream)
+
+    def _wait_in(self, line: deque[Http2Stream], stream: Http2Stream) -> None:
+        """Puts a stream at the end of a line; at its head if it has a turn that it cannot use."""
+        if stream.in_turn:
+            self.pass_turn(stream)
             stream.in_line = True
-            self._waiting.append(stream)
+            line.appendleft(stream)
+        elif not stream.in_line:
+            stream.in_line = True
+            line.append(stream)
 
     def pass_turn(self, stream: Http2Stream) -> None:
         """Ends the turn of a stream, if it has one, whether it has used it or not."""
@@ -84,39 +92,69 @@ class OutputQueue:
     def leave(self, stream: Http2Stream) -> None:
         """Takes a stream out of the line for good."""
         self.pass_turn(stream)
-        stream.in_line = False  # `give_turns` passes over it
+        if stream.in_line:
+            stream.in_line = False
+            (self._first if stream in self._first else self._waiting).remove(stream)
 
-    def give_turns(self) -> None:
-        """Wakes the streams at the head of the line, as many as there is room for."""
-        while self._waiting and self._bulk_size + self._turns * CHUNK < FULL:
-            stream = self._waiting.popleft()
-            if stream.in_line:
-                stream.in_line, stream.in_turn = False, True
+    def give_turns(self, window: int) -> None:
+        """Wakes the streams at the head of the line, as many as there is room for. window: what the connection may send"""
+        if window > 0:
+            for _ in range(len(self._first)):
+                self._call(self._first)
+        # Not more than the window has room for: whoever woke in vain would have lost its place to those that come after.
+        while self._waiting and self._turns * CHUNK < min(FULL - self._bulk_size, window):
+            stream = self._call(self._waiting)
+            if stream is not None:
+                stream.in_turn = True
                 self._turns += 1
-                stream.wake_writer()
 
-    def put(self, stream: Http2Stream, frames: Piece, buffer: bytearray | None = None) -> None:
-        """Appends frames of a stream. buffer: what they are a view of, from `take_buffer`"""
-        if isinstance(frames, bytes) and len(frames) <= 2 * SMALL and not stream.queued:
+    @staticmethod
+    def _call(line: deque[Http2Stream]) -> Http2Stream | None:
+        """Wakes the head of a line; None if nobody was waiting: a stream that is not about to send gets no turn."""
+        stream = line.popleft()
+        stream.in_line = False
+        return stream if stream.wake_writer() else None
+
+    def put(self, stream: Http2Stream, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
+        """Appends frames of a stream with `count` bytes of data. buffer: what they are a view of, from `take_buffer`"""
+        small = not stream.queued and self._small_size < FULL_OF_SMALL
+        if small and isinstance(frames, bytes) and len(frames) <= 2 * SMALL:
             self._small_size += len(frames)
-            self._small.append((stream, frames))
+            self._small.append((stream, frames, count))
         else:
             self._bulk_size += len(frames)
-            self._bulk.append((stream, frames, buffer))
+            self._bulk.append((stream, frames, count, buffer))
         stream.queued += len(frames)
+
+    def discard(self, stream: Http2Stream) -> int:
+        """Removes the frames of a stream that is closed for both ends. Returns the bytes of data that are not sent now.
+
+        A piece that is being sent is completed: the peer would take whatever follows for the rest of its frame.
+        """
+        if not stream.queued:
+            return 0
+        small = [(len(frames), count) for owner, frames, count in self._small if owner is stream]
+        bulk = [(len(frames), count) for owner, frames, count, _ in self._bulk if owner is stream]
+        self._small = deque([entry for entry in self._small if entry[0] is not stream])
+        self._bulk = deque([entry for entry in self._bulk if entry[0] is not stream])
+        small_size, bulk_size = (sum([size for size, _ in sizes]) for sizes in (small, bulk))
+        self._small_size -= small_size
+        self._bulk_size -= bulk_size
+        stream.queued -= small_size + bulk_size
+        return sum([count for _, count in small + bulk])
 
     def take(self) -> tuple[Piece, bytearray | None]:
         """Takes what is to be sent next. Call `sent` once the transport has all of it."""
         if not self.control and not self._small:
-            stream, piece, buffer = self._bulk.popleft()
+            stream, piece, _, buffer = self._bulk.popleft()
             self._bulk_size -= len(piece)
             self._sending.append((stream, len(piece)))
             return piece, buffer
         frames = bytes(self.control)
         self.control.clear()
         if self._small:
-            frames += b"".join([piece for _, piece in self._small])
-            self._sending = [(stream, len(piece)) for stream, piece in self._small]
+            frames += b"".join([piece for _, piece, _ in self._small])
+            self._sending = [(stream, len(piece)) for stream, piece, _ in self._small]
             self._small.clear()
             self._small_size = 0
         return frames, None

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from errno import EPIPE
 
 from tunnelctl.engine.descriptor import Readiness
-from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.engine.kernel import Cancelled, move_on_after
 from tunnelctl.engine.poller import ERR, HUP, IN, OUT, RDHUP
 from tunnelctl.engine.sync import Event
 from tunnelctl.proto.http2 import frame
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Data smaller than this part of the read that brought it is copied. A view keeps the whole read in memory, so a stalled stream
 # would hold up to that many times its window.
 WORTH_A_VIEW = 4
+LEAST_VIEW = 1024  # bytes; the objects that a view consists of take some 300
 KEEPS_UP = 256 << 10  # bytes; a stream that holds more is not being read, and gets copies only
 
 _Held = bytearray | memoryview
@@ -86,7 +87,7 @@ class Http2Stream(Stream):
             self._connection.consumed(self, len(data))
             return
         held = self._held
-        if len(data) * WORTH_A_VIEW >= read and self._held_size < KEEPS_UP:
+        if len(data) >= LEAST_VIEW and len(data) * WORTH_A_VIEW >= read and self._held_size < KEEPS_UP:
             held.append(data)
         elif held and isinstance(last := held[-1], bytearray) and len(last) < CHUNK:
             last += data  # small pieces are joined, or each would take 90 bytes more
@@ -114,6 +115,9 @@ class Http2Stream(Stream):
         """Takes the peer's message that it needs no more data, after the end of its direction: no failure (rule 12)."""
         self._said_end = True
         self._connection.leave(self)
+        self.wake_writer()  # which finds the end
+        if self._drained is not None:
+            self._drained.set()
 
     def when_closed(self, callback: Callable[[], None]) -> None:
         """Calls `callback` once the stream counts no more for either end, at once if that is already so."""
@@ -122,9 +126,11 @@ class Http2Stream(Stream):
         else:
             callback()
 
-    def wake_writer(self) -> None:
-        """Makes `wait_writable` return: there is room, or the window has opened."""
+    def wake_writer(self) -> bool:
+        """Makes `wait_writable` return: there is room, or the window has opened. Returns whether a task was waiting there."""
+        waits = bool(self.descriptor.wanted() & OUT)
         self.descriptor.on_event(OUT)
+        return waits
 
     def on_drained(self) -> None:
         """Called when none of its bytes are left in the connection's queue."""
@@ -209,6 +215,8 @@ class Http2Stream(Stream):
             raise type(self._error)(*self._error.args)
         if self._said_end:
             raise BrokenPipeError(EPIPE, "the peer takes no more data")
+        if not count:
+            return 0
         room = min(count, self._connection.room(self, count))
         if not room:
             self.descriptor.writable = False
@@ -256,8 +264,13 @@ class Http2Stream(Stream):
         else:
             self._connection.send(self, memoryview(buffer)[:at], count, buffer)
 
-    def wait_writable(self) -> Awaitable[None]:
-        return self.descriptor.wait_writable()
+    async def wait_writable(self) -> None:
+        try:
+            await self.descriptor.wait_writable()
+        except Cancelled:  # whoever does not wait has no turn; the next try begins anew
+            self._connection.leave(self)
+            self.descriptor.writable = True
+            raise
 
     def on_broken(self, callback: Callable[[], None]) -> None:
         self.descriptor.watch(callback)
@@ -273,6 +286,7 @@ class Http2Stream(Stream):
     def send_eof(self) -> None:
         if not self._said_end and self._error is None:
             self._said_end = True
+            self._connection.leave(self)
             self._connection.send_end(self)
 
     def abort(self) -> None:
@@ -305,14 +319,17 @@ class Http2Stream(Stream):
     async def flush_eof(self) -> None:
         self.send_eof()
         while self.queued and self._error is None:
+            await self._wait_drained()
+
+    async def _wait_drained(self) -> None:
+        if self._drained is None or self._drained.is_set():
             self._drained = Event()
-            await self._drained.wait()
+        await self._drained.wait()
 
     async def wait_acknowledged(self) -> None:
         """Waits until what was handed over has left the queue: a reset follows it."""
         while (before := self.queued) and self._error is None:
-            self._drained = Event()
             with move_on_after(DELIVERY_SECONDS):
-                await self._drained.wait()
+                await self._wait_drained()
             if self.queued == before:
                 return
