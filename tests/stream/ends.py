@@ -407,10 +407,10 @@ async def tls_server(directory: Path) -> End:
     return await _tls(True, ssl.TLSVersion.TLSv1_3)
 
 
-async def http2_pair(client: bool, secure: bool = False, budget: WindowBudget | None = None, **options: int) -> Pair:
+async def http2_pair(client: bool, secure: bool = False, **options: int) -> Pair:
     """Returns an HTTP/2 connection that is running. client: whether our end is the client; options: of the far end"""
     end = await _tls(not client, ssl.TLSVersion.TLSv1_3) if secure else tcp(Path())
-    pair = Pair(end.stream, end.far, client, budget or WindowBudget(), **options)
+    pair = Pair(end.stream, end.far, client, WindowBudget(), **options)
     pair.start()
     return pair
 

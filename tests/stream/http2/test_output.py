@@ -1,6 +1,7 @@
 """The queue alone: its order, and that no turn is ever lost."""
 
 from collections import deque
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -284,7 +285,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def transport_takes_some(self):
         if self.queue:
-            senders = [entry[0] for entry in self.queue._small] or [self.queue._bulk[0][0]]
+            senders: list[Any] = [entry[0] for entry in self.queue._small] or [self.queue._bulk[0][0]]
             piece, buffer = self.queue.take()
             for sender in senders:
                 first = self.model[sender].popleft()
@@ -301,7 +302,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert queue._bulk_size == sum(len(entry[1]) for entry in queue._bulk)
         assert queue._small_size == sum(len(entry[1]) for entry in queue._small)
         for sender in self.senders:
-            assert (list(queue._waiting) + list(queue._first)).count(sender) == sender.in_line
+            assert [*queue._waiting, *queue._first].count(sender) == sender.in_line  # type: ignore[arg-type]
             assert sender.queued == sum(map(len, self.model[sender]))
             assert not (sender.in_line and sender.in_turn)
 
