@@ -14,6 +14,7 @@ from tunnelctl.proto.http2.window import (
     FIRST_STREAM_WINDOW,
     LARGEST_CONNECTION_WINDOW,
     SHARE,
+    STEP,
     Credit,
     ReceiveWindow,
     WindowBudget,
@@ -32,11 +33,28 @@ def test_a_window_is_credited_in_halves():
 
 def test_a_window_that_the_peer_waits_for_limits_the_speed():
     window = ReceiveWindow(100, 0.0)
-    assert not window.limits_speed(1.0, 0.0), "a round trip that is unknown"
-    assert window.limits_speed(1.05, 0.1)
-    assert not window.limits_speed(1.25, 0.1)
+    found = []
+    for now, round_trip in ((1.0, 0.0), (1.05, 0.1), (1.25, 0.1)):  # 0: a round trip that is unknown
+        assert window.take(50)
+        assert window.give(50) == 50
+        found.append(window.limits_speed(now, round_trip))
+    assert found == [False, True, False]
     assert window.grow(300) == 200
     assert (window.size, window.left) == (300, 300)
+
+
+def test_a_large_window_is_credited_in_steps_and_judged_by_half_of_it():
+    """What is not announced yet would limit the speed as a smaller window does."""
+    window = ReceiveWindow(8 * STEP, 0.0)
+    assert window.take(8 * STEP)
+    assert window.give(STEP - 1) == 0
+    assert window.give(1) == STEP
+    judged = [window.limits_speed(0.01, 0.1)]
+    for place in range(3):
+        assert window.give(STEP) == STEP
+        judged.append(window.limits_speed(0.02 * place, 0.1))
+    assert judged == [False, False, False, True]
+    assert window.used == 0
 
 
 def test_the_window_of_a_connection_is_large_from_the_beginning_if_the_budget_has_it():
@@ -157,7 +175,7 @@ def test_credit_never_exceeds_consumption_and_growth(size, round_trip, steps):
             may_send[stream] += increment
         own = connection._window
         assert may_send[0] + sum(held.values()) + own.owed == own.size <= LARGEST_CONNECTION_WINDOW
-        assert own.owed * 2 < own.size
+        assert own.owed < min(own.size / 2, STEP)
         for stream, window in streams.items():
             assert may_send[stream] + held[stream] + window.owed == window.size
             assert window.size == first_stream or window.size * SHARE <= own.size

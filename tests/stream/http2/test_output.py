@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.http2 import output
-from tunnelctl.stream.http2.output import FULL, FULL_OF_SMALL, SMALL, OutputQueue, give_buffer, take_buffer
+from tunnelctl.stream.http2.output import BATCH, FULL, FULL_OF_SMALL, SMALL, OutputQueue, give_buffer, take_buffer
 
 OPEN = 1 << 30  # a window
 
@@ -116,7 +116,7 @@ def test_small_pieces_fill_up_too(queue):
         if room := queue.room(sender, SMALL):
             put(queue, sender, min(room, SMALL))
             taken += SMALL
-    assert taken <= FULL + FULL_OF_SMALL + CHUNK
+    assert taken <= FULL + FULL_OF_SMALL + BATCH
     assert [sender for sender in names if sender.in_line]
 
 
@@ -221,7 +221,7 @@ def test_what_is_being_sent_is_not_discarded(queue):
 def test_buffers_are_used_again_and_few_are_kept(monkeypatch):
     monkeypatch.setattr(output, "_spare", [])
     buffers = [take_buffer() for _ in range(20)]
-    assert {len(buffer) for buffer in buffers} == {CHUNK}
+    assert {len(buffer) for buffer in buffers} == {BATCH}
     for buffer in buffers:
         give_buffer(buffer)
     assert len(output._spare) == output._KEPT
