@@ -4,14 +4,18 @@ A multiplexed connection is offered from the moment it is made until it is unusa
 leads through. One of HTTP/1.1 or SOCKS serves a single tunnel, which takes it out: `--warm` keeps some of them ready.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from math import inf
 
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY, ProxyConnection
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
+
+MOST_DIALS = 2  # connections made by others that a tunnel waits for, where each turns out to be full
 
 PROXIES = 4  # proxies that connections are kept ready to; more are rarely in use, and each costs its connections
 
@@ -30,6 +34,28 @@ class _Entry:
         self.taken = False
 
 
+class Dial:
+    """A connection that is being made, for others to wait for."""
+
+    __slots__ = ("_ended", "_others", "waiting")
+
+    def __init__(self, others: list[Dial]) -> None:
+        """others: under way to the same proxy"""
+        self._others, self._ended = others, Event()
+        self.waiting = 1  # tunnels that are to be opened on it: that of the task that makes it, and those that wait for it
+        others.append(self)
+
+    def end(self) -> None:
+        """The connection is in the pool, or could not be made."""
+        if not self._ended.is_set():
+            self._others.remove(self)
+            self._ended.set()
+
+    async def wait(self) -> None:
+        self.waiting += 1
+        await self._ended.wait()
+
+
 class ConnectionPool:
     """The connections of one process."""
 
@@ -40,48 +66,71 @@ class ConnectionPool:
         """
         self._nursery, self._most = nursery, connections
         self._entries: dict[Hops, list[_Entry]] = {}
-        self._dials: dict[Hops, list[Event]] = {}  # under way to the nearest proxy; each is set at its end
+        self._dials: dict[Hops, list[Dial]] = {}
 
     async def take(self, route: Route) -> ProxyConnection | None:
         """Returns a connection to one of the proxies of this route, with a place reserved on it; None if there is none."""
         return self.share(route) or await self._take_idle(route.hops[:1])
 
-    def share(self, route: Route) -> ProxyConnection | None:
-        """The same, but only a multiplexed connection: of those that lead farthest, the one with the fewest tunnels."""
+    def share(self, route: Route, may_wait: bool = True) -> ProxyConnection | None:
+        """The same, but only a multiplexed connection: of those that lead farthest, the one with the fewest tunnels.
+
+        may_wait: whether to return None if there will soon be one that leads farther, for which the caller can wait
+        """
         for length in range(len(route.hops), 0, -1):
-            shared = [entry.connection for entry in self._entries.get(route.hops[:length], ()) if entry.connection.multiplexed]
+            hops = route.hops[:length]
+            shared = self._shared(hops)
             free = [connection for connection in shared if connection.capacity]
             if free:
                 least = min(free, key=lambda connection: connection.tunnels)
-                if least.tunnels and len(shared) < self._most:  # another connection carries more (naiveproxy#70)
-                    return None
+                if least.tunnels and len(shared) + len(self._dials.get(hops, ())) < self._most:
+                    return None  # another connection carries more (naiveproxy#70)
                 least.reserve()
                 return least
+            if may_wait and self._coming(hops) is not None:
+                return None
         return None
 
-    async def wait_for_dial(self, route: Route) -> ProxyConnection | None:
+    def _shared(self, hops: Hops) -> list[ProxyConnection]:
+        """Returns the multiplexed connections on offer that end at the last of these proxies."""
+        return [entry.connection for entry in self._entries.get(hops, ()) if entry.connection.multiplexed]
+
+    def _coming(self, hops: Hops) -> Dial | ProxyConnection | None:
+        """Returns what may soon have a place for one more tunnel: a connection being made, or one that has not told its limit."""
+        dials, shared = self._dials.get(hops, []), self._shared(hops)
+        if len(dials) + len(shared) < self._most:
+            return None
+        # As long as the proxy's limit is unknown, one connection is expected to suffice.
+        places = min((connection.limit or inf for connection in shared if connection.ready), default=inf)
+        joinable = [dial for dial in dials if dial.waiting < places]
+        if joinable:
+            return min(joinable, key=lambda dial: dial.waiting)
+        return next((connection for connection in shared if not connection.ready), None)
+
+    async def wait_for(self, route: Route) -> ProxyConnection | None:
         """Waits for a connection that is being made, if it may carry this tunnel too. Returns it, with a place reserved.
 
-        Otherwise a burst of tunnels would make as many connections. Waits once: a dial that fails must not delay them all in turn.
+        Otherwise a burst of tunnels would make as many connections. A dial that fails must not delay them all in turn, so none of
+        them waits for another one then.
         """
-        dials = self._dials.get(route.hops[:1], [])
-        if len(dials) < self._most:
-            return None
-        await dials[0].wait()
-        return self.share(route)
+        for length in range(len(route.hops), 0, -1):
+            hops, dials = route.hops[:length], 0
+            while dials < MOST_DIALS and (coming := self._coming(hops)) is not None:
+                if isinstance(coming, Dial):
+                    dials += 1
+                    known = self._shared(hops)
+                    await coming.wait()
+                    if self._shared(hops) == known:
+                        break
+                else:
+                    await coming.wait_until_ready()
+                if (connection := self.share(route)) is not None:
+                    return connection
+        return self.share(route, may_wait=False)
 
-    @contextmanager
-    def dialling(self, route: Route) -> Iterator[None]:
-        """Lets others know that a connection to the nearest proxy is being made."""
-        event, dials = Event(), self._dials.setdefault(route.hops[:1], [])
-        dials.append(event)
-        try:
-            yield
-        finally:
-            dials.remove(event)
-            if not dials:
-                del self._dials[route.hops[:1]]
-            event.set()
+    def dial(self, hops: Hops) -> Dial:
+        """Lets others know that a connection to the last of these proxies is being made. The caller ends it."""
+        return Dial(self._dials.setdefault(hops, []))
 
     async def _take_idle(self, hops: Hops) -> ProxyConnection | None:
         """Takes out the newest connection for a single tunnel, which the proxy is least likely to close soon."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.pool import ConnectionPool
 
 _NOT_REACHED = frozenset({502, 503, 504, 1, 3, 4, 5, 6})  # statuses of HTTP, and replies of SOCKS 5 (RFC 1928 section 6)
+MOST_REFUSED = 3  # connections on which a proxy leaves a request unprocessed before that counts as a failure
 LEAST = 0.1  # seconds that every attempt gets, however late it is
 
 OpenedTunnel = tuple[Tunnel, Route]
@@ -114,17 +115,24 @@ class _Attempts:
         return tunnel, last
 
     async def _open(self, route: Route, until: float) -> Tunnel:
-        self.route = route
-        if self._pool is not None and (ready := await self._pool.take(route)) is not None:
+        self.route, refused = route, 0
+        ready = await self._pool.take(route) if self._pool is not None else None
+        while True:
             try:
                 return await open_tunnel(_limited(route, until), self._trace, self._pool, ready)
             except TimedOut:
                 raise
             except (Unreachable, MalformedAnswer) as error:
-                # The proxy closed it at this very moment. No user data has been sent, so another attempt repeats nothing.
+                # No user data has been sent, so another attempt repeats nothing.
                 if "code" in error.detail:
                     raise
-        return await open_tunnel(_limited(route, until), self._trace, self._pool)
+                if error.code == "stream-refused":  # not processed: a proxy that is being replaced refuses new connections, too
+                    refused += 1
+                    if refused > MOST_REFUSED:
+                        raise
+                elif ready is None:  # else the proxy closed it at this very moment
+                    raise
+            ready = None
 
 
 def _is_passed_over(error: TunnelctlError, route: Route) -> bool:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from tunnelctl.client.auth.exchange import AuthExchange
-    from tunnelctl.client.pool import ConnectionPool
+    from tunnelctl.client.pool import ConnectionPool, Dial
     from tunnelctl.client.route.route import Hop
     from tunnelctl.client.upstream.base import ProxyConnection
     from tunnelctl.stream.tls.settings import TLSClient
@@ -67,10 +67,10 @@ async def open_tunnel(
 ) -> Tunnel:
     """Opens a tunnel. If it fails, leaves open only what the pool has, and raises the matching TunnelctlError.
 
-    pool: receives the multiplexed connections that are made for it
+    pool: receives the multiplexed connections that are made for it, and runs them; None: all proxies are spoken to in HTTP/1.1
     ready: a connection to one of the proxies, with a place reserved for this tunnel
     """
-    opening = _Opening(route, trace, pool)
+    opening = _Opening(route if pool is not None else _in_http1(route), trace, pool)
     return await opening.within(lambda: opening.run(ready))
 
 
@@ -78,6 +78,12 @@ async def connect_nearest(route: Route, trace: Trace) -> ProxyConnection:
     """Connects to the nearest proxy, for a later `open_tunnel`."""
     opening = _Opening(route, trace, None)
     return await opening.within(opening.connect)
+
+
+def _in_http1(route: Route) -> Route:
+    if all(hop.http is None for hop in route.hops):
+        return route
+    return route._replace(hops=tuple(hop._replace(http=None) for hop in route.hops))
 
 
 _NO_FACTS: Facts = {}  # for a hint
@@ -144,24 +150,29 @@ class _Opening:
         """Opens a tunnel from stop to stop. ready: the connection to begin with; None: a new one"""
         route = self._route
         if route.hops:
-            connection = ready if ready is not None else await self._nearest()
-            tunnel = await self._ask(connection)
-            for place in range(len(connection.hops), len(route.hops)):
-                tunnel = await self._ask(self._reserved(await self._connection(place, tunnel)))
+            tunnel = await self._through_proxies(ready)
         else:
             tunnel = Tunnel(await self._dial(route.target, "target"), b"")
         self._place = None
         return await self._secured(tunnel, "target", route.target, route.tls)
 
-    async def _nearest(self) -> ProxyConnection:
-        """Returns a connection to the nearest proxy, with a place reserved: a new one, or one that another tunnel has just made."""
-        nearest = self._route.hops[0]
-        if self._pool is None or nearest.http is None or not nearest.http.may_be_2(nearest):
-            return self._reserved(await self.connect())
-        if (shared := await self._pool.wait_for_dial(self._route)) is not None:
-            return shared
-        with self._pool.dialling(self._route):
-            return self._reserved(await self.connect())
+    async def _through_proxies(self, ready: ProxyConnection | None) -> Tunnel:
+        hops, pool, dials = self._route.hops, self._pool, {}
+        if ready is None and pool is not None and any(hop.http is not None and hop.http.may_be_2 for hop in hops):
+            ready = await pool.wait_for(self._route)
+        try:
+            if pool is not None:
+                for place in range(0 if ready is None else len(ready.hops), len(hops)):
+                    if (version := hops[place].http) is not None and version.may_be_2:
+                        dials[place] = pool.dial(hops[: place + 1])
+            connection = ready if ready is not None else self._reserved(await self.connect(), dials)
+            tunnel = await self._ask(connection)
+            for place in range(len(connection.hops), len(hops)):
+                tunnel = await self._ask(self._reserved(await self._connection(place, tunnel), dials))
+        finally:
+            for dial in dials.values():
+                dial.end()
+        return tunnel
 
     async def connect(self) -> ProxyConnection:
         """Connects to the nearest proxy."""
@@ -175,13 +186,21 @@ class _Opening:
         if tls is not None and hop.http is not None:
             tls = tls._replace(alpn=hop.http.alpn)
         stream, early = await self._secured(below, "proxy", hop.address, tls)
+        if hop.http is not None:
+            try:
+                hop.http.check(stream, self._route.request(place))
+            except BaseException:
+                stream.close()
+                raise
         return PROTOCOLS[hop.protocol].connect(self._route.hops[: place + 1], stream, early)
 
-    def _reserved(self, connection: ProxyConnection) -> ProxyConnection:
-        """Reserves a place on a new connection, and hands it to the pool if others can use it too."""
+    def _reserved(self, connection: ProxyConnection, dials: Mapping[int, Dial]) -> ProxyConnection:
+        """Reserves a place on a new connection, and hands it to the pool if others can use it too. dials: those for this tunnel"""
         connection.reserve()
         if connection.multiplexed and self._pool is not None:
             self._pool.add(connection)
+        if (dial := dials.get(len(connection.hops) - 1)) is not None:
+            dial.end()
         return connection
 
     async def _ask(self, connection: ProxyConnection) -> Tunnel:
@@ -325,5 +344,7 @@ def _unknown(route: Route) -> Facts:
 
 def _mute(hop: Hop, exchange: AuthExchange | None) -> str:
     """The code for a proxy that sent no response to a request: it waits for the target, or it speaks another protocol."""
+    if hop.http is not None and hop.http.required and hop.tls is None:
+        return "http2-mute"
     known = hop.tls is not None or (exchange is not None and exchange.challenged)  # that it speaks the protocol
     return "proxy-mute" if known else PROTOCOLS[hop.protocol].mute

@@ -136,7 +136,7 @@ FLAGS = (
         choices=("http://", "https://", "socks5://"),
     ),
     Flag(
-        "http", "", "VERSION", CHOICE, "HTTP version to speak with the proxy: 1.1, 2 or auto", UPSTREAM, "Proxy",
+        "http", "", "VERSION", CHOICE, "version of HTTP to speak with the proxy: 1.1, 2 or auto", UPSTREAM, "Proxy",
         detail="With auto, an https:// proxy that offers HTTP/2 (by ALPN) is spoken to in HTTP/2, and every other one in HTTP/1.1. "
         "With 2, an http:// proxy is expected to know HTTP/2 as well. HTTP/2 carries many tunnels on one connection, so a new "
         "tunnel needs no new handshake. A single bulk transfer is faster over HTTP/1.1, and on a line that loses packets, "

@@ -271,7 +271,8 @@ class LocalSession:
         return shown if shown is silent else lambda event: shown(OfConnection(self._id, event))
 
     async def _probe(self, target: Address) -> None:
-        tunnel, _ = await open_with_retries(self._shared.planner, target, 0, silent, suspect=self._shared.probe.suspect)
+        shared = self._shared
+        tunnel, _ = await open_with_retries(shared.planner, target, 0, silent, shared.pool, shared.probe.suspect)
         tunnel.stream.close()
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:

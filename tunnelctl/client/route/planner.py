@@ -202,14 +202,14 @@ class RoutePlanner:
         self._warn_of_host(fields)
         typed = header.get(fields, "proxy-authorization") is not None  # the user's own field replaces a login
         login = None if typed else self._login(proxy, nearest)
-        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login, self._http_version(protocol))
+        return Hop(proxy.address, fields, protocol, self._tls(proxy, first_tls), login, self._http_version(proxy, protocol))
 
-    def _http_version(self, protocol: str) -> HTTPVersion | None:
+    def _http_version(self, proxy: ProxyURL, protocol: str) -> HTTPVersion | None:
         if self._http == "1.1" or protocol != "http":
             return None
         from tunnelctl.client.upstream.http_version import HTTPVersion
 
-        return HTTPVersion(self._http == "2", self._options.keepalive)
+        return HTTPVersion(self._http == "2", proxy.scheme == "https", self._options.keepalive)
 
     def _warn_of_host(self, fields: Fields) -> None:
         """Warns once if the user sets Host: most proxies refuse a request whose Host is not its target."""

@@ -36,7 +36,7 @@ class _HTTP(Protocol):
     @staticmethod
     def connect(hops: tuple[Hop, ...], stream: Stream, early: bytes) -> ProxyConnection:
         version = hops[-1].http
-        if version is not None and version.is_2(hops[-1], stream):
+        if version is not None and version.is_2(stream):
             from tunnelctl.client.upstream.http2 import HTTP2Connection
 
             return HTTP2Connection(hops, stream, early, version)

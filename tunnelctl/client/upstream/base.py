@@ -65,6 +65,7 @@ class ProxyConnection:
 
     multiplexed = False  # carries many tunnels: a pool runs it, and offers it as long as it has capacity
     limit = 1  # tunnels at once, set by the peer on a multiplexed connection; 0 if it accepts no more
+    ready = True  # whether that limit is known
 
     def __init__(self, hops: tuple[Hop, ...], stream: Stream, early: bytes = b"") -> None:
         """hops: the proxies up to and including this one
@@ -107,6 +108,9 @@ class ProxyConnection:
     async def wait_until_unusable(self) -> None:
         """Waits until no tunnel can be opened any more, however many there are. A pool calls it once."""
         raise NotImplementedError
+
+    async def wait_until_ready(self) -> None:
+        """Waits until the peer's limit is known, or the connection is lost."""
 
     async def run(self) -> None:
         """Reads and writes for all tunnels of a multiplexed connection, until it has ended. A pool calls it once, before `open`."""

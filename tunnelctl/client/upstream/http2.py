@@ -16,13 +16,13 @@ from time import monotonic
 from tunnelctl import __version__, events
 from tunnelctl.client.route.route import Hop, Tunnel
 from tunnelctl.client.upstream.base import ProxyConnection, ReconnectRequired, TunnelRequest, without_deadline
-from tunnelctl.client.upstream.http1 import BODY_SECONDS, challenges, shown
+from tunnelctl.client.upstream.http1 import BODY_SECONDS, challenges, shown, speaks_tls
 from tunnelctl.client.upstream.http_version import HTTPVersion
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, move_on_after, sleep
 from tunnelctl.engine.sync import Event
-from tunnelctl.errors import MalformedAnswer, Unreachable
+from tunnelctl.errors import AuthenticationFailed, MalformedAnswer, TunnelctlError, Unreachable
 from tunnelctl.proto.headers import Fields, get, get_all, mask, readable
-from tunnelctl.proto.http1.connect_client import LOGIN_WANTED, Established, Rejected
+from tunnelctl.proto.http1.connect_client import LOGIN_WANTED, TLS_RECORDS, Established, Rejected, quote
 from tunnelctl.proto.http2 import events as received
 from tunnelctl.proto.http2.fields import Response
 from tunnelctl.proto.http2.frame import ErrorCode, name_of
@@ -36,12 +36,12 @@ from tunnelctl.stream.http2.stream import Http2Stream
 
 VERSION = "HTTP/2"
 
-FIRST_LIMIT = 100  # tunnels at once before the proxy has announced its limit: RFC 9113 section 6.5.2 recommends at least that
-
 SILENCE = 10.0  # seconds without a byte from the proxy, after which a request is sent along with a PING
 ANSWER_SECONDS = 5.0  # for the answer to a PING (dumbproxy#219 uses the same two values)
 
 MAX_EXCERPT = 8192  # octets of the body of a refusal
+
+_SETTINGS = b"\4\0"  # octets 3 and 4 of all that a proxy of HTTP/2 sends: type and flags of its first frame
 
 # Answers by which a server of web pages says that it knows no CONNECT; so does a reset with one of the codes.
 _NO_CONNECT = (405, 501)
@@ -71,8 +71,7 @@ class HTTP2Connection(ProxyConnection):
         self._connection = Http2Connection(stream, self._machine, self._on_event, ErrorCode.CANCEL, ErrorCode.CANCEL)
         self._answers: dict[int, _Answer] = {}
         self._announced = False  # the proxy's settings have come
-        self._worked = False  # a tunnel has been granted
-        self._unusable, self._idle = Event(), Event()
+        self._ready, self._unusable, self._idle = Event(), Event(), Event()
         self._pinged = self._ponged = 0  # PINGs sent and answered
         self._pong = Event()
 
@@ -81,8 +80,15 @@ class HTTP2Connection(ProxyConnection):
         """Tunnels at once."""
         if self._unusable.is_set():
             return 0
-        accepted = self._machine.accepts
-        return accepted if self._announced else min(accepted, FIRST_LIMIT)
+        return self._machine.accepts if self._announced else 1
+
+    @property
+    def ready(self) -> bool:  # type: ignore[override]
+        """Whether that limit is known."""
+        return self._ready.is_set()
+
+    async def wait_until_ready(self) -> None:
+        await self._ready.wait()
 
     def release(self) -> None:
         super().release()
@@ -99,6 +105,7 @@ class HTTP2Connection(ProxyConnection):
     def _retire(self) -> None:
         """Opens no more tunnels on this connection. Those that are open go on."""
         self._unusable.set()
+        self._ready.set()
         self._end_if_unused()
 
     async def run(self) -> None:
@@ -109,7 +116,7 @@ class HTTP2Connection(ProxyConnection):
                 await self._connection.run(self.early)
                 nursery.cancel_scope.cancel()
         finally:
-            self._unusable.set()
+            self._retire()
 
     async def _wait_unused(self, scope: CancelScope) -> None:
         await self._idle.wait()
@@ -165,6 +172,7 @@ class HTTP2Connection(ProxyConnection):
             self._answer(event.stream, reset=event)
         elif isinstance(event, received.SettingsReceived):
             self._announced = True
+            self._ready.set()
         elif isinstance(event, received.PingAcknowledged):
             self._ponged = max(self._ponged, int.from_bytes(event.payload, "big"))
             self._pong.set()
@@ -192,14 +200,20 @@ class HTTP2Connection(ProxyConnection):
     async def _open(self, request: TunnelRequest) -> Tunnel:
         exchange, fresh = request.exchange, True
         while True:
+            if exchange is not None and exchange.connection_bound:
+                raise self._needs_http1(request)
             fields = await self._fields(request, fresh)
             request.trace(events.Request(str(request.stop), VERSION, readable(mask(fields))))
             stream, answer = await self._ask(request, fields)
             request.trace(shown(answer, fields))
             if isinstance(answer, Established):
-                self._worked = True
+                self._version.worked = True
                 if exchange is not None:
-                    exchange.accepted(get(answer.fields, "proxy-authentication-info"))
+                    try:
+                        exchange.accepted(get(answer.fields, "proxy-authentication-info"))
+                    except BaseException:
+                        stream.abort()
+                        raise
                 stream.when_closed(self.release)
                 return Tunnel(stream, b"")
             stream.close()
@@ -219,7 +233,9 @@ class HTTP2Connection(ProxyConnection):
     async def _ask(self, request: TunnelRequest, fields: Fields) -> tuple[Http2Stream, Established | Rejected]:
         """Sends one request, and waits for its response."""
         if self._connection.lost is not None:
-            raise self.broken(request, self._connection.lost)
+            raise self.broken(request, self._connection.lost, heard=self._announced)
+        if self._machine.streams >= self._machine.accepts:  # it has changed since the place was reserved
+            raise _not_processed(request)
         number = self._machine.request(request.stop, fields)
         stream, answer = self._connection.open(number), _Answer()
         self._answers[number] = answer
@@ -243,24 +259,44 @@ class HTTP2Connection(ProxyConnection):
         """Returns what to raise for a request that has got no response."""
         if answer.reset is None:
             assert self._connection.lost is not None
-            if not self._announced and self._connection.first.startswith(b"HTTP/1."):
-                return MalformedAnswer(request.what, "it answered in HTTP/1.1", "not-http2", facts={"proxy": self.hop.address})
-            return self.broken(request, self._connection.lost, heard=self._announced)
+            first = self._connection.first
+            if self._announced or first[3:5] == _SETTINGS:
+                return self.broken(request, self._connection.lost, heard=True)
+            error: TunnelctlError
+            if not first:
+                error = self.broken(request, self._connection.lost)
+                error.may_speak_tls = self.hop.tls is None
+                return error
+            if first.startswith(TLS_RECORDS):
+                return speaks_tls(request.what, self.hop)
+            error = MalformedAnswer(request.what, f"not HTTP/2: it starts with {quote(first)}", "not-http2")
+            error.may_speak_tls = self.hop.tls is None  # some TLS servers explain themselves in HTTP/1.1
+            return error
         code = answer.reset.code
         if code in _NO_CONNECT_CODES and self._falls_back():
             return ReconnectRequired()
         if code == ErrorCode.REFUSED_STREAM:
-            return Unreachable(request.what, "it takes no further request on this connection", "stream-refused")
+            return _not_processed(request)
         what = answer.reset.reason if isinstance(answer.reset, received.StreamFailed) else f"it reset the request: {name_of(code)}"
         return MalformedAnswer(request.what, what, "stream-reset")
 
     def _falls_back(self) -> bool:
         """Whether to go on in HTTP/1.1, from now on. Not if a tunnel has been granted before, or if nothing else was asked for."""
-        if self._worked or self._version.required or self.hop.tls is None:
+        return not self._version.worked and self._downgrade()
+
+    def _downgrade(self) -> bool:
+        if self._version.required or self.hop.tls is None:
             return False
         self._version.only_1_1 = True
         self._retire()
         return True
+
+    def _needs_http1(self, request: TunnelRequest) -> Exception:
+        """Returns what to raise for a login that is bound to its connection."""
+        if self._downgrade():
+            return ReconnectRequired()
+        cause = "its login is bound to a connection, and HTTP/2 shares that among tunnels"
+        return AuthenticationFailed(request.what, cause, "login-needs-http1")
 
     async def _complete(self, request: TunnelRequest, stream: Http2Stream, response: Response) -> Established | Rejected:
         status, fields = response.status, response.fields
@@ -286,11 +322,9 @@ class HTTP2Connection(ProxyConnection):
         exchange = request.exchange
         if exchange is None or answer.status not in LOGIN_WANTED:
             return False
-        if not await without_deadline(self.hop.login, request.deadline, exchange.answer(challenges(answer))):
-            return False
-        if exchange.connection_bound:
-            if self._falls_back():
-                raise ReconnectRequired
-            cause = "its login is bound to a connection, which HTTP/2 shares"
-            raise MalformedAnswer(request.what, cause, "login-needs-http1", facts={"proxy": self.hop.address})
-        return True
+        return await without_deadline(self.hop.login, request.deadline, exchange.answer(challenges(answer)))
+
+
+def _not_processed(request: TunnelRequest) -> Unreachable:
+    """The error for a request that the proxy has not processed, so that it may be repeated on another connection."""
+    return Unreachable(request.what, "it takes no further request on this connection", "stream-refused")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from tunnelctl.errors import MalformedAnswer
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tunnelctl.client.route.route import Hop
     from tunnelctl.stream.base import Stream
 
 
 class HTTPVersion:
     """HTTP/2 where the proxy speaks it. A hop that has none of these speaks HTTP/1.1."""
 
-    __slots__ = ("keepalive", "only_1_1", "required")
+    __slots__ = ("_offered_2", "_over_tls", "keepalive", "only_1_1", "required", "worked")
 
-    def __init__(self, required: bool, keepalive: float) -> None:
-        """required: nothing but HTTP/2 will do; keepalive: seconds of silence before a connection is probed, 0 for never"""
-        self.required, self.keepalive = required, keepalive
+    def __init__(self, required: bool, over_tls: bool, keepalive: float) -> None:
+        """required: nothing but HTTP/2 will do; over_tls: the proxy speaks TLS
+
+        keepalive: seconds of silence before a connection is probed, 0 for never
+        """
+        self.required, self.keepalive, self._over_tls = required, keepalive, over_tls
+        self.worked = False  # a tunnel has been granted in HTTP/2
+        self._offered_2 = True  # by the last connection over TLS
         self.only_1_1 = False  # the proxy has no CONNECT in HTTP/2 (web servers offer the protocol), or its login needs HTTP/1.1
 
     @property
@@ -23,13 +29,20 @@ class HTTPVersion:
         """The protocols to offer in TLS, the preferred one first."""
         return ("http/1.1",) if self.only_1_1 else ("h2", "http/1.1")
 
-    def may_be_2(self, hop: Hop) -> bool:
+    @property
+    def may_be_2(self) -> bool:
         """Whether a new connection may turn out to be one of HTTP/2."""
-        return not self.only_1_1 and (self.required or hop.tls is not None)
+        return not self.only_1_1 and (self._offered_2 if self._over_tls else self.required)
 
-    def is_2(self, hop: Hop, stream: Stream) -> bool:
+    def check(self, stream: Stream, what: str) -> None:
+        """Learns what a new connection is. Raises MalformedAnswer, about `what`, if HTTP/2 is required and the proxy has none."""
+        self._offered_2 = self.is_2(stream)
+        if self.required and not self._offered_2:
+            raise MalformedAnswer(what, "it does not offer HTTP/2 over TLS", "no-http2")
+
+    def is_2(self, stream: Stream) -> bool:
         """Whether the proxy at the other end of a stream is spoken to in HTTP/2. In the clear, by prior knowledge alone."""
-        if hop.tls is None:
+        if not self._over_tls:
             return self.required and not self.only_1_1
         from tunnelctl.stream.tls.stream import TLSStream
 

@@ -36,7 +36,7 @@ _OURS = frozenset({"content-length", "transfer-encoding"})
 SPEAKS_TLS = "it speaks TLS, not plain HTTP"
 
 _PREFIX = b"HTTP/"
-_TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP
+TLS_RECORDS = (b"\x15", b"\x16")  # the first octet of an alert and of a handshake, and of nothing in HTTP
 _VERSIONS = frozenset(f"HTTP/1.{minor}" for minor in range(10))
 
 
@@ -147,7 +147,7 @@ class ConnectClient:
 
     def _read_head(self, data: bytes) -> Head | None:
         first = (self._reader.peek(SHOWN) + data[:SHOWN])[:SHOWN]
-        if first[:1] in _TLS_RECORDS:
+        if first[:1] in TLS_RECORDS:
             raise SpeaksTLS(f"answer to CONNECT {self._target}", SPEAKS_TLS, "speaks-tls")
         if not first.startswith(_PREFIX[: len(first)]):
             raise self._malformed(f"not HTTP: it starts with {quote(first)}", _guess(first))

@@ -39,7 +39,7 @@ from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
 
 READ = 4 * CHUNK  # bytes of a read: fewer frames are cut in two, and each costs less than with CHUNK
 
-FIRST_BYTES = 16
+FIRST_BYTES = 40  # of the peer, for a message if it does not speak HTTP/2
 
 WINDOWS = WindowBudget()  # of this process
 
@@ -179,7 +179,7 @@ class Http2Connection:
                     await transport.wait_readable()
                     continue
                 if not received:
-                    raise ConnectionResetError(ECONNRESET, "the HTTP/2 connection ended")
+                    raise ConnectionResetError(ECONNRESET, "the connection ended")
                 if bulk != (len(received) >= BULK):
                     bulk = not bulk
                     mark_bulk(bulk)
@@ -206,7 +206,8 @@ class Http2Connection:
 
     async def _take(self, data: bytes) -> None:
         """Handles what has arrived."""
-        self.first = self.first or data[:FIRST_BYTES]
+        if len(self.first) < FIRST_BYTES:
+            self.first += data[: FIRST_BYTES - len(self.first)]
         self.received = now = current_time()
         self._dispatch(self.machine.receive(data, now), len(data))
         while self.machine.more:

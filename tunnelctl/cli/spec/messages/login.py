@@ -159,6 +159,12 @@ LOGIN = (
     declare(AuthenticationFailed, "control-character", "proxy credentials: a control character in the user name or password"),
     declare(AuthenticationFailed, "not-text", "proxy credentials: user name and password are not valid text"),
     declare(AuthenticationFailed, "token-character", "bearer token: a character in it that a token cannot have"),
+    declare(
+        AuthenticationFailed,
+        "login-needs-http1",
+        f"{ASKED}: its login is bound to a connection, and HTTP/2 shares that among tunnels",
+        "--http 1.1 makes a connection for each tunnel; or name another scheme that the proxy offers, with --auth",
+    ),
     declare(SpeaksTLS, "speaks-tls", f"{ASKED}: it speaks TLS, not plain HTTP", "its URL is https://{peer}"),
     declare(NotTLS, "plain-http", "{what}: it answers in plain HTTP, not in TLS", PORT, WITHOUT_TLS),
     declare(NotTLS, "not-tls", "{what}: the peer does not speak TLS", PORT, "are scheme and port right?"),

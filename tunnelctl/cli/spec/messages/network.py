@@ -77,6 +77,12 @@ NETWORK = (
         f"{ASKED}, broke the connection before it answered: {{reason}}",
         When("tls_without_certificate", "it may require a client certificate (--proxy-cert)"),
     ),
+    declare(
+        Unreachable,
+        "stream-refused",
+        f"{ASKED}: it takes no further request on this connection",
+        "it is at a limit, or about to stop; --retry N tries again",
+    ),
     declare(Unreachable, "broke-mute", f"{ASKED}, broke the connection before it answered: {{reason}}", *_IS_IT_TLS),
     declare(
         Unreachable, "tls-hung-up", "{what}: {reason}", PORT, f"it closes the connection during the TLS handshake; {WITHOUT_TLS}"
@@ -98,6 +104,12 @@ NETWORK = (
         "http-mute",
         _WAITING,
         f"{_BEYOND}; or it is not an HTTP proxy: its URL is https://{{proxy}} if it speaks TLS, or begins with socks5:// for SOCKS",
+    ),
+    declare(
+        TimedOut,
+        "http2-mute",
+        _WAITING,
+        f"{_BEYOND}; or it knows no HTTP/2 without TLS: --http 1.1 speaks HTTP/1.1 with it",
     ),
     declare(
         TimedOut,
@@ -295,6 +307,24 @@ NETWORK = (
     ),
     declare(MalformedAnswer, "not-socks", f"{ASKED}: not SOCKS: it starts with {{octets}}"),
     declare(MalformedAnswer, "not-http1", f"{ASKED}: not HTTP/1: it starts with {{octets}}"),
+    declare(
+        MalformedAnswer,
+        "not-http2",
+        f"{ASKED}: not HTTP/2: it starts with {{octets}}",
+        "--http 1.1 speaks HTTP/1.1 with it",
+    ),
+    declare(
+        MalformedAnswer,
+        "no-http2",
+        f"{ASKED}: it does not offer HTTP/2 over TLS",
+        "--http auto speaks HTTP/1.1 with a proxy that knows nothing else",
+    ),
+    declare(
+        MalformedAnswer,
+        "stream-reset",
+        (f"{ASKED}: it reset the request: {{code}}", f"{ASKED}: {{reason}}"),
+        "--http 1.1 may help: some servers know no CONNECT in HTTP/2",
+    ),
     declare(MalformedAnswer, "malformed-head", f"{ASKED}: malformed head: {{reason}}"),
     declare(MalformedAnswer, "no-status-code", f"{ASKED}: no status code in {{line}}"),
     declare(MalformedAnswer, "switching-protocols", f"{ASKED}: it switches protocols unasked (101)"),

@@ -69,6 +69,9 @@ USAGE = (
         "--fdpass: stdout is not a unix socket",
         "--fdpass is for ssh: set `ProxyUseFdpass yes` next to the ProxyCommand",
     ),
+    declare(
+        UsageProblem, "fdpass-http2", "--fdpass: the route includes HTTP/2, so tunnelctl must keep running", "leave --http 2 out"
+    ),
     declare(UsageProblem, "fdpass-tls", "--fdpass: the route includes TLS, so tunnelctl must keep running", "leave --fdpass out"),
     declare(
         UsageProblem,
