@@ -37,23 +37,26 @@ class _Entry:
 class Dial:
     """A connection that is being made, for others to wait for."""
 
-    __slots__ = ("_ended", "_others", "waiting")
+    __slots__ = ("_connection", "_ended", "_others", "waiting")
 
     def __init__(self, others: list[Dial]) -> None:
         """others: under way to the same proxy"""
         self._others, self._ended = others, Event()
+        self._connection: ProxyConnection | None = None
         self.waiting = 1  # tunnels that are to be opened on it: that of the task that makes it, and those that wait for it
         others.append(self)
 
-    def end(self) -> None:
-        """The connection is in the pool, or could not be made."""
+    def end(self, connection: ProxyConnection | None = None) -> None:
+        """Ends the waiting of others. connection: what has been made, if others can use it too"""
         if not self._ended.is_set():
             self._others.remove(self)
+            self._connection = connection
             self._ended.set()
 
-    async def wait(self) -> None:
+    async def wait(self) -> ProxyConnection | None:
         self.waiting += 1
         await self._ended.wait()
+        return self._connection
 
 
 class ConnectionPool:
@@ -116,15 +119,13 @@ class ConnectionPool:
         for length in range(len(route.hops), 0, -1):
             hops, dials = route.hops[:length], 0
             while dials < MOST_DIALS and (coming := self._coming(hops)) is not None:
-                if isinstance(coming, Dial):
-                    dials += 1
-                    known = self._shared(hops)
-                    await coming.wait()
-                    if self._shared(hops) == known:
-                        break
-                else:
-                    await coming.wait_until_ready()
-                if (connection := self.share(route)) is not None:
+                dials += 1
+                connection = await coming.wait() if isinstance(coming, Dial) else coming
+                if connection is None:
+                    break
+                await connection.wait_until_ready()
+                if connection.capacity:
+                    connection.reserve()
                     return connection
         return self.share(route, may_wait=False)
 

@@ -130,7 +130,7 @@ class _Attempts:
                     refused += 1
                     if refused > MOST_REFUSED:
                         raise
-                elif ready is None:  # else the proxy closed it at this very moment
+                elif ready is None or error.code == "stream-reset":  # else the proxy closed it at this very moment
                     raise
             ready = None
 

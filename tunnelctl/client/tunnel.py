@@ -197,10 +197,11 @@ class _Opening:
     def _reserved(self, connection: ProxyConnection, dials: Mapping[int, Dial]) -> ProxyConnection:
         """Reserves a place on a new connection, and hands it to the pool if others can use it too. dials: those for this tunnel"""
         connection.reserve()
-        if connection.multiplexed and self._pool is not None:
-            self._pool.add(connection)
+        pool = self._pool if connection.multiplexed else None
+        if pool is not None:
+            pool.add(connection)
         if (dial := dials.get(len(connection.hops) - 1)) is not None:
-            dial.end()
+            dial.end(connection if pool is not None else None)
         return connection
 
     async def _ask(self, connection: ProxyConnection) -> Tunnel:

@@ -276,6 +276,7 @@ class HTTP2Connection(ProxyConnection):
         if code in _NO_CONNECT_CODES and self._falls_back():
             return ReconnectRequired()
         if code == ErrorCode.REFUSED_STREAM:
+            self._retire()  # the next connection may lead to another machine
             return _not_processed(request)
         what = answer.reset.reason if isinstance(answer.reset, received.StreamFailed) else f"it reset the request: {name_of(code)}"
         return MalformedAnswer(request.what, what, "stream-reset")
