@@ -226,8 +226,9 @@ def _as_tcp() -> Iterator[None]:
 
 def _fields(head: str) -> list[tuple[str, str]]:
     """Translates the head of a CONNECT request. A Host field is left out: :authority has its place."""
-    (method, target, _), *fields = [line.split(" ", 2) if not place else line for place, line in enumerate(head.split("\r\n"))]
-    pairs = [field.partition(":") for field in fields if isinstance(field, str)]
+    line, *fields = head.split("\r\n")
+    method, target, _ = line.split(" ", 2)
+    pairs = [field.partition(":") for field in fields]
     others = [(name.lower(), value.strip()) for name, _, value in pairs if name.lower() != "host"]
     return [(":method", method), (":authority", target), *others]
 

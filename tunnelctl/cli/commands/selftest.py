@@ -101,7 +101,7 @@ class Client:
     @asynccontextmanager
     async def sharing(self) -> AsyncIterator[Opener]:
         """Yields what opens tunnels on one connection of HTTP/2."""
-        hop = Hop(self.proxy, http=HTTPVersion(required=True, keepalive=0.0))
+        hop = Hop(self.proxy, http=HTTPVersion(required=True, over_tls=False, keepalive=0.0))
         async with Nursery() as connections:
             pool = ConnectionPool(connections)
 

@@ -23,7 +23,7 @@ async def inspect(route: Route) -> HTTP2 | None:
     nearest = route.hops[0] if route.hops else None
     if nearest is None or nearest.protocol != "http" or (nearest.tls is None and nearest.http is None):
         return None
-    hop = nearest._replace(http=HTTPVersion(nearest.tls is None, 0.0))
+    hop = nearest._replace(http=HTTPVersion(nearest.tls is None, nearest.tls is not None, 0.0))
     route = route._replace(hops=(hop, *route.hops[1:]), timeout=PROBE, no_readahead=False)
     try:
         connection = await connect_nearest(route, silent)

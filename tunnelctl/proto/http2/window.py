@@ -18,8 +18,8 @@ FIRST_CONNECTION_WINDOW = 1 << 20
 LARGEST_CONNECTION_WINDOW = 16 << 20
 SHARE = 4  # a stream's window is at most this part of the connection's: a few stalled streams do not stall the others
 
-# Credit is announced at the latest for as much. What is not announced yet limits the speed as a smaller window does: with credit for
-# half of 4 MiB at a time, a path of 20 ms and 125 MB/s stood still for a fifth of the time.
+# Credit is announced at the latest for as much. What is not announced yet limits the speed as a smaller window does: with credit
+# for half of 4 MiB at a time, a path of 20 ms and 125 MB/s stood still for a fifth of the time.
 STEP = 256 << 10
 
 BUDGET = 256 << 20  # bytes of all connection windows of a process; above it none grows, and new ones keep the RFC's 64 KiB
