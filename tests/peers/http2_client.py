@@ -22,8 +22,12 @@ def tls_context(authority: Path, alpn: Iterable[str] = ALPN, certificate: tuple[
 
 
 def _connect(proxy: Proxy, tls: ssl.SSLContext | None, source: str) -> socket.socket:
-    sock = socket.create_connection((proxy.host, proxy.port), STEP_SECONDS, (source, 0) if source else None)
+    sock = socket.socket()  # create_connection would look the address up, at the name service of a test perhaps
     try:
+        sock.settimeout(STEP_SECONDS)
+        if source:
+            sock.bind((source, 0))
+        sock.connect((proxy.host, proxy.port))
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=proxy.host)
             assert sock.selected_alpn_protocol() == "h2", f"the proxy has chosen {sock.selected_alpn_protocol()}"

@@ -3,6 +3,7 @@
 import errno
 import glob
 import os
+import re
 import secrets
 import select
 import shutil
@@ -48,6 +49,13 @@ def path_of(program: str) -> str:
 def tcp_rows() -> list[list[str]]:
     """The kernel's IPv4 TCP sockets. Words 1 and 2 of a row are the two ends, 3 the state, 4 the queues, 9 the inode."""
     return [row.split() for row in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+
+
+def resident(process: int) -> int:
+    """The memory of a process in octets."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) << 10
 
 
 def opening(port: int) -> int:

@@ -4,23 +4,16 @@ import re
 import socket
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
-from tests.peers.process import path_of, wait_until
+from tests.peers.process import path_of, resident, wait_until
 from tests.peers.program import Serve, patched
 from tests.peers.scripted import Conversation, ScriptedServer
 from tests.server.harness import SECONDS, Client
 
 TUNNELS = 10
 BOUND = 256 << 10  # bytes of the proxy's memory for one stalled tunnel
-
-
-def resident(process: int) -> int:
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) << 10
 
 
 def push(sock: socket.socket) -> int:

@@ -226,8 +226,8 @@ def _as_tcp() -> Iterator[None]:
 
 def _fields(head: str) -> list[tuple[str, str]]:
     """Translates the head of a CONNECT request. A Host field is left out: :authority has its place."""
-    line, *fields = head.split("\r\n")
-    method, target, _ = line.split(" ", 2)
+    first, *fields = head.split("\r\n")
+    method, target, _ = first.split(" ", 2)
     pairs = [field.partition(":") for field in fields]
     others = [(name.lower(), value.strip()) for name, _, value in pairs if name.lower() != "host"]
     return [(":method", method), (":authority", target), *others]

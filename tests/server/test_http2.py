@@ -32,9 +32,11 @@ from tests.server.harness import (
     users_file,
 )
 from tests.server.inspecting import RULES
+from tunnelctl.engine.kernel import park
 from tunnelctl.proto.auth.challenge import parse_challenges
 from tunnelctl.proto.auth.digest import DigestClient
 from tunnelctl.server import http2, tunnel
+from tunnelctl.stream.http2.connection import Http2Connection
 
 BRIEF = 0.2  # seconds: a limit meant to expire
 NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CONNECT_ERROR, CALM = 0, 1, 7, 10, 11
@@ -51,7 +53,8 @@ def login(user: str, password: str) -> tuple[str, str]:
 
 def told(stream: Stream) -> tuple[str, str]:
     """The status of a refusal, and its error type."""
-    status = stream.connection.response(stream)
+    stream.connection.wait_for(lambda: stream.fields or stream.ending, "a response")
+    status = stream.field(":status") or stream.ending
     assert stream.read_to_end() or stream.field("content-length") is None
     return status, (stream.field("proxy-status") or "").partition("error=")[2].partition(";")[0]
 
@@ -300,6 +303,21 @@ def test_a_reload_applies_to_the_next_stream(tmp_path: Path) -> None:
         proxy.hang_up()
         wait_until(lambda: told(connection.connect("127.0.0.1:1"))[0] == "403", SECONDS, "the new policy")
         assert goes_on(stream)
+
+
+def test_v37_requests_end_with_the_connection_if_responses_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stuck(_: object) -> None:  # the transport takes nothing: the client's receive queue and our send queue are full
+        await park()
+
+    monkeypatch.setattr(Http2Connection, "_write_next", stuck)
+    monkeypatch.setattr(http2, "MAX_UNREAD", 300)
+    with Proxy() as proxy, proxy.http2() as connection:
+        records: list[dict[str, Any]] = []
+        while len(records) < 20 and all(record["status"] == 403 for record in records):
+            connection.connect("10.0.0.1:1", end=True)
+            records = proxy.wait_for_records(len(records) + 1)
+        assert connection.wait_lost() == "closed"
+    assert (records[-1]["status"], records[-1]["details"]) == (429, "HTTP/2: ENHANCE_YOUR_CALM: the responses are not read")
 
 
 # --- time limits
@@ -562,8 +580,6 @@ def test_tunnels_left_at_the_end_of_the_drain_are_aborted() -> None:
 
 
 def test_the_end_of_the_drain_answers_a_pending_request_with_503(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunnelctl.engine.kernel import park
-
     dialling = threading.Event()
 
     async def dial(*_: object) -> None:

@@ -45,8 +45,8 @@ IDLE_SECONDS = 120.0
 MAX_IDLE = 100  # such connections of one client network: each holds a descriptor, and no cap on tunnels counts it
 
 # Octets of control frames, responses included, that a client has not read when it makes a further request. Responses to all the
-# streams that it may have open are some 100 KiB at most.
-MAX_UNREAD = 256 << 10
+# streams that it may have open are some 20 KiB at most.
+MAX_UNREAD = 64 << 10
 
 SHUTDOWN_SECONDS = 1.0  # for the round trip between the two GOAWAYs, if the client does not answer the PING
 _SHUTDOWN = b"shutdown"  # the payload of that PING
