@@ -290,3 +290,17 @@ def test_many_requests_of_ours_are_no_flood_of_the_peer():
     assert not machine.closed
     received(machine, raw(PING, 0, bytes(8)) * 5000)
     assert machine.closed
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_stalled_streams_hold_enlarges_the_window_of_the_connection(whole):
+    """Otherwise four streams whose sinks take nothing would stop all others."""
+    machine = server(budget=WindowBudget())
+    sent(machine)
+    for stream in (1, 3, 5, 7):
+        received(machine, headers(stream))
+        for _ in range(13):
+            frame = data(stream, bytes(16_384))
+            for piece in [frame] if whole else [frame[:5000], frame[5000:]]:
+                received(machine, piece)
+    assert credit(sent(machine)).get(0, 0) >= 1 << 20

@@ -491,7 +491,7 @@ def test_what_the_peer_sent_first_is_kept() -> None:
     async def main() -> None:
         wired = Wired(True)
         await wired.start(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        assert wired.connection.first == b"HTTP/1.1 400 Bad"
+        assert wired.connection.first == b"HTTP/1.1 400 Bad Request\r\n\r\n"
         assert isinstance(wired.connection.lost, ConnectionAbortedError)
         assert wired.connection.received <= current_time()
         assert isinstance(wired.events[-1], events.ConnectionFailed)
