@@ -32,6 +32,7 @@ from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.stdio import Stdio
 from tunnelctl.stream.tls.settings import TLSClient, server_context
 from tunnelctl.stream.tls.stream import accept_tls, start_tls
+from tunnelctl.stream.unix_stream import UnixStream
 
 SECONDS = 10.0  # time limit for each run; no test here takes a tenth of it
 RESET = struct.pack("ii", 1, 0)
@@ -157,6 +158,33 @@ class FarSocket(Far):
         if self.sock.fileno() >= 0:
             self._reading.forget()
             self.sock.close()
+
+
+class FarMarked(FarSocket):
+    """The far end of a UnixStream. An octet on `marks` precedes each end in order, and each end without one is a reset."""
+
+    def __init__(self, sock: socket.socket, marks: socket.socket) -> None:
+        super().__init__(sock)
+        self._marks, self._heard = marks, b""
+        marks.setblocking(False)
+        marks.send(b"+")
+
+    async def end_output(self) -> None:
+        self._marks.send(b".")
+        await super().end_output()
+
+    def leave(self) -> None:
+        self._marks.close()
+        super().leave()
+
+    def try_take(self, limit: int = 1 << 20) -> bytes | None:
+        data = super().try_take(limit)
+        if data == b"":
+            with suppress(BlockingIOError):
+                self._heard += self._marks.recv(2)
+            if b"." not in self._heard:
+                raise ConnectionResetError
+        return data
 
 
 class FarTLS(FarSocket):
@@ -312,6 +340,16 @@ def unix(directory: Path) -> End:
     return End(SocketStream(near), FarSocket(far))
 
 
+async def unix_marked(directory: Path) -> End:
+    near, far = unix_pair()
+    stream = UnixStream(near)
+    stream.offer_marks()
+    await stream.send_all(b"first")
+    data, (marks,), _, _ = socket.recv_fds(far, 5, 1)
+    assert data == b"first"
+    return End(stream, FarMarked(far, socket.socket(fileno=marks)))
+
+
 def stdio(source: int, sink: int, far: object) -> End:
     return End(Stdio(source, sink), far, (source, sink))
 
@@ -448,6 +486,7 @@ STAYS = "stays"  # EOF is permanent; on a terminal it is a key like any other
 KINDS: dict[Make, set[str]] = {
     tcp: {STAYS, WAITS, HALVES, RESETS, OWNED},
     unix: {STAYS, WAITS, HALVES, RESETS, LEAVES},
+    unix_marked: {STAYS, WAITS, HALVES, RESETS, LEAVES, OWNED},
     tls: {STAYS, WAITS, HALVES, RESETS, OWNED},
     tls_1_2: {STAYS, WAITS, HALVES, RESETS, OWNED},
     tls_server: {STAYS, WAITS, HALVES, RESETS, OWNED},

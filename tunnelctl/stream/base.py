@@ -100,6 +100,9 @@ class Stream:
         """Makes `wait_writable` wait for room, after splicing found the sink full."""
         raise NotImplementedError
 
+    def confirm_eof(self) -> None:
+        """Raises OSError if the EOF was a reset. For code that reads the descriptor itself; `receive_nowait` does so too."""
+
     def send_eof(self) -> None:
         """Half-closes: the peer reads EOF, and may continue to send."""
         raise NotImplementedError

@@ -278,6 +278,8 @@ class Pump:
         """
         try:
             data = os.read(socket_fd, CHUNK)
+            if not data:
+                self._source.confirm_eof()
         except BlockingIOError:  # something other than data made it look ready, and is gone
             return True
         except OSError as error:
