@@ -12,7 +12,7 @@ import pytest
 from tests.peers import certificates, socks_proxies
 from tests.peers.certificates import Certificates
 from tests.peers.process import end, path_of, started_on_a_port, wait_until
-from tests.peers.program import MODULE, SOON, Bytes, Forward, Serve, at_end_soon, echoed, read_soon, run, started
+from tests.peers.program import MODULE, SOON, Bytes, Forward, Serve, at_end_soon, echoed, handed_over, read_soon, run, started
 from tests.peers.proxies import PASSWORD, USER, Rules
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo, refusing_port, sample
 
@@ -133,19 +133,12 @@ def speaks_first(peer: Conversation) -> None:
 
 def is_handed_over(*words: str) -> bool:
     """Whether connect --fdpass hands over the tunnel from its first byte on; the target must be `speaks_first`."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs, started("connect", "--fdpass", *words, stdout=theirs.fileno()) as process:
-        ours.settimeout(SOON)
-        byte, (descriptor,), _, _ = socket.recv_fds(ours, 1, 1)
-        assert byte == b"\0"
-        status = process.wait(SOON)
-        with socket.socket(fileno=descriptor) as tunnel:
-            tunnel.settimeout(SOON)
-            tunnel.sendall(b"over")
-            said = b""
-            while len(said) < len(BANNER) + 4 and (piece := tunnel.recv(65536)):
-                said += piece
-        return (status, said) == (0, BANNER + b"over")
+    with handed_over(*words) as tunnel:
+        tunnel.sendall(b"over")
+        said = b""
+        while len(said) < len(BANNER) + 4 and (piece := tunnel.recv(65536)):
+            said += piece
+        return said == BANNER + b"over"
 
 
 @pytest.mark.peer("microsocks")

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,9 @@ SOON = 15.0  # time limit for events that must happen at once; generous, because
 
 # The documented line or its event, with a port unless it is a Unix socket.
 _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": ")(?:unix:|\S*:(\d+))')
+
+# The line of a control socket, which follows those of the local ports.
+_CONTROL = re.compile(r'tunnelctl: control: |\{"event": "control"')
 
 # The lines that serve prints about itself after the last of those; their number depends on its flags.
 _START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin): .*\n")
@@ -166,6 +170,20 @@ def at_end_soon(pipe: IO[bytes]) -> bool:
     return bool(select.select([pipe], [], [], SOON)[0]) and pipe.read(1) == b""
 
 
+@contextmanager
+def handed_over(*words: str, env: Mapping[str, str] | None = None) -> Iterator[socket.socket]:
+    """Runs `tunnelctl connect --fdpass WORDS` to its end, which must be a clean one. Yields the socket that ssh would receive."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, started("connect", "--fdpass", *words, env=env, stdout=theirs.fileno()) as process:
+        ours.settimeout(SOON)
+        byte, (descriptor,), _, _ = socket.recv_fds(ours, 1, 1)
+        assert byte == b"\0"
+        assert (process.wait(SOON), process.stderr.read()) == (0, b"")
+        with socket.socket(fileno=descriptor) as tunnel:
+            tunnel.settimeout(SOON)
+            yield tunnel
+
+
 def proxy_command(*proxies: str, options: str = "") -> str:
     """The value of ssh's ProxyCommand for a route through `proxies`."""
     words = [*MODULE, "connect", *(word for proxy in proxies for word in ("-x", proxy))]
@@ -216,8 +234,8 @@ class Serve:
             found = _LISTENING.match(line)
             if found:
                 self.ports.append(int(found[1] or 0))
-                if len(self.ports) == self._expected:
-                    self._listening.set()
+            if len(self.ports) == self._expected and (found or _CONTROL.match(line)):
+                self._listening.set()
         self._listening.set()  # the end of stderr: no more lines can follow
 
     @property
