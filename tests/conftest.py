@@ -36,6 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = tempfile.TemporaryDirectory(prefix="tunnelctl-test-")
     config.add_cleanup(directory.cleanup)
     os.environ["XDG_CONFIG_HOME"] = directory.name
+    # Forwards of the tests have their control sockets apart from those of the developer. It is short: a socket's path has a limit.
+    runtime = tempfile.TemporaryDirectory(prefix="tunnelctl-run-")
+    config.add_cleanup(runtime.cleanup)
+    os.environ["XDG_RUNTIME_DIR"] = runtime.name
     # If a test collects the output of a program with communicate(), the events in it are checked against their schema.
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)

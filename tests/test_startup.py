@@ -106,6 +106,19 @@ def test_connect_loads_neither_the_pool_nor_other_protocols(proxy):
     assert not {"tunnelctl.client.pool", "tunnelctl.client.upstream.socks"} & modules
 
 
+def test_through_a_control_socket_it_loads_nothing_that_finds_or_reaches_a_proxy(tmp_path):
+    modules = loaded(["connect", "--via", str(tmp_path / "x.sock"), "host", "22"])
+    assert modules & HEAVY == set()
+    usual = {"retry", "tunnel", "route.planner", "route.selection", "route.fingerprint", "auth.exchange", "fdpass"}
+    assert not {f"tunnelctl.client.{name}" for name in usual} & modules
+    assert not {"tunnelctl.stream.dial", "tunnelctl.stream.listen", "tunnelctl.engine.resolver"} & modules
+
+
+def test_without_it_connect_loads_nothing_of_it(proxy):
+    modules = loaded(["connect", "-x", proxy, "host", "22"])
+    assert not {"tunnelctl.client.via", "tunnelctl.client.control_socket", "tunnelctl.stream.unix_stream"} & modules
+
+
 def test_connect_does_not_load_the_server(proxy):
     assert not {name for name in loaded(["connect", "-x", proxy, "host", "22"]) if name.startswith("tunnelctl.server")}
 

@@ -117,6 +117,15 @@ class Failover(Event):
     proxies: list[str]
 
 
+class Skipped(Event):
+    """With --via auto: a forward that leads to the same proxies did not open the tunnel, and is done without.
+
+    cause: why it did not
+    """
+
+    cause: str
+
+
 class Progress(Event):
     """With --progress, twice a second: the bytes of all tunnels up to now.
 
@@ -143,6 +152,6 @@ def refusal_of(error: TunnelctlError) -> tuple[int | None, str | None]:
 
 
 CONNECT = (
-    Ignored, Alert, Route, Lookup, Dial, Connected, TLS, Request, Response, Retry, Failover, Opened, Progress, Closed,
+    Ignored, Alert, Route, Lookup, Dial, Connected, TLS, Request, Response, Retry, Failover, Skipped, Opened, Progress, Closed,
 )  # fmt: skip
 EVERYWHERE = (Settings, Warning, Error)

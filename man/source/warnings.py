@@ -18,6 +18,7 @@ WARNINGS = (
     "certificate file {path}: the certificate of {subject} is not valid yet, but from {time} on",
     "fault in a connection: {name}: {fault}",
     "fault in a tunnel: {name}: {fault}",
+    "there is no control socket: {what}: {cause}",
     "fault in a worker: {name}: {fault}",
     "fault in an admin request: {name}: {fault}",
     "fault in an answer to another worker: {name}: {fault}",

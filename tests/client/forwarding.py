@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import tempfile
 from typing import Any
 
 from tests.options import forward_options
@@ -25,12 +26,20 @@ class Forwarding(Proxy):
         **options: Any,
     ) -> None:
         super().__init__()
-        self._check, self._environ = check, environ or {}
+        self.runtime = tempfile.TemporaryDirectory(prefix="tunnelctl-run-")
+        self._check, self._environ = check, {"XDG_RUNTIME_DIR": self.runtime.name, **(environ or {})}
         self._given = forward_options(local=local, dynamic=dynamic, **{"drain": 0.0, **options})
         self._expected = len(local) + len(dynamic)
 
     def _serve(self) -> int:
-        return forward.run_forward(self._given, self._environ, self, self._check)
+        with self.runtime:
+            return forward.run_forward(self._given, self._environ, self, self._check)
+
+    @property
+    def control(self) -> str:
+        """The path of the control socket."""
+        (opened,) = self.events("control")
+        return str(opened["address"]).removeprefix("unix:")
 
     @property
     def ports(self) -> list[int]:

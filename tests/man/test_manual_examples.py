@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from tests.man.examples import EXAMPLES
 from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
-from tests.peers.program import RUN_SECONDS, SCRIPT, Serve, connect, environment
+from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
@@ -33,8 +34,8 @@ needs_ssh = pytest.mark.peer("ssh", "sshd", "ssh-keygen")
 
 
 SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
-FDPASS, LOGIN, CHAIN = EXAMPLES["connect"]
-PORTS, STRANGERS, SOCKET, SERVICE = EXAMPLES["forward"]
+FDPASS, VIA, LOGIN, CHAIN = EXAMPLES["connect"]
+PORTS, NAMED, STRANGERS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
 RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
@@ -119,6 +120,25 @@ def test_ssh_connects_with_the_lines_for_its_config(server: Sshd, tmp_path: Path
         env = with_program(SHELL="/bin/sh")
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
     assert (done.returncode, done.stdout) == (0, b"through\n"), done.stderr
+    assert proxy.heads[0].startswith(b"CONNECT host.example.com:%d HTTP/1.1\r\n" % server.port)
+
+
+@needs_ssh
+def test_ssh_connects_through_a_named_forward(server: Sshd, tmp_path: Path) -> None:
+    """With the lines of connect's page, and with those that the commands of forward's page print."""
+    start, block = NAMED.split("\ntunnelctl ssh-config", 1)
+    with proxy_to(server.port) as proxy, tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        env = with_program(SHELL="/bin/sh", HOME=str(tmp_path), XDG_RUNTIME_DIR=runtime)
+        words = shlex.split(start.replace("--warm 2 \\\n", "").replace("https://alice@proxy --ask-password", proxy.url))[2:]
+        with Forward(*words, env=env):
+            (tmp_path / ".ssh").mkdir()
+            assert shell(f"tunnelctl ssh-config{block}", env, tmp_path).returncode == 0
+            for lines in (VIA, (tmp_path / ".ssh/config").read_text()):
+                config = tmp_path / "config"
+                config.write_text(lines + server.settings.read_text())
+                command = [path_of("ssh"), "-F", str(config), "host.example.com", "echo through"]
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
+                assert (done.returncode, done.stdout) == (0, b"through\n"), done.stderr
     assert proxy.heads[0].startswith(b"CONNECT host.example.com:%d HTTP/1.1\r\n" % server.port)
 
 

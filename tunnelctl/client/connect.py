@@ -10,10 +10,7 @@ from time import monotonic
 
 from tunnelctl import events
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.retry import open_with_retries
-from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Route, Tunnel
-from tunnelctl.client.tunnel import without_proxy
 from tunnelctl.engine.kernel import CancelScope, Nursery, run, sleep
 from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import TimedOut, TunnelBroken, reason
@@ -26,6 +23,9 @@ from tunnelctl.stream.stdio import Stdio
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tunnelctl.client.pool import ConnectionPool
+    from tunnelctl.client.retry import OpenedTunnel
+    from tunnelctl.client.route.planner import RoutePlanner
+    from tunnelctl.client.via import ThroughForward
 
 # Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
 # data; one that is gone cannot be distinguished from it until something is sent.
@@ -47,24 +47,68 @@ def run_connect(options: ConnectOptions, environ: Mapping[str, str], trace: Trac
         from tunnelctl.client.fdpass import require_socket
 
         require_socket()
-    tls = tls_to_target(options.target, options.target_tls)
-    planner = RoutePlanner(options.reach, environ, trace, tls, no_readahead=options.fdpass)
-    number = run(_Bridge(options, planner, trace).run)
+    usual = ThroughProxies(options, environ, trace)
+    opening: ThroughProxies | ThroughForward = usual
+    if options.via is not None:
+        from tunnelctl.client.via import ThroughForward
+
+        opening = ThroughForward(options, environ, trace, usual.prepare_and_open)
+    number = run(_Bridge(options, opening, trace).run)
     return ExitStatus.OK if number in (0, signal.SIGHUP) else 128 + number
+
+
+class ThroughProxies:
+    """The opening of a tunnel through the proxies of the flags or the environment.
+
+    Imports what it needs only when it is used: a tunnel through a control socket does without it, if there is one.
+    """
+
+    def __init__(self, options: ConnectOptions, environ: Mapping[str, str], trace: Trace) -> None:
+        self._options, self._environ, self._trace = options, environ, trace
+        self._planner: RoutePlanner = None  # type: ignore[assignment]
+
+    async def prepare(self) -> None:
+        """Validates the flags and reads files. Raises TunnelctlError."""
+        from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
+
+        options = self._options
+        tls = tls_to_target(options.target, options.target_tls)
+        self._planner = RoutePlanner(options.reach, self._environ, self._trace, tls, no_readahead=options.fdpass)
+        await self._planner.prepare(list_ignored=options.output.detailed)
+
+    async def prepare_and_open(self, helpers: Nursery) -> OpenedTunnel:
+        """Does both."""
+        await self.prepare()
+        return await self.open(helpers)
+
+    async def open(self, helpers: Nursery) -> OpenedTunnel:
+        """Opens the tunnel. Raises TunnelctlError. helpers: runs a connection of HTTP/2"""
+        from tunnelctl.client.retry import open_with_retries
+
+        options, pool = self._options, self._pool(helpers)
+        return await open_with_retries(self._planner, options.target, options.reach.retry, self._trace, pool)
+
+    def _pool(self, helpers: Nursery) -> ConnectionPool | None:
+        """Returns a pool, which a connection of HTTP/2 needs to run in, even if it carries only one tunnel."""
+        if self._options.reach.http in (None, "1.1"):
+            return None
+        from tunnelctl.client.pool import ConnectionPool
+
+        return ConnectionPool(helpers)
 
 
 class _Bridge:
     """The tunnel and stdio, and the signals that may end them."""
 
-    def __init__(self, options: ConnectOptions, planner: RoutePlanner, trace: Trace) -> None:
-        self._options, self._planner, self._trace = options, planner, trace
+    def __init__(self, options: ConnectOptions, opening: ThroughProxies | ThroughForward, trace: Trace) -> None:
+        self._options, self._opening, self._trace = options, opening, trace
         self._relay: Relay | None = None
         self._helpers: Nursery = None  # type: ignore[assignment]
         self._ended_by = 0
 
     async def run(self) -> int:
         """Runs the tunnel and returns the number of the signal that ended it, or 0."""
-        await self._planner.prepare(list_ignored=self._options.output.detailed)
+        await self._opening.prepare()
         with open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with Nursery() as nursery:
                 self._helpers = nursery
@@ -83,8 +127,7 @@ class _Bridge:
 
     async def _bridge(self) -> None:
         begun = monotonic()
-        options = self._options
-        tunnel, route = await open_with_retries(self._planner, options.target, options.reach.retry, self._trace, self._pool())
+        tunnel, route = await self._opening.open(self._helpers)
         self._trace(events.Opened(str(route.target), route.via, monotonic() - begun))
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
@@ -105,14 +148,6 @@ class _Bridge:
                 events.explained(events.Warning(""), TunnelBroken(what, cause, "tunnel-empty", facts=_facts(route, seconds)))
             )
         _judge(outcome, self._options, route, tunnel.early, seconds)
-
-    def _pool(self) -> ConnectionPool | None:
-        """Returns a pool, which a connection of HTTP/2 needs to run in, even if it carries only one tunnel."""
-        if self._options.reach.http in (None, "1.1"):
-            return None
-        from tunnelctl.client.pool import ConnectionPool
-
-        return ConnectionPool(self._helpers)
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
         stdio = Stdio()
@@ -180,5 +215,7 @@ def _facts(route: Route, seconds: float) -> dict[str, object]:
     """Facts about a tunnel that delivered no byte."""
     target = f"{route.target.host} {route.target.port}"
     if not route.hops:
+        from tunnelctl.client.tunnel import without_proxy
+
         return {**without_proxy(route), "direct": True, "host_port": target}
     return {"host_port": target, **({"idle": max(1, round(seconds))} if seconds > AT_ONCE else {})}

@@ -6,6 +6,8 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.options import OutputOptions, ReachOptions
 from tunnelctl.proto.address import Address
 
+AUTO = "auto"  # with --via: any forward that leads where this connect would lead
+
 
 class TargetTLS(NamedTuple):
     """TLS to the target, inside the tunnel."""
@@ -25,6 +27,7 @@ class ConnectOptions(NamedTuple):
     output: OutputOptions = OutputOptions()
     idle_timeout: float = 0.0
     fdpass: bool = False
+    via: str | None = None  # the forward that opens the tunnel: its name, the path of its control socket, or "auto"
 
     def __repr__(self) -> str:
         return f"ConnectOptions({self.target})"

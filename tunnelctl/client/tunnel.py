@@ -86,6 +86,12 @@ def _in_http1(route: Route) -> Route:
     return route._replace(hops=tuple(hop._replace(http=None) for hop in route.hops))
 
 
+async def start_target_tls(route: Route, trace: Trace, tunnel: Tunnel) -> Tunnel:
+    """Starts the TLS with the target that the route calls for, in a tunnel that is open already."""
+    opening = _Opening(route, trace, None)
+    return await opening.within(lambda: opening.to_target(tunnel))
+
+
 _NO_FACTS: Facts = {}  # for a hint
 
 
@@ -153,8 +159,12 @@ class _Opening:
             tunnel = await self._through_proxies(ready)
         else:
             tunnel = Tunnel(await self._dial(route.target, "target"), b"")
+        return await self.to_target(tunnel)
+
+    async def to_target(self, tunnel: Tunnel) -> Tunnel:
+        """Ends the route with the target, given the tunnel that reaches it."""
         self._place = None
-        return await self._secured(tunnel, "target", route.target, route.tls)
+        return await self._secured(tunnel, "target", self._route.target, self._route.tls)
 
     async def _through_proxies(self, ready: ProxyConnection | None) -> Tunnel:
         hops, pool, dials = self._route.hops, self._pool, {}

@@ -110,6 +110,27 @@ def settings_of(file: Path, host: str) -> dict[str, str]:
 # --- content
 
 
+def test_through_a_named_forward_the_socket_can_always_be_passed() -> None:
+    assert text("--via", "work", "host").endswith(" connect --fdpass --via work %h %p\n    ProxyUseFdpass yes\n")
+    assert "ProxyUseFdpass" not in text("--via", "work", "--idle-timeout", "60", "host")
+
+
+@pytest.mark.parametrize(("proxy", "passes"), [("http://proxy", True), ("https://proxy", False), ("direct", False)])
+def test_with_auto_it_can_be_passed_if_that_is_possible_without_a_forward(proxy: str, passes: bool) -> None:
+    block = text("--via", "auto", "-x", proxy, "host")
+    assert f" -x {proxy} --via auto %h %p\n" in block
+    assert ("ProxyUseFdpass yes" in block, "--fdpass" in block) == (passes, passes)
+
+
+def test_a_named_forward_excludes_a_proxy() -> None:
+    with pytest.raises(UsageProblem, match="--proxy and --via 'work' cannot be used together"):
+        text("--via", "work", "-x", "http://proxy", "host")
+
+
+def test_the_path_of_a_forward_is_printed_as_it_is_given() -> None:
+    assert " --via /run/x.sock %h %p\n" in text("--via", "/run/x.sock", "host")
+
+
 def test_the_printed_block(monkeypatch):
     monkeypatch.setattr(sys, "argv", [SCRIPT])
     assert text("-x", "proxy:3128", "-4", "--retry", "2", "*.example.com", "!a.example.com") == HEADING + (

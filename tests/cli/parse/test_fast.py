@@ -143,7 +143,7 @@ def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
 
 
 # Without flags that contradict each other or require another one, so that every such line must be accepted.
-HARMFUL = ("-6", "-q", "--progress", "--tls-name", "--tls-cacert", "--tls-alpn")
+HARMFUL = ("-6", "-q", "--progress", "--tls-name", "--tls-cacert", "--tls-alpn", "--via")
 HARMLESS = [flag for flag in FLAGS if flag.spellings[0] not in HARMFUL]
 
 

@@ -301,6 +301,7 @@ NOTICED = [
     SERVING,
     serve.Admin("127.0.0.1:9", ["/metrics"]),
     serve.Reloaded("policy", "2 rules"),
+    forward.Control("work", "unix:/run/user/1000/tunnelctl/work.sock"),
     Drain(1, 1, 2.0),
     Stopped(),
 ]

@@ -9,10 +9,12 @@ import shlex
 import sys
 from typing import NamedTuple
 
+from tunnelctl.cli.parse.settings import check_via
 from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, build
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import FILE, Flag
+from tunnelctl.client.options import AUTO
 from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import Trace
@@ -32,6 +34,7 @@ class SSHOptions(NamedTuple):
     reach: ReachOptions = ReachOptions()
     idle_timeout: float = 0.0
     git: bool = False
+    via: str | None = None
 
 
 def ssh_config(call: Call, trace: Trace) -> str:
@@ -41,11 +44,13 @@ def ssh_config(call: Call, trace: Trace) -> str:
     for host in call.words:
         if not host.isprintable() or set(host) & set(" \"'#=\\"):
             raise UsageProblem("ssh-config", NO_PATTERN, "host-pattern")
+    check_via(call.pairs)
     given = build(SSHOptions, call.pairs)
     own = [pair for pair in call.pairs if pair[0].name != "git"]
     chains = select_proxies(None, given.reach.proxy, {}).chains
     refuse_secrets(own, chains)
-    passes = all(map(can_pass, chains)) and not given.idle_timeout  # which needs a process that stays
+    of_forward = given.via not in (None, AUTO)
+    passes = (of_forward or all(map(can_pass, chains))) and not given.idle_timeout  # which needs a process that stays
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
     if not given.git:
         return HEADING + host_block(call.words, settings)

@@ -9,15 +9,19 @@ import os
 from collections.abc import Mapping
 
 from tunnelctl.cli.parse.values import Pair, Settings, connect_options
-from tunnelctl.client.options import ConnectOptions
+from tunnelctl.client.options import AUTO, ConnectOptions
 from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.options import ReachOptions
+from tunnelctl.proto.address import shown
 
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
 MAX_FILE = 1 << 20  # bytes
 
 # A user who types one of these expects TLS, but without --tls all would go in the clear: an error. In a file they are allowed:
 # they apply whenever there is TLS.
+_OF_EACH_CONNECT = ("timeout",)  # of the options for reaching the proxies, what counts with --via NAME too
+
 _ABOUT_TLS = ("tls-name", "tls-cacert", "tls-alpn")
 
 
@@ -30,11 +34,23 @@ class ConnectLine(NamedTuple):
 
 def connect_line(pairs: list[Pair], words: list[str], environ: Mapping[str, str]) -> ConnectLine:
     """Builds the options, for both parsers alike. Checks the typed flags before those of the file."""
+    check_via(pairs)
     options = connect_options(pairs, words)
     settings = complete("connect", pairs, environ)
     if settings.path:
         options = settings.build(ConnectOptions, target=options.target)
     return ConnectLine(options, settings)
+
+
+def check_via(pairs: list[Pair]) -> None:
+    """Raises UsageProblem for typed flags about reaching the proxies beside --via NAME: the forward has its own."""
+    via = next((text for flag, text in reversed(pairs) if flag.name == "via"), AUTO)
+    if via == AUTO:
+        return
+    for flag, _ in pairs:
+        if flag.destination in ReachOptions._fields and flag.name not in _OF_EACH_CONNECT:
+            cause = f"{flag.spellings[-1]} and --via {shown(via)} cannot be used together"
+            raise UsageProblem("usage error", cause, "contradiction")
 
 
 def complete(command: str, pairs: list[Pair], environ: Mapping[str, str]) -> Settings:

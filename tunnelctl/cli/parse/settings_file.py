@@ -23,8 +23,8 @@ MOST_VERBOSE = 9  # levels above 2 print nothing more
 
 # The keys that each key excludes. If a flag, a variable or the profile sets a key, these are ignored in what has less precedence.
 OVERRULED = {
-    "proxy": ("pac",),
-    "pac": ("proxy",),
+    "proxy": ("pac", "via"),
+    "pac": ("proxy", "via"),
     "proxy-password-file": ("password-command", "ask-password"),
     "password-command": ("proxy-password-file", "ask-password"),
     "ask-password": ("proxy-password-file", "password-command"),

@@ -327,6 +327,7 @@ STAGES: dict[str, Render] = {
     "response": _fill("answer: {status}"),
     "tls": _tls,
     "failover": _failover,
+    "skipped": _fill("not through a forward: {cause}"),
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "opened": _opened,
     "refused": _refused,
@@ -351,6 +352,7 @@ ALWAYS = {"warning", "listening", "failed", "progress"}  # printed without -v, a
 NOTICES: dict[str, Render] = {
     "serving": _start_lines("serving"),
     "admin": _start_lines("admin"),
+    "control": _fill("control: tunnelctl connect --via {name} HOST PORT"),
     "drain": _fill("draining: {connections} open, {seconds} s at most"),
     "reloaded": _fill("the {what} was read again: {now}"),
     "stopped": _fill("stopped"),

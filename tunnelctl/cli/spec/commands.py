@@ -184,6 +184,11 @@ VARIABLES = (
     ),
     Variable(("XDG_CONFIG_HOME",), "the directory of tunnelctl/config.toml; ~/.config if not set"),
     Variable(
+        ("XDG_RUNTIME_DIR",),
+        "the directory of tunnelctl/NAME.sock, the control sockets of forward, if it belongs to this user; otherwise they are in "
+        "/tmp/tunnelctl-UID, which no other user may enter",
+    ),
+    Variable(
         ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
         "sockets that a service manager passed to forward or serve; see sd_listen_fds(3)",
     ),

@@ -92,6 +92,13 @@ FLAGS = (
         repeat=True,
     ),
     Flag(
+        "name", "", "NAME", TEXT, "name for `connect --via NAME`; needs no -L or -D", ("forward",), "Local ports",
+        detail="Every forward has a control socket, through which `connect --via` opens tunnels without a handshake or a login of "
+        "its own. It counts like a -D port, is NAME.sock in $XDG_RUNTIME_DIR/tunnelctl, or in /tmp/tunnelctl-UID if that variable "
+        "is not set, and only processes of the same user can use it. Without --name it is called forward, and that of a further "
+        "one forward-PID; if it cannot be opened, there is a warning. With --name that is an error.",
+    ),
+    Flag(
         "users", "", "FILE", FILE, "users who may use -D; lines from `hash-password`", ("forward",), "Local ports",
         detail="Each client of a -D port then has to log in: with Basic over HTTP, with user and password over SOCKS5. SOCKS4 has "
         "no password and is refused. A -L port cannot require a login. The file has the same format as for serve, and is read "
@@ -259,8 +266,18 @@ FLAGS = (
         "--pac, only these four.",
     ),
     Flag(
+        "via", "", "NAME", TEXT, "let the running forward NAME open the tunnel, or that at PATH, or auto",
+        ("connect", "ssh-config"), "Connection",
+        detail="The forward has the proxies and logs in to them, so no flag may say how to reach them. A NAME with a / is the path "
+        "of a control socket. With `auto`, the flags and variables for the proxies are given as usual, and a forward opens the "
+        "tunnel if it was started with the same: the same proxies, user, TLS files and header fields. If there is none, or if it "
+        "does not answer within 0.25 seconds, connect reaches the proxies itself.",
+        choices=("auto",),
+    ),
+    Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
-        detail="For `ProxyUseFdpass yes` of ssh_config(5): no process remains between ssh and the proxy.",
+        detail="For `ProxyUseFdpass yes` of ssh_config(5): no process remains between ssh and the proxy. With an https:// proxy it "
+        "requires --via: then none remains between ssh and the forward.",
     ),
     Flag(
         "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH or fd:NAME", ("serve",), "Listening",

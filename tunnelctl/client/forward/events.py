@@ -24,6 +24,17 @@ class Listening(Event):
     login: bool
 
 
+class Control(Event):
+    """The control socket is open: `connect --via NAME` opens tunnels through it.
+
+    name: the name of this forward
+    address: the socket, as unix:PATH
+    """
+
+    name: str
+    address: str
+
+
 class Opened(Event):
     """A local connection has its tunnel.
 
@@ -89,4 +100,4 @@ class Closed(Event):
     cause: str
 
 
-FORWARD = (Ignored, Route, Listening, Opened, Failed, Closed, Progress, Drain, Stopped)
+FORWARD = (Ignored, Route, Listening, Control, Opened, Failed, Closed, Progress, Drain, Stopped)

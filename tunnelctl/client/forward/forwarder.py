@@ -6,6 +6,8 @@ from collections.abc import Coroutine, Mapping
 from math import inf
 
 from tunnelctl import events
+from tunnelctl.client.forward.control import Control, open_control
+from tunnelctl.client.forward.events import Control as ControlOpened
 from tunnelctl.client.forward.events import Listening
 from tunnelctl.client.forward.listeners import (
     ForwardSpec,
@@ -21,16 +23,18 @@ from tunnelctl.client.forward.session import Check, LocalSession, Sessions
 from tunnelctl.client.loop_detector import refuse_own_ports
 from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.progress import report
+from tunnelctl.client.route.fingerprint import fingerprint
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.tunnel import connect_nearest
 from tunnelctl.engine.kernel import Nursery, run
-from tunnelctl.errors import UsageProblem
+from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.events import Event, Trace, silent
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
 from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.relay import TimeLimits
 from tunnelctl.stream.service_manager import notify
+from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
 
@@ -40,7 +44,7 @@ def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trac
     check: verifies the logins that a dynamic port requires; None: it requires none
     """
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
-    if not locals_:
+    if not locals_ and options.name is None:
         raise UsageProblem("forward", "no local port is named", "no-local-port")
     return run(_forward, options, locals_, environ, trace, check)
 
@@ -53,15 +57,33 @@ async def _forward(
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)
     raise_descriptor_limit()
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
+    control: Control | None = None
     try:
         refuse_strangers(local_listeners, check is not None, options.open_proxy)
-        return await Forwarder(options, planner, local_listeners, trace, check).run()
+        forwarder = Forwarder(options, planner, local_listeners, trace, check)
+        control = _open_control(options, environ, trace)
+        if control is not None:
+            forwarder.add(control)
+        return await forwarder.run()
     finally:
         close_local_listeners(local_listeners)
+        if control is not None:
+            control.close()
+
+
+def _open_control(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> Control | None:
+    """Opens the control socket. If that fails, warns and returns None, unless the user has given it a name."""
+    try:
+        return open_control(options.name, fingerprint(options.reach, environ), environ)
+    except ListenError as error:
+        if options.name is not None:
+            raise
+        trace(events.explained(events.Warning("there is no control socket"), error))
+        return None
 
 
 class Forwarder:
-    """The open local ports, and what they share."""
+    """The open local ports and the control socket, and what they share."""
 
     def __init__(
         self,
@@ -78,20 +100,31 @@ class Forwarder:
         self.sessions = Sessions(
             planner, options.reach.retry, TimeLimits(options.idle_timeout or inf), options.max_connections, trace, stages
         )
-        self.sessions.check = check
+        self._check = check
+        self._control: Control | None = None
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
         self.served: list[tuple[socket.socket, Serve]] = [
             (local_listener.listener, self._serve(local_listener.target)) for local_listener in local_listeners
         ]
 
+    def add(self, control: Control) -> None:
+        """Adds the control socket. To be called before `run`."""
+        self._control = control
+        self.served.append((control.listener, control.serve(self.sessions, _serve_http)))
+
     async def run(self) -> int:
         """Runs until a signal stops it, and returns the exit status."""
         async with Nursery() as helpers:
             self.start_helpers(helpers)
-            status = await self.acceptor.run(self.served, self.announce, lambda: close_local_listeners(self._local_listeners))
+            status = await self.acceptor.run(self.served, self.announce, self._close)
             helpers.cancel_scope.cancel()
         self._trace(Stopped())
         return status
+
+    def _close(self) -> None:
+        close_local_listeners(self._local_listeners)
+        if self._control is not None:
+            self._control.close()
 
     def start_helpers(self, helpers: Nursery) -> None:
         """Starts the tasks that run beside the sessions."""
@@ -112,24 +145,28 @@ class Forwarder:
     def announce(self) -> None:
         """Traces the open ports and where they lead, and notifies the service manager."""
         self.warn_of_strangers()
-        login = self.sessions.check is not None
+        login = self._check is not None
         for local_listener in self._local_listeners:
             selection = self._planner.outlook(local_listener.target)
             address, target = str(local_listener.address), str(local_listener.target or "")
             self._trace(Listening(address, target, selection.proxies, selection.origin, login and not target))
-        ports = ", ".join(str(local_listener.address) for local_listener in self._local_listeners)
+        addresses = [local_listener.address for local_listener in self._local_listeners]
+        if self._control is not None:
+            addresses.append(self._control.address)
+            self._trace(ControlOpened(self._control.name, str(self._control.address)))
+        ports = ", ".join(map(str, addresses))
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 
     def warn_of_strangers(self) -> None:
         """Warns of ports that other machines can use without a login."""
         for local_listener in self._local_listeners:
-            if not local_listener.address.private and (self.sessions.check is None or local_listener.target is not None):
+            if not local_listener.address.private and (self._check is None or local_listener.target is not None):
                 text = f"{local_listener.address} can be reached from other machines, and they need no login to use it"
                 self._trace(events.Warning(text))
 
     def _serve(self, target: Address | None) -> Serve:
         def session(accepted: socket.SocketType, host: str, client: str) -> Coroutine[None, None, None]:
-            return LocalSession(self.sessions, accepted, host, client, target, _serve_http).run()
+            return LocalSession(self.sessions, SocketStream(accepted), host, client, target, self._check, _serve_http).run()
 
         return session
 

@@ -39,6 +39,9 @@ Via = tuple[str, ...]  # the values of that field in a request
 # them, if too many logins are being checked, or too many from that address were wrong.
 Check = Callable[[str, str, str], Awaitable[bool | Refusal]]
 
+# Serves plain http requests on a connection; receives their first bytes.
+ServeHTTP = Callable[["LocalSession", bytes], Awaitable[None]]
+
 REQUEST_SECONDS = 30.0  # for a local program to send its request; one that never does holds a descriptor
 
 # A client that has ended its side may still wait for its response (RFC 9112 section 9.6), or it may be gone: a FIN looks the same.
@@ -57,7 +60,6 @@ class Sessions(ConnectionCount):
         super().__init__()
         self.planner, self.retry, self.limits, self.most, self.trace, self.stages = planner, retry, limits, most, trace, stages
         self.detector = LoopDetector()
-        self.check: Check | None = None  # verifies the logins that a dynamic port requires; None: it requires none
         self.pool: ConnectionPool | None = None
         self.warm: WarmConnections | None = None
         self.probe = BackgroundProbe(trace)
@@ -80,20 +82,21 @@ class LocalSession:
     def __init__(
         self,
         shared: Sessions,
-        accepted: socket.SocketType,
+        stream: SocketStream,
         host: str,
         client: str,
         target: Address | None,
-        serve_http: Callable[[LocalSession, bytes], Awaitable[None]],
+        check: Check | None,
+        serve_http: ServeHTTP,
     ) -> None:
         """host: the client's address; client: with its port, for people
 
-        serve_http: serves plain http requests; receives their first bytes
+        check: verifies the logins that a dynamic port requires; None: it requires none
         """
-        self._shared, self._host, self._client, self._target = shared, host, client, target
+        self._shared, self._host, self._client, self._target, self._check = shared, host, client, target, check
         self._serve_http = serve_http
         self._dynamic = target is None
-        self.stream = SocketStream(accepted)
+        self.stream = stream
         self.clean = False  # close it in order, and not with a reset
         shared.count += 1
         self._id = str(shared.count)
@@ -101,7 +104,7 @@ class LocalSession:
     @property
     def login(self) -> bool:
         """Whether a client has to log in."""
-        return self._shared.check is not None
+        return self._check is not None
 
     @property
     def name(self) -> str:
@@ -139,8 +142,11 @@ class LocalSession:
             await self.tunnel(self._target, b"", b"", lambda _: b"")
             return
         request = await self._read_request()
-        if request is None:
-            return
+        if request is not None:
+            await self.answer(request)
+
+    async def answer(self, request: LocalRequest) -> None:
+        """Serves a request to its end."""
         if request.protocol == PLAIN:
             await self._serve_http(self, request.leftover)
         else:
@@ -176,8 +182,8 @@ class LocalSession:
 
     async def judge(self, login: LocalLogin) -> Refusal | None:
         """Why a login is refused; None if it is right. Raises OSError if the client has left meanwhile."""
-        assert self._shared.check is not None
-        verdict = await self._attended(self._shared.check(login.user, login.password, self._host))
+        assert self._check is not None
+        verdict = await self._attended(self._check(login.user, login.password, self._host))
         if verdict is None:
             raise ConnectionResetError("the client has gone")
         if isinstance(verdict, Refusal):

@@ -6,6 +6,8 @@ from tunnelctl.proto.refusal import REASONS, Refusal, response
 # No Content-Length or Transfer-Encoding: they would be wrong here (RFC 9110 section 9.3.6), and no other field is needed.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # the request is being dealt with; a client skips it, like any 1xx
+
 
 def render_refusal(refusal: Refusal, proxy: str = "tunnelctl", to_head: bool = False) -> bytes:
     """Returns the complete response.

@@ -52,7 +52,7 @@ def test_codes_are_short_words_and_unique_in_their_class():
 
 
 def test_no_flag_is_named_below_the_command_line():
-    """Not in a text. `-x` and `--pac` are origins of a route, which are words for users."""
+    """Not in a text. `-x`, `--pac` and `--via` are origins of a route, which are words for users."""
     flag = re.compile(r"(?<![\w-])--?[a-z][a-z-]*(?![\w-]*(\*|/))")
     texts = [
         (str(path), text)
@@ -66,7 +66,7 @@ def test_no_flag_is_named_below_the_command_line():
 
 
 # Options of a shell or another program, a part of a URL, and the origin of a route.
-ALLOWED = {"-x", "--pac", "-c", "-sess", "-I", "-P"}
+ALLOWED = {"-x", "--pac", "--via", "-c", "-sess", "-I", "-P"}
 
 
 def test_no_error_carries_a_hint_or_is_changed_below_the_command_line():

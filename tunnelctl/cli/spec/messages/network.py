@@ -34,6 +34,7 @@ _LATE = "{next} did not answer the proxy in time"
 _LIMIT = "this client or user has reached a limit of the proxy"
 _PORTAL = "this may be a captive portal, which requires a login with a browser; or it is a web server, not a proxy"
 _UNREACHED = "the proxy could not reach {next}; are host and port{in_url} right?"
+_DIRECTORY = "if it is yours, chmod 700 {path}; if not, set XDG_RUNTIME_DIR to a directory of your own"
 # For a tunnel that delivered no byte.
 _NOTHING_CAME = (
     *_DIRECT,
@@ -71,6 +72,27 @@ NETWORK = (
         _WEB_PORT,
         When("refused", "nothing listens there; is the port right?"),
     ),
+    declare(
+        Unreachable,
+        "no-forward",
+        "cannot connect to proxy {proxy}: {reason}",
+        "is it running? `tunnelctl forward --name {name}` starts it, with the flags for the proxy",
+        "does a forward listen there?",
+    ),
+    declare(
+        Unreachable,
+        "forward-of-another",
+        "cannot connect to proxy {proxy}: another user listens there",
+        "only a forward of the same user can be used",
+    ),
+    declare(Unreachable, "forward-mute", f"{ASKED}: no answer within {{n}} s"),
+    declare(
+        Unreachable,
+        "forward-closed",
+        (f"{ASKED}: closed without answering", f"{ASKED}, broke the connection before it answered: {{reason}}"),
+        "the forward is ending, or has reached its --max-connections",
+    ),
+    declare(Unreachable, "control-directory", "control directory {path}: {reason}", _DIRECTORY),
     declare(
         Unreachable,
         "broke",
@@ -245,6 +267,8 @@ NETWORK = (
         "{given_flag} unix:PATH names another one",
         "choose another path",
     ),
+    declare(ListenError, "name-in-use", "forward {name}: another one of this name is running", "choose another --name"),
+    declare(ListenError, "control-directory", "control directory {path}: {reason}", _DIRECTORY),
     declare(
         ListenError,
         "no-inherited-socket",

@@ -56,7 +56,16 @@ USAGE = (
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
     declare(
-        UsageProblem, "no-local-port", "forward: no local port is named", "-L 8022:HOST:22 leads to one target, -D 1080 to any"
+        UsageProblem,
+        "no-local-port",
+        "forward: no local port is named",
+        "-L 8022:HOST:22 leads to one target, -D 1080 to any; --name NAME alone serves connect --via NAME",
+    ),
+    declare(
+        UsageProblem,
+        "forward-name",
+        ("--name {name}: it cannot be the name of a forward", "--via {name}: it cannot be the name of a forward"),
+        "up to 40 letters, digits and _ - . that do not begin with - or ., and not auto",
     ),
     declare(UsageProblem, "needs-tls", "{flag}: it requires TLS to the target", "add --tls"),
     declare(
@@ -72,7 +81,16 @@ USAGE = (
     declare(
         UsageProblem, "fdpass-http2", "--fdpass: the route includes HTTP/2, so tunnelctl must keep running", "leave --http 2 out"
     ),
-    declare(UsageProblem, "fdpass-tls", "--fdpass: the route includes TLS, so tunnelctl must keep running", "leave --fdpass out"),
+    declare(
+        UsageProblem,
+        "fdpass-tls",
+        "--fdpass: the route includes TLS, so tunnelctl must keep running",
+        When(
+            "shareable",
+            "leave --fdpass out; or give the flags for the proxy to `tunnelctl forward --name NAME`, and --via NAME in their place",
+        ),
+        "leave --fdpass out",
+    ),
     declare(
         UsageProblem,
         "pin-without-tls",

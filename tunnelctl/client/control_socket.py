@@ -1,0 +1,72 @@
+"""The control sockets of `forward`, where each opens tunnels for `connect --via`: where they are, and who may use them.
+
+    DIRECTORY/NAME.sock     the socket of the forward of that name
+              NAME.route    what its tunnels pass, for --via auto: see `client.route.fingerprint`
+
+The directory is $XDG_RUNTIME_DIR/tunnelctl, or else /tmp/tunnelctl-UID. The one of /tmp is safe because it is not trusted: anybody
+may create that name, so a directory of another user, one that others may enter, or a symbolic link is refused. Once it is ours,
+the sticky bit of /tmp keeps others from replacing it. /tmp is the same for a login, for cron and for su, as TMPDIR is not.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+
+from tunnelctl.client.options import AUTO
+from tunnelctl.errors import UsageProblem, reason
+from tunnelctl.proto.address import shown
+from tunnelctl.stream.unix_stream import peer_uid
+
+SOCKET, ROUTE = ".sock", ".route"  # what the names of files end in
+
+_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+_MAX_NAME = 40  # sockaddr_un has 108 bytes for the whole path
+
+
+def directory(environ: Mapping[str, str]) -> str:
+    """Returns the directory of this user's control sockets, existing or not."""
+    base = environ.get("XDG_RUNTIME_DIR", "")
+    if base[:1] == "/" and _is_own(base):  # under su and sudo it may still be that of the other user
+        return f"{base}/tunnelctl"
+    return f"/tmp/tunnelctl-{os.geteuid()}"
+
+
+def _is_own(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def wrong_with(path: str) -> str:
+    """Returns why the directory cannot be trusted; "" if it can."""
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        return reason(error)
+    if not stat.S_ISDIR(found.st_mode):
+        return "it is not a directory"
+    if found.st_uid != os.geteuid():
+        return "it belongs to another user"
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return f"other users have access to it (mode {stat.S_IMODE(found.st_mode):04o})"
+    return ""
+
+
+def check_name(name: str, option: str) -> None:
+    """Raises UsageProblem unless it can be the name of a forward. option: the field of the options record that has it"""
+    if name.strip(_NAME_CHARACTERS) or name[0] in "-." or len(name) > _MAX_NAME or name == AUTO:
+        raise UsageProblem(shown(name), "it cannot be the name of a forward", "forward-name", option=option)
+
+
+def path_of(name: str, environ: Mapping[str, str]) -> str:
+    """Returns the path of the socket of a forward."""
+    return f"{directory(environ)}/{name}{SOCKET}"
+
+
+def is_same_user(connected: socket.SocketType) -> bool:
+    """Whether the other end is a process of this user. Where the kernel does not tell, it is: the modes of the files decided."""
+    return peer_uid(connected) in (None, os.geteuid())
