@@ -14,8 +14,10 @@ from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.commands.check import BAR, LINES, JSONReport, PlainReport, bar, buckets, milliseconds, report_for, series
 from tunnelctl.client.check.events import (
     CHECK,
+    HTTP2,
     Address,
     Certificate,
+    Ends,
     Failure,
     Finding,
     Greeting,
@@ -38,6 +40,10 @@ EVENTS = (
     Waiting(HOSTILE),
     Warning(HOSTILE),
     Phase("connect", HOSTILE, 0.001, 0.002, True, (HOSTILE,)),
+    HTTP2(True, False, 100, 65535, 16384, 0.05, 10.5, 0.1, HOSTILE),
+    HTTP2(False, cause=HOSTILE),
+    Ends(True, False, ""),
+    Ends(None, None, HOSTILE),
     Greeting(b"\x1b[31mSSH-2.0\r\nmore", 0.1),
     Idle(False, 9.0, HOSTILE),
     Certificate(HOSTILE, HOSTILE, "2027-01-01T00:00:00+00:00", "aa", "p", True, False, "same", None),

@@ -11,7 +11,7 @@ from tunnelctl.proto import headers as header
 
 # What decides neither where a tunnel leads nor as which user: limits, and the sources of a password.
 _LEFT_OUT = (
-    *("proxy_origin", "timeout", "connect_timeout", "keepalive", "retry"),
+    *("proxy_origin", "timeout", "connect_timeout", "keepalive", "retry", "http", "connections"),
     *("proxy_password_file", "password_command", "ask_password"),
 )
 _FILES = ("pac", "proxy_auth_file", "proxy_cacert", "proxy_cert", "proxy_key")  # relative to where each process was started

@@ -33,7 +33,7 @@ from tunnelctl.proto.http2.machine import Machine
 from tunnelctl.proto.http2.window import WindowBudget
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.http2.output import OutputQueue, Piece
-from tunnelctl.stream.http2.stream import Http2Stream
+from tunnelctl.stream.http2.stream import Carrier, Http2Stream
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
 
@@ -46,7 +46,7 @@ WINDOWS = WindowBudget()  # of this process
 MAX_SENT_FRAME = CHUNK  # octets of payload in a frame that we send, if the peer accepts as much
 
 
-class Http2Connection:
+class Http2Connection(Carrier):
     """One connection, of a client or a server."""
 
     def __init__(
@@ -83,8 +83,10 @@ class Http2Connection:
         stream = self.streams[number] = Http2Stream(self, number)
         return stream
 
+    def carries(self, stream: Http2Stream) -> bool:
+        return self.streams.get(stream.number) is stream
+
     def room(self, stream: Http2Stream, count: int) -> int:
-        """Returns how many bytes a stream may hand over now; 0: it is woken when that may have changed."""
         allowed = self.machine.sendable(stream.number)
         if allowed:
             return min(allowed, self._queue.room(stream, count))
@@ -95,38 +97,32 @@ class Http2Connection:
         return 0
 
     def send(self, stream: Http2Stream, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
-        """Takes DATA frames with `count` bytes of data."""
         self.machine.spend(stream.number, count)
         self._queue.put(stream, frames, count, buffer)
         self.pass_turn(stream)
         self.flush()
 
     def send_end(self, stream: Http2Stream) -> None:
-        """Ends our direction, after the data."""
         if end := self.machine.end(stream.number):
             self._queue.put(stream, end, 0)
             self.flush()
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
-        """Resets a stream that is not closed."""
         if self.machine.is_open(stream.number):
             self.machine.reset(stream.number, code)
             self.flush()
         self.forget_if_closed(stream)
 
     def consumed(self, stream: Http2Stream, count: int) -> None:
-        """Credits the peer for bytes that have left."""
         self.machine.consumed(stream.number, count, current_time())
         self.flush()
 
     def pass_turn(self, stream: Http2Stream) -> None:
-        """Ends a stream's turn, and gives it to the next."""
         if stream.in_turn:
             self._queue.pass_turn(stream)
             self._give_turns()
 
     def leave(self, stream: Http2Stream) -> None:
-        """Takes a stream that sends no more out of the line."""
         self._queue.leave(stream)
         self._give_turns()
 

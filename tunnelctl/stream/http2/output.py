@@ -15,10 +15,6 @@ from collections import deque
 
 from tunnelctl.stream.base import CHUNK
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from tunnelctl.stream.http2.stream import Http2Stream
-
 SMALL = 4096  # bytes of data that pass the bulk of other streams
 BATCH = 4 * CHUNK  # bytes that a stream hands over at once while no other waits: a fifth less CPU than with CHUNK
 FULL = BATCH  # bytes of bulk at which the queue takes no more
@@ -42,6 +38,25 @@ def give_buffer(buffer: bytearray) -> None:
         _spare.append(buffer)
 
 
+class Sender:
+    """A stream, as the queue sees it."""
+
+    __slots__ = ("in_line", "in_turn", "queued")
+
+    def __init__(self) -> None:
+        self.queued = 0  # bytes of it in the queue
+        self.in_line = False  # it waits for its turn
+        self.in_turn = False  # it has been told that it is its turn
+
+    def wake_writer(self) -> bool:
+        """Makes `wait_writable` return. Returns whether a task was waiting there."""
+        raise NotImplementedError
+
+    def on_drained(self) -> None:
+        """None of its bytes are left in the queue."""
+        raise NotImplementedError
+
+
 class OutputQueue:
     """The frames of one connection; `control` is the machine's output."""
 
@@ -49,18 +64,18 @@ class OutputQueue:
 
     def __init__(self, control: bytearray) -> None:
         self.control = control
-        self._small: deque[tuple[Http2Stream, bytes, int]] = deque()  # the frames of a stream, the bytes of data in them,
-        self._bulk: deque[tuple[Http2Stream, Piece, int, bytearray | None]] = deque()  # and the buffer behind them
+        self._small: deque[tuple[Sender, bytes, int]] = deque()  # the frames of a stream, the bytes of data in them,
+        self._bulk: deque[tuple[Sender, Piece, int, bytearray | None]] = deque()  # and the buffer behind them
         self._small_size = self._bulk_size = 0  # bytes
-        self._sending: list[tuple[Http2Stream, int]] = []  # taken, and not yet sent: streams, and bytes of them
-        self._waiting: deque[Http2Stream] = deque()  # for their turn
-        self._first: deque[Http2Stream] = deque()  # the same, with a small piece: they need no turn, only an open window
+        self._sending: list[tuple[Sender, int]] = []  # taken, and not yet sent: streams, and bytes of them
+        self._waiting: deque[Sender] = deque()  # for their turn
+        self._first: deque[Sender] = deque()  # the same, with a small piece: they need no turn, only an open window
         self._turns = 0  # streams that have been told that it is their turn
 
     def __bool__(self) -> bool:
         return bool(self.control or self._small or self._bulk)
 
-    def room(self, stream: Http2Stream, count: int) -> int:
+    def room(self, stream: Sender, count: int) -> int:
         """Returns how many of `count` bytes a stream may hand over now. 0: it is in line, and is woken when its turn comes."""
         if count <= SMALL and not stream.queued and self._small_size < FULL_OF_SMALL:
             return count
@@ -69,11 +84,11 @@ class OutputQueue:
         self._wait_in(self._waiting, stream)
         return 0
 
-    def wait_for_window(self, stream: Http2Stream, count: int) -> None:
+    def wait_for_window(self, stream: Sender, count: int) -> None:
         """Puts a stream with `count` bytes in line until the connection's window opens."""
         self._wait_in(self._first if count <= SMALL and not stream.queued else self._waiting, stream)
 
-    def _wait_in(self, line: deque[Http2Stream], stream: Http2Stream) -> None:
+    def _wait_in(self, line: deque[Sender], stream: Sender) -> None:
         """Puts a stream at the end of a line; at its head if it has a turn that it cannot use."""
         if stream.in_turn:
             self.pass_turn(stream)
@@ -83,13 +98,13 @@ class OutputQueue:
             stream.in_line = True
             line.append(stream)
 
-    def pass_turn(self, stream: Http2Stream) -> None:
+    def pass_turn(self, stream: Sender) -> None:
         """Ends the turn of a stream, if it has one, whether it has used it or not."""
         if stream.in_turn:
             stream.in_turn = False
             self._turns -= 1
 
-    def leave(self, stream: Http2Stream) -> None:
+    def leave(self, stream: Sender) -> None:
         """Takes a stream out of the line for good."""
         self.pass_turn(stream)
         if stream.in_line:
@@ -109,13 +124,13 @@ class OutputQueue:
                 self._turns += 1
 
     @staticmethod
-    def _call(line: deque[Http2Stream]) -> Http2Stream | None:
+    def _call(line: deque[Sender]) -> Sender | None:
         """Wakes the head of a line; None if nobody was waiting: a stream that is not about to send gets no turn."""
         stream = line.popleft()
         stream.in_line = False
         return stream if stream.wake_writer() else None
 
-    def put(self, stream: Http2Stream, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
+    def put(self, stream: Sender, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
         """Appends frames of a stream with `count` bytes of data. buffer: what they are a view of, from `take_buffer`"""
         small = not stream.queued and self._small_size < FULL_OF_SMALL
         if small and isinstance(frames, bytes) and len(frames) <= 2 * SMALL:
@@ -126,7 +141,7 @@ class OutputQueue:
             self._bulk.append((stream, frames, count, buffer))
         stream.queued += len(frames)
 
-    def discard(self, stream: Http2Stream) -> int:
+    def discard(self, stream: Sender) -> int:
         """Removes the frames of a stream that is closed for both ends. Returns the bytes of data that are not sent now.
 
         A piece that is being sent is completed: the peer would take whatever follows for the rest of its frame.

@@ -19,12 +19,8 @@ from tunnelctl.engine.sync import Event
 from tunnelctl.proto.http2 import frame
 from tunnelctl.proto.http2.frame import HEADER_SIZE, ErrorCode
 from tunnelctl.stream.base import CHUNK, Stream
-from tunnelctl.stream.http2.output import BATCH, give_buffer, take_buffer
+from tunnelctl.stream.http2.output import BATCH, Piece, Sender, give_buffer, take_buffer
 from tunnelctl.stream.socket_stream import DELIVERY_SECONDS
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from tunnelctl.stream.http2.connection import Http2Connection
 
 # Data smaller than this part of the read that brought it is copied. A view keeps the whole read in memory, so a stalled stream
 # would hold up to that many times its window.
@@ -39,7 +35,51 @@ def _no_callback() -> None:
     pass
 
 
-class Http2Stream(Stream):
+class Carrier:
+    """The connection, as its streams see it."""
+
+    abort_code: ErrorCode  # of the reset of a stream that is aborted,
+    close_code: ErrorCode  # or closed before the peer has ended its direction
+    frame_size: int  # octets of data that a frame may have
+
+    def carries(self, stream: Http2Stream) -> bool:
+        """Whether a stream still counts for one of the ends."""
+        raise NotImplementedError
+
+    def room(self, stream: Http2Stream, count: int) -> int:
+        """Returns how many of `count` bytes a stream may hand over now; 0: it is woken when that may have changed."""
+        raise NotImplementedError
+
+    def send(self, stream: Http2Stream, frames: Piece, count: int, buffer: bytearray | None = None) -> None:
+        """Takes DATA frames with `count` bytes of data. buffer: what they are a view of, from `take_buffer`"""
+        raise NotImplementedError
+
+    def send_end(self, stream: Http2Stream) -> None:
+        """Ends our direction, after the data."""
+        raise NotImplementedError
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Resets a stream that is not closed."""
+        raise NotImplementedError
+
+    def consumed(self, stream: Http2Stream, count: int) -> None:
+        """Credits the peer for bytes that have left."""
+        raise NotImplementedError
+
+    def pass_turn(self, stream: Http2Stream) -> None:
+        """Ends a stream's turn, and gives it to the next."""
+        raise NotImplementedError
+
+    def leave(self, stream: Http2Stream) -> None:
+        """Takes a stream that sends no more out of the line."""
+        raise NotImplementedError
+
+    def forget_if_closed(self, stream: Http2Stream) -> None:
+        """Forgets a stream once it is closed in both directions."""
+        raise NotImplementedError
+
+
+class Http2Stream(Sender, Stream):
     """One stream of a connection."""
 
     scatters = gathers = True
@@ -56,15 +96,13 @@ class Http2Stream(Stream):
         "_said_end",
         "descriptor",
         "ended",
-        "in_line",
-        "in_turn",
         "number",
         "on_closed",
-        "queued",
     )
     descriptor: Readiness
 
-    def __init__(self, connection: Http2Connection, number: int) -> None:
+    def __init__(self, connection: Carrier, number: int) -> None:
+        super().__init__()
         self._connection, self.number = connection, number
         self.descriptor = Readiness()
         self.descriptor.readable = False
@@ -75,8 +113,6 @@ class Http2Stream(Stream):
         self._aborted_with: ErrorCode | None = None  # the code of a reset that follows the data in the queue
         self._drained: Event | None = None  # set when none of its bytes are left in the queue
         self._filling: bytearray | None = None  # the buffer that `slots` has handed out
-        self.queued = 0  # bytes in the connection's queue
-        self.in_line = self.in_turn = False  # see OutputQueue
         self.on_closed: Callable[[], None] = _no_callback  # when the stream counts no more for either end
 
     # -- what the connection reports --------------------------------------------------------------------------------------------
@@ -121,7 +157,7 @@ class Http2Stream(Stream):
 
     def when_closed(self, callback: Callable[[], None]) -> None:
         """Calls `callback` once the stream counts no more for either end, at once if that is already so."""
-        if self._connection.streams.get(self.number) is self:
+        if self._connection.carries(self):
             self.on_closed = callback
         else:
             callback()
