@@ -31,8 +31,8 @@ _LISTENING = re.compile(r'(?:listening on |\{"event": "listening".*?"address": "
 # The line of a control socket, which follows those of the local ports.
 _CONTROL = re.compile(r'tunnelctl: control: |\{"event": "control"')
 
-# The lines that serve prints about itself after the last of those; their number depends on its flags.
-_START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin): .*\n")
+# The lines that serve and forward print about themselves after the last of those; their number depends on the flags.
+_START_LINE = re.compile(r"tunnelctl: (?:targets|clients|use it|next proxy|TLS|workers|access log|admin|control): .*\n")
 
 
 def patched(changes: str) -> Sequence[str]:
@@ -60,7 +60,7 @@ def connect(proxy: str, target: str, *options: str, stdin: bytes = b"", env: Map
 
 
 def without_start_lines(text: str) -> str:
-    """The output of `serve` without the lines that it prints about itself at its start."""
+    """The output of `serve` or `forward` without the lines that it prints about itself at its start."""
     return _START_LINE.sub("", text)
 
 

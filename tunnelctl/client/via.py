@@ -91,13 +91,14 @@ class ThroughForward:
 
     def _candidates(self) -> Iterator[str]:
         """Yields the sockets of the forwards with our fingerprint, by name."""
+        path = directory(self._environ)
+        names = [] if wrong_with(path) else sorted(name for name in os.listdir(path) if name.endswith(SOCKET))
+        if not names:
+            return
         from tunnelctl.client.route.fingerprint import fingerprint
 
-        path, ours = directory(self._environ), fingerprint(self._options.reach, self._environ)
-        if ours and not wrong_with(path):
-            for name in sorted(os.listdir(path)):
-                if name.endswith(SOCKET) and _fingerprint_of(f"{path}/{name}") == ours:
-                    yield f"{path}/{name}"
+        ours = fingerprint(self._options.reach, self._environ)
+        yield from (f"{path}/{name}" for name in names if ours and _fingerprint_of(f"{path}/{name}") == ours)
 
     async def _through(self, path: str) -> OpenedTunnel:
         """Opens the tunnel over the control socket at a path. Raises TunnelctlError."""

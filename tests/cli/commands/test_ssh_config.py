@@ -127,8 +127,10 @@ def test_a_named_forward_excludes_a_proxy() -> None:
         text("--via", "work", "-x", "http://proxy", "host")
 
 
-def test_the_path_of_a_forward_is_printed_as_it_is_given() -> None:
-    assert " --via /run/x.sock %h %p\n" in text("--via", "/run/x.sock", "host")
+def test_the_path_of_a_forward_becomes_absolute_and_its_name_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f" --via {tmp_path}/x.sock %h %p\n" in text("--via", "./x.sock", "host")
+    assert " --via work %h %p\n" in text("--via", "work", "host")
 
 
 def test_the_printed_block(monkeypatch):

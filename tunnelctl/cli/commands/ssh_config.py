@@ -98,7 +98,8 @@ def spelled(flag: Flag, text: str) -> list[str]:
     """Returns a flag as typed, but a file that is no URL with its absolute path: ssh runs the command where it was started."""
     if not flag.takes_value:
         return [flag.spellings[0]]
-    return [flag.spellings[0], os.path.abspath(text) if flag.kind == FILE and "://" not in text else text]
+    is_path = "/" in text if flag.name == "via" else flag.kind == FILE and "://" not in text
+    return [flag.spellings[0], os.path.abspath(text) if is_path else text]
 
 
 def quote(word: str) -> str:

@@ -150,11 +150,10 @@ class Forwarder:
             selection = self._planner.outlook(local_listener.target)
             address, target = str(local_listener.address), str(local_listener.target or "")
             self._trace(Listening(address, target, selection.proxies, selection.origin, login and not target))
-        addresses = [local_listener.address for local_listener in self._local_listeners]
+        ports = ", ".join(str(local_listener.address) for local_listener in self._local_listeners)
         if self._control is not None:
-            addresses.append(self._control.address)
             self._trace(ControlOpened(self._control.name, str(self._control.address)))
-        ports = ", ".join(map(str, addresses))
+            ports = ports or str(self._control.address)
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
 
     def warn_of_strangers(self) -> None:
