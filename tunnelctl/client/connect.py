@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from errno import EPIPE
 from math import inf
 from time import monotonic
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tunnelctl.client.retry import OpenedTunnel
     from tunnelctl.client.route.planner import RoutePlanner
     from tunnelctl.client.via import ThroughForward
+
+    MakePool = Callable[[], ConnectionPool]
 
 # Seconds that stdin may stay silent after the target's EOF before the tunnel ends. A target that only half-closed still receives
 # data; one that is gone cannot be distinguished from it until something is sent.
@@ -76,25 +78,18 @@ class ThroughProxies:
         self._planner = RoutePlanner(options.reach, self._environ, self._trace, tls, no_readahead=options.fdpass)
         await self._planner.prepare(list_ignored=options.output.detailed)
 
-    async def prepare_and_open(self, helpers: Nursery) -> OpenedTunnel:
+    async def prepare_and_open(self, make_pool: MakePool) -> OpenedTunnel:
         """Does both."""
         await self.prepare()
-        return await self.open(helpers)
+        return await self.open(make_pool)
 
-    async def open(self, helpers: Nursery) -> OpenedTunnel:
-        """Opens the tunnel. Raises TunnelctlError. helpers: runs a connection of HTTP/2"""
+    async def open(self, make_pool: MakePool) -> OpenedTunnel:
+        """Opens the tunnel. Raises TunnelctlError. make_pool: called if HTTP/2 may be spoken"""
         from tunnelctl.client.retry import open_with_retries
 
-        options, pool = self._options, self._pool(helpers)
+        options = self._options
+        pool = None if options.reach.http in (None, "1.1") else make_pool()
         return await open_with_retries(self._planner, options.target, options.reach.retry, self._trace, pool)
-
-    def _pool(self, helpers: Nursery) -> ConnectionPool | None:
-        """Returns a pool, which a connection of HTTP/2 needs to run in, even if it carries only one tunnel."""
-        if self._options.reach.http in (None, "1.1"):
-            return None
-        from tunnelctl.client.pool import ConnectionPool
-
-        return ConnectionPool(helpers)
 
 
 class _Bridge:
@@ -104,6 +99,7 @@ class _Bridge:
         self._options, self._opening, self._trace = options, opening, trace
         self._relay: Relay | None = None
         self._helpers: Nursery = None  # type: ignore[assignment]
+        self._pool: ConnectionPool | None = None
         self._ended_by = 0
 
     async def run(self) -> int:
@@ -114,6 +110,8 @@ class _Bridge:
                 self._helpers = nursery
                 nursery.start_soon(self._listen, signals, nursery.cancel_scope)
                 await self._bridge()
+                if self._pool is not None:
+                    await self._pool.finish()
                 nursery.cancel_scope.cancel()
         return self._ended_by
 
@@ -127,7 +125,7 @@ class _Bridge:
 
     async def _bridge(self) -> None:
         begun = monotonic()
-        tunnel, route = await self._opening.open(self._helpers)
+        tunnel, route = await self._opening.open(self._make_pool)
         self._trace(events.Opened(str(route.target), route.via, monotonic() - begun))
         if self._options.fdpass:
             from tunnelctl.client.fdpass import pass_descriptor
@@ -148,6 +146,13 @@ class _Bridge:
                 events.explained(events.Warning(""), TunnelBroken(what, cause, "tunnel-empty", facts=_facts(route, seconds)))
             )
         _judge(outcome, self._options, route, tunnel.early, seconds)
+
+    def _make_pool(self) -> ConnectionPool:
+        """Makes a pool, which a connection of HTTP/2 needs to run in, even if it carries only one tunnel."""
+        from tunnelctl.client.pool import ConnectionPool
+
+        self._pool = ConnectionPool(self._helpers)
+        return self._pool
 
     async def _run_relay(self, tunnel: Tunnel, begun: float) -> Outcome:
         stdio = Stdio()

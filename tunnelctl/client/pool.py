@@ -15,7 +15,7 @@ from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
 
-MOST_DIALS = 2  # connections made by others that a tunnel waits for, where each turns out to be full
+MOST_DIALS = 8  # connections made by others that a tunnel waits for, where each turns out to be full
 
 PROXIES = 4  # proxies that connections are kept ready to; more are rarely in use, and each costs its connections
 
@@ -70,6 +70,7 @@ class ConnectionPool:
         self._nursery, self._most = nursery, connections
         self._entries: dict[Hops, list[_Entry]] = {}
         self._dials: dict[Hops, list[Dial]] = {}
+        self._running: dict[ProxyConnection, None] = {}  # in the order in which they were made
 
     async def take(self, route: Route) -> ProxyConnection | None:
         """Returns a connection to one of the proxies of this route, with a place reserved on it; None if there is none."""
@@ -184,6 +185,7 @@ class ConnectionPool:
 
     async def _run(self, entry: _Entry) -> None:
         """Runs a multiplexed connection to its end. Its tunnels may outlast the time for which it accepts new ones."""
+        self._running[entry.connection] = None
         try:
             with entry.scope:
                 async with Nursery() as nursery:
@@ -193,7 +195,13 @@ class ConnectionPool:
         except OSError:  # it is of no more use, and its tunnels meet the same error
             pass
         finally:
+            del self._running[entry.connection]
             entry.connection.close()
+
+    async def finish(self) -> None:
+        """Delivers what tunnels that have ended left behind, before the nursery is cancelled. That is a matter of seconds."""
+        for connection in reversed([*self._running]):  # one may lead through another
+            await connection.finish()
 
     async def _watch(self, entry: _Entry) -> None:
         try:

@@ -21,7 +21,7 @@ from tunnelctl.client.options import AUTO, ConnectOptions
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.upstream.base import TunnelRequest
 from tunnelctl.client.upstream.http1 import HTTP1Connection
-from tunnelctl.engine.kernel import CancelScope, Nursery, TooSlowError
+from tunnelctl.engine.kernel import CancelScope, TooSlowError
 from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable, UsageProblem, reason
 from tunnelctl.events import Trace
@@ -32,7 +32,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from tunnelctl.client.pool import ConnectionPool
     from tunnelctl.client.retry import OpenedTunnel
+
+    MakePool = Callable[[], ConnectionPool]
 
 # Seconds that `auto` waits for the first sign of life of all forwards together. One that runs answers 100 (Continue) within a
 # millisecond, and within some 60 beside 100 bulk tunnels; RFC 8305 section 5 allows the same time before another path is tried.
@@ -47,7 +50,7 @@ class ThroughForward:
         options: ConnectOptions,
         environ: Mapping[str, str],
         trace: Trace,
-        without: Callable[[Nursery], Awaitable[OpenedTunnel]],
+        without: Callable[[MakePool], Awaitable[OpenedTunnel]],
     ) -> None:
         """without: opens the tunnel without a forward"""
         self._options, self._environ, self._trace, self._without = options, environ, trace, without
@@ -58,12 +61,12 @@ class ThroughForward:
         if self._options.fdpass and self._options.target_tls.tls:
             raise UsageProblem("", "the route includes TLS, so tunnelctl must keep running", "fdpass-tls", option="fdpass")
 
-    async def open(self, helpers: Nursery) -> OpenedTunnel:
-        """Opens the tunnel. Raises TunnelctlError. helpers: see ThroughProxies"""
+    async def open(self, make_pool: MakePool) -> OpenedTunnel:
+        """Opens the tunnel. Raises TunnelctlError. make_pool: see ThroughProxies"""
         via = self._options.via
         assert via is not None
         if via == AUTO:
-            return await self._try_forwards() or await self._without(helpers)
+            return await self._try_forwards() or await self._without(make_pool)
         if "/" in via:
             return await self._through(via)
         check_name(via, "via")

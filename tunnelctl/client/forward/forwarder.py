@@ -117,6 +117,8 @@ class Forwarder:
         async with Nursery() as helpers:
             self.start_helpers(helpers)
             status = await self.acceptor.run(self.served, self.announce, self._close)
+            if self.sessions.pool is not None:
+                await self.sessions.pool.finish()
             helpers.cancel_scope.cancel()
         self._trace(Stopped())
         return status

@@ -115,6 +115,9 @@ class ProxyConnection:
     async def run(self) -> None:
         """Reads and writes for all tunnels of a multiplexed connection, until it has ended. A pool calls it once, before `open`."""
 
+    async def finish(self) -> None:
+        """Delivers what its tunnels have left behind, before it is closed. A pool calls it once `run` has begun."""
+
     def close(self) -> None:
         """Closes the connection, and ends all of its tunnels."""
         self.stream.close()

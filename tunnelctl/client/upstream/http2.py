@@ -120,7 +120,11 @@ class HTTP2Connection(ProxyConnection):
 
     async def _wait_unused(self, scope: CancelScope) -> None:
         await self._idle.wait()
+        await self.finish()
         scope.cancel()
+
+    async def finish(self) -> None:
+        await self._connection.finish()
 
     async def _probe(self) -> None:
         """Sends a PING after a silence, as long as there are tunnels: a dead connection must not keep them for minutes."""

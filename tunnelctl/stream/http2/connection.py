@@ -261,6 +261,15 @@ class Http2Connection(Carrier):
         except OSError:
             pass
 
+    async def finish(self) -> None:
+        """Delivers what is queued, before the connection is closed. For a client: it announces that no more will come."""
+        if self.lost is None:
+            self.machine.finish_shutdown()
+            self.flush()
+            with move_on_after(LINGER_SECONDS):
+                await self._emptied()
+                await self.transport.wait_acknowledged()  # with unread input, closing resets, and drops what has not arrived
+
     def give_up(self, error: OSError) -> None:
         """Ends a connection that has turned out to be dead."""
         self._lose(error)
