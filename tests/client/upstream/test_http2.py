@@ -556,6 +556,32 @@ def test_a_connection_that_is_lost_resets_its_tunnels() -> None:
         sharing(server.url, test)
 
 
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_proxy_that_takes_no_more_after_the_end_of_the_target(waiting: bool) -> None:
+    """END_STREAM and RST_STREAM with NO_ERROR, as from Envoy and nghttpx, often in one segment. Whoever sends must not wait."""
+
+    def script(request: Request) -> None:
+        request.accept()
+        if waiting:
+            request.connection.wait_for(lambda: len(request.data) == 65_535, "a full window")
+        with request.connection.changed:
+            request.end()
+            request.reset(ErrorCodes.NO_ERROR)
+
+    async def test(world: Sharing) -> None:
+        tunnel = await world.open()
+        if not waiting:
+            assert await to_the_end(tunnel.stream) == b""
+        with pytest.raises(BrokenPipeError):
+            while True:
+                await tunnel.stream.send_all(sample(100_000))
+        assert await to_the_end(tunnel.stream) == b""
+        tunnel.stream.close()
+
+    with Http2Server(script) as server:
+        sharing(server.url, test)
+
+
 # --- connections that die
 
 

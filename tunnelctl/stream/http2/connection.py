@@ -137,6 +137,7 @@ class Http2Connection(Carrier):
     def forget_if_closed(self, stream: Http2Stream) -> None:
         """Forgets a stream once it is closed in both directions and the peer is about to know that."""
         if not stream.queued and not self.machine.is_open(stream.number) and self.streams.pop(stream.number, None) is not None:
+            stream.stop_sending()  # the event that tells so may come behind that of the end, and finds the stream forgotten
             stream.on_closed()
 
     def flush(self) -> None:
