@@ -9,18 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers.delayed import Delayed
 from tests.proto.http2 import wire
 from tests.stream.ends import go, http2_pair, lines
 from tests.stream.http2_wire import WIDE, Wired, settle
 from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_kernel, current_time
 from tunnelctl.proto.http2 import events
 from tunnelctl.proto.http2.frame import ErrorCode
+from tunnelctl.proto.http2.machine import Machine
 from tunnelctl.proto.http2.window import BUDGET, WindowBudget
 from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.http2 import connection as connection_module
+from tunnelctl.stream.http2.connection import Http2Connection
 from tunnelctl.stream.http2.output import FULL
+from tunnelctl.stream.http2.stream import Http2Stream
+from tunnelctl.stream.socket_stream import SocketStream
 
 BOTH = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
+DELAY = 0.005  # seconds, each way
 GONE = (ConnectionAbortedError, ConnectionResetError)
 
 
@@ -536,3 +542,43 @@ def test_bulk_in_both_directions_of_many_streams_arrives() -> None:
                 nursery.start_soon(receive, place)
 
     go(main)
+
+
+@BOTH
+def test_windows_grow_on_a_path_with_a_delay(client: bool) -> None:
+    """Where a window's worth of data arrives within a round trip, the window is what limits the speed."""
+
+    async def main(path: Delayed) -> None:
+        codes = (ErrorCode.CANCEL, ErrorCode.NO_ERROR)
+        ends: list[Http2Connection] = []
+        streams: list[Http2Stream] = []
+
+        def on_request(event: events.Event | None) -> None:
+            if isinstance(event, events.RequestReceived):
+                ends[1].machine.respond(event.stream, 200)
+                streams.append(ends[1].open(event.stream))
+
+        for place, sock in enumerate((path.near, path.far)):
+            machine = Machine(not place, WindowBudget(), current_time(), 100)
+            ends.append(Http2Connection(SocketStream(sock), machine, on_request if place else lambda event: None, *codes))
+        async with Nursery() as nursery:
+            for end in ends:
+                nursery.start_soon(end.run)
+            streams.append(ends[0].open(ends[0].machine.request(wire.TARGET, ())))
+            ends[0].flush()
+            while len(streams) < 2:
+                await checkpoint()
+            sender, receiver = streams if client else streams[::-1]
+            nursery.start_soon(sender.send_all, bytes(12 << 20))
+            left = 12 << 20
+            while left:
+                left -= len(await receiver.receive_some())
+            machine = receiver._connection.machine
+            assert machine.round_trip >= 2 * DELAY
+            assert machine._streams[receiver.number].window.size >= 1 << 20
+            nursery.cancel_scope.cancel()
+        for end in ends:
+            end.transport.close()
+
+    with Delayed(DELAY) as path:
+        go(main, path)

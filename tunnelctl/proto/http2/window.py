@@ -2,7 +2,7 @@
 
 A window bounds what a stalled reader holds, so credit follows consumption: a WINDOW_UPDATE is due when bytes have left for the
 sink, and for half a window at a time, or for STEP. It also bounds the speed to one window a round trip, so it grows where that is
-the limit: at 50 ms, 64 KiB is 10 Mbit/s and 4 MiB is 671.
+the limit: at 50 ms, 64 KiB is 10 Mbit/s and 8 MiB is 1342.
 
 The connection's window is credited on consumption as well. Streams together hold at most that much, so only these windows are
 charged to the budget of the process; a stream's window is a share within it.
@@ -15,8 +15,10 @@ from tunnelctl.proto.http2.settings import DEFAULT_WINDOW
 
 FIRST_STREAM_WINDOW = 256 << 10  # announced in SETTINGS: no round trip of growth for the first 256 KiB
 FIRST_CONNECTION_WINDOW = 1 << 20
-LARGEST_CONNECTION_WINDOW = 16 << 20
-SHARE = 4  # a stream's window is at most this part of the connection's: a few stalled streams do not stall the others
+LARGEST_CONNECTION_WINDOW = 32 << 20
+# A stream's window is at most this part of the connection's: a few stalled streams do not stall the others. So one stream has 8 MiB
+# at most. That is as fast as TCP on most paths (Linux queues 4 MiB for sending), and at 40 ms it is enough for 1 Gbit/s.
+SHARE = 4
 
 # Credit is announced at the latest for as much. What is not announced yet limits the speed as a smaller window does: with credit
 # for half of 4 MiB at a time, a path of 20 ms and 125 MB/s stood still for a fifth of the time.
