@@ -283,6 +283,18 @@ def test_v43_tiny_window_updates():
             assert calmed(machine, in_turns(machine, window_update(stream, 1), 1.0))
 
 
+def test_window_updates_for_data_that_was_sent_are_no_abuse():
+    """Bulk at 500 MB/s, credited in steps of 128 KiB for stream and connection, provokes 8,000 a second; keystrokes two each."""
+    for size, count in ((1 << 17, 20_000), (1024, 20_000)):
+        for make in (server, client):
+            machine = opened(make)
+            in_turns(machine, window_update(0, 1 << 20) + window_update(1, 1 << 20))
+            for _ in range(count):
+                machine.spend(1, size)
+                in_turns(machine, window_update(0, size) + window_update(1, size))
+            assert not machine.closed
+
+
 def test_v44_windows_that_overflow():
     for stream, kind in ((0, ConnectionFailed), (1, StreamFailed)):
         events = three_ways(opened, window_update(stream, LARGEST - 65535) + window_update(stream, 1))

@@ -9,6 +9,7 @@ MAX_BLOCK = 16384  # octets of one header block, compressed: a CONNECT with a Ne
 MAX_FIELDS_SIZE = 16384  # octets of the same decoded, as SETTINGS_MAX_HEADER_LIST_SIZE counts them (RFC 9113 section 6.5.2)
 MAX_CONTINUATIONS = 8  # CONTINUATION frames for one block (CVE-2024-27316)
 MAX_INTERIM = 16  # 1xx responses before the final one
+CREDITED = 512  # octets of data that we have sent, which allow the peer one WINDOW_UPDATE: bulk provokes thousands a second
 MAX_CONTROL = 64 << 10  # octets of answers that the peer does not read: some 3,800 PING acknowledgements
 
 

@@ -30,6 +30,7 @@ from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http2 import events, frame
 from tunnelctl.proto.http2.blocks import BlockDecoder
 from tunnelctl.proto.http2.budget import (
+    CREDITED,
     MAX_BLOCK,
     MAX_CONTINUATIONS,
     MAX_CONTROL,
@@ -100,6 +101,7 @@ class Machine(FrameReader):
         "_remembered",
         "_settings_unacknowledged",
         "_streams",
+        "_uncredited",
         "closed",
         "goaway",
         "ours",
@@ -122,6 +124,7 @@ class Machine(FrameReader):
         )
         self.peer = Settings()
         self.send_window = DEFAULT_WINDOW  # of the connection
+        self._uncredited = 0  # octets of data sent for which no WINDOW_UPDATE has come: see `CREDITED`
         self.output = bytearray((frame.PREFACE if client else b"") + self.ours.render() + self._credit.first())
         self.closed = False  # the machine has ended the connection, and takes nothing more
         self.goaway: events.GoAwayReceived | None = None
@@ -481,7 +484,10 @@ class Machine(FrameReader):
     def _on_window_update(self, flags: int, stream: int, payload: memoryview) -> None:
         if len(payload) != 4:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 octets long")
-        self._glitch()
+        if self._uncredited >= CREDITED:
+            self._uncredited -= CREDITED
+        else:
+            self._glitch()
         increment = frame.number(payload)
         if stream == 0:
             self.send_window += increment
@@ -562,6 +568,7 @@ class Machine(FrameReader):
         """Counts data that the caller sends in DATA frames."""
         self._streams[stream].send_window -= length
         self.send_window -= length
+        self._uncredited += length
 
     def end(self, stream: int) -> bytes:
         """Ends our direction: returns the DATA frame that says so, which must follow the data. b"" if there is nothing to end."""
