@@ -552,7 +552,32 @@ def test_rule_18_the_acknowledgement_measures_the_round_trip():
     received(machine, raw(SETTINGS, 0, b"", ACK), 0.25)
     assert machine.round_trip == 0.25
     machine.measured(0.5)
-    assert machine.round_trip == 0.5
+    assert machine.round_trip == 0.25, "the least: more is time in queues"
+    machine.measured(0.125)
+    assert machine.round_trip == 0.125
+
+
+def test_the_round_trip_is_measured_again_before_a_window_grows_twice():
+    machine = client()
+    received(machine, response(1))
+    machine.measured(1.0)
+    window = machine._streams[1].window
+
+    def pass_on(count, now):
+        for _ in range(0, count, 16_384):
+            received(machine, data(1, bytes(16_384)), now)
+            machine.consumed(1, 16_384, now)
+        return [frame for frame in sent(machine) if frame.kind == PING]
+
+    first = window.size
+    (ping,) = pass_on(first // 2, 0.1)
+    assert window.size == 2 * first
+    assert pass_on(4 * first, 0.2) == []
+    assert window.size == 2 * first
+    assert received(machine, raw(PING, 0, ping.payload, ACK), 0.3) == []
+    assert machine.round_trip == pytest.approx(0.2)
+    assert len(pass_on(2 * first, 0.35)) == 1
+    assert window.size == 4 * first
 
 
 def test_rule_19_unknown_frames_settings_and_flags_are_ignored():

@@ -60,6 +60,7 @@ MAX_REMEMBERED = 1024  # streams that we have reset
 GRACE = frame.LARGEST_STREAM  # the last stream of the first GOAWAY: none is turned away yet (section 6.8)
 HALF_CLOSED_REMOTE = State.HALF_CLOSED_REMOTE  # each look at a member of an Enum costs a call, and this one is for each DATA frame
 _EXCEEDED = "the window of the stream is exceeded"
+_MEASURE = b"measured"  # the payload of a PING
 _ESTABLISHED = b"\x88"  # :status 200, from the static table of HPACK
 
 
@@ -96,9 +97,11 @@ class Machine(FrameReader):
         "_highest",
         "_last_accepted",
         "_max_streams",
+        "_measuring",
         "_next",
         "_now",
         "_remembered",
+        "_round_trip",
         "_settings_unacknowledged",
         "_streams",
         "_uncredited",
@@ -124,6 +127,8 @@ class Machine(FrameReader):
         )
         self.peer = Settings()
         self.send_window = DEFAULT_WINDOW  # of the connection
+        self._round_trip = 0.0  # seconds, the least that was measured
+        self._measuring: float | None = None  # when the PING was sent that measures the round trip
         self._uncredited = 0  # octets of data sent for which no WINDOW_UPDATE has come: see `CREDITED`
         self.output = bytearray((frame.PREFACE if client else b"") + self.ours.render() + self._credit.first())
         self.closed = False  # the machine has ended the connection, and takes nothing more
@@ -455,7 +460,10 @@ class Machine(FrameReader):
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING is not 8 octets long")
         self._glitch()
-        if flags & frame.ACK:
+        if flags & frame.ACK and payload == _MEASURE and self._measuring is not None:
+            self.measured(self._now - self._measuring)
+            self._measuring = None
+        elif flags & frame.ACK:
             self._events.append(events.PingAcknowledged(bytes(payload)))
         else:
             self._answer(frame.ping(bytes(payload), ack=True))
@@ -511,12 +519,16 @@ class Machine(FrameReader):
 
     @property
     def round_trip(self) -> float:
-        """Seconds, as last measured; 0 as long as it is unknown."""
-        return self._credit.round_trip
+        """Seconds, the least that was measured; 0 as long as it is unknown."""
+        return self._round_trip
 
     def measured(self, round_trip: float) -> None:
-        """Takes a measurement, in seconds: windows grow by it."""
-        self._credit.round_trip = round_trip
+        """Takes a measurement, in seconds: windows grow by it.
+
+        The least counts. What waits in queues on the way, because a window is larger than the path needs, would count otherwise:
+        then windows grew without end, and a keystroke waited behind all that they let through.
+        """
+        self._round_trip = self._credit.round_trip = min(round_trip, self._round_trip or round_trip)
 
     @property
     def streams(self) -> int:
@@ -610,6 +622,10 @@ class Machine(FrameReader):
         known = self._streams.get(stream)
         open_window = known.window if known is not None and known.state is not State.HALF_CLOSED_REMOTE else None
         self.output += self._credit.consumed(stream, open_window, count, now)
+        if self._credit.grew and self._measuring is None:
+            self._credit.grew, self._measuring = False, now
+            self._credit.round_trip = 0.0  # no further growth until it is known what this has done
+            self.ping(_MEASURE)
 
     def release(self) -> None:
         """Returns this connection's part of the budget of windows. Called once, at its end."""

@@ -92,12 +92,13 @@ class Credit:
     Every method returns the WINDOW_UPDATE frames that are due, b"" mostly.
     """
 
-    __slots__ = ("_budget", "_window", "round_trip")
+    __slots__ = ("_budget", "_window", "grew", "round_trip")
 
     def __init__(self, budget: WindowBudget, now: float) -> None:
         """budget: of the process; now: seconds on a monotonic clock"""
         self._budget, self._window = budget, ReceiveWindow(DEFAULT_WINDOW, now)
-        self.round_trip = 0.0  # seconds, as last measured; 0: unknown
+        self.round_trip = 0.0  # seconds; 0: unknown, and no window grows
+        self.grew = False  # a window of a stream, by that: time to measure again
 
     def first(self) -> bytes:
         """Enlarges the window at the beginning, before any data waits for it (naiveproxy#92, curl#1102)."""
@@ -133,6 +134,7 @@ class Credit:
                 updates += self._announce(self._enlarge(self._window.size * 2))
             if window.size * 2 * SHARE <= self._window.size:
                 increment += window.grow(window.size * 2)
+                self.grew = True
         return updates + window_update(stream, increment)
 
     def release(self) -> None:
