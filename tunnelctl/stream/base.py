@@ -92,6 +92,9 @@ class Stream:
     def expect_bulk(self) -> None:
         """Bounds what the kernel queues for a stalled sink. Called once the source fills a whole read."""
 
+    def bound_unsent(self, size: int) -> None:
+        """Bounds the bytes that the kernel queues beyond what is in flight, so that what comes next is decided late."""
+
     def source_drained(self) -> None:
         """Makes `wait_readable` wait for more, after splicing found the source empty."""
         raise NotImplementedError

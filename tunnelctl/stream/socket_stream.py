@@ -146,6 +146,12 @@ class SocketStream(Stream):
         if size:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
+    def bound_unsent(self, size: int) -> None:
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+        except OSError:  # a unix socket has none
+            pass
+
     def _fix_queue(self, size: int) -> bool:
         """Sets the receive queue to `size` and stops the kernel's autotuning: SO_RCVBUF without the limit of rmem_max.
 

@@ -573,7 +573,7 @@ def test_windows_grow_on_a_path_with_a_delay(client: bool) -> None:
             left = 12 << 20
             while left:
                 left -= len(await receiver.receive_some())
-            machine = receiver._connection.machine
+            machine = ends[1 if client else 0].machine
             assert machine.round_trip >= 2 * DELAY
             assert machine._streams[receiver.number].window.size > FIRST_STREAM_WINDOW  # by how much, the load of the machine says
             nursery.cancel_scope.cancel()

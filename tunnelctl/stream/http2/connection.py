@@ -39,6 +39,10 @@ from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
 
 READ = 4 * CHUNK  # bytes of a read: fewer frames are cut in two, and each costs less than with CHUNK
 
+# Bytes that the kernel holds unsent: a keystroke waits behind them. With the 304 KiB of other tunnels, its median beside a bulk
+# stream of the same connection was 9 to 12 ms, and with this 5 to 8, on a busy machine.
+UNSENT = 128 << 10
+
 FIRST_BYTES = 40  # of the peer, for a message if it does not speak HTTP/2
 
 WINDOWS = WindowBudget()  # of this process
@@ -62,6 +66,7 @@ class Http2Connection(Carrier):
         abort_code, close_code: of the reset of a tunnel that is aborted, or closed before the peer has ended its direction
         """
         self.transport, self.machine, self.on_event = transport, machine, on_event
+        transport.bound_unsent(UNSENT)
         self.abort_code, self.close_code = abort_code, close_code
         self.streams: dict[int, Http2Stream] = {}
         self.frame_size = machine.peer.max_frame_size

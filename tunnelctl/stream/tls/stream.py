@@ -323,6 +323,9 @@ class TLSStream(Stream):
     def expect_bulk(self) -> None:
         self._inner.expect_bulk()
 
+    def bound_unsent(self, size: int) -> None:
+        self._inner.bound_unsent(size)
+
     def on_peer_closed(self, callback: Callable[[], None]) -> None:
         self._inner.on_peer_closed(callback)
 
