@@ -8,6 +8,8 @@ from tests.peers.scripted import ScriptedServer, echo
 from tests.security import everywhere
 from tests.server.harness import Names, Proxy, Trap, dialled
 
+pytestmark = pytest.mark.usefixtures("http_version")
+
 PUBLIC = "198.41.0.4"
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import Proxy, basic, connect_request, users_file
 
+pytestmark = pytest.mark.usefixtures("http_version")
+
 FIELD = "Proxy-Authorization: "
 
 

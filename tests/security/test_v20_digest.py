@@ -16,6 +16,8 @@ from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server.access import throttle
 from tunnelctl.server.access.users import digest_line, hash_password
 
+pytestmark = pytest.mark.usefixtures("http_version")
+
 CANARY = "canary-7f3a"
 
 

@@ -5,6 +5,8 @@ import pytest
 from tests.peers.scripted import refusing_port
 from tests.server.harness import Names, Proxy, Trap
 
+pytestmark = pytest.mark.usefixtures("http_version")
+
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "scanned.test"])
 def test_open_and_closed_ports_get_the_same_answer(host: str, monkeypatch: pytest.MonkeyPatch) -> None:

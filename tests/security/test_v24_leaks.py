@@ -13,6 +13,7 @@ from tests.server.harness import LOOPBACK, SECONDS, Proxy, admitted, connect_req
 BRIEF = 0.1  # seconds: a time limit that is meant to expire
 
 
+@pytest.mark.usefixtures("http_version")
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("phase", ["nothing sent", "inside the head", "in the lookup", "in the dial", "in the tunnel", "refused"])
 def test_a_client_leaving_in_any_phase_frees_its_slot(phase: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:

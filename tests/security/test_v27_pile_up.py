@@ -8,6 +8,8 @@ from tests.peers.process import wait_until
 from tests.peers.scripted import ScriptedServer, black_hole_port, echo
 from tests.server.harness import SECONDS, Proxy, admitted, basic, connect_request, users_file
 
+pytestmark = pytest.mark.usefixtures("http_version")
+
 LIMITS = {"max_per_client": 429, "max_per_target": 503, "max_tunnels": 503}
 
 

@@ -31,7 +31,7 @@ from tests.server.inspecting import (
 )
 from tunnelctl.proto.tls.client_hello import MALFORMED, NO_TLS
 
-pytestmark = pytest.mark.usefixtures("loopback_names")
+pytestmark = pytest.mark.usefixtures("loopback_names", "http_version")
 
 SAME = [named(NAME), named("WWW.EXAMPLE.COM."), CHROMIUM, named(NAME, size=3)]
 

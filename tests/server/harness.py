@@ -201,6 +201,9 @@ class _StreamSocket:
         with _as_tcp():
             return self._tunnel.stream.read(size)
 
+    def setsockopt(self, *_: int) -> None:
+        """Does nothing: the options that tests set are about segments."""
+
     def shutdown(self, _: int) -> None:
         with _as_tcp():
             self._tunnel.stream.end()

@@ -41,6 +41,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 # --- the response
 
 
+@pytest.mark.usefixtures("http_version")
 def test_s15_s16_the_target_is_connected_before_2xx_which_has_no_framing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as target, Proxy() as proxy, proxy.client() as client:
         client.send(connect_request(f"127.0.0.1:{target.getsockname()[1]}"))
@@ -88,6 +89,7 @@ def test_the_log_has_the_same_details_as_the_response(sent: bytes, details: str)
     assert record["details"] == told["details"] == details
 
 
+@pytest.mark.usefixtures("http_version")
 def test_a_granted_tunnel_is_not_logged_as_a_refusal() -> None:
     with ScriptedServer(echo) as target, Proxy() as proxy, proxy.tunnel(target.authority):
         (record,) = proxy.wait_for_records(1)
@@ -118,6 +120,7 @@ def test_an_incomplete_head_is_answered_with_400() -> None:
 # --- status by cause (S19)
 
 
+@pytest.mark.usefixtures("http_version")
 def test_s19_connection_refused() -> None:
     held, port = refusing_port()
     with held, Proxy() as proxy:
@@ -127,12 +130,14 @@ def test_s19_connection_refused() -> None:
     assert (record["status"], record["error"], record["target"]) == (502, "connection_refused", f"127.0.0.1:{port}")
 
 
+@pytest.mark.usefixtures("http_version")
 def test_s19_connection_timeout() -> None:
     with black_hole_port() as port, Proxy(dial_timeout=BRIEF) as proxy:
         answer = proxy.refusal(f"127.0.0.1:{port}")
     assert (answer.status, answer.error) == (504, "connection_timeout")
 
 
+@pytest.mark.usefixtures("http_version")
 @pytest.mark.parametrize(
     ("raised", "status", "error"),
     [
@@ -152,6 +157,7 @@ def test_s19_failed_look_ups(monkeypatch: pytest.MonkeyPatch, raised: Exception,
     assert (answer.status, answer.error) == (record["status"], record["error"]) == (status, error)
 
 
+@pytest.mark.usefixtures("http_version")
 def test_s19_a_hanging_look_up_is_a_dns_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: release.wait(SECONDS))
@@ -163,6 +169,7 @@ def test_s19_a_hanging_look_up_is_a_dns_timeout(monkeypatch: pytest.MonkeyPatch)
     assert (answer.status, answer.error) == (504, "dns_timeout")
 
 
+@pytest.mark.usefixtures("http_version")
 def test_s19_look_ups_without_a_free_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     for error, status in ((BusyResourceError("no thread"), 503), (QueueFullError("256 wait already"), 429)):
 
@@ -175,6 +182,7 @@ def test_s19_look_ups_without_a_free_thread(monkeypatch: pytest.MonkeyPatch) -> 
         assert (answer.status, answer.error, answer.fields["retry-after"]) == (status, "connection_limit_reached", "1")
 
 
+@pytest.mark.usefixtures("http_version")
 @pytest.mark.parametrize(
     ("number", "status", "error"),
     [
@@ -201,6 +209,7 @@ def test_s19_failed_dials(monkeypatch: pytest.MonkeyPatch, number: int, status: 
     assert (answer.status, answer.error) == (status, error)
 
 
+@pytest.mark.usefixtures("http_version")
 def test_s21_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens at the first address."""
     with ScriptedServer(echo) as target, Proxy("both.test:*") as proxy:
@@ -271,6 +280,7 @@ def test_a_client_that_lingers_after_a_refusal_is_disconnected(monkeypatch: pyte
 # --- time limits of each phase
 
 
+@pytest.mark.usefixtures("http_version")
 def test_the_head_timeout_ends_with_the_head() -> None:
     """A slow dial and a quiet tunnel have limits of their own."""
     with ScriptedServer(echo) as target, Proxy(head_timeout=1.0) as proxy, proxy.tunnel(target.authority) as client:
@@ -278,6 +288,7 @@ def test_the_head_timeout_ends_with_the_head() -> None:
         assert client.echoes()
 
 
+@pytest.mark.usefixtures("http_version")
 def test_an_idle_tunnel_is_reset_after_the_idle_timeout() -> None:
     with ScriptedServer(echo) as target, Proxy(idle_timeout=BRIEF) as proxy:
         with proxy.tunnel(target.authority) as client, pytest.raises(ConnectionResetError):
@@ -291,6 +302,7 @@ def test_an_idle_tunnel_is_reset_after_the_idle_timeout() -> None:
 # --- a client or target that leaves (see also V24 in tests/security)
 
 
+@pytest.mark.usefixtures("http_version")
 def test_l6_a_client_reset_cancels_the_dial_at_once() -> None:
     """It leaves one record, with status 499: no response was sent."""
     with black_hole_port() as port, Proxy(dial_timeout=SECONDS) as proxy:
@@ -304,6 +316,7 @@ def test_l6_a_client_reset_cancels_the_dial_at_once() -> None:
     assert record["phases"]["connect"] < SECONDS / 2
 
 
+@pytest.mark.usefixtures("http_version")
 def test_l6_a_client_reset_cancels_a_look_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, release = threading.Event(), threading.Event()
 
@@ -325,6 +338,7 @@ def test_l6_a_client_reset_cancels_a_look_up_at_once(monkeypatch: pytest.MonkeyP
         release.set()
 
 
+@pytest.mark.usefixtures("http_version")
 def test_l6_a_half_closed_client_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have sent everything already, as `printf ... | nc -N` does."""
 
@@ -338,6 +352,7 @@ def test_l6_a_half_closed_client_is_served(monkeypatch: pytest.MonkeyPatch) -> N
         assert client.rest() == b"HTTP/1.1 200 Connection established\r\n\r\nanswer"
 
 
+@pytest.mark.usefixtures("http_version")
 def test_l6_the_dial_for_a_half_closed_client_has_a_shorter_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "HALF_CLOSED_SECONDS", BRIEF)
     with black_hole_port() as port, Proxy(dial_timeout=SECONDS) as proxy, proxy.client() as client:
@@ -348,6 +363,7 @@ def test_l6_the_dial_for_a_half_closed_client_has_a_shorter_limit(monkeypatch: p
     assert sum(record["phases"].values()) < SECONDS / 2
 
 
+@pytest.mark.usefixtures("http_version")
 def test_a_target_that_resets_at_once_leaves_one_decision_record() -> None:
     """Before or after the 200; either way the log has a decision and no fault."""
     told: list[bytes] = []
@@ -375,6 +391,7 @@ def test_a_target_that_resets_at_once_leaves_one_decision_record() -> None:
 # --- caps
 
 
+@pytest.mark.usefixtures("http_version")
 def test_a_busy_tunnel_is_reset_at_the_end_of_its_lifetime() -> None:
     with ScriptedServer(echo) as target, Proxy(max_lifetime=BRIEF) as proxy, proxy.tunnel(target.authority) as client:
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -386,6 +403,7 @@ def test_a_busy_tunnel_is_reset_at_the_end_of_its_lifetime() -> None:
     assert end["seconds"] >= BRIEF
 
 
+@pytest.mark.usefixtures("http_version")
 @pytest.mark.parametrize("target", ["127.0.0.1:0", "denied.test:1", "unknown.test:1", "10.0.0.1:1", "127.0.0.1:1"])
 def test_every_refusal_releases_its_place_in_the_caps(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, unknown_test=[socket.gaierror(socket.EAI_NONAME, "x")])
@@ -411,6 +429,7 @@ def test_a_failing_session_releases_its_place_in_the_caps(monkeypatch: pytest.Mo
     assert proxy.warnings == ["fault in a tunnel: ZeroDivisionError: a fault of ours"] * 3
 
 
+@pytest.mark.usefixtures("http_version")
 def test_a_fault_at_the_end_of_a_tunnel_ends_only_that_and_releases_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault of ours")
@@ -450,6 +469,7 @@ def test_s17_a_407_has_a_challenge_with_a_realm(locked: dict[str, str]) -> None:
     assert answer.error == "http_request_denied"
 
 
+@pytest.mark.usefixtures("http_version")
 def test_credentials_are_checked_after_syntax_and_before_rules(locked: dict[str, str]) -> None:
     """An unauthenticated client learns nothing about the rules; a malformed request costs no hash."""
     with Proxy(**locked) as proxy:
@@ -458,6 +478,7 @@ def test_credentials_are_checked_after_syntax_and_before_rules(locked: dict[str,
         assert status(proxy, "10.0.0.1:443", basic("alice", "se:cret")) == 403
 
 
+@pytest.mark.usefixtures("http_version")
 def test_the_log_has_the_name_of_the_user(locked: dict[str, str]) -> None:
     with Proxy(**locked) as proxy:
         status(proxy, "10.0.0.1:443", basic("bob", "ключ"))
@@ -465,6 +486,7 @@ def test_the_log_has_the_name_of_the_user(locked: dict[str, str]) -> None:
     assert record["user"] == "bob"
 
 
+@pytest.mark.usefixtures("http_version")
 def test_a_login_not_checked_within_the_head_timeout_is_a_503(locked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Concurrent logins wait for their turn. A client whose login waits too long did send its head in time, and may retry."""
 
@@ -478,6 +500,7 @@ def test_a_login_not_checked_within_the_head_timeout_is_a_503(locked: dict[str, 
     assert (answer.status, answer.error, answer.fields["retry-after"]) == (503, "connection_limit_reached", "1")
 
 
+@pytest.mark.usefixtures("http_version")
 def test_a_login_without_a_free_thread_is_a_503(locked: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(*_: object) -> bool:
         raise BusyResourceError("no thread")

@@ -19,6 +19,8 @@ from tunnelctl.client.upstream import tls_probe as wrong_scheme
 from tunnelctl.errors import AuthenticationFailed, NameNotFound, Refused, TimedOut, TunnelctlError, Unreachable, UsageProblem
 from tunnelctl.server.upstream import upstream_refusal
 
+pytestmark = pytest.mark.usefixtures("http_version")
+
 NAME = "inner.test:443"
 
 
