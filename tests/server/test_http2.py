@@ -3,9 +3,11 @@
 What holds for a request in either version is tested once, for both (the fixture `http_version`). Abuse is in tests/security.
 """
 
+import json
 import socket
 import ssl
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from tests.peers import certificates
 from tests.peers.http2 import END_STREAM, LOST, PREFACE, Flag, GoAway, Kind, Stream, frame, header_block, reset_with, settings_frame
 from tests.peers.http2_client import Http2Client, tls_context
-from tests.peers.process import opening, wait_until
+from tests.peers.process import free_port, opening, wait_until
 from tests.peers.program import Serve
 from tests.peers.proxies import Proxy as At
 from tests.peers.scripted import Conversation, ScriptedServer, black_hole_port, echo, sample
@@ -246,6 +248,32 @@ def test_streams_have_records_of_their_own() -> None:
     assert [(record["sent"], record["received"]) for record in records if record["event"] == "closed"] == [(11, 11)] * 2
 
 
+def test_metrics_and_the_page_of_tunnels_count_streams() -> None:
+    port = free_port()
+
+    def page(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS) as answer:
+            return answer.read().decode()
+
+    def figures() -> set[str]:
+        lines = page("/metrics").splitlines()
+        return {line for line in lines if line.startswith(("tunnelctl_tunnels ", "tunnelctl_connections "))}
+
+    with ScriptedServer(echo) as target, Proxy(admin=f"127.0.0.1:{port}") as proxy, proxy.http2() as connection:
+        streams = [connection.tunnel(target.authority) for _ in range(3)]
+        assert all(map(goes_on, streams))
+        told(connection.connect("10.0.0.1:1"))
+        expected = {"tunnelctl_connections 1.0", "tunnelctl_tunnels 3.0"}
+        wait_until(lambda: figures() == expected, SECONDS, "the figures")
+        shown = json.loads(page("/tunnels"))["tunnels"]
+        name = proxy.records()[0]["connection"]
+        assert {(one["connection"], one["tunnel"]) for one in shown} == {(name, f"{name}.{number}") for number in (1, 3, 5)}
+        for stream in streams:
+            stream.reset()
+        wait_until(lambda: figures() == {"tunnelctl_connections 1.0", "tunnelctl_tunnels 0.0"}, SECONDS, "the figures")
+        assert json.loads(page("/tunnels"))["tunnels"] == []
+
+
 def test_a_cap_refuses_one_stream_while_others_go_on() -> None:
     for cap, status in {"max_tunnels": "503", "max_per_client": "429", "max_per_target": "503"}.items():
         with ScriptedServer(echo) as target, Proxy(**{cap: 2}) as proxy, proxy.http2() as connection:
@@ -306,7 +334,9 @@ def test_a_reload_applies_to_the_next_stream(tmp_path: Path) -> None:
 
 
 def test_v37_requests_end_with_the_connection_if_responses_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def stuck(_: object) -> None:  # the transport takes nothing: the client's receive queue and our send queue are full
+    async def stuck(connection: Http2Connection) -> None:
+        """The transport takes nothing: the client's receive queue and our send queue are full."""
+        connection._rest = b"something"
         await park()
 
     monkeypatch.setattr(Http2Connection, "_write_next", stuck)
@@ -316,7 +346,7 @@ def test_v37_requests_end_with_the_connection_if_responses_are_not_read(monkeypa
         while len(records) < 20 and all(record["status"] == 403 for record in records):
             connection.connect("10.0.0.1:1", end=True)
             records = proxy.wait_for_records(len(records) + 1)
-        assert connection.wait_lost() == "closed"
+        assert connection.wait_lost() == "reset"
     assert (records[-1]["status"], records[-1]["details"]) == (429, "HTTP/2: ENHANCE_YOUR_CALM: the responses are not read")
 
 

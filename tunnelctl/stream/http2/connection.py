@@ -205,6 +205,9 @@ class Http2Connection(Carrier):
                     await linger(self.transport)
                 except OSError:
                     pass
+            return
+        if self._rest:  # the peer takes nothing: after a close, the kernel would go on offering it what is in its queue
+            self.transport.abort()
 
     async def _take(self, data: bytes) -> None:
         """Handles what has arrived."""
