@@ -12,7 +12,7 @@ TARGET = "10.0.0.1:1"
 WRONG = [("alice", "wrong"), ("alice", ""), ("alice", "secre"), ("alice", "secrets"), ("nobody", "secret"), ("ALICE", "secret")]
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_every_wrong_login_costs_one_hash_and_gets_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
     derive = users._derive

@@ -73,7 +73,7 @@ def status(proxy: Proxy, user: str, password: str, source: str = "127.0.0.1") ->
         return client.answer().status
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No login ends before the tunnel has echoed a byte."""
     path = users_file(tmp_path, alice="secret")
@@ -91,7 +91,7 @@ def test_wrong_logins_do_not_stall_a_tunnel(tmp_path: Path, monkeypatch: pytest.
     assert len(hashes.begun) == throttle.BURST
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_concurrent_hashes_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = users_file(tmp_path, alice="secret")
     lock, under_way, most = threading.Lock(), [0], [0]
@@ -111,7 +111,7 @@ def test_concurrent_hashes_are_limited(tmp_path: Path, monkeypatch: pytest.Monke
     assert most[0] == users.MAX_CONCURRENT_HASHES
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_h4_queued_logins_of_one_address_do_not_delay_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next hash is that of the other address; logins still queued when the address exceeds its limit are not computed."""
     path = users_file(tmp_path, alice="secret", bob="b-pw")
@@ -132,7 +132,7 @@ def test_h4_queued_logins_of_one_address_do_not_delay_another(tmp_path: Path, mo
     assert len(hashes.begun) <= 1 + throttle.BURST + users.MAX_CONCURRENT_HASHES
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_h4_wrong_logins_are_delayed_then_refused_for_that_address_only(tmp_path: Path) -> None:
     path = users_file(tmp_path, alice="secret", bob="b-pw")
     with Proxy(users=path) as proxy:
@@ -150,7 +150,7 @@ def test_h4_wrong_logins_are_delayed_then_refused_for_that_address_only(tmp_path
         assert status(proxy, "bob", "b-pw", ANOTHER) == 502
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_h4_a_cached_login_is_accepted_from_a_throttled_address(tmp_path: Path) -> None:
     path = users_file(tmp_path, alice="secret")
     with Proxy(users=path) as proxy:
@@ -208,7 +208,7 @@ def test_h4_a_digest_user_who_logged_in_is_accepted_if_throttled(tmp_path: Path)
         assert answered(proxy, DigestClient(challenge, "alice", "secret", "c"), ATTACKER).status == 502
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a client that resets at once could guess as fast as we hash."""
     path = users_file(tmp_path, alice="secret")
@@ -229,7 +229,7 @@ def test_h4_a_wrong_login_counts_although_its_client_has_left(tmp_path: Path, mo
     assert len(hashes.begun) == throttle.BURST + 1
 
 
-@pytest.mark.usefixtures("cheap_hashes")
+@pytest.mark.usefixtures("cheap_hashes", "http_version")
 def test_h4_a_queued_login_is_not_hashed_once_its_client_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = users_file(tmp_path, alice="secret")
     hashes = Hashes(monkeypatch)
