@@ -53,6 +53,12 @@ _SHUTDOWN = b"shutdown"  # the payload of that PING
 _UNREAD = "the responses are not read"
 
 
+def _refusal_for(failure: events.StreamFailed | events.ConnectionFailed) -> Refusal:
+    """Returns the refusal to record for a mistake of the client, or for its abuse of the protocol."""
+    what = f"HTTP/2: {name_of(failure.code)}: {failure.reason}"
+    return refusal.client_busy(what) if failure.code == ErrorCode.ENHANCE_YOUR_CALM else refusal.bad_request(what)
+
+
 class Http2Responder(Responder):
     """The response on one stream."""
 
@@ -140,6 +146,7 @@ class _Session:
         self._requests = Nursery()
         self._requested = self._draining = False
         self._open = 0  # requests and tunnels
+        self._newest = 0  # the stream of the last request, well-formed or not
 
     async def run(self, data: bytes) -> None:
         """Serves the connection to its end. data: its first bytes"""
@@ -149,7 +156,7 @@ class _Session:
                 async with self._requests:
                     await self._connection.run(data)
                     if self._scope.cancelled_caught and not self._requested and not self._draining:
-                        self._record_refusal(refusal.head_timeout())
+                        self._record_refusal(self._record, refusal.head_timeout())
             finally:
                 _idle.remove(self._client.owner, self)
                 self._connection.send_last()
@@ -164,10 +171,11 @@ class _Session:
             self._on_request(event)
         elif isinstance(event, events.PingAcknowledged) and event.payload == _SHUTDOWN:
             self._finish_shutdown()
+        elif isinstance(event, events.StreamFailed) and event.stream > self._newest:  # a malformed request, reset already
+            self._newest = event.stream
+            self._record_refusal(self._record_of(event.stream), _refusal_for(event))
         elif isinstance(event, events.ConnectionFailed):
-            abuse = event.code == ErrorCode.ENHANCE_YOUR_CALM
-            what = f"HTTP/2: {name_of(event.code)}: {event.reason}"
-            self._record_refusal(refusal.client_busy(what) if abuse else refusal.bad_request(what))
+            self._record_refusal(self._record, _refusal_for(event))
 
     def _on_request(self, event: events.RequestReceived) -> None:
         if len(self._connection.machine.output) > MAX_UNREAD:
@@ -177,20 +185,24 @@ class _Session:
         _idle.remove(self._client.owner, self)
         self._requested, self._scope.deadline = True, inf
         self._open += 1
+        self._newest = event.stream
         stream = self._connection.open(event.stream)
-        record = TunnelRecord(self._record.connection, f"{self._record.connection}.{event.stream}", self._client.name)
+        record = self._record_of(event.stream)
         if isinstance(event.request, Rejected):
             rejecting = Http2Responder(self._connection, stream, self.request_ended, event.request.to_head)
             self._requests.start_soon(self._reject, event.request, rejecting, record)
             return
         target, fields, authorization = event.request
-        until, responder = (
-            current_time() + self._service.timeouts.head,
-            Http2Responder(self._connection, stream, self.request_ended),
-        )
+        responder = Http2Responder(self._connection, stream, self.request_ended)
+        until = current_time() + self._service.timeouts.head
         # No coroutine of ours around it: an idle tunnel would keep that, and the fields of its request.
         tunnel = TunnelRequest(target, fields, authorization, until, record, responder)
         self._requests.start_soon(serve_tunnel, self._service, self._client, tunnel)
+
+    def _record_of(self, stream: int) -> TunnelRecord:
+        record = TunnelRecord(self._record.connection, f"{self._record.connection}.{stream}", self._client.name)
+        record.user = self._client.user
+        return record
 
     async def _reject(self, rejected: Rejected, responder: Http2Responder, record: TunnelRecord) -> None:
         try:
@@ -207,9 +219,9 @@ class _Session:
             self.end(0 if self._draining else IDLE_SECONDS)
             _idle.add(self._client.owner, self)
 
-    def _record_refusal(self, answer: Refusal) -> None:
-        """Records what has ended the connection itself. Nobody is answered."""
-        self._service.recorder.on_decision(self._record, answer.status, answer.error, answer.details)
+    def _record_refusal(self, record: TunnelRecord, answer: Refusal) -> None:
+        """Records what nobody is answered: a malformed request, or what has ended the connection itself."""
+        self._service.recorder.on_decision(record, answer.status, answer.error, answer.details)
 
     async def _drain(self) -> None:
         """Once the process drains, tells the client, and closes the connection after its last tunnel."""

@@ -1,4 +1,4 @@
-"""V39: header blocks of HTTP/2 without end, and those that are much longer when they are decoded."""
+"""V51: header blocks of HTTP/2 without end, and those that are much longer when they are decoded."""
 
 from collections.abc import Iterator
 

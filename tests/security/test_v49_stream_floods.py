@@ -1,4 +1,4 @@
-"""V37: streams of HTTP/2 that are opened and thrown away, or piled up."""
+"""V49: streams of HTTP/2 that are opened and thrown away, or piled up."""
 
 import socket
 from collections.abc import Iterator

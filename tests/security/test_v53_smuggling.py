@@ -1,4 +1,4 @@
-"""V41: requests of HTTP/2 that another reader could take for something else. Each is malformed, and nothing is reached."""
+"""V53: requests of HTTP/2 that another reader could take for something else. Each is malformed, recorded, and reaches nothing."""
 
 import pytest
 
@@ -46,8 +46,9 @@ def test_a_malformed_request_reaches_nothing(spelling: str) -> None:
         fields: list[Field] = SPELLINGS[spelling](f"127.0.0.1:{trap.port}")
         stream = connection.request(fields)
         assert stream.wait_end() == reset_with(PROTOCOL_ERROR)
-        connection.ping()
-        assert proxy.records() == []
+        (record,) = proxy.wait_for_records(1)
+    assert (record["status"], record["target"], record["tunnel"]) == (400, "", f"{record['connection']}.1")
+    assert record["details"].startswith("HTTP/2: PROTOCOL_ERROR: ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""V40: clients of HTTP/2 that do not read, or hold connections open without using them."""
+"""V52: clients of HTTP/2 that do not read, or hold connections open without using them."""
 
 import socket
 import threading

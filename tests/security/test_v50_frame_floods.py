@@ -1,4 +1,4 @@
-"""V38: frames of HTTP/2 that move no data, and answers that nobody reads."""
+"""V50: frames of HTTP/2 that move no data, and answers that nobody reads."""
 
 from collections.abc import Iterator
 
