@@ -68,7 +68,7 @@ WRONG = {
     "HTTP/2.0": ("CONNECT {t} HTTP/2.0\r\nHost: {t}\r\n\r\n", 505),
     "HTTP/0.9": ("CONNECT {t} HTTP/0.9\r\nHost: {t}\r\n\r\n", 505),
     "HTTP/3.0": ("CONNECT {t} HTTP/3.0\r\nHost: {t}\r\n\r\n", 505),
-    "HTTP/2 preface": ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "almost the preface of HTTP/2": ("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", 505),
     "method in lower case": ("connect {t} HTTP/1.1\r\nHost: {t}\r\n\r\n", 501),
     "unknown method": ("TUNNEL {t} HTTP/1.1\r\nHost: {t}\r\n\r\n", 501),
     "known method": ("GET http://{t}/ HTTP/1.1\r\nHost: {t}\r\n\r\n", 405),
