@@ -1,11 +1,14 @@
 """OpenSSH through tunnelctl as its ProxyCommand: commands, copies of 100 MiB, fd passing, two proxies in a chain."""
 
 import filecmp
+import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.peers import certificates, gitserver
 from tests.peers.openssh import HOST, Sshd
 from tests.peers.process import path_of
 from tests.peers.program import Serve, environment, proxy_command
@@ -61,6 +64,48 @@ def test_scp_copies_100_mib(sshd: Sshd, options: list[str], direction: str, hund
     # Byte by byte, which is more exact than a checksum and no slower.
     assert filecmp.cmp(hundred_mib, copy, shallow=False)
     copy.unlink()
+
+
+HTTP_2 = ("HTTP/2 in the clear", "HTTP/2 over TLS", "HTTP/2 at both hops")
+
+
+@pytest.fixture(scope="module", params=HTTP_2)
+def over_http_2(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The ProxyCommand for a route in HTTP/2."""
+    files = certificates.make(tmp_path_factory.mktemp("certificates"))
+    tls = ("--tls-cert", str(files.chain), "--tls-key", str(files.key))
+    with Serve(*(() if request.param == HTTP_2[0] else tls)) as near, Serve(*tls) as far:
+        urls = [near.url if request.param == HTTP_2[0] else f"https://localhost:{near.port}"]
+        if request.param == HTTP_2[2]:
+            urls.append(f"https://localhost:{far.port}")
+        yield "ProxyCommand " + proxy_command(*urls, options=f"--http 2 --proxy-cacert {files.authority}")
+
+
+def test_ssh_over_http_2(sshd: Sshd, over_http_2: str) -> None:
+    data = sample(3 << 20)
+    done = run([*sshd.client("ssh", over_http_2), HOST, "cat; echo err >&2; exit 7"], stdin=data)
+    assert (done.returncode, done.stdout == data, done.stderr) == (7, True, b"err\n")
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_scp_copies_100_mib_over_http_2(sshd: Sshd, over_http_2: str, direction: str, hundred_mib: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    files = [str(hundred_mib), f"{HOST}:{copy}"] if direction == "up" else [f"{HOST}:{hundred_mib}", str(copy)]
+    done = run([*sshd.client("scp", "Compression no", over_http_2), *files])
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert filecmp.cmp(hundred_mib, copy, shallow=False)
+    copy.unlink()
+
+
+@pytest.mark.peer("git")
+def test_git_over_http_2(sshd: Sshd, over_http_2: str, tmp_path: Path) -> None:
+    content = sample(2 << 20)
+    gitserver.make_repository(tmp_path, content)
+    clone = tmp_path / "clone"
+    gitserver.git(
+        "clone", "-q", f"ssh://{HOST}{tmp_path}/repo.git", str(clone), GIT_SSH_COMMAND=shlex.join(sshd.client("ssh", over_http_2))
+    )
+    assert (clone / "content").read_bytes() == content
 
 
 @pytest.mark.peer("zsh", "fish")
