@@ -6,7 +6,6 @@ from typing import Any
 from tests.client.harness import TARGET, TraceLog, prepared
 from tests.options import forward_options
 from tests.peers.certificates import Certificates
-from tests.peers.http2_server import Http2Server
 from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.route.route import Tunnel
@@ -44,12 +43,12 @@ class Sharing:
         tunnel, _ = await open_with_retries(self.planner, target, 0, self.trace, self.pool)
         return tunnel
 
-    async def open_at_once(self, count: int) -> list[Tunnel]:
+    async def open_at_once(self, count: int, target: Address = TARGET) -> list[Tunnel]:
         """Opens tunnels in as many tasks."""
         tunnels: list[Tunnel] = []
 
         async def one() -> None:
-            tunnels.append(await self.open())
+            tunnels.append(await self.open(target))
 
         async with Nursery() as nursery:
             for _ in range(count):
@@ -88,10 +87,6 @@ def sharing(
     return trace
 
 
-def proxies_of(servers: Iterable[Http2Server]) -> tuple[str, ...]:
-    return tuple(server.url for server in servers)
-
-
 async def echoes(tunnel: Tunnel, data: bytes = b"hello") -> bool:
     await tunnel.stream.send_all(data)
     return await exactly(tunnel.stream, len(data)) == data
@@ -109,10 +104,6 @@ async def to_the_end(stream: Stream) -> bytes:
     while piece := await stream.receive_some():
         data += piece
     return data
-
-
-async def half_close(tunnel: Tunnel) -> None:
-    tunnel.stream.send_eof()
 
 
 def close(tunnels: Iterable[Tunnel]) -> None:

@@ -174,6 +174,27 @@ def test_a_vanished_reader_ends_connect(way: list[str]) -> None:
         assert process.wait(SOON) == 0
 
 
+@pytest.mark.parametrize("hops", ["HTTP/1.1 first", "HTTP/1.1 last", "SOCKS first", "HTTP/2 twice"])
+def test_a_burst_through_a_chain_shares_the_connection_to_the_last_proxy(hops: str, files: Certificates) -> None:
+    """An http:// proxy is spoken to in HTTP/1.1, an https:// proxy in HTTP/2, which is in TLS inside the tunnel before it."""
+    tls = ("--tls-cert", str(files.chain), "--tls-key", str(files.key))
+    with ExitStack() as stack:
+        plain, first, last = (stack.enter_context(Serve(*words)) for words in ((), tls, tls))
+        socks = stack.enter_context(Forward("-x", "direct", "-D", "0"))
+        near, far = {
+            "HTTP/1.1 first": (plain.url, f"https://localhost:{last.port}"),
+            "HTTP/1.1 last": (f"https://localhost:{first.port}", plain.url),
+            "SOCKS first": (f"socks5://127.0.0.1:{socks.port}", f"https://127.0.0.1:{last.port}"),
+            "HTTP/2 twice": (f"https://localhost:{first.port}", f"https://127.0.0.1:{last.port}"),
+        }[hops]
+        target = stack.enter_context(ScriptedServer(echo))
+        words = ("--proxy-cacert", str(files.authority), "-x", near, "-x", far.replace("localhost", "127.0.0.1"))
+        forward = stack.enter_context(Forward(*words, "-L", f"0:{target.authority}"))
+        exchange(forward.port, 30)
+        port = first.port if hops == "HTTP/1.1 last" else last.port
+        assert len(connections_to(port)) == 1
+
+
 def test_1000_tunnels_of_forward(files: Certificates) -> None:
     """`serve` lets 100 tunnels share a connection."""
     with Serve("--max-per-client", "0") as proxy, ScriptedServer(echo) as target:

@@ -244,6 +244,22 @@ def test_4_mib_down(peer: Peer) -> None:
     peer.tunnel(blast(data), use)
 
 
+@pytest.mark.peer("envoy")
+def test_1000_tunnels_on_one_connection(company: Certificates) -> None:
+    with http2_proxies.envoy(Proxy(0), Tls(company)) as proxy, ScriptedServer(echo) as target:
+
+        async def test(world: Sharing) -> None:
+            tunnels = await world.open_at_once(1000, Address(target.host, target.port))
+            for number, tunnel in enumerate(tunnels):
+                await tunnel.stream.send_all(sample(1000, number))
+            for number, tunnel in enumerate(tunnels):
+                assert await exactly(tunnel.stream, 1000) == sample(1000, number)
+            assert len(world.made) == 1
+            close(tunnels)
+
+        sharing(proxy.url, test, company)
+
+
 @pytest.mark.parametrize("count", [200])
 def test_many_tunnels(peer: Peer, count: int) -> None:
     """On as many connections as the proxy's limit requires. Apache serves few at once; nghttpx keeps those that it never ends."""

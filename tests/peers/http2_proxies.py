@@ -13,6 +13,7 @@ from h2.errors import ErrorCodes
 from tests.peers import certificates, proxies, tls_proxies
 from tests.peers.http2 import END_STREAM, reset_with
 from tests.peers.process import Daemon, path_of, scratch_directory
+from tests.peers.program import Serve
 from tests.peers.proxies import Proxy, Tls
 
 # Starts a proxy. The first argument is the HTTP/1.1 proxy for those that need one.
@@ -79,8 +80,23 @@ def node(behind: Proxy, tls: Tls | None = None) -> Iterator[Proxy]:
             yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)
 
 
+@contextmanager
+def ours(behind: Proxy, tls: Tls | None = None) -> Iterator[Proxy]:
+    """`serve`, which is held against the same table."""
+    words = ("--tls-cert", str(tls.certificates.chain), "--tls-key", str(tls.certificates.key)) if tls else ()
+    with Serve(*words) as serve:
+        yield Proxy(serve.port) if tls is None else Proxy(serve.port, "https", certificates.HOST)
+
+
 # By the name of the program, for the mark `peer`.
-STARTERS: dict[str, Start] = {"envoy": envoy, "node": node, "haproxy": haproxy, "apache2": apache, "nghttpx": nghttpx}
+STARTERS: dict[str, Start] = {
+    "tunnelctl": ours,
+    "envoy": envoy,
+    "node": node,
+    "haproxy": haproxy,
+    "apache2": apache,
+    "nghttpx": nghttpx,
+}
 
 
 class Known(NamedTuple):
@@ -101,6 +117,7 @@ class Known(NamedTuple):
 
 # tests/interop/test_http2_peers.py holds that they are so.
 KNOWN = {
+    "tunnelctl": Known(),
     "envoy": Known(
         cancels_after_eof=True,
         truncates=True,
