@@ -18,7 +18,7 @@ from tests.peers.process import scratch_directory, wait_until
 from tests.peers.program import Serve, read_soon, started
 from tests.peers.proxies import Proxy, Tls
 from tests.peers.scripted import Conversation, Script, ScriptedServer, echo, refusing_port, sample
-from tests.peers.targets import Sink, answer_after_eof, blast, one_byte_and_close, reset_after_one_byte
+from tests.peers.targets import Sink, answer_after_eof, blast, echo_for_many, one_byte_and_close, reset_after_one_byte
 from tunnelctl.client.route.route import Tunnel
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import Refused
@@ -246,10 +246,10 @@ def test_4_mib_down(peer: Peer) -> None:
 
 @pytest.mark.peer("envoy")
 def test_1000_tunnels_on_one_connection(company: Certificates) -> None:
-    with http2_proxies.envoy(Proxy(0), Tls(company)) as proxy, ScriptedServer(echo) as target:
+    with http2_proxies.envoy(Proxy(0), Tls(company)) as proxy, echo_for_many() as target:
 
         async def test(world: Sharing) -> None:
-            tunnels = await world.open_at_once(1000, Address(target.host, target.port))
+            tunnels = await world.open_at_once(1000, target)
             for number, tunnel in enumerate(tunnels):
                 await tunnel.stream.send_all(sample(1000, number))
             for number, tunnel in enumerate(tunnels):
