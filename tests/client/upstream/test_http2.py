@@ -434,6 +434,44 @@ def test_a_second_burst_makes_no_more_connections_than_allowed() -> None:
         sharing(server.url, test, connections=2)
 
 
+def test_a_dial_that_fails_does_not_delay_the_others_in_turn(files: Certificates) -> None:
+    """They have waited for it once, and then each makes its own connection, or shares that of another."""
+    failing = threading.Event()
+
+    async def test(world: Sharing) -> None:
+        results: list[Tunnel | TunnelctlError] = []
+
+        async def one() -> None:
+            try:
+                results.append(await world.open())
+            except TunnelctlError as error:
+                results.append(error)
+
+        async with Nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(one)
+            await world.until(lambda: len(front.conversations) == 1)
+            failing.set()
+        tunnels = [result for result in results if isinstance(result, Tunnel)]
+        assert (len(results), len(tunnels)) == (10, 9)
+        for tunnel in tunnels:
+            assert await echoes(tunnel)
+        close(tunnels)
+
+    with Http2Server(grant_echo, files) as server:
+        line = Line(server.port)
+
+        def script(peer: Conversation) -> None:
+            if peer is front.conversations[0]:
+                assert failing.wait(SECONDS)
+                peer.reset()
+            else:
+                line(peer)
+
+        with ScriptedServer(script) as front:
+            sharing(f"https://localhost:{front.port}", test, files)
+
+
 # --- connections that go away
 
 
