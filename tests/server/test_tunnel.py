@@ -400,7 +400,7 @@ def test_a_busy_tunnel_is_reset_at_the_end_of_its_lifetime() -> None:
                 client.sock.recv(1)
         end = proxy.wait_for_records(2)[1]
     assert (end["closed_by"], end["cause"], end["phase"]) == ("tunnelctl", "lifetime", "tunnel")
-    assert end["seconds"] >= BRIEF
+    assert end["seconds"] >= 0.8 * BRIEF  # it begins with a turn of the loop, and the record with the decision in it
 
 
 @pytest.mark.usefixtures("http_version")

@@ -86,6 +86,9 @@ class Wire(Stream):
         if not self.descriptor.closed:
             self.descriptor.forget()
 
+    def abort(self) -> None:
+        self.close()
+
 
 class Wired:
     """A server's connection, or a client's, that is running over a Wire."""

@@ -78,11 +78,11 @@ class Http2Responder(Responder):
         self.refuse_nowait(refusal)
 
     def refuse_nowait(self, answer: Refusal) -> None:
-        """Sends the body only if the windows have room for it: a refusal waits for nobody."""
+        """Sends the body only if there is room for it: a refusal waits for nobody, and may be the last thing that is sent."""
         fields, body = refusal.response(answer)
         if self._to_head:
             self._respond(answer.status, fields, ended=True)
-        elif self._connection.room(self._stream, len(body)) < len(body):
+        elif self._stream.failed or self._connection.room(self._stream, len(body)) < len(body):
             self._respond(answer.status, tuple(field for field in fields if not field[0].startswith("Content-")), ended=True)
         else:
             self._respond(answer.status, fields)

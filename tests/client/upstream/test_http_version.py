@@ -219,7 +219,11 @@ def test_a_burst_at_such_a_server(script: http2_server.Script, files: Certificat
             assert await echoes(tunnel)
         close(tunnels)
 
-    with no_http_2(script, files) as server:
+    def lenient(request: http2_server.Request) -> None:
+        with suppress(ConnectionError):  # the client goes over to HTTP/1.1 with the first answer, and resets the other requests
+            script(request)
+
+    with no_http_2(lenient, files) as server:
         sharing(server.url, test, files, http="auto")
         assert (len(server.connections), len(server.conversations)) == (1, 20)
 

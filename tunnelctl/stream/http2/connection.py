@@ -17,6 +17,7 @@ from errno import ECONNABORTED, ECONNRESET
 
 from tunnelctl.engine.kernel import (
     CancelScope,
+    ClosedResourceError,
     Nursery,
     Task,
     checkpoint,
@@ -166,7 +167,7 @@ class Http2Connection(Carrier):
                         await self._say_goodbye()
                     nursery.cancel_scope.cancel()
         finally:
-            self._lose(ConnectionAbortedError(ECONNABORTED, "the HTTP/2 connection was closed"))
+            self._lose(ConnectionAbortedError(ECONNABORTED, "the HTTP/2 connection was closed"), discard=False)  # see `send_last`
             self.machine.release()
 
     async def _read(self, data: bytes) -> None:
@@ -228,6 +229,8 @@ class Http2Connection(Carrier):
                     await self._write_next()
                 else:
                     await self._wait_for_output()
+        except ClosedResourceError:  # the transport has been given up, with the rest unsent
+            pass
         except OSError as error:
             self.write_error = error
             if self._idle is not None:
@@ -284,12 +287,13 @@ class Http2Connection(Carrier):
         self._lose(error)
         self._scope.cancel()
 
-    def _lose(self, error: OSError) -> None:
-        """Aborts all tunnels: the connection is of no more use."""
+    def _lose(self, error: OSError, discard: bool = True) -> None:
+        """Aborts all tunnels: the connection is of no more use. discard: what they still had to send, too"""
         if self.lost is None:
             self.lost = error
             for stream in [*self.streams.values()]:
-                self._discard(stream)
+                if discard:
+                    self._discard(stream)
                 stream.fail(error)
                 stream.on_closed()
             self.streams.clear()

@@ -155,6 +155,11 @@ class Http2Stream(Sender, Stream):
         if self._drained is not None:
             self._drained.set()
 
+    @property
+    def failed(self) -> bool:
+        """Whether both directions have ended abruptly."""
+        return self._error is not None
+
     def when_closed(self, callback: Callable[[], None]) -> None:
         """Calls `callback` once the stream counts no more for either end, at once if that is already so."""
         if self._connection.carries(self):
