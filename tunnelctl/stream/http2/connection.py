@@ -215,10 +215,10 @@ class Http2Connection(Carrier):
         if len(self.first) < FIRST_BYTES:
             self.first += data[: FIRST_BYTES - len(self.first)]
         self.received = now = current_time()
-        self._dispatch(self.machine.receive(data, now), len(data))
+        self._dispatch(self.machine.receive(data, now))
         while self.machine.more:
             await checkpoint()
-            self._dispatch(self.machine.receive(b"", now), len(data))
+            self._dispatch(self.machine.receive(b"", now))
         self.flush()
 
     async def _write(self, nursery: Nursery) -> None:
@@ -299,12 +299,12 @@ class Http2Connection(Carrier):
             self.streams.clear()
             self.on_event(None)
 
-    def _dispatch(self, received: list[events.Event], read: int) -> None:
+    def _dispatch(self, received: list[events.Event]) -> None:
         for event in received:
             if isinstance(event, events.DataReceived):
                 stream = self.streams.get(event.stream)
                 if stream is not None:
-                    stream.feed(event.data, read)
+                    stream.feed(event.data)
                 else:
                     self.machine.consumed(event.stream, len(event.data), self.received)
             elif isinstance(event, events.WindowOpened):

@@ -22,11 +22,9 @@ from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.http2.output import BATCH, Piece, Sender, give_buffer, take_buffer
 from tunnelctl.stream.socket_stream import DELIVERY_SECONDS
 
-# Data smaller than this part of the read that brought it is copied. A view keeps the whole read in memory, so a stalled stream
-# would hold up to that many times its window.
-WORTH_A_VIEW = 4
-LEAST_VIEW = 1024  # bytes; the objects that a view consists of take some 300
-KEEPS_UP = 256 << 10  # bytes; a stream that holds more is not being read, and gets copies only
+# Bytes of data that are worth a view, whose objects take some 300. A view keeps the whole read in memory that brought it. So a
+# stream has views of one read at a time: one that is not being read gets copies, and holds no more than its window.
+LEAST_VIEW = 1024
 
 _Held = bytearray | memoryview
 
@@ -117,15 +115,16 @@ class Http2Stream(Sender, Stream):
 
     # -- what the connection reports --------------------------------------------------------------------------------------------
 
-    def feed(self, data: memoryview, read: int) -> None:
-        """Takes data that has arrived. read: the size of the read that brought it"""
+    def feed(self, data: memoryview) -> None:
+        """Takes data that has arrived."""
         if self._closed:
             self._connection.consumed(self, len(data))
             return
         held = self._held
-        if len(data) >= LEAST_VIEW and len(data) * WORTH_A_VIEW >= read and self._held_size < KEEPS_UP:
+        last = held[-1] if held else None
+        if len(data) >= LEAST_VIEW and (last is None or (isinstance(last, memoryview) and last.obj is data.obj)):
             held.append(data)
-        elif held and isinstance(last := held[-1], bytearray) and len(last) < CHUNK:
+        elif isinstance(last, bytearray) and len(last) < CHUNK:
             last += data  # small pieces are joined, or each would take 90 bytes more
         else:
             held.append(bytearray(data))
