@@ -55,7 +55,10 @@ class Dial:
 
     async def wait(self) -> ProxyConnection | None:
         self.waiting += 1
-        await self._ended.wait()
+        try:
+            await self._ended.wait()
+        finally:
+            self.waiting -= 1
         return self._connection
 
 
@@ -172,10 +175,11 @@ class ConnectionPool:
 
     async def _hold_shared(self, entry: _Entry) -> bool:
         try:
-            await entry.released.wait()
-        finally:
+            await entry.released.wait()  # an unusable connection ends by itself, after its last tunnel
+        except BaseException:
             if not entry.connection.tunnels:  # else it goes on for those
                 entry.scope.cancel()
+            raise
         return False
 
     def _start(self, connection: ProxyConnection) -> _Entry:

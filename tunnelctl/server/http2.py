@@ -178,6 +178,8 @@ class _Session:
             self._record_refusal(self._record, _refusal_for(event))
 
     def _on_request(self, event: events.RequestReceived) -> None:
+        if self._connection.machine.closed:  # by the limit below, with more requests in the same read
+            return
         if len(self._connection.machine.output) > MAX_UNREAD:
             self._connection.machine.fail(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD)
             self._on_event(events.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, _UNREAD))

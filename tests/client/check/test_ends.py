@@ -45,7 +45,7 @@ def test_a_proxy_that_does_not_reach_this_machine_says_nothing_about_it() -> Non
         status, found = check("-x", proxy.url)
     ends = only("ends", found)
     assert (status, ends["half_close"], ends["reset"]) == (0, None, None)
-    assert ends["cause"].startswith("403 Forbidden")
+    assert ends["cause"].startswith("the proxy does not reach this machine: 403 Forbidden")
 
 
 def test_a_proxy_that_passes_on_no_end_is_found_out() -> None:

@@ -52,15 +52,16 @@ def _http2(facts: Facts) -> Line:
     if not facts["offered"]:
         return Line("http2", "", f"not offered: {show(facts['cause'])}")
     speed = f", at most {facts['limit']:.0f} Mbit/s for one upload at first" if facts["limit"] is not None else ""
-    what = f"offered: {facts['streams']} tunnels on a connection, a window of {size(facts['window'])}{speed}"
+    most = "any number of" if facts["streams"] is None else facts["streams"]
+    what = f"offered: {most} tunnels on a connection, a window of {size(facts['window'])}{speed}"
     works = "" if facts["connects"] else f"; no tunnel: {show(facts['cause'])}"
     return Line("http2", milliseconds(facts["round_trip"]), what + works, bool(facts["connects"]))
 
 
 def _ends(facts: Facts) -> Line:
     if facts["half_close"] is None:
-        return Line("ends", "", f"not known: the proxy does not reach this machine: {show(facts['cause'])}")
-    words = {True: "comes through", False: "does not"}
+        return Line("ends", "", f"not known: {show(facts['cause'])}")
+    words = {True: "comes through", False: "does not come through", None: "is not known"}
     text = f"a half-close {words[facts['half_close']]}, a reset of the target {words[facts['reset']]}"
     return Line("ends", "", text, bool(facts["half_close"] and facts["reset"]))
 

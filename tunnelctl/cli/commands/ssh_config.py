@@ -50,7 +50,8 @@ def ssh_config(call: Call, trace: Trace) -> str:
     chains = select_proxies(None, given.reach.proxy, {}).chains
     refuse_secrets(own, chains)
     of_forward = given.via not in (None, AUTO)
-    passes = (of_forward or all(map(can_pass, chains))) and not given.idle_timeout  # which needs a process that stays
+    plain = given.reach.http != "2" and all(map(can_pass, chains))
+    passes = (of_forward or plain) and not given.idle_timeout  # which needs a process that stays
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
     if not given.git:
         return HEADING + host_block(call.words, settings)

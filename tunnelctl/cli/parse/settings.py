@@ -18,10 +18,10 @@ from tunnelctl.proto.address import shown
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"
 MAX_FILE = 1 << 20  # bytes
 
-# A user who types one of these expects TLS, but without --tls all would go in the clear: an error. In a file they are allowed:
-# they apply whenever there is TLS.
 _OF_EACH_CONNECT = ("timeout",)  # of the options for reaching the proxies, what counts with --via NAME too
 
+# A user who types one of these expects TLS, but without --tls all would go in the clear: an error. In a file they are allowed:
+# they apply whenever there is TLS.
 _ABOUT_TLS = ("tls-name", "tls-cacert", "tls-alpn")
 
 

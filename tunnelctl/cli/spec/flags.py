@@ -94,9 +94,10 @@ FLAGS = (
     Flag(
         "name", "", "NAME", TEXT, "name for `connect --via NAME`; needs no -L or -D", ("forward",), "Local ports",
         detail="Every forward has a control socket, through which `connect --via` opens tunnels without a handshake or a login of "
-        "its own. It counts like a -D port, is NAME.sock in $XDG_RUNTIME_DIR/tunnelctl, or in /tmp/tunnelctl-UID if that variable "
-        "is not set, and only processes of the same user can use it. Without --name it is called forward, and that of a further "
-        "one forward-PID; if it cannot be opened, there is a warning. With --name that is an error.",
+        "its own. They count toward --max-connections. It is NAME.sock in $XDG_RUNTIME_DIR/tunnelctl, or in /tmp/tunnelctl-UID if "
+        "that variable is not set or names a directory of another user. Only processes of the same user can use it. The default "
+        "name is forward, or forward-PID if that is in use. A socket that cannot be opened is an error with --name, and a warning "
+        "without.",
     ),
     Flag(
         "users", "", "FILE", FILE, "users who may use -D; lines from `hash-password`", ("forward",), "Local ports",
@@ -266,12 +267,13 @@ FLAGS = (
         "--pac, only these four.",
     ),
     Flag(
-        "via", "", "NAME", TEXT, "let the running forward NAME open the tunnel, or that at PATH, or auto",
+        "via", "", "NAME", TEXT, "open the tunnel through the running forward NAME, the socket at PATH, or auto",
         ("connect", "ssh-config"), "Connection",
         detail="The forward has the proxies and logs in to them, so no flag may say how to reach them. A NAME with a / is the path "
         "of a control socket. With `auto`, the flags and variables for the proxies are given as usual, and a forward opens the "
-        "tunnel if it was started with the same: the same proxies, user, TLS files and header fields. If there is none, or if it "
-        "does not answer within 0.25 seconds, connect reaches the proxies itself.",
+        "tunnel if it was started with the same: the same proxies, user, TLS files and header fields. If there is none, if it "
+        "shows no sign of life within 0.25 seconds, or if it cannot open the tunnel, connect reaches the proxies itself, unless the "
+        "time limit is used up.",
         choices=("auto",),
     ),
     Flag(

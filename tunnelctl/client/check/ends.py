@@ -34,11 +34,12 @@ async def try_ends(route: Route, open_tunnel: Open) -> Ends:
     with listener:
         host, port = listener.getsockname()[:2]
         own = route._replace(target=Address(host, port), tls=None, timeout=min(route.timeout, SECONDS), no_readahead=False)
+        half_close = None
         try:
             half_close = await _observe(own, listener, open_tunnel, _half_closes)
             reset = await _observe(own, listener, open_tunnel, _resets)
         except TunnelctlError as error:
-            return Ends(None, None, error.cause)
+            return Ends(half_close, None, f"the proxy does not reach this machine: {error.cause}")
     return Ends(half_close, reset, "")
 
 

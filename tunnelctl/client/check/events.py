@@ -50,18 +50,18 @@ class HTTP2(Event):
 
     offered: whether it speaks HTTP/2
     connects: whether it opened the tunnel there too; null if it was not asked
-    streams: the tunnels that it allows on one connection
+    streams: the tunnels that it allows on one connection; null if it sets no limit
     window: the bytes that it takes at first without acknowledging them
     frame: the largest frame that it accepts, in bytes
     round_trip: seconds to the proxy and back
     limit: the speed of one upload in Mbit/s that this window allows at that round trip; null if that is unknown
     seconds: how long opening a tunnel took on that connection
-    cause: why it does not, or what went wrong; or empty
+    cause: why HTTP/2 is not offered, or why no tunnel was opened in it; empty if one was
     """
 
     offered: bool
     connects: bool | None = None
-    streams: int = 0
+    streams: int | None = None
     window: int = 0
     frame: int = 0
     round_trip: float = 0.0

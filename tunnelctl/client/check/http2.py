@@ -14,6 +14,7 @@ from tunnelctl.client.upstream.http_version import HTTPVersion
 from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import silent
+from tunnelctl.proto.http2.settings import UNLIMITED
 
 PROBE = 5.0  # seconds for each step
 
@@ -21,7 +22,8 @@ PROBE = 5.0  # seconds for each step
 async def inspect(route: Route) -> HTTP2 | None:
     """Asks the nearest proxy. None if it cannot be asked: it is no HTTP proxy, or none can be reached by TLS."""
     nearest = route.hops[0] if route.hops else None
-    if nearest is None or nearest.protocol != "http" or (nearest.tls is None and nearest.http is None):
+    by_knowledge = nearest is not None and nearest.http is not None and nearest.http.required
+    if nearest is None or nearest.protocol != "http" or (nearest.tls is None and not by_knowledge):
         return None
     hop = nearest._replace(http=HTTPVersion(nearest.tls is None, nearest.tls is not None, 0.0))
     route = route._replace(hops=(hop, *route.hops[1:]), timeout=PROBE, no_readahead=False)
@@ -50,7 +52,7 @@ async def _examine(route: Route, connection: HTTP2Connection, pool: ConnectionPo
         return HTTP2(False, cause="the proxy sends no SETTINGS")
     window = min(peer.initial_window_size, connection.send_window)
     found: dict[str, Any] = {
-        "streams": min(peer.max_concurrent_streams, 2**31 - 1),
+        "streams": peer.max_concurrent_streams if peer.max_concurrent_streams != UNLIMITED else None,
         "window": window,
         "frame": peer.max_frame_size,
         "round_trip": round_trip,

@@ -170,7 +170,7 @@ class RoutePlanner:
         if self._no_readahead and (self._target_tls is not None or any(proxy.scheme == "https" for proxy in chain)):
             cause, facts = "the route includes TLS, so tunnelctl must keep running", {"shareable": self._target_tls is None}
             raise UsageProblem("", cause, "fdpass-tls", option="fdpass", facts=facts)
-        if self._no_readahead and self._http == "2":
+        if self._no_readahead and self._http == "2" and any(protocol_of(proxy.scheme) == "http" for proxy in chain):
             raise UsageProblem("", "the route includes HTTP/2, so tunnelctl must keep running", "fdpass-http2", option="fdpass")
         return Route(
             target,

@@ -151,7 +151,8 @@ class HTTP2Connection(ProxyConnection):
     async def _answered(self, number: int) -> None:
         """Waits until a PING has been answered, or the connection is lost."""
         while self._ponged < number and self._connection.lost is None:
-            self._pong = Event()
+            if self._pong.is_set():
+                self._pong = Event()
             await self._pong.wait()
 
     async def greeting(self) -> tuple[Settings, float]:

@@ -48,6 +48,20 @@ FIRST_BYTES = 40  # of the peer, for a message if it does not speak HTTP/2
 
 WINDOWS = WindowBudget()  # of this process
 
+
+def _keep_heap() -> None:
+    """Makes malloc(3) of glibc keep the memory of a read for the next one.
+
+    It gives the end of its heap back to the system as soon as that is twice as large as the largest mapped block ever freed. So
+    each read of READ bytes touched new pages: 80,000 page faults for 512 MiB, and half as much CPU time again. A block this large
+    is mapped, and not touched.
+    """
+    block = bytearray(32 * READ)
+    del block
+
+
+_keep_heap()
+
 MAX_SENT_FRAME = CHUNK  # octets of payload in a frame that we send, if the peer accepts as much
 
 
@@ -110,7 +124,11 @@ class Http2Connection(Carrier):
 
     def send_end(self, stream: Http2Stream) -> None:
         if end := self.machine.end(stream.number):
-            self._queue.put(stream, end, 0)
+            if stream.queued:
+                self._queue.put(stream, end, 0)
+            else:  # ahead of the next request, for which it makes room
+                self.machine.output += end
+                self.forget_if_closed(stream)
             self.flush()
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
@@ -261,7 +279,8 @@ class Http2Connection(Carrier):
     async def _emptied(self) -> None:
         """Waits until everything that is queued has been sent: then the writer waits for more."""
         while (self._queue or self._writer is None) and self.write_error is None:
-            self._idle = Event()
+            if self._idle is None or self._idle.is_set():
+                self._idle = Event()
             await self._idle.wait()
 
     def send_last(self) -> None:
@@ -312,7 +331,8 @@ class Http2Connection(Carrier):
             elif isinstance(event, events.EndReceived):
                 if (stream := self.streams.get(event.stream)) is not None:
                     stream.feed_end()
-                    self.forget_if_closed(stream)
+                    if stream.said_end:  # else a reset follows in the same read, whose code counts
+                        self.forget_if_closed(stream)
             else:
                 self._on_rare(event)
 

@@ -91,11 +91,11 @@ class Http2Stream(Sender, Stream):
         "_filling",
         "_held",
         "_held_size",
-        "_said_end",
         "descriptor",
         "ended",
         "number",
         "on_closed",
+        "said_end",
     )
     descriptor: Readiness
 
@@ -106,7 +106,7 @@ class Http2Stream(Sender, Stream):
         self.descriptor.readable = False
         self._held: list[_Held] = []  # a deque takes 600 bytes when it is empty
         self._held_size = 0
-        self.ended = self._said_end = self._closed = False
+        self.ended = self.said_end = self._closed = False
         self._error: OSError | None = None  # what ended both directions
         self._aborted_with: ErrorCode | None = None  # the code of a reset that follows the data in the queue
         self._drained: Event | None = None  # set when none of its bytes are left in the queue
@@ -148,7 +148,7 @@ class Http2Stream(Sender, Stream):
 
     def stop_sending(self) -> None:
         """Takes the peer's message that it needs no more data, after the end of its direction: no failure (rule 12)."""
-        self._said_end = True
+        self.said_end = True
         self._connection.leave(self)
         self.wake_writer()  # which finds the end
         if self._drained is not None:
@@ -253,7 +253,7 @@ class Http2Stream(Sender, Stream):
         """Returns how many bytes may be handed over now. 0: `wait_writable` waits until there may be room."""
         if self._error is not None:
             raise type(self._error)(*self._error.args)
-        if self._said_end:
+        if self.said_end:
             raise BrokenPipeError(EPIPE, "the peer takes no more data")
         if not count:
             return 0
@@ -324,8 +324,8 @@ class Http2Stream(Sender, Stream):
     # -- ends -------------------------------------------------------------------------------------------------------------------
 
     def send_eof(self) -> None:
-        if not self._said_end and self._error is None:
-            self._said_end = True
+        if not self.said_end and self._error is None:
+            self.said_end = True
             self._connection.leave(self)
             self._connection.send_end(self)
 
