@@ -271,15 +271,22 @@ def test_a_proxy_without_http_2_makes_later_tunnels_wait_for_nobody(files: Certi
         sharing(server.url, test, files, http="auto")
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_descriptor_cannot_be_passed_on_in_http_2(scheme: str) -> None:
+def plan_to_pass_on(scheme: str) -> None:
     async def prepare() -> None:
         options = connect_options(TARGET, (f"{scheme}://127.0.0.1:1",), http="2", fdpass=True)
         await RoutePlanner(options.reach, {}, TraceLog(), no_readahead=True).to(TARGET, TraceLog())
 
+    run(prepare)
+
+
+def test_a_descriptor_cannot_be_passed_on_in_http_2() -> None:
     with pytest.raises(UsageProblem) as caught:
-        run(prepare)
+        plan_to_pass_on("http")
     assert (caught.value.code, hint_of(caught.value)) == ("fdpass-http2", "leave --http 2 out")
+
+
+def test_a_route_without_a_proxy_of_http_has_no_http_2() -> None:
+    plan_to_pass_on("socks5")
 
 
 def test_a_single_connect_in_http_2(files: Certificates) -> None:

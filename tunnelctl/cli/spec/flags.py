@@ -272,8 +272,8 @@ FLAGS = (
         detail="The forward has the proxies and logs in to them, so no flag may say how to reach them. A NAME with a / is the path "
         "of a control socket. With `auto`, the flags and variables for the proxies are given as usual, and a forward opens the "
         "tunnel if it was started with the same: the same proxies, user, TLS files and header fields. If there is none, if it "
-        "shows no sign of life within 0.25 seconds, or if it cannot open the tunnel, connect reaches the proxies itself, unless the "
-        "time limit is used up.",
+        "shows no sign of life within 0.25 seconds, or if it cannot open the tunnel, connect reaches the proxies itself, unless "
+        "the time limit is used up.",
         choices=("auto",),
     ),
     Flag(
