@@ -282,6 +282,7 @@ def test_a_proxy_that_does_not_know_the_password_gets_its_tunnel_reset() -> None
 @pytest.mark.parametrize("offers", [("NTLM",), ("Negotiate", "NTLM")])
 @pytest.mark.parametrize("auth", ["any", "ntlm"])
 def test_a_login_that_is_bound_to_its_connection_uses_http_1_1(auth: str, offers: tuple[str, ...], files: Certificates) -> None:
+    pytest.importorskip("spnego")
     """No part of it goes out in HTTP/2, and the next tunnel is not tried there."""
     fields = [("proxy-authenticate", offer) for offer in offers]
 
@@ -299,6 +300,7 @@ def test_a_login_that_is_bound_to_its_connection_uses_http_1_1(auth: str, offers
 
 
 def test_such_a_login_where_http_2_is_required() -> None:
+    pytest.importorskip("spnego")
     with Http2Server(http2_server.refuse(407, ("proxy-authenticate", "NTLM"))) as server:
         with pytest.raises(AuthenticationFailed) as caught:
             sharing(with_login().format(server.port), lambda world: world.open())

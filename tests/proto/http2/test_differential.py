@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
@@ -233,7 +233,7 @@ JUDGED = [
     Judged(
         "PUSH_PROMISE",
         PROTOCOL,
-        "ok, stream CANCEL, stream PROTOCOL_ERROR, stream REFUSED_STREAM",
+        "ok, stream CANCEL, stream PROTOCOL_ERROR, stream REFUSED_STREAM, connection COMPRESSION_ERROR",
         "6.5.2, 8.4: a client that has disabled push MUST treat it as a connection error. Theirs has not disabled it.",
     ),
     Judged(
@@ -366,6 +366,10 @@ JUDGED = [
 ]
 
 
+# The same examples each time: what nobody has judged yet is for the longer run to find, not for whoever changes something else.
+repeatable = settings(bounded, derandomize="FUZZ_SECONDS" not in os.environ)
+
+
 def differences(sequence: list[bytes], client: bool) -> Iterator[Difference]:
     """Yields the first difference to each of the two; after it, they are in different states."""
     single = [each for piece in sequence for each in frames(piece)]
@@ -408,7 +412,7 @@ def test_no_judgement_is_stale():
     assert [each for place, each in enumerate(JUDGED) if place not in met] == []
 
 
-@bounded
+@repeatable
 @given(st.randoms(use_true_random=False), st.booleans())
 def test_all_three_make_the_same_of_what_hypothesis_finds(random: Random, client: bool):
     check(Generator(random, client).sequence(), client)
@@ -427,7 +431,7 @@ FRAMES = st.lists(
 )
 
 
-@bounded
+@repeatable
 @given(FRAMES, st.booleans())
 def test_all_three_make_the_same_of_frames_of_octets(sequence, client):
     check([Generator(0, client).head(), *sequence], client)
