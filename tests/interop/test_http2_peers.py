@@ -3,6 +3,7 @@
 Tests of our own ends rely on http2_proxies.KNOWN, which is pinned here. nghttpx and HAProxy are in front of `serve` over HTTP/1.1.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -285,15 +286,16 @@ def test_libcurl_logs_in_with_its_first_request(site: int, company: Certificates
 @pytest.mark.peer("curl-cffi")
 def test_libcurl_can_be_ended(company: Certificates, tmp_path: Path) -> None:
     """A client that vanishes without END_STREAM or RST_STREAM."""
-    endings = []
+    endings, granted = [], threading.Event()
 
     def hold(request: http2_server.Request) -> None:
         request.accept()
+        granted.set()
         endings.append(request.wait_end())
 
     with Http2Server(hold, company) as server:
         with curl_client.started(tmp_path, server.proxy, "http://127.0.0.1:1/", authority=company.authority):
-            wait_until(lambda: server.requests, what="a request of libcurl")
+            wait_until(granted.is_set, what="a tunnel of libcurl")
     assert endings == [LOST]
 
 
