@@ -282,8 +282,8 @@ def test_a_proxy_that_does_not_know_the_password_gets_its_tunnel_reset() -> None
 @pytest.mark.parametrize("offers", [("NTLM",), ("Negotiate", "NTLM")])
 @pytest.mark.parametrize("auth", ["any", "ntlm"])
 def test_a_login_that_is_bound_to_its_connection_uses_http_1_1(auth: str, offers: tuple[str, ...], files: Certificates) -> None:
-    pytest.importorskip("spnego")
     """No part of it goes out in HTTP/2, and the next tunnel is not tried there."""
+    pytest.importorskip("spnego")
     fields = [("proxy-authenticate", offer) for offer in offers]
 
     async def test(world: Sharing) -> None:

@@ -53,7 +53,7 @@ def _keep_heap() -> None:
     """Makes malloc(3) of glibc keep the memory of a read for the next one.
 
     It gives the end of its heap back to the system as soon as that is twice as large as the largest mapped block ever freed. So
-    each read of READ bytes touched new pages: 80,000 page faults for 512 MiB, and half as much CPU time again. A block this large
+    each read of READ bytes touched new pages: 80,000 page faults for 512 MiB, and twice the CPU time. A block this large
     is mapped, and not touched.
     """
     block = bytearray(32 * READ)
