@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tunnelctl.errors import ListenError
 from tunnelctl.server import http1, server, tunnel
 from tunnelctl.server.observe import access_log
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.accept import ACCEPTS_A_TURN
 
 BRIEF = 0.2  # seconds: a limit meant to expire
 STOPPED_BY_TERM = 128 + signal.SIGTERM
@@ -231,6 +233,27 @@ def test_sigterm_and_sigint_drain_a_process(number: signal.Signals) -> None:
         assert read_line(process) == "tunnelctl: stopped\n"
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_clients_in_the_queue_of_the_listener_are_served_before_it_closes(workers: str) -> None:
+    """Their connection is open already, so a load balancer before a restart takes a reset for the answer, and does not retry."""
+    words = ("serve", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*", "--workers", workers)
+    with ScriptedServer(echo) as target, started(*words) as process, ExitStack() as stack:
+        port, stopped = listening(process), family_of(process)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        clients = [stack.enter_context(Client(("127.0.0.1", port))) for _ in range(4 * ACCEPTS_A_TURN)]
+        for client in clients:
+            client.send(connect_request(target.authority))
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            for pid in stopped:
+                os.kill(pid, number)
+        for client in clients:
+            assert client.head().startswith(b"HTTP/1.1 200 ")
+            assert client.echoes()
+            client.sock.close()
+        assert process.wait(SECONDS) == 0
+
+
 def test_a_second_signal_becomes_the_status_of_a_process() -> None:
     with (
         ScriptedServer(until_reset) as target,
@@ -244,6 +267,11 @@ def test_a_second_signal_becomes_the_status_of_a_process() -> None:
         assert process.wait(SECONDS) == -signal.SIGINT
         with pytest.raises(ConnectionResetError):
             client.rest()
+
+
+def family_of(process: "subprocess.Popen[bytes]") -> list[int]:
+    """Returns the pids of a process and of its workers."""
+    return [process.pid, *map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
 
 
 def read_line(process: "subprocess.Popen[bytes]") -> str:

@@ -16,7 +16,7 @@ from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.events import Trace
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.events import Drain
-from tunnelctl.stream.listen import ListenAddress, close_listener, plain
+from tunnelctl.stream.listen import BACKLOG, ListenAddress, close_listener, plain
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 HANGUP = signal.SIGHUP  # the terminal has gone: ends the program too, without drain, unless the signal means to reload files
@@ -60,7 +60,7 @@ class Acceptor:
     def __init__(self, count: ConnectionCount, drain: float, trace: Trace, debounce: float = 0.0) -> None:
         """
         drain: seconds that open sessions may take to finish; a second signal cuts this short
-        echo: seconds within which a further signal counts as the same one
+        debounce: seconds within which a further signal counts as the same one
         """
         self._count, self._drain, self._trace, self._debounce = count, drain, trace, debounce
         self._serving: Nursery = None  # type: ignore[assignment]
@@ -100,10 +100,27 @@ class Acceptor:
                 accepting.start_soon(self._accept, listener, serve)
             number = await anext(signals)
             accepting.cancel_scope.cancel()
+        if number != HANGUP:
+            for listener, serve in listeners:
+                self._accept_queued(listener, serve)
         leave()
         for listener, _ in listeners:
             listener.close()  # frees the port for others; new clients are refused instead of kept waiting
-        return 128 + number if number == HANGUP else await self._drained(signals)
+        if number == HANGUP:
+            return 128 + number
+        await checkpoint()  # what was accepted last begins, and is counted
+        return await self._drained(signals)
+
+    def _accept_queued(self, listener: socket.socket, serve: Serve) -> None:
+        """Accepts the clients in the queue. For them the connection is open, and closing the listener would reset it."""
+        accept_one = self._accepting(listener, serve)
+        for _ in range(BACKLOG):  # no more, or a flood would delay the end
+            try:
+                accept_one()
+            except BlockingIOError:
+                return
+            except OSError:  # it broke in the queue; or descriptors have run out, and the rest is lost
+                continue
 
     async def _drained(self, signals: SignalReceiver) -> int:
         """Lets sessions finish, for up to `drain` seconds or until a second signal. Returns the exit status."""
@@ -132,23 +149,19 @@ class Acceptor:
 
     async def _accept(self, listener: socket.socket, serve: Serve) -> None:
         """Accepts clients forever."""
-        descriptor = Descriptor(listener.fileno())
-        family, kind, unix = int(listener.family), int(listener.type), listener.family == socket.AF_UNIX
+        descriptor, accept_one = Descriptor(listener.fileno()), self._accepting(listener, serve)
         try:
             while True:
                 await descriptor.wait_readable()
                 for _ in range(ACCEPTS_A_TURN):
                     try:
-                        # accept() makes an AddressFamily and a SocketKind from two integers for each socket, which costs more
-                        # than the system call. The method that it wraps has had this name since Python 3.0.
-                        fd, peer = listener._accept()  # type: ignore[attr-defined]
+                        accept_one()
                     except BlockingIOError:
                         descriptor.readable = False
                         break
                     except OSError as error:
                         await self._accept_failed(error)
                         break
-                    self._start(serve, socket.SocketType(family, kind, 0, fd), ("unix", 0) if unix else peer)
                 await checkpoint()
         finally:
             descriptor.forget(shared=True)
@@ -162,10 +175,20 @@ class Acceptor:
             self._trace(events.Warning(f"no new connections: {error.strerror}; {self._count.connections} are open, and go on"))
         await sleep(EXHAUSTED_PAUSE)
 
-    def _start(self, serve: Serve, accepted: socket.SocketType, peer: tuple[str, int]) -> None:
-        accepted.setblocking(False)
-        host, port = plain(peer[0]), peer[1]
-        self._serving.start_soon(serve, accepted, host, with_port(host, port))
+    def _accepting(self, listener: socket.socket, serve: Serve) -> Callable[[], None]:
+        """Returns a function that accepts one client and starts to serve it. It raises OSError."""
+        family, kind, unix = int(listener.family), int(listener.type), listener.family == socket.AF_UNIX
+
+        def accept_one() -> None:
+            # accept() makes an AddressFamily and a SocketKind from two integers for each socket, which costs more than the system
+            # call. The method that it wraps has had this name since Python 3.0.
+            fd, peer = listener._accept()  # type: ignore[attr-defined]
+            accepted = socket.SocketType(family, kind, 0, fd)
+            accepted.setblocking(False)
+            host, port = ("unix", 0) if unix else (plain(peer[0]), peer[1])
+            self._serving.start_soon(serve, accepted, host, with_port(host, port))
+
+        return accept_one
 
 
 def raise_descriptor_limit() -> None:
