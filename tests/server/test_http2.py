@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -368,9 +369,11 @@ def test_v23_the_head_timeout_is_not_renewed_by_frames(sent: bytes) -> None:
     with Proxy(head_timeout=1.0) as proxy, proxy.http2() as connection:
         connection.ping()  # the client has acknowledged the settings: no other frame may interrupt a header block
         connection.send_raw(sent)
+        due = 0.0
         while not connection.lost:
-            if not sent:
+            if not sent and time.monotonic() >= due:  # more often is an offence of its own
                 connection.send_raw(data)
+                due = time.monotonic() + BRIEF
             connection.poll(BRIEF)
             connection.move()
         assert proxy.wait_for_records(1)[0]["status"] == 408

@@ -62,8 +62,8 @@ class Ours:
                     seen.append(("request", stream))
                 case events.ResponseReceived(stream, response):
                     seen.append(("response", stream, response.status))
-                case events.DataReceived(stream, data):
-                    seen.append(("data", stream, bytes(data)))
+                case events.DataReceived(stream, pieces):
+                    seen.append(("data", stream, b"".join(pieces)))
                 case events.EndReceived(stream):
                     seen.append(("end", stream))
                 case events.ResetReceived(stream, code):

@@ -54,7 +54,7 @@ def test_the_rest_of_a_frame_of_a_stream_that_was_reset_is_dropped_and_credited_
     for stream in range(1, 41, 2):
         frame = data(stream, bytes(30_000))
         (_, piece) = received(machine, headers(stream) + frame[: 9 + 10_000])
-        assert len(piece.data) == 10_000
+        assert piece.size == 10_000
         machine.reset(stream, ErrorCode.CANCEL)
         assert received(machine, frame[9 + 10_000 :]) == []
         machine.consumed(stream, 10_000, 0.0)
@@ -158,7 +158,7 @@ def test_a_machine_keeps_none_of_the_octets_that_it_has_passed_on():
     """A view holds what it is a view of: 64 KiB for each idle connection."""
     machine = server()
     octets: Any = bytearray(headers(1) + data(1, b"x" * 1000))
-    machine.receive(octets, 0.0).pop().data.release()
+    machine.receive(octets, 0.0).pop().pieces.pop().release()
     gc.collect()
     octets.append(0)  # BufferError if a view is left
 

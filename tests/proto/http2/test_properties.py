@@ -19,6 +19,7 @@ from tests.proto.http2.wire import (
     headers,
     in_pieces,
     joined,
+    octets_of,
     raw,
     received,
     server,
@@ -93,7 +94,7 @@ def test_windows_and_the_budget_balance_whatever_both_sides_do(chosen, acts):
             arrived += sum(len(each.payload) for each in frames(octets) if each.kind == 0)
             for event in received(machine, octets, now):
                 if isinstance(event, DataReceived):
-                    held[event.stream] = held.get(event.stream, 0) + len(event.data)
+                    held[event.stream] = held.get(event.stream, 0) + event.size
         elif act == 3:
             machine.reset(stream, ErrorCode.CANCEL)
         elif act == 4:
@@ -142,7 +143,7 @@ def test_our_two_ends_understand_each_other(writes, at):
     found, ends = dict.fromkeys((1, 3, 5, 7), b""), set()
     for event in in_pieces(other, cut(octets, at)):
         if isinstance(event, DataReceived):
-            found[event.stream] += bytes(event.data)
+            found[event.stream] += octets_of(event)
         elif isinstance(event, EndReceived):
             ends.add(event.stream)
     assert (found, ends) == (expected, ended)

@@ -15,6 +15,8 @@ from tunnelctl.proto.http2.window import (
     LARGEST_CONNECTION_WINDOW,
     SHARE,
     STEP,
+    STEPS,
+    TURN,
     Credit,
     ReceiveWindow,
     WindowBudget,
@@ -24,10 +26,12 @@ from tunnelctl.proto.http2.window import (
 def test_a_window_is_credited_in_halves():
     window = ReceiveWindow(100, 0.0)
     assert window.take(100)
-    assert window.give(49) == 0
-    assert window.give(1) == 50
+    assert not window.give(49)
+    assert window.give(1)
+    assert window.announce() == 50
     assert (window.left, window.owed) == (50, 0)
-    assert window.give(50) == 50
+    assert window.give(50)
+    assert window.announce() == 50
     assert not window.take(101)
 
 
@@ -36,7 +40,8 @@ def test_a_window_that_the_peer_waits_for_limits_the_speed():
     found = []
     for now, round_trip in ((1.0, 0.0), (1.05, 0.1), (1.25, 0.1)):  # 0: a round trip that is unknown
         assert window.take(50)
-        assert window.give(50) == 50
+        assert window.give(50)
+        assert window.announce() == 50
         found.append(window.limits_speed(now, round_trip))
     assert found == [False, True, False]
     assert window.grow(300) == 200
@@ -47,14 +52,44 @@ def test_a_large_window_is_credited_in_steps_and_judged_by_half_of_it():
     """What is not announced yet would limit the speed as a smaller window does."""
     window = ReceiveWindow(8 * STEP, 0.0)
     assert window.take(8 * STEP)
-    assert window.give(STEP - 1) == 0
-    assert window.give(1) == STEP
+    assert not window.give(STEP - 1)
+    assert window.give(1)
+    assert window.announce() == STEP
     judged = [window.limits_speed(0.01, 0.1)]
     for place in range(3):
-        assert window.give(STEP) == STEP
+        assert window.give(STEP)
+        assert window.announce() == STEP
         judged.append(window.limits_speed(0.02 * place, 0.1))
     assert judged == [False, False, False, True]
     assert window.used == 0
+
+
+def test_the_largest_windows_are_credited_an_eighth_at_a_time():
+    window = ReceiveWindow(4 * STEPS * STEP, 0.0)
+    assert not window.give(4 * STEP - 1)
+    assert window.give(1)
+
+
+def test_a_window_lasts_for_a_turn_of_the_loop_if_the_round_trip_is_shorter():
+    found = []
+    for now in (TURN / 2, TURN * 2):
+        window = ReceiveWindow(100, 0.0)
+        assert window.give(50)
+        window.announce()
+        found.append(window.limits_speed(now, TURN / 10))
+    assert found == [True, False]
+
+
+def test_credit_of_a_stream_takes_that_of_the_connection_along():
+    """Which costs no write of its own then."""
+    connection = Credit(WindowBudget(), 0.0)
+    connection.first()
+    connection.arrived(FIRST_STREAM_WINDOW)
+    stream = ReceiveWindow(FIRST_STREAM_WINDOW, 0.0)
+    stream.take(FIRST_STREAM_WINDOW)
+    assert connection.consumed(1, stream, 1000, 0.5) == b""
+    half = FIRST_STREAM_WINDOW // 2
+    assert credit(frames(connection.consumed(1, stream, half, 0.5))) == {0: 1000 + half, 1: 1000 + half}
 
 
 def test_the_window_of_a_connection_is_large_from_the_beginning_if_the_budget_has_it():
@@ -107,7 +142,7 @@ def test_a_stream_grows_by_itself_where_the_connection_is_large_enough():
     stream = ReceiveWindow(FIRST_STREAM_WINDOW, 0.0)
     stream.take(FIRST_STREAM_WINDOW // 2)
     updates = credit(frames(connection.consumed(1, stream, FIRST_STREAM_WINDOW // 2, 0.5)))
-    assert updates == {1: FIRST_STREAM_WINDOW // 2 + FIRST_STREAM_WINDOW}
+    assert updates == {0: FIRST_STREAM_WINDOW // 2, 1: FIRST_STREAM_WINDOW // 2 + FIRST_STREAM_WINDOW}
     assert stream.size == 2 * FIRST_STREAM_WINDOW
 
 
@@ -122,7 +157,7 @@ def test_without_a_budget_a_stream_does_not_grow_beyond_its_share():
         assert stream.take(32_768)
         updates += connection.consumed(1, stream, 32_768, 0.5)
     assert stream.size == FIRST_STREAM_WINDOW
-    assert credit(frames(updates)) == {0: 6 << 19, 1: 25 << 17}
+    assert credit(frames(updates)) == {0: 25 << 17, 1: 25 << 17}
 
 
 def test_a_stream_that_is_slow_does_not_grow():
@@ -137,14 +172,14 @@ def test_a_stream_that_is_slow_does_not_grow():
     assert stream.size == FIRST_STREAM_WINDOW
 
 
-STEPS = st.lists(
+ACTS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 70_000), st.booleans(), st.floats(0, 0.2)),
     max_size=120,
 )
 
 
 @bounded
-@given(st.integers(0, 3 * FIRST_CONNECTION_WINDOW), st.sampled_from([0.0, 0.05, 1.0]), STEPS)
+@given(st.integers(0, 3 * FIRST_CONNECTION_WINDOW), st.sampled_from([0.0, 0.05, 1.0]), ACTS)
 def test_credit_never_exceeds_consumption_and_growth(size, round_trip, steps):
     """A peer that obeys is never at fault, and never has more to send than the windows are large; the budget comes back exactly."""
     budget = WindowBudget(size)
@@ -175,7 +210,7 @@ def test_credit_never_exceeds_consumption_and_growth(size, round_trip, steps):
             may_send[stream] += increment
         own = connection._window
         assert may_send[0] + sum(held.values()) + own.owed == own.size <= LARGEST_CONNECTION_WINDOW
-        assert own.owed < min(own.size / 2, STEP)
+        assert own.owed < min(own.size / 2, max(STEP, own.size / STEPS))
         for stream, window in streams.items():
             assert may_send[stream] + held[stream] + window.owed == window.size
             assert window.size == first_stream or window.size * SHARE <= own.size

@@ -107,13 +107,24 @@ def in_pieces(machine: Machine, pieces: Iterable[bytes], now: float = 0.0) -> li
     return [event for piece in pieces for event in received(machine, piece, now)]
 
 
+def arrived(stream: int, octets: bytes) -> DataReceived:
+    return DataReceived(stream, [memoryview(octets)], len(octets))
+
+
+def octets_of(event: Event) -> bytes:
+    assert isinstance(event, DataReceived)
+    octets = b"".join(event.pieces)
+    assert len(octets) == event.size
+    return octets
+
+
 def joined(events: Iterable[Event]) -> list[Event]:
     """Returns the events with adjacent data of one stream joined: into what pieces it is cut has no meaning."""
     found: list[Event] = []
     for is_data, group in groupby(events, lambda event: isinstance(event, DataReceived) and event.stream):
         pieces = list(group)
         if is_data:
-            found.append(DataReceived(is_data, memoryview(b"".join(bytes(each.data) for each in pieces))))
+            found.append(arrived(is_data, b"".join(octets_of(each) for each in pieces)))
         else:
             found += pieces
     return found

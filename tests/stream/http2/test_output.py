@@ -56,7 +56,7 @@ def drain(queue, limit=1 << 20):
     while queue and len(found) < limit:
         piece, buffer = queue.take()
         found.append(bytes(piece))
-        queue.sent(buffer)
+        queue.sent(buffer, 0.0)
     return found
 
 
@@ -85,7 +85,7 @@ def test_nor_one_that_is_being_sent(queue):
     put(queue, a, 10, b"a")
     assert piece == b"A" * 20
     assert a.queued == 10 + 20
-    queue.sent(buffer)
+    queue.sent(buffer, 0.0)
     assert drain(queue) == [b"a" * 10]
     assert a.drained == 1
 
@@ -98,7 +98,7 @@ def test_the_queue_is_full_and_then_streams_take_turns(queue):
             put(queue, sender, CHUNK)
     assert [sender.in_line for sender in names] == [True] * 6
     for _ in range(24):
-        queue.sent(queue.take()[1])
+        queue.sent(queue.take()[1], 0.0)
         queue.give_turns(OPEN)
         for sender in [each for each in names if each.in_turn]:
             assert queue.room(sender, CHUNK) == CHUNK
@@ -213,19 +213,35 @@ def test_what_is_being_sent_is_not_discarded(queue):
     _, buffer = queue.take()
     assert queue.discard(a) == CHUNK
     assert a.queued == CHUNK
-    queue.sent(buffer)
+    queue.sent(buffer, 0.0)
     assert a.drained == 1
     assert not queue
 
 
 def test_buffers_are_used_again_and_few_are_kept(monkeypatch):
     monkeypatch.setattr(output, "_spare", [])
-    buffers = [take_buffer() for _ in range(20)]
+    buffers = [take_buffer(BATCH) for _ in range(20)]
     assert {len(buffer) for buffer in buffers} == {BATCH}
-    for buffer in buffers:
+    small = take_buffer(CHUNK)
+    assert len(small) == CHUNK
+    for buffer in [small, *buffers]:
         give_buffer(buffer)
-    assert len(output._spare) == output._KEPT
-    assert take_buffer() in buffers
+    assert [len(buffer) for buffer in output._spare] == [BATCH] * output._KEPT
+    assert take_buffer(BATCH) in buffers
+
+
+def test_batches_are_short_where_the_transport_is_slow(queue):
+    """A keystroke waits for the piece that is being sent."""
+    (a,) = senders("a")
+    found = []
+    for seconds in (0.0, 0.1, 0.1, 0.0005):
+        found.append(queue.room(a, BATCH))
+        queue.put(a, memoryview(bytes(found[-1])), found[-1])
+        queue.sent(queue.take()[1], seconds)
+    queue.put(a, b"key", 3)
+    queue.sent(queue.take()[1], 0.1)  # which tells nothing about bulk
+    found.append(queue.room(a, BATCH))
+    assert found == [BATCH, BATCH, CHUNK, CHUNK, BATCH]
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -292,7 +308,7 @@ class QueueMachine(RuleBasedStateMachine):
                 assert bytes(piece).startswith(first)
                 piece = piece[len(first) :]
             assert not piece
-            self.queue.sent(buffer)
+            self.queue.sent(buffer, 0.0)
             self.settle()
 
     @invariant()

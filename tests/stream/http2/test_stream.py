@@ -373,6 +373,46 @@ def test_an_unread_stream_holds_little_more_than_its_window(sizes: list[int]) ->
     go(main)
 
 
+@pytest.mark.parametrize("own", [2000, 180_000], ids=["a small part of the read", "all of it, most of which is taken"])
+def test_little_of_a_read_does_not_keep_the_read(own: int) -> None:
+    async def main() -> None:
+        wired = Wired()
+        await wired.start()
+        stream, other = await wired.open(2)
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        parts = {other: 200_000 - own, stream: own}
+        await hear_all(wired, b"".join(wire.data(each.number, bytes(2000)) * (size // 2000) for each, size in parts.items()))
+        for each, takes in ((other, 200_000 - own), (stream, own - 2000)):
+            while takes:
+                takes -= len(each.receive_nowait(takes) or b"")
+        wired.wire.sent.clear()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert stream._held_size == 2000
+        assert taken < 20_000
+
+    go(main)
+
+
+def test_a_frame_that_begins_in_the_read_before_is_not_the_reason_to_copy_what_follows() -> None:
+    async def main() -> None:
+        wired = Wired()
+        await wired.start()
+        (stream,) = await wired.open()
+        frame = wire.data(1, NOISE[:16_384])
+        wired.wire.deliver(frame[:-500])
+        while wired.wire._arrived:
+            await checkpoint()
+        assert stream.receive_nowait(CHUNK) == NOISE[: 16_384 - 500]
+        await hear_all(wired, frame[-500:] + frame * 3)
+        assert [type(piece) for piece in stream.pieces() or []] == [bytearray] + [memoryview] * 3
+
+    go(main)
+
+
 def test_single_bytes_are_joined() -> None:
     async def main() -> None:
         sent, taken, _ = await fill(False, [1], 1, 3000)

@@ -22,10 +22,11 @@ class ResponseReceived(NamedTuple):
 
 
 class DataReceived(NamedTuple):
-    """Octets of a stream: a view of those that the machine was given."""
+    """Octets of a stream: views of those that the machine was given, in order."""
 
     stream: int
-    data: memoryview
+    pieces: list[memoryview]
+    size: int  # octets in all
 
 
 class EndReceived(NamedTuple):

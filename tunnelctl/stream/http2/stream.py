@@ -22,15 +22,24 @@ from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.http2.output import BATCH, Piece, Sender, give_buffer, take_buffer
 from tunnelctl.stream.socket_stream import DELIVERY_SECONDS
 
-# Bytes of data that are worth a view, whose objects take some 300. A view keeps the whole read in memory that brought it. So a
-# stream has views of one read at a time: one that is not being read gets copies, and holds no more than its window.
+# Bytes of data that are worth a view, whose objects take some 300.
 LEAST_VIEW = 1024
+
+# A view keeps the whole read in memory that brought it. So a stream has views of one read at a time, and only if the read is no
+# larger than this many times what the stream has of it. Else it gets copies: one that is not being read holds little more than its
+# window, and a thousand of them do not keep a read each.
+MOST_KEPT = 4
 
 _Held = bytearray | memoryview
 
 
 def _no_callback() -> None:
     pass
+
+
+def _read_behind(piece: _Held) -> bytes:
+    """The read that a piece is a view of; b"" for what was copied."""
+    return piece.obj if isinstance(piece, memoryview) and isinstance(piece.obj, bytes) else b""
 
 
 class Carrier:
@@ -115,22 +124,31 @@ class Http2Stream(Sender, Stream):
 
     # -- what the connection reports --------------------------------------------------------------------------------------------
 
-    def feed(self, data: memoryview) -> None:
-        """Takes data that has arrived."""
+    def feed(self, pieces: list[memoryview], size: int) -> None:
+        """Takes data that has arrived: pieces of one read, and how many bytes they have in all."""
         if self._closed:
-            self._connection.consumed(self, len(data))
+            self._connection.consumed(self, size)
             return
-        held = self._held
-        last = held[-1] if held else None
-        if len(data) >= LEAST_VIEW and (last is None or (isinstance(last, memoryview) and last.obj is data.obj)):
-            held.append(data)
-        elif isinstance(last, bytearray) and len(last) < CHUNK:
-            last += data  # small pieces are joined, or each would take 90 bytes more
+        if size >= LEAST_VIEW * len(pieces) and self._may_keep(_read_behind(pieces[0]), size):
+            self._held += pieces
         else:
-            held.append(bytearray(data))
-        self._held_size += len(data)
+            self._copy(pieces)
+        self._held_size += size
         if not self.descriptor.readable:
             self.descriptor.on_event(IN)
+
+    def _may_keep(self, read: bytes, size: int) -> bool:
+        """Whether to hold views of a read, with `size` bytes in all."""
+        held = next((before for piece in self._held if (before := _read_behind(piece))), None)
+        return read is held if held is not None else len(read) <= MOST_KEPT * size
+
+    def _copy(self, pieces: list[memoryview]) -> None:
+        held = self._held
+        for data in pieces:
+            if held and isinstance(last := held[-1], bytearray) and len(last) < CHUNK:
+                last += data  # small pieces are joined, or each would take 90 bytes more
+            else:
+                held.append(bytearray(data))
 
     def feed_end(self) -> None:
         """Takes the end of the peer's direction."""
@@ -225,9 +243,16 @@ class Http2Stream(Sender, Stream):
 
     def _took(self, count: int) -> None:
         self._held_size -= count
-        if not self._held and not self.ended and self._error is None:
+        if self._held:
+            self._keep_little()
+        elif not self.ended and self._error is None:
             self.descriptor.readable = False
         self._connection.consumed(self, count)
+
+    def _keep_little(self) -> None:
+        """Copies what is left of a read, once that is a small part of it."""
+        if len(_read_behind(self._held[0])) > MOST_KEPT * self._held_size:
+            self._held[:] = [bytearray(b"".join(self._held))]
 
     def pieces(self) -> list[_Held] | None:
         if not self._held:
@@ -275,12 +300,14 @@ class Http2Stream(Sender, Stream):
         room, size = self._room(BATCH - HEADER_SIZE), self._connection.frame_size
         if not room:
             return []
-        buffer = self._filling = take_buffer()
+        frames = (room + size - 1) // size
+        end = min(BATCH, room + frames * HEADER_SIZE)
+        buffer = self._filling = take_buffer(end)
         view, slots, at = memoryview(buffer), [], HEADER_SIZE
-        while room > 0 and at < BATCH:
-            length = min(size, room, BATCH - at)
+        while at < end:
+            length = min(size, end - at)
             slots.append(view[at : at + length])
-            at, room = at + length + HEADER_SIZE, room - length
+            at += length + HEADER_SIZE
         return slots
 
     def filled(self, count: int) -> None:

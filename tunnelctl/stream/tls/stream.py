@@ -27,7 +27,7 @@ FILL = CHUNK
 
 # Bytes per call for a caller that asks for as much: HTTP/2, whose one connection carries the bulk of many tunnels. Four times the
 # usual amount takes a fifth less CPU to receive, and an eighth less to send.
-LARGEST = 4 * CHUNK
+LARGEST = 8 * CHUNK
 
 # Records passed to OpenSSL per turn, unless they bring plaintext: then the relay counts. A full one has 16 KiB; a KeyUpdate, which
 # brings none, has 27 octets and takes 9 µs, and OpenSSL processes all its input in one call.
@@ -242,7 +242,7 @@ class TLSStream(Stream):
         """Decrypts into _scratch, up to `limit` bytes, and returns their number. Records EOF or a failure."""
         count, read = 0, self.session.read
         try:
-            while count < limit and self._pending():
+            while count < limit:
                 more = read(limit - count, _scratch[count:limit])
                 if not more:
                     self._ended = True
