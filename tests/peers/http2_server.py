@@ -324,8 +324,13 @@ def never_answer(request: Request) -> None:
 
 
 def refuse(status: int, *fields: Field, body: bytes = b"") -> Script:
-    """Refuses each request with a complete response."""
-    return lambda request: request.respond(status, *fields, body=body)
+    """Refuses each request with a complete response. A client that knows enough may reset the stream before the body has left."""
+
+    def script(request: Request) -> None:
+        with suppress(ConnectionResetError):
+            request.respond(status, *fields, body=body)
+
+    return script
 
 
 def reset(code: int) -> Script:
