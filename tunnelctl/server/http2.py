@@ -62,11 +62,11 @@ def _refusal_for(failure: events.StreamFailed | events.ConnectionFailed) -> Refu
 class Http2Responder(Responder):
     """The response on one stream."""
 
-    __slots__ = ("_answered", "_connection", "_on_end", "_stream", "_to_head")
+    __slots__ = ("_answered", "_connection", "_session", "_stream", "_to_head")
 
-    def __init__(self, connection: Http2Connection, stream: Http2Stream, on_end: Callable[[], None], to_head: bool = False) -> None:
-        """on_end: called at the end of the request, or of its tunnel; to_head: whether the method is HEAD"""
-        self._connection, self._stream, self._on_end, self._to_head = connection, stream, on_end, to_head
+    def __init__(self, session: _Session, connection: Http2Connection, stream: Http2Stream, to_head: bool = False) -> None:
+        """session: is told when the request, or its tunnel, ends; to_head: whether the method is HEAD"""
+        self._session, self._connection, self._stream, self._to_head = session, connection, stream, to_head
         self._answered = False
 
     async def grant(self) -> tuple[Stream, bytes]:
@@ -105,7 +105,7 @@ class Http2Responder(Responder):
             self._stream.close()
         else:
             self._stream.abort()
-        self._on_end()
+        self._session.request_ended()
 
 
 class _IdleConnections:
@@ -191,11 +191,11 @@ class _Session:
         stream = self._connection.open(event.stream)
         record = self._record_of(event.stream)
         if isinstance(event.request, Rejected):
-            rejecting = Http2Responder(self._connection, stream, self.request_ended, event.request.to_head)
+            rejecting = Http2Responder(self, self._connection, stream, event.request.to_head)
             self._requests.start_soon(self._reject, event.request, rejecting, record)
             return
         target, fields, authorization = event.request
-        responder = Http2Responder(self._connection, stream, self.request_ended)
+        responder = Http2Responder(self, self._connection, stream)
         until = current_time() + self._service.timeouts.head
         # No coroutine of ours around it: an idle tunnel would keep that, and the fields of its request.
         tunnel = TunnelRequest(target, fields, authorization, until, record, responder)

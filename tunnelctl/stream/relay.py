@@ -60,6 +60,8 @@ class Outcome(NamedTuple):
 
 FORWARD, BACKWARD = 0, 1
 
+_NOTHING = (b"", b"")
+
 # Seconds that the EOF of a vanished left side may take to arrive; its two pipes close within the same few system calls.
 LAST_WORDS_SECONDS = 0.2
 
@@ -85,7 +87,8 @@ class Relay:
     def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: TimeLimits) -> None:
         """left_early, right_early: bytes of the tunnel that were read from that side together with a head."""
         self._left, self._right = left, right
-        self._early = [left_early, right_early]  # read, but not yet passed on
+        # Read, but not yet passed on. An idle tunnel has none, and keeps no tuple of its own for it.
+        self._early = (left_early, right_early) if left_early or right_early else _NOTHING
         self._forward: Pump | None = None  # from left to right, as soon as there is one
         self._limits = limits
         self._limit = limits.idle  # the limit in force
@@ -101,7 +104,7 @@ class Relay:
         try:
             with self._scope:
                 self._touch()
-                if left.descriptor is not None and right.descriptor is not None and self._early == [b"", b""]:
+                if left.descriptor is not None and right.descriptor is not None and self._early == _NOTHING:
                     await self._exchange(left, right, left.descriptor, right.descriptor)
                     mark_bulk(False)  # a pump marks the task itself, and starts out unmarked
                 if any(self._open):
@@ -207,8 +210,14 @@ class Relay:
             self._failed(sink, direction, "gone", error)
             return self._open[0] or self._open[1]
         self._progress(direction, sent)
-        self._early[direction] = data[sent:]
-        return sent == len(data) and sent < CHUNK
+        if sent < len(data):
+            self._keep(direction, data[sent:])
+            return False
+        return sent < CHUNK
+
+    def _keep(self, direction: int, data: bytes) -> None:
+        forward, backward = self._early
+        self._early = (data, backward) if direction == FORWARD else (forward, data)
 
     # -- anything else: one task per direction -----------------------------------------------------------------------------------
 
@@ -229,7 +238,7 @@ class Relay:
         try:
             if self._early[direction]:
                 await pump.send(self._early[direction])
-                self._early[direction] = b""  # kept until now, so that _last_words sends nothing ahead of it
+                self._keep(direction, b"")  # kept until now, so that _last_words sends nothing ahead of it
             await pump.run()
         except SourceFailed as failed:
             self._failed(source, direction, "reset", failed.error)
