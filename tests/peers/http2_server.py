@@ -126,8 +126,9 @@ class Http2Connection(Endpoint):
 class Http2Server:
     """Listens on loopback and runs `script` for each request in a thread of its own. An exception in a script fails the test.
 
-    With certificates it offers `alpn` over TLS, without them it recognizes the preface. `http1`: the script of connections
-    that turn out to be HTTP/1.1. For the options (`settings`, `window`, `mute`) see Endpoint.
+    With certificates it offers `alpn` over TLS, without them it recognizes the preface. `suites`: those of TLS 1.2, which is then
+    the only version. `http1`: the script of connections that turn out to be HTTP/1.1. For the options (`settings`, `window`,
+    `mute`) see Endpoint.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Http2Server:
         tls: Certificates | None = None,
         *,
         alpn: tuple[str, ...] = ("h2", "http/1.1"),
+        suites: str = "",
         http1: scripted.Script | None = None,
         **options: Any,
     ) -> None:
@@ -144,6 +146,9 @@ class Http2Server:
         if tls is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(*tls.server)
+            if suites:
+                self._context.maximum_version = ssl.TLSVersion.TLSv1_2
+                self._context.set_ciphers(suites)
             if alpn:
                 self._context.set_alpn_protocols(list(alpn))
         self._threads: list[threading.Thread] = []  # the listener's, then one for each connection

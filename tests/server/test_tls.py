@@ -50,6 +50,25 @@ def client_of(
         yield client
 
 
+# --- cipher suites
+
+
+@pytest.mark.parametrize("alpn", [["h2"], ["http/1.1"]])
+def test_a_client_with_nothing_but_suites_that_http_2_forbids_is_refused(alpn: list[str], files: certificates.Certificates) -> None:
+    """R28. `serve` offers them in HTTP/1.1 no more than in HTTP/2."""
+    context = ssl.create_default_context(cafile=files.authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA256")
+    context.set_alpn_protocols(alpn)
+    with speaking_tls(files) as proxy:
+        with Client(("127.0.0.1", proxy.port)) as client, pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+            context.wrap_socket(client.sock, server_hostname=certificates.HOST)
+        context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        with Client(("127.0.0.1", proxy.port)) as client:
+            client.sock = secured = context.wrap_socket(client.sock, server_hostname=certificates.HOST)
+            assert secured.selected_alpn_protocol() == alpn[0]
+
+
 # --- tunnels
 
 

@@ -23,7 +23,7 @@ password, and does not cut off the body of a refusal. `_awaited` names what it w
 
 Logins: each HTTP proxy has an AuthExchange that lasts for the whole opening, over several connections. It is prepared before
 anything is dialled. When a proxy requires a login on a new connection, its ProxyConnection raises ReconnectRequired, and the
-route begins again.
+route begins again. So it does when a proxy has chosen HTTP/2 that cannot be used.
 
 Never: no byte of the user is sent before every proxy has granted its tunnel (RFC 9931), so a failure may be retried. No proxy
 receives what is meant for another. No byte is lost: what a proxy sent along with its response is the beginning of the tunnel.
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from tunnelctl.client.pool import ConnectionPool, Dial
     from tunnelctl.client.route.route import Hop
     from tunnelctl.client.upstream.base import ProxyConnection
+    from tunnelctl.client.upstream.http_version import HTTPVersion
     from tunnelctl.stream.tls.settings import TLSClient
 
     Facts = Mapping[str, object]
@@ -77,7 +78,10 @@ async def open_tunnel(
 async def connect_nearest(route: Route, trace: Trace) -> ProxyConnection:
     """Connects to the nearest proxy, for a later `open_tunnel`."""
     opening = _Opening(route, trace, None)
-    return await opening.within(opening.connect)
+    try:
+        return await opening.within(opening.connect)
+    except ReconnectRequired:  # in HTTP/1.1, which never raises it here
+        return await connect_nearest(route, trace)
 
 
 def _in_http1(route: Route) -> Route:
@@ -132,7 +136,7 @@ class _Opening:
         return error
 
     async def run(self, ready: ProxyConnection | None) -> Tunnel:
-        """Opens the whole route, and begins again as often as a login requires it."""
+        """Opens the whole route, and begins again as often as a connection requires it."""
         try:
             await self._prepare_logins()
         except BaseException:
@@ -198,11 +202,19 @@ class _Opening:
         stream, early = await self._secured(below, "proxy", hop.address, tls)
         if hop.http is not None:
             try:
-                hop.http.check(stream, self._route.request(place))
+                self._check_version(hop.http, stream, self._route.request(place))
             except BaseException:
                 stream.close()
                 raise
         return PROTOCOLS[hop.protocol].connect(self._route.hops[: place + 1], stream, early)
+
+    @staticmethod
+    def _check_version(version: HTTPVersion, stream: Stream, what: str) -> None:
+        """Raises MalformedAnswer or ReconnectRequired if a new connection is not one in which the proxy can be spoken to."""
+        if not version.check(stream, what):
+            from tunnelctl.client.upstream.http2 import decline
+
+            raise decline(stream, version, what)
 
     def _reserved(self, connection: ProxyConnection, dials: Mapping[int, Dial]) -> ProxyConnection:
         """Reserves a place on a new connection, and hands it to the pool if others can use it too. dials: those for this tunnel"""

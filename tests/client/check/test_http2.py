@@ -55,6 +55,15 @@ def test_a_proxy_that_chooses_http1(made: certificates.Certificates) -> None:
     assert only("http2", found)["offered"] is False
 
 
+def test_a_proxy_that_chooses_it_with_a_forbidden_suite(made: certificates.Certificates) -> None:
+    """R28. In HTTP/1.1, such a proxy is in order."""
+    suite = "ECDHE-ECDSA-AES128-SHA256"
+    with Http2Server(grant_echo, made, suites=suite, http1=_grant) as proxy:
+        _, found = check(*trusting(made), "-x", proxy.url, target=TARGET)
+    seen = only("http2", found)
+    assert (seen["offered"], seen["cause"]) == (False, f"the proxy chose it with {suite}, which HTTP/2 forbids")
+
+
 def test_a_proxy_that_refuses_the_tunnel_there(made: certificates.Certificates) -> None:
     with Http2Server(refuse(403), made, http1=_grant) as proxy:
         _, found = check(*trusting(made), "-x", proxy.url, target=TARGET)

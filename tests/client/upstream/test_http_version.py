@@ -12,7 +12,9 @@ from tests.client.sharing import SECONDS, Sharing, close, echoes, sharing
 from tests.options import connect_options
 from tests.peers import http2_server, scripted
 from tests.peers.certificates import Certificates, make
+from tests.peers.http2 import GoAway
 from tests.peers.http2_server import Http2Server, grant_echo
+from tests.peers.process import wait_until
 from tests.peers.scripted import Conversation, Script, ScriptedServer
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.route.planner import RoutePlanner
@@ -269,6 +271,55 @@ def test_a_proxy_without_http_2_makes_later_tunnels_wait_for_nobody(files: Certi
 
     with Http2Server(grant_echo, files, alpn=("http/1.1",), http1=granted_in_1_1) as server:
         sharing(server.url, test, files, http="auto")
+
+
+# --- a cipher suite that HTTP/2 forbids (R28)
+
+CBC = "ECDHE-ECDSA-AES128-SHA256"
+
+
+def goodbye(server: Http2Server) -> GoAway:
+    """Waits until the one connection of HTTP/2 has been declined; returns with which words."""
+    wait_until(lambda: any(connection.goaways for connection in server.connections))
+    (connection,) = server.connections
+    return connection.goaways[0]
+
+
+def test_http_2_with_a_forbidden_suite_is_declined_in_favour_of_http_1_1(files: Certificates) -> None:
+    """The next tunnel makes no attempt in HTTP/2."""
+    with Http2Server(grant_echo, files, suites=CBC, http1=granted_in_1_1) as server:
+        assert versions(server, files, "auto") == ["HTTP/1.1"] * 2
+        assert goodbye(server) == GoAway(0, ErrorCodes.INADEQUATE_SECURITY, CBC.encode())
+        assert (len(server.conversations), server.requests) == (2, [])
+
+
+def test_a_burst_at_a_proxy_with_a_forbidden_suite(files: Certificates) -> None:
+    async def test(world: Sharing) -> None:
+        tunnels = await world.open_at_once(20)
+        for tunnel in tunnels:
+            assert await echoes(tunnel)
+        close(tunnels)
+
+    with Http2Server(grant_echo, files, suites=CBC, http1=granted_in_1_1) as server:
+        sharing(server.url, test, files, http="auto")
+        assert goodbye(server).code == ErrorCodes.INADEQUATE_SECURITY
+        assert len(server.conversations) == 20
+
+
+def test_where_2_is_required_a_forbidden_suite_is_an_error(files: Certificates) -> None:
+    with Http2Server(grant_echo, files, suites=CBC, http1=granted_in_1_1) as server:
+        error = failure(server, files)
+        assert goodbye(server).code == ErrorCodes.INADEQUATE_SECURITY
+        assert (server.accepted, server.requests) == (1, [])
+    assert (type(error), error.code, error.exit_status) == (MalformedAnswer, "http2-suite", ExitStatus.MALFORMED)
+    assert error.cause == f"it chose HTTP/2 with {CBC}, which HTTP/2 forbids"
+    assert hint_of(error).startswith("--http auto speaks HTTP/1.1 with it")
+
+
+@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"])
+def test_other_suites_of_tls_1_2_carry_http_2(suite: str, files: Certificates) -> None:
+    with Http2Server(grant_echo, files, suites=suite) as server:
+        assert versions(server, files, "2") == ["HTTP/2"] * 2
 
 
 def plan_to_pass_on(scheme: str) -> None:

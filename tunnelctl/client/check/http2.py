@@ -33,7 +33,7 @@ async def inspect(route: Route) -> HTTP2 | None:
         return HTTP2(False, cause=error.cause)
     if not isinstance(connection, HTTP2Connection):
         connection.close()
-        return HTTP2(False, cause="the proxy does not choose it (ALPN)")
+        return HTTP2(False, cause=_why_not(hop.http))
     async with Nursery() as nursery:
         pool = ConnectionPool(nursery)
         connection.reserve()
@@ -41,6 +41,13 @@ async def inspect(route: Route) -> HTTP2 | None:
         found = await _examine(route, connection, pool)
         nursery.cancel_scope.cancel()
     return found
+
+
+def _why_not(version: HTTPVersion | None) -> str:
+    """Why the nearest proxy is not spoken to in HTTP/2 over TLS."""
+    if version is not None and version.forbidden_suite:
+        return f"the proxy chose it with {version.forbidden_suite}, which HTTP/2 forbids"
+    return "the proxy does not choose it (ALPN)"
 
 
 async def _examine(route: Route, connection: HTTP2Connection, pool: ConnectionPool) -> HTTP2:

@@ -32,7 +32,7 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 10.0  # seconds before a proxy is tried again:
 
 
 class ReconnectRequired(Exception):
-    """The proxy requires a login, which is to be sent on a new connection. A multiplexed connection never raises it."""
+    """The route is to begin again on a new connection: for a login that the proxy requires, or in place of HTTP/2."""
 
 
 class TunnelRequest:

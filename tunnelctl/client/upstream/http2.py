@@ -331,6 +331,24 @@ class HTTP2Connection(ProxyConnection):
         return await without_deadline(self.hop.login, request.deadline, exchange.answer(challenges(answer)))
 
 
+def decline(stream: Stream, version: HTTPVersion, what: str) -> Exception:
+    """Tells a proxy that its cipher suite is forbidden. Returns what to raise, about `what`; the caller closes the stream.
+
+    The suites of HTTP/1.1 stay on offer, and so it may be used in its place: a company's gateway may be old.
+    """
+    machine = Machine(True, WINDOWS, current_time())
+    machine.fail(ErrorCode.INADEQUATE_SECURITY, version.forbidden_suite)
+    machine.release()
+    try:
+        stream.send_nowait(bytes(machine.output))  # a new connection has room for it
+    except OSError:
+        pass
+    if version.required:
+        return MalformedAnswer(what, f"it chose HTTP/2 with {version.forbidden_suite}, which HTTP/2 forbids", "http2-suite")
+    version.only_1_1 = True
+    return ReconnectRequired()
+
+
 def _not_processed(request: TunnelRequest) -> Unreachable:
     """The error for a request that the proxy has not processed, so that it may be repeated on another connection."""
     return Unreachable(request.what, "it takes no further request on this connection", "stream-refused")

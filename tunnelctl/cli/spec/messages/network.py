@@ -345,6 +345,12 @@ NETWORK = (
     ),
     declare(
         MalformedAnswer,
+        "http2-suite",
+        f"{ASKED}: it chose HTTP/2 with {{suite}}, which HTTP/2 forbids",
+        "--http auto speaks HTTP/1.1 with it; HTTP/2 requires TLS 1.3, or ECDHE with AES-GCM or ChaCha20 in TLS 1.2",
+    ),
+    declare(
+        MalformedAnswer,
         "stream-reset",
         (f"{ASKED}: it reset the request: {{code}}", f"{ASKED}: {{reason}}"),
         "--http 1.1 may help: some servers know no CONNECT in HTTP/2",
