@@ -58,14 +58,14 @@ def test_blocks_that_are_slow_to_decode(count: int, scene: Attacked) -> None:
 
 @pytest.mark.parametrize("pace", ["silent", "dribbling", "with a tunnel before"])
 def test_a_block_that_is_never_completed(pace: str, scene: Attacked) -> None:
-    """The time limit for the first request counts on, whatever comes. Later, the connection counts as idle or its tunnels do."""
+    """The time limit for the first request counts on, whatever comes. A later block has as much, from its first octet on."""
     with scene.beside_others(), scene.abuser() as abuser:
         if pace == "with a tunnel before":
             abuser.send(request(scene.target.authority, 1))
             abuser.wait_for(Kind.HEADERS, 1)
-            abuser.send(frame(Kind.HEADERS, 3, b"\x82", 0))
-            abuser.pause(HEAD_SECONDS * 1.5)
-            assert not abuser.lost
+            assert abuser.flood(frame(Kind.HEADERS, 3, b"\x82", 0), 1) == CALM
+            scene.wait_for_decision(abuser, 429)
+            assert scene.decisions(abuser) == [200, 429]
             return
         abuser.send(BEGUN)
         block = frame(Kind.CONTINUATION, 1, b"\x82" * 1000, 0)

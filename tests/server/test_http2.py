@@ -379,6 +379,19 @@ def test_v23_the_head_timeout_is_not_renewed_by_frames(sent: bytes) -> None:
         assert proxy.wait_for_records(1)[0]["status"] == 408
 
 
+def test_v38_a_block_that_is_never_complete_ends_the_connection_with_its_tunnels() -> None:
+    """No other frame may come before its end (RFC 9113 section 6.10). The time limit is that of a head in HTTP/1.1."""
+    with ScriptedServer(until_reset) as target, Proxy(head_timeout=BRIEF) as proxy, proxy.http2() as connection:
+        connection.tunnel(target.authority)
+        connection.send_raw(connect_frames(target.authority, 3, flags=0))
+        assert connection.wait_lost() == "closed"
+        assert connection.goaways == [GoAway(1, CALM, b"a header block is not complete in time")]
+        wait_until(lambda: ends(proxy), SECONDS, "the record of the end")
+        (refusal,) = [record for record in proxy.records() if record["tunnel"].endswith(".0")]
+        assert (refusal["event"], refusal["status"]) == ("refused", 429)
+        assert "a header block is not complete in time" in refusal["details"]
+
+
 def test_a_connection_is_closed_once_it_has_been_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http2, "IDLE_SECONDS", BRIEF)
     with ScriptedServer(echo) as target, Proxy(head_timeout=1.0) as proxy, proxy.http2() as connection:

@@ -262,7 +262,7 @@ class Pair:
         self.events: list[events.Event | None] = []
         machine = Machine(client, budget, current_time(), 10_000)
         codes = (ErrorCode.CANCEL, ErrorCode.CANCEL) if client else (ErrorCode.CONNECT_ERROR, ErrorCode.NO_ERROR)
-        self.near = Http2Connection(transport, machine, self._on_event, *codes)
+        self.near = Http2Connection(transport, machine, self._on_event, *codes, 60.0)
         self.peer = Peer(far, not client, **options)
         self.ended = Event()
         self._opened: dict[int, Http2Stream] = {}

@@ -93,12 +93,12 @@ class Wire(Stream):
 class Wired:
     """A server's connection, or a client's, that is running over a Wire."""
 
-    def __init__(self, client: bool = False, budget: WindowBudget | None = None) -> None:
+    def __init__(self, client: bool = False, budget: WindowBudget | None = None, block_seconds: float = 60.0) -> None:
         self.client, self.wire = client, Wire()
         self.budget = budget or WindowBudget()
         machine = Machine(client, self.budget, current_time(), 10_000)
         code = ErrorCode.CANCEL if client else ErrorCode.CONNECT_ERROR
-        self.connection = Http2Connection(self.wire, machine, self._on_event, code, ErrorCode.NO_ERROR)
+        self.connection = Http2Connection(self.wire, machine, self._on_event, code, ErrorCode.NO_ERROR, block_seconds)
         self.events: list[events.Event | None] = []
         self.opened: list[Http2Stream] = []
         self.running = False

@@ -6,6 +6,9 @@ A refusal ends its stream, not the connection: a client may log in on another st
 refusal without a target, once: a mistake or an abuse of the protocol, or no request in time. Its tunnel id is CONNECTION.0, since
 stream 0 is the connection itself.
 
+The head timeout limits the first request from accept on, and each later one from the first octet of its header block: as long as
+one is incomplete, no frame of another stream may come (RFC 9113 section 6.10).
+
 A connection without a tunnel is kept for a while, and a client network may have only so many of those: the one that has been idle
 for longest goes first.
 
@@ -140,7 +143,8 @@ class _Session:
         """record: for what ends the connection; deadline: for the first request"""
         self._service, self._client, self._record = service, client, record
         machine = Machine(False, WINDOWS, current_time(), MAX_STREAMS)
-        self._connection = Http2Connection(transport, machine, self._on_event, ErrorCode.CONNECT_ERROR, ErrorCode.NO_ERROR)
+        codes, head = (ErrorCode.CONNECT_ERROR, ErrorCode.NO_ERROR), service.timeouts.head
+        self._connection = Http2Connection(transport, machine, self._on_event, *codes, head)
         self._scope = self._connection.reading
         self._scope.deadline = deadline  # of the first request, or of being idle
         self._requests = Nursery()

@@ -17,7 +17,7 @@ from tests.client.sharing import SECONDS, Sharing, close, echoes, exactly, shari
 from tests.options import connect_options
 from tests.peers import authenticating, http2_server
 from tests.peers.certificates import Certificates, make
-from tests.peers.http2 import Kind
+from tests.peers.http2 import Kind, frame
 from tests.peers.http2_server import Http2Server, Request, echo, grant_echo
 from tests.peers.proxies import PASSWORD, USER
 from tests.peers.scripted import Conversation, ScriptedServer, sample
@@ -594,6 +594,27 @@ def test_a_connection_that_is_lost_resets_its_tunnels() -> None:
 
     with Http2Server(grant_echo) as server:
         sharing(server.url, test)
+
+
+def test_v38_a_response_whose_header_block_is_never_complete_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other frame may come before its end, so its tunnels would hang, although the request itself has a time limit."""
+    monkeypatch.setattr(under_test, "BLOCK_SECONDS", 0.3)
+
+    def stop(request: Request) -> None:
+        request.connection.send_raw(frame(Kind.HEADERS, request.number, b"\x88"))
+
+    async def test(world: Sharing) -> None:
+        tunnel = await world.open()
+        other = await world.open()  # on another connection
+        assert await echoes(other)
+        with pytest.raises(OSError, match="a header block is not complete in time"):
+            await to_the_end(tunnel.stream)
+        close([tunnel, other])
+
+    with Http2Server(http2_server.in_turn(grant_echo, stop, grant_echo)) as server:
+        sharing(server.url, test)
+        assert [goaway.code for goaway in server.connections[0].goaways] == [ErrorCodes.ENHANCE_YOUR_CALM]
+        assert server.accepted == 2
 
 
 @pytest.mark.parametrize("waiting", [False, True])

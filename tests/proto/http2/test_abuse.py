@@ -4,6 +4,7 @@ Legitimate use just below a limit passes, and a limit is reached in bounded time
 """
 
 import time
+from math import inf
 
 import pytest
 from hpack import Encoder
@@ -12,6 +13,7 @@ from tests.proto.http2.wire import (
     ACK,
     CONNECT,
     CONTINUATION,
+    DATA,
     END_HEADERS,
     HEADERS,
     LARGEST,
@@ -156,6 +158,26 @@ def test_v38_continuations_without_end(piece):
     for end in (one, last):
         (event,) = three_ways(server, begin + one * MAX_CONTINUATIONS + end)
         assert event == ConnectionFailed(CALM, "too many CONTINUATION frames")
+
+
+def test_v38_how_long_a_block_is_under_way_is_known():
+    """From its first octet on, whose frame need not be complete; a further CONTINUATION changes nothing."""
+    machine, (begin, rest) = server(), (raw(HEADERS, 1, block(CONNECT)[:4]), block(CONNECT)[4:])
+    for now, piece, since in [
+        (1.0, begin[:3], inf),  # it may be any frame
+        (2.0, begin[3:9], 2.0),
+        (3.0, begin[9:], 2.0),
+        (4.0, raw(CONTINUATION, 1, rest[:1]), 2.0),
+        (5.0, raw(CONTINUATION, 1, rest[1:], END_HEADERS)[:-1], 2.0),
+        (6.0, rest[-1:], inf),
+        (7.0, raw(DATA, 1, b"abc")[:10], inf),
+        (8.0, b"bc" + headers(3)[:-1], 8.0),
+        (9.0, headers(3)[-1:] + raw(HEADERS, 5, block(CONNECT)), 9.0),  # another one has begun
+    ]:
+        machine.receive(piece, now)
+        assert machine.block_since == since, now
+    assert machine.streams == 2
+    assert not machine.closed
 
 
 def test_v38_a_block_is_no_longer_than_a_kerberos_ticket_requires():

@@ -13,7 +13,7 @@ from tests.peers.delayed import Delayed
 from tests.proto.http2 import wire
 from tests.stream.ends import go, http2_pair, lines
 from tests.stream.http2_wire import WIDE, Wired, settle
-from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_kernel, current_time
+from tunnelctl.engine.kernel import CancelScope, Nursery, checkpoint, current_kernel, current_time, sleep
 from tunnelctl.proto.http2 import events
 from tunnelctl.proto.http2.frame import ErrorCode
 from tunnelctl.proto.http2.machine import Machine
@@ -26,8 +26,44 @@ from tunnelctl.stream.http2.stream import Http2Stream
 from tunnelctl.stream.socket_stream import SocketStream
 
 BOTH = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
+LATE = "a header block is not complete in time"
 DELAY = 0.01  # seconds, each way
 GONE = (ConnectionAbortedError, ConnectionResetError)
+
+
+# --- a header block that does not end
+
+
+@BOTH
+def test_v38_a_header_block_has_a_deadline_as_long_as_it_is_incomplete(client: bool) -> None:
+    """One that was complete in time leaves none behind."""
+    seconds = 0.3
+
+    async def main() -> None:
+        wired = Wired(client, block_seconds=seconds)
+        await wired.start()
+        (near,) = await wired.open()
+        if client:
+            wired.opened.append(wired.connection.open(wired.connection.machine.request(wire.TARGET, ())))
+        whole = wire.response(3) if client else wire.headers(3)
+        for octet in whole:
+            await wired.hear(bytes([octet]))
+        await sleep(2 * seconds)
+        await wired.hear(wire.data(1, b"still alive"))
+        assert near.receive_nowait(100) == b"still alive"
+        begun = current_time()
+        await wired.hear(wire.raw(wire.HEADERS, 1))
+        await sleep(seconds / 2)
+        await wired.hear(wire.raw(wire.CONTINUATION, 1))
+        while not wired.wire.ended:
+            await sleep(seconds / 10)
+        assert current_time() >= begun + seconds
+        assert events.ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, LATE) in wired.events
+        assert [frame.payload[4:] for frame in wired.sent() if frame.kind == wire.GOAWAY] == [wire.number(11) + LATE.encode()]
+        with pytest.raises(ConnectionAbortedError, match=LATE):
+            near.receive_nowait(100)
+
+    go(main)
 
 
 # --- the connection is lost
@@ -560,7 +596,7 @@ def test_windows_grow_on_a_path_with_a_delay(client: bool) -> None:
 
         for place, sock in enumerate((path.near, path.far)):
             machine = Machine(not place, WindowBudget(), current_time(), 100)
-            ends.append(Http2Connection(SocketStream(sock), machine, on_request if place else lambda event: None, *codes))
+            ends.append(Http2Connection(SocketStream(sock), machine, on_request if place else lambda event: None, *codes, 60.0))
         async with Nursery() as nursery:
             for end in ends:
                 nursery.start_soon(end.run)

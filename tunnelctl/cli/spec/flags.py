@@ -339,6 +339,7 @@ FLAGS = (
     Flag(
         "head-timeout", "", "SECONDS", SECONDS, "time limit for a request head, from accept on", ("serve",), "Limits",
         default="10",
+        detail="In HTTP/2, each further request of a connection has this time from its first octet on.",
     ),
     Flag(
         "dial-timeout", "", "SECONDS", SECONDS, "time limit for reaching a target", ("serve",), "Limits",

@@ -39,6 +39,10 @@ VERSION = "HTTP/2"
 SILENCE = 10.0  # seconds without a byte from the proxy, after which a request is sent along with a PING
 ANSWER_SECONDS = 5.0  # for the answer to a PING (dumbproxy#219 uses the same two values)
 
+# Seconds for the rest of a header block. The time limit of its tunnel resets that one stream, while an incomplete block stops all
+# others as well. Longer than a bad path may stall: the tunnels of the connection end with it.
+BLOCK_SECONDS = 30.0
+
 MAX_EXCERPT = 8192  # octets of the body of a refusal
 
 _SETTINGS = b"\4\0"  # octets 3 and 4 of all that a proxy of HTTP/2 sends: type and flags of its first frame
@@ -68,7 +72,8 @@ class HTTP2Connection(ProxyConnection):
         super().__init__(hops, stream, early)
         self._version = version
         self._machine = Machine(True, WINDOWS, current_time())
-        self._connection = Http2Connection(stream, self._machine, self._on_event, ErrorCode.CANCEL, ErrorCode.CANCEL)
+        codes = ErrorCode.CANCEL, ErrorCode.CANCEL
+        self._connection = Http2Connection(stream, self._machine, self._on_event, *codes, BLOCK_SECONDS)
         self._answers: dict[int, _Answer] = {}
         self._announced = False  # the proxy's settings have come
         self._ready, self._unusable, self._idle = Event(), Event(), Event()

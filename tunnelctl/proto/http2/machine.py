@@ -22,6 +22,7 @@ The section numbers are those of RFC 9113; the rules by number are in tests/CONF
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from hpack import Encoder
 
@@ -61,6 +62,7 @@ GRACE = frame.LARGEST_STREAM  # the last stream of the first GOAWAY: none is tur
 HALF_CLOSED_REMOTE = State.HALF_CLOSED_REMOTE  # each look at a member of an Enum costs a call, and this one is for each DATA frame
 _EXCEEDED = "the window of the stream is exceeded"
 _MEASURE = b"measured"  # the payload of a PING
+_BLOCK_KINDS = bytes([frame.HEADERS]), bytes([frame.CONTINUATION])
 _ESTABLISHED = b"\x88"  # :status 200, from the static table of HPACK
 
 
@@ -105,6 +107,7 @@ class Machine(FrameReader):
         "_settings_unacknowledged",
         "_streams",
         "_uncredited",
+        "block_since",
         "closed",
         "goaway",
         "ours",
@@ -144,6 +147,7 @@ class Machine(FrameReader):
         self._answers = 0  # octets of answers that were queued since the output was empty
         self._block = bytearray()  # of a header block that CONTINUATION goes on with
         self._block_stream = self._block_flags = self._continuations = 0
+        self.block_since = inf  # when the header block began that is under way, and nothing else may come; inf: none is
         self._events: list[events.Event] = []
         self._handlers: tuple[Callable[[int, int, memoryview], None] | None, ...] = (
             None,  # DATA, by the reader
@@ -172,6 +176,8 @@ class Machine(FrameReader):
             except ConnectionFault as fault:
                 self.fail(fault.code, fault.reason)
                 self._events.append(events.ConnectionFailed(fault.code, fault.reason))
+            if self.block_since == inf and (self._block_stream or self._rest[3:4] in _BLOCK_KINDS):  # the latter: a part of a frame
+                self.block_since = now
         found, self._events = self._events, []  # the views in it keep the octets
         return found
 
@@ -325,7 +331,7 @@ class Machine(FrameReader):
         if complete:
             block, stream, ended = bytes(self._block), self._block_stream, bool(self._block_flags & frame.END_STREAM)
             self._block.clear()
-            self._block_stream = 0
+            self._block_stream, self.block_since = 0, inf
             self._on_block(stream, self._decoder.decode(block), ended)
 
     def _on_block(self, stream: int, fields: Decoded, ended: bool) -> None:

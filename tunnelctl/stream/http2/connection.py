@@ -76,20 +76,23 @@ class Http2Connection(Carrier):
         on_event: Callable[[events.Event | None], None],
         abort_code: ErrorCode,
         close_code: ErrorCode,
+        block_seconds: float,
     ) -> None:
         """on_event: receives requests, responses, settings, PING, GOAWAY, resets; None when the connection is lost
 
         abort_code, close_code: of the reset of a tunnel that is aborted, or closed before the peer has ended its direction
+        block_seconds: for a header block to arrive
         """
         self.transport, self.machine, self.on_event = transport, machine, on_event
         transport.bound_unsent(UNSENT)
-        self.abort_code, self.close_code = abort_code, close_code
+        self.abort_code, self.close_code, self._block_seconds = abort_code, close_code, block_seconds
         self.streams: dict[int, Http2Stream] = {}
         self.frame_size = machine.peer.max_frame_size
         self.lost: OSError | None = None  # why there are no more tunnels
         self.received = 0.0  # when something last arrived
         self.first = b""  # the first bytes of the peer: it may speak something else
         self.reading = CancelScope()  # its end, or its deadline, ends the connection with GOAWAY
+        self._block = CancelScope()  # its deadline is that of a header block under way
         self._scope = CancelScope()
         self._rest: Piece = b""  # of what is being sent: the part that the transport has not taken
         self._queue = OutputQueue(machine.output)
@@ -179,7 +182,10 @@ class Http2Connection(Carrier):
                 async with Nursery() as nursery:
                     nursery.start_soon(self._write, nursery)
                     with self.reading:
-                        await self._read(data)
+                        with self._block:
+                            await self._read(data)
+                        if self._block.cancelled_caught:
+                            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a header block is not complete in time")
                     if self.reading.cancelled_caught:
                         self.machine.fail(ErrorCode.NO_ERROR, "")
                     if self.machine.closed:
@@ -238,7 +244,13 @@ class Http2Connection(Carrier):
         while self.machine.more:
             await checkpoint()
             self._dispatch(self.machine.receive(b"", now))
+        self._block.deadline = self.machine.block_since + self._block_seconds
         self.flush()
+
+    def _fail(self, code: ErrorCode, reason: str) -> None:
+        """Ends the connection with GOAWAY, as the machine does for a mistake that it has found itself."""
+        self.machine.fail(code, reason)
+        self._on_rare(events.ConnectionFailed(code, reason))
 
     async def _write(self, nursery: Nursery) -> None:
         """Sends what is queued. When that fails, what the peer sent before is still read."""
