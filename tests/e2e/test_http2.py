@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -283,28 +284,48 @@ def test_a_proxy_that_stops_answering_meets_the_time_limit() -> None:
     assert done.returncode == 75
 
 
-def test_50_tunnels_survive_a_restart_of_the_proxy_and_new_ones_are_not_lost() -> None:
-    """The second instance accepts at the same socket; the first ends its connections after their last tunnel."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    port = listener.getsockname()[1]
-    with listener, ScriptedServer(echo) as target, ExitStack() as stack:
-        old = stack.enter_context(passed_on(listener, "--drain", "20"))
+Instance = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]  # runs `serve` at the port, with these words
+
+
+@pytest.mark.parametrize("how", ["one listener", "SO_REUSEPORT", "SO_REUSEPORT of --workers"])
+def test_50_tunnels_survive_a_restart_of_the_proxy_and_new_ones_are_not_lost(how: str) -> None:
+    """The second instance accepts at the same port; the first ends its connections after their last tunnel."""
+    with ScriptedServer(echo) as target, ExitStack() as stack:
+        port, instance = stack.enter_context(restartable(how))
+        old = stack.enter_context(instance("--drain", "20"))
         forward = stack.enter_context(Forward("-x", f"http://127.0.0.1:{port}", "--http", "2", "-L", f"0:{target.authority}"))
         clients = [stack.enter_context(talk(forward.port)) for _ in range(50)]
-        new = stack.enter_context(passed_on(listener))
+        new = stack.enter_context(instance())
         old.terminate()
-        later = []
-        for _ in range(60):
-            client = stack.enter_context(talk(forward.port))
-            later.append(client)
+        later = [stack.enter_context(talk(forward.port)) for _ in range(60)]
         for client in (*clients, *later):
             client.sendall(b"again")
             assert client.recv(5) == b"again"
+        assert old.poll() is None, "it waits for its tunnels"
         for client in (*clients, *later):  # some of the later ones may have been granted before the first instance was told
             client.close()
         assert old.wait(SOON) == 0
-        assert new.poll() is None
+        with talk(forward.port):
+            assert new.poll() is None
         assert "failed" not in forward.log()
+
+
+@contextmanager
+def restartable(how: str) -> Iterator[tuple[int, Instance]]:
+    """Yields a port, and what runs an instance there: with one listener for all, with one each, or with those of its workers."""
+    with socket.socket() as keeper:
+        shared = how == "one listener"
+        if not shared:
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(("127.0.0.1", 0))
+        where = keeper.getsockname()
+        if shared:
+            keeper.listen(512)
+            yield where[1], lambda *words: passed_on(keeper, *words)
+        elif "workers" in how:
+            yield where[1], lambda *words: serving("--listen", f"127.0.0.1:{where[1]}", "--workers", "2", *words)
+        else:
+            yield where[1], lambda *words: at_a_listener_of_its_own(where, *words)
 
 
 @contextmanager
@@ -316,11 +337,24 @@ def talk(port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def passed_on(listener: socket.socket, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+def at_a_listener_of_its_own(where: tuple[str, int], *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """As from systemd with ReusePort=. No other process has the listener, or clients in its queue would wait for nobody."""
+    with socket.create_server(where, backlog=512, reuse_port=True) as listener, passed_on(listener, *words) as process:
+        listener.close()
+        yield process
+
+
+def passed_on(listener: socket.socket, *words: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     """`serve` at a socket that it inherits, as from systemd."""
-    words = ("serve", "--listen", "fd:db", "--allow", "127.0.0.1:*", *words)
-    command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(), pass_fds=(listener.fileno(),))
+    start = [sys.executable, "-c", ACTIVATE, str(listener.fileno())]
+    return serving("--listen", "fd:db", *words, start=start, pass_fds=(listener.fileno(),))
+
+
+@contextmanager
+def serving(*words: str, start: Sequence[str] = MODULE, **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """Runs `serve`, which listens before the body begins. start: the program; options: of Popen"""
+    command = [*start, "serve", "--allow", "127.0.0.1:*", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(), **options)
     assert process.stderr is not None
     reader = threading.Thread(target=process.stderr.read, daemon=True)
     try:

@@ -10,7 +10,10 @@ SECONDS = 15.0
 # A program that starts tunnelctl with a descriptor passed as by a socket unit (sd_listen_fds(3)).
 ACTIVATE = """
 import os, sys
-os.dup2(int(sys.argv[1]), 3, inheritable=True)
+passed = int(sys.argv[1])
+os.dup2(passed, 3, inheritable=True)
+if passed != 3:  # another copy would stay open, and keep the listener alive when the program closes its own
+    os.close(passed)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="db")
 os.execv(sys.executable, [sys.executable, "-m", "tunnelctl", *sys.argv[2:]])
 """
