@@ -68,10 +68,11 @@ async def open_tunnel(
 ) -> Tunnel:
     """Opens a tunnel. If it fails, leaves open only what the pool has, and raises the matching TunnelctlError.
 
-    pool: receives the multiplexed connections that are made for it, and runs them; None: all proxies are spoken to in HTTP/1.1
+    pool: receives the multiplexed connections that are made for it, and runs them; None: no hop of the route may have one
     ready: a connection to one of the proxies, with a place reserved for this tunnel
     """
-    opening = _Opening(route if pool is not None else _in_http1(route), trace, pool)
+    assert pool is not None or all(hop.http is None for hop in route.hops), "nothing would run a connection of HTTP/2"
+    opening = _Opening(route, trace, pool)
     return await opening.within(lambda: opening.run(ready))
 
 
@@ -82,12 +83,6 @@ async def connect_nearest(route: Route, trace: Trace) -> ProxyConnection:
         return await opening.within(opening.connect)
     except ReconnectRequired:  # in HTTP/1.1, which never raises it here
         return await connect_nearest(route, trace)
-
-
-def _in_http1(route: Route) -> Route:
-    if all(hop.http is None for hop in route.hops):
-        return route
-    return route._replace(hops=tuple(hop._replace(http=None) for hop in route.hops))
 
 
 async def start_target_tls(route: Route, trace: Trace, tunnel: Tunnel) -> Tunnel:

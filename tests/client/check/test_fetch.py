@@ -13,7 +13,9 @@ from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.client.check import fetch
 from tunnelctl.client.check.events import Reply
 from tunnelctl.client.route.route import Hop, Route
+from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import run
+from tunnelctl.events import silent
 from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.stream.tls.settings import TLSClient
 
@@ -38,7 +40,7 @@ def answering(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[
 
 def get(proxy: ScriptedServer, path: str = "/", target: Address = TARGET, tls: TLSClient | None = None) -> Reply:
     route = Route(target, (Hop(parse_authority(proxy.authority)),), tls=tls)
-    return run(lambda: fetch.fetch(route, path))
+    return run(lambda: fetch.fetch(route, path, lambda route: open_tunnel(route, silent)))
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """What `check` shows of a proxy over HTTP/2."""
 
+import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from h2.settings import SettingCodes
 
-from tests.client.check.findings import all_of, check, only
+from tests.client.check.findings import all_of, check, only, tls_server
 from tests.peers import certificates
 from tests.peers.http2_server import Http2Server, grant_echo, refuse
-from tests.peers.program import Serve
+from tests.peers.program import Serve, patched
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer, echo
+from tunnelctl.client.check.check import NOWHERE
 
 TARGET = ("target.test", "443")
 
@@ -85,3 +88,32 @@ def _grant(peer: Conversation) -> None:
         peer.send(ESTABLISHED)
     with suppress(OSError):
         peer.wait_gone()
+
+
+# A serve that refuses every request in HTTP/1.1, which its access log then tells from those in HTTP/2.
+ONLY_HTTP2 = patched(
+    """
+from tunnelctl.proto import refusal
+from tunnelctl.proto.http1.connect_server import ConnectServer
+ConnectServer.feed = lambda machine, data: refusal.version_unsupported()
+"""
+)
+
+
+@pytest.mark.parametrize(("http", "tls"), [("2", False), ("2", True), ("auto", True)], ids=["in the clear", "TLS", "TLS, auto"])
+def test_every_tunnel_of_the_check_is_one_of_http2(http: str, tls: bool, made: certificates.Certificates, tmp_path: Path) -> None:
+    log, served = tmp_path / "log", ("--tls-cert", str(made.server[0]), "--tls-key", str(made.server[1])) if tls else ()
+    to_target = ("--tls", "--tls-cacert", str(certificates.authority(tmp_path)), "--get", "/")
+    with (
+        tls_server(certificates.issue(tmp_path, "target", "127.0.0.1")) as target,
+        Serve("--access-log", str(log), *served, program=ONLY_HTTP2) as proxy,
+    ):
+        url = f"https://{certificates.HOST}:{proxy.port}" if tls else proxy.url
+        status, found = check("--http", http, *trusting(made), *to_target, "-x", url, target=(target.authority,))
+    assert (status, only("reply", found)["status"], only("certificate", found)["direct"]) == (0, 200, "same")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    to_the_target = [record["event"] for record in records if record["target"] == target.authority and record["event"] != "closed"]
+    # connect's own, that of the look at HTTP/2, one for the certificate, one for its issuer, and that of the GET
+    assert to_the_target == ["opened"] * 5
+    refused = [record["target"].partition(":")[0] for record in records if record["event"] == "refused"]
+    assert refused == [NOWHERE], "HTTP/1.1 was spoken"

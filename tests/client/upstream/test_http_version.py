@@ -18,7 +18,9 @@ from tests.peers.process import wait_until
 from tests.peers.scripted import Conversation, Script, ScriptedServer
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.route.planner import RoutePlanner
+from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.tunnel import open_tunnel
+from tunnelctl.client.upstream.http_version import HTTPVersion
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import MalformedAnswer, SpeaksTLS, TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address
@@ -350,18 +352,12 @@ def test_a_single_connect_in_http_2(files: Certificates) -> None:
             assert request.method == "CONNECT"
 
 
-def test_without_a_pool_an_opening_stays_with_http_1_1(files: Certificates) -> None:
-    """As in a probe: nothing would read a connection of HTTP/2."""
+def test_without_a_pool_no_proxy_is_quietly_spoken_to_in_another_version() -> None:
+    """Nothing would read a connection of HTTP/2. So a probe needs a pool, to see what a tunnel of the user would meet."""
 
     async def main() -> None:
-        options = connect_options(TARGET, (server.url,), http="auto", proxy_cacert=str(files.authority))
-        planner = RoutePlanner(options.reach, {}, TraceLog())
-        await planner.prepare()
-        (route,) = await planner.to(TARGET, TraceLog())
-        tunnel = await open_tunnel(route._replace(timeout=SECONDS), TraceLog())
-        assert await echoes(tunnel)
-        tunnel.stream.close()
+        hop = Hop(Address("proxy.test", 3128), http=HTTPVersion(required=False, over_tls=True, keepalive=0.0))
+        await open_tunnel(Route(TARGET, (hop,)), TraceLog())
 
-    with Http2Server(grant_echo, files, http1=granted_in_1_1) as server:
+    with pytest.raises(AssertionError, match="HTTP/2"):
         run(main)
-        assert len(server.conversations) == 1

@@ -11,8 +11,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.client.harness import CANARY, TARGET, TraceLog, next_head, prepared
+from tests.client.sharing import Sharing, sharing
 from tests.options import forward_options
-from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, Script, ScriptedServer
+from tests.peers.http2_server import Http2Server, Request
+from tests.peers.scripted import CLIENT_HELLO, ESTABLISHED, STEP_SECONDS, Conversation, Script, ScriptedServer
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.client.upstream import tls_probe as under_test
@@ -250,6 +252,24 @@ def test_a_later_hop_is_probed_through_the_hops_before_it(answer: bytes, kind: t
     assert CANARY.encode() not in hello
     assert proxy.heads[1].startswith(b"CONNECT inner.test:8080 ")
     assert b"Proxy-Authorization: Basic YW5uYTpvdXRlcg==" in proxy.heads[1]
+
+
+def test_a_later_hop_is_probed_through_a_tunnel_of_http2() -> None:
+    """Over HTTP/1.1, a proxy that knows HTTP/2 alone would open no tunnel for the probe."""
+    heard = []
+
+    def script(request: Request) -> None:
+        """Plays both hops."""
+        request.accept()
+        heard.append(request.read(3))
+        request.send(ALERT if heard[-1].startswith(CLIENT_HELLO) else b"", end=True)
+
+    async def test(world: Sharing) -> None:
+        await world.open()
+
+    with Http2Server(script) as proxy, pytest.raises(SpeaksTLS):
+        sharing((proxy.url, "http://inner.test:8080"), test)
+    assert [data[:1] == CLIENT_HELLO for data in heard] == [False, True]
 
 
 def test_a_refused_tunnel_for_the_probe_leaves_the_failure_unchanged() -> None:

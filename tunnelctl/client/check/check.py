@@ -156,14 +156,14 @@ class Check:
         if route.tls is not None:
             from tunnelctl.client.check.interception import judge
 
-            certificate, finding, status = await judge(route, self._options.expect, error is None)
+            certificate, finding, status = await judge(route, self._options.expect, error is None, self._open)
             if certificate is not None:
                 self._report(certificate)
             self._find(finding)
         if self._options.get is not None and error is None:
             from tunnelctl.client.check.fetch import fetch
 
-            reply = await fetch(route, self._options.get)
+            reply = await fetch(route, self._options.get, self._open)
             self._report(reply)
             status = max(status, ExitStatus.OK if reply.ok else ExitStatus.BROKEN)
         return status

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from tunnelctl.client.check.events import Ends
-from tunnelctl.client.route.route import Route, Tunnel
+from tunnelctl.client.check.probe import Open
+from tunnelctl.client.route.route import Route
 from tunnelctl.engine.descriptor import Descriptor
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.engine.resolver import resolve
@@ -17,8 +18,6 @@ from tunnelctl.errors import TunnelctlError
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
-
-Open = Callable[[Route], Awaitable[Tunnel]]
 
 SECONDS = 3.0  # for a tunnel and its end
 _WORD = b"after the end of the other direction"

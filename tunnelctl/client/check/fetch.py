@@ -9,11 +9,10 @@ import h11
 
 from tunnelctl import __version__
 from tunnelctl.client.check.events import Reply
+from tunnelctl.client.check.probe import Open
 from tunnelctl.client.route.route import Route, Tunnel
-from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import TooSlowError, checkpoint, fail_after, move_on_after
 from tunnelctl.errors import TunnelctlError, reason
-from tunnelctl.events import silent
 from tunnelctl.proto.address import without_scope
 from tunnelctl.proto.http1.messages import MessageError, Messages
 from tunnelctl.stream.tls.failure import cause_of
@@ -28,11 +27,14 @@ HTTP, HTTPS = 80, 443
 ALPN = ("http/1.1",)
 
 
-async def fetch(route: Route, path: str) -> Reply:
-    """Sends a GET for a path of the target. Returns status and size of the response, or the cause of the failure."""
+async def fetch(route: Route, path: str, open_tunnel: Open) -> Reply:
+    """Sends a GET for a path of the target. Returns status and size of the response, or the cause of the failure.
+
+    open_tunnel: raises TunnelctlError
+    """
     begun = monotonic()
     try:
-        tunnel = await open_tunnel(route._replace(tls=None), silent)
+        tunnel = await open_tunnel(route._replace(tls=None))
     except TunnelctlError as error:
         return Reply(False, cause=str(error), seconds=monotonic() - begun)
     reply = Reply(False, cause=f"not done within {WHOLE_SECONDS:g} s")

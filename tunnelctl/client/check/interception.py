@@ -8,11 +8,10 @@ import ssl
 
 from tunnelctl.client.check.diagnosis import Diagnosis
 from tunnelctl.client.check.events import Certificate
+from tunnelctl.client.check.probe import Open
 from tunnelctl.client.route.route import Route
-from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import TooSlowError, fail_after
 from tunnelctl.errors import TunnelctlError
-from tunnelctl.events import silent
 from tunnelctl.proto.tls.certificate import Certificate as Decoded
 from tunnelctl.proto.tls.certificate import decode, fingerprint
 from tunnelctl.proto.tls.pin import fits, parse_pin, pin_of
@@ -22,17 +21,20 @@ from tunnelctl.stream.tls.stream import TLSStream
 SECONDS = 10.0  # for each of the further handshakes
 
 
-async def judge(route: Route, expect: str | None, trusted: bool) -> tuple[Certificate | None, Diagnosis | None, ExitStatus]:
+async def judge(
+    route: Route, expect: str | None, trusted: bool, open_tunnel: Open
+) -> tuple[Certificate | None, Diagnosis | None, ExitStatus]:
     """Returns the facts of the target's certificate, a finding, and a status. They are None if it has shown none.
 
     expect: the fingerprint or pin that it should have
     trusted: whether the authorities of this machine, or those that the user named, vouch for it
+    open_tunnel: raises TunnelctlError
     """
-    seen = await _shown(route)
+    seen = await _shown(route, open_tunnel)
     if seen is None:
         return None, None, ExitStatus.OK
-    public = trusted and await _publicly_trusted(route)
-    direct = await _shown(route._replace(hops=(), chain=())) if route.hops else seen
+    public = trusted and await _publicly_trusted(route, open_tunnel)
+    direct = await _shown(route._replace(hops=(), chain=()), open_tunnel) if route.hops else seen
     certificate = decode(seen)
     facts = Certificate(
         subject=certificate.subject,
@@ -67,12 +69,12 @@ def _verdict(facts: Certificate, seen: Decoded, direct: Decoded | None) -> Diagn
     return None
 
 
-async def _shown(route: Route) -> bytes | None:
+async def _shown(route: Route, open_tunnel: Open) -> bytes | None:
     """The certificate that the target presents on this route, whoever issued it; None if the tunnel fails."""
     assert route.tls is not None
     settings = route.tls._replace(insecure=True, pin=None, cacert=None)
     try:
-        tunnel = await open_tunnel(route._replace(tls=settings, timeout=min(route.timeout, SECONDS)), silent)
+        tunnel = await open_tunnel(route._replace(tls=settings, timeout=min(route.timeout, SECONDS)))
     except TunnelctlError:
         return None
     assert isinstance(tunnel.stream, TLSStream)
@@ -81,14 +83,14 @@ async def _shown(route: Route) -> bytes | None:
     return certificate
 
 
-async def _publicly_trusted(route: Route) -> bool:
+async def _publicly_trusted(route: Route, open_tunnel: Open) -> bool:
     """Whether the authorities that browsers know vouch for it. httpx brings their list, whatever else this machine trusts."""
     import httpx
 
     assert route.tls is not None
     context = httpx.create_ssl_context(trust_env=False)
     try:
-        tunnel = await open_tunnel(route._replace(tls=None, timeout=min(route.timeout, SECONDS)), silent)
+        tunnel = await open_tunnel(route._replace(tls=None, timeout=min(route.timeout, SECONDS)))
     except TunnelctlError:
         return False
     stream = TLSStream(tunnel.stream, context, route.tls.server_name, tunnel.early)

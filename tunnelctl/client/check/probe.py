@@ -1,6 +1,6 @@
 """One attempt at a tunnel as `check` sees it: its result, and its phases with their times."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from tunnelctl.events import Event
 from tunnelctl.proto.address import Address
 from tunnelctl.rare_events import TLS
 from tunnelctl.stream.base import CHUNK
+
+Open = Callable[[Route], Awaitable[Tunnel]]  # opens a tunnel as the attempt was made, in the same version of HTTP
 
 # The phase in progress at a failure, by the last event.
 _UNDER_WAY: dict[type[Event] | None, str] = {None: "route", events.Route: "dns", events.Lookup: "dns", events.Dial: "connect"}

@@ -12,9 +12,10 @@ from __future__ import annotations
 from time import monotonic
 
 from tunnelctl import events
+from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.route.route import Route
 from tunnelctl.client.tunnel import open_tunnel
-from tunnelctl.engine.kernel import move_on_after
+from tunnelctl.engine.kernel import Nursery, move_on_after
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Trace, silent
@@ -30,15 +31,18 @@ async def speaks_tls_there(route: Route, place: int, until: float) -> bool:
     # Through the proxies before it as usual. The proxy itself is the target now, and receives nothing but the ClientHello.
     to_it = route._replace(target=route.hops[place].address, hops=route.hops[:place], no_readahead=False, tls=None)
     with move_on_after(min(SECONDS, until - monotonic())):
-        return await _answers_tls(to_it)
+        async with Nursery() as connections:  # of HTTP/2, which run beside
+            answered = await _answers_tls(to_it, ConnectionPool(connections))
+            connections.cancel_scope.cancel()
+        return answered
     return False
 
 
-async def _answers_tls(route: Route) -> bool:
+async def _answers_tls(route: Route, pool: ConnectionPool) -> bool:
     from tunnelctl.stream.tls.stream import answers_tls  # loads ssl, which a process may not need before its first probe
 
     try:
-        tunnel = await open_tunnel(route, silent)
+        tunnel = await open_tunnel(route, silent, pool)
     except TunnelctlError:
         return False
     try:
