@@ -1,14 +1,16 @@
 """Tests TLS to a proxy, to the target, and one inside the other; and untrusted certificates."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.client.harness import TARGET, Ended, TraceLog, connect, prepared
 from tests.options import connect_options
-from tests.peers.certificates import Certificates, another_authority, issue, make
+from tests.peers.certificates import Certificates, another_authority, another_issue, issue, make
+from tests.peers.program import Serve
 from tests.peers.scripted import Conversation, Script, ScriptedServer
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.engine.kernel import run
@@ -56,6 +58,11 @@ def shout(peer: Conversation) -> bytes:
     while not data.endswith(b"."):
         data += peer.read()
     return data.upper()
+
+
+def pin_of_proxy(files: Certificates) -> str:
+    first, end, _ = files.chain.read_text().partition("-----END CERTIFICATE-----\n")
+    return pin_of(ssl.PEM_cert_to_DER_cert(first + end))
 
 
 def through(server: ScriptedServer, **options: object) -> Ended:
@@ -125,12 +132,11 @@ def test_an_expired_certificate_or_a_wrong_name_is_an_error(case: str, files: Ce
 
 
 def test_a_pin_alone_establishes_trust(files: Certificates) -> None:
-    first, end, _ = files.chain.read_text().partition("-----END CERTIFICATE-----\n")
-    der = ssl.PEM_cert_to_DER_cert(first + end)
+    pin = pin_of_proxy(files)
     with ScriptedServer(speaking_tls(files, upper)) as proxy:
-        assert through(proxy, proxy_pin=pin_of(der)).stdout == b"SAID."
+        assert through(proxy, proxy_pin=pin).stdout == b"SAID."
         error = fails(proxy, proxy_pin="00" * 32)
-    assert pin_of(der) in error.cause
+    assert pin in error.cause
 
 
 def test_insecure_gives_a_warning(files: Certificates) -> None:
@@ -148,6 +154,108 @@ def test_a_client_certificate_is_sent(files: Certificates) -> None:
         error = fails(proxy, **trust)
     assert ended.stdout == b"SAID."
     assert "--proxy-cert" in hint_of(error)
+
+
+# --- the second https:// proxy of a chain
+
+
+@contextmanager
+def two_proxies(
+    files: Certificates, second: Certificates, client_ca: bool = False, script: Script = upper
+) -> Iterator[tuple[str, str]]:
+    """Two https:// proxies, the second of which has a certificate of its own, and runs `script`. Yields their URLs."""
+    with (
+        ScriptedServer(speaking_tls(second, script, client_ca)) as last,
+        Serve("--tls-cert", str(files.chain), "--tls-key", str(files.key)) as first,
+    ):
+        yield f"https://localhost:{first.port}", f"https://{last.authority}"
+
+
+def chained(urls: tuple[str, ...], **options: object) -> Ended:
+    return connect(connect_options(TARGET, urls, family=4, **options), stdin=b"said.")
+
+
+def chained_fails(urls: tuple[str, ...], **options: object) -> str:
+    """Returns the hint for an error about the second proxy."""
+    with pytest.raises(TunnelctlError) as caught:
+        chained(urls, **options)
+    assert caught.value.hop == 1
+    return hint_of(caught.value)
+
+
+@pytest.fixture
+def others(files: Certificates, tmp_path: Path) -> Certificates:
+    """The files of a proxy whose certificate is from another authority."""
+    chain, key = another_issue(tmp_path, "second", "127.0.0.1")
+    return files._replace(chain=chain, key=key)
+
+
+def test_the_hint_about_a_later_issuer_keeps_the_first_proxy_trusted(
+    files: Certificates, others: Certificates, tmp_path: Path
+) -> None:
+    """--proxy-cacert replaces the authorities that the first proxy was trusted by, and --proxy-pin is for that proxy alone."""
+    pin, issuer = pin_of_proxy(files), another_authority(tmp_path)[0]
+    both = tmp_path / "both.pem"
+    both.write_text(issuer.read_text() + files.authority.read_text())
+    with two_proxies(files, others) as urls:
+        assert chained_fails(urls, proxy_pin=pin) == (
+            "if you trust its issuer, give --proxy-cacert FILE with the issuer's certificate, "
+            "and with the authorities of the other https:// proxies of the chain"
+        )
+        with pytest.raises(TLSFailed) as caught:
+            chained(urls, proxy_pin=pin, proxy_cacert=str(issuer))
+        assert caught.value.hop == 0, "the issuer alone does not do"
+        assert chained(urls, proxy_pin=pin, proxy_cacert=str(both)).stdout == b"SAID."
+
+
+def test_the_hint_about_a_later_issuer_adds_to_the_given_authorities(files: Certificates, others: Certificates) -> None:
+    with two_proxies(files, others) as urls:
+        hint = chained_fails(urls, proxy_cacert=str(files.authority))
+    assert hint.endswith("; if you trust its issuer, add the issuer's certificate to that file")
+
+
+def test_the_hint_about_the_first_issuer_of_a_chain_offers_its_pin(files: Certificates) -> None:
+    with ScriptedServer(speaking_tls(files, upper)) as proxy, pytest.raises(TLSFailed) as caught:
+        chained((f"https://localhost:{proxy.port}", "https://second.test"))
+    assert hint_of(caught.value) == (
+        "if you trust its issuer, give --proxy-cacert FILE with the issuer's certificate, "
+        "and with the authorities of the other https:// proxies of the chain; "
+        f"or, if the proxy's operator confirms this pin, --proxy-pin {pin_of_proxy(files)}"
+    )
+
+
+def test_a_chain_with_one_https_proxy_has_the_usual_hint(files: Certificates) -> None:
+    with ScriptedServer(speaking_tls(files, upper)) as last, Serve() as first:
+        hint = chained_fails((first.url, f"https://{last.authority}"))
+    assert "of the chain" not in hint
+    assert hint.endswith(f"--proxy-pin {pin_of_proxy(files)}")
+
+
+def test_the_hint_about_a_later_client_certificate_asks_for_another_order(files: Certificates, tmp_path: Path) -> None:
+    """The second proxy receives none, whatever the flags say: --proxy-cert is for the first one."""
+    chain, key = issue(tmp_path, "second", "127.0.0.1")
+    ours = {"proxy_cert": str(files.client_chain), "proxy_key": str(files.client_key)}
+    with two_proxies(files, files._replace(chain=chain, key=key), client_ca=True) as urls:
+        for given in ({}, ours):
+            hint = chained_fails(urls, proxy_cacert=str(files.authority), **given)
+            assert hint == "--proxy-cert is for the first https:// proxy of a chain, and this is a later one: can it come first?"
+
+
+def test_a_later_proxy_that_leaves_may_require_a_certificate_which_it_cannot_have(files: Certificates, tmp_path: Path) -> None:
+    """Some servers of TLS 1.3 close the connection when they miss it, which is after our handshake."""
+    chain, key = issue(tmp_path, "second", "127.0.0.1")
+
+    def leave(peer: Conversation) -> None:
+        peer.read_head()
+        peer.reset()
+        raise ConnectionAbortedError  # nothing is left of TLS to end
+
+    with two_proxies(files, files._replace(chain=chain, key=key), script=leave) as urls:
+        hint = chained_fails(urls, proxy_cacert=str(files.authority))
+    assert hint.startswith("it may require a client certificate; --proxy-cert is for the first https:// proxy of a chain")
+
+
+# --- peers that speak something else
 
 
 def test_hints_for_http_instead_of_tls_and_tls_instead_of_http(files: Certificates) -> None:

@@ -127,7 +127,9 @@ class _Opening:
 
     def _of_place(self, error: TunnelctlError) -> TunnelctlError:
         if self._place is not None:
-            error.hop, error.proxy = self._place, str(self._route.hops[self._place].address)
+            hops, place = self._route.hops, self._place
+            error.hop, error.proxy = place, str(hops[place].address)
+            error.facts = {**error.facts, **_among_tls(hops, place)}
         return error
 
     async def run(self, ready: ProxyConnection | None) -> Tunnel:
@@ -358,6 +360,14 @@ def _unknown(route: Route) -> Facts:
     if not route.hops:
         return without_proxy(route)
     return {"family": route.family, "other_family": 10 - route.family} if route.family else {"proxied": True}
+
+
+def _among_tls(hops: tuple[Hop, ...], place: int) -> Facts:
+    """Facts about one of several proxies that speak TLS: the client certificate and the pin are for the first of them."""
+    speak_tls = [number for number, hop in enumerate(hops) if hop.tls is not None]
+    if len(speak_tls) < 2 or place not in speak_tls:
+        return _NO_FACTS
+    return {"tls_chain": True, "later_tls": place != speak_tls[0]}
 
 
 def _mute(hop: Hop, exchange: AuthExchange | None) -> str:

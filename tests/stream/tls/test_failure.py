@@ -109,7 +109,8 @@ def test_an_unknown_issuer_is_reported_with_the_pin_to_compare(code: int) -> Non
 @pytest.mark.parametrize(("settings", "flag"), [(PROXY, "--proxy"), (TARGET, "--tls")])
 def test_the_hint_does_not_ask_for_authorities_that_are_given(settings: TLSClient, flag: str) -> None:
     error = tls_error("proxy p:1", rejected(20), settings._replace(cacert="file"), PEER)
-    assert hint_of(error) == f"none of the authorities of {flag}-cacert has issued it"
+    wanted = "if you trust its issuer, add the issuer's certificate to that file"
+    assert hint_of(error) == f"none of the authorities of {flag}-cacert has issued it; {wanted}"
 
 
 @pytest.mark.parametrize(

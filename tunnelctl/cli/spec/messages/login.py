@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import ASKED, LOGIN_REQUIRED, PORT, WITHOUT_TLS, When, declare
+from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, LOGIN_REQUIRED, PORT, WITHOUT_TLS, When, declare
 from tunnelctl.errors import AuthenticationFailed, NotTLS, SpeaksTLS, TLSFailed
 
 _LOGIN = "give --proxy-user NAME and --proxy-password-file FILE"
 _PYSPNEGO = "{scheme} needs the package pyspnego: {install}"
 _CLOCK = "is the clock of this machine right?"
 _ISSUER = "if you trust its issuer, give {tls}-cacert FILE with the issuer's certificate"
+# --proxy-cacert counts for each https:// proxy, and in place of the system's authorities. A pin is for the first of them.
+_ISSUER_IN_CHAIN = f"{_ISSUER}, and with the authorities of the other https:// proxies of the chain"
+_PIN = "or, if the proxy's operator confirms this pin, --proxy-pin {seen}"
 _TRUST = (
-    When("cacert", "none of the authorities of {tls}-cacert has issued it"),
+    When(
+        "cacert",
+        "none of the authorities of {tls}-cacert has issued it; if you trust its issuer, add the issuer's certificate to that file",
+    ),
     When("target", _ISSUER),
-    f"{_ISSUER}; or, if the proxy's operator confirms this pin, --proxy-pin {{seen}}",
+    When("later_tls", _ISSUER_IN_CHAIN),
+    When("tls_chain", f"{_ISSUER_IN_CHAIN}; {_PIN}"),
+    When("tls_chain", _ISSUER_IN_CHAIN),
+    f"{_ISSUER}; {_PIN}",
     _ISSUER,
 )
 _NAME = (
@@ -206,6 +215,7 @@ LOGIN = (
             "{what}: it did not accept the client certificate, or requires one",
         ),
         _NO_CLIENT_CERTIFICATE,
+        When("later_tls", LATER_CERTIFICATE),
         When("cert", _OTHER_CERTIFICATE),
         "--proxy-cert FILE and --proxy-key FILE give one",
     ),
@@ -214,6 +224,7 @@ LOGIN = (
         "handshake-refused",
         "{what}: it refused the handshake",
         _NO_CLIENT_CERTIFICATE,
+        When("later_tls", f"it may require a client certificate; {LATER_CERTIFICATE}"),
         When("cert", _OTHER_CERTIFICATE),
         "it may require a client certificate: --proxy-cert",
     ),
@@ -229,6 +240,7 @@ LOGIN = (
             "{what}: it denied access to this client certificate",
         ),
         _NO_CLIENT_CERTIFICATE,
+        When("later_tls", LATER_CERTIFICATE),
         _OTHER_CERTIFICATE,
     ),
     declare(

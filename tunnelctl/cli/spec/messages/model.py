@@ -40,4 +40,5 @@ BACKSLASH = When("escape", r"in double quotes a backslash is written \\; in sing
 NEAR = "did you mean {near}?"
 # Names the cost of going without TLS, because an on-path attacker can make a handshake fail.
 WITHOUT_TLS = "if this proxy is meant to be used without TLS, its URL is http://{peer}; anyone on the path can then read the login"
+LATER_CERTIFICATE = "--proxy-cert is for the first https:// proxy of a chain, and this is a later one: can it come first?"
 PORT = When("target", "is the port right?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import ASKED, PORT, REFUSED, WITHOUT_TLS, When, declare
+from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, PORT, REFUSED, WITHOUT_TLS, When, declare
 from tunnelctl.errors import (
     ListenError,
     MalformedAnswer,
@@ -97,6 +97,7 @@ NETWORK = (
         Unreachable,
         "broke",
         f"{ASKED}, broke the connection before it answered: {{reason}}",
+        When("later_tls", f"it may require a client certificate; {LATER_CERTIFICATE}"),
         When("tls_without_certificate", "it may require a client certificate (--proxy-cert)"),
     ),
     declare(
