@@ -28,6 +28,7 @@ from tunnelctl.errors import MalformedAnswer, Refused, TimedOut, TunnelctlError,
 from tunnelctl.proto.http1.render import CONTINUE
 from tunnelctl.server.access.users import hash_password
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.unix_stream import connect_unix
 
 DATA = sample(3 << 20)
 
@@ -215,6 +216,49 @@ def test_tls_to_the_target_is_inside_the_tunnel(files: Certificates, secure: Ser
     assert done.stdout.startswith(b"HTTP/1.1 400 ")
 
 
+@contextmanager
+def busy(runtime: Path) -> Iterator[socket.socket]:
+    """The control socket of a forward whose backlog is full: Linux takes one connection more than it is told."""
+    with listening(runtime, "work", backlog=0) as listener, socket.socket(socket.AF_UNIX) as queued:
+        queued.connect(str(runtime / "tunnelctl/work.sock"))
+        yield listener
+
+
+def test_a_forward_that_is_busy_is_waited_for(runtime: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Event()
+
+    def noticing(path: str) -> socket.SocketType:
+        try:
+            return connect_unix(path)
+        except BlockingIOError:
+            full.set()
+            raise
+
+    def serve(listener: socket.socket) -> None:
+        full.wait(SOON)
+        listener.accept()[0].close()
+        with listener.accept()[0] as accepted:
+            peer = Conversation(accepted)
+            peer.accept_tunnel()
+            echo(peer)
+
+    monkeypatch.setattr(module, "connect_unix", noticing)
+    with busy(runtime) as listener:
+        server = Thread(target=serve, args=(listener,))
+        server.start()
+        done = through("work", env)
+        server.join(SOON)
+    assert full.is_set()
+    assert (done.status, done.stdout) == (0, b"hello")
+
+
+def test_waiting_for_a_forward_that_is_busy_ends_at_the_time_limit(runtime: Path, env: dict[str, str]) -> None:
+    with busy(runtime):
+        error = fails(Unreachable, "work", env, timeout=BRIEF)
+    assert line_of(error) == f"cannot connect to proxy unix:{runtime}/tunnelctl/work.sock: its backlog was full for 0.2 s"
+    assert hint_of(error) == "the forward runs, but is overloaded or stopped: try again later, or leave --via out"
+
+
 # --- auto
 
 
@@ -268,7 +312,7 @@ def test_auto_does_not_wait_for_a_forward_that_hangs(
     assert (done.status, done.stdout) == (0, b"hello")
     assert done.trace.named("route")[-1] == {"proxies": [proxy.url], "origin": "-x"}
     (skipped, *_) = done.trace.named("skipped")
-    assert ("no answer within 0.25 s" if accepts else "temporarily unavailable") in str(skipped["cause"])
+    assert ("no answer within 0.25 s" if accepts else "its backlog is full") in str(skipped["cause"])
     assert monotonic() - begun < AMPLE
 
 

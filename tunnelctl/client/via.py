@@ -21,7 +21,7 @@ from tunnelctl.client.options import AUTO, ConnectOptions
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.upstream.base import TunnelRequest
 from tunnelctl.client.upstream.http1 import HTTP1Connection
-from tunnelctl.engine.kernel import CancelScope, TooSlowError
+from tunnelctl.engine.kernel import CancelScope, TooSlowError, sleep
 from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable, UsageProblem, reason
 from tunnelctl.events import Trace
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # Seconds that `auto` waits for the first sign of life of all forwards together. One that runs answers 100 (Continue) within a
 # millisecond, and within some 60 beside 100 bulk tunnels; RFC 8305 section 5 allows the same time before another path is tried.
 PATIENCE = 0.25
+
+# Seconds between the attempts to connect to a forward whose backlog is full. No event tells when a place in it becomes free.
+BUSY_PAUSE = 0.02
 
 
 class ThroughForward:
@@ -110,9 +113,10 @@ class ThroughForward:
             options.target, (Hop(place),), timeout=options.reach.timeout or inf, no_readahead=options.fdpass, origin="--via"
         )
         self._trace(events.Route(route.via, route.origin))
-        stream = self._connect(path, place)
+        deadline = Deadline(route.timeout)
+        stream = await self._connect(path, place, deadline)
         self._trace(events.Connected(str(place), stream.peer))
-        tunnel = await self._ask(route, stream)
+        tunnel = await self._ask(route, stream, deadline)
         if not options.target_tls.tls:
             return tunnel, route
         from tunnelctl.client.route.planner import tls_to_target
@@ -121,13 +125,15 @@ class ThroughForward:
         route = route._replace(tls=tls_to_target(options.target, options.target_tls))
         return await start_target_tls(route, self._trace, tunnel), route
 
-    def _connect(self, path: str, place: _Place) -> _ForwardStream:
-        what, by_name = f"cannot connect to proxy {place}", "/" not in str(self._options.via)
-        try:
-            stream = _ForwardStream(connect_unix(path), str(place))
-        except OSError as error:
-            facts = {"name": by_name and self._options.via}
-            raise Unreachable(what, reason(error), "no-forward", facts=facts) from error
+    async def _connect(self, path: str, place: _Place, deadline: Deadline) -> _ForwardStream:
+        what = f"cannot connect to proxy {place}"
+        while (stream := self._try_connect(path, place, what)) is None:
+            # Over TCP, connect(2) would wait here as well. `auto` need not: it has another route.
+            if self._options.via == AUTO:
+                raise Unreachable(what, "its backlog is full", "forward-busy")
+            if monotonic() >= deadline.deadline:
+                raise Unreachable(what, f"its backlog was full for {self._options.reach.timeout:g} s", "forward-busy")
+            await sleep(min(BUSY_PAUSE, deadline.deadline - monotonic()))
         if not is_same_user(stream.socket):
             stream.close()
             raise Unreachable(what, "another user listens there", "forward-of-another")
@@ -135,9 +141,20 @@ class ThroughForward:
             stream.offer_marks()
         return stream
 
-    async def _ask(self, route: Route, stream: _ForwardStream) -> Tunnel:
+    def _try_connect(self, path: str, place: _Place, what: str) -> _ForwardStream | None:
+        """Returns None if the backlog of the forward is full."""
+        try:
+            return _ForwardStream(connect_unix(path), str(place))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            name = self._options.via
+            facts = {"name": name if "/" not in str(name) else None}
+            raise Unreachable(what, reason(error), "no-forward", facts=facts) from error
+
+    async def _ask(self, route: Route, stream: _ForwardStream, deadline: Deadline) -> Tunnel:
         """Asks a forward for the tunnel. Closes the stream if that fails."""
-        what, deadline = route.request(0), Deadline(route.timeout)
+        what = route.request(0)
         connection = HTTP1Connection(route.hops, stream)
         connection.reserve()
         request = TunnelRequest(route.target, what, deadline, self._trace, no_readahead=route.no_readahead)

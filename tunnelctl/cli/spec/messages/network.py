@@ -81,6 +81,12 @@ NETWORK = (
     ),
     declare(
         Unreachable,
+        "forward-busy",
+        ("cannot connect to proxy {proxy}: its backlog is full", "cannot connect to proxy {proxy}: its backlog was full for {n} s"),
+        "the forward runs, but is overloaded or stopped: try again later, or leave --via out",
+    ),
+    declare(
+        Unreachable,
         "forward-of-another",
         "cannot connect to proxy {proxy}: another user listens there",
         "only a forward of the same user can be used",
