@@ -8,7 +8,7 @@ import pytest
 
 from tunnelctl.cli.render.hints import hint_of, line_of
 from tunnelctl.client import control_socket
-from tunnelctl.client.control_socket import check_name, directory, is_same_user, path_of, wrong_with
+from tunnelctl.client.control_socket import Fault, check_name, directory, fault_of, is_same_user, path_of
 from tunnelctl.errors import UsageProblem
 
 
@@ -33,18 +33,17 @@ def test_the_runtime_directory_of_another_user_is_not_ours(tmp_path: Path, monke
 
 def test_a_directory_is_trusted_if_it_is_ours_and_nobody_else_may_enter_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "d"
-    assert wrong_with(str(place)) == "no such file or directory"
+    assert fault_of(str(place)) == Fault("no such file or directory")
     place.mkdir(mode=0o700)
-    assert wrong_with(str(place)) == ""
+    assert fault_of(str(place)) is None
     (tmp_path / "link").symlink_to(place)
-    assert wrong_with(str(tmp_path / "link")) == "it is not a directory"
+    assert fault_of(str(tmp_path / "link")) == Fault("it is not a directory")
     for mode in (0o710, 0o702, 0o755):
         place.chmod(mode)
-        assert wrong_with(str(place)) == f"other users have access to it (mode {mode:04o})"
-    place.chmod(0o700)
+        assert fault_of(str(place)) == Fault(f"other users have access to it (mode {mode:04o})", of_mode=True)
     theirs = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: theirs)
-    assert wrong_with(str(place)) == "it belongs to another user"
+    assert fault_of(str(place)) == Fault("it belongs to another user")  # chmod is not ours to do
 
 
 @pytest.mark.parametrize("name", ["work", "forward-123", "A.b_c", "x" * 40])

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from tunnelctl.client.options import AUTO
 from tunnelctl.errors import UsageProblem, reason
+from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import shown
 from tunnelctl.stream.unix_stream import peer_uid
 
@@ -41,19 +42,26 @@ def _is_own(path: str) -> bool:
         return False
 
 
-def wrong_with(path: str) -> str:
-    """Returns why the directory cannot be trusted; "" if it can."""
+class Fault(NamedTuple):
+    """Why the directory cannot be trusted."""
+
+    cause: str
+    of_mode: bool = False  # its mode alone is wrong, which we can change
+
+
+def fault_of(path: str) -> Fault | None:
+    """Returns why the directory cannot be trusted; None if it can."""
     try:
         found = os.lstat(path)
     except OSError as error:
-        return reason(error)
+        return Fault(reason(error))
     if not stat.S_ISDIR(found.st_mode):
-        return "it is not a directory"
+        return Fault("it is not a directory")
     if found.st_uid != os.geteuid():
-        return "it belongs to another user"
+        return Fault("it belongs to another user")
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return f"other users have access to it (mode {stat.S_IMODE(found.st_mode):04o})"
-    return ""
+        return Fault(f"other users have access to it (mode {stat.S_IMODE(found.st_mode):04o})", of_mode=True)
+    return None
 
 
 def check_name(name: str, option: str) -> None:

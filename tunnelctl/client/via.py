@@ -16,7 +16,7 @@ from math import inf
 from time import monotonic
 
 from tunnelctl import events
-from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, is_same_user, path_of, wrong_with
+from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, fault_of, is_same_user, path_of
 from tunnelctl.client.options import AUTO, ConnectOptions
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.upstream.base import TunnelRequest
@@ -74,8 +74,9 @@ class ThroughForward:
             return await self._through(via)
         check_name(via, "via")
         path = directory(self._environ)
-        if os.path.lexists(path) and (cause := wrong_with(path)):
-            raise Unreachable(f"control directory {path}", cause, "control-directory", facts={"path": path})
+        if os.path.lexists(path) and (fault := fault_of(path)):
+            facts = {"path": path, "of_mode": fault.of_mode}
+            raise Unreachable(f"control directory {path}", fault.cause, "control-directory", facts=facts)
         return await self._through(path_of(via, self._environ))
 
     async def _try_forwards(self) -> OpenedTunnel | None:
@@ -98,7 +99,7 @@ class ThroughForward:
     def _candidates(self) -> Iterator[str]:
         """Yields the sockets of the forwards with our fingerprint, by name."""
         path = directory(self._environ)
-        names = [] if wrong_with(path) else sorted(name for name in os.listdir(path) if name.endswith(SOCKET))
+        names = [] if fault_of(path) else sorted(name for name in os.listdir(path) if name.endswith(SOCKET))
         if not names:
             return
         from tunnelctl.client.route.fingerprint import fingerprint

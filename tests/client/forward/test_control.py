@@ -25,6 +25,8 @@ from tunnelctl.status import ExitStatus
 
 NOBODY = 65534
 
+ELSEWHERE = "set XDG_RUNTIME_DIR to another directory, one that belongs to you, for `forward` and `connect` alike"
+
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
@@ -184,6 +186,27 @@ def test_without_a_safe_directory_forward_goes_on_unless_it_has_a_name(runtime: 
     assert done.stderr.decode().startswith(f"tunnelctl: control directory {runtime}/tunnelctl: {cause}\nhint: ")
 
 
+def hint_about(runtime: Path) -> str:
+    with pytest.raises(ListenError) as caught:
+        open_control("work", "", env(runtime))
+    assert caught.value.code == "control-directory"
+    return hint_of(caught.value)
+
+
+def test_the_hint_about_the_mode_of_the_directory_mends_it(runtime: Path) -> None:
+    occupied(runtime, "mode")
+    command = f"chmod 700 {runtime}/tunnelctl"
+    assert hint_about(runtime) == f"{command} shuts them out"
+    subprocess.run(command.split(), check=True, timeout=SOON)
+    open_control("work", "", env(runtime)).close()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_chmod_cannot_mend_has_another_hint(runtime: Path, kind: str) -> None:
+    occupied(runtime, kind)
+    assert hint_about(runtime) == ELSEWHERE
+
+
 def test_a_path_that_is_too_long_is_an_error_with_a_name(runtime: Path) -> None:
     deep = runtime / ("x" * 100)
     deep.mkdir()
@@ -216,6 +239,7 @@ def test_a_directory_that_cannot_be_made(runtime: Path, monkeypatch: pytest.Monk
     with pytest.raises(ListenError) as caught:
         open_control("work", "", env(runtime))
     assert line_of(caught.value) == f"control directory {runtime}/tunnelctl: permission denied"
+    assert hint_of(caught.value) == ELSEWHERE
 
 
 def test_without_a_name_forward_needs_a_local_port(runtime: Path) -> None:
@@ -271,8 +295,9 @@ def test_another_user_gets_nothing(proxy: ScriptedServer, runtime: Path) -> None
 def test_a_directory_of_another_user_is_refused(runtime: Path) -> None:
     (runtime / "tunnelctl").mkdir(mode=0o700)
     os.chown(runtime / "tunnelctl", NOBODY, NOBODY)
-    with pytest.raises(ListenError, match="it belongs to another user"):
+    with pytest.raises(ListenError, match="it belongs to another user") as caught:
         open_control("work", "", env(runtime))
+    assert hint_of(caught.value) == ELSEWHERE
 
 
 def test_a_signal_closes_it_at_once_and_its_tunnels_may_end(proxy: ScriptedServer, runtime: Path) -> None:

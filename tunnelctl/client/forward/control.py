@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
 
-from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, is_same_user, wrong_with
+from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, fault_of, is_same_user
 from tunnelctl.client.forward.session import LocalSession, ServeHTTP, Sessions
 from tunnelctl.errors import ListenError, reason
 from tunnelctl.namedtuple import NamedTuple
@@ -116,15 +116,15 @@ def _route_file(address: ListenAddress) -> str:
 
 def _made(path: str) -> str:
     """Makes the directory if it is missing. Raises ListenError if it cannot be trusted."""
-    facts = {"path": path}
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
     except OSError as error:
-        raise ListenError(f"control directory {path}", reason(error), "control-directory", facts=facts) from error
-    if cause := wrong_with(path):
-        raise ListenError(f"control directory {path}", cause, "control-directory", facts=facts)
+        raise ListenError(f"control directory {path}", reason(error), "control-directory") from error
+    if fault := fault_of(path):
+        facts = {"path": path, "of_mode": fault.of_mode}
+        raise ListenError(f"control directory {path}", fault.cause, "control-directory", facts=facts)
     return path
 
 

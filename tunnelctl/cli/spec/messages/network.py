@@ -34,7 +34,10 @@ _LATE = "{next} did not answer the proxy in time"
 _LIMIT = "this client or user has reached a limit of the proxy"
 _PORTAL = "this may be a captive portal, which requires a login with a browser; or it is a web server, not a proxy"
 _UNREACHED = "the proxy could not reach {next}; are host and port{in_url} right?"
-_DIRECTORY = "if it is yours, chmod 700 {path}; if not, set XDG_RUNTIME_DIR to a directory of your own"
+_DIRECTORY = (
+    When("of_mode", "chmod 700 {path} shuts them out"),
+    "set XDG_RUNTIME_DIR to another directory, one that belongs to you, for `forward` and `connect` alike",
+)
 # For a tunnel that delivered no byte.
 _NOTHING_CAME = (
     *_DIRECT,
@@ -98,7 +101,7 @@ NETWORK = (
         (f"{ASKED}: closed without answering", f"{ASKED}, broke the connection before it answered: {{reason}}"),
         "the forward is ending, or has reached its --max-connections",
     ),
-    declare(Unreachable, "control-directory", "control directory {path}: {reason}", _DIRECTORY),
+    declare(Unreachable, "control-directory", "control directory {path}: {reason}", *_DIRECTORY),
     declare(
         Unreachable,
         "broke",
@@ -275,7 +278,7 @@ NETWORK = (
         "choose another path",
     ),
     declare(ListenError, "name-in-use", "forward {name}: another one of this name is running", "choose another --name"),
-    declare(ListenError, "control-directory", "control directory {path}: {reason}", _DIRECTORY),
+    declare(ListenError, "control-directory", "control directory {path}: {reason}", *_DIRECTORY),
     declare(
         ListenError,
         "no-inherited-socket",
