@@ -258,7 +258,7 @@ def test_a_unix_socket_in_use_is_not_replaced(path: Path) -> None:
 
 
 def test_a_unix_socket_whose_backlog_is_full_is_in_use(path: Path) -> None:
-    """A blocking connect would wait there until the listener accepts a connection."""
+    """A client that connects would wait there until the listener accepts it."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(0)
@@ -275,6 +275,23 @@ def test_a_unix_socket_whose_backlog_is_full_is_in_use(path: Path) -> None:
         for client in waiting:
             client.close()
     assert path.is_socket()
+
+
+def test_a_unix_socket_that_is_about_to_listen_is_in_use(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        with pytest.raises(ListenError, match="address already in use"):
+            listen(on(path), 0)
+        bound.listen()
+        connects(bound).close()
+
+
+def test_to_look_whether_a_unix_socket_is_in_use_makes_no_connection(path: Path) -> None:
+    with listen(on(path), 0) as listener:
+        with pytest.raises(ListenError):
+            listen(on(path), 0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link to a file", "dangling link"])

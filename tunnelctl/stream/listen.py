@@ -145,7 +145,7 @@ def reserve(address: ListenAddress) -> socket.socket:
 
 
 def _listen_unix(path: str) -> socket.socket:
-    _remove_stale(path)
+    remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     # The umask restricts the mode from the start; a later chmod would leave others a moment to connect.
     mask = os.umask(0o177)
@@ -160,23 +160,26 @@ def _listen_unix(path: str) -> socket.socket:
     return listener
 
 
-def _remove_stale(path: str) -> None:
-    """Removes a socket that nobody listens on any more. A socket in use, or another kind of file, stays and makes bind fail."""
+def remove_stale(path: str) -> bool:
+    """Removes a socket that no process has any more, and returns True. A socket in use, or another kind of file, stays."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+            return False
     except OSError:
-        return
-    # Non-blocking: a listener with a full backlog, which is in use, would block us until it accepts.
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        return False
+    # Of another type than the socket there: connect(2) tells whether a process has it (EPROTOTYPE), even before listen(2), or not
+    # (ECONNREFUSED). It makes no connection that the process would have to accept, or that a full backlog would keep waiting.
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         probe.connect(path)
     except ConnectionRefusedError:
         os.unlink(path)
+        return True
     except OSError:
         pass
     finally:
         probe.close()
+    return False
 
 
 def _listen_error(address: ListenAddress, error: OSError, option: str = "") -> ListenError:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,43 @@ def test_a_stale_socket_is_replaced(runtime: Path) -> None:
             assert "http://new.test" in (runtime / "tunnelctl/work.route").read_text()
         assert forward.process.poll() is None
     assert files(runtime) == {}
+
+
+def killed(runtime: Path, *commands: tuple[str, ...]) -> list[int]:
+    """Starts forwards, and kills them all. Returns their process ids."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(started("forward", *words, env=env(runtime))) for words in commands]
+        for process in processes:
+            while b"control:" not in process.stderr.readline():
+                pass
+        for process in processes:
+            process.kill()
+            process.wait(SOON)
+        return [process.pid for process in processes]
+
+
+def test_the_files_of_killed_forwards_are_removed_by_the_next_one(runtime: Path) -> None:
+    with Forward("-D", "0", env=env(runtime)):
+        _, pid, _ = killed(runtime, ("--name", "one"), ("-D", "0"), ("--name", "two"))
+        names = ("forward", "one", f"forward-{pid}", "two")
+        assert set(files(runtime)) == {f"{name}{end}" for name in names for end in (".sock", ".route")}
+        (runtime / "tunnelctl/one.route").unlink()  # as if it had been killed before it wrote it
+        with Forward("--name", "next", env=env(runtime)):
+            assert set(files(runtime)) == {"forward.sock", "forward.route", "next.sock", "next.route"}
+        with Client(str(runtime / "tunnelctl/forward.sock")):
+            pass
+
+
+def test_what_is_no_socket_of_a_killed_forward_stays(runtime: Path) -> None:
+    """Other files, and a socket that is bound, and about to listen: as yet no client could connect to it."""
+    directory = runtime / "tunnelctl"
+    directory.mkdir(mode=0o700)
+    for name in ("file.sock", "file.route", "notes"):
+        (directory / name).write_text("")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(directory / "bound.sock"))
+        open_control("work", "", env(runtime)).close()
+        assert set(files(runtime)) == {"file.sock", "file.route", "notes", "bound.sock"}
 
 
 def occupied(runtime: Path, kind: str) -> str:

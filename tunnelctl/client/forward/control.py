@@ -6,7 +6,8 @@ the tunnel: a client can tell a forward that hangs from a proxy that is slow. A 
 sockets do not have: see stream.unix_stream.
 
 Files: see client.control_socket. A lock on the directory covers the time from looking whether a socket is in use until the new one
-listens. Without it, of two programs that start at once, one could remove the socket of the other.
+listens. Without it, of two programs that start at once, one could remove the socket of the other. A forward that is killed leaves
+its files behind; the next one that starts removes them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.http1.render import CONTINUE
 from tunnelctl.proto.local_port import CONNECT, LocalRequest
 from tunnelctl.stream.accept import Serve
-from tunnelctl.stream.listen import ListenAddress, close_listener, listen
+from tunnelctl.stream.listen import ListenAddress, close_listener, listen, remove_stale
 from tunnelctl.stream.unix_stream import UnixStream
 
 DEFAULT_NAME = "forward"  # of the first forward without --name; the others have their process id added
@@ -80,6 +81,7 @@ def open_control(name: str | None, route: str, environ: Mapping[str, str]) -> Co
         check_name(name, "name")
     path = _made(directory(environ))
     with _locked(path):
+        _clean(path)
         return _open(path, (DEFAULT_NAME, f"{DEFAULT_NAME}-{os.getpid()}") if name is None else (name,), route)
 
 
@@ -100,6 +102,14 @@ def _open(path: str, names: Sequence[str], route: str) -> Control:
             raise ListenError(f"cannot listen on {address}", reason(error), "cannot-listen") from error
         return control
     raise ListenError(f"forward {names[-1]}", "another one of this name is running", "name-in-use")
+
+
+def _clean(path: str) -> None:
+    """Removes the files of forwards that were killed."""
+    for name in os.listdir(path):
+        with suppress(OSError):  # it is no reason not to start
+            if name.endswith(SOCKET) and remove_stale(f"{path}/{name}"):
+                os.unlink(_route_file(ListenAddress("", 0, f"{path}/{name}")))
 
 
 def _write_route(address: ListenAddress, route: str) -> None:
