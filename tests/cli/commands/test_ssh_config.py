@@ -150,6 +150,7 @@ def test_the_printed_block(monkeypatch):
         ("-x", "proxy", "--idle-timeout=9", "h"),
         ("-x", "https://p", "h"),
         ("-x", "http://p,https://q", "h"),
+        ("-x", "http://p", "--http", "2", "h"),
         ("-x", "http://p", "-x", "https://q", "h"),
         ("--pac", "proxy.pac", "h"),
         ("--profile", "work", "h"),
