@@ -283,9 +283,9 @@ class Kernel:
         heappush(self._timers, (scope._deadline, self._sequence, scope))
 
     def disarmed(self) -> None:
-        """Counts a stale entry. Once a third of the heap is stale, removes those: each keeps its scope, 200 bytes in all."""
+        """Counts a stale entry. Once a quarter of the heap is stale, removes those: each keeps its scope, 200 bytes in all."""
         self._stale += 1
-        if self._stale > 256 and self._stale * 3 > len(self._timers):
+        if self._stale > 256 and self._stale * 4 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2]._timer == entry[0]]
             heapify(self._timers)
             self._stale = 0
