@@ -39,6 +39,12 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.stream.base import CHUNK, Stream
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN, Pump, SinkFailed, SourceFailed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 
 class TimeLimits(NamedTuple):
     """Seconds without a byte in either direction; `inf` means no limit."""
@@ -61,6 +67,11 @@ class Outcome(NamedTuple):
 FORWARD, BACKWARD = 0, 1
 
 _NOTHING = (b"", b"")
+
+
+def _replaced(pair: tuple[T, T], direction: int, value: T) -> tuple[T, T]:
+    return (value, pair[BACKWARD]) if direction == FORWARD else (pair[FORWARD], value)
+
 
 # Seconds that the EOF of a vanished left side may take to arrive; its two pipes close within the same few system calls.
 LAST_WORDS_SECONDS = 0.2
@@ -87,13 +98,13 @@ class Relay:
     def __init__(self, left: Stream, right: Stream, left_early: bytes, right_early: bytes, limits: TimeLimits) -> None:
         """left_early, right_early: bytes of the tunnel that were read from that side together with a head."""
         self._left, self._right = left, right
-        # Read, but not yet passed on. An idle tunnel has none, and keeps no tuple of its own for it.
+        # Read, but not yet passed on. Pairs are tuples: those of an idle tunnel are constants, which it shares with all others.
         self._early = (left_early, right_early) if left_early or right_early else _NOTHING
         self._forward: Pump | None = None  # from left to right, as soon as there is one
         self._limits = limits
         self._limit = limits.idle  # the limit in force
         self._scope = CancelScope()
-        self._open = [True, True]  # the directions that have not ended
+        self._open = (True, True)  # whether each direction has not ended
         self._cause = self._ended_by = ""
         self._error: OSError | None = None
         self.moved = [0, 0]
@@ -211,13 +222,9 @@ class Relay:
             return self._open[0] or self._open[1]
         self._progress(direction, sent)
         if sent < len(data):
-            self._keep(direction, data[sent:])
+            self._early = _replaced(self._early, direction, data[sent:])
             return False
         return sent < CHUNK
-
-    def _keep(self, direction: int, data: bytes) -> None:
-        forward, backward = self._early
-        self._early = (data, backward) if direction == FORWARD else (forward, data)
 
     # -- anything else: one task per direction -----------------------------------------------------------------------------------
 
@@ -238,7 +245,9 @@ class Relay:
         try:
             if self._early[direction]:
                 await pump.send(self._early[direction])
-                self._keep(direction, b"")  # kept until now, so that _last_words sends nothing ahead of it
+                self._early = _replaced(
+                    self._early, direction, b""
+                )  # kept until now, so that _last_words sends nothing ahead of it
             await pump.run()
         except SourceFailed as failed:
             self._failed(source, direction, "reset", failed.error)
@@ -252,7 +261,7 @@ class Relay:
     # -- how a direction ends ----------------------------------------------------------------------------------------------------
 
     def _eof(self, source: Stream, sink: Stream, direction: int) -> None:
-        self._open[direction] = False
+        self._open = _replaced(self._open, direction, False)
         self._ended_by = self._ended_by or self._name(source)
         if not any(self._open):
             self._cause = self._cause or ("gone" if self._error else "eof")
@@ -265,7 +274,7 @@ class Relay:
             source.on_broken(self._watcher(source))
 
     def _failed(self, side: Stream, direction: int, cause: str, error: OSError) -> None:
-        self._open[direction] = False
+        self._open = _replaced(self._open, direction, False)
         if self._error is None:
             self._error, self._ended_by = error, self._name(side)
         # What a peer sent before it went away can still be read, and the other direction does so. Not after a failed read: there is
@@ -302,7 +311,7 @@ class Relay:
 
     def _end(self, cause: str) -> None:
         self._cause = self._cause or cause
-        self._open = [False, False]
+        self._open = (False, False)
         self._scope.cancel()
 
     def _name(self, end: Stream) -> str:
