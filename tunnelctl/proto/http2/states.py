@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 
-class State(Enum):
+class State(IntEnum):
     """The state of a stream: which of the two directions are open."""
 
     OPEN = auto()
@@ -14,7 +14,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Step(Enum):
+class Step(IntEnum):
     """What changes the state."""
 
     SEND_END = auto()
@@ -22,6 +22,7 @@ class Step(Enum):
     RESET = auto()  # by either end
 
 
+# Keys of IntEnum, because Python hashes those of Enum by a call of its own, six times a tunnel.
 NEXT: dict[State, dict[Step, State]] = {
     State.OPEN: {
         Step.SEND_END: State.HALF_CLOSED_LOCAL,
