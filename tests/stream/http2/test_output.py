@@ -233,15 +233,22 @@ def test_buffers_are_used_again_and_few_are_kept(monkeypatch):
 def test_batches_are_short_where_the_transport_is_slow(queue):
     """A keystroke waits for the piece that is being sent."""
     (a,) = senders("a")
-    found = []
-    for seconds in (0.0, 0.1, 0.1, 0.0005):
-        found.append(queue.room(a, BATCH))
-        queue.put(a, memoryview(bytes(found[-1])), found[-1])
-        queue.sent(queue.take()[1], seconds)
+
+    def batches(times: list[float]) -> list[int]:
+        found = []
+        for seconds in times:
+            found.append(queue.room(a, BATCH))
+            queue.put(a, memoryview(bytes(found[-1])), found[-1])
+            queue.sent(queue.take()[1], seconds)
+        return found
+
+    at_first = [CHUNK] * (BATCH // CHUNK)
+    assert batches([0.0] * (len(at_first) + 2)) == [*at_first, BATCH, BATCH]
     queue.put(a, b"key", 3)
     queue.sent(queue.take()[1], 0.1)  # which tells nothing about bulk
-    found.append(queue.room(a, BATCH))
-    assert found == [BATCH, BATCH, CHUNK, CHUNK, BATCH]
+    assert batches([0.1]) == [BATCH]
+    assert batches([0.0, 0.1] * 20) == [CHUNK] * 40, "the kernel takes some at once"
+    assert batches([0.0005] * 9) == [*at_first, BATCH]
 
 
 class QueueMachine(RuleBasedStateMachine):
