@@ -397,6 +397,34 @@ def test_little_of_a_read_does_not_keep_the_read(own: int) -> None:
     go(main)
 
 
+def test_a_copied_frame_does_not_hide_the_read_that_is_kept() -> None:
+    async def main() -> None:
+        wired = Wired()
+        await wired.start()
+        (stream,) = await wired.open()
+        await hear_all(wired, b"".join(wire.data(1, bytes(size)) for size in (60_000, 40, 1024)))
+        assert stream.receive_nowait(60_039) == bytes(60_039)
+        assert stream._held_size == 1025
+        assert [type(piece) for piece in stream.pieces() or []] == [bytearray]
+
+    go(main)
+
+
+def test_views_of_one_read_only_and_of_large_pieces() -> None:
+    async def main() -> None:
+        wired = Wired()
+        await wired.start()
+        (stream,) = await wired.open()
+        for frames in (wire.data(1, bytes(2000)) * 2, wire.data(1, bytes(2000)) * 2, wire.data(1, bytes(40)) * 100):
+            await hear_all(wired, frames)
+        assert [type(piece) for piece in stream.pieces() or []] == [memoryview, memoryview, bytearray]
+        stream.took(stream._held_size)
+        await hear_all(wired, wire.data(1, bytes(40)) * 100)
+        assert [type(piece) for piece in stream.pieces() or []] == [bytearray]
+
+    go(main)
+
+
 def test_a_frame_that_begins_in_the_read_before_is_not_the_reason_to_copy_what_follows() -> None:
     async def main() -> None:
         wired = Wired()

@@ -25,9 +25,9 @@ from tunnelctl.stream.socket_stream import DELIVERY_SECONDS
 # Bytes of data that are worth a view, whose objects take some 300.
 LEAST_VIEW = 1024
 
-# A view keeps the whole read in memory that brought it. So a stream has views of one read at a time, and only if the read is no
-# larger than this many times what the stream has of it. Else it gets copies: one that is not being read holds little more than its
-# window, and a thousand of them do not keep a read each.
+# A view keeps the whole read in memory that brought it. So a stream has views of one read at a time, and only as long as the read
+# is no larger than this many times what the stream holds. Else it gets copies, and a thousand streams that are not being read do
+# not keep a read each.
 MOST_KEPT = 4
 
 _Held = bytearray | memoryview
@@ -139,8 +139,12 @@ class Http2Stream(Sender, Stream):
 
     def _may_keep(self, read: bytes, size: int) -> bool:
         """Whether to hold views of a read, with `size` bytes in all."""
-        held = next((before for piece in self._held if (before := _read_behind(piece))), None)
-        return read is held if held is not None else len(read) <= MOST_KEPT * size
+        held = self._read_held()
+        return read is held if held else len(read) <= MOST_KEPT * size
+
+    def _read_held(self) -> bytes:
+        """The read of which views are held; b"" if none are."""
+        return next((read for piece in self._held if (read := _read_behind(piece))), b"")
 
     def _copy(self, pieces: list[memoryview]) -> None:
         held = self._held
@@ -251,7 +255,7 @@ class Http2Stream(Sender, Stream):
 
     def _keep_little(self) -> None:
         """Copies what is left of a read, once that is a small part of it."""
-        if len(_read_behind(self._held[0])) > MOST_KEPT * self._held_size:
+        if len(self._read_held()) > MOST_KEPT * self._held_size:
             self._held[:] = [bytearray(b"".join(self._held))]
 
     def pieces(self) -> list[_Held] | None:
