@@ -1,6 +1,7 @@
 """The connection: what it does when streams, transport and peer end or fail, in every order."""
 
 import socket
+import time
 from contextlib import suppress
 from errno import ECONNRESET, EPIPE
 from typing import Any
@@ -399,6 +400,24 @@ def test_cancelling_it_leaves_nothing(client: bool, situation: str) -> None:
 
 
 # --- turns
+
+
+def test_a_block_that_lay_in_the_socket_while_the_process_was_stopped_is_in_time() -> None:
+    """Events come before deadlines. `time.sleep` is the stop."""
+    seconds = 0.1
+
+    async def main() -> None:
+        wired = Wired(block_seconds=seconds)
+        await wired.start()
+        (near,) = await wired.open()
+        block = wire.headers(3)
+        await wired.hear(block[:-1])
+        time.sleep(2 * seconds)
+        await wired.hear(block[-1:] + wire.data(1, b"still"))
+        await wired.hear(wire.data(1, b" alive"))
+        assert near.receive_nowait(100) == b"still alive"
+
+    go(main)
 
 
 @BOTH

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import ECONNABORTED, ECONNRESET
+from math import inf
 
 from tunnelctl.engine.kernel import (
     CancelScope,
@@ -182,10 +183,7 @@ class Http2Connection(Carrier):
                 async with Nursery() as nursery:
                     nursery.start_soon(self._write, nursery)
                     with self.reading:
-                        with self._block:
-                            await self._read(data)
-                        if self._block.cancelled_caught:
-                            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a header block is not complete in time")
+                        await self._read_in_time(data)
                     if self.reading.cancelled_caught:
                         self.machine.fail(ErrorCode.NO_ERROR, "")
                     if self.machine.closed:
@@ -195,10 +193,22 @@ class Http2Connection(Carrier):
             self._lose(ConnectionAbortedError(ECONNABORTED, "the HTTP/2 connection was closed"), discard=False)  # see `send_last`
             self.machine.release()
 
+    async def _read_in_time(self, data: bytes) -> None:
+        """Reads until the connection has ended, or a header block has taken too long, which ends it."""
+        while True:
+            with self._block:
+                await self._read(data)
+            if not self._block.cancelled_caught:
+                return
+            if self.machine.block_since != inf:
+                self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a header block is not complete in time")
+                return
+            self._block, data = CancelScope(), b""  # this process was stopped, and the rest of the block lay in the socket
+
     async def _read(self, data: bytes) -> None:
         transport, rounds, bulk = self.transport, 0, False
         try:
-            if data:
+            if data or self.machine.more:
                 await self._take(data)
             while not self.machine.closed:
                 received = transport.receive_nowait(READ)
