@@ -55,12 +55,23 @@ KERNEL_BOUND = 2 << 20  # bytes of the kernel's memory for one tunnel whose read
 
 
 def queued(process: int) -> int:
-    """Bytes of kernel memory in the queues of all TCP sockets of a process, in both directions, as reported by ss(8)."""
-    listing = subprocess.run([path_of("ss"), "-tmnpHO"], capture_output=True, text=True, check=True).stdout
+    """Returns the bytes in the queues of a process's TCP sockets, as the kernel counts memory, without what is in flight.
+
+    A reader that stalls after it has read fast has announced a window for more than its receive buffer then holds. It drops the
+    rest, and TCP keeps that to send it again: its congestion window bounds what a connection has in flight, and we do not.
+    """
+    listing = subprocess.run([path_of("ss"), "-tmnpiHO"], capture_output=True, text=True, check=True).stdout
     ours = [line for line in listing.splitlines() if f"pid={process}," in line]
     assert ours
-    sizes = [re.search(r"skmem:\(r(\d+),.*?,w(\d+),", line) for line in ours]
-    return sum(int(found[1]) + int(found[2]) for found in sizes if found)
+    return sum(map(_memory, ours))
+
+
+def _memory(line: str) -> int:
+    found = re.search(r"skmem:\(r(\d+),.*?,w(\d+),", line)
+    if found is None:
+        return 0
+    unsent = re.search(r" notsent:(\d+)", line) if " unacked:" in line else None
+    return int(found[1]) + int(unsent[1] if unsent else found[2])
 
 
 @pytest.mark.peer("ss")
