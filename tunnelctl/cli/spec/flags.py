@@ -270,8 +270,8 @@ FLAGS = (
         "via", "", "NAME", TEXT, "open the tunnel through the running forward NAME, the socket at PATH, or auto",
         ("connect", "ssh-config"), "Connection",
         detail="The forward has the flags for the proxies and logs in to them, so those flags cannot be given beside NAME. A NAME "
-        "with a / is the path of a control socket. If that forward is not running, connect fails; if it has too many connections "
-        "to accept, connect waits within --timeout. With `auto`, the flags and variables for the proxies are given as usual. A "
+        "with a / is the path of a control socket. If that forward is not running, connect fails; if its backlog is full, "
+        "connect waits within --timeout. With `auto`, the flags and variables for the proxies are given as usual. A "
         "forward that was started with the same proxies, user, TLS files and header fields opens the tunnel. If none is "
         "running, if it shows no sign of life within 0.25 seconds, or if it cannot open the tunnel, connect reaches the proxies "
         "itself, unless the time limit is used up.",
@@ -281,7 +281,8 @@ FLAGS = (
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
         detail="For `ProxyUseFdpass yes` of ssh_config(5), with which stdout is a unix socket: no process remains between ssh and "
         "the proxy. TLS and HTTP/2 require a process that keeps running, so an https:// proxy requires --via NAME: that forward "
-        "keeps running, and no other process remains between ssh and it. It cannot be combined with --tls or --http 2.",
+        "keeps running, and no other process remains between ssh and it. It cannot be combined with --tls or, for an HTTP proxy, "
+        "with --http 2.",
     ),
     Flag(
         "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH or fd:NAME", ("serve",), "Listening",

@@ -86,7 +86,7 @@ NETWORK = (
         Unreachable,
         "forward-busy",
         ("cannot connect to proxy {proxy}: its backlog is full", "cannot connect to proxy {proxy}: its backlog was full for {n} s"),
-        "the forward runs, but is overloaded or stopped: try again later, or leave --via out",
+        "the forward runs, but is overloaded or stopped: try again later, or give the flags for the proxy in place of --via",
     ),
     declare(
         Unreachable,
@@ -357,7 +357,7 @@ NETWORK = (
         MalformedAnswer,
         "http2-suite",
         f"{ASKED}: it chose HTTP/2 with {{suite}}, which HTTP/2 forbids",
-        "--http auto speaks HTTP/1.1 with it; HTTP/2 requires TLS 1.3, or ECDHE with AES-GCM or ChaCha20 in TLS 1.2",
+        "--http auto speaks HTTP/1.1 with it; HTTP/2 requires TLS 1.3, or a suite such as ECDHE with AES-GCM in TLS 1.2",
     ),
     declare(
         MalformedAnswer,

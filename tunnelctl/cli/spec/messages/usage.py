@@ -78,9 +78,7 @@ USAGE = (
         "--fdpass: stdout is not a unix socket",
         "--fdpass is for ssh: set `ProxyUseFdpass yes` next to the ProxyCommand",
     ),
-    declare(
-        UsageProblem, "fdpass-http2", "--fdpass: the route includes HTTP/2, so tunnelctl must keep running", "leave --http 2 out"
-    ),
+    declare(UsageProblem, "fdpass-http2", "--fdpass: the route includes HTTP/2, so tunnelctl must keep running", "give --http 1.1"),
     declare(
         UsageProblem,
         "fdpass-tls",
