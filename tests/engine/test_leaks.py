@@ -62,6 +62,24 @@ def test_five_thousand_tasks_are_cancelled_at_once() -> None:
     bounded(main)
 
 
+def test_timers_that_nobody_waits_for_are_a_quarter_of_all_at_most() -> None:
+    """Each keeps its scope."""
+
+    async def main() -> None:
+        live = 2000
+        async with Nursery() as nursery:
+            for _ in range(live):
+                nursery.start_soon(sleep, 100)
+            await settle()
+            for _ in range(live):
+                with move_on_after(100):
+                    pass
+                assert len(current_kernel()._timers) <= live * 4 // 3 + 2
+            nursery.cancel_scope.cancel()
+
+    bounded(main)
+
+
 @contextmanager
 def many_pipes(wanted: int) -> Iterator[list[Pipe]]:
     """Opens as many pipes as the limit on open files allows, up to `wanted`."""

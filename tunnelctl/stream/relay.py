@@ -245,9 +245,8 @@ class Relay:
         try:
             if self._early[direction]:
                 await pump.send(self._early[direction])
-                self._early = _replaced(
-                    self._early, direction, b""
-                )  # kept until now, so that _last_words sends nothing ahead of it
+                # Kept until now, so that _last_words sends nothing ahead of it.
+                self._early = _replaced(self._early, direction, b"")
             await pump.run()
         except SourceFailed as failed:
             self._failed(source, direction, "reset", failed.error)

@@ -25,6 +25,7 @@ from tunnelctl.engine.kernel import run
 from tunnelctl.errors import MalformedAnswer, SpeaksTLS, TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.proto.address import Address
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream.http2.connection import WINDOWS
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +310,7 @@ def test_a_burst_at_a_proxy_with_a_forbidden_suite(files: Certificates) -> None:
 
 
 def test_where_2_is_required_a_forbidden_suite_is_an_error(files: Certificates) -> None:
+    budget = WINDOWS.left
     with Http2Server(grant_echo, files, suites=CBC, http1=granted_in_1_1) as server:
         error = failure(server, files)
         assert goodbye(server).code == ErrorCodes.INADEQUATE_SECURITY
@@ -316,6 +318,7 @@ def test_where_2_is_required_a_forbidden_suite_is_an_error(files: Certificates) 
     assert (type(error), error.code, error.exit_status) == (MalformedAnswer, "http2-suite", ExitStatus.MALFORMED)
     assert error.cause == f"it chose HTTP/2 with {CBC}, which HTTP/2 forbids"
     assert hint_of(error).startswith("--http auto speaks HTTP/1.1 with it")
+    assert budget == WINDOWS.left
 
 
 @pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"])
@@ -335,7 +338,7 @@ def plan_to_pass_on(scheme: str) -> None:
 def test_a_descriptor_cannot_be_passed_on_in_http_2() -> None:
     with pytest.raises(UsageProblem) as caught:
         plan_to_pass_on("http")
-    assert (caught.value.code, hint_of(caught.value)) == ("fdpass-http2", "leave --http 2 out")
+    assert (caught.value.code, hint_of(caught.value)) == ("fdpass-http2", "give --http 1.1")
 
 
 def test_a_route_without_a_proxy_of_http_has_no_http_2() -> None:

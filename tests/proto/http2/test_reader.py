@@ -74,6 +74,17 @@ def fault(octets: bytes, preface: bytes = b"") -> ErrorCode:
     return codes[0]
 
 
+def test_a_run_of_equal_frames_may_be_cut_anywhere():
+    octets = data(1, b"a" * 40) * 3 + data(1, b"b" * 41) + data(3, b"c" * 40)
+    whole = Recorder()
+    whole.feed(octets)
+    for at in range(len(octets)):
+        cut = Recorder()
+        cut.feed(octets[:at])
+        cut.feed(octets[at:])
+        assert (cut.seen, cut._rest) == (whole.seen, b"")
+
+
 def test_frames_of_every_kind():
     octets = raw(PING, 0, b"12345678", 1) + raw(PING, 1 << 31 | 5, b"") + raw(99, 3, b"xyz", 7) + raw(99, 3) + raw(PING, 7, b"a")
     assert seen(octets) == [(PING, 1, 0, b"12345678"), (PING, 0, 5, b""), ("unknown", 99), ("unknown", 99), (PING, 0, 7, b"a")]

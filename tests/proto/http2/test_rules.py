@@ -493,6 +493,14 @@ def test_rule_16_frames_are_taken_whatever_a_stream_holds():
     assert [each.kind for each in sent(machine)] == [PING, SETTINGS]
 
 
+def test_a_run_of_data_counts_up_to_the_frame_that_exceeds_the_window_of_the_connection():
+    machine = server(budget=WindowBudget(0))
+    received(machine, headers(1) + headers(3) + data(1, bytes(1 << 14)) * 2)
+    *before, failure = received(machine, data(3, bytes(1 << 14)) * 3)
+    assert [len(octets_of(event)) for event in before] == [1 << 14]
+    assert (type(failure), failure.code) == (ConnectionFailed, ErrorCode.FLOW_CONTROL_ERROR)
+
+
 def test_rule_17_credit_follows_consumption_in_halves_of_a_window():
     machine = opened()
     received(machine, data(1, bytes(1 << 14)) * 10)

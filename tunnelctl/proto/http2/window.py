@@ -1,8 +1,8 @@
 """Receive windows: what the peer may still send, what we owe it, and how much memory all of them may take.
 
 A window bounds what a stalled reader holds, so credit follows consumption: a WINDOW_UPDATE is due when bytes have left for the
-sink, and for half a window at a time, or for STEP. It also bounds the speed to one window a round trip, so it grows where that is
-the limit: at 50 ms, 64 KiB is 10 Mbit/s and 8 MiB is 1342.
+sink, and for half a window at a time, or for less of a large one (STEP, STEPS). A window also bounds the speed to its size a round
+trip, so it grows where that is the limit: at 50 ms, 64 KiB is 10 Mbit/s and 8 MiB is 1342.
 
 The connection's window is credited on consumption as well. Streams together hold at most that much, so only these windows are
 charged to the budget of the process; a stream's window is a share within it.

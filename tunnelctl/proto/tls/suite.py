@@ -11,6 +11,6 @@ def fits_http2(version: str, suite: str) -> bool:
     """Whether HTTP/2 may be spoken in a connection with this version of TLS and this cipher suite, both as OpenSSL names them.
 
     The list of RFC 9113, appendix A, has all suites of TLS 1.2 without ephemeral keys, and all with a stream or block cipher
-    that is not AEAD. TLS 1.3 has neither.
+    that is not AEAD. TLS 1.3 has neither, and older versions are never negotiated.
     """
     return version != "TLSv1.2" or (suite.startswith(_EPHEMERAL) and any(cipher in suite for cipher in _AEAD))
