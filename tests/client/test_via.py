@@ -256,7 +256,10 @@ def test_waiting_for_a_forward_that_is_busy_ends_at_the_time_limit(runtime: Path
     with busy(runtime):
         error = fails(Unreachable, "work", env, timeout=BRIEF)
     assert line_of(error) == f"cannot connect to proxy unix:{runtime}/tunnelctl/work.sock: its backlog was full for 0.2 s"
-    assert hint_of(error) == "the forward runs, but is overloaded or stopped: try again later, or leave --via out"
+    assert (
+        hint_of(error)
+        == "the forward runs, but is overloaded or stopped: try again later, or give the flags for the proxy in place of --via"
+    )
 
 
 # --- auto

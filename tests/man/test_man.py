@@ -201,7 +201,7 @@ def test_the_policy_page_documents_every_key_and_has_a_valid_example():
         ("connect", "It is also a normal end if the reader of standard output exits."),
         ("", "128+n Ended by signal n."),
         ("run", "-x, --proxy URL"),
-        ("connect", "If that forward is not running, connect fails; if it has too many connections to accept, connect waits"),
+        ("connect", "If that forward is not running, connect fails; if its backlog is full, connect waits"),
         ("connect", "an https:// proxy requires --via NAME: that forward keeps running"),
         ("ssh-config", "none of them is an https:// one, and neither --http 2 nor --idle-timeout is given."),
         ("ssh-config", "Whatever its proxies are, the ProxyCommand has --fdpass, unless --idle-timeout is given"),
