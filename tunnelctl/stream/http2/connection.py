@@ -39,7 +39,7 @@ from tunnelctl.stream.http2.stream import Carrier, Http2Stream
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 from tunnelctl.stream.pump import BULK, ROUNDS_A_TURN
 
-# Bytes of a read. Each read costs some 25 calls and an announcement of credit, and each cuts a frame in two.
+# Bytes of a read. Each read leads to an announcement of credit, and mostly cuts a frame in two.
 READ = 8 * CHUNK
 
 # Bytes that the kernel holds unsent: a keystroke waits behind them. With the 304 KiB of other tunnels, its median beside a bulk

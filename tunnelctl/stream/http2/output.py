@@ -17,9 +17,9 @@ from tunnelctl.stream.base import CHUNK
 
 SMALL = 4096  # bytes of data that pass the bulk of other streams
 
-# Bytes that a stream hands over at once while no other waits. Each batch wakes the peer, which is most of what it costs: with 1, 2,
-# 4, 8, 16 and 32 times CHUNK, a GiB took 0.96, 0.84, 0.58, 0.38, 0.42 and 0.52 s of CPU, at 0.98, 1.14, 1.38, 1.74, 1.64 and
-# 1.41 GiB/s. The last ones no longer fit into the processor's cache.
+# Bytes that a stream hands over at once while no other waits. With 1, 2, 4, 8, 16 and 32 times CHUNK, a GiB took 0.96, 0.84, 0.58,
+# 0.38, 0.42 and 0.52 s of CPU, at 0.98, 1.14, 1.38, 1.74, 1.64 and 1.41 GiB/s. Each batch wakes the peer: a quarter of the samples
+# of a profile.
 BATCH = 8 * CHUNK
 
 # Seconds that a batch may take to leave; a transport that is slower gets CHUNK at a time. A keystroke waits for the piece that is
