@@ -9,7 +9,7 @@ import pytest
 
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.errors import AddressError, ListenError
-from tunnelctl.stream.listen import ListenAddress, bound_address, listen, parse_listen
+from tunnelctl.stream.listen import ListenAddress, bound_address, ignore_new_clients, listen, parse_listen
 from tunnelctl.stream.socket_stream import MAX_UNSENT
 
 
@@ -143,6 +143,29 @@ def test_a_listener_on_ipv6_accepts_ipv6_only() -> None:
         assert listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
         assert client.connect_ex(("127.0.0.1", bound_address(listener).port)) != 0
         assert str(bound_address(listener)) == f"[::]:{bound_address(listener).port}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_listener_that_ignores_new_clients_still_has_those_before(host: str) -> None:
+    with listen(ListenAddress(host, 0), 0) as listener:
+        with socket.create_connection(listener.getsockname()[:2]) as before, socket.socket(listener.family) as after:
+            ignore_new_clients(listener)
+            after.settimeout(0.2)
+            with pytest.raises(TimeoutError):  # neither connected nor refused: its SYN was lost
+                after.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+            with accepted:
+                before.sendall(b"here")
+                accepted.setblocking(True)
+                assert accepted.recv(4) == b"here"
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+
+
+def test_a_unix_listener_does_not_ignore_new_clients(path: Path) -> None:
+    with listen(ListenAddress("", 0, str(path)), 0) as listener, socket.socket(socket.AF_UNIX) as client:
+        ignore_new_clients(listener)
+        client.connect(str(path))
 
 
 def test_a_port_in_use_is_an_error_with_a_hint() -> None:

@@ -93,6 +93,11 @@ def test_a_missing_manager_is_not_an_error(path: str) -> None:
     notify("READY=1", {"NOTIFY_SOCKET": path})
 
 
+def still_open(listener: socket.socket) -> None:
+    """Clients that come after the end of the program wait for the next one that the manager starts."""
+    socket.create_connection(listener.getsockname(), 5).close()
+
+
 def test_forward_started_by_a_manager(tmp_path: Path) -> None:
     """A client that connects before the program has started is served, as with any activation. The manager is notified of
     readiness and of stopping."""
@@ -124,6 +129,7 @@ def test_forward_started_by_a_manager(tmp_path: Path) -> None:
             client.recv(1)
             client.close()
             assert child.wait(20) == 0
+            still_open(listener)
         finally:
             child.kill()
             _, said = child.communicate(timeout=20)
@@ -158,6 +164,7 @@ def test_a_proxy_started_by_a_manager(tmp_path: Path, workers: str) -> None:
             assert early.echoes()
             early.sock.close()
             assert child.wait(20) == 0
+            still_open(listener)
         finally:
             child.kill()
             _, said = child.communicate(timeout=20)

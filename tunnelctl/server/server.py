@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import NamedTuple
 
 from tunnelctl import events
@@ -33,7 +33,7 @@ class ServerSettings(NamedTuple):
     helpers: tasks that run beside the connections
     admin: a listener that stays open while connections drain, and the function that serves it
     notify: tells the service manager of a state
-    on_stop_accepting: see Acceptor
+    on_stop_accepting, inherited: see Acceptor
     """
 
     drain: float = 0.0
@@ -44,6 +44,7 @@ class ServerSettings(NamedTuple):
     admin: tuple[socket.socket, Serve] | None = None
     notify: Callable[[str], None] = lambda _: None
     on_stop_accepting: Callable[[], None] = lambda: None
+    inherited: Collection[socket.socket] = ()
 
 
 class Server:
@@ -118,7 +119,7 @@ class Server:
 
     async def _accept(self) -> int:
         serving: list[tuple[socket.socket, Serve]] = [(listener, self._serve_connection) for listener in self._listeners]
-        return await self._acceptor.run(serving, self._announce, self._settings.on_stop_accepting)
+        return await self._acceptor.run(serving, self._announce, self._settings.on_stop_accepting, self._settings.inherited)
 
     def _report(self, event: events.Event, /) -> None:
         if isinstance(event, Drain):

@@ -3,7 +3,7 @@
 import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from math import inf
 
@@ -16,7 +16,7 @@ from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.events import Trace
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.events import Drain
-from tunnelctl.stream.listen import BACKLOG, ListenAddress, close_listener, plain
+from tunnelctl.stream.listen import BACKLOG, ListenAddress, close_listener, ignore_new_clients, plain
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 HANGUP = signal.SIGHUP  # the terminal has gone: ends the program too, without drain, unless the signal means to reload files
@@ -71,17 +71,19 @@ class Acceptor:
         listeners: list[tuple[socket.socket, Serve]],
         ready: Callable[[], None] = lambda: None,
         leave: Callable[[], None] = lambda: None,
+        inherited: Collection[socket.socket] = (),
     ) -> int:
         """Serves each listener with its own function until a signal arrives. Returns the exit status.
 
         ready: called once signals are received; leave: called once accepting has stopped, before the listeners are closed
+        inherited: the listeners that other processes may go on using
         """
         numbers = (*STOP, HANGUP) if signal.getsignal(HANGUP) is signal.SIG_DFL else STOP
         with open_signal_receiver(*numbers) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # a worker starts with them blocked
             ready()
             async with Nursery() as self._serving:
-                status = await self._serve(listeners, signals, leave)
+                status = await self._serve(listeners, signals, leave, inherited)
                 self._serving.cancel_scope.cancel()
         return status
 
@@ -94,7 +96,13 @@ class Acceptor:
             self._serving.cancel_scope.cancel()
         return status
 
-    async def _serve(self, listeners: list[tuple[socket.socket, Serve]], signals: SignalReceiver, leave: Callable[[], None]) -> int:
+    async def _serve(
+        self,
+        listeners: list[tuple[socket.socket, Serve]],
+        signals: SignalReceiver,
+        leave: Callable[[], None],
+        inherited: Collection[socket.socket],
+    ) -> int:
         async with Nursery() as accepting:
             for listener, serve in listeners:
                 accepting.start_soon(self._accept, listener, serve)
@@ -102,6 +110,8 @@ class Acceptor:
             accepting.cancel_scope.cancel()
         if number != HANGUP:
             for listener, serve in listeners:
+                if listener not in inherited:
+                    ignore_new_clients(listener)
                 self._accept_queued(listener, serve)
         leave()
         for listener, _ in listeners:

@@ -114,9 +114,10 @@ class Forwarder:
 
     async def run(self) -> int:
         """Runs until a signal stops it, and returns the exit status."""
+        inherited = [local_listener.listener for local_listener in self._local_listeners if local_listener.address.inherited]
         async with Nursery() as helpers:
             self.start_helpers(helpers)
-            status = await self.acceptor.run(self.served, self.announce, self._close)
+            status = await self.acceptor.run(self.served, self.announce, self._close, inherited)
             if self.sessions.pool is not None:
                 await self.sessions.pool.finish()
             helpers.cancel_scope.cancel()

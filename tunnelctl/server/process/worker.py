@@ -77,6 +77,7 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         admin=None if pages is None else _admin(shared, pages),
         notify=lambda state: notify(state, shared.environ),
         on_stop_accepting=on_stop_accepting,
+        inherited=[listener for address, listener in zip(shared.bound, listeners, strict=True) if address.inherited],
     )
     return run(Server(service, listeners, settings).run)
 
