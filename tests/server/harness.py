@@ -239,13 +239,12 @@ def _fields(head: str) -> list[tuple[str, str]]:
 class Proxy:
     """`run_server` in a thread of this process. Only the main thread receives signals, so `signal` replaces them."""
 
-    http = __import__("os").environ.get(
-        "XHTTP", "HTTP/1.1"
-    )  # the version that its clients speak; with HTTP/2, all from one address share one connection
+    http = "HTTP/1.1"  # the version that its clients speak; with HTTP/2, all from one address share one connection
 
     def __init__(self, *allow: str, **options: Any) -> None:
         self._connections: dict[str, Http2Client] = {}  # by source address
-        self._directory = tempfile.TemporaryDirectory()
+        # A thread that reopens the log is not waited for when the server ends: it may create the file during the removal.
+        self._directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._log = Path(self._directory.name, "access.log")
         chosen = {"listen": ("127.0.0.1:0",), "allow": allow or (LOOPBACK,), "access_log": str(self._log), "drain": 0.0, **options}
         self._options = serve_options(**chosen)
