@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "engine": set(),
     "proto": {"tunnelctl", "status", "errors"},
     "stream": {"tunnelctl", "status", "errors", "events", "rare_events", "engine", "proto"},
+    "control": {"tunnelctl", "status", "errors", "events", "options", "engine", "proto", "stream"},
     "client": {
+        "control",
         "tunnelctl",
         "status",
         "errors",
@@ -43,6 +45,7 @@ MAY_IMPORT = {
         "stream",
     },
     "server": {
+        "control",
         "tunnelctl",
         "status",
         "errors",
@@ -56,6 +59,7 @@ MAY_IMPORT = {
         "stream",
     },
     "cli": {
+        "control",
         "tunnelctl",
         "status",
         "errors",
@@ -89,6 +93,11 @@ CAN_BLOCK = {
 
 # Modules whose tests are in a file of another name: they have no behaviour of their own, or another module's tests show it.
 TESTED_IN = {
+    "control/listener.py": "client/forward/test_control.py",  # as forward opens it
+    "client/forward/overview.py": "control/test_pages.py",  # what a program says of itself is seen at its endpoint
+    "server/observe/overview.py": "control/test_pages.py",
+    "server/observe/activity.py": "control/test_pages.py",
+    "server/observe/pages.py": "control/test_endpoint.py",
     "__main__.py": "cli/test_main.py",
     "rare_events.py": "test_events.py",
     "stream/events.py": "test_events.py",  # one suite for all events
@@ -108,6 +117,8 @@ TESTED_IN = {
     "client/route/route.py": "client/test_tunnel.py",  # records
     "client/auth/negotiate.py": "client/auth/test_exchange.py",
     "cli/commands/upstream.py": "server/test_upstream.py",
+    "cli/top/live.py": "tty/test_top.py",  # what a person sees
+    "cli/top/terminal.py": "tty/test_top.py",
     "stream/accept.py": "server/test_serve.py",  # and client/forward/test_forwarder.py: both live in it
     "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
     "stream/stdio.py": "stream/test_contract.py",

@@ -16,15 +16,16 @@ from math import inf
 from time import monotonic
 
 from tunnelctl import events
-from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, fault_of, is_same_user, path_of
-from tunnelctl.client.options import AUTO, ConnectOptions
+from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.upstream.base import TunnelRequest
 from tunnelctl.client.upstream.http1 import HTTP1Connection
+from tunnelctl.control.directory import ROUTE, SOCKET, check_name, directory, fault_of, is_same_user, path_of
 from tunnelctl.engine.kernel import CancelScope, TooSlowError, sleep
 from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable, UsageProblem, reason
 from tunnelctl.events import Trace
+from tunnelctl.options import AUTO
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.unix_stream import UnixStream, connect_unix
 

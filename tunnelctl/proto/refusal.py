@@ -33,6 +33,8 @@ REASONS = {
 # Methods that are registered and that a client may mean; anything else is unknown (RFC 9110 section 9.1).
 _KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"})
 
+NO_CREDENTIALS = "credentials are required"
+STALE_CREDENTIALS = "the credentials are too old or used up"  # of Digest: the client tries again by itself
 REALM = "tunnelctl"  # names the purpose of the credentials in a password prompt
 
 
@@ -125,7 +127,7 @@ def basic_challenge(realm: str = REALM) -> str:
     return f'Basic realm={quote(realm)}, charset="UTF-8"'
 
 
-def auth_required(challenges: Iterable[str] = (basic_challenge(),), details: str = "credentials are required") -> Refusal:
+def auth_required(challenges: Iterable[str] = (basic_challenge(),), details: str = NO_CREDENTIALS) -> Refusal:
     """No credentials, or wrong ones. Each challenge gets its own field: some clients cannot parse several in one."""
     return Refusal(407, "http_request_denied", details, tuple(("Proxy-Authenticate", challenge) for challenge in challenges))
 
@@ -183,6 +185,11 @@ def client_limit_reached() -> Refusal:
 def client_busy(details: str) -> Refusal:
     """The client's network already has as much work waiting as it may have."""
     return limit_reached(details)._replace(status=429)
+
+
+def is_failed_login(status: int, details: str) -> bool:
+    """Whether a refusal is due to wrong credentials. Most clients send none, or old ones, before they are asked."""
+    return status == 407 and details not in (NO_CREDENTIALS, STALE_CREDENTIALS)
 
 
 def too_many_wrong_logins(retry_after: int) -> Refusal:

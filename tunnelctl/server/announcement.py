@@ -8,11 +8,11 @@ from typing import NamedTuple
 from tunnelctl.events import Event, Trace
 from tunnelctl.proto.proxy_url import parse_proxy_list
 from tunnelctl.server.events import Admin, Listening, Serving
-from tunnelctl.server.observe.admin import PATHS
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy
 from tunnelctl.stream.listen import ListenAddress
 
+ADMIN_PAGES = ("/", "/metrics", "/healthz", "/readyz")  # the ones to try first
 ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -47,7 +47,7 @@ class Announcement(NamedTuple):
             )
         )
         if self.admin is not None:
-            trace(Admin(str(self.admin), list(PATHS)))
+            trace(Admin(str(self.admin), list(ADMIN_PAGES)))
 
 
 def reach(bound: Sequence[ListenAddress]) -> str:

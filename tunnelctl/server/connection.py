@@ -142,7 +142,7 @@ class ClientConnection:
         try:
             with CancelScope(deadline):
                 if service.tls is not None:
-                    record.user, alpn = await self._secure(service.tls.current, record)
+                    record.user, alpn = await self._secure(service.tls.current.context, record)
                     client, agreed = client._replace(user=record.user), BY_ALPN.get(alpn)
                 protocol, data = await self._choose(data or b"", agreed)
                 return protocol(service, client, self._stream, data, record, deadline)

@@ -36,6 +36,7 @@ class ServeOptions(NamedTuple):
     access_log: str | None = None  # a file, or "-" for stdout
     log_interval: float = 0.0
     log_bytes: int = 0
+    name: str | None = None  # of the control socket; None: the default, and none is no error
     admin: str | None = None
     open_admin: bool = False
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from tunnelctl import events
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Trace, explained
-from tunnelctl.server.events import Reloaded
+from tunnelctl.stream.events import Reloaded
 
 T = TypeVar("T")
 

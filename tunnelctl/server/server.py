@@ -31,7 +31,7 @@ class ServerSettings(NamedTuple):
     drain, debounce: see Acceptor
     reload_signals: those on which files are read again or reopened; files: those to read
     helpers: tasks that run beside the connections
-    admin: a listener that stays open while connections drain, and the function that serves it
+    private: listeners that stay open while connections drain, each with the function that serves it
     notify: tells the service manager of a state
     on_stop_accepting, inherited: see Acceptor
     """
@@ -41,7 +41,7 @@ class ServerSettings(NamedTuple):
     reload_signals: tuple[signal.Signals, ...] = ()
     files: FileReload | None = None
     helpers: Sequence[Helper] = ()
-    admin: tuple[socket.socket, Serve] | None = None
+    private: Sequence[tuple[socket.socket, Serve]] = ()
     notify: Callable[[str], None] = lambda _: None
     on_stop_accepting: Callable[[], None] = lambda: None
     inherited: Collection[socket.socket] = ()
@@ -71,10 +71,7 @@ class Server:
                 helpers.start_soon(self._reload)
             for helper in self._settings.helpers:
                 helpers.start_soon(helper)
-            if self._settings.admin is None:
-                status = await self._accept()
-            else:
-                status = await Acceptor(ConnectionCount(), 0.0, self._trace).during([self._settings.admin], self._accept)
+            status = await Acceptor(ConnectionCount(), 0.0, self._trace).during(self._settings.private, self._accept)
             helpers.cancel_scope.cancel()
         if log is not None:
             await log.close()

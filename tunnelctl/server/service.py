@@ -20,7 +20,7 @@ from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.relay import TimeLimits
 
 if TYPE_CHECKING:
-    import ssl
+    from tunnelctl.server.tls import ListenerTLS
 
 
 class Timeouts(NamedTuple):
@@ -44,7 +44,7 @@ class Service(NamedTuple):
     timeouts: Timeouts
     recorder: Recorder
     trace: Trace
-    tls: Reloadable[ssl.SSLContext] | None = None
+    tls: Reloadable[ListenerTLS] | None = None
     upstream: Upstream | None = None  # through the next proxy; None: directly to the targets
     prefixes: tuple[int, int] = PREFIXES  # prefix lengths of a client network, for IPv4 and IPv6
     trusted: TrustedProxies | None = None  # the load balancers that must send a PROXY header

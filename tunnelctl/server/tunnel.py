@@ -105,7 +105,7 @@ class _Tunnel:
                 self._refuse_on_shutdown(responder)
                 raise
             del request  # the tunnel may last for days, and need not keep the fields of its request
-            self._record.moved, lifetime = relay.moved, service.timeouts.lifetime
+            self._record.relay, self._record.moved, lifetime = relay, relay.moved, service.timeouts.lifetime
             try:
                 outcome = await (relay.run() if lifetime == inf else self._within(lifetime, relay))
             finally:
@@ -115,6 +115,7 @@ class _Tunnel:
         except Exception as fault:
             service.trace(events.Warning(f"fault in a tunnel: {type(fault).__name__}: {fault}"))
         finally:
+            service.recorder.forget(self._record)
             responder.close()
             self._release()
 
@@ -135,6 +136,7 @@ class _Tunnel:
         """Connects to the target, and grants the tunnel; returns its relay."""
         record, recorder = self._record, self._service.recorder
         record.target, record.user = str(request.target), self._client.user
+        recorder.on_request(record)
         with CancelScope(request.deadline) as scope:
             self._watch_client(request.responder, scope)
             if self._gone:  # before we began: nothing is looked up or dialled for it (CVE-2023-44487)
@@ -222,7 +224,7 @@ class _Tunnel:
             raise RefusedError(refusal.bad_request("the credentials are for another target"))
         verdict = await users.check_answer(answer, self._client.owner)
         if verdict.stale:
-            raise RefusedError(refusal.auth_required(users.challenges(answer), "the credentials are too old or used up"))
+            raise RefusedError(refusal.auth_required(users.challenges(answer), refusal.STALE_CREDENTIALS))
         if not verdict.user:
             raise RefusedError(refusal.auth_required(users.challenges(), WRONG))
         return verdict.user

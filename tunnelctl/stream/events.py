@@ -18,5 +18,19 @@ class Drain(Event):
     seconds: float
 
 
+class Reloaded(Event):
+    """SIGHUP came, and new tunnels go by what a file says now.
+
+    what: `policy`, `users file` or `certificate`
+    now: a summary of it
+    """
+
+    what: str
+    now: str
+
+
+# -- a tunnel -------------------------------------------------------------------------------------------------------------------
+
+
 class Stopped(Event):
     """The command has ended."""

@@ -2,11 +2,13 @@
 
 import os
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
 from math import inf
+from time import time
 
 from tunnelctl import events
-from tunnelctl.client.forward.control import Control, open_control
+from tunnelctl.client.forward.control import serving
 from tunnelctl.client.forward.events import Control as ControlOpened
 from tunnelctl.client.forward.events import Listening
 from tunnelctl.client.forward.listeners import (
@@ -19,6 +21,7 @@ from tunnelctl.client.forward.listeners import (
     refuse_strangers,
 )
 from tunnelctl.client.forward.options import ForwardOptions
+from tunnelctl.client.forward.overview import Activity, ForwardOverview, Program
 from tunnelctl.client.forward.session import Check, LocalSession, Sessions
 from tunnelctl.client.loop_detector import refuse_own_ports
 from tunnelctl.client.pool import ConnectionPool, WarmConnections
@@ -26,60 +29,61 @@ from tunnelctl.client.progress import report
 from tunnelctl.client.route.fingerprint import fingerprint
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.tunnel import connect_nearest
+from tunnelctl.control.admin import parse_admin
+from tunnelctl.control.endpoint import Endpoint
+from tunnelctl.control.listener import Control, open_control
+from tunnelctl.control.pages import pages_of
+from tunnelctl.control.snapshot import ListenerFacts
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.events import Event, Trace, silent
 from tunnelctl.proto.address import Address
-from tunnelctl.stream.accept import Acceptor, Serve, raise_descriptor_limit
+from tunnelctl.stream.accept import Acceptor, ConnectionCount, Serve, raise_descriptor_limit
 from tunnelctl.stream.events import Drain, Stopped
+from tunnelctl.stream.listen import bound_address, close_listener, listen
 from tunnelctl.stream.relay import TimeLimits
 from tunnelctl.stream.service_manager import notify
 from tunnelctl.stream.socket_stream import SocketStream
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
 
-def run_forward(options: ForwardOptions, environ: Mapping[str, str], trace: Trace, check: Check | None = None) -> int:
+def run_forward(
+    options: ForwardOptions,
+    environ: Mapping[str, str],
+    trace: Trace,
+    check: Check | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> int:
     """Forwards until a signal ends it, and returns the exit status. Raises TunnelctlError before anything is accepted.
 
     check: verifies the logins that a dynamic port requires; None: it requires none
+    ready: called once the ports accept
     """
     locals_ = [*map(parse_local, options.local), *map(parse_dynamic, options.dynamic)]
     if not locals_ and options.name is None:
         raise UsageProblem("forward", "no local port is named", "no-local-port")
-    return run(_forward, options, locals_, environ, trace, check)
+    return run(_forward, options, locals_, environ, trace, check, ready)
 
 
 async def _forward(
-    options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace, check: Check | None
+    options: ForwardOptions,
+    locals_: list[ForwardSpec],
+    environ: Mapping[str, str],
+    trace: Trace,
+    check: Check | None,
+    ready: Callable[[], None],
 ) -> int:
     planner = RoutePlanner(options.reach, environ, trace, pooled=True)
     # Asks now: before other programs use the terminal, and before any client waits for a tunnel.
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)
     raise_descriptor_limit()
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
-    control: Control | None = None
-    try:
+    with ExitStack() as stack:
+        stack.callback(close_local_listeners, local_listeners)
         refuse_strangers(local_listeners, check is not None, options.open_proxy)
         forwarder = Forwarder(options, planner, local_listeners, trace, check)
-        control = _open_control(options, environ, trace)
-        if control is not None:
-            forwarder.add(control)
-        return await forwarder.run()
-    finally:
-        close_local_listeners(local_listeners)
-        if control is not None:
-            control.close()
-
-
-def _open_control(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> Control | None:
-    """Opens the control socket. If that fails, warns and returns None, unless the user has given it a name."""
-    try:
-        return open_control(options.name, fingerprint(options.reach, environ), environ)
-    except ListenError as error:
-        if options.name is not None:
-            raise
-        trace(events.explained(events.Warning("there is no control socket"), error))
-        return None
+        forwarder.open_private(stack, "forward", environ)
+        return await forwarder.run(ready)
 
 
 class Forwarder:
@@ -95,29 +99,61 @@ class Forwarder:
     ) -> None:
         """check: see `run_forward`. Raises UsageProblem if the nearest proxy is one of the doors."""
         refuse_own_ports(planner.outlook(None).chains, (local_listener.address for local_listener in local_listeners))
-        self._options, self._planner, self._local_listeners, self._trace = options, planner, local_listeners, trace
+        self._options, self._planner, self._local_listeners = options, planner, local_listeners
+        self._trace = self._activity = Activity(trace)
         stages = trace if options.output.verbose > 1 else silent
         self.sessions = Sessions(
-            planner, options.reach.retry, TimeLimits(options.idle_timeout or inf), options.max_connections, trace, stages
+            planner, options.reach.retry, TimeLimits(options.idle_timeout or inf), options.max_connections, self._activity, stages
         )
         self._check = check
         self._control: Control | None = None
+        self._private: list[tuple[socket.socket, Serve]] = []  # stays open while connections drain
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
         self.served: list[tuple[socket.socket, Serve]] = [
             (local_listener.listener, self._serve(local_listener.target)) for local_listener in local_listeners
         ]
 
-    def add(self, control: Control) -> None:
-        """Adds the control socket. To be called before `run`."""
-        self._control = control
-        self.served.append((control.listener, control.serve(self.sessions, _serve_http)))
+    def open_private(self, stack: ExitStack, command: str, environ: Mapping[str, str]) -> None:
+        """Opens the private endpoint: the control socket, and the port of --admin. Raises ListenError. To be called before `run`.
 
-    async def run(self) -> int:
-        """Runs until a signal stops it, and returns the exit status."""
+        If the control socket fails, that is a warning, unless the user has given it a name. stack: closes what is opened
+        """
+        options = self._options
+        try:
+            route = fingerprint(options.reach, environ) if command == "forward" else None
+            self._control = open_control(command, options.name, environ, route)
+            stack.callback(self._control.close)
+        except ListenError as error:
+            if options.name is not None:
+                raise
+            self._trace(events.explained(events.Warning("there is no control socket"), error))
+        pages = pages_of(self._overview(command))
+        if self._control is not None:
+            endpoint = Endpoint(pages, self._control.address, self._trace)
+            self.served.append((self._control.listener, serving(self.sessions, endpoint)))
+        if options.admin is not None:
+            admin = listen(parse_admin(options.admin, options.open_admin), options.reach.keepalive, option="admin")
+            stack.callback(close_listener, bound_address(admin), admin)
+            self._private.append((admin, Endpoint(pages, bound_address(admin), self._trace).session))
+
+    def _overview(self, command: str) -> ForwardOverview:
+        listeners = [ListenerFacts(str(one.address), str(one.target or "")) for one in self._local_listeners]
+        program = Program(command, "" if self._control is None else self._control.name, time(), listeners)
+        return ForwardOverview(program, self.sessions, self._activity, lambda: self._planner.outlook(None).proxies)
+
+    async def run(self, ready: Callable[[], None]) -> int:
+        """Runs until a signal stops it, and returns the exit status. ready: called once the ports accept"""
+
+        def begin() -> None:
+            self.announce()
+            ready()
+
         inherited = [local_listener.listener for local_listener in self._local_listeners if local_listener.address.inherited]
         async with Nursery() as helpers:
             self.start_helpers(helpers)
-            status = await self.acceptor.run(self.served, self.announce, self._close, inherited)
+            status = await Acceptor(ConnectionCount(), 0.0, self._trace).during(
+                self._private, lambda: self.acceptor.run(self.served, begin, self._close, inherited)
+            )
             if self.sessions.pool is not None:
                 await self.sessions.pool.finish()
             helpers.cancel_scope.cancel()

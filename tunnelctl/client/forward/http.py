@@ -88,6 +88,7 @@ class _Exchange:
 
     async def run(self, request: h11.Request) -> None:
         begun, cause = current_time(), "reset"
+        self._session.moved = self._moved
         try:
             with self._scope:
                 self._touch()

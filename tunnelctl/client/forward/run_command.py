@@ -5,6 +5,7 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 
 from tunnelctl.client.forward.forwarder import Forwarder
 from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
@@ -39,15 +40,15 @@ async def _run_behind(options: ForwardOptions, locals_: list[ForwardSpec], envir
     planner = RoutePlanner(options.reach, environ, trace, pooled=True)
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)  # before the command has the terminal
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
-    try:
+    with ExitStack() as stack:
+        stack.callback(close_local_listeners, local_listeners)
         refuse_strangers(local_listeners, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         forwarder = Forwarder(options, planner, local_listeners, trace, _only(USER, password))
         forwarder.warn_of_strangers()
         child = _environment(environ, [local_listener.address.port for local_listener in local_listeners], USER, password)
+        forwarder.open_private(stack, "run", environ)
         return await _Command(options.command, child, forwarder).run()
-    finally:
-        close_local_listeners(local_listeners)
 
 
 def _only(user: str, password: str) -> Check:

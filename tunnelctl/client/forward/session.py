@@ -6,7 +6,7 @@ It fails alone, and visibly: the client receives an error of its own protocol or
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -63,7 +63,10 @@ class Sessions(ConnectionCount):
         self.pool: ConnectionPool | None = None
         self.warm: WarmConnections | None = None
         self.probe = BackgroundProbe(trace)
+        self.open: dict[str, LocalSession] = {}  # those with a tunnel, or that are opening one, by id
         self.relays: set[Relay] = set()
+        self.failed_logins = 0
+        self.queries = 0  # connections to the control socket that ask for no tunnel
         self.past = [0, 0]  # bytes in each direction of the tunnels that have ended
         self.count = 0
 
@@ -98,8 +101,29 @@ class LocalSession:
         self._dynamic = target is None
         self.stream = stream
         self.clean = False  # close it in order, and not with a reset
+        self.user = ""  # who has logged in
+        self.via: list[str] = []  # the proxies of its tunnel
+        self.phase = "opening"
+        self.moved: Sequence[int] = (0, 0)  # bytes of its tunnel in each direction
+        self.relay: Relay | None = None  # while it moves them
+        self.begun = 0.0  # when its tunnel was asked for
         shared.count += 1
         self._id = str(shared.count)
+
+    @property
+    def id(self) -> str:
+        """Its number in messages."""
+        return self._id
+
+    @property
+    def client(self) -> str:
+        """The address of the client, with its port."""
+        return self._client
+
+    @property
+    def target(self) -> str:
+        """Where its tunnel leads; "" if that is not known yet."""
+        return str(self._target or "")
 
     @property
     def login(self) -> bool:
@@ -131,6 +155,7 @@ class LocalSession:
         except Exception as fault:
             shared.trace(events.Warning(f"fault in a connection: {type(fault).__name__}: {fault}"))
         finally:
+            shared.open.pop(self._id, None)
             if self.clean:
                 self.stream.close()
             else:
@@ -188,7 +213,11 @@ class LocalSession:
             raise ConnectionResetError("the client has gone")
         if isinstance(verdict, Refusal):
             return verdict
-        return None if verdict else auth_required(details="wrong user or password")
+        if not verdict:
+            self._shared.failed_logins += 1
+            return auth_required(details="wrong user or password")
+        self.user = login.user
+        return None
 
     async def turn_away(self, refusal: LocalRefusal) -> None:
         """Refuses a request, and reports that if the refusal has a cause."""
@@ -214,7 +243,8 @@ class LocalSession:
 
     async def open_or_report(self, target: Address, via: Via) -> Tunnel | TunnelctlError | None:
         """Returns the tunnel; or the error, which has been reported to the user; or None if the client has left meanwhile."""
-        self._target = target
+        self._target, self.begun, self.phase, self.moved = target, monotonic(), "opening", (0, 0)
+        self._shared.open[self._id] = self
         try:
             return await self._open_watching(target, via)
         except TunnelctlError as error:
@@ -222,12 +252,12 @@ class LocalSession:
             return error
 
     async def _open_watching(self, target: Address, via: Via) -> Tunnel | None:
-        begun = monotonic()
         opened = await self._attended(self._open_for_others(target, via) if self._dynamic else self._open(target, ()))
         if opened is None:
             return None
         tunnel, route = opened
-        self._shared.trace(Opened(self._id, self._client, str(target), route.via, monotonic() - begun))
+        self.via, self.phase = route.via, "tunnel"
+        self._shared.trace(Opened(self._id, self._client, str(target), route.via, monotonic() - self.begun))
         return tunnel
 
     async def _attended(self, work: Awaitable[T]) -> T | None:
@@ -292,6 +322,7 @@ class LocalSession:
         relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
         begun, ended_by, cause = monotonic(), "", "drained"
         shared.relays.add(relay)
+        self.relay, self.moved = relay, relay.moved
         shared.tunnels += 1
         self.clean = True  # the relay closes or aborts both of its streams itself
         try:

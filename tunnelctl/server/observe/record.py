@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from tunnelctl.server.policy.inspection import FirstBytes
-from tunnelctl.stream.relay import Outcome
+from tunnelctl.stream.relay import Outcome, Relay
 
 
 class TunnelRecord:
@@ -17,8 +17,8 @@ class TunnelRecord:
     """
 
     __slots__ = (
-        "address", "client", "connection", "local", "moved", "opened", "phase", "phases", "reports", "rule", "seen", "since",
-        "target", "tunnel", "user",
+        "address", "client", "connection", "local", "moved", "opened", "phase", "phases", "relay", "reports", "rule", "seen",
+        "since", "target", "tunnel", "user",
     )  # fmt: skip
 
     def __init__(self, connection: str, tunnel: str, client: str) -> None:
@@ -32,6 +32,7 @@ class TunnelRecord:
         self.seen: FirstBytes | None = None  # what the tunnel carries, if a rule required an inspection
         self.opened = 0.0  # when the tunnel was granted
         self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
+        self.relay: Relay | None = None  # while it moves bytes
 
     def enter(self, phase: str) -> None:
         """Begins the next phase."""

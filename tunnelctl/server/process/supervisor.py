@@ -60,16 +60,18 @@ class Supervisor:
         files: FileReload | None,
         environ: Mapping[str, str],
         caps: SharedCaps | None = None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         """
         board: a row for each worker
         files: the files that this process reads again on SIGHUP, for later workers; None if the signal keeps its usual meaning
         environ: names the service manager, if there is one
         caps: the counts of all workers, if there are caps
+        leave: called once the workers no longer accept
         """
         self._listeners, self._bound, self._keepalive = listeners, bound, keepalive
         self._work, self._counters, self._trace, self._files, self._environ = work, counters, trace, files, environ
-        self._caps = caps
+        self._caps, self._leave = caps, leave
         self._kept: list[socket.socket] = []  # each reserves an address at which every worker has its own listener
         self._read_until = inf  # when reading the files counts as late; inf: nothing is being read
         self._read_once_more = False
@@ -179,6 +181,7 @@ class Supervisor:
         close_listeners(self._bound, self._listeners)
         for keeper in self._kept:
             keeper.close()
+        self._leave()
 
     def _pass_on(self, number: int) -> None:
         for pid in self._workers:  # each is a child not yet reaped: its pid is still its own

@@ -20,10 +20,11 @@ from tests.peers.process import free_port, wait_until
 from tests.peers.program import started
 from tests.peers.scripted import ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Proxy, connect_request
+from tunnelctl.control import endpoint as under_test
+from tunnelctl.control.admin import parse_admin
 from tunnelctl.errors import UsageProblem
 from tunnelctl.proto import private_http
-from tunnelctl.server.observe import admin as under_test
-from tunnelctl.server.observe.admin import parse_admin
+from tunnelctl.server.observe.overview import ServerOverview
 
 BRIEF = 0.2  # seconds: a limit meant to expire
 
@@ -88,7 +89,9 @@ def test_the_page_of_open_tunnels() -> None:
         assert tunnel.pop("seconds") >= 0
         (decision,) = proxy.wait_for_records(1)
         expected = {key: decision[key] for key in ("connection", "tunnel", "client", "user", "target", "address")}
-        assert tunnel == {**expected, "sent": 5, "received": 5}
+        assert 0 <= tunnel.pop("idle") < SECONDS
+        rates = {"sent_rate": None, "received_rate": None}
+        assert tunnel == {**expected, "phase": "tunnel", "sent": 5, "received": 5, **rates}
 
 
 def test_health_and_readiness_during_a_drain() -> None:
@@ -110,7 +113,9 @@ def test_v18_no_page_contains_a_password(tmp_path: Path) -> None:
     with administered(users=users_file(tmp_path, alice="canary")) as (proxy, port):
         proxy.refusal("10.0.0.1:1", basic("alice", "canary"))
         proxy.refusal("10.0.0.1:1", basic("alice", "canary2"))
-        everything = b"".join(Answer(port, path).body for path in ("/metrics", "/tunnels", "/healthz", "/nowhere"))
+        everything = b"".join(
+            Answer(port, path).body for path in ("/", "/metrics", "/status", "/tunnels", "/recent", "/healthz", "/nowhere")
+        )
     assert b"canary" not in everything
 
 
@@ -123,7 +128,7 @@ def test_the_response_to_head_has_no_body() -> None:
         assert (answer.status, answer.body, answer.fields["content-length"]) == (200, b"", "3")
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/metrics/", 404), ("POST", "/metrics", 405)])
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/x", 404), ("GET", "/metrics/", 404), ("POST", "/metrics", 405)])
 def test_an_unknown_path_is_a_404_and_another_method_a_405(method: str, path: str, status: int) -> None:
     with administered() as (_, port):
         answer = Answer(port, path, method)
@@ -136,7 +141,7 @@ def test_an_unknown_path_is_a_404_and_another_method_a_405(method: str, path: st
     ("method", "path", "line"),
     [
         ("GET", "/healthz", b"HTTP/1.1 200 OK"),
-        ("GET", "/", b"HTTP/1.1 404 Not Found"),
+        ("GET", "/other", b"HTTP/1.1 404 Not Found"),
         ("PUT", "/healthz", b"HTTP/1.1 405 Method Not Allowed"),
         ("GET x", "/healthz", b"HTTP/1.1 400 Bad Request"),
         ("GET", "/" + "x" * 2 * under_test.MAX_HEAD, b"HTTP/1.1 431 Request Header Fields Too Large"),
@@ -305,16 +310,16 @@ def raising(fault: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("place", "fault"),
     [
-        ("Pages._mine", json.JSONDecodeError("Unterminated string", "[", 1)),
-        ("Pages._mine", OSError(24, "Too many open files")),
-        ("Pages._mine", MemoryError("no more")),
+        ("ServerOverview._tunnels", json.JSONDecodeError("Unterminated string", "[", 1)),
+        ("ServerOverview._tunnels", OSError(24, "Too many open files")),
+        ("ServerOverview._tunnels", MemoryError("no more")),
     ],
 )
 def test_m5_a_fault_ends_only_its_request(place: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(echo) as target, pytest.raises(AssertionError, match="fault in an admin request"):
         with administered() as (proxy, port), proxy.tunnel(target.authority) as client:
             with monkeypatch.context() as patch:
-                patch.setattr(under_test.Pages, place.partition(".")[2], raising(fault))
+                patch.setattr(ServerOverview, place.partition(".")[2], raising(fault))
                 answer = Answer(port, "/tunnels")
             assert (answer.status, answer.body) == (500, b"internal error: standard error of tunnelctl has more\n")
             assert Answer(port, "/healthz").status == 200

@@ -1,7 +1,7 @@
-"""The control sockets of `forward`, where each opens tunnels for `connect --via`: where they are, and who may use them.
+"""The control sockets of `forward`, `run` and `serve`: where they are, and who may use them.
 
-    DIRECTORY/NAME.sock     the socket of the forward of that name
-              NAME.route    what its tunnels pass, for --via auto: see `client.route.fingerprint`
+    DIRECTORY/NAME.sock     the socket of the program of that name
+              NAME.route    of a forward: what its tunnels pass, for --via auto; see `client.route.fingerprint`
 
 The directory is $XDG_RUNTIME_DIR/tunnelctl, or else /tmp/tunnelctl-UID. The one of /tmp is safe because it is not trusted: anybody
 may create that name, so a directory of another user, one that others may enter, or a symbolic link is refused. Once it is ours,
@@ -15,9 +15,9 @@ import socket
 import stat
 from collections.abc import Mapping
 
-from tunnelctl.client.options import AUTO
 from tunnelctl.errors import UsageProblem, reason
 from tunnelctl.namedtuple import NamedTuple
+from tunnelctl.options import AUTO
 from tunnelctl.proto.address import shown
 from tunnelctl.stream.unix_stream import peer_uid
 
@@ -65,13 +65,13 @@ def fault_of(path: str) -> Fault | None:
 
 
 def check_name(name: str, option: str) -> None:
-    """Raises UsageProblem unless it can be the name of a forward. option: the field of the options record that has it"""
+    """Raises UsageProblem unless it can be the name of a program. option: the field of the options record that has it"""
     if name.strip(_NAME_CHARACTERS) or name[0] in "-." or len(name) > _MAX_NAME or name == AUTO:
-        raise UsageProblem(shown(name), "it cannot be the name of a forward", "forward-name", option=option)
+        raise UsageProblem(shown(name), "it cannot be the name of a control socket", "forward-name", option=option)
 
 
 def path_of(name: str, environ: Mapping[str, str]) -> str:
-    """Returns the path of the socket of a forward."""
+    """Returns the path of the socket of a program."""
     return f"{directory(environ)}/{name}{SOCKET}"
 
 

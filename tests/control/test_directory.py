@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tunnelctl.cli.render.hints import hint_of, line_of
-from tunnelctl.client import control_socket
-from tunnelctl.client.control_socket import Fault, check_name, directory, fault_of, is_same_user, path_of
+from tunnelctl.control import directory as under_test
+from tunnelctl.control.directory import Fault, check_name, directory, fault_of, is_same_user, path_of
 from tunnelctl.errors import UsageProblem
 
 
@@ -63,5 +63,5 @@ def test_a_peer_is_the_same_user_unless_the_kernel_tells_of_another(monkeypatch:
     one, other = socket.socketpair()
     with one, other:
         for uid, same in ((os.geteuid(), True), (None, True), (os.geteuid() + 1, False), (0, os.geteuid() == 0)):
-            monkeypatch.setattr(control_socket, "peer_uid", lambda _, uid=uid: uid)
+            monkeypatch.setattr(under_test, "peer_uid", lambda _, uid=uid: uid)
             assert is_same_user(one) is same
