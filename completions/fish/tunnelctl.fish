@@ -7,6 +7,14 @@ function __tunnelctl_profiles
     string match -rg '^\s*\[\s*profiles\s*\.\s*"?([A-Za-z0-9_-]+)"?\s*\]' <$directory/tunnelctl/config.toml
 end
 
+function __tunnelctl_running
+    set -l directory /nonexistent
+    set -q XDG_RUNTIME_DIR; and set directory $XDG_RUNTIME_DIR
+    for path in $directory/tunnelctl/*.sock /tmp/tunnelctl-(id -u)/*.sock
+        test -S $path; and string replace -r '.*/(.*)\.sock$' '$1' -- $path
+    end
+end
+
 complete -c tunnelctl -f
 complete -c tunnelctl -s h -l help -d 'print this help'
 complete -c tunnelctl -n __fish_use_subcommand -l version -d 'print the version'
@@ -14,6 +22,9 @@ complete -c tunnelctl -n __fish_use_subcommand -a connect -d 'open a tunnel thro
 complete -c tunnelctl -n __fish_use_subcommand -a forward -d 'open local ports that lead through a proxy'
 complete -c tunnelctl -n __fish_use_subcommand -a run -d 'run a program behind a private proxy that needs no login'
 complete -c tunnelctl -n __fish_use_subcommand -a serve -d 'run the bundled proxy'
+complete -c tunnelctl -n __fish_use_subcommand -a status -d 'list what runs: forward, run and serve of this user'
+complete -c tunnelctl -n __fish_use_subcommand -a top -d 'show live what runs: tunnels, rates, targets'
+complete -c tunnelctl -n __fish_use_subcommand -a stop -d 'stop running processes, and let their tunnels finish'
 complete -c tunnelctl -n __fish_use_subcommand -a check -d 'diagnose the path to a host: what fails or is slow, and why'
 complete -c tunnelctl -n __fish_use_subcommand -a ssh-config -d 'print the lines for ~/.ssh/config'
 complete -c tunnelctl -n __fish_use_subcommand -a check-policy -d 'explain what serve would decide under a policy file'
@@ -56,7 +67,8 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l json -d 'messa
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -a '(__fish_print_hostnames)'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s L -l local -x -d 'local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s D -l dynamic -x -d 'local port that leads anywhere: a SOCKS and HTTP proxy'
-complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l name -x -d 'name for connect --via NAME; needs no -L or -D'
+complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l name -x -d 'name for connect --via NAME, status and stop; needs no -L or -D'
+complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l background -d 'return once the ports are open, and go on in the background'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l users -r -F -d 'users who may use -D; lines from hash-password'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l open-proxy -d 'let other machines use a port without a login'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s x -l proxy -x -a 'direct http:// https:// socks5://' -d 'proxy to use; repeat it for a chain, nearest first; direct: none'
@@ -85,12 +97,15 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l retry -x -d 'r
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l warm -x -d 'keep N idle connections to the proxy'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l max-connections -x -d 'open local connections; 0: no cap'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l drain -x -d 'time for open tunnels to end after SIGTERM'
+complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l admin -x -d 'show a status page here, or at unix:PATH'
+complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l open-admin -d 'let other machines use --admin without a login'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l profile -x -a '(__tunnelctl_profiles)' -d 'profile of the settings file to use'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s v -l verbose -d 'a line for each connection; -vv: for each stage as well, with heads, secrets masked'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l progress -d 'show tunnels, bytes and rates, live on a terminal'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -s q -l quiet -d 'print nothing but errors'
 complete -c tunnelctl -n '__fish_seen_subcommand_from forward' -l json -d 'messages on stderr as JSON objects, one per line'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -s L -l local -x -d 'local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT'
+complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l name -x -d 'name for status and stop'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l open-proxy -d 'let other machines use a port without a login'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -s x -l proxy -x -a 'direct http:// https:// socks5://' -d 'proxy to use; repeat it for a chain, nearest first; direct: none'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l pac -r -F -d 'take the proxies for each target from a PAC file'
@@ -117,11 +132,14 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l keepalive -x -d 'T
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l retry -x -d 'retry up to N times if the proxy cannot be reached'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l warm -x -d 'keep N idle connections to the proxy'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l max-connections -x -d 'open local connections; 0: no cap'
+complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l admin -x -d 'show a status page here, or at unix:PATH'
+complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l open-admin -d 'let other machines use --admin without a login'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l profile -x -a '(__tunnelctl_profiles)' -d 'profile of the settings file to use'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'a line for each connection; -vv: for each stage as well, with heads, secrets masked'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -s q -l quiet -d 'print nothing but errors'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -l json -d 'messages on stderr as JSON objects, one per line'
 complete -c tunnelctl -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand --fcs-skip=2)'
+complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l name -x -d 'name for status and stop'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -s x -l proxy -x -a 'http:// https:// socks5://' -d 'send every tunnel through this proxy; repeat for a chain'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l http -x -a '1.1 2 auto' -d 'version of HTTP to speak with the proxy: 1.1, 2 or auto'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l connections -x -d 'spread tunnels over N connections of HTTP/2'
@@ -163,12 +181,18 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l keepalive -x -d 
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l access-log -r -F -d 'write a JSON record for each decision and end; -: stdout'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l log-interval -x -d 'also a record of each open tunnel every SECONDS; 0: never'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l log-bytes -x -d 'also a record every N bytes of a tunnel, both directions; 0: never'
-complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l admin -x -d 'show metrics, health and open tunnels here, or at unix:PATH'
+complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l admin -x -d 'show a status page, metrics and health here, or at unix:PATH'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l open-admin -d 'let other machines use --admin without a login'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l profile -x -a '(__tunnelctl_profiles)' -d 'profile of the settings file to use'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -s v -l verbose -d 'a line on stderr for each decision and for each end of a tunnel'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -s q -l quiet -d 'print nothing but errors'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l json -d 'messages on stderr as JSON objects, one per line'
+complete -c tunnelctl -n '__fish_seen_subcommand_from status' -l json -d 'one JSON object per line'
+complete -c tunnelctl -n '__fish_seen_subcommand_from status' -a '(__tunnelctl_running)'
+complete -c tunnelctl -n '__fish_seen_subcommand_from top' -l interval -x -d 'pause between two looks, 0.1 at least'
+complete -c tunnelctl -n '__fish_seen_subcommand_from top' -l json -d 'one look, as a JSON object for each process'
+complete -c tunnelctl -n '__fish_seen_subcommand_from top' -a '(__tunnelctl_running)'
+complete -c tunnelctl -n '__fish_seen_subcommand_from stop' -a '(__tunnelctl_running)'
 complete -c tunnelctl -n '__fish_seen_subcommand_from check' -s x -l proxy -x -a 'direct http:// https:// socks5://' -d 'proxy to use; repeat it for a chain, nearest first; direct: none'
 complete -c tunnelctl -n '__fish_seen_subcommand_from check' -l pac -r -F -d 'take the proxies for each target from a PAC file'
 complete -c tunnelctl -n '__fish_seen_subcommand_from check' -l http -x -a '1.1 2 auto' -d 'version of HTTP to speak with the proxy: 1.1, 2 or auto'

@@ -44,13 +44,13 @@ class Key(NamedTuple):
     sometimes: bool
 
 
-def meaning_of(kind: type[Event]) -> str:
+def meaning_of(kind: type) -> str:
     """Returns what has happened."""
     return " ".join(inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].split())
 
 
-def keys_of(kind: type[Event]) -> list[Key]:
-    """Returns the keys of an event. Raises KeyError if its docstring leaves one out."""
+def keys_of(kind: type) -> list[Key]:
+    """Returns the keys of an event, or of another record. Raises KeyError if its docstring leaves one out."""
     meanings = _meanings(kind)
     return [
         Key(name, meanings[name], str(annotation), getattr(kind, name, "") is None)
@@ -58,6 +58,6 @@ def keys_of(kind: type[Event]) -> list[Key]:
     ]
 
 
-def _meanings(kind: type[Event]) -> dict[str, str]:
+def _meanings(kind: type) -> dict[str, str]:
     lines = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[2].replace("\n    ", " ").splitlines()
     return dict(re.fullmatch(r"(\w+): (.+)", line).groups() for line in lines if line)  # type: ignore[union-attr, misc]

@@ -14,7 +14,8 @@ from tunnelctl.cli.parse.settings_file import KEYS
 from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES, Command
 from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.client.check.diagnosis import FINDINGS
-from tunnelctl.events import Event, name_of
+from tunnelctl.control.snapshot import CertificateFacts, ListenerFacts, Note, Status, WorkerFacts
+from tunnelctl.events import name_of
 from tunnelctl.status import ExitStatus
 
 DATE = "2026-11-28"  # of the last change to the prose
@@ -155,7 +156,17 @@ def item(name: str, meaning: str) -> str:
     return f".TP 12\n.B {roff(name)}\n{sentence(meaning)}\n"
 
 
-def keys_of_event(kind: type[Event]) -> str:
+def status_keys() -> str:
+    """Lists the keys of the description of a running program, and of the records in it."""
+    inner = {"listeners": ListenerFacts, "workers": WorkerFacts, "certificate": CertificateFacts, "reloads": Note, "warnings": Note}
+    return "".join(
+        item(key.name, key.meaning) + (keys_of_event(inner[key.name]) if key.name in inner else "")
+        for key in keys_of(Status)
+        if key.name != "name"
+    )
+
+
+def keys_of_event(kind: type) -> str:
     lines = "".join(f".TP 12\n.I {roff(key.name)}\n{sentence(key.meaning)}\n" for key in keys_of(kind))
     return f".RS\n{lines}.RE\n" if lines else ""
 
@@ -243,5 +254,6 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "MESSAGES": lambda *_: messages(),
     "WARNINGS": lambda *_: warnings(),
     "IGNORED": lambda *_: ignored(),
+    "STATUS_KEYS": lambda *_: status_keys(),
     "SEE_ALSO": lambda *_: see_also(),
 }

@@ -1,6 +1,7 @@
 """Runs each of the manual's EXAMPLES as printed, except that addresses are replaced by those of peers on loopback."""
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -17,8 +18,8 @@ import pytest
 from tests.man.examples import EXAMPLES
 from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
-from tests.peers.process import end, path_of
-from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
+from tests.peers.process import end, free_port, path_of
+from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
@@ -45,6 +46,9 @@ BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
 WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
+(ONCE,) = EXAMPLES["status"]
+(REPLACED,) = EXAMPLES["stop"]
+FOLLOWED, ONE_LOOK = EXAMPLES["top"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
 
 
@@ -420,6 +424,31 @@ def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"ready\n")
     assert " held, in " in (tmp_path / "log").read_text()
+
+
+# --- what runs
+
+
+def test_the_examples_start_one_forward_and_replace_it(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        env = with_program(XDG_RUNTIME_DIR=runtime, https_proxy=PROXY)
+        once, replaced = (example.replace("5432:db", f"{free_port()}:db") for example in (ONCE, REPLACED))
+        pids = []
+        for line in (once, once, replaced):
+            assert shell(line, env, tmp_path).returncode == 0
+            pids.append(json.loads(run("status", "--json", env=env).stdout)["pid"])
+        assert run("stop", "db", env=env).returncode == 0
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_the_examples_of_top_show_what_runs(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        env = with_program(XDG_RUNTIME_DIR=runtime)
+        with Forward("--name", "work", "-x", PROXY, "-D", "0", env=env) as forward:
+            for example in (FOLLOWED, ONE_LOOK):
+                done = shell(example, env, tmp_path)
+                assert (done.returncode, done.stderr) == (0, b"")
+                assert f"127.0.0.1:{forward.port} -> any target".encode() in done.stdout
 
 
 # --- check

@@ -10,7 +10,8 @@ import pexpect
 import pytest
 
 from man.source.generate import COMPLETIONS, ROOT
-from tests.peers.process import path_of
+from tests.peers.instances import mute
+from tests.peers.process import path_of, scratch_directory
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 
 SECONDS = 20
@@ -165,6 +166,15 @@ def test_tab_completes_profiles_of_the_settings_file(typist, tmp_path):
     assert typist.words("connect --profile of\t") == ["connect", "--profile", "office"]
     assert typist.words("serve --profile home\t") == ["serve", "--profile", "home-2"]
     assert typist.words("connect --profile com\t") == ["connect", "--profile", "com"]
+
+
+def test_tab_completes_names_of_running_processes(typist):
+    with scratch_directory() as runtime, mute(runtime, "work"), mute(runtime, "north.2"):
+        (runtime / "tunnelctl/plain.sock").touch()  # not a socket
+        typist.child.sendline(f"export XDG_RUNTIME_DIR={runtime}")
+        assert typist.words("top wo\t nor\t") == ["top", "work", "north.2"]
+        assert typist.words("stop nor\t") == ["stop", "north.2"]
+        assert typist.words("status pla\t") == ["status", "pla"]
 
 
 @pytest.mark.peer("bash")

@@ -5,6 +5,7 @@ import pytest
 from tests.options import fields_of
 from tunnelctl.cli.commands import check_policy
 from tunnelctl.cli.commands.hash_password import LineOptions
+from tunnelctl.cli.commands.top import TopOptions
 from tunnelctl.cli.parse.values import read_value
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
@@ -24,6 +25,7 @@ RECORDS = {
     "check-policy": check_policy.CheckOptions,
     "hash-password": LineOptions,
     "selftest": OutputOptions,
+    "top": TopOptions,
 }
 
 RECORDS_ONCE = [record for record in dict.fromkeys(RECORDS.values()) if record is not OutputOptions]  # it is nested in others

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 
 from tunnelctl.cli.parse.settings import complete, connect_line
 from tunnelctl.cli.parse.typer_app import Call
@@ -47,11 +48,20 @@ def forward(call: Call) -> int:
     options = settings.build(ForwardOptions)
     console = console_for(options.output)
     settings.announce(console)
-    if options.users is None:
-        return int(run_forward(options, os.environ, console))
-    from tunnelctl.cli.commands.local_logins import local_logins
 
-    return int(run_forward(options, os.environ, console, local_logins(options, console)))
+    def work(ready: Callable[[], None] = lambda: None) -> int:
+        check = None
+        if options.users is not None:
+            from tunnelctl.cli.commands.local_logins import local_logins
+
+            check = local_logins(options, console)
+        return int(run_forward(options, os.environ, console, check, ready))
+
+    if not options.background:
+        return work()
+    from tunnelctl.cli.commands.background import in_background
+
+    return in_background(work)
 
 
 def run(call: Call) -> int:
@@ -88,6 +98,26 @@ def serve(call: Call) -> int:
     from tunnelctl.cli.commands.upstream import upstream
 
     return int(run_server(options, console, os.environ, upstream(options, console)))
+
+
+def status(call: Call) -> int:
+    from tunnelctl.cli.commands.status import run_status
+
+    run_status(call.words, build(OutputOptions, call.pairs).json, os.environ)
+    return ExitStatus.OK
+
+
+def top(call: Call) -> int:
+    from tunnelctl.cli.commands.top import TopOptions, run_top
+
+    return run_top(build(TopOptions, call.pairs), call.words, os.environ)
+
+
+def stop(call: Call) -> int:
+    from tunnelctl.cli.commands.stop import run_stop
+
+    run_stop(call.words, os.environ)
+    return ExitStatus.OK
 
 
 def check(call: Call) -> int:
@@ -152,6 +182,9 @@ RUN = {
     "forward": forward,
     "run": run,
     "serve": serve,
+    "status": status,
+    "top": top,
+    "stop": stop,
     "check": check,
     "ssh-config": ssh_config,
     "check-policy": check_policy,

@@ -14,11 +14,10 @@ from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, build
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flags import FILE, Flag
-from tunnelctl.client.options import AUTO
 from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import Trace
-from tunnelctl.options import ReachOptions
+from tunnelctl.options import AUTO, ReachOptions
 from tunnelctl.proto import headers as header
 
 NO_PATTERN = "a host, or a pattern such as *.example.com, must not contain blanks, quotes, #, = or control characters"

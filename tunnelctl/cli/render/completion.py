@@ -11,6 +11,7 @@ VERSION = "print the version"
 
 
 HOSTS = ("connect", "check", "ssh-config")  # commands whose arguments are hosts that ssh may know
+RUNNING = ("status", "top", "stop")  # commands whose arguments are names of running processes: those of their control sockets
 
 
 def bare(text: str) -> str:
@@ -40,6 +41,8 @@ def bash_words(command: str) -> str:
         return " kind=command"
     if command in HOSTS:
         return " kind=host"
+    if command in RUNNING:
+        return " kind=running"
     return f" choices='{' '.join(SHELLS)}'" if command == "completion" else ""
 
 
@@ -92,6 +95,15 @@ _tunnelctl_profiles() {{
     done <"$file"
 }}
 
+# What runs: the control sockets, in the directory of the session or in that of the user.
+_tunnelctl_running() {{
+    local path
+    for path in "${{XDG_RUNTIME_DIR:-/nonexistent}}"/tunnelctl/*.sock /tmp/tunnelctl-"$UID"/*.sock; do
+        path=${{path%.sock}}
+        [[ -S $path.sock && ${{path##*/}} != *[!A-Za-z0-9._-]* ]] && printf '%s\n' "${{path##*/}}"
+    done
+}}
+
 _tunnelctl() {{
     local IFS=$' \t\n' cur='' prev='' lead='' before='' command='' kind='' choices='' flags='' piece reply glued=0 index
     local -a words=() replies=()
@@ -123,6 +135,7 @@ _tunnelctl() {{
     case $kind in
     host) choices=$(_tunnelctl_hosts) ;;
     profile) choices=$(_tunnelctl_profiles) ;;
+    running) choices=$(_tunnelctl_running) ;;
     esac
     if [[ $kind == file ]]; then
         compopt -o filenames 2>/dev/null
@@ -150,6 +163,7 @@ ZSH_WORDS = {
     "ssh-config": "'*:host:_ssh_hosts'",
     "completion": f"'1:shell:({' '.join(SHELLS)})'",
     "run": "'(-)*::: :_normal'",
+    **dict.fromkeys(RUNNING, "'*:running process:_tunnelctl_running'"),
 }
 
 
@@ -235,6 +249,11 @@ _tunnelctl_profiles() {{
     compadd -- ${{${{names//\\"/}}// /}}
 }}
 
+_tunnelctl_running() {{
+    local -a sockets=(${{XDG_RUNTIME_DIR:-/nonexistent}}/tunnelctl/*.sock(N=) /tmp/tunnelctl-$UID/*.sock(N=))
+    compadd -- ${{sockets:t:r}}
+}}
+
 _tunnelctl() {{
     setopt local_options extended_glob
     local curcontext=$curcontext state line
@@ -270,9 +289,16 @@ def fish() -> str:
             lines.append(f"{seen} -a {fish_quote(' '.join(SHELLS))}")
         if command.name in HOSTS:
             lines.append(f"{seen} -a '(__fish_print_hostnames)'")
+        if command.name in RUNNING:
+            lines.append(f"{seen} -a '(__tunnelctl_running)'")
         if command.name == "run":
             lines.append(f"{seen} -x -a '(__fish_complete_subcommand --fcs-skip=2)'")
-    return "\n".join([HEADER.format(shell="fish"), "", FISH_PROFILES, *(f"complete -c tunnelctl {line}" for line in lines)]) + "\n"
+    return (
+        "\n".join(
+            [HEADER.format(shell="fish"), "", FISH_PROFILES, FISH_RUNNING, *(f"complete -c tunnelctl {line}" for line in lines)]
+        )
+        + "\n"
+    )
 
 
 FISH_PROFILES = """\
@@ -281,6 +307,17 @@ function __tunnelctl_profiles
     set -q XDG_CONFIG_HOME; and set directory $XDG_CONFIG_HOME
     test -r $directory/tunnelctl/config.toml; or return
     string match -rg '^\\s*\\[\\s*profiles\\s*\\.\\s*"?([A-Za-z0-9_-]+)"?\\s*\\]' <$directory/tunnelctl/config.toml
+end
+"""
+
+
+FISH_RUNNING = """\
+function __tunnelctl_running
+    set -l directory /nonexistent
+    set -q XDG_RUNTIME_DIR; and set directory $XDG_RUNTIME_DIR
+    for path in $directory/tunnelctl/*.sock /tmp/tunnelctl-(id -u)/*.sock
+        test -S $path; and string replace -r '.*/(.*)\\.sock$' '$1' -- $path
+    end
 end
 """
 

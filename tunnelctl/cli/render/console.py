@@ -298,8 +298,8 @@ def _through(facts: Facts) -> str:
 def size(count: object) -> str:
     """Formats a number of bytes for people: 1536 is 1.5 KiB."""
     number = float(count) if isinstance(count, (int, float)) else 0.0
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000 or unit == "GiB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1000 or unit == "TiB":
             break
         number /= 1024
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

@@ -51,11 +51,12 @@ def url(facts: Facts) -> str:
 
 def admin(facts: Facts) -> str:
     """Shows where the admin pages are, ready to paste: as a URL, or for a unix socket as a curl command."""
-    first, *others = map(show, facts["pages"])
+    pages = [*map(show, facts["pages"])]
     address = show(facts["address"])
     if not address.startswith("unix:"):
-        return f"admin: {', '.join([f'http://{address}{first}', *others])}"
-    return f"admin: curl --unix-socket {quote(address.removeprefix('unix:'))} http://localhost{first}"
+        return f"admin: {', '.join([f'http://{address}{pages[0]}', *pages[1:]])}"
+    text = next(page for page in pages if page != "/")  # the page for people is of no use to curl
+    return f"admin: curl --unix-socket {quote(address.removeprefix('unix:'))} http://localhost{text}"
 
 
 START_LINES: dict[str, Callable[[Facts], str]] = {"serving": serving, "admin": admin}

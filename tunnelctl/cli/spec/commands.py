@@ -71,6 +71,39 @@ COMMANDS = (
         ),
     ),
     Command(
+        "status", "[NAME...]",
+        "list what runs: forward, run and serve of this user",
+        "List the running forward, run and serve processes of this user: names, listeners, routes and tunnels. "
+        "With NAMEs, only those.",
+        (
+            ("tunnelctl status", "everything"),
+            ("tunnelctl status work --json", "one of them, for a script"),
+            ("tunnelctl status serve && echo running", "the status is 75 if it does not run"),
+        ),
+    ),
+    Command(
+        "top", "[NAME...]",
+        "show live what runs: tunnels, rates, targets",
+        "Show the running forward, run and serve processes of this user and their open tunnels, live; h lists the keys. "
+        "With NAMEs, only those; in a pipe, what they do now.",
+        (
+            ("tunnelctl top", "everything that runs"),
+            ("tunnelctl top work", "what was started by `forward --name work`"),
+            ("tunnelctl top --json | jq .tunnels", "for a script"),
+        ),
+    ),
+    Command(
+        "stop", "NAME...",
+        "stop running processes, and let their tunnels finish",
+        "Stop each named process as SIGTERM does, and wait for its end. It accepts nothing more, and its open tunnels may finish "
+        "within its --drain.",
+        (
+            ("tunnelctl stop forward", "the one that `tunnelctl status` lists by this name"),
+            ("tunnelctl stop work test", "two of them"),
+            ("tunnelctl forward --background --name work -D 1080", "starts one"),
+        ),
+    ),
+    Command(
         "check", "HOST PORT",
         "diagnose the path to a host: what fails or is slow, and why",
         "Open a tunnel to HOST and PORT as `connect` does, and show each phase with its time. "
@@ -198,7 +231,7 @@ VARIABLES = (
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
-    Variable(("NO_COLOR",), "if set, check shows no colours"),
+    Variable(("NO_COLOR",), "if set, check and top show no colours"),
     Variable(("FORCE_COLOR",), "if set, check shows colours even if its output is not a terminal"),
     Variable(("TUNNELCTL_DEBUG",), "if set to 1, a fault in tunnelctl itself shows its traceback"),
 )

@@ -1,6 +1,6 @@
 """Every flag, declared once.
 
-The Typer application, the direct parser, the manual's OPTIONS, the three completion scripts and the tables of the README all
+The Typer application, the direct parser, the manual's OPTIONS, the three completion scripts and the tables of the documents all
 derive from this list. `connect` loads this module before it dials, so the module imports next to nothing and computes nothing.
 The commands and their prose, which only help and the manual need, are in cli.spec.commands (0.2 ms).
 """
@@ -68,6 +68,12 @@ KEEPALIVE = (
 )
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 is written in brackets, as in [2001:db8::/32]:443."
 
+CONTROL = (
+    "The program has a control socket: NAME.sock in $XDG_RUNTIME_DIR/tunnelctl, or in /tmp/tunnelctl-UID if that variable is not "
+    "set or names a directory of another user. Only processes of the same user can use it."
+)
+NO_CONTROL = "A socket that cannot be opened is an error with --name, and a warning without."
+
 LOCAL_PORT = "local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT"
 BIND = "BIND is an address, 127.0.0.1 unless given, or * for all; IPv6 is written in brackets."
 PATH = "A path in place of [BIND:]PORT is a unix socket, of mode 0600. fd:NAME in its place is a socket that systemd passed."
@@ -92,12 +98,26 @@ FLAGS = (
         repeat=True,
     ),
     Flag(
-        "name", "", "NAME", TEXT, "name for `connect --via NAME`; needs no -L or -D", ("forward",), "Local ports",
-        detail="Every forward has a control socket, through which `connect --via` opens tunnels without a handshake or a login of "
-        "its own. They count toward --max-connections. It is NAME.sock in $XDG_RUNTIME_DIR/tunnelctl, or in /tmp/tunnelctl-UID if "
-        "that variable is not set or names a directory of another user. Only processes of the same user can use it. The default "
-        "name is forward, or forward-PID if that is in use. A socket that cannot be opened is an error with --name, and a warning "
-        "without.",
+        "name", "", "NAME", TEXT,
+        "name for `connect --via NAME`, `status` and `stop`; needs no -L or -D", ("forward",), "Local ports",
+        detail=f"{CONTROL} The default name is forward, or forward-PID if that is in use. {NO_CONTROL} "
+        "`connect --via NAME` opens tunnels through the socket, without a handshake or a login of its own. They count toward "
+        "--max-connections.",
+    ),
+    Flag(
+        "name", "", "NAME", TEXT, "name for `status` and `stop`", ("run",), "Local ports",
+        detail=f"{CONTROL} The default name is run, or run-PID if that is in use. {NO_CONTROL}",
+    ),
+    Flag(
+        "name", "", "NAME", TEXT, "name for `status` and `stop`", ("serve",), "Output",
+        detail=f"{CONTROL} The default name is serve, or serve-PID if that is in use. {NO_CONTROL} While it drains, its name is "
+        "NAME-PID, so that a successor may have the name.",
+    ),
+    Flag(
+        "background", "", "", SWITCH, "return once the ports are open, and go on in the background", ("forward",), "Local ports",
+        detail="The command has status 0 when every port accepts; otherwise it fails with the error that it would have shown. A "
+        "password is asked for before that. What would be printed later is not: `tunnelctl status`, `top` and the page of --admin "
+        "show it. `tunnelctl stop NAME` ends it.",
     ),
     Flag(
         "users", "", "FILE", FILE, "users who may use -D; lines from `hash-password`", ("forward",), "Local ports",
@@ -418,12 +438,18 @@ FLAGS = (
         detail="Tunnels are checked once a second.",
     ),
     Flag(
-        "admin", "", "ADDR:PORT", TEXT, "show metrics, health and open tunnels here, or at unix:PATH", ("serve",), "Output",
-        detail="HTTP: /metrics is for Prometheus, /healthz succeeds while the server runs, /readyz fails while it drains, and "
-        "/tunnels is a list in JSON. The proxy itself never connects to this address.",
+        "admin", "", "ADDR:PORT", TEXT, "show a status page, metrics and health here, or at unix:PATH", ("serve",), "Output",
+        detail="HTTP: / is a page for people, /status, /tunnels and /recent are what it shows, in JSON, /metrics is for "
+        "Prometheus, /healthz succeeds while the server runs, and /readyz fails while it drains. The proxy itself never connects "
+        "to this address. Without --admin, the control socket has all of these but /metrics.",
     ),
     Flag(
-        "open-admin", "", "", SWITCH, "let other machines use --admin without a login", ("serve",), "Output",
+        "admin", "", "ADDR:PORT", TEXT, "show a status page here, or at unix:PATH", LOCAL, "Output",
+        detail="HTTP: / is a page for people, /status, /tunnels and /recent are what it shows, in JSON, /healthz succeeds while "
+        "the program runs, and /readyz fails while it drains. The control socket has them too.",
+    ),
+    Flag(
+        "open-admin", "", "", SWITCH, "let other machines use --admin without a login", ("serve", *LOCAL), "Output",
         detail="The Host field of requests to the admin port may then have any name; on loopback, only an address or localhost.",
     ),
     Flag(
@@ -500,6 +526,14 @@ FLAGS = (
         "https:// URLs have a setting of git's own, http.proxy.",
     ),
     Flag(
+        "interval", "", "SECONDS", SECONDS, "pause between two looks, 0.1 at least", ("top",), "Output",
+        default="2",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "one look, as a JSON object for each process", ("top",), "Output",
+        detail="Keys are only ever added.",
+    ),
+    Flag(
         "digest", "", "", SWITCH, "print a line for Digest logins instead", ("hash-password",), "Output",
         detail="Whoever reads it can log in; see Users file in tunnelctl-serve(1).",
     ),
@@ -516,6 +550,10 @@ FLAGS = (
     ),
     Flag(
         "json", "", "", SWITCH, "the verdict on stdout as a JSON object", ("check-policy",), "Output",
+        detail="Keys are only ever added.",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "one JSON object per line", ("status",), "Output",
         detail="Keys are only ever added.",
     ),
     Flag(

@@ -76,6 +76,22 @@ NETWORK = (
         When("refused", "nothing listens there; is the port right?"),
     ),
     declare(
+        Unreachable, "no-instance", "{name}: nothing of this name is running", "these are running: {running}", "nothing is running"
+    ),
+    declare(
+        Unreachable,
+        "instance-mute",
+        "{name}: no answer within {n} s",
+        "it may hang, or the machine is overloaded: try again later",
+    ),
+    declare(Unreachable, "instance-gone", "{name}: it does not answer", "it may have ended just now: tunnelctl status"),
+    declare(
+        Unreachable,
+        "instance-version",
+        "{name}: it answers as another version of tunnelctl does",
+        "restart it with this version",
+    ),
+    declare(
         Unreachable,
         "no-forward",
         "cannot connect to proxy {proxy}: {reason}",
@@ -277,7 +293,12 @@ NETWORK = (
         "{given_flag} unix:PATH names another one",
         "choose another path",
     ),
-    declare(ListenError, "name-in-use", "forward {name}: another one of this name is running", "choose another --name"),
+    declare(
+        ListenError,
+        "name-in-use",
+        "name {name}: {command}, process {pid}, has it",
+        "choose another --name, or end it: tunnelctl stop {name}",
+    ),
     declare(ListenError, "control-directory", "control directory {path}: {reason}", *_DIRECTORY),
     declare(
         ListenError,

@@ -64,7 +64,7 @@ USAGE = (
     declare(
         UsageProblem,
         "forward-name",
-        ("--name {name}: it cannot be the name of a forward", "--via {name}: it cannot be the name of a forward"),
+        ("--name {name}: it cannot be the name of a control socket", "--via {name}: it cannot be the name of a control socket"),
         "up to 40 letters, digits and _ - . that do not begin with - or ., and not auto",
     ),
     declare(UsageProblem, "needs-tls", "{flag}: it requires TLS to the target", "add --tls"),
