@@ -110,6 +110,16 @@ def method_unknown() -> Refusal:
     return _request_error(501, "the method is unknown, only CONNECT is served here")
 
 
+def method_too_long() -> Refusal:
+    """A method longer than any that is registered."""
+    return _request_error(501, "the method is unknown")
+
+
+def last_recipient() -> Refusal:
+    """OPTIONS or TRACE that may go no further: it asks about this proxy itself, where no method but CONNECT has a meaning."""
+    return _request_error(405, "Max-Forwards ends the request here, and only CONNECT is served here", (("Allow", "CONNECT"),))
+
+
 def method_refused(method: str) -> Refusal:
     """A method other than CONNECT."""
     return method_not_allowed(method) if method in _KNOWN_METHODS else method_unknown()
@@ -148,6 +158,11 @@ def dns_timeout(details: str = "the name lookup took too long") -> Refusal:
 def dns_error(details: str = "the name of the target has no address", rcode: str = "") -> Refusal:
     """The name lookup failed. rcode: the response code if known, such as NXDOMAIN"""
     return Refusal(502, "dns_error", details, (), (("rcode", rcode),) if rcode else ())
+
+
+def answer_failed(error: str, details: str, status: int = 502) -> Refusal:
+    """The target of a plain http request is connected, but its response has not come, or is none."""
+    return Refusal(status, error, details)
 
 
 def ip_unroutable() -> Refusal:
