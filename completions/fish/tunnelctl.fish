@@ -146,6 +146,7 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l workers -x -d 'p
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l allow -x -d 'targets that may be reached; without any: *:443'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l deny -x -d 'targets that may not be reached; deny beats allow'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l policy -r -F -d 'file of rules, also for users and clients; reread on SIGHUP'
+complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l plain-http -d 'serve requests for http:// URLs too, by the same rules'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l users -r -F -d 'users who may connect; lines from hash-password'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l head-timeout -x -d 'time limit for a request head, from accept on'
 complete -c tunnelctl -n '__fish_seen_subcommand_from serve' -l dial-timeout -x -d 'time limit for reaching a target'

@@ -97,7 +97,7 @@ def test_start_facts_as_json(workers: str) -> None:
     facts = {name: value for name, value in events[1].items() if name not in ("event", "time", "url")}
     assert facts == {
         "allow": 1, "deny": 0, "report": 0, "policy": "", "reach": "machine", "personal": False, "users": None, "client_ca": "",
-        "proxies": [], "certificate": "", "workers": int(workers), "access_log": "",
+        "proxies": [], "certificate": "", "plain_http": False, "port_80": True, "workers": int(workers), "access_log": "",
     }  # fmt: skip
     assert events[1]["url"] == serve.url
 

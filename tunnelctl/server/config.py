@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import via
 from tunnelctl.proto.network import Network
 from tunnelctl.server.access.limits import CapLimits, parse_prefixes
 from tunnelctl.server.access.proxy_header import parse_trusted
@@ -69,6 +71,7 @@ class Settings(NamedTuple):
     timeouts: Timeouts
     admin: ListenAddress | None
     log_fd: int | None
+    name: str  # of this proxy in Via; the workers share it
     upstream: Upstream | None = None
 
 
@@ -90,6 +93,7 @@ def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Sett
         timeouts=Timeouts(*phases, options.reach.keepalive, tunnel, options.max_lifetime or inf),
         admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
+        name=via.name(os.urandom(via.NUMBER_BYTES)),
     )
 
 

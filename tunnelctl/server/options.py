@@ -12,6 +12,7 @@ class ServeOptions(NamedTuple):
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     policy: str | None = None
+    plain_http: bool = False
     users: str | None = None
     reach: ReachOptions = ReachOptions()  # the proxies that all tunnels pass through; keepalive is also for clients
     output: OutputOptions = OutputOptions()

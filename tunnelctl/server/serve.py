@@ -55,7 +55,9 @@ def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], 
     complete_names_only()
     with ExitStack() as stack:
         planned = plan_listeners(options, environ, stack)
-        settings = read_settings([address for address, _ in planned], options)._replace(upstream=upstream)
+        settings = read_settings([address for address, _ in planned], options)
+        if upstream is not None:
+            settings = settings._replace(upstream=upstream, name=upstream.name)
         if settings.log_fd is not None:
             stack.callback(os.close, settings.log_fd)
         return _serve(options, settings, planned, trace, environ)

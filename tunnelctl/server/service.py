@@ -48,6 +48,8 @@ class Service(NamedTuple):
     upstream: Upstream | None = None  # through the next proxy; None: directly to the targets
     prefixes: tuple[int, int] = PREFIXES  # prefix lengths of a client network, for IPv4 and IPv6
     trusted: TrustedProxies | None = None  # the load balancers that must send a PROXY header
+    plain_http: bool = False  # whether requests for http:// URLs are served
+    name: str = ""  # of this proxy in Via
 
     async def refuse(self, record: TunnelRecord, responder: Responder, error: RefusedError) -> None:
         """Records a refusal, and answers with it."""

@@ -87,7 +87,7 @@ def test_the_page_of_open_tunnels() -> None:
         (tunnel,) = shown.json["tunnels"]
         assert tunnel.pop("seconds") >= 0
         (decision,) = proxy.wait_for_records(1)
-        expected = {key: decision[key] for key in ("connection", "tunnel", "client", "user", "target", "address")}
+        expected = {key: decision[key] for key in ("connection", "tunnel", "client", "user", "method", "target", "address")}
         assert tunnel == {**expected, "sent": 5, "received": 5}
 
 

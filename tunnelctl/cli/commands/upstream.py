@@ -49,4 +49,4 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         tunnel, _ = await open_with_retries(planner, target, 0, silent, pool, scheme_probe.suspect)
         tunnel.stream.close()
 
-    return Upstream(reach, detector.came_round, detector.is_any_probe, helper)
+    return Upstream(reach, detector.came_round, detector.is_any_probe, helper, detector.name)

@@ -18,6 +18,7 @@ def serving(facts: Facts) -> str:
         "targets": targets(facts),
         "clients": clients(facts),
         "use it": f"export https_proxy={url(facts)}" if facts["url"] else "",
+        "plain http": plain_http(facts) if facts["plain_http"] else "",
         "next proxy": chain(facts["proxies"]),
         "TLS": f"certificate {show(facts['certificate'])}" if facts["certificate"] else "",
         "workers": show(facts["workers"]) if facts["workers"] != 1 else "",
@@ -41,6 +42,14 @@ def clients(facts: Facts) -> str:
         return "those whom the rules name" if facts["personal"] else ANYBODY[facts["reach"]]
     who = "anybody" if users is None else f"{show(users)} user{'s' * (users != 1)}"
     return f"{who} with a certificate by {show(authority)}" if authority else who
+
+
+def plain_http(facts: Facts) -> str:
+    """Returns the command that makes programs use this proxy for http:// URLs, or the rules that are missing for it."""
+    if not facts["port_80"]:
+        others = "" if facts["allow"] else " --allow '*:443'"
+        return f"no rule allows port 80; give --allow 'HOST:80'{others}"
+    return f"export http_proxy={url(facts)}" if facts["url"] else "served"
 
 
 def url(facts: Facts) -> str:

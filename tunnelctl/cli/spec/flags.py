@@ -336,6 +336,11 @@ FLAGS = (
         "An address beyond loopback needs no --users if each allow rule names clients.",
     ),
     Flag(
+        "plain-http", "", "", SWITCH, "serve requests for http:// URLs too, by the same rules", ("serve",), "Policy",
+        detail="For apt, wget and OCSP. Such a request needs an allow rule for its port, mostly 80. The first --allow replaces the "
+        "default `*:443`, so give that one as well: --allow 'deb.debian.org:80' --allow '*:443'.",
+    ),
+    Flag(
         "users", "", "FILE", FILE, "users who may connect; lines from `hash-password`", ("serve",), "Policy",
         detail="Read again on SIGHUP, like the policy.",
     ),

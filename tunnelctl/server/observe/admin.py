@@ -122,6 +122,7 @@ def _shown(record: TunnelRecord, seconds: float) -> dict[str, object]:
         "tunnel": record.tunnel,
         "client": record.client,
         "user": record.user,
+        "method": record.method,
         "target": record.target,
     }
     moved = {"sent": record.moved[0], "received": record.moved[1]}

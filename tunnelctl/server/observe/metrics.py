@@ -22,7 +22,7 @@ from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
 
 OTHER = "other"  # counts what has no place of its own
-# The error types of RFC 9209 section 2.3 that can occur with a CONNECT.
+# The error types of RFC 9209 section 2.3 that can occur with a decision.
 ERRORS = (
     "", "dns_timeout", "dns_error", "destination_not_found", "destination_unavailable", "destination_ip_prohibited",
     "destination_ip_unroutable", "connection_refused", "connection_terminated", "connection_timeout", "connection_limit_reached",
@@ -32,7 +32,7 @@ ERRORS = (
 )  # fmt: skip
 STATUSES = ("200", *map(str, REASONS), str(CLIENT_LEFT), OTHER)
 CLOSED_BY = tuple(SIDES.values())
-CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "lifetime", "cut", "drained", OTHER)
+CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "malformed", "lifetime", "cut", "drained", OTHER)
 PHASES = ("tls", "head", "auth", "dns", "connect", OTHER)
 OUTCOMES = ("opened", "refused", "failed")  # status 200; below 500: malformed or not allowed; from 500 on: something failed
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds

@@ -17,14 +17,14 @@ class TunnelRecord:
     """
 
     __slots__ = (
-        "address", "client", "connection", "local", "moved", "opened", "phase", "phases", "reports", "rule", "seen", "since",
-        "target", "tunnel", "user",
+        "address", "client", "connection", "local", "method", "moved", "opened", "phase", "phases", "reports", "rule", "seen",
+        "since", "target", "tunnel", "user",
     )  # fmt: skip
 
     def __init__(self, connection: str, tunnel: str, client: str) -> None:
         """connection, tunnel: their ids, which join the records; client: address and port"""
         self.connection, self.tunnel, self.client = connection, tunnel, client
-        self.user = self.target = self.rule = ""
+        self.user = self.method = self.target = self.rule = ""
         self.address = self.local = ""  # the two ends of the connection to the target
         self.phase, self.since = "head", monotonic()
         self.phases: list[tuple[str, float]] = []

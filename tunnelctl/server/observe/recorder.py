@@ -59,8 +59,8 @@ class Recorder:
             self._trace(_closed(record, seconds, idle, outcome))
 
 
-def _who(record: TunnelRecord) -> tuple[str, str, str, str, str]:
-    return record.connection, record.tunnel, record.client, record.user, record.target
+def _who(record: TunnelRecord) -> tuple[str, str, str, str, str, str]:
+    return record.connection, record.tunnel, record.client, record.user, record.method, record.target
 
 
 def _opened(record: TunnelRecord, status: int) -> events.Opened:

@@ -99,6 +99,8 @@ def _service(shared: Shared, number: int) -> Service:
         upstream=settings.upstream,
         prefixes=settings.prefixes,
         trusted=TrustedProxies(settings.trusted, settings.timeouts.head, trace) if settings.trusted else None,
+        plain_http=options.plain_http,
+        name=settings.name,
     )
 
 
