@@ -25,6 +25,9 @@ microsocks microsocks
 danted dante-server
 unshare util-linux
 curl curl
+wget wget
+apt-get apt
+dpkg-deb dpkg
 git git
 openssl openssl
 mandoc mandoc
