@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.man.examples import EXAMPLES
 from tests.peers import certificates
+from tests.peers.https import web_server
 from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
@@ -37,7 +39,7 @@ SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, VIA, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, NAMED, STRANGERS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
-RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
+RULES, PLAIN_HTTP, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
@@ -481,6 +483,19 @@ def test_serve_with_rules(tmp_path: Path) -> None:
             done = connect(url, target)
             assert done.returncode == 69
             assert error in done.stderr
+
+
+def test_serve_with_plain_http(tmp_path: Path) -> None:
+    """A web server on loopback takes the place of Debian's."""
+    (tmp_path / "file").write_bytes(b"content")
+    with web_server(tmp_path) as port:
+        command = PLAIN_HTTP.rstrip().replace("deb.debian.org:80", f"127.0.0.1:{port}")
+        with (
+            serving(f"exec {command} --listen 127.0.0.1:0", tmp_path) as url,
+            httpx.Client(proxy=url, timeout=RUN_SECONDS) as client,
+        ):
+            assert client.get(f"http://127.0.0.1:{port}/file").content == b"content"
+            assert client.get("http://www.example.org/").status_code == 403
 
 
 def test_check_policy_shows_the_decision_for_one_user(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plain http requests at `serve`, with --plain-http: what the target and the client receive, and what the log says; S24 to S31."""
+"""Plain http requests at `serve`, with --plain-http: what the target and the client receive, and what the log says: S24-S31."""
 
 import threading
 from pathlib import Path
