@@ -44,6 +44,10 @@ TABLE = [
     (refusal.uri_too_long(), 414, "http_request_error"),
     (refusal.head_too_large(), 431, "http_request_error"),
     (refusal.method_unknown(), 501, "http_request_error"),
+    (refusal.method_too_long(), 501, "http_request_error"),
+    (refusal.last_recipient(), 405, "http_request_error"),
+    (refusal.answer_failed("http_protocol_error", "x"), 502, "http_protocol_error"),
+    (refusal.answer_failed("connection_read_timeout", "x", 504), 504, "connection_read_timeout"),
     (refusal.version_unsupported(), 505, "http_request_error"),
     (refusal.connection_failed(), 502, "connection_terminated"),
 ]
