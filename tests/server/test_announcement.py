@@ -45,7 +45,15 @@ def test_start_lines_of_a_proxy_without_configuration() -> None:
 
 def test_start_lines_fit_into_80_columns() -> None:
     assert (
-        max(map(len, said("--deny", "*:22", "--workers", "2", "--access-log", "/var/log/access", "--admin", "127.0.0.1:0"))) <= 80
+        max(
+            map(
+                len,
+                said(
+                    "--plain-http", "--deny", "*:22", "--workers", "2", "--access-log", "/var/log/access", "--admin", "127.0.0.1:0"
+                ),
+            )
+        )
+        <= 80
     )
 
 

@@ -19,6 +19,8 @@ from tunnelctl.client.forward import events as forward
 from tunnelctl.errors import Refused, TunnelBroken, UsageProblem
 from tunnelctl.events import name_of
 from tunnelctl.server import events as serve
+from tunnelctl.server.http1 import PLAIN_OFF
+from tunnelctl.server.policy.rules import NO_ALLOW
 from tunnelctl.stream.events import Drain, Stopped
 
 # The events that the console renders; check and selftest have their own reports.
@@ -216,11 +218,11 @@ SERVED = [
         "client c:5: GET to h:443 open, at 192.0.2.1:443 (allow *:443)",
     ),
     (
-        refused("c:5", "", "", 405, "plain http is off", "http_request_error", "only CONNECT", method="GET"),
+        refused("c:5", "", "", 405, PLAIN_OFF, "http_request_error", "only CONNECT", method="GET"),
         "client c:5: request refused: 405 http_request_error: only CONNECT (plain http is off; --plain-http serves http:// URLs)",
     ),
     (
-        refused("c:5", "", "h:80", 403, "no allow rule", "http_request_denied", "no", method="GET"),
+        refused("c:5", "", "h:80", 403, NO_ALLOW, "http_request_denied", "no", method="GET"),
         "client c:5: GET to h:80 refused: 403 http_request_denied: no (no allow rule; --allow 'h:80' allows it)",
     ),
     (

@@ -20,8 +20,8 @@ def test_the_start_line_on_plain_http() -> None:
     screen(with_facts(plain_http=True, allow=2, port_80=True))
     screen(with_facts(plain_http=True, allow=2, port_80=True, url="http://127.0.0.1:3128"))
     assert [line.removeprefix("tunnelctl: plain http: ") for line in screen.lines if "plain http" in line] == [
-        "no rule allows port 80; give --allow 'HOST:80' --allow '*:443'",
-        "no rule allows port 80; give --allow 'HOST:80'",
+        "no rule for port 80: --allow 'HOST:80' --allow '*:443'",
+        "no rule for port 80: --allow 'HOST:80'",
         "served",
         "export http_proxy=http://127.0.0.1:3128",
     ]

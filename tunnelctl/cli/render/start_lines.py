@@ -48,7 +48,7 @@ def plain_http(facts: Facts) -> str:
     """Returns the command that makes programs use this proxy for http:// URLs, or the rules that are missing for it."""
     if not facts["port_80"]:
         others = "" if facts["allow"] else " --allow '*:443'"
-        return f"no rule allows port 80; give --allow 'HOST:80'{others}"
+        return f"no rule for port 80: --allow 'HOST:80'{others}"
     return f"export http_proxy={url(facts)}" if facts["url"] else "served"
 
 
