@@ -7,6 +7,7 @@ import h11
 import pytest
 
 from tests.peers.process import wait_until
+from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port, sample
 from tests.server.harness import Client, Leading, Proxy, basic, digest_users_file, parse, users_file
 from tunnelctl.proto.auth.challenge import parse_challenges
@@ -319,6 +320,17 @@ def test_s26_a_request_that_comes_round_is_refused(proxy: Proxy) -> None:
         answer = proxy.ask(get(server, f"Via: 1.0 fred, 1.1 {name}"))
         assert (answer.status, answer.error) == (502, "proxy_loop_detected")
         assert len(server.heads) == 1
+
+
+def test_s26_all_workers_have_one_name() -> None:
+    """A request that comes round may arrive at any of them."""
+    with ScriptedServer(answering(OK)) as server, Serve("--plain-http", "--workers", "3") as proxy:
+        for _ in range(20):
+            with Client(("127.0.0.1", proxy.port)) as client:
+                client.send(get(server))
+                client.rest()
+        names = {head.rpartition(b"Via: 1.1 ")[2].partition(b"\r\n")[0] for head in server.heads}
+    assert len(names) == 1
 
 
 # --- failures after the target has been connected

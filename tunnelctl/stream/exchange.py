@@ -45,7 +45,8 @@ class Exchange:
         self._server = Messages(h11.CLIENT)
         self._limits, self._limit = limits, limits.idle  # seconds without a byte
         self._scope = CancelScope()
-        self._answered = self._client_gone = self._expects_bulk = False
+        self._answered = self._client_gone = False
+        self._bulk: set[Stream] = set()  # the sides from which a read has come back full
         self._ended_by = "right"
         self.client_ended = False
         self.failure: MessageError | OSError | None = None
@@ -118,9 +119,7 @@ class Exchange:
         await checkpoint()
         try:
             while (event := self._client.next_event()) is h11.NEED_DATA:
-                data = await self._near.receive_some()
-                mark_bulk(len(data) >= BULK)
-                self._client.receive(data)
+                self._client.receive(await self._read(self._near))
                 self._touch()
         except (MessageError, OSError):
             self._ended_by = "left"
@@ -150,13 +149,17 @@ class Exchange:
         """
         await checkpoint()
         while (event := self._server.next_event()) is h11.NEED_DATA:
-            data = await self._far.receive_some()
-            mark_bulk(len(data) >= BULK)
-            if len(data) == CHUNK and not self._expects_bulk:
-                self._expects_bulk = True
-                self._far.expect_bulk()
-            self._receive(data)
+            self._receive(await self._read(self._far))
         return event
+
+    async def _read(self, stream: Stream) -> bytes:
+        """Reads from one side, as the relay does: bulk yields to keystrokes, and what the kernel queues of it is bounded."""
+        data = await stream.receive_some()
+        mark_bulk(len(data) >= BULK)
+        if len(data) == CHUNK and stream not in self._bulk:
+            self._bulk.add(stream)
+            stream.expect_bulk()
+        return data
 
     def _receive(self, data: bytes) -> None:
         self.moved[BACKWARD] += len(data)
