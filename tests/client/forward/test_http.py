@@ -219,6 +219,7 @@ def test_a_malformed_response_body_resets_the_client(port: Forwarding) -> None:
         client.head()
         assert is_reset(client)
     assert [failure["cause"] for failure in port.failures()] == ["malformed body: no chunk where one has to begin"]
+    assert [ended["cause"] for ended in port.ended_tunnels()] == ["malformed"]
 
 
 def test_a_request_body_cut_short_gets_400(port: Forwarding) -> None:

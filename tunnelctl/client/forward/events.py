@@ -87,7 +87,7 @@ class Closed(Event):
     received: bytes from the target to the client
     seconds: how long the tunnel was open
     closed_by: `client`, `target` or `tunnelctl`
-    cause: as with `connect`, or `drained` (forward was stopped)
+    cause: as with `connect`, `malformed` (a plain HTTP request, or the response to it), or `drained` (forward was stopped)
     """
 
     connection: str
