@@ -94,6 +94,8 @@ TESTED_IN = {
     "stream/events.py": "test_events.py",  # one suite for all events
     "client/forward/events.py": "test_events.py",
     "client/check/events.py": "test_events.py",
+    "client/discovery/events.py": "test_events.py",
+    "client/discovery/options.py": "cli/spec/test_flags.py",
     "server/events.py": "test_events.py",
     "cli/events.py": "test_events.py",
     "client/check/probe.py": "client/check/test_check.py",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tunnelctl.cli.events import SELFTEST
 from tunnelctl.client.check.events import CHECK
+from tunnelctl.client.discovery.events import DISCOVERY
 from tunnelctl.client.forward.events import FORWARD
 from tunnelctl.events import Event
 from tunnelctl.rare_events import CONNECT, EVERYWHERE
@@ -21,7 +22,7 @@ EVENTS: dict[str, Kinds] = {
     "connect": CONNECT,
     "forward": FORWARD,
     "serve": SERVE,
-    "check": CHECK,
+    "check": (*CHECK, *DISCOVERY),
     "selftest": SELFTEST,
 }
 EVERY_KIND: Kinds = tuple(dict.fromkeys(kind for kinds in EVENTS.values() for kind in kinds))

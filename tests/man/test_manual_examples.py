@@ -44,7 +44,7 @@ BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
-WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
+SEARCH, WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
 
 
@@ -423,6 +423,20 @@ def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
 
 
 # --- check
+
+
+def test_check_finds_a_proxy_and_tries_it(tmp_path: Path) -> None:
+    """With a target on this machine in place of the default ones."""
+
+    def greet(peer: Conversation) -> None:
+        peer.send(b"hello\n")
+        peer.wait_gone()
+
+    with ScriptedServer(greet) as target, Serve() as proxy:
+        env = with_program(HOME=str(tmp_path), https_proxy=proxy.url)
+        done = shell(f"{SEARCH.rstrip()} --target {target.authority}", env, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"works    {proxy.url}   <- tunnelctl uses this".encode() in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tunnelctl.cli.parse.values import read_value
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.client.check.options import CheckOptions
+from tunnelctl.client.discovery.options import DiscoverOptions
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route.selection import VARIABLES
@@ -26,7 +27,12 @@ RECORDS = {
     "selftest": OutputOptions,
 }
 
-RECORDS_ONCE = [record for record in dict.fromkeys(RECORDS.values()) if record is not OutputOptions]  # it is nested in others
+# The record of a command without words, where that is another one.
+BARE = {"check": DiscoverOptions}
+
+RECORDS_ONCE = [
+    record for record in dict.fromkeys((*RECORDS.values(), *BARE.values())) if record is not OutputOptions
+]  # it is nested in others
 
 # Fields that no flag fills: the words of a line, and values from the settings file.
 NO_FLAG = {"target", "command", "proxy_origin"}
@@ -39,7 +45,7 @@ STANDS_FOR = {("hash-password", "realm"): None}
 
 
 def options_of(command: str) -> dict[str, object]:
-    return dict(fields_of(RECORDS[command]))
+    return {**dict(fields_of(BARE[command]) if command in BARE else ()), **dict(fields_of(RECORDS[command]))}
 
 
 def name_of(flag: Flag) -> str:
@@ -54,7 +60,7 @@ def test_every_flag_has_a_field(command):
 @pytest.mark.parametrize("record", RECORDS_ONCE, ids=lambda record: record.__name__)
 def test_every_field_has_a_flag(record):
     """A record's own fields have flags of its commands; fields shared with other commands may have flags of those."""
-    commands = {command for command in RECORDS if RECORDS[command] is record}
+    commands = {command for records in (RECORDS, BARE) for command in records if records[command] is record}
     nested = {name for name in record._fields if hasattr(record._field_defaults.get(name), "_fields")}
     assert set(record._fields) - nested - NO_FLAG <= {flag.destination for c in commands for flag in flags_of(c)}
     assert dict(fields_of(record)).keys() - NO_FLAG <= {flag.destination for flag in FLAGS}

@@ -5,7 +5,7 @@ import signal
 
 from tunnelctl.cli.parse.settings import complete, connect_line
 from tunnelctl.cli.parse.typer_app import Call
-from tunnelctl.cli.parse.values import build, read_target, wrong_words
+from tunnelctl.cli.parse.values import Pair, build, read_target, wrong_words
 from tunnelctl.cli.render.console import Console, write_stdout
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 from tunnelctl.errors import UsageProblem
@@ -95,12 +95,24 @@ def check(call: Call) -> int:
     from tunnelctl.client.check.check import run_check
     from tunnelctl.client.check.options import CheckOptions
 
+    if not call.words:
+        from tunnelctl.cli.commands.discover import discover
+
+        return discover(call)
+    refuse_flags(call.pairs, "Without HOST PORT", "HOST PORT")
     target = read_target(call.words, "check")
     settings = complete("check", call.pairs, os.environ)
     options = settings.build(CheckOptions, target=target)
     report = report_for(options.output.json, options.color)
     announce(report, call.pairs, settings, options.output.verbose)
     return run_check(options, os.environ, report)
+
+
+def refuse_flags(pairs: list[Pair], group: str, other: str) -> None:
+    """Raises UsageProblem for a flag of a group. other: what excludes it"""
+    for flag, _ in pairs:
+        if flag.group == group:
+            raise UsageProblem("usage error", f"{flag.spellings[-1]} and {other} cannot be used together", "contradiction")
 
 
 def ssh_config(call: Call) -> int:

@@ -71,14 +71,14 @@ COMMANDS = (
         ),
     ),
     Command(
-        "check", "HOST PORT",
-        "diagnose the path to a host: what fails or is slow, and why",
-        "Open a tunnel to HOST and PORT as `connect` does, and show each phase with its time. "
-        "A failure is explained, together with what to do about it.",
+        "check", "[HOST PORT]",
+        "diagnose the path to a host, or find the proxies of this machine",
+        "Open a tunnel to HOST and PORT as `connect` does, and show each phase with its time, what fails and what to do about it. "
+        "Without HOST and PORT, find the settings of this machine that name a proxy, and try each proxy.",
         (
+            ("tunnelctl check", "which proxies are there, and which of them work?"),
             ("tunnelctl check -x http://proxy:3128 host 22", "the path to an ssh server"),
             ("tunnelctl check --tls -x http://proxy:3128 www.example.com 443", "is TLS being intercepted?"),
-            ("tunnelctl check --count 20 --interval 0.5 host:22 --json", "for a script"),
         ),
     ),
     Command(

@@ -480,6 +480,17 @@ FLAGS = (
         default="1",
     ),
     Flag(
+        "target", "", "HOST:PORT", TEXT, "target to ask each proxy for", ("check",), "Without HOST PORT",
+        repeat=True, field="targets",
+        detail="The defaults are example.com:443 and github.com:22. The first one is expected to speak TLS if its port is 443 or "
+        "--tls is given; its certificate then tells whether the proxy intercepts TLS.",
+    ),
+    Flag(
+        "wpad", "", "", SWITCH, "look up wpad.DOMAIN, and use the PAC file there", ("check",), "Without HOST PORT",
+        detail="Whoever owns that name in this network then chooses the proxies that are tried. Without this flag the name is "
+        "shown, and not looked up.",
+    ),
+    Flag(
         "verbose", "v", "", LEVEL, "show where each setting came from", ("check",), "Output",
     ),
     Flag(

@@ -13,4 +13,4 @@ def test_no_value_is_in_a_repr():
 def test_a_setting_for_people():
     assert str(Found("git", "~/.gitconfig", SETTING)) == "git http.proxy (~/.gitconfig, line 3)"
     assert str(Found("GNOME", "gsettings", SETTING._replace(line=0))) == "GNOME http.proxy (gsettings)"
-    assert str(Found("environment", "", SETTING._replace(line=0))) == "environment http.proxy"
+    assert str(Found("environment", "", SETTING._replace(line=0))) == "http.proxy"

@@ -26,4 +26,17 @@ FINDINGS: dict[str, tuple[Hint, ...]] = {
         "does the target let this client in?",
     ),
     "unexpected-certificate": (),
+    # Without a target.
+    "cases-differ": ("give {one} and {other} the same value, or unset one of them",),
+    "certificate-unknown": ("most likely something on the path intercepts TLS: ask who runs this network",),
+    "dead-setting": ("is this machine in the right network, or is the setting out of date?",),
+    "ignored-by-git": ("http.proxy is for https:// URLs too",),
+    "no-proxy-named": (
+        When("stuck", "ask who runs this network for its proxy, and give it with -x URL; --wpad asks the network itself"),
+        "no proxy is needed",
+    ),
+    "only-http-proxy": ('if that proxy opens tunnels: export https_proxy="${variable}"',),
+    "port-missing": ("write the port out: proxies mostly use 3128 or 8080",),
+    "proxies-differ": ("if one of them is out of date, change it there",),
+    "unknown-to-tunnelctl": ("export TUNNELCTL_PROXY={url}", "give it with -x URL, once for each proxy of the chain"),
 }

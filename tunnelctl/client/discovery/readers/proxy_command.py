@@ -198,8 +198,8 @@ def _tunnelctl(words: list[str]) -> Chain:
     """tunnelctl itself, whose -x may be repeated. `direct` is no proxy."""
     values = ("pac", "auth", "header", "timeout", "retry", "via", "profile", "http")
     given = _parse(words, "x", ("proxy", "proxy-user", "proxy-password-file", "password-command", "proxy-auth-file", *values))
-    chain = [*given.options.get("x", []), *given.options.get("proxy", [])]
-    return tuple(chain) if chain != ["direct"] else ()
+    chain = tuple(filter(None, (*given.options.get("x", []), *given.options.get("proxy", []))))
+    return chain if chain != ("direct",) else ()
 
 
 PROGRAMS: dict[str, Callable[[list[str]], Chain]] = {

@@ -39,10 +39,11 @@ class Found(NamedTuple):
     setting: Setting
 
     def __str__(self) -> str:
-        """For people: `git http.proxy (~/.gitconfig, line 3)`."""
+        """For people: `https_proxy`, or `git http.proxy (~/.gitconfig, line 3)`."""
+        if not self.place:
+            return self.setting.key
         line = f", line {self.setting.line}" if self.setting.line else ""
-        where = f" ({self.place}{line})" if self.place else ""
-        return f"{self.tool} {self.setting.key}{where}"
+        return f"{self.tool} {self.setting.key} ({self.place}{line})"
 
 
 class Unread(NamedTuple):
