@@ -25,7 +25,12 @@ microsocks microsocks
 danted dante-server
 unshare util-linux
 curl curl
+wget wget
 git git
+apt-config apt
+npm npm
+gsettings libglib2.0-bin
+glib-compile-schemas libglib2.0-dev-bin
 openssl openssl
 mandoc mandoc
 ip iproute2

@@ -128,7 +128,7 @@ def _of_result(result: Result) -> Iterator[Diagnosis]:
     for other in result.attempts[1:]:
         if first.ok and other.error is not None and other.error.detail.get("code") == 403:
             text = f"{proxy} refuses port {other.target.port}, and lets {first.target.port} pass"
-            yield Diagnosis("port-refused", text, {"port": other.target.port})
+            yield Diagnosis("port-refused", text, {"target": other.target})
     yield from _of_tls(result)
 
 

@@ -17,13 +17,18 @@ from tunnelctl.client.discovery.settings.setting import EXEMPT, PROXY, Setting
         "--proxy = http://p:1",
         "-x http://p:1",
         "-xhttp://p:1",
-        "x = http://p:1",
         "proxy = http://p:1 trailing",
     ],
 )
 def test_every_notation_of_curl(line):
     ((kind, _, value, number, _),) = read_curl(f"# comment\nsilent\n{line}\n")
     assert (kind, value, number) == (PROXY, ("http://p:1",), 3)
+
+
+@pytest.mark.parametrize("line", ["x = http://p:1", "--proxy=http://p:1", "-proxy http://p:1", "--x http://p:1", "=", "-"])
+def test_what_curl_does_not_understand(line):
+    assert [name for _, name, value in curl_options(line) if value.startswith("http")] == []
+    assert read_curl(line) == []
 
 
 def test_other_options_of_curl():

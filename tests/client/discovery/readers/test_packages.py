@@ -31,6 +31,10 @@ def test_broken_files_of_apt(text):
     assert [item for item in apt_items(text) if "Proxy" in item[1]] == []
 
 
+def test_a_comment_ends_a_bare_word_of_apt():
+    assert list(apt_items("A http://p; B\n;E f#g;\n;")) == [(1, "A", "http:"), (2, "E", "f")]
+
+
 def test_npm():
     text = '; c\nproxy=http://p:1\nhttps-proxy = "http://p:2"\nnoproxy=a,b\nhttp-proxy=null\nregistry=http://r\n[x]\nproxy=q\n'
     assert read_npm(text) == [
@@ -41,8 +45,9 @@ def test_npm():
 
 
 def test_pip():
-    text = "proxy = no\n[global]\ntimeout = 5\nproxy = a:b@p:1\n[install]\nProxy=http://q:2\n[list]\nproxy=\n"
+    text = "proxy = no\n[global]\ntimeout = 5\nproxy = a:b@p:1\n[install]\nProxy=http://q:2\n[list]\nproxy=\n[x]\nproxy: y=z\n"
     assert read_pip(text) == [
         Setting(PROXY, "global.proxy", ("a:b@p:1",), 4),
         Setting(PROXY, "install.proxy", ("http://q:2",), 6, "install"),
+        Setting(PROXY, "x.proxy", ("y=z",), 10, "x"),
     ]

@@ -55,6 +55,8 @@ def curl_options(text: str) -> Iterator[tuple[int, str, str]]:
         dashes, name, value = match.groups()
         if dashes == "-" and len(name) > 1:  # -xURL
             name, value = name[0], name[1:]
+        if (dashes == "-") != (len(name) == 1):  # a letter needs its hyphen
+            continue
         yield number, name, _curl_value(value)
 
 

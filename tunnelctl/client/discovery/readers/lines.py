@@ -25,16 +25,16 @@ def numbered(text: str) -> Iterator[tuple[int, str]]:
             yield number, stripped
 
 
-def entries(text: str) -> Iterator[Entry]:
-    """Yields the entries of an .ini file; lines of other forms are skipped."""
+def entries(text: str, delimiters: str = "=") -> Iterator[Entry]:
+    """Yields the entries of an .ini file; lines of other forms are skipped. delimiters: what may follow a key"""
     section = ""
     for number, line in numbered(text):
         if line[0] == "[":
             section = line[1:].rpartition("]")[0].strip()
             continue
-        key, equals, value = line.partition("=")
-        if equals:
-            yield Entry(number, section, key.strip(), value.strip())
+        place = min((place for delimiter in delimiters if (place := line.find(delimiter)) >= 0), default=-1)
+        if place >= 0:
+            yield Entry(number, section, line[:place].strip(), line[place + 1 :].strip())
 
 
 def unquoted(value: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from tunnelctl.client.discovery.readers.lines import entries, unquoted
 from tunnelctl.client.discovery.settings.setting import EXEMPT, PROGRAM, PROXY, Setting
 
-# The tokens of apt.conf(5): comments, words in quotes, { } and ;, and bare words.
-_TOKEN = re.compile(r'//[^\n]*|/\*.*?(?:\*/|\Z)|#[^\n]*|"([^"\n]*)"?|([{};])|([^\s{};"]+)', re.DOTALL)
+# The tokens of apt.conf(5): comments, words in quotes, { } and ;, and bare words. A comment ends a bare word: a URL needs quotes.
+_TOKEN = re.compile(r'//[^\n]*|/\*.*?(?:\*/|\Z)|#[^\n]*|"([^"\n]*)"?|([{};])|((?:(?!//|/\*)[^\s{};"#])+)', re.DOTALL)
 _APT_PROXY = re.compile(r"(?i)acquire::(?:https?|ftp)::proxy(?:::(.+))?")
 _APT_PROGRAM = re.compile(r"(?i)acquire::https?::proxy-?auto-?detect")
 _APT_NONE = ("direct", "false", "none")
@@ -33,19 +33,20 @@ def apt_items(text: str) -> Iterator[tuple[int, str, str]]:
     """Yields the lines, full names and values of all items that have a value."""
     scopes: list[str] = []
     words: list[str] = []
-    line, end = 1, 0
+    line, end, begun = 1, 0, 1
     for token in _TOKEN.finditer(text):
         line, end = line + text.count("\n", end, token.start()), token.start()
         quoted, sign, bare = token.groups()
         if sign == "{":
             scopes.append(words[0] if words else "")
         elif sign and len(words) > 1 and words[1].strip():
-            yield line, "::".join(filter(None, (*scopes, words[0]))), words[1].strip()
+            yield begun, "::".join(filter(None, (*scopes, words[0]))), words[1].strip()
         if sign == "}" and scopes:
             scopes.pop()
         if sign:
             words = []
         elif quoted is not None or bare is not None:
+            begun = begun if words else line
             words.append(bare if quoted is None else quoted)
 
 
@@ -62,6 +63,6 @@ def read_pip(text: str) -> list[Setting]:
     """Reads pip.conf. A section other than [global] is for one command of pip."""
     return [
         Setting(PROXY, f"{entry.section}.proxy", (entry.value,), entry.line, "" if entry.section == "global" else entry.section)
-        for entry in entries(text)
+        for entry in entries(text, "=:")
         if entry.section and entry.key.lower() == "proxy" and entry.value
     ]
