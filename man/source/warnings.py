@@ -37,6 +37,7 @@ WARNINGS = (
     "no new connections: {reason}; {n} are open, and go on",
     "PAC file {source} cannot be read again, and is used as it was: {cause}",
     "PAC file {source}: {entry} is skipped: it is no proxy that is known here",
+    "only the first {n} of {count} proxies are tried",
     "proxy {proxy} gets no header fields: SOCKS has none",
     "proxy {proxy} speaks TLS, not plain HTTP: its URL is https://{proxy}",
     "reading the files again takes longer than {n} s: what was read before stays in force until it ends",

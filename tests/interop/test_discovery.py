@@ -1,6 +1,7 @@
 """The readers of settings agree with the programs that the settings are for: each program reads the same text, and tells or shows
 what it has understood."""
 
+import json
 import os
 import re
 import shlex
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.check.findings import tls_server
+from tests.peers import certificates, tls_proxies
 from tests.peers.process import path_of
+from tests.peers.program import Serve, environment
 from tests.peers.scripted import Conversation, ScriptedServer
+from tests.peers.tree import in_tree
 from tunnelctl.client.discovery.candidates import candidates
 from tunnelctl.client.discovery.readers.desktop import read_gsettings, read_keyfile
 from tunnelctl.client.discovery.readers.downloads import read_curl, read_wget
@@ -35,6 +40,23 @@ def urls(settings: list[Setting], key: str = "") -> list[str]:
     """The proxies that are named, as URLs."""
     found = [Found("tool", "", setting) for setting in settings if not key or setting.key == key]
     return [",".join(map(str, candidate.chain)) for candidate in candidates(found)[0]]
+
+
+# --- proxies
+
+
+@pytest.mark.peer("mitmdump")
+def test_mitmproxy_is_noticed(tmp_path: Path) -> None:
+    """Of two proxies, one that intercepts TLS and one that does not."""
+    files = certificates.make(tmp_path)
+    with tls_proxies.mitmproxy(tmp_path) as url, Serve() as honest, tls_server(files.server) as target:
+        env = environment({"HOME": "/home/u", "https_proxy": url, "ALL_PROXY": honest.url})
+        words = [*in_tree(tmp_path / "empty"), "check", "--json", "--tls", "--target", target.authority]
+        done = subprocess.run(words, capture_output=True, env=env, timeout=SECONDS)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    seen = {tuple(event["proxy"]): (event["tls"], event["issuer"]) for event in told if event["event"] == "proxy"}
+    assert (seen[url,], seen[honest.url,][0]) == (("intercepted", "mitmproxy"), "untouched")
+    assert "intercepted" in [event["name"] for event in told if event["event"] == "finding"]
 
 
 # --- git

@@ -20,6 +20,7 @@ from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tests.peers.tree import in_tree
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.typer_app import parse
@@ -426,14 +427,17 @@ def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
 
 
 def test_check_finds_a_proxy_and_tries_it(tmp_path: Path) -> None:
-    """With a target on this machine in place of the default ones."""
+    """With a target on this machine in place of the default ones, and without the settings of this machine."""
 
     def greet(peer: Conversation) -> None:
         peer.send(b"hello\n")
         peer.wait_gone()
 
     with ScriptedServer(greet) as target, Serve() as proxy:
-        env = with_program(HOME=str(tmp_path), https_proxy=proxy.url)
+        program = tmp_path / "tunnelctl"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(in_tree(tmp_path))} "$@"\n')
+        program.chmod(0o755)
+        env = environment({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "https_proxy": proxy.url})
         done = shell(f"{SEARCH.rstrip()} --target {target.authority}", env, tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"works    {proxy.url}   <- tunnelctl uses this".encode() in done.stdout

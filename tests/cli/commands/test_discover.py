@@ -10,9 +10,9 @@ import pexpect
 import pytest
 
 from tests.client.check.findings import greet
-from tests.peers.program import Serve, environment, patched, run
+from tests.peers.program import Serve, environment, run
 from tests.peers.scripted import ScriptedServer
-from tunnelctl.cli.commands.check import JSONReport
+from tests.peers.tree import in_tree
 from tunnelctl.cli.commands.discover import report_for
 from tunnelctl.cli.render.discovery import DiscoveryReport
 
@@ -27,12 +27,6 @@ def target() -> Iterator[ScriptedServer]:
 def proxy() -> Iterator[Serve]:
     with Serve() as server:
         yield server
-
-
-def in_tree(root: Path) -> list[str]:
-    """The command of a tunnelctl that searches another tree than this machine's: the developer has settings of his own."""
-    module = "tunnelctl.client.discovery.settings.machine"
-    return list(patched(f"import {module} as machine\nmachine.ROOT = {str(root)!r}"))
 
 
 def search(root: Path, *words: str, **env: str) -> tuple[int, str, str]:
@@ -99,7 +93,7 @@ def test_a_wrong_flag_is_an_error() -> None:
 
 
 def test_the_report_that_suits_stdout() -> None:
-    assert isinstance(report_for(True, "always"), JSONReport)
+    assert not isinstance(report_for(True, "always"), DiscoveryReport)
     assert isinstance(report_for(False, "auto"), DiscoveryReport)
     assert isinstance(report_for(False, "always"), DiscoveryReport)
 

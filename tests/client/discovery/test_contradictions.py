@@ -6,7 +6,7 @@ from tunnelctl.cli.render.hints import in_words
 from tunnelctl.client.check.diagnosis import FINDINGS, Diagnosis
 from tunnelctl.client.check.events import Finding
 from tunnelctl.client.discovery.candidates import Candidate, candidates
-from tunnelctl.client.discovery.contradictions import MOST_DIFFERENCES, of_results, of_settings
+from tunnelctl.client.discovery.contradictions import MOST_LISTED, of_results, of_settings
 from tunnelctl.client.discovery.readers.variables import read_environ
 from tunnelctl.client.discovery.settings.gather import ENVIRONMENT
 from tunnelctl.client.discovery.settings.setting import PROXY, Found, Setting
@@ -85,10 +85,17 @@ def test_a_value_that_is_no_url():
 
 def test_another_proxy_than_that_of_the_environment():
     found = [of("git", "http.proxy", "q:1"), *variables(https_proxy="http://p:1"), of("git", "remote.o.proxy", "r:1", "o")]
-    assert findings(*found) == [("proxies-differ", "git http.proxy (~/git, line 1) names q:1, but https_proxy names p:1")]
-    assert findings(of("apt", "a", "p:1"), of("npm", "b", "q:1"))[0][1].startswith("npm b (~/npm, line 1) names q:1, but apt a")
+    assert findings(*found) == [("proxies-differ", "https_proxy names p:1, but git http.proxy (~/git, line 1) names q:1")]
+    assert findings(of("apt", "a", "p:1"), of("npm", "b", "q:1"))[0][1].startswith("apt a (~/apt, line 1) names p:1, but npm b")
     assert findings(of("GNOME", "socks", "socks5://q:1"), of("npm", "b", "p:1")) == []
-    assert len(findings(*(of("npm", str(n), f"p:{n + 1}") for n in range(20)), *variables(https_proxy="q:1"))) == MOST_DIFFERENCES
+
+
+def test_many_differences_are_one_finding():
+    many = [of("npm", str(n), f"p:{n + 1}") for n in range(9)]
+    ((_, text),) = findings(*variables(https_proxy="q:1"), *many, of("npm", "again", "p:1"))
+    assert text.startswith("https_proxy names q:1, but npm 0 (~/npm, line 1) names p:1, npm 1 ")
+    assert text.count(" names p:") == MOST_LISTED
+    assert text.endswith("names p:6, and 3 others differ too")
 
 
 # --- results

@@ -150,6 +150,7 @@ def test_no_more_than_some_proxies_are_tried(tmp_path: Path, target: ScriptedSer
     config = "".join(f'[http "u{n}"]\nproxy=127.0.0.1:{n + 1}\n' for n in range(5))
     _, told = survey(machine(tmp_path, {"home/u/.gitconfig": config}), target.authority)
     assert (len(of("named", told)), len(of("proxy", told))) == (5, 4)
+    assert of("warning", told)[0]["text"] == "only the first 3 of 5 proxies are tried"
 
 
 def test_settings_that_take_too_long_to_read(tmp_path: Path, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +159,12 @@ def test_settings_that_take_too_long_to_read(tmp_path: Path, target: ScriptedSer
     monkeypatch.setattr(module, "GATHER", 0.05)
     monkeypatch.setattr(module, "gather", lambda machine: os.read(reading, 1))
     try:
-        _, told = survey(machine(tmp_path), target.authority)
+        _, told = survey(machine(tmp_path, no_proxy="x"), target.authority)
     finally:
         os.close(writing)
         os.close(reading)
     assert of("unread", told)[0]["cause"] == "the settings were not read within 0.05 s"
+    assert of("named", told)[0]["key"] == "no_proxy"
 
 
 # --- PAC and WPAD

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from tunnelctl.cli.commands.check import JSONReport, announce
+from tunnelctl.cli.commands import check
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import wrong_words
@@ -23,14 +23,14 @@ def discover(call: Call) -> int:
     settings = complete("check", call.pairs, os.environ)
     options = settings.build(DiscoverOptions)
     report = report_for(options.output.json, options.color)
-    announce(report, call.pairs, settings, options.output.verbose)
+    check.announce(report, call.pairs, settings, options.output.verbose)
     return run_survey(options, own(os.environ), report)
 
 
 def report_for(as_json: bool, color: str) -> Report:
     """Returns the report that suits stdout. Obeys NO_COLOR and FORCE_COLOR, but --color overrules both."""
     if as_json:
-        return JSONReport()
+        return check.report_for(True, color)
     terminal = sys.__stdout__ is not None and os.isatty(1)
     forced = color == "always" or (color == "auto" and bool(os.environ.get("FORCE_COLOR")))
     if not terminal and not forced:

@@ -18,7 +18,7 @@ from tunnelctl.proto.address import Address
 from tunnelctl.proto.proxy_url import DEFAULT_PORTS, ProxyURL, parse_proxy_list
 
 OWN = "tunnelctl"  # the tool of our flags and settings file
-MOST_DIFFERENCES = 8  # findings about settings that name another proxy
+MOST_NAMES, MOST_LISTED = 3, 6  # settings in a finding on one proxy, and on differences
 
 _PAIRS = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _BOTH = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}
@@ -80,19 +80,22 @@ def _has_usual_port(proxy: ProxyURL) -> bool:
 
 
 def _differences(found: Sequence[Found]) -> Iterator[Diagnosis]:
-    """Yields a finding for each setting that names another proxy than tunnelctl, the environment, or else the first setting."""
-    parsed = [(one, chain) for one in found for chain in _chains(one) if chain[0].scheme not in _SOCKS]
+    """Yields a finding on the settings that name another proxy than tunnelctl, the environment, or else the first setting."""
+    parsed = [(one, chain[0].address) for one in found for chain in _chains(one) if chain[0].scheme not in _SOCKS]
     if not parsed:
         return
-    first = next(((one, chain) for tool in (OWN, ENVIRONMENT) for one, chain in parsed if one.tool == tool), parsed[0])
-    same = {chain[0].address for one, chain in parsed if one.tool == first[0].tool}
-    shown: set[tuple[str, Address]] = set()
-    for one, chain in parsed:
-        address = chain[0].address
-        if address not in same and (one.tool, address) not in shown and len(shown) < MOST_DIFFERENCES:
-            shown.add((one.tool, address))
-            text = f"{one} names {address}, but {first[0]} names {first[1][0].address}"
-            yield Diagnosis("proxies-differ", text, {"setting": str(one)})
+    first, address = next((pair for tool in (OWN, ENVIRONMENT) for pair in parsed if pair[0].tool == tool), parsed[0])
+    same = {other for one, other in parsed if one.tool == first.tool}
+    # Of a program's settings that name the same proxy, the first one is enough.
+    others: dict[tuple[str, Address], Found] = {}
+    for one, other in parsed:
+        if other not in same:
+            others.setdefault((one.tool, other), one)
+    listed = [f"{one} names {other}" for (_, other), one in others.items()]
+    if listed:
+        more = f", and {len(listed) - MOST_LISTED} others differ too" if len(listed) > MOST_LISTED else ""
+        text = f"{first} names {address}, but {', '.join(listed[:MOST_LISTED])}{more}"
+        yield Diagnosis("proxies-differ", text)
 
 
 def _chains(found: Found) -> list[Chain]:
@@ -152,11 +155,15 @@ def _failed(candidate: Candidate, error: TunnelctlError) -> Diagnosis:
         return other_protocol(proxy.address, RECOGNISED[error.code])
     if isinstance(error, AuthenticationFailed) and code is not None:
         found = login(error)
-        return found._replace(text=f"{candidate}: {found.text}")
+        return found._replace(text=f"{candidate}, named by {_names(candidate)}: {found.text}")
     if isinstance(code, int) and (found_portal := portal(code)) is not None:
         return found_portal._replace(text=f"{candidate}: {found_portal.text}")
     if code is None and isinstance(error, NameNotFound | Unreachable) and candidate.found:
-        names = " and ".join(map(str, candidate.found[:3]))
         verb = "names" if len(candidate.found) == 1 else "name"
-        return Diagnosis("dead-setting", f"{names} {verb} {candidate}, which gives no tunnel: {error.cause}")
+        return Diagnosis("dead-setting", f"{_names(candidate)} {verb} {candidate}, which gives no tunnel: {error.cause}")
     return failure(error)
+
+
+def _names(candidate: Candidate) -> str:
+    """Returns the settings that name a candidate; of many, the first ones."""
+    return " and ".join(map(str, candidate.found[:MOST_NAMES]))

@@ -11,7 +11,7 @@ from tunnelctl.client.discovery import wpad
 from tunnelctl.client.discovery.candidates import Candidate, candidates, chains_of
 from tunnelctl.client.discovery.contradictions import OWN, of_results, of_settings
 from tunnelctl.client.discovery.options import TARGETS, DiscoverOptions
-from tunnelctl.client.discovery.settings.gather import Gathered, gather
+from tunnelctl.client.discovery.settings.gather import Gathered, gather, gather_variables
 from tunnelctl.client.discovery.settings.machine import Machine
 from tunnelctl.client.discovery.settings.setting import PAC, PROXY, Found, Setting, Unread
 from tunnelctl.client.discovery.trial import ATTEMPT, Result, Trials
@@ -21,7 +21,7 @@ from tunnelctl.engine.kernel import Nursery, TooSlowError, fail_after, run
 from tunnelctl.engine.resolver import resolve
 from tunnelctl.engine.wakeup import to_thread
 from tunnelctl.errors import AddressError, TimedOut, TunnelctlError, UsageProblem
-from tunnelctl.events import Event, Explained, silent
+from tunnelctl.events import Event, Explained, Warning, silent
 from tunnelctl.proto.address import parse_authority
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.tls.settings import TLSClient
@@ -50,6 +50,7 @@ class Survey:
 
     async def run(self) -> int:
         """Runs the whole search and returns the exit status."""
+        self._own = self._selected()
         gathered = await self._gather()
         all_found = [*self._given(), *gathered.found]
         for one in all_found:
@@ -59,7 +60,8 @@ class Survey:
         all_found += await self._ask_wpad()
         all_found += await self._ask_scripts([one for one in all_found if one.setting.kind == PAC])
         to_try, wrong = candidates(all_found)
-        self._own = self._selected()
+        if len(to_try) > MOST_TRIED:
+            self._report(Warning(f"only the first {MOST_TRIED} of {len(to_try)} proxies are tried"))
         results = await self._try([DIRECT, *to_try[:MOST_TRIED]])
         for finding in (*of_results(results, self._own), *self._unusable, *of_settings(all_found, wrong)):
             self._report(Explained(Finding(finding.name, finding.text, ""), finding.error, finding.facts))
@@ -70,7 +72,8 @@ class Survey:
             with fail_after(GATHER):
                 return await to_thread(gather, self._machine)
         except TooSlowError:
-            return Gathered((), (Unread("all programs", "", f"the settings were not read within {GATHER:g} s"),))
+            late = Unread("all programs", "", f"the settings were not read within {GATHER:g} s")
+            return Gathered(gather_variables(self._machine), (late,))
 
     def _given(self) -> list[Found]:
         """Returns what flags and the settings file say, which the environment does not."""

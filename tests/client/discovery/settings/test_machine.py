@@ -119,5 +119,11 @@ def test_paths_for_people(machine: Machine) -> None:
 
 def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own({"HOME": "/h"}).home == "/h"
-    assert own({}).home == os.path.expanduser("~")
+    assert own({}).home == str(Path.home())
     assert "secret" not in repr(own({"https_proxy": "http://a:secret@p"}))
+    monkeypatch.setattr(Path, "home", nobody)
+    assert own({}).home == ""
+
+
+def nobody() -> Path:
+    raise RuntimeError

@@ -28,10 +28,14 @@ class Gathered(NamedTuple):
 
 def gather(machine: Machine, sources: Iterable[Source] = SOURCES) -> Gathered:
     """Reads the variables of the environment and all sources."""
-    variables = [Found(ENVIRONMENT, "", setting) for setting in read_environ(machine.environ)]
     told = [one for source in sources for one in _read_source(source, machine)]
-    found = dict.fromkeys([*variables, *(one for one in told if isinstance(one, Found))])
+    found = dict.fromkeys([*gather_variables(machine), *(one for one in told if isinstance(one, Found))])
     return Gathered(tuple(found), tuple(one for one in told if isinstance(one, Unread)))
+
+
+def gather_variables(machine: Machine) -> tuple[Found, ...]:
+    """Reads the variables of the environment alone, which does not block."""
+    return tuple(Found(ENVIRONMENT, "", setting) for setting in read_environ(machine.environ))
 
 
 def _read_source(source: Source, machine: Machine) -> Iterator[Found | Unread]:

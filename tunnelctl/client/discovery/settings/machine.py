@@ -11,6 +11,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from shutil import which
 from typing import NamedTuple
@@ -49,8 +50,8 @@ class Machine(NamedTuple):
         if not expanded.startswith("/"):
             return []
         base = self._prefix
-        found = sorted(glob.iglob(glob.escape(base) + expanded))[:MAX_FILES]
-        return [path[len(base) :] for path in found]
+        found = islice(glob.iglob(glob.escape(base) + expanded), MAX_FILES)
+        return sorted(path[len(base) :] for path in found)
 
     @property
     def _prefix(self) -> str:
@@ -122,4 +123,12 @@ def decode(octets: bytes) -> str:
 
 def own(environ: Mapping[str, str]) -> Machine:
     """Returns this machine, for the user whose environment it is."""
-    return Machine(environ, environ.get("HOME", "") or str(Path("~").expanduser()), ROOT)
+    return Machine(environ, environ.get("HOME", "") or _home(), ROOT)
+
+
+def _home() -> str:
+    """Returns the home directory of the user database; "" if this user has no entry there, as in some containers."""
+    try:
+        return str(Path.home())
+    except RuntimeError:
+        return ""
