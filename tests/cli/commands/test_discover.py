@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.client.check.findings import greet
 from tests.peers.program import Serve, environment, run
-from tests.peers.scripted import ScriptedServer
+from tests.peers.scripted import Conversation, ScriptedServer
 from tests.peers.tree import in_tree
 from tunnelctl.cli.commands.discover import report_for
 from tunnelctl.cli.render.discovery import DiscoveryReport
@@ -132,3 +133,21 @@ def test_colour_follows_the_environment(
 ) -> None:
     text = on_terminal(tmp_path, 80, "--target", target.authority, https_proxy=proxy.url, **env)
     assert ("\x1b[32m" in text) == coloured
+
+
+def test_ctrl_c_leaves_what_was_found(tmp_path: Path, proxy: Serve, target: ScriptedServer) -> None:
+    def mute(peer: Conversation) -> None:
+        peer.wait_gone()
+
+    with ScriptedServer(mute) as silent:
+        program, *rest = in_tree(tmp_path)
+        env = environment({"TERM": "xterm", "HOME": "/home/u", "https_proxy": silent.url, "ALL_PROXY": proxy.url})
+        words = [*rest, "check", "--target", target.authority]
+        child = pexpect.spawn(program, words, env=env, dimensions=(24, 80), encoding="utf-8", timeout=20)
+        child.expect_exact(f"{proxy.url}\r\n")
+        child.expect_exact("works")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.signalstatus == signal.SIGINT
+    assert "Traceback" not in child.before

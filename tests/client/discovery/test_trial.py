@@ -91,9 +91,11 @@ def mute(peer: Conversation) -> None:
 
 
 def test_a_silent_proxy_has_a_time_limit() -> None:
+    """And is not asked for the other targets."""
     with ScriptedServer(mute) as proxy:
-        (result,) = try_all(candidate(proxy.url), targets=("127.0.0.1:1",), reach=ReachOptions(timeout=0.2))
+        (result,) = try_all(candidate(proxy.url), targets=("127.0.0.1:1", "127.0.0.1:2"), reach=ReachOptions(timeout=0.2))
     assert result.first.error is not None
+    assert len(result.attempts) == 1
     assert result.first.error.exit_status == 75
 
 
@@ -183,6 +185,26 @@ def test_a_target_without_tls(proxy: Serve) -> None:
     with ScriptedServer(greet) as target:
         direct, through = try_all(NONE, candidate(proxy.url), targets=(target.authority,), tls=True)
     assert (direct.tls.verdict, through.tls.verdict) == (NO_TLS, NO_TLS)
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks4a"])
+def test_a_socks_proxy(scheme: str) -> None:
+    """It refuses the first target, and is asked for the other one."""
+    refusal = b"\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00" if scheme == "socks5" else b"\x00\x5b\x00\x00\x00\x00\x00\x00"
+
+    def refuse(peer: Conversation) -> None:
+        if scheme == "socks5":
+            peer.read()
+            peer.send(b"\x05\x00")
+        peer.read()
+        peer.send(refusal)
+        peer.end_output()
+        peer.wait_gone()
+
+    with ScriptedServer(refuse) as proxy:
+        (result,) = try_all(candidate(f"{scheme}://{proxy.authority}"), targets=("127.0.0.1:1", "127.0.0.1:2"))
+    assert [attempt.ok for attempt in result.attempts] == [False, False]
+    assert result.login == UNKNOWN
 
 
 def test_the_words_for_a_login() -> None:

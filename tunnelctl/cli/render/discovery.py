@@ -202,7 +202,7 @@ def _value(facts: Facts) -> str:
     values = [clean(text) for text in facts["value"]]
     kinds = {
         "proxy": " or ".join(values) or "no URL of a proxy",
-        "exempt": f"except {', '.join(values)}",
+        "exempt": f"except {', '.join(values).replace(',', ', ').replace(',  ', ', ')}",
         "pac": f"PAC file {', '.join(values)}",
         "wpad": "not looked up; --wpad does" if values else "WPAD is switched on",
         "program": f"the program {', '.join(values)}",

@@ -1,7 +1,7 @@
 """One proxy, tried with each target in turn: does it open tunnels, what login does it ask for, is TLS inside untouched?
 
-The targets are tried one after the other, and not after a login was refused: many companies lock an account after a few wrong
-passwords.
+The targets are tried one after the other, and no more of them after a login was refused: many companies lock an account after a few
+wrong passwords.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tunnelctl.client.route.selection import Chain
 from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.engine.kernel import Nursery, move_on_after
 from tunnelctl.engine.sync import Event as Flag
-from tunnelctl.errors import AuthenticationFailed, TunnelctlError, reason
+from tunnelctl.errors import AuthenticationFailed, NameNotFound, TunnelctlError, Unreachable, reason
 from tunnelctl.events import Event, silent
 from tunnelctl.options import ReachOptions
 from tunnelctl.proto.address import Address
@@ -142,7 +142,7 @@ class Trials:
             attempts.append(attempt)
             if route is not None and tls is not None:
                 inside = await self._look_inside(route._replace(tls=tls), candidate)
-            if isinstance(attempt.error, AuthenticationFailed):
+            if isinstance(attempt.error, AuthenticationFailed) or _is_out_of_reach(candidate, attempt):
                 break
         return Result(candidate, tuple(attempts), watch.outcome(attempts[0].error), watch.schemes, inside)
 
@@ -206,6 +206,12 @@ class Trials:
 
     async def _open(self, route: Route) -> Tunnel:
         return await open_tunnel(route, silent, ConnectionPool(self._connections))
+
+
+def _is_out_of_reach(candidate: Candidate, attempt: Attempt) -> bool:
+    """Whether a proxy gave no answer. Another target would only double the wait."""
+    error = attempt.error
+    return bool(candidate.chain) and isinstance(error, NameNotFound | Unreachable) and "code" not in error.detail
 
 
 async def _end_of(tunnel: Tunnel) -> str:
