@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.client.check.findings import greet
 from tests.peers.events import check_event
-from tests.peers.program import Serve
+from tests.peers.program import SOON, Serve
 from tests.peers.scripted import Conversation, ScriptedServer, refusing_port
 from tunnelctl.cli.render.hints import in_words
 from tunnelctl.cli.render.text import plain
@@ -198,6 +199,22 @@ def test_a_pac_file_that_cannot_be_used(tmp_path: Path, target: ScriptedServer) 
     with serving("not a script") as server:
         status, told = survey(machine(tmp_path), target.authority, pac=f"{server.url}/p.pac")
     assert (status, names(told)) == (0, ["no-proxy-named", "pac-unusable"])
+
+
+def test_a_pac_file_that_never_comes(tmp_path: Path, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that fetches it is abandoned, and keeps the connection."""
+    monkeypatch.setattr(module, "ATTEMPT", 0.2)
+    surveyed = threading.Event()
+
+    def mute(peer: Conversation) -> None:
+        peer.read_head()
+        assert surveyed.wait(SOON)
+
+    with ScriptedServer(mute) as server:
+        _, told = survey(machine(tmp_path), target.authority, pac=f"{server.url}/p.pac")
+        surveyed.set()
+    (finding,) = [event for event in of("finding", told) if event["name"] == "pac-unusable"]
+    assert finding["text"] == "--pac: the PAC file has not answered within 0.2 s"
 
 
 def test_wpad_is_shown_and_not_looked_up(tmp_path: Path, target: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,17 @@ def test_tls_through_an_honest_proxy_is_untouched(proxy: Serve, files: certifica
     assert through.tls.issuer == "tunnelctl's tests"
 
 
+def test_a_tunnel_that_breaks_at_once_does_not_count() -> None:
+    def breaking(peer: Conversation) -> None:
+        peer.accept_tunnel()
+        peer.reset()
+
+    with ScriptedServer(breaking) as proxy:
+        (result,) = try_all(candidate(proxy.url), targets=("127.0.0.1:1",))
+    assert result.first.ok is False
+    assert "connection reset by peer" in result.first.cause
+
+
 def ending_tls(certificate: tuple[Path, Path]) -> ScriptedServer:
     """A proxy that ends TLS itself, with a certificate of its own, whatever the target."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
