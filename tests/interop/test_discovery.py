@@ -24,6 +24,8 @@ from tunnelctl.client.discovery.readers.git import read_git, variables
 from tunnelctl.client.discovery.readers.packages import apt_items, read_apt, read_npm, read_pip
 from tunnelctl.client.discovery.readers.proxy_command import settings_of_command
 from tunnelctl.client.discovery.readers.ssh import read_ssh
+from tunnelctl.client.discovery.settings.gather import gather
+from tunnelctl.client.discovery.settings.machine import Machine
 from tunnelctl.client.discovery.settings.setting import EXEMPT, PROXY, Found, Setting
 
 SECONDS = 30.0
@@ -269,6 +271,20 @@ def test_apt_reads_the_same(text: str, tmp_path: Path) -> None:
     assert ours == theirs != set()
     named = {(setting.key.lower(), setting.value[0]) for setting in read_apt(text)}
     assert named == {item for item in theirs if item[1] != "DIRECT"}
+
+
+@pytest.mark.peer("apt-config")
+def test_apt_reads_the_files_of_the_same_names(tmp_path: Path) -> None:
+    parts = tmp_path / "etc/apt/apt.conf.d"
+    parts.mkdir(parents=True)
+    for number, name in enumerate(("10proxy", "a.conf", "b_c-d", "e.bak", "f.conf~", "g.dpkg-old", "h.conf.x", ".i")):
+        (parts / name).write_text(f'Acquire::http::Proxy::x{number} "http://p:{number + 1}";\n')
+    (tmp_path / "only").write_text(f'Dir::Etc::parts "{parts}";\nDir::Etc::main "/none";\n')
+    told = tell(tmp_path, "apt-config", "dump", APT_CONFIG=str(tmp_path / "only"))
+    theirs = re.findall(r'^Acquire::http::Proxy::\S+ "(.+)";$', told, re.MULTILINE)
+    found = gather(Machine({}, "/home/u", str(tmp_path))).found
+    assert [one.setting.value[0] for one in found] == theirs
+    assert len(theirs) == 3
 
 
 @pytest.mark.peer("npm")

@@ -79,6 +79,34 @@ def test_a_file_that_includes_ever_more_files_ends(tmp_path: Path) -> None:
     assert MAX_INCLUDED / 2 < len(found) < MAX_INCLUDED + 10
 
 
+def test_an_included_file_has_the_scope_of_its_include(tmp_path: Path) -> None:
+    files = {
+        "home/u/.ssh/config": "Host a\nInclude b\nHost *\nInclude c\n",
+        "home/u/.ssh/b": "ProxyCommand corkscrew b 1 %h %p\nHost x\nProxyCommand corkscrew x 1 %h %p\n",
+        "home/u/.ssh/c": "ProxyCommand corkscrew c 1 %h %p\n",
+        "home/u/.gitconfig": '[includeIf "gitdir:~/w/"]\npath=d\n',
+        "home/u/d": "[http]\nproxy=d:1\n[include]\npath=e\n",
+        "home/u/e": "[http]\nproxy=e:1\n",
+    }
+    found = gather(tree(tmp_path, files)).found[1:]
+    assert [(one.setting.value[0].removeprefix("http://")[0], one.setting.scope) for one in found] == [
+        ("d", "gitdir:~/w/"),
+        ("e", "gitdir:~/w/"),
+        ("b", "Host a"),
+        ("x", "Host x"),
+        ("c", ""),
+    ]
+
+
+def test_apt_does_not_read_backups(tmp_path: Path) -> None:
+    files = {f"etc/apt/apt.conf.d/{name}": f'Acquire::http::Proxy "http://{number}:1";' for number, name in enumerate(APT_NAMES)}
+    found = gather(tree(tmp_path, files)).found[1:]
+    assert [one.place.rpartition("/")[2] for one in found] == ["10proxy", "a.conf", "b_c-d"]
+
+
+APT_NAMES = ("10proxy", "a.conf", "b_c-d", "e.bak", "f.conf~", "g.dpkg-old")
+
+
 def test_what_cannot_be_read_is_noted(tmp_path: Path) -> None:
     machine = tree(tmp_path, {"etc/docker/daemon.json": "{", "home/u/x": ""})
     os.mkfifo(tmp_path / "home/u/.curlrc")

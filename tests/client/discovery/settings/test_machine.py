@@ -23,7 +23,9 @@ def test_patterns(machine: Machine, tmp_path: Path) -> None:
     assert machine.find("$XDG_CONFIG_HOME/b|~/.config/b") == ["/xdg/b"]
     assert machine.find("$EMPTY/b|~/.a") == ["/home/u/.a"]
     assert machine.find("$NONE/b") == machine.find("relative") == machine.find("/none/*") == []
+    (tmp_path / "etc/d/locks").mkdir()
     assert machine.find("/etc/d/*") == ["/etc/d/1", "/etc/d/2"]
+    assert machine.find("/x\0") == []
     assert Machine({}, "", str(tmp_path)).find("~/.a") == []
 
 

@@ -42,18 +42,34 @@ def _read_source(source: Source, machine: Machine) -> Iterator[Found | Unread]:
     if source.program:
         yield from _read(source, machine, " ".join(source.program[:2]), partial(machine.run, source.program))
         return
-    left = [path for pattern in reversed(source.files) for path in reversed(machine.find(pattern))]
+    left = [(path, "") for pattern in reversed(source.files) for path in reversed(_named(source, machine.find(pattern)))]
     seen: set[str] = set()
     while left and len(seen) < MAX_INCLUDED + len(source.files):
-        path = left.pop()
+        path, scope = left.pop()
         if path in seen:
             continue
         seen.add(path)
+        included: list[tuple[str, str]] = []
         for one in _read(source, machine, machine.shorten(path), partial(machine.read, path)):
-            if isinstance(one, Found) and one.setting.kind == INCLUDE:
-                left += reversed(machine.find(_included(one.setting.value[0], path)))
-            else:
+            if not isinstance(one, Found):
                 yield one
+            elif one.setting.kind == INCLUDE:
+                limit = _within(scope, one).setting.scope
+                included += [(other, limit) for other in _included(one.setting.value[0], path, machine)]
+            else:
+                yield _within(scope, one)
+        left += reversed(included)
+
+
+def _named(source: Source, paths: list[str]) -> list[str]:
+    """Leaves out the files that the program does not read because of their names, such as backups."""
+    return [path for path in paths if not source.names or re.fullmatch(source.names, path.rpartition("/")[2])]
+
+
+def _within(scope: str, found: Found) -> Found:
+    """Returns a setting of a file that is included only for that scope."""
+    own = found.setting.scope
+    return found._replace(setting=found.setting._replace(scope=own or scope))
 
 
 def _read(source: Source, machine: Machine, place: str, take: Callable[[], str | None]) -> Iterator[Found | Unread]:
@@ -69,9 +85,9 @@ def _read(source: Source, machine: Machine, place: str, take: Callable[[], str |
         yield Found(source.tool, place, expanded)
 
 
-def _included(pattern: str, path: str) -> str:
-    """Returns the pattern of included files: relative ones are below the directory of the file that includes them."""
-    return pattern if pattern.startswith(("/", "~/")) else f"{path.rpartition('/')[0]}/{pattern}"
+def _included(pattern: str, path: str, machine: Machine) -> list[str]:
+    """Returns the included files. A relative pattern is below the directory of the file that has it."""
+    return machine.find(pattern if pattern.startswith(("/", "~/")) else f"{path.rpartition('/')[0]}/{pattern}")
 
 
 def expand(setting: Setting, environ: Mapping[str, str]) -> Setting:

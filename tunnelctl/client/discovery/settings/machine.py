@@ -42,7 +42,7 @@ class Machine(NamedTuple):
         return f"Machine({self.home!r}, {self.root!r})"
 
     def find(self, pattern: str) -> list[str]:
-        """Returns the paths that match a pattern, as the programs see them, in order.
+        """Returns the paths that match a pattern, as the programs see them, in order, without directories.
 
         A pattern begins with /, ~/ or $NAME; `|` separates alternatives, of which the first counts whose variable is set.
         """
@@ -51,7 +51,7 @@ class Machine(NamedTuple):
             return []
         base = self._prefix
         found = islice(glob.iglob(glob.escape(base) + expanded), MAX_FILES)
-        return sorted(path[len(base) :] for path in found)
+        return sorted(path[len(base) :] for path in found if not Path(path).is_dir())
 
     @property
     def _prefix(self) -> str:

@@ -18,12 +18,17 @@ Reader = Callable[[str], list[Setting]]
 
 
 class Source(NamedTuple):
-    """A source. files: patterns as for Machine.find; program: one whose output is read"""
+    """A source.
+
+    files: patterns as for Machine.find; names: a regular expression for the names of those that the program reads, "" for all
+    program: one whose output is read
+    """
 
     tool: str
     reader: Reader
     files: tuple[str, ...] = ()
     program: tuple[str, ...] = ()
+    names: str = ""
 
 
 # In the order in which they are shown. Of each program first the user's own settings.
@@ -54,7 +59,7 @@ SOURCES = (
             "/etc/pip.conf",
         ),
     ),
-    Source("apt", read_apt, ("/etc/apt/apt.conf.d/*", "/etc/apt/apt.conf")),
+    Source("apt", read_apt, ("/etc/apt/apt.conf.d/*", "/etc/apt/apt.conf"), names=r"[\w-]+(\.conf)?"),
     Source("docker", read_docker_client, ("$DOCKER_CONFIG/config.json|~/.docker/config.json",)),
     Source("dockerd", read_docker_daemon, ("/etc/docker/daemon.json", "~/.config/docker/daemon.json")),
     Source("GNOME", read_gsettings, program=("gsettings", "list-recursively", "org.gnome.system.proxy")),
