@@ -118,3 +118,11 @@ def test_the_last_line() -> None:
 def test_a_line_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
     put_plain([("a  ", "bold"), ("b ", "")])
     assert capfd.readouterr().out == "a  b\n"
+
+
+def test_a_path_that_reaches_only_the_second_target_has_all_its_results() -> None:
+    """As where a firewall blocks one port. The cause of the first is above."""
+    first, second = Trial(0, "h:443", False, 0.1, "no route to host"), Trial(0, "h:22", True, 0.0123, "")
+    rows = lines(None, Trying(["h:443", "h:22"], [], 10.0), first, second, EVENTS[21])
+    assert rows[-3:-1] == ["fails    no proxy", "         no route to host"]
+    assert rows[-1].startswith(f"{'':9}{'no tunnel':<{CELL}}{'12 ms':<{CELL}}")

@@ -83,7 +83,8 @@ def test_a_proxy_that_cannot_be_reached() -> None:
     sock, port = refusing_port()
     with sock:
         (result,) = try_all(candidate(f"http://127.0.0.1:{port}"), targets=("127.0.0.1:1",))
-    assert (result.first.ok, result.first.cause, result.login) == (False, "connection refused", UNKNOWN)
+    cause = f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
+    assert (result.first.ok, result.first.cause, result.login) == (False, cause, UNKNOWN)
 
 
 def mute(peer: Conversation) -> None:

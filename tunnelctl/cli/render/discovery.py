@@ -111,12 +111,14 @@ class DiscoveryReport:
         self._trials.setdefault(facts["number"], []).append(facts)
 
     def proxy(self, facts: Facts) -> None:
-        """Prints the two lines for a proxy."""
+        """Prints the lines for a proxy: its name, the cause of a failure other than a refusal, and a cell for each target."""
         trials = self._trials.pop(facts["number"], [])
         self._line(self._name(facts), "", *(("works", GOOD) if facts["ok"] else ("fails", BAD)))
-        if not facts["ok"] and trials and "status" not in trials[0]:
-            self._line(show(trials[0]["cause"]), "")
-            return
+        unanswered = next((trial for trial in trials if not trial["ok"] and "status" not in trial), None)
+        if unanswered is not None:
+            self._line(show(unanswered["cause"]), "")
+            if unanswered is trials[0] and not any(trial["ok"] for trial in trials):
+                return
         cells = [*map(_cell, trials), *[("not asked", "")] * (len(self._targets) - len(trials))]
         padded = [(f"{text:<{CELL}}", style) for text, style in cells]
         login = _login(facts)

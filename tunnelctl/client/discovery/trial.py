@@ -53,7 +53,9 @@ class Attempt(NamedTuple):
     @property
     def cause(self) -> str:
         """Why there was none; or ""."""
-        return self.error.cause if self.error is not None else self.ended
+        if self.error is None:
+            return self.ended
+        return ": ".join(filter(None, (self.error.what, self.error.cause)))
 
 
 class TLSInside(NamedTuple):
