@@ -68,7 +68,7 @@ def test_documented_variables_are_those_of_the_source():
     asked = read_from_the_environment()
     assert {"TUNNELCTL_DEBUG", "TUNNELCTL_PROXY_PASSWORD"} <= asked, "the search misses known variables"
     assert asked - documented - foreign - KNOWN_ELSEWHERE == set()
-    named = set(literals(r"(TUNNELCTL|LISTEN|NOTIFY)_[A-Z_0-9]+|[a-z]+_proxy|[A-Z]+_PROXY"))
+    named = set(literals(r"(TUNNELCTL|LISTEN|NOTIFY|GIT_SSH|NODE_USE)_[A-Z_0-9]+|[a-z]+_proxy|[A-Z]+_PROXY"))
     assert documented - named - asked == {"NO_COLOR"}, "documented but unused in the program; NO_COLOR is for rich"
 
 

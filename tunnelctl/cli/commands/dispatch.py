@@ -55,6 +55,7 @@ def forward(call: Call) -> int:
 
 
 def run(call: Call) -> int:
+    from tunnelctl.cli.commands.run_variables import variables
     from tunnelctl.client.forward.options import ForwardOptions
     from tunnelctl.client.forward.run_command import run_command
 
@@ -63,7 +64,7 @@ def run(call: Call) -> int:
     options = settings.build(ForwardOptions, command=tuple(call.words))
     console = console_for(options.output)
     settings.announce(console)
-    status = run_command(options, os.environ, console)
+    status = run_command(options, os.environ, console, variables(os.environ))
     # Bypasses `main`, which treats a status above 128 as a signal: here it need not be one, and it would not be ours.
     raise SystemExit(status)
 

@@ -198,6 +198,10 @@ VARIABLES = (
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
+    Variable(
+        ("GIT_SSH_COMMAND", "NODE_USE_ENV_PROXY"),
+        "set by run for its command if they are not set already, so that git over ssh and Node use the private proxy",
+    ),
     Variable(("NO_COLOR",), "if set, check shows no colours"),
     Variable(("FORCE_COLOR",), "if set, check shows colours even if its output is not a terminal"),
     Variable(("TUNNELCTL_DEBUG",), "if set to 1, a fault in tunnelctl itself shows its traceback"),

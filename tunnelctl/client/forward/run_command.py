@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 
+from tunnelctl import events
 from tunnelctl.client.forward.forwarder import Forwarder
 from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
 from tunnelctl.client.forward.options import ForwardOptions
@@ -15,6 +16,7 @@ from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
 from tunnelctl.events import Trace
+from tunnelctl.proto.address import shown
 from tunnelctl.stream.process import wait_ended
 
 USER = "tunnelctl"
@@ -27,15 +29,20 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signa
 _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 
 
-def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
-    """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError."""
+def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace, more: Mapping[str, str]) -> int:
+    """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError.
+
+    more: variables for the command, besides those that name the proxy
+    """
     if not options.command:
         raise UsageProblem("run", "missing argument COMMAND", "missing-command")
     locals_ = [ForwardSpec("127.0.0.1:0", None), *map(parse_local, options.local)]
-    return run(_run_behind, options, locals_, environ, trace)
+    return run(_run_behind, options, locals_, environ, trace, more)
 
 
-async def _run_behind(options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace) -> int:
+async def _run_behind(
+    options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace, more: Mapping[str, str]
+) -> int:
     planner = RoutePlanner(options.reach, environ, trace, pooled=True)
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)  # before the command has the terminal
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
@@ -44,8 +51,12 @@ async def _run_behind(options: ForwardOptions, locals_: list[ForwardSpec], envir
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         forwarder = Forwarder(options, planner, local_listeners, trace, _only(USER, password))
         forwarder.warn_of_strangers()
-        child = _environment(environ, [local_listener.address.port for local_listener in local_listeners], USER, password)
-        return await _Command(options.command, child, forwarder).run()
+        ports = [local_listener.address.port for local_listener in local_listeners]
+        child = _environment({**environ, **more}, ports, USER, password)
+        status = await _Command(options.command, child, forwarder).run()
+        if not forwarder.sessions.count:
+            trace(events.Warning(f"{shown(options.command[0])} has not used the proxy: if it used the network, it went around it"))
+        return status
     finally:
         close_local_listeners(local_listeners)
 
@@ -60,10 +71,11 @@ def _only(user: str, password: str) -> Check:
 
 
 def _environment(environ: Mapping[str, str], ports: list[int], user: str, password: str) -> dict[str, str]:
-    """Our environment with the private proxy added. Leaves out our own variables about the next proxy, password included."""
-    child = {name: value for name, value in environ.items() if name not in ("TUNNELCTL_PROXY", "TUNNELCTL_PROXY_PASSWORD")}
+    """Our environment with the private proxy added. Replaces or leaves out our own variables about the next proxy."""
+    child = {name: value for name, value in environ.items() if name != "TUNNELCTL_PROXY_PASSWORD"}
     url = f"http://{user}:{password}@127.0.0.1:{ports[0]}"
     child.update((spelling, url) for name in VARIABLES for spelling in (name, name.upper()))
+    child["TUNNELCTL_PROXY"] = url  # for a `connect` below the command: the settings file may name another proxy
     child[PORT_VARIABLE] = str(ports[0])
     # A unix socket has no port.
     child.update((f"{PORT_VARIABLE}_{number}", str(port)) for number, port in enumerate(ports[1:], 1) if port)
