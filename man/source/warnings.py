@@ -35,6 +35,8 @@ WARNINGS = (
     "no PROXY header from {client}: {reason}",
     "no file was read again: {reason}",
     "no new connections: {reason}; {n} are open, and go on",
+    "proxy {proxy} can be reached again: tunnels go through it",
+    "{what}: {cause}: tunnels go directly to their targets until a proxy can be reached",
     "PAC file {source} cannot be read again, and is used as it was: {cause}",
     "PAC file {source}: {entry} is skipped: it is no proxy that is known here",
     "proxy {proxy} gets no header fields: SOCKS has none",

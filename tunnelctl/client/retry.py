@@ -100,13 +100,15 @@ class _Attempts:
             try:
                 tunnel = await self._open(route, monotonic() + share)
             except TunnelctlError as error:
-                if not _is_passed_over(error, route):
+                after = found[place + 1]
+                if not (_is_out_of_reach(error) if after.fallback else _is_passed_over(error, route)):
                     raise
-                if not isinstance(error, Unanswered):  # one target that drops packets says nothing about the route to others
-                    planner.failed(route)
+                # One target that drops packets, or that cannot be reached directly, says nothing about the route to others.
+                if route.hops and not isinstance(error, Unanswered):
+                    planner.failed(route, error, any(other.fallback for other in found))
                 from tunnelctl.rare_events import Failover
 
-                self._trace(Failover(str(error), found[place + 1].via))
+                self._trace(Failover(str(error), after.via))
             else:
                 planner.worked(route)
                 return tunnel, route
@@ -133,6 +135,17 @@ class _Attempts:
                 elif ready is None or error.code == "stream-reset":  # else the proxy closed it at this very moment
                     raise
             ready = None
+
+
+# The failures to connect to a proxy: for its name, and for its address.
+_OUT_OF_REACH = frozenset({"name-unknown", "name-service", "not-connected", "timed-out"})
+
+
+def _is_out_of_reach(error: TunnelctlError) -> bool:
+    """Whether a proxy cannot be reached, so that a user who allows it goes around it. One that accepts and hangs up may do so as
+    a refusal; one with a wrong certificate is there, or somebody is in its place.
+    """
+    return error.hop is not None and error.code in _OUT_OF_REACH and not isinstance(error, Unanswered)
 
 
 def _is_passed_over(error: TunnelctlError, route: Route) -> bool:

@@ -259,13 +259,15 @@ def test_lines_of_forward_begin_with_the_number_of_the_connection():
         screen = Screen(**options)
         screen(rare.OfConnection("3", events.Lookup("p")))
         screen(forward.Opened("3", "c:5", "h:22", [], 0.5))
+        screen(forward.Opened("4", "c:5", "h:22", ["p:3128"], 0.5))
         if options.get("json"):
             check_events(screen.written)
             assert screen.records[0] == {"event": "lookup", "time": 1e9, "connection": "3", "host": "p"}
         else:
             assert [line.partition("] ")[2] for line in screen.lines] == [
                 "#3 looking up p",
-                "#3 client c:5: tunnel to h:22 open after 0.5 s",
+                "#3 client c:5: tunnel to h:22 open after 0.5 s, without a proxy",
+                "#4 client c:5: tunnel to h:22 open after 0.5 s",
             ]
 
 

@@ -24,10 +24,14 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     # A target dialled from here would escape the rules on addresses.
     if DIRECT in (text.strip().lower() for text in options.reach.proxy):
         raise UsageProblem("direct", "serve goes straight to the targets unless it has a proxy", "serve-direct", option="proxy")
+    chains = select_proxies(None, options.reach.proxy, {}).chains
+    if () in chains:
+        cause = "serve does not go around its proxy, whose rules its own do not replace"
+        raise UsageProblem("direct", cause, "serve-direct-in-list", option="proxy")
     planner = RoutePlanner(options.reach._replace(timeout=options.dial_timeout), os.environ, trace, pooled=True)
     run(planner.prepare, ask_now=True)  # here, because the workers must not each ask for the password
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
-    refuse_own_ports(select_proxies(None, options.reach.proxy, {}).chains, listeners)
+    refuse_own_ports(chains, listeners)
     detector = LoopDetector()  # created before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
     pool: ConnectionPool | None = None

@@ -236,7 +236,9 @@ def _opened(facts: Facts) -> str:
         but = "; {reports}" if facts["reports"] else ""
         return _fill(f"{_asker(facts)}: tunnel to {{target}} open, at {{address}} ({{rule}}{but})")(facts)
     if "client" in facts:
-        return _fill("client {client}: tunnel to {target} open after {seconds} s")(facts)
+        return _fill("client {client}: tunnel to {target} open after {seconds} s" + ("" if facts["via"] else ", without a proxy"))(
+            facts
+        )
     return _fill("tunnel to {target} open, via {via}" if facts["via"] else "connection to {target} open, without a proxy")(facts)
 
 

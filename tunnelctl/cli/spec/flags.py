@@ -120,6 +120,8 @@ FLAGS = (
         detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (the default; port 80), "
         "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as other names: the proxy looks "
         "names up in any case. Commas separate alternatives: if one cannot be reached, the next is tried. "
+        "`direct` as the last of them goes straight to the target while no proxy can be reached, with a warning; a proxy that "
+        "refuses, or that ends the connection, can be reached. "
         "The nearest proxy may have a link-local address with its interface, as in http://[fe80::1%25eth0]:3128. "
         "An explicit proxy is never overruled by NO_PROXY. "
         "A password in the URL can be seen by every user of the machine in the list of processes: "

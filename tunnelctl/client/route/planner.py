@@ -13,7 +13,7 @@ from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
 from tunnelctl.client.upstream import PROTOCOLS, protocol_of
 from tunnelctl.engine.kernel import TooSlowError, fail_after
-from tunnelctl.errors import TimedOut, UsageProblem
+from tunnelctl.errors import TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.events import Trace
 from tunnelctl.proto import headers as header
 from tunnelctl.proto.address import Address, parse_host, without_scope
@@ -60,6 +60,8 @@ class RoutePlanner:
         self._hop = cache(self._make_hop)  # chains share proxies: each has one login and one warning
         self._given: list[CredentialSource] = []  # those that URLs and flags name; netrc is not among them
         self._dead: DeadProxies[Chain] | None = None
+        self._cause = ""  # why the last proxy could not be reached
+        self._goes_direct = False  # the last tunnel went around the proxies
         self._pac: Pac | None = None
         self._default: tuple[Chain, ...] = ()
 
@@ -130,7 +132,10 @@ class RoutePlanner:
         if len(chains) > 1:
             chains = self._living().order(chains)
         origin = self._tell(selection._replace(chains=tuple(chains)), trace)
-        return [self._route_through(target, chain)._replace(origin=origin, unused=selection.unused) for chain in chains]
+        routes = [self._route_through(target, chain)._replace(origin=origin, unused=selection.unused) for chain in chains]
+        if len(routes) == 1 or self._pac is not None:  # the script decides about DIRECT, as in a browser
+            return routes
+        return [route if route.hops else route._replace(fallback=True) for route in routes]
 
     def _tell(self, selection: ProxySelection, trace: Trace) -> str:
         """Traces a route. Returns what named its proxies, or why there are none."""
@@ -138,14 +143,26 @@ class RoutePlanner:
         trace(events.Route([str(proxy) for proxy in selection.chains[0]], origin))
         return origin
 
-    def failed(self, route: Route) -> None:
-        """Records that the proxies of a route could not be reached: for a while it is tried after the others."""
-        self._living().failed(route.chain)
+    def failed(self, route: Route, error: TunnelctlError, may_go_direct: bool) -> None:
+        """Records that the proxies of a route could not be reached: for a while it is tried after the others.
+
+        may_go_direct: one of the others leads straight to the target
+        """
+        from tunnelctl.client.route.failover import BEFORE_DIRECT_SECONDS, SECONDS
+
+        self._cause = str(error)
+        self._living().failed(route.chain, BEFORE_DIRECT_SECONDS if may_go_direct else SECONDS)
 
     def worked(self, route: Route) -> None:
-        """Records that the proxies of a route were reached."""
+        """Records that the proxies of a route were reached. Warns when tunnels begin, or cease, to go around them."""
         if self._dead is not None:
             self._dead.worked(route.chain)
+        if route.fallback and not self._goes_direct:
+            self._goes_direct = True
+            self._trace(events.Warning(f"{self._cause}: tunnels go directly to their targets until a proxy can be reached"))
+        elif route.hops and self._goes_direct:
+            self._goes_direct = False
+            self._trace(events.Warning(f"proxy {route.hops[0].address} can be reached again: tunnels go through it"))
 
     async def _select(self, target: Address) -> ProxySelection:
         if self._pac is None:

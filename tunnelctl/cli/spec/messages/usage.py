@@ -101,8 +101,14 @@ USAGE = (
     declare(
         UsageProblem,
         "direct-in-list",
-        ("-x direct: it cannot be part of a chain or a list",),
-        "give it alone, to go without a proxy",
+        "-x direct: it can only be alone, or the last of a list, and no part of a chain",
+        "-x direct goes without a proxy, and -x http://proxy:3128,direct only while the proxy cannot be reached",
+    ),
+    declare(
+        UsageProblem,
+        "serve-direct-in-list",
+        "-x direct: serve does not go around its proxy, whose rules its own do not replace",
+        "leave direct out of the list",
     ),
     declare(UsageProblem, "serve-direct", "-x direct: serve goes straight to the targets unless it has a proxy", "leave -x out"),
     declare(
