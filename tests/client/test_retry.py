@@ -14,6 +14,7 @@ from tests.peers import certificates
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, STEP_SECONDS, Conversation, ScriptedServer, black_hole_port, echo, refusing_port
 from tunnelctl.client.forward.options import ForwardOptions
+from tunnelctl.client.pac.finder import FRESH_SECONDS
 from tunnelctl.client.retry import open_with_retries
 from tunnelctl.engine.kernel import run
 from tunnelctl.errors import NameNotFound, Refused, TimedOut, TLSFailed, TunnelctlError, Unreachable
@@ -324,3 +325,85 @@ def test_connect_warns_that_it_goes_directly() -> None:
     (warning,) = ended.trace.named("warning")
     cause = f"cannot connect to proxy 127.0.0.1:{port}: connection refused"
     assert warning["text"] == f"{cause}: tunnels go directly to their targets until a proxy can be reached"
+
+
+# -- a PAC file that is asked anew -----------------------------------------------------------------------------------------------
+
+
+class Script:
+    """A PAC file that names proxies for every target."""
+
+    def __init__(self, file: Path, clock: pytest.MonkeyPatch) -> None:
+        self._file, self._passed = file, 0.0
+        clock.setattr("tunnelctl.client.pac.finder.monotonic", lambda: monotonic() + self._passed)
+
+    def names(self, *urls: str) -> None:
+        answer = "; ".join(f"PROXY {url.removeprefix('http://')}" for url in urls)
+        self._file.write_text(f"function FindProxyForURL(url, host) {{ return '{answer}'; }}")
+
+    def ages(self) -> None:
+        self._passed += FRESH_SECONDS
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script(tmp_path / "proxy.pac", monkeypatch)
+
+
+def test_a_pac_file_is_asked_anew_at_once_if_none_of_its_proxies_can_be_reached(script: Script, tmp_path: Path) -> None:
+    with ExitStack() as stack, ScriptedServer(echoes) as new:
+        old = stack.enter_context(ScriptedServer(echoes))
+        script.names(old.url, "http://127.0.0.1:1")
+
+        def moves() -> None:
+            stack.close()
+            script.names(new.url)
+            script.ages()
+
+        via, _ = opened_in_turn(forward_options(pac=str(tmp_path / "proxy.pac")), TARGET, moves, lambda: None)
+    assert via == [[old.authority], [new.authority], [new.authority]]
+
+
+def test_if_a_pac_file_names_the_same_proxies_again_they_are_not_tried_again(script: Script, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        old = stack.enter_context(ScriptedServer(echoes))
+        script.names(old.url)
+
+        def goes() -> None:
+            stack.close()
+            script.ages()
+
+        with pytest.raises(Unreachable, match=f"proxy {old.authority}"):
+            opened_in_turn(forward_options(pac=str(tmp_path / "proxy.pac")), TARGET, goes)
+
+
+def test_a_pac_file_is_not_asked_anew_after_a_refusal(script: Script, tmp_path: Path) -> None:
+    with ScriptedServer(lambda peer: peer.accept_tunnel(b"HTTP/1.1 403 No\r\n\r\n")) as old, ScriptedServer(echoes) as new:
+        script.names(old.url)
+        planner = None
+
+        async def main() -> None:
+            nonlocal planner
+            planner = await prepared(forward_options(pac=str(tmp_path / "proxy.pac")), {}, TraceLog())
+            for _ in range(2):
+                with pytest.raises(Refused):
+                    await open_with_retries(planner, TARGET, 0, TraceLog())
+                script.names(new.url)
+                script.ages()
+
+        run(main)
+        assert new.conversations == []
+
+
+def test_a_pac_file_that_is_gone_when_it_is_asked_anew_leaves_the_first_error(script: Script, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        old = stack.enter_context(ScriptedServer(echoes))
+        script.names(old.url)
+
+        def goes() -> None:
+            stack.close()
+            (tmp_path / "proxy.pac").unlink()
+            script.ages()
+
+        with pytest.raises(Unreachable, match=f"proxy {old.authority}"):
+            opened_in_turn(forward_options(pac=str(tmp_path / "proxy.pac")), TARGET, goes)

@@ -14,6 +14,7 @@ from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY, ProxyConn
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
+from tunnelctl.stream.network import is_cut_off
 
 MOST_DIALS = 8  # connections made by others that a tunnel waits for, where each turns out to be full
 
@@ -218,6 +219,29 @@ class ConnectionPool:
         entry = _Entry(connection)
         self._entries.setdefault(connection.hops, []).append(entry)
         return entry
+
+    def drop_cut_off(self) -> int:
+        """Drops the connections that the kernel would no longer route as they are; see `is_cut_off`. Returns their number.
+
+        On a multiplexed one, the tunnels that are open go on.
+        """
+        return self._drop([entry for entry in self._all() if is_cut_off(entry.connection.stream)])
+
+    def drop_all(self) -> None:
+        """Drops all connections likewise: those to other proxies, or by other settings, take their places."""
+        self._drop(self._all())
+
+    def _all(self) -> list[_Entry]:
+        return [entry for entries in self._entries.values() for entry in entries]
+
+    @staticmethod
+    def _drop(entries: list[_Entry]) -> int:
+        for entry in entries:
+            if entry.connection.multiplexed:
+                entry.connection.retire()
+            else:
+                entry.scope.cancel()
+        return len(entries)
 
     def _withdraw(self, entry: _Entry) -> None:
         entries = self._entries[entry.connection.hops]

@@ -44,7 +44,7 @@ async def open_with_retries(
     """
     until = monotonic() + planner.timeout
     found = [route._replace(fields=fields) for route in await planner.to(target, trace)]
-    attempts = _Attempts(planner, found, until, trace, pool)
+    attempts = _Attempts(planner, target, found, until, trace, pool, fields)
     try:
         return await attempts.run(retry)
     except TunnelctlError as error:
@@ -68,9 +68,17 @@ class _Attempts:
     """The attempts at one tunnel; `route` is the route tried last."""
 
     def __init__(
-        self, planner: RoutePlanner, found: Sequence[Route], until: float, trace: Trace, pool: ConnectionPool | None
+        self,
+        planner: RoutePlanner,
+        target: Address,
+        found: Sequence[Route],
+        until: float,
+        trace: Trace,
+        pool: ConnectionPool | None,
+        fields: Fields,
     ) -> None:
-        self._planner, self._found, self._until, self._trace, self._pool = planner, found, until, trace, pool
+        self._planner, self._target, self._found, self._until, self._trace = planner, target, found, until, trace
+        self._pool, self._fields = pool, fields
         self.route = found[0]
 
     async def run(self, retry: int) -> OpenedTunnel:
@@ -91,8 +99,29 @@ class _Attempts:
         return await self._open_any()
 
     async def _open_any(self) -> OpenedTunnel:
+        """Opens the first route that works; if none does, one of those that a PAC file names when it is asked anew."""
+        try:
+            return await self._open_one_of(self._found)
+        except TunnelctlError as error:
+            if not _is_passed_over(error, self.route):
+                raise
+            if self._pool is not None:
+                self._pool.drop_cut_off()
+            anew = await self._planner.anew(self._target, self._found, self._until, self._trace)
+            if not anew:
+                raise
+            self._failover(error, anew[0])
+        self._found = [route._replace(fields=self._fields) for route in anew]
+        return await self._open_one_of(self._found)
+
+    def _failover(self, error: TunnelctlError, after: Route) -> None:
+        from tunnelctl.rare_events import Failover
+
+        self._trace(Failover(str(error), after.via))
+
+    async def _open_one_of(self, found: Sequence[Route]) -> OpenedTunnel:
         """Opens the first route that works. Skips a route only if one of its proxies cannot be reached: a refusal is final."""
-        planner, found, until = self._planner, self._found, self._until
+        planner, until = self._planner, self._until
         *others, last = found
         for place, route in enumerate(others):
             # A route that leads nowhere, because packets are dropped, must leave some time for those after it.
@@ -106,9 +135,7 @@ class _Attempts:
                 # One target that drops packets, or that cannot be reached directly, says nothing about the route to others.
                 if route.hops and not isinstance(error, Unanswered):
                     planner.failed(route, error, any(other.fallback for other in found))
-                from tunnelctl.rare_events import Failover
-
-                self._trace(Failover(str(error), after.via))
+                self._failover(error, after)
             else:
                 planner.worked(route)
                 return tunnel, route

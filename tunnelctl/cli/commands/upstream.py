@@ -2,6 +2,7 @@
 
 import os
 
+from tunnelctl.client.follow_network import follow_network
 from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
 from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.retry import open_with_retries
@@ -40,6 +41,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         nonlocal pool
         async with Nursery() as nursery:
             pool = ConnectionPool(nursery, options.reach.connections)
+            nursery.start_soon(follow_network, lambda: planner, pool, silent)
             await scheme_probe.run()
 
     # Nobody is told of each step: the access log records the outcome of each tunnel.

@@ -330,6 +330,7 @@ STAGES: dict[str, Render] = {
     "tls": _tls,
     "failover": _failover,
     "skipped": _fill("not through a forward: {cause}"),
+    "network": _fill("the network has changed; idle connections dropped: {dropped}"),
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "opened": _opened,
     "refused": _refused,

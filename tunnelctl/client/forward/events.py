@@ -35,6 +35,15 @@ class Control(Event):
     address: str
 
 
+class Network(Event):
+    """The network has changed: links, addresses or routes. A PAC file is asked anew.
+
+    dropped: idle connections to proxies that no longer had a route; shared ones carry no new tunnels
+    """
+
+    dropped: int
+
+
 class Opened(Event):
     """A local connection has its tunnel.
 
@@ -100,4 +109,4 @@ class Closed(Event):
     cause: str
 
 
-FORWARD = (Ignored, Route, Listening, Control, Opened, Failed, Closed, Progress, Drain, Stopped)
+FORWARD = (Ignored, Route, Listening, Control, Network, Opened, Failed, Closed, Progress, Drain, Stopped)

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping
 from math import inf
 
 from tunnelctl import events
+from tunnelctl.client.follow_network import follow_network
 from tunnelctl.client.forward.control import Control, open_control
 from tunnelctl.client.forward.events import Control as ControlOpened
 from tunnelctl.client.forward.events import Listening
@@ -137,6 +138,7 @@ class Forwarder:
         if self._options.output.verbose:
             self._planner.announce(self._trace)
         pool = self.sessions.pool = ConnectionPool(helpers, self._options.reach.connections)
+        helpers.start_soon(follow_network, lambda: self._planner, pool, self._trace)
         if self._options.warm:
             warm = WarmConnections(helpers, pool, lambda route: connect_nearest(route, silent), self._options.warm)
             self.sessions.warm = warm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from math import inf
 from time import monotonic
@@ -12,7 +12,7 @@ from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER,
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
 from tunnelctl.client.upstream import PROTOCOLS, protocol_of
-from tunnelctl.engine.kernel import TooSlowError, fail_after
+from tunnelctl.engine.kernel import TooSlowError, fail_after, move_on_after
 from tunnelctl.errors import TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.events import Trace
 from tunnelctl.proto import headers as header
@@ -119,6 +119,30 @@ class RoutePlanner:
     def default(self) -> Route | None:
         """The first route to all targets except those that NO_PROXY names; None with a PAC file, where each has its own."""
         return self._route_through(_ANYWHERE, self._default[0]) if self._default else None
+
+    def forget(self) -> None:
+        """Forgets what was learnt about the proxies, in a network that has changed."""
+        self._dead = None
+        if self._pac is not None:
+            self._pac.expire()
+
+    async def anew(self, target: Address, tried: Collection[Route], until: float, trace: Trace) -> list[Route]:
+        """The routes by a PAC file that is read and asked anew, since none of those tried has worked; [] if they are the same.
+
+        until: the time by which they are required
+        """
+        if self._pac is None:
+            return []
+        from tunnelctl.client.pac.finder import FRESH_SECONDS
+
+        self._pac.expire(FRESH_SECONDS)
+        found: list[Route] = []
+        with move_on_after(max(0.0, until - monotonic())):
+            try:
+                found = await self.to(target, trace)
+            except TunnelctlError:
+                return []
+        return found if {route.chain for route in found} - {route.chain for route in tried} else []
 
     def announce(self, trace: Trace) -> None:
         """Traces the proxies for all targets except those that NO_PROXY names, unless a PAC file decides."""
