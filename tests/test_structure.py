@@ -111,6 +111,7 @@ TESTED_IN = {
     "stream/accept.py": "server/test_serve.py",  # and client/forward/test_forwarder.py: both live in it
     "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
     "stream/stdio.py": "stream/test_contract.py",
+    "stream/reloadable.py": "server/test_reloadable.py",
     "stream/pump.py": "stream/test_bulk.py",
     "stream/splice.py": "stream/test_bulk.py",
     "client/auth/schemes.py": "client/auth/test_exchange.py",

@@ -19,11 +19,11 @@ from tunnelctl.server.observe.admin import parse_admin
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.file import describe_policy, load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import Reloadable, load_reloadable
 from tunnelctl.server.service import Timeouts
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.listen import ListenAddress, bound_address, parse_listen
 from tunnelctl.stream.relay import TimeLimits
+from tunnelctl.stream.reloadable import Reloadable, load_reloadable
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket
 from tunnelctl.stream.socket_stream import set_socket_options
 

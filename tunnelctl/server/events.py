@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunnelctl.events import Event
-from tunnelctl.stream.events import Drain, Stopped
+from tunnelctl.stream.events import Drain, Reloaded, Stopped
 
 
 class Listening(Event):
@@ -57,17 +57,6 @@ class Admin(Event):
 
     address: str
     pages: list[str]
-
-
-class Reloaded(Event):
-    """SIGHUP came, and new tunnels go by what a file says now.
-
-    what: `policy`, `users file` or `certificate`
-    now: a summary of it
-    """
-
-    what: str
-    now: str
 
 
 # -- a tunnel -------------------------------------------------------------------------------------------------------------------

@@ -34,11 +34,11 @@ from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.process.supervisor import Supervisor
 from tunnelctl.server.process.worker import Shared, work
 from tunnelctl.server.process.worker_ipc import WorkerQueries
-from tunnelctl.server.reloadable import FileReload
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.accept import close_listeners, raise_descriptor_limit
 from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
+from tunnelctl.stream.reloadable import FileReload
 from tunnelctl.stream.service_manager import watchdog_seconds
 
 _LIFE = (Listening, Drain, Stopped)

@@ -12,12 +12,12 @@ from tunnelctl.server.access.users import Users
 from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import Reloadable
 from tunnelctl.server.request import RefusedError, Responder
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.relay import TimeLimits
+from tunnelctl.stream.reloadable import Reloadable
 
 if TYPE_CHECKING:
     import ssl

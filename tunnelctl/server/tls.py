@@ -13,7 +13,7 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.proto.tls.certificate import Certificate, decode
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.server.reloadable import counted
+from tunnelctl.stream.reloadable import counted
 from tunnelctl.stream.tls.settings import server_context
 
 # OpenSSL's names for the beginning of an HTTP request in place of a handshake.

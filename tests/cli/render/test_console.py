@@ -19,7 +19,7 @@ from tunnelctl.client.forward import events as forward
 from tunnelctl.errors import Refused, TunnelBroken, UsageProblem
 from tunnelctl.events import name_of
 from tunnelctl.server import events as serve
-from tunnelctl.stream.events import Drain, Stopped
+from tunnelctl.stream.events import Drain, Reloaded, Stopped
 
 # The events that the console renders; check and selftest have their own reports.
 CONSOLE = tuple(dict.fromkeys(kind for command in ("", "connect", "forward", "serve") for kind in EVENTS[command]))
@@ -302,7 +302,7 @@ SERVING = serve.Serving(0, 0, 0, "", "machine", False, None, "", [], "", 1, "", 
 NOTICED = [
     SERVING,
     serve.Admin("127.0.0.1:9", ["/metrics"]),
-    serve.Reloaded("policy", "2 rules"),
+    Reloaded("policy", "2 rules"),
     forward.Control("work", "unix:/run/user/1000/tunnelctl/work.sock"),
     Drain(1, 1, 2.0),
     Stopped(),

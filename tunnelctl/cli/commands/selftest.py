@@ -36,7 +36,6 @@ from tunnelctl.proto.http1.render import ESTABLISHED
 from tunnelctl.server.access.limits import CapLimits, Caps
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.file import load_policy
-from tunnelctl.server.reloadable import load_reloadable
 from tunnelctl.server.server import Server, ServerSettings
 from tunnelctl.server.service import Service, Timeouts
 from tunnelctl.status import ExitStatus
@@ -46,6 +45,7 @@ from tunnelctl.stream.dial import dial
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.relay import Relay, TimeLimits
+from tunnelctl.stream.reloadable import load_reloadable
 from tunnelctl.stream.socket_stream import SocketStream
 
 T = TypeVar("T")

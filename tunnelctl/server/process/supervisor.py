@@ -26,11 +26,11 @@ from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
 from tunnelctl.server.process.shared_counters import LockTimeoutError
-from tunnelctl.server.reloadable import READ_SECONDS, FileReload
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP, close_listeners
 from tunnelctl.stream.events import Stopped
 from tunnelctl.stream.listen import ListenAddress, listen, reserve
+from tunnelctl.stream.reloadable import READ_SECONDS, FileReload
 from tunnelctl.stream.service_manager import notify, reloading, watchdog_seconds
 
 # The pause before a worker is replaced, in seconds, doubled for each other that died within the window. If they die again and

@@ -21,12 +21,12 @@ from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.process.supervisor import RELOAD
 from tunnelctl.server.process.worker_ipc import WorkerQueries
-from tunnelctl.server.reloadable import FileReload
 from tunnelctl.server.server import Helper, Server, ServerSettings
 from tunnelctl.server.service import Service
 from tunnelctl.stream.accept import ConnectionCount, Serve, close_listeners
 from tunnelctl.stream.listen import ListenAddress, bound_address
 from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.reloadable import FileReload
 from tunnelctl.stream.service_manager import notify, watchdog_seconds
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
@@ -72,7 +72,7 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
         debounce=DEBOUNCE_SECONDS if several else 0.0,
         reload_signals=shared.reload_signals,
         # Of several processes, the supervisor reports the outcome of a reload: it reads the same files on the same signal.
-        files=FileReload(shared.settings.reread, silent if several else shared.trace),
+        files=FileReload(shared.settings.reread, silent if several else shared.trace) if shared.reload_signals else None,
         helpers=_helpers(shared, service, pages, number),
         admin=None if pages is None else _admin(shared, pages),
         notify=lambda state: notify(state, shared.environ),

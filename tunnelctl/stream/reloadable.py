@@ -1,16 +1,20 @@
-"""Settings read from files at start, and again on SIGHUP: the rules, the users, the certificate.
+"""Settings read from files at start, and again on SIGHUP: of `serve` the rules, the users and the certificate, of `forward` all.
 
 Each is taken whole or not at all: a file with one mistake changes nothing. Each step of a session (handshake, login, rules) uses
 the version in force when the step begins; open tunnels are not judged again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from tunnelctl import events
+from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after
+from tunnelctl.engine.sync import Event
+from tunnelctl.engine.wakeup import SignalReceiver, to_thread
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Trace, explained
-from tunnelctl.server.events import Reloaded
+from tunnelctl.stream.events import Reloaded
+from tunnelctl.stream.service_manager import reloading
 
 T = TypeVar("T")
 
@@ -97,3 +101,45 @@ class FileReload:
         """Warns that the thread has not finished within READ_SECONDS."""
         text = f"reading the files again takes longer than {READ_SECONDS:g} s: what was read before stays in force until it ends"
         self._trace(events.Warning(text))
+
+
+class Reloader:
+    """Reads the files again after each signal, beside the sessions of a program."""
+
+    def __init__(self, files: FileReload, notify: Callable[[str], None], after: Callable[[], Awaitable[None]]) -> None:
+        """notify: tells the service manager of a state; after: called once the files have been read"""
+        self._files, self._notify, self._after = files, notify, after
+        self._due = Event()  # set when a signal requires a reload
+
+    async def run(self, hangups: SignalReceiver) -> None:
+        """Runs until it is cancelled."""
+        async with Nursery() as nursery:
+            nursery.start_soon(self._receive, hangups)
+            await self._reload()
+
+    async def _receive(self, hangups: SignalReceiver) -> None:
+        """Notes each signal. Any number of signals during a reload cause just one more."""
+        async for _ in hangups:
+            self._due.set()
+
+    async def _reload(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due = Event()
+            self._notify(reloading())
+            await self._read_again()
+            await self._after()
+            self._notify("READY=1")
+
+    async def _read_again(self) -> None:
+        """Reads the files again. A long file takes a second; a file system that hangs must not block later signals."""
+        files = self._files
+        if not files.begin():
+            return
+        try:
+            with move_on_after(READ_SECONDS) as scope:
+                await to_thread(files.run)
+        except BusyResourceError as error:
+            files.give_up(str(error))
+        if scope.cancelled_caught:
+            files.warn_late()
