@@ -50,6 +50,7 @@ WARNINGS = (
     "tunnel to {target}: ended by {who} after {n} s, 0 bytes received: {hint}",
     "{command} has not used the proxy: if it used the network, it went around it",
     "{file}: others can read it; chmod 600 keeps it to yourself",
+    "what has changed in {list} takes effect at the next start",
     "worker {pid} ended with status {status}, as {n} others have in the last minute: stopping",
     "worker {pid} ended with status {status}: another takes its place in {n} s",
     "worker {pid} hangs: it is killed",

@@ -273,6 +273,12 @@ class WarmConnections:
         if len(self._scopes) > PROXIES:
             self._scopes.pop(next(iter(self._scopes))).cancel()
 
+    def stop(self) -> None:
+        """Keeps none ready any more."""
+        for scope in self._scopes.values():
+            scope.cancel()
+        self._scopes.clear()
+
     async def _keep_all(self, route: Route, scope: CancelScope) -> None:
         with scope:
             async with Nursery() as nursery:

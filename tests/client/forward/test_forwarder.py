@@ -20,7 +20,7 @@ from tests.server.harness import Client, Names, basic, connect_request
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client import tunnel
 from tunnelctl.client.forward import session as local_session
-from tunnelctl.client.forward.session import Check
+from tunnelctl.client.forward.setup import Check
 from tunnelctl.engine.kernel import checkpoint, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import ListenError, UsageProblem

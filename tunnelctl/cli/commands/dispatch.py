@@ -1,16 +1,22 @@
 """Runs each command with its parsed line. Heavy imports happen inside the command that needs them."""
 
+from __future__ import annotations
+
 import os
 import signal
 
 from tunnelctl.cli.parse.settings import complete, connect_line
 from tunnelctl.cli.parse.typer_app import Call
-from tunnelctl.cli.parse.values import build, read_target, wrong_words
+from tunnelctl.cli.parse.values import Settings, build, read_target, wrong_words
 from tunnelctl.cli.render.console import Console, write_stdout
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 from tunnelctl.errors import UsageProblem
 from tunnelctl.options import OutputOptions
 from tunnelctl.status import ExitStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.forward.setup import Given
 
 
 def run_call(call: Call) -> int:
@@ -44,14 +50,19 @@ def forward(call: Call) -> int:
 
     tidy_at_interrupt()
     settings = complete("forward", call.pairs, os.environ)
-    options = settings.build(ForwardOptions)
-    console = console_for(options.output)
-    settings.announce(console)
-    if options.users is None:
-        return int(run_forward(options, os.environ, console))
-    from tunnelctl.cli.commands.local_logins import local_logins
+    console = console_for(settings.build(ForwardOptions).output)
 
-    return int(run_forward(options, os.environ, console, local_logins(options, console)))
+    def given(settings: Settings) -> Given:
+        settings.announce(console)
+        options = settings.build(ForwardOptions)
+        if options.users is None:
+            return options, None
+        from tunnelctl.cli.commands.local_logins import local_logins
+
+        return options, local_logins(options, console)
+
+    options, check = given(settings)
+    return int(run_forward(options, os.environ, console, check, lambda: given(complete("forward", call.pairs, os.environ))))
 
 
 def run(call: Call) -> int:

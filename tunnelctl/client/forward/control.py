@@ -51,6 +51,10 @@ class Control(NamedTuple):
 
         return session
 
+    def write_route(self, route: str) -> None:
+        """Writes where the tunnels lead from now on. Raises ListenError."""
+        _write_route(self.address, route)
+
     def close(self) -> None:
         """Closes the socket, and removes its files."""
         if self.listener.fileno() >= 0:
@@ -96,10 +100,10 @@ def _open(path: str, names: Sequence[str], route: str) -> Control:
                 raise
             continue
         try:
-            _write_route(address, route)
-        except OSError as error:
+            control.write_route(route)
+        except BaseException:
             control.close()
-            raise ListenError(f"cannot listen on {address}", reason(error), "cannot-listen") from error
+            raise
         return control
     raise ListenError(f"forward {names[-1]}", "another one of this name is running", "name-in-use")
 
@@ -115,9 +119,12 @@ def _clean(path: str) -> None:
 def _write_route(address: ListenAddress, route: str) -> None:
     """Writes where the tunnels lead. The inode tells of which socket: the file of one that was killed may still be there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    fd = os.open(_route_file(address), flags, 0o600)
-    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"{os.stat(address.path).st_ino}\n{route}")
+    try:
+        fd = os.open(_route_file(address), flags, 0o600)
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{os.stat(address.path).st_ino}\n{route}")
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}", reason(error), "cannot-listen") from error
 
 
 def _route_file(address: ListenAddress) -> str:

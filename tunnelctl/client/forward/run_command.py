@@ -10,7 +10,7 @@ from tunnelctl import events
 from tunnelctl.client.forward.forwarder import Forwarder
 from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
 from tunnelctl.client.forward.options import ForwardOptions
-from tunnelctl.client.forward.session import Check
+from tunnelctl.client.forward.setup import Check, Setup
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
@@ -18,6 +18,7 @@ from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
 from tunnelctl.events import Trace
 from tunnelctl.proto.address import shown
 from tunnelctl.stream.process import wait_ended
+from tunnelctl.stream.reloadable import Reloadable
 
 USER = "tunnelctl"
 PASSWORD_BYTES = 18  # of randomness; any local user may try to guess it at the port
@@ -49,7 +50,8 @@ async def _run_behind(
     try:
         refuse_strangers(local_listeners, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
-        forwarder = Forwarder(options, planner, local_listeners, trace, _only(USER, password))
+        setup = Setup(options, planner, _only(USER, password))
+        forwarder = Forwarder(Reloadable("configuration", lambda: setup, setup), local_listeners, trace)
         forwarder.warn_of_strangers()
         ports = [local_listener.address.port for local_listener in local_listeners]
         child = _environment({**environ, **more}, ports, USER, password)

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from tunnelctl import events
 from tunnelctl.client.forward.events import Closed, Failed, Opened
+from tunnelctl.client.forward.setup import Check, Setup
 from tunnelctl.client.loop_detector import LoopDetector, loop
 from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.retry import OpenedTunnel, open_with_retries
-from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.route import Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
@@ -28,16 +28,13 @@ from tunnelctl.proto.refusal import Refusal, auth_required
 from tunnelctl.rare_events import OfConnection, refusal_of
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
-from tunnelctl.stream.relay import Relay, TimeLimits
+from tunnelctl.stream.relay import Relay
+from tunnelctl.stream.reloadable import Reloadable
 from tunnelctl.stream.socket_stream import SocketStream
 
 T = TypeVar("T")
 
 Via = tuple[str, ...]  # the values of that field in a request
-
-# Verifies the user and the password from a client at an address: True if they are right. Returns a refusal, without verifying
-# them, if too many logins are being checked, or too many from that address were wrong.
-Check = Callable[[str, str, str], Awaitable[bool | Refusal]]
 
 # Serves plain http requests on a connection; receives their first bytes.
 ServeHTTP = Callable[["LocalSession", bytes], Awaitable[None]]
@@ -52,13 +49,12 @@ HALF_CLOSED_SECONDS = 60.0
 class Sessions(ConnectionCount):
     """The state that all connections of one `forward` share."""
 
-    def __init__(self, planner: RoutePlanner, retry: int, limits: TimeLimits, most: int, trace: Trace, stages: Trace) -> None:
+    def __init__(self, setup: Reloadable[Setup], trace: Trace, stages: Trace) -> None:
         """
-        most: connections at once; 0: no limit
         trace: receives connections that were opened, failed or ended; stages: receives each step of opening a tunnel
         """
         super().__init__()
-        self.planner, self.retry, self.limits, self.most, self.trace, self.stages = planner, retry, limits, most, trace, stages
+        self._setup, self.trace, self.stages = setup, trace, stages
         self.detector = LoopDetector()
         self.pool: ConnectionPool | None = None
         self.warm: WarmConnections | None = None
@@ -66,6 +62,11 @@ class Sessions(ConnectionCount):
         self.relays: set[Relay] = set()
         self.past = [0, 0]  # bytes in each direction of the tunnels that have ended
         self.count = 0
+
+    @property
+    def setup(self) -> Setup:
+        """The one in force."""
+        return self._setup.current
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -114,15 +115,16 @@ class LocalSession:
     @property
     def idle(self) -> float:
         """Seconds that a tunnel may be silent."""
-        return self._shared.limits.idle
+        return self._shared.setup.limits.idle
 
     async def run(self) -> None:
         """Serves the connection to its end. A fault of ours ends only this connection, with a warning."""
         shared = self._shared
         shared.enter()
         try:
-            if shared.most and shared.connections > shared.most:
-                raise Refused("too many connections", f"the limit is {shared.most}", "too-many-connections")
+            most = shared.setup.options.max_connections
+            if most and shared.connections > most:
+                raise Refused("too many connections", f"the limit is {most}", "too-many-connections")
             await self._serve()
         except TunnelctlError as error:
             self.report(error)
@@ -258,7 +260,7 @@ class LocalSession:
         detector = self._shared.detector
         if detector.came_round(target, via):
             raise loop(str(target))
-        if not self._shared.planner.may_have_proxies(target):
+        if not self._shared.setup.planner.may_have_proxies(target):
             return await self._open(target, ())
         async with detector.opening(target, self._probe):
             return await self._open(target, (detector.via(via),))
@@ -266,7 +268,9 @@ class LocalSession:
     async def _open(self, target: Address, fields: Fields) -> OpenedTunnel:
         """Opens a tunnel. fields: for each HTTP proxy on the route"""
         shared, stages = self._shared, self._stages()
-        opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.pool, shared.probe.suspect, fields)
+        setup = shared.setup
+        retry = setup.options.reach.retry
+        opened = await open_with_retries(setup.planner, target, retry, stages, shared.pool, shared.probe.suspect, fields)
         if shared.warm is not None:
             shared.warm.keep(opened[1])
         return opened
@@ -278,7 +282,7 @@ class LocalSession:
 
     async def _probe(self, target: Address) -> None:
         shared = self._shared
-        tunnel, _ = await open_with_retries(shared.planner, target, 0, silent, shared.pool, shared.probe.suspect)
+        tunnel, _ = await open_with_retries(shared.setup.planner, target, 0, silent, shared.pool, shared.probe.suspect)
         tunnel.stream.close()
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
@@ -289,7 +293,7 @@ class LocalSession:
         except BaseException:  # the client has gone meanwhile
             tunnel.stream.abort()
             raise
-        relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
+        relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.setup.limits)
         begun, ended_by, cause = monotonic(), "", "drained"
         shared.relays.add(relay)
         shared.tunnels += 1

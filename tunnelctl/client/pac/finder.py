@@ -70,6 +70,10 @@ class Pac:
         # One process of V8 at a time, since each takes 60 MiB and connections that come together may all need one.
         self._turn = Semaphore(1)
 
+    def load(self) -> None:
+        """Reads the script now. Blocks. Raises SettingsError."""
+        self._script, self._read_at = read(self._source), monotonic()
+
     async def find(self, target: Address) -> tuple[Choice, ...]:
         """The proxies to try, in order; None among them means no proxy. Raises SettingsError for any problem with the file.
 

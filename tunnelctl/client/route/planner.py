@@ -35,7 +35,7 @@ _ANYWHERE = Address("localhost", 443)  # a placeholder, for use where the target
 
 
 class RoutePlanner:
-    """Finds the routes to any target. `prepare` comes first; it reads flags, files and passwords once."""
+    """Finds the routes to any target. `prepare` or `load` comes first; it reads flags, files and passwords once."""
 
     def __init__(
         self,
@@ -45,13 +45,14 @@ class RoutePlanner:
         target_tls: TLSClient | None = None,
         no_readahead: bool = False,
         pooled: bool = False,
+        reading: int = 0,
     ) -> None:
         """target_tls: see `tls_to_target`; no_readahead: the socket itself will be passed on
 
-        pooled: tunnels can share connections, so HTTP/2 is used where a proxy offers it
+        reading: see TLSClient; pooled: tunnels can share connections, so HTTP/2 is used where a proxy offers it
         """
         self._options, self._environ, self._trace, self._no_readahead = options, environ, trace, no_readahead
-        self._target_tls = target_tls
+        self._target_tls, self._reading = target_tls, reading
         self._http = options.http or ("auto" if pooled else "1.1")
         self.timeout = options.timeout or inf  # seconds for the whole route, whichever it is
         self._extra: Fields = ()
@@ -66,10 +67,20 @@ class RoutePlanner:
         self._default: tuple[Chain, ...] = ()
 
     async def prepare(self, ask_now: bool = False, list_ignored: bool = False) -> None:
-        """Validates the flags and reads files, so that their errors are raised before any connection. Raises TunnelctlError.
+        """Does as `load`, and then may ask for a password. Raises TunnelctlError.
 
         ask_now: ask for the password of --ask-password here, and not when a proxy requires it, unless a PAC file names the proxies
+        """
+        self.load(list_ignored)
+        if ask_now and self._options.ask_password:
+            for source in self._given:
+                await source.find()
+
+    def load(self, list_ignored: bool = False, read_pac: bool = False) -> None:
+        """Validates the flags and reads files, so that their errors are raised before any connection. Raises TunnelctlError.
+
         list_ignored: whether to trace the entries of NO_PROXY without a meaning
+        read_pac: whether to read a PAC file now, and not for the first target
         """
         options = self._options
         self._extra = tuple(header.parse(text) for text in options.header)
@@ -81,14 +92,13 @@ class RoutePlanner:
             from tunnelctl.client.pac.finder import Pac
 
             self._pac = Pac(options.pac, self._trace)
+            if read_pac:
+                self._pac.load()
         else:
             self._default = self._choose_default(list_ignored)
         for chain in self._default:
             self._hops_of(chain)
         self._check_pin()
-        if ask_now and options.ask_password:
-            for source in self._given:
-                await source.find()
 
     def _choose_default(self, list_ignored: bool) -> tuple[Chain, ...]:
         """The chains for targets that NO_PROXY does not name."""
@@ -269,7 +279,7 @@ class RoutePlanner:
         from tunnelctl.stream.tls.settings import TLSClient
 
         options, settings = self._options, TLSClient(without_scope(proxy.address.host))
-        settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
+        settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure, reading=self._reading)
         if first_tls:
             if options.proxy_key is not None and options.proxy_cert is None:
                 raise UsageProblem("", "the certificate that it is for is missing", "key-without-certificate", option="proxy_key")

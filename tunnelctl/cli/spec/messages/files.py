@@ -25,6 +25,12 @@ FILES = (
         "command-failed",
         ("password command: it ended with status {status}", "password command: it was ended by signal {n}"),
     ),
+    declare(
+        SettingsError,
+        "typed-password",
+        "--ask-password: the password was typed at the start, and is not asked for again",
+        "start it again",
+    ),
     declare(SettingsError, "command-not-run", "password command: {reason}"),
     declare(
         SettingsError,
