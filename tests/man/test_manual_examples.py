@@ -17,7 +17,7 @@ import pytest
 from tests.man.examples import EXAMPLES
 from tests.peers import certificates
 from tests.peers.openssh import Sshd, sshd
-from tests.peers.process import end, path_of
+from tests.peers.process import end, path_of, wait_until
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
 from tunnelctl.cli.parse.fast import parse_connect
@@ -41,6 +41,7 @@ RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALAN
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
+ENV, ENV_FORWARD, ENV_VIA, ENV_IN_FISH = EXAMPLES["env"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
@@ -413,6 +414,26 @@ def test_completions_are_installed_where_zsh_and_fish_look(line: str, name: str,
     (tmp_path / name).parent.mkdir(parents=True)
     assert shell(line, with_program(HOME=str(tmp_path)), tmp_path).returncode == 0
     assert "_tunnelctl" in (tmp_path / name).read_text() or "complete -c tunnelctl" in (tmp_path / name).read_text()
+
+
+def test_a_shell_takes_the_proxy_from_env(tmp_path: Path) -> None:
+    done = shell(f'{ENV}printf "%s" "$https_proxy"', with_program(), tmp_path)
+    assert (done.stdout, done.stderr) == (PROXY.encode(), b"")
+
+
+@pytest.mark.peer("fish")
+def test_a_shell_takes_the_port_of_a_forward_from_env(tmp_path: Path) -> None:
+    password = tmp_path / ".proxy"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    (tmp_path / "run").mkdir(mode=0o700)
+    env = with_program(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path / "run"), XDG_CONFIG_HOME=str(tmp_path))
+    words = shlex.split(ENV_FORWARD.replace("\\\n", "").replace("~", str(tmp_path)).replace("-D 8080", "-D 0"))
+    with Forward(*words[2:], env=env) as forward:
+        wait_until(lambda: "control:" in forward.log())
+        for program, lines in (("sh", f"{ENV_VIA}echo $https_proxy"), ("fish", f"{ENV_IN_FISH}echo $https_proxy")):
+            done = subprocess.run([path_of(program), "-c", lines], capture_output=True, env=env, timeout=RUN_SECONDS)
+            assert (done.stdout.decode(), done.stderr) == (f"{forward.url}\n", b"")
 
 
 def test_the_selftest_example_succeeds(tmp_path: Path) -> None:

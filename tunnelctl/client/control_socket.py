@@ -1,7 +1,8 @@
 """The control sockets of `forward`, where each opens tunnels for `connect --via`: where they are, and who may use them.
 
     DIRECTORY/NAME.sock     the socket of the forward of that name
-              NAME.route    what its tunnels pass, for --via auto: see `client.route.fingerprint`
+              NAME.route    for which socket it is (its inode), and the -D ports that require no login, for `env`;
+                            from the second line on, what its tunnels pass, for --via auto: see `client.route.fingerprint`
 
 The directory is $XDG_RUNTIME_DIR/tunnelctl, or else /tmp/tunnelctl-UID. The one of /tmp is safe because it is not trusted: anybody
 may create that name, so a directory of another user, one that others may enter, or a symbolic link is refused. Once it is ours,
@@ -13,13 +14,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tunnelctl.client.options import AUTO
 from tunnelctl.errors import UsageProblem, reason
 from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import shown
-from tunnelctl.stream.unix_stream import peer_uid
+from tunnelctl.stream.unix_stream import connect_unix, peer_uid
 
 SOCKET, ROUTE = ".sock", ".route"  # what the names of files end in
 
@@ -78,3 +79,42 @@ def path_of(name: str, environ: Mapping[str, str]) -> str:
 def is_same_user(connected: socket.SocketType) -> bool:
     """Whether the other end is a process of this user. Where the kernel does not tell, it is: the modes of the files decided."""
     return peer_uid(connected) in (None, os.geteuid())
+
+
+class Published(NamedTuple):
+    """What a forward tells other programs."""
+
+    fingerprint: str = ""
+    ports: tuple[str, ...] = ()  # the addresses of those of its -D ports that require no login
+
+
+def published(path: str) -> Published:
+    """Reads it. path: of the socket. Empty if there is nothing, or if it is from another socket."""
+    try:
+        with open(path.removesuffix(SOCKET) + ROUTE, encoding="utf-8", errors="surrogateescape") as file:
+            first, _, fingerprint = file.read().partition("\n")
+        inode, *ports = first.split(" ")
+        return Published(fingerprint, tuple(ports)) if inode == str(os.stat(path).st_ino) else Published()
+    except (OSError, UnicodeError):
+        return Published()
+
+
+def candidates(environ: Mapping[str, str], fingerprint: str) -> Iterator[str]:
+    """Yields the sockets of the forwards with this fingerprint, by name; "" fits none."""
+    path = directory(environ)
+    names = [] if fault_of(path) else sorted(name for name in os.listdir(path) if name.endswith(SOCKET))
+    yield from (f"{path}/{name}" for name in names if fingerprint and published(f"{path}/{name}").fingerprint == fingerprint)
+
+
+def runs(path: str) -> bool:
+    """Whether a forward of this user listens at a path."""
+    try:
+        connected = connect_unix(path)
+    except BlockingIOError:  # its backlog is full
+        return True
+    except OSError:
+        return False
+    try:
+        return is_same_user(connected)
+    finally:
+        connected.close()

@@ -4,6 +4,7 @@ import pytest
 
 from tests.options import fields_of
 from tunnelctl.cli.commands import check_policy
+from tunnelctl.cli.commands.env import EnvOptions
 from tunnelctl.cli.commands.hash_password import LineOptions
 from tunnelctl.cli.parse.values import read_value
 from tunnelctl.cli.spec.commands import COMMANDS
@@ -23,6 +24,7 @@ RECORDS = {
     "check": CheckOptions,
     "check-policy": check_policy.CheckOptions,
     "hash-password": LineOptions,
+    "env": EnvOptions,
     "selftest": OutputOptions,
 }
 

@@ -19,6 +19,7 @@ from tests.peers.program import SOON, Forward, Serve, run, started
 from tests.peers.scripted import Conversation, ScriptedServer, echo
 from tests.server.harness import Client
 from tunnelctl.cli.render.hints import hint_of, line_of
+from tunnelctl.client.control_socket import Published
 from tunnelctl.client.forward.control import open_control
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.proto.http1.render import CONTINUE, ESTABLISHED
@@ -191,7 +192,7 @@ def test_what_is_no_socket_of_a_killed_forward_stays(runtime: Path) -> None:
         (directory / name).write_text("")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(directory / "bound.sock"))
-        open_control("work", "", env(runtime)).close()
+        open_control("work", Published(), env(runtime)).close()
         assert set(files(runtime)) == {"file.sock", "file.route", "notes", "bound.sock"}
 
 
@@ -226,7 +227,7 @@ def test_without_a_safe_directory_forward_goes_on_unless_it_has_a_name(runtime: 
 
 def hint_about(runtime: Path) -> str:
     with pytest.raises(ListenError) as caught:
-        open_control("work", "", env(runtime))
+        open_control("work", Published(), env(runtime))
     assert caught.value.code == "control-directory"
     return hint_of(caught.value)
 
@@ -236,7 +237,7 @@ def test_the_hint_about_the_mode_of_the_directory_mends_it(runtime: Path) -> Non
     command = f"chmod 700 {runtime}/tunnelctl"
     assert hint_about(runtime) == f"{command} shuts them out"
     subprocess.run(command.split(), check=True, timeout=SOON)
-    open_control("work", "", env(runtime)).close()
+    open_control("work", Published(), env(runtime)).close()
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
@@ -249,13 +250,13 @@ def test_a_path_that_is_too_long_is_an_error_with_a_name(runtime: Path) -> None:
     deep = runtime / ("x" * 100)
     deep.mkdir()
     with pytest.raises(ListenError, match="path too long"):
-        open_control("work", "", env(deep))
+        open_control("work", Published(), env(deep))
 
 
 @pytest.mark.parametrize("name", ["auto", "a/b", "-"])
 def test_a_name_that_is_none(runtime: Path, name: str) -> None:
     with pytest.raises(UsageProblem) as caught:
-        open_control(name, "", env(runtime))
+        open_control(name, Published(), env(runtime))
     assert line_of(caught.value) == f"--name '{name}': it cannot be the name of a forward"
     assert hint_of(caught.value)
 
@@ -264,7 +265,7 @@ def test_a_route_that_cannot_be_written_closes_the_socket(runtime: Path) -> None
     (runtime / "tunnelctl").mkdir(mode=0o700)
     (runtime / "tunnelctl/work.route").symlink_to(runtime / "victim")
     with pytest.raises(ListenError, match="cannot listen"):
-        open_control("work", "", env(runtime))
+        open_control("work", Published(), env(runtime))
     assert not (runtime / "victim").exists()
     assert "work.sock" not in files(runtime)
 
@@ -275,7 +276,7 @@ def test_a_directory_that_cannot_be_made(runtime: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(ListenError) as caught:
-        open_control("work", "", env(runtime))
+        open_control("work", Published(), env(runtime))
     assert line_of(caught.value) == f"control directory {runtime}/tunnelctl: permission denied"
     assert hint_of(caught.value) == ELSEWHERE
 
@@ -334,7 +335,7 @@ def test_a_directory_of_another_user_is_refused(runtime: Path) -> None:
     (runtime / "tunnelctl").mkdir(mode=0o700)
     os.chown(runtime / "tunnelctl", NOBODY, NOBODY)
     with pytest.raises(ListenError, match="it belongs to another user") as caught:
-        open_control("work", "", env(runtime))
+        open_control("work", Published(), env(runtime))
     assert hint_of(caught.value) == ELSEWHERE
 
 

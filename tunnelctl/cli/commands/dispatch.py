@@ -122,6 +122,13 @@ def ssh_config(call: Call) -> int:
     return ExitStatus.OK
 
 
+def env(call: Call) -> int:
+    from tunnelctl.cli.commands.env import lines
+
+    write_stdout(lines(call, os.environ))
+    return ExitStatus.OK
+
+
 def check_policy(call: Call) -> int:
     from tunnelctl.cli.commands.check_policy import CheckOptions, run_check
 
@@ -166,6 +173,7 @@ RUN = {
     "serve": serve,
     "check": check,
     "ssh-config": ssh_config,
+    "env": env,
     "check-policy": check_policy,
     "hash-password": hash_password,
     "completion": completion,

@@ -93,6 +93,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "env", "",
+        "print the proxy settings for a shell",
+        "Print lines for a shell that set https_proxy and the like to the proxy of the flags, the settings file or the "
+        "environment, or to a local port of a running `forward`. No file is changed.",
+        (
+            ('eval "$(tunnelctl env -x http://proxy:3128)"', "in sh, bash, dash and zsh"),
+            ("tunnelctl env --via work --shell fish | source", "in fish, through the forward that is called work"),
+            ('eval "$(tunnelctl env --port 8080)"', "through a local port, such as that of `forward -D 8080`"),
+        ),
+    ),
+    Command(
         "check-policy", "FILE HOST PORT",
         "explain what `serve` would decide under a policy file",
         "Show whether `serve` would open a tunnel to HOST and PORT, and which rule decides; the status is 0 or 69. "

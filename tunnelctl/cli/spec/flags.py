@@ -116,7 +116,7 @@ FLAGS = (
     Flag(
         "proxy", "x", "URL", TEXT,
         "proxy to use; repeat it for a chain, nearest first; `direct`: none",
-        REACH, "Proxy",
+        (*REACH, "env"), "Proxy",
         detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (the default; port 80), "
         "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as other names: the proxy looks "
         "names up in any case. Commas separate alternatives: if one cannot be reached, the next is tried. "
@@ -429,7 +429,7 @@ FLAGS = (
         detail="The Host field of requests to the admin port may then have any name; on loopback, only an address or localhost.",
     ),
     Flag(
-        "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "serve"), "Settings",
+        "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "env", "serve"), "Settings",
         env=("TUNNELCTL_PROFILE",),
         detail="The file is ~/.config/tunnelctl/config.toml; see tunnelctl-config(5).",
     ),
@@ -492,6 +492,19 @@ FLAGS = (
     Flag(
         "json", "", "", SWITCH, "results on stdout as JSON objects, one per line", ("check",), "Output",
         detail="Keys are only ever added.",
+    ),
+    Flag(
+        "via", "", "NAME", TEXT, "name a -D port of the running forward NAME, the socket at PATH, or auto", ("env",), "Connection",
+        detail="The port must require no login. With `auto`, it is that of a forward with the same proxies, or the proxy itself if "
+        "there is none.",
+        choices=("auto",),
+    ),
+    Flag(
+        "port", "", "PORT", TEXT, "name this port of 127.0.0.1", ("env",), "Connection",
+    ),
+    Flag(
+        "shell", "", "SHELL", CHOICE, "shell to print for: sh (bash, dash, ksh, zsh) or fish", ("env",), "Output",
+        default="sh", choices=("sh", "fish"),
     ),
     Flag(
         "git", "", "", SWITCH, "print the lines for ~/.gitconfig instead", ("ssh-config",), "Output",

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
 
-from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, fault_of, is_same_user
+from tunnelctl.client.control_socket import ROUTE, SOCKET, Published, check_name, directory, fault_of, is_same_user
 from tunnelctl.client.forward.session import LocalSession, ServeHTTP, Sessions
 from tunnelctl.errors import ListenError, reason
 from tunnelctl.namedtuple import NamedTuple
@@ -51,9 +51,9 @@ class Control(NamedTuple):
 
         return session
 
-    def write_route(self, route: str) -> None:
-        """Writes where the tunnels lead from now on. Raises ListenError."""
-        _write_route(self.address, route)
+    def publish(self, told: Published) -> None:
+        """Writes what other programs may know from now on. Raises ListenError."""
+        _publish(self.address, told)
 
     def close(self) -> None:
         """Closes the socket, and removes its files."""
@@ -76,20 +76,20 @@ class ControlSession(LocalSession):
         self.stream.on_broken(gone)  # our `connect` sends nothing before its tunnel is open, so no data is lost
 
 
-def open_control(name: str | None, route: str, environ: Mapping[str, str]) -> Control:
+def open_control(name: str | None, told: Published, environ: Mapping[str, str]) -> Control:
     """Opens the control socket. Raises ListenError, or UsageProblem for an unusable name.
 
-    name: None for the default; route: the text for the file beside it
+    name: None for the default; told: for the file beside it
     """
     if name is not None:
         check_name(name, "name")
     path = _made(directory(environ))
     with _locked(path):
         _clean(path)
-        return _open(path, (DEFAULT_NAME, f"{DEFAULT_NAME}-{os.getpid()}") if name is None else (name,), route)
+        return _open(path, (DEFAULT_NAME, f"{DEFAULT_NAME}-{os.getpid()}") if name is None else (name,), told)
 
 
-def _open(path: str, names: Sequence[str], route: str) -> Control:
+def _open(path: str, names: Sequence[str], told: Published) -> Control:
     """Opens the socket with the first of the names that is free."""
     for name in names:
         address = ListenAddress("", 0, f"{path}/{name}{SOCKET}")
@@ -100,7 +100,7 @@ def _open(path: str, names: Sequence[str], route: str) -> Control:
                 raise
             continue
         try:
-            control.write_route(route)
+            control.publish(told)
         except BaseException:
             control.close()
             raise
@@ -116,13 +116,14 @@ def _clean(path: str) -> None:
                 os.unlink(_route_file(ListenAddress("", 0, f"{path}/{name}")))
 
 
-def _write_route(address: ListenAddress, route: str) -> None:
-    """Writes where the tunnels lead. The inode tells of which socket: the file of one that was killed may still be there."""
+def _publish(address: ListenAddress, told: Published) -> None:
+    """Writes the file. The inode tells of which socket: the file of one that was killed may still be there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     try:
         fd = os.open(_route_file(address), flags, 0o600)
         with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(f"{os.stat(address.path).st_ino}\n{route}")
+            first = " ".join((str(os.stat(address.path).st_ino), *told.ports))
+            file.write(f"{first}\n{told.fingerprint}")
     except OSError as error:
         raise ListenError(f"cannot listen on {address}", reason(error), "cannot-listen") from error
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 
 from tunnelctl import events
+from tunnelctl.client.control_socket import Published
 from tunnelctl.client.follow_network import follow_network
 from tunnelctl.client.forward.control import Control, open_control
 from tunnelctl.client.forward.events import Control as ControlOpened
@@ -24,7 +25,6 @@ from tunnelctl.client.forward.setup import Check, Given, Setup, SetupReader
 from tunnelctl.client.loop_detector import refuse_own_ports
 from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.progress import report
-from tunnelctl.client.route.fingerprint import fingerprint
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.tunnel import connect_nearest
 from tunnelctl.engine.kernel import Nursery, run
@@ -78,10 +78,10 @@ async def _forward(
     try:
         refuse_strangers(local_listeners, check is not None, options.open_proxy)
         forwarder = Forwarder(setup, local_listeners, trace)
-        control = _open_control(options, environ, trace)
+        control = _open_control(options, reader.published(setup.current), environ, trace)
         if control is not None:
             forwarder.add(control)
-            reader.write_route = control.write_route
+            reader.publish = control.publish
         # The shells send the signal to their jobs when a terminal is closed, zsh even when it exits.
         return await forwarder.run(FileReload([setup], trace) if read_again is not None and not has_terminal() else None)
     finally:
@@ -90,10 +90,10 @@ async def _forward(
             control.close()
 
 
-def _open_control(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> Control | None:
+def _open_control(options: ForwardOptions, told: Published, environ: Mapping[str, str], trace: Trace) -> Control | None:
     """Opens the control socket. If that fails, warns and returns None, unless the user has given it a name."""
     try:
-        return open_control(options.name, fingerprint(options.reach, environ), environ)
+        return open_control(options.name, told, environ)
     except ListenError as error:
         if options.name is not None:
             raise

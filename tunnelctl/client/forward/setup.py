@@ -11,6 +11,7 @@ from math import inf
 from typing import NamedTuple
 
 from tunnelctl import events
+from tunnelctl.client.control_socket import Published
 from tunnelctl.client.forward.listeners import LocalListener, refuse_strangers
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.loop_detector import refuse_own_ports
@@ -72,9 +73,7 @@ class SetupReader:
         self._environ, self._trace = environ, trace
         self._options = started
         self._readings = 0
-        self.write_route: Callable[[str], None] = lambda route: (
-            None
-        )  # tells other programs where tunnels lead; see route.fingerprint
+        self.publish: Callable[[Published], None] = lambda told: None  # tells other programs what has changed
 
     def load(self) -> Setup:
         """Reads and checks everything. Blocks. Raises TunnelctlError."""
@@ -87,9 +86,16 @@ class SetupReader:
         planner.load(list_ignored=options.output.detailed, read_pac=True)
         refuse_own_ports(planner.outlook(None).chains, (local_listener.address for local_listener in self._local_listeners))
         refuse_strangers(self._local_listeners, check is not None, options.open_proxy)
-        self.write_route(fingerprint(options.reach, self._environ))
+        setup = Setup(options, planner, check)
+        self.publish(self.published(setup))
         self._options = options
-        return Setup(options, planner, check)
+        return setup
+
+    def published(self, setup: Setup) -> Published:
+        """Returns what other programs may know."""
+        dynamic = [one.address for one in self._local_listeners if one.target is None and not one.address.path]
+        ports = () if setup.check is not None else tuple(map(str, dynamic))
+        return Published(fingerprint(setup.options.reach, self._environ), ports)
 
     def warn(self, trace: Trace) -> None:
         """Warns of what has changed and takes effect only at the next start."""

@@ -54,6 +54,22 @@ USAGE = (
     declare(UsageProblem, "takes-no-words", "{command}: takes no arguments, got {n}", _HELP),
     declare(UsageProblem, "missing-command", "run: missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS"),
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
+    declare(
+        UsageProblem,
+        "env-no-proxy",
+        ("env: no proxy is configured", "env: no proxy is configured: {variable} is set, but ignored", "env: {origin} is direct"),
+        "-x URL names one",
+    ),
+    declare(
+        UsageProblem,
+        "env-needs-forward",
+        "env: the route has {what}, which these variables cannot hold",
+        "run tunnelctl forward -D 8080 with the same settings, and then tunnelctl env --port 8080",
+    ),
+    declare(
+        UsageProblem, "env-no-forward", "forward {name}: it is not running", "tunnelctl forward -D PORT --name NAME starts one"
+    ),
+    declare(UsageProblem, "env-no-port", "forward {name}: it has no -D port without a login", "start it with -D PORT"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
     declare(
         UsageProblem,
