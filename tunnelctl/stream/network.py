@@ -101,10 +101,11 @@ def open_changes() -> NetworkChanges | None:
     if family is None:
         return None
     try:
-        opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _ROUTE_PROTOCOL)
+        opened = socket.socket(family, socket.SOCK_RAW, _ROUTE_PROTOCOL)
     except OSError:
         return None
     try:
+        opened.setblocking(False)
         opened.bind((0, _GROUPS))
     except OSError:
         opened.close()
