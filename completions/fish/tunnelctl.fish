@@ -9,7 +9,7 @@ end
 
 complete -c tunnelctl -f
 complete -c tunnelctl -s h -l help -d 'print this help'
-complete -c tunnelctl -n __fish_use_subcommand -l version -d 'print the version'
+complete -c tunnelctl -n __fish_use_subcommand -s V -l version -d 'print the version'
 complete -c tunnelctl -n __fish_use_subcommand -a connect -d 'open a tunnel through a proxy to stdin and stdout'
 complete -c tunnelctl -n __fish_use_subcommand -a forward -d 'open local ports that lead through a proxy'
 complete -c tunnelctl -n __fish_use_subcommand -a run -d 'run a program behind a private proxy that needs no login'
@@ -20,6 +20,7 @@ complete -c tunnelctl -n __fish_use_subcommand -a check-policy -d 'explain what 
 complete -c tunnelctl -n __fish_use_subcommand -a hash-password -d 'make a line for the users file of serve and forward'
 complete -c tunnelctl -n __fish_use_subcommand -a completion -d 'print a completion script'
 complete -c tunnelctl -n __fish_use_subcommand -a selftest -d 'test client and server against each other on loopback'
+complete -c tunnelctl -n __fish_use_subcommand -a help -d 'show the manual page of a command'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -s x -l proxy -x -a 'direct http:// https:// socks5://' -d 'proxy to use; repeat it for a chain, nearest first; direct: none'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l pac -r -F -d 'take the proxies for each target from a PAC file'
 complete -c tunnelctl -n '__fish_seen_subcommand_from connect' -l http -x -a '1.1 2 auto' -d 'version of HTTP to speak with the proxy: 1.1, 2 or auto'
@@ -239,3 +240,4 @@ complete -c tunnelctl -n '__fish_seen_subcommand_from hash-password' -l digest -
 complete -c tunnelctl -n '__fish_seen_subcommand_from hash-password' -l realm -x -d 'realm of the login; the same for all digest lines of a file'
 complete -c tunnelctl -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c tunnelctl -n '__fish_seen_subcommand_from selftest' -l json -d 'verdicts on stdout as JSON objects, one per line'
+complete -c tunnelctl -n '__fish_seen_subcommand_from help' -a 'connect forward run serve check ssh-config check-policy hash-password completion selftest help config policy messages'

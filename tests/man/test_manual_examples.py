@@ -46,6 +46,7 @@ BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
 WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
+PAGE, MESSAGE = EXAMPLES["help"]
 
 
 def test_every_example_of_every_page_is_used_here():
@@ -420,6 +421,12 @@ def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"ready\n")
     assert " held, in " in (tmp_path / "log").read_text()
+
+
+def test_the_help_examples_show_a_page_and_a_message(tmp_path: Path) -> None:
+    page, message = shell(PAGE, with_program(), tmp_path), shell(MESSAGE, with_program(), tmp_path)
+    assert page.stdout.startswith(b"TUNNELCTL-CONNECT(1) ")
+    assert b"hint: write HOST:PORT" in message.stdout
 
 
 # --- check

@@ -7,6 +7,7 @@ from tunnelctl.cli.parse.settings import complete, connect_line
 from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import build, read_target, wrong_words
 from tunnelctl.cli.render.console import Console, write_stdout
+from tunnelctl.cli.render.help import emphasized
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 from tunnelctl.errors import UsageProblem
 from tunnelctl.options import OutputOptions
@@ -16,7 +17,7 @@ from tunnelctl.status import ExitStatus
 def run_call(call: Call) -> int:
     """Runs the command and returns the exit status. Raises TunnelctlError."""
     if call.command == "print":
-        write_stdout(call.text)
+        write_stdout(emphasized(call.text))
         return ExitStatus.OK
     if call.words and not any(c.words for c in COMMANDS if c.name == call.command):
         raise UsageProblem(
@@ -140,6 +141,14 @@ def selftest(call: Call) -> int:
     return int(run_selftest(output.json, console_for(output)))
 
 
+def help_(call: Call) -> int:
+    from tunnelctl.cli.commands.help import show_page
+
+    if len(call.words) > 1:
+        raise wrong_words("help", "[COMMAND]", call.words)
+    return int(show_page(call.words[0] if call.words else ""))
+
+
 def only_word(call: Call, wanted: str) -> str:
     """Returns the one positional argument of a command. Raises UsageProblem."""
     if len(call.words) != 1:
@@ -158,4 +167,5 @@ RUN = {
     "hash-password": hash_password,
     "completion": completion,
     "selftest": selftest,
+    "help": help_,
 }

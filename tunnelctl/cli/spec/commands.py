@@ -136,6 +136,17 @@ COMMANDS = (
             ("tunnelctl selftest && echo ready", "for its exit status"),
         ),
     ),
+    Command(
+        "help", "[COMMAND]",
+        "show the manual page of a command",
+        "Show the manual page of COMMAND, or that of tunnelctl itself, with man if it is installed. "
+        "In a pipe it is plain text.",
+        (
+            ("tunnelctl help", "the program, with all exit statuses"),
+            ("tunnelctl help forward", "one command"),
+            ("tunnelctl help config", "the settings file; policy and messages are pages too"),
+        ),
+    ),
 )  # fmt: skip
 
 # Command lines of other tools, each with the equivalent tunnelctl line.
@@ -198,7 +209,7 @@ VARIABLES = (
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
-    Variable(("NO_COLOR",), "if set, check shows no colours"),
+    Variable(("NO_COLOR",), "if set, check shows no colours, and help no bold text"),
     Variable(("FORCE_COLOR",), "if set, check shows colours even if its output is not a terminal"),
     Variable(("TUNNELCTL_DEBUG",), "if set to 1, a fault in tunnelctl itself shows its traceback"),
 )

@@ -18,6 +18,9 @@ TEXT = "text"
 FILE = "file"  # a path, or "-" if the help allows it
 CHOICE = "choice"  # one of `choices`, and nothing else
 
+# Characters beside the longest flag on a line of 80 columns, in -h and in the list of matches of zsh, which cuts the rest.
+BRIEF = 50
+
 
 class Flag(NamedTuple):
     """One flag of one or more commands. `help` is one line in lower case without a full stop; `detail` is whole sentences."""
@@ -29,6 +32,8 @@ class Flag(NamedTuple):
     help: str
     commands: tuple[str, ...]
     group: str  # heading in --help
+    brief: str = ""  # `help` in at most BRIEF characters, if that is longer; for -h and zsh
+    common: tuple[str, ...] = ()  # those of `commands` whose -h shows it
     detail: str = ""  # more for the manual
     default: str = ""  # as a user would type it; "" if there is none to show
     env: tuple[str, ...] = ()  # variables consulted, in this order, when the flag is not given
@@ -47,6 +52,11 @@ class Flag(NamedTuple):
     def spellings(self) -> tuple[str, ...]:
         """The spellings as typed, the short one first."""
         return tuple(s for s in (self.short and f"-{self.short}", self.name and f"--{self.name}") if s)
+
+    @property
+    def in_brief(self) -> str:
+        """The help in at most BRIEF characters."""
+        return self.brief or self.help
 
     @property
     def takes_value(self) -> bool:
@@ -69,17 +79,22 @@ KEEPALIVE = (
 RULE = "A RULE is HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 is written in brackets, as in [2001:db8::/32]:443."
 
 LOCAL_PORT = "local port that leads to one target: [BIND:]PORT:HOST:HOSTPORT"
-BIND = "BIND is an address, 127.0.0.1 unless given, or * for all; IPv6 is written in brackets."
+BIND = (
+    "BIND is an address, 127.0.0.1 unless given, or * for all; IPv6 is written in brackets. HOSTPORT is a number, or the name of a "
+    "service such as postgresql."
+)
 PATH = "A path in place of [BIND:]PORT is a unix socket, of mode 0600. fd:NAME in its place is a socket that systemd passed."
 
 FLAGS = (
     Flag(
         "local", "L", "SPEC", TEXT, LOCAL_PORT, ("forward",), "Local ports",
+        brief="local port to one target: PORT:HOST:HOSTPORT", common=("forward",),
         detail=f"{BIND} With PORT 0 the system picks a free one, which `listening on ADDR:PORT` shows. {PATH}",
         repeat=True,
     ),
     Flag(
         "local", "L", "SPEC", TEXT, LOCAL_PORT, ("run",), "Local ports",
+        brief="local port to one target: PORT:HOST:HOSTPORT", common=("run",),
         detail=f"{BIND} With PORT 0 the system picks a free one. The command finds it in TUNNELCTL_PORT_1, that of the "
         f"second -L in TUNNELCTL_PORT_2, and so on. {PATH}",
         repeat=True,
@@ -87,12 +102,14 @@ FLAGS = (
     Flag(
         "dynamic", "D", "[BIND:]PORT", TEXT,
         "local port that leads anywhere: a SOCKS and HTTP proxy", ("forward",), "Local ports",
+        brief="local SOCKS and HTTP port that leads anywhere", common=("forward",),
         detail="It speaks SOCKS5, SOCKS4, SOCKS4a and HTTP: CONNECT, and plain http:// requests, which are tunnelled too. "
         "Names are looked up by the proxy. A path and fd:NAME are understood as with -L.",
         repeat=True,
     ),
     Flag(
         "name", "", "NAME", TEXT, "name for `connect --via NAME`; needs no -L or -D", ("forward",), "Local ports",
+        common=("forward",),
         detail="Every forward has a control socket, through which `connect --via` opens tunnels without a handshake or a login of "
         "its own. They count toward --max-connections. It is NAME.sock in $XDG_RUNTIME_DIR/tunnelctl, or in /tmp/tunnelctl-UID if "
         "that variable is not set or names a directory of another user. Only processes of the same user can use it. The default "
@@ -117,6 +134,7 @@ FLAGS = (
         "proxy", "x", "URL", TEXT,
         "proxy to use; repeat it for a chain, nearest first; `direct`: none",
         REACH, "Proxy",
+        brief="proxy to use, or `direct`; repeat it for a chain", common=REACH,
         detail="A URL is SCHEME://[USER:PASSWORD@]HOST[:PORT]. The schemes are http (the default; port 80), "
         "https (TLS to the proxy; 443), socks5 and socks4a (1080), with socks5h, socks and socks4 as other names: the proxy looks "
         "names up in any case. Commas separate alternatives: if one cannot be reached, the next is tried. "
@@ -130,12 +148,14 @@ FLAGS = (
     ),
     Flag(
         "pac", "", "FILE|URL", FILE, "take the proxies for each target from a PAC file", REACH, "Proxy",
+        common=LOCAL,
         detail="A path, or a URL with http, https or file, which is fetched without a proxy. The variables that name a "
         "proxy and NO_PROXY are then ignored; -x takes precedence. The script is asked for https://HOST:PORT/, and its "
         "time, memory and lookups are limited. It needs the package mini-racer: `pip install '.[pac]'` in the source tree.",
     ),
     Flag(
         "proxy", "x", "URL", TEXT, "send every tunnel through this proxy; repeat for a chain", ("serve",), "Proxy",
+        brief="proxy for every tunnel; repeat it for a chain", common=("serve",),
         detail="A URL as for connect, with commas between alternatives. "
         "The proxies of the environment are ignored. Names are then looked up by that proxy, so rules on networks apply to "
         "targets that are addresses, and rules on names to the others. The login sent to it is the one given here, never "
@@ -145,6 +165,7 @@ FLAGS = (
     ),
     Flag(
         "http", "", "VERSION", CHOICE, "version of HTTP to speak with the proxy: 1.1, 2 or auto", UPSTREAM, "Proxy",
+        brief="version of HTTP for the proxy: 1.1, 2 or auto",
         detail="With auto, an https:// proxy that offers HTTP/2 (by ALPN) is spoken to in HTTP/2, and every other one in HTTP/1.1. "
         "With 2, an http:// proxy is expected to know HTTP/2 as well. HTTP/2 carries many tunnels on one connection, so a new "
         "tunnel needs no new handshake. A single bulk transfer is faster over HTTP/1.1, and on a line that loses packets, "
@@ -160,10 +181,12 @@ FLAGS = (
     ),
     Flag(
         "proxy-user", "", "NAME", TEXT, "user name for the proxy", UPSTREAM, "Proxy",
+        common=REACH,
         detail="For a URL that names no user. In a chain it is for the nearest proxy; the others have theirs in the URL.",
     ),
     Flag(
         "proxy-password-file", "", "FILE", FILE, "file whose first line is the password", UPSTREAM, "Proxy",
+        common=REACH,
         env=("TUNNELCTL_PROXY_PASSWORD",),
         detail="The variable holds the password itself; the file takes precedence.",
     ),
@@ -181,6 +204,7 @@ FLAGS = (
     ),
     Flag(
         "auth", "", "SCHEME", CHOICE, "how to log in: any, basic, digest, bearer, ntlm or negotiate", UPSTREAM, "Proxy",
+        brief="basic, digest, bearer, ntlm, negotiate or any", common=("connect", "check"),
         detail="With `any`, the first request carries no login; then the strongest scheme is used that the proxy offers and that "
         "can work: negotiate, digest, ntlm, bearer, basic. A scheme given here is used at once (digest after a challenge), and no "
         "other. For bearer, the password is the token. Negotiate uses a Kerberos ticket, or user and password. "
@@ -189,37 +213,46 @@ FLAGS = (
     ),
     Flag(
         "proxy-cacert", "", "FILE", FILE, "trust these authorities for https:// proxies, and no others", UPSTREAM, "Proxy",
+        brief="trust only these authorities for https:// proxies",
         detail="Certificates in PEM form. Without it, those of the system are trusted.",
     ),
     Flag(
         "proxy-cert", "", "FILE", FILE, "client certificate for an https:// proxy, in PEM form", UPSTREAM, "Proxy",
+        brief="client certificate for an https:// proxy",
         detail="For the first https:// proxy of a chain. Its key is in the same file, or in --proxy-key.",
     ),
     Flag(
         "proxy-key", "", "FILE", FILE, "key of the client certificate, in PEM form, without a passphrase", UPSTREAM, "Proxy",
+        brief="key of that client certificate",
     ),
     Flag(
         "proxy-pin", "", "SHA256", TEXT, "accept an https:// proxy only with this fingerprint or pin", UPSTREAM, "Proxy",
+        brief="fingerprint or pin required of an https:// proxy",
         detail="The fingerprint of the certificate, as `openssl x509 -fingerprint -sha256` prints it, or the pin of its key, as "
         "for curl's --pinnedpubkey. If it matches, issuer, name and dates of the certificate are not checked; with "
         "--proxy-cacert, they are checked as well. It is for the first https:// proxy of a chain.",
     ),
     Flag(
         "proxy-insecure", "", "", SWITCH, "do not check the certificates of https:// proxies; warns each time", UPSTREAM, "Proxy",
+        brief="do not check certificates of https:// proxies",
     ),
     Flag(
         "tls", "", "", SWITCH, "speak TLS to the target, inside the tunnel", ("connect", "check"), "TLS",
+        common=("connect", "check"),
         detail="stdin and stdout then carry the plain text, as with `openssl s_client`.",
     ),
     Flag(
         "tls-name", "", "NAME", TEXT, "name that the certificate of the target must be valid for", ("connect", "check"), "TLS",
+        brief="name that the certificate must be valid for",
         detail="The default is HOST. It is also the name sent to the target (SNI).",
     ),
     Flag(
         "tls-cacert", "", "FILE", FILE, "trust these authorities for the target, and no others", ("connect", "check"), "TLS",
+        brief="trust only these authorities for the target",
     ),
     Flag(
         "tls-alpn", "", "PROTOCOL", TEXT, "offer this protocol to the target, such as http/1.1", ("connect", "check"), "TLS",
+        brief="offer this protocol to the target by ALPN",
         repeat=True,
     ),
     Flag(
@@ -231,6 +264,7 @@ FLAGS = (
     ),
     Flag(
         "timeout", "", "SECONDS", SECONDS, "time limit for opening the tunnel; 0: none", REACH, "Time limits",
+        common=("connect",),
         default="30",
     ),
     Flag(
@@ -239,6 +273,7 @@ FLAGS = (
     ),
     Flag(
         "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel after SECONDS without a byte; 0: never", TUNNELS, "Time limits",
+        brief="end a tunnel silent for SECONDS; 0: never",
         default="0",
     ),
     Flag(
@@ -256,6 +291,7 @@ FLAGS = (
     ),
     Flag(
         "retry", "", "N", COUNT, "retry up to N times if the proxy cannot be reached", TUNNELS, "Connection",
+        brief="retries if the proxy cannot be reached",
         default="0",
         detail="Retries happen only before the first byte of the tunnel, and only where they can help.",
     ),
@@ -269,6 +305,7 @@ FLAGS = (
     Flag(
         "via", "", "NAME", TEXT, "open the tunnel through the running forward NAME, the socket at PATH, or auto",
         ("connect", "ssh-config"), "Connection",
+        brief="use the running forward NAME, or auto", common=("connect", "ssh-config"),
         detail="The forward has the flags for the proxies and logs in to them, so those flags cannot be given beside NAME. A NAME "
         "with a / is the path of a control socket. If that forward is not running, connect fails; if its backlog is full, "
         "connect waits within --timeout. With `auto`, the flags and variables for the proxies are given as usual. A "
@@ -279,6 +316,7 @@ FLAGS = (
     ),
     Flag(
         "fdpass", "", "", SWITCH, "hand the connected socket to ssh and exit", ("connect",), "Connection",
+        common=("connect",),
         detail="For `ProxyUseFdpass yes` of ssh_config(5), with which stdout is a unix socket: no process remains between ssh and "
         "the proxy. TLS and HTTP/2 require a process that keeps running, so an https:// proxy requires --via NAME: that forward "
         "keeps running, and no other process remains between ssh and it. It cannot be combined with --tls or, for an HTTP proxy, "
@@ -286,6 +324,7 @@ FLAGS = (
     ),
     Flag(
         "listen", "", "ADDR:PORT", TEXT, "address to listen on, or unix:PATH or fd:NAME", ("serve",), "Listening",
+        brief="address to listen on", common=("serve",),
         default="127.0.0.1:3128", repeat=True,
         detail="With port 0 the system picks a free one; the line `listening on ADDR:PORT` shows it. "
         "An address beyond loopback needs --users, --client-ca, or --open-proxy. fd:NAME is a socket that "
@@ -293,6 +332,7 @@ FLAGS = (
     ),
     Flag(
         "tls-cert", "", "FILE", FILE, "speak TLS, with this certificate and its chain", ("serve",), "Listening",
+        common=("serve",),
         detail="This holds for all listening addresses; the proxy URL then begins with https://. On SIGHUP, this file, the key and "
         "--client-ca are read again.",
     ),
@@ -302,6 +342,7 @@ FLAGS = (
     ),
     Flag(
         "client-ca", "", "FILE", FILE, "admit only clients with a certificate of this authority", ("serve",), "Listening",
+        brief="admit only clients with its certificates",
         detail="The access log shows its common name as the user, such as `CN=alice`, or else its first other name. "
         "With --users as well, clients need both.",
     ),
@@ -321,22 +362,26 @@ FLAGS = (
     ),
     Flag(
         "allow", "", "RULE", TEXT, "targets that may be reached; without any: `*:443`", JUDGING, "Policy",
+        common=JUDGING,
         repeat=True,
         detail=f"{RULE} An internal address is reached only where a rule names that address, its network or that exact host name: "
         "* never means internal.",
     ),
     Flag(
         "deny", "", "RULE", TEXT, "targets that may not be reached; deny beats allow", JUDGING, "Policy",
+        common=JUDGING,
         repeat=True,
     ),
     Flag(
         "policy", "", "FILE", FILE, "file of rules, also for users and clients; reread on SIGHUP", ("serve",), "Policy",
+        brief="file of rules; reread on SIGHUP", common=("serve",),
         detail="tunnelctl-policy(5) describes the format. Its rules and those of --allow and --deny are combined, as if all were "
         "in one place. A file with an error changes nothing: a warning names the line and the key. "
         "An address beyond loopback needs no --users if each allow rule names clients.",
     ),
     Flag(
         "users", "", "FILE", FILE, "users who may connect; lines from `hash-password`", ("serve",), "Policy",
+        common=("serve",),
         detail="Read again on SIGHUP, like the policy.",
     ),
     Flag(
@@ -350,10 +395,12 @@ FLAGS = (
     ),
     Flag(
         "idle-timeout", "", "SECONDS", SECONDS, "end a tunnel after SECONDS without a byte; 0: never", ("serve",), "Limits",
+        brief="end a tunnel silent for SECONDS; 0: never",
         default="900",
     ),
     Flag(
         "half-close-timeout", "", "SECONDS", SECONDS, "time limit for the other direction once one has ended", ("serve",), "Limits",
+        brief="limit for one direction after the other's end",
         default="60",
     ),
     Flag(
@@ -406,19 +453,23 @@ FLAGS = (
     ),
     Flag(
         "access-log", "", "FILE", FILE, "write a JSON record for each decision and end; -: stdout", ("serve",), "Output",
+        brief="JSON record of each decision and end; -: stdout", common=("serve",),
         detail="The file is reopened on SIGHUP, for logrotate. Records that cannot be written are counted, and delay no tunnel.",
     ),
     Flag(
         "log-interval", "", "SECONDS", SECONDS, "also a record of each open tunnel every SECONDS; 0: never", ("serve",), "Output",
+        brief="record open tunnels every SECONDS; 0: never",
         default="0",
     ),
     Flag(
         "log-bytes", "", "N", COUNT, "also a record every N bytes of a tunnel, both directions; 0: never", ("serve",), "Output",
+        brief="record a tunnel every N bytes; 0: never",
         default="0",
         detail="Tunnels are checked once a second.",
     ),
     Flag(
         "admin", "", "ADDR:PORT", TEXT, "show metrics, health and open tunnels here, or at unix:PATH", ("serve",), "Output",
+        brief="metrics, health and open tunnels, or unix:PATH", common=("serve",),
         detail="HTTP: /metrics is for Prometheus, /healthz succeeds while the server runs, /readyz fails while it drains, and "
         "/tunnels is a list in JSON. The proxy itself never connects to this address.",
     ),
@@ -428,23 +479,28 @@ FLAGS = (
     ),
     Flag(
         "profile", "", "NAME", TEXT, "profile of the settings file to use", (*REACH, "serve"), "Settings",
+        common=("connect", *LOCAL),
         env=("TUNNELCTL_PROFILE",),
         detail="The file is ~/.config/tunnelctl/config.toml; see tunnelctl-config(5).",
     ),
     Flag(
         "verbose", "v", "", LEVEL, "a line for each stage on stderr; -vv: with heads, secrets masked", ("connect",), "Output",
+        brief="show each stage; -vv: with heads, secrets masked", common=("connect",),
     ),
     Flag(
         "verbose", "v", "", LEVEL, "a line for each connection; -vv: for each stage as well, with heads, secrets masked",
         LOCAL, "Output",
+        brief="show each connection; -vv: each stage as well", common=LOCAL,
     ),
     Flag(
         "progress", "", "", SWITCH, "show tunnels, bytes and rates, live on a terminal", ("connect", "forward"),
         "Output",
+        common=("forward",),
         detail="On stderr, and only if that is a terminal; with --json it is an object twice a second.",
     ),
     Flag(
         "verbose", "v", "", LEVEL, "a line on stderr for each decision and for each end of a tunnel", ("serve",), "Output",
+        brief="show each decision and each end of a tunnel", common=("serve",),
         detail="They show what the access log records. A second -v adds nothing.",
     ),
     Flag(
@@ -456,23 +512,28 @@ FLAGS = (
     ),
     Flag(
         "expect", "", "SHA256", TEXT, "fingerprint or pin that the certificate of the target must have", ("check",), "Checks",
+        brief="fingerprint or pin that the target must have",
         detail="As `openssl x509 -fingerprint -sha256` prints it, or as for curl's --pinnedpubkey. It requires --tls.",
     ),
     Flag(
         "get", "", "PATH", TEXT, "fetch this path from the target, by HTTP over the tunnel", ("check",), "Checks",
+        brief="fetch this path from the target", common=("check",),
         detail="By https:// with --tls, and on port 443.",
     ),
     Flag(
         "idle", "", "SECONDS", SECONDS, "test whether a tunnel survives SECONDS of silence; 0: skip", ("check",), "Checks",
+        brief="test whether a tunnel survives SECONDS of silence",
         default="0",
     ),
     Flag(
         "wait", "", "SECONDS", SECONDS, "keep trying for up to SECONDS until it works; 0: try once", ("check",), "Checks",
+        brief="keep trying for up to SECONDS until it works", common=("check",),
         default="0",
         detail="Only failures that may pass are retried: a name without an address, an unreachable proxy, but not a refusal.",
     ),
     Flag(
         "count", "", "N", COUNT, "measure N times, and show how the times spread", ("check",), "Checks",
+        common=("check",),
         default="1", least=1, field="times",
     ),
     Flag(
@@ -489,10 +550,12 @@ FLAGS = (
     ),
     Flag(
         "json", "", "", SWITCH, "results on stdout as JSON objects, one per line", ("check",), "Output",
+        common=("check",),
         detail="Keys are only ever added.",
     ),
     Flag(
         "git", "", "", SWITCH, "print the lines for ~/.gitconfig instead", ("ssh-config",), "Output",
+        common=("ssh-config",),
         detail="core.sshCommand for ssh:// URLs and HOST:PATH, and core.gitProxy for git:// URLs without a port. "
         "core.sshCommand holds for the HOSTs only; core.gitProxy also for the hosts below each, and with *.DOMAIN for DOMAIN "
         "itself. git obeys the last core.sshCommand, so name all HOSTs in one call. "
@@ -501,25 +564,31 @@ FLAGS = (
     ),
     Flag(
         "digest", "", "", SWITCH, "print a line for Digest logins instead", ("hash-password",), "Output",
+        common=("hash-password",),
         detail="Whoever reads it can log in; see Users file in tunnelctl-serve(1).",
     ),
     Flag(
         "realm", "", "TEXT", TEXT, "realm of the login; the same for all digest lines of a file", ("hash-password",), "Output",
+        brief="realm of the login", common=("hash-password",),
         default="tunnelctl",
     ),
     Flag(
         "user", "", "NAME", TEXT, "as if this user had logged in", ("check-policy",), "Request",
+        common=("check-policy",),
     ),
     Flag(
         "client", "", "IP", TEXT, "as if the request came from this address", ("check-policy",), "Request",
+        common=("check-policy",),
         default="127.0.0.1",
     ),
     Flag(
         "json", "", "", SWITCH, "the verdict on stdout as a JSON object", ("check-policy",), "Output",
+        common=("check-policy",),
         detail="Keys are only ever added.",
     ),
     Flag(
         "json", "", "", SWITCH, "verdicts on stdout as JSON objects, one per line", ("selftest",), "Output",
+        common=("selftest",),
         detail="Keys are only ever added.",
     ),
 )  # fmt: skip

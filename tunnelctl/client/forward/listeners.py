@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+from tunnelctl.client.services import parse_target
 from tunnelctl.errors import AddressError, UsageProblem
 from tunnelctl.namedtuple import NamedTuple
-from tunnelctl.proto.address import Address, parse_authority, shown, unbracketed
+from tunnelctl.proto.address import Address, shown
 from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, close_listener, listen, parse_listen
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket
 
@@ -39,7 +40,7 @@ def parse_local(text: str) -> ForwardSpec:
     if not place:
         raise AddressError(shown(text), "the local port or the target is missing", "local-spec", option="local")
     try:
-        return ForwardSpec(_place(place), parse_authority(unbracketed(target)))
+        return ForwardSpec(_place(place), parse_target(target))
     except AddressError as error:
         raise AddressError(shown(text), str(error), "local-spec-part", option="local", inner=error) from None
 

@@ -55,6 +55,8 @@ USAGE = (
     declare(UsageProblem, "missing-command", "run: missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS"),
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
+    declare(UsageProblem, "no-topic", "help: no page about {topic}", NEAR, "tunnelctl --help lists the commands"),
+    declare(UsageProblem, "no-pages", "help: the manual pages are not installed", "{text_help}"),
     declare(
         UsageProblem,
         "no-local-port",
@@ -223,6 +225,13 @@ USAGE = (
         "for example 192.0.2.7 or 10.0.0.0/8",
     ),
     declare(AddressError, "port", "port {text}: not a number from 1 to 65535"),
+    declare(
+        AddressError,
+        "service",
+        "port {text}: no service of that name",
+        NEAR,
+        "write the number; the names are those of /etc/services",
+    ),
     declare(AddressError, "port-missing", "address {text}: the port is missing", "write HOST:PORT"),
     declare(AddressError, "after-bracket", "address {text}: after ] there can only be :PORT"),
     declare(
