@@ -97,6 +97,7 @@ TESTED_IN = {
     "server/events.py": "test_events.py",
     "cli/events.py": "test_events.py",
     "client/check/probe.py": "client/check/test_check.py",
+    "stream/tty_keys.py": "tty/test_check_live.py",
     "options.py": "cli/spec/test_flags.py",  # records of defaults
     "client/options.py": "cli/spec/test_flags.py",
     "client/check/options.py": "cli/spec/test_flags.py",

@@ -44,7 +44,7 @@ BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
-WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
+WHY, AWAKE, SILENT, OFTEN, READ = EXAMPLES["check"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
 PAGE, MESSAGE = EXAMPLES["help"]
 
@@ -438,9 +438,10 @@ def test_the_help_examples_show_a_page_and_a_message(tmp_path: Path) -> None:
         (WHY, b"it says: hello"),
         (AWAKE, b"ready\n"),
         (SILENT.replace("600", "0.2"), b"the idle tunnel survived"),
+        (OFTEN.replace("20", "2"), b"\nworks "),
         (READ, b'"exit_status": 77'),
     ],
-    ids=["why", "awake", "silent", "read"],
+    ids=["why", "awake", "silent", "often", "read"],
 )
 def test_the_check_examples_print_what_the_manual_says(example: str, said: bytes, tmp_path: Path) -> None:
     def script(peer: Conversation) -> None:

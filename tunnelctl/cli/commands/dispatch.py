@@ -92,16 +92,15 @@ def serve(call: Call) -> int:
 
 
 def check(call: Call) -> int:
-    from tunnelctl.cli.commands.check import announce, report_for
-    from tunnelctl.client.check.check import run_check
+    from tunnelctl.cli.commands.check import announce, report_for, show_check
     from tunnelctl.client.check.options import CheckOptions
 
     target = read_target(call.words, "check")
     settings = complete("check", call.pairs, os.environ)
     options = settings.build(CheckOptions, target=target)
-    report = report_for(options.output.json, options.color)
+    report = report_for(options.output.json, options.color, options.reach.ask_password)
     announce(report, call.pairs, settings, options.output.verbose)
-    return run_check(options, os.environ, report)
+    return show_check(options, report)
 
 
 def ssh_config(call: Call) -> int:

@@ -537,6 +537,13 @@ FLAGS = (
         default="1", least=1, field="times",
     ),
     Flag(
+        "watch", "", "", SWITCH, "repeat until q or Ctrl-C, with statistics of each phase", ("check",), "Checks",
+        brief="repeat until q or Ctrl-C, with statistics", common=("check",),
+        detail="On a terminal, a table is updated in place; elsewhere, there is a line for each attempt. The statistics follow at "
+        "the end: the last, best, average and worst time of each phase, and its loss: the share of those that failed among "
+        "those that began. --count limits the attempts. The further probes are left out. The status is that of the last attempt.",
+    ),
+    Flag(
         "interval", "", "SECONDS", SECONDS, "pause between two measurements", ("check",), "Checks",
         default="1",
     ),
@@ -544,7 +551,7 @@ FLAGS = (
         "verbose", "v", "", LEVEL, "show where each setting came from", ("check",), "Output",
     ),
     Flag(
-        "color", "", "WHEN", CHOICE, "colours and bars: auto, always or never", ("check",), "Output",
+        "color", "", "WHEN", CHOICE, "colours: auto, always or never", ("check",), "Output",
         default="auto", choices=("auto", "always", "never"),
         detail="`auto` means on a terminal; NO_COLOR and FORCE_COLOR are obeyed.",
     ),
@@ -594,7 +601,10 @@ FLAGS = (
 )  # fmt: skip
 
 # Flags that contradict each other: giving both is an error.
-CONFLICTS = (("-4", "-6"), ("-v", "-q"), ("--fdpass", "--progress"))
+CONFLICTS = (
+    ("-4", "-6"), ("-v", "-q"), ("--fdpass", "--progress"),
+    ("--watch", "--get"), ("--watch", "--expect"), ("--watch", "--idle"), ("--watch", "--wait"),
+)  # fmt: skip
 
 
 def flags_of(command: str) -> list[Flag]:
