@@ -230,11 +230,26 @@ def test_watch_shows_the_last_failure_and_counts_losses() -> None:
         assert window.rows[-1].split()[-1] == "69" or "69" in window.rows[-2]
 
 
-def test_watch_names_the_phase_that_waits(silent: ScriptedServer) -> None:
+@pytest.mark.parametrize("key", ["q", "\x03"])
+def test_watch_names_the_phase_that_waits(silent: ScriptedServer, key: str) -> None:
+    """Without one attempt that has ended there are no statistics, and nothing that could be said to work."""
     with Window("check", "--watch", "-x", silent.url, *TARGET, columns=120) as window:
         window.until(lambda rows: counted(rows, "proxy"))
-        window.send("q")
-        assert window.end() == 0
+        window.send(key)
+        assert window.end() == 130
+        assert [row.split()[0] for row in window.rows] == ["proxy", "stopped"]
+        assert "interrupted: " in window.rows[0]
+
+
+def test_a_signal_that_ends_watch_shows_the_statistics_too() -> None:
+    with (
+        ScriptedServer(open_at_once) as proxy,
+        Window("check", "--watch", "--interval", "0.05", "-x", proxy.url, *TARGET) as window,
+    ):
+        window.until(lambda rows: lasts(rows) >= 1)
+        window.child.kill(signal.SIGTERM)
+        assert window.end() == 128 + signal.SIGTERM
+        assert [row.split()[0] for row in window.rows][-2:] == ["tunnel", "stopped"]
 
 
 def test_watch_on_a_narrow_terminal() -> None:
@@ -243,7 +258,7 @@ def test_watch_on_a_narrow_terminal() -> None:
         Window("check", "--watch", "--interval", "0.05", "-x", proxy.url, *TARGET, columns=40) as window,
     ):
         window.until(lambda rows: any(row.startswith("tunnel ") for row in rows))
-        assert max(map(len, window.rows)) <= 40
+        assert next(row for row in window.rows if row.startswith("phase")).split() == ["phase", "last", "loss"]
         window.send("q")
         assert window.end() == 0
 

@@ -90,8 +90,8 @@ class Check:
         self._target = options.target
         self._live = live
         self._connections: Nursery = None  # type: ignore[assignment]
-        self._awaited: Callable[[], Awaited] = PhaseTimer().awaited
-        self._gone: PhaseTimer | None = None  # of the attempt that the report shows
+        self._latest = PhaseTimer()  # of the latest attempt
+        self._awaited: Callable[[], Awaited] = self._latest.awaited
         self._watched: Watch | None = None
         self._ended_by = 0  # the number of the signal
         self._planner = RoutePlanner(options.reach, environ, self._heed, tls_to_target(options.target, options.target_tls))
@@ -113,7 +113,7 @@ class Check:
                 nursery.cancel_scope.cancel()
         if self._watched is not None:
             return self._sum_up(self._watched)
-        return self._interrupted() if self._ended_by else status
+        return self._interrupted(self._ended_by) if self._ended_by else status
 
     async def _listen(self, signals: SignalReceiver, scope: CancelScope) -> None:
         async for number in signals:
@@ -130,12 +130,12 @@ class Check:
         begun = monotonic()
         self._awaited = lambda: Awaited(word, text, None, monotonic() - begun)
 
-    def _interrupted(self) -> int:
-        """Reports what a signal interrupted, and what was found until then."""
-        awaited, gone = self._awaited(), self._gone or PhaseTimer()
+    def _interrupted(self, number: int) -> int:
+        """Reports what a signal interrupted, after what was found until then. Returns the exit status."""
+        awaited, latest = self._awaited(), self._latest
         self._report(found.Interrupted(awaited.word, awaited.text, awaited.seconds))
-        status = 128 + self._ended_by
-        self._report(found.Verdict(False, status, str(self._target), gone.via, gone.seconds))
+        status = 128 + number
+        self._report(found.Verdict(False, status, str(self._target), latest.via, latest.seconds))
         return status
 
     async def _check(self) -> int:
@@ -153,12 +153,17 @@ class Check:
         await watch.run()
 
     def _sum_up(self, watch: Watch) -> int:
-        """Reports the statistics. Ctrl-C is a normal end of --watch; other signals are none."""
-        status = watch.finish() if self._ended_by in (0, signal.SIGINT) else 128 + self._ended_by
+        """Reports the statistics. Ctrl-C is a normal end of --watch, unless no attempt has ended; other signals are none."""
+        status = watch.finish()
+        if not watch.attempts:
+            return self._interrupted(self._ended_by or signal.SIGINT)
+        if self._ended_by not in (0, signal.SIGINT):
+            status = 128 + self._ended_by
         self._report(found.Verdict(status == ExitStatus.OK, status, str(self._target), watch.via, watch.seconds))
         return status
 
     async def _attempt(self, watch: PhaseTimer) -> ProbeResult:
+        self._latest = watch
         return await probe(self._planner, self._target, self._pool(), watch)
 
     async def _tell(self, gone: ProbeResult) -> int:
@@ -176,7 +181,7 @@ class Check:
         while True:
             # Of attempts that are repeated, the report shows the last one only.
             events: list[Event] = []
-            watch = self._gone = PhaseTimer(events.append if self._options.wait else self._report)
+            watch = PhaseTimer(events.append if self._options.wait else self._report)
             self._awaited = watch.awaited
             gone = await self._attempt(watch)
             may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up cannot resolve names

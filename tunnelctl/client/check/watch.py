@@ -56,6 +56,11 @@ class Watch:
         self.via: list[str] = []
         self.seconds = 0.0  # of the last attempt
 
+    @property
+    def attempts(self) -> int:
+        """How many have ended."""
+        return self._whole.count
+
     async def run(self) -> None:
         """Makes attempts until the key is pressed, or as many as --count says."""
         async with Nursery() as nursery:

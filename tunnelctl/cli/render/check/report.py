@@ -4,7 +4,7 @@ import json
 
 from tunnelctl.cli.render.check.rows import LINES, Facts, Line
 from tunnelctl.cli.render.check.tables import series, statistics
-from tunnelctl.cli.render.check.terminal import Row, Terminal, columns_of, fold
+from tunnelctl.cli.render.check.terminal import MARGIN, Row, Terminal, columns_of, fold
 from tunnelctl.cli.render.console import write_stdout
 from tunnelctl.cli.render.hints import in_words
 from tunnelctl.cli.render.text import clean, plain
@@ -18,7 +18,7 @@ BAR = 24  # columns of the waterfall
 ROOM_FOR_BAR = 66  # columns of a terminal that fits the bars beside words and times, and leaves some for the text
 PLAIN_WIDTH = 80
 
-GOOD, BAD, PICTURE, FAINT = "32", "1;31", "36", "2"
+GOOD, BAD, PICTURE = "32", "1;31", "36"
 STYLES = {True: GOOD, False: BAD, None: ""}
 
 
@@ -129,7 +129,7 @@ class TerminalReport(TextReport):
             self._terminal.draw(self._waterfall(awaited))
             return
         self._finish_phases()
-        table = [[(row, "")] for row in statistics(awaited.statistics, self.width)] if awaited.statistics else []
+        table = [[(row, "")] for row in statistics(awaited.statistics, self.width - MARGIN)] if awaited.statistics else []
         failure = [self._cells(Line("failed", "", clean(self._last_failure), False))[0]] if self._last_failure else []
         self._terminal.draw([*table, *failure, self._counting(awaited)])
 
