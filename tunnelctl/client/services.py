@@ -1,5 +1,9 @@
-"""Names of services as ports, such as `ssh` for 22, on the command line only: on the wire and in rules a port is a number."""
+"""Names of services as ports, such as `ssh` for 22, on the command line only: on the wire and in rules a port is a number.
 
+`connect` loads this module only for a name: with ssh's %p, a port is a number.
+"""
+
+from difflib import get_close_matches
 from socket import getservbyname
 
 from tunnelctl.errors import AddressError
@@ -35,7 +39,5 @@ def port_of(name: str) -> int:
     except OSError:
         if name in USUAL:
             return USUAL[name]
-    from difflib import get_close_matches
-
     near = " or ".join(get_close_matches(name, USUAL))
     raise AddressError(f"port {shown(name)}", "no service of that name", "service", facts={"near": near})

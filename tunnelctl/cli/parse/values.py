@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from tunnelctl import events
 from tunnelctl.cli.spec.flags import CHOICE, CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
 from tunnelctl.client.options import ConnectOptions
-from tunnelctl.client.services import numbered
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import Trace
 from tunnelctl.namedtuple import NamedTuple
@@ -122,6 +121,8 @@ def read_target(words: list[str], command: str = "connect") -> Address:
         raise wrong_words(command, "HOST PORT", words)
     host, port = words[0], words[-1]
     if not port.rpartition(":")[2].isdigit() and (":" in port or len(words) == 2):
+        from tunnelctl.client.services import numbered
+
         port = numbered(port)
     if len(words) == 1:
         return parse_authority(unbracketed(port))
