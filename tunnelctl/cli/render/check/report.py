@@ -147,10 +147,10 @@ class TerminalReport(TextReport):
 
     def _waterfall(self, awaited: Awaited | None) -> list[Row]:
         """The phases so far, in one row each."""
-        current = [] if awaited is None else [{"begin": awaited.begin, "seconds": awaited.seconds}]
-        whole = max((_end(phase) for phase in [*self._phases, *current]), default=0.0)
+        current = {"begin": awaited.begin, "seconds": awaited.seconds} if awaited is not None else {"begin": 0.0, "seconds": 0.0}
+        whole = max(map(_end, [*self._phases, current]))
         rows: list[Row] = [self._cells(LINES["phase"](phase), self._bar(phase, whole), False)[0] for phase in self._phases]
-        return [*rows, *(self._counting(awaited, self._bar(facts, whole)) for facts in current if awaited is not None)]
+        return rows if awaited is None else [*rows, self._counting(awaited, self._bar(current, whole))]
 
     def _counting(self, awaited: Awaited, picture: str = "") -> Row:
         return self._cells(Line(awaited.word, f"{awaited.seconds:.1f} s", clean(awaited.text)), picture, False)[0]
