@@ -10,6 +10,10 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.route.no_proxy import Entry
+
 DIRECT = "direct"
 
 # In this order. https_proxy is for tunnels; lower case wins, as in curl.
@@ -99,6 +103,13 @@ def _exemption(target: Address | None, environ: Mapping[str, str]) -> str:
 def _no_proxy(environ: Mapping[str, str]) -> str:
     """The name of the variable that counts: one of the two, as in curl."""
     return "no_proxy" if environ.get("no_proxy") else "NO_PROXY"
+
+
+def exempt_entries(environ: Mapping[str, str]) -> list[Entry]:
+    """The entries of NO_PROXY that have a meaning, for the notations of other programs."""
+    from tunnelctl.client.route.no_proxy import usable_entries
+
+    return usable_entries(environ.get(_no_proxy(environ), ""))
 
 
 def ignored_entries(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
