@@ -97,6 +97,10 @@ TESTED_IN = {
     "server/events.py": "test_events.py",
     "cli/events.py": "test_events.py",
     "client/check/probe.py": "client/check/test_check.py",
+    "cli/setup/model.py": "cli/setup/test_tools.py",  # records
+    "cli/setup/settings.py": "cli/setup/test_tools.py",
+    "cli/setup/formats/model.py": "cli/setup/formats/test_trees.py",
+    "cli/spec/ssh_hosts.py": "cli/commands/test_ssh_config.py",
     "options.py": "cli/spec/test_flags.py",  # records of defaults
     "client/options.py": "cli/spec/test_flags.py",
     "client/check/options.py": "cli/spec/test_flags.py",

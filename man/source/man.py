@@ -11,6 +11,8 @@ from man.source.messages import Message, all_messages
 from tunnelctl import __version__
 from tunnelctl.cli.parse.settings_file import COMMANDS as READERS
 from tunnelctl.cli.parse.settings_file import KEYS
+from tunnelctl.cli.setup.model import Tool
+from tunnelctl.cli.setup.tools import TOOLS
 from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES, Command
 from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
 from tunnelctl.client.check.diagnosis import FINDINGS
@@ -131,6 +133,18 @@ def value_of(flag: Flag) -> str:
     return f"{text} | [{text}, ...]" if flag.repeat else text
 
 
+def tools() -> str:
+    """Lists the tools of `setup`."""
+    return "".join(map(tool_entry, TOOLS))
+
+
+def tool_entry(tool: Tool) -> str:
+    where = f"\\fI{roff(tool.file)}\\fR" if tool.file else "by commands"
+    kinds = "" if tool.keeps_password or tool.name == "ssh" else f"; proxies: {', '.join(tool.schemes)}"
+    lines = [".TP", f"\\fB{roff(tool.name)}\\fR", f"{prose(tool.what[:1].upper() + tool.what[1:])}: {where}{kinds}."]
+    return "\n".join([*lines, *map(sentence, tool.notes), *([f"Then: {prose(tool.after)}."] if tool.after else [])]) + "\n"
+
+
 def environment() -> str:
     return "".join(f".TP\n{', '.join(f'{chr(92)}fB{n}{chr(92)}fR' for n in v.names)}\n{sentence(v.meaning)}\n" for v in VARIABLES)
 
@@ -235,6 +249,7 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "OTHERS": lambda *_: others(),
     "OPTIONS": lambda name, _: options(name),
     "KEYS": lambda *_: keys(),
+    "TOOLS": lambda *_: tools(),
     "ENVIRONMENT": lambda *_: environment(),
     "STATUSES": lambda _, wanted: statuses(wanted),
     "EVENTS": lambda name, _: events(name),

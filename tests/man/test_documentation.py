@@ -91,14 +91,14 @@ def test_documented_flags_are_those_of_the_program():
     ours = {spelling for flag in FLAGS for spelling in flag.spellings} | {"--help", "--version", "-h", "--"}
     text = "\n".join(PAGES[name] for name in PAGES if name != "tunnelctl-messages.7").replace("\\-", "-")
     page = re.sub(r"\\f[BIR]", " ", re.sub(r"^\.\\\".*$", "", text, flags=re.M))
-    spoken = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page))
+    spoken = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page))
     theirs = {
-        "--global", "--system", "--keep-open", "--proxy-type", "--proxy-auth", "--pinnedpubkey", "--hide-bad-request",
+        "--global", "--system", "--keep-open", "--proxy-type", "--proxy-auth", "--pinnedpubkey", "--hide-bad-request", "--stop",
     }  # fmt: skip
     assert len(spoken) > 40
     assert spoken - ours - theirs == set()
     assert {spelling for flag in FLAGS for spelling in flag.spellings} - set(
-        re.findall(r"(?<![\w-])--?[a-zA-Z0-9][a-z-]*", page)
+        re.findall(r"(?<![\w-])--?[a-zA-Z0-9][a-z0-9-]*", page)
     ) == set()
 
 

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.peers.openssh import Sshd, sshd
 from tests.peers.process import end, path_of
 from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tests.peers.stores import keyring_store, pass_store
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.typer_app import parse
@@ -41,6 +42,7 @@ RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALAN
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
+NPM, THROUGH_FORWARD, IN_PASS, IN_KEYRING, SCRIPTED = EXAMPLES["setup"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
@@ -140,6 +142,55 @@ def test_ssh_connects_through_a_named_forward(server: Sshd, tmp_path: Path) -> N
                 done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
                 assert (done.returncode, done.stdout) == (0, b"through\n"), done.stderr
     assert proxy.heads[0].startswith(b"CONNECT host.example.com:%d HTTP/1.1\r\n" % server.port)
+
+
+# --- other tools
+
+
+def test_lines_for_npm_are_appended(tmp_path: Path) -> None:
+    (tmp_path / ".npmrc").write_text("fund=false")
+    assert shell(NPM, with_program(HOME=str(tmp_path)), tmp_path).returncode == 0
+    assert {"fund=false", "proxy=http://proxy:3128"} <= set((tmp_path / ".npmrc").read_text().splitlines())
+
+
+@pytest.mark.peer("git")
+def test_git_uses_a_forward_that_logs_in(tmp_path: Path) -> None:
+    """The forward asks for the password only when the proxy requires it; git itself keeps none."""
+    lines, forward = THROUGH_FORWARD.split("\n", 1)
+    done = shell(lines, with_program(HOME=str(tmp_path)), tmp_path)
+    assert done.returncode == 0
+    port = "8080"
+    assert f'proxy = "http://127.0.0.1:{port}"' in (tmp_path / ".gitconfig").read_text()
+    call = parse(shlex.split(forward.replace("\\\n", ""))[1:])
+    given = {flag.name: text for flag, text in call.pairs}
+    assert (call.command, given["dynamic"], given["proxy"]) == ("forward", port, "http://alice@proxy:3128")
+    assert given["password-command"] == "pass show proxy/alice"
+
+
+@pytest.mark.parametrize(
+    ("example", "peer"),
+    [
+        pytest.param(IN_PASS, "pass", marks=pytest.mark.peer("pass", "gpg")),
+        pytest.param(IN_KEYRING, "keyring", marks=pytest.mark.peer("keyring")),
+    ],
+)
+def test_a_store_keeps_the_password(tmp_path: Path, example: str, peer: str) -> None:
+    """interop/test_password_stores.py logs in with it."""
+    with pass_store() if peer == "pass" else nullcontext(keyring_store(tmp_path)) as variables:
+        (tmp_path / ".config/tunnelctl").mkdir(parents=True)
+        env = with_program(HOME=str(tmp_path), XDG_CONFIG_HOME=f"{tmp_path}/.config", **variables)
+        done = shell(example, env, tmp_path, b"swordfish\nswordfish\n")
+        assert done.returncode == 0, done.stderr
+        given = read_fields(complete("connect", [], env).pairs)
+        assert given["proxy_user"] == "alice"
+        assert shell(str(given["password_command"]), env, tmp_path).stdout.splitlines()[0] == b"swordfish"
+
+
+def test_a_script_finds_a_machine_that_is_not_set_up(tmp_path: Path) -> None:
+    env = with_program(HOME=str(tmp_path))
+    assert shell(SCRIPTED, env, tmp_path).returncode == 1
+    assert shell("tunnelctl setup curl -x http://proxy:3128 >> ~/.curlrc", env, tmp_path).returncode == 0
+    assert shell(SCRIPTED, env, tmp_path).returncode == 0
 
 
 # --- local ports

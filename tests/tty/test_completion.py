@@ -224,6 +224,7 @@ def test_fish_shows_help_texts(tmp_path):
         "--fdpass\thand the connected socket to ssh and exit",
         "selftest\ttest client and server against each other on loopback",
         "serve\trun the bundled proxy",
+        "setup\tprint the lines that send another tool through the proxy",
     ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from tests.options import fields_of
 from tunnelctl.cli.commands import check_policy
 from tunnelctl.cli.commands.hash_password import LineOptions
+from tunnelctl.cli.commands.setup import SetupOptions
 from tunnelctl.cli.parse.values import read_value
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
@@ -22,6 +23,7 @@ RECORDS = {
     "serve": ServeOptions,
     "check": CheckOptions,
     "check-policy": check_policy.CheckOptions,
+    "setup": SetupOptions,
     "hash-password": LineOptions,
     "selftest": OutputOptions,
 }

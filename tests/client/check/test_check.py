@@ -100,6 +100,14 @@ def test_a_refused_port_is_diagnosed(other: bytes) -> None:
     assert proxy.heads[1].startswith(b"CONNECT target.test:443 ")
 
 
+def test_for_a_refused_port_22_of_a_known_site_port_443_is_named() -> None:
+    with broken((b":443 ", ESTABLISHED), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+        status, found = check("-x", proxy.url, target=("github.com", "22"))
+    assert status == 69
+    hint = "github.com has ssh on port 443 too, as ssh.github.com: `tunnelctl ssh-config --port-443 github.com` prints the lines"
+    assert only("finding", found)["hint"] == f"{hint} for it"
+
+
 def test_a_refused_target_is_diagnosed() -> None:
     with broken((b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
         status, found = check("-x", proxy.url)

@@ -110,6 +110,12 @@ def ssh_config(call: Call) -> int:
     return ExitStatus.OK
 
 
+def setup(call: Call) -> int:
+    from tunnelctl.cli.commands.setup import setup
+
+    return setup(call, os.environ, Console())
+
+
 def check_policy(call: Call) -> int:
     from tunnelctl.cli.commands.check_policy import CheckOptions, run_check
 
@@ -154,6 +160,7 @@ RUN = {
     "serve": serve,
     "check": check,
     "ssh-config": ssh_config,
+    "setup": setup,
     "check-policy": check_policy,
     "hash-password": hash_password,
     "completion": completion,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tunnelctl.cli.setup.tools import TOOLS
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
 from tunnelctl.cli.spec.flags import CONFLICTS, FILE, FLAGS, LEVEL, Flag, flags_of
 
@@ -10,6 +11,7 @@ HELP = "print this help"
 VERSION = "print the version"
 
 
+WORDS = {"completion": SHELLS, "setup": [tool.name for tool in TOOLS]}  # commands whose first argument is one of these
 HOSTS = ("connect", "check", "ssh-config")  # commands whose arguments are hosts that ssh may know
 
 
@@ -40,7 +42,7 @@ def bash_words(command: str) -> str:
         return " kind=command"
     if command in HOSTS:
         return " kind=host"
-    return f" choices='{' '.join(SHELLS)}'" if command == "completion" else ""
+    return f" choices='{' '.join(WORDS[command])}'" if command in WORDS else ""
 
 
 def bash_value(command: str, flag: Flag) -> str:
@@ -148,7 +150,8 @@ ZSH_WORDS = {
     "connect": "'1:host:_ssh_hosts' '2: :()'",
     "check": "'1:host:_ssh_hosts' '2: :()'",
     "ssh-config": "'*:host:_ssh_hosts'",
-    "completion": f"'1:shell:({' '.join(SHELLS)})'",
+    "completion": f"'1:shell:({' '.join(WORDS['completion'])})'",
+    "setup": f"'1:tool:({' '.join(WORDS['setup'])})' '*:host:_ssh_hosts'",
     "run": "'(-)*::: :_normal'",
 }
 
@@ -266,8 +269,8 @@ def fish() -> str:
     for command in COMMANDS:
         seen = f"-n '__fish_seen_subcommand_from {command.name}'"
         lines += [f"{seen} {fish_flag(flag)}" for flag in flags_of(command.name)]
-        if command.name == "completion":
-            lines.append(f"{seen} -a {fish_quote(' '.join(SHELLS))}")
+        if command.name in WORDS:
+            lines.append(f"{seen} -a {fish_quote(' '.join(WORDS[command.name]))}")
         if command.name in HOSTS:
             lines.append(f"{seen} -a '(__fish_print_hostnames)'")
         if command.name == "run":

@@ -93,6 +93,17 @@ COMMANDS = (
         ),
     ),
     Command(
+        "setup", "[TOOL]",
+        "print the lines that send another tool through the proxy",
+        "Print the lines for TOOL's own settings, and say into which file they go; no file is changed. "
+        "Without TOOL, list the tools.",
+        (
+            ("tunnelctl setup npm -x http://proxy:3128 >> ~/.npmrc", "npm, through a proxy"),
+            ("tunnelctl setup docker -D 8080", "through a port of `tunnelctl forward`, which logs in"),
+            ("tunnelctl setup git --check", "are the lines for this machine's proxy there?"),
+        ),
+    ),
+    Command(
         "check-policy", "FILE HOST PORT",
         "explain what `serve` would decide under a policy file",
         "Show whether `serve` would open a tunnel to HOST and PORT, and which rule decides; the status is 0 or 69. "

@@ -55,7 +55,7 @@ class Flag(NamedTuple):
 
 
 TUNNELS = ("connect", "forward", "run", "ssh-config")  # commands that open tunnels for other programs, or print how to
-REACH = (*TUNNELS, "check")  # clients of a proxy
+REACH = (*TUNNELS, "check", "setup")  # clients of a proxy, and what is told of one
 LOCAL = ("forward", "run")  # commands that open local ports
 UPSTREAM = (*REACH, "serve")  # and serve, if it forwards through another proxy
 ALL = ("connect", *LOCAL, "serve")
@@ -90,6 +90,11 @@ FLAGS = (
         detail="It speaks SOCKS5, SOCKS4, SOCKS4a and HTTP: CONNECT, and plain http:// requests, which are tunnelled too. "
         "Names are looked up by the proxy. A path and fd:NAME are understood as with -L.",
         repeat=True,
+    ),
+    Flag(
+        "dynamic", "D", "[BIND:]PORT", TEXT, "use this port of `tunnelctl forward`, which logs in", ("setup",), "Local ports",
+        detail="The lines then name that port, and the command that opens it is printed with them. A tool that cannot use the "
+        "proxy by itself is sent to 127.0.0.1:8080 unless this flag names another port.",
     ),
     Flag(
         "name", "", "NAME", TEXT, "name for `connect --via NAME`; needs no -L or -D", ("forward",), "Local ports",
@@ -500,6 +505,20 @@ FLAGS = (
         "https:// URLs have a setting of git's own, http.proxy.",
     ),
     Flag(
+        "port-443", "", "", SWITCH, "use port 443 of GitHub, GitLab and Bitbucket, for networks that refuse 22",
+        ("ssh-config", "setup"), "Output",
+        detail="For the hosts github.com, gitlab.com and bitbucket.org, lines with Hostname and Port lead to the ssh servers that "
+        "these sites have on port 443, as ssh.github.com. ssh asks once whether to trust the key of such a server.",
+    ),
+    Flag(
+        "check", "", "", SWITCH, "tell whether the lines are there; status 0 if they are, 78 if not", ("setup",), "Output",
+        detail="Files are read, and for a tool without a file its own command is asked. The values that are there are not shown.",
+    ),
+    Flag(
+        "json", "", "", SWITCH, "everything on stdout as a JSON object", ("setup",), "Output",
+        detail="Keys are only ever added.",
+    ),
+    Flag(
         "digest", "", "", SWITCH, "print a line for Digest logins instead", ("hash-password",), "Output",
         detail="Whoever reads it can log in; see Users file in tunnelctl-serve(1).",
     ),
@@ -525,7 +544,7 @@ FLAGS = (
 )  # fmt: skip
 
 # Flags that contradict each other: giving both is an error.
-CONFLICTS = (("-4", "-6"), ("-v", "-q"), ("--fdpass", "--progress"))
+CONFLICTS = (("-4", "-6"), ("-v", "-q"), ("--fdpass", "--progress"), ("--git", "--port-443"))
 
 
 def flags_of(command: str) -> list[Flag]:

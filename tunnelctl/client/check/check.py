@@ -232,7 +232,8 @@ class Check:
         if isinstance(code, int) and (finding := portal(code)) is not None:
             return finding
         if code == 403 and await self._passes_https(route):
-            return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass")
+            text = f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass"
+            return Diagnosis("port-refused", text, {"target": self._target})
         unreached = watch.phases[-1].name in ("dns", "connect")
         spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
         if code is None and not unreached and not spoke_tls and (finding := await self._wrong_scheme(error, route)) is not None:

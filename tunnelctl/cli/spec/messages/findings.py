@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import WITHOUT_TLS, Hint, When
+from tunnelctl.cli.spec.messages.model import SSH_ON_443, WITHOUT_TLS, Hint, When
 
 # By name, of those that are not errors of `connect`.
 FINDINGS: dict[str, tuple[Hint, ...]] = {
@@ -15,7 +15,10 @@ FINDINGS: dict[str, tuple[Hint, ...]] = {
     "no-proxy": ("-x URL overrules NO_PROXY",),
     "no-tls": (WITHOUT_TLS,),
     "other-protocol": ("its URL is {url}",),
-    "port-refused": ("let the target listen on 443 too, or have the proxy's rules changed",),
+    "port-refused": (
+        SSH_ON_443,
+        "let the target listen on 443 too, or have the proxy's rules changed",
+    ),
     "private-issuer": ("to tell which, give --expect SHA256 with a fingerprint from a trusted source",),
     "target-left": (
         When(

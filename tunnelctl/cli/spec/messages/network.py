@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, PORT, REFUSED, WITHOUT_TLS, When, declare
+from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, PORT, REFUSED, SSH_ON_443, WITHOUT_TLS, When, declare
 from tunnelctl.errors import (
     ListenError,
     MalformedAnswer,
@@ -186,6 +186,7 @@ NETWORK = (
         Refused,
         "denied-by-serve",
         f"{REFUSED}: {{cause}}",
+        SSH_ON_443,
         "the proxy's operator can allow it: add --allow '{target}' to the flags of serve",
     ),
     declare(Refused, "denied-host", f"{REFUSED}: {{cause}}", "the proxy's rules decide which hosts may be reached"),
@@ -193,6 +194,7 @@ NETWORK = (
         Refused,
         "denied",
         f"{REFUSED}: {{cause}}",
+        SSH_ON_443,
         "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
     ),
     declare(Refused, "denied-address", f"{REFUSED}: {{cause}}", "the proxy's rules keep that address from being reached"),
@@ -207,7 +209,7 @@ NETWORK = (
     declare(Refused, "connect-not-allowed", f"{REFUSED}: {{cause}}", "this server does not allow CONNECT; is it a proxy?"),
     declare(Refused, "bad-request", f"{REFUSED}: {{cause}}", "the proxy did not understand the request; is it an HTTP proxy?"),
     declare(Refused, "web-server", f"{REFUSED}: {{cause}}", "this looks like a web server; is it a proxy?"),
-    declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", _UNREACHED),
+    declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", SSH_ON_443, _UNREACHED),
     declare(Refused, "gateway-timeout", f"{REFUSED}: {{cause}}", _LATE),
     declare(Refused, "busy", f"{REFUSED}: {{cause}}", "the proxy is at one of its limits; try again later"),
     declare(Refused, "over-limit", f"{REFUSED}: {{cause}}", f"{_LIMIT}; end another tunnel, or try again later"),
@@ -223,7 +225,7 @@ NETWORK = (
         f"{ASKED}: general failure ({{reply}})",
         "the proxy does not say more; are host and port{in_url} right?",
     ),
-    declare(Refused, "socks-rules", f"{ASKED}: not allowed by its rules ({{reply}})"),
+    declare(Refused, "socks-rules", f"{ASKED}: not allowed by its rules ({{reply}})", SSH_ON_443),
     declare(Refused, "socks-network-unreachable", f"{ASKED}: network unreachable ({{reply}})", "the proxy has no route to {next}"),
     declare(
         Refused,

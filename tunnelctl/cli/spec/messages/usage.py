@@ -54,6 +54,22 @@ USAGE = (
     declare(UsageProblem, "takes-no-words", "{command}: takes no arguments, got {n}", _HELP),
     declare(UsageProblem, "missing-command", "run: missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS"),
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
+    declare(
+        UsageProblem,
+        "no-port-443",
+        "ssh-config: none of these hosts is known to have an ssh server on port 443: {list}",
+        "--port-443 is for {known}",
+    ),
+    declare(UsageProblem, "unknown-tool", "setup: unknown tool `{word}`", NEAR, "`tunnelctl setup` lists the tools"),
+    declare(
+        UsageProblem,
+        "setup-no-proxy",
+        "setup: no proxy is configured",
+        "{unused} is set, but tunnelctl ignores it: set https_proxy, or give -x URL",
+        "give one with -x URL, or a port of `tunnelctl forward` with -D PORT",
+    ),
+    declare(UsageProblem, "setup-no-user", "setup: no user is named for the proxy", "give the name with --proxy-user NAME"),
+    declare(UsageProblem, "setup-port", "-D: {cause}", "other tools need an address and a port, for example 8080"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
     declare(
         UsageProblem,
