@@ -112,11 +112,8 @@ def test_a_file_with_tables_is_written_or_merged(tmp_path: Path, exists: bool, v
         (("npm", "pip", "-x", "p"), "setup: takes TOOL, got 2 arguments", "tunnelctl setup --help"),
         (("--check",), "setup: missing argument TOOL", "tunnelctl setup TOOL"),
         (("npm",), "setup: no proxy is configured", "give one with -x URL, or a port of `tunnelctl forward` with -D PORT"),
-        (
-            ("ssh", "-x", f"http://a:{SECRET}@p"),
-            f"ssh-config: {IN_URL}",
-            None,
-        ),
+        (("pass", "-x", "http://a%0Ab%1b[31m@p"), "setup: the user name has a control character", None),
+        (("ssh", "-x", f"http://a:{SECRET}@p"), f"ssh-config: {IN_URL}", None),
     ],
 )
 def test_errors(tmp_path: Path, words: tuple[str, ...], line: str, hint: str | None) -> None:

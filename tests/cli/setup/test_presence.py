@@ -45,7 +45,7 @@ def test_a_file_with_another_proxy_is_different(tmp_path: Path) -> None:
 def test_lines_for_every_ide_are_looked_for(tmp_path: Path) -> None:
     jetbrains, environ = tool("jetbrains"), {"HOME": str(tmp_path), "XDG_CONFIG_HOME": "relative"}
     assert not found("jetbrains", environ).complete
-    for product in ("A1", "B2"):
+    for product in ("A1", "B[2]"):
         directory = tmp_path / ".config/JetBrains" / product / "options"
         directory.mkdir(parents=True)
         (directory / "proxy.settings.xml").write_text(jetbrains.form.render(jetbrains.settings(PROXY)))

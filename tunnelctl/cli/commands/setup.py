@@ -6,7 +6,6 @@ The lines go to stdout, so that they can be appended to a file; where they belon
 import shlex
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from glob import glob
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -18,9 +17,9 @@ from tunnelctl.cli.render.console import write_stderr, write_stdout
 from tunnelctl.cli.render.help import WIDTH, row
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.setup.choice import Choice, choose
-from tunnelctl.cli.setup.formats.model import Settings
+from tunnelctl.cli.setup.formats.model import Format, Settings, Unwritable
 from tunnelctl.cli.setup.model import Commands, Tool
-from tunnelctl.cli.setup.presence import Presence, look, path_of
+from tunnelctl.cli.setup.presence import Presence, files_of, look
 from tunnelctl.cli.setup.tools import TOOLS
 from tunnelctl.cli.spec.flags import FLAGS
 from tunnelctl.cli.spec.ssh_hosts import PORT_443
@@ -96,10 +95,17 @@ def advise(tool: Tool, call: Call, options: SetupOptions, environ: Mapping[str, 
         return ssh_advice(tool, call, [(PROXY, choice.proxy.url)], choice, trace)
     wanted = tool.settings(choice.proxy)
     if not isinstance(tool.form, Commands):
-        return Advice(tool, tool.form.render(wanted), wanted, choice)
+        return Advice(tool, rendered(tool.form, wanted), wanted, choice)
     first = f"{tool.first(choice.proxy)}\n" if tool.first is not None else ""
     commands = (shell_line(tool.form.setting(path, str(value))) for path, value in wanted.items())
     return Advice(tool, first + "".join(f"{command}\n" for command in commands), wanted, choice)
+
+
+def rendered(form: Format, wanted: Settings) -> str:
+    try:
+        return form.render(wanted)
+    except Unwritable:  # a user's name can be anything; all else is of names, addresses and numbers
+        raise UsageProblem("setup", "the user name has a control character", "setup-user") from None
 
 
 def ssh_advice(tool: Tool, call: Call, flags: list[Pair], choice: Choice | None, trace: Trace) -> Advice:
@@ -167,7 +173,7 @@ def place(advice: Advice, environ: Mapping[str, str]) -> str:
         return f"run these commands{to}:"
     if tool.form.appendable:
         return f"add these lines to {tool.file}{to}:"
-    new = not tool.reading and not glob(path_of(tool, environ))
+    new = not tool.reading and not files_of(tool, environ)
     return f"write {tool.file} with these lines{to}:" if new else f"merge these lines into {tool.file}{to}:"
 
 

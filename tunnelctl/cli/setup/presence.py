@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from glob import glob
+from glob import escape, glob
 from typing import NamedTuple
 
 from tunnelctl.cli.parse.settings import MAX_FILE
@@ -30,7 +30,7 @@ def look(tool: Tool, wanted: Settings, environ: Mapping[str, str]) -> Presence:
     """Compares the settings of a tool with those wanted. Raises SettingsError for a file that cannot be read, or is malformed."""
     if isinstance(tool.form, Commands):
         return compare(wanted, {path: text for path in wanted if (text := _printed(tool.form.asking(path)).strip())})
-    texts = [_printed(list(tool.reading))] if tool.reading else list(_files(tool, environ))
+    texts = [_printed(list(tool.reading))] if tool.reading else list(_texts(tool, environ))
     found = [compare(wanted, _read(tool.form, text, tool.file)) for text in texts] or [compare(wanted, {})]
     return next((one for one in found if not one.complete), found[0])
 
@@ -60,12 +60,19 @@ def path_of(tool: Tool, environ: Mapping[str, str]) -> str:
     return environ.get("HOME", "") + tool.file[1:] if tool.file[:2] == "~/" else tool.file
 
 
-def _files(tool: Tool, environ: Mapping[str, str]) -> Iterator[str]:
+def files_of(tool: Tool, environ: Mapping[str, str]) -> list[str]:
+    """The files that exist: for a pattern, several."""
     path = path_of(tool, environ)
-    for name in sorted(glob(path)) if "*" in path else [path]:
-        if os.path.exists(name):
-            what = f"configuration file {name}"
-            yield decode(read_file(name, what, MAX_FILE).octets, what)
+    if "*" not in tool.file:
+        return [path] if os.path.exists(path) else []
+    fixed, star, rest = path.rpartition("*")
+    return sorted(glob(f"{escape(fixed)}{star}{rest}"))
+
+
+def _texts(tool: Tool, environ: Mapping[str, str]) -> Iterator[str]:
+    for name in files_of(tool, environ):
+        what = f"configuration file {name}"
+        yield decode(read_file(name, what, MAX_FILE).octets, what)
 
 
 def _read(form: Format, text: str, file: str) -> Settings:

@@ -98,7 +98,9 @@ def maven(proxy: ToolProxy) -> Settings:
 
 def jetbrains(proxy: ToolProxy) -> Settings:
     host, port = proxy.address
-    values = {"USE_HTTP_PROXY": "true", "PROXY_HOST": host, "PROXY_PORT": str(port)}
+    values = {"USE_HTTP_PROXY": "true", "PROXY_HOST": host}
+    if port != 80:  # the IDE writes no option that has its default
+        values["PROXY_PORT"] = str(port)
     return {(key,): value for key, value in {**values, "PROXY_EXCEPTIONS": joined(proxy, wildcards)}.items()}
 
 

@@ -25,6 +25,7 @@ _PROFILE = "the lines count for shells that start later: log in again, or run `.
 _RESTART = "sudo systemctl daemon-reload"
 _CONTAINERS = "containers get the variables too, and so do builds"
 _ALONE = "of NO_PROXY, the hosts themselves are exempt, and not the names below them"
+_BELOW = "where the file has a table [defaults] already, the lines belong below it"
 _OURS = "~/.config/tunnelctl/config.toml"
 _CLUSTER = "jsonpath={.clusters[0].name}"
 
@@ -153,11 +154,11 @@ TOOLS = (
     Tool(
         "keyring", "the password of the proxy, in the keyring of the desktop", _OURS, TOML(), settings.keyring, _ANY,
         first=lambda proxy: shlex.join(["keyring", "set", str(proxy.address), proxy.user]), keeps_password=True,
-        notes=("the command is from `pip install keyring`; it asks for the password, which no file then has in clear",),
+        notes=(_BELOW, "the command is from `pip install keyring`; it asks for the password, which no file then has in clear"),
     ),
     Tool(
         "pass", "the password of the proxy, in pass(1)", _OURS, TOML(), settings.pass_, _ANY,
         first=lambda proxy: shlex.join(["pass", "insert", settings.pass_name(proxy)]), keeps_password=True,
-        notes=("the command asks for the password, and keeps it encrypted with your key of GnuPG",),
+        notes=(_BELOW, "the command asks for the password, and keeps it encrypted with your key of GnuPG"),
     ),
 )  # fmt: skip

@@ -175,7 +175,8 @@ FLAGS = (
     Flag(
         "password-command", "", "COMMAND", TEXT, "shell command that prints the password", UPSTREAM, "Proxy",
         detail="Run by /bin/sh when the password is needed, with neither stdin nor stdout of tunnelctl; the first line that it "
-        "prints is the password. It has 60 seconds. Example: --password-command 'pass show proxy'.",
+        "prints is the password. It has 60 seconds. Example: --password-command 'pass show proxy'. "
+        "`tunnelctl setup pass` and `tunnelctl setup keyring` print the lines for a store of passwords.",
     ),
     Flag(
         "ask-password", "", "", SWITCH, "ask for the password on the terminal", UPSTREAM, "Proxy",

@@ -147,7 +147,7 @@ class Properties:
 
     def read(self, text: str) -> Settings:
         found: dict[Path, Value] = {}
-        for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        for line in re.sub(r"(?<!\\)((?:\\\\)*)\\\n\s*", r"\1", text).splitlines():  # an odd number of backslashes
             part = re.fullmatch(r"\s*((?:[^\\:=\s#!]|\\.)(?:[^\\:=\s]|\\.)*)\s*[:=]?\s*(.*)", line)
             if part:
                 found[(_from_property(part[1]),)] = _from_property(part[2])

@@ -69,6 +69,7 @@ USAGE = (
         "give one with -x URL, or a port of `tunnelctl forward` with -D PORT",
     ),
     declare(UsageProblem, "setup-no-user", "setup: no user is named for the proxy", "give the name with --proxy-user NAME"),
+    declare(UsageProblem, "setup-user", "setup: the user name has a control character"),
     declare(UsageProblem, "setup-port", "-D: {cause}", "other tools need an address and a port, for example 8080"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
     declare(
