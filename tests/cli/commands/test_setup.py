@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.program import Bytes, run
+from tunnelctl.cli.main import main
 from tunnelctl.cli.setup.tools import TOOLS
 
 SECRET = "swordfish"
@@ -49,11 +50,13 @@ def test_json_has_everything_in_one_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tool", [tool.name for tool in TOOLS if tool.name not in ("keyring", "pass", "ssh")])
-def test_no_tool_is_told_the_password(tmp_path: Path, tool: str) -> None:
-    done = setup(tmp_path, tool, https_proxy=f"http://alice:{SECRET}@p:3128")
-    assert done.returncode == 0
-    assert b"127.0.0.1" in done.stdout
-    assert b"tunnelctl forward -D 8080\n" in done.stderr
+def test_no_tool_is_told_the_password(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tool: str) -> None:
+    monkeypatch.setenv("https_proxy", f"http://alice:{SECRET}@p:3128")
+    assert main(["setup", tool]) == 0
+    lines, notes = capfd.readouterr()
+    assert SECRET not in lines + notes
+    assert "127.0.0.1" in lines
+    assert "tunnelctl forward -D 8080\n" in notes
 
 
 @pytest.mark.parametrize("tool", ["keyring", "pass"])
@@ -91,7 +94,9 @@ def test_the_settings_file_names_the_proxy_but_not_the_port(tmp_path: Path) -> N
     """`dynamic` in it is for `forward`."""
     (tmp_path / ".config/tunnelctl").mkdir(parents=True)
     (tmp_path / ".config/tunnelctl/config.toml").write_text('[defaults]\nproxy = "http://p:3128"\ndynamic = "1080"\n')
-    assert b"\nproxy=http://p:3128\n" in setup(tmp_path, "npm").stdout
+    done = setup(tmp_path, "npm")
+    assert b"\nproxy=http://p:3128\n" in done.stdout
+    assert "through http://p:3128 (from defaults, line 2 of " in " ".join(done.stderr.decode().split())
     assert b"defaults, line 2" in setup(tmp_path, "npm", "--json").stdout
 
 
@@ -121,6 +126,12 @@ def test_errors(tmp_path: Path, words: tuple[str, ...], line: str, hint: str | N
     said = done.stderr.decode().splitlines()
     assert (done.returncode, done.stdout, said[0]) == (2, b"", f"tunnelctl: {line}")
     assert hint is None or said[1] == f"hint: {hint}"
+
+
+def test_nothing_typed_reaches_the_terminal_unescaped(tmp_path: Path) -> None:
+    done = setup(tmp_path, "npm", "-x", "p", "--password-command", "echo \x1b[31m")
+    assert b"\x1b" not in done.stderr
+    assert b"\\x1b[31m" in done.stderr
 
 
 def test_in_a_container_loopback_is_another(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, wrong_words
 from tunnelctl.cli.render.console import write_stderr, write_stdout
 from tunnelctl.cli.render.help import WIDTH, row
-from tunnelctl.cli.render.text import mask
+from tunnelctl.cli.render.text import escape, mask
 from tunnelctl.cli.setup.choice import Choice, choose
 from tunnelctl.cli.setup.formats.model import Format, Settings, Unwritable
 from tunnelctl.cli.setup.model import Commands, Tool
@@ -29,6 +29,7 @@ from tunnelctl.options import ReachOptions
 from tunnelctl.status import ExitStatus
 
 SSH = "ssh"
+LONGEST = 4000  # characters of a line: a command has the flags that were typed
 PROXY = next(flag for flag in FLAGS if flag.name == "proxy" and "connect" in flag.commands)
 
 
@@ -151,6 +152,7 @@ def put_text(advice: Advice, presence: Presence | None, environ: Mapping[str, st
 def put_wrapped(lines: Iterable[str]) -> None:
     """Prints lines on stderr, folded at 80 columns; a command, which is indented, in one line that can be copied."""
     for line in lines:
+        line = escape(line, LONGEST)
         folded = [line] if line[:1] == " " else wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
         write_stderr("".join(f"{part}\n" for part in folded).encode())
 
@@ -167,14 +169,19 @@ def found_in(tool: Tool, presence: Presence) -> str:
 def place(advice: Advice, environ: Mapping[str, str]) -> str:
     """Says what to do with the lines."""
     tool = advice.tool
-    to = f", which send {tool.name} through {advice.choice.proxy.url}" if advice.choice is not None else ""
-    to = "" if tool.keeps_password else to
+    to = "" if advice.choice is None or tool.keeps_password else f", which send {tool.name} through {named(advice.choice)}"
     if isinstance(tool.form, Commands):
         return f"run these commands{to}:"
     if tool.form.appendable:
         return f"add these lines to {tool.file}{to}:"
     new = not tool.reading and not files_of(tool, environ)
     return f"write {tool.file} with these lines{to}:" if new else f"merge these lines into {tool.file}{to}:"
+
+
+def named(choice: Choice) -> str:
+    """Returns the proxy, and what has named it if that was not on the command line."""
+    given = choice.start or choice.origin == "-x"
+    return choice.proxy.url if given else f"{choice.proxy.url} (from {choice.origin})"
 
 
 def notes(advice: Advice) -> list[str]:
