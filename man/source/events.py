@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tunnelctl.cli.events import SELFTEST
 from tunnelctl.client.check.events import CHECK
+from tunnelctl.client.discovery.events import DISCOVERY
 from tunnelctl.client.forward.events import FORWARD
 from tunnelctl.events import Event
 from tunnelctl.rare_events import CONNECT, EVERYWHERE
@@ -21,7 +22,7 @@ EVENTS: dict[str, Kinds] = {
     "connect": CONNECT,
     "forward": FORWARD,
     "serve": SERVE,
-    "check": CHECK,
+    "check": (*CHECK, *DISCOVERY),
     "selftest": SELFTEST,
 }
 EVERY_KIND: Kinds = tuple(dict.fromkeys(kind for kinds in EVENTS.values() for kind in kinds))
@@ -44,13 +45,13 @@ class Key(NamedTuple):
     sometimes: bool
 
 
-def meaning_of(kind: type[Event]) -> str:
+def meaning_of(kind: type) -> str:
     """Returns what has happened."""
     return " ".join(inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].split())
 
 
-def keys_of(kind: type[Event]) -> list[Key]:
-    """Returns the keys of an event. Raises KeyError if its docstring leaves one out."""
+def keys_of(kind: type) -> list[Key]:
+    """Returns the keys of an event, or of another record. Raises KeyError if its docstring leaves one out."""
     meanings = _meanings(kind)
     return [
         Key(name, meanings[name], str(annotation), getattr(kind, name, "") is None)
@@ -58,6 +59,6 @@ def keys_of(kind: type[Event]) -> list[Key]:
     ]
 
 
-def _meanings(kind: type[Event]) -> dict[str, str]:
+def _meanings(kind: type) -> dict[str, str]:
     lines = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[2].replace("\n    ", " ").splitlines()
     return dict(re.fullmatch(r"(\w+): (.+)", line).groups() for line in lines if line)  # type: ignore[union-attr, misc]

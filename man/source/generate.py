@@ -1,4 +1,4 @@
-"""`python -m man.source.generate`: keeps the committed manual, completions and README tables equal to their source.
+"""`python -m man.source.generate`: keeps the committed manual, completions and tables of the documents equal to their source.
 
 --write        write them into the checkout
 --check        print what differs and end with status 1 if anything does
@@ -42,10 +42,14 @@ def files(root: Path) -> dict[Path, str]:
     wanted = {root / "man" / name: text for name, text in pages().items()}
     wanted[root / SCHEMA] = schema()
     wanted.update((root / path, SCRIPTS[shell]()) for shell, path in COMPLETIONS.items())
-    readme = root / "README.md"
-    if readme.exists():
-        wanted[readme] = fill(readme.read_text("utf-8"))
+    for page in documents(root):
+        wanted[page] = fill(page.read_text("utf-8"), str(page.relative_to(root)))
     return wanted
+
+
+def documents(root: Path) -> list[Path]:
+    """Returns the documents in Markdown that may contain tables."""
+    return [page for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if page.exists()]
 
 
 def write(root: Path) -> int:
@@ -67,8 +71,8 @@ def check(root: Path) -> int:
     return differs
 
 
-def fill(text: str) -> str:
-    """Puts the tables between the README's markers, such as `<!-- flags:connect -->` and `<!-- /flags -->`."""
+def fill(text: str, page: str) -> str:
+    """Puts the tables between the markers of a page, such as `<!-- flags:connect -->` and `<!-- /flags -->`."""
     head, *parts = re.split(r"<!-- ([a-z]+)(?::([a-z-]+))? -->\n", text)
     for name, command, rest in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         mark = f"{name}:{command}" if command else name
@@ -77,7 +81,7 @@ def fill(text: str) -> str:
             continue
         _, end, after = rest.partition(f"<!-- /{name} -->")
         if not end or (command and not flags_of(command)):
-            raise SystemExit(f"README.md: the marker `<!-- {mark} -->` has no end, or no such command")
+            raise SystemExit(f"{page}: the marker `<!-- {mark} -->` has no end, or no such command")
         head += f"<!-- {mark} -->\n{TABLES[name](command)}{end}{after}"
     return head
 

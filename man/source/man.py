@@ -11,10 +11,14 @@ from man.source.messages import Message, all_messages
 from tunnelctl import __version__
 from tunnelctl.cli.parse.settings_file import COMMANDS as READERS
 from tunnelctl.cli.parse.settings_file import KEYS
+from tunnelctl.cli.setup.model import Tool
+from tunnelctl.cli.setup.tools import TOOLS
 from tunnelctl.cli.spec.commands import COMMANDS, OTHERS, VARIABLES, Command
-from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.cli.spec.flag import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.client.check.diagnosis import FINDINGS
-from tunnelctl.events import Event, name_of
+from tunnelctl.control.snapshot import CertificateFacts, ListenerFacts, Note, Status, WorkerFacts
+from tunnelctl.events import name_of
 from tunnelctl.status import ExitStatus
 
 DATE = "2026-11-28"  # of the last change to the prose
@@ -131,6 +135,19 @@ def value_of(flag: Flag) -> str:
     return f"{text} | [{text}, ...]" if flag.repeat else text
 
 
+def tools() -> str:
+    """Lists the tools of `setup`."""
+    return "".join(map(tool_entry, TOOLS))
+
+
+def tool_entry(tool: Tool) -> str:
+    where = f"\\fI{roff(tool.file)}\\fR" if tool.file else "by commands"
+    kinds = "" if tool.keeps_password or tool.name == "ssh" else f"; proxies: {', '.join(tool.schemes)}"
+    notes = [*([tool.domains] if tool.domains else []), *tool.notes]
+    lines = [".TP", f"\\fB{roff(tool.name)}\\fR", f"{prose(tool.what[:1].upper() + tool.what[1:])}: {where}{kinds}."]
+    return "\n".join([*lines, *map(sentence, notes), *([f"Then: {prose(tool.after)}."] if tool.after else [])]) + "\n"
+
+
 def environment() -> str:
     return "".join(f".TP\n{', '.join(f'{chr(92)}fB{n}{chr(92)}fR' for n in v.names)}\n{sentence(v.meaning)}\n" for v in VARIABLES)
 
@@ -155,7 +172,17 @@ def item(name: str, meaning: str) -> str:
     return f".TP 12\n.B {roff(name)}\n{sentence(meaning)}\n"
 
 
-def keys_of_event(kind: type[Event]) -> str:
+def status_keys() -> str:
+    """Lists the keys of the description of a running program, and of the records in it."""
+    inner = {"listeners": ListenerFacts, "workers": WorkerFacts, "certificate": CertificateFacts, "reloads": Note, "warnings": Note}
+    return "".join(
+        item(key.name, key.meaning) + (keys_of_event(inner[key.name]) if key.name in inner else "")
+        for key in keys_of(Status)
+        if key.name != "name"
+    )
+
+
+def keys_of_event(kind: type) -> str:
     lines = "".join(f".TP 12\n.I {roff(key.name)}\n{sentence(key.meaning)}\n" for key in keys_of(kind))
     return f".RS\n{lines}.RE\n" if lines else ""
 
@@ -235,6 +262,7 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "OTHERS": lambda *_: others(),
     "OPTIONS": lambda name, _: options(name),
     "KEYS": lambda *_: keys(),
+    "TOOLS": lambda *_: tools(),
     "ENVIRONMENT": lambda *_: environment(),
     "STATUSES": lambda _, wanted: statuses(wanted),
     "EVENTS": lambda name, _: events(name),
@@ -243,5 +271,6 @@ FILL: dict[str, Callable[[str, list[str]], str]] = {
     "MESSAGES": lambda *_: messages(),
     "WARNINGS": lambda *_: warnings(),
     "IGNORED": lambda *_: ignored(),
+    "STATUS_KEYS": lambda *_: status_keys(),
     "SEE_ALSO": lambda *_: see_also(),
 }

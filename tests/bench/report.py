@@ -1,4 +1,4 @@
-"""From samples to what is read: medians, the tables for the README, the verdict on each target, the JSON file."""
+"""From samples to what is read: medians, the tables for docs/benchmarks.md, the verdict on each target, the JSON file."""
 
 import json
 import os
@@ -289,7 +289,7 @@ def verdict(target: Target, value: tuple[float, str] | None) -> tuple[str, str]:
 
 
 def markdown(result: Result) -> str:
-    """The tables as they stand in the README, with the machine and what is missing below them."""
+    """The tables as they are in docs/benchmarks.md, with the machine and what is missing below them."""
     lines: list[str] = []
     for name, table in result.tables.items():
         figures = medians(table)

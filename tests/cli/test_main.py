@@ -109,7 +109,7 @@ def test_no_arguments_print_short_help_on_stderr(capfd):
     assert main([]) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.startswith("usage: tunnelctl COMMAND")
+    assert err.startswith("Usage: tunnelctl COMMAND")
 
 
 BAD = [

@@ -11,7 +11,7 @@ from tests.peers.program import Serve
 from tests.peers.scripted import ScriptedServer
 from tests.server.harness import Client, Proxy
 from tunnelctl.client.forward import forwarder as forward
-from tunnelctl.client.forward.session import Check
+from tunnelctl.client.forward.setup import Check
 
 
 class Forwarding(Proxy):

@@ -672,8 +672,10 @@ def test_connect_prompts_only_when_the_proxy_requires_a_login(monkeypatch: pytes
         assert connect(options(proxy.url, proxy_user="u", ask_password=True)).status == ExitStatus.OK
 
 
-@pytest.mark.parametrize("command", [run_forward, run_command])
-def test_listeners_open_only_after_the_password_prompt(command: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "more"), [(run_forward, ()), (run_command, ({},))])
+def test_listeners_open_only_after_the_password_prompt(
+    command: Callable[..., int], more: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An earlier client would wait for a person to type, and the command would use the terminal at the same time."""
     order = []
 
@@ -689,7 +691,7 @@ def test_listeners_open_only_after_the_password_prompt(command: Callable[..., in
     monkeypatch.setattr(f"{command.__module__}.open_listeners", open_listeners)
     given = forward_options(dynamic=("0",), command=("true",), proxy=("http://a.test",), proxy_user="u", ask_password=True)
     with pytest.raises(UsageProblem, match="far enough"):
-        command(given, {}, TraceLog())
+        command(given, {}, TraceLog(), *more)
     assert order == ["asked", "opened"]
 
 

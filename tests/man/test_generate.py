@@ -1,10 +1,10 @@
-"""Tests that the committed manual, completions and README tables equal the generated ones."""
+"""Tests that the committed manual, completions and tables of the documents equal the generated ones."""
 
 import tomllib
 
 import pytest
 
-from man.source.generate import COMPLETIONS, ROOT, SCHEMA, files, fill, main, others, table
+from man.source.generate import COMPLETIONS, ROOT, SCHEMA, documents, files, fill, main, others, table
 from man.source.man import pages
 from tunnelctl.cli.render.completion import SCRIPTS
 
@@ -15,7 +15,9 @@ def test_committed_files_are_up_to_date(capsys):
 
 def test_all_generated_files_are_checked():
     names = {str(path.relative_to(ROOT)) for path in files(ROOT)}
-    assert {*COMPLETIONS.values(), *(f"man/{name}" for name in pages()), "README.md", SCHEMA} == names
+    written = {str(path.relative_to(ROOT)) for path in documents(ROOT)}
+    assert {"README.md", "docs/coming-from.md"} <= written
+    assert {*COMPLETIONS.values(), *(f"man/{name}" for name in pages()), *written, SCHEMA} == names
 
 
 def test_every_committed_page_has_a_template():
@@ -32,12 +34,15 @@ def test_the_wheel_contains_the_generated_files():
 
 def test_write_check_and_check_after_a_change(tmp_path, capsys):
     (tmp_path / "README.md").write_text("a\n<!-- flags:connect -->\nold\n<!-- /flags -->\nb\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/page.md").write_text("<!-- others -->\n<!-- /others -->\n")
     assert main(["--check"], tmp_path) == 1
     assert main(["--write"], tmp_path) == 0
     assert main(["--check"], tmp_path) == 0
     assert (tmp_path / "man/tunnelctl.1").read_text() == pages()["tunnelctl.1"]
     assert (tmp_path / COMPLETIONS["fish"]).read_text() == SCRIPTS["fish"]()
     assert (tmp_path / "README.md").read_text() == f"a\n<!-- flags:connect -->\n{table('connect')}<!-- /flags -->\nb\n"
+    assert (tmp_path / "docs/page.md").read_text() == f"<!-- others -->\n{others('')}<!-- /others -->\n"
     (tmp_path / "man/tunnelctl.1").write_text(pages()["tunnelctl.1"].replace("seconds", "minutes"))
     capsys.readouterr()
     assert main(["--check"], tmp_path) == 1
@@ -46,17 +51,17 @@ def test_write_check_and_check_after_a_change(tmp_path, capsys):
 
 def test_fill_keeps_other_text_and_is_idempotent():
     text = "x\n<!-- flags:serve -->\n<!-- /flags -->\ny\n<!-- flags:connect -->\nstale\n<!-- /flags -->\nz\n"
-    filled = fill(text)
-    assert filled == fill(filled)
+    filled = fill(text, "x.md")
+    assert filled == fill(filled, "x.md")
     assert [filled.startswith("x\n"), filled.endswith("\nz\n"), "\ny\n" in filled, "stale" in filled] == [True, True, True, False]
-    assert fill("no markers") == "no markers"
-    assert fill("a\n<!-- others -->\nold\n<!-- /others -->\nb") == f"a\n<!-- others -->\n{others('')}<!-- /others -->\nb"
+    assert fill("no markers", "x.md") == "no markers"
+    assert fill("a\n<!-- others -->\nold\n<!-- /others -->\nb", "x.md") == f"a\n<!-- others -->\n{others('')}<!-- /others -->\nb"
 
 
 @pytest.mark.parametrize("text", ["<!-- flags:connect -->\nno end", "<!-- flags:nope -->\n<!-- /flags -->", "<!-- others -->\n"])
 def test_a_broken_marker_is_an_error(text):
-    with pytest.raises(SystemExit, match="README"):
-        fill(text)
+    with pytest.raises(SystemExit, match=r"x\.md"):
+        fill(text, "x.md")
 
 
 def test_table_prints_a_table_on_stdout(capsys):

@@ -1,6 +1,7 @@
 """Runs each of the manual's EXAMPLES as printed, except that addresses are replaced by those of peers on loopback."""
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -9,17 +10,21 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.man.examples import EXAMPLES
 from tests.peers import certificates
+from tests.peers.https import web_server
 from tests.peers.openssh import Sshd, sshd
-from tests.peers.process import end, path_of
-from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment
+from tests.peers.process import end, free_port, path_of, wait_until
+from tests.peers.program import RUN_SECONDS, SCRIPT, Forward, Serve, connect, environment, run
 from tests.peers.scripted import ESTABLISHED, Conversation, ScriptedServer
+from tests.peers.stores import keyring_store, pass_store
+from tests.peers.tree import in_tree
 from tunnelctl.cli.parse.fast import parse_connect
 from tunnelctl.cli.parse.settings import complete
 from tunnelctl.cli.parse.typer_app import parse
@@ -37,15 +42,21 @@ SSH, GIT, SELFTEST = EXAMPLES["tunnelctl"]
 FDPASS, VIA, LOGIN, CHAIN = EXAMPLES["connect"]
 PORTS, NAMED, STRANGERS, SOCKET, SERVICE = EXAMPLES["forward"]
 (RUN,) = EXAMPLES["run"]
-RULES, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
+RULES, PLAIN_HTTP, USERS, OVER_TLS, INSTALLATION, PROXY_SOCKET, PROXY_SERVICE, MEMBER, BALANCER = EXAMPLES["serve"]
 (POLICY,) = EXAMPLES["policy"]
 (WHETHER,) = EXAMPLES["check-policy"]
 BLOCK, GIT_LINES = EXAMPLES["ssh-config"]
+NPM, THROUGH_FORWARD, IN_PASS, IN_KEYRING, SCRIPTED = EXAMPLES["setup"]
+ENV, ENV_FORWARD, ENV_VIA, ENV_IN_FISH = EXAMPLES["env"]
 (PASS,) = EXAMPLES["hash-password"]
 BASH, ZSH, FISH = EXAMPLES["completion"]
 (CHECKED,) = EXAMPLES["selftest"]
-WHY, AWAKE, SILENT, READ = EXAMPLES["check"]
+SEARCH, WHY, AWAKE, SILENT, OFTEN, READ = EXAMPLES["check"]
+(ONCE,) = EXAMPLES["status"]
+(REPLACED,) = EXAMPLES["stop"]
+FOLLOWED, ONE_LOOK = EXAMPLES["top"]
 SETTINGS, CHOSEN = EXAMPLES["config"]
+PAGE, MESSAGE = EXAMPLES["help"]
 
 
 def test_every_example_of_every_page_is_used_here():
@@ -140,6 +151,55 @@ def test_ssh_connects_through_a_named_forward(server: Sshd, tmp_path: Path) -> N
                 done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=RUN_SECONDS)
                 assert (done.returncode, done.stdout) == (0, b"through\n"), done.stderr
     assert proxy.heads[0].startswith(b"CONNECT host.example.com:%d HTTP/1.1\r\n" % server.port)
+
+
+# --- other tools
+
+
+def test_lines_for_npm_are_appended(tmp_path: Path) -> None:
+    (tmp_path / ".npmrc").write_text("fund=false")
+    assert shell(NPM, with_program(HOME=str(tmp_path)), tmp_path).returncode == 0
+    assert {"fund=false", "proxy=http://proxy:3128"} <= set((tmp_path / ".npmrc").read_text().splitlines())
+
+
+@pytest.mark.peer("git")
+def test_git_uses_a_forward_that_logs_in(tmp_path: Path) -> None:
+    """The forward asks for the password only when the proxy requires it; git itself keeps none."""
+    lines, forward = THROUGH_FORWARD.split("\n", 1)
+    done = shell(lines, with_program(HOME=str(tmp_path)), tmp_path)
+    assert done.returncode == 0
+    port = "8080"
+    assert f'proxy = "http://127.0.0.1:{port}"' in (tmp_path / ".gitconfig").read_text()
+    call = parse(shlex.split(forward.replace("\\\n", ""))[1:])
+    given = {flag.name: text for flag, text in call.pairs}
+    assert (call.command, given["dynamic"], given["proxy"]) == ("forward", port, "http://alice@proxy:3128")
+    assert given["password-command"] == "pass show proxy/alice"
+
+
+@pytest.mark.parametrize(
+    ("example", "peer"),
+    [
+        pytest.param(IN_PASS, "pass", marks=pytest.mark.peer("pass", "gpg")),
+        pytest.param(IN_KEYRING, "keyring", marks=pytest.mark.peer("keyring")),
+    ],
+)
+def test_a_store_keeps_the_password(tmp_path: Path, example: str, peer: str) -> None:
+    """interop/test_password_stores.py logs in with it."""
+    with pass_store() if peer == "pass" else nullcontext(keyring_store(tmp_path)) as variables:
+        (tmp_path / ".config/tunnelctl").mkdir(parents=True)
+        env = with_program(HOME=str(tmp_path), XDG_CONFIG_HOME=f"{tmp_path}/.config", **variables)
+        done = shell(example, env, tmp_path, b"swordfish\nswordfish\n")
+        assert done.returncode == 0, done.stderr
+        given = read_fields(complete("connect", [], env).pairs)
+        assert given["proxy_user"] == "alice"
+        assert shell(str(given["password_command"]), env, tmp_path).stdout.splitlines()[0] == b"swordfish"
+
+
+def test_a_script_finds_a_machine_that_is_not_set_up(tmp_path: Path) -> None:
+    env = with_program(HOME=str(tmp_path))
+    assert shell(SCRIPTED, env, tmp_path).returncode == 1
+    assert shell("tunnelctl setup curl -x http://proxy:3128 >> ~/.curlrc", env, tmp_path).returncode == 0
+    assert shell(SCRIPTED, env, tmp_path).returncode == 0
 
 
 # --- local ports
@@ -415,14 +475,82 @@ def test_completions_are_installed_where_zsh_and_fish_look(line: str, name: str,
     assert "_tunnelctl" in (tmp_path / name).read_text() or "complete -c tunnelctl" in (tmp_path / name).read_text()
 
 
+def test_a_shell_takes_the_proxy_from_env(tmp_path: Path) -> None:
+    done = shell(f'{ENV}printf "%s" "$https_proxy"', with_program(), tmp_path)
+    assert (done.stdout, done.stderr) == (PROXY.encode(), b"")
+
+
+@pytest.mark.peer("fish")
+def test_a_shell_takes_the_port_of_a_forward_from_env(tmp_path: Path) -> None:
+    password = tmp_path / ".proxy"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    (tmp_path / "run").mkdir(mode=0o700)
+    env = with_program(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path / "run"), XDG_CONFIG_HOME=str(tmp_path))
+    words = shlex.split(ENV_FORWARD.replace("\\\n", "").replace("~", str(tmp_path)).replace("-D 8080", "-D 0"))
+    with Forward(*words[2:], env=env) as forward:
+        wait_until(lambda: "control:" in forward.log())
+        for program, lines in (("sh", f"{ENV_VIA}echo $https_proxy"), ("fish", f"{ENV_IN_FISH}echo $https_proxy")):
+            done = subprocess.run([path_of(program), "-c", lines], capture_output=True, env=env, timeout=RUN_SECONDS)
+            assert (done.stdout.decode(), done.stderr) == (f"{forward.url}\n", b"")
+
+
 def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
     done = shell(f"{SELFTEST}{CHECKED}", with_program(), tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"ready\n")
-    assert " held, in " in (tmp_path / "log").read_text()
+    assert " checks passed in " in (tmp_path / "log").read_text()
+
+
+def test_the_help_examples_show_a_page_and_a_message(tmp_path: Path) -> None:
+    page, message = shell(PAGE, with_program(), tmp_path), shell(MESSAGE, with_program(), tmp_path)
+    assert page.stdout.startswith(b"TUNNELCTL-CONNECT(1) ")
+    assert b"hint: write HOST:PORT" in message.stdout
+
+
+# --- what runs
+
+
+def test_the_examples_start_one_forward_and_replace_it(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        env = with_program(XDG_RUNTIME_DIR=runtime, https_proxy=PROXY)
+        once, replaced = (example.replace("5432:db", f"{free_port()}:db") for example in (ONCE, REPLACED))
+        pids = []
+        for line in (once, once, replaced):
+            assert shell(line, env, tmp_path).returncode == 0
+            pids.append(json.loads(run("status", "--json", env=env).stdout)["pid"])
+        assert run("stop", "db", env=env).returncode == 0
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_the_examples_of_top_show_what_runs(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as runtime:
+        env = with_program(XDG_RUNTIME_DIR=runtime)
+        with Forward("--name", "work", "-x", PROXY, "-D", "0", env=env) as forward:
+            for example in (FOLLOWED, ONE_LOOK):
+                done = shell(example, env, tmp_path)
+                assert (done.returncode, done.stderr) == (0, b"")
+                assert f"127.0.0.1:{forward.port} -> any target".encode() in done.stdout
 
 
 # --- check
+
+
+def test_check_finds_a_proxy_and_tries_it(tmp_path: Path) -> None:
+    """With a target on this machine in place of the default ones, and without the settings of this machine."""
+
+    def greet(peer: Conversation) -> None:
+        peer.send(b"hello\n")
+        peer.wait_gone()
+
+    with ScriptedServer(greet) as target, Serve() as proxy:
+        program = tmp_path / "tunnelctl"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(in_tree(tmp_path))} "$@"\n')
+        program.chmod(0o755)
+        env = environment({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "https_proxy": proxy.url})
+        done = shell(f"{SEARCH.rstrip()} --target {target.authority}", env, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"works    {proxy.url}   <- tunnelctl uses this".encode() in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -431,9 +559,10 @@ def test_the_selftest_example_succeeds(tmp_path: Path) -> None:
         (WHY, b"it says: hello"),
         (AWAKE, b"ready\n"),
         (SILENT.replace("600", "0.2"), b"the idle tunnel survived"),
+        (OFTEN.replace("20", "2"), b"\nworks "),
         (READ, b'"exit_status": 77'),
     ],
-    ids=["why", "awake", "silent", "read"],
+    ids=["why", "awake", "silent", "often", "read"],
 )
 def test_the_check_examples_print_what_the_manual_says(example: str, said: bytes, tmp_path: Path) -> None:
     def script(peer: Conversation) -> None:
@@ -481,6 +610,19 @@ def test_serve_with_rules(tmp_path: Path) -> None:
             done = connect(url, target)
             assert done.returncode == 69
             assert error in done.stderr
+
+
+def test_serve_with_plain_http(tmp_path: Path) -> None:
+    """A web server on loopback takes the place of Debian's."""
+    (tmp_path / "file").write_bytes(b"content")
+    with web_server(tmp_path) as port:
+        command = PLAIN_HTTP.rstrip().replace("deb.debian.org:80", f"127.0.0.1:{port}")
+        with (
+            serving(f"exec {command} --listen 127.0.0.1:0", tmp_path) as url,
+            httpx.Client(proxy=url, timeout=RUN_SECONDS) as client,
+        ):
+            assert client.get(f"http://127.0.0.1:{port}/file").content == b"content"
+            assert client.get("http://www.example.org/").status_code == 403
 
 
 def test_check_policy_shows_the_decision_for_one_user(tmp_path: Path) -> None:

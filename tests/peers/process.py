@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 # Debian keeps daemons outside the search path of ordinary users, and those of git and PostgreSQL outside every search path.
-# Programs from the package index are in the interpreter's directory.
+# Programs from the package index of Python are in the interpreter's directory, and those from that of npm below its environment.
 _DEBIAN = ("/usr/sbin", "/sbin", "/usr/lib/git-core", "/usr/lib/squid", *glob.glob("/usr/lib/postgresql/*/bin"))
-_OUT_OF_PATH = (*_DEBIAN, os.path.dirname(sys.executable))
+_NPM = os.path.join(sys.prefix, "npm/node_modules/.bin")
+_OUT_OF_PATH = (*_DEBIAN, os.path.dirname(sys.executable), _NPM)
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), *_OUT_OF_PATH])
 _FIRST_PORT = 10_000  # ports below it have service names
 READY_SECONDS = 20.0

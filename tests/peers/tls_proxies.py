@@ -1,4 +1,4 @@
-"""Proxies designed for TLS: nghttpx in front of squid, and Envoy with or without TLS. For squid and Apache see proxies.py."""
+"""Proxies for TLS: nghttpx in front of squid, Envoy with or without TLS, and mitmproxy. For squid and Apache see proxies.py."""
 
 import json
 from collections.abc import Iterator
@@ -106,3 +106,15 @@ def envoy(tls: Tls | None = None, http2: bool = False) -> Iterator[Proxy]:
 
         with Daemon(command, directory / "log") as daemon:
             yield Proxy(daemon.port) if tls is None else Proxy(daemon.port, "https", certificates.HOST)
+
+
+@contextmanager
+def mitmproxy(directory: Path) -> Iterator[str]:
+    """Runs mitmproxy, which creates its own authority in that directory and does not verify the server's certificate."""
+
+    def command(port: int) -> list[str]:
+        words = ["--listen-host", "127.0.0.1", "--listen-port", str(port), "--ssl-insecure", "--set", f"confdir={directory}"]
+        return [path_of("mitmdump"), "-q", *words]
+
+    with Daemon(command, directory / "log") as daemon:
+        yield f"http://127.0.0.1:{daemon.port}"

@@ -44,6 +44,10 @@ TABLE = [
     (refusal.uri_too_long(), 414, "http_request_error"),
     (refusal.head_too_large(), 431, "http_request_error"),
     (refusal.method_unknown(), 501, "http_request_error"),
+    (refusal.method_too_long(), 501, "http_request_error"),
+    (refusal.last_recipient(), 405, "http_request_error"),
+    (refusal.answer_failed("http_protocol_error", "x"), 502, "http_protocol_error"),
+    (refusal.answer_failed("connection_read_timeout", "x", 504), 504, "connection_read_timeout"),
     (refusal.version_unsupported(), 505, "http_request_error"),
     (refusal.connection_failed(), 502, "connection_terminated"),
 ]
@@ -115,6 +119,13 @@ def test_s17_407_has_a_challenge_and_policy_refusals_are_403():
     fields = dict(read(render_refusal(refusal.auth_required([basic_challenge('our "realm"\n')]))).fields)
     assert fields["Proxy-Authenticate"] == 'Basic realm="our \\"realm\\"%0A", charset="UTF-8"'
     assert refusal.ip_prohibited().status == refusal.request_denied().status == 403
+
+
+def test_a_failed_login_is_one_with_wrong_credentials():
+    assert refusal.is_failed_login(407, "wrong user or password")
+    assert not refusal.is_failed_login(407, refusal.NO_CREDENTIALS)
+    assert not refusal.is_failed_login(407, refusal.STALE_CREDENTIALS)
+    assert not refusal.is_failed_login(403, "wrong user or password")
 
 
 def test_s19_limit_refusals_have_retry_after():

@@ -4,7 +4,9 @@ Starting Python costs a tenth of a second, and a test can script the name servic
 signals, process limits or several processes start the real program (tests.peers.program).
 """
 
+import itertools
 import json
+import os
 import queue
 import select
 import socket
@@ -236,6 +238,13 @@ def _fields(head: str) -> list[tuple[str, str]]:
     return [(":method", method), (":authority", target), *others]
 
 
+_NUMBERS = itertools.count()
+
+
+def _environ() -> dict[str, str]:
+    return {"XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"]}
+
+
 class Proxy:
     """`run_server` in a thread of this process. Only the main thread receives signals, so `signal` replaces them."""
 
@@ -246,7 +255,15 @@ class Proxy:
         # A thread that reopens the log is not waited for when the server ends: it may create the file during the removal.
         self._directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._log = Path(self._directory.name, "access.log")
-        chosen = {"listen": ("127.0.0.1:0",), "allow": allow or (LOOPBACK,), "access_log": str(self._log), "drain": 0.0, **options}
+        # Of several proxies in one process, each needs a name of its own.
+        chosen = {
+            "name": f"proxy-{os.getpid()}-{next(_NUMBERS)}",
+            "listen": ("127.0.0.1:0",),
+            "allow": allow or (LOOPBACK,),
+            "access_log": str(self._log),
+            "drain": 0.0,
+            **options,
+        }
         self._options = serve_options(**chosen)
         self._expected = len(self._options.listen)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -276,7 +293,7 @@ class Proxy:
             self._listening.set()
 
     def _serve(self) -> int:
-        return serve.run_server(self._options, self, {})
+        return serve.run_server(self._options, self, _environ())
 
     @contextmanager
     def _receiver(self, *_: int) -> Iterator["Proxy"]:
@@ -557,4 +574,4 @@ class Leading(Proxy):
     def _serve(self) -> int:
         from tunnelctl.cli.commands.upstream import upstream
 
-        return serve.run_server(self._options, self, {}, upstream(self._options, self))
+        return serve.run_server(self._options, self, _environ(), upstream(self._options, self))

@@ -45,7 +45,15 @@ def test_start_lines_of_a_proxy_without_configuration() -> None:
 
 def test_start_lines_fit_into_80_columns() -> None:
     assert (
-        max(map(len, said("--deny", "*:22", "--workers", "2", "--access-log", "/var/log/access", "--admin", "127.0.0.1:0"))) <= 80
+        max(
+            map(
+                len,
+                said(
+                    "--plain-http", "--deny", "*:22", "--workers", "2", "--access-log", "/var/log/access", "--admin", "127.0.0.1:0"
+                ),
+            )
+        )
+        <= 80
     )
 
 
@@ -97,7 +105,7 @@ def test_start_facts_as_json(workers: str) -> None:
     facts = {name: value for name, value in events[1].items() if name not in ("event", "time", "url")}
     assert facts == {
         "allow": 1, "deny": 0, "report": 0, "policy": "", "reach": "machine", "personal": False, "users": None, "client_ca": "",
-        "proxies": [], "certificate": "", "workers": int(workers), "access_log": "",
+        "proxies": [], "certificate": "", "plain_http": False, "port_80": True, "workers": int(workers), "access_log": "",
     }  # fmt: skip
     assert events[1]["url"] == serve.url
 
@@ -112,8 +120,8 @@ def test_the_admin_line_names_working_pages(workers: str) -> None:
     with Serve("--admin", "127.0.0.1:0", "--workers", workers) as serve:
         line = admin_line(serve)
         url, *others = line.split(", ")
-        base = url.removesuffix("/metrics")
-        assert others == ["/healthz", "/readyz", "/tunnels"]
+        base = url.removesuffix("/")
+        assert others == ["/metrics", "/healthz", "/readyz"]
         for page in (url, *(base + other for other in others)):
             assert curl(page)
 

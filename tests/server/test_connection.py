@@ -27,7 +27,7 @@ from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused
 from tunnelctl.events import silent
 from tunnelctl.proto.address import Address, parse_authority
-from tunnelctl.server import http1
+from tunnelctl.server import connection as connections
 from tunnelctl.server.access.limits import Caps
 from tunnelctl.server.access.users import hash_password
 from tunnelctl.server.config import read_settings
@@ -293,9 +293,9 @@ def test_a_reset_tunnel_cancels_its_dial(tmp_path: Path, monkeypatch: pytest.Mon
         (multiplexed.PREFACE + b"\x00", multiplexed.serve),
         (multiplexed.PREFACE[:1], None),
         (multiplexed.PREFACE[:-1], None),
-        (multiplexed.PREFACE[:-1] + b"\r", http1.serve),
-        (b"CONNECT ", http1.serve),
-        (b"", http1.serve),
+        (multiplexed.PREFACE[:-1] + b"\r", connections._http1),
+        (b"CONNECT ", connections._http1),
+        (b"", connections._http1),
     ],
 )
 def test_the_first_bytes_choose_the_protocol(data: bytes, protocol: object) -> None:

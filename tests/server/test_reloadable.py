@@ -30,7 +30,7 @@ from tunnelctl.proto.auth.digest import DigestClient, is_stale
 from tunnelctl.server import config
 from tunnelctl.server.policy.file import load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import FileReload, counted, load_reloadable
+from tunnelctl.stream.reloadable import FileReload, counted, load_reloadable
 
 # No test needs more than a status: nothing listens at the target.
 TARGET = "127.0.0.1:1"

@@ -23,9 +23,10 @@ from tests.server.harness import SECONDS, Client, Proxy, accepted, connect_reque
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.engine.kernel import BusyResourceError, park
 from tunnelctl.errors import ListenError
-from tunnelctl.server import http1, server, tunnel
+from tunnelctl.server import http1, tunnel
 from tunnelctl.server.observe import access_log
 from tunnelctl.status import ExitStatus
+from tunnelctl.stream import reloadable
 from tunnelctl.stream.accept import ACCEPTS_A_TURN
 
 BRIEF = 0.2  # seconds: a limit meant to expire
@@ -371,7 +372,7 @@ def test_the_hint_for_a_port_in_use_names_the_flag(flag: str) -> None:
         options = {"listen": (address,)} if flag == "listen" else {"admin": address}
         with pytest.raises(ListenError) as raised, Proxy(**options):
             raise AssertionError("it started")
-    assert hint_of(raised.value) == f"--{flag} 127.0.0.1:0 takes a port that is free"
+    assert hint_of(raised.value) == f"--{flag} 127.0.0.1:0 picks a free port"
 
 
 def test_the_defaults_are_safe() -> None:
@@ -439,7 +440,7 @@ def test_a_reload_without_a_free_thread_ends_nothing(monkeypatch: pytest.MonkeyP
 
     policy = tmp_path / "policy.toml"
     policy.write_text("[[allow]]\ntargets = ['*:443']\n")
-    monkeypatch.setattr(server, "to_thread", to_thread)
+    monkeypatch.setattr(reloadable, "to_thread", to_thread)
     with ScriptedServer(echo) as target, Proxy(policy=str(policy)) as proxy, proxy.tunnel(target.authority) as client:
         proxy.hang_up()
         wait_until(lambda: bool(proxy.warnings), SECONDS, "the warning")

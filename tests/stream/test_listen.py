@@ -174,13 +174,13 @@ def test_a_port_in_use_is_an_error_with_a_hint() -> None:
         with pytest.raises(ListenError) as raised:
             listen(address, 0)
     assert str(raised.value) == f"cannot listen on {address}: address already in use"
-    assert hint_of(raised.value) == "port 0 takes one that is free"
+    assert hint_of(raised.value) == "port 0 picks a free port"
     assert raised.value.exit_status == 71
 
 
 @pytest.mark.parametrize(
     ("host", "hint"),
-    [("127.0.0.1", "--listen 127.0.0.1:0 takes a port that is free"), ("::1", "--admin [::1]:0 takes a port that is free")],
+    [("127.0.0.1", "--listen 127.0.0.1:0 picks a free port"), ("::1", "--admin [::1]:0 picks a free port")],
 )
 def test_the_hint_names_the_flag_and_can_be_followed_as_written(host: str, hint: str) -> None:
     with listen(ListenAddress(host, 0), 0) as listener, pytest.raises(ListenError) as raised:

@@ -4,14 +4,19 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
+import pyte
 import pytest
 
 from man.source.generate import COMPLETIONS, ROOT
-from tests.peers.process import path_of
+from tests.peers.instances import mute
+from tests.peers.process import path_of, scratch_directory, wait_until
+from tunnelctl.cli.render.completion import bare
 from tunnelctl.cli.spec.commands import COMMANDS, SHELLS
+from tunnelctl.cli.spec.flags import flags_of
 
 SECONDS = 20
 PROMPT = "ready> "
@@ -51,9 +56,9 @@ def environment(home: Path) -> dict[str, str]:
 class Typist:
     """A user at a shell."""
 
-    def __init__(self, shell: str, home: Path) -> None:
+    def __init__(self, shell: str, home: Path, dimensions: tuple[int, int] = (40, 200)) -> None:
         self.child = pexpect.spawn(
-            path_of(shell), START[shell], cwd=home, env=environment(home), timeout=SECONDS, encoding="utf-8", dimensions=(40, 200)
+            path_of(shell), START[shell], cwd=home, env=environment(home), timeout=SECONDS, encoding="utf-8", dimensions=dimensions
         )
         self.child.delaybeforesend = None
         script = ROOT / COMPLETIONS[shell]
@@ -167,6 +172,15 @@ def test_tab_completes_profiles_of_the_settings_file(typist, tmp_path):
     assert typist.words("connect --profile com\t") == ["connect", "--profile", "com"]
 
 
+def test_tab_completes_names_of_running_processes(typist):
+    with scratch_directory() as runtime, mute(runtime, "work"), mute(runtime, "north.2"):
+        (runtime / "tunnelctl/plain.sock").touch()  # not a socket
+        typist.child.sendline(f"export XDG_RUNTIME_DIR={runtime}")
+        assert typist.words("top wo\t nor\t") == ["top", "work", "north.2"]
+        assert typist.words("stop nor\t") == ["stop", "north.2"]
+        assert typist.words("status pla\t") == ["status", "pla"]
+
+
 @pytest.mark.peer("bash")
 @pytest.mark.usefixtures("known")
 def test_bash_completes_known_hosts_and_never_runs_their_text(tmp_path):
@@ -193,6 +207,7 @@ def bash(line: str, home: Path, *before: str) -> list[str]:
     [
         ("tunnelctl ", [command.name for command in COMMANDS]),
         ("tunnelctl --", ["--help", "--version"]),
+        ("tunnelctl help po", ["policy"]),
         ("tunnelctl connect -x http : //", ["//"]),
         ("tunnelctl connect --proxy = http :", ["//"]),
         ("tunnelctl connect -", None),
@@ -224,6 +239,7 @@ def test_fish_shows_help_texts(tmp_path):
         "--fdpass\thand the connected socket to ssh and exit",
         "selftest\ttest client and server against each other on loopback",
         "serve\trun the bundled proxy",
+        "setup\tprint the lines that send another tool through the proxy",
     ]
 
 
@@ -232,6 +248,25 @@ def test_zsh_shows_help_texts(tmp_path):
     with Typist("zsh", tmp_path) as typist:
         typist.child.send("tunnelctl connect --proxy\t\t")
         typist.child.expect("user name for the proxy")
+
+
+@pytest.mark.peer("zsh")
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS if flags_of(command.name)])
+def test_zsh_cuts_no_help_text_at_80_columns(command, tmp_path):
+    """zsh puts every flag on one line with its text, and cuts what does not fit."""
+    wanted = {bare(flag.in_brief) for flag in flags_of(command) if flag.name}
+    screen = pyte.Screen(80, 100)
+    stream = pyte.Stream(screen)
+    with Typist("zsh", tmp_path, dimensions=(100, 80)) as typist:
+        typist.child.send(f"tunnelctl {command} --\t")
+        wait_until(lambda: shown(typist.child, stream, screen) >= wanted, SECONDS)
+
+
+def shown(child: "pexpect.spawn[str]", stream: pyte.Stream, screen: pyte.Screen) -> set[str]:
+    """Returns the texts beside the flags on the screen so far."""
+    with suppress(pexpect.TIMEOUT):
+        stream.feed(child.read_nonblocking(65536, timeout=0.2))
+    return {line.partition(" -- ")[2].rstrip() for line in screen.display}
 
 
 @pytest.mark.peer("zsh")

@@ -80,15 +80,15 @@ def console_for(argv: list[str], start: float) -> "Console":
 def run_unusual(argv: list[str]) -> int:
     """Runs everything except a plain connect."""
     from tunnelctl.cli.render.console import write_stderr, write_stdout
-    from tunnelctl.cli.render.help import asked_for, short_help
+    from tunnelctl.cli.render.help import asked_for, emphasized, short_program_help
     from tunnelctl.status import ExitStatus
 
     if not argv:
-        write_stderr(short_help().encode())
+        write_stderr(emphasized(short_program_help(), fd=2).encode())
         return ExitStatus.USAGE
     text = asked_for(argv)
     if text is not None:
-        write_stdout(text)
+        write_stdout(emphasized(text))
         return ExitStatus.OK
     from tunnelctl.cli.commands.dispatch import run_call
     from tunnelctl.cli.parse.typer_app import parse

@@ -19,6 +19,7 @@ from tunnelctl.client.route.selection import Chain
 from tunnelctl.engine.kernel import move_on_after
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import Refused, TunnelctlError, UsageProblem
+from tunnelctl.proto import via
 from tunnelctl.proto.address import Address, is_ip, without_scope
 from tunnelctl.stream.listen import ListenAddress
 from tunnelctl.stream.own_ports import OwnAddresses
@@ -33,7 +34,7 @@ PROBE_SECONDS = 3.0  # in a ring the probe returns within the round trips of the
 
 MAX_TARGETS = 1000  # targets to remember; the oldest is dropped
 
-_PREFIX, _BYTES, _HEX_DIGITS = "tunnelctl-", 8, "0123456789abcdef"  # of our name, and of the random number after it
+_HEX_DIGITS = "0123456789abcdef"
 
 _LOOPBACK = "127.0.0.1", "::1"
 
@@ -47,7 +48,7 @@ class LoopDetector:
     """
 
     def __init__(self) -> None:
-        self.name = f"{_PREFIX}{os.urandom(_BYTES).hex()}"  # in Via and in the probe; unique to this program
+        self.name = via.name(os.urandom(via.NUMBER_BYTES))  # in Via and in the probe; unique to this program
         self._host = f"{self.name}.invalid"  # RFC 6761 section 6.4: no name service has an address for it
         self._opening: dict[str, int] = {}  # how many, by target
         self._reached: dict[str, float] = {}  # when a tunnel to the target was last established
@@ -64,20 +65,17 @@ class LoopDetector:
         self._came_round[0] = monotonic()
         return True
 
-    def has_passed(self, via: tuple[str, ...]) -> bool:
-        """Whether a request with these Via values has passed through here before."""
-        return any(self.name in value.replace(",", " ").split() for value in via)
-
     @staticmethod
     def is_any_probe(target: Address) -> bool:
         """Whether the target is a probe of any proxy of this kind. It leads nowhere, so it passes whatever the rules are."""
         name, _, domain = target.host.rpartition(".")
         start, dash, number = name.partition("-")
-        return domain == "invalid" and start + dash == _PREFIX and len(number) == 2 * _BYTES and not number.strip(_HEX_DIGITS)
+        numbered = len(number) == 2 * via.NUMBER_BYTES and not number.strip(_HEX_DIGITS)
+        return domain == "invalid" and start + dash == via.PREFIX and numbered
 
-    def came_round(self, target: Address, via: tuple[str, ...]) -> bool:
+    def came_round(self, target: Address, before: tuple[str, ...]) -> bool:
         """Whether a request has been here before, judged by its target and its Via values."""
-        return self.is_probe(target) or self.has_passed(via)
+        return self.is_probe(target) or via.has_passed(self.name, before)
 
     def via(self, before: tuple[str, ...]) -> tuple[str, str]:
         """The Via field for a forwarded request that arrived with these values."""

@@ -6,8 +6,6 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.options import OutputOptions, ReachOptions
 from tunnelctl.proto.address import Address
 
-AUTO = "auto"  # with --via: any forward that leads where this connect would lead
-
 
 class TargetTLS(NamedTuple):
     """TLS to the target, inside the tunnel."""

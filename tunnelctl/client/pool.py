@@ -14,6 +14,7 @@ from tunnelctl.client.upstream.base import FIRST_RETRY, LONGEST_RETRY, ProxyConn
 from tunnelctl.engine.kernel import CancelScope, Nursery, current_time, sleep
 from tunnelctl.engine.sync import Event
 from tunnelctl.errors import TunnelctlError
+from tunnelctl.stream.network import is_cut_off
 
 MOST_DIALS = 8  # connections made by others that a tunnel waits for, where each turns out to be full
 
@@ -219,6 +220,29 @@ class ConnectionPool:
         self._entries.setdefault(connection.hops, []).append(entry)
         return entry
 
+    def drop_cut_off(self) -> int:
+        """Drops the connections that the kernel would no longer route as they are; see `is_cut_off`. Returns their number.
+
+        On a multiplexed one, the tunnels that are open go on.
+        """
+        return self._drop([entry for entry in self._all() if is_cut_off(entry.connection.stream)])
+
+    def drop_all(self) -> None:
+        """Drops all connections likewise: those to other proxies, or by other settings, take their places."""
+        self._drop(self._all())
+
+    def _all(self) -> list[_Entry]:
+        return [entry for entries in self._entries.values() for entry in entries]
+
+    @staticmethod
+    def _drop(entries: list[_Entry]) -> int:
+        for entry in entries:
+            if entry.connection.multiplexed:
+                entry.connection.retire()
+            else:
+                entry.scope.cancel()
+        return len(entries)
+
     def _withdraw(self, entry: _Entry) -> None:
         entries = self._entries[entry.connection.hops]
         entries.remove(entry)
@@ -248,6 +272,12 @@ class WarmConnections:
         self._scopes[nearest] = scope
         if len(self._scopes) > PROXIES:
             self._scopes.pop(next(iter(self._scopes))).cancel()
+
+    def stop(self) -> None:
+        """Keeps none ready any more."""
+        for scope in self._scopes.values():
+            scope.cancel()
+        self._scopes.clear()
 
     async def _keep_all(self, route: Route, scope: CancelScope) -> None:
         with scope:

@@ -44,7 +44,7 @@ async def open_with_retries(
     """
     until = monotonic() + planner.timeout
     found = [route._replace(fields=fields) for route in await planner.to(target, trace)]
-    attempts = _Attempts(planner, found, until, trace, pool)
+    attempts = _Attempts(planner, target, found, until, trace, pool, fields)
     try:
         return await attempts.run(retry)
     except TunnelctlError as error:
@@ -68,9 +68,17 @@ class _Attempts:
     """The attempts at one tunnel; `route` is the route tried last."""
 
     def __init__(
-        self, planner: RoutePlanner, found: Sequence[Route], until: float, trace: Trace, pool: ConnectionPool | None
+        self,
+        planner: RoutePlanner,
+        target: Address,
+        found: Sequence[Route],
+        until: float,
+        trace: Trace,
+        pool: ConnectionPool | None,
+        fields: Fields,
     ) -> None:
-        self._planner, self._found, self._until, self._trace, self._pool = planner, found, until, trace, pool
+        self._planner, self._target, self._found, self._until, self._trace = planner, target, found, until, trace
+        self._pool, self._fields = pool, fields
         self.route = found[0]
 
     async def run(self, retry: int) -> OpenedTunnel:
@@ -91,8 +99,29 @@ class _Attempts:
         return await self._open_any()
 
     async def _open_any(self) -> OpenedTunnel:
+        """Opens the first route that works; if none does, one of those that a PAC file names when it is asked anew."""
+        try:
+            return await self._open_one_of(self._found)
+        except TunnelctlError as error:
+            if not _is_passed_over(error, self.route):
+                raise
+            if self._pool is not None:
+                self._pool.drop_cut_off()
+            anew = await self._planner.anew(self._target, self._found, self._until, self._trace)
+            if not anew:
+                raise
+            self._failover(error, anew[0])
+        self._found = [route._replace(fields=self._fields) for route in anew]
+        return await self._open_one_of(self._found)
+
+    def _failover(self, error: TunnelctlError, after: Route) -> None:
+        from tunnelctl.rare_events import Failover
+
+        self._trace(Failover(str(error), after.via))
+
+    async def _open_one_of(self, found: Sequence[Route]) -> OpenedTunnel:
         """Opens the first route that works. Skips a route only if one of its proxies cannot be reached: a refusal is final."""
-        planner, found, until = self._planner, self._found, self._until
+        planner, until = self._planner, self._until
         *others, last = found
         for place, route in enumerate(others):
             # A route that leads nowhere, because packets are dropped, must leave some time for those after it.
@@ -100,13 +129,13 @@ class _Attempts:
             try:
                 tunnel = await self._open(route, monotonic() + share)
             except TunnelctlError as error:
-                if not _is_passed_over(error, route):
+                after = found[place + 1]
+                if not (_is_out_of_reach(error) if after.fallback else _is_passed_over(error, route)):
                     raise
-                if not isinstance(error, Unanswered):  # one target that drops packets says nothing about the route to others
-                    planner.failed(route)
-                from tunnelctl.rare_events import Failover
-
-                self._trace(Failover(str(error), found[place + 1].via))
+                # One target that drops packets, or that cannot be reached directly, says nothing about the route to others.
+                if route.hops and not isinstance(error, Unanswered):
+                    planner.failed(route, error, any(other.fallback for other in found))
+                self._failover(error, after)
             else:
                 planner.worked(route)
                 return tunnel, route
@@ -133,6 +162,17 @@ class _Attempts:
                 elif ready is None or error.code == "stream-reset":  # else the proxy closed it at this very moment
                     raise
             ready = None
+
+
+# The failures to connect to a proxy: for its name, and for its address.
+_OUT_OF_REACH = frozenset({"name-unknown", "name-service", "not-connected", "timed-out"})
+
+
+def _is_out_of_reach(error: TunnelctlError) -> bool:
+    """Whether a proxy cannot be reached, so that a user who allows it goes around it. One that accepts and hangs up may do so as
+    a refusal; one with a wrong certificate is there, or somebody is in its place.
+    """
+    return error.hop is not None and error.code in _OUT_OF_REACH and not isinstance(error, Unanswered)
 
 
 def _is_passed_over(error: TunnelctlError, route: Route) -> bool:

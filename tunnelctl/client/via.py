@@ -16,15 +16,16 @@ from math import inf
 from time import monotonic
 
 from tunnelctl import events
-from tunnelctl.client.control_socket import ROUTE, SOCKET, check_name, directory, fault_of, is_same_user, path_of
-from tunnelctl.client.options import AUTO, ConnectOptions
+from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route.route import Hop, Route, Tunnel
 from tunnelctl.client.upstream.base import TunnelRequest
 from tunnelctl.client.upstream.http1 import HTTP1Connection
+from tunnelctl.control.directory import SOCKET, candidates, check_name, directory, fault_of, is_same_user, path_of
 from tunnelctl.engine.kernel import CancelScope, TooSlowError, sleep
 from tunnelctl.engine.sync import Deadline
 from tunnelctl.errors import NoAnswer, TimedOut, TunnelctlError, Unanswered, Unreachable, UsageProblem, reason
 from tunnelctl.events import Trace
+from tunnelctl.options import AUTO
 from tunnelctl.proto.address import Address
 from tunnelctl.stream.unix_stream import UnixStream, connect_unix
 
@@ -97,15 +98,13 @@ class ThroughForward:
         return None
 
     def _candidates(self) -> Iterator[str]:
-        """Yields the sockets of the forwards with our fingerprint, by name."""
+        """Returns the sockets of the forwards with our fingerprint, by name."""
         path = directory(self._environ)
-        names = [] if fault_of(path) else sorted(name for name in os.listdir(path) if name.endswith(SOCKET))
-        if not names:
-            return
+        if fault_of(path) or not any(name.endswith(SOCKET) for name in os.listdir(path)):
+            return iter(())
         from tunnelctl.client.route.fingerprint import fingerprint
 
-        ours = fingerprint(self._options.reach, self._environ)
-        yield from (f"{path}/{name}" for name in names if ours and _fingerprint_of(f"{path}/{name}") == ours)
+        return candidates(self._environ, fingerprint(self._options.reach, self._environ))
 
     async def _through(self, path: str) -> OpenedTunnel:
         """Opens the tunnel over the control socket at a path. Raises TunnelctlError."""
@@ -203,13 +202,3 @@ class _ForwardStream(UnixStream):
         if data:
             self.answered()
         return data
-
-
-def _fingerprint_of(path: str) -> str:
-    """Returns the fingerprint of the forward that listens at a path; "" if it has none."""
-    try:
-        with open(path.removesuffix(SOCKET) + ROUTE, encoding="utf-8", errors="surrogateescape") as file:
-            inode, _, fingerprint = file.read().partition("\n")
-        return fingerprint if inode == str(os.stat(path).st_ino) else ""
-    except (OSError, UnicodeError):
-        return ""

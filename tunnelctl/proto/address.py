@@ -16,6 +16,7 @@ from tunnelctl.namedtuple import NamedTuple
 MAX_NAME = 253  # RFC 1035 section 2.3.4: 255 octets on the wire, less the first length octet and the root
 MAX_LABEL = 63
 MAX_PORT = 65535
+HTTP_PORT = 80  # of an http:// URL without a port
 
 # RFC 1123 allows no underscore in host names, but service names and some real hosts contain one, and every resolver accepts it.
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_."

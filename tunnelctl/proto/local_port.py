@@ -13,13 +13,12 @@ from tunnelctl.proto.auth.basic import decode_basic, wrong_with
 from tunnelctl.proto.headers import get_all
 from tunnelctl.proto.http1.connect_server import ConnectServer, Request
 from tunnelctl.proto.http1.render import ESTABLISHED, render_refusal
+from tunnelctl.proto.http1.request_head import is_connect
 from tunnelctl.proto.refusal import REASONS, Refusal
 from tunnelctl.proto.socks import server as socks
 
 SOCKS5, SOCKS4, CONNECT, PLAIN = "socks5", "socks4", "connect", "http"
 
-_METHOD = b"CONNECT "
-_TLS_HANDSHAKE = 0x16  # a ClientHello: ConnectServer responds that this port has no TLS
 _SOCKS = {4: SOCKS4, 5: SOCKS5}
 
 
@@ -85,13 +84,11 @@ class LocalServer:
         if first[0] in _SOCKS:
             self._socks = socks.SocksServer(self._login)
             return self._from_socks(self._socks.feed(first))
-        start = first[2:] if first[:2] == b"\r\n" else first  # RFC 9112 section 2.2: an empty line before the request
-        if start.startswith(_METHOD) or first[0] == _TLS_HANDSHAKE:
+        connect = is_connect(first)
+        if connect:
             self._connect = ConnectServer()
             return self._from_connect(self._connect.feed(first))
-        if _METHOD.startswith(start) or first == b"\r":
-            return None
-        return LocalRequest(PLAIN, None, first)
+        return None if connect is None else LocalRequest(PLAIN, None, first)
 
     def go_on(self, answer: Refusal | None) -> Outcome:
         """Continues after a LocalLogin. answer: the refusal of the login; None accepts it."""

@@ -33,6 +33,8 @@ REASONS = {
 # Methods that are registered and that a client may mean; anything else is unknown (RFC 9110 section 9.1).
 _KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"})
 
+NO_CREDENTIALS = "credentials are required"
+STALE_CREDENTIALS = "the credentials are too old or used up"  # of Digest: the client tries again by itself
 REALM = "tunnelctl"  # names the purpose of the credentials in a password prompt
 
 
@@ -110,6 +112,16 @@ def method_unknown() -> Refusal:
     return _request_error(501, "the method is unknown, only CONNECT is served here")
 
 
+def method_too_long() -> Refusal:
+    """A method longer than any that is registered."""
+    return _request_error(501, "the method is unknown")
+
+
+def last_recipient() -> Refusal:
+    """OPTIONS or TRACE that may go no further: it asks about this proxy itself, where no method but CONNECT has a meaning."""
+    return _request_error(405, "Max-Forwards ends the request here, and only CONNECT is served here", (("Allow", "CONNECT"),))
+
+
 def method_refused(method: str) -> Refusal:
     """A method other than CONNECT."""
     return method_not_allowed(method) if method in _KNOWN_METHODS else method_unknown()
@@ -125,7 +137,7 @@ def basic_challenge(realm: str = REALM) -> str:
     return f'Basic realm={quote(realm)}, charset="UTF-8"'
 
 
-def auth_required(challenges: Iterable[str] = (basic_challenge(),), details: str = "credentials are required") -> Refusal:
+def auth_required(challenges: Iterable[str] = (basic_challenge(),), details: str = NO_CREDENTIALS) -> Refusal:
     """No credentials, or wrong ones. Each challenge gets its own field: some clients cannot parse several in one."""
     return Refusal(407, "http_request_denied", details, tuple(("Proxy-Authenticate", challenge) for challenge in challenges))
 
@@ -148,6 +160,11 @@ def dns_timeout(details: str = "the name lookup took too long") -> Refusal:
 def dns_error(details: str = "the name of the target has no address", rcode: str = "") -> Refusal:
     """The name lookup failed. rcode: the response code if known, such as NXDOMAIN"""
     return Refusal(502, "dns_error", details, (), (("rcode", rcode),) if rcode else ())
+
+
+def answer_failed(error: str, details: str, status: int = 502) -> Refusal:
+    """The target of a plain http request is connected, but its response has not come, or is none."""
+    return Refusal(status, error, details)
 
 
 def ip_unroutable() -> Refusal:
@@ -183,6 +200,11 @@ def client_limit_reached() -> Refusal:
 def client_busy(details: str) -> Refusal:
     """The client's network already has as much work waiting as it may have."""
     return limit_reached(details)._replace(status=429)
+
+
+def is_failed_login(status: int, details: str) -> bool:
+    """Whether a refusal is due to wrong credentials. Most clients send none, or old ones, before they are asked."""
+    return status == 407 and details not in (NO_CREDENTIALS, STALE_CREDENTIALS)
 
 
 def too_many_wrong_logins(retry_after: int) -> Refusal:

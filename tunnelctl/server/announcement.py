@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tunnelctl.events import Event, Trace
+from tunnelctl.proto.address import HTTP_PORT
 from tunnelctl.proto.proxy_url import parse_proxy_list
 from tunnelctl.server.events import Admin, Listening, Serving
-from tunnelctl.server.observe.admin import PATHS
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy
 from tunnelctl.stream.listen import ListenAddress
 
+ADMIN_PAGES = ("/", "/metrics", "/healthz", "/readyz")  # the ones to try first
 ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -41,13 +42,15 @@ class Announcement(NamedTuple):
                 client_ca=options.client_ca or "",
                 proxies=[",".join(map(str, parse_proxy_list(text))) for text in options.reach.proxy],
                 certificate=self.certificate,
+                plain_http=options.plain_http,
+                port_80=any(rule.covers_port(HTTP_PORT) for rule in policy.allow),
                 workers=options.workers,
                 access_log=options.access_log or "",
                 url=url(self.bound, "https" if self.certificate else "http"),
             )
         )
         if self.admin is not None:
-            trace(Admin(str(self.admin), list(PATHS)))
+            trace(Admin(str(self.admin), list(ADMIN_PAGES)))
 
 
 def reach(bound: Sequence[ListenAddress]) -> str:

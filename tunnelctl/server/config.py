@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -9,26 +10,27 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tunnelctl.control.admin import parse_admin
 from tunnelctl.errors import UsageProblem
+from tunnelctl.proto import via
 from tunnelctl.proto.network import Network
 from tunnelctl.server.access.limits import CapLimits, parse_prefixes
 from tunnelctl.server.access.proxy_header import parse_trusted
 from tunnelctl.server.access.users import CredentialCache, Users, describe_users, load_users
 from tunnelctl.server.observe.access_log import open_log
-from tunnelctl.server.observe.admin import parse_admin
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.policy.file import describe_policy, load_policy
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import Reloadable, load_reloadable
 from tunnelctl.server.service import Timeouts
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.listen import ListenAddress, bound_address, parse_listen
 from tunnelctl.stream.relay import TimeLimits
+from tunnelctl.stream.reloadable import Reloadable, load_reloadable
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket
 from tunnelctl.stream.socket_stream import set_socket_options
 
 if TYPE_CHECKING:
-    import ssl
+    from tunnelctl.server.tls import ListenerTLS
 
 # Where to listen, and the socket if a service manager has opened it.
 Planned = tuple[ListenAddress, socket.socket | None]
@@ -61,7 +63,7 @@ class Settings(NamedTuple):
 
     policy: Reloadable[Policy]
     users: Reloadable[Users] | None
-    tls: Reloadable[ssl.SSLContext] | None
+    tls: Reloadable[ListenerTLS] | None
     reread: tuple[Reloadable[Any], ...]  # those of them that come from files
     most: CapLimits
     prefixes: tuple[int, int]  # prefix lengths of a client network, for IPv4 and IPv6
@@ -69,6 +71,7 @@ class Settings(NamedTuple):
     timeouts: Timeouts
     admin: ListenAddress | None
     log_fd: int | None
+    name: str  # of this proxy in Via; the workers share it
     upstream: Upstream | None = None
 
 
@@ -88,8 +91,9 @@ def read_settings(addresses: list[ListenAddress], options: ServeOptions) -> Sett
         prefixes=parse_prefixes(options.client_prefix),
         trusted=tuple(map(parse_trusted, options.proxy_protocol)),
         timeouts=Timeouts(*phases, options.reach.keepalive, tunnel, options.max_lifetime or inf),
-        admin=parse_admin(options.admin, options.open_admin) if options.admin is not None else None,
+        admin=_admin(options),
         log_fd=open_log(options.access_log) if options.access_log is not None else None,
+        name=via.name(os.urandom(via.NUMBER_BYTES)),
     )
 
 
@@ -107,6 +111,14 @@ def _refuse_open_proxy(addresses: list[ListenAddress], options: ServeOptions, po
             raise UsageProblem(f"cannot listen on {address}", cause, "open-proxy", facts={"serve": True})
 
 
+def _admin(options: ServeOptions) -> ListenAddress | None:
+    if options.admin is None:
+        return None
+    import tunnelctl.server.observe.prometheus  # noqa: F401  (here, so that workers share its memory)
+
+    return parse_admin(options.admin, options.open_admin)
+
+
 def _users(path: str | None) -> Reloadable[Users] | None:
     if path is None:
         return None
@@ -114,12 +126,12 @@ def _users(path: str | None) -> Reloadable[Users] | None:
     return load_reloadable("users file", lambda: load_users(path, kept), describe_users)
 
 
-def _tls(options: ServeOptions) -> Reloadable[ssl.SSLContext] | None:
+def _tls(options: ServeOptions) -> Reloadable[ListenerTLS] | None:
     if not (options.tls_cert or options.tls_key or options.client_ca):
         return None
-    from tunnelctl.server.tls import describe_certificate, listener_context, warn_of_dates  # loads ssl
+    from tunnelctl.server.tls import describe_certificate, load_tls, warn_of_dates  # loads ssl
 
-    def describe(_: ssl.SSLContext) -> str:
+    def describe(_: ListenerTLS) -> str:
         return describe_certificate(options.tls_cert)
 
-    return load_reloadable("certificate", lambda: listener_context(options), describe, partial(warn_of_dates, options))
+    return load_reloadable("certificate", lambda: load_tls(options), describe, partial(warn_of_dates, options))

@@ -7,6 +7,8 @@ tunnelctl.server.tunnel. The protocol (tunnelctl.server.http1, or an entry of PR
 
     ClientConnection.run: _begin -> http1.serve -> serve_tunnel(service, client, TunnelRequest(..., responder))
 
+With --plain-http, a request with another method than CONNECT goes to tunnelctl.server.plain_http instead of http1.
+
 HTTP/1.1 carries one request, and its tunnel is the last step of the connection. A protocol that multiplexes runs `serve_tunnel`
 in a nursery, once for each request, with a record and a responder of its own.
 
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING
 from tunnelctl import events
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
 from tunnelctl.proto import refusal
+from tunnelctl.proto.http1.request_head import is_connect
 from tunnelctl.proto.http2.frame import PREFACE
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server import http1
@@ -53,13 +56,31 @@ def _http2(service: Service, client: Client, stream: Stream, data: bytes, record
     return http2.serve(service, client, stream, data, record, deadline)
 
 
+def _http1(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> Step:
+    return (_by_method if service.plain_http else http1.serve)(service, client, stream, data, record, deadline)
+
+
+async def _by_method(service: Service, client: Client, stream: Stream, data: bytes, record: TunnelRecord, deadline: float) -> Step:
+    """Reads until it is known whether the request is CONNECT; returns the step that serves it."""
+    connect = is_connect(data) if data else True
+    with CancelScope(deadline):
+        while connect is None and (more := await stream.receive_some(HEAD_CHUNK)):
+            data += more
+            connect = is_connect(data)
+    if connect is not False:  # None: the client has ended its side, or its time is up, which is refused there
+        return http1.serve(service, client, stream, data, record, deadline)
+    from tunnelctl.server import plain_http  # loads h11, which a proxy for CONNECT alone does without
+
+    return plain_http.serve(service, client, stream, data, record, deadline)
+
+
 # The protocols that begin with a fixed sequence of octets, by that. All other connections speak HTTP/1.1.
 PROTOCOLS: dict[bytes, Protocol] = {PREFACE: _http2}
 
 
 # Those that ALPN may have chosen. A client that then speaks something else has made a mistake, or somebody has led it here: no
 # other protocol is tried.
-BY_ALPN: dict[str | None, Protocol] = {"h2": _http2, "http/1.1": http1.serve}
+BY_ALPN: dict[str | None, Protocol] = {"h2": _http2, "http/1.1": _http1}
 
 
 def protocol_of(data: bytes) -> Protocol | None:
@@ -69,7 +90,7 @@ def protocol_of(data: bytes) -> Protocol | None:
             return protocol
         if data and preface.startswith(data):
             return None
-    return http1.serve
+    return _http1
 
 
 class _NoResponder(Responder):
@@ -142,7 +163,7 @@ class ClientConnection:
         try:
             with CancelScope(deadline):
                 if service.tls is not None:
-                    record.user, alpn = await self._secure(service.tls.current, record)
+                    record.user, alpn = await self._secure(service.tls.current.context, record)
                     client, agreed = client._replace(user=record.user), BY_ALPN.get(alpn)
                 protocol, data = await self._choose(data or b"", agreed)
                 return protocol(service, client, self._stream, data, record, deadline)
@@ -158,7 +179,7 @@ class ClientConnection:
             data += more
             if (protocol := agreed or protocol_of(data)) is not None:
                 return protocol, data
-        return http1.serve, data
+        return _http1, data
 
     async def _secure(self, context: ssl.SSLContext, record: TunnelRecord) -> tuple[str, str | None]:
         """Performs the handshake; from then on, the stream is TLS.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunnelctl.events import Event
-from tunnelctl.stream.events import Drain, Stopped
+from tunnelctl.stream.events import Drain, Reloaded, Stopped
 
 
 class Listening(Event):
@@ -28,6 +28,8 @@ class Serving(Event):
     client_ca: the file of the authority for client certificates
     proxies: the next proxies, with commas between those that are alternatives
     certificate: the validity of the server's certificate
+    plain_http: whether requests for http:// URLs are served
+    port_80: whether an allow rule covers port 80, where most of those lead
     workers: the number of processes
     access_log: its file
     url: the URL of this proxy for the settings of clients
@@ -43,6 +45,8 @@ class Serving(Event):
     client_ca: str
     proxies: list[str]
     certificate: str
+    plain_http: bool
+    port_80: bool
     workers: int
     access_log: str
     url: str
@@ -59,31 +63,21 @@ class Admin(Event):
     pages: list[str]
 
 
-class Reloaded(Event):
-    """SIGHUP came, and new tunnels go by what a file says now.
-
-    what: `policy`, `users file` or `certificate`
-    now: a summary of it
-    """
-
-    what: str
-    now: str
-
-
 # -- a tunnel -------------------------------------------------------------------------------------------------------------------
 
 
 class Opened(Event):
-    """A tunnel is established.
+    """A tunnel is established, or the target of a plain http request is connected: what follows of its URL is not recorded.
 
     connection: the id of the client's connection; unique over workers and restarts
     tunnel: the id of the request and its tunnel: that of the connection, a dot, and a number
     client: address and port of the client; unix:0 for one at a unix socket
     user: the name that logged in, or empty
+    method: `CONNECT`, or that of a plain http request
     target: host and port that were asked for
     address: address and port that the tunnel was connected to
     local: address and port that it was connected from; empty if it leads on through another proxy
-    status: the status code of the answer
+    status: the status code of the answer; 200 for a plain http request, too, whatever the target answers
     rule: what decided: `allow` and the rule, or what applied in its place
     reports: the `report` rules that would have refused it
     phases: an object: the seconds of each phase before the answer, of `tls`, `head`, `auth`, `dns` and `connect`
@@ -93,6 +87,7 @@ class Opened(Event):
     tunnel: str
     client: str
     user: str
+    method: str
     target: str
     address: str
     local: str
@@ -109,6 +104,7 @@ class Refused(Event):
     tunnel: the id of the request
     client: address and port of the client; unix:0 for one at a unix socket
     user: the name that logged in, or empty
+    method: that of the request; empty where it was not understood
     target: host and port that were asked for; empty where the request was not understood
     status: the status code of the answer; nobody is told that of a failed TLS handshake, nor 499, for a client that
         had left before
@@ -124,6 +120,7 @@ class Refused(Event):
     tunnel: str
     client: str
     user: str
+    method: str
     target: str
     status: int
     rule: str
@@ -141,6 +138,7 @@ class Interim(Event):
     tunnel: the id of the tunnel
     client: address and port of the client
     user: the name that logged in, or empty
+    method: `CONNECT`, or that of a plain http request
     target: host and port that were asked for
     seconds: how long the tunnel is open
     sent: bytes from the client to the target so far
@@ -151,6 +149,7 @@ class Interim(Event):
     tunnel: str
     client: str
     user: str
+    method: str
     target: str
     seconds: float
     sent: int
@@ -158,20 +157,22 @@ class Interim(Event):
 
 
 class Closed(Event):
-    """A tunnel has ended. The last four keys are there where a rule asked what it carries, and that came to be known.
+    """A tunnel or a plain http request has ended. The last four keys are there where a rule asked what a tunnel carries.
 
     connection: the id of the client's connection
     tunnel: the id of the tunnel
     client: address and port of the client
     user: the name that logged in, or empty
+    method: `CONNECT`, or that of a plain http request
     target: host and port that were asked for
     seconds: how long the tunnel was open
     sent: bytes from the client to the target
     received: bytes from the target to the client
     idle: seconds since the last byte, or the end of one side; null without --idle-timeout, and where there was no tunnel
     closed_by: `client` or `target`, which failed or else ended first; or `tunnelctl`: a limit, a rule, or a stop of serve
-    cause: `eof` (both sides were done), `reset` or `gone` (reading or writing failed), `idle` or `half-closed` (a
-        limit), `lifetime` (the limit of its age), `cut` (a rule on what it carries), or `drained` (serve was stopped)
+    cause: `eof` (both sides were done), `reset` or `gone` (reading or writing failed), `malformed` (a plain http request,
+        or the response to it), `idle` or `half-closed` (a limit), `lifetime` (the limit of its age), `cut` (a rule on what
+        it carries), or `drained` (serve was stopped)
     error: the system's name of what failed, such as ECONNRESET; else empty
     phase: `tunnel`, or `answer` where the client left before it had its answer
     seen: `TLS`, `TLS with ECH` (the extension was there), or what was there instead
@@ -184,6 +185,7 @@ class Closed(Event):
     tunnel: str
     client: str
     user: str
+    method: str
     target: str
     seconds: float
     sent: int

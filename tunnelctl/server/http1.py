@@ -16,6 +16,8 @@ from tunnelctl.server.tunnel import serve_tunnel
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
 
+PLAIN_OFF = "plain http is off"  # in place of a rule, for the log
+
 HEAD_CHUNK = 16384  # bytes per read of a request head, including what follows it
 
 
@@ -41,7 +43,7 @@ class Http1Responder(Responder):
             await linger(self._stream)
 
     def refuse_nowait(self, refusal: Refusal) -> None:
-        self._stream.send_nowait(render_refusal(refusal))
+        self._stream.send_nowait(render_refusal(refusal, to_head=self._to_head))
         self._stream.send_eof()
 
     def watch(self, gone: Callable[[], None], half_closed: Callable[[], None]) -> None:
@@ -68,7 +70,9 @@ async def serve(
         tunnel = TunnelRequest(request.target, request.fields, request.authorization, deadline, record, responder)
         return serve_tunnel(service, client, tunnel)
     if request is not None:
-        await service.refuse(record, Http1Responder(stream, to_head=machine.to_head), RefusedError(request))
+        record.method = machine.method
+        rule = PLAIN_OFF if machine.for_url and not service.plain_http else ""
+        await service.refuse(record, Http1Responder(stream, to_head=machine.to_head), RefusedError(request, rule))
     return None
 
 

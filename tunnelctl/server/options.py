@@ -12,6 +12,7 @@ class ServeOptions(NamedTuple):
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     policy: str | None = None
+    plain_http: bool = False
     users: str | None = None
     reach: ReachOptions = ReachOptions()  # the proxies that all tunnels pass through; keepalive is also for clients
     output: OutputOptions = OutputOptions()
@@ -36,6 +37,7 @@ class ServeOptions(NamedTuple):
     access_log: str | None = None  # a file, or "-" for stdout
     log_interval: float = 0.0
     log_bytes: int = 0
+    name: str | None = None  # of the control socket; None: the default, and none is no error
     admin: str | None = None
     open_admin: bool = False
 

@@ -7,8 +7,8 @@ tunnel or many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import NamedTuple, Protocol
 
 from tunnelctl.engine.limiter import Owner
 from tunnelctl.proto.address import Address
@@ -16,6 +16,9 @@ from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.stream.base import Stream
+from tunnelctl.stream.relay import Outcome, Relay, TimeLimits
+
+CONNECT = "CONNECT"
 
 # A part of serving a connection. It returns the next part, or None at the end.
 Step = Coroutine[None, None, "Step | None"]
@@ -63,12 +66,36 @@ class Responder:
         raise NotImplementedError
 
 
+class Carrier(Protocol):
+    """Moves the bytes between the client and the target of a granted request, as the relay does, and closes the target's stream."""
+
+    @property
+    def moved(self) -> Sequence[int]:
+        """Bytes from client to target, and back."""
+        ...
+
+    @property
+    def idle(self) -> float | None:
+        """Seconds since the last byte; None without a limit."""
+        ...
+
+    async def run(self) -> Outcome:
+        """Returns at the end."""
+        ...
+
+
+# Makes one, of the client's stream, the target's, early data of each, and the limits.
+Carry = Callable[[Stream, Stream, bytes, bytes, TimeLimits], Carrier]
+
+
 class TunnelRequest(NamedTuple):
-    """A well-formed request for a tunnel.
+    """A well-formed request for a tunnel, or a plain http request, for which everything up to the answer is the same.
 
     fields: without the credentials, which are for this proxy alone
     authorization: the credentials, None without any
     deadline: the time of `current_time` until which the whole request, with its login, must be judged
+    uris: for a plain http request, the texts that a Digest answer to it may have as its uri
+    carry: makes what serves the client once the target is connected
     """
 
     target: Address
@@ -77,6 +104,9 @@ class TunnelRequest(NamedTuple):
     deadline: float
     record: TunnelRecord
     responder: Responder
+    method: str = CONNECT
+    uris: tuple[str, ...] = ()
+    carry: Carry = Relay
 
     def __repr__(self) -> str:
         """Omits the credentials: a repr ends up in logs."""

@@ -22,23 +22,31 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from math import inf
+from time import time
 
+from tunnelctl import events
+from tunnelctl.control.journal import Journal
+from tunnelctl.control.listener import Control, open_control
+from tunnelctl.control.snapshot import ListenerFacts
 from tunnelctl.engine.resolver import complete_names_only
-from tunnelctl.events import Trace
+from tunnelctl.errors import ListenError
+from tunnelctl.events import Trace, explained
+from tunnelctl.proto.proxy_url import parse_proxy_list
 from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.announcement import Announcement, announcing
 from tunnelctl.server.config import Planned, Settings, plan_listeners, read_settings
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import SharedCounters
+from tunnelctl.server.observe.overview import Program
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.process.supervisor import Supervisor
 from tunnelctl.server.process.worker import Shared, work
 from tunnelctl.server.process.worker_ipc import WorkerQueries
-from tunnelctl.server.reloadable import FileReload
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.accept import close_listeners, raise_descriptor_limit
 from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
+from tunnelctl.stream.reloadable import FileReload
 from tunnelctl.stream.service_manager import watchdog_seconds
 
 _LIFE = (Listening, Drain, Stopped)
@@ -55,7 +63,9 @@ def run_server(options: ServeOptions, trace: Trace, environ: Mapping[str, str], 
     complete_names_only()
     with ExitStack() as stack:
         planned = plan_listeners(options, environ, stack)
-        settings = read_settings([address for address, _ in planned], options)._replace(upstream=upstream)
+        settings = read_settings([address for address, _ in planned], options)
+        if upstream is not None:
+            settings = settings._replace(upstream=upstream, name=upstream.name)
         if settings.log_fd is not None:
             stack.callback(os.close, settings.log_fd)
         return _serve(options, settings, planned, trace, environ)
@@ -70,24 +80,61 @@ def _serve(options: ServeOptions, settings: Settings, planned: list[Planned], tr
         if settings.admin is not None:
             admin = listen(settings.admin, options.reach.keepalive, option="admin")
             stack.callback(close_listeners, [bound_address(admin)], [admin])
+        journal = Journal(trace)
+        control = _open_control(options, environ, journal)
+        if control is not None:
+            stack.callback(control.close)
         several = options.workers > 1
-        worker_queries = WorkerQueries(options.workers if several and admin is not None else 0)
+        worker_queries = WorkerQueries(options.workers if several else 0)
         stack.callback(worker_queries.close)
         tick = min(TICK_SECONDS, watchdog_seconds(environ) / 2 or inf)  # also the interval of the workers' heartbeats
-        told = announcing(trace, len(bound), _announcement(options, settings, bound, admin).tell)
+        told = announcing(journal, len(bound), _announcement(options, settings, bound, admin).tell)
         caps = SharedCaps(options.workers) if settings.most.any else None
         shared = Shared(
-            options, settings, bound, admin, SharedCounters(options.workers), worker_queries, told, environ, caps, tick, os.getpid()
+            options=options,
+            settings=settings,
+            bound=bound,
+            admin=admin,
+            control=control,
+            program=_program(options, bound, "" if control is None else control.name),
+            counters=SharedCounters(options.workers),
+            worker_queries=worker_queries,
+            journal=journal,
+            trace=told,
+            environ=environ,
+            caps=caps,
+            tick=tick,
+            supervisor=os.getpid(),
         )
         if settings.tls is not None:
-            settings.tls.warn(trace)
+            settings.tls.warn(journal)
         if not several:
             return work(shared, listeners)
         # Of several processes, only the supervisor reports start and stop, and notifies the service manager.
-        quiet = shared._replace(trace=lambda event: None if isinstance(event, _LIFE) else trace(event), environ={})
-        files = FileReload(settings.reread, trace) if shared.reload_signals else None
-        share = partial(work, quiet)
-        return Supervisor(listeners, bound, options.reach.keepalive, share, shared.counters, told, files, environ, caps).run()
+        quiet = shared._replace(trace=lambda event: None if isinstance(event, _LIFE) else journal(event), environ={})
+        files = FileReload(settings.reread, journal) if shared.reload_signals else None
+        share, leave = partial(work, quiet), (lambda: None) if control is None else control.retire
+        keepalive, counters = options.reach.keepalive, shared.counters
+        return Supervisor(listeners, bound, keepalive, share, counters, told, files, environ, caps, leave).run()
+
+
+def _open_control(options: ServeOptions, environ: Mapping[str, str], trace: Trace) -> Control | None:
+    """Opens the control socket. If that fails, warns and returns None, unless the user has given it a name.
+
+    Anybody may have made the directory in /tmp first: that must not keep a service from starting.
+    """
+    try:
+        return open_control("serve", options.name, environ)
+    except ListenError as error:
+        if options.name is not None:
+            raise
+        trace(explained(events.Warning("there is no control socket"), error))
+        return None
+
+
+def _program(options: ServeOptions, bound: list[ListenAddress], name: str) -> Program:
+    route = [",".join(map(str, parse_proxy_list(text))) for text in options.reach.proxy]
+    return Program(name, os.getpid(), time(), [ListenerFacts(str(address)) for address in bound], route)
 
 
 def _announcement(

@@ -9,18 +9,16 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import NamedTuple
 
 from tunnelctl import events
-from tunnelctl.engine.kernel import BusyResourceError, Nursery, move_on_after
-from tunnelctl.engine.sync import Event
-from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver, to_thread
+from tunnelctl.engine.kernel import Nursery, move_on_after
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.server.connection import ClientConnection
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.access_log import LAST_SECONDS, AccessLog
-from tunnelctl.server.reloadable import READ_SECONDS, FileReload
 from tunnelctl.server.service import Service
 from tunnelctl.stream.accept import Acceptor, ConnectionCount, Serve
 from tunnelctl.stream.events import Drain, Stopped
 from tunnelctl.stream.listen import bound_address
-from tunnelctl.stream.service_manager import reloading
+from tunnelctl.stream.reloadable import FileReload, Reloader
 
 Helper = Callable[[], Coroutine[None, None, None]]
 
@@ -29,9 +27,9 @@ class ServerSettings(NamedTuple):
     """How a server runs, beside what it serves.
 
     drain, debounce: see Acceptor
-    reload_signals: those on which files are read again or reopened; files: those to read
+    reload_signals: those on which files are read again or reopened; files: those to read, None without such signals
     helpers: tasks that run beside the connections
-    admin: a listener that stays open while connections drain, and the function that serves it
+    private: listeners that stay open while connections drain, each with the function that serves it
     notify: tells the service manager of a state
     on_stop_accepting, inherited: see Acceptor
     """
@@ -41,7 +39,7 @@ class ServerSettings(NamedTuple):
     reload_signals: tuple[signal.Signals, ...] = ()
     files: FileReload | None = None
     helpers: Sequence[Helper] = ()
-    admin: tuple[socket.socket, Serve] | None = None
+    private: Sequence[tuple[socket.socket, Serve]] = ()
     notify: Callable[[str], None] = lambda _: None
     on_stop_accepting: Callable[[], None] = lambda: None
     inherited: Collection[socket.socket] = ()
@@ -52,7 +50,6 @@ class Server:
 
     def __init__(self, service: Service, listeners: list[socket.socket], settings: ServerSettings) -> None:
         self._service, self._listeners, self._settings, self._trace = service, listeners, settings, service.trace
-        self._reload_due = Event()  # set when a signal requires a reload
         self._acceptor = Acceptor(service.counts, settings.drain, self._report, settings.debounce)
         self._count = 0
         self._process = os.urandom(4).hex()  # not the pid: in a container that is the same after each restart
@@ -66,49 +63,21 @@ class Server:
     async def _run(self, hangups: SignalReceiver) -> int:
         log = self._service.recorder.log
         async with Nursery() as helpers:
-            if self._settings.reload_signals:
-                helpers.start_soon(self._receive_signals, hangups)
-                helpers.start_soon(self._reload)
+            if self._settings.files is not None:
+                reloader = Reloader(self._settings.files, self._settings.notify, self._reopen_log)
+                helpers.start_soon(reloader.run, hangups)
             for helper in self._settings.helpers:
                 helpers.start_soon(helper)
-            if self._settings.admin is None:
-                status = await self._accept()
-            else:
-                status = await Acceptor(ConnectionCount(), 0.0, self._trace).during([self._settings.admin], self._accept)
+            status = await Acceptor(ConnectionCount(), 0.0, self._trace).during(self._settings.private, self._accept)
             helpers.cancel_scope.cancel()
         if log is not None:
             await log.close()
         self._trace(Stopped())
         return status
 
-    async def _receive_signals(self, hangups: SignalReceiver) -> None:
-        """Notes each signal. Any number of signals during a reload cause just one more."""
-        async for _ in hangups:
-            self._reload_due.set()
-
-    async def _reload(self) -> None:
-        """After each signal, reads the files again and reopens the log."""
-        while True:
-            await self._reload_due.wait()
-            self._reload_due = Event()
-            self._settings.notify(reloading())
-            if self._settings.files is not None:
-                await self._read_again(self._settings.files)
-            if self._service.recorder.log is not None:
-                await self._reopen(self._service.recorder.log)
-            self._settings.notify("READY=1")
-
-    async def _read_again(self, files: FileReload) -> None:
-        """Reads the files again. A long file takes a second; a file system that hangs must not block later signals."""
-        if not files.begin():
-            return
-        try:
-            with move_on_after(READ_SECONDS) as scope:
-                await to_thread(files.run)
-        except BusyResourceError as error:
-            files.give_up(str(error))
-        if scope.cancelled_caught:
-            files.warn_late()
+    async def _reopen_log(self) -> None:
+        if self._service.recorder.log is not None:
+            await self._reopen(self._service.recorder.log)
 
     async def _reopen(self, log: AccessLog) -> None:
         """Reopens the log. A disk that hangs must not block later signals."""

@@ -12,15 +12,15 @@ from tunnelctl.server.access.users import Users
 from tunnelctl.server.observe.record import TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.rules import Policy
-from tunnelctl.server.reloadable import Reloadable
 from tunnelctl.server.request import RefusedError, Responder
 from tunnelctl.server.upstream import Upstream
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.relay import TimeLimits
+from tunnelctl.stream.reloadable import Reloadable
 
 if TYPE_CHECKING:
-    import ssl
+    from tunnelctl.server.tls import ListenerTLS
 
 
 class Timeouts(NamedTuple):
@@ -44,10 +44,12 @@ class Service(NamedTuple):
     timeouts: Timeouts
     recorder: Recorder
     trace: Trace
-    tls: Reloadable[ssl.SSLContext] | None = None
+    tls: Reloadable[ListenerTLS] | None = None
     upstream: Upstream | None = None  # through the next proxy; None: directly to the targets
     prefixes: tuple[int, int] = PREFIXES  # prefix lengths of a client network, for IPv4 and IPv6
     trusted: TrustedProxies | None = None  # the load balancers that must send a PROXY header
+    plain_http: bool = False  # whether requests for http:// URLs are served
+    name: str = ""  # of this proxy in Via
 
     async def refuse(self, record: TunnelRecord, responder: Responder, error: RefusedError) -> None:
         """Records a refusal, and answers with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from tunnelctl import events
 from tunnelctl.errors import UsageProblem
@@ -13,13 +14,27 @@ from tunnelctl.proto import refusal
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.proto.tls.certificate import Certificate, decode
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.server.reloadable import counted
+from tunnelctl.stream.reloadable import counted
 from tunnelctl.stream.tls.settings import server_context
 
 # OpenSSL's names for the beginning of an HTTP request in place of a handshake.
 _PLAIN = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 
 SOON = timedelta(days=14)  # before its end, when a certificate is due for renewal
+
+
+class ListenerTLS(NamedTuple):
+    """TLS of all listeners. ends: until when their certificate is valid, in seconds since 1970; None if it cannot be decoded"""
+
+    context: ssl.SSLContext
+    ends: float | None
+
+
+def load_tls(options: ServeOptions) -> ListenerTLS:
+    """Reads the files. Raises as `listener_context` does."""
+    context = listener_context(options)
+    certificates = read_certificates(options.tls_cert)
+    return ListenerTLS(context, certificates[0].ends.timestamp() if certificates else None)
 
 
 def listener_context(options: ServeOptions) -> ssl.SSLContext:

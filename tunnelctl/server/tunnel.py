@@ -38,17 +38,18 @@ from tunnelctl.proto.auth.basic import decode_basic, wrong_with
 from tunnelctl.proto.auth.digest_server import Answer, is_for, parse_answer
 from tunnelctl.proto.headers import get_all
 from tunnelctl.proto.refusal import Refusal
+from tunnelctl.proto.via import has_passed
 from tunnelctl.server.access.users import UNCHECKED, Users, refuse_unchecked
 from tunnelctl.server.dial_refusal import dial_refusal, is_our_limit
 from tunnelctl.server.observe.record import CLIENT_LEFT, CUT, DRAINED, GONE, LIFETIME, TunnelRecord
 from tunnelctl.server.policy.inspection import InspectedStream, TunnelCut
 from tunnelctl.server.policy.rules import Decision, Policy, TLSRequirement
-from tunnelctl.server.request import Client, RefusedError, Responder, TunnelRequest
+from tunnelctl.server.request import CONNECT, Carrier, Client, RefusedError, Responder, TunnelRequest
 from tunnelctl.server.service import Service
 from tunnelctl.server.upstream import Upstream, upstream_refusal
 from tunnelctl.stream.base import Stream
 from tunnelctl.stream.dial import DialError, dial
-from tunnelctl.stream.relay import Outcome, Relay
+from tunnelctl.stream.relay import Outcome
 from tunnelctl.stream.socket_stream import SocketStream
 
 # A client that ends its direction before the response either has left, or has half-closed after sending all that it will ever send
@@ -78,6 +79,7 @@ class _Tunnel:
         "_gone",
         "_half_closed",
         "_inspected",
+        "_plain",
         "_record",
         "_requirements",
         "_service",
@@ -90,6 +92,7 @@ class _Tunnel:
         self._counted = False
         self._inspected: InspectedStream | None = None
         self._requirements: tuple[TLSRequirement, ...] = ()  # what the tunnel must carry
+        self._plain = False  # whether it is a plain http request, which carries no TLS
         self._half_closed = self._gone = False  # what the client did before it had its response
 
     async def run(self, request: TunnelRequest) -> None:
@@ -105,7 +108,7 @@ class _Tunnel:
                 self._refuse_on_shutdown(responder)
                 raise
             del request  # the tunnel may last for days, and need not keep the fields of its request
-            self._record.moved, lifetime = relay.moved, service.timeouts.lifetime
+            self._record.relay, self._record.moved, lifetime = relay, relay.moved, service.timeouts.lifetime
             try:
                 outcome = await (relay.run() if lifetime == inf else self._within(lifetime, relay))
             finally:
@@ -115,26 +118,29 @@ class _Tunnel:
         except Exception as fault:
             service.trace(events.Warning(f"fault in a tunnel: {type(fault).__name__}: {fault}"))
         finally:
+            service.recorder.forget(self._record)
             responder.close()
             self._release()
 
     @staticmethod
-    async def _within(lifetime: float, relay: Relay) -> Outcome:
+    async def _within(lifetime: float, relay: Carrier) -> Outcome:
         with CancelScope(current_time() + lifetime):
             return await relay.run()
         return LIFETIME
 
-    def _record_end(self, relay: Relay, outcome: Outcome) -> None:
+    def _record_end(self, relay: Carrier, outcome: Outcome) -> None:
         if self._inspected is not None:
             self._record.seen = self._inspected.seen
         self._service.recorder.on_end(self._record, CUT if isinstance(outcome.error, TunnelCut) else outcome, relay.idle)
 
     # -- the request -----------------------------------------------------------------------------------------------------------
 
-    async def _establish(self, request: TunnelRequest) -> Relay:
+    async def _establish(self, request: TunnelRequest) -> Carrier:
         """Connects to the target, and grants the tunnel; returns its relay."""
         record, recorder = self._record, self._service.recorder
-        record.target, record.user = str(request.target), self._client.user
+        self._plain = request.method != CONNECT
+        record.method, record.target, record.user = request.method, str(request.target), self._client.user
+        recorder.on_request(record)
         with CancelScope(request.deadline) as scope:
             self._watch_client(request.responder, scope)
             if self._gone:  # before we began: nothing is looked up or dialled for it (CVE-2023-44487)
@@ -143,6 +149,8 @@ class _Tunnel:
                 record.enter("auth")
                 await self._authenticate(self._service.users.current, request)
             self._admit()
+            if self._plain and has_passed(self._service.name, get_all(request.fields, "via")):
+                raise RefusedError(refusal.loop_detected(), "came round")
             target, early = await self._reach(request, scope)
             try:
                 recorder.on_decision(record, 200, "")
@@ -155,7 +163,7 @@ class _Tunnel:
             if self._requirements:
                 self._inspected = InspectedStream(client, client_early, self._requirements, record.target)
                 client, client_early = self._inspected, b""
-            return Relay(client, target, client_early, early, self._service.timeouts.tunnel)
+            return request.carry(client, target, client_early, early, self._service.timeouts.tunnel)
         if self._gone:
             record.rule = "the client left"
             recorder.on_decision(record, CLIENT_LEFT, "")
@@ -200,8 +208,8 @@ class _Tunnel:
             raise RefusedError(refusal.auth_required(users.challenges()))
         self._timeout_refusal = refusal.limit_reached  # the head is complete; only the wait behind other logins may take long now
         try:
-            if users.digest is not None and (answer := parse_answer(request.authorization)) is not None:
-                self._record.user = await self._check_answer(users, answer, request.target)
+            if users.digest is not None and (answer := parse_answer(request.authorization, request.method)) is not None:
+                self._record.user = await self._check_answer(users, answer, request)
             else:
                 self._record.user = await self._check_password(users, request.authorization)
         except UNCHECKED as error:
@@ -216,13 +224,13 @@ class _Tunnel:
             raise RefusedError(refusal.auth_required(users.challenges(), WRONG))
         return credentials[0]
 
-    async def _check_answer(self, users: Users, answer: Answer, target: Address) -> str:
+    async def _check_answer(self, users: Users, answer: Answer, request: TunnelRequest) -> str:
         """Returns the user whose response to a Digest challenge it is."""
-        if not is_for(answer, target):
+        if not (is_for(answer, request.target) if request.method == CONNECT else answer.terms.uri in request.uris):
             raise RefusedError(refusal.bad_request("the credentials are for another target"))
         verdict = await users.check_answer(answer, self._client.owner)
         if verdict.stale:
-            raise RefusedError(refusal.auth_required(users.challenges(answer), "the credentials are too old or used up"))
+            raise RefusedError(refusal.auth_required(users.challenges(answer), refusal.STALE_CREDENTIALS))
         if not verdict.user:
             raise RefusedError(refusal.auth_required(users.challenges(), WRONG))
         return verdict.user
@@ -262,7 +270,7 @@ class _Tunnel:
             raise RefusedError(refusal.loop_detected(), "came round")
         policy = self._service.policy.current.for_client(record.user, self._client.host)
         probe = upstream.is_probe(target)
-        decision = PROBE if probe else policy.before_lookup(target) or policy.judge_name(target)
+        decision = PROBE if probe else policy.before_lookup(target) or self._of_this_kind(policy.judge_name(target))
         if decision.refusal is not None:
             raise RefusedError(decision.refusal, decision.rule)
         # Only the next proxy knows where a name leads. If it leads back here, the request that returns is refused.
@@ -333,7 +341,7 @@ class _Tunnel:
         """Judges each address by itself; returns those that may be dialled."""
         allowed, rule = [], ""
         for address in addresses:
-            decision = policy.judge(target, address.host)
+            decision = self._of_this_kind(policy.judge(target, address.host))
             if decision.allowed and self._service.own.contains(address.host, address.port):
                 raise RefusedError(refusal.loop_detected(), "own listener")
             if decision.allowed:
@@ -342,6 +350,10 @@ class _Tunnel:
         if not allowed:
             raise RefusedError(refusal.ip_prohibited(), rule)
         return allowed
+
+    def _of_this_kind(self, decision: Decision) -> Decision:
+        """Returns the decision about a request of this kind: one for plain http meets no demand for TLS."""
+        return decision.without_tls() if self._plain and decision.requirements else decision
 
     def _refuse_on_shutdown(self, responder: Responder) -> None:
         """Answers a pending request with 503, best effort and without waiting."""

@@ -24,12 +24,14 @@ class Upstream(NamedTuple):
     came_round: whether a request has passed through this proxy before, by its target and its values of Via
     is_probe: whether a target is only a probe for a ring of proxies
     helper: a task that runs beside the sessions
+    name: of this proxy in Via
     """
 
     reach: Reach
     came_round: Callable[[Address, tuple[str, ...]], bool]
     is_probe: Callable[[Address], bool]
     helper: Callable[[], Coroutine[None, None, None]]
+    name: str
 
 
 def upstream_refusal(error: TunnelctlError) -> Refusal:

@@ -3,7 +3,7 @@
 import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from math import inf
 
@@ -87,7 +87,7 @@ class Acceptor:
                 self._serving.cancel_scope.cancel()
         return status
 
-    async def during(self, listeners: list[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
+    async def during(self, listeners: Iterable[tuple[socket.socket, Serve]], work: Callable[[], Awaitable[int]]) -> int:
         """Serves each listener while `work` runs, and returns the result of that."""
         async with Nursery() as self._serving:
             for listener, serve in listeners:

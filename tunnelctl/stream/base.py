@@ -81,6 +81,10 @@ class Stream:
         """The descriptor, if source and sink are one socket of ours, which can be spliced without ever blocking."""
         return None
 
+    def transport_fd(self) -> int | None:
+        """The descriptor of the socket that carries the stream, below TLS and other tunnels; None if there is none."""
+        return None
+
     def source_pipe(self) -> int | None:
         """The source's descriptor, if it is a pipe."""
         return None

@@ -18,5 +18,16 @@ class Drain(Event):
     seconds: float
 
 
+class Reloaded(Event):
+    """SIGHUP came, and new tunnels go by what a file says now.
+
+    what: of `serve` the `policy`, the `users file` or the `certificate`; of `forward` the `configuration`
+    now: a summary of it
+    """
+
+    what: str
+    now: str
+
+
 class Stopped(Event):
     """The command has ended."""

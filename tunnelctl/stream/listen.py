@@ -197,6 +197,14 @@ def _listen_unix(path: str) -> socket.socket:
 
 def remove_stale(path: str) -> bool:
     """Removes a socket that no process has any more, and returns True. A socket in use, or another kind of file, stays."""
+    if not is_stale(path):
+        return False
+    os.unlink(path)
+    return True
+
+
+def is_stale(path: str) -> bool:
+    """Whether there is a socket that no process has any more."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False
@@ -208,7 +216,6 @@ def remove_stale(path: str) -> bool:
     try:
         probe.connect(path)
     except ConnectionRefusedError:
-        os.unlink(path)
         return True
     except OSError:
         pass

@@ -1,4 +1,4 @@
-"""Waiting in the event loop for the end of a child process."""
+"""Processes: the terminal of this one, and waiting in the event loop for the end of a child."""
 
 import os
 
@@ -14,3 +14,12 @@ async def wait_ended(pid: int) -> None:
     finally:
         descriptor.forget()
         os.close(descriptor.fd)
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal, whatever its standard input and output are."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -127,6 +127,9 @@ class SocketStream(Stream):
     def socket_fd(self) -> int | None:
         return self.descriptor.fd
 
+    def transport_fd(self) -> int | None:
+        return self.descriptor.fd
+
     def source_drained(self) -> None:
         # After FIN, splice(2) returns 0 for an empty queue. In front of urgent data it returns EAGAIN too: then poll(2) decides.
         self.descriptor.readable = self.descriptor.ended and poll_once(self.descriptor.fd, IN)

@@ -16,7 +16,7 @@ from os import strerror
 from tunnelctl.stream.socket_stream import SocketStream
 
 _PRESENT, _ENDED = b"+", b"."
-_DESCRIPTOR = 4  # bytes of a C int, which SCM_RIGHTS carries
+_INT = 4  # bytes of a C int
 
 
 class UnixStream(SocketStream):
@@ -48,7 +48,7 @@ class UnixStream(SocketStream):
     def send_nowait(self, data: bytes | memoryview) -> int:
         if self._offered is None:
             return super().send_nowait(data)
-        rights = self._offered.fileno().to_bytes(_DESCRIPTOR, sys.byteorder)
+        rights = self._offered.fileno().to_bytes(_INT, sys.byteorder)
         sent = self.socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         self._offered.close()
         self._offered = None
@@ -65,7 +65,7 @@ class UnixStream(SocketStream):
     def _take_marks(self) -> None:
         """Takes the descriptor from the first bytes, which stay where they are; a later recv(2) would drop it."""
         try:
-            _, ancillary, _, _ = self.socket.recvmsg(1, socket.CMSG_LEN(_DESCRIPTOR), socket.MSG_PEEK)
+            _, ancillary, _, _ = self.socket.recvmsg(1, socket.CMSG_LEN(_INT), socket.MSG_PEEK)
         except BlockingIOError:
             return
         self._expected = False
@@ -132,8 +132,17 @@ def connect_unix(path: str) -> socket.SocketType:
 
 def peer_uid(connected: socket.SocketType) -> int | None:
     """Returns the user at the other end, as of its connect(2) or listen(2); None where the kernel does not tell."""
+    return _peer_credential(connected, 1)
+
+
+def peer_pid(connected: socket.SocketType) -> int | None:
+    """Returns the process that has called connect(2) or listen(2) at the other end; None where the kernel does not tell."""
+    return _peer_credential(connected, 0)
+
+
+def _peer_credential(connected: socket.SocketType, place: int) -> int | None:
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return None
-    credentials = connected.getsockopt(socket.SOL_SOCKET, option, 3 * 4)  # struct ucred: pid, uid, gid
-    return int.from_bytes(credentials[4:8], sys.byteorder)
+    credentials = connected.getsockopt(socket.SOL_SOCKET, option, 3 * _INT)  # struct ucred: pid, uid, gid
+    return int.from_bytes(credentials[place * _INT : (place + 1) * _INT], sys.byteorder)

@@ -34,12 +34,17 @@ def test_serve_receives_its_options(fake):
 def test_forward_receives_its_options_and_the_check_of_logins(fake):
     """The users file checks the logins; without one there is no check."""
     calls = []
-    run_forward = lambda options, _, trace, *check: calls.append((options.users, check)) or 71  # noqa: E731
+
+    def run_forward(options, environ, trace, check, read_again, ready):
+        given, again = read_again()
+        calls.append((options.users, check, given.users, again))
+        return 71
+
     fake("tunnelctl.client.forward.forwarder", "run_forward", run_forward)
     fake("tunnelctl.cli.commands.local_logins", "local_logins", lambda options, trace: f"check by {options.users}")
     for flags in ([], ["--users", "file"]):
         assert run_call(parse(["forward", "-D", "0", *flags])) == 71
-    assert calls == [(None, ()), ("file", ("check by file",))]
+    assert calls == [(None, None) * 2, ("file", "check by file") * 2]
 
 
 def test_connect_receives_its_options(fake):

@@ -63,7 +63,7 @@ def test_the_report_of_a_passing_selftest():
     assert re.fullmatch(r"tunnelctl [\d.]+, Python 3\.[\d.]+, Linux \S+; proxy on 127\.0\.0\.1:\d+", first)
     assert [line[:5] for line in checks if not line.startswith(" ")] == ["ok   "] * len(NAMES)
     assert re.search(r"^ok   64 MiB each way .*, [\d,]+ MiB/s in all$", done.stdout.decode(), re.MULTILINE)
-    assert re.fullmatch(rf"{len(NAMES)} of {len(NAMES)} held, in [\d.]+ s", summary)
+    assert re.fullmatch(rf"{len(NAMES)} of {len(NAMES)} checks passed in [\d.]+ s", summary)
     heads = [line.strip() for line in checks if line.strip()[:1] in ("<", ">")]
     assert [head.split()[1] for head in heads] == ["CONNECT", "Host:", "User-Agent:", "HTTP/1.1"]
 

@@ -142,6 +142,39 @@ def test_the_printed_block(monkeypatch):
     )
 
 
+SITES = [("github.com", "ssh.github.com"), ("gitlab.com", "altssh.gitlab.com"), ("bitbucket.org", "altssh.bitbucket.org")]
+
+
+@pytest.mark.peer("ssh")
+@pytest.mark.parametrize(("host", "name"), SITES)
+def test_port_443_of_a_site(tmp_path: Path, host: str, name: str) -> None:
+    """ssh reads the other name and port for that site, and for the other host only the command."""
+    file = tmp_path / "config"
+    file.write_text(printed("-x", "proxy:3128", "--port-443", host, "other.example"))
+    read = settings_of(file, host)
+    assert (read["hostname"], read["port"], read["proxyusefdpass"]) == (name, "443", "yes")
+    assert read["proxycommand"].endswith(" connect --fdpass -x proxy:3128 %h %p")
+    other = settings_of(file, "other.example")
+    assert (other["hostname"], other["port"], other["proxycommand"]) == ("other.example", "22", read["proxycommand"])
+
+
+def test_port_443_is_offered_in_a_comment() -> None:
+    """It can be followed as written."""
+    command = "    # If port 22 is refused: tunnelctl ssh-config --port-443 -x proxy github.com\n"
+    assert command in text("-x", "proxy", "github.com", "other.example")
+    assert "443" not in text("-x", "proxy", "other.example")
+    assert "Port 443" in (followed := text(*command.split("ssh-config ")[1].split()))
+    assert "-x proxy" in followed
+
+
+def test_port_443_is_for_known_sites() -> None:
+    with pytest.raises(UsageProblem, match="none of these hosts is known to have an ssh server on port 443: a, b") as caught:
+        text("--port-443", "a", "b")
+    assert hint_of(caught.value) == "--port-443 is for github.com, gitlab.com, bitbucket.org"
+    with pytest.raises(UsageProblem, match="--git and --port-443 cannot be used together"):
+        text("--git", "--port-443", "github.com")
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -10,7 +10,8 @@ from tests.options import flat
 from tunnelctl.cli.parse.fast import expand_short_form, parse_connect
 from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.cli.parse.values import connect_options
-from tunnelctl.cli.spec.flags import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.cli.spec.flag import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.proto.address import Address
 

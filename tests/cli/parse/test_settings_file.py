@@ -15,7 +15,8 @@ from tunnelctl.cli.parse.settings_file import COMMANDS, KEYS, origins, parse, te
 from tunnelctl.cli.parse.typer_app import parse as parse_line
 from tunnelctl.cli.parse.values import Settings, read_fields
 from tunnelctl.cli.render.hints import hint_of
-from tunnelctl.cli.spec.flags import CHOICE, FLAGS, Flag, flags_of
+from tunnelctl.cli.spec.flag import CHOICE, Flag
+from tunnelctl.cli.spec.flags import FLAGS, flags_of
 from tunnelctl.errors import SettingsError
 
 PATH = "/home/a/config.toml"

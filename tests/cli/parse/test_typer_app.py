@@ -7,8 +7,8 @@ import pytest
 import typer
 
 from tunnelctl import __version__
-from tunnelctl.cli.parse.typer_app import HABITS, build, parse
-from tunnelctl.cli.render.help import command_help, program_help
+from tunnelctl.cli.parse.typer_app import HABITS, Call, build, parse
+from tunnelctl.cli.render.help import command_help, program_help, short_command_help, short_program_help
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.cli.spec.commands import COMMANDS
 from tunnelctl.cli.spec.flags import flags_of
@@ -41,19 +41,24 @@ def test_words_after_two_dashes_are_not_flags():
 
 
 @pytest.mark.parametrize("name", [c.name for c in COMMANDS])
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_of_a_command(name, flag):
-    assert parse([name, flag]).text == command_help(name)
-    assert parse([name, flag, "--json"] if name == "serve" else [name, flag]).command == "print"
+@pytest.mark.parametrize(("flag", "text"), [("-h", short_command_help), ("--help", command_help)])
+def test_help_of_a_command(name, flag, text):
+    assert parse([name, flag]) == parse([name, flag, flag, "x"]) == Call("print", [], [], text(name))
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_of_the_program(flag):
-    assert parse([flag]).text == program_help()
+@pytest.mark.parametrize(("flag", "text"), [("-h", short_program_help), ("--help", program_help)])
+def test_help_of_the_program(flag, text):
+    assert parse([flag]).text == text()
 
 
-def test_version_prints_the_version():
-    assert parse(["--version"]).text == f"tunnelctl {__version__}\n"
+def test_the_flag_for_help_that_comes_first_counts():
+    assert parse(["serve", "-h", "--help"]).text == short_command_help("serve")
+    assert parse(["serve", "-vh"]).text == short_command_help("serve")
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version_prints_the_version(flag):
+    assert parse([flag]).text == f"tunnelctl {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -189,4 +194,4 @@ def test_typer_declares_exactly_the_flags_of_the_table():
     command: Any = typer.main.get_command(build(lambda call: None))
     for name, sub in command.commands.items():
         declared = {s for param in sub.params for s in (*param.opts, *param.secondary_opts)} - {"words"}
-        assert declared == {s for flag in flags_of(name) for s in flag.spellings}
+        assert declared == {"-h"} | {s for flag in flags_of(name) for s in flag.spellings}

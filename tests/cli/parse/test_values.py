@@ -120,6 +120,10 @@ def test_contradicting_flags_are_refused(one, other, turn):
         (["[h.example]:22"], Address("h.example", 22)),
         (["[h.example]", "22"], Address("h.example", 22)),
         (["[192.0.2.1]:22"], Address("192.0.2.1", 22)),
+        (["host", "ssh"], Address("host", 22)),
+        (["host:https"], Address("host", 443)),
+        (["[::1]:ssh"], Address("::1", 22)),
+        (["[h.example]:pop3"], Address("h.example", 110)),
     ],
 )
 def test_forms_of_a_target(words, target):
@@ -129,7 +133,7 @@ def test_forms_of_a_target(words, target):
 @pytest.mark.parametrize(
     "words",
     [["[h]22"], ["[h]x", "22"], ["[h]:1", "22"], ["[]", "22"], ["[h", "22"], ["h]", "22"], ["[[h]]", "22"], ["[127.1]:22"],
-     ["host"], ["::1:22"], ["host", "0"], ["host", "65536"], ["host", "ssh"], ["", "22"], ["a b", "22"]],
+     ["host"], ["::1:22"], ["host", "0"], ["host", "65536"], ["host", "no-such-service"], ["::1:ssh"], ["", "22"], ["a b", "22"]],
 )  # fmt: skip
 def test_a_malformed_target_is_an_error(words):
     with pytest.raises(AddressError):

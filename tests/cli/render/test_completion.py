@@ -29,9 +29,9 @@ def test_every_command_and_flag_is_in_the_script(shell):
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_help_texts_are_in_the_scripts_of_zsh_and_fish(shell):
-    script = re.sub(r"\\([\[\]:'])", r"\1", SCRIPTS[shell]())
+    script = re.sub(r"\\([\[\]:'])", r"\1", SCRIPTS[shell]().replace(zsh_quote("'")[1:-1], "'"))
     for flag in FLAGS:
-        assert bare(flag.help) in script
+        assert bare(flag.in_brief if shell == "zsh" else flag.help) in script
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

@@ -19,7 +19,9 @@ from tunnelctl.client.forward import events as forward
 from tunnelctl.errors import Refused, TunnelBroken, UsageProblem
 from tunnelctl.events import name_of
 from tunnelctl.server import events as serve
-from tunnelctl.stream.events import Drain, Stopped
+from tunnelctl.server.http1 import PLAIN_OFF
+from tunnelctl.server.policy.rules import NO_ALLOW
+from tunnelctl.stream.events import Drain, Reloaded, Stopped
 
 # The events that the console renders; check and selftest have their own reports.
 CONSOLE = tuple(dict.fromkeys(kind for command in ("", "connect", "forward", "serve") for kind in EVENTS[command]))
@@ -195,12 +197,14 @@ def test_a_direct_connection_is_reported_with_its_reason():
 IDS = ("a-1", "a-1.1")
 
 
-def opened(client: str, user: str, rule: str, *reports: str) -> serve.Opened:
-    return serve.Opened(*IDS, client, user, "h:443", "192.0.2.1:443", "", 200, rule, list(reports), {})
+def opened(client: str, user: str, rule: str, *reports: str, method: str = "CONNECT") -> serve.Opened:
+    return serve.Opened(*IDS, client, user, method, "h:443", "192.0.2.1:443", "", 200, rule, list(reports), {})
 
 
-def refused(client: str, user: str, target: str, status: int, rule: str, error: str, details: str = "") -> serve.Refused:
-    return serve.Refused(*IDS, client, user, target, status, rule, [], error, details, "head", {})
+def refused(
+    client: str, user: str, target: str, status: int, rule: str, error: str, details: str = "", method: str = "CONNECT"
+) -> serve.Refused:
+    return serve.Refused(*IDS, client, user, method, target, status, rule, [], error, details, "head", {})
 
 
 SERVED = [
@@ -208,6 +212,18 @@ SERVED = [
     (
         refused("c:5", "alice", "h:22", 403, "deny h:*", "http_request_denied", "the rules do not allow it"),
         "client c:5 (alice): tunnel to h:22 refused: 403 http_request_denied: the rules do not allow it (deny h:*)",
+    ),
+    (
+        opened("c:5", "", "allow *:443", method="GET"),
+        "client c:5: GET to h:443 open, at 192.0.2.1:443 (allow *:443)",
+    ),
+    (
+        refused("c:5", "", "", 405, PLAIN_OFF, "http_request_error", "only CONNECT", method="GET"),
+        "client c:5: request refused: 405 http_request_error: only CONNECT (plain http is off; --plain-http serves http:// URLs)",
+    ),
+    (
+        refused("c:5", "", "h:80", 403, NO_ALLOW, "http_request_denied", "no", method="GET"),
+        "client c:5: GET to h:80 refused: 403 http_request_denied: no (no allow rule; --allow 'h:80' allows it)",
     ),
     (
         refused("c:5", "", "", 400, "", "http_request_error", "malformed head: {a} \x1b[2J"),
@@ -259,13 +275,15 @@ def test_lines_of_forward_begin_with_the_number_of_the_connection():
         screen = Screen(**options)
         screen(rare.OfConnection("3", events.Lookup("p")))
         screen(forward.Opened("3", "c:5", "h:22", [], 0.5))
+        screen(forward.Opened("4", "c:5", "h:22", ["p:3128"], 0.5))
         if options.get("json"):
             check_events(screen.written)
             assert screen.records[0] == {"event": "lookup", "time": 1e9, "connection": "3", "host": "p"}
         else:
             assert [line.partition("] ")[2] for line in screen.lines] == [
                 "#3 looking up p",
-                "#3 client c:5: tunnel to h:22 open after 0.5 s",
+                "#3 client c:5: tunnel to h:22 open after 0.5 s, without a proxy",
+                "#4 client c:5: tunnel to h:22 open after 0.5 s",
             ]
 
 
@@ -273,7 +291,7 @@ ENDED = "client c:5: tunnel to h:22 ended by the target (eof) after 0.5 s; sent 
 
 
 def closed(*seen: Any) -> serve.Closed:
-    return serve.Closed(*IDS, "c:5", "", "h:22", 0.5, 1, 2, None, "target", "eof", "", "tunnel", *seen)
+    return serve.Closed(*IDS, "c:5", "", "CONNECT", "h:22", 0.5, 1, 2, None, "target", "eof", "", "tunnel", *seen)
 
 
 def test_an_end_of_serve_is_a_line():
@@ -296,11 +314,11 @@ def test_an_end_of_serve_tells_what_the_tunnel_carried(seen, line):
     assert screen.lines == [f"tunnelctl: [0.012s] {ENDED}{line}"]
 
 
-SERVING = serve.Serving(0, 0, 0, "", "machine", False, None, "", [], "", 1, "", "http://127.0.0.1:3128")
+SERVING = serve.Serving(0, 0, 0, "", "machine", False, None, "", [], "", False, False, 1, "", "http://127.0.0.1:3128")
 NOTICED = [
     SERVING,
     serve.Admin("127.0.0.1:9", ["/metrics"]),
-    serve.Reloaded("policy", "2 rules"),
+    Reloaded("policy", "2 rules"),
     forward.Control("work", "unix:/run/user/1000/tunnelctl/work.sock"),
     Drain(1, 1, 2.0),
     Stopped(),

@@ -6,9 +6,10 @@ from tunnelctl.cli.render.hints import chosen, hint_of, in_words, line_of, messa
 from tunnelctl.cli.spec.messages.model import When
 from tunnelctl.client.check.events import Failure, Finding
 from tunnelctl.client.forward.events import Failed
-from tunnelctl.errors import AddressError, SettingsError, TimedOut, TLSFailed, Unanswered, UsageProblem
+from tunnelctl.errors import AddressError, Refused, SettingsError, TimedOut, TLSFailed, Unanswered, UsageProblem
 from tunnelctl.events import Explained, Lookup, Warning, explained
 from tunnelctl.packages import install_command
+from tunnelctl.proto.address import Address
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,14 @@ def test_a_finding_has_the_hint_of_its_error_or_its_own():
     own = {"name": "idle-cut", "text": "t"}
     hint = "send something more often, for example with ServerAliveInterval 5 in ssh_config(5)"
     assert in_words(Explained(Finding("idle-cut", "t", ""), None, {"interval": 5})) == ("finding", {**own, "hint": hint})
+
+
+@pytest.mark.parametrize("code", ["denied", "denied-by-serve", "target-unreached", "socks-rules"])
+def test_a_refused_port_22_of_a_known_site_names_its_port_443(code):
+    def hint(host, port):
+        return hint_of(Refused("what", "cause", code, facts={"target": Address(host, port)}))
+
+    assert hint("gitlab.com", 22).startswith(
+        "gitlab.com has ssh on port 443 too, as altssh.gitlab.com: `tunnelctl ssh-config --port-443 "
+    )
+    assert "port 443 too" not in hint("gitlab.com", 80) + hint("x.gitlab.com", 22) + hint("git.example", 22)

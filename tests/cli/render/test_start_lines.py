@@ -5,12 +5,26 @@ from tunnelctl.server.events import Admin, Serving
 
 NOTHING = Serving(
     allow=0, deny=0, report=0, policy="", reach="machine", personal=False, users=None, client_ca="", proxies=[], certificate="",
-    workers=1, access_log="", url="",
+    plain_http=False, port_80=False, workers=1, access_log="", url="",
 )  # fmt: skip
 
 
 def with_facts(**facts: object) -> Serving:
     return Serving(**{**NOTHING.facts(), **facts})
+
+
+def test_the_start_line_on_plain_http() -> None:
+    screen = Screen()
+    screen(with_facts(plain_http=True))
+    screen(with_facts(plain_http=True, allow=2))
+    screen(with_facts(plain_http=True, allow=2, port_80=True))
+    screen(with_facts(plain_http=True, allow=2, port_80=True, url="http://127.0.0.1:3128"))
+    assert [line.removeprefix("tunnelctl: plain http: ") for line in screen.lines if "plain http" in line] == [
+        "no rule for port 80: --allow 'HOST:80' --allow '*:443'",
+        "no rule for port 80: --allow 'HOST:80'",
+        "served",
+        "export http_proxy=http://127.0.0.1:3128",
+    ]
 
 
 def test_the_text_of_the_start_lines():

@@ -15,7 +15,7 @@ EXAMPLES = [line for command in COMMANDS for line, _ in command.examples]
 
 def tunnelctl_words(line: str) -> list[str]:
     """Returns the arguments after `tunnelctl` in a shell line: in a pipe, a list, a substitution or an option of ssh."""
-    for part in line.replace("<(", "| ").replace(")", "").replace("&&", "|").split("|"):
+    for part in line.replace("<(", "| ").replace('"$(', "| ").replace(')"', "").replace(")", "").replace("&&", "|").split("|"):
         words = shlex.split(part)
         if words[0] == "ssh":
             words = words[2].removeprefix("ProxyCommand ").replace("%h", "host").replace("%p", "22").split()

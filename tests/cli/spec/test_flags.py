@@ -4,11 +4,16 @@ import pytest
 
 from tests.options import fields_of
 from tunnelctl.cli.commands import check_policy
+from tunnelctl.cli.commands.env import EnvOptions
 from tunnelctl.cli.commands.hash_password import LineOptions
+from tunnelctl.cli.commands.setup import SetupOptions
+from tunnelctl.cli.commands.top import TopOptions
 from tunnelctl.cli.parse.values import read_value
 from tunnelctl.cli.spec.commands import COMMANDS
-from tunnelctl.cli.spec.flags import CONFLICTS, COUNT, FLAGS, LEVEL, SECONDS, SWITCH, Flag, flags_of
+from tunnelctl.cli.spec.flag import COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.spec.flags import CONFLICTS, FLAGS, flags_of
 from tunnelctl.client.check.options import CheckOptions
+from tunnelctl.client.discovery.options import DiscoverOptions
 from tunnelctl.client.forward.options import ForwardOptions
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.client.route.selection import VARIABLES
@@ -22,11 +27,19 @@ RECORDS = {
     "serve": ServeOptions,
     "check": CheckOptions,
     "check-policy": check_policy.CheckOptions,
+    "setup": SetupOptions,
     "hash-password": LineOptions,
+    "env": EnvOptions,
     "selftest": OutputOptions,
+    "top": TopOptions,
 }
 
-RECORDS_ONCE = [record for record in dict.fromkeys(RECORDS.values()) if record is not OutputOptions]  # it is nested in others
+# The record of a command without words, where that is another one.
+BARE = {"check": DiscoverOptions}
+
+RECORDS_ONCE = [
+    record for record in dict.fromkeys((*RECORDS.values(), *BARE.values())) if record is not OutputOptions
+]  # it is nested in others
 
 # Fields that no flag fills: the words of a line, and values from the settings file.
 NO_FLAG = {"target", "command", "proxy_origin"}
@@ -39,7 +52,7 @@ STANDS_FOR = {("hash-password", "realm"): None}
 
 
 def options_of(command: str) -> dict[str, object]:
-    return dict(fields_of(RECORDS[command]))
+    return {**dict(fields_of(BARE[command]) if command in BARE else ()), **dict(fields_of(RECORDS[command]))}
 
 
 def name_of(flag: Flag) -> str:
@@ -54,7 +67,7 @@ def test_every_flag_has_a_field(command):
 @pytest.mark.parametrize("record", RECORDS_ONCE, ids=lambda record: record.__name__)
 def test_every_field_has_a_flag(record):
     """A record's own fields have flags of its commands; fields shared with other commands may have flags of those."""
-    commands = {command for command in RECORDS if RECORDS[command] is record}
+    commands = {command for records in (RECORDS, BARE) for command in records if records[command] is record}
     nested = {name for name in record._fields if hasattr(record._field_defaults.get(name), "_fields")}
     assert set(record._fields) - nested - NO_FLAG <= {flag.destination for c in commands for flag in flags_of(c)}
     assert dict(fields_of(record)).keys() - NO_FLAG <= {flag.destination for flag in FLAGS}

@@ -100,6 +100,14 @@ def test_a_refused_port_is_diagnosed(other: bytes) -> None:
     assert proxy.heads[1].startswith(b"CONNECT target.test:443 ")
 
 
+def test_for_a_refused_port_22_of_a_known_site_port_443_is_named() -> None:
+    with broken((b":443 ", ESTABLISHED), (b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
+        status, found = check("-x", proxy.url, target=("github.com", "22"))
+    assert status == 69
+    hint = "github.com has ssh on port 443 too, as ssh.github.com: `tunnelctl ssh-config --port-443 github.com`, with the flags"
+    assert only("finding", found)["hint"] == f"{hint} for the proxy, prints the lines"
+
+
 def test_a_refused_target_is_diagnosed() -> None:
     with broken((b"", b"HTTP/1.1 403 Forbidden\r\n\r\n")) as proxy:
         status, found = check("-x", proxy.url)
@@ -548,7 +556,7 @@ def test_an_ipv6_address_that_does_not_work_is_diagnosed(monkeypatch: pytest.Mon
 def watched(*story: Event, error: TunnelctlError | None = None) -> list[tuple[str, float, bool]]:
     """Name, seconds and success of each phase, with one event a second."""
     times = iter(range(100))
-    watch = PhaseTimer(lambda: float(next(times)))
+    watch = PhaseTimer(clock=lambda: float(next(times)))
     for event in story:
         watch(event)
     watch.finish(error)
@@ -596,14 +604,54 @@ def test_an_error_belongs_to_the_phase_in_progress(story, name):
     assert (found[-1][0], found[-1][2]) == (name, False)
 
 
-@pytest.mark.parametrize(
-    ("chain", "shown"), [(("a", "b", "c"), "a by b by c, until x"), (("a",), "a by b, until x"), ((), "a by b, until x")]
-)
+@pytest.mark.parametrize(("chain", "shown"), [(("a", "b", "c"), "a by b by c"), (("a",), "a by b"), ((), "a by b")])
 def test_the_tls_phase_shows_the_certificate_chain(chain, shown):
     watch = PhaseTimer()
-    watch(agreed("a", "b", "x", chain))
+    watch(agreed("a", "b", "Dec 28 02:14:32 2026 GMT", chain))
     assert watch.phases[0].chain == chain
-    assert watch.phases[0].detail.endswith(f"; {shown}")
+    assert watch.phases[0].detail.endswith(f"; {shown}, until 2026-12-28")
+
+
+@pytest.mark.parametrize(
+    ("story", "word", "text"),
+    [
+        ((), "route", "finding the proxies for the target"),
+        ((ROUTE, LOOKUP), "dns", "looking up p"),
+        ((ROUTE, LOOKUP, DIAL), "connect", "connecting to p:80"),
+        (UNTIL_TCP, "proxy", "p:80 has not answered yet"),
+        ((events.Route(["https://p"], "-x"), LOOKUP, DIAL, CONNECTED), "tls", "TLS with p:80"),
+        ((events.Route([], "-x direct"), LOOKUP, DIAL, CONNECTED), "tls", "TLS with p:80"),
+        ((*UNTIL_TCP, agreed()), "proxy", "p:80 has not answered yet"),
+        ((*UNTIL_TCP, REQUEST), "proxy", "p:80 has not answered yet"),
+        ((*UNTIL_TCP, REQUEST, answered(407)), "proxy", "p:80 has not answered yet"),
+        ((*UNTIL_TCP, REQUEST, answered(200)), "tls", "TLS with h:1"),
+        ((*UNTIL_TCP, REQUEST, answered(200), events.Request("t:22", "HTTP/1.1", ())), "proxy", "h:1 has not answered yet"),
+    ],
+)
+def test_the_phase_in_progress_is_what_is_awaited(story, word, text):
+    times = iter(range(100))
+    watch = PhaseTimer(clock=lambda: float(next(times)))
+    for event in story:
+        watch(event)
+    awaited = watch.awaited()
+    assert (awaited.word, awaited.text, awaited.seconds) == (word, text, 1.0)
+    assert awaited.begin == sum(phase.seconds for phase in watch.phases) or LOOKUP in story
+
+
+def test_each_phase_is_reported_when_it_ends_and_warnings_at_once():
+    found: list[Event] = []
+    watch = PhaseTimer(found.append)
+    for event in (ROUTE, events.Warning("w"), LOOKUP, DIAL):
+        watch(event)
+    assert found == [watch.phases[0], events.Warning("w"), watch.phases[1]]
+
+
+def test_what_follows_a_challenge_says_that_it_has_a_login():
+    watch = PhaseTimer()
+    for event in (*UNTIL_TCP, REQUEST, answered(407), REQUEST, answered(407), LOOKUP, DIAL, CONNECTED):
+        watch(event)
+    details = [phase.detail for phase in watch.phases]
+    assert [detail.startswith("again, with a login: ") for detail in details] == [False] * 4 + [True, True, False]
 
 
 def test_a_tls_error_belongs_to_the_tls_phase():

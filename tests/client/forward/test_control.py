@@ -19,7 +19,8 @@ from tests.peers.program import SOON, Forward, Serve, run, started
 from tests.peers.scripted import Conversation, ScriptedServer, echo
 from tests.server.harness import Client
 from tunnelctl.cli.render.hints import hint_of, line_of
-from tunnelctl.client.forward.control import open_control
+from tunnelctl.control.directory import Published
+from tunnelctl.control.listener import open_control
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.proto.http1.render import CONTINUE, ESTABLISHED
 from tunnelctl.status import ExitStatus
@@ -89,7 +90,7 @@ def test_its_connections_count_against_the_limit(proxy: ScriptedServer) -> None:
     with Forwarding(dynamic=("0",), max_connections=1, proxy=via(proxy)) as forwarding, ask(forwarding.control) as client:
         assert client.exactly(len(CONTINUE)) == CONTINUE
         assert is_turned_away(forwarding)
-        with Client(forwarding.control) as second:
+        with ask(forwarding.control) as second:
             assert second.rest() == b""
         assert len(forwarding.failures(2)) == 2
 
@@ -137,10 +138,13 @@ def test_two_that_start_at_once_do_not_remove_each_others_socket(runtime: Path) 
 
 
 def test_a_name_in_use_is_an_error(runtime: Path) -> None:
-    with Forward("--name", "work", env=env(runtime)):
+    with Forward("--name", "work", env=env(runtime)) as forward:
         done = run("forward", "--name", "work", env=env(runtime))
         assert done.returncode == ExitStatus.CANNOT_LISTEN
-        expected = "tunnelctl: forward work: another one of this name is running\nhint: choose another --name\n"
+        expected = (
+            f"tunnelctl: --name work: forward (process {forward.process.pid}) has this name\n"
+            "hint: choose another --name, or end it: tunnelctl stop work\n"
+        )
         assert done.stderr.decode() == expected
         assert set(files(runtime)) == {"work.sock", "work.route"}
 
@@ -191,7 +195,7 @@ def test_what_is_no_socket_of_a_killed_forward_stays(runtime: Path) -> None:
         (directory / name).write_text("")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(directory / "bound.sock"))
-        open_control("work", "", env(runtime)).close()
+        open_control("forward", "work", env(runtime), Published()).close()
         assert set(files(runtime)) == {"file.sock", "file.route", "notes", "bound.sock"}
 
 
@@ -226,7 +230,7 @@ def test_without_a_safe_directory_forward_goes_on_unless_it_has_a_name(runtime: 
 
 def hint_about(runtime: Path) -> str:
     with pytest.raises(ListenError) as caught:
-        open_control("work", "", env(runtime))
+        open_control("forward", "work", env(runtime), Published())
     assert caught.value.code == "control-directory"
     return hint_of(caught.value)
 
@@ -236,7 +240,7 @@ def test_the_hint_about_the_mode_of_the_directory_mends_it(runtime: Path) -> Non
     command = f"chmod 700 {runtime}/tunnelctl"
     assert hint_about(runtime) == f"{command} shuts them out"
     subprocess.run(command.split(), check=True, timeout=SOON)
-    open_control("work", "", env(runtime)).close()
+    open_control("forward", "work", env(runtime), Published()).close()
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
@@ -249,14 +253,14 @@ def test_a_path_that_is_too_long_is_an_error_with_a_name(runtime: Path) -> None:
     deep = runtime / ("x" * 100)
     deep.mkdir()
     with pytest.raises(ListenError, match="path too long"):
-        open_control("work", "", env(deep))
+        open_control("forward", "work", env(deep), Published())
 
 
 @pytest.mark.parametrize("name", ["auto", "a/b", "-"])
 def test_a_name_that_is_none(runtime: Path, name: str) -> None:
     with pytest.raises(UsageProblem) as caught:
-        open_control(name, "", env(runtime))
-    assert line_of(caught.value) == f"--name '{name}': it cannot be the name of a forward"
+        open_control("forward", name, env(runtime), Published())
+    assert line_of(caught.value) == f"--name '{name}': it cannot be the name of a control socket"
     assert hint_of(caught.value)
 
 
@@ -264,7 +268,7 @@ def test_a_route_that_cannot_be_written_closes_the_socket(runtime: Path) -> None
     (runtime / "tunnelctl").mkdir(mode=0o700)
     (runtime / "tunnelctl/work.route").symlink_to(runtime / "victim")
     with pytest.raises(ListenError, match="cannot listen"):
-        open_control("work", "", env(runtime))
+        open_control("forward", "work", env(runtime), Published())
     assert not (runtime / "victim").exists()
     assert "work.sock" not in files(runtime)
 
@@ -275,7 +279,7 @@ def test_a_directory_that_cannot_be_made(runtime: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(ListenError) as caught:
-        open_control("work", "", env(runtime))
+        open_control("forward", "work", env(runtime), Published())
     assert line_of(caught.value) == f"control directory {runtime}/tunnelctl: permission denied"
     assert hint_of(caught.value) == ELSEWHERE
 
@@ -334,7 +338,7 @@ def test_a_directory_of_another_user_is_refused(runtime: Path) -> None:
     (runtime / "tunnelctl").mkdir(mode=0o700)
     os.chown(runtime / "tunnelctl", NOBODY, NOBODY)
     with pytest.raises(ListenError, match="it belongs to another user") as caught:
-        open_control("work", "", env(runtime))
+        open_control("forward", "work", env(runtime), Published())
     assert hint_of(caught.value) == ELSEWHERE
 
 

@@ -20,7 +20,7 @@ from tests.server.harness import Client, Names, basic, connect_request
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.client import tunnel
 from tunnelctl.client.forward import session as local_session
-from tunnelctl.client.forward.session import Check
+from tunnelctl.client.forward.setup import Check
 from tunnelctl.engine.kernel import checkpoint, sleep
 from tunnelctl.engine.resolver import SocketAddress
 from tunnelctl.errors import ListenError, UsageProblem
@@ -676,7 +676,7 @@ def test_a_port_in_use_is_a_listen_error() -> None:
         place = f"{taken.getsockname()[1]}:host.test:22"
         with pytest.raises(ListenError, match="address already in use") as raised, Forwarding(place, proxy=("direct",)):
             pass
-    assert hint_of(raised.value) == "port 0 takes one that is free"
+    assert hint_of(raised.value) == "port 0 picks a free port"
 
 
 @pytest.mark.parametrize("kind", ["local", "dynamic"])

@@ -34,7 +34,8 @@ def test_the_command_gets_proxy_and_port_variables_but_no_secrets() -> None:
     ports = {found[name] for name in ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1", "TUNNELCTL_PORT_2")}
     assert len(ports) == 3
     assert found["KEPT"] == "1"
-    assert not {"TUNNELCTL_PROXY_PASSWORD", "TUNNELCTL_PROXY"} & set(found)
+    assert found["TUNNELCTL_PROXY"] == url
+    assert "TUNNELCTL_PROXY_PASSWORD" not in found
     assert url.encode() not in done.stderr
 
 
@@ -119,7 +120,10 @@ def test_ctrl_c_reaches_the_command_once() -> None:
 def test_a_missing_command_gives_127_and_an_unexecutable_one_126(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello")
-    missing, refused = run("run", "-x", "direct", "--", "/nonexistent"), run("run", "-x", "direct", "--", os.fspath(text))
+    missing, refused = (
+        run("run", "-x", "http://127.0.0.1:1", "--", "/nonexistent"),
+        run("run", "-x", "direct", "--", os.fspath(text)),
+    )
     assert (missing.returncode, missing.stderr) == (127, b"tunnelctl: cannot run /nonexistent: no such file or directory\n")
     assert (refused.returncode, refused.stderr) == (126, f"tunnelctl: cannot run {text}: permission denied\n".encode())
 
@@ -154,3 +158,37 @@ def test_a_failed_connection_is_one_line_and_the_command_continues() -> None:
     lines = done.stderr.decode().splitlines()
     assert lines[0].startswith("tunnelctl: client 127.0.0.1:")
     assert lines[0].endswith("cannot connect to target 127.0.0.1:1: connection refused")
+
+
+NEVER_USED = b"tunnelctl: warning: 'sh' did not use the proxy: any connections that it made bypassed it\n"
+
+
+def test_a_command_that_has_not_used_the_proxy_is_named_at_the_end() -> None:
+    done = run("run", "-x", "http://127.0.0.1:1", "--", "sh", "-c", "echo hi; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"hi\n", NEVER_USED)
+
+
+def test_the_name_of_that_command_is_escaped(tmp_path: Path) -> None:
+    hostile = tmp_path / "x\x1b[31m"
+    hostile.symlink_to("/bin/true")
+    done = run("run", "-x", "http://127.0.0.1:1", "--", os.fspath(hostile))
+    assert b"x\\x1b[31m' did not use the proxy" in done.stderr
+    assert b"\x1b" not in done.stderr
+
+
+def test_nothing_is_said_with_q_nor_of_a_command_that_used_it_or_did_not_start() -> None:
+    assert run("run", "-q", "-x", "http://127.0.0.1:1", "--", "true").stderr == b""
+    knock = "import os, socket; socket.create_connection(('127.0.0.1', int(os.environ['TUNNELCTL_PORT']))).close()"
+    assert run_python(knock).stderr == b""
+    assert b"did not use" not in run("run", "-x", "http://127.0.0.1:1", "--", "/nonexistent").stderr
+
+
+def test_a_connect_below_the_command_uses_its_proxy_whatever_the_settings_file_names(tmp_path: Path) -> None:
+    settings = tmp_path / "tunnelctl" / "config.toml"
+    settings.parent.mkdir()
+    settings.write_text('[defaults]\nproxy = "http://127.0.0.1:1"\n')
+    with ScriptedServer(echo) as target, Serve() as proxy:
+        words = ("run", "-v", "-x", proxy.url, "--", *MODULE, "connect", *target.authority.rsplit(":", 1))
+        done = run(*words, stdin=b"hello", env={"XDG_CONFIG_HOME": os.fspath(tmp_path), "no_proxy": "", "NO_PROXY": ""})
+    assert (done.returncode, done.stdout) == (0, b"hello"), done.stderr
+    assert f"tunnel to {target.authority} open".encode() in done.stderr

@@ -510,6 +510,59 @@ def test_a_result_is_cached_by_host_and_port_for_five_minutes(
     run(main)
 
 
+def test_what_has_expired_is_renewed_before_its_next_use(tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now, reads = [1000.0], []
+    monkeypatch.setattr(pac, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pac, "read", lambda source: reads.append(source) or "")
+    asked = Pac("proxy.pac", TraceLog())
+
+    async def counts() -> tuple[int, int]:
+        await asked.find(TARGET)
+        return len(reads), len(runs)
+
+    async def main() -> None:
+        assert await counts() == (1, 1)
+        now[0] += pac.FRESH_SECONDS - 1
+        asked.expire(pac.FRESH_SECONDS)
+        assert await counts() == (1, 1)
+        now[0] += 2
+        asked.expire(pac.FRESH_SECONDS)
+        assert await counts() == (2, 2)
+        now[0] += 0.1
+        asked.expire()
+        asked.expire(pac.FRESH_SECONDS)
+        assert await counts() == (3, 3)
+        assert await counts() == (3, 3)
+
+    run(main)
+
+
+def test_a_result_that_was_asked_for_before_it_expired_does_not_count(
+    tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network changes while the script runs."""
+    now = [1000.0]
+    monkeypatch.setattr(pac, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pac, "read", lambda source: "")
+    asked = Pac("proxy.pac", TraceLog())
+    answer = pac._in_a_process
+
+    def changing(task: dict[str, object]) -> dict[str, object]:
+        now[0] += 0.1
+        if not runs:
+            asked.expire()
+        return answer(task)
+
+    monkeypatch.setattr(pac, "_in_a_process", changing)
+
+    async def main() -> None:
+        for _ in range(3):
+            await asked.find(TARGET)
+
+    run(main)
+    assert len(runs) == 2
+
+
 def test_the_script_is_reread_after_five_minutes_and_kept_if_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, release = [1000.0], threading.Event()
     monkeypatch.setattr(pac, "monotonic", lambda: now[0])

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnelctl.client.route.no_proxy import exempting_entry, matches_pattern, unusable_entries
+from tunnelctl.client.route.no_proxy import (
+    ADDRESS,
+    DOMAIN,
+    EVERYTHING,
+    NETWORK,
+    PATTERN,
+    WITHOUT_DOT,
+    Entry,
+    exempting_entry,
+    matches_pattern,
+    unusable_entries,
+    usable_entries,
+)
 from tunnelctl.proto.address import Address, parse_authority
 
 ROOT = Path(__file__).parents[3]
@@ -275,3 +287,34 @@ def test_no_text_raises_an_error(no_proxy: str) -> None:
     for entry, cause in unusable_entries(no_proxy):
         assert entry.replace("***", "") in no_proxy
         assert cause
+
+
+# --- for the notations of other programs
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("*", [Entry(EVERYTHING)]),
+        ("<LOCAL>", [Entry(WITHOUT_DOT)]),
+        ("*.Corp.example.:443", [Entry(DOMAIN, "corp.example", 443)]),
+        ("[2001:DB8::1]:22", [Entry(ADDRESS, "2001:db8::1", 22)]),
+        ("169.254/16", [Entry(NETWORK, "169.254.0.0/16")]),
+        ("10.0.0.2-10.0.0.5", [Entry(NETWORK, "10.0.0.2/31"), Entry(NETWORK, "10.0.0.4/31")]),
+        ("*.corp.*", [Entry(PATTERN, "*.corp.*")]),
+        ("10.*", [Entry(PATTERN, "10.*")]),
+        ("a;b|'c'", [Entry(DOMAIN, "a"), Entry(DOMAIN, "b"), Entry(DOMAIN, "c")]),
+        ("http://u:p@x a..b $(id) a=b 10.0.0.9-10.0.0.1", []),
+    ],
+)
+def test_usable_entries(text, entries):
+    assert usable_entries(text) == entries
+
+
+AWKWARD = [*"\"'\\`$%#;=:<>&!{}[]()|,.*?/- \n\r\t\0ä", "10.0.0.0/8", "a.example", "::1", ":443"]
+
+
+@given(st.lists(st.sampled_from(AWKWARD), max_size=9).map("".join))
+def test_no_entry_has_a_character_of_a_quote_or_a_command(text):
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-_.*?:/")
+    assert all(set(entry.text) <= allowed for entry in usable_entries(text))

@@ -140,11 +140,29 @@ def test_direct_is_matched_in_any_case(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [("direct", "http://a:1"), ("http://a:1", "direct"), ("http://a:1, direct ",), ("DIRECT,http://a:1",)]
+    "flags",
+    [
+        ("direct", "http://a:1"),
+        ("http://a:1", "direct"),
+        ("http://a:1,direct", "http://b:1"),
+        ("http://a:1", "http://b:1,direct"),
+        ("DIRECT,http://a:1",),
+        ("http://a:1,direct,http://b:1",),
+        ("http://a:1,direct,direct",),
+        ("direct,direct",),
+    ],
 )
-def test_direct_cannot_be_part_of_a_chain(flags: tuple[str, ...]) -> None:
-    with pytest.raises(UsageProblem, match="chain"):
+def test_direct_cannot_be_part_of_a_chain_or_come_before_a_proxy(flags: tuple[str, ...]) -> None:
+    with pytest.raises(UsageProblem, match="the last of a list") as caught:
         proxies(*flags)
+    assert "http://proxy:3128,direct" in hint_of(caught.value)
+
+
+@pytest.mark.parametrize("text", ["http://a:1,b:2,direct", " http://a:1 , b:2 , DIRECT "])
+def test_direct_can_be_the_last_of_a_list(text: str) -> None:
+    for route in (select_proxies(TARGET, (text,), {}), select_proxies(TARGET, (), {"https_proxy": text})):
+        assert [[str(proxy) for proxy in chain] for chain in route.chains] == [["http://a:1"], ["http://b:2"], []]
+        assert route.proxies == ["http://a:1,http://b:2,direct"]
 
 
 @pytest.mark.parametrize(

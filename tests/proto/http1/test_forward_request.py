@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.proto.feeding import bounded
 from tunnelctl.proto.address import Address
-from tunnelctl.proto.http1.forward_request import NotForUs, authorization, end_to_end, onward, to_origin, via
+from tunnelctl.proto.http1.forward_request import NotForUs, authorization, end_to_end, fields, onward, to_origin, via
 
 NAME = "tunnelctl-0a1b2c3d"
 VIA = (b"Via", b"1.1 tunnelctl-0a1b2c3d")
@@ -59,6 +59,8 @@ def test_rfc_9112_3_2_4_options_without_a_path_becomes_asterisk_form() -> None:
         ("http://www.example.com:0/", "malformed"),
         ("http://0x7f.1/", "malformed"),
         ("http://user:secret@www.example.com/", "user information"),
+        ("http://www.example.com/#part", "a fragment"),
+        ("http://www.example.com#@secret/", "a fragment"),
     ],
 )
 def test_other_targets_are_answered_by_the_proxy(target: str, details: str) -> None:
@@ -77,7 +79,10 @@ def test_rfc_9110_7_6_1_hop_by_hop_fields_are_not_forwarded() -> None:
         ("x-named", "2"),
         ("Proxy-Connection", "keep-alive"),
         ("Proxy-Authorization", "Basic eDp5"),
+        ("Proxy-Authenticate", "Basic realm=x"),
+        ("Proxy-Authentication-Info", "nextnonce=x"),
         ("Keep-Alive", "5"),
+        ("Trailer", "X"),
         ("TE", "trailers"),
         ("Upgrade", "h2c"),
         ("Cookie", "a=b"),
@@ -95,6 +100,27 @@ def test_connection_cannot_remove_framing_fields() -> None:
     """If Content-Length were dropped, the body would be read as a second request (request smuggling)."""
     message = request("http://h/", ("Connection", "content-length, host"), ("Content-Length", "5"), method="POST")
     assert (b"Content-Length", b"5") in sent(to_origin(message, NAME)[1])
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+def test_rfc_9110_7_6_2_max_forwards_counts_down(method: str) -> None:
+    assert (b"Max-Forwards", b"9") in sent(to_origin(request("http://h/", ("Max-Forwards", "10"), method=method), NAME)[1])
+    for value, status in (("0", 405), ("-1", 400), ("x", 400), ("", 400), ("1" * 10, 400)):
+        with pytest.raises(NotForUs) as raised:
+            to_origin(request("http://h/", ("Max-Forwards", value), method=method), NAME)
+        assert raised.value.answer.status == status
+
+
+def test_max_forwards_means_nothing_to_other_methods() -> None:
+    assert (b"Max-Forwards", b"0") in sent(to_origin(request("http://h/", ("Max-Forwards", "0")), NAME)[1])
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_rfc_9110_10_1_1_http_1_0_has_no_expectations(version: str) -> None:
+    headers = [("Host", "h"), ("Expect", "100-continue"), ("X", "y")]
+    message = h11.Request(method="PUT", target="http://h/", headers=headers, http_version=version)
+    names = [name for name, _ in sent(to_origin(message, NAME)[1])]
+    assert names == [b"Host", *([b"Expect"] if version == "1.1" else []), b"X", b"Via", b"Connection"]
 
 
 def test_a_chunked_body_stays_chunked() -> None:
@@ -141,6 +167,11 @@ def test_all_via_fields_are_read() -> None:
     got = via(request("http://h/", ("Via", "1.1 other"), ("X", "y"), ("via", "1.0 fred, 1.1 p")))
     assert got == ("1.1 other", "1.0 fred, 1.1 p")
     assert via(request("http://h/")) == ()
+
+
+def test_the_fields_have_no_login() -> None:
+    message = request("http://h/", ("Proxy-Authorization", "Basic eDp5"), ("X", "y"))
+    assert fields(message) == (("host", "wrong.test"), ("x", "y"))
 
 
 def test_authorization_returns_the_credentials_field() -> None:

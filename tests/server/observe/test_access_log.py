@@ -28,7 +28,7 @@ from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.relay import Outcome
 
-COMMON = ["event", "time", "timestamp", "connection", "tunnel", "client", "user", "target"]
+COMMON = ["event", "time", "timestamp", "connection", "tunnel", "client", "user", "method", "target"]
 OPENED = [*COMMON, "address", "local", "status", "rule", "reports", "phases"]
 REFUSED = [*COMMON, "status", "rule", "reports", "error", "details", "phase", "phases"]
 INTERIM = [*COMMON, "seconds", "sent", "received"]
@@ -96,7 +96,13 @@ def test_time_and_timestamp_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_record_of_an_opened_tunnel() -> None:
-    known = {"user": "alice", "target": "target.test:443", "address": "198.51.100.1:443", "local": "192.0.2.9:1"}
+    known = {
+        "user": "alice",
+        "method": "CONNECT",
+        "target": "target.test:443",
+        "address": "198.51.100.1:443",
+        "local": "192.0.2.9:1",
+    }
     reports = ("report *:22", 'report "*":1 (\u2028)')
     one = account(**known, reports=reports, rule="allow *:443", phases=(("head", 0.25), ("connect", 0.5)))
     line = written(lambda log: log.opened(one, 200))
@@ -126,7 +132,7 @@ def test_the_record_of_a_closed_tunnel() -> None:
     assert list(record) == CLOSED
     assert isinstance(record.pop("time"), float)
     assert isinstance(record.pop("timestamp"), str)
-    values = ["closed", "1-2", "1-2.1", "192.0.2.1:5", "", "", 1.5, 10, 20, 0.25, "client", "reset", "ECONNRESET", "tunnel"]
+    values = ["closed", "1-2", "1-2.1", "192.0.2.1:5", "", "", "", 1.5, 10, 20, 0.25, "client", "reset", "ECONNRESET", "tunnel"]
     assert list(record.values()) == values
 
 

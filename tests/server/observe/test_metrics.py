@@ -5,7 +5,7 @@ import pytest
 from tests.client.harness import TraceLog
 from tunnelctl.events import SIDES
 from tunnelctl.proto import refusal
-from tunnelctl.proto.refusal import REASONS, Refusal
+from tunnelctl.proto.refusal import REASONS, Refusal, auth_required
 from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Family, Metrics, SharedCounters
 from tunnelctl.server.observe.record import DRAINED, TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
@@ -35,6 +35,19 @@ def test_decisions_are_counted_by_status_and_error() -> None:
     for status, error in ((200, ""), (200, ""), (403, "http_request_denied")):
         metrics.on_decision(account(), status, error)
     assert counted(board, "requests") == {("200", ""): 2, ("403", "http_request_denied"): 1}
+
+
+def test_failed_logins_are_counted_without_requests_for_a_login() -> None:
+    board = SharedCounters(1)
+    metrics = Metrics(board.rows[0])
+    for answer in (
+        auth_required(),
+        auth_required((), refusal.STALE_CREDENTIALS),
+        auth_required((), "wrong"),
+        refusal.request_denied(),
+    ):
+        metrics.on_decision(account(), answer.status, answer.error, answer.details)
+    assert counted(board, "failed_logins") == {(): 1}
 
 
 def test_values_without_a_place_are_counted_as_other() -> None:

@@ -1,14 +1,19 @@
 """The Prometheus text format, as the parser of prometheus-client reads it."""
 
+import platform
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Metrics, SharedCounters
-from tunnelctl.server.observe.prometheus import render
+from tunnelctl import __version__
+from tunnelctl.server.observe.metrics import ALL, BUCKETS, Metrics, SharedCounters
+from tunnelctl.server.observe.prometheus import Program, render
 from tunnelctl.server.observe.record import DRAINED, TunnelRecord
+
+PROGRAM = Program(1_700_000_000.5, 1_900_000_000.0)
 
 
 def read(board: SharedCounters) -> dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
-    families = text_string_to_metric_families(render(board).decode())
+    families = text_string_to_metric_families(render(board, PROGRAM).decode())
     return {
         family.name: {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples}
         for family in families
@@ -16,8 +21,8 @@ def read(board: SharedCounters) -> dict[str, dict[tuple[str, tuple[tuple[str, st
 
 
 def test_every_family_is_rendered_with_its_type() -> None:
-    found = {family.name: family.type for family in text_string_to_metric_families(render(SharedCounters(1)).decode())}
-    assert found == {family.name: family.kind for family in FAMILIES}
+    found = {family.name: family.type for family in text_string_to_metric_families(render(SharedCounters(1), PROGRAM).decode())}
+    assert found == {family.name: family.kind for family in ALL}
 
 
 def test_counters_and_histograms_are_summed_over_workers() -> None:
@@ -37,3 +42,30 @@ def test_counters_and_histograms_are_summed_over_workers() -> None:
     assert setup["tunnelctl_setup_seconds_sum", labels] == 70.002
     reached = [value for (name, _), value in setup.items() if name.endswith("_bucket")]
     assert reached == [float(bound >= 0.0025) for bound in BUCKETS] + [2]
+
+
+def test_versions_and_times() -> None:
+    found = read(SharedCounters(1))
+    labels = (("python", platform.python_version()), ("version", __version__))
+    assert found["tunnelctl_build_info"] == {("tunnelctl_build_info", labels): 1}
+    assert found["process_start_time_seconds"] == {("process_start_time_seconds", ()): 1_700_000_000.5}
+    name = "tunnelctl_certificate_expiration_timestamp_seconds"
+    assert found[name] == {(name, ()): 1_900_000_000}
+
+
+def test_without_tls_there_is_no_certificate() -> None:
+    assert b"certificate_expiration" not in render(SharedCounters(1), Program(1.0))
+
+
+def test_rules_are_counted_over_workers_with_any_text() -> None:
+    board = SharedCounters(2)
+    for number, status in ((0, 200), (1, 200), (1, 403)):
+        account = TunnelRecord("1", "1.1", "c")
+        account.rule, account.reports = 'allow *:443 user="a\\b"', ("report *:443",) if number else ()
+        board.rules.tally(number).on_decision(account, status)
+    name, rule = "tunnelctl_rule_decisions_total", ("rule", 'allow *:443 user="a\\b"')
+    assert read(board)["tunnelctl_rule_decisions"] == {
+        (name, (rule, ("verdict", "granted"))): 2,
+        (name, (rule, ("verdict", "refused"))): 1,
+        (name, (("rule", "report *:443"), ("verdict", "reported"))): 2,
+    }

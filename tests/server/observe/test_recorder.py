@@ -3,6 +3,7 @@
 from tests.client.harness import TraceLog
 from tunnelctl.server.observe.record import CUT, DRAINED, GONE, TunnelRecord
 from tunnelctl.server.observe.recorder import Recorder
+from tunnelctl.server.observe.tally import RuleCounters
 from tunnelctl.server.policy.inspection import FirstBytes
 
 
@@ -69,3 +70,13 @@ def test_without_verbose_nothing_is_reported() -> None:
     books.on_decision(account, 200, "")
     books.on_end(account, DRAINED)
     assert trace.events == []
+
+
+def test_rules_are_tallied_at_the_decision_and_at_the_end() -> None:
+    counters = RuleCounters(1)
+    books, account = Recorder(None, TraceLog(), tally=counters.tally(0)), TunnelRecord("1", "1.1", "c")
+    account.rule, account.reports = "allow *:1", ("report *:1",)
+    books.on_decision(account, 200, "")
+    account.seen = FirstBytes("TLS", "other", "deny *:1 tls", ())
+    books.on_end(account, CUT)
+    assert counters.totals() == {"allow *:1": (1, 0, 0), "report *:1": (0, 0, 1), "deny *:1 tls": (0, 1, 0)}

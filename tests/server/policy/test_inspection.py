@@ -536,6 +536,7 @@ def test_inspected_stream_overrides_every_method_of_stream() -> None:
         "on_peer_closed",  # this and the next are used while the tunnel is set up, before there is anything to inspect
         "unwatch",
         "bound_unsent",  # of a connection that carries many tunnels
+        "transport_fd",  # of a connection to a proxy
         "confirm_eof",  # of a unix socket that is spliced
         "descriptor",  # without it, the relay uses pumps; and without the following, they copy
         "gathers",

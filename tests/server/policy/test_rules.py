@@ -561,3 +561,14 @@ def test_a_name_resolved_elsewhere_is_refused_by_name(target: str, rule: str) ->
     allow = map(parse_rule, ("*.example.com:443", "10.0.0.0/8:22", "*:9", "*.localdomain:*"))
     decision = Policy(tuple(allow), (parse_rule("secret.example.com:*"),)).judge_name(parse_authority(target))
     assert (decision.allowed, decision.rule) == (False, rule)
+
+
+def test_a_decision_about_traffic_without_tls() -> None:
+    """A demand that may cut refuses it, and one that only reports is noted."""
+    cut, report = TLSRequirement("allow *:80", sni=False, cut=True), TLSRequirement("report *:80", sni=True, cut=False)
+    free = Decision("allow *:80", reports=("report *:1",))
+    assert free.without_tls() == free
+    noted = free._replace(requirements=(report,)).without_tls()
+    assert (noted.allowed, noted.reports, noted.requirements) == (True, ("report *:1", "report *:80"), ())
+    refused = free._replace(requirements=(report, cut)).without_tls()
+    assert (refused.allowed, refused.rule) == (False, "allow *:80: no TLS")

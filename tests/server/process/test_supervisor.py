@@ -555,10 +555,10 @@ def test_m6_a_file_replaced_by_a_pipe_is_a_warning_and_loses_no_signal(
 
 IMPATIENT = """
 import sys
-from tunnelctl.server import server, text_file
-from tunnelctl.server import reloadable as in_force
+from tunnelctl.server import text_file
+from tunnelctl.stream import reloadable as in_force
 from tunnelctl.server.process import supervisor
-in_force.READ_SECONDS = server.READ_SECONDS = supervisor.READ_SECONDS = 0.2
+in_force.READ_SECONDS = supervisor.READ_SECONDS = 0.2
 text_file.PIPE_SECONDS = 3.0
 from tunnelctl.cli.main import main
 sys.exit(main(sys.argv[1:]))

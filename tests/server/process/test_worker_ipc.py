@@ -23,8 +23,8 @@ def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> li
     async def main() -> list[list[bytes | None]]:
         async with Nursery() as nursery:
             for number in alive:
-                nursery.start_soon(siblings.answer, number, lambda number=number: content + str(number).encode(), silent)
-            heard = [await siblings.ask(0) for _ in range(times)]
+                nursery.start_soon(siblings.answer, number, lambda _, number=number: content + str(number).encode(), silent)
+            heard = [await siblings.ask(0, b"?") for _ in range(times)]
             nursery.cancel_scope.cancel()
         return heard
 
@@ -63,12 +63,12 @@ def test_a_replacement_answers_the_queries_left_by_a_dead_worker(monkeypatch: py
     siblings = WorkerQueries(2)
 
     async def main() -> list[bytes | None]:
-        assert await siblings.ask(0) == [None]
+        assert await siblings.ask(0, b"?") == [None]
         async with Nursery() as nursery:
-            nursery.start_soon(siblings.answer, 1, lambda: b"here", silent)
+            nursery.start_soon(siblings.answer, 1, lambda _: b"here", silent)
             await checkpoint()
             monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
-            heard = await siblings.ask(0)
+            heard = await siblings.ask(0, b"?")
             nursery.cancel_scope.cancel()
         return heard
 
@@ -87,7 +87,7 @@ def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_sent(monkeypatch:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
     siblings, trace, faults = WorkerQueries(2), TraceLog(), [ZeroDivisionError("a fault of ours")]
 
-    def content() -> bytes:
+    def content(_: bytes) -> bytes:
         while faults:
             raise faults.pop()
         return b"here"
@@ -95,7 +95,7 @@ def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_sent(monkeypatch:
     async def main() -> list[list[bytes | None]]:
         async with Nursery() as nursery:
             nursery.start_soon(siblings.answer, 1, content, trace)
-            heard = [await siblings.ask(0) for _ in range(2)]
+            heard = [await siblings.ask(0, b"?") for _ in range(2)]
             nursery.cancel_scope.cancel()
         return heard
 
@@ -127,7 +127,7 @@ def answered_by(peer: Callable[[socket.socket], object]) -> list[bytes | None]:
         finally:
             os._exit(1)
     try:
-        return run(siblings.ask, 0)
+        return run(siblings.ask, 0, b"?")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -169,7 +169,7 @@ def test_a_worker_killed_before_its_long_answer_is_read() -> None:
     child = os.fork()
     if child == 0:
         try:
-            run(siblings.answer, 1, lambda: SENT * 100_000, silent)
+            run(siblings.answer, 1, lambda _: SENT * 100_000, silent)
         finally:
             os._exit(1)
     try:

@@ -2,7 +2,7 @@
 
 from tunnelctl import events
 from tunnelctl.client.forward.options import ForwardOptions
-from tunnelctl.client.forward.session import Check
+from tunnelctl.client.forward.setup import Check
 from tunnelctl.events import Trace
 from tunnelctl.proto.refusal import Refusal
 from tunnelctl.server.access.limits import owner_of

@@ -36,7 +36,6 @@ from tunnelctl.proto.http1.render import ESTABLISHED
 from tunnelctl.server.access.limits import CapLimits, Caps
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.policy.file import load_policy
-from tunnelctl.server.reloadable import load_reloadable
 from tunnelctl.server.server import Server, ServerSettings
 from tunnelctl.server.service import Service, Timeouts
 from tunnelctl.status import ExitStatus
@@ -46,6 +45,7 @@ from tunnelctl.stream.dial import dial
 from tunnelctl.stream.listen import ListenAddress, bound_address, listen
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.relay import Relay, TimeLimits
+from tunnelctl.stream.reloadable import load_reloadable
 from tunnelctl.stream.socket_stream import SocketStream
 
 T = TypeVar("T")
@@ -211,10 +211,10 @@ Check = tuple[str, str, Callable[[Client], Awaitable[Facts]]]
 
 CHECKS: tuple[Check, ...] = (
     ("connect", "CONNECT opens a tunnel", check_connect),
-    ("early-data", "a banner that comes with the head is kept", check_early),
+    ("early-data", "bytes that arrive with the response head are kept", check_early),
     ("data", f"{BULK // MIB} MiB each way at once arrive unchanged, SHA-256 compared", check_data),
     ("http2", "the same over HTTP/2, and a second tunnel on that connection", check_http2),
-    ("half-close", "an answer that is given only at the end of the question arrives", check_half_close),
+    ("half-close", "a response sent only after the end of input arrives", check_half_close),
     ("policy", "an internal address that no rule names is refused", check_policy),
     ("loop", "the proxy itself is refused as a target", check_loop),
     ("closed-port", "a target where nobody listens is reported as that", check_closed_port),
@@ -443,7 +443,7 @@ def _check_text(facts: Facts) -> list[str]:
 
 
 def _summary_text(facts: Facts) -> list[str]:
-    return [f"{facts['held']} of {facts['checks']} held, in {facts['seconds']} s"]
+    return [f"{facts['held']} of {facts['checks']} checks passed in {facts['seconds']} s"]
 
 
 TEXTS: dict[str, Callable[[Facts], list[str]]] = {"start": _start_text, "check": _check_text, "summary": _summary_text}

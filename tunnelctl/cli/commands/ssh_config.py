@@ -9,16 +9,17 @@ import shlex
 import sys
 from typing import NamedTuple
 
+from tunnelctl import events
 from tunnelctl.cli.parse.settings import check_via
 from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, build
 from tunnelctl.cli.render.text import mask
-from tunnelctl.cli.spec.flags import FILE, Flag
-from tunnelctl.client.options import AUTO
+from tunnelctl.cli.spec.flag import FILE, Flag
+from tunnelctl.cli.spec.ssh_hosts import PORT_443
 from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import Trace
-from tunnelctl.options import ReachOptions
+from tunnelctl.options import AUTO, ReachOptions
 from tunnelctl.proto import headers as header
 
 NO_PATTERN = "a host, or a pattern such as *.example.com, must not contain blanks, quotes, #, = or control characters"
@@ -28,12 +29,19 @@ NO_PATTERN = "a host, or a pattern such as *.example.com, must not contain blank
 HEADING = "\n# Printed by tunnelctl ssh-config\n"
 
 
+NO_PROXY = (
+    "the lines name no proxy: TUNNELCTL_PROXY, the settings file or https_proxy has to name it when ssh starts; -x URL puts it "
+    "into the lines, and `tunnelctl check` looks for one"
+)
+
+
 class SSHOptions(NamedTuple):
     """The options of one `ssh-config`, as far as it acts on them itself."""
 
     reach: ReachOptions = ReachOptions()
     idle_timeout: float = 0.0
     git: bool = False
+    port_443: bool = False
     via: str | None = None
 
 
@@ -42,22 +50,31 @@ def ssh_config(call: Call, trace: Trace) -> str:
     if not call.words:
         raise UsageProblem("ssh-config", "missing argument HOST", "missing-host")
     for host in call.words:
-        if not host.isprintable() or set(host) & set(" \"'#=\\"):
+        if not host.isprintable() or set(host) & set(" \"'#=\\@"):
             raise UsageProblem("ssh-config", NO_PATTERN, "host-pattern")
     check_via(call.pairs)
     given = build(SSHOptions, call.pairs)
-    own = [pair for pair in call.pairs if pair[0].name != "git"]
+    own = own_flags(call.pairs)
     chains = select_proxies(None, given.reach.proxy, {}).chains
     refuse_secrets(own, chains)
     of_forward = given.via not in (None, AUTO)
     plain = given.reach.http != "2" and all(map(can_pass, chains))
     passes = (of_forward or plain) and not given.idle_timeout  # which needs a process that stays
+    named = given.reach.proxy or given.reach.pac or given.via or any(flag.name == "profile" for flag, _ in call.pairs)
+    if not (named or given.git):
+        trace(events.Warning(NO_PROXY))
     settings = {"ProxyCommand": proxy_command(own, passes), **({"ProxyUseFdpass": "yes"} if passes else {})}
     if not given.git:
-        return HEADING + host_block(call.words, settings)
+        flags = " ".join(quote(word) for pair in call.pairs for word in spelled(*pair))
+        return HEADING + "".join(host_blocks(call.words, settings, given.port_443, flags))
     from tunnelctl.cli.commands.git_config import git_lines
 
     return HEADING + git_lines(call.words, settings, program(), list(dict.fromkeys(flag.spellings[0] for flag, _ in own)), trace)
+
+
+def own_flags(pairs: list[Pair]) -> list[Pair]:
+    """Returns the flags that are for `connect`, and so in the line."""
+    return [pair for pair in pairs if "connect" in pair[0].commands]
 
 
 def refuse_secrets(pairs: list[Pair], chains: tuple[Chain, ...]) -> None:
@@ -106,6 +123,23 @@ def spelled(flag: Flag, text: str) -> list[str]:
 def quote(word: str) -> str:
     """Quotes a word for the shell. A backslash is in double quotes: in single ones it is an escape to fish and ssh_config(5)."""
     return '"\\\\"'.join(piece and shlex.quote(piece) for piece in word.split("\\")) or "''"
+
+
+def host_blocks(hosts: list[str], settings: dict[str, str], port_443: bool, flags: str) -> list[str]:
+    """Returns sections of ssh_config(5): one for each host that has an ssh server on port 443, if that is to be used, and one for
+    all others. Where it could be used, a comment says so. flags: those that were given, as typed
+    """
+    other = {host: PORT_443[host] for host in hosts if host in PORT_443}
+    if not port_443:
+        again = " ".join(filter(None, ("tunnelctl ssh-config --port-443", flags, *other)))
+        hint = f"    # If port 22 is refused: {again}\n" if other else ""
+        return [host_block(hosts, settings) + hint]
+    rest = [host for host in hosts if host not in other]
+    if not other:
+        cause = f"none of these hosts is known to have an ssh server on port 443: {', '.join(hosts)}"
+        raise UsageProblem("ssh-config", cause, "no-port-443", facts={"known": ", ".join(PORT_443)})
+    blocks = [host_block([host], {"Hostname": name, "Port": "443", **settings}) for host, name in other.items()]
+    return [*blocks, *([host_block(rest, settings)] if rest else [])]
 
 
 def host_block(hosts: list[str], settings: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 
+from tunnelctl.client.follow_network import follow_network
 from tunnelctl.client.loop_detector import LoopDetector, refuse_own_ports
 from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.retry import open_with_retries
@@ -24,10 +25,14 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
     # A target dialled from here would escape the rules on addresses.
     if DIRECT in (text.strip().lower() for text in options.reach.proxy):
         raise UsageProblem("direct", "serve goes straight to the targets unless it has a proxy", "serve-direct", option="proxy")
+    chains = select_proxies(None, options.reach.proxy, {}).chains
+    if () in chains:
+        cause = "serve does not go around its proxy, whose rules its own do not replace"
+        raise UsageProblem("direct", cause, "serve-direct-in-list", option="proxy")
     planner = RoutePlanner(options.reach._replace(timeout=options.dial_timeout), os.environ, trace, pooled=True)
     run(planner.prepare, ask_now=True)  # here, because the workers must not each ask for the password
     listeners = (parse_listen(text) for text in options.listen if not text.startswith(INHERITED))
-    refuse_own_ports(select_proxies(None, options.reach.proxy, {}).chains, listeners)
+    refuse_own_ports(chains, listeners)
     detector = LoopDetector()  # created before the workers are forked, which share it
     scheme_probe = BackgroundProbe(trace)
     pool: ConnectionPool | None = None
@@ -36,6 +41,7 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         nonlocal pool
         async with Nursery() as nursery:
             pool = ConnectionPool(nursery, options.reach.connections)
+            nursery.start_soon(follow_network, lambda: planner, pool, silent)
             await scheme_probe.run()
 
     # Nobody is told of each step: the access log records the outcome of each tunnel.
@@ -49,4 +55,4 @@ def upstream(options: ServeOptions, trace: Trace) -> Upstream:
         tunnel, _ = await open_with_retries(planner, target, 0, silent, pool, scheme_probe.suspect)
         tunnel.stream.close()
 
-    return Upstream(reach, detector.came_round, detector.is_any_probe, helper)
+    return Upstream(reach, detector.came_round, detector.is_any_probe, helper, detector.name)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from tunnelctl.cli.parse.settings import ConnectLine, connect_line
 from tunnelctl.cli.parse.values import Pair
-from tunnelctl.cli.spec.flags import FLAGS, Flag
+from tunnelctl.cli.spec.flag import Flag
+from tunnelctl.cli.spec.flags import FLAGS
 from tunnelctl.errors import UsageProblem
 
 

@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping
 
 from tunnelctl.cli.parse.values import Pair, Settings, connect_options
-from tunnelctl.client.options import AUTO, ConnectOptions
+from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import SettingsError, UsageProblem, reason
 from tunnelctl.namedtuple import NamedTuple
-from tunnelctl.options import ReachOptions
+from tunnelctl.options import AUTO, ReachOptions
 from tunnelctl.proto.address import shown
 
 PROFILE_VARIABLE = "TUNNELCTL_PROFILE"

@@ -8,17 +8,19 @@ import contextlib
 import inspect
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tunnelctl.cli.parse.values import Pair, corkscrew_hint, is_digits
-from tunnelctl.cli.render.help import command_help, program_help
+from tunnelctl.cli.render.help import command_help, program_help, short_command_help, short_program_help
 from tunnelctl.cli.render.help import version as version_text
 from tunnelctl.cli.render.text import mask_word
 from tunnelctl.cli.spec.commands import COMMANDS, Command
-from tunnelctl.cli.spec.flags import FLAGS, LEVEL, SWITCH, Flag, flags_of
+from tunnelctl.cli.spec.flag import LEVEL, SWITCH, Flag
+from tunnelctl.cli.spec.flags import FLAGS, flags_of
 from tunnelctl.errors import UsageProblem
 
 
@@ -31,7 +33,7 @@ class Call(NamedTuple):
     text: str = ""
 
 
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+CONTEXT = {"help_option_names": ["--help"]}  # -h is a flag of ours: its text is a shorter one
 
 
 def parse(argv: list[str]) -> Call:
@@ -58,10 +60,11 @@ def build(note: Callable[[Call], None]) -> typer.Typer:
         context_settings=CONTEXT,
     )
 
-    def top(version: bool = typer.Option(False, "--version")) -> None:
-        if version:
-            note(Call("print", [], [], version_text()))
-            raise typer.Exit
+    def top(
+        version: bool = printing(version_text, note, "-V", "--version"),
+        short: bool = printing(short_program_help, note, "-h"),
+    ) -> None:
+        pass
 
     app.callback(invoke_without_command=True)(top)
     for command in COMMANDS:
@@ -69,6 +72,17 @@ def build(note: Callable[[Call], None]) -> typer.Typer:
         settings = {**CONTEXT, "allow_interspersed_args": command.name != "run"}
         app.command(command.name, cls=_Command, context_settings=settings)(function(command, note))
     return app
+
+
+def printing(text: Callable[[], str], note: Callable[[Call], None], *spellings: str) -> Any:
+    """Returns Typer's description of a flag that prints a text and ends, wherever it is in the line."""
+
+    def act(given: bool) -> None:
+        if given:
+            note(Call("print", [], [], text()))
+            raise typer.Exit
+
+    return typer.Option(False, *spellings, is_eager=True, callback=act)
 
 
 class _Command(TyperCommand):
@@ -94,6 +108,8 @@ def function(command: Command, note: Callable[[Call], None]) -> Callable[..., No
     # Words are declared even for a command that takes none: Typer's own error message would quote them.
     declared = [inspect.Parameter("words", KEYWORD, default=typer.Argument(None), annotation=list[str])]
     declared += [inspect.Parameter(parameter(flag), KEYWORD, default=option(flag), annotation=kind(flag)) for flag in flags]
+    short = printing(partial(short_command_help, command.name), note, "-h")
+    declared.append(inspect.Parameter("short_help", KEYWORD, default=short, annotation=bool))
     call.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
     call.__annotations__ = {}
     return call

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tunnelctl import events
-from tunnelctl.cli.spec.flags import CHOICE, CONFLICTS, COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.spec.flag import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.spec.flags import CONFLICTS
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.errors import UsageProblem
 from tunnelctl.events import Trace
@@ -116,12 +117,17 @@ def several(value: object) -> tuple[object, ...]:
 
 
 def read_target(words: list[str], command: str = "connect") -> Address:
-    """Reads HOST PORT, HOST:PORT or [V6]:PORT; a name may be in brackets as well."""
+    """Reads HOST PORT, HOST:PORT or [V6]:PORT; a host name may be in brackets, and PORT be the name of a service."""
+    if len(words) not in (1, 2):
+        raise wrong_words(command, "HOST PORT", words)
+    host, port = words[0], words[-1]
+    if not port.rpartition(":")[2].isdigit() and (":" in port or len(words) == 2):
+        from tunnelctl.client.services import numbered
+
+        port = numbered(port)
     if len(words) == 1:
-        return parse_authority(unbracketed(words[0]))
-    if len(words) == 2:
-        return Address(parse_host(unbracketed(words[0])), parse_port(words[1]))
-    raise wrong_words(command, "HOST PORT", words)
+        return parse_authority(unbracketed(port))
+    return Address(parse_host(unbracketed(host)), parse_port(port))
 
 
 def wrong_words(command: str, usage: str, words: list[str]) -> UsageProblem:

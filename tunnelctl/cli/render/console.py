@@ -234,17 +234,32 @@ def _opened(facts: Facts) -> str:
     """Describes a tunnel of `serve`, which has an address, of `forward`, which has a client, or of `connect`."""
     if "address" in facts:
         but = "; {reports}" if facts["reports"] else ""
-        return _fill(f"{_asker(facts)}: tunnel to {{target}} open, at {{address}} ({{rule}}{but})")(facts)
+        return _fill(f"{_asker(facts)}: {_asked(facts)} open, at {{address}} ({{rule}}{but})")(facts)
     if "client" in facts:
-        return _fill("client {client}: tunnel to {target} open after {seconds} s")(facts)
+        return _fill("client {client}: tunnel to {target} open after {seconds} s" + ("" if facts["via"] else ", without a proxy"))(
+            facts
+        )
     return _fill("tunnel to {target} open, via {via}" if facts["via"] else "connection to {target} open, without a proxy")(facts)
 
 
 def _refused(facts: Facts) -> str:
     """Leaves out what is unknown: a refused head names no target."""
-    what = "tunnel to {target}" if facts["target"] else "request"
-    why = (": {details}" if facts["details"] else "") + (" ({rule})" if facts["rule"] else "")
+    what = _asked(facts) if facts["target"] else "request"
+    why = (": {details}" if facts["details"] else "") + (f" ({{rule}}{_remedy(facts)})" if facts["rule"] else "")
     return _fill(f"{_asker(facts)}: {what} refused: {{status}} {{error}}{why}")(facts)
+
+
+def _asked(facts: Facts) -> str:
+    return "tunnel to {target}" if facts["method"] == "CONNECT" else "{method} to {target}"
+
+
+def _remedy(facts: Facts) -> str:
+    """Returns what the operator can do for a refused plain http request. The client is not told: it may be anybody."""
+    if facts["rule"] == "plain http is off":
+        return "; --plain-http serves http:// URLs"
+    if facts["rule"] == "no allow rule" and facts["method"] != "CONNECT":
+        return "; --allow '{target}' allows it"
+    return ""
 
 
 def _asker(facts: Facts) -> str:
@@ -255,7 +270,8 @@ def _closed(facts: Facts) -> str:
     if "client" not in facts:
         return _fill("tunnel ended: {cause}; sent {sent} B, received {received} B")(facts)
     more = _carried(facts) if "tunnel" in facts else _advice(facts)
-    who = "client {client}: tunnel to {target} ended by the {closed_by} ({cause}) after {seconds} s"
+    what = _asked(facts) if "method" in facts else "tunnel to {target}"
+    who = f"client {{client}}: {what} ended by the {{closed_by}} ({{cause}}) after {{seconds}} s"
     return _fill(f"{who}; sent {{sent}} B, received {{received}} B{more}")(facts)
 
 
@@ -298,8 +314,8 @@ def _through(facts: Facts) -> str:
 def size(count: object) -> str:
     """Formats a number of bytes for people: 1536 is 1.5 KiB."""
     number = float(count) if isinstance(count, (int, float)) else 0.0
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000 or unit == "GiB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1000 or unit == "TiB":
             break
         number /= 1024
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
@@ -328,6 +344,7 @@ STAGES: dict[str, Render] = {
     "tls": _tls,
     "failover": _failover,
     "skipped": _fill("not through a forward: {cause}"),
+    "network": _fill("the network has changed; idle connections dropped: {dropped}"),
     "retry": _fill("attempt {attempt} failed: {cause}; next in {delay} s"),
     "opened": _opened,
     "refused": _refused,

@@ -9,6 +9,7 @@ from tunnelctl.cli.spec.flags import FLAGS
 from tunnelctl.cli.spec.messages.findings import FINDINGS
 from tunnelctl.cli.spec.messages.model import Hint, Message, When
 from tunnelctl.cli.spec.messages.table import MESSAGES
+from tunnelctl.cli.spec.ssh_hosts import PORT_443
 from tunnelctl.errors import TunnelctlError
 from tunnelctl.events import Event, Explained, name_of
 
@@ -106,6 +107,16 @@ def _help(facts: Facts) -> str:
     return f"tunnelctl {command} --help" if command else "tunnelctl --help"
 
 
+def _ssh_host(facts: Facts) -> str | None:
+    """The host whose ssh was refused on port 22, if it has another one."""
+    host, _, port = str(facts.get("target", "")).rpartition(":")
+    return host if port == "22" and host in PORT_443 else None
+
+
+def _ssh_name(facts: Facts) -> str | None:
+    return PORT_443.get(_ssh_host(facts) or "")
+
+
 def _spelling(option: object) -> str:
     return _SPELLINGS.get(str(option), f"--{str(option).replace('_', '-')}") if option else ""
 
@@ -114,6 +125,8 @@ def _spelling(option: object) -> str:
 DERIVED: dict[str, Callable[[Facts], str | None]] = {
     "help": _help,
     "install": _install,
+    "ssh_host": _ssh_host,
+    "ssh_name": _ssh_name,
     "given_flag": lambda facts: _spelling(facts.get("given")) or None,
     "key_flag": lambda facts: _spelling(facts.get("key")) or None,
     "tls": lambda facts: "--tls" if facts.get("target") else "--proxy",  # what the flags for this connection begin with

@@ -18,6 +18,7 @@ def serving(facts: Facts) -> str:
         "targets": targets(facts),
         "clients": clients(facts),
         "use it": f"export https_proxy={url(facts)}" if facts["url"] else "",
+        "plain http": plain_http(facts) if facts["plain_http"] else "",
         "next proxy": chain(facts["proxies"]),
         "TLS": f"certificate {show(facts['certificate'])}" if facts["certificate"] else "",
         "workers": show(facts["workers"]) if facts["workers"] != 1 else "",
@@ -43,6 +44,14 @@ def clients(facts: Facts) -> str:
     return f"{who} with a certificate by {show(authority)}" if authority else who
 
 
+def plain_http(facts: Facts) -> str:
+    """Returns the command that makes programs use this proxy for http:// URLs, or the rules that are missing for it."""
+    if not facts["port_80"]:
+        others = "" if facts["allow"] else " --allow '*:443'"
+        return f"no rule for port 80: --allow 'HOST:80'{others}"
+    return f"export http_proxy={url(facts)}" if facts["url"] else "served"
+
+
 def url(facts: Facts) -> str:
     """Returns the proxy URL for clients, with a placeholder for the login if one is required."""
     text = show(facts["url"])
@@ -51,11 +60,12 @@ def url(facts: Facts) -> str:
 
 def admin(facts: Facts) -> str:
     """Shows where the admin pages are, ready to paste: as a URL, or for a unix socket as a curl command."""
-    first, *others = map(show, facts["pages"])
+    pages = [*map(show, facts["pages"])]
     address = show(facts["address"])
     if not address.startswith("unix:"):
-        return f"admin: {', '.join([f'http://{address}{first}', *others])}"
-    return f"admin: curl --unix-socket {quote(address.removeprefix('unix:'))} http://localhost{first}"
+        return f"admin: {', '.join([f'http://{address}{pages[0]}', *pages[1:]])}"
+    text = next(page for page in pages if page != "/")  # the page for people is of no use to curl
+    return f"admin: curl --unix-socket {quote(address.removeprefix('unix:'))} http://localhost{text}"
 
 
 START_LINES: dict[str, Callable[[Facts], str]] = {"serving": serving, "admin": admin}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.flags import RULE
+from tunnelctl.cli.spec.flag import RULE
 from tunnelctl.namedtuple import NamedTuple
 
 SHELLS = ("bash", "zsh", "fish")
@@ -71,14 +71,47 @@ COMMANDS = (
         ),
     ),
     Command(
-        "check", "HOST PORT",
-        "diagnose the path to a host: what fails or is slow, and why",
-        "Open a tunnel to HOST and PORT as `connect` does, and show each phase with its time. "
-        "A failure is explained, together with what to do about it.",
+        "status", "[NAME...]",
+        "list what runs: forward, run and serve of this user",
+        "List the running forward, run and serve processes of this user: names, listeners, routes and tunnels. "
+        "With NAMEs, only those.",
         (
+            ("tunnelctl status", "everything"),
+            ("tunnelctl status work --json", "one of them, for a script"),
+            ("tunnelctl status serve && echo running", "the status is 75 if it does not run"),
+        ),
+    ),
+    Command(
+        "top", "[NAME...]",
+        "show live what runs: tunnels, rates, targets",
+        "Show the running forward, run and serve processes of this user and their open tunnels, live; h lists the keys. "
+        "With NAMEs, only those; in a pipe, what they do now.",
+        (
+            ("tunnelctl top", "everything that runs"),
+            ("tunnelctl top work", "what was started by `forward --name work`"),
+            ("tunnelctl top --json | jq .tunnels", "for a script"),
+        ),
+    ),
+    Command(
+        "stop", "NAME...",
+        "stop running processes, and let their tunnels finish",
+        "Stop each named process as SIGTERM does, and wait for its end. It accepts nothing more, and its open tunnels may finish "
+        "within its --drain.",
+        (
+            ("tunnelctl stop forward", "the one that `tunnelctl status` lists by this name"),
+            ("tunnelctl stop work test", "two of them"),
+            ("tunnelctl status", "shows the names"),
+        ),
+    ),
+    Command(
+        "check", "[HOST PORT]",
+        "diagnose the path to a host, or find the proxies here",
+        "Open a tunnel to HOST and PORT as `connect` does, and show each phase with its time, what fails and what to do about it. "
+        "Without HOST and PORT, find the settings of this machine that name a proxy, and try each proxy.",
+        (
+            ("tunnelctl check", "which proxies are there, and which of them work?"),
             ("tunnelctl check -x http://proxy:3128 host 22", "the path to an ssh server"),
             ("tunnelctl check --tls -x http://proxy:3128 www.example.com 443", "is TLS being intercepted?"),
-            ("tunnelctl check --count 20 --interval 0.5 host:22 --json", "for a script"),
         ),
     ),
     Command(
@@ -90,6 +123,28 @@ COMMANDS = (
             ("tunnelctl ssh-config -x http://proxy:3128 '*.example.com' >> ~/.ssh/config", "for a domain"),
             ("tunnelctl ssh-config -x http://proxy:3128 --proxy-auth-file ~/.proxy host", "with a login"),
             ("tunnelctl ssh-config --git -x http://proxy:3128 host >> ~/.gitconfig", "the same for git"),
+        ),
+    ),
+    Command(
+        "setup", "[TOOL]",
+        "print the lines that send another tool through the proxy",
+        "Print the lines for TOOL's own settings, and say into which file they go; no file is changed. "
+        "Without TOOL, list the tools.",
+        (
+            ("tunnelctl setup npm -x http://proxy:3128 >> ~/.npmrc", "npm, through a proxy"),
+            ("tunnelctl setup docker -D 8080", "through a port of `tunnelctl forward`, which logs in"),
+            ("tunnelctl setup git --check -x http://proxy:3128", "are the lines for this proxy there?"),
+        ),
+    ),
+    Command(
+        "env", "",
+        "print the proxy settings for a shell",
+        "Print lines for a shell that set https_proxy and the like to the proxy of the flags, the settings file or the "
+        "environment, or to a local port of a running `forward`. No file is changed.",
+        (
+            ('eval "$(tunnelctl env -x http://proxy:3128)"', "in sh, bash, dash and zsh"),
+            ("tunnelctl env --via work --shell fish | source", "in fish, through the forward that is called work"),
+            ('eval "$(tunnelctl env --port 8080)"', "through a local port, such as that of `forward -D 8080`"),
         ),
     ),
     Command(
@@ -134,6 +189,17 @@ COMMANDS = (
             ("tunnelctl selftest", "takes a few seconds, needs no network"),
             ("tunnelctl selftest --json", "for a script"),
             ("tunnelctl selftest && echo ready", "for its exit status"),
+        ),
+    ),
+    Command(
+        "help", "[COMMAND]",
+        "show the manual page of a command",
+        "Show the manual page of COMMAND, or that of tunnelctl itself, with man if it is installed. "
+        "In a pipe it is plain text.",
+        (
+            ("tunnelctl help", "the program, with all exit statuses"),
+            ("tunnelctl help forward", "one command"),
+            ("tunnelctl help config", "the settings file; policy and messages are pages too"),
         ),
     ),
 )  # fmt: skip
@@ -198,7 +264,12 @@ VARIABLES = (
         ("TUNNELCTL_PORT", "TUNNELCTL_PORT_1"),
         "set by run for its command: the port of the private proxy, and of each -L in their order",
     ),
-    Variable(("NO_COLOR",), "if set, check shows no colours"),
+    Variable(
+        ("GIT_SSH_COMMAND", "NODE_USE_ENV_PROXY"),
+        "set by run for its command if they are not set already, so that git over ssh and Node use the private proxy",
+    ),
+    Variable(("JAVA_TOOL_OPTIONS",), "run --java adds the options that make a JVM use the private proxy"),
+    Variable(("NO_COLOR",), "if set, check and top show no colours, and help no bold text"),
     Variable(("FORCE_COLOR",), "if set, check shows colours even if its output is not a terminal"),
     Variable(("TUNNELCTL_DEBUG",), "if set to 1, a fault in tunnelctl itself shows its traceback"),
 )

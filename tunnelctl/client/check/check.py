@@ -4,6 +4,7 @@ Results go to a report as events; cli.commands.check shows them. Each probe cost
 it takes another route than the user chose, and has a time limit (PROBE, unless its module sets another one).
 """
 
+import signal
 from collections.abc import Callable, Mapping
 from time import monotonic
 
@@ -22,7 +23,8 @@ from tunnelctl.client.check.diagnosis import (
 from tunnelctl.client.check.ends import try_ends
 from tunnelctl.client.check.http2 import inspect
 from tunnelctl.client.check.options import CheckOptions
-from tunnelctl.client.check.probe import ProbeResult, probe
+from tunnelctl.client.check.probe import LOGIN_REQUIRED, Awaited, PhaseTimer, ProbeResult, probe
+from tunnelctl.client.check.watch import Watch
 from tunnelctl.client.pool import ConnectionPool
 from tunnelctl.client.route.planner import RoutePlanner, tls_to_target
 from tunnelctl.client.route.route import Hop, Route, Tunnel
@@ -30,8 +32,9 @@ from tunnelctl.client.tunnel import open_tunnel
 from tunnelctl.client.upstream import PROTOCOLS
 from tunnelctl.client.upstream.http1 import BAD_REQUEST, speaks_tls
 from tunnelctl.client.upstream.tls_probe import speaks_tls_there
-from tunnelctl.engine.kernel import BusyResourceError, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
+from tunnelctl.engine.kernel import BusyResourceError, CancelScope, Nursery, TooSlowError, fail_after, move_on_after, run, sleep
 from tunnelctl.engine.resolver import SocketAddress, resolve
+from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import (
     AuthenticationFailed,
     NameNotFound,
@@ -52,6 +55,7 @@ from tunnelctl.stream.base import CHUNK
 from tunnelctl.stream.dial import DialError, dial
 
 Report = Callable[[Event], None]
+Live = Callable[[Awaited], None]
 
 GREETING = 1.0  # seconds for a target that speaks first; servers that look up their client's name take longer
 SHOWN = 1000  # bytes of its greeting
@@ -60,18 +64,22 @@ PROBE = 5.0  # seconds for each further probe
 PAUSE = 1.0  # seconds between the attempts of --wait
 NOWHERE = "tunnelctl-check.invalid"  # no name may end so (RFC 6761 section 6.4): a proxy that reaches it, reaches anything
 HTTPS = 443
-PROXY_LOGIN = 407
+TICK = 0.1  # seconds between two pictures of what is waited for
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_check(options: CheckOptions, environ: Mapping[str, str], report: Report) -> int:
-    """Runs `check` and returns the exit status: that of the error which `connect` would end with, or of the additional checks."""
-    return run(Check(options, environ, report).run)
+def run_check(options: CheckOptions, environ: Mapping[str, str], report: Report, live: Live | None = None) -> int:
+    """Runs `check` and returns the exit status: that of the error which `connect` would end with, or of the additional checks.
+
+    After a signal it is 128 and the number of the signal. live: called with what `check` waits for, ten times a second
+    """
+    return run(Check(options, environ, report, live).run)
 
 
 class Check:
     """One run of the command."""
 
-    def __init__(self, options: CheckOptions, environ: Mapping[str, str], report: Report) -> None:
+    def __init__(self, options: CheckOptions, environ: Mapping[str, str], report: Report, live: Live | None = None) -> None:
         self._options, self._report = options, report
         if options.get is not None and options.get[:1] != "/":
             raise UsageProblem(ascii(options.get), "it is not a path", "not-a-path", option="get")
@@ -80,26 +88,91 @@ class Check:
                 raise UsageProblem("", "it requires TLS to the target", "needs-tls", option="expect")
             parse_pin(options.expect)
         self._target = options.target
+        self._live = live
         self._connections: Nursery = None  # type: ignore[assignment]
+        self._latest = PhaseTimer()  # of the latest attempt
+        self._awaited: Callable[[], Awaited] = self._latest.awaited
+        self._watched: Watch | None = None
+        self._ended_by = 0  # the number of the signal
         self._planner = RoutePlanner(options.reach, environ, self._heed, tls_to_target(options.target, options.target_tls))
 
     async def run(self) -> int:
         """Runs the whole check and returns the exit status."""
-        await self._planner.prepare(list_ignored=self._options.output.detailed)
-        async with Nursery() as connections:  # of HTTP/2, which run beside
-            self._connections = connections
-            gone = await self._first_walk()
-            try:
-                status = await self._tell(gone)
-            finally:
-                if gone.tunnel is not None:
-                    gone.tunnel.stream.close()
-            connections.cancel_scope.cancel()
+        status = 0
+        with open_signal_receiver(*ENDING) as signals:
+            async with Nursery() as nursery:
+                nursery.start_soon(self._listen, signals, nursery.cancel_scope)
+                if self._live is not None:
+                    nursery.start_soon(self._show, self._live)
+                await self._planner.prepare(list_ignored=self._options.output.detailed)
+                self._connections = nursery  # those of HTTP/2 run beside
+                if self._options.watch:
+                    await self._watch()
+                else:
+                    status = await self._check()
+                nursery.cancel_scope.cancel()
+        if self._watched is not None:
+            return self._sum_up(self._watched)
+        return self._interrupted(self._ended_by) if self._ended_by else status
+
+    async def _listen(self, signals: SignalReceiver, scope: CancelScope) -> None:
+        async for number in signals:
+            self._ended_by = number
+            scope.cancel()
+
+    async def _show(self, live: Live) -> None:
+        while True:
+            live(self._awaited())
+            await sleep(TICK)
+
+    def _await(self, word: str, text: str) -> None:
+        """Notes what is waited for from now on."""
+        begun = monotonic()
+        self._awaited = lambda: Awaited(word, text, None, monotonic() - begun)
+
+    def _interrupted(self, number: int) -> int:
+        """Reports what a signal interrupted, after what was found until then. Returns the exit status."""
+        awaited, latest = self._awaited(), self._latest
+        self._report(found.Interrupted(awaited.word, awaited.text, awaited.seconds))
+        status = 128 + number
+        self._report(found.Verdict(False, status, str(self._target), latest.via, latest.seconds))
         return status
 
+    async def _check(self) -> int:
+        gone = await self._first_walk()
+        try:
+            return await self._tell(gone)
+        finally:
+            if gone.tunnel is not None:
+                gone.tunnel.stream.close()
+
+    async def _watch(self) -> None:
+        """Repeats the attempt until a signal or a key ends it, or --count is reached."""
+        watch = self._watched = Watch(self._options, self._report, self._attempt)
+        self._awaited = watch.awaited
+        await watch.run()
+
+    def _sum_up(self, watch: Watch) -> int:
+        """Reports the statistics, and the error of the last attempt.
+
+        Ctrl-C is a normal end of --watch, unless no attempt has ended; other signals are none.
+        """
+        status = watch.finish()
+        if not watch.attempts:
+            return self._interrupted(self._ended_by or signal.SIGINT)
+        if watch.error is not None:
+            self._fail(watch.error)
+            self._find(failure(watch.error))  # for its hint; the text repeats the error
+        if self._ended_by not in (0, signal.SIGINT):
+            status = 128 + self._ended_by
+        self._report(found.Verdict(status == ExitStatus.OK, status, str(self._target), watch.via, watch.seconds))
+        return status
+
+    async def _attempt(self, watch: PhaseTimer) -> ProbeResult:
+        self._latest = watch
+        return await probe(self._planner, self._target, self._pool(), watch)
+
     async def _tell(self, gone: ProbeResult) -> int:
-        for event in (*gone.watch.phases, *gone.watch.warnings):
-            self._report(event)
         route = gone.route or (await self._planner.to(self._target, silent))[0]
         status = await (self._explain(gone, gone.error, route) if gone.error is not None else self._use(gone, route))
         await self._try_addresses(route)
@@ -112,11 +185,18 @@ class Check:
         """Makes the attempt that the report shows; with --wait, the first that works, or the last."""
         until = monotonic() + self._options.wait
         while True:
-            gone = await probe(self._planner, self._target, self._pool())
+            # Of attempts that are repeated, the report shows the last one only.
+            events: list[Event] = []
+            watch = PhaseTimer(events.append if self._options.wait else self._report)
+            self._awaited = watch.awaited
+            gone = await self._attempt(watch)
             may_pass = isinstance(gone.error, (Unreachable, NameNotFound))  # a machine that has just woken up cannot resolve names
             if not may_pass or monotonic() + PAUSE > until:
+                for event in events:
+                    self._report(event)
                 return gone
             self._report(found.Waiting(str(gone.error)))
+            self._await("waiting", "the next attempt")
             await sleep(PAUSE)
 
     def _heed(self, event: Event, /) -> None:
@@ -127,6 +207,9 @@ class Check:
     def _find(self, finding: Diagnosis | None) -> None:
         if finding is not None:
             self._report(Explained(found.Finding(finding.name, finding.text, ""), finding.error, finding.facts))
+
+    def _fail(self, error: TunnelctlError) -> None:
+        self._report(explained(found.Failure(int(error.exit_status), error.what, error.cause), error))
 
     # -- a route that works ------------------------------------------------------------------------------------------------------
 
@@ -140,12 +223,15 @@ class Check:
                 statuses.append(await self._greet(gone))
         finally:
             gone.tunnel.stream.close()
+        self._await("finding", "does the proxy open a tunnel to a name that cannot exist?")
         if route.hops and await self._fails(route._replace(target=Address(NOWHERE, self._target.port), tls=None)) is None:
             what = "the proxy opens a tunnel to a name that cannot exist: it answers before it has reached anybody"
             self._find(Diagnosis("answers-everything", what))
+        self._await("http2", "what the proxy offers over HTTP/2")
         if (http2 := await inspect(route)) is not None:
             self._report(http2)
         if route.hops:
+            self._await("ends", "do a half-close and a reset come through?")
             self._report(await try_ends(route, self._open))
         statuses.append(await self._look_closer(route, None))
         return max(statuses)
@@ -154,6 +240,7 @@ class Check:
         """Runs the checks of --tls and --get."""
         status = ExitStatus.OK
         if route.tls is not None:
+            self._await("seen", "the certificate of the target, on other paths too")
             from tunnelctl.client.check.interception import judge
 
             certificate, finding, status = await judge(route, self._options.expect, error is None, self._open)
@@ -163,12 +250,14 @@ class Check:
         if self._options.get is not None and error is None:
             from tunnelctl.client.check.fetch import fetch
 
+            self._await("get", self._options.get)
             reply = await fetch(route, self._options.get, self._open)
             self._report(reply)
             status = max(status, ExitStatus.OK if reply.ok else ExitStatus.BROKEN)
         return status
 
     async def _greet(self, gone: ProbeResult) -> ExitStatus:
+        self._await("target", "does it speak first?")
         begun, said = monotonic(), None
         with move_on_after(GREETING):
             try:
@@ -188,6 +277,7 @@ class Check:
     async def _bear_silence(self, gone: ProbeResult) -> ExitStatus:
         """Checks whether an idle tunnel stays open for the time of --idle. Data from the target restarts that time."""
         assert gone.tunnel is not None
+        self._await("idle", f"does the tunnel survive {self._options.idle:g} s of silence?")
         idle, begun, cause = self._options.idle, monotonic(), "ended"
         with move_on_after(MOST_RESTARTS * idle) as whole:
             while True:
@@ -215,7 +305,8 @@ class Check:
     # -- one that does not -------------------------------------------------------------------------------------------------------
 
     async def _explain(self, gone: ProbeResult, error: TunnelctlError, route: Route) -> ExitStatus:
-        self._report(explained(found.Failure(int(error.exit_status), error.what, error.cause), error))
+        self._await("finding", "why? Further probes may tell")
+        self._fail(error)
         self._find(await self._cause(gone, error, route))
         if route.tls is not None and gone.watch.phases[-1].name == "tls" and error.hop is None:
             return max(error.exit_status, await self._look_closer(route, error))
@@ -232,7 +323,8 @@ class Check:
         if isinstance(code, int) and (finding := portal(code)) is not None:
             return finding
         if code == 403 and await self._passes_https(route):
-            return Diagnosis("port-refused", f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass")
+            text = f"the proxy refuses port {self._target.port}, and lets {HTTPS} pass"
+            return Diagnosis("port-refused", text, {"target": self._target})
         unreached = watch.phases[-1].name in ("dns", "connect")
         spoke_tls = any(phase.name == "tls" and phase.ok for phase in watch.phases)
         if code is None and not unreached and not spoke_tls and (finding := await self._wrong_scheme(error, route)) is not None:
@@ -279,7 +371,7 @@ class Check:
             return True
         code = error.detail.get("code")
         if surely:
-            return code == PROXY_LOGIN or (code is not None and "error" in error.detail)  # an error from Proxy-Status
+            return code == LOGIN_REQUIRED or (code is not None and "error" in error.detail)  # an error from Proxy-Status
         return isinstance(error, AuthenticationFailed) or code not in (None, BAD_REQUEST)
 
     def _pool(self) -> ConnectionPool:
@@ -311,6 +403,7 @@ class Check:
         except (OSError, UnicodeError, BusyResourceError, TooSlowError):
             return
         if len(addresses) > 1:
+            self._await("address", f"each address of {stop.host}")
             results: dict[SocketAddress, str] = {}
             async with Nursery() as nursery:
                 for address in addresses:
@@ -332,9 +425,10 @@ class Check:
     async def _repeat(self, first: ProbeResult) -> None:
         """Repeats the attempt, for its times."""
         times, failed = ([first.watch.seconds], 0) if first.error is None else ([], 1)
-        for _ in range(self._options.times - 1):
+        for number in range(2, self._options.times + 1):
+            self._await("series", f"{number} of {self._options.times}")
             await sleep(self._options.interval)
-            gone = await probe(self._planner, self._target, self._pool())
+            gone = await self._attempt(PhaseTimer())
             if gone.tunnel is not None:
                 gone.tunnel.stream.close()
                 times.append(gone.watch.seconds)

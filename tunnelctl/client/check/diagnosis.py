@@ -54,6 +54,19 @@ FINDINGS = {
     "unexpected-certificate": "the certificate is not the expected one",
     "private-issuer": "the issuer of the certificate is not publicly trusted, and there is no other certificate to compare with",
     "failed": "anything else",
+    # Without a target.
+    "dead-setting": "a setting names a proxy that cannot be reached",
+    "setting-malformed": "the value of a setting is not the URL of a proxy",
+    "proxies-differ": "two programs have different proxies",
+    "cases-differ": "a variable has different values in lower and in upper case",
+    "only-http-proxy": "http_proxy is set, but https_proxy is not",
+    "ignored-by-git": "git ignores this setting",
+    "port-missing": "a URL has no port, and programs disagree about which one that means",
+    "pac-unusable": "a PAC file cannot be used",
+    "certificate-unknown": "the issuer of the certificate seen through a proxy is not publicly trusted, and there is no other "
+    "certificate to compare with",
+    "no-proxy-named": "no setting names a proxy",
+    "unknown-to-tunnelctl": "a proxy works, but tunnelctl is not told of it",
 }
 
 # By exit status, where nothing more exact is known.

@@ -187,6 +187,55 @@ class Series(Event):
     max: float | None
 
 
+class Attempt(Event):
+    """With --watch: one attempt, without the phases that it went through.
+
+    number: of the attempt, from 1
+    ok: whether it opened a tunnel
+    seconds: how long it took
+    cause: why it did not; or empty
+    """
+
+    number: int
+    ok: bool
+    seconds: float
+    cause: str
+
+
+class Statistics(Event):
+    """With --watch, at the end: the times of one phase over all attempts that came to it, in seconds.
+
+    name: of the phase, or `tunnel` for whole attempts; a later one of the same name in an attempt has its number, as in `proxy 2`
+    count: how often it began
+    failed: how often it failed
+    last: the time of the last one that did not fail; null where all failed, as are the others
+    best: the least
+    average: the mean
+    worst: the greatest
+    """
+
+    name: str
+    count: int
+    failed: int
+    last: float | None
+    best: float | None
+    average: float | None
+    worst: float | None
+
+
+class Interrupted(Event):
+    """A signal such as Ctrl-C ended the command. What was found until then is reported, and the last object follows.
+
+    phase: what was waited for: a phase, or the name of a further check
+    text: the same in more words
+    seconds: how long it had been waited for
+    """
+
+    phase: str
+    text: str
+    seconds: float
+
+
 class Failure(Event):
     """The error that `connect` would end with.
 
@@ -231,5 +280,6 @@ class Verdict(Event):
 
 
 CHECK = (
-    Ignored, Setting, Waiting, Phase, HTTP2, Ends, Greeting, Idle, Certificate, Reply, Address, Series, Failure, Finding, Verdict,
+    Ignored, Setting, Waiting, Phase, HTTP2, Ends, Greeting, Idle, Certificate, Reply, Address, Series, Attempt, Statistics,
+    Interrupted, Failure, Finding, Verdict,
 )  # fmt: skip

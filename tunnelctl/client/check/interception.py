@@ -30,11 +30,11 @@ async def judge(
     trusted: whether the authorities of this machine, or those that the user named, vouch for it
     open_tunnel: raises TunnelctlError
     """
-    seen = await _shown(route, open_tunnel)
+    seen = await shown_certificate(route, open_tunnel)
     if seen is None:
         return None, None, ExitStatus.OK
-    public = trusted and await _publicly_trusted(route, open_tunnel)
-    direct = await _shown(route._replace(hops=(), chain=()), open_tunnel) if route.hops else seen
+    public = trusted and await publicly_trusted(route, open_tunnel)
+    direct = await shown_certificate(route._replace(hops=(), chain=()), open_tunnel) if route.hops else seen
     certificate = decode(seen)
     facts = Certificate(
         subject=certificate.subject,
@@ -69,7 +69,7 @@ def _verdict(facts: Certificate, seen: Decoded, direct: Decoded | None) -> Diagn
     return None
 
 
-async def _shown(route: Route, open_tunnel: Open) -> bytes | None:
+async def shown_certificate(route: Route, open_tunnel: Open) -> bytes | None:
     """The certificate that the target presents on this route, whoever issued it; None if the tunnel fails."""
     assert route.tls is not None
     settings = route.tls._replace(insecure=True, pin=None, cacert=None)
@@ -83,7 +83,7 @@ async def _shown(route: Route, open_tunnel: Open) -> bytes | None:
     return certificate
 
 
-async def _publicly_trusted(route: Route, open_tunnel: Open) -> bool:
+async def publicly_trusted(route: Route, open_tunnel: Open) -> bool:
     """Whether the authorities that browsers know vouch for it. httpx brings their list, whatever else this machine trusts."""
     import httpx
 

@@ -18,6 +18,7 @@ class CheckOptions(NamedTuple):
     expect: str | None = None  # fingerprint or pin, as typed
     idle: float = 0.0
     times: int = 1
+    watch: bool = False
     interval: float = 1.0
     wait: float = 0.0
     color: str = "auto"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunnelctl.events import Event, Route
 from tunnelctl.rare_events import Ignored, Progress
-from tunnelctl.stream.events import Drain, Stopped
+from tunnelctl.stream.events import Drain, Reloaded, Stopped
 
 
 class Listening(Event):
@@ -33,6 +33,15 @@ class Control(Event):
 
     name: str
     address: str
+
+
+class Network(Event):
+    """The network has changed: links, addresses or routes. A PAC file is asked anew.
+
+    dropped: idle connections to proxies that no longer had a route; shared ones carry no new tunnels
+    """
+
+    dropped: int
 
 
 class Opened(Event):
@@ -87,7 +96,7 @@ class Closed(Event):
     received: bytes from the target to the client
     seconds: how long the tunnel was open
     closed_by: `client`, `target` or `tunnelctl`
-    cause: as with `connect`, or `drained` (forward was stopped)
+    cause: as with `connect`, `malformed` (a plain HTTP request, or the response to it), or `drained` (forward was stopped)
     """
 
     connection: str
@@ -100,4 +109,4 @@ class Closed(Event):
     cause: str
 
 
-FORWARD = (Ignored, Route, Listening, Control, Opened, Failed, Closed, Progress, Drain, Stopped)
+FORWARD = (Ignored, Route, Listening, Control, Network, Opened, Failed, Closed, Progress, Reloaded, Drain, Stopped)

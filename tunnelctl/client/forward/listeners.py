@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+from tunnelctl.client.services import parse_target
 from tunnelctl.errors import AddressError, UsageProblem
 from tunnelctl.namedtuple import NamedTuple
-from tunnelctl.proto.address import Address, parse_authority, shown, unbracketed
+from tunnelctl.proto.address import Address, shown
 from tunnelctl.stream.listen import UNIX, ListenAddress, bound_address, close_listener, listen, parse_listen
 from tunnelctl.stream.service_manager import INHERITED, inherited_socket
 
@@ -19,6 +20,7 @@ class ForwardSpec(NamedTuple):
 
     place: str  # text for parse_listen, or INHERITED and which one
     target: Address | None  # None: each client names its own (a dynamic port)
+    same_user: bool = False  # whether it requires no login, and serves only processes of this user
 
 
 class LocalListener(NamedTuple):
@@ -27,6 +29,7 @@ class LocalListener(NamedTuple):
     listener: socket.socket
     address: ListenAddress
     target: Address | None
+    same_user: bool = False
 
     def close(self) -> None:
         """Closes the port. Removes a path that we created; an inherited one belongs to its owner."""
@@ -39,7 +42,7 @@ def parse_local(text: str) -> ForwardSpec:
     if not place:
         raise AddressError(shown(text), "the local port or the target is missing", "local-spec", option="local")
     try:
-        return ForwardSpec(_place(place), parse_authority(unbracketed(target)))
+        return ForwardSpec(_place(place), parse_target(target))
     except AddressError as error:
         raise AddressError(shown(text), str(error), "local-spec-part", option="local", inner=error) from None
 
@@ -117,4 +120,4 @@ def _open(local: ForwardSpec, keepalive: float, environ: Mapping[str, str]) -> L
         listener = inherited_socket(local.place.removeprefix(INHERITED), environ)
     else:
         listener = listen(parse_listen(local.place), keepalive)
-    return LocalListener(listener, bound_address(listener)._replace(inherited=inherited), local.target)
+    return LocalListener(listener, bound_address(listener)._replace(inherited=inherited), local.target, local.same_user)

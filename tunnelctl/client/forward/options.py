@@ -11,7 +11,11 @@ class ForwardOptions(NamedTuple):
     local: tuple[str, ...] = ()  # -L as typed
     dynamic: tuple[str, ...] = ()  # -D as typed
     name: str | None = None  # of the control socket; None: the default, and none is no error
+    background: bool = False  # whether the command returns once the ports are open
+    admin: str | None = None
+    open_admin: bool = False
     command: tuple[str, ...] = ()  # of `run`
+    java: bool = False  # whether `run` opens a port for a JVM
     users: str | None = None  # file of the users that may log in at -D; None: no login required
     open_proxy: bool = False  # whether other machines may use a port without a login
     reach: ReachOptions = ReachOptions()

@@ -5,17 +5,22 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 
+from tunnelctl import events
 from tunnelctl.client.forward.forwarder import Forwarder
 from tunnelctl.client.forward.listeners import ForwardSpec, close_local_listeners, open_listeners, parse_local, refuse_strangers
 from tunnelctl.client.forward.options import ForwardOptions
-from tunnelctl.client.forward.session import Check
+from tunnelctl.client.forward.setup import Check, Setup
 from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.wakeup import SignalReceiver, open_signal_receiver
 from tunnelctl.errors import CannotRun, CommandNotFound, UsageProblem, reason
 from tunnelctl.events import Trace
+from tunnelctl.proto.address import shown
 from tunnelctl.stream.process import wait_ended
+from tunnelctl.stream.reloadable import Reloadable
+from tunnelctl.stream.tcp_owner import is_available
 
 USER = "tunnelctl"
 PASSWORD_BYTES = 18  # of randomness; any local user may try to guess it at the port
@@ -23,31 +28,55 @@ PASSWORD_BYTES = 18  # of randomness; any local user may try to guess it at the 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # and the same in capitals
 PORT_VARIABLE = "TUNNELCTL_PORT"
 
+_ANY_PORT = "127.0.0.1:0"
+
+# Makes variables from the port for a JVM, None if there is none. That port is open only to this user, and requires no login.
+Variables = Callable[[int | None], Mapping[str, str]]
+
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 
 
-def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace) -> int:
-    """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError."""
+def run_command(options: ForwardOptions, environ: Mapping[str, str], trace: Trace, more: Variables) -> int:
+    """Runs the command and returns its exit status, 128+n if signal n ended it. Raises the matching TunnelctlError.
+
+    more: returns variables for the command, besides those that name the proxy
+    """
     if not options.command:
         raise UsageProblem("run", "missing argument COMMAND", "missing-command")
-    locals_ = [ForwardSpec("127.0.0.1:0", None), *map(parse_local, options.local)]
-    return run(_run_behind, options, locals_, environ, trace)
+    if options.java and not is_available():
+        raise UsageProblem("", "this system does not show which user has a connection", "java-needs-owner", option="java")
+    locals_ = [ForwardSpec(_ANY_PORT, None), *map(parse_local, options.local)]
+    if options.java:
+        locals_.append(ForwardSpec(_ANY_PORT, None, same_user=True))
+    return run(_run_behind, options, locals_, environ, trace, more)
 
 
-async def _run_behind(options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace) -> int:
+async def _run_behind(
+    options: ForwardOptions, locals_: list[ForwardSpec], environ: Mapping[str, str], trace: Trace, more: Variables
+) -> int:
     planner = RoutePlanner(options.reach, environ, trace, pooled=True)
     await planner.prepare(ask_now=True, list_ignored=options.output.detailed)  # before the command has the terminal
     local_listeners = open_listeners(locals_, options.reach.keepalive, environ)
-    try:
+    with ExitStack() as stack:
+        stack.callback(close_local_listeners, local_listeners)
         refuse_strangers(local_listeners, login=True, open_proxy=options.open_proxy)
         password = secrets.token_urlsafe(PASSWORD_BYTES)
-        forwarder = Forwarder(options, planner, local_listeners, trace, _only(USER, password))
+        setup = Setup(options, planner, _only(USER, password))
+        forwarder = Forwarder(Reloadable("configuration", lambda: setup, setup), local_listeners, trace)
         forwarder.warn_of_strangers()
-        child = _environment(environ, [local_listener.address.port for local_listener in local_listeners], USER, password)
-        return await _Command(options.command, child, forwarder).run()
-    finally:
-        close_local_listeners(local_listeners)
+        direct = options.reach.pac is None and not any(planner.outlook(None).chains)
+        if direct and not options.reach.proxy:
+            trace(events.Warning("no proxy is configured: the command connects directly"))
+        ports = [local_listener.address.port for local_listener in local_listeners]
+        java = ports.pop() if options.java else None
+        child = _environment({**environ, **more(java)}, ports, USER, password)
+        forwarder.open_private(stack, "run", environ)
+        status = await _Command(options.command, child, forwarder).run()
+        if forwarder.sessions.count == forwarder.sessions.looks and not direct:
+            text = f"{shown(options.command[0])} did not use the proxy: any connections that it made bypassed it"
+            trace(events.Warning(text))
+        return status
 
 
 def _only(user: str, password: str) -> Check:
@@ -60,10 +89,11 @@ def _only(user: str, password: str) -> Check:
 
 
 def _environment(environ: Mapping[str, str], ports: list[int], user: str, password: str) -> dict[str, str]:
-    """Our environment with the private proxy added. Leaves out our own variables about the next proxy, password included."""
-    child = {name: value for name, value in environ.items() if name not in ("TUNNELCTL_PROXY", "TUNNELCTL_PROXY_PASSWORD")}
+    """Our environment with the private proxy added. Replaces or leaves out our own variables about the next proxy."""
+    child = {name: value for name, value in environ.items() if name != "TUNNELCTL_PROXY_PASSWORD"}
     url = f"http://{user}:{password}@127.0.0.1:{ports[0]}"
     child.update((spelling, url) for name in VARIABLES for spelling in (name, name.upper()))
+    child["TUNNELCTL_PROXY"] = url  # for a `connect` below the command: the settings file may name another proxy
     child[PORT_VARIABLE] = str(ports[0])
     # A unix socket has no port.
     child.update((f"{PORT_VARIABLE}_{number}", str(port)) for number, port in enumerate(ports[1:], 1) if port)
@@ -82,7 +112,7 @@ class _Command:
         with open_signal_receiver(*FORWARDED) as signals:
             async with Nursery() as helpers:
                 forwarder.start_helpers(helpers)
-                status = await forwarder.acceptor.during(forwarder.served, self._work(helpers, signals))
+                status = await forwarder.acceptor.during([*forwarder.served, *forwarder.private], self._work(helpers, signals))
                 helpers.cancel_scope.cancel()
         return status
 

@@ -6,16 +6,16 @@ It fails alone, and visibly: the client receives an error of its own protocol or
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
 from tunnelctl import events
 from tunnelctl.client.forward.events import Closed, Failed, Opened
+from tunnelctl.client.forward.setup import Check, Setup
 from tunnelctl.client.loop_detector import LoopDetector, loop
 from tunnelctl.client.pool import ConnectionPool, WarmConnections
 from tunnelctl.client.retry import OpenedTunnel, open_with_retries
-from tunnelctl.client.route.planner import RoutePlanner
 from tunnelctl.client.route.route import Tunnel
 from tunnelctl.client.upstream.tls_probe import BackgroundProbe
 from tunnelctl.engine.kernel import CancelScope, current_time, move_on_after
@@ -28,16 +28,14 @@ from tunnelctl.proto.refusal import Refusal, auth_required
 from tunnelctl.rare_events import OfConnection, refusal_of
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.linger import LINGER_SECONDS, linger
-from tunnelctl.stream.relay import Relay, TimeLimits
+from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.relay import Relay
+from tunnelctl.stream.reloadable import Reloadable
 from tunnelctl.stream.socket_stream import SocketStream
 
 T = TypeVar("T")
 
 Via = tuple[str, ...]  # the values of that field in a request
-
-# Verifies the user and the password from a client at an address: True if they are right. Returns a refusal, without verifying
-# them, if too many logins are being checked, or too many from that address were wrong.
-Check = Callable[[str, str, str], Awaitable[bool | Refusal]]
 
 # Serves plain http requests on a connection; receives their first bytes.
 ServeHTTP = Callable[["LocalSession", bytes], Awaitable[None]]
@@ -52,20 +50,29 @@ HALF_CLOSED_SECONDS = 60.0
 class Sessions(ConnectionCount):
     """The state that all connections of one `forward` share."""
 
-    def __init__(self, planner: RoutePlanner, retry: int, limits: TimeLimits, most: int, trace: Trace, stages: Trace) -> None:
+    def __init__(self, setup: Reloadable[Setup], trace: Trace, stages: Trace) -> None:
         """
-        most: connections at once; 0: no limit
         trace: receives connections that were opened, failed or ended; stages: receives each step of opening a tunnel
         """
         super().__init__()
-        self.planner, self.retry, self.limits, self.most, self.trace, self.stages = planner, retry, limits, most, trace, stages
+        self._setup, self.trace, self.stages = setup, trace, stages
         self.detector = LoopDetector()
         self.pool: ConnectionPool | None = None
         self.warm: WarmConnections | None = None
         self.probe = BackgroundProbe(trace)
+        self.open: dict[str, LocalSession] = {}  # those with a tunnel, or that are opening one, by id
         self.relays: set[Relay] = set()
+        self.own = OwnAddresses([])  # of --admin
+        self.failed_logins = 0
+        self.queries = 0  # open connections to the control socket that ask for no tunnel
+        self.looks = 0  # all of those since the start
         self.past = [0, 0]  # bytes in each direction of the tunnels that have ended
         self.count = 0
+
+    @property
+    def setup(self) -> Setup:
+        """The one in force."""
+        return self._setup.current
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -98,8 +105,29 @@ class LocalSession:
         self._dynamic = target is None
         self.stream = stream
         self.clean = False  # close it in order, and not with a reset
+        self.user = ""  # who has logged in
+        self.via: list[str] = []  # the proxies of its tunnel
+        self.phase = "opening"
+        self.moved: Sequence[int] = (0, 0)  # bytes of its tunnel in each direction
+        self.relay: Relay | None = None  # while it moves them
+        self.begun = 0.0  # when its tunnel was asked for
         shared.count += 1
         self._id = str(shared.count)
+
+    @property
+    def id(self) -> str:
+        """Its number in messages."""
+        return self._id
+
+    @property
+    def client(self) -> str:
+        """The address of the client, with its port."""
+        return self._client
+
+    @property
+    def target(self) -> str:
+        """Where its tunnel leads; "" if that is not known yet."""
+        return str(self._target or "")
 
     @property
     def login(self) -> bool:
@@ -114,15 +142,14 @@ class LocalSession:
     @property
     def idle(self) -> float:
         """Seconds that a tunnel may be silent."""
-        return self._shared.limits.idle
+        return self._shared.setup.limits.idle
 
     async def run(self) -> None:
         """Serves the connection to its end. A fault of ours ends only this connection, with a warning."""
         shared = self._shared
         shared.enter()
         try:
-            if shared.most and shared.connections > shared.most:
-                raise Refused("too many connections", f"the limit is {shared.most}", "too-many-connections")
+            self.check_limit()
             await self._serve()
         except TunnelctlError as error:
             self.report(error)
@@ -131,11 +158,18 @@ class LocalSession:
         except Exception as fault:
             shared.trace(events.Warning(f"fault in a connection: {type(fault).__name__}: {fault}"))
         finally:
+            shared.open.pop(self._id, None)
             if self.clean:
                 self.stream.close()
             else:
                 self.stream.abort()
             shared.leave()
+
+    def check_limit(self) -> None:
+        """Raises Refused if there are too many connections, this one included."""
+        most, open_ = self._shared.setup.options.max_connections, self._shared.connections - self._shared.queries
+        if most and open_ > most:
+            raise Refused("too many connections", f"the limit is {most}", "too-many-connections")
 
     async def _serve(self) -> None:
         if self._target is not None:
@@ -188,7 +222,11 @@ class LocalSession:
             raise ConnectionResetError("the client has gone")
         if isinstance(verdict, Refusal):
             return verdict
-        return None if verdict else auth_required(details="wrong user or password")
+        if not verdict:
+            self._shared.failed_logins += 1
+            return auth_required(details="wrong user or password")
+        self.user = login.user
+        return None
 
     async def turn_away(self, refusal: LocalRefusal) -> None:
         """Refuses a request, and reports that if the refusal has a cause."""
@@ -214,7 +252,8 @@ class LocalSession:
 
     async def open_or_report(self, target: Address, via: Via) -> Tunnel | TunnelctlError | None:
         """Returns the tunnel; or the error, which has been reported to the user; or None if the client has left meanwhile."""
-        self._target = target
+        self._target, self.begun, self.phase, self.moved = target, monotonic(), "opening", (0, 0)
+        self._shared.open[self._id] = self
         try:
             return await self._open_watching(target, via)
         except TunnelctlError as error:
@@ -222,12 +261,12 @@ class LocalSession:
             return error
 
     async def _open_watching(self, target: Address, via: Via) -> Tunnel | None:
-        begun = monotonic()
         opened = await self._attended(self._open_for_others(target, via) if self._dynamic else self._open(target, ()))
         if opened is None:
             return None
         tunnel, route = opened
-        self._shared.trace(Opened(self._id, self._client, str(target), route.via, monotonic() - begun))
+        self.via, self.phase = route.via, "tunnel"
+        self._shared.trace(Opened(self._id, self._client, str(target), route.via, monotonic() - self.begun))
         return tunnel
 
     async def _attended(self, work: Awaitable[T]) -> T | None:
@@ -258,15 +297,26 @@ class LocalSession:
         detector = self._shared.detector
         if detector.came_round(target, via):
             raise loop(str(target))
-        if not self._shared.planner.may_have_proxies(target):
-            return await self._open(target, ())
+        if not self._shared.setup.planner.may_have_proxies(target):
+            return self._not_ours(await self._open(target, ()))
         async with detector.opening(target, self._probe):
-            return await self._open(target, (detector.via(via),))
+            return self._not_ours(await self._open(target, (detector.via(via),)))
+
+    def _not_ours(self, opened: OpenedTunnel) -> OpenedTunnel:
+        """Raises Refused if the tunnel leads to the port of --admin: clients of a dynamic port may not see what others do."""
+        tunnel, route = opened
+        stream = tunnel.stream
+        if not route.hops and isinstance(stream, SocketStream) and self._shared.own.contains(*stream.socket.getpeername()[:2]):
+            stream.abort()
+            raise Refused(f"target {route.target}", "it is the admin port of this forward", "own-admin")
+        return opened
 
     async def _open(self, target: Address, fields: Fields) -> OpenedTunnel:
         """Opens a tunnel. fields: for each HTTP proxy on the route"""
         shared, stages = self._shared, self._stages()
-        opened = await open_with_retries(shared.planner, target, shared.retry, stages, shared.pool, shared.probe.suspect, fields)
+        setup = shared.setup
+        retry = setup.options.reach.retry
+        opened = await open_with_retries(setup.planner, target, retry, stages, shared.pool, shared.probe.suspect, fields)
         if shared.warm is not None:
             shared.warm.keep(opened[1])
         return opened
@@ -278,7 +328,7 @@ class LocalSession:
 
     async def _probe(self, target: Address) -> None:
         shared = self._shared
-        tunnel, _ = await open_with_retries(shared.planner, target, 0, silent, shared.pool, shared.probe.suspect)
+        tunnel, _ = await open_with_retries(shared.setup.planner, target, 0, silent, shared.pool, shared.probe.suspect)
         tunnel.stream.close()
 
     async def _relay(self, tunnel: Tunnel, leftover: bytes, greeting: bytes) -> None:
@@ -289,9 +339,10 @@ class LocalSession:
         except BaseException:  # the client has gone meanwhile
             tunnel.stream.abort()
             raise
-        relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.limits)
+        relay = Relay(self.stream, tunnel.stream, leftover, tunnel.early, shared.setup.limits)
         begun, ended_by, cause = monotonic(), "", "drained"
         shared.relays.add(relay)
+        self.relay, self.moved = relay, relay.moved
         shared.tunnels += 1
         self.clean = True  # the relay closes or aborts both of its streams itself
         try:
@@ -304,6 +355,7 @@ class LocalSession:
 
     def ended(self, sent: int, received: int, seconds: float, ended_by: str, cause: str) -> None:
         """Adds an ended tunnel to the totals, and traces it."""
+        self._shared.open.pop(self._id, None)
         self._shared.past[0] += sent
         self._shared.past[1] += received
         who = self._id, self._client, str(self._target)

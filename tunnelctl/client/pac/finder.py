@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MAX_NAMES = 20  # different names to look up for one result, as in Chromium; further ones have no address
 MAX_CACHED = 1000  # targets whose result is kept
 CACHED_SECONDS = 300.0  # for a result, since a script may decide by the hour and by the network; and for the script itself
+FRESH_SECONDS = 5.0  # however many connections meet dead proxies, neither the script nor a result is renewed within this time
 AGAIN_SECONDS = 5.0  # for reading the script again, while connections wait; the old one remains usable
 SCRIPT_SECONDS = 5  # for a run, which should take milliseconds
 PROCESS_SECONDS = 20.0  # for its process, including its start on a busy machine
@@ -49,21 +50,29 @@ _HERE = Path(__file__).parent
 
 
 class _Cached(NamedTuple):
-    until: float
+    asked_at: float
     choices: tuple[Choice, ...]
 
 
 class Pac:
-    """A PAC file. It is read for the first target, and again when CACHED_SECONDS are over: a `forward` may run for weeks."""
+    """A PAC file. It is read for the first target, and again when CACHED_SECONDS are over: a `forward` may run for weeks.
+
+    So is each result. `expire` shortens that.
+    """
 
     def __init__(self, source: str, trace: Trace) -> None:
         """source: a path, or a URL"""
         self._source, self._trace = source, trace
         self._script: str | None = None
-        self._read_until = 0.0  # the script is read again after that
+        self._read_at = -inf
+        self._expired = -inf  # what is from before this time does not count
         self._cache: dict[Address, _Cached] = {}
         # One process of V8 at a time, since each takes 60 MiB and connections that come together may all need one.
         self._turn = Semaphore(1)
+
+    def load(self) -> None:
+        """Reads the script now. Blocks. Raises SettingsError."""
+        self._script, self._read_at = read(self._source), monotonic()
 
     async def find(self, target: Address) -> tuple[Choice, ...]:
         """The proxies to try, in order; None among them means no proxy. Raises SettingsError for any problem with the file.
@@ -71,13 +80,20 @@ class Pac:
         Raises Unreachable if no thread is left. Look-ups take as long as the name service does: the caller's scope is the deadline.
         """
         cached = self._cache.get(target)
-        if cached is None or cached.until <= monotonic():
-            cached = _Cached(monotonic() + CACHED_SECONDS, await self._ask(target))
+        if cached is None or self._is_old(cached.asked_at):
+            cached = _Cached(monotonic(), await self._ask(target))
             self._cache.pop(target, None)
             if len(self._cache) >= MAX_CACHED:
                 del self._cache[next(iter(self._cache))]
             self._cache[target] = cached
         return cached.choices
+
+    def expire(self, fresh: float = 0.0) -> None:
+        """Renews the script, and each result, before its next use, unless it is newer than `fresh` seconds."""
+        self._expired = max(self._expired, monotonic() - fresh)
+
+    def _is_old(self, time: float) -> bool:
+        return time < self._expired or time + CACHED_SECONDS <= monotonic()
 
     async def _ask(self, target: Address) -> tuple[Choice, ...]:
         known: dict[str, list[str]] = {}
@@ -105,7 +121,7 @@ class Pac:
         """Runs the script once, from the start: nothing of an earlier run is left."""
         try:
             async with self._turn:
-                if self._script is None or self._read_until <= monotonic():
+                if self._script is None or self._is_old(self._read_at):
                     await self._refresh()
                 report = await to_thread(_in_a_process, self._task(target, known))
         except BusyResourceError as error:
@@ -116,7 +132,7 @@ class Pac:
 
     async def _refresh(self) -> None:
         """Reads the script. If re-reading fails, the old one stays in use: the proxies that it names may well be up."""
-        self._read_until = monotonic() + CACHED_SECONDS  # before the wait, which may end outside: those behind must not wait too
+        self._read_at = monotonic()  # before the wait, which may end outside: those behind must not wait too
         try:
             with fail_after(AGAIN_SECONDS if self._script is not None else inf):
                 self._script = await to_thread(read, self._source)

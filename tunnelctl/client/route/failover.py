@@ -11,6 +11,10 @@ Choice = TypeVar("Choice", bound=Hashable)
 # there, the proxy is tried last and not left out.
 SECONDS = 300.0
 
+# The same where `direct` comes after it. No browser goes around a proxy for long that is up again, and neither should a user who
+# has just come back to the office; a proxy that drops packets delays one tunnel in this time.
+BEFORE_DIRECT_SECONDS = 30.0
+
 
 class DeadProxies(Generic[Choice]):
     """The choices that failed, and until when that counts. A choice is a proxy or a chain."""
@@ -24,11 +28,11 @@ class DeadProxies(Generic[Choice]):
         now = self._clock()
         return sorted(choices, key=lambda choice: self._until.get(choice, now) > now)
 
-    def failed(self, choice: Choice) -> None:
-        """Records that the choice could not be reached."""
+    def failed(self, choice: Choice, seconds: float = SECONDS) -> None:
+        """Records that the choice could not be reached. seconds: for how long that counts"""
         now = self._clock()
         self._until = {other: until for other, until in self._until.items() if until > now}
-        self._until[choice] = now + SECONDS
+        self._until[choice] = now + seconds
 
     def worked(self, choice: Choice) -> None:
         """Records that the choice was reached."""

@@ -19,6 +19,7 @@ variable is for other programs as well. `unusable_entries` lists those entries, 
 from __future__ import annotations
 
 from tunnelctl.errors import AddressError
+from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import MAX_NAME, Address, is_ip, parse_host, parse_port, shown
 
 TYPE_CHECKING = False
@@ -32,6 +33,22 @@ _WILDCARDS = frozenset("*?")
 _HEX_DIGITS = "0123456789abcdef"
 _IPV6_PATTERN = _HEX_DIGITS + ":.*?"
 _PATTERN = "abcdefghijklmnopqrstuvwxyz0123456789-_.*?"
+
+
+# Kinds of entries.
+EVERYTHING, WITHOUT_DOT, DOMAIN, ADDRESS, PATTERN, NETWORK = "everything", "without-dot", "domain", "address", "pattern", "network"
+
+
+class Entry(NamedTuple):
+    """An entry in canonical form, for another notation. It has no character but those of names, addresses and patterns.
+
+    text: a DOMAIN, which includes the names below it, an ADDRESS, a PATTERN or a NETWORK; "" for the other kinds
+    port: 0 is every port
+    """
+
+    kind: str
+    text: str = ""
+    port: int = 0
 
 
 def exempting_entry(target: Address, no_proxy: str) -> str:
@@ -52,6 +69,36 @@ def unusable_entries(no_proxy: str) -> list[tuple[str, str]]:
         except AddressError as error:
             found.append((_without_secrets(entry), error.cause))
     return found
+
+
+def usable_entries(no_proxy: str) -> list[Entry]:
+    """The entries with a meaning. A range of addresses becomes networks."""
+    found = []
+    for text in _split(no_proxy):
+        try:
+            parse_entry(text)
+        except AddressError:
+            continue
+        found += _canonical(text)
+    return found
+
+
+def _canonical(text: str) -> list[Entry]:
+    if text == "*":
+        return [Entry(EVERYTHING)]
+    if text[0] == "<":
+        return [Entry(WITHOUT_DOT)]
+    host, port = _split_port(text)
+    if _is_network(host):
+        from ipaddress import summarize_address_range
+
+        first, last = _ends(host)
+        return [Entry(NETWORK, str(network), port) for network in summarize_address_range(first, last)]
+    domain = host.removeprefix("*.").lstrip(".")
+    if not _WILDCARDS.isdisjoint(domain):
+        return [Entry(PATTERN, _parse_pattern(host), port)]
+    name = parse_host(domain)
+    return [Entry(ADDRESS if is_ip(name) else DOMAIN, name, port)]
 
 
 def _without_secrets(entry: str) -> str:
@@ -158,25 +205,32 @@ def _is_network(text: str) -> bool:
 
 
 def _parse_network(text: str) -> Callable[[str], bool]:
-    from ipaddress import ip_address, ip_network
+    from ipaddress import ip_address
 
-    try:
-        if "/" in text:
-            network = ip_network(_complete(_without_brackets(text)), strict=False)
-            first, last = network[0], network[-1]
-        else:
-            first, last = (ip_address(_without_brackets(end)) for end in text.split("-"))
-        if first.version != last.version or int(first) > int(last):
-            raise ValueError(text)
-    except ValueError:
-        cause = "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"
-        raise AddressError(f"network {shown(text)}", cause, "no-proxy-network") from None
+    first, last = _ends(text)
 
     def includes(host: str) -> bool:
         address: IPv4Address | IPv6Address | None = ip_address(host) if is_ip(host) else None
         return address is not None and address.version == first.version and int(first) <= int(address) <= int(last)
 
     return includes
+
+
+def _ends(text: str) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]:
+    """The first and the last address of a network or a range, of one family and in order. Raises AddressError."""
+    from ipaddress import ip_address, ip_network
+
+    try:
+        if "/" in text:
+            network = ip_network(_complete(_without_brackets(text)), strict=False)
+            return network[0], network[-1]
+        first, last = (ip_address(_without_brackets(end)) for end in text.split("-"))
+        if first.version == last.version and int(first) <= int(last):
+            return first, last
+    except ValueError:
+        pass
+    cause = "it is neither a network ADDRESS/BITS nor a range of addresses FIRST-LAST"
+    raise AddressError(f"network {shown(text)}", cause, "no-proxy-network")
 
 
 def _without_brackets(text: str) -> str:

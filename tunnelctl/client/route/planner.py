@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from math import inf
 from time import monotonic
@@ -12,8 +12,8 @@ from tunnelctl.client.auth.exchange import MISSING, MISSING_LATER, MISSING_USER,
 from tunnelctl.client.route.route import Hop, Route
 from tunnelctl.client.route.selection import VARIABLES, Chain, ProxySelection, ignored_entries, select_proxies
 from tunnelctl.client.upstream import PROTOCOLS, protocol_of
-from tunnelctl.engine.kernel import TooSlowError, fail_after
-from tunnelctl.errors import TimedOut, UsageProblem
+from tunnelctl.engine.kernel import TooSlowError, fail_after, move_on_after
+from tunnelctl.errors import TimedOut, TunnelctlError, UsageProblem
 from tunnelctl.events import Trace
 from tunnelctl.proto import headers as header
 from tunnelctl.proto.address import Address, parse_host, without_scope
@@ -35,7 +35,7 @@ _ANYWHERE = Address("localhost", 443)  # a placeholder, for use where the target
 
 
 class RoutePlanner:
-    """Finds the routes to any target. `prepare` comes first; it reads flags, files and passwords once."""
+    """Finds the routes to any target. `prepare` or `load` comes first; it reads flags, files and passwords once."""
 
     def __init__(
         self,
@@ -45,13 +45,14 @@ class RoutePlanner:
         target_tls: TLSClient | None = None,
         no_readahead: bool = False,
         pooled: bool = False,
+        reading: int = 0,
     ) -> None:
         """target_tls: see `tls_to_target`; no_readahead: the socket itself will be passed on
 
-        pooled: tunnels can share connections, so HTTP/2 is used where a proxy offers it
+        reading: see TLSClient; pooled: tunnels can share connections, so HTTP/2 is used where a proxy offers it
         """
         self._options, self._environ, self._trace, self._no_readahead = options, environ, trace, no_readahead
-        self._target_tls = target_tls
+        self._target_tls, self._reading = target_tls, reading
         self._http = options.http or ("auto" if pooled else "1.1")
         self.timeout = options.timeout or inf  # seconds for the whole route, whichever it is
         self._extra: Fields = ()
@@ -60,14 +61,26 @@ class RoutePlanner:
         self._hop = cache(self._make_hop)  # chains share proxies: each has one login and one warning
         self._given: list[CredentialSource] = []  # those that URLs and flags name; netrc is not among them
         self._dead: DeadProxies[Chain] | None = None
+        self._cause = ""  # why the last proxy could not be reached
+        self._goes_direct = False  # the last tunnel went around the proxies
         self._pac: Pac | None = None
         self._default: tuple[Chain, ...] = ()
 
     async def prepare(self, ask_now: bool = False, list_ignored: bool = False) -> None:
-        """Validates the flags and reads files, so that their errors are raised before any connection. Raises TunnelctlError.
+        """Does as `load`, and then may ask for a password. Raises TunnelctlError.
 
         ask_now: ask for the password of --ask-password here, and not when a proxy requires it, unless a PAC file names the proxies
+        """
+        self.load(list_ignored)
+        if ask_now and self._options.ask_password:
+            for source in self._given:
+                await source.find()
+
+    def load(self, list_ignored: bool = False, read_pac: bool = False) -> None:
+        """Validates the flags and reads files, so that their errors are raised before any connection. Raises TunnelctlError.
+
         list_ignored: whether to trace the entries of NO_PROXY without a meaning
+        read_pac: whether to read a PAC file now, and not for the first target
         """
         options = self._options
         self._extra = tuple(header.parse(text) for text in options.header)
@@ -79,14 +92,13 @@ class RoutePlanner:
             from tunnelctl.client.pac.finder import Pac
 
             self._pac = Pac(options.pac, self._trace)
+            if read_pac:
+                self._pac.load()
         else:
             self._default = self._choose_default(list_ignored)
         for chain in self._default:
             self._hops_of(chain)
         self._check_pin()
-        if ask_now and options.ask_password:
-            for source in self._given:
-                await source.find()
 
     def _choose_default(self, list_ignored: bool) -> tuple[Chain, ...]:
         """The chains for targets that NO_PROXY does not name."""
@@ -118,6 +130,30 @@ class RoutePlanner:
         """The first route to all targets except those that NO_PROXY names; None with a PAC file, where each has its own."""
         return self._route_through(_ANYWHERE, self._default[0]) if self._default else None
 
+    def forget(self) -> None:
+        """Forgets what was learnt about the proxies, in a network that has changed."""
+        self._dead = None
+        if self._pac is not None:
+            self._pac.expire()
+
+    async def anew(self, target: Address, tried: Collection[Route], until: float, trace: Trace) -> list[Route]:
+        """The routes by a PAC file that is read and asked anew, since none of those tried has worked; [] if they are the same.
+
+        until: the time by which they are required
+        """
+        if self._pac is None:
+            return []
+        from tunnelctl.client.pac.finder import FRESH_SECONDS
+
+        self._pac.expire(FRESH_SECONDS)
+        found: list[Route] = []
+        with move_on_after(max(0.0, until - monotonic())):
+            try:
+                found = await self.to(target, trace)
+            except TunnelctlError:
+                return []
+        return found if {route.chain for route in found} - {route.chain for route in tried} else []
+
     def announce(self, trace: Trace) -> None:
         """Traces the proxies for all targets except those that NO_PROXY names, unless a PAC file decides."""
         if self._pac is None:
@@ -130,7 +166,10 @@ class RoutePlanner:
         if len(chains) > 1:
             chains = self._living().order(chains)
         origin = self._tell(selection._replace(chains=tuple(chains)), trace)
-        return [self._route_through(target, chain)._replace(origin=origin, unused=selection.unused) for chain in chains]
+        routes = [self._route_through(target, chain)._replace(origin=origin, unused=selection.unused) for chain in chains]
+        if len(routes) == 1 or self._pac is not None:  # the script decides about DIRECT, as in a browser
+            return routes
+        return [route if route.hops else route._replace(fallback=True) for route in routes]
 
     def _tell(self, selection: ProxySelection, trace: Trace) -> str:
         """Traces a route. Returns what named its proxies, or why there are none."""
@@ -138,14 +177,26 @@ class RoutePlanner:
         trace(events.Route([str(proxy) for proxy in selection.chains[0]], origin))
         return origin
 
-    def failed(self, route: Route) -> None:
-        """Records that the proxies of a route could not be reached: for a while it is tried after the others."""
-        self._living().failed(route.chain)
+    def failed(self, route: Route, error: TunnelctlError, may_go_direct: bool) -> None:
+        """Records that the proxies of a route could not be reached: for a while it is tried after the others.
+
+        may_go_direct: one of the others leads straight to the target
+        """
+        from tunnelctl.client.route.failover import BEFORE_DIRECT_SECONDS, SECONDS
+
+        self._cause = str(error)
+        self._living().failed(route.chain, BEFORE_DIRECT_SECONDS if may_go_direct else SECONDS)
 
     def worked(self, route: Route) -> None:
-        """Records that the proxies of a route were reached."""
+        """Records that the proxies of a route were reached. Warns when tunnels begin, or cease, to go around them."""
         if self._dead is not None:
             self._dead.worked(route.chain)
+        if route.fallback and not self._goes_direct:
+            self._goes_direct = True
+            self._trace(events.Warning(f"{self._cause}: tunnels go directly to their targets until a proxy can be reached"))
+        elif route.hops and self._goes_direct:
+            self._goes_direct = False
+            self._trace(events.Warning(f"proxy {route.hops[0].address} can be reached again: tunnels go through it"))
 
     async def _select(self, target: Address) -> ProxySelection:
         if self._pac is None:
@@ -228,7 +279,7 @@ class RoutePlanner:
         from tunnelctl.stream.tls.settings import TLSClient
 
         options, settings = self._options, TLSClient(without_scope(proxy.address.host))
-        settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure)
+        settings = settings._replace(cacert=options.proxy_cacert, insecure=options.proxy_insecure, reading=self._reading)
         if first_tls:
             if options.proxy_key is not None and options.proxy_cert is None:
                 raise UsageProblem("", "the certificate that it is for is missing", "key-without-certificate", option="proxy_key")

@@ -47,6 +47,7 @@ class Route(NamedTuple):
     fields: Fields = ()  # of a forwarded request, for each HTTP proxy: Via
     origin: str = "-x"  # what named the proxies, or why there are none, for people
     unused: str = ""  # a variable that names a proxy, and is ignored
+    fallback: bool = False  # straight to the target, as the user allows where no proxy can be reached
 
     @property
     def via(self) -> list[str]:

@@ -10,6 +10,10 @@ from tunnelctl.namedtuple import NamedTuple
 from tunnelctl.proto.address import Address
 from tunnelctl.proto.proxy_url import ProxyURL, parse_proxy_list
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tunnelctl.client.route.no_proxy import Entry
+
 DIRECT = "direct"
 
 # In this order. https_proxy is for tunnels; lower case wins, as in curl.
@@ -33,8 +37,12 @@ class ProxySelection(NamedTuple):
 
     @property
     def proxies(self) -> list[str]:
-        """The proxies by their place on the route, nearest first; commas separate alternatives."""
-        return [",".join(dict.fromkeys(map(str, one_of))) for one_of in zip(*self.chains, strict=True)]
+        """The proxies by their place on the route, nearest first; commas separate alternatives, `direct` among them."""
+        chains = [chain for chain in self.chains if chain]
+        places = [dict.fromkeys(map(str, one_of)) for one_of in zip(*chains, strict=True)]
+        if chains and len(chains) < len(self.chains):  # then each chain has one proxy
+            places[0][DIRECT] = None
+        return [",".join(one_of) for one_of in places]
 
 
 DIRECT_ONLY: tuple[Chain, ...] = ((),)
@@ -64,14 +72,22 @@ def _from_flags(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
 
 @lru_cache(maxsize=8)  # `forward` asks for each tunnel: 10 µs, of some 600
 def _chains(proxy: tuple[str, ...]) -> tuple[Chain, ...]:
-    """Every possible chain: each place may list several proxies, of which a chain takes one."""
+    """Every possible chain: each place may list several proxies, of which a chain takes one. The empty one can only be the last."""
+    if len(proxy) == 1 and _words(proxy[0])[1:].count(DIRECT) == 1 and _words(proxy[0])[-1] == DIRECT:
+        return *_chains((proxy[0].rpartition(",")[0],)), ()
     chains: tuple[Chain, ...] = ((),)
     for place, text in enumerate(proxy):
-        if DIRECT in map(str.strip, text.lower().split(",")):  # a user who requires a proxy must not go without if it is down
-            raise UsageProblem(DIRECT, "it cannot be part of a chain or a list", "direct-in-list", option="proxy")
+        if DIRECT in _words(text):  # a user who requires a proxy must not go without if it is down
+            cause = "it can only be alone, or the last of a list, and no part of a chain"
+            raise UsageProblem(DIRECT, cause, "direct-in-list", option="proxy")
         one_of = parse_proxy_list(text, nearest=place == 0)
         chains = tuple((*chain, hop) for chain in chains for hop in one_of)
     return chains
+
+
+def _words(text: str) -> list[str]:
+    """The alternatives of a list, in lower case."""
+    return [word.strip() for word in text.lower().split(",")]
 
 
 def _from_environment(target: Address | None, name: str, environ: Mapping[str, str]) -> ProxySelection:
@@ -99,6 +115,13 @@ def _exemption(target: Address | None, environ: Mapping[str, str]) -> str:
 def _no_proxy(environ: Mapping[str, str]) -> str:
     """The name of the variable that counts: one of the two, as in curl."""
     return "no_proxy" if environ.get("no_proxy") else "NO_PROXY"
+
+
+def exempt_entries(environ: Mapping[str, str]) -> list[Entry]:
+    """The entries of NO_PROXY that have a meaning, for the notations of other programs."""
+    from tunnelctl.client.route.no_proxy import usable_entries
+
+    return usable_entries(environ.get(_no_proxy(environ), ""))
 
 
 def ignored_entries(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -115,6 +115,10 @@ class ProxyConnection:
     async def run(self) -> None:
         """Reads and writes for all tunnels of a multiplexed connection, until it has ended. A pool calls it once, before `open`."""
 
+    def retire(self) -> None:
+        """Opens no more tunnels on a multiplexed connection. It ends after the last of those that are open."""
+        raise NotImplementedError
+
     async def finish(self) -> None:
         """Delivers what its tunnels have left behind, before it is closed. A pool calls it once `run` has begun."""
 

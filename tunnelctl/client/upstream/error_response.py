@@ -75,7 +75,7 @@ def refused(answer: Rejected, proxy: Address, fields: Fields, target: Address, f
         return Refused(what, cause, "denied-by-serve", facts={"target": target}, detail=detail)
     if answer.status == 403 and target.port == HTTPS and error not in _CODES:
         return Refused(what, cause, "denied-host", detail=detail)
-    return Refused(what, cause, _CODES.get(error) or _CODES.get(answer.status, "refused"), detail=detail)
+    return Refused(what, cause, _CODES.get(error) or _CODES.get(answer.status, "refused"), facts={"target": target}, detail=detail)
 
 
 def _is_ours(answer: Rejected) -> bool:

@@ -107,8 +107,7 @@ class HTTP2Connection(ProxyConnection):
     async def wait_until_unusable(self) -> None:
         await self._unusable.wait()
 
-    def _retire(self) -> None:
-        """Opens no more tunnels on this connection. Those that are open go on."""
+    def retire(self) -> None:
         self._unusable.set()
         self._ready.set()
         self._end_if_unused()
@@ -121,7 +120,7 @@ class HTTP2Connection(ProxyConnection):
                 await self._connection.run(self.early)
                 nursery.cancel_scope.cancel()
         finally:
-            self._retire()
+            self.retire()
 
     async def _wait_unused(self, scope: CancelScope) -> None:
         await self._idle.wait()
@@ -187,12 +186,12 @@ class HTTP2Connection(ProxyConnection):
             self._ponged = max(self._ponged, int.from_bytes(event.payload, "big"))
             self._pong.set()
         elif isinstance(event, received.GoAwayReceived):
-            self._retire()
+            self.retire()
         elif event is None:
             for answer in self._answers.values():
                 answer.arrived.set()
             self._pong.set()
-            self._retire()
+            self.retire()
 
     def _answer(
         self,
@@ -286,7 +285,7 @@ class HTTP2Connection(ProxyConnection):
         if code in _NO_CONNECT_CODES and self._falls_back():
             return ReconnectRequired()
         if code == ErrorCode.REFUSED_STREAM:
-            self._retire()  # the next connection may lead to another machine
+            self.retire()  # the next connection may lead to another machine
             return _not_processed(request)
         what = answer.reset.reason if isinstance(answer.reset, received.StreamFailed) else f"it reset the request: {name_of(code)}"
         return MalformedAnswer(request.what, what, "stream-reset")
@@ -299,7 +298,7 @@ class HTTP2Connection(ProxyConnection):
         if self._version.required or self.hop.tls is None:
             return False
         self._version.only_1_1 = True
-        self._retire()
+        self.retire()
         return True
 
     def _needs_http1(self, request: TunnelRequest) -> Exception:

@@ -39,7 +39,7 @@ class SOCKSConnection(SingleTunnelConnection):
             login = self.hop.login
             if isinstance(error, AuthenticationFailed) and secret is None and login is not None and self.hop.protocol == SOCKS5:
                 raise AuthenticationFailed(request.what, error.cause, login.missing) from error
-            raise error.within(request.what) from error
+            raise error.within(request.what, target=request.stop) from error
 
     async def _converse(self, request: TunnelRequest, machine: SocksClient) -> bytes:
         await self.stream.send_all(machine.request())

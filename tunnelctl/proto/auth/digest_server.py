@@ -79,8 +79,11 @@ def make_login(user: str, realm: str, password: str) -> Login:
     return Login(*(login_hash(_have(digest), wire(user), realm, wire(password)) for digest in hashes))
 
 
-def parse_answer(value: str) -> Answer | None:
-    """Parses a Proxy-Authorization; None for another scheme, bad grammar, or a response to no challenge of this server."""
+def parse_answer(value: str, method: str = "CONNECT") -> Answer | None:
+    """Parses the Proxy-Authorization of a request with this method.
+
+    None for another scheme, bad grammar, or a response to no challenge of this server.
+    """
     scheme, blank, rest = value.partition(" ")
     params = _parse_parameters(rest) if scheme.lower() == "digest" and blank else None
     if params is None:
@@ -91,7 +94,7 @@ def parse_answer(value: str) -> Answer | None:
     if user is None or not algorithm or params.get("qop") != "auth" or len(nc) != 8 or nc.strip("0123456789abcdefABCDEF"):
         return None
     try:
-        terms = Terms("CONNECT", params["uri"], params["nonce"], nc, params["cnonce"], "auth")
+        terms = Terms(method, params["uri"], params["nonce"], nc, params["cnonce"], "auth")
         hidden = params.get("userhash", "false").lower() == "true"
         return Answer(algorithm, user, hidden, params["realm"], terms, params["response"])
     except KeyError:

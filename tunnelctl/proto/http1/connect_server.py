@@ -16,26 +16,16 @@ from typing import NamedTuple
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
 from tunnelctl.proto.address import Address, parse_authority, parse_host
-from tunnelctl.proto.headers import Fields, is_token
+from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.http1.fast_head import match_plain_head
-from tunnelctl.proto.http1.head import SERVER_LIMITS, Head, HeadError, HeadReader, HeadTooLarge, Limits, LineTooLong
+from tunnelctl.proto.http1.head import SERVER_LIMITS, Head, HeadError, HeadReader, Limits
+from tunnelctl.proto.http1.request_head import SINGLE, RefusedHead, is_for_url, method_of, refuse_head, split_request_line
 from tunnelctl.proto.refusal import Refusal
 
-# RFC 9110 section 2.5: a higher minor version is read as the highest we know.
-_VERSIONS_1 = frozenset(b"HTTP/1.%d" % minor for minor in range(10))
-_VERSIONS = frozenset(b"HTTP/%d.%d" % divmod(version, 10) for version in range(100))
-# Two of one kind contradict each other, or will do so to some reader (RFC 9112 sections 3.2 and 6.3); none of them is a list here.
-_SINGLE = frozenset({"host", "proxy-authorization", "content-length", "transfer-encoding"})
 # cntlm, in all versions up to 0.94, sends no Host field for a local port (-L). It is recognised by its authentication scheme:
 # it sends NTLM without a challenge, and no other client does that here.
 _NTLM = "NTLM "
 _NOWHERE = Address("", 0)
-# The first octets of other protocols, none of which can be the first of an HTTP request.
-_FOREIGN = {
-    b"\x04": "this is a SOCKS4 request, and this port speaks HTTP",
-    b"\x05": "this is a SOCKS5 greeting, and this port speaks HTTP",
-    b"\x16": "this is a TLS ClientHello, and this port speaks plain HTTP",
-}
 
 
 class Request(NamedTuple):
@@ -63,18 +53,14 @@ _known: dict[bytes, Request] = {}
 _KNOWN_HEADS, _KNOWN_BYTES = 512, 512  # limits on number and length: 7 MiB, if each is full of tiny fields
 
 
-class _Refused(Exception):
-    def __init__(self, answer: Refusal) -> None:
-        self.answer = answer
-
-
 class ConnectServer:
     """Reads one CONNECT request from one connection.
 
-    to_head: whether a Refusal responds to HEAD; False as long as the method is unknown
+    method: of a request that is refused; "" as long as it is unknown
+    for_url: whether that request is for an http:// URL
     """
 
-    __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target", "to_head")
+    __slots__ = ("_authority", "_done", "_http_1_0", "_limits", "_reader", "_target", "for_url", "method")
 
     def __init__(self, limits: Limits = SERVER_LIMITS) -> None:
         self._limits = limits
@@ -83,7 +69,12 @@ class ConnectServer:
         self._authority = ""
         self._target = _NOWHERE
         self._http_1_0 = False
-        self.to_head = False
+        self.method, self.for_url = "", False
+
+    @property
+    def to_head(self) -> bool:
+        """Whether a Refusal responds to HEAD; False as long as the method is unknown."""
+        return self.method == "HEAD"
 
     def feed(self, data: bytes) -> Request | Refusal | None:
         """Takes octets from the client; returns the outcome once it is known. After that nothing more is read."""
@@ -101,7 +92,7 @@ class ConnectServer:
                     return request
                 self._reader = HeadReader(self._limits, strict=True)
             return self._read(self._reader, data)
-        except _Refused as refused:
+        except RefusedHead as refused:
             return refused.answer
 
     def _read_plain(self, data: bytes) -> Request | None:
@@ -123,7 +114,7 @@ class ConnectServer:
         try:
             head = reader.feed(data)
         except HeadError as error:
-            wrong = _refuse_head(error, reader.peek(1))
+            wrong = refuse_head(error, reader.peek(1))
         if self._target is _NOWHERE and (line := reader.start_line) is not None:
             self._read_request_line(line)
         return wrong if head is None else self._read_fields(head)
@@ -135,17 +126,18 @@ class ConnectServer:
     def _read_request_line(self, line: bytes) -> None:
         try:
             self._authority, self._target, self._http_1_0 = _parse_request_line(line)
-        except _Refused:
-            self.to_head = line.startswith(b"HEAD ")
+        except RefusedHead:
+            self.method, self.for_url = method_of(line), is_for_url(line)
             raise
+        self.method = "CONNECT"
 
     def _read_fields(self, head: Head) -> Request:
         seen: dict[str, str] = {}
         for name, value in head.fields:
             key = name.lower()
-            if key in _SINGLE:
+            if key in SINGLE:
                 if key in seen:
-                    raise _Refused(refusal.bad_request(f"more than one {name} field"))
+                    raise RefusedHead(refusal.bad_request(f"more than one {name} field"))
                 seen[key] = value
         if not self._http_1_0:
             self._check_host(seen, head.fields)
@@ -157,13 +149,13 @@ class ConnectServer:
         return Request(self._target, fields, authorization, head.leftover)
 
     def _check_host(self, seen: dict[str, str], fields: Fields) -> None:
-        """Raises _Refused if Host is missing or contradicts the target."""
+        """Raises RefusedHead if Host is missing or contradicts the target."""
         host = seen.get("host")
         if host is None:
             if not seen.get("proxy-authorization", "").startswith(_NTLM):
-                raise _Refused(refusal.bad_request("the Host field is missing"))
+                raise RefusedHead(refusal.bad_request("the Host field is missing"))
         elif host != self._authority and not self._is_target(host) and not _names_its_proxy(host, fields):
-            raise _Refused(refusal.bad_request("the Host field differs from the target"))
+            raise RefusedHead(refusal.bad_request("the Host field differs from the target"))
 
     def _is_target(self, host: str) -> bool:
         """Whether Host is another spelling of the target. Several clients omit the port there, which contradicts nothing."""
@@ -189,52 +181,23 @@ def _names_its_proxy(host: str, fields: Fields) -> bool:
 
 @lru_cache(1024)  # for heads that `_known` does not keep, such as those with a login: 0.1 µs instead of 2.6
 def _parse_request_line(line: bytes) -> tuple[str, Address, bool]:
-    """Returns the target as sent and as parsed, and whether the version is HTTP/1.0. Raises _Refused."""
-    method, target, version = _split(line)
+    """Returns the target as sent and as parsed, and whether the version is HTTP/1.0. Raises RefusedHead."""
+    method, target, version = split_request_line(line)
     if method != b"CONNECT":
-        raise _Refused(_refuse_method(method.decode("latin-1")))
+        raise RefusedHead(refusal.method_refused(method.decode("latin-1")))
     if not target.isascii():
-        raise _Refused(refusal.bad_request("the target has non-ASCII characters: names are sent as A-labels"))
+        raise RefusedHead(refusal.bad_request("the target has non-ASCII characters: names are sent as A-labels"))
     authority = target.decode("ascii")
     try:
         return authority, parse_authority(authority), version == b"HTTP/1.0"
     except AddressError as error:
-        raise _Refused(refusal.bad_request(f"the target must be HOST:PORT: {error.cause}")) from None
-
-
-def _refuse_head(error: HeadError, first: bytes) -> Refusal:
-    if isinstance(error, LineTooLong):
-        return refusal.uri_too_long()
-    if isinstance(error, HeadTooLarge):
-        return refusal.head_too_large()
-    if first in _FOREIGN:
-        return refusal.bad_request(_FOREIGN[first])
-    return refusal.bad_request(f"malformed head: {error}")
-
-
-def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
-    """Returns method, target and version. Checks the version first: another protocol may well have other methods."""
-    parts = line.split(b" ")
-    if len(parts) != 3:
-        raise _Refused(refusal.bad_request("not a request line: METHOD TARGET VERSION with one space between"))
-    method, target, version = parts
-    if version not in _VERSIONS_1:
-        if version in _VERSIONS:
-            raise _Refused(refusal.version_unsupported())
-        raise _Refused(refusal.bad_request("not a request line: no HTTP version at its end"))
-    return method, target, version
-
-
-def _refuse_method(method: str) -> Refusal:
-    if not is_token(method):
-        return refusal.bad_request("not a request line: no method at its start")
-    return refusal.method_refused(method)
+        raise RefusedHead(refusal.bad_request(f"the target must be HOST:PORT: {error.cause}")) from None
 
 
 def _check_framing(seen: dict[str, str]) -> None:
-    """Raises _Refused for a declared body. A CONNECT has no content (RFC 9110 section 9.3.6): if a length were believed, tunnel
+    """Raises RefusedHead for a declared body. A CONNECT has no content (RFC 9110 section 9.3.6): if a length were believed, tunnel
     bytes would be read as a body, here or by a neighbour. Only `Content-Length: 0` passes: HTTP libraries add it by themselves."""
     if "transfer-encoding" in seen:
-        raise _Refused(refusal.bad_request("a CONNECT request has no Transfer-Encoding"))
+        raise RefusedHead(refusal.bad_request("a CONNECT request has no Transfer-Encoding"))
     if seen.get("content-length", "0") != "0":
-        raise _Refused(refusal.bad_request("a CONNECT request has no content"))
+        raise RefusedHead(refusal.bad_request("a CONNECT request has no content"))

@@ -8,21 +8,23 @@ import h11
 
 from tunnelctl.errors import AddressError
 from tunnelctl.proto import refusal
-from tunnelctl.proto.address import Address, parse_authority
+from tunnelctl.proto.address import HTTP_PORT, Address, parse_authority
+from tunnelctl.proto.headers import Fields
 from tunnelctl.proto.refusal import REASONS, Refusal
 
 Headers = list[tuple[bytes, bytes]]
 Received = h11._headers.Headers  # as h11 returns them: names in lower case, with the original spelling kept alongside
 
-DEFAULT_PORT = 80
 _SCHEME = b"http://"
 
-# RFC 9110 section 7.6.1: for the next hop only. Proxy-Authorization is the login at this proxy; the others predate that RFC.
+# RFC 9110 section 7.6.1: for the next hop only. Proxy-Authorization is the login at this proxy, and its
+# relatives are a proxy's answers (sections 11.7.1 and 11.7.3), which no web server has to send; the others predate that RFC.
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
         b"keep-alive",
         b"proxy-authenticate",
+        b"proxy-authentication-info",
         b"proxy-authorization",
         b"proxy-connection",
         b"te",
@@ -31,6 +33,9 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+
+_TRACED = (b"OPTIONS", b"TRACE")  # the methods to which Max-Forwards applies (RFC 9110 section 7.6.2)
+_MAX_HOPS_DIGITS = 9
 
 # Connection cannot remove these: a message needs them, and only Via reveals a loop (RFC 9110 section 7.6.3).
 _INDISPENSABLE = frozenset({b"host", b"content-length", b"via"})
@@ -55,10 +60,18 @@ def via(request: h11.Request) -> tuple[str, ...]:
     return tuple(value.decode("latin-1") for name, value in request.headers if name == b"via")
 
 
+def fields(request: h11.Request) -> Fields:
+    """Returns the fields without the login, as text."""
+    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers)
+    return tuple(pair for pair in pairs if pair[0] != "proxy-authorization")
+
+
 def to_origin(request: h11.Request, name: str) -> tuple[Address, h11.Request]:
     """Returns the destination of an absolute-form request, and the request to send there. Raises NotForUs.
 
     name: that of this proxy in Via, unlike that of any other
+
+    Host is replaced by the host of the target, whatever it was (RFC 9112 section 3.2.2), so it cannot lead a neighbour elsewhere.
 
     Each tunnel carries one request: `Connection: close` makes the end of the response unmistakable, and the next request may be for
     another host.
@@ -70,18 +83,33 @@ def to_origin(request: h11.Request, name: str) -> tuple[Address, h11.Request]:
         if b"@" in authority:
             # RFC 9110 section 4.2.4. The text does not repeat it: it is a secret.
             raise NotForUs(refusal.bad_request("user information has no place in the request target"))
-        address = parse_authority(authority.decode("ascii"), DEFAULT_PORT)
+        address = parse_authority(authority.decode("ascii"), HTTP_PORT)
     except (AddressError, UnicodeDecodeError):
         raise NotForUs(refusal.bad_request("the host in the request target is malformed")) from None
-    host = str(address) if address.port != DEFAULT_PORT else str(address)[: -len(":80")]
+    host = str(address) if address.port != HTTP_PORT else str(address)[: -len(":80")]
     headers = [(b"Host", host.encode("ascii")), *(pair for pair in onward(request, name) if pair[0].lower() != b"host")]
+    if request.method in _TRACED:
+        headers = [(field, _one_less(value) if field.lower() == b"max-forwards" else value) for field, value in headers]
+    if request.http_version < b"1.1":  # RFC 9110 section 10.1.1: HTTP/1.0 has no expectations
+        headers = [pair for pair in headers if pair[0].lower() != b"expect"]
     if _chunked(request.headers):
         headers.append((b"Transfer-Encoding", b"chunked"))
     headers.append((b"Connection", b"close"))
     return address, h11.Request(method=request.method, target=path, headers=headers)
 
 
+def _one_less(hops: bytes) -> bytes:
+    """Returns Max-Forwards for the next recipient (RFC 9110 section 7.6.2). Raises NotForUs if there may be none."""
+    if not hops.isdigit() or len(hops) > _MAX_HOPS_DIGITS:
+        raise NotForUs(refusal.bad_request("Max-Forwards is no number"))
+    if not int(hops):
+        raise NotForUs(refusal.last_recipient())
+    return b"%d" % (int(hops) - 1)
+
+
 def _split(target: bytes) -> tuple[bytes, bytes]:
+    if b"#" in target:  # RFC 9112 section 3.2.2: an absolute-URI has none
+        raise NotForUs(refusal.bad_request("a fragment has no place in the request target"))
     if target[: len(_SCHEME)].lower() != _SCHEME:
         details = "this is a proxy: it takes CONNECT, and requests for http:// URLs"
         raise NotForUs(refusal.bad_request(details))

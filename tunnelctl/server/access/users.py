@@ -26,8 +26,8 @@ from tunnelctl.proto.refusal import REALM, Refusal, basic_challenge, client_busy
 from tunnelctl.server.access.throttle import LoginThrottle, TooManyWrongLogins
 from tunnelctl.server.access.used_answers import UsedAnswers
 from tunnelctl.server.process.shared_counters import MASK, SharedTimes
-from tunnelctl.server.reloadable import counted
 from tunnelctl.server.text_file import read_text
+from tunnelctl.stream.reloadable import counted
 
 # Of the settings that OWASP's password storage cheat sheet considers equal, the one with the least memory: 16 MiB per check,
 # because a proxy on a small machine may have several under way. Measured: 0.2 s on one core.

@@ -73,7 +73,7 @@ class AccessLog:
         """
         self._write(
             f'{{"event":"opened",{_now()},"connection":"{record.connection}","tunnel":"{record.tunnel}","client":"{record.client}",'
-            f'{_what(record.user, record.target)},"address":"{record.address}","local":"{record.local}",'
+            f'{_what(record.user, record.method, record.target)},"address":"{record.address}","local":"{record.local}",'
             f'{_verdict(status, record.rule, record.reports)},"phases":{{{_phases(record)}}}}}\n'
         )
 
@@ -97,8 +97,8 @@ class AccessLog:
         silent = "null" if idle is None else f"{idle:.3f}"
         self._write(
             f'{{"event":"closed",{_now()},"connection":"{record.connection}","tunnel":"{record.tunnel}","client":"{record.client}",'
-            f'{_what(record.user, record.target)},"seconds":{seconds:.3f},"sent":{record.moved[0]},"received":{record.moved[1]},'
-            f'"idle":{silent},"closed_by":"{SIDES[outcome.ended_by]}","cause":"{outcome.cause}",'
+            f'{_what(record.user, record.method, record.target)},"seconds":{seconds:.3f},'
+            f'"sent":{record.moved[0]},"received":{record.moved[1]},"idle":{silent},"closed_by":"{SIDES[outcome.ended_by]}","cause":"{outcome.cause}",'
             f'"error":"{system_name(outcome.error) if outcome.error is not None else ""}","phase":"{record.phase}"{seen}}}\n'
         )
 
@@ -223,8 +223,8 @@ def _piece(fd: int) -> int:
 
 
 @lru_cache(4096)
-def _what(user: str, target: str) -> str:
-    return f'"user":{_text(user)},"target":{_text(target)}'
+def _what(user: str, method: str, target: str) -> str:
+    return f'"user":{_text(user)},"method":{_text(method)},"target":{_text(target)}'
 
 
 @lru_cache(1024)
@@ -250,7 +250,7 @@ def _now() -> str:
 
 def _who(record: TunnelRecord) -> str:
     ids = f'"connection":"{record.connection}","tunnel":"{record.tunnel}","client":"{record.client}"'
-    return f"{ids},{_what(record.user, record.target)}"
+    return f"{ids},{_what(record.user, record.method, record.target)}"
 
 
 def _phases(record: TunnelRecord) -> str:

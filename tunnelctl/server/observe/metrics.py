@@ -16,13 +16,14 @@ from time import monotonic
 from typing import NamedTuple
 
 from tunnelctl.events import SIDES
-from tunnelctl.proto.refusal import REASONS
+from tunnelctl.proto.refusal import REASONS, is_failed_login
 from tunnelctl.server.observe.record import CLIENT_LEFT, TunnelRecord
+from tunnelctl.server.observe.tally import RuleCounters
 from tunnelctl.stream.accept import ConnectionCount
 from tunnelctl.stream.relay import Outcome
 
 OTHER = "other"  # counts what has no place of its own
-# The error types of RFC 9209 section 2.3 that can occur with a CONNECT.
+# The error types of RFC 9209 section 2.3 that can occur with a decision.
 ERRORS = (
     "", "dns_timeout", "dns_error", "destination_not_found", "destination_unavailable", "destination_ip_prohibited",
     "destination_ip_unroutable", "connection_refused", "connection_terminated", "connection_timeout", "connection_limit_reached",
@@ -32,7 +33,7 @@ ERRORS = (
 )  # fmt: skip
 STATUSES = ("200", *map(str, REASONS), str(CLIENT_LEFT), OTHER)
 CLOSED_BY = tuple(SIDES.values())
-CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "lifetime", "cut", "drained", OTHER)
+CAUSES = ("eof", "reset", "gone", "idle", "half-closed", "malformed", "lifetime", "cut", "drained", OTHER)
 PHASES = ("tls", "head", "auth", "dns", "connect", OTHER)
 OUTCOMES = ("opened", "refused", "failed")  # status 200; below 500: malformed or not allowed; from 500 on: something failed
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
@@ -62,11 +63,29 @@ FAMILIES = (
     Family("tunnelctl_dials", "gauge", "Name lookups and connects under way."),
     Family("tunnelctl_log_records_lost", "counter", "Records of the access log that could not be written."),
     Family("tunnelctl_worker_restarts", "counter", "Workers that took the place of one that had died."),
+    Family("tunnelctl_failed_logins", "counter", "Requests with wrong credentials."),
     Family("tunnelctl_bytes", "counter", "Bytes moved: sent is from client to target.", ("direction",), (("sent", "received"),)),
     Family("tunnelctl_requests", "counter", "Answers to requests.", ("status", "error"), (STATUSES, ERRORS)),
     Family("tunnelctl_closed", "counter", "Tunnels that have ended.", ("closed_by", "cause"), (CLOSED_BY, CAUSES)),
     Family("tunnelctl_setup_seconds", "histogram", "How long a phase of a set-up took.", ("phase", "outcome"), (PHASES, OUTCOMES)),
 )
+
+
+# Metrics that have no place in the rows: `prometheus` has their values from elsewhere.
+BUILD = Family("tunnelctl_build_info", "gauge", "1; the labels have the versions.", ("version", "python"))
+STARTED = Family("process_start_time_seconds", "gauge", "When the program was started, in seconds since 1970.")
+CERTIFICATE = Family(
+    "tunnelctl_certificate_expiration_timestamp_seconds",
+    "gauge",
+    "Until when the certificate of the server is valid, in seconds since 1970. Only with TLS.",
+)
+RULES = Family(
+    "tunnelctl_rule_decisions",
+    "counter",
+    "Tunnels that a rule has granted or refused, or would have refused (reported).",
+    ("rule", "verdict"),
+)
+ALL = (*FAMILIES, BUILD, STARTED, CERTIFICATE, RULES)
 
 
 def _places() -> tuple[dict[str, dict[tuple[str, ...], int]], int]:
@@ -83,7 +102,7 @@ PLACES, _FREE = _places()
 BEAT = _FREE  # when the worker's loop last turned, on the monotonic clock; not exported
 _ROW = _FREE + 1
 
-_CONNECTIONS, _TUNNELS, _DIALS, _LOST, RESTARTS = (PLACES[family.name][()] for family in FAMILIES[:5])
+_CONNECTIONS, _TUNNELS, _DIALS, _LOST, RESTARTS, _FAILED_LOGINS = (PLACES[family.name][()] for family in FAMILIES[:6])
 _SENT, _RECEIVED = PLACES["tunnelctl_bytes"].values()
 _REQUESTS, _CLOSED, _SETUP = (PLACES[name] for name in ("tunnelctl_requests", "tunnelctl_closed", "tunnelctl_setup_seconds"))
 _GAUGES = (_CONNECTIONS, _TUNNELS, _DIALS)
@@ -97,6 +116,7 @@ class SharedCounters:
     def __init__(self, rows: int) -> None:
         cells = memoryview(mmap.mmap(-1, rows * _ROW * 8)).cast("d")
         self.rows = [cells[number * _ROW : (number + 1) * _ROW] for number in range(rows)]
+        self.rules = RuleCounters(rows)
 
     def total(self, place: int) -> float:
         """Returns the sum over all rows."""
@@ -128,10 +148,12 @@ class Metrics:
         for place in _GAUGES:  # a dead predecessor's are void
             row[place] = 0
 
-    def on_decision(self, record: TunnelRecord, status: int, error: str) -> None:
+    def on_decision(self, record: TunnelRecord, status: int, error: str, details: str = "") -> None:
         """Counts a response, and the duration of each phase before it."""
         row = self._row
         row[_decision(status, error)] += 1
+        if is_failed_login(status, details):
+            row[_FAILED_LOGINS] += 1
         first = _FIRST[0 if status == 200 else 1 if status < 500 else 2]
         for phase, seconds in record.phases:
             place = first.get(phase) or first[OTHER]

@@ -1,26 +1,45 @@
 """The metrics of server.observe.metrics in the text format of Prometheus, rendered by prometheus-client."""
 
+import platform
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from tunnelctl.server.observe.metrics import BUCKETS, FAMILIES, Family, SharedCounters
+from tunnelctl import __version__
+from tunnelctl.server.observe.metrics import BUCKETS, BUILD, CERTIFICATE, FAMILIES, RULES, STARTED, Family, SharedCounters
+from tunnelctl.server.observe.tally import VERDICTS
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Program(NamedTuple):
+    """What is not counted: when the program was started, and until when its certificate is valid, in seconds since 1970.
+
+    certificate: None without TLS, or if the file could not be decoded
+    """
+
+    started: float
+    certificate: float | None = None
 
 
 class _Sums(Collector):
     """The sums over all processes at the moment of a scrape."""
 
-    def __init__(self, counters: SharedCounters) -> None:
-        self._counters = counters
+    def __init__(self, counters: SharedCounters, program: Program) -> None:
+        self._counters, self._program = counters, program
 
     def collect(self) -> Iterator[Metric]:
         for family in FAMILIES:
             yield _histogram(family, self._counters) if family.kind == "histogram" else _plain(family, self._counters)
+        yield _rules(self._counters)
+        yield _gauge(BUILD, 1, __version__, platform.python_version())
+        yield _gauge(STARTED, self._program.started)
+        if self._program.certificate is not None:
+            yield _gauge(CERTIFICATE, self._program.certificate)
 
 
 def _plain(family: Family, counters: SharedCounters) -> Metric:
@@ -42,8 +61,23 @@ def _histogram(family: Family, counters: SharedCounters) -> Metric:
     return metric
 
 
-def render(counters: SharedCounters) -> bytes:
+def _rules(counters: SharedCounters) -> Metric:
+    metric = CounterMetricFamily(RULES.name, RULES.help, labels=RULES.labels)
+    for rule, numbers in counters.rules.totals().items():
+        for verdict, number in zip(VERDICTS, numbers, strict=True):
+            if number:
+                metric.add_metric((rule, verdict), number)
+    return metric
+
+
+def _gauge(family: Family, value: float, *labels: str) -> Metric:
+    metric = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+    metric.add_metric(labels, value)
+    return metric
+
+
+def render(counters: SharedCounters, program: Program) -> bytes:
     """Renders the whole page."""
     registry = CollectorRegistry()
-    registry.register(_Sums(counters))
+    registry.register(_Sums(counters, program))
     return generate_latest(registry)

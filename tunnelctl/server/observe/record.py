@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
+from typing import Protocol
 
 from tunnelctl.server.policy.inspection import FirstBytes
 from tunnelctl.stream.relay import Outcome
+
+
+class Moving(Protocol):
+    """What moves the bytes of a tunnel."""
+
+    @property
+    def idle(self) -> float | None:
+        """Seconds since the last byte; None without a limit."""
+        ...
 
 
 class TunnelRecord:
@@ -17,14 +27,14 @@ class TunnelRecord:
     """
 
     __slots__ = (
-        "address", "client", "connection", "local", "moved", "opened", "phase", "phases", "reports", "rule", "seen", "since",
-        "target", "tunnel", "user",
+        "address", "client", "connection", "local", "method", "moved", "opened", "phase", "phases", "relay", "reports", "rule",
+        "seen", "since", "target", "tunnel", "user",
     )  # fmt: skip
 
     def __init__(self, connection: str, tunnel: str, client: str) -> None:
         """connection, tunnel: their ids, which join the records; client: address and port"""
         self.connection, self.tunnel, self.client = connection, tunnel, client
-        self.user = self.target = self.rule = ""
+        self.user = self.method = self.target = self.rule = ""
         self.address = self.local = ""  # the two ends of the connection to the target
         self.phase, self.since = "head", monotonic()
         self.phases: list[tuple[str, float]] = []
@@ -32,6 +42,7 @@ class TunnelRecord:
         self.seen: FirstBytes | None = None  # what the tunnel carries, if a rule required an inspection
         self.opened = 0.0  # when the tunnel was granted
         self.moved: Sequence[int] = (0, 0)  # bytes from client to target, and back
+        self.relay: Moving | None = None  # while it moves bytes
 
     def enter(self, phase: str) -> None:
         """Begins the next phase."""

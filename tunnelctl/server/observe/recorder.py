@@ -12,21 +12,42 @@ from tunnelctl.stream.relay import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tunnelctl.server.observe.activity import Activity
     from tunnelctl.server.observe.metrics import Metrics
+    from tunnelctl.server.observe.tally import RuleTally
 
 
 class Recorder:
     """The one place where each decision and each end is recorded."""
 
-    def __init__(self, log: AccessLog | None, trace: Trace, verbose: bool = False, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        log: AccessLog | None,
+        trace: Trace,
+        verbose: bool = False,
+        metrics: Metrics | None = None,
+        activity: Activity | None = None,
+        tally: RuleTally | None = None,
+    ) -> None:
         """verbose: trace each decision and end"""
-        self.log, self.metrics, self._trace, self._verbose = log, metrics, trace, verbose
+        self.log, self._trace, self._verbose = log, trace, verbose
+        self.metrics, self.activity, self.tally = metrics, activity, tally
         self.open: dict[str, TunnelRecord] = {}  # the open tunnels, by id
 
     @property
     def lost(self) -> int:
         """Records that the access log has dropped since this process began."""
         return self.log.dropped if self.log is not None else 0
+
+    def on_request(self, record: TunnelRecord) -> None:
+        """Notes a request that is being decided. `on_decision` has to follow."""
+        if self.activity is not None:
+            self.activity.opening[record.tunnel] = record
+
+    def forget(self, record: TunnelRecord) -> None:
+        """Drops a request that ended without a decision, because of a fault of ours."""
+        if self.activity is not None:
+            self.activity.opening.pop(record.tunnel, None)
 
     def on_decision(self, record: TunnelRecord, status: int, error: str, details: str = "") -> None:
         """Records the response to a request: 200, or the status, error type and details of a refusal."""
@@ -40,7 +61,13 @@ class Recorder:
             else:
                 self.log.refused(record, status, error, details)
         if self.metrics is not None:
-            self.metrics.on_decision(record, status, error)
+            self.metrics.on_decision(record, status, error, details)
+        if self.tally is not None:
+            self.tally.on_decision(record, status)
+        if self.activity is not None:
+            self.activity.opening.pop(record.tunnel, None)
+            if status != 200:
+                self.activity.on_refusal(record, status, error, details)
         if self._verbose:
             self._trace(_opened(record, status) if status == 200 else _refused(record, status, error, details))
         if status == 200:  # reported, and no longer needed: otherwise each of thousands of tunnels would keep it
@@ -55,12 +82,17 @@ class Recorder:
             self.log.closed(record, seconds, idle, outcome)
         if self.metrics is not None:
             self.metrics.on_end(record, outcome)
+        if self.tally is not None:
+            self.tally.on_end(record)
+        record.relay = None
+        if self.activity is not None:
+            self.activity.on_end(record, seconds, outcome)
         if self._verbose:
             self._trace(_closed(record, seconds, idle, outcome))
 
 
-def _who(record: TunnelRecord) -> tuple[str, str, str, str, str]:
-    return record.connection, record.tunnel, record.client, record.user, record.target
+def _who(record: TunnelRecord) -> tuple[str, str, str, str, str, str]:
+    return record.connection, record.tunnel, record.client, record.user, record.method, record.target
 
 
 def _opened(record: TunnelRecord, status: int) -> events.Opened:

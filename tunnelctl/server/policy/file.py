@@ -18,8 +18,8 @@ from tunnelctl.errors import AddressError, SettingsError
 from tunnelctl.files.toml import Path, TomlError, has_control, line_of, read_toml
 from tunnelctl.proto.address import shown
 from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, Rule, parse_client, parse_rule
-from tunnelctl.server.reloadable import counted
 from tunnelctl.server.text_file import read_text
+from tunnelctl.stream.reloadable import counted
 
 MAX_FILE = 4 << 20  # bytes, some ten thousand rules
 MAX_NAME = 64  # characters of a rule's name, which is in every record that the rule decides

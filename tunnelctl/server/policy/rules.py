@@ -108,6 +108,13 @@ class Decision(NamedTuple):
     def allowed(self) -> bool:
         return self.refusal is None
 
+    def without_tls(self) -> "Decision":
+        """Returns the decision about traffic that is known to be no TLS, so that there is nothing to inspect."""
+        cut = next((requirement.rule for requirement in self.requirements if requirement.cut), "")
+        if cut:
+            return Decision(f"{cut}: no TLS", refusal.ip_prohibited())
+        return self._replace(reports=(*self.reports, *(requirement.rule for requirement in self.requirements)), requirements=())
+
 
 def parse_rule(text: str) -> Rule:
     """Parses HOST, *.DOMAIN, CIDR or *, then :PORT, :LO-HI or :*; IPv6 in brackets. Raises AddressError."""

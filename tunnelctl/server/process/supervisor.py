@@ -26,11 +26,11 @@ from tunnelctl.server.access.limits import SharedCaps
 from tunnelctl.server.events import Listening
 from tunnelctl.server.observe.metrics import RESTARTS, SharedCounters
 from tunnelctl.server.process.shared_counters import LockTimeoutError
-from tunnelctl.server.reloadable import READ_SECONDS, FileReload
 from tunnelctl.status import ExitStatus
 from tunnelctl.stream.accept import STOP, close_listeners
 from tunnelctl.stream.events import Stopped
 from tunnelctl.stream.listen import ListenAddress, listen, reserve
+from tunnelctl.stream.reloadable import READ_SECONDS, FileReload
 from tunnelctl.stream.service_manager import notify, reloading, watchdog_seconds
 
 # The pause before a worker is replaced, in seconds, doubled for each other that died within the window. If they die again and
@@ -60,16 +60,18 @@ class Supervisor:
         files: FileReload | None,
         environ: Mapping[str, str],
         caps: SharedCaps | None = None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         """
-        board: a row for each worker
+        counters: a row for each worker
         files: the files that this process reads again on SIGHUP, for later workers; None if the signal keeps its usual meaning
         environ: names the service manager, if there is one
         caps: the counts of all workers, if there are caps
+        leave: called once the workers no longer accept
         """
         self._listeners, self._bound, self._keepalive = listeners, bound, keepalive
         self._work, self._counters, self._trace, self._files, self._environ = work, counters, trace, files, environ
-        self._caps = caps
+        self._caps, self._leave = caps, leave
         self._kept: list[socket.socket] = []  # each reserves an address at which every worker has its own listener
         self._read_until = inf  # when reading the files counts as late; inf: nothing is being read
         self._read_once_more = False
@@ -179,6 +181,7 @@ class Supervisor:
         close_listeners(self._bound, self._listeners)
         for keeper in self._kept:
             keeper.close()
+        self._leave()
 
     def _pass_on(self, number: int) -> None:
         for pid in self._workers:  # each is a child not yet reaped: its pid is still its own

@@ -8,25 +8,31 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from tunnelctl.control.endpoint import Endpoint
+from tunnelctl.control.journal import Journal
+from tunnelctl.control.listener import Control
+from tunnelctl.control.pages import pages_of
 from tunnelctl.engine.kernel import run, sleep
-from tunnelctl.events import Trace, silent
+from tunnelctl.events import Trace
 from tunnelctl.server.access.limits import Caps, SharedCaps
 from tunnelctl.server.access.proxy_header import TrustedProxies
 from tunnelctl.server.config import Settings
 from tunnelctl.server.observe.access_log import STDOUT, AccessLog
-from tunnelctl.server.observe.admin import Admin, Pages
+from tunnelctl.server.observe.activity import Activity
 from tunnelctl.server.observe.metrics import Metrics, SharedCounters
 from tunnelctl.server.observe.open_records import OpenTunnelReporter
+from tunnelctl.server.observe.overview import Program, ServerOverview
+from tunnelctl.server.observe.pages import metrics_page
 from tunnelctl.server.observe.recorder import Recorder
 from tunnelctl.server.options import ServeOptions
 from tunnelctl.server.process.supervisor import RELOAD
 from tunnelctl.server.process.worker_ipc import WorkerQueries
-from tunnelctl.server.reloadable import FileReload
 from tunnelctl.server.server import Helper, Server, ServerSettings
 from tunnelctl.server.service import Service
 from tunnelctl.stream.accept import ConnectionCount, Serve, close_listeners
 from tunnelctl.stream.listen import ListenAddress, bound_address
 from tunnelctl.stream.own_ports import OwnAddresses
+from tunnelctl.stream.reloadable import FileReload
 from tunnelctl.stream.service_manager import notify, watchdog_seconds
 from tunnelctl.stream.vanished import watch_for_vanished_peers
 
@@ -42,8 +48,11 @@ class Shared(NamedTuple):
     settings: Settings
     bound: list[ListenAddress]
     admin: socket.socket | None
+    control: Control | None
+    program: Program
     counters: SharedCounters
     worker_queries: WorkerQueries
+    journal: Journal  # the trace of all that is worth keeping for later
     trace: Trace
     environ: Mapping[str, str]
     caps: SharedCaps | None
@@ -60,21 +69,24 @@ def work(shared: Shared, listeners: list[socket.socket], number: int = 0) -> int
     """Does one process's share of the work; returns the exit status. number: of the worker"""
     options = shared.options
     service = _service(shared, number)
-    pages = _pages(shared, service, number)
+    overview = _overview(shared, service, number)
     several = options.workers > 1
 
     def on_stop_accepting() -> None:
         if not several:  # otherwise the supervisor removes what all of them share
             close_listeners(shared.bound, listeners)
+            if shared.control is not None:
+                shared.control.retire()
 
+    told = shared.journal.note if several else shared.trace
     settings = ServerSettings(
         drain=options.drain,
         debounce=DEBOUNCE_SECONDS if several else 0.0,
         reload_signals=shared.reload_signals,
         # Of several processes, the supervisor reports the outcome of a reload: it reads the same files on the same signal.
-        files=FileReload(shared.settings.reread, silent if several else shared.trace),
-        helpers=_helpers(shared, service, pages, number),
-        admin=None if pages is None else _admin(shared, pages),
+        files=FileReload(shared.settings.reread, told) if shared.reload_signals else None,
+        helpers=[*_helpers(shared, service, number), *overview.helpers()],
+        private=_private(shared, service, overview),
         notify=lambda state: notify(state, shared.environ),
         on_stop_accepting=on_stop_accepting,
         inherited=[listener for address, listener in zip(shared.bound, listeners, strict=True) if address.inherited],
@@ -93,28 +105,53 @@ def _service(shared: Shared, number: int) -> Service:
         caps=Caps(settings.most, shared.caps, number),
         counts=ConnectionCount(),
         timeouts=settings.timeouts,
-        recorder=Recorder(log, trace, options.output.verbose > 0, metrics),
+        recorder=Recorder(log, trace, options.output.verbose > 0, metrics, Activity(), shared.counters.rules.tally(number)),
         trace=trace,
         tls=settings.tls,
         upstream=settings.upstream,
         prefixes=settings.prefixes,
         trusted=TrustedProxies(settings.trusted, settings.timeouts.head, trace) if settings.trusted else None,
+        plain_http=options.plain_http,
+        name=settings.name,
     )
 
 
-def _pages(shared: Shared, service: Service, number: int) -> Pages | None:
-    if shared.admin is None:
-        return None
-    return Pages(shared.counters, service.counts, service.caps, service.recorder, shared.worker_queries, number, shared.trace)
+def _overview(shared: Shared, service: Service, number: int) -> ServerOverview:
+    assert service.recorder.activity is not None
+    return ServerOverview(
+        shared.program,
+        service.counts,
+        service.recorder,
+        service.recorder.activity,
+        shared.journal,
+        shared.worker_queries,
+        number,
+        shared.counters.silence,
+        _certificate(shared),
+    )
 
 
-def _admin(shared: Shared, pages: Pages) -> tuple[socket.socket, Serve]:
-    """Returns the admin listener, and the function that serves it."""
-    assert shared.admin is not None
-    return shared.admin, Admin(pages.by_path(), bound_address(shared.admin), shared.trace).session
+def _certificate(shared: Shared) -> Callable[[], float | None]:
+    """Returns what tells until when the certificate is valid: a reload may change that."""
+    tls = shared.settings.tls
+    return lambda: None if tls is None else tls.current.ends
 
 
-def _helpers(shared: Shared, service: Service, pages: Pages | None, number: int) -> list[Helper]:
+def _private(shared: Shared, service: Service, overview: ServerOverview) -> list[tuple[socket.socket, Serve]]:
+    """Returns the private listeners, each with the function that serves it."""
+    metrics = None
+    if shared.admin is not None:
+        program = shared.program.started, _certificate(shared)
+        metrics = metrics_page(shared.counters, service.counts, service.caps, service.recorder, *program)
+    pages, found = pages_of(overview, metrics), list[tuple[socket.socket, Serve]]()
+    if shared.admin is not None:
+        found.append((shared.admin, Endpoint(pages, bound_address(shared.admin), shared.trace).session))
+    if shared.control is not None:
+        found.append((shared.control.listener, Endpoint(pages, shared.control.address, shared.trace).private_session))
+    return found
+
+
+def _helpers(shared: Shared, service: Service, number: int) -> list[Helper]:
     """Returns the tasks that run beside the connections."""
     keepalive, log, helpers = shared.options.reach.keepalive, service.recorder.log, list[Helper]()
     if log is not None:
@@ -125,7 +162,7 @@ def _helpers(shared: Shared, service: Service, pages: Pages | None, number: int)
         helpers.append(lambda: watch_for_vanished_peers(keepalive))
     if ticks := _ticks(shared, service, number):
         helpers.append(lambda: _tick(ticks, shared.tick))
-    return helpers if pages is None else helpers + pages.helpers()
+    return helpers
 
 
 def _ticks(shared: Shared, service: Service, number: int) -> list[Callable[[], None]]:

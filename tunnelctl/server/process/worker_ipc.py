@@ -1,13 +1,14 @@
-"""Queries between workers for their open tunnels, so that the worker that serves an `--admin` request responds for all.
+"""Queries between workers, so that the worker that serves a request of the private endpoint responds for all.
 
-A query is a datagram that carries a socket. The reply comes back on that socket, preceded by its length: a worker that dies in the
-middle of a reply, or is too slow, counts as one that gave none. The socket pairs are created before the first fork and outlive
-every worker; a replacement inherits its predecessor's unanswered queries.
+A query is a datagram: one octet that says what is asked for, and a socket. The reply comes back on that socket, preceded by its
+length: a worker that dies in the middle of a reply, or is too slow, counts as one that gave none. The socket pairs are created
+before the first fork and outlive every worker; a replacement inherits its predecessor's unanswered queries.
 """
 
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from tunnelctl import events
 from tunnelctl.engine.descriptor import Descriptor
@@ -18,7 +19,6 @@ from tunnelctl.stream.socket_stream import SocketStream
 ANSWER_SECONDS = 1.0  # time limit for a reply: a worker may have died, or hang
 MAX_ANSWER = 64 << 20
 
-_QUESTION = b"?"
 _LENGTH = 8  # octets
 
 
@@ -35,8 +35,8 @@ class WorkerQueries:
             for end in pair:
                 end.close()
 
-    async def answer(self, me: int, content: Callable[[], bytes], trace: Trace) -> None:
-        """Replies to the other workers with the result of `content`, forever; a fault in that causes a warning."""
+    async def answer(self, me: int, content: Callable[[bytes], bytes], trace: Trace) -> None:
+        """Replies to each question of the other workers with the result of `content`, forever; a fault in that causes a warning."""
         hearing = self._pairs[me][1]
         descriptor = Descriptor(hearing.fileno())
         try:
@@ -44,21 +44,21 @@ class WorkerQueries:
                 while True:
                     await descriptor.wait_readable()
                     try:
-                        _, fds, *_ = socket.recv_fds(hearing, len(_QUESTION), 1, socket.MSG_CMSG_CLOEXEC)
+                        question, fds, *_ = socket.recv_fds(hearing, 1, 1, socket.MSG_CMSG_CLOEXEC)
                     except BlockingIOError:
                         descriptor.readable = False
                         continue
                     for fd in fds:
-                        answers.start_soon(_reply, fd, content, trace)
+                        answers.start_soon(_reply, fd, partial(content, question), trace)
         finally:
             descriptor.forget(shared=True)
 
-    async def ask(self, me: int) -> list[bytes | None]:
-        """Queries the other workers; returns their replies, None for each worker that gives none."""
+    async def ask(self, me: int, question: bytes) -> list[bytes | None]:
+        """Queries the other workers; returns their replies, None for each worker that gives none. question: one octet"""
         answers: list[bytes | None] = []
 
         async def one(number: int) -> None:
-            answers.append(await self._ask(number))
+            answers.append(await self._ask(number, question))
 
         async with Nursery() as asking:
             for number in range(len(self._pairs)):
@@ -66,7 +66,7 @@ class WorkerQueries:
                     asking.start_soon(one, number)
         return answers
 
-    async def _ask(self, number: int) -> bytes | None:
+    async def _ask(self, number: int, question: bytes) -> bytes | None:
         try:
             mine, theirs = socket.socketpair()
         except OSError:  # no descriptor is left
@@ -76,7 +76,7 @@ class WorkerQueries:
             theirs.setblocking(False)
             stream = SocketStream(mine)
             try:
-                socket.send_fds(self._pairs[number][0], [_QUESTION], [theirs.fileno()])
+                socket.send_fds(self._pairs[number][0], [question], [theirs.fileno()])
             except OSError:  # it has not read the last queries yet
                 stream.close()
                 return None

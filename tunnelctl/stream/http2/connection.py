@@ -103,6 +103,9 @@ class Http2Connection(Carrier):
 
     # -- for its streams --------------------------------------------------------------------------------------------------------
 
+    def transport_fd(self) -> int | None:
+        return self.transport.transport_fd()
+
     def open(self, number: int) -> Http2Stream:
         """Returns the stream of a tunnel that the machine has just begun."""
         stream = self.streams[number] = Http2Stream(self, number)

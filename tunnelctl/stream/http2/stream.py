@@ -85,6 +85,10 @@ class Carrier:
         """Forgets a stream once it is closed in both directions."""
         raise NotImplementedError
 
+    def transport_fd(self) -> int | None:
+        """See Stream."""
+        raise NotImplementedError
+
 
 class Http2Stream(Sender, Stream):
     """One stream of a connection."""
@@ -121,6 +125,9 @@ class Http2Stream(Sender, Stream):
         self._drained: Event | None = None  # set when none of its bytes are left in the queue
         self._filling: bytearray | None = None  # the buffer that `slots` has handed out
         self.on_closed: Callable[[], None] = _no_callback  # when the stream counts no more for either end
+
+    def transport_fd(self) -> int | None:
+        return self._connection.transport_fd()
 
     # -- what the connection reports --------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ class TLSClient(NamedTuple):
     pin: bytes | None = None
     insecure: bool = False  # accept any certificate, unless one is pinned
     alpn: tuple[str, ...] = ()
+    reading: int = 0  # which reading of the files; another number reads them anew
     options: str = "proxy"  # prefix of the fields of the options record that gave these settings
 
 

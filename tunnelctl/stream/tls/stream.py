@@ -131,6 +131,9 @@ class TLSStream(Stream):
         self._unsent: bytes | memoryview = b""  # ciphertext that the inner stream has not taken
         self._owed = 0  # bytes encrypted, but not yet reported as taken, since part of their ciphertext was unsent
 
+    def transport_fd(self) -> int | None:
+        return self._inner.transport_fd()
+
     async def handshake(self, early: bytes = b"") -> None:
         """Performs the handshake; must be called first. early: what the peer has sent already, if anything"""
         records = 0

@@ -13,7 +13,7 @@ def test_each_finding_has_hints_of_its_own_or_of_an_error():
     found = {
         text
         for path, tree in TREES.items()
-        if path.parts[:2] == ("client", "check")
+        if path.parts[:2] in (("client", "check"), ("client", "discovery"))
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Diagnosis"
         if not any(word.arg == "error" for word in call.keywords)

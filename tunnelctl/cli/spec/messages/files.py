@@ -11,6 +11,8 @@ _TARGETS = 'for example targets = ["*.example.com:443"]'
 FILES = (
     declare(SettingsError, "unreadable", ("{kind} file {path}: {reason}", "{flag} {file}: {reason}")),
     declare(SettingsError, "too-large", ("{file}: it is larger than {n} KiB", "{file}: it is longer than {n} MiB")),
+    declare(SettingsError, "setup-file", "configuration file {path}: {cause}"),
+    declare(SettingsError, "setup-program", "program {program}: {reason}"),
     declare(SettingsError, "nul-in-name", "{file}: its name has a NUL in it"),
     declare(SettingsError, "encoding", ("{file}: it is UTF-16, and has to be UTF-8", "{file}: it is not UTF-8")),
     declare(SettingsError, "first-line-too-long", "{file}: its first line is longer than {n} bytes"),
@@ -24,6 +26,12 @@ FILES = (
         SettingsError,
         "command-failed",
         ("password command: it ended with status {status}", "password command: it was ended by signal {n}"),
+    ),
+    declare(
+        SettingsError,
+        "typed-password",
+        "--ask-password: the password was typed at the start, and is not asked for again",
+        "start it again",
     ),
     declare(SettingsError, "command-not-run", "password command: {reason}"),
     declare(

@@ -41,4 +41,9 @@ NEAR = "did you mean {near}?"
 # Names the cost of going without TLS, because an on-path attacker can make a handshake fail.
 WITHOUT_TLS = "if this proxy is meant to be used without TLS, its URL is http://{peer}; anyone on the path can then read the login"
 LATER_CERTIFICATE = "--proxy-cert is for the first https:// proxy of a chain, and this is a later one: can it come first?"
+# For a site whose ssh server answers on port 443 as well.
+SSH_ON_443 = (
+    "{ssh_host} has ssh on port 443 too, as {ssh_name}: `tunnelctl ssh-config --port-443 {ssh_host}`, with the flags "
+    "for the proxy, prints the lines"
+)
 PORT = When("target", "is the port right?")

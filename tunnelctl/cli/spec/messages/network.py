@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, PORT, REFUSED, WITHOUT_TLS, When, declare
+from tunnelctl.cli.spec.messages.model import ASKED, LATER_CERTIFICATE, PORT, REFUSED, SSH_ON_443, WITHOUT_TLS, When, declare
 from tunnelctl.errors import (
     ListenError,
     MalformedAnswer,
@@ -74,6 +74,35 @@ NETWORK = (
         "a link-local address needs its interface, as in [{link_local}%25eth0]",
         _WEB_PORT,
         When("refused", "nothing listens there; is the port right?"),
+    ),
+    declare(
+        Unreachable, "no-instance", "{name}: nothing of this name is running", "these are running: {running}", "nothing is running"
+    ),
+    declare(
+        Unreachable,
+        "instance-mute",
+        "{name}: no answer within {n} s",
+        "it may hang, or the machine is overloaded: try again later",
+    ),
+    declare(Unreachable, "instance-gone", "{name}: it does not answer", "it may have ended just now: tunnelctl status"),
+    declare(Refused, "own-admin", "target {target}: it is the admin port of this forward"),
+    declare(
+        Unreachable,
+        "instance-elsewhere",
+        "{name}: it runs in another PID namespace",
+        "run this command where it runs, for example in the same container",
+    ),
+    declare(
+        Unreachable,
+        "instance-orphaned",
+        "{name}: its main process, {pid}, was killed, and its workers go on",
+        "kill {workers} ends them",
+    ),
+    declare(
+        Unreachable,
+        "instance-version",
+        "{name}: it answers as another version of tunnelctl does",
+        "restart it with this version",
     ),
     declare(
         Unreachable,
@@ -186,6 +215,7 @@ NETWORK = (
         Refused,
         "denied-by-serve",
         f"{REFUSED}: {{cause}}",
+        SSH_ON_443,
         "the proxy's operator can allow it: add --allow '{target}' to the flags of serve",
     ),
     declare(Refused, "denied-host", f"{REFUSED}: {{cause}}", "the proxy's rules decide which hosts may be reached"),
@@ -193,6 +223,7 @@ NETWORK = (
         Refused,
         "denied",
         f"{REFUSED}: {{cause}}",
+        SSH_ON_443,
         "the proxy's rules decide which hosts and ports may be reached; many allow only port 443",
     ),
     declare(Refused, "denied-address", f"{REFUSED}: {{cause}}", "the proxy's rules keep that address from being reached"),
@@ -207,7 +238,7 @@ NETWORK = (
     declare(Refused, "connect-not-allowed", f"{REFUSED}: {{cause}}", "this server does not allow CONNECT; is it a proxy?"),
     declare(Refused, "bad-request", f"{REFUSED}: {{cause}}", "the proxy did not understand the request; is it an HTTP proxy?"),
     declare(Refused, "web-server", f"{REFUSED}: {{cause}}", "this looks like a web server; is it a proxy?"),
-    declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", _UNREACHED),
+    declare(Refused, "target-unreached", f"{REFUSED}: {{cause}}", SSH_ON_443, _UNREACHED),
     declare(Refused, "gateway-timeout", f"{REFUSED}: {{cause}}", _LATE),
     declare(Refused, "busy", f"{REFUSED}: {{cause}}", "the proxy is at one of its limits; try again later"),
     declare(Refused, "over-limit", f"{REFUSED}: {{cause}}", f"{_LIMIT}; end another tunnel, or try again later"),
@@ -223,7 +254,7 @@ NETWORK = (
         f"{ASKED}: general failure ({{reply}})",
         "the proxy does not say more; are host and port{in_url} right?",
     ),
-    declare(Refused, "socks-rules", f"{ASKED}: not allowed by its rules ({{reply}})"),
+    declare(Refused, "socks-rules", f"{ASKED}: not allowed by its rules ({{reply}})", SSH_ON_443),
     declare(Refused, "socks-network-unreachable", f"{ASKED}: network unreachable ({{reply}})", "the proxy has no route to {next}"),
     declare(
         Refused,
@@ -267,8 +298,8 @@ NETWORK = (
         ListenError,
         "port-in-use",
         "cannot listen on {address}: {reason}",
-        "{given_flag} {any_port} takes a port that is free",
-        "port 0 takes one that is free",
+        "{given_flag} {any_port} picks a free port",
+        "port 0 picks a free port",
     ),
     declare(
         ListenError,
@@ -277,7 +308,12 @@ NETWORK = (
         "{given_flag} unix:PATH names another one",
         "choose another path",
     ),
-    declare(ListenError, "name-in-use", "forward {name}: another one of this name is running", "choose another --name"),
+    declare(
+        ListenError,
+        "name-in-use",
+        "--name {name}: {command} (process {pid}) has this name",
+        "choose another --name, or end it: tunnelctl stop {name}",
+    ),
     declare(ListenError, "control-directory", "control directory {path}: {reason}", *_DIRECTORY),
     declare(
         ListenError,

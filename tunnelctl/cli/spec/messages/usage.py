@@ -53,8 +53,49 @@ USAGE = (
     declare(UsageProblem, "word-count", "{command}: takes {usage}, got {n} arguments", _CORKSCREW, _HELP),
     declare(UsageProblem, "takes-no-words", "{command}: takes no arguments, got {n}", _HELP),
     declare(UsageProblem, "missing-command", "run: missing argument COMMAND", "tunnelctl run -x URL -- COMMAND ARGS"),
+    declare(
+        UsageProblem,
+        "java-needs-owner",
+        "--java: this system does not show which user has a connection",
+        "tunnelctl forward -D PORT opens a port for Java, and tunnelctl setup java -D PORT prints its settings",
+    ),
     declare(UsageProblem, "missing-host", "ssh-config: missing argument HOST", "tunnelctl ssh-config --help"),
+    declare(
+        UsageProblem,
+        "no-port-443",
+        "ssh-config: none of these hosts is known to have an ssh server on port 443: {list}",
+        "--port-443 is for {known}",
+    ),
+    declare(UsageProblem, "unknown-tool", "setup: unknown tool `{word}`", NEAR, "`tunnelctl setup` lists the tools"),
+    declare(
+        UsageProblem,
+        "setup-no-proxy",
+        ("setup: no proxy is configured", "setup: no proxy is configured to compare with; {where} has {kind}"),
+        "{unused} is set, but tunnelctl ignores it: set https_proxy, or give -x URL",
+        "give one with -x URL, or a port of `tunnelctl forward` with -D PORT",
+    ),
+    declare(UsageProblem, "setup-no-user", "setup: no user is named for the proxy", "give the name with --proxy-user NAME"),
+    declare(UsageProblem, "setup-user", "setup: the user name has a control character"),
+    declare(UsageProblem, "setup-port", "-D: {cause}", "other tools need an address and a port, for example 8080"),
+    declare(
+        UsageProblem,
+        "env-no-proxy",
+        ("env: no proxy is configured", "env: no proxy is configured: {variable} is set, but ignored", "env: {origin} is direct"),
+        "-x URL names one",
+    ),
+    declare(
+        UsageProblem,
+        "env-needs-forward",
+        "env: the route has {what}, which these variables cannot hold",
+        "run tunnelctl forward -D 8080 with the same settings, and then tunnelctl env --port 8080",
+    ),
+    declare(
+        UsageProblem, "env-no-forward", "forward {name}: it is not running", "tunnelctl forward -D PORT --name NAME starts one"
+    ),
+    declare(UsageProblem, "env-no-port", "forward {name}: it has no -D port without a login", "start it with -D PORT"),
     declare(UsageProblem, "unknown-shell", "completion: unknown shell `{word}`", "bash, zsh and fish are known"),
+    declare(UsageProblem, "no-topic", "help: no page about {topic}", NEAR, "tunnelctl --help lists the commands"),
+    declare(UsageProblem, "no-pages", "help: the manual pages are not installed", "{text_help}"),
     declare(
         UsageProblem,
         "no-local-port",
@@ -64,7 +105,7 @@ USAGE = (
     declare(
         UsageProblem,
         "forward-name",
-        ("--name {name}: it cannot be the name of a forward", "--via {name}: it cannot be the name of a forward"),
+        ("--name {name}: it cannot be the name of a control socket", "--via {name}: it cannot be the name of a control socket"),
         "up to 40 letters, digits and _ - . that do not begin with - or ., and not auto",
     ),
     declare(UsageProblem, "needs-tls", "{flag}: it requires TLS to the target", "add --tls"),
@@ -101,8 +142,14 @@ USAGE = (
     declare(
         UsageProblem,
         "direct-in-list",
-        ("-x direct: it cannot be part of a chain or a list",),
-        "give it alone, to go without a proxy",
+        "-x direct: it can only be alone, or the last of a list, and no part of a chain",
+        "-x direct goes without a proxy, and -x http://proxy:3128,direct only while the proxy cannot be reached",
+    ),
+    declare(
+        UsageProblem,
+        "serve-direct-in-list",
+        "-x direct: serve does not go around its proxy, whose rules its own do not replace",
+        "leave direct out of the list",
     ),
     declare(UsageProblem, "serve-direct", "-x direct: serve goes straight to the targets unless it has a proxy", "leave -x out"),
     declare(
@@ -223,6 +270,13 @@ USAGE = (
         "for example 192.0.2.7 or 10.0.0.0/8",
     ),
     declare(AddressError, "port", "port {text}: not a number from 1 to 65535"),
+    declare(
+        AddressError,
+        "service",
+        "port {text}: no service of that name",
+        NEAR,
+        "write the number; the names are those of /etc/services",
+    ),
     declare(AddressError, "port-missing", "address {text}: the port is missing", "write HOST:PORT"),
     declare(AddressError, "after-bracket", "address {text}: after ] there can only be :PORT"),
     declare(

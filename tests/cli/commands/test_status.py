@@ -1,0 +1,54 @@
+"""`tunnelctl status`."""
+
+import json
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.peers.program import Forward, Serve, run
+from tunnelctl.status import ExitStatus
+
+
+@pytest.fixture
+def env() -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="tunnelctl-run-") as directory:
+        yield {"XDG_RUNTIME_DIR": directory}
+
+
+def test_it_lists_what_runs(env: dict[str, str]) -> None:
+    spec = "0:db.example:5432"
+    with Serve("--name", "edge", env=env) as serve, Forward("-x", serve.url, "--name", "work", "-L", spec, env=env) as forward:
+        said = run("status", env=env).stdout.decode()
+        assert f"127.0.0.1:{serve.port}" in said
+        assert f"127.0.0.1:{forward.port} -> db.example:5432" in said
+        assert f"via {serve.url}" in said
+        assert max(map(len, said.splitlines())) <= 80
+        edge, work = (json.loads(line) for line in run("status", "--json", env=env).stdout.splitlines())
+        assert (edge["name"], edge["command"], edge["pid"]) == ("edge", "serve", serve.process.pid)
+        assert work["listeners"] == [{"address": f"127.0.0.1:{forward.port}", "target": "db.example:5432"}]
+        assert work["answers"] is edge["answers"] is True
+        only = run("status", "work", "--json", env=env).stdout.splitlines()
+        assert [json.loads(line)["name"] for line in only] == ["work"]
+
+
+def test_nothing_runs(env: dict[str, str]) -> None:
+    done = run("status", env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"nothing is running\n", b"")
+    assert run("status", "--json", env=env).stdout == b""
+    assert run("status", "x", env=env).returncode == ExitStatus.UNREACHABLE
+
+
+def test_a_program_that_hangs_is_listed_as_such(env: dict[str, str]) -> None:
+    directory = Path(env["XDG_RUNTIME_DIR"]) / "tunnelctl"
+    directory.mkdir(0o700)
+    with closing(socket.socket(socket.AF_UNIX)) as hanging:
+        hanging.bind(str(directory / "hanging.sock"))
+        hanging.listen()
+        done = run("status", env=env)
+        assert b"hanging" in done.stdout
+        assert b"no answer within 1 s" in done.stdout
+        assert json.loads(run("status", "--json", env=env).stdout) == {"name": "hanging", "answers": False}

@@ -1,0 +1,85 @@
+"""Questions to several processes at the same time, of which some do not answer."""
+
+import threading
+from time import monotonic
+
+import pytest
+
+from tests.peers.instances import STATUS, Facts, mute, published
+from tests.peers.process import scratch_directory, wait_until
+from tunnelctl.cli.top import poll as under_test
+from tunnelctl.cli.top.poll import DEADLINE, GRACE, Poll, ask, ask_all
+from tunnelctl.control.instances import running
+
+
+@pytest.fixture
+def directory():
+    with scratch_directory() as path:
+        yield path
+
+
+def found(directory):
+    return running({"XDG_RUNTIME_DIR": str(directory)})
+
+
+class Slow:
+    """A process whose answer does not end, whatever time it is given."""
+
+    name = "slow"
+
+    def __init__(self):
+        self.asked, self.end = 0, threading.Event()
+
+    def status(self, _):
+        self.asked += 1
+        self.end.wait(20)
+        return STATUS
+
+    def tunnels(self, _):
+        return None
+
+    def recent(self, _):
+        return None
+
+
+def test_what_a_process_answers(directory):
+    with published(directory, "db", Facts()) as facts:
+        (instance,) = found(directory)
+        answer = ask(instance, with_recent=False)
+        assert (answer.name, answer.trouble, answer.status, answer.recent) == ("db", "", facts.status, None)
+        assert ask(instance, with_recent=True).recent == facts.recent
+
+
+def test_a_process_that_hangs_delays_no_other(directory):
+    with published(directory, "a", Facts()), mute(directory, "b"), mute(directory, "c"), published(directory, "d", Facts()):
+        begin = monotonic()
+        answers = ask_all(found(directory), with_recent=True)
+        assert monotonic() - begin < 2 * DEADLINE + GRACE, "one after the other would take twice the deadline or more"
+    assert [answer.name for answer in answers] == ["a", "b", "c", "d"]
+    assert [bool(answer.trouble) for answer in answers] == [False, True, True, False]
+
+
+def test_a_process_is_not_asked_again_while_its_answer_is_due():
+    slow, heard = Slow(), threading.Event()
+    poll = Poll(heard.set)
+    poll.ask([slow], False)
+    wait_until(lambda: slow.asked)
+    poll.ask([slow], False)
+    slow.end.set()
+    assert heard.wait(10)
+    assert [answer.status for answer in poll.answers()] == [STATUS]
+    assert slow.asked == 1
+    wait_until(lambda: poll.ask([slow], False) or slow.asked == 2)
+
+
+def test_an_answer_that_does_not_end_is_overdue(monkeypatch):
+    monkeypatch.setattr(under_test, "DEADLINE", 0.0)
+    monkeypatch.setattr(under_test, "GRACE", 0.05)
+    slow = Slow()
+    (answer,) = ask_all([slow], with_recent=False)
+    assert answer.trouble == "no answer within 0 s"
+    slow.end.set()
+
+
+def test_nothing_runs():
+    assert ask_all([], with_recent=False) == []

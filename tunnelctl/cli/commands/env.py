@@ -1,0 +1,107 @@
+"""`tunnelctl env`: lines for a shell that name the proxy to the programs started from it, for `eval "$(tunnelctl env)"`.
+
+The variables are those of curl, git, pip and most others. They hold the URL of one proxy, and every process of this user can read
+them, so a route that needs more, or a login, goes through a local `forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tunnelctl.cli.parse.settings import check_via, complete
+from tunnelctl.cli.parse.typer_app import Call
+from tunnelctl.client.route.fingerprint import fingerprint
+from tunnelctl.client.route.selection import Chain, select_proxies
+from tunnelctl.control.directory import candidates, check_name, path_of, published, runs
+from tunnelctl.errors import UsageProblem
+from tunnelctl.options import AUTO, ReachOptions
+from tunnelctl.proto.address import parse_port, shown
+
+_NAMES = ("http_proxy", "https_proxy", "all_proxy")
+# curl looks names up itself with socks5:// and socks4://, and leaves them to the proxy with these.
+_SCHEMES = {"socks5": "socks5h", "socks4a": "socks4a"}
+_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # where a client of this machine reaches a port that is open to all
+
+
+class EnvOptions(NamedTuple):
+    """The options of one `env`, as far as it acts on them itself."""
+
+    reach: ReachOptions = ReachOptions()
+    via: str | None = None
+    port: str | None = None
+    shell: str = "sh"
+
+
+def lines(call: Call, environ: Mapping[str, str]) -> str:
+    """Returns the text to print. Raises UsageProblem."""
+    check_via(call.pairs)
+    options = complete("connect", call.pairs, environ).build(EnvOptions)  # which reaches what `connect` would
+    url = _url(options, environ)
+    values = {spelling: url for name in _NAMES for spelling in (name, name.upper())}
+    assign = SHELLS[options.shell]
+    return "".join(assign(name, value) + "\n" for name, value in {**values, "NODE_USE_ENV_PROXY": "1"}.items())
+
+
+def _url(options: EnvOptions, environ: Mapping[str, str]) -> str:
+    if options.port is not None:
+        return f"http://127.0.0.1:{parse_port(options.port)}"
+    if options.via is not None and (address := _port_of(options.via, options.reach, environ)):
+        host, colon, port = address.rpartition(":")
+        return f"http://{_ANY.get(host, host)}{colon}{port}"
+    if options.reach.pac is not None and not options.reach.proxy:
+        raise _needs_forward("a PAC file")
+    selection = select_proxies(None, options.reach.proxy, environ)
+    if not any(selection.chains):
+        origin = options.reach.proxy_origin if options.reach.proxy else selection.origin
+        raise UsageProblem("env", origin if " " in selection.origin else f"{origin} is direct", "env-no-proxy")
+    return _alone(selection.chains, options.reach)
+
+
+def _alone(chains: tuple[Chain, ...], reach: ReachOptions) -> str:
+    """Returns the URL of the only proxy. Raises UsageProblem if the route needs more."""
+    if len(chains) > 1 or len(chains[0]) > 1:
+        raise _needs_forward("several proxies")
+    proxy = chains[0][0]
+    if proxy.user is not None or reach.gives_login:
+        raise _needs_forward("a login")
+    if reach.header or reach.proxy_cacert or reach.proxy_cert or reach.proxy_pin or reach.proxy_insecure:
+        raise _needs_forward("header fields or settings of TLS")
+    return str(proxy._replace(scheme=_SCHEMES.get(proxy.scheme, proxy.scheme)))
+
+
+def _needs_forward(what: str) -> UsageProblem:
+    return UsageProblem("env", f"the route has {what}, which these variables cannot hold", "env-needs-forward")
+
+
+def _port_of(via: str, reach: ReachOptions, environ: Mapping[str, str]) -> str:
+    """Returns the address of a -D port of a running forward. With `auto`, "" if there is none."""
+    if via == AUTO:
+        ours = fingerprint(reach, environ)
+        running = [published(path).ports for path in candidates(environ, ours) if runs(path)]
+        return next((ports[0] for ports in running if ports), "")
+    if "/" not in via:
+        check_name(via, "via")
+    path = via if "/" in via else path_of(via, environ)
+    if not runs(path):
+        raise UsageProblem(f"forward {shown(via)}", "it is not running", "env-no-forward")
+    ports = published(path).ports
+    if not ports:
+        raise UsageProblem(f"forward {shown(via)}", "it has no -D port without a login", "env-no-port")
+    return ports[0]
+
+
+def _sh(name: str, value: str) -> str:
+    return f"export {name}='{value.replace(chr(39), _QUOTE)}'"
+
+
+_QUOTE = "'\\''"
+
+
+def _fish(name: str, value: str) -> str:
+    """In single quotes of fish, a backslash escapes itself and a quote."""
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"set -gx {name} '{quoted}'"
+
+
+SHELLS: dict[str, Callable[[str, str], str]] = {"sh": _sh, "fish": _fish}

@@ -1,0 +1,1 @@
+"""The reports of `check`: rows, tables, and where and how they are shown."""

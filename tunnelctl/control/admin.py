@@ -1,0 +1,14 @@
+"""The value of --admin: where the private endpoint has a port as well."""
+
+from __future__ import annotations
+
+from tunnelctl.errors import UsageProblem
+from tunnelctl.stream.listen import ListenAddress, parse_listen
+
+
+def parse_admin(text: str, forced: bool) -> ListenAddress:
+    """Parses it. Raises UsageProblem if other machines can reach it, unless `forced`."""
+    address = parse_listen(text)
+    if not (address.private or forced):
+        raise UsageProblem(text, "other machines could read which clients use which targets", "open-admin", option="admin")
+    return address
