@@ -626,3 +626,19 @@ def test_header_fields_and_early_data_are_not_logged() -> None:
         proxy.ask(connect_request("target.test:1", "Cookie: canary", "X: canary") + b"canary")
         proxy.wait_for_records(1)
         assert "canary" not in proxy.log()
+
+
+def test_a_reopening_after_the_end_leaves_the_descriptor_alone(tmp_path: Path) -> None:
+    """The thread of a reopening is not waited for: by then, the number may be that of another file."""
+    log = tmp_path / "log"
+    file = access_log._File(fd := open_log(str(log)))
+    file.finish()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    os.dup2(other, fd)
+    try:
+        file.reopen(str(log))
+        os.write(fd, b"here")
+        assert os.pread(other, 9, 0) == b"here"
+    finally:
+        os.close(other)
+        os.close(fd)

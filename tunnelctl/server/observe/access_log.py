@@ -14,6 +14,7 @@ import stat
 import sys
 from _thread import allocate_lock
 from collections import deque
+from contextlib import suppress
 from errno import errorcode
 from functools import cache, lru_cache
 from time import gmtime, strftime, time
@@ -122,6 +123,8 @@ class AccessLog:
         """Writes the rest, within LAST_SECONDS; warns if that is too short."""
         with move_on_after(LAST_SECONDS) as scope:
             await self._flush()
+            with suppress(BusyResourceError):  # no thread is free, so none reopens it
+                await to_thread(self._file.finish)
         if scope.cancelled_caught:
             self._trace(events.Warning(f"access log: the last write has not come back: {self._file.left} records may be lost"))
 
@@ -162,6 +165,7 @@ class _File:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._turn = allocate_lock()
+        self._finished = False  # the descriptor is about to be closed, and its number may come to mean another file
         self._within_line = False  # whether the last byte written was not the end of a line
         self._piece = _piece(fd)
         # Data handed over. Each thread writes all of it: the thread that was started for it may be overtaken by the next one, which
@@ -193,9 +197,15 @@ class _File:
         """Opens the path anew behind the same descriptor. Raises SettingsError, and then changes nothing."""
         fresh = open_log(path)
         with self._turn:
-            os.dup2(fresh, self._fd, inheritable=False)
-            self._piece, self._within_line = _piece(fresh), False
+            if not self._finished:
+                os.dup2(fresh, self._fd, inheritable=False)
+                self._piece, self._within_line = _piece(fresh), False
         os.close(fresh)
+
+    def finish(self) -> None:
+        """Makes a reopening that comes late change nothing."""
+        with self._turn:
+            self._finished = True
 
     def _write(self, piece: bytes) -> int:
         try:
