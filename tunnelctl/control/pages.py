@@ -6,6 +6,7 @@ import json
 from typing import Protocol
 
 from tunnelctl.control.endpoint import JSON, TEXT, Page
+from tunnelctl.control.slices import in_slices
 from tunnelctl.control.snapshot import Recent, Status, Tunnels, to_json
 
 METRICS = "/metrics"
@@ -40,13 +41,15 @@ class _Pages:
         return 200, render(await overview.status(), await overview.tunnels(), await overview.recent(), query)
 
     async def status(self, _: str) -> tuple[int, bytes]:
-        return 200, _dumped(await self._overview.status())
+        return 200, _dumped(await self._overview.status()) + b"\n"
 
     async def tunnels(self, _: str) -> tuple[int, bytes]:
-        return 200, _dumped(await self._overview.tunnels())
+        answer = await self._overview.tunnels()
+        texts = await in_slices(_dumped, answer.tunnels)
+        return 200, b'{"tunnels": [%b], "silent_workers": %d}\n' % (b", ".join(texts), answer.silent_workers)
 
     async def recent(self, _: str) -> tuple[int, bytes]:
-        return 200, _dumped(await self._overview.recent())
+        return 200, _dumped(await self._overview.recent()) + b"\n"
 
     async def metrics(self, _: str) -> tuple[int, bytes]:
         from tunnelctl.control.metrics import render
@@ -77,4 +80,4 @@ def pages_of(overview: Overview, metrics: Page | None = None) -> dict[str, Page]
 
 
 def _dumped(facts: object) -> bytes:
-    return json.dumps(to_json(facts)).encode() + b"\n"
+    return json.dumps(to_json(facts)).encode()

@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -16,6 +16,13 @@ from tunnelctl.server.process.worker_ipc import WorkerQueries
 from tunnelctl.stream.socket_stream import SocketStream
 
 
+def says(answer: bytes) -> Callable[[bytes], Awaitable[bytes]]:
+    async def content(_: bytes) -> bytes:
+        return answer
+
+    return content
+
+
 def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> list[list[bytes | None]]:
     """Returns the answers that worker 0 receives in each of `times` queries; workers not in `alive` do not answer."""
     siblings = WorkerQueries(count)
@@ -23,7 +30,7 @@ def asked(count: int, alive: range, content: bytes = b"x", times: int = 1) -> li
     async def main() -> list[list[bytes | None]]:
         async with Nursery() as nursery:
             for number in alive:
-                nursery.start_soon(siblings.answer, number, lambda _, number=number: content + str(number).encode(), silent)
+                nursery.start_soon(siblings.answer, number, says(content + str(number).encode()), silent)
             heard = [await siblings.ask(0, b"?") for _ in range(times)]
             nursery.cancel_scope.cancel()
         return heard
@@ -65,7 +72,7 @@ def test_a_replacement_answers_the_queries_left_by_a_dead_worker(monkeypatch: py
     async def main() -> list[bytes | None]:
         assert await siblings.ask(0, b"?") == [None]
         async with Nursery() as nursery:
-            nursery.start_soon(siblings.answer, 1, lambda _: b"here", silent)
+            nursery.start_soon(siblings.answer, 1, says(b"here"), silent)
             await checkpoint()
             monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
             heard = await siblings.ask(0, b"?")
@@ -87,7 +94,7 @@ def test_a_fault_in_an_answer_is_a_warning_and_the_next_one_is_sent(monkeypatch:
     monkeypatch.setattr(under_test, "ANSWER_SECONDS", 5.0)
     siblings, trace, faults = WorkerQueries(2), TraceLog(), [ZeroDivisionError("a fault of ours")]
 
-    def content(_: bytes) -> bytes:
+    async def content(_: bytes) -> bytes:
         while faults:
             raise faults.pop()
         return b"here"
@@ -169,7 +176,7 @@ def test_a_worker_killed_before_its_long_answer_is_read() -> None:
     child = os.fork()
     if child == 0:
         try:
-            run(siblings.answer, 1, lambda _: SENT * 100_000, silent)
+            run(siblings.answer, 1, says(SENT * 100_000), silent)
         finally:
             os._exit(1)
     try:

@@ -13,6 +13,7 @@ from tunnelctl.client.forward.events import Closed, Failed
 from tunnelctl.client.forward.session import LocalSession, Sessions
 from tunnelctl.control.journal import Journal
 from tunnelctl.control.rates import Rate, Rates
+from tunnelctl.control.slices import in_slices
 from tunnelctl.control.snapshot import EndedFacts, ListenerFacts, Recent, RefusalCount, RefusedFacts, Status, TunnelFacts, Tunnels
 from tunnelctl.events import Event, Explained, Trace
 
@@ -95,7 +96,7 @@ class ForwardOverview:
         open_ = self._sessions.open
         rates = self._rates.look({name: (one.moved[0], one.moved[1]) for name, one in open_.items()})
         now = monotonic()
-        return Tunnels([_facts(session, now, rates[name]) for name, session in open_.items()], 0)
+        return Tunnels(await in_slices(lambda one: _facts(one[1], now, rates[one[0]]), list(open_.items())), 0)
 
     async def recent(self) -> Recent:
         """Lists what has ended and what has failed."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tunnelctl import __version__
 from tunnelctl.control.journal import Journal
 from tunnelctl.control.rates import Rate, Rates
+from tunnelctl.control.slices import in_slices
 from tunnelctl.control.snapshot import (
     CertificateFacts,
     ListenerFacts,
@@ -23,7 +24,6 @@ from tunnelctl.control.snapshot import (
     WorkerFacts,
     recent_from,
     to_json,
-    tunnels_from,
 )
 from tunnelctl.server.observe.activity import LAST, Activity
 from tunnelctl.server.observe.record import TunnelRecord
@@ -110,24 +110,21 @@ class ServerOverview:
         )
 
     async def tunnels(self) -> Tunnels:
-        found, silent = self._tunnels(), 0
-        for answer in await self._ask(TUNNELS):
-            if answer is None:
-                silent += 1
-            else:
-                found += tunnels_from({"tunnels": answer, "silent_workers": 0}).tunnels
-        return Tunnels(found, silent)
+        found = await self._tunnels()
+        answers = await self._queries.ask(self._me, TUNNELS)
+        lines = [line for answer in answers if answer is not None for line in answer.splitlines()]
+        return Tunnels(found + await in_slices(lambda line: TunnelFacts(*json.loads(line)), lines), answers.count(None))
 
     async def recent(self) -> Recent:
         answers = await self._ask(RECENT)
         known = [self._recent(), *(recent_from(answer) for answer in answers if answer is not None)]
         return merged(known)._replace(silent_workers=answers.count(None))
 
-    def _answer(self, question: bytes) -> bytes:
-        """Answers another worker."""
-        if question == STATUS:
-            return _dumped(list(self._sums()))
-        return _dumped(to_json(self._tunnels() if question == TUNNELS else self._recent()))
+    async def _answer(self, question: bytes) -> bytes:
+        """Answers another worker. The tunnels are lines, so that their reader can do something else between two of them."""
+        if question == TUNNELS:
+            return b"\n".join(await in_slices(_dumped, await self._tunnels()))
+        return _dumped(self._sums() if question == STATUS else to_json(self._recent()))
 
     async def _ask(self, question: bytes) -> list[Any]:
         return [None if answer is None else json.loads(answer) for answer in await self._queries.ask(self._me, question)]
@@ -141,11 +138,12 @@ class ServerOverview:
         open_ = len(self._recorder.open) + len(self._activity.opening)
         return _Sums(self._me, os.getpid(), self._counts.connections, open_, moved[0], moved[1])
 
-    def _tunnels(self) -> list[TunnelFacts]:
+    async def _tunnels(self) -> list[TunnelFacts]:
         now, open_ = monotonic(), self._recorder.open
         rates = self._rates.look({name: (record.moved[0], record.moved[1]) for name, record in open_.items()})
         opening = [_facts(record, _age(record, now), Rate()) for record in self._activity.opening.values()]
-        return [_facts(record, now - record.opened, rates[name]) for name, record in open_.items()] + opening
+        granted = await in_slices(lambda one: _facts(one[1], now - one[1].opened, rates[one[0]]), list(open_.items()))
+        return granted + opening
 
 
 def merged(several: list[Recent]) -> Recent:

@@ -7,7 +7,7 @@ before the first fork and outlive every worker; a replacement inherits its prede
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from tunnelctl import events
@@ -35,7 +35,7 @@ class WorkerQueries:
             for end in pair:
                 end.close()
 
-    async def answer(self, me: int, content: Callable[[bytes], bytes], trace: Trace) -> None:
+    async def answer(self, me: int, content: Callable[[bytes], Awaitable[bytes]], trace: Trace) -> None:
         """Replies to each question of the other workers with the result of `content`, forever; a fault in that causes a warning."""
         hearing = self._pairs[me][1]
         descriptor = Descriptor(hearing.fileno())
@@ -101,12 +101,12 @@ async def _read(stream: SocketStream) -> bytes | None:
     return answer if len(length) == _LENGTH and int.from_bytes(length, "big") == len(answer) else None
 
 
-async def _reply(fd: int, content: Callable[[], bytes], trace: Trace) -> None:
+async def _reply(fd: int, content: Callable[[], Awaitable[bytes]], trace: Trace) -> None:
     os.set_blocking(fd, False)
     stream = SocketStream(socket.socket(fileno=fd))
     try:
         with move_on_after(ANSWER_SECONDS):
-            answer = content()
+            answer = await content()
             await stream.send_all(len(answer).to_bytes(_LENGTH, "big") + answer)
     except OSError:  # the querying worker has given up
         pass
