@@ -68,8 +68,10 @@ class Beyond:
         command = [path_of("nsenter"), "-n", "-t", str(self.process.pid), path_of("ip"), *words]
         subprocess.run(command, check=True, timeout=20)
 
-    def count(self, host: str, port: int = PROXY) -> int:
-        return self.heard.count((host, port))
+    def wait(self, count: int, host: str, port: int = PROXY) -> None:
+        """Waits until `count` connections came from the host to the port, and not more. What tells of them may come late."""
+        wait_until(lambda: self.heard.count((host, port)) >= count, what=f"connection {count} from {host} to {port}, in {self.heard}")
+        assert self.heard.count((host, port)) == count
 
 
 @contextmanager
@@ -145,26 +147,25 @@ def settled(events: Events, change: Callable[[], object]) -> dict[str, object]:
 def warm(beyond: Beyond, directory: Path) -> None:
     """An idle connection is dropped when its route has changed, and replaced on the new one; a tunnel goes on."""
     with forward("-x", f"http://{OFFICE}.1:{PROXY}", "--warm", "1") as (events, open_client):
-        wait_until(lambda: beyond.count(f"{OFFICE}.2") == 1)
+        beyond.wait(1, f"{OFFICE}.2")
         with open_client() as client:
             assert client.echoes()
-            wait_until(lambda: beyond.count(f"{OFFICE}.2") == 2)
+            beyond.wait(2, f"{OFFICE}.2")
             # What does not concern the route leaves the idle connection alone, and a repetition says nothing.
             assert settled(events, lambda: ip("address", "add", "10.9.0.1/24", "dev", "vpn"))["dropped"] == 0
             ip("address", "change", "10.9.0.1/24", "dev", "vpn")
             detour = (f"{OFFICE}.1/32", "via", f"{VPN}.1", "src", f"{VPN}.2")
             assert settled(events, lambda: ip("route", "add", *detour))["dropped"] == 1
-            wait_until(lambda: beyond.count(f"{VPN}.2") == 1)
+            beyond.wait(1, f"{VPN}.2")
             assert settled(events, lambda: ip("route", "del", *detour))["dropped"] == 1
-            wait_until(lambda: beyond.count(f"{OFFICE}.2") == 3)
+            beyond.wait(3, f"{OFFICE}.2")
             assert client.echoes()
             assert settled(events, lambda: ip("link", "set", "office", "down"))["dropped"] == 1
             settled(events, lambda: (ip("link", "set", "office", "up"), ip("route", "add", "default", "via", f"{OFFICE}.1")))
-            wait_until(lambda: beyond.count(f"{OFFICE}.2") == 4)
+            beyond.wait(4, f"{OFFICE}.2")
             assert client.echoes()
-        assert (
-            len(events.named("network")) <= 12
-        )  # seven changes; on a busy machine, the IPv6 addresses of a link come later than it
+        # Seven changes; on a busy machine, the IPv6 addresses of a link come later than it.
+        assert len(events.named("network")) <= 12
 
 
 def pac(beyond: Beyond, directory: Path) -> None:
@@ -174,11 +175,11 @@ def pac(beyond: Beyond, directory: Path) -> None:
     with forward("--pac", str(file)) as (events, open_client):
         with open_client() as client:
             assert client.echoes()
-        assert beyond.count(f"{OFFICE}.2") == 1
+        beyond.wait(1, f"{OFFICE}.2")
         settled(events, lambda: ip("route", "replace", "default", "via", f"{VPN}.1"))
         with open_client() as client:
             assert client.echoes()
-        assert beyond.count(f"{VPN}.2", OTHER_PROXY) == 1
+        beyond.wait(1, f"{VPN}.2", OTHER_PROXY)
 
 
 def direct(beyond: Beyond, directory: Path) -> None:
@@ -188,13 +189,14 @@ def direct(beyond: Beyond, directory: Path) -> None:
         for _ in range(2):
             with open_client() as client:
                 assert client.echoes()
-        assert beyond.count(f"{VPN}.2", TARGET) == 2
-        (said,) = events.named("warning")
+        beyond.wait(2, f"{VPN}.2", TARGET)
+        said = events.wait("warning", 1)
+        assert len(events.named("warning")) == 1
         assert str(said["text"]).endswith("tunnels go directly to their targets until a proxy can be reached")
         settled(events, lambda: ip("link", "set", "office", "up"))
         with open_client() as client:
             assert client.echoes()
-        assert beyond.count(f"{OFFICE}.2") == 1
+        beyond.wait(1, f"{OFFICE}.2")
         assert "can be reached again" in str(events.wait("warning", 2)["text"])
 
 
