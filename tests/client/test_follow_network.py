@@ -70,7 +70,9 @@ class Beyond:
 
     def wait(self, count: int, host: str, port: int = PROXY) -> None:
         """Waits until `count` connections came from the host to the port, and not more. What tells of them may come late."""
-        wait_until(lambda: self.heard.count((host, port)) >= count, what=f"connection {count} from {host} to {port}, in {self.heard}")
+        wait_until(
+            lambda: self.heard.count((host, port)) >= count, what=f"connection {count} from {host} to {port}, in {self.heard}"
+        )
         assert self.heard.count((host, port)) == count
 
 

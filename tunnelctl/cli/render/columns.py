@@ -6,8 +6,8 @@ A narrow table loses its least important columns first. The columns of numbers h
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tunnelctl.cli.render.console import size
 from tunnelctl.cli.render.text import TEXT_LIMIT, escape
+from tunnelctl.control.units import size
 
 Row = TypeVar("Row")
 UNKNOWN = "-"

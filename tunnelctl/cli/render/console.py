@@ -12,6 +12,7 @@ from errno import EBADF
 from time import monotonic, time
 
 from tunnelctl.cli.render.text import DIGITS, chain, clean, escape, plain, show
+from tunnelctl.control.units import size
 from tunnelctl.errors import TunnelBroken, TunnelctlError, reason
 from tunnelctl.events import Event, Explained, name_of
 from tunnelctl.rare_events import Error, OfConnection, refusal_of
@@ -309,16 +310,6 @@ def _through(facts: Facts) -> str:
     if origin == "--pac":
         return " via the proxies of the PAC file"
     return _fill(", directly: {origin}" if " " in origin else ", directly ({origin})")(facts)
-
-
-def size(count: object) -> str:
-    """Formats a number of bytes for people: 1536 is 1.5 KiB."""
-    number = float(count) if isinstance(count, (int, float)) else 0.0
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if number < 1000 or unit == "TiB":
-            break
-        number /= 1024
-    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def _progress(facts: Facts) -> str:

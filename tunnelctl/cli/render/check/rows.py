@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tunnelctl.cli.render.console import size
 from tunnelctl.cli.render.text import clean, escape, show
+from tunnelctl.control.units import size
 
 Facts = Mapping[str, Any]  # of an event, by key
 
