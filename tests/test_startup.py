@@ -100,6 +100,30 @@ def test_the_measurement_detects_typer(proxy):
     assert {"typer", "pydantic", "inspect", "dataclasses"} <= modules
 
 
+# serve and forward end at once: no machine has this address.
+OTHER_LINES = (
+    "env -x http://proxy:1",
+    "ssh-config host",
+    "setup curl -x http://proxy:1",
+    "status",
+    "check-policy policy.toml host 22",
+    "check -x http://127.0.0.1:1 host 22",
+    "forward -x direct -L 192.0.2.1:1:host:22 --open-proxy",
+    "serve --listen 192.0.2.1:1 --open-proxy",
+)
+RUN = "import sys; from tunnelctl.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
+
+
+@pytest.mark.parametrize("line", OTHER_LINES)
+def test_no_plain_line_of_another_command_loads_typer(line):
+    """Typer takes longer than most commands: 100 ms. Shells start `env` for each prompt window, scripts start `status`."""
+    environ = {"XDG_RUNTIME_DIR": "/nonexistent", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", RUN, *line.split()], capture_output=True, env=environ, timeout=20, text=True)
+    modules = done.stdout.splitlines()[-1].split()
+    assert "tunnelctl.cli.parse.call" in modules
+    assert not {"typer", "pydantic", "httpx", "asyncio"} & set(modules), done.stderr
+
+
 def test_connect_loads_neither_the_pool_nor_other_protocols(proxy):
     modules = loaded(["connect", "-x", proxy, "host", "22"])
     assert "tunnelctl.client.upstream.base" in modules

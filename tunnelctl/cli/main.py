@@ -91,9 +91,13 @@ def run_unusual(argv: list[str]) -> int:
         write_stdout(emphasized(text))
         return ExitStatus.OK
     from tunnelctl.cli.commands.dispatch import run_call
-    from tunnelctl.cli.parse.typer_app import parse
+    from tunnelctl.cli.parse.call import plain_call
 
-    call = parse(argv)
+    call = plain_call(argv)
+    if call is None:
+        from tunnelctl.cli.parse.typer_app import parse
+
+        call = parse(argv)
     loaded()
     return run_call(call)
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cli.parse.lines import anything, plain
 from tests.options import flat
 from tunnelctl.cli.parse.fast import expand_short_form, parse_connect
 from tunnelctl.cli.parse.typer_app import parse
 from tunnelctl.cli.parse.values import connect_options
-from tunnelctl.cli.spec.flag import CHOICE, COUNT, LEVEL, SECONDS, SWITCH, Flag
+from tunnelctl.cli.spec.flag import LEVEL, SWITCH
 from tunnelctl.cli.spec.flags import flags_of
 from tunnelctl.client.options import ConnectOptions
 from tunnelctl.proto.address import Address
@@ -88,59 +89,13 @@ def test_the_short_form_is_a_host_and_a_number(line, expanded):
     assert expand_short_form(line.split()) == expanded.split()
 
 
-NUMBERS = st.one_of(
-    st.integers(0, 10**9 - 1).map(str),
-    st.decimals(0, 999, places=3).map(str),
-    st.sampled_from(["nan", "inf", "-1", "+1", "1e3", "1_0", "", " 1", "٣", "1.", "9" * 400]),
-)
-TEXTS = st.one_of(
-    st.text(max_size=8), st.sampled_from(["http://p:1", "direct", "A: b", "x=y", "-", "--", "-v", "--json", "\udcff", "\x1b"])
-)
-WORDS = st.one_of(st.sampled_from(["host", "22", "host:22", "[::1]:22", "::1", "connect", "0", "-", "--", ""]), st.text(max_size=5))
-
-
-def values(flag: Flag) -> st.SearchStrategy[str]:
-    if flag.kind == CHOICE:
-        return st.one_of(st.sampled_from(flag.choices), TEXTS)
-    return NUMBERS if flag.kind in (SECONDS, COUNT) else TEXTS
-
-
-def spelled(flag: Flag) -> st.SearchStrategy[list[str]]:
-    """Every form of a flag, valid or not."""
-    bare = st.sampled_from(flag.spellings).map(lambda s: [s])
-    attached = st.tuples(st.sampled_from(flag.spellings), st.sampled_from(["", "="]), values(flag)).map(lambda t: ["".join(t)])
-    apart = st.tuples(st.sampled_from(flag.spellings), values(flag)).map(list)
-    return st.one_of(bare, attached, apart)
-
-
-ANYTHING = st.one_of(
-    st.sampled_from(FLAGS).flatmap(spelled),
-    WORDS.map(lambda w: [w]),
-    st.sampled_from([["-vv"], ["-4v"], ["-h"], ["--nope"], ["-vx", "a"]]),
-)
-
-
-@given(st.lists(ANYTHING, max_size=6))
+@given(st.lists(anything(FLAGS), max_size=6))
 @settings(max_examples=400, deadline=None)
 def test_property_the_direct_parser_agrees_with_typer(parts):
     argv = ["connect", *(word for part in parts for word in part)]
     direct = directly(argv)
     if direct is not None:
         assert typer_says(argv) == direct
-
-
-def plain(flag: Flag) -> st.SearchStrategy[list[str]]:
-    """The plain valid forms of a flag."""
-    if not flag.takes_value:
-        return st.sampled_from([[s] for s in flag.spellings] + ([["-vv"]] if flag.kind == LEVEL else []))
-    if flag.kind in (SECONDS, COUNT):
-        texts = st.integers(0, 10**9 - 1).map(str)
-    elif flag.kind == CHOICE:
-        texts = st.sampled_from(flag.choices)
-    else:
-        texts = st.text(min_size=1, max_size=8).filter(lambda t: t.isprintable() and t[0] != "-")
-    apart = st.tuples(st.sampled_from(flag.spellings), texts).map(list)
-    return st.one_of(apart, texts.map(lambda t: [f"--{flag.name}={t}"]))
 
 
 # Without flags that contradict each other or require another one, so that every such line must be accepted.

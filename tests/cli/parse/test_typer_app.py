@@ -7,7 +7,8 @@ import pytest
 import typer
 
 from tunnelctl import __version__
-from tunnelctl.cli.parse.typer_app import HABITS, Call, build, parse
+from tunnelctl.cli.parse.call import Call
+from tunnelctl.cli.parse.typer_app import HABITS, build, parse
 from tunnelctl.cli.render.help import command_help, program_help, short_command_help, short_program_help
 from tunnelctl.cli.render.hints import hint_of
 from tunnelctl.cli.spec.commands import COMMANDS

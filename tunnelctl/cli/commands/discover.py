@@ -3,8 +3,8 @@
 import os
 
 from tunnelctl.cli.commands import check
+from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import complete
-from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import wrong_words
 from tunnelctl.cli.render.check.terminal import Terminal
 from tunnelctl.cli.render.discovery import DiscoveryReport, LiveDiscoveryReport

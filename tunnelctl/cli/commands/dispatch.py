@@ -6,8 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import complete, connect_line
-from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, Settings, build, read_target, wrong_words
 from tunnelctl.cli.render.console import Console, write_stdout
 from tunnelctl.cli.render.help import emphasized

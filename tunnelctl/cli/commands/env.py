@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import check_via, complete
-from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.client.route.fingerprint import fingerprint
 from tunnelctl.client.route.selection import Chain, select_proxies
 from tunnelctl.control.directory import candidates, check_name, path_of, published, runs

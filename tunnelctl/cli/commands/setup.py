@@ -10,8 +10,8 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from tunnelctl.cli.commands.ssh_config import HEADING, own_flags, ssh_config
+from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import complete
-from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, wrong_words
 from tunnelctl.cli.render.console import write_stderr, write_stdout
 from tunnelctl.cli.render.help import WIDTH, row

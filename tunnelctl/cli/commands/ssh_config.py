@@ -10,8 +10,8 @@ import sys
 from typing import NamedTuple
 
 from tunnelctl import events
+from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.settings import check_via
-from tunnelctl.cli.parse.typer_app import Call
 from tunnelctl.cli.parse.values import Pair, build
 from tunnelctl.cli.render.text import mask
 from tunnelctl.cli.spec.flag import FILE, Flag

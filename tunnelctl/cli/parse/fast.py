@@ -1,8 +1,8 @@
-"""The direct parser: reads plainly valid command lines of `connect`, without Typer and its 120 ms.
+"""The direct parser: reads plainly valid command lines without Typer and its 120 ms.
 
-ssh starts a ProxyCommand for every connection, so ordinary lines are parsed here. For anything unusual, doubtful or wrong the
-parser returns None; Typer then parses the line and explains the error. On every line that this parser accepts, it agrees with
-Typer; a property test verifies that.
+ssh starts a ProxyCommand for every connection, and a shell may run `tunnelctl env` at each start. For anything unusual, doubtful
+or wrong the parser returns None; Typer then parses the line and explains the error. On every line that this parser accepts, it
+agrees with Typer; a property test verifies that. The path of `connect` is here; cli.parse.call has that of the other commands.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,27 @@ def expand_short_form(argv: list[str]) -> list[str]:
 
 def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | None:
     """Parses a `connect` line. Returns None if Typer must parse it."""
-    if argv[:1] != ["connect"]:
+    found = split(argv) if argv[:1] == ["connect"] else None
+    if found is None:
         return None
-    spelled = {s: flag for flag in FLAGS if "connect" in flag.commands for s in flag.spellings}
+    try:
+        return connect_line(*found, environ)
+    except UsageProblem:
+        return None
+
+
+def split(argv: list[str]) -> tuple[list[Pair], list[str]] | None:
+    """Splits a line that begins with a command into flags with their texts, and words. Returns None if it is not plainly valid."""
+    command = argv[0]
+    spelled = {s: flag for flag in FLAGS if command in flag.commands for s in flag.spellings}
     pairs: list[Pair] = []
     words: list[str] = []
     rest = iter(argv[1:])
     for arg in rest:
         if not arg.isprintable():  # control characters, and bytes that are not UTF-8
             return None
+        if command == "run" and (arg == "--" or arg[:1] != "-"):  # what follows is for the command that it runs
+            return pairs, [*([arg] if arg != "--" else ()), *rest]
         if arg[:1] != "-":
             words.append(arg)
             continue
@@ -46,10 +58,7 @@ def parse_connect(argv: list[str], environ: Mapping[str, str]) -> ConnectLine | 
             if not text or text[0] == "-" or not text.isprintable():
                 return None
         pairs += [(flag, text)] * (2 if arg == "-vv" else 1)
-    try:
-        return connect_line(pairs, words, environ)
-    except UsageProblem:
-        return None
+    return pairs, words
 
 
 def read_flag(arg: str, spelled: dict[str, Flag]) -> Pair | None:

@@ -9,11 +9,12 @@ import inspect
 import io
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tunnelctl.cli.parse.call import Call
 from tunnelctl.cli.parse.values import Pair, corkscrew_hint, is_digits
 from tunnelctl.cli.render.help import command_help, program_help, short_command_help, short_program_help
 from tunnelctl.cli.render.help import version as version_text
@@ -22,16 +23,6 @@ from tunnelctl.cli.spec.commands import COMMANDS, Command
 from tunnelctl.cli.spec.flag import LEVEL, SWITCH, Flag
 from tunnelctl.cli.spec.flags import FLAGS, flags_of
 from tunnelctl.errors import UsageProblem
-
-
-class Call(NamedTuple):
-    """A parsed command line: a command with its flags and words, or a text to print (command "print")."""
-
-    command: str
-    pairs: list[Pair]
-    words: list[str]
-    text: str = ""
-
 
 CONTEXT = {"help_option_names": ["--help"]}  # -h is a flag of ours: its text is a shorter one
 
