@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,11 @@ from tests.peers.events import checking
 from tests.peers.process import ended_within, give_programs_their_signals, missing
 
 _FOREIGN_SETTING = re.compile(r"(?i)^(?:.*_proxy|tunnelctl_(?!poller$).*|ncat_proxy_auth|netrc|columns|lines)$")
+# Their tests know of no poller.
+_WITHOUT_POLLER = [
+    Path(__file__).parent / name
+    for name in ("files", "man", "proto", "cli/parse", "cli/render", "cli/setup", "cli/spec", "test_structure.py")
+]
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_SECONDS = 15.0
 
@@ -49,11 +55,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects tests marked `once` in the second run: tests/run uses the default poller first, and then names the other one."""
+    """Deselects tests in the second run, of tests that need no second: tests/run uses the default poller first, then the other."""
     if "TUNNELCTL_POLLER" in os.environ:
-        repeated = [item for item in items if item.get_closest_marker("once")]
-        config.hook.pytest_deselected(items=repeated)
-        items[:] = [item for item in items if not item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=[item for item in items if _runs_once(item)])
+        items[:] = [item for item in items if not _runs_once(item)]
+
+
+def _runs_once(item: pytest.Item) -> bool:
+    return item.get_closest_marker("once") is not None or any(map(item.path.is_relative_to, _WITHOUT_POLLER))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

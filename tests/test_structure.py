@@ -4,16 +4,18 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tunnelctl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROTO = sorted((PACKAGE / "proto").rglob("*.py"))
 GENERATOR = sorted((ROOT / "man/source").glob("*.py"))  # of the manual; not a part of the package, but under the same limits
+
+FILES = [*MODULES, *GENERATOR]
 
 # What each room may import from the package besides itself and namedtuple. Dependencies point one way.
 MAY_IMPORT = {
@@ -156,6 +158,19 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
+NAMES = [name_of(path) for path in MODULES]
+
+
+def only_found(found: Mapping[Any, Collection[str]]) -> dict[Any, Collection[str]]:
+    """Returns what was found, by file, without the files in which nothing was."""
+    return {name: what for name, what in found.items() if what}
+
+
+def packages_imported(path: Path) -> set[str]:
+    """Returns the packages that a module imports."""
+    return {name.partition(".")[0] for name in imported(parsed(path))}
+
+
 def room(path: Path) -> str:
     """The part of the house that a module belongs to."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -183,6 +198,7 @@ def rooms_imported(path: Path) -> set[str]:
     return found
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
@@ -204,17 +220,13 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
-every_file = pytest.mark.parametrize("path", [*MODULES, *GENERATOR], ids=lambda path: str(path.relative_to(ROOT)))
-
-
 def test_every_room_has_an_import_rule():
     assert {room(path) for path in MODULES} <= set(MAY_IMPORT)
 
 
-@every_module
-def test_dependencies_point_one_way(path):
-    assert rooms_imported(path) <= MAY_IMPORT[room(path)] | {room(path), "namedtuple"}
+def test_dependencies_point_one_way():
+    beyond = {name_of(path): rooms_imported(path) - MAY_IMPORT[room(path)] - {room(path), "namedtuple"} for path in MODULES}
+    assert only_found(beyond) == {}
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
@@ -260,9 +272,8 @@ def test_the_check_of_imports_can_fail():
     assert "socket" in imported(parsed(PACKAGE / "stream/dial.py"))
 
 
-@pytest.mark.parametrize("path", PROTO, ids=name_of)
-def test_proto_imports_no_module_that_can_block(path):
-    assert not {name.partition(".")[0] for name in imported(parsed(path))} & CAN_BLOCK
+def test_proto_imports_no_module_that_can_block():
+    assert only_found({name_of(path): packages_imported(path) & CAN_BLOCK for path in PROTO}) == {}
 
 
 # The import name of a package, where it differs from the package name.
@@ -280,18 +291,15 @@ def declared(extra: str = "") -> set[str]:
     return {IMPORTED_AS.get(name, name) for name in names}
 
 
-@every_module
-def test_modules_import_only_the_standard_library_and_declared_packages(path):
+def test_modules_import_only_the_standard_library_and_declared_packages():
     """A package that only another package requires is not declared, and a plain install has no extras."""
-    known = {*sys.stdlib_module_names, "tunnelctl", *declared(OPTIONAL.get(name_of(path), ""))}
-    assert {name.partition(".")[0] for name in imported(parsed(path))} <= known
+    known = {extra: {*sys.stdlib_module_names, "tunnelctl", *declared(extra)} for extra in ("", *OPTIONAL.values())}
+    assert only_found({name: packages_imported(PACKAGE / name) - known[OPTIONAL.get(name, "")] for name in NAMES}) == {}
 
 
-@every_module
-def test_every_module_has_its_test_file(path):
-    name = name_of(path)
-    if path.name != "__init__.py":
-        assert (ROOT / "tests" / TESTED_IN.get(name, Path(name).with_name(f"test_{path.name}"))).exists()
+def test_every_module_has_its_test_file():
+    files = {name: TESTED_IN.get(name, Path(name).with_name(f"test_{Path(name).name}")) for name in NAMES}
+    assert [name for name, file in files.items() if not name.endswith("__init__.py") and not (ROOT / "tests" / file).exists()] == []
 
 
 def test_no_entry_of_tested_in_is_stale():
@@ -304,25 +312,45 @@ def test_no_test_module_imports_another():
     assert found == []
 
 
-@every_file
-def test_files_and_functions_are_within_the_size_limits(path):
-    source = path.read_text("utf-8")
+def test_files_and_functions_are_within_the_size_limits():
+    assert only_found({path.relative_to(ROOT): too_long(path) for path in FILES}) == {}
+
+
+def too_long(path: Path) -> list[str]:
+    """Returns what is too long in a file, with its number of lines of code."""
     tree = parsed(path)
-    lines = code_lines(source, tree)
-    assert len(lines) <= MAX_FILE
-    for function in functions(tree):
-        own = lines & set(range(function.lineno, (function.end_lineno or function.lineno) + 1))
-        assert len(own) <= MAX_FUNCTION, f"{function.name} has {len(own)} lines of code"
+    lines = code_lines(path.read_text("utf-8"), tree)
+    found = {function.name: lines & set(range(function.lineno, (function.end_lineno or 0) + 1)) for function in functions(tree)}
+    long = [f"{name}: {len(own)}" for name, own in found.items() if len(own) > MAX_FUNCTION]
+    return [*long, *([f"the file: {len(lines)}"] if len(lines) > MAX_FILE else ())]
 
 
-@every_file
-def test_every_function_is_annotated(path):
+def test_the_check_of_sizes_can_fail(tmp_path):
+    file = tmp_path / "long.py"
+    file.write_text("def f():\n" + "    f()\n" * MAX_FUNCTION + "f()\n" * MAX_FILE)
+    assert too_long(file) == [f"f: {MAX_FUNCTION + 1}", f"the file: {MAX_FUNCTION + 1 + MAX_FILE}"]
+
+
+def test_every_function_is_annotated():
+    assert only_found({path.relative_to(ROOT): not_annotated(path) for path in FILES}) == {}
+
+
+def not_annotated(path: Path) -> list[str]:
+    """Returns the functions of a file that lack an annotation."""
+    found = []
     for function in functions(parsed(path)):
         arguments = function.args
         named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
         bare = [a.arg for a in named if a is not None and a.annotation is None and a.arg not in ("self", "cls")]
-        assert not bare, f"{function.name}: {bare}"
-        assert function.returns is not None, function.name
+        if bare or function.returns is None:
+            found.append(function.name)
+    return found
+
+
+def test_the_check_of_annotations_can_fail(tmp_path):
+    file = tmp_path / "bare.py"
+    file.write_text("def f(a) -> None: ...\ndef g(a: int): ...\ndef h(self, a: int) -> int: ...\n")
+    assert not_annotated(file) == ["f", "g"]
 
 
 # Calls that read or write files, wait, prompt a person, or run a kernel or a program. Allocation does not count: anonymous
@@ -370,10 +398,9 @@ def called_by(function: ast.FunctionDef) -> Iterator[str]:
             left.extend(ast.iter_child_nodes(node))
 
 
-@every_module
-def test_no_constructor_does_work(path):
+def test_no_constructor_does_work():
     """Creating an object neither reads, waits nor prompts: such work is a separate step with a name, where its errors belong."""
-    assert works(path) - MAY_WORK == set()
+    assert only_found({name_of(path): works(path) - MAY_WORK for path in MODULES}) == {}
 
 
 def test_no_exception_for_a_constructor_is_stale():
@@ -393,6 +420,5 @@ def test_a_constructor_that_does_work_is_detected(tmp_path):
     assert {name for name, _ in works(module)} == {"Direct", "Indirect"}
 
 
-@every_file
-def test_every_module_has_a_docstring(path):
-    assert ast.get_docstring(parsed(path))
+def test_every_module_has_a_docstring():
+    assert [path for path in FILES if not ast.get_docstring(parsed(path))] == []
