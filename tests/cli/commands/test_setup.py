@@ -1,4 +1,4 @@
-"""`setup`: what goes to stdout and to stderr, and with which status. interop/test_setup.py has the tools themselves."""
+"""`setup`: what goes to stdout and to stderr, and with which status. interop/setup has the tools themselves."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Formats with one setting a line. apt reads its own; interop/test_setup.py has the other tools."""
+"""Formats with one setting a line. apt reads its own; interop/setup has the other tools."""
 
 import subprocess
 from pathlib import Path

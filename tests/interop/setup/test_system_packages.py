@@ -1,0 +1,45 @@
+"""Package managers of the system: apt, dnf, snap."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.peers.tools import NAME, Route, printed, ran
+
+pytestmark = pytest.mark.once
+Web = tuple[Path, int]
+
+
+@pytest.mark.peer("apt-get")
+def test_apt(route: Route, home: Path, web: Web) -> None:
+    root, port = web
+    for part in ("dists/x/main/binary-amd64", "dists/x/main/binary-arm64"):
+        (root / part).mkdir(parents=True)
+        (root / part / "Packages").write_text("")
+    (root / "dists/x/Release").write_text("Suite: x\nComponents: main\nArchitectures: amd64 arm64\n")
+    file = home / "80proxy"
+    file.write_text(printed(home, "apt", route.port))
+    state = home / "apt"
+    (state / "lists/partial").mkdir(parents=True)
+    (state / "sources").write_text(f"deb [trusted=yes] http://{NAME}:{port} x main\n")
+    words = [f"Dir::State={state}", f"Dir::Etc::sourcelist={state}/sources", "Dir::Etc::sourceparts=-", f"Dir::Cache={state}"]
+    options = [
+        word
+        for text in [*words, f"Dir::State::lists={state}/lists", "APT::Sandbox::User=", "Debug::NoLocking=1"]
+        for word in ("-o", text)
+    ]
+    done = ran(home, "apt-get", "-c", str(file), *options, "update")
+    assert route.went_to(port), done.stderr + done.stdout
+    assert done.returncode == 0, done.stderr
+    shown = ran(home, "apt-config", "-c", str(file), "dump").stdout
+    assert f'Acquire::http::Proxy "http://127.0.0.1:{route.port}";' in shown
+
+
+@pytest.mark.peer("dnf")
+def test_dnf(route: Route, home: Path, web: Web) -> None:
+    _, port = web
+    file = home / "dnf.conf"
+    file.write_text(printed(home, "dnf", route.port))
+    root = ["-c", str(file), "--installroot", str(home / "root"), f"--setopt=cachedir={home}/cache", "--setopt=retries=1"]
+    ran(home, "dnf", *root, f"--repofrompath=own,http://{NAME}:{port}/", "--repo=own", "--releasever=1", "makecache")
+    assert route.went_to(port)

@@ -1,0 +1,31 @@
+"""The package `parcel`, for a web server that is an index of Python or a registry of npm."""
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+
+def make_npm_package(root: Path, base: str) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        content = b'{"name":"parcel","version":"1.0.0"}'
+        info = tarfile.TarInfo("package/package.json")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    (root / "parcel.tgz").write_bytes(archive.getvalue())
+    version = {"name": "parcel", "version": "1.0.0", "dist": {"tarball": f"{base}/parcel.tgz"}}
+    (root / "parcel").write_text(json.dumps({"name": "parcel", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}))
+
+
+def make_index(root: Path) -> None:
+    """A package index of Python with one wheel."""
+    (root / "simple/parcel").mkdir(parents=True)
+    wheel = root / "simple/parcel/parcel-1.0-py3-none-any.whl"
+    info = "parcel-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: parcel\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    (root / "simple/parcel/index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
