@@ -53,23 +53,29 @@ krb5-config libkrb5-dev
 ntlm_auth winbind
 nghttpx nghttp2-proxy
 node nodejs
-npm npm
-wget wget
 dnf dnf
 podman podman
+docker docker.io
+dockerd docker.io
+busybox busybox-static
 kubectl kubernetes-client
 keytool default-jre-headless
 mvn maven
+gradle gradle
 cargo cargo
-gsettings libglib2.0-bin
 pass pass
 gpg gnupg
+cron cron
+crontab cron
+snap snapd
 '
 # Debian's other squid, linked with GnuTLS, cannot ask for a client certificate. A developer who has it keeps it, and that
 # test is skipped; in CI it is replaced.
 [ -z "${CI:-}" ] || peers+='security_file_certgen squid-openssl
 '
-services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted haproxy'
+services='ssh squid postgresql redis-server krb5-kdc krb5-admin-server winbind nghttpx cntlm danted haproxy docker cron'
+# Those that only systemd starts.
+units='docker.socket containerd.service snapd.service snapd.socket'
 
 have() {
     PATH="$PATH:/usr/sbin:/sbin:/usr/lib/squid:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)" command -v "$1" >/dev/null 2>&1
@@ -146,10 +152,13 @@ apt_install() {
         return 1
     fi
     echo "== installing: $*"
-    local status=0 log new_services=() service
+    local status=0 log new_services=() new_units=() service unit
     log=$(mktemp) || return 1
     for service in $services; do
         [ -e "/etc/init.d/$service" ] || new_services+=("$service")
+    done
+    for unit in $units; do
+        [ -e "/lib/systemd/system/$unit" ] || new_units+=("$unit")
     done
     # An update that fails for one source is no reason to stop: the installation is what tells.
     "${root[@]}" apt-get -qq update >"$log" 2>&1
@@ -162,6 +171,9 @@ apt_install() {
     # What came with a package just now must not start at the next boot either.
     for service in "${new_services[@]}"; do
         [ ! -e "/etc/init.d/$service" ] || "${root[@]}" update-rc.d "$service" disable >/dev/null 2>&1
+    done
+    for unit in "${new_units[@]}"; do
+        [ ! -e "/lib/systemd/system/$unit" ] || "${root[@]}" systemctl disable "$unit" >/dev/null 2>&1
     done
     return "$status"
 }

@@ -29,3 +29,13 @@ def make_index(root: Path) -> None:
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
     (root / "simple/parcel/index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
+
+
+def make_go_module(root: Path) -> None:
+    """The module parcel.test/parcel, as a proxy of Go's modules has it."""
+    versions = root / "parcel.test/parcel/@v"
+    versions.mkdir(parents=True)
+    (versions / "v1.0.0.info").write_text('{"Version": "v1.0.0"}')
+    (versions / "v1.0.0.mod").write_text("module parcel.test/parcel\n")
+    with zipfile.ZipFile(versions / "v1.0.0.zip", "w") as file:
+        file.writestr("parcel.test/parcel@v1.0.0/go.mod", "module parcel.test/parcel\n")

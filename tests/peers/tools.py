@@ -26,10 +26,6 @@ class Route:
     def __init__(self, port: int, log: Path) -> None:
         self.port, self._log = port, log
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def went_to(self, port: int) -> bool:
         """Whether a tunnel led to that port. A record may be written some moments after the tool has ended."""
         deadline = time.monotonic() + SOON
@@ -73,7 +69,7 @@ def install(home: Path, tool: str, port: int, *place: str) -> Path:
     return file
 
 
-def ran(home: Path, *command: str, cwd: Path | None = None, **extra: str) -> "subprocess.CompletedProcess[str]":
+def ran(home: Path, *command: str, cwd: Path | str | None = None, **extra: str) -> "subprocess.CompletedProcess[str]":
     words = [path_of(command[0]), *command[1:]]
     return subprocess.run(
         words, capture_output=True, text=True, env=env(home, **extra), timeout=SECONDS, cwd=cwd or home, stdin=subprocess.DEVNULL

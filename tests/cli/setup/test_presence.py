@@ -99,7 +99,8 @@ def test_snap_is_asked_for_each_setting(program: Path) -> None:
     assert found("snap", {}) == Presence(("proxy.https",), ())
 
 
-def test_a_program_that_is_missing_is_an_error(program: Path) -> None:
+def test_a_program_that_is_missing_is_an_error(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(program))
     with pytest.raises(SettingsError, match="program snap: no such file or directory"):
         found("snap", {})
 

@@ -2,15 +2,24 @@
 
 import json
 import os
+import shlex
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.peers.process import scratch_directory
-from tests.peers.tools import NAME, Route, install, printed, ran
+from tests.peers import certificates
+from tests.peers.https import web_server
+from tests.peers.process import end, path_of, scratch_directory, wait_until, which
+from tests.peers.tools import NAME, Route, env, in_own_mounts, install, printed, ran
 
 pytestmark = pytest.mark.once
 Web = tuple[Path, int]
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 @pytest.mark.peer("podman")
@@ -58,3 +67,77 @@ def test_kubectl(route: Route, home: Path, web: Web) -> None:
     assert " has these settings\n" in printed(home, "kubectl", route.port, "--check")
     ran(home, "kubectl", "get", "pods", "--request-timeout=20s")
     assert route.went_to(port)
+
+
+# The daemon's files and mounts are its own; it changes neither the firewall nor the interfaces of the machine.
+DOCKERD = """
+mount -t tmpfs none /run
+echo '{}' >"$2/daemon.json"
+exec "$1" --config-file="$2/daemon.json" --data-root="$2/data" --exec-root="$2/exec" --pidfile="$2/pid" --host="unix://$2/socket" \\
+    --storage-driver=vfs --bridge=none --iptables=false --ip6tables=false --ip-forward=false --cgroup-parent="$3"
+"""
+
+
+@contextmanager
+def docker(home: Path, variables: Mapping[str, str]) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    """A daemon with these variables. Yields a function that runs the client with a user's home."""
+    with scratch_directory() as directory:  # the path of a socket has to be short
+        group, socket = directory.name, directory / "socket"
+        command = in_own_mounts(DOCKERD, path_of("dockerd"), str(directory), f"/{group}")
+        with (directory / "log").open("wb") as log:
+            daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env(home, **variables))
+        try:
+            wait_until(lambda: socket.exists() or daemon.poll() is not None, what="its socket")
+            assert daemon.poll() is None, (directory / "log").read_text()
+            yield partial(ran, home, "docker", DOCKER_HOST=f"unix://{socket}", DOCKER_BUILDKIT="0")
+        finally:
+            end(daemon)
+            for left in (*CGROUPS.glob(group), *CGROUPS.glob(f"*/{group}")):
+                left.rmdir()
+
+
+def only_busybox(directory: Path) -> Path:
+    """The file system of a container: one program, linked statically."""
+    archive = directory / "busybox.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(path_of("busybox"), "busybox")
+    return archive
+
+
+@pytest.mark.peer("docker", "dockerd", "busybox")
+def test_docker(route: Route, home: Path, web: Web) -> None:
+    """The daemon has the variables of its drop-in, and pulls; what runs in containers and builds has those of the client."""
+    _, port = web
+    install(home, "docker", route.port, ".docker", "config.json")
+    wget = ["/busybox", "wget", "-q", "-O", "-", f"http://{NAME}:{port}/file"]
+    (home / "build").mkdir()
+    (home / "build/Dockerfile").write_text(f"FROM image\nRUN {json.dumps(wget)}\n")
+    with docker(home, drop_in(printed(home, "docker-daemon", route.port))) as client:
+        pulled = client("pull", f"{NAME}:{port}/image:1")
+        assert route.went_to(port), pulled.stderr
+        assert client("import", str(only_busybox(home)), "image").returncode == 0
+        done = client("run", "--rm", "--network=host", "image", *wget)
+        assert done.stdout == "through\n", done.stderr
+        built = client("build", "--network=host", "--force-rm", "build")
+        assert "\nthrough\n" in built.stdout, built.stdout + built.stderr
+
+
+def drop_in(text: str) -> dict[str, str]:
+    """The variables of a unit's drop-in, without escapes; test_services.py has systemd read one."""
+    words = (word for line in text.splitlines() if line.startswith("Environment=") for word in shlex.split(line[12:]))
+    return dict(word.split("=", 1) for word in words)
+
+
+# Neither Debian nor a package index has it.
+@pytest.mark.skipif(which("terraform") is None, reason="terraform is not installed")
+def test_terraform(route: Route, home: Path, tmp_path: Path) -> None:
+    certificate = certificates.issue(tmp_path, "registry", NAME)
+    install(home, "terraform", route.port, ".profile")
+    with web_server(tmp_path, certificate) as port:
+        (home / "main.tf").write_text(
+            f'terraform {{\n  required_providers {{\n    x = {{ source = "{NAME}:{port}/own/x" }}\n  }}\n}}\n'
+        )
+        own = {"SSL_CERT_FILE": str(certificates.authority(tmp_path)), "CHECKPOINT_DISABLE": "1"}
+        done = ran(home, "sh", "-c", '. ~/.profile; exec "$0" init -no-color -input=false', path_of("terraform"), **own)
+        assert "does not offer a Terraform provider registry" in " ".join(done.stderr.split()), done.stderr
+        assert route.went_to(port)

@@ -1,11 +1,14 @@
 """The tools of other languages: cargo, go, java, maven, gradle."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.peers.https import make_certificate, web_server
+from tests.peers.packages import make_go_module
+from tests.peers.process import path_of
 from tests.peers.tools import NAME, Route, install, ran
 
 pytestmark = pytest.mark.once
@@ -62,4 +65,42 @@ def test_maven(route: Route, home: Path, web: Web) -> None:
     # Maven 3.8 blocks http:// repositories by a mirror in its own settings; these global ones have none.
     (home / "global.xml").write_text("<settings/>")
     ran(home, "mvn", "-B", "-q", "-s", str(settings), "-gs", str(home / "global.xml"), f"-Duser.home={home}", "validate")
+    assert route.went_to(port)
+
+
+@pytest.mark.peer("go")
+def test_go(route: Route, home: Path, web: Web) -> None:
+    root, port = web
+    make_go_module(root)
+    install(home, "go", route.port, ".profile")
+    own = {
+        "GOPROXY": f"http://{NAME}:{port}",
+        "GONOSUMDB": "*",
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-modcacherw",
+        "GOPATH": f"{home}/go",
+    }
+    (home / "go.mod").write_text("module project\n")
+    go = '. ~/.profile; exec "$0" mod download -json parcel.test/parcel@v1.0.0'
+    done = ran(home, "sh", "-c", go, path_of("go"), **own)
+    assert json.loads(done.stdout).get("Zip"), done.stdout + done.stderr
+    assert route.went_to(port)
+
+
+@pytest.mark.peer("gradle")
+def test_gradle(route: Route, home: Path, web: Web) -> None:
+    root, port = web
+    (root / "g/parcel/1").mkdir(parents=True)
+    (root / "g/parcel/1/parcel-1.pom").write_text(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>g</groupId><artifactId>parcel</artifactId><version>1</version></project>"
+    )
+    (root / "g/parcel/1/parcel-1.jar").write_text("content")
+    install(home, "gradle", route.port, ".gradle", "gradle.properties")
+    (home / "build.gradle").write_text(
+        f"repositories {{ maven {{ url 'http://{NAME}:{port}/' }} }}\n"
+        "configurations { own }\ndependencies { own 'g:parcel:1' }\n"
+        "task show { doLast { println configurations.own.singleFile.text } }\n"
+    )
+    done = ran(home, "gradle", "-q", "-g", f"{home}/.gradle", "--no-daemon", "show")
+    assert done.stdout.strip() == "content", done.stdout + done.stderr
     assert route.went_to(port)

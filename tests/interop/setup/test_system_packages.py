@@ -1,10 +1,12 @@
 """Package managers of the system: apt, dnf, snap."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.peers.tools import NAME, Route, printed, ran
+from tests.peers.program import SCRIPT
+from tests.peers.tools import NAME, SECONDS, Route, env, in_own_mounts, printed, ran
 
 pytestmark = pytest.mark.once
 Web = tuple[Path, int]
@@ -42,4 +44,37 @@ def test_dnf(route: Route, home: Path, web: Web) -> None:
     file.write_text(printed(home, "dnf", route.port))
     root = ["-c", str(file), "--installroot", str(home / "root"), f"--setopt=cachedir={home}/cache", "--setopt=retries=1"]
     ran(home, "dnf", *root, f"--repofrompath=own,http://{NAME}:{port}/", "--repo=own", "--releasever=1", "makecache")
+    assert route.went_to(port)
+
+
+# snapd runs on an empty state, and asks our website in place of its store. It does so as soon as it runs, before it knows of the
+# proxy: so the name has an address here, and what shows that it obeys is the access log.
+SNAPD = """
+mount -t tmpfs none /run
+mount -t tmpfs none /var/lib/snapd
+mount -t tmpfs none /var/cache
+mkdir -p /var/lib/snapd/void /var/cache/snapd
+echo "127.0.0.1 $1" >/run/hosts
+mount --bind /run/hosts /etc/hosts
+echo 'nameserver 127.0.0.1' >/run/resolv.conf
+mount --bind /run/resolv.conf /etc/resolv.conf
+SNAPPY_FORCE_API_URL=http://$1:$2/ /usr/lib/snapd/snapd &
+trap 'kill $!; wait $!' EXIT
+until [ -S /run/snapd.socket ]; do sleep 0.02; done
+sudo() { "$@"; }
+"$3" setup snap -D "$4" --check || :
+eval "$("$3" setup snap -D "$4")"
+"$3" setup snap -D "$4" --check
+snap find parcel
+"""
+
+
+@pytest.mark.peer("snap")
+def test_snap(route: Route, home: Path, web: Web) -> None:
+    _, port = web
+    command = in_own_mounts(SNAPD, NAME, str(port), SCRIPT, str(route.port))
+    done = subprocess.run(command, capture_output=True, text=True, env=env(home), timeout=SECONDS)
+    assert "snap: its settings: lacks proxy.http, proxy.https\n" in done.stdout, done.stdout + done.stderr
+    assert "snap: it has these settings\n" in done.stdout, done.stdout + done.stderr
+    assert f"http://{NAME}:{port}/v2/snaps/find" in done.stderr, "what its store answered"
     assert route.went_to(port)
