@@ -50,6 +50,8 @@ def test_the_proxy_of_this_machine(tool, words, environ, url, origin):
         ("npm", ("-x", "p", "--header", "Proxy-Authorization: Basic swordfish"), {}, "gets a login"),
         ("npm", ("-x", "socks5://p"), {}, "npm cannot use a proxy socks5://"),
         ("maven", ("-x", "https://p"), {}, "maven cannot use a proxy https://"),
+        ("git", ("-x", "https://p"), {}, "git often stalls at a proxy https:// if its libcurl uses GnuTLS, as in Debian"),
+        ("kubectl", ("-x", "https://p"), {}, "kubectl fails at a proxy https:// that knows HTTP/2"),
         ("npm", ("-x", "p", "-x", "q"), {}, "several proxies are named"),
         ("npm", ("-x", "p,q"), {}, "several proxies are named"),
         ("npm", ("--pac", "proxy.pac"), {}, "a PAC file names the proxies"),

@@ -90,7 +90,7 @@ def _reason(tool: Tool, reach: ReachOptions, selection: ProxySelection, environ:
     if _has_login(reach, selection, environ) or reach.header:
         return f"the proxy {_shown(proxy)} gets a login, which {tool.name} would have to store in clear"
     if proxy.scheme not in tool.schemes:
-        return f"{tool.name} cannot use a proxy {proxy.scheme}://"
+        return f"{tool.name} {tool.fails.get(proxy.scheme, f'cannot use a proxy {proxy.scheme}://')}"
     if proxy.scheme == "https" and any((reach.proxy_cacert, reach.proxy_cert, reach.proxy_pin, reach.proxy_insecure)):
         return f"the certificates for the proxy {_shown(proxy)} are settings of tunnelctl"
     return ""

@@ -49,6 +49,7 @@ class Tool(NamedTuple):
     form: how the lines are written and read
     settings: what they have to say
     schemes: the kinds of proxy that the tool can use by itself, each as the tool spells it; for others it needs a forward
+    fails: of those others, the kinds that the tool accepts and then fails at: how, after its name
     exempts: its notation for NO_PROXY, None if it has none
     reading: a command that prints the file, in place of reading it
     first: returns a command that comes before; after: what makes the lines effective
@@ -72,3 +73,4 @@ class Tool(NamedTuple):
     domains: str = ""
     in_container: bool = False
     keeps_password: bool = False
+    fails: Mapping[str, str] = {}

@@ -19,6 +19,16 @@ _TLS = {**_HTTP, "https": "https"}
 _LIBCURL = {**_TLS, "socks5": "socks5h", "socks4a": "socks4a"}
 _GO = {**_TLS, "socks5": "socks5"}
 
+# Go offers HTTP/2 to a proxy at https://, and speaks HTTP/1.1 to it even if both have agreed on HTTP/2 (golang.org/issue/26479).
+# Programs in Go that turn HTTP/2 off, such as dockerd and podman, can use such a proxy.
+_GO_HTTP2 = {"http": "http", "socks5": "socks5"}
+_GO_FAILS = {"https": "fails at a proxy https:// that knows HTTP/2"}
+
+# In TLS inside TLS, libcurl 7.88 with GnuTLS misses data that it has already read, and waits for more: about every second
+# `git ls-remote` in Debian 12 stalled, at Envoy as well as at serve. With OpenSSL, as in curl(1), it does not.
+_LIBCURL_GNUTLS = {"http": "http", "socks5": "socks5h", "socks4a": "socks4a"}
+_GNUTLS_FAILS = {"https": "often stalls at a proxy https:// if its libcurl uses GnuTLS, as in Debian"}
+
 _ANY = {scheme: scheme for scheme in DEFAULT_PORTS}
 
 _PROFILE = "new login shells read these lines: log in again, or run `. ~/.profile`"
@@ -36,8 +46,9 @@ TOOLS = (
         domains="apt has no form for domains: only the hosts that NO_PROXY names are exempt",
     ),
     Tool(
-        "cargo", "Rust's package manager", "~/.cargo/config.toml", TOML(), settings.each(("http", "proxy")), _LIBCURL,
+        "cargo", "Rust's package manager", "~/.cargo/config.toml", TOML(), settings.each(("http", "proxy")), _LIBCURL_GNUTLS,
         notes=("for git repositories, run `tunnelctl setup git` and set net.git-fetch-with-cli = true",),
+        fails=_GNUTLS_FAILS,
     ),
     Tool(
         "conda", "packages for Python and R", "~/.condarc", YAML(),
@@ -66,9 +77,11 @@ TOOLS = (
         after=f"{_RESTART} && sudo systemctl restart docker",
     ),
     Tool(
-        "git", "repositories at https:// and http://", "~/.gitconfig", GitConfig(), settings.git, _LIBCURL, hosts_and_one_level,
+        "git", "repositories at https:// and http://", "~/.gitconfig", GitConfig(), settings.git, _LIBCURL_GNUTLS,
+        hosts_and_one_level,
         notes=("repositories at ssh:// use ssh: run `tunnelctl setup ssh`",),
         domains="names more than one level below a NO_PROXY domain still use the proxy",
+        fails=_GNUTLS_FAILS,
     ),
     Tool(
         "gnome", "the desktop, and the programs that read its settings", "", Commands(
@@ -76,8 +89,9 @@ TOOLS = (
         ), settings.gnome_desktop, {**_HTTP, "socks5": "socks"}, gnome,
     ),
     Tool(
-        "go", "the modules of Go", "~/.profile", ShellProfile(), settings.variables, _GO, names_and_networks, after=_PROFILE,
+        "go", "the modules of Go", "~/.profile", ShellProfile(), settings.variables, _GO_HTTP2, names_and_networks, after=_PROFILE,
         notes=("the command `go env -w` cannot set a proxy: Go reads only the environment variables",),
+        fails=_GO_FAILS,
     ),
     Tool(
         "gradle", "builds with Gradle", "~/.gradle/gradle.properties", Properties(), settings.gradle, _HTTP, wildcards,
@@ -96,7 +110,8 @@ TOOLS = (
         "kubectl", "the cluster of the current context", "", Commands(
             lambda key, value: ["kubectl", "config", "set-cluster", "$CLUSTER", f"--{key[0]}={value}"],
             lambda key: ["kubectl", "config", "view", "--minify", "-o", f"jsonpath={{.clusters[0].cluster.{key[0]}}}"],
-        ), settings.each(("proxy-url",)), _GO, first=lambda _: f'CLUSTER=$(kubectl config view --minify -o "{_CLUSTER}")',
+        ), settings.each(("proxy-url",)), _GO_HTTP2, first=lambda _: f'CLUSTER=$(kubectl config view --minify -o "{_CLUSTER}")',
+        fails=_GO_FAILS,
     ),
     Tool(
         "maven", "builds with Maven", "~/.m2/settings.xml", MavenSettings(), settings.maven, _HTTP, wildcards,
@@ -131,8 +146,9 @@ TOOLS = (
         notes=("for a single service, run `systemctl edit NAME` and put Environment= with the same values below [Service]",),
     ),
     Tool(
-        "terraform", "providers and modules of Terraform", "~/.profile", ShellProfile(), settings.variables, _GO,
+        "terraform", "providers and modules of Terraform", "~/.profile", ShellProfile(), settings.variables, _GO_HTTP2,
         names_and_networks, after=_PROFILE,
+        fails=_GO_FAILS,
     ),
     Tool(
         "uv", "Python packages with uv 0.9 or later", "~/.config/uv/uv.toml", TOML(), settings.uv, _TLS, names_and_networks,
