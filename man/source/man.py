@@ -143,7 +143,7 @@ def tools() -> str:
 def tool_entry(tool: Tool) -> str:
     where = f"\\fI{roff(tool.file)}\\fR" if tool.file else "by commands"
     kinds = "" if tool.keeps_password or tool.name == "ssh" else f"; proxies: {', '.join(tool.schemes)}"
-    notes = [*([tool.domains] if tool.domains else []), *tool.notes]
+    notes = [*([tool.domains] if tool.domains else []), *(f"it {failure}" for failure in tool.fails.values()), *tool.notes]
     lines = [".TP", f"\\fB{roff(tool.name)}\\fR", f"{prose(tool.what[:1].upper() + tool.what[1:])}: {where}{kinds}."]
     return "\n".join([*lines, *map(sentence, notes), *([f"Then: {prose(tool.after)}."] if tool.after else [])]) + "\n"
 

@@ -1,7 +1,8 @@
-"""The package `parcel`, for a web server that is an index of Python or a registry of npm."""
+"""The package `parcel`, for a web server that is an index of Python, a registry of npm, a proxy of Go or a channel of conda."""
 
 import io
 import json
+import platform
 import tarfile
 import zipfile
 from pathlib import Path
@@ -39,3 +40,12 @@ def make_go_module(root: Path) -> None:
     (versions / "v1.0.0.mod").write_text("module parcel.test/parcel\n")
     with zipfile.ZipFile(versions / "v1.0.0.zip", "w") as file:
         file.writestr("parcel.test/parcel@v1.0.0/go.mod", "module parcel.test/parcel\n")
+
+
+def make_conda_channel(root: Path) -> None:
+    """A channel that lists the package; it has no archive."""
+    record = {"name": "parcel", "version": "1.0", "build": "0", "build_number": 0, "depends": [], "md5": "0" * 32, "size": 1}
+    for machine in ("noarch", f"linux-{'64' if platform.machine() == 'x86_64' else platform.machine()}"):
+        (root / "channel" / machine).mkdir(parents=True)
+        listing = {"info": {"subdir": machine}, "packages": {"parcel-1.0-0.tar.bz2": record}, "packages.conda": {}}
+        (root / "channel" / machine / "repodata.json").write_text(json.dumps(listing))

@@ -99,6 +99,12 @@ def test_snap_is_asked_for_each_setting(program: Path) -> None:
     assert found("snap", {}) == Presence(("proxy.https",), ())
 
 
+def test_settings_that_only_root_may_read_are_not_missing(program: Path) -> None:
+    script(program / "snap", 'echo "error: access denied (try with sudo)" >&2; exit 1')
+    with pytest.raises(SettingsError, match="program snap: only root may read its settings"):
+        found("snap", {})
+
+
 def test_a_program_that_is_missing_is_an_error(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(program))
     with pytest.raises(SettingsError, match="program snap: no such file or directory"):

@@ -1,4 +1,4 @@
-"""Package managers of Node.js and Python: npm, yarn, pip, uv."""
+"""Package managers of Node.js and Python: npm, yarn, pip, uv, conda."""
 
 import json
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.packages import make_index, make_npm_package
+from tests.peers.packages import make_conda_channel, make_index, make_npm_package
+from tests.peers.process import which
 from tests.peers.tools import NAME, Route, env, install, ran
 
 pytestmark = pytest.mark.once
@@ -77,4 +78,16 @@ def test_uv(route: Route, home: Path, web: Web) -> None:
     words = ["pip", "install", "--no-cache", "--target", str(home / "got"), "--python", sys.executable]
     done = ran(home, "uv", *words, "--index-url", f"http://{NAME}:{port}/simple/", "parcel")
     assert done.returncode == 0, done.stderr
+    assert route.went_to(port)
+
+
+# Neither Debian nor a package index has it.
+@pytest.mark.skipif(which("conda") is None, reason="conda is not installed")
+def test_conda(route: Route, home: Path, web: Web) -> None:
+    root, port = web
+    make_conda_channel(root)
+    install(home, "conda", route.port, ".condarc")
+    words = ("search", "--json", "--override-channels", "--channel", f"http://{NAME}:{port}/channel", "parcel")
+    done = ran(home, "conda", *words)
+    assert json.loads(done.stdout)["parcel"][0]["version"] == "1.0", done.stdout + done.stderr
     assert route.went_to(port)

@@ -83,11 +83,13 @@ def _read(form: Format, text: str, file: str) -> Settings:
 
 
 def _printed(words: list[str]) -> str:
-    """What a program prints; "" if it fails, as crontab(1) does without a crontab."""
+    """What a program prints; "" if it fails, as crontab(1) does without a crontab. Raises SettingsError if it may not say."""
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
     except OSError as error:
         raise SettingsError(f"program {words[0]}", reason(error), "setup-program") from error
     except subprocess.TimeoutExpired as error:
         raise SettingsError(f"program {words[0]}", f"it has not ended within {SECONDS:g} s", "setup-program") from error
+    if done.returncode != 0 and b"access denied" in done.stderr:  # snap(1), whose daemon answers root
+        raise SettingsError(f"program {words[0]}", "only root may read its settings", "setup-root")
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""

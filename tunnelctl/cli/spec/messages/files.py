@@ -13,6 +13,7 @@ FILES = (
     declare(SettingsError, "too-large", ("{file}: it is larger than {n} KiB", "{file}: it is longer than {n} MiB")),
     declare(SettingsError, "setup-file", "configuration file {path}: {cause}"),
     declare(SettingsError, "setup-program", "program {program}: {reason}"),
+    declare(SettingsError, "setup-root", "program {program}: only root may read its settings", "run it with sudo"),
     declare(SettingsError, "nul-in-name", "{file}: its name has a NUL in it"),
     declare(SettingsError, "encoding", ("{file}: it is UTF-16, and has to be UTF-8", "{file}: it is not UTF-8")),
     declare(SettingsError, "first-line-too-long", "{file}: its first line is longer than {n} bytes"),
