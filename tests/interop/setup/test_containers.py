@@ -74,7 +74,8 @@ DOCKERD = """
 mount -t tmpfs none /run
 echo '{}' >"$2/daemon.json"
 exec "$1" --config-file="$2/daemon.json" --data-root="$2/data" --exec-root="$2/exec" --pidfile="$2/pid" --host="unix://$2/socket" \\
-    --storage-driver=vfs --bridge=none --iptables=false --ip6tables=false --ip-forward=false --cgroup-parent="$3"
+    --cgroup-parent="$3" --exec-opt=native.cgroupdriver=cgroupfs --storage-driver=vfs \\
+    --bridge=none --iptables=false --ip6tables=false --ip-forward=false
 """
 
 
