@@ -143,17 +143,26 @@ def test_tls_without_alpn_and_with_the_preface(tmp_path: Path) -> None:
         assert proxy.wait_for_records(1)[0]["status"] == 400
 
 
+def test_a_client_that_agrees_on_h2_may_speak_http1(tmp_path: Path) -> None:
+    """As Go's programs do; tests/interop/setup/test_tls_proxy.py has go itself."""
+    with ScriptedServer(echo) as target, over_tls(tmp_path, ("h2",)) as (_, sock):
+        assert sock.selected_alpn_protocol() == "h2"
+        sock.sendall(connect_request(target.authority))
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+        sock.sendall(b"ping")
+        assert sock.recv(4) == b"ping"
+
+
 @pytest.mark.parametrize(
-    ("alpn", "sent", "answer"),
-    [("h2", connect_request("127.0.0.1:0"), b"no connection preface"), ("http/1.1", PREFACE, b"HTTP/1.1 ")],
+    ("alpn", "sent", "status"), [("h2", PREFACE[:3] + b"X" + PREFACE[4:], b"400"), ("http/1.1", PREFACE, b"505")]
 )
-def test_no_other_protocol_is_spoken_than_alpn_has_chosen(alpn: str, sent: bytes, answer: bytes, tmp_path: Path) -> None:
+def test_what_is_neither_is_refused(alpn: str, sent: bytes, status: bytes, tmp_path: Path) -> None:
     with over_tls(tmp_path, (alpn,)) as (proxy, sock):
         sock.sendall(sent)
         got = b""
         while piece := sock.recv(4096):
             got += piece
-        assert answer in got
+        assert got.startswith(b"HTTP/1.1 " + status)
         assert proxy.wait_for_records(1)[0]["target"] == ""
 
 

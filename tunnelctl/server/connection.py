@@ -78,9 +78,10 @@ async def _by_method(service: Service, client: Client, stream: Stream, data: byt
 PROTOCOLS: dict[bytes, Protocol] = {PREFACE: _http2}
 
 
-# Those that ALPN may have chosen. A client that then speaks something else has made a mistake, or somebody has led it here: no
-# other protocol is tried.
-BY_ALPN: dict[str | None, Protocol] = {"h2": _http2, "http/1.1": _http1}
+# Those that ALPN may have chosen, and no other is tried. Where it has chosen h2, the first bytes choose nevertheless: programs in
+# Go, such as kubectl and Terraform, offer h2 to a proxy and then speak HTTP/1.1 (golang/go#26479). A peer of that kind breaks
+# RFC 9113 section 3.4, but what it sends is as authentic as after any other handshake.
+BY_ALPN: dict[str | None, Protocol] = {"http/1.1": _http1}
 
 
 def protocol_of(data: bytes) -> Protocol | None:
