@@ -15,7 +15,7 @@ from tests.peers.program import Serve, run
 from tests.peers.scripted import Conversation, ScriptedServer, echo
 from tests.server.harness import SECONDS, Client, Proxy, basic, users_file
 from tunnelctl.control.instances import Instance, named, running
-from tunnelctl.control.pages import PATHS
+from tunnelctl.control.pages import ANNOUNCED, PATHS
 from tunnelctl.control.snapshot import recent_from, status_from, tunnels_from
 
 Get = Callable[[str], httpx.Response]
@@ -38,6 +38,17 @@ def forward_with(proxy: Serve, **options: object) -> Iterator[tuple[Forwarding, 
     port = free_port()
     with Forwarding(dynamic=("0",), proxy=(proxy.url,), admin=f"127.0.0.1:{port}", **options) as forwarding, at(port) as get:  # type: ignore[arg-type]
         yield forwarding, get
+
+
+def test_forward_tells_the_port_of_admin() -> None:
+    """With port 0, nothing else does."""
+    with Forwarding(dynamic=("0",), admin="127.0.0.1:0") as forwarding:
+        (told,) = forwarding.events("admin")
+        host, _, port = str(told["address"]).rpartition(":")
+        assert host == "127.0.0.1"
+        with at(int(port)) as get:
+            assert told["pages"] == list(ANNOUNCED)
+            assert [get(page).status_code for page in ANNOUNCED] == [200] * len(ANNOUNCED)
 
 
 def socks(forwarding: Forwarding, target: ScriptedServer) -> Client:

@@ -212,8 +212,8 @@ def test_forward_opens_its_ports(tmp_path: Path) -> None:
     try:
         fixed, any_target = (process.stderr.readline().partition(b" ->") for _ in range(2))
         assert fixed[0].rpartition(b":")[0] == any_target[0].rpartition(b":")[0] == b"listening on 127.0.0.1"
-        assert fixed[2] == b" db.example.com:5432 via proxy http://proxy:3128\n"
-        assert any_target[2] == b" any target (SOCKS and HTTP) via proxy http://proxy:3128\n"
+        assert fixed[2] == b" db.example.com:5432 via http://proxy:3128\n"
+        assert any_target[2] == b" any target (SOCKS and HTTP) via http://proxy:3128\n"
     finally:
         end(process)
         process.stderr.close()

@@ -168,6 +168,11 @@ def test_an_invalid_network_is_rejected(text):
         parse_network(text)
 
 
+@pytest.mark.parametrize("text", ["192.0.2.7", "192.0.2.0/24", "0.0.0.0/0", "10.0.0.0/31", "2001:db8::1", "2001:db8::/32", "::/0"])
+def test_a_network_as_text(text):
+    assert str(parse_network(text)) == text
+
+
 def test_a_network_covers_its_parts():
     network = parse_network("10.0.0.0/8")
     assert network.covers(parse_network("10.0.0.0/8"))

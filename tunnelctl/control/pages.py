@@ -12,6 +12,7 @@ from tunnelctl.control.snapshot import Recent, Status, Tunnels, to_json
 METRICS = "/metrics"
 PROMETHEUS = "text/plain; version=1.0.0; charset=utf-8"  # of prometheus-client, which a plain start need not load
 PATHS = ("/", "/status", "/tunnels", "/recent", "/healthz", "/readyz")
+ANNOUNCED = ("/", METRICS, "/status", "/healthz", "/readyz")  # at the start, the most useful first
 
 
 class Overview(Protocol):

@@ -85,6 +85,12 @@ class Network(NamedTuple):
         """Whether the other network lies in this one. An address is a network of one."""
         return other.version == self.version and self.first <= other.first and other.last <= self.last
 
+    def __str__(self) -> str:
+        """Returns ADDRESS for a network of one, otherwise ADDRESS/BITS."""
+        address = ipaddress.IPv4Address(self.first) if self.version == 4 else ipaddress.IPv6Address(self.first)
+        bits = address.max_prefixlen - (self.last - self.first).bit_length()
+        return str(address) if bits == address.max_prefixlen else f"{address}/{bits}"
+
 
 def parse_network(text: str) -> Network:
     """Parses an address or ADDRESS/BITS. Raises ValueError, also for an address with bits beyond the prefix."""

@@ -1,19 +1,20 @@
-"""The announcement of `serve` once it accepts: the permitted targets and users, the next proxies, and the admin pages."""
+"""What `serve` announces once it accepts connections: the targets and clients it allows, the next proxies, and the admin pages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tunnelctl.control.pages import ANNOUNCED
 from tunnelctl.events import Event, Trace
 from tunnelctl.proto.address import HTTP_PORT
 from tunnelctl.proto.proxy_url import parse_proxy_list
-from tunnelctl.server.events import Admin, Listening, Serving
+from tunnelctl.server.events import Listening, Serving
 from tunnelctl.server.options import ServeOptions
-from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy
+from tunnelctl.server.policy.rules import DEFAULT_ALLOW, Policy, Rule
+from tunnelctl.stream.events import Admin
 from tunnelctl.stream.listen import ListenAddress
 
-ADMIN_PAGES = ("/", "/metrics", "/healthz", "/readyz")  # the ones to try first
 ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -28,16 +29,17 @@ class Announcement(NamedTuple):
     admin: ListenAddress | None
 
     def tell(self, trace: Trace) -> None:
-        """Reports all of it."""
+        """Reports all of it to `trace`."""
         options, policy = self.options, self.policy
         trace(
             Serving(
-                allow=0 if policy.allow is DEFAULT_ALLOW else len(policy.allow),
-                deny=len(policy.deny),
-                report=len(policy.report),
+                allow=[] if policy.allow is DEFAULT_ALLOW else _targets(policy.allow),
+                deny=_targets(policy.deny),
+                report=_targets(policy.report),
                 policy=options.policy or "",
                 reach=reach(self.bound),
                 personal=policy.is_personal,
+                networks=[*map(str, policy.admitted_networks(logins=bool(self.users is not None or options.client_ca)))],
                 users=self.users,
                 client_ca=options.client_ca or "",
                 proxies=[",".join(map(str, parse_proxy_list(text))) for text in options.reach.proxy],
@@ -50,7 +52,11 @@ class Announcement(NamedTuple):
             )
         )
         if self.admin is not None:
-            trace(Admin(str(self.admin), list(ADMIN_PAGES)))
+            trace(Admin(str(self.admin), list(ANNOUNCED)))
+
+
+def _targets(rules: tuple[Rule, ...]) -> list[str]:
+    return [rule.target for rule in rules]
 
 
 def reach(bound: Sequence[ListenAddress]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunnelctl.events import Event
-from tunnelctl.stream.events import Drain, Reloaded, Stopped
+from tunnelctl.stream.events import Admin, Drain, Reloaded, Stopped
 
 
 class Listening(Event):
@@ -18,12 +18,13 @@ class Listening(Event):
 class Serving(Event):
     """After the last of those: what is served. A text is empty where it does not apply.
 
-    allow: the number of allow rules; 0 means port 443 of public addresses
-    deny: the number of deny rules
-    report: the number of report rules
+    allow: the targets of the allow rules; none means port 443 of public addresses
+    deny: the targets of the deny rules
+    report: the targets of the report rules
     policy: the policy file
     reach: where clients can come from: `network`, `machine` or `socket`
     personal: whether each allow rule names its clients
+    networks: the client networks that the allow rules admit; none if any network can use one of them
     users: the number of users; null without a users file
     client_ca: the file of the authority for client certificates
     proxies: the next proxies, with commas between those that are alternatives
@@ -35,12 +36,13 @@ class Serving(Event):
     url: the URL of this proxy for the settings of clients
     """
 
-    allow: int
-    deny: int
-    report: int
+    allow: list[str]
+    deny: list[str]
+    report: list[str]
     policy: str
     reach: str
     personal: bool
+    networks: list[str]
     users: int | None
     client_ca: str
     proxies: list[str]
@@ -50,17 +52,6 @@ class Serving(Event):
     workers: int
     access_log: str
     url: str
-
-
-class Admin(Event):
-    """With --admin: where its pages are.
-
-    address: address and port, or unix:PATH
-    pages: their paths
-    """
-
-    address: str
-    pages: list[str]
 
 
 # -- a tunnel -------------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,17 @@ from __future__ import annotations
 from tunnelctl.events import Event
 
 
+class Admin(Event):
+    """With --admin: where its pages are.
+
+    address: address and port, or unix:PATH
+    pages: the paths of the most useful ones
+    """
+
+    address: str
+    pages: list[str]
+
+
 class Drain(Event):
     """No new connections are accepted; open ones may end.
 

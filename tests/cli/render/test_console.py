@@ -21,7 +21,7 @@ from tunnelctl.events import name_of
 from tunnelctl.server import events as serve
 from tunnelctl.server.http1 import PLAIN_OFF
 from tunnelctl.server.policy.rules import NO_ALLOW
-from tunnelctl.stream.events import Drain, Reloaded, Stopped
+from tunnelctl.stream.events import Admin, Drain, Reloaded, Stopped
 
 # The events that the console renders; check and selftest have their own reports.
 CONSOLE = tuple(dict.fromkeys(kind for command in ("", "connect", "forward", "serve") for kind in EVENTS[command]))
@@ -314,10 +314,10 @@ def test_an_end_of_serve_tells_what_the_tunnel_carried(seen, line):
     assert screen.lines == [f"tunnelctl: [0.012s] {ENDED}{line}"]
 
 
-SERVING = serve.Serving(0, 0, 0, "", "machine", False, None, "", [], "", False, False, 1, "", "http://127.0.0.1:3128")
+SERVING = serve.Serving([], [], [], "", "machine", False, [], None, "", [], "", False, False, 1, "", "http://127.0.0.1:3128")
 NOTICED = [
     SERVING,
-    serve.Admin("127.0.0.1:9", ["/metrics"]),
+    Admin("127.0.0.1:9", ["/", "/metrics"]),
     Reloaded("policy", "2 rules"),
     forward.Control("work", "unix:/run/user/1000/tunnelctl/work.sock"),
     Drain(1, 1, 2.0),
@@ -358,10 +358,10 @@ def test_every_notice_is_a_line():
 
 
 LISTENING = [
-    ({"target": "db:5432", "via": ["http://proxy:3128"], "origin": "-x"}, " -> db:5432 via proxy http://proxy:3128"),
+    ({"target": "db:5432", "via": ["http://proxy:3128"], "origin": "-x"}, " -> db:5432 via http://proxy:3128"),
     (
         {"target": "db:5432", "via": ["http://a:1,http://b:1", "socks5://c:2"], "origin": "-x"},
-        " -> db:5432 via proxies http://a:1 or http://b:1, then socks5://c:2",
+        " -> db:5432 via http://a:1 or http://b:1, then socks5://c:2",
     ),
     ({"target": "db:5432", "via": [], "origin": "no_proxy has db"}, " -> db:5432, directly: no_proxy has db"),
     ({"target": "db:5432", "via": [], "origin": "-x"}, " -> db:5432, directly (-x)"),
@@ -372,7 +372,7 @@ LISTENING = [
     ),
     (
         {"target": "", "via": ["http://anna:secret@proxy:3128"], "origin": "https_proxy", "login": True},
-        " -> any target (SOCKS and HTTP) via proxy http://anna:***@proxy:3128, login required",
+        " -> any target (SOCKS and HTTP) via http://anna:***@proxy:3128, login required",
     ),
 ]
 

@@ -306,7 +306,7 @@ def _leads(facts: Facts) -> str:
 def _through(facts: Facts) -> str:
     via, origin = facts["via"], facts["origin"]
     if via:
-        return f" via {'proxy' if len(via) == 1 else 'proxies'} {chain(via)}"
+        return f" via {chain(via)}"
     if origin == "--pac":
         return " via the proxies of the PAC file"
     return _fill(", directly: {origin}" if " " in origin else ", directly ({origin})")(facts)

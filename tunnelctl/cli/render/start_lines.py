@@ -1,21 +1,26 @@
-"""The lines that `serve` starts with: one fact each, no wider than a terminal if the names in them are short."""
+"""The lines that `serve` starts with, one fact each. A list is cut so that its line fits into 80 columns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
+from tunnelctl.cli.render.help import WIDTH
 from tunnelctl.cli.render.text import chain, show
 
+PAGES = 2  # those named besides the first: with these, the line fits into 80 columns
 Facts = Mapping[str, Any]  # of an event, by key
 
-ANYBODY = {"socket": "whoever may open the socket", "machine": "anybody on this machine", "network": "anybody who reaches it"}
+WHERE = {"socket": "anyone who may open the socket", "machine": "this machine"}
 
 
 def serving(facts: Facts) -> str:
     """Renders the known facts, one a line."""
     log = show(facts["access_log"])
     lines = {
-        "targets": targets(facts),
+        "targets": listed("targets", facts["allow"]) or "every public address, port 443",
+        "denied": listed("denied", facts["deny"]),
+        "report only": listed("report only", facts["report"]),
+        "policy file": show(facts["policy"]),
         "clients": clients(facts),
         "use it": f"export https_proxy={url(facts)}" if facts["url"] else "",
         "plain http": plain_http(facts) if facts["plain_http"] else "",
@@ -27,21 +32,36 @@ def serving(facts: Facts) -> str:
     return "\n".join(f"{name}: {text}" for name, text in lines.items() if text)
 
 
-def targets(facts: Facts) -> str:
-    """Describes the targets that clients may reach."""
-    kinds = ("allow", "deny", "report")
-    rules = [f"{show(facts[kind])} {kind} rule{'s' * (facts[kind] != 1)}" for kind in kinds if facts[kind]]
-    text = ", ".join(rules if facts["allow"] else ["port 443 of public addresses", *rules])
-    return f"{text} ({show(facts['policy'])})" if facts["policy"] else text
+def listed(name: str, values: Sequence[str], after: str = "") -> str:
+    """Joins as many of the values as the line of that name has columns for, at least one; says how many more there are.
+
+    after: what follows the list on the line
+    """
+    columns = WIDTH - len(f"tunnelctl: {name}: {after}")
+    texts = [*map(show, values[:columns])]  # no more fit
+    for count in range(len(texts), 0, -1):
+        left = len(values) - count
+        text = ", ".join(texts[:count]) + (f" and {left} more" if left else "")
+        if len(text) <= columns or count == 1:
+            return text + after
+    return ""
 
 
 def clients(facts: Facts) -> str:
-    """Describes the clients that may use the proxy."""
+    """Describes the clients that may use the proxy: where they are, and the login or the certificate that they need."""
+    needs = ", ".join(("", *requirements(facts)))
+    if facts["networks"]:
+        return listed("clients", facts["networks"], needs)
+    if facts["personal"] and not needs:
+        return "nobody: the rules name users, and no login is set up"
+    return WHERE.get(facts["reach"], "anyone") + needs
+
+
+def requirements(facts: Facts) -> list[str]:
+    """Returns what a client must have."""
     users, authority = facts["users"], facts["client_ca"]
-    if users is None and not authority:
-        return "those whom the rules name" if facts["personal"] else ANYBODY[facts["reach"]]
-    who = "anybody" if users is None else f"{show(users)} user{'s' * (users != 1)}"
-    return f"{who} with a certificate by {show(authority)}" if authority else who
+    login = [] if users is None else [f"login required ({show(users)} user{'s' * (users != 1)})"]
+    return login + ([f"certificate of {show(authority)} required"] if authority else [])
 
 
 def plain_http(facts: Facts) -> str:
@@ -60,12 +80,13 @@ def url(facts: Facts) -> str:
 
 def admin(facts: Facts) -> str:
     """Shows where the admin pages are, ready to paste: as a URL, or for a unix socket as a curl command."""
-    pages = [*map(show, facts["pages"])]
+    page, *others = map(show, facts["pages"])
     address = show(facts["address"])
     if not address.startswith("unix:"):
-        return f"admin: {', '.join([f'http://{address}{pages[0]}', *pages[1:]])}"
-    text = next(page for page in pages if page != "/")  # the page for people is of no use to curl
-    return f"admin: curl --unix-socket {quote(address.removeprefix('unix:'))} http://localhost{text}"
+        more = " …" if len(others) > PAGES else ""
+        return f"status page: http://{address}{page} (also {', '.join(others[:PAGES])}{more})"
+    # curl is of no use for the page for people.
+    return f"metrics: curl --unix-socket {quote(address.removeprefix('unix:'))} http://localhost{others[0]}"
 
 
 START_LINES: dict[str, Callable[[Facts], str]] = {"serving": serving, "admin": admin}

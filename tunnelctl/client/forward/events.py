@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunnelctl.events import Event, Route
 from tunnelctl.rare_events import Ignored, Progress
-from tunnelctl.stream.events import Drain, Reloaded, Stopped
+from tunnelctl.stream.events import Admin, Drain, Reloaded, Stopped
 
 
 class Listening(Event):
@@ -109,4 +109,4 @@ class Closed(Event):
     cause: str
 
 
-FORWARD = (Ignored, Route, Listening, Control, Network, Opened, Failed, Closed, Progress, Reloaded, Drain, Stopped)
+FORWARD = (Ignored, Route, Listening, Control, Admin, Network, Opened, Failed, Closed, Progress, Reloaded, Drain, Stopped)

@@ -34,15 +34,15 @@ from tunnelctl.control.admin import parse_admin
 from tunnelctl.control.directory import Published
 from tunnelctl.control.endpoint import Endpoint
 from tunnelctl.control.listener import Control, open_control
-from tunnelctl.control.pages import pages_of
+from tunnelctl.control.pages import ANNOUNCED, pages_of
 from tunnelctl.control.snapshot import ListenerFacts
 from tunnelctl.engine.kernel import Nursery, run
 from tunnelctl.engine.wakeup import open_signal_receiver
 from tunnelctl.errors import ListenError, UsageProblem
 from tunnelctl.events import Event, Trace, silent
 from tunnelctl.stream.accept import HANGUP, Acceptor, ConnectionCount, Serve, raise_descriptor_limit
-from tunnelctl.stream.events import Drain, Stopped
-from tunnelctl.stream.listen import bound_address, close_listener, listen
+from tunnelctl.stream.events import Admin, Drain, Stopped
+from tunnelctl.stream.listen import ListenAddress, bound_address, close_listener, listen
 from tunnelctl.stream.own_ports import OwnAddresses
 from tunnelctl.stream.process import has_terminal
 from tunnelctl.stream.reloadable import FileReload, Reloadable, Reloader
@@ -104,7 +104,7 @@ class Forwarder:
     """The open local ports and the control socket, and what they share."""
 
     def __init__(self, setup: Reloadable[Setup], local_listeners: list[LocalListener], trace: Trace) -> None:
-        """Raises UsageProblem if the nearest proxy is one of the doors."""
+        """Raises UsageProblem if the nearest proxy is one of the local ports."""
         self._setup, self._local_listeners = setup, local_listeners
         self.trace = self._activity = Activity(trace)
         self._applied = setup.current
@@ -112,6 +112,7 @@ class Forwarder:
         refuse_own_ports(planner.outlook(None).chains, (local_listener.address for local_listener in local_listeners))
         self.sessions = Sessions(setup, self.trace, trace if options.output.verbose > 1 else silent)
         self._control: Control | None = None
+        self._admin: ListenAddress | None = None
         self.private: list[tuple[socket.socket, Serve]] = []  # stays open while connections drain
         self.acceptor = Acceptor(self.sessions, options.drain, self._speak)
         self.served: list[tuple[socket.socket, Serve]] = [
@@ -140,9 +141,10 @@ class Forwarder:
             self.served.append((self._control.listener, serving(self.sessions, endpoint)))
         if options.admin is not None:
             admin = listen(parse_admin(options.admin, options.open_admin), options.reach.keepalive, option="admin")
-            stack.callback(close_listener, bound_address(admin), admin)
-            self.sessions.own = OwnAddresses([bound_address(admin)])
-            self.private.append((admin, Endpoint(pages, bound_address(admin), self.trace).session))
+            self._admin = bound_address(admin)
+            stack.callback(close_listener, self._admin, admin)
+            self.sessions.own = OwnAddresses([self._admin])
+            self.private.append((admin, Endpoint(pages, self._admin, self.trace).session))
         return self._control
 
     def _overview(self, command: str) -> ForwardOverview:
@@ -234,7 +236,13 @@ class Forwarder:
         if self._control is not None:
             self.trace(ControlOpened(self._control.name, str(self._control.address)))
             ports = ports or str(self._control.address)
+        self.announce_admin()
         notify(f"READY=1\nSTATUS=forwarding {ports}", os.environ)
+
+    def announce_admin(self) -> None:
+        """Traces the address of --admin, if there is one: with port 0, nothing else tells which port it is."""
+        if self._admin is not None:
+            self.trace(Admin(str(self._admin), list(ANNOUNCED)))
 
     def warn_of_strangers(self) -> None:
         """Warns of ports that other machines can use without a login."""

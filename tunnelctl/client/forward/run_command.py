@@ -72,6 +72,7 @@ async def _run_behind(
         java = ports.pop() if options.java else None
         child = _environment({**environ, **more(java)}, ports, USER, password)
         forwarder.open_private(stack, "run", environ)
+        forwarder.announce_admin()
         status = await _Command(options.command, child, forwarder).run()
         if forwarder.sessions.count == forwarder.sessions.looks and not direct:
             text = f"{shown(options.command[0])} did not use the proxy: any connections that it made bypassed it"

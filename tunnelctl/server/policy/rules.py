@@ -49,6 +49,11 @@ class Rule(NamedTuple):
     tls: bool = False
     sni: bool = False
 
+    @property
+    def target(self) -> str:
+        """The target as it was written; `text` of a rule in a file also has the name or the line of the rule."""
+        return self.text.partition(" ")[0]
+
     def covers_client(self, user: str, client: Network | None) -> bool:
         """Whether the rule applies to this user ("": not logged in) at this address (None: no IP address)."""
         if self.users and user not in self.users:
@@ -68,6 +73,11 @@ class Rule(NamedTuple):
     def covers_address(self, forms: tuple[Network, ...]) -> bool:
         """Whether the rule covers an address. forms: as `unwrap` returns them"""
         return self.network is not None and any(map(self.network.covers, forms))
+
+    @property
+    def names_networks(self) -> bool:
+        """Whether the rule is for some client networks only. A network of all addresses does not count."""
+        return bool(self.clients) and not any(map(_is_everything, self.clients))
 
     def reaches_internal(self) -> bool:
         """Whether the rule extends to internal addresses: it names a host, a single address, or an internal network."""
@@ -163,7 +173,17 @@ class Policy:
 
         A network of all addresses does not count.
         """
-        return all(rule.users or (rule.clients and not any(map(_is_everything, rule.clients))) for rule in self.allow)
+        return all(rule.users or rule.names_networks for rule in self.allow)
+
+    def admitted_networks(self, logins: bool) -> list[Network]:
+        """Returns the client networks that the allow rules admit; empty if one of those that can apply admits any address.
+
+        logins: whether a client can log in; if not, a rule for users never applies
+        """
+        usable = [rule for rule in self.allow if logins or not rule.users]
+        if not all(rule.names_networks for rule in usable):
+            return []
+        return list(dict.fromkeys(network for rule in usable for network in rule.clients))
 
     def for_client(self, user: str, host: str) -> "Policy":
         """Returns the rules that apply to this user at this address; `host` may be something else, as for a unix socket."""
